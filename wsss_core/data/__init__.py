@@ -1,0 +1,1 @@
+"""Images and their labels: procedural scenes, ordinary folders, and the decoded set both become."""

@@ -1,0 +1,293 @@
+"""What lies where in a data folder, and whether the files belong together; opens no image.
+
+    train/<class>/*         images that hold the class (one class per image)
+    train/clear/*           images that hold none; optional with several classes
+    tune/images, tune/masks images and their masks: same stem, .png; `test` likewise
+    tune/clear              images without any class, without masks; optional
+    tune/context            masks of what accompanies a class (chimneys), same stem; optional
+    classes.yaml            `classes: {1: smoke, 2: steam}`, the mask value of each class; optional
+    groups.csv              columns file, group: the frame each image was cut from; optional
+
+Without `classes.yaml` there is one class, named by the one folder of train/ that is not `clear`,
+and every mask value above 0 is the class: masks {0, 1} and {0, 255} read alike, nothing is
+ignored. With it, 255 is ignored and a value that is not listed is an error. Hidden files and
+files that are not images are passed over; a folder among the images is an error.
+"""
+
+import csv
+import difflib
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from wsss_core.data.image_set import IGNORED, SPLITS
+from wsss_core.errors import InputError
+
+CLEAR = "clear"
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
+MASK_SUFFIXES = (".png",)
+
+
+@dataclass(frozen=True)
+class FolderClasses:
+    """The classes of a data folder: names and their mask values, both ascending by value.
+
+    `mask_values` is None for a single class that every value above 0 stands for.
+    """
+
+    names: tuple[str, ...]
+    mask_values: tuple[int, ...] | None
+
+
+@dataclass(frozen=True)
+class ListedImage:
+    """One image of a split and the files that belong to it.
+
+    Attributes:
+        identifier: path within the split's folder, e.g. "images/test_0001.jpg".
+        group: the frame it was cut from; the identifier where that is unknown.
+        image: the image file.
+        train_class: index of the class of a training image; None for clear, and in tune and test.
+        mask: the mask file; None for clear and training images.
+        context: the context mask file, or None.
+
+    """
+
+    identifier: str
+    group: str
+    image: Path
+    train_class: int | None = None
+    mask: Path | None = None
+    context: Path | None = None
+
+
+def find_classes(root: Path) -> FolderClasses:
+    """Return the classes of a data folder, from `classes.yaml` or the folders of train/.
+
+    Raises:
+        InputError: there is no such folder, or its classes and folders do not agree.
+
+    """
+    if not root.is_dir():
+        raise InputError(f"{root}: no such folder, expected a data folder with train, tune, test")
+    train = _required_folder(root / "train", "with a folder per class")
+    folders = sorted(
+        entry.name for entry in train.iterdir() if entry.is_dir() and not _is_unrelated(entry.name)
+    )
+    folders = [name for name in folders if name != CLEAR]
+    listing = root / "classes.yaml"
+    if not listing.exists():
+        if len(folders) == 1:
+            return FolderClasses((folders[0],), None)
+        found = ", ".join(folders) or "none"
+        raise InputError(
+            f"{train}: expected one class folder beside {CLEAR!r}, or {listing.name} in {root} "
+            f"with the mask value of each class; class folders found: {found}"
+        )
+    values = _listed_classes(listing)
+    for name in values.values():
+        if name not in folders:
+            raise InputError(
+                f"{listing}: class {name!r} has no folder {train / name}{_nearest(name, folders)}"
+            )
+    for name in folders:
+        if name not in values.values():
+            raise InputError(
+                f"{train / name}: class folder that {listing} does not list"
+                f"{_nearest(name, values.values())}"
+            )
+    ascending = sorted(values)
+    return FolderClasses(tuple(values[value] for value in ascending), tuple(ascending))
+
+
+def list_split(root: Path, split: str, classes: FolderClasses) -> list[ListedImage]:
+    """Return the images of a split sorted by identifier, each with its mask, context and group.
+
+    Raises:
+        InputError: a folder is missing or empty, or files do not belong together.
+        ValueError: `split` is not one of SPLITS.
+
+    """
+    if split not in SPLITS:
+        raise ValueError(f"split {split!r}, expected one of {', '.join(SPLITS)}")
+    folder = _required_folder(root / split, f"of a data set with {', '.join(SPLITS)}")
+    images = _train_images(folder, classes) if split == "train" else _masked_images(folder)
+    groups = _groups(root, split, {image.identifier for image in images})
+    return [
+        ListedImage(
+            image.identifier,
+            groups.get(image.identifier, image.identifier),
+            image.image,
+            image.train_class,
+            image.mask,
+            image.context,
+        )
+        for image in sorted(images, key=lambda image: image.identifier)
+    ]
+
+
+def _train_images(folder: Path, classes: FolderClasses) -> list[ListedImage]:
+    folders = dict.fromkeys(classes.names)
+    images = []
+    # Several classes are each other's counterexamples; a single one has no other than clear.
+    if len(classes.names) == 1 or (folder / CLEAR).is_dir():
+        folders[CLEAR] = None
+    for name in folders:
+        place = _required_folder(folder / name, "of training images")
+        files = _files_by_stem(place, IMAGE_SUFFIXES)
+        if not files:
+            raise InputError(
+                f"{place}: no training image, expected at least one ({', '.join(IMAGE_SUFFIXES)})"
+            )
+        index = None if name == CLEAR else classes.names.index(name)
+        images += [_listed(place, path, train_class=index) for path in files.values()]
+    return images
+
+
+def _masked_images(folder: Path) -> list[ListedImage]:
+    place = _required_folder(folder / "images", "of images that have masks")
+    files = _files_by_stem(place, IMAGE_SUFFIXES)
+    if not files:
+        raise InputError(f"{place}: no image, expected at least one ({', '.join(IMAGE_SUFFIXES)})")
+    mask_folder = _required_folder(folder / "masks", f"of .png masks for the images of {place}")
+    masks = _files_by_stem(mask_folder, MASK_SUFFIXES)
+    for stem, path in files.items():
+        if stem not in masks:
+            raise InputError(f"{path}: image without its mask, expected {mask_folder / stem}.png")
+    for stem, path in masks.items():
+        if stem not in files:
+            raise InputError(
+                f"{path}: mask without its image, expected {place / stem}.jpg or alike"
+            )
+    clear_folder, context_folder = folder / CLEAR, folder / "context"
+    clear = _files_by_stem(clear_folder, IMAGE_SUFFIXES) if clear_folder.is_dir() else {}
+    for stem, path in clear.items():
+        if stem in files:
+            raise InputError(f"{path}: same stem as {files[stem]}, expected each only once")
+    contexts = _files_by_stem(context_folder, MASK_SUFFIXES) if context_folder.is_dir() else {}
+    for stem, path in contexts.items():
+        if stem not in files and stem not in clear:
+            raise InputError(
+                f"{path}: context mask without its image, expected {stem}.jpg or alike in {place} "
+                f"or {clear_folder}"
+            )
+    return [
+        _listed(place, path, mask=masks[stem], context=contexts.get(stem))
+        for stem, path in files.items()
+    ] + [_listed(clear_folder, path, context=contexts.get(stem)) for stem, path in clear.items()]
+
+
+def _listed(
+    place: Path,
+    path: Path,
+    *,
+    train_class: int | None = None,
+    mask: Path | None = None,
+    context: Path | None = None,
+) -> ListedImage:
+    identifier = f"{place.name}/{path.name}"
+    return ListedImage(identifier, identifier, path, train_class, mask, context)
+
+
+def _required_folder(path: Path, purpose: str) -> Path:
+    if path.is_dir():
+        return path
+    siblings = [entry.name for entry in path.parent.iterdir() if entry.is_dir()]
+    raise InputError(
+        f"{path}: no such folder, expected a folder {purpose}{_nearest(path.name, siblings)}"
+    )
+
+
+def _files_by_stem(folder: Path, suffixes: tuple[str, ...]) -> dict[str, Path]:
+    """Return the files of a folder that end in one of `suffixes`, by stem, sorted by name."""
+    files: dict[str, Path] = {}
+    for path in sorted(folder.iterdir(), key=lambda path: path.name):
+        if _is_unrelated(path.name):
+            continue
+        if path.is_dir():
+            raise InputError(f"{path}: folder among the images, expected files alone in {folder}")
+        if path.suffix.lower() not in suffixes:
+            continue
+        if path.stem in files:
+            raise InputError(f"{path}: same stem as {files[path.stem].name}, expected it only once")
+        files[path.stem] = path
+    return files
+
+
+def _is_unrelated(name: str) -> bool:
+    return name.startswith(".") or name == "__MACOSX"
+
+
+def _listed_classes(path: Path) -> dict[int, str]:
+    example = "expected e.g. `classes: {1: smoke, 2: steam}`"
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"{path}: not readable as YAML, {example}: {reason}") from error
+    if not isinstance(content, dict) or not isinstance(content.get("classes"), dict):
+        raise InputError(f"{path}: no mapping of mask values to class names, {example}")
+    for key in content:
+        if key != "classes":
+            raise InputError(f"{path}: unknown key {key!r}, expected classes alone")
+    values: dict[int, str] = content["classes"]
+    if not values:
+        raise InputError(f"{path}: no class listed, {example}")
+    for value, name in values.items():
+        if type(value) is not int or not 0 < value < IGNORED:
+            raise InputError(
+                f"{path}: mask value {value!r} of class {name!r}, expected a whole number from 1 "
+                f"to {IGNORED - 1} (0 is the background, {IGNORED} is ignored)"
+            )
+        if not isinstance(name, str) or not name or name == CLEAR:
+            raise InputError(
+                f"{path}: class name {name!r} of mask value {value}, expected a name "
+                f"other than {CLEAR!r}"
+            )
+    if len(set(values.values())) < len(values):
+        raise InputError(f"{path}: a class is listed twice, expected one mask value for each class")
+    return values
+
+
+def _groups(root: Path, split: str, identifiers: Collection[str]) -> Mapping[str, str]:
+    """Return identifier -> group for the images of a split that `groups.csv` lists."""
+    path = root / "groups.csv"
+    if not path.exists():
+        return {}
+    groups: dict[str, str] = {}
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as stream:
+            rows = csv.DictReader(stream)
+            if not {"file", "group"} <= set(rows.fieldnames or ()):
+                raise InputError(f"{path}: columns {rows.fieldnames}, expected file and group")
+            for row in rows:
+                where = f"{path}, line {rows.line_num}"
+                file, group = (row["file"] or "").replace("\\", "/"), row["group"]
+                first, _, identifier = file.partition("/")
+                if first not in SPLITS or not group:
+                    raise InputError(
+                        f"{where}: file {file!r} and group {group!r}, expected a path such as "
+                        f"test/images/a.jpg and the name of its frame"
+                    )
+                if first != split:
+                    continue
+                if identifier not in identifiers:
+                    raise InputError(
+                        f"{where}: file {file!r} is no image of {root / split}"
+                        f"{_nearest(identifier, identifiers)}"
+                    )
+                if groups.setdefault(identifier, group) != group:
+                    raise InputError(f"{where}: file {file!r} has two groups, expected one")
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise InputError(
+            f"{path}: not readable as CSV with columns file, group: {error}"
+        ) from error
+    return groups
+
+
+def _nearest(name: str, candidates: Collection[str]) -> str:
+    """Return '; nearest: ...' for the candidate closest to `name`, or nothing."""
+    matches = difflib.get_close_matches(name, list(candidates), n=1)
+    return f"; nearest: {matches[0]!r}" if matches else ""
