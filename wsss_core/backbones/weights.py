@@ -1,0 +1,95 @@
+"""Weights from a file into a timm model, with every misfit named before anything is trained."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+from timm.layers import resample_abs_pos_embed
+from torch import Tensor
+
+from wsss_core.errors import InputError
+
+
+def read_weights(file: str | Path) -> dict[str, Tensor]:
+    """Read a state dict; only tensors are read, nothing in the file is executed.
+
+    Args:
+        file: .safetensors, or a torch checkpoint (.pth, .pt, .bin), flat or under "state_dict" or
+            "model".
+
+    Raises:
+        InputError: a missing file, or one that is neither.
+
+    """
+    file = Path(file)
+    if not file.is_file():
+        raise InputError(f"weights file {file} does not exist")
+    try:
+        if file.suffix == ".safetensors":
+            return load_file(file)
+        state = torch.load(file, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, ValueError, EOFError, pickle.UnpicklingError) as error:
+        said = (str(error).splitlines() or [type(error).__name__])[0]
+        raise InputError(f"weights file {file} cannot be read: {said}") from error
+    except Exception as error:
+        # safetensors raises a class of its own that derives from Exception alone.
+        raise InputError(f"weights file {file} cannot be read: {error}") from error
+    for key in ("state_dict", "model"):
+        if isinstance(state, dict) and isinstance(state.get(key), dict):
+            state = state[key]
+    if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
+        raise InputError(f"weights file {file} holds no state dict of tensors")
+    return {key.removeprefix("module."): value for key, value in state.items()}
+
+
+def load_weights(model: Any, file: str | Path, *, partial: bool = False) -> list[str]:
+    """Load a file into a timm encoder; what the encoder lacks (a head, later stages) is left out.
+
+    A ViT's position embedding of another grid is resampled (bicubic, as timm does).
+
+    Args:
+        model: the timm model, an nn.Module; changed in place.
+        file: see `read_weights`.
+        partial: accept that the file lacks some of the model's parameters; they keep their values.
+
+    Returns:
+        The names of the parameters that the file lacks (empty unless `partial`).
+
+    Raises:
+        InputError: shapes that differ or parameters that are missing, the first three named.
+
+    """
+    state = read_weights(file)
+    own = model.state_dict()
+    if "pos_embed" in state and "pos_embed" in own:
+        given, wanted = state["pos_embed"].shape, own["pos_embed"].shape
+        if len(given) == 3 and given[1] != wanted[1] and given[2] == wanted[2]:
+            state["pos_embed"] = resample_abs_pos_embed(
+                state["pos_embed"],
+                new_size=list(model.patch_embed.grid_size),
+                num_prefix_tokens=model.num_prefix_tokens,
+            )
+    wrong = [
+        f"{key} is {list(state[key].shape)} in the file, {list(value.shape)} in the model"
+        for key, value in own.items()
+        if key in state and state[key].shape != value.shape
+    ]
+    if wrong:
+        raise InputError(f"weights file {file} does not fit: {_first_three(wrong)}")
+    missing = [key for key in own if key not in state and not key.endswith("num_batches_tracked")]
+    if missing and (not partial or len(missing) == len(own)):
+        raise InputError(
+            f"weights file {file} lacks {_first_three(missing)}"
+            + ("" if partial else "; set partial_weights: true to start those at random")
+        )
+    model.load_state_dict({key: state[key] for key in own if key in state}, strict=False)
+    return missing
+
+
+def _first_three(items: list[str]) -> str:
+    rest = f" (and {len(items) - 3} more)" if len(items) > 3 else ""
+    return "; ".join(items[:3]) + rest

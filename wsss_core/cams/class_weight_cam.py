@@ -1,0 +1,50 @@
+"""CAM from the linear head (Zhou et al., CVPR 2016, eq. 2) over a whole image set.
+
+Scores are kept raw: normalising each map hides the absolute scale (an image without the class
+still peaks at 1), so that is a later, named choice.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from wsss_core.backbones import Network
+from wsss_core.data.network_input import to_input
+
+
+@dataclass(frozen=True)
+class RawScores:
+    """What a network says of N images.
+
+    Attributes:
+        maps: float16 [N, K, h, w], raw class scores at the network's own grid.
+        logits: float32 [N, K].
+
+    """
+
+    maps: np.ndarray
+    logits: np.ndarray
+
+
+def class_weight_cams(
+    network: Network, images: np.ndarray, *, device: str = "cpu", batch_size: int = 64
+) -> RawScores:
+    """Raw CAMs and logits of uint8 [N, S, S, 3] images, in evaluation mode and without gradient.
+
+    The network is left in the mode it came in.
+    """
+    was_training = network.training
+    network.eval().to(device)
+    maps, logits = [], []
+    try:
+        with torch.inference_mode():
+            for start in range(0, len(images), batch_size):
+                output = network(to_input(images[start : start + batch_size], device))
+                maps.append(output.activation_maps.to(torch.float16).cpu().numpy())
+                logits.append(output.logits.float().cpu().numpy())
+    finally:
+        network.train(was_training)
+    return RawScores(np.concatenate(maps), np.concatenate(logits))

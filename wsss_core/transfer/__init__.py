@@ -1,0 +1,30 @@
+"""Knowledge transfer between a CNN and a ViT: losses, what is aligned, who teaches whom."""
+
+from wsss_core.transfer.alignment import PROJECTIONS, REPRESENTATIONS, Alignment
+from wsss_core.transfer.losses import LEVELS, METRICS, VARIANTS, transfer_loss
+from wsss_core.transfer.paradigms import (
+    PARADIGMS,
+    CoTraining,
+    Losses,
+    Paradigm,
+    Single,
+    TeacherStudent,
+    classification_loss,
+)
+
+__all__ = [
+    "LEVELS",
+    "METRICS",
+    "PARADIGMS",
+    "PROJECTIONS",
+    "REPRESENTATIONS",
+    "VARIANTS",
+    "Alignment",
+    "CoTraining",
+    "Losses",
+    "Paradigm",
+    "Single",
+    "TeacherStudent",
+    "classification_loss",
+    "transfer_loss",
+]

@@ -1,0 +1,145 @@
+"""The transfer loss L_tf between two feature maps: metric (cosine, L1, L2) x level.
+
+The level says what is compared as one vector: the whole map of an image (`global`, C*H*W
+numbers), each channel's map (`channel`, H*W numbers) or each location's feature (`spatial`,
+C numbers). Definitions: Zhang, "Mitigating Spurious Correlations in Weakly Supervised Semantic
+Segmentation via Cross-architecture Consistency Regularization", arXiv 2507.21959, and the
+training code published with it; where the two leave the scale open, `variant` names the choice.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from wsss_core.errors import InputError
+
+Metric = Literal["cosine", "l1", "l2"]
+Level = Literal["global", "channel", "spatial"]
+Variant = Literal["scaled", "thesis"]
+METRICS: tuple[str, ...] = get_args(Metric)
+LEVELS: tuple[str, ...] = get_args(Level)
+VARIANTS: tuple[str, ...] = get_args(Variant)
+
+
+def transfer_loss(
+    student: Tensor,
+    teacher: Tensor,
+    *,
+    metric: str,
+    level: str,
+    variant: str = "scaled",
+) -> Tensor:
+    """Distance between a student's and a teacher's map, 0 where they agree.
+
+    With v running over the vectors that `level` names (all of them, of all B images):
+
+    ======  =========================================  ==========================================
+    metric  variant "scaled" (default)                 variant "thesis" (its training code)
+    ======  =========================================  ==========================================
+    cosine  mean_v (1 - cos(s_v, t_v))                 the same; at the channel level cos is taken
+                                                       over all Cs x Ct pairs of channels
+    l1      mean_v |s_v - t_v|_1 / len(v)              global: the same; else mean_v |s_v - t_v|_1
+    l2      global: mean squared error; else           mean_v |s_v - t_v|_2, un-squared, which
+            mean_v |s_v - t_v|_2 / sqrt(len(v))        grows with sqrt(len(v))
+    ======  =========================================  ==========================================
+
+    Scaled L1 is one number at all three levels: a mean of means over vectors of equal length.
+    Scaled L2 is not: the root inside each vector weighs a few large errors less than the square
+    of the global level does. The un-squared thesis L2 is the one that collapsed in co-training.
+
+    Args:
+        student: float [B, C, H, W]; carries the gradient.
+        teacher: float [B, C, H', W'] on the same device. Where the grids differ, the coarser one is
+            resized to the finer (bilinear, align_corners=False). Detach it for a frozen teacher:
+            in co-training both sides learn, so it is not detached here.
+        metric: "cosine", "l1" or "l2" (upper case is accepted).
+        level: "global", "channel" or "spatial".
+        variant: "scaled" or "thesis".
+
+    Returns:
+        A scalar tensor, cosine in [0, 2], the others >= 0. Half precision is computed in float32.
+
+    Raises:
+        InputError: an unknown name, maps that are not [B, C, H, W], or shapes that do not meet.
+
+    Example:
+        >>> map_ = torch.tensor([[[[1.0, 2.0], [3.0, 4.0]]]])
+        >>> transfer_loss(map_, 5 * map_, metric="cosine", level="global").item()
+        0.0
+        >>> transfer_loss(map_, map_ + 2, metric="l2", level="global").item()
+        4.0
+
+    """
+    metric = _known("metric", metric, METRICS)
+    level = _known("level", level, LEVELS)
+    variant = _known("variant", variant, VARIANTS)
+    all_pairs = (metric, level, variant) == ("cosine", "channel", "thesis")
+    student, teacher = _on_one_grid(student, teacher, same_channels=not all_pairs)
+    if all_pairs:
+        return _all_pairs_channel_cosine(student, teacher)
+    student, teacher = _vectors(student, level), _vectors(teacher, level)
+    if metric == "cosine":
+        return 1 - F.cosine_similarity(student, teacher, dim=-1).mean()
+    difference = student - teacher
+    if metric == "l1":
+        summed = variant == "thesis" and level != "global"
+        return difference.abs().sum(-1).mean() if summed else difference.abs().mean()
+    if variant == "thesis":
+        return _norm(difference).mean()
+    if level == "global":
+        return difference.square().mean()
+    return _norm(difference).mean() / difference.shape[-1] ** 0.5
+
+
+def _known(what: str, name: str, names: tuple[str, ...]) -> str:
+    if str(name).lower() not in names:
+        raise InputError(f"{what} {name!r} is unknown; expected one of {', '.join(names)}")
+    return str(name).lower()
+
+
+def _on_one_grid(student: Tensor, teacher: Tensor, *, same_channels: bool) -> tuple[Tensor, Tensor]:
+    shapes = f"student {list(student.shape)}, teacher {list(teacher.shape)}"
+    if student.ndim != 4 or teacher.ndim != 4 or 0 in (*student.shape, *teacher.shape):
+        raise InputError(f"transfer_loss expects two non-empty [B, C, H, W] maps; got {shapes}")
+    if student.shape[0] != teacher.shape[0]:
+        raise InputError(f"transfer_loss expects maps of the same images; got {shapes}")
+    if same_channels and student.shape[1] != teacher.shape[1]:
+        raise InputError(f"transfer_loss expects equal channels (or a projection); got {shapes}")
+    if student.dtype in (torch.float16, torch.bfloat16):
+        student = student.float()
+    teacher = teacher.to(student.dtype)
+    size = student.shape[-2:] if student.shape[-2:].numel() >= teacher.shape[-2:].numel() else None
+    if size is not None and teacher.shape[-2:] != size:
+        teacher = F.interpolate(teacher, size, mode="bilinear", align_corners=False)
+    elif size is None:
+        student = F.interpolate(student, teacher.shape[-2:], mode="bilinear", align_corners=False)
+    return student, teacher
+
+
+def _vectors(maps: Tensor, level: str) -> Tensor:
+    """[B, C, H, W] to [number of vectors, length of a vector]."""
+    batch, channels, height, width = maps.shape
+    if level == "global":
+        return maps.reshape(batch, -1)
+    if level == "channel":
+        return maps.reshape(batch * channels, height * width)
+    return maps.permute(0, 2, 3, 1).reshape(batch * height * width, channels)
+
+
+def _norm(difference: Tensor) -> Tensor:
+    """The Euclidean norm of each row, its gradient 0 (not NaN) where the difference is 0."""
+    squared = difference.square().sum(-1)
+    zero = squared == 0
+    return torch.where(zero, torch.zeros_like(squared), squared.masked_fill(zero, 1.0).sqrt())
+
+
+def _all_pairs_channel_cosine(student: Tensor, teacher: Tensor) -> Tensor:
+    student = F.normalize(student.flatten(2), dim=-1)
+    teacher = F.normalize(teacher.flatten(2), dim=-1)
+    # The mean over all pairs of dot products is the dot product of the mean unit vectors:
+    # L*(Cs+Ct) products instead of L*Cs*Ct.
+    return 1 - (student.mean(1) * teacher.mean(1)).sum(-1).mean()
