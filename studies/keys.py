@@ -1,0 +1,44 @@
+"""The key of a stage: equal key, equal work.
+
+A key is the hash of the stage's own settings, its parents' keys, the data's fingerprint and a
+version raised by hand when the stage's code changes its result. What cannot change the result
+(devices, paths, names) stays out.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+VERSIONS = {"images": 1, "train": 1, "cams": 1, "scores": 1}
+"""Raise a stage's number when its code changes what it makes; its artifacts are then made anew."""
+
+
+def canonical(value: Any) -> str:
+    """JSON with sorted keys and no spaces, the same for equal settings.
+
+    >>> canonical({"b": (1, 2.0), "a": None})
+    '{"a":null,"b":[1,2.0]}'
+    """
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def stage_key(
+    stage: str,
+    settings: Mapping[str, Any],
+    *,
+    parents: Sequence[str] = (),
+    data: Sequence[str] = (),
+) -> str:
+    """20 hexadecimal digits (80 bits) that name the stage's result."""
+    content = canonical([stage, VERSIONS[stage], settings, list(parents), list(data)])
+    return hashlib.blake2b(content.encode(), digest_size=10).hexdigest()
+
+
+def file_digest(file: Path) -> str:
+    """32 hexadecimal digits of a file's content."""
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, lambda: hashlib.blake2b(digest_size=16)).hexdigest()

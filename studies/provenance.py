@@ -1,0 +1,91 @@
+"""What a result was made with: versions, code, machine, memory."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import platform
+import resource
+import subprocess
+import sys
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+
+import torch
+
+PACKAGES = ("torch", "torchvision", "timm", "ray", "numpy", "pyarrow", "pandas", "optuna")
+
+
+@cache
+def versions() -> str:
+    """The versions of what computes, as JSON."""
+    found = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return json.dumps(found)
+
+
+@cache
+def package_version() -> str:
+    """The version of this toolkit."""
+    try:
+        return metadata.version("wsss-studies")
+    except metadata.PackageNotFoundError:
+        return "not installed"
+
+
+@cache
+def code_revision() -> str | None:
+    """The Git commit of the toolkit's own checkout, "+changes" if it differs; None without one."""
+    folder = Path(__file__).parent
+
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(folder), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+    try:
+        git("ls-files", "--error-unmatch", "provenance.py")
+        commit = git("rev-parse", "--short=12", "HEAD")
+        return commit + ("+changes" if git("status", "--porcelain", "-uno") else "")
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def device_name(device: str) -> str:
+    """A readable name of the device and, for a CPU, its threads."""
+    if device.startswith("cuda"):
+        return str(torch.cuda.get_device_name(device))
+    return f"{platform.machine()} CPU, {torch.get_num_threads()} thread(s)"
+
+
+class PeakMemory:
+    """The peak memory of this process from now on: of the GPU where there is one, else resident.
+
+    On Linux the peak of the resident memory is set back at the start, so that a worker that is used
+    for several trials reports each one's own; elsewhere it is the worker's peak so far.
+    """
+
+    def __init__(self, device: str) -> None:
+        self._device = device
+        if device.startswith("cuda"):
+            torch.cuda.reset_peak_memory_stats(device)
+            return
+        with contextlib.suppress(OSError):
+            Path("/proc/self/clear_refs").write_text("5")
+
+    def bytes(self) -> int:
+        """The peak so far."""
+        if self._device.startswith("cuda"):
+            return int(torch.cuda.max_memory_reserved(self._device))
+        try:
+            for line in Path("/proc/self/status").read_text().splitlines():
+                if line.startswith("VmHWM:"):
+                    return int(line.split()[1]) * 1024
+        except OSError:
+            pass
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return peak if sys.platform == "darwin" else peak * 1024

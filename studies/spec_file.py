@@ -1,0 +1,123 @@
+"""From a path or the name of a shipped study, and `--set` changes, to a checked `Study`."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from studies.spec import Study
+from wsss_core.errors import InputError
+
+REQUIRED = "???"
+"""The value of a key that must be given with `--set`."""
+
+
+def shipped_studies() -> dict[str, Path]:
+    """Name -> file of every study that comes with the package."""
+    folder = Path(__file__).parent
+    files = sorted(folder.rglob("*.yaml"))
+    return {file.relative_to(folder).with_suffix("").as_posix(): file for file in files}
+
+
+def load_study(spec: str, changes: Sequence[str] = ()) -> Study:
+    """Read and check a study.
+
+    Args:
+        spec: the path of a YAML file, or the name of a shipped study ("quickstart").
+        changes: "key=value" items; a key is a path of dots ("data.root", "backbones.cnn.weights",
+            "configurations.0.lambda"), a value is YAML ("[0, 1]", "0.5", "some/path").
+
+    Raises:
+        InputError: one line that names the file, the key, what it holds and what was expected.
+
+    """
+    file = _find(spec)
+    try:
+        # utf-8-sig: a file saved by Windows' Notepad begins with a byte-order mark.
+        raw = yaml.safe_load(file.read_text(encoding="utf-8-sig"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        said = " ".join(str(error).split())
+        raise InputError(f"{file}: not valid YAML: {said}") from error
+    except OSError as error:
+        raise InputError(f"{file}: cannot be read: {error.strerror}") from error
+    if not isinstance(raw, dict):
+        raise InputError(f"{file}: expected keys such as study, data, backbones; got {raw!r:.60}")
+    for change in changes:
+        _set(raw, change)
+    for key, value in _leaves(raw):
+        if value == REQUIRED:
+            raise InputError(f"{file}: {key} has no value yet; give it with --set {key}=VALUE")
+    try:
+        return Study.model_validate(raw)
+    except ValidationError as error:
+        raise InputError(f"{file}: {_one_line(error)}") from error
+
+
+def _find(spec: str) -> Path:
+    shipped = shipped_studies()
+    if spec in shipped:
+        return shipped[spec]
+    if Path(spec).is_file():
+        return Path(spec)
+    near = difflib.get_close_matches(spec, shipped, n=1, cutoff=0.4)
+    hint = f"; did you mean {near[0]!r}?" if near else f"; shipped: {', '.join(shipped)}"
+    raise InputError(f"{spec!r} is neither a file nor a shipped study{hint}")
+
+
+def _set(raw: dict[str, Any], change: str) -> None:
+    path, equals, text = change.partition("=")
+    if not equals or not path:
+        raise InputError(f"--set {change!r}: expected key=value")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise InputError(f"--set {path}: {text!r} is not valid YAML") from error
+    at: Any = raw
+    *parents, last = path.split(".")
+    for step in parents:
+        at = at.setdefault(step, {}) if isinstance(at, dict) else _item(at, step, path)
+    if isinstance(at, dict):
+        at[last] = value
+    else:
+        _item(at, last, path)
+        at[int(last)] = value
+
+
+def _item(at: Any, step: str, path: str) -> Any:
+    if not isinstance(at, list):
+        raise InputError(f"--set {path}: {step!r} lies inside a plain value")
+    if not step.isdigit() or int(step) >= len(at):
+        raise InputError(f"--set {path}: expected an index below {len(at)}, got {step!r}")
+    return at[int(step)]
+
+
+def _leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield from _leaves(inner, f"{path}.{key}" if path else str(key))
+    elif isinstance(value, list):
+        for index, inner in enumerate(value):
+            yield from _leaves(inner, f"{path}.{index}")
+    else:
+        yield path, value
+
+
+def _one_line(error: ValidationError) -> str:
+    """The first problem, as path: what is wrong (got value); how many more there are."""
+    problems = error.errors(include_url=False)
+    first = problems[0]
+    path = ""
+    for step in first["loc"]:
+        if step in ("scenes", "folder") and path == "data":
+            continue  # the discriminator, not a key of the file
+        path += f"[{step}]" if isinstance(step, int) else f"{'.' if path else ''}{step}"
+    said = first["msg"].removeprefix("Value error, ").replace("Input should be", "expected")
+    plain = isinstance(first["input"], str | int | float | bool | None)
+    got = f", got {first['input']!r}" if plain and first["type"] != "missing" else ""
+    more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+    return f"{path}: {said}{got}{more}" if path else f"{said}{got}{more}"

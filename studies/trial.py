@@ -1,0 +1,165 @@
+"""What a worker does with one unit: train it, score its trials, write them to the ledger.
+
+Nothing here knows Ray: `run_unit` can be called in a debugger.
+"""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import time
+import traceback
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from reports.ledger import write_part
+from studies import provenance
+from studies.artifacts import ArtifactStore
+from studies.keys import canonical
+from studies.scoring_stage import SCORED_SPLITS, network_cams, panel_rows, score_rows
+from studies.training_stage import train_unit
+from wsss_core.data.image_set import ImageSet
+from wsss_core.training import EpochRecord
+
+
+def run_unit(
+    unit: dict[str, Any],
+    context: dict[str, Any],
+    on_epoch: Callable[[EpochRecord], None] | None = None,
+) -> dict[str, Any]:
+    """Train a unit and score its trials; what the store holds is not made again.
+
+    An error ends in the ledger as a failed trial, with its traceback, and is returned: the other
+    trials of the study go on.
+
+    Args:
+        unit: `studies.plan.Unit.as_config()`.
+        context: where things lie and what all units share, see `studies.runner`: store, results,
+            device, images (split -> key), fingerprints (split -> hash), cam (settings).
+        on_epoch: called after each epoch.
+
+    Returns:
+        status ("ok", "collapsed" or "failed") and error.
+
+    """
+    store = ArtifactStore(Path(context["store"]))
+    record = _record(unit, context)
+    try:
+        status, error = _train_and_score(unit, context, store, record, on_epoch)
+    except Exception as failure:
+        error = " ".join(f"{type(failure).__name__}: {failure}".split())
+        record_failure(unit, context, error, traceback.format_exc(), record)
+        return {"status": "failed", "error": error}
+    for trial in unit["trials"]:
+        publish(store, trial["key"], Path(context["results"]))
+    return {"status": status, "error": error}
+
+
+def record_failure(
+    unit: dict[str, Any],
+    context: dict[str, Any],
+    error: str,
+    trace: str | None = None,
+    record: dict[str, Any] | None = None,
+) -> None:
+    """Write a unit's trials to the ledger as failed; a later run tries them again."""
+    failed = {"status": "failed", "error": error, "traceback": trace}
+    for trial in unit["trials"]:
+        row = {**(record or _record(unit, context)), **_identity(trial), **failed}
+        write_part(Path(context["results"]), "trials", trial["key"], [row])
+
+
+def publish(store: ArtifactStore, trial_key: str, results: Path) -> None:
+    """Copy a finished trial's parts from the store to a ledger, the trial's own row last.
+
+    A reader that sees the row in `trials` finds everything else.
+    """
+    folder = store.path("scores", trial_key) / "ledger"
+    for table in ("scores", "panels", "history", "trials"):
+        part = folder / table / f"{trial_key}.parquet"
+        target = results / "ledger" / table / part.name
+        if not part.is_file() or (target.is_file() and table != "trials"):
+            continue
+        target.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = target.with_name(f".{target.name}-{socket.gethostname()}-{time.time_ns()}")
+        shutil.copyfile(part, unfinished)
+        unfinished.replace(target)
+
+
+def _train_and_score(
+    unit: dict[str, Any],
+    context: dict[str, Any],
+    store: ArtifactStore,
+    record: dict[str, Any],
+    on_epoch: Callable[[EpochRecord], None] | None,
+) -> tuple[str, str | None]:
+    device = context["device"]
+    memory = provenance.PeakMemory(device)
+    training_images = ImageSet.load(store.path("images", context["images"]["train"]))
+    outcome = train_unit(unit, training_images, store, device=device, on_epoch=on_epoch)
+    history = outcome["history"]
+    seconds = sum(epoch["seconds"] for epoch in history)
+    record = {
+        **record,
+        "status": outcome["status"],
+        "error": outcome["error"],
+        "seconds_training": outcome["seconds"],
+        "images_per_second": outcome["images"] * len(history) / seconds if history else None,
+        "epochs": len(history),
+        "parameters": outcome["parameters"],
+    }
+    roles = ["student"] + (["teacher"] if unit["settings"]["paradigm"] == "co-training" else [])
+    for trial in unit["trials"]:
+        if store.has("scores", trial["key"]):
+            continue
+        started = time.perf_counter()
+        rows: dict[str, list[dict[str, Any]]] = {"scores": [], "panels": []}
+        for role in roles if outcome["status"] == "ok" else []:
+            for split in SCORED_SPLITS:
+                images = ImageSet.load(store.path("images", context["images"][split]))
+                cams = network_cams(
+                    unit, role, images, context["fingerprints"][split], store, device
+                )
+                how = context["cam"]["normalisation"]
+                rows["scores"] += score_rows(
+                    cams, images, split=split, network=role, normalisation=how
+                )
+            rows["panels"] += panel_rows(
+                cams, images, network=role, normalisation=how, count=context["cam"]["panels"]
+            )
+        rows["history"] = [dict(epoch) for epoch in history]
+        rows["trials"] = [{
+            **record,
+            **_identity(trial),
+            "seconds_scoring": time.perf_counter() - started,
+            "peak_memory_bytes": memory.bytes(),
+        }]  # fmt: skip
+        with store.build("scores", trial["key"], {"parent": unit["key"]}) as folder:
+            for table, content in rows.items():
+                keyed = [{"trial_key": trial["key"], **row} for row in content]
+                if keyed:
+                    write_part(folder, table, trial["key"], keyed)
+    return outcome["status"], outcome["error"]
+
+
+def _record(unit: dict[str, Any], context: dict[str, Any]) -> dict[str, Any]:
+    """What is known of a unit's trials before they run."""
+    return {
+        "code_revision": provenance.code_revision(),
+        "package_version": provenance.package_version(),
+        "packages": provenance.versions(),
+        "device": provenance.device_name(context["device"]),
+        "host": socket.gethostname(),
+        "started_at": datetime.now(UTC),
+        "train_fingerprint": context["fingerprints"]["train"],
+        "evaluation_fingerprint": "-".join(context["fingerprints"][s] for s in SCORED_SPLITS),
+        "settings": canonical({**unit["settings"], "cam": context["cam"]}),
+    }
+
+
+def _identity(trial: dict[str, Any]) -> dict[str, Any]:
+    """The columns of the `trials` table that say which trial it is."""
+    names = {"configuration": trial["configuration"], "seed": trial["seed"]}
+    return {"trial_key": trial["key"], **names}
