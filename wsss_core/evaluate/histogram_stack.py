@@ -1,0 +1,114 @@
+"""Score histograms of many images, and the definitions of IoU that differ in how images are pooled.
+
+Three figures go by the name mIoU in this field. The thesis (arXiv 2507.21959) averages each image's
+foreground IoU; PASCAL VOC pools the pixels of all images first and averages the IoU of foreground
+and background. All are here, over the images that hold the class; what a classifier marks on the
+others is a figure of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wsss_core.errors import InputError
+from wsss_core.evaluate import curves
+from wsss_core.evaluate.curves import Curve
+from wsss_core.evaluate.pixel_counts import LEVELS
+from wsss_core.evaluate.score_histogram import ScoreHistogram, checked_counts
+
+
+@dataclass(frozen=True, eq=False)
+class HistogramStack:
+    """The histograms of N images for one class.
+
+    Curves are float64 [256], entry t for "foreground where score >= t". A curve over no image at
+    all is NaN: the IoU where no image holds the class, the false positives where every image does.
+
+    Attributes:
+        foreground: integer [N, 256], kept as read-only int64: pixels of the class at each level.
+        background: integer [N, 256], likewise: all other pixels that are not ignored.
+
+    Raises:
+        InputError: If the counts are not whole, not [N, 256], negative, or of different N.
+
+    """
+
+    foreground: NDArray[np.int64]
+    background: NDArray[np.int64]
+
+    def __post_init__(self) -> None:
+        for name in ("foreground", "background"):
+            object.__setattr__(self, name, checked_counts(name, getattr(self, name), ndim=2))
+        if len(self.foreground) != len(self.background):
+            raise InputError(
+                f"background: expected as many images as foreground ({len(self.foreground)}), "
+                f"got {len(self.background)}"
+            )
+
+    @classmethod
+    def from_histograms(cls, histograms: Iterable[ScoreHistogram]) -> HistogramStack:
+        """Stack histograms, one for each image, in their order."""
+        each = list(histograms)
+        foreground = np.array([one.foreground for one in each], dtype=np.int64)
+        background = np.array([one.background for one in each], dtype=np.int64)
+        return cls(foreground.reshape(-1, LEVELS), background.reshape(-1, LEVELS))
+
+    def __len__(self) -> int:
+        return len(self.foreground)
+
+    @property
+    def holds_class(self) -> NDArray[np.bool_]:
+        """Whether each image's mask has a pixel of the class; bool [N]."""
+        return self.foreground.sum(axis=1) > 0
+
+    def total(self) -> ScoreHistogram:
+        """Add up all images, those without the class included."""
+        return ScoreHistogram(self.foreground.sum(axis=0), self.background.sum(axis=0))
+
+    def total_with_class(self) -> ScoreHistogram:
+        """Add up the images that hold the class: what the dataset-level IoU is taken from."""
+        holds = self.holds_class
+        return ScoreHistogram(
+            self.foreground[holds].sum(axis=0), self.background[holds].sum(axis=0)
+        )
+
+    def iou(self) -> Curve:
+        """Each image's IoU per threshold, float64 [N, 256]; 0 for images without the class."""
+        return curves.iou(self.foreground, self.background)
+
+    def per_image_iou(self) -> Curve:
+        """Mean over the images that hold the class of their foreground IoU: the thesis's mIoU."""
+        holds = self.holds_class
+        return _mean(curves.iou(self.foreground[holds], self.background[holds]))
+
+    def dataset_iou(self) -> Curve:
+        """Foreground IoU of the pixels of all images that hold the class, pooled."""
+        return self._pooled(self.total_with_class().iou())
+
+    def dataset_miou(self) -> Curve:
+        """Mean of foreground and background IoU, pooled likewise: the mIoU of PASCAL VOC."""
+        pooled = self.total_with_class()
+        return self._pooled((pooled.iou() + pooled.background_iou()) / 2)
+
+    def precision(self) -> Curve:
+        """Precision of the pixels of all images that hold the class, pooled."""
+        return self._pooled(self.total_with_class().precision())
+
+    def recall(self) -> Curve:
+        """Recall of the pixels of all images that hold the class, pooled."""
+        return self._pooled(self.total_with_class().recall())
+
+    def clear_false_positive_share(self) -> Curve:
+        """Mean over the images without the class of the share of their pixels predicted as it."""
+        return _mean(curves.false_positive_share(self.background[~self.holds_class]))
+
+    def _pooled(self, curve: Curve) -> Curve:
+        return curve if self.holds_class.any() else np.full(LEVELS, np.nan)
+
+
+def _mean(per_image: Curve) -> Curve:
+    return per_image.mean(axis=0) if len(per_image) else np.full(LEVELS, np.nan)

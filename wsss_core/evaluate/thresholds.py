@@ -1,0 +1,218 @@
+"""Where to cut a score map, and what that choice has seen of the answer.
+
+A threshold chosen with the test masks at hand is an upper bound, not a result, so every rule names
+the masks it peeks at and the choice carries the name. The thesis's "optimal threshold" (arXiv
+2507.21959) is the per-image oracle; its other numbers use a fixed 0.3.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wsss_core.errors import InputError
+from wsss_core.evaluate.curves import Curve
+from wsss_core.evaluate.histogram_stack import HistogramStack
+from wsss_core.evaluate.pixel_counts import LEVELS
+
+
+class ThresholdRule(StrEnum):
+    """How a threshold is chosen."""
+
+    FIXED = "fixed"
+    """A value set before anything is seen."""
+    TUNED = "tuned"
+    """The best level on a disjoint split with masks."""
+    DATASET_ORACLE = "dataset_oracle"
+    """The best single level on the test split itself."""
+    IMAGE_ORACLE = "image_oracle"
+    """The best level for each test image against its own mask."""
+
+    @property
+    def peeks_at(self) -> str:
+        """What the rule has seen of the masks, in words for a table."""
+        return _PEEKS_AT[self]
+
+    @property
+    def is_oracle(self) -> bool:
+        """Whether the figure it leads to is an upper bound rather than a result."""
+        return self in (ThresholdRule.DATASET_ORACLE, ThresholdRule.IMAGE_ORACLE)
+
+
+_PEEKS_AT = {
+    ThresholdRule.FIXED: "nothing",
+    ThresholdRule.TUNED: "the tune split's masks",
+    ThresholdRule.DATASET_ORACLE: "the test masks",
+    ThresholdRule.IMAGE_ORACLE: "each test image's mask",
+}
+
+
+class Objective(StrEnum):
+    """The curve whose maximum a rule looks for; each names a method of HistogramStack."""
+
+    PER_IMAGE_IOU = "per_image_iou"
+    DATASET_IOU = "dataset_iou"
+    DATASET_MIOU = "dataset_miou"
+
+    def curve(self, stack: HistogramStack) -> Curve:
+        """Compute the objective at every level, float64 [256]."""
+        return {
+            Objective.PER_IMAGE_IOU: stack.per_image_iou,
+            Objective.DATASET_IOU: stack.dataset_iou,
+            Objective.DATASET_MIOU: stack.dataset_miou,
+        }[self]()
+
+
+@dataclass(frozen=True, eq=False)
+class ThresholdChoice:
+    """A chosen threshold.
+
+    Attributes:
+        rule: The rule that chose it.
+        peeks_at: What the rule has seen of the masks, in words.
+        level: 0-255, foreground where score >= level; None under the per-image oracle.
+        image_levels: Under the per-image oracle each image's own level, float64 [N], NaN for an
+            image without the class (it has no mask to peek at); None under every other rule.
+
+    """
+
+    rule: ThresholdRule
+    peeks_at: str
+    level: int | None
+    image_levels: NDArray[np.float64] | None = None
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The figures at a chosen threshold, each in [0, 1]; NaN where no image is there to give it.
+
+    Attributes:
+        per_image_iou: Mean foreground IoU over the images that hold the class.
+        dataset_iou: Foreground IoU of those images' pixels, pooled.
+        dataset_miou: Mean of foreground and background IoU, pooled likewise.
+        clear_false_positive_share: Mean share of pixels predicted as the class on images without
+            it.
+        precision: Precision of the pixels of the images that hold the class, pooled.
+        recall: Recall of the same pixels.
+
+    """
+
+    per_image_iou: float
+    dataset_iou: float
+    dataset_miou: float
+    clear_false_positive_share: float
+    precision: float
+    recall: float
+
+
+def level_of(value: float) -> int:
+    """Return the smallest level t with t / 255 >= value, for a threshold value in [0, 1]."""
+    if not 0 <= value <= 1:  # NaN fails too
+        raise InputError(f"fixed threshold: expected a value in [0, 1], got {value}")
+    return int(np.searchsorted(np.arange(LEVELS) / (LEVELS - 1), value))
+
+
+def choose_threshold(
+    rule: ThresholdRule | str,
+    *,
+    tune: HistogramStack | None = None,
+    test: HistogramStack | None = None,
+    objective: Objective | str = Objective.PER_IMAGE_IOU,
+    fixed: float = 0.3,
+) -> ThresholdChoice:
+    """Choose where to cut. Of several equally good levels the smallest is taken.
+
+    Args:
+        rule: Which rule chooses; it sees no more than it says it peeks at.
+        tune: The tune split's histograms; needed by `tuned`, unused by the others.
+        test: The test split's histograms; needed by both oracles, unused by the others.
+        objective: What `tuned` and `dataset_oracle` maximise. The per-image oracle maximises each
+            image's foreground IoU.
+        fixed: The score in [0, 1] at which `fixed` cuts.
+
+    Raises:
+        InputError: For an unknown rule or objective, histograms that the rule needs and lacks or in
+            which no image holds the class, or a fixed value outside [0, 1].
+
+    """
+    rule = _member(ThresholdRule, "threshold rule", rule)
+    objective = _member(Objective, "objective", objective)
+    if rule is ThresholdRule.FIXED:
+        return ThresholdChoice(rule, rule.peeks_at, level_of(fixed))
+    split = "tune" if rule is ThresholdRule.TUNED else "test"
+    stack = tune if rule is ThresholdRule.TUNED else test
+    if stack is None:
+        raise InputError(f"threshold rule {rule}: expected histograms of the {split} split")
+    holds = stack.holds_class
+    if not holds.any():
+        raise InputError(
+            f"threshold rule {rule}: expected an image that holds the class in the {split} split, "
+            f"got none in {len(stack)}"
+        )
+    if rule is ThresholdRule.IMAGE_ORACLE:
+        levels = np.where(holds, stack.iou().argmax(axis=1), np.nan)
+        return ThresholdChoice(rule, rule.peeks_at, None, levels)
+    return ThresholdChoice(rule, rule.peeks_at, int(objective.curve(stack).argmax()))
+
+
+def evaluate(choice: ThresholdChoice, test: HistogramStack) -> Evaluation:
+    """Take every figure at the chosen threshold.
+
+    Under the per-image oracle each image is cut at its own level and the pooled figures add up the
+    counts that result. Images without the class have no level there, so their false positives are
+    NaN.
+
+    Args:
+        choice: From `choose_threshold`; one of the per-image oracle must come from these very
+            histograms.
+        test: The test split's histograms.
+
+    Raises:
+        InputError: If the choice is one level per image and the images are not the same.
+
+    """
+    if choice.image_levels is None:
+        level, cut = choice.level, test
+        if level is None or not 0 <= level < LEVELS:
+            raise InputError(f"threshold choice: expected a level 0-255, got {level}")
+    else:
+        level, cut = LEVELS - 1, _cut_at_own_level(test, choice.image_levels)
+    clear = cut.clear_false_positive_share() if choice.image_levels is None else None
+    return Evaluation(
+        per_image_iou=float(cut.per_image_iou()[level]),
+        dataset_iou=float(cut.dataset_iou()[level]),
+        dataset_miou=float(cut.dataset_miou()[level]),
+        clear_false_positive_share=float("nan") if clear is None else float(clear[level]),
+        precision=float(cut.precision()[level]),
+        recall=float(cut.recall()[level]),
+    )
+
+
+def _cut_at_own_level(test: HistogramStack, levels: NDArray[np.float64]) -> HistogramStack:
+    """Move pixels that reach their image's own level to level 255, all others to 0."""
+    if levels.shape != (len(test),) or not np.array_equal(~np.isnan(levels), test.holds_class):
+        raise InputError(
+            "threshold choice: expected the images that the per-image oracle saw, got others"
+        )
+    reached = np.arange(LEVELS) >= levels[:, np.newaxis]  # false throughout where the level is NaN
+    cut = []
+    for counts in (test.foreground, test.background):
+        ends = np.zeros_like(counts)
+        ends[:, -1] = (counts * reached).sum(axis=1)
+        ends[:, 0] = counts.sum(axis=1) - ends[:, -1]
+        cut.append(ends)
+    return HistogramStack(*cut)
+
+
+_Member = TypeVar("_Member", bound=StrEnum)
+
+
+def _member(kind: type[_Member], what: str, name: str) -> _Member:
+    try:
+        return kind(name)
+    except ValueError:
+        raise InputError(f"{what} {name!r}: expected one of {', '.join(kind)}") from None
