@@ -1,0 +1,39 @@
+"""The ledger of a study, and what is made of it: tables, figures, a page; from Parquet alone."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class ReportFiles:
+    """What ``make_report`` wrote.
+
+    Attributes:
+        html: One self-contained page.
+        markdown: The same in Markdown, beside its figures.
+        tables: ``tables/*.{tex,md,csv}`` and ``tables/outcomes.{csv,parquet}``.
+        figures: ``figures/*.svg``.
+    """
+
+    html: Path
+    markdown: Path
+    tables: tuple[Path, ...]
+    figures: tuple[Path, ...]
+
+
+def make_report(results: Path, out: Path) -> ReportFiles:
+    """Make the report of every study in a results folder; equal ledgers give equal bytes.
+
+    Args:
+        results: A folder with ``ledger/``.
+        out: Where to write; made if absent.
+
+    Raises:
+        InputError: If the ledger has no plan, a part of it cannot be read, or ``out`` cannot be
+            written.
+
+    """
+    # Imported here, as those who write the ledger should not wait for matplotlib.
+    from reports.report_files import write_report
+
+    return write_report(Path(results), Path(out))

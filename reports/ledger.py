@@ -1,0 +1,288 @@
+"""The ledger: everything a study measured, as immutable Parquet parts anyone can read.
+
+``RESULTS/ledger/<table>/<key>.parquet`` is one part. A part is written under a temporary name in
+its own folder and then renamed, so a reader sees all of it or nothing, and many writers on one
+shared file system need no lock. A row of ``trials`` is the seal of a trial: write it last, after
+``scores``, ``panels`` and ``history``.
+
+| table | one part per | one row per |
+|---|---|---|
+| plan | study | configuration x seed (rewritten whole at each run) |
+| trials | trial | trial: how it ended, and on what |
+| scores | trial | network x split x image x class: the score histogram |
+| panels | trial | network x image x class: pictures to look at |
+| history | trial | epoch |
+"""
+
+import os
+import re
+import uuid
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from wsss_core.errors import InputError
+
+SCHEMA_VERSION = 1
+LEVELS = 256
+STATUSES = ("ok", "failed", "collapsed")
+PARADIGMS = ("single", "teacher-student", "co-training")
+
+_VERSION_KEY = b"schema_version"
+_SAFE_KEY = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._=+-]*")
+
+
+class LedgerError(InputError):
+    """A part of the ledger cannot be written or read; the message names it."""
+
+
+def _schema(**columns: pa.DataType | tuple[pa.DataType, str]) -> pa.Schema:
+    """Make a schema; a column given as ``(type, "null")`` may be empty, others must be filled."""
+    fields = [
+        pa.field(name, kind[0], nullable=True)
+        if isinstance(kind, tuple)
+        else pa.field(name, kind, nullable=False)
+        for name, kind in columns.items()
+    ]
+    return pa.schema(fields, metadata={_VERSION_KEY: str(SCHEMA_VERSION).encode()})
+
+
+_TEXT = pa.string()
+_REAL = pa.float64()
+_HISTOGRAM = pa.list_(pa.uint32(), LEVELS)
+
+SCHEMAS: dict[str, pa.Schema] = {
+    "plan": _schema(
+        study=_TEXT,
+        study_title=_TEXT,
+        position=pa.int32(),
+        configuration=_TEXT,
+        seed=pa.int64(),
+        trial_key=_TEXT,
+        paradigm=_TEXT,
+        metric=(_TEXT, "null"),
+        level=(_TEXT, "null"),
+        representation=(_TEXT, "null"),
+        weight=(_REAL, "null"),
+        student=_TEXT,
+        teacher=(_TEXT, "null"),
+        baseline=(_TEXT, "null"),
+        reference=(_TEXT, "null"),
+        fixed_threshold=_REAL,
+        objective=_TEXT,
+        settings=_TEXT,
+        family=_TEXT,
+    ),
+    "trials": _schema(
+        trial_key=_TEXT,
+        configuration=_TEXT,
+        seed=pa.int64(),
+        status=_TEXT,
+        error=(_TEXT, "null"),
+        traceback=(_TEXT, "null"),
+        settings=_TEXT,
+        train_fingerprint=(_TEXT, "null"),
+        evaluation_fingerprint=(_TEXT, "null"),
+        code_revision=(_TEXT, "null"),
+        package_version=_TEXT,
+        packages=_TEXT,
+        device=(_TEXT, "null"),
+        host=(_TEXT, "null"),
+        started_at=pa.timestamp("us", tz="UTC"),
+        seconds_training=(_REAL, "null"),
+        seconds_scoring=(_REAL, "null"),
+        images_per_second=(_REAL, "null"),
+        peak_memory_bytes=(pa.int64(), "null"),
+        epochs=(pa.int32(), "null"),
+        parameters=(pa.int64(), "null"),
+    ),
+    "scores": _schema(
+        trial_key=_TEXT,
+        network=_TEXT,
+        split=_TEXT,
+        image=_TEXT,
+        group=_TEXT,
+        class_name=_TEXT,
+        labelled=pa.bool_(),
+        logit=pa.float32(),
+        foreground=_HISTOGRAM,
+        background=_HISTOGRAM,
+    ),
+    "panels": _schema(
+        trial_key=_TEXT,
+        network=_TEXT,
+        split=_TEXT,
+        image=_TEXT,
+        class_name=_TEXT,
+        image_png=pa.binary(),
+        mask_png=pa.binary(),
+        cam_png=pa.binary(),
+    ),
+    "history": _schema(
+        trial_key=_TEXT,
+        epoch=pa.int32(),
+        loss=_REAL,
+        classification_loss=_REAL,
+        transfer_loss=(_REAL, "null"),
+        seconds=_REAL,
+    ),
+}
+
+_CHOICES: dict[tuple[str, str], tuple[str, ...]] = {
+    ("trials", "status"): STATUSES,
+    ("plan", "paradigm"): PARADIGMS,
+    ("scores", "network"): ("student", "teacher"),
+    ("scores", "split"): ("tune", "test"),
+    ("panels", "network"): ("student", "teacher"),
+    ("panels", "split"): ("tune", "test"),
+}
+
+
+def _folder(results: Path, table: str) -> Path:
+    if table not in SCHEMAS:
+        raise LedgerError(f"ledger table {table!r}: expected one of {', '.join(SCHEMAS)}")
+    return Path(results) / "ledger" / table
+
+
+def _checked(table: str, key: str, rows: Sequence[Mapping[str, Any]]) -> pa.Table:
+    schema = SCHEMAS[table]
+    where = f"ledger {table}/{key}"
+    for row in rows:
+        unknown = sorted(set(row) - set(schema.names))
+        if unknown:
+            raise LedgerError(f"{where}: unknown column {unknown[0]!r}")
+        for name in schema.names:
+            allowed = _CHOICES.get((table, name))
+            if not schema.field(name).nullable and row.get(name) is None:
+                raise LedgerError(f"{where}: column {name!r} must not be empty")
+            if allowed and row[name] not in allowed:
+                raise LedgerError(
+                    f"{where}: {name} {row[name]!r}, expected one of {', '.join(allowed)}"
+                )
+    try:
+        return pa.Table.from_pylist([dict(row) for row in rows], schema=schema)
+    except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
+        raise LedgerError(f"{where}: {_one_line(error)}") from error
+
+
+def write_part(results: Path, table: str, key: str, rows: Sequence[Mapping[str, Any]]) -> Path:
+    """Write one part whole; an older part of the same key is replaced.
+
+    Args:
+        results: The results folder; ``ledger/<table>`` is made below it.
+        table: One of ``SCHEMAS``.
+        key: The part's name: the trial's key, or the study's name for ``plan``. Letters, digits
+            and ``. _ = + -``.
+        rows: One mapping per row. A nullable column may be left out; the 256 counts may be NumPy.
+
+    Returns:
+        The path of the part.
+
+    Raises:
+        LedgerError: Unknown table or column, an empty required value, a value of the wrong type, a
+            histogram without 256 levels, an unusable key, or a folder that cannot be written.
+
+    """
+    folder = _folder(results, table)
+    if not _SAFE_KEY.fullmatch(key):
+        raise LedgerError(
+            f"ledger key {key!r}: expected letters, digits and . _ = + - (not starting with a dot)"
+        )
+    content = _checked(table, key, rows)
+    part = folder / f"{key}.parquet"
+    temporary = folder / f".{key}.{uuid.uuid4().hex}.tmp"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            with temporary.open("wb") as sink:
+                pq.write_table(content, sink, compression="zstd")
+                sink.flush()
+                os.fsync(sink.fileno())
+            os.replace(temporary, part)
+        finally:
+            temporary.unlink(missing_ok=True)
+    except OSError as error:
+        raise LedgerError(f"{part}: cannot be written ({_one_line(error)})") from error
+    return part
+
+
+def read_table(
+    results: Path,
+    table: str,
+    *,
+    keys: Iterable[str] | None = None,
+    columns: Sequence[str] | None = None,
+) -> pd.DataFrame:
+    """Read all parts of a table as one frame, ordered by the part's name.
+
+    A column that a part lacks (an older release wrote it) is empty in its rows. A part that only a
+    newer release can have written is refused.
+
+    Args:
+        results: The results folder.
+        table: One of ``SCHEMAS``.
+        keys: Only these parts; a key without a part contributes no row. None: all parts.
+        columns: Only these columns. None: all.
+
+    Returns:
+        A frame with at least the asked columns; without rows where there is no part. Histograms are
+        NumPy ``uint32 [256]``.
+
+    Raises:
+        LedgerError: A part that cannot be read (named), or one of a newer schema version.
+
+    """
+    folder = _folder(results, table)
+    schema = SCHEMAS[table]
+    wanted = list(columns) if columns is not None else None
+    empty = schema if wanted is None else pa.schema([schema.field(name) for name in wanted])
+    if keys is None:
+        parts = sorted(p for p in folder.glob("*.parquet") if not p.name.startswith("."))
+    else:
+        parts = [p for p in (folder / f"{key}.parquet" for key in sorted(set(keys))) if p.is_file()]
+    tables = [_nullable(empty).empty_table(), *(_read_part(part, wanted) for part in parts)]
+    try:
+        whole = pa.concat_tables(tables, promote_options="permissive")
+    except pa.ArrowException as error:
+        raise LedgerError(
+            f"{folder}: its parts do not fit together ({_one_line(error)})"
+        ) from error
+    return whole.to_pandas()
+
+
+def _read_part(part: Path, columns: list[str] | None) -> pa.Table:
+    try:
+        with pq.ParquetFile(part) as file:
+            metadata = file.schema_arrow.metadata or {}
+            version = int(metadata.get(_VERSION_KEY, b"0"))
+            if version > SCHEMA_VERSION:
+                raise LedgerError(
+                    f"{part}: schema version {version}; this release reads up to {SCHEMA_VERSION}"
+                )
+            names = file.schema_arrow.names
+            there = names if columns is None else [name for name in columns if name in names]
+            content = file.read(columns=there)
+    except (pa.ArrowException, OSError, ValueError) as error:
+        if isinstance(error, LedgerError):
+            raise
+        raise LedgerError(f"{part}: cannot be read as Parquet ({_one_line(error)})") from error
+    return content.cast(_nullable(content.schema))
+
+
+def _nullable(schema: pa.Schema) -> pa.Schema:
+    """Allow every column to be empty, as another release's parts may leave it."""
+    return pa.schema([field.with_nullable(True) for field in schema])
+
+
+def finished_trials(results: Path) -> dict[str, str]:
+    """Give the status (ok, failed, collapsed) of every trial that has ended, by trial key."""
+    frame = read_table(results, "trials", columns=["trial_key", "status"])
+    return dict(zip(frame["trial_key"], frame["status"], strict=True))
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())[:300]

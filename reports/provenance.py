@@ -1,0 +1,114 @@
+"""Where the numbers come from: code, packages, data, machines, and the settings."""
+
+import json
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from reports.ledger import SCHEMA_VERSION
+from reports.study_record import StudyRecord, Trial
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """What the page says about origins.
+
+    Attributes:
+        facts: Name and value, the value with counts where trials differ.
+        warnings: One sentence for each thing that differs and should not.
+        settings: Configuration and its settings as indented JSON.
+        errors: Label, error and traceback (empty if none) of every trial with an error.
+    """
+
+    facts: tuple[tuple[str, str], ...]
+    warnings: tuple[str, ...]
+    settings: tuple[tuple[str, str], ...]
+    errors: tuple[tuple[str, str, str], ...]
+
+
+_FACTS = (
+    ("package", "package_version"),
+    ("code revision", "code_revision"),
+    ("training data", "train_fingerprint"),
+    ("evaluation data", "evaluation_fingerprint"),
+    ("device", "device"),
+    ("host", "host"),
+)
+_SHOULD_AGREE = {
+    "package_version": "package version",
+    "code_revision": "code revision",
+    "evaluation_fingerprint": "fingerprint of the evaluation data",
+}
+
+
+def _counted(values: Counter[str]) -> str:
+    if len(values) == 1:
+        return next(iter(values))
+    return ", ".join(f"{value} ({count} trials)" for value, count in sorted(values.items()))
+
+
+def _column(trials: list[Trial], name: str) -> Counter[str]:
+    return Counter(str(t.row[name]) for t in trials if t.row.get(name) is not None)
+
+
+def _packages(trials: list[Trial]) -> Counter[str]:
+    found: Counter[str] = Counter()
+    for trial in trials:
+        listed = _json(trial.row.get("packages"))
+        if isinstance(listed, dict):
+            found[", ".join(f"{name} {listed[name]}" for name in sorted(listed))] += 1
+    return found
+
+
+def _json(text: Any) -> Any:
+    try:
+        return json.loads(text)
+    except (TypeError, ValueError):
+        return text
+
+
+def _indented(text: str) -> str:
+    value = _json(text)
+    return text if isinstance(value, str) else json.dumps(value, indent=2, ensure_ascii=False)
+
+
+def provenance(record: StudyRecord) -> Provenance:
+    """Collect origins over all trials of the study that have ended."""
+    ended = [trial for trial in record.trials.values() if trial.row]
+    facts = [(name, _column(ended, column)) for name, column in _FACTS]
+    facts.insert(2, ("packages", _packages(ended)))
+    shown = [(name, _counted(values)) for name, values in facts if values]
+    starts = [pd.Timestamp(t.row["started_at"]) for t in ended if t.row.get("started_at")]
+    if starts:
+        first, last = (f"{moment:%Y-%m-%d %H:%M}" for moment in (min(starts), max(starts)))
+        shown.append(("started", f"{first} to {last} UTC" if first != last else f"{first} UTC"))
+    seconds = sum(
+        float(trial.row.get(name) or 0.0)
+        for trial in ended
+        for name in ("seconds_training", "seconds_scoring")
+    )
+    if ended:
+        shown.append(("time", f"{seconds / 60:.1f} minutes of training and scoring, all trials"))
+    shown.append(("ledger", f"schema version {SCHEMA_VERSION}"))
+    warnings = tuple(
+        f"Trials differ in their {words}: {_counted(values)}."
+        for column, words in _SHOULD_AGREE.items()
+        if len(values := _column(ended, column)) > 1
+    )
+    return Provenance(
+        tuple(shown),
+        warnings,
+        tuple((one.name, _indented(one.settings)) for one in record.configurations),
+        tuple(
+            (
+                f"{trial.configuration}, seed {trial.seed}, {trial.status}",
+                trial.row.get("error") or "no message",
+                trial.row.get("traceback") or "",
+            )
+            for one in record.configurations
+            for trial in record.of(one.name)
+            if trial.row.get("error") or trial.row.get("traceback")
+        ),
+    )

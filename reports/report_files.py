@@ -1,0 +1,63 @@
+"""Writing a report: the page, the tables in three formats, the figures, the tidy outcomes."""
+
+import re
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from reports import ReportFiles
+from reports.page import render_html, render_markdown, study_view
+from reports.study_record import read_studies
+from reports.tables import to_csv, to_latex, to_markdown
+from wsss_core.errors import InputError
+
+
+def _slug(name: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-") or "study"
+
+
+def _outcomes_parquet(outcomes: pd.DataFrame) -> bytes:
+    sink = pa.BufferOutputStream()
+    table = pa.Table.from_pandas(outcomes, preserve_index=False)
+    pq.write_table(table, sink, compression="zstd")
+    return sink.getvalue().to_pybytes()
+
+
+def write_report(results: Path, out: Path) -> ReportFiles:
+    """Write the report of every study of a results folder; see ``reports.make_report``."""
+    records = read_studies(results)
+    several = len(records) > 1
+    views = [
+        study_view(record, f"{place}-{_slug(record.name)}-" if several else "")
+        for place, record in enumerate(records, 1)
+    ]
+    outcomes = pd.concat([record.outcomes() for record in records], ignore_index=True)
+    tables: dict[str, str | bytes] = {
+        "outcomes.csv": outcomes.to_csv(index=False, lineterminator="\n"),
+        "outcomes.parquet": _outcomes_parquet(outcomes),
+    }
+    for view in views:
+        for name, table in view.tables.items():
+            tables[f"{view.prefix}{name}.csv"] = to_csv(table)
+            tables[f"{view.prefix}{name}.md"] = to_markdown(table)
+            tables[f"{view.prefix}{name}.tex"] = to_latex(table)
+    figures = {f"{f.name}.svg": f.svg for view in views for f in view.figures.values()}
+    html, markdown = render_html(views), render_markdown(views)
+    try:
+        for folder in ("tables", "figures"):
+            (out / folder).mkdir(parents=True, exist_ok=True)
+        return ReportFiles(
+            html=_write(out / "report.html", html),
+            markdown=_write(out / "report.md", markdown),
+            tables=tuple(_write(out / "tables" / name, tables[name]) for name in sorted(tables)),
+            figures=tuple(_write(out / "figures" / n, figures[n]) for n in sorted(figures)),
+        )
+    except OSError as error:
+        raise InputError(f"{out}: the report cannot be written there ({error})") from error
+
+
+def _write(path: Path, content: str | bytes) -> Path:
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return path

@@ -1,0 +1,217 @@
+"""The strategies table: what each transfer makes of the student."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from reports.cells import (
+    ABSENT,
+    MEASURE_NAMES,
+    difference_cell,
+    p_value,
+    points,
+    summary_cell,
+    worst_state,
+)
+from reports.outcomes import MEASURES
+from reports.statistics import PairedDifference, holm, paired_difference, summarise
+from reports.study_record import Configuration, StudyRecord
+from reports.tables import Cell, Column, Table, mark_best
+
+RULE_NAMES = {
+    "fixed": "the fixed threshold",
+    "tuned": "the tuned threshold",
+    "dataset_oracle": "the dataset oracle's threshold",
+    "image_oracle": "the per-image oracle's thresholds",
+}
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One configuration against the student alone, for one class.
+
+    Attributes:
+        configuration: The taught one.
+        class_name: Class, or the mean over classes.
+        difference: Paired by seed, at the study's threshold rule and objective.
+        corrected_p: By Holm over all comparisons of the study.
+
+    """
+
+    configuration: Configuration
+    class_name: str
+    difference: PairedDifference
+    corrected_p: float | None
+
+
+def comparisons(record: StudyRecord) -> list[Comparison]:
+    """Compare every configuration that names a baseline with it, class by class."""
+    pairs = [
+        (one, name)
+        for one in record.configurations
+        for name in record.classes
+        if one.baseline not in (None, one.name) and record.configuration(one.baseline)
+    ]
+    differences = [
+        paired_difference(
+            record.by_seed(one.name, record.objective, class_name=name),
+            record.by_seed(str(one.baseline), record.objective, class_name=name),
+        )
+        for one, name in pairs
+    ]
+    corrected = holm([difference.p for difference in differences])
+    return [
+        Comparison(one, name, difference, p)
+        for (one, name), difference, p in zip(pairs, differences, corrected, strict=True)
+    ]
+
+
+def _described(record: StudyRecord) -> list[tuple[Column, Callable[[Configuration], str | None]]]:
+    columns: list[tuple[Column, Callable[[Configuration], str | None]]] = [
+        (Column("configuration", "configuration"), lambda one: one.name),
+        (Column("networks", "networks", about="Student ← teacher; ↔ learn together."),
+         lambda one: one.networks),
+        (Column("paradigm", "paradigm"), lambda one: one.paradigm),
+        (Column("metric", "metric"), lambda one: one.metric),
+        (Column("level", "level"), lambda one: one.level),
+        (Column("representation", "representation"), lambda one: one.representation),
+        (Column("weight", "λ", numeric=True, about="Weight of the transfer loss."),
+         lambda one: None if one.weight is None else f"{one.weight:g}"),
+    ]  # fmt: skip
+    varies = len({one.representation for one in record.configurations} - {None}) > 1
+    return [entry for entry in columns if varies or entry[0].key != "representation"]
+
+
+def strategies_table(record: StudyRecord) -> Table:
+    """Build the study's main table: one row per configuration and class, in the plan's order."""
+    described = _described(record)
+    several = len(record.classes) > 1
+    figures = [
+        Column(
+            measure,
+            MEASURE_NAMES[measure],
+            "%",
+            higher_is_better=True,
+            numeric=True,
+            about=f"Mean ± sd over seeds at {RULE_NAMES[record.rule]}.",
+        )
+        for measure in sorted(MEASURES, key=lambda name: name != record.objective)
+    ]
+    columns = (
+        *(column for column, _ in described),
+        *([Column("class", "class")] if several else []),
+        Column("n", "n", about="Healthy trials that the means are over, of those planned."),
+        figures[0],
+        Column("delta", "Δ student alone [95 %]", "points", True, True,
+               "Difference to the student alone, paired by seed: mean ± sd and its t interval."),
+        Column("holm_p", "Holm p", numeric=True,
+               about="Two-sided paired t-test, corrected over the whole table."),
+        *figures[1:],
+        Column("balanced_accuracy", "balanced accuracy", "%", True, True,
+               "Of the image-level prediction on the test split."),
+        Column("clear_false_positive_share", "false positives, clear images", "%", False, True,
+               "Share of pixels predicted foreground on images without the class."),
+    )  # fmt: skip
+    found = {(c.configuration.name, c.class_name): c for c in comparisons(record)}
+    rows = []
+    for one in record.configurations:
+        states = record.states(one.name)
+        for name in record.classes or ("",):
+            cells = [
+                summary_cell(
+                    record.by_seed(one.name, figure, class_name=name),
+                    states,
+                    spell_out=figure == record.objective,
+                )
+                for figure in (
+                    *(column.key for column in figures),
+                    "balanced_accuracy",
+                    "clear_false_positive_share",
+                )
+            ]
+            compared = found.get((one.name, name))
+            texts = [(column, text(one)) for column, text in described]
+            rows.append(
+                (
+                    *(Cell(text or ABSENT, data={"": text}) for _, text in texts),
+                    *([Cell(name)] if several else []),
+                    _count_cell(record, one),
+                    cells[0],
+                    *_delta_cells(compared, record, one),
+                    *cells[1:],
+                )
+            )
+    return mark_best(
+        Table(
+            "strategies",
+            "Knowledge transfer strategies",
+            columns,
+            tuple(rows),
+            _caption(record),
+            tuple(_partner_notes(record)),
+        ),
+        within="class" if several else None,
+    )
+
+
+def _count_cell(record: StudyRecord, one: Configuration) -> Cell:
+    """Write ``2 of 3``; the main figure's cell says what became of the others."""
+    states = record.states(one.name)
+    data = {"ok": states["ok"], "planned": states.total()}
+    bad = {state: states[state] for state in ("failed", "collapsed", "missing")}
+    text = f"{states['ok']} of {states.total()}"
+    return Cell(text, data={**data, **bad}, state=worst_state(states))
+
+
+def _delta_cells(
+    compared: Comparison | None, record: StudyRecord, one: Configuration
+) -> tuple[Cell, Cell]:
+    if compared is None:
+        is_baseline = any(other.baseline == one.name for other in record.configurations)
+        return Cell("baseline" if is_baseline else ABSENT, data={"mean": None}), Cell(
+            ABSENT, data={"": None}
+        )
+    cell = difference_cell(compared.difference, record.states(one.name))
+    return cell, Cell(p_value(compared.corrected_p), data={"": compared.corrected_p})
+
+
+def _caption(record: StudyRecord) -> str:
+    caption = (
+        f"Test split, at {RULE_NAMES[record.rule]}; mean ± sample standard deviation over seeds, "
+        "in percent. IoU is over images that hold the class. The difference is to the student "
+        "alone of the same seed, with a 95 % Student-t interval and a paired t-test, "
+        "Holm-corrected over the table. Means are over healthy trials alone. Bold: best of the "
+        "rows with all "
+        "seeds."
+    )
+    if len(record.seeds) <= 3:
+        caption += (
+            f" With n = {len(record.seeds)} such intervals are wide, and a mean over one seed has "
+            "no spread."
+        )
+    return caption
+
+
+def _partner_notes(record: StudyRecord) -> list[str]:
+    notes = []
+    for one in record.configurations:
+        partner = record.by_seed(one.name, record.objective, network="teacher")
+        if partner:
+            mean = summarise(partner.values()).mean
+            notes.append(
+                f"{one.name}: the network trained along, {one.teacher}, reaches {points(mean)} % "
+                f"{MEASURE_NAMES[record.objective]} (n = {len(partner)})."
+            )
+    return notes
+
+
+def best_taught(record: StudyRecord) -> list[Comparison]:
+    """Order the comparisons of the main class: most paired seeds first, then the largest mean.
+
+    A difference over fewer seeds than the others' may owe its size to a lucky seed.
+    """
+    mine = [
+        c
+        for c in comparisons(record)
+        if c.class_name == record.main_class and c.difference.summary.n
+    ]
+    return sorted(mine, key=lambda c: (-c.difference.summary.n, -c.difference.summary.mean))
