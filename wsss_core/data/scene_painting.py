@@ -1,0 +1,100 @@
+"""How the things of a procedural scene are painted, and the daylight they are painted in.
+
+Everything is laid out in unit coordinates (x to the right, y downwards, 0 to 1 across the picture)
+and covers a share of each pixel between 0 and 1, exactly 0 where it is absent: painting over a
+pixel with coverage 0 leaves its value as it was, to the bit. Pictures are planar float32
+[3, S, S], 0 to 1.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+Colour = np.ndarray  # float32 [3, 1, 1]
+
+
+def colour(red: float, green: float, blue: float) -> Colour:
+    """A colour that broadcasts against a planar picture."""
+    return np.array([red, green, blue], np.float32).reshape(3, 1, 1)
+
+
+def mix(first: Colour, second: Colour, share: float) -> Colour:
+    """`first` with a `share` (0 to 1) of `second`."""
+    return first + np.float32(share) * (second - first)
+
+
+# zenith and horizon of the sky, and the tint that daylight gives to everything below it
+_SKIES = (
+    (colour(0.25, 0.47, 0.80), colour(0.72, 0.83, 0.92), colour(1.00, 0.98, 0.94)),  # clear noon
+    (colour(0.46, 0.62, 0.80), colour(0.86, 0.89, 0.90), colour(0.98, 0.97, 0.95)),  # hazy
+    (colour(0.60, 0.66, 0.72), colour(0.82, 0.84, 0.85), colour(0.86, 0.88, 0.91)),  # overcast
+    (colour(0.38, 0.50, 0.72), colour(0.95, 0.80, 0.64), colour(1.00, 0.86, 0.72)),  # evening
+    (colour(0.42, 0.58, 0.82), colour(0.93, 0.88, 0.86), colour(0.97, 0.93, 0.92)),  # morning
+)
+
+
+@dataclass(frozen=True)
+class Light:
+    """Daylight: the colours of the sky, the tint of lit things, the sun's side and the haze.
+
+    Attributes:
+        zenith: colour of the sky at the top of the picture.
+        horizon: colour of the sky, and of the haze, at the horizon.
+        tint: multiplies the colour of everything lit.
+        side: -1 where the sun stands at the left, 1 at the right.
+        haze: share of haze over the farthest things, 0 to 1.
+    """
+
+    zenith: Colour
+    horizon: Colour
+    tint: Colour
+    side: float
+    haze: float
+
+    def on(self, surface: Colour, distance: float) -> Colour:
+        """A surface's colour in this light, seen through the haze of a distance from 0 to 1."""
+        return mix(surface * self.tint, self.horizon, self.haze * distance)
+
+
+def draw_light(random: np.random.Generator) -> Light:
+    """One of a few kinds of daylight, with some of another in it."""
+    first, second = (_SKIES[random.integers(len(_SKIES))] for _ in range(2))
+    zenith, horizon, tint = (
+        mix(a, b, random.uniform(0, 0.4)) for a, b in zip(first, second, strict=True)
+    )
+    exposure = np.float32(random.uniform(0.82, 1.08))
+    return Light(
+        zenith * exposure,
+        horizon * exposure,
+        tint * exposure,
+        side=float(random.choice((-1.0, 1.0))),
+        haze=random.uniform(0.25, 0.7),
+    )
+
+
+def centres(size: int) -> np.ndarray:
+    """Unit coordinates of the centres of a line of pixels: float32 [size]."""
+    return ((np.arange(size) + 0.5) / size).astype(np.float32)
+
+
+def between(low: float, high: float, size: int) -> np.ndarray:
+    """Share of each pixel in a line that lies between two coordinates: float32 [size]."""
+    edges = np.clip(np.arange(size + 1, dtype=np.float64) / size, low, max(low, high))
+    return (np.diff(edges) * size).astype(np.float32)
+
+
+def touched(cover: np.ndarray) -> slice:
+    """The pixels between the first and the last that a line of coverage does not leave at 0."""
+    (where,) = np.nonzero(cover)
+    return slice(where[0], where[-1] + 1) if len(where) else slice(0, 0)
+
+
+def paint(picture: np.ndarray, paint_colour: np.ndarray, cover: np.ndarray) -> None:
+    """Lay a colour over a picture, or a window of one, in place.
+
+    Args:
+        picture: float32 [3, h, w].
+        paint_colour: broadcasts against the picture.
+        cover: float32, broadcasts against [h, w], 0 to 1.
+    """
+    picture += cover * (paint_colour - picture)
