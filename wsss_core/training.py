@@ -21,6 +21,8 @@ from wsss_core.data.network_input import to_input
 from wsss_core.errors import InputError
 from wsss_core.transfer.paradigms import Paradigm
 
+SCHEDULES = ("constant", "cosine")
+
 
 @dataclass(frozen=True)
 class TrainingSettings:
@@ -35,6 +37,9 @@ class TrainingSettings:
         warmup: share of all steps over which the rate rises linearly, 0..1.
         flip: flip images left to right with probability 1/2.
 
+    Raises:
+        InputError: a value out of its range.
+
     """
 
     epochs: int = 3
@@ -44,6 +49,18 @@ class TrainingSettings:
     schedule: str = "constant"
     warmup: float = 0.0
     flip: bool = False
+
+    def __post_init__(self) -> None:
+        for name, expected, fits in (
+            ("epochs", "1 or more", self.epochs >= 1),
+            ("batch_size", "1 or more", self.batch_size >= 1),
+            ("learning_rate", "a finite number above 0", 0 < self.learning_rate < math.inf),
+            ("weight_decay", "a finite number, 0 or more", 0 <= self.weight_decay < math.inf),
+            ("schedule", f"one of {', '.join(SCHEDULES)}", self.schedule in SCHEDULES),
+            ("warmup", "0 to 1", 0 <= self.warmup <= 1),
+        ):
+            if not fits:
+                raise InputError(f"{name} is {getattr(self, name)!r}; expected {expected}")
 
     def rate(self, step: int, steps: int) -> float:
         """The learning rate at a step, 0-based, of all steps.
@@ -57,7 +74,7 @@ class TrainingSettings:
         if self.schedule == "constant":
             return self.learning_rate
         done = (step - rising) / max(1, steps - rising)
-        return round(self.learning_rate * 0.5 * (1 + math.cos(math.pi * done)), 12)
+        return self.learning_rate * 0.5 * (1 + math.cos(math.pi * done))
 
 
 @dataclass(frozen=True)
@@ -126,7 +143,7 @@ def train(
     history: list[EpochRecord] = []
     torch.manual_seed(seed)
     if checkpoint is not None and checkpoint.is_file():
-        history = _restore(checkpoint, paradigm, optimizer)
+        history = _restore(checkpoint, paradigm, optimizer, device)
     targets = torch.from_numpy(np.asarray(labels, dtype=np.float32))
     for epoch in range(len(history), settings.epochs):
         record = _train_epoch(
@@ -134,7 +151,7 @@ def train(
         )
         history.append(record)
         if checkpoint is not None:
-            _save(checkpoint, paradigm, optimizer, history)
+            _save(checkpoint, paradigm, optimizer, history, device)
         if on_epoch is not None:
             on_epoch(record)
     paradigm.eval()
@@ -178,6 +195,9 @@ def _train_epoch(
     total, classification, transferred = (sums / count).tolist()
     if not math.isfinite(total):
         raise CollapseError(f"the loss became {total} in epoch {epoch + 1}", history)
+    # The last step of an epoch can break the weights without any loss having shown it.
+    if not all(p.isfinite().all() for p in paradigm.trainable_parameters()):
+        raise CollapseError(f"weights were no longer finite after epoch {epoch + 1}", history)
     return EpochRecord(
         epoch=epoch,
         loss=total,
@@ -192,6 +212,7 @@ def _save(
     paradigm: Paradigm,
     optimizer: torch.optim.Optimizer,
     history: list[EpochRecord],
+    device: str,
 ) -> None:
     state = {
         "paradigm": paradigm.state_dict(),
@@ -199,19 +220,21 @@ def _save(
         "history": [asdict(record) for record in history],
         "random": torch.get_rng_state(),
     }
-    if torch.cuda.is_available():
-        state["random_cuda"] = torch.cuda.get_rng_state_all()
+    if torch.device(device).type == "cuda":
+        state["random_cuda"] = torch.cuda.get_rng_state(device)
     file.parent.mkdir(parents=True, exist_ok=True)
     unfinished = file.with_name(f".{file.name}.{os.getpid()}")
     torch.save(state, unfinished)
     unfinished.replace(file)
 
 
-def _restore(file: Path, paradigm: Paradigm, optimizer: torch.optim.Optimizer) -> list[EpochRecord]:
+def _restore(
+    file: Path, paradigm: Paradigm, optimizer: torch.optim.Optimizer, device: str
+) -> list[EpochRecord]:
     state = torch.load(file, map_location="cpu", weights_only=True)
     paradigm.load_state_dict(state["paradigm"])
     optimizer.load_state_dict(state["optimizer"])
     torch.set_rng_state(state["random"])
-    if "random_cuda" in state and torch.cuda.is_available():
-        torch.cuda.set_rng_state_all(state["random_cuda"])
+    if "random_cuda" in state and torch.device(device).type == "cuda":
+        torch.cuda.set_rng_state(state["random_cuda"], device)
     return [EpochRecord(**record) for record in state["history"]]

@@ -84,6 +84,8 @@ class PatchTokens(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Float [B, 3, H, W] -> [B, C, H / patch, W / patch]."""
         tokens = self.vit.forward_features(images)[:, self.vit.num_prefix_tokens :]
+        # Where timm pools the mean, the last norm comes after the pooling; elsewhere this is none.
+        tokens = self.vit.fc_norm(tokens)
         rows = images.shape[-2] // self.vit.patch_embed.patch_size[0]
         return tokens.transpose(1, 2).unflatten(2, (rows, -1))
 
@@ -155,7 +157,7 @@ def build_network(
             encoder, channels = _cnn(name, stage, output_stride, arguments)
     except InputError:
         raise
-    except (TypeError, ValueError, RuntimeError, AssertionError, NotImplementedError) as error:
+    except (TypeError, ValueError, RuntimeError, AssertionError, OSError) as error:
         said = " ".join(str(error).split())
         raise InputError(
             f"timm cannot build {name!r} with {dict(options or {})}: {said}"

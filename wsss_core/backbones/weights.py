@@ -65,13 +65,19 @@ def load_weights(model: Any, file: str | Path, *, partial: bool = False) -> list
     """
     state = read_weights(file)
     own = model.state_dict()
+    for key in own:
+        # A timm feature extractor calls stage "stages.0" of the full model "stages_0".
+        full = key.replace("_", ".", 1)
+        if key not in state and full in state:
+            state[key] = state[full]
     if "pos_embed" in state and "pos_embed" in own:
         given, wanted = state["pos_embed"].shape, own["pos_embed"].shape
         if len(given) == 3 and given[1] != wanted[1] and given[2] == wanted[2]:
+            prefixed = 0 if getattr(model, "no_embed_class", False) else model.num_prefix_tokens
             state["pos_embed"] = resample_abs_pos_embed(
                 state["pos_embed"],
                 new_size=list(model.patch_embed.grid_size),
-                num_prefix_tokens=model.num_prefix_tokens,
+                num_prefix_tokens=prefixed,
             )
     wrong = [
         f"{key} is {list(state[key].shape)} in the file, {list(value.shape)} in the model"
@@ -81,7 +87,7 @@ def load_weights(model: Any, file: str | Path, *, partial: bool = False) -> list
     if wrong:
         raise InputError(f"weights file {file} does not fit: {_first_three(wrong)}")
     missing = [key for key in own if key not in state and not key.endswith("num_batches_tracked")]
-    if missing and (not partial or len(missing) == len(own)):
+    if missing and (not partial or not any(key in state for key in own)):
         raise InputError(
             f"weights file {file} lacks {_first_three(missing)}"
             + ("" if partial else "; set partial_weights: true to start those at random")

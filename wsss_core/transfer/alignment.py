@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from wsss_core.backbones import Network, Output
 from wsss_core.errors import InputError
-from wsss_core.transfer.losses import transfer_loss
+from wsss_core.transfer.losses import LEVELS, METRICS, VARIANTS, known_name, transfer_loss
 
 Representation = Literal["feature", "activation_map"]
 Projection = Literal["conv1x1", "none"]
@@ -39,7 +39,7 @@ class Alignment(nn.Module):
         projection: "conv1x1" or "none"; by default what the representation needs.
 
     Raises:
-        InputError: channels that do not meet without a projection, with both shapes named.
+        InputError: an unknown name, or numbers of channels that do not meet without a projection.
 
     """
 
@@ -55,17 +55,23 @@ class Alignment(nn.Module):
         projection: str | None = None,
     ) -> None:
         super().__init__()
-        self.metric, self.level, self.variant = metric, level, variant
-        self.representation = representation
-        projection = projection or DEFAULT_PROJECTION[representation]
-        target = teacher.channels if representation == "feature" else teacher.classes
-        source = student.classes if representation == "activation_map" else student.channels
+        self.metric = known_name("metric", metric, METRICS)
+        self.level = known_name("level", level, LEVELS)
+        self.variant = known_name("variant", variant, VARIANTS)
+        self.representation = known_name("representation", representation, REPRESENTATIONS)
+        if projection is None:
+            projection = DEFAULT_PROJECTION[self.representation]
+        projection = known_name("projection", projection, PROJECTIONS)
+        of_features = self.representation == "feature"
+        target = teacher.channels if of_features else teacher.classes
+        source = student.channels if of_features else student.classes
+        all_pairs = (self.metric, self.level, self.variant) == ("cosine", "channel", "thesis")
         if projection == "conv1x1":
             source = student.channels
-        elif source != target and (metric, level, variant) != ("cosine", "channel", "thesis"):
+        elif source != target and not all_pairs:
             raise InputError(
                 f"projection: 'none' cannot align {source} channels of the student with "
-                f"{target} of the teacher ({representation}); use 'conv1x1'"
+                f"{target} of the teacher ({self.representation}); use 'conv1x1'"
             )
         self.projection = nn.Conv2d(source, target, 1) if projection == "conv1x1" else None
 

@@ -61,22 +61,23 @@ def transfer_loss(
         variant: "scaled" or "thesis".
 
     Returns:
-        A scalar tensor, cosine in [0, 2], the others >= 0. Half precision is computed in float32.
+        A scalar tensor, cosine in [0, 2] up to rounding, the others >= 0. Half precision is
+        computed in float32. A vector that is all zero has cosine 0 with any other, so it costs 1.
 
     Raises:
         InputError: an unknown name, maps that are not [B, C, H, W], or shapes that do not meet.
 
     Example:
         >>> map_ = torch.tensor([[[[1.0, 2.0], [3.0, 4.0]]]])
-        >>> transfer_loss(map_, 5 * map_, metric="cosine", level="global").item()
-        0.0
+        >>> f"{transfer_loss(map_, 5 * map_, metric='cosine', level='global'):.6f}"
+        '0.000000'
         >>> transfer_loss(map_, map_ + 2, metric="l2", level="global").item()
         4.0
 
     """
-    metric = _known("metric", metric, METRICS)
-    level = _known("level", level, LEVELS)
-    variant = _known("variant", variant, VARIANTS)
+    metric = known_name("metric", metric, METRICS)
+    level = known_name("level", level, LEVELS)
+    variant = known_name("variant", variant, VARIANTS)
     all_pairs = (metric, level, variant) == ("cosine", "channel", "thesis")
     student, teacher = _on_one_grid(student, teacher, same_channels=not all_pairs)
     if all_pairs:
@@ -95,7 +96,8 @@ def transfer_loss(
     return _norm(difference).mean() / difference.shape[-1] ** 0.5
 
 
-def _known(what: str, name: str, names: tuple[str, ...]) -> str:
+def known_name(what: str, name: str, names: tuple[str, ...]) -> str:
+    """The name in lower case; InputError if it is none of `names`."""
     if str(name).lower() not in names:
         raise InputError(f"{what} {name!r} is unknown; expected one of {', '.join(names)}")
     return str(name).lower()

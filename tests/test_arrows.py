@@ -1,0 +1,116 @@
+"""Which package may know which: the arrows of the house, read from the source."""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+NEEDS_RAY = "studies.tune_runner"
+
+
+def modules(package: str) -> dict[str, ast.Module]:
+    """Dotted name -> parsed source of every module of a package."""
+    found = {}
+    for file in sorted((ROOT / package).rglob("*.py")):
+        parts = file.relative_to(ROOT).with_suffix("").parts
+        name = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+        found[name] = ast.parse(file.read_text(encoding="utf-8"))
+    assert found, f"no module of {package} below {ROOT}"
+    return found
+
+
+def imported(tree: ast.AST, *, when_loaded: bool = False) -> Iterator[str]:
+    """Every imported module; with `when_loaded` without the imports inside functions."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "imports are absolute, or this test would miss their target"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+        elif not (when_loaded and isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)):
+            yield from imported(node, when_loaded=when_loaded)
+
+
+def within(name: str, package: str) -> bool:
+    return f"{name}.".startswith(f"{package}.")
+
+
+def loaded_by(statement: str) -> set[str]:
+    """The top-level modules that are loaded after a statement in a fresh interpreter."""
+    code = f"{statement}\nimport sys\nprint(*{{name.split('.')[0] for name in sys.modules}})"
+    run = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    return set(run.stdout.split())
+
+
+@pytest.mark.parametrize("stranger", ["studies", "reports", "ray"])
+def test_the_method_knows_neither_studies_nor_reports_nor_ray(stranger):
+    knowing = [
+        module
+        for module, tree in modules("wsss_core").items()
+        if any(within(name, stranger) for name in imported(tree))
+    ]
+    assert knowing == []
+
+
+@pytest.mark.parametrize("stranger", ["studies", "torch", "torchvision", "timm", "ray"])
+def test_reports_know_neither_studies_nor_torch_nor_ray(stranger):
+    knowing = [
+        module
+        for module, tree in modules("reports").items()
+        if any(within(name, stranger) for name in imported(tree))
+    ]
+    assert knowing == []
+
+
+def test_of_the_method_reports_know_the_evaluation_and_the_errors_alone():
+    allowed = ("wsss_core.evaluate", "wsss_core.errors")
+    beyond = {
+        (module, name)
+        for module, tree in modules("reports").items()
+        for name in imported(tree)
+        if within(name, "wsss_core") and not any(within(name, room) for room in allowed)
+    }
+    assert beyond == set()
+
+
+def test_only_the_runner_loads_ray():
+    loading = [
+        module
+        for module, tree in modules("studies").items()
+        if any(within(name, "ray") for name in imported(tree, when_loaded=True))
+    ]
+    assert loading == [NEEDS_RAY]
+
+
+def test_no_other_module_of_studies_loads_the_runner_when_it_is_imported():
+    loading = [
+        module
+        for module, tree in modules("studies").items()
+        if any(within(name, NEEDS_RAY) for name in imported(tree, when_loaded=True))
+    ]
+    assert loading == []
+
+
+def test_the_evaluation_and_its_errors_load_numpy_and_no_torch():
+    loaded = loaded_by("import wsss_core.evaluate, wsss_core.errors")
+    assert "numpy" in loaded
+    assert loaded.isdisjoint({"torch", "ray", "timm", "studies", "reports"})
+
+
+def test_every_module_of_reports_loads_without_torch_and_ray():
+    every = ", ".join(modules("reports"))
+    assert loaded_by(f"import {every}").isdisjoint({"torch", "ray", "timm", "studies"})
+
+
+def test_writing_to_the_ledger_loads_no_plotting():
+    assert "matplotlib" not in loaded_by("import reports, reports.ledger")
+
+
+def test_scenes_load_no_torch():
+    assert loaded_by("import wsss_core.data.scenes").isdisjoint({"torch", "ray"})
