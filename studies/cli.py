@@ -83,7 +83,12 @@ def _parser() -> argparse.ArgumentParser:
     report.add_argument("results", type=Path, metavar="RESULTS")
     report.add_argument("--out", type=Path, metavar="DIR", help="[RESULTS/report]")
 
-    data = commands.add_parser("data", help="make and check data sets")
+    data = commands.add_parser(
+        "data",
+        help="make and check data sets",
+        description="make and check data sets",
+        epilog="Example: wsss data check DIR",
+    )
     kinds = data.add_subparsers(required=True, metavar="WHAT")
     scenes = _command(
         kinds, "scenes", _data_scenes, "write procedural smoke scenes as a folder data set",
@@ -154,9 +159,10 @@ def _run(options: argparse.Namespace) -> int:
 def _closing(result: RunResult, results: Path) -> int:
     from studies.progress import duration
 
-    if result.trained:
-        print(f"{result.trained} training runs in {duration(result.seconds)}")
-    else:
+    if result.trained or result.scored:
+        also = f", {result.scored} trained before were scored" if result.scored else ""
+        print(f"{result.trained} training runs{also}, in {duration(result.seconds)}")
+    elif not result.remaining:
         print(f"nothing to train: all {result.reused} trials were done ({result.seconds:.1f} s)")
     for state, named in (("collapsed", result.collapsed), ("failed", result.failed)):
         for name, error in named.items():

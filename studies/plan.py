@@ -162,7 +162,8 @@ def make_plan(study: Study) -> Plan:
     for name, backbone in study.backbones.items():
         try:
             check_backbone_name(backbone.model)
-        except InputError as error:
+            timm.get_pretrained_cfg(backbone.model)  # knows the tags: resnet18.TAG
+        except (InputError, RuntimeError) as error:
             raise InputError(f"backbones.{name}.model: {error}") from error
     images = study_images(study.data)
     planner = _Planner(study, images)

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+from collections import defaultdict
 from pathlib import Path
+from statistics import fmean
+from typing import Any
 
 from reports.ledger import read_table
 from studies.artifacts import ArtifactStore
+from studies.keys import canonical
 from studies.plan import Plan
 from studies.progress import duration
 
@@ -14,8 +19,8 @@ from studies.progress import duration
 def describe(plan: Plan, store: ArtifactStore, results: Path) -> str:
     """The trials of a study with their keys and states, and the work that is left.
 
-    The cost in time is taken from trials of the same kind that were measured before, in this
-    results folder; without any, only the number of images to train on is known.
+    The cost in time is taken from the trials of this results folder: for each training run, the
+    mean second per epoch of those with the same networks and paradigm, or of all if there are none.
     """
     study = plan.study
     pending = plan.pending(store)
@@ -30,7 +35,7 @@ def describe(plan: Plan, store: ArtifactStore, results: Path) -> str:
             state = "done"
         elif unit.key not in waiting or store.has("train", unit.key):
             state = "trained, to be scored"
-        elif unit.parent in waiting:
+        elif unit.parent in waiting and not store.has("train", unit.parent):
             state = "to be trained after its teacher"
         else:
             state = "to be trained"
@@ -58,9 +63,18 @@ def _cost(plan: Plan, keys: list[str], results: Path) -> str:
     measured = measured[(measured["status"] == "ok") & measured["seconds_training"].notna()]
     if measured.empty:
         return "no trial of this results folder is measured yet: the first ones give the estimate"
-    per_epoch = []
-    for settings, seconds in zip(measured["settings"], measured["seconds_training"], strict=True):
-        per_epoch.append(seconds / json.loads(settings)["training"]["epochs"])
-    epochs = sum(plan.units[key].settings["training"]["epochs"] for key in keys)
-    total = epochs * sum(per_epoch) / len(per_epoch)
+    per_epoch = defaultdict(list)
+    for text, seconds in zip(measured["settings"], measured["seconds_training"], strict=True):
+        settings = json.loads(text)
+        per_epoch[_kind(settings)].append(seconds / settings["training"]["epochs"])
+    of_all = fmean(itertools.chain(*per_epoch.values()))
+    total = 0.0
+    for settings in (plan.units[key].settings for key in keys):
+        alike = per_epoch.get(_kind(settings))
+        total += settings["training"]["epochs"] * (fmean(alike) if alike else of_all)
     return f"about {duration(total)} of one trial's resources, from {len(measured)} measured trials"
+
+
+def _kind(settings: dict[str, Any]) -> str:
+    """What the time of an epoch depends on most."""
+    return canonical([settings["paradigm"], settings["student"], settings.get("teacher")])

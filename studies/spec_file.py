@@ -55,7 +55,7 @@ def load_study(spec: str, changes: Sequence[str] = ()) -> Study:
     try:
         return Study.model_validate(raw)
     except ValidationError as error:
-        raise InputError(f"{file}: {_one_line(error)}") from error
+        raise InputError(f"{file}: {_one_line(error, raw)}") from error
 
 
 def _find(spec: str) -> Path:
@@ -107,17 +107,29 @@ def _leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
         yield path, value
 
 
-def _one_line(error: ValidationError) -> str:
+def _one_line(error: ValidationError, raw: dict[str, Any]) -> str:
     """The first problem, as path: what is wrong (got value); how many more there are."""
     problems = error.errors(include_url=False)
     first = problems[0]
-    path = ""
-    for step in first["loc"]:
-        if step in ("scenes", "folder") and path == "data":
-            continue  # the discriminator, not a key of the file
-        path += f"[{step}]" if isinstance(step, int) else f"{'.' if path else ''}{step}"
+    path = _path_in(raw, first["loc"])
     said = first["msg"].removeprefix("Value error, ").replace("Input should be", "expected")
+    if first["type"] == "union_tag_not_found":
+        said = "expected a source: scenes or folder"
     plain = isinstance(first["input"], str | int | float | bool | None)
     got = f", got {first['input']!r}" if plain and first["type"] != "missing" else ""
     more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
     return f"{path}: {said}{got}{more}" if path else f"{said}{got}{more}"
+
+
+def _path_in(raw: dict[str, Any], steps: Sequence[int | str]) -> str:
+    """The place of a problem as the file writes it, without pydantic's names of alternatives."""
+    path = ""
+    at: Any = raw
+    for step in steps:
+        if isinstance(at, dict) and not (path == "data" and step == at.get("source")):
+            path += f"{'.' if path else ''}{step}"
+            at = at.get(step)
+        elif isinstance(at, list) and isinstance(step, int):
+            path += f"[{step}]"
+            at = at[step] if step < len(at) else None
+    return path

@@ -43,11 +43,12 @@ def initial_network(settings: dict[str, Any], role: str, weights: str) -> Networ
 
 def load_network(store: ArtifactStore, key: str, settings: dict[str, Any], role: str) -> Network:
     """A trained network; `settings[role]` describes it, the file holds every number of it."""
-    as_built = {**settings, role: {**settings[role], "weights": "none"}}
-    network = initial_network(as_built, role, "none")
-    folder = store.path("train", key)
-    file = "teacher" if role == "teacher" and (folder / "teacher.safetensors").exists() else None
-    network.load_state_dict(load_file(folder / f"{file or 'student'}.safetensors"))
+    network = initial_network(settings, role, "none")
+    file = store.path("train", key) / f"{role}.safetensors"
+    if not file.exists():
+        # A teacher that was trained before, alone, was the student of its own training run.
+        file = file.with_name("student.safetensors")
+    network.load_state_dict(load_file(file))
     return network.eval()
 
 

@@ -21,7 +21,7 @@ from studies.keys import canonical
 from studies.scoring_stage import SCORED_SPLITS, network_cams, panel_rows, score_rows
 from studies.training_stage import train_unit
 from wsss_core.data.image_set import ImageSet
-from wsss_core.training import EpochRecord
+from wsss_core.training import CollapseError, EpochRecord
 
 
 def run_unit(
@@ -110,26 +110,17 @@ def _train_and_score(
         "epochs": len(history),
         "parameters": outcome["parameters"],
     }
-    roles = ["student"] + (["teacher"] if unit["settings"]["paradigm"] == "co-training" else [])
     for trial in unit["trials"]:
         if store.has("scores", trial["key"]):
             continue
         started = time.perf_counter()
-        rows: dict[str, list[dict[str, Any]]] = {"scores": [], "panels": []}
-        for role in roles if outcome["status"] == "ok" else []:
-            for split in SCORED_SPLITS:
-                images = ImageSet.load(store.path("images", context["images"][split]))
-                cams = network_cams(
-                    unit, role, images, context["fingerprints"][split], store, device
-                )
-                how = context["cam"]["normalisation"]
-                rows["scores"] += score_rows(
-                    cams, images, split=split, network=role, normalisation=how
-                )
-            rows["panels"] += panel_rows(
-                cams, images, network=role, normalisation=how, count=context["cam"]["panels"]
-            )
-        rows["history"] = [dict(epoch) for epoch in history]
+        rows: dict[str, list[dict[str, Any]]] = {}
+        if record["status"] == "ok":
+            try:
+                rows = _scored(unit, context, store)
+            except CollapseError as collapse:
+                record |= {"status": "collapsed", "error": str(collapse)}
+        rows["history"] = history
         rows["trials"] = [{
             **record,
             **_identity(trial),
@@ -141,7 +132,28 @@ def _train_and_score(
                 keyed = [{"trial_key": trial["key"], **row} for row in content]
                 if keyed:
                     write_part(folder, table, trial["key"], keyed)
-    return outcome["status"], outcome["error"]
+    return record["status"], record["error"]
+
+
+def _scored(
+    unit: dict[str, Any], context: dict[str, Any], store: ArtifactStore
+) -> dict[str, list[dict[str, Any]]]:
+    """The rows of `scores` and `panels` of a unit's trained networks, without the trial's key."""
+    how = context["cam"]["normalisation"]
+    rows: dict[str, list[dict[str, Any]]] = {"scores": [], "panels": []}
+    roles = ["student"] + (["teacher"] if unit["settings"]["paradigm"] == "co-training" else [])
+    for role in roles:
+        for split in SCORED_SPLITS:
+            images = ImageSet.load(store.path("images", context["images"][split]))
+            fingerprint = context["fingerprints"][split]
+            cams = network_cams(unit, role, images, fingerprint, store, context["device"])
+            rows["scores"] += score_rows(cams, images, split=split, network=role, normalisation=how)
+            if split == "test":
+                count = context["cam"]["panels"]
+                rows["panels"] += panel_rows(
+                    cams, images, network=role, normalisation=how, count=count
+                )
+    return rows
 
 
 def _record(unit: dict[str, Any], context: dict[str, Any]) -> dict[str, Any]:

@@ -10,6 +10,8 @@ from __future__ import annotations
 import logging
 import os
 import shutil
+import socket
+import uuid
 import warnings
 from pathlib import Path
 from typing import Any
@@ -60,7 +62,8 @@ def run_with_tune(
 
     """
     started_here = _start_ray(address)
-    scratch = Path(context["results"]) / "scratch"
+    # Of this run alone: another run may use the same results folder.
+    scratch = Path(context["results"]) / f"scratch-{uuid.uuid4().hex[:8]}"
     outcomes: dict[str, dict[str, Any]] = {}
     try:
         resources = _resources(plan, ray.cluster_resources())
@@ -189,7 +192,8 @@ def _start_ray(address: str | None) -> bool:
     """Join a cluster, or start Ray here; whether this call did so and has to end it."""
     if ray.is_initialized():
         return False
-    if address is None and "RAY_ADDRESS" not in os.environ:
+    given = address or os.environ.get("RAY_ADDRESS")
+    if given is None:
         ray.init(
             address="local",
             num_cpus=_usable_cpus(),
@@ -201,11 +205,20 @@ def _start_ray(address: str | None) -> bool:
         )
         return True
     try:
-        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
-    except (ConnectionError, ValueError) as error:
+        _reach(given)
+        ray.init(address=given, log_to_driver=False, logging_level=logging.ERROR)
+    except (OSError, OverflowError, ValueError) as error:
         said = " ".join(str(error).split())
-        raise InputError(f"--address {address}: no Ray cluster answers there: {said}") from error
+        name = "--address" if address else "RAY_ADDRESS"
+        raise InputError(f"{name} {given}: no Ray cluster answers there: {said}") from error
     return True
+
+
+def _reach(address: str) -> None:
+    """Raise OSError if nothing listens at "host:port"; Ray itself would try for minutes."""
+    host, _, port = address.rpartition("://")[2].rpartition(":")
+    if host and port.isdigit():
+        socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
 
 
 def _usable_cpus() -> int:
@@ -225,8 +238,10 @@ def _resources(plan: Plan, cluster: dict[str, float]) -> dict[str, float]:
     for name, amount in resources.items():
         available = cluster.get(_RAY_NAMES[name], 0.0)
         if amount > available:
+            unit, scale = (" GiB", 2**30) if name == "memory" else ("", 1)
             raise InputError(
-                f"resources: a trial asks for {name} {amount:g}, the cluster has {available:g}"
+                f"resources: a trial asks for {name} {amount / scale:.3g}{unit}, "
+                f"the cluster has {available / scale:.3g}{unit}"
             )
     return resources
 
