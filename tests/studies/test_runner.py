@@ -1,0 +1,263 @@
+"""Running a study again, after failures, collapses and interruptions; without Ray."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import torch
+from safetensors.torch import load_file
+
+import studies.trial
+from reports.ledger import read_table
+from studies.artifacts import ArtifactStore
+from studies.plan import make_plan
+from studies.spec import Study
+from studies.training_stage import train_unit
+
+Raw = dict[str, Any]
+Run = Callable[..., Any]
+TAUGHT = "ViT taught by CNN, cosine global"
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {
+        file.relative_to(folder).as_posix(): file.read_bytes()
+        for file in sorted(folder.rglob("*"))
+        if file.is_file()
+    }
+
+
+def trained(store: ArtifactStore) -> list[str]:
+    return sorted(folder.name for folder in (store.root / "train").iterdir())
+
+
+def trials(results: Path) -> pd.DataFrame:
+    return read_table(results, "trials").set_index("configuration")
+
+
+def test_a_finished_study_ends_ok_with_every_trial_in_the_ledger(finished: Any) -> None:
+    assert finished.result.trained == 4
+    assert (finished.result.reused, finished.result.remaining) == (0, 0)
+    assert (finished.result.failed, finished.result.collapsed) == ({}, {})
+    assert set(trials(finished.results)["trial_key"]) == {t.key for t in finished.plan.trials}
+
+
+def test_a_second_run_trains_nothing_and_leaves_every_byte(
+    finished: Any, tiny: Raw, run: Run, tmp_path: Path
+) -> None:
+    results = shutil.copytree(finished.results, tmp_path / "results")
+    before = files(results)
+    again = run(tiny, results)
+    assert (again.result.trained, again.result.scored, again.result.reused) == (0, 0, 4)
+    assert again.said == ["tiny: 4 trials, 4 done before; nothing to train"]
+    assert files(results) == before
+
+
+def test_a_lost_ledger_is_written_again_from_the_store_without_training(
+    finished: Any, tiny: Raw, run: Run, tmp_path: Path
+) -> None:
+    results = shutil.copytree(finished.results, tmp_path / "results")
+    before = files(results)
+    shutil.rmtree(results / "ledger")
+    again = run(tiny, results)
+    assert again.result.trained == 0
+    assert files(results) == before
+
+
+def test_two_studies_with_one_store_share_their_trials(
+    finished: Any, tiny: Raw, run: Run, tmp_path: Path
+) -> None:
+    store = shutil.copytree(finished.store.root, tmp_path / "store")
+    entry = tiny["configurations"][2]
+    tiny |= {"study": "other", "configurations": [{**entry, "level": ["global", "spatial"]}]}
+    other = run(tiny, tmp_path / "other", store)
+    assert (other.result.trained, other.result.reused) == (1, 1)
+    assert len(trained(other.store)) == len(trained(finished.store)) + 1
+    assert list(trials(tmp_path / "other")["status"]) == ["ok", "ok"]
+
+
+def test_a_second_seed_trains_that_seed_alone(
+    finished: Any, tiny: Raw, run: Run, tmp_path: Path
+) -> None:
+    results = shutil.copytree(finished.results, tmp_path / "results")
+    before = trained(finished.store)
+    again = run(tiny | {"seeds": [0, 1]}, results)
+    assert (again.result.trained, again.result.reused) == (4, 4)
+    assert set(before) < set(trained(again.store))
+
+
+def test_another_normalisation_scores_again_and_trains_nothing(
+    finished: Any, tiny: Raw, run: Run, tmp_path: Path
+) -> None:
+    results = shutil.copytree(finished.results, tmp_path / "results")
+    again = run(tiny | {"cam": {"normalisation": "sigmoid"}}, results)
+    assert (again.result.trained, again.result.scored) == (0, 4)
+    assert again.said[0] == (
+        "tiny: 4 trials, 0 done before; nothing to train, 4 trained before to be scored"
+    )
+    assert trained(again.store) == trained(finished.store)
+    assert len(list((again.store.root / "cams").iterdir())) == len(
+        list((finished.store.root / "cams").iterdir())
+    )
+
+
+def test_a_run_leaves_no_half_made_files(finished: Any) -> None:
+    assert list((finished.store.root / "unfinished").iterdir()) == []
+    assert [file for file in finished.results.rglob(".*") if file.name != "."] == []
+
+
+class Broken:
+    """Stands in for `train_unit`: raises for the units of a paradigm and model."""
+
+    def __init__(self, paradigm: str, model: str) -> None:
+        self.paradigm, self.model, self.calls = paradigm, model, 0
+
+    def __call__(self, unit: Raw, *arguments: Any, **options: Any) -> Raw:
+        settings = unit["settings"]
+        if (settings["paradigm"], settings["student"]["model"]) == (self.paradigm, self.model):
+            self.calls += 1
+            raise MemoryError("no room for\n12 GB")
+        return train_unit(unit, *arguments, **options)
+
+
+def test_a_failed_trial_is_in_the_ledger_and_the_others_go_on(
+    tiny: Raw, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(studies.trial, "train_unit", Broken("single", "vit_tiny_patch16_224"))
+    ran = run(tiny, tmp_path / "results")
+    table = trials(tmp_path / "results")
+    assert dict(table["status"]) == {
+        "CNN alone": "ok",
+        "ViT alone": "failed",
+        TAUGHT: "ok",
+        "ViT with CNN, cosine global": "ok",
+    }
+    assert table["error"]["ViT alone"] == "MemoryError: no room for 12 GB"
+    assert "in __call__" in table["traceback"]["ViT alone"]
+    assert ran.result.failed == {"ViT alone, seed 0": "MemoryError: no room for 12 GB"}
+    assert ran.result.remaining == 1
+
+
+def test_a_failed_trial_is_tried_again_and_its_row_replaced(
+    tiny: Raw, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = Broken("single", "vit_tiny_patch16_224")
+    with monkeypatch.context() as patched:
+        patched.setattr(studies.trial, "train_unit", broken)
+        run(tiny, tmp_path / "results")
+        run(tiny, tmp_path / "results")
+    assert broken.calls == 2
+    again = run(tiny, tmp_path / "results")
+    assert (again.result.trained, again.result.reused) == (1, 3)
+    row = trials(tmp_path / "results").loc["ViT alone"]
+    assert row["status"] == "ok"
+    assert pd.isna(row["error"])
+    assert pd.isna(row["traceback"])
+
+
+def test_a_teacher_that_failed_is_named_beside_the_students_it_leaves_without(
+    taught: Raw, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(studies.trial, "train_unit", Broken("single", "resnet18"))
+    ran = run(taught, tmp_path / "results")
+    assert ran.result.failed == {
+        "teacher resnet18, seed 0": "MemoryError: no room for 12 GB",
+        f"{TAUGHT}, seed 0": ("RuntimeError: its teacher is not trained: that training run failed"),
+    }
+
+
+def test_a_collapse_is_a_result_that_is_not_run_again(tiny: Raw, run: Run, tmp_path: Path) -> None:
+    tiny["backbones"]["vit"]["training"] = {"learning_rate": 1e30}
+    tiny["configurations"] = tiny["configurations"][:2]
+    ran = run(tiny, tmp_path / "results")
+    row = trials(tmp_path / "results").loc["ViT alone"]
+    assert row["status"] == "collapsed"
+    assert "in epoch 1" in row["error"]
+    assert ran.result.collapsed == {"ViT alone, seed 0": row["error"]}
+    assert (ran.result.failed, ran.result.remaining) == ({}, 0)
+    before = files(tmp_path / "results")
+    again = run(tiny, tmp_path / "results")
+    assert (again.result.trained, again.result.reused) == (0, 2)
+    assert files(tmp_path / "results") == before
+
+
+def test_whom_a_collapsed_teacher_teaches_has_collapsed(
+    tiny: Raw, run: Run, tmp_path: Path
+) -> None:
+    tiny["backbones"]["cnn"]["training"] = {"learning_rate": 1e30}
+    run(tiny, tmp_path / "results")
+    table = trials(tmp_path / "results")
+    assert table["status"][TAUGHT] == "collapsed"
+    assert table["error"][TAUGHT] == f"its teacher collapsed: {table['error']['CNN alone']}"
+    assert table["status"]["ViT alone"] == "ok"
+    scored = read_table(tmp_path / "results", "scores")["trial_key"].unique()
+    assert table["trial_key"][TAUGHT] not in scored
+
+
+def test_a_network_that_its_last_step_ruined_has_collapsed(
+    tiny: Raw, run: Run, tmp_path: Path
+) -> None:
+    # One step an epoch: the loss is measured before the step and is still a number.
+    tiny["backbones"]["vit"]["training"] = {"learning_rate": 1e30, "batch_size": 24}
+    tiny["configurations"] = [tiny["configurations"][1]]
+    ran = run(tiny, tmp_path / "results")
+    row = trials(tmp_path / "results").loc["ViT alone"]
+    assert row["status"] == "collapsed"
+    assert "finite" in row["error"]
+    assert ran.result.remaining == 0
+
+
+def weights(store: ArtifactStore, key: str) -> dict[str, torch.Tensor]:
+    return load_file(store.path("train", key) / "student.safetensors")
+
+
+def test_a_training_that_was_broken_off_goes_on_from_its_last_epoch_to_the_same_weights(
+    tiny: Raw, run: Run, tmp_path: Path
+) -> None:
+    tiny["configurations"] = tiny["configurations"][1:2]
+    tiny["training"] |= {"epochs": 4, "flip": True, "schedule": "cosine"}
+    whole = run(tiny, tmp_path / "whole")
+    (unit,) = whole.plan.units.values()
+    images = whole.plan.images.load(whole.store, "train")
+    store = ArtifactStore(tmp_path / "broken")
+    epochs: list[int] = []
+
+    def break_off(record: Any) -> None:
+        epochs.append(record.epoch)
+        if record.epoch == 1:
+            raise KeyboardInterrupt
+
+    config = unit.as_config()
+    with pytest.raises(KeyboardInterrupt):
+        train_unit(config, images, store, device="cpu", on_epoch=break_off)
+    assert not store.has("train", unit.key)
+    outcome = train_unit(
+        config, images, store, device="cpu", on_epoch=lambda record: epochs.append(record.epoch)
+    )
+    assert epochs == [0, 1, 2, 3]
+    assert [record["epoch"] for record in outcome["history"]] == [0, 1, 2, 3]
+    expected, found = weights(whole.store, unit.key), weights(store, unit.key)
+    assert all(torch.equal(expected[name], found[name]) for name in expected)
+
+
+def test_with_ray_stubbed_out_a_dead_worker_s_trials_are_recorded_as_failed(
+    tiny: Raw, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import studies.tune_runner
+    from studies.runner import run_study
+
+    error = "its worker process died 3 times"
+    tiny["configurations"] = tiny["configurations"][:1]
+    plan = make_plan(Study.model_validate(tiny))
+
+    def dies(*_: Any) -> Raw:
+        (key,) = plan.units
+        return {key: {"status": "failed", "error": error, "unrecorded": True}}
+
+    monkeypatch.setattr(studies.tune_runner, "run_with_tune", dies)
+    result = run_study(plan, tmp_path, ArtifactStore(tmp_path / "store"), say=lambda _: None)
+    assert result.failed == {"CNN alone, seed 0": error}
+    assert trials(tmp_path)["error"]["CNN alone"] == error
