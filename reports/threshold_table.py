@@ -9,18 +9,13 @@ from reports.outcomes import MEAN_OF_CLASSES, RULES
 from reports.statistics import summarise
 from reports.study_record import StudyRecord, Trial
 from reports.tables import Cell, Column, Table
+from wsss_core.evaluate import ThresholdRule
 
 RULE_HEADERS = {
-    "fixed": "fixed",
-    "tuned": "tuned",
-    "dataset_oracle": "dataset oracle",
-    "image_oracle": "per-image oracle",
-}
-PEEKS_AT = {
-    "fixed": "nothing",
-    "tuned": "the tune split's masks",
-    "dataset_oracle": "the test masks",
-    "image_oracle": "each test image's mask",
+    "fixed": "fixed (sees no mask)",
+    "tuned": "tuned (sees tune masks)",
+    "dataset_oracle": "dataset oracle (sees test masks)",
+    "image_oracle": "per-image oracle (sees each mask)",
 }
 
 
@@ -37,7 +32,7 @@ def threshold_table(record: StudyRecord) -> Table:
         *([Column("class", "class")] if several else []),
     ]
     for rule in RULES:
-        about = f"Peeks at {PEEKS_AT[rule]}."
+        about = f"Peeks at {ThresholdRule(rule).peeks_at}."
         if rule != "image_oracle":
             columns.append(
                 Column(f"{rule}_level", f"{RULE_HEADERS[rule]}: level", "of 255", None, True, about)

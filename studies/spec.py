@@ -274,30 +274,37 @@ class Study(Strict):
         return self.backbones[backbone].label or backbone
 
     def rows(self) -> list[tuple[str, Row]]:
-        """Every configuration with its name, in the file's order."""
-        named = []
-        for entry in self.configurations:
-            rows = entry.expand()
-            for row in rows:
-                if row.name and len(rows) == 1:
-                    named.append((row.name, row))
-                    continue
-                own = self._describe(row, weights_vary=len(entry.weight or []) > 1)
-                named.append((f"{row.name}: {own}" if row.name else own, row))
-        return named
+        """Every configuration with its name, in the file's order.
 
-    def _describe(self, row: Row, *, weights_vary: bool) -> str:
+        A row without a name of its own is called by what tells it from the others: the networks if
+        the study aligns several pairs, lambda if rows differ in nothing else.
+        """
+        rows = [(row, len(rows) > 1) for rows in map(Configuration.expand, self.configurations)
+                for row in rows]  # fmt: skip
+        pairs = {(row.student, row.teacher) for row, _ in rows if row.teacher is not None}
+        short = [self._describe(row, several, len(pairs) > 1) for row, several in rows]
+        return [
+            (f"{name}, λ {row.weight:g}" if short.count(name) > 1 and row.weight else name, row)
+            for name, (row, _) in zip(short, rows, strict=True)
+        ]
+
+    def _describe(self, row: Row, one_of_several: bool, name_networks: bool) -> str:
+        if row.name and not one_of_several:
+            return row.name
         student = self.label(row.student)
-        if row.paradigm == "single" or row.teacher is None:
-            return f"{student} alone"
-        teacher = self.label(row.teacher)
-        metric = {"l1": "L1", "l2": "L2"}.get(str(row.metric), row.metric)
-        words = [f"{metric} {row.level}"]
-        if row.representation != "feature":
-            words.append(str(row.representation).replace("_", " "))
-        if row.variant == "thesis":
-            words.append("as in the thesis code")
-        if weights_vary or row.weight != 1.0:
-            words.append(f"λ {row.weight:g}")
-        together = "taught by" if row.paradigm == "teacher-student" else "with"
-        return f"{student} {together} {teacher}, {', '.join(words)}"
+        if row.teacher is None:
+            own = f"{student} alone"
+        else:
+            taught = row.paradigm == "teacher-student"
+            words = ["taught" if taught else "co-trained"]
+            if name_networks:
+                together = "taught by" if taught else "with"
+                words = [f"{student} {together} {self.label(row.teacher)}"]
+            metric = {"l1": "L1", "l2": "L2"}.get(str(row.metric), row.metric)
+            words.append(f"{metric} {row.level}")
+            if row.representation != "feature":
+                words.append(str(row.representation).replace("_", " "))
+            if row.variant == "thesis":
+                words.append("as in the thesis code")
+            own = ", ".join(words)
+        return f"{row.name}: {own}" if row.name else own

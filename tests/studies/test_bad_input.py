@@ -78,7 +78,7 @@ def test_an_option_that_the_backbone_lacks(refused: Refused, tiny: Raw) -> None:
 
 def test_channels_that_do_not_meet_without_a_projection(refused: Refused, tiny: Raw) -> None:
     said = refused(tiny, "configurations.2.projection=none")
-    assert said.startswith("ViT taught by CNN, cosine global: projection: 'none' cannot align 24 ")
+    assert said.startswith("taught, cosine global: projection: 'none' cannot align 24 ")
 
 
 def test_a_missing_data_folder(refused: Refused, tiny: Raw, tmp_path: Path) -> None:

@@ -57,7 +57,7 @@ def test_plan_lists_every_trial_and_writes_nothing(
 ) -> None:
     ended = wsss("plan", write_study(tiny), "--results", tmp_path / "results")
     assert (ended.code, ended.err) == (0, "")
-    for name in ("CNN alone", "ViT alone", "ViT taught by CNN, cosine global"):
+    for name in ("CNN alone", "ViT alone", "taught, cosine global"):
         assert name in ended.out
     assert "4 trials, 4 training runs to do: 5 passes over the training images" in ended.out
     assert not (tmp_path / "results").exists()

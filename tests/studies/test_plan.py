@@ -35,8 +35,8 @@ def test_a_trial_is_a_configuration_under_a_seed_in_the_order_of_the_file(tiny: 
     names = [
         "CNN alone",
         "ViT alone",
-        "ViT taught by CNN, cosine global",
-        "ViT with CNN, cosine global",
+        "taught, cosine global",
+        "co-trained, cosine global",
     ]
     assert found == [(name, seed) for name in names for seed in (3, 1)]
 
@@ -64,7 +64,7 @@ def test_a_configuration_trained_otherwise_is_not_the_teacher(tiny: Raw) -> None
     tiny["configurations"][0]["training"] = {"epochs": 2}
     plan = planned(tiny)
     unit = {trial.configuration: u for u in plan.units.values() for trial in u.trials}
-    taught = unit["ViT taught by CNN, cosine global"]
+    taught = unit["taught, cosine global"]
     assert taught.parent != unit["CNN alone"].key
     assert plan.units[str(taught.parent)].trials == []
 
@@ -124,20 +124,20 @@ def pending(plan: Plan, store: ArtifactStore) -> list[str]:
 def test_with_nothing_done_everything_is_pending(taught: Raw, store: ArtifactStore) -> None:
     assert pending(planned(taught), store) == [
         "teacher resnet18",
-        "ViT taught by CNN, cosine global",
+        "taught, cosine global",
     ]
 
 
 def test_a_trained_teacher_is_not_trained_again(taught: Raw, store: ArtifactStore) -> None:
     plan = planned(taught)
     finish(store, "train", next(iter(plan.units)))
-    assert pending(plan, store) == ["ViT taught by CNN, cosine global"]
+    assert pending(plan, store) == ["taught, cosine global"]
 
 
 def test_a_trained_student_is_scored_without_its_teacher(taught: Raw, store: ArtifactStore) -> None:
     plan = planned(taught)
     finish(store, "train", list(plan.units)[1])
-    assert pending(plan, store) == ["ViT taught by CNN, cosine global"]
+    assert pending(plan, store) == ["taught, cosine global"]
 
 
 def test_with_its_scores_a_trial_needs_neither_network(taught: Raw, store: ArtifactStore) -> None:
@@ -151,7 +151,7 @@ def test_a_scored_teacher_whose_network_is_gone_is_trained_for_its_student(
 ) -> None:
     plan = planned(tiny)
     finish(store, "scores", plan.trials[0].key, plan.trials[1].key, plan.trials[3].key)
-    assert pending(plan, store) == ["CNN alone", "ViT taught by CNN, cosine global"]
+    assert pending(plan, store) == ["CNN alone", "taught, cosine global"]
 
 
 def test_the_ledger_expects_every_trial_with_what_it_is_compared_to(tiny: Raw) -> None:
@@ -161,8 +161,8 @@ def test_the_ledger_expects_every_trial_with_what_it_is_compared_to(tiny: Raw) -
     ] == [
         ("CNN alone", None, None, "cnn"),
         ("ViT alone", None, None, "vit"),
-        ("ViT taught by CNN, cosine global", "ViT alone", "CNN alone", "vit"),
-        ("ViT with CNN, cosine global", "ViT alone", "CNN alone", "vit"),
+        ("taught, cosine global", "ViT alone", "CNN alone", "vit"),
+        ("co-trained, cosine global", "ViT alone", "CNN alone", "vit"),
     ]
     assert [row["position"] for row in rows] == [0, 1, 2, 3]
     assert {row["study"] for row in rows} == {"tiny"}

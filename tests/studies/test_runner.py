@@ -19,7 +19,7 @@ from studies.training_stage import train_unit
 
 Raw = dict[str, Any]
 Run = Callable[..., Any]
-TAUGHT = "ViT taught by CNN, cosine global"
+TAUGHT = "taught, cosine global"
 
 
 def files(folder: Path) -> dict[str, bytes]:
@@ -133,7 +133,7 @@ def test_a_failed_trial_is_in_the_ledger_and_the_others_go_on(
         "CNN alone": "ok",
         "ViT alone": "failed",
         TAUGHT: "ok",
-        "ViT with CNN, cosine global": "ok",
+        "co-trained, cosine global": "ok",
     }
     assert table["error"]["ViT alone"] == "MemoryError: no room for 12 GB"
     assert "in __call__" in table["traceback"]["ViT alone"]

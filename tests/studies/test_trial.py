@@ -23,8 +23,8 @@ from wsss_core.data.scenes import SceneSettings
 VIT_OPTIONS = {"patch_size": 8, "embed_dim": 24, "depth": 1, "num_heads": 3}
 NAMES = {
     "vit": "ViT alone",
-    "taught": "ViT taught by CNN, cosine global",
-    "together": "ViT with CNN, cosine global",
+    "taught": "taught, cosine global",
+    "together": "co-trained, cosine global",
 }
 
 
