@@ -198,7 +198,7 @@ def draw_cam_panels(info: CamPanels) -> Figure:
             if shown.level is not None and cam.min() < shown.level <= cam.max():
                 _outline(axes, cam, shown.level - 0.5, "white")
     for axes, title in zip(grid[0], titles, strict=True):
-        axes.set_title(wrapped(title, 17), fontsize=8.5, linespacing=1.05)
+        axes.set_title(wrapped(title, 17, 3), fontsize=8.5, linespacing=1.05)
     return figure
 
 

@@ -23,6 +23,7 @@ RULE_NAMES = {
     "dataset_oracle": "the dataset oracle's threshold",
     "image_oracle": "the per-image oracle's thresholds",
 }
+_METRIC_NAMES = {"l1": "L1", "l2": "L2"}
 
 
 @dataclass(frozen=True)
@@ -71,9 +72,10 @@ def _described(record: StudyRecord) -> list[tuple[Column, Callable[[Configuratio
         (Column("networks", "networks", about="Student ← teacher; ↔ learn together."),
          lambda one: one.networks),
         (Column("paradigm", "paradigm"), lambda one: one.paradigm),
-        (Column("metric", "metric"), lambda one: one.metric),
+        (Column("metric", "metric"), lambda one: _METRIC_NAMES.get(str(one.metric), one.metric)),
         (Column("level", "level"), lambda one: one.level),
-        (Column("representation", "representation"), lambda one: one.representation),
+        (Column("representation", "representation"),
+         lambda one: one.representation and one.representation.replace("_", " ")),
         (Column("weight", "λ", numeric=True, about="Weight of the transfer loss."),
          lambda one: None if one.weight is None else f"{one.weight:g}"),
     ]  # fmt: skip
@@ -97,19 +99,20 @@ def strategies_table(record: StudyRecord) -> Table:
         for measure in sorted(MEASURES, key=lambda name: name != record.objective)
     ]
     columns = (
-        *(column for column, _ in described),
+        described[0][0],
         *([Column("class", "class")] if several else []),
-        Column("n", "n", about="Healthy trials that the means are over, of those planned."),
         figures[0],
         Column("delta", "Δ student alone [95 %]", "points", True, True,
                "Difference to the student alone, paired by seed: mean ± sd and its t interval."),
         Column("holm_p", "Holm p", numeric=True,
                about="Two-sided paired t-test, corrected over the whole table."),
+        Column("n", "n", about="Healthy trials that the means are over, of those planned."),
         *figures[1:],
         Column("balanced_accuracy", "balanced accuracy", "%", True, True,
                "Of the image-level prediction on the test split."),
         Column("clear_false_positive_share", "false positives, clear images", "%", False, True,
                "Share of pixels predicted foreground on images without the class."),
+        *(column for column, _ in described[1:]),
     )  # fmt: skip
     found = {(c.configuration.name, c.class_name): c for c in comparisons(record)}
     rows = []
@@ -129,15 +132,17 @@ def strategies_table(record: StudyRecord) -> Table:
                 )
             ]
             compared = found.get((one.name, name))
-            texts = [(column, text(one)) for column, text in described]
+            texts = [text(one) for _, text in described]
+            title, *factors = (Cell(text or ABSENT, data={"": text}) for text in texts)
             rows.append(
                 (
-                    *(Cell(text or ABSENT, data={"": text}) for _, text in texts),
+                    title,
                     *([Cell(name)] if several else []),
-                    _count_cell(record, one),
                     cells[0],
                     *_delta_cells(compared, record, one),
+                    _count_cell(record, one),
                     *cells[1:],
+                    *factors,
                 )
             )
     return mark_best(
