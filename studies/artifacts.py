@@ -19,7 +19,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from studies.keys import VERSIONS, file_digest
+from studies.keys import VERSIONS
+from wsss_core.data.file_hashes import file_hashes
 from wsss_core.errors import InputError
 
 MANIFEST = "manifest.json"
@@ -78,10 +79,11 @@ class ArtifactStore:
 
     def _commit(self, folder: Path, target: Path, about: dict[str, Any]) -> None:
         files = sorted(file for file in folder.rglob("*") if file.is_file())
+        names = [file.relative_to(folder).as_posix() for file in files]
         manifest = {
             **about,
             "written_at": datetime.now(UTC).isoformat(timespec="seconds"),
-            "files": {file.relative_to(folder).as_posix(): file_digest(file) for file in files},
+            "files": dict(zip(names, file_hashes(files), strict=True)),
         }
         (folder / MANIFEST).write_text(json.dumps(manifest, indent=1, sort_keys=True))
         for file in (*files, folder / MANIFEST):

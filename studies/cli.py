@@ -97,7 +97,8 @@ def _parser() -> argparse.ArgumentParser:
     scenes.add_argument("out", type=Path, metavar="DIR", help="made; must be new or empty")
     for name, default in (("size", 64), ("train", 1500), ("tune", 150), ("test", 300), ("seed", 0)):
         scenes.add_argument(f"--{name}", type=int, default=default, help=f"[{default}]")
-    for name, value in (("chimney-given-smoke", 0.95), ("chimney-given-clear", 0.4)):
+    shares = (("smoke", 0.5), ("chimney-given-smoke", 0.95), ("chimney-given-clear", 0.4))
+    for name, value in shares:
         scenes.add_argument(f"--{name}", type=float, default=value, help=f"[{value}]")
     check = _command(
         kinds, "check", _data_check, "read every file of a folder data set and say what it holds",
@@ -189,6 +190,7 @@ def _data_scenes(options: argparse.Namespace) -> int:
 
     settings = SceneSettings(
         size=options.size,
+        smoke=options.smoke,
         chimney_given_smoke=options.chimney_given_smoke,
         chimney_given_clear=options.chimney_given_clear,
         seed=options.seed,

@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 VERSIONS = {"images": 1, "train": 1, "cams": 1, "scores": 1}
@@ -36,9 +35,3 @@ def stage_key(
     """20 hexadecimal digits (80 bits) that name the stage's result."""
     content = canonical([stage, VERSIONS[stage], settings, list(parents), list(data)])
     return hashlib.blake2b(content.encode(), digest_size=10).hexdigest()
-
-
-def file_digest(file: Path) -> str:
-    """32 hexadecimal digits of a file's content."""
-    with file.open("rb") as opened:
-        return hashlib.file_digest(opened, lambda: hashlib.blake2b(digest_size=16)).hexdigest()

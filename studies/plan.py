@@ -14,10 +14,11 @@ from typing import Any
 import timm
 
 from studies.artifacts import ArtifactStore
-from studies.keys import canonical, file_digest, stage_key
+from studies.keys import canonical, stage_key
 from studies.sources import StudyImages, study_images
 from studies.spec import Row, Study, TrainingChange
 from wsss_core.backbones.network import check_backbone_name, is_vit
+from wsss_core.data.file_hashes import file_hashes
 from wsss_core.errors import InputError
 
 
@@ -212,7 +213,7 @@ class _Planner:
                     f"backbones.{name}.weights: file {file} does not exist; "
                     "expected a weights file, 'pretrained' or 'none'"
                 )
-            weights, tag = str(file), file_digest(file)
+            weights, tag = str(file), file_hashes([file])[0]
         return {**settings, "weights": tag}, weights
 
     def unit(self, row: Row, seed: int) -> Unit:

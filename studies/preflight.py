@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +17,16 @@ from wsss_core.errors import InputError
 from wsss_core.transfer import Paradigm
 
 
-def preflight(plan: Plan, pending: list[Unit], store: ArtifactStore, results: Path) -> None:
-    """Check folders, networks with their weights, and alignments of all that is to run.
+def preflight(
+    plan: Plan,
+    pending: list[Unit],
+    store: ArtifactStore,
+    results: Path,
+    say: Callable[[str], None] = print,
+) -> None:
+    """Check all that is to run: folders, then networks with their weights, then every image.
 
-    Every network and every alignment is built and tried once, so a stage that a CNN lacks, weights
-    whose shapes do not fit or maps that do not meet are named here, not after the first teacher.
+    What is quick to check comes first. The images are decoded into the store on the way.
 
     Raises:
         InputError: the first thing that cannot work.
@@ -27,12 +34,24 @@ def preflight(plan: Plan, pending: list[Unit], store: ArtifactStore, results: Pa
     """
     require_writable(results)
     store.require_writable()
+    _check_networks(pending)
+    began = time.perf_counter()
+    made = plan.images.decode(store)
+    if made:
+        say(f"images: {', '.join(made)} checked and decoded in {time.perf_counter() - began:.1f} s")
     for split in SPLITS:
-        # The images are decoded by now; a class to be learned or scored has to be there.
         images = plan.images.load(store, split)
         for number, name in enumerate(images.classes):
             if not images.labels[:, number].any():
                 raise InputError(f"{split}: no image holds class {name!r}, expected at least one")
+
+
+def _check_networks(pending: list[Unit]) -> None:
+    """Build and try every network and alignment once.
+
+    A stage that a CNN lacks, weights whose shapes do not fit or maps that do not meet are named
+    here, not after the first teacher.
+    """
     seen: set[str] = set()
     for unit in pending:
         settings = {**unit.settings, "seed": 0}

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from reports.ledger import write_part
-from studies.artifacts import ArtifactStore, require_writable
-from studies.plan import Plan, Unit
+from studies.artifacts import ArtifactStore
+from studies.plan import Plan
 from studies.preflight import preflight
 from studies.progress import Progress
 from studies.trial import publish, record_failure, run_unit
@@ -70,7 +70,7 @@ def run_study(
     results = Path(results).expanduser().absolute()
     pending = plan.pending(store)
     if pending:
-        _prepare(plan, pending, store, results, say)
+        preflight(plan, pending, store, results, say)
     ledger_name = plan.study.study.replace("/", "+")
     write_part(results, "plan", ledger_name, plan.ledger_rows())
     done = [trial for trial in plan.trials if store.has("scores", trial.key)]
@@ -116,18 +116,6 @@ def run_study(
         remaining=sum(not store.has("scores", trial.key) for trial in plan.trials),
         seconds=time.perf_counter() - started,
     )
-
-
-def _prepare(
-    plan: Plan, pending: list[Unit], store: ArtifactStore, results: Path, say: Callable[[str], None]
-) -> None:
-    require_writable(results)
-    store.require_writable()
-    began = time.perf_counter()
-    made = plan.images.decode(store)
-    if made:
-        say(f"images: {', '.join(made)} checked and decoded in {time.perf_counter() - began:.1f} s")
-    preflight(plan, pending, store, results)
 
 
 def _context(plan: Plan, store: ArtifactStore, results: Path) -> dict[str, Any]:

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from studies.keys import VERSIONS, canonical, file_digest, stage_key
+from studies.keys import VERSIONS, canonical, stage_key
+from wsss_core.data.file_hashes import file_hashes
 
 
 def test_a_key_is_the_hash_of_the_canonical_json_of_all_that_decides_the_result() -> None:
@@ -70,4 +71,4 @@ def test_a_file_is_named_by_its_content_alone(tmp_path: Path) -> None:
     (tmp_path / "a.pth").write_bytes(content)
     (tmp_path / "b.bin").write_bytes(content)
     expected = hashlib.blake2b(content, digest_size=16).hexdigest()
-    assert file_digest(tmp_path / "a.pth") == file_digest(tmp_path / "b.bin") == expected
+    assert file_hashes([tmp_path / "a.pth"])[0] == file_hashes([tmp_path / "b.bin"])[0] == expected

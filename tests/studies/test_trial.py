@@ -129,10 +129,10 @@ def test_both_networks_that_learned_together_are_scored_and_others_the_student_a
 def test_a_student_learned_from_the_stored_teacher_and_left_it_as_it_was(finished: Any) -> None:
     teacher = finished.store.path("train", unit_of(finished, "CNN alone").key)
     manifest = json.loads((teacher / "manifest.json").read_text())
-    from studies.keys import file_digest
+    from wsss_core.data.file_hashes import file_hashes
 
     network = teacher / "student.safetensors"
-    assert file_digest(network) == manifest["files"]["student.safetensors"]
+    assert file_hashes([network])[0] == manifest["files"]["student.safetensors"]
     student = finished.store.path("train", unit_of(finished, NAMES["taught"]).key)
     assert sorted(file.name for file in student.iterdir()) == [
         "manifest.json",

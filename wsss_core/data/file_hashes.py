@@ -21,6 +21,7 @@ def file_hashes(paths: Sequence[Path]) -> list[str]:
 
 def _file_hash(path: Path) -> str:
     try:
-        return hashlib.blake2b(path.read_bytes(), digest_size=16).hexdigest()
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
     except OSError as error:
         raise InputError(f"{path}: expected a readable file: {error.strerror}") from error
