@@ -17,6 +17,23 @@ REQUIRED = "???"
 """The value of a key that must be given with `--set`."""
 
 
+class _Loader(yaml.SafeLoader):
+    """Plain values only, as SafeLoader, and a key given twice is an error."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """Read a mapping, each key once."""
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                continue
+            if key.value in seen:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"key {key.value!r} is given twice", key.start_mark
+                )
+            seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
 def shipped_studies() -> dict[str, Path]:
     """Name -> file of every study that comes with the package."""
     folder = Path(__file__).parent
@@ -39,7 +56,7 @@ def load_study(spec: str, changes: Sequence[str] = ()) -> Study:
     file = _find(spec)
     try:
         # utf-8-sig: a file saved by Windows' Notepad begins with a byte-order mark.
-        raw = yaml.safe_load(file.read_text(encoding="utf-8-sig"))
+        raw = yaml.load(file.read_text(encoding="utf-8-sig"), _Loader)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         said = " ".join(str(error).split())
         raise InputError(f"{file}: not valid YAML: {said}") from error

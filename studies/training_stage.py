@@ -6,7 +6,6 @@ Artifact: student.safetensors (and teacher.safetensors after co-training), outco
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -96,13 +95,12 @@ def train_unit(
         on_epoch: called after each epoch.
 
     Returns:
-        The outcome: status ("ok" or "collapsed"), error, history, seconds, parameters.
+        The outcome: status ("ok" or "collapsed"), error, history, images, parameters.
 
     """
     if store.has("train", unit["key"]):
         return outcome_of(store, unit["key"])
     settings = unit["settings"]
-    started = time.perf_counter()
     teacher = None
     status, error = "ok", None
     if unit["parent"] is not None:
@@ -135,7 +133,6 @@ def train_unit(
         "status": status,
         "error": error,
         "history": [asdict(record) for record in history],
-        "seconds": time.perf_counter() - started,
         "images": len(images),
         "parameters": sum(p.numel() for n in networks.values() for p in n.parameters()),
     }

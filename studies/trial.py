@@ -9,7 +9,6 @@ import shutil
 import socket
 import time
 import traceback
-from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -21,14 +20,10 @@ from studies.keys import canonical
 from studies.scoring_stage import SCORED_SPLITS, network_cams, panel_rows, score_rows
 from studies.training_stage import train_unit
 from wsss_core.data.image_set import ImageSet
-from wsss_core.training import CollapseError, EpochRecord
+from wsss_core.training import CollapseError
 
 
-def run_unit(
-    unit: dict[str, Any],
-    context: dict[str, Any],
-    on_epoch: Callable[[EpochRecord], None] | None = None,
-) -> dict[str, Any]:
+def run_unit(unit: dict[str, Any], context: dict[str, Any]) -> dict[str, Any]:
     """Train a unit and score its trials; what the store holds is not made again.
 
     An error ends in the ledger as a failed trial, with its traceback, and is returned: the other
@@ -38,7 +33,6 @@ def run_unit(
         unit: `studies.plan.Unit.as_config()`.
         context: where things lie and what all units share, see `studies.runner`: store, results,
             device, images (split -> key), fingerprints (split -> hash), cam (settings).
-        on_epoch: called after each epoch.
 
     Returns:
         status ("ok", "collapsed" or "failed") and error.
@@ -47,7 +41,7 @@ def run_unit(
     store = ArtifactStore(Path(context["store"]))
     record = _record(unit, context)
     try:
-        status, error = _train_and_score(unit, context, store, record, on_epoch)
+        status, error = _train_and_score(unit, context, store, record)
     except Exception as failure:
         error = " ".join(f"{type(failure).__name__}: {failure}".split())
         record_failure(unit, context, error, traceback.format_exc(), record)
@@ -93,19 +87,18 @@ def _train_and_score(
     context: dict[str, Any],
     store: ArtifactStore,
     record: dict[str, Any],
-    on_epoch: Callable[[EpochRecord], None] | None,
 ) -> tuple[str, str | None]:
     device = context["device"]
     memory = provenance.PeakMemory(device)
     training_images = ImageSet.load(store.path("images", context["images"]["train"]))
-    outcome = train_unit(unit, training_images, store, device=device, on_epoch=on_epoch)
+    outcome = train_unit(unit, training_images, store, device=device)
     history = outcome["history"]
     seconds = sum(epoch["seconds"] for epoch in history)
     record = {
         **record,
         "status": outcome["status"],
         "error": outcome["error"],
-        "seconds_training": outcome["seconds"],
+        "seconds_training": seconds,
         "images_per_second": outcome["images"] * len(history) / seconds if history else None,
         "epochs": len(history),
         "parameters": outcome["parameters"],

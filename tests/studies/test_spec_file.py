@@ -199,3 +199,9 @@ def _open_values(value: Any, path: str = "") -> list[str]:
             found for key, inner in value.items() for found in _open_values(inner, f"{path}{key}.")
         ]
     return [path[:-1]] if value == "???" else []
+
+
+def test_a_key_given_twice_is_an_error_that_names_it_and_its_line(tmp_path: Path) -> None:
+    file = tmp_path / "twice.yaml"
+    file.write_text("study: a\ntitle: b\nstudy: c\n")
+    assert re.search(r"'study' is given twice.* line 3", problem(str(file)))
