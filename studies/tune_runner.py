@@ -7,6 +7,8 @@ holding a GPU, and everything else goes on meanwhile.
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import logging
 import os
 import shutil
@@ -114,7 +116,7 @@ class PlanSearcher(Searcher):
     """
 
     def __init__(self, units: list[Unit]) -> None:
-        super().__init__(metric="done", mode="max")
+        super().__init__(metric="ended", mode="max")
         awaited = {unit.parent for unit in units}
         self._waiting = sorted(units, key=lambda unit: unit.key not in awaited)
         self._unfinished = {unit.key for unit in units}
@@ -180,7 +182,19 @@ def _tune_trial(config: dict[str, Any], context: dict[str, Any], cpus: int, gpus
     if 0 < gpus < 1:
         # Ray shares a GPU by counting only; this holds a trial to its share of the memory.
         torch.cuda.set_per_process_memory_fraction(gpus)
-    tune.report({"done": 1, **run_unit(config["unit"], context)})
+    outcome = run_unit(config["unit"], context)
+    _return_freed_memory()
+    tune.report({"ended": 1, **outcome})
+
+
+def _return_freed_memory() -> None:
+    """Give memory that is free but kept by the C library back to the system.
+
+    A worker that stays runs each trial in a new thread, and glibc keeps the peak of every thread
+    that was: 60 MiB a trial of the quickstart, 600 at 224 px.
+    """
+    with contextlib.suppress(OSError, AttributeError):  # another system's C library
+        ctypes.CDLL("libc.so.6").malloc_trim(0)
 
 
 def _trial_name(trial: Any) -> str:
