@@ -122,6 +122,15 @@ class Backbone(Strict):
     options: dict[str, Any] = {}
     training: TrainingChange = TrainingChange()
 
+    @field_validator("options")
+    @classmethod
+    def _each_has_a_value(cls, options: dict[str, Any]) -> dict[str, Any]:
+        # timm drops what is None without a word, so a slip like {depth:4} would go unseen.
+        for name, value in options.items():
+            if value is None:
+                raise ValueError(f"option {name!r} has no value")
+        return options
+
 
 class Cam(Strict):
     """How a raw class activation map becomes scores of 0 to 1."""

@@ -205,3 +205,8 @@ def test_a_key_given_twice_is_an_error_that_names_it_and_its_line(tmp_path: Path
     file = tmp_path / "twice.yaml"
     file.write_text("study: a\ntitle: b\nstudy: c\n")
     assert re.search(r"'study' is given twice.* line 3", problem(str(file)))
+
+
+def test_an_option_without_a_value_is_an_error(tiny: Raw, write_study: Write) -> None:
+    said = problem(write_study(tiny), "backbones.vit.options={depth:4}")
+    assert said.endswith("backbones.vit.options: option 'depth:4' has no value")
