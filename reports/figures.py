@@ -112,7 +112,7 @@ def draw_seed_dots(info: SeedDots) -> Figure:
                 row.note, (1.0, at), xycoords=("axes fraction", "data"), xytext=(6, 0),
                 textcoords="offset points", va="center", fontsize=8, color=INK,
             )  # fmt: skip
-    axes.set_yticks(range(len(info.rows)), [wrapped(row.name, 34, 1) for row in info.rows])
+    axes.set_yticks(range(len(info.rows)), [wrapped(row.name, 40, 1) for row in info.rows])
     axes.set_ylim(len(info.rows) - 0.5, -0.5)
     axes.grid(axis="y", visible=False)
     axes.tick_params(axis="y", length=0)
@@ -172,7 +172,7 @@ def draw_accuracy_scatter(info: AccuracyScatter) -> Figure:
             clip_on=False,
         )  # fmt: skip
         axes.text(
-            1.08, at, f"{wrapped(name, 28, 1)}  {means[name]:.1f}", transform=axes.transAxes,
+            1.08, at, f"{wrapped(name, 40, 1)}  {means[name]:.1f}", transform=axes.transAxes,
             va="center", fontsize=8.5,
         )  # fmt: skip
     return figure

@@ -80,7 +80,9 @@ def draw_threshold_curves(info: ThresholdCurves) -> Figure:
         axes.set_title(wrapped(name, 26), loc="left")
         axes.set_xlim(0, 1)
         axes.set_xticks([0, 0.5, 1], ["0", "0.5", "1"])
-        axes.set_ylim(bottom=0)
+    if grid:
+        # Only now: the scale is shared, and setting it earlier would leave later curves out of it.
+        grid[0].set_ylim(bottom=0)
     figure.supxlabel("threshold", fontsize=9)
     figure.supylabel(info.axis, fontsize=9)
     return figure

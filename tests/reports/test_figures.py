@@ -26,7 +26,12 @@ from reports.panels import (
 )
 from reports.strategies import best_taught
 from reports.study_record import read_studies
-from reports.threshold_curves import draw_threshold_curves, threshold_curves_info
+from reports.threshold_curves import (
+    SeedCurve,
+    ThresholdCurves,
+    draw_threshold_curves,
+    threshold_curves_info,
+)
 
 FIGURES = [
     (seed_dots_info, draw_seed_dots),
@@ -231,3 +236,17 @@ def test_long_names_are_broken_and_shortened():
     assert wrapped("a name of four words", 10) == "a name of\nfour words"
     assert wrapped("x" * 50, 10).count("\n") <= 1
     assert all(len(line) <= 10 for line in wrapped("many words " * 9, 10).split("\n"))
+
+
+def test_every_threshold_curve_lies_whole_within_its_panel() -> None:
+    low, high = (np.full(256, height) for height in (20.0, 45.0))
+    info = ThresholdCurves(
+        panels={"first": {0: SeedCurve(low, {})}, "second": {0: SeedCurve(high, {})}},
+        compared={},
+        colours={"first": "black", "second": "black"},
+        axis="IoU [%]",
+    )
+    for axes in draw_threshold_curves(info).axes:
+        bottom, top = axes.get_ylim()
+        assert bottom == 0
+        assert top > 45
