@@ -69,7 +69,7 @@ def study_runner(count: int, folder: Path) -> None:
     })  # fmt: skip
 
     def nothing(config: dict[str, Any], context: dict[str, Any], cpus: int, gpus: float) -> None:
-        tune.report({"done": 1, "status": "ok", "error": None})
+        tune.report({"ended": 1, "status": "ok", "error": None})
 
     plan = make_plan(study)
     pending = list(plan.units.values())
