@@ -147,7 +147,7 @@ def accuracy_scatter_info(record: StudyRecord) -> AccuracyScatter:
 def draw_accuracy_scatter(info: AccuracyScatter) -> Figure:
     """Draw the scatter; names stand at the right, in the order of their mean IoU."""
     figure = Figure(figsize=(8.6, 4.4))
-    axes: Axes = figure.add_axes((0.09, 0.13, 0.6, 0.83))
+    axes: Axes = figure.add_axes((0.09, 0.13, 0.54, 0.83))
     for name, seed, accuracy, reached in info.points:
         axes.plot(
             accuracy, reached, info.markers[seed], color=info.colours[name], markersize=7.5,
@@ -172,7 +172,7 @@ def draw_accuracy_scatter(info: AccuracyScatter) -> Figure:
             clip_on=False,
         )  # fmt: skip
         axes.text(
-            1.08, at, f"{wrapped(name, 40, 1)}  {means[name]:.1f}", transform=axes.transAxes,
+            1.08, at, f"{means[name]:.1f}  {wrapped(name, 40, 1)}", transform=axes.transAxes,
             va="center", fontsize=8.5,
         )  # fmt: skip
     return figure
