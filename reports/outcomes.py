@@ -15,11 +15,11 @@ import pandas as pd
 
 from wsss_core.evaluate.curves import false_positive_share
 from wsss_core.evaluate.histogram_stack import HistogramStack
-from wsss_core.evaluate.thresholds import choose_threshold, evaluate
+from wsss_core.evaluate.thresholds import Objective, ThresholdRule, choose_threshold, evaluate
 
-RULES = ("fixed", "tuned", "dataset_oracle", "image_oracle")
+RULES = tuple(str(rule) for rule in ThresholdRule)
 PEEKED_SPLIT = {"tuned": "tune", "dataset_oracle": "test", "image_oracle": "test"}
-MEASURES = ("per_image_iou", "dataset_iou", "dataset_miou")
+MEASURES = tuple(str(objective) for objective in Objective)
 FIGURES = (
     *MEASURES,
     "precision",

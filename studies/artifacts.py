@@ -47,10 +47,6 @@ class ArtifactStore:
         """Whether the artifact is finished."""
         return (self.path(stage, key) / MANIFEST).is_file()
 
-    def require_writable(self) -> None:
-        """Raise InputError if nothing can be written here."""
-        require_writable(self.root)
-
     def scratch(self, stage: str, key: str) -> Path:
         """A folder that outlives a crash, for the checkpoints of a stage being made."""
         folder = self.root / "unfinished" / f"{stage}-{key}"

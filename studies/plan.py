@@ -15,7 +15,7 @@ import timm
 
 from studies.artifacts import ArtifactStore
 from studies.keys import canonical, stage_key
-from studies.sources import StudyImages, study_images
+from studies.sources import SCORED_SPLITS, StudyImages, study_images
 from studies.spec import Row, Study, TrainingChange
 from wsss_core.backbones.network import check_backbone_name, is_vit
 from wsss_core.data.file_hashes import file_hashes
@@ -163,8 +163,7 @@ def make_plan(study: Study) -> Plan:
     for name, backbone in study.backbones.items():
         try:
             check_backbone_name(backbone.model)
-            timm.get_pretrained_cfg(backbone.model)  # knows the tags: resnet18.TAG
-        except (InputError, RuntimeError) as error:
+        except InputError as error:
             raise InputError(f"backbones.{name}.model: {error}") from error
     images = study_images(study.data)
     planner = _Planner(study, images)
@@ -190,7 +189,7 @@ class _Planner:
             "panels": study.panels,
             "size": images.size,
         }
-        self.scored_data = [images.fingerprints[split] for split in ("tune", "test")]
+        self.scored_data = [images.fingerprints[split] for split in SCORED_SPLITS]
         self.backbones = {
             name: self._identity(name) for name in study.backbones
         }  # name -> (settings, weights file)

@@ -33,7 +33,7 @@ def preflight(
 
     """
     require_writable(results)
-    store.require_writable()
+    require_writable(store.root)
     _check_networks(pending)
     began = time.perf_counter()
     made = plan.images.decode(store)
@@ -73,8 +73,8 @@ def _try_two_images(paradigm: Paradigm, settings: dict[str, Any]) -> None:
     try:
         with torch.no_grad():
             paradigm.eval().losses(torch.zeros(2, 3, size, size), torch.zeros(2, classes))
+    except InputError:
+        raise
     except (RuntimeError, ValueError, AssertionError) as error:
-        if isinstance(error, InputError):
-            raise
         said = " ".join(str(error).split())
         raise InputError(f"its networks cannot take images of {size} px: {said}") from error

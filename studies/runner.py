@@ -71,8 +71,7 @@ def run_study(
     pending = plan.pending(store)
     if pending:
         preflight(plan, pending, store, results, say)
-    ledger_name = plan.study.study.replace("/", "+")
-    write_part(results, "plan", ledger_name, plan.ledger_rows())
+    write_part(results, "plan", plan.study.file_name, plan.ledger_rows())
     done = [trial for trial in plan.trials if store.has("scores", trial.key)]
     for trial in done:
         publish(store, trial.key, results)

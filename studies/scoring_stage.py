@@ -20,8 +20,6 @@ from wsss_core.data.image_set import IGNORED, ImageSet
 from wsss_core.evaluate import Normalisation, ScoreHistogram, normalise, quantise, resize
 from wsss_core.training import CollapseError
 
-SCORED_SPLITS = ("tune", "test")
-
 
 def network_cams(
     unit: dict[str, Any],
@@ -93,13 +91,12 @@ def panel_rows(
     The choice depends on the images alone, so every trial shows the same ones.
     """
     rows = []
-    normalised = normalise(scores.maps.astype(np.float32), normalisation)
     for number, class_name in enumerate(images.classes):
         holding = np.flatnonzero(images.labels[:, number])
         chosen = holding[np.unique(np.linspace(0, len(holding) - 1, count).astype(int))]
         for index in chosen if count and len(holding) else ():
             mask = images.mask(int(index))
-            cam = quantise(resize(normalised[index, number], mask.shape))
+            cam = normalise(scores.maps[index, number].astype(np.float32), normalisation)
             rows.append({
                 "network": network,
                 "split": "test",
@@ -107,7 +104,7 @@ def panel_rows(
                 "class_name": class_name,
                 "image_png": _png(np.asarray(images.images[index])),
                 "mask_png": _png(np.where(mask == number + 1, 255, 0).astype(np.uint8)),
-                "cam_png": _png(cam),
+                "cam_png": _png(quantise(resize(cam, mask.shape))),
             })  # fmt: skip
     return rows
 

@@ -13,6 +13,9 @@ from wsss_core.data.image_set import SPLITS, ImageSet, ImageSource
 from wsss_core.data.scene_source import SceneSource
 from wsss_core.data.scenes import SceneSettings
 
+SCORED_SPLITS = ("tune", "test")
+"""The splits with masks; training sees neither."""
+
 
 @dataclass(frozen=True)
 class StudyImages:

@@ -19,10 +19,11 @@ from pydantic import (
     model_validator,
 )
 
-Paradigm = Literal["single", "teacher-student", "co-training"]
-Metric = Literal["cosine", "l1", "l2"]
-Level = Literal["global", "channel", "spatial"]
-Representation = Literal["feature", "activation_map"]
+from wsss_core.evaluate import Normalisation
+from wsss_core.training import Schedule
+from wsss_core.transfer.alignment import Projection, Representation
+from wsss_core.transfer.losses import Level, Metric, Variant
+from wsss_core.transfer.paradigms import ParadigmName
 
 
 def _lower(value: Any) -> Any:
@@ -89,7 +90,7 @@ class Training(Strict):
     batch_size: int = Field(8, ge=1)
     learning_rate: float = Field(1e-4, gt=0)
     weight_decay: float = Field(0.01, ge=0)
-    schedule: Literal["constant", "cosine"] = "constant"
+    schedule: Schedule = "constant"
     warmup: float = Field(0.0, ge=0, lt=1)
     flip: bool = False
 
@@ -101,7 +102,7 @@ class TrainingChange(Strict):
     batch_size: int | None = Field(None, ge=1)
     learning_rate: float | None = Field(None, gt=0)
     weight_decay: float | None = Field(None, ge=0)
-    schedule: Literal["constant", "cosine"] | None = None
+    schedule: Schedule | None = None
     warmup: float | None = Field(None, ge=0, lt=1)
     flip: bool | None = None
 
@@ -135,7 +136,7 @@ class Backbone(Strict):
 class Cam(Strict):
     """How a raw class activation map becomes scores of 0 to 1."""
 
-    normalisation: Literal["min_max", "max", "sigmoid"] = "min_max"
+    normalisation: Normalisation = "min_max"
 
 
 class Thresholds(Strict):
@@ -165,7 +166,7 @@ class Configuration(Strict):
 
     name: str | None = Field(None, min_length=1, max_length=120)
     paradigm: Annotated[
-        list[Paradigm],
+        list[ParadigmName],
         Field(min_length=1),
         BeforeValidator(lambda v: [_lower(x) for x in _listed(v)]),
     ]
@@ -175,8 +176,8 @@ class Configuration(Strict):
     level: OneOrMore[Level] | None = None
     representation: OneOrMore[Representation] | None = None
     weight: OneOrMore[Annotated[float, Field(ge=0)]] | None = Field(None, alias="lambda")
-    variant: Literal["scaled", "thesis"] | None = None
-    projection: Literal["conv1x1", "none"] | None = None
+    variant: Variant | None = None
+    projection: Projection | None = None
     training: TrainingChange = TrainingChange()
 
     @model_validator(mode="after")
@@ -229,15 +230,15 @@ class Row(Strict):
     """One configuration: what is run under every seed and becomes one row of a table."""
 
     name: str | None = None
-    paradigm: Paradigm
+    paradigm: ParadigmName
     student: str
     teacher: str | None = None
     representation: Representation | None = None
     metric: Metric | None = None
     level: Level | None = None
     weight: float | None = None
-    variant: Literal["scaled", "thesis"] | None = None
-    projection: Literal["conv1x1", "none"] | None = None
+    variant: Variant | None = None
+    projection: Projection | None = None
     training: TrainingChange = TrainingChange()
 
 
@@ -277,6 +278,11 @@ class Study(Strict):
         if twice is not None:
             raise ValueError(f"two configurations are called {twice!r}; give them a `name`")
         return self
+
+    @property
+    def file_name(self) -> str:
+        """The study's name as that of one file: thesis/lambda becomes thesis+lambda."""
+        return self.study.replace("/", "+")
 
     def label(self, backbone: str) -> str:
         """What tables print for a backbone."""

@@ -17,7 +17,8 @@ from reports.ledger import write_part
 from studies import provenance
 from studies.artifacts import ArtifactStore
 from studies.keys import canonical
-from studies.scoring_stage import SCORED_SPLITS, network_cams, panel_rows, score_rows
+from studies.scoring_stage import network_cams, panel_rows, score_rows
+from studies.sources import SCORED_SPLITS
 from studies.training_stage import train_unit
 from wsss_core.data.image_set import ImageSet
 from wsss_core.training import CollapseError

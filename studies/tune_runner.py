@@ -90,7 +90,7 @@ def run_with_tune(
                     trial_dirname_creator=_trial_name,
                 ),
                 run_config=tune.RunConfig(
-                    name=plan.study.study.replace("/", "+"),
+                    name=plan.study.file_name,
                     storage_path=str(scratch),
                     verbose=0,
                     failure_config=tune.FailureConfig(max_failures=RETRIES),

@@ -105,8 +105,12 @@ class LastStage(nn.Module):
 
 
 def check_backbone_name(name: str) -> None:
-    """Raise InputError, with the nearest names, if timm has no such model."""
+    """Raise InputError if timm has no such model (the nearest are named) or no such tag of it."""
     if timm.is_model(name):
+        try:
+            timm.get_pretrained_cfg(name)
+        except RuntimeError as error:
+            raise InputError(" ".join(str(error).split())) from error
         return
     near = difflib.get_close_matches(name.split(".")[0], timm.list_models(), n=3, cutoff=0.5)
     hint = f"; nearest: {', '.join(near)}" if near else ""
