@@ -13,70 +13,14 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal, get_args
 
 import numpy as np
 import torch
 
 from wsss_core.data.network_input import to_input
 from wsss_core.errors import InputError
+from wsss_core.training_settings import Precision, Schedule, TrainingSettings
 from wsss_core.transfer.paradigms import Paradigm
-
-Schedule = Literal["constant", "cosine"]
-SCHEDULES: tuple[str, ...] = get_args(Schedule)
-
-
-@dataclass(frozen=True)
-class TrainingSettings:
-    """How long and how to step.
-
-    Attributes:
-        epochs: passes over the training images.
-        batch_size: images a step; the last, smaller batch of an epoch is used too.
-        learning_rate: of AdamW, at its highest.
-        weight_decay: of AdamW.
-        schedule: "constant", or "cosine" (down to 0 over all steps).
-        warmup: share of all steps over which the rate rises linearly, 0..1.
-        flip: flip images left to right with probability 1/2.
-
-    Raises:
-        InputError: a value out of its range.
-
-    """
-
-    epochs: int = 3
-    batch_size: int = 8
-    learning_rate: float = 1e-4
-    weight_decay: float = 0.01
-    schedule: str = "constant"
-    warmup: float = 0.0
-    flip: bool = False
-
-    def __post_init__(self) -> None:
-        for name, expected, fits in (
-            ("epochs", "1 or more", self.epochs >= 1),
-            ("batch_size", "1 or more", self.batch_size >= 1),
-            ("learning_rate", "a finite number above 0", 0 < self.learning_rate < math.inf),
-            ("weight_decay", "a finite number, 0 or more", 0 <= self.weight_decay < math.inf),
-            ("schedule", f"one of {', '.join(SCHEDULES)}", self.schedule in SCHEDULES),
-            ("warmup", "0 to 1", 0 <= self.warmup <= 1),
-        ):
-            if not fits:
-                raise InputError(f"{name} is {getattr(self, name)!r}; expected {expected}")
-
-    def rate(self, step: int, steps: int) -> float:
-        """The learning rate at a step, 0-based, of all steps.
-
-        >>> TrainingSettings(learning_rate=1.0, schedule="cosine").rate(50, 100)
-        0.5
-        """
-        rising = math.ceil(self.warmup * steps)
-        if step < rising:
-            return self.learning_rate * (step + 1) / rising
-        if self.schedule == "constant":
-            return self.learning_rate
-        done = (step - rising) / max(1, steps - rising)
-        return self.learning_rate * 0.5 * (1 + math.cos(math.pi * done))
 
 
 @dataclass(frozen=True)
@@ -88,6 +32,16 @@ class EpochRecord:
     classification_loss: float
     transfer_loss: float | None
     seconds: float
+
+
+__all__ = [
+    "CollapseError",
+    "EpochRecord",
+    "Precision",
+    "Schedule",
+    "TrainingSettings",
+    "train",
+]
 
 
 class CollapseError(RuntimeError):
@@ -136,6 +90,10 @@ def train(
         raise InputError(f"training expects labels of N > 0 images; got {len(images)} images, "
                          f"{len(labels)} labels")  # fmt: skip
     paradigm.to(device)
+    if settings.compile:
+        for network in paradigm.networks.values():
+            # In place, so that the parameters keep their names.
+            network.encoder.compile()
     optimizer = torch.optim.AdamW(
         paradigm.trainable_parameters(),
         lr=settings.learning_rate,
@@ -178,19 +136,24 @@ def _train_epoch(
     random = np.random.default_rng([seed, epoch])
     order = random.permutation(count)
     flipped = random.random(count) < 0.5 if settings.flip else np.zeros(count, dtype=bool)
+    autocast = settings.autocasts(device)
     # Summed on the device: reading a loss back at each step would make a GPU wait.
     sums = torch.zeros(3, dtype=torch.float64, device=device)
     for batch in range(batches):
         chosen = order[batch * settings.batch_size : (batch + 1) * settings.batch_size]
-        pixels = images[chosen]
-        mirror = flipped[chosen]
-        pixels[mirror] = pixels[mirror, :, ::-1]
+        step, steps = epoch * batches + batch, settings.epochs * batches
         for group in optimizer.param_groups:
-            group["lr"] = settings.rate(epoch * batches + batch, settings.epochs * batches)
-        losses = paradigm.losses(to_input(pixels, device), targets[chosen].to(device))
+            group["lr"] = settings.rate(step, steps)
+        inputs = to_input(images[chosen], device)
+        if settings.flip:
+            mirror = torch.from_numpy(flipped[chosen]).to(device)
+            inputs = torch.where(mirror.view(-1, 1, 1, 1), inputs.flip(-1), inputs)
+        with torch.autocast(torch.device(device).type, torch.bfloat16, enabled=autocast):
+            losses = paradigm.losses(inputs, targets[chosen].to(device), step / steps)
         optimizer.zero_grad(set_to_none=True)
         losses.total.backward()
         optimizer.step()
+        paradigm.after_step()
         transfer = torch.zeros_like(losses.total) if losses.transfer is None else losses.transfer
         terms = torch.stack([losses.total, losses.classification, transfer]).detach()
         sums += len(chosen) * terms.double()

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from wsss_core.errors import InputError
 from wsss_core.training import CollapseError, TrainingSettings, train
-from wsss_core.transfer import Losses, Paradigm
+from wsss_core.transfer import Losses, Paradigm, Single
 
 
 class Recorder(Paradigm):
@@ -29,8 +29,11 @@ class Recorder(Paradigm):
         self.labels: list[np.ndarray] = []
         self.numbers: list[float] = []
         self.modes: list[bool] = []
+        self.progress: list[float] = []
+        self.steps_ended: list[int] = []
 
-    def losses(self, images: Tensor, labels: Tensor) -> Losses:
+    def losses(self, images: Tensor, labels: Tensor, progress: float = 1.0) -> Losses:
+        self.progress.append(progress)
         value = self.loss(len(self.images), labels)
         shown = (images.permute(0, 2, 3, 1) * 255).round().to(torch.uint8)
         self.images.append(shown.numpy().copy())
@@ -39,6 +42,9 @@ class Recorder(Paradigm):
         self.modes.append(self.training)
         total = value + self.number.sum() - self.number.detach().sum()
         return Losses(total, torch.tensor(2 * value), torch.tensor(3 * value))
+
+    def after_step(self) -> None:
+        self.steps_ended.append(len(self.images))
 
 
 COUNT = 10
@@ -195,3 +201,31 @@ def test_a_loss_that_is_no_number_ends_the_run_with_the_epochs_before_it(value):
 def test_labels_that_do_not_fit_the_images_are_an_error_that_names_both_counts(images, labels):
     with pytest.raises(InputError, match=f"got {images} images, {labels} labels"):
         train(Recorder(), pictures()[:images], LABELS[:labels], TrainingSettings(), seed=0)
+
+
+def test_a_paradigm_is_told_the_share_of_steps_done_and_the_end_of_each_step():
+    paradigm = Recorder()
+    settings = TrainingSettings(epochs=2, batch_size=4)
+    train(paradigm, pictures(), np.ones((COUNT, 1), bool), settings, seed=0)
+    assert paradigm.progress == pytest.approx([step / 6 for step in range(6)])
+    assert paradigm.steps_ended == [1, 2, 3, 4, 5, 6]
+
+
+def test_bfloat16_runs_the_networks_and_leaves_weights_and_losses_in_float32(cnn):
+    images = np.random.default_rng(0).integers(0, 256, (6, 16, 16, 3), np.uint8)
+    labels = np.arange(6)[:, None] % 2 == 0
+    losses = {}
+    for precision in ("fp32", "bf16"):
+        network = cnn()
+        settings = TrainingSettings(epochs=1, batch_size=3, precision=precision)
+        (record,) = train(Single(network), images, labels, settings, seed=0)
+        losses[precision] = record.loss
+        assert {p.dtype for p in network.parameters()} == {torch.float32}
+    assert losses["bf16"] != losses["fp32"]
+    assert losses["bf16"] == pytest.approx(losses["fp32"], abs=0.02)
+
+
+def test_auto_is_bfloat16_on_cuda_alone():
+    assert TrainingSettings().autocasts("cuda:1")
+    assert not TrainingSettings().autocasts("cpu")
+    assert not TrainingSettings(precision="fp32").autocasts("cuda")

@@ -8,16 +8,21 @@ bias. A ViT's feature map is its patch tokens after the last norm, put back on t
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import timm
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
+from wsss_core.backbones.pcm import PixelCorrelation, View
 from wsss_core.backbones.weights import load_weights
 from wsss_core.errors import InputError
+from wsss_core.plugins import is_plugin, load_plugin
+
+HEADS = ("linear", "pcm")
 
 
 class Output(NamedTuple):
@@ -25,22 +30,31 @@ class Output(NamedTuple):
 
     Attributes:
         features: float [B, C, h, w].
-        activation_maps: float [B, K, h, w], raw class scores at each location (no bias); their
-            mean over h, w plus the head's bias is the logit.
+        activation_maps: float [B, K, h, w], raw class scores at each location (no bias); of a
+            linear head, their mean over h, w plus the head's bias is the logit.
         logits: float [B, K].
+        taps: float [B, C', h', w'] of each inner layer that was asked for, in that order.
+        consistency: a scalar loss of the head's own, which training adds to that of
+            classification; None for a linear head and outside training.
 
     """
 
     features: Tensor
     activation_maps: Tensor
     logits: Tensor
+    taps: tuple[Tensor, ...] = ()
+    consistency: Tensor | None = None
+
+
+Layer = str | int
+"""An inner layer: a CNN's stage by name or timm's index, a ViT's block by number (-1: the last)."""
 
 
 class Network(nn.Module):
     """An encoder with a linear head over K classes and its own input normalisation.
 
     Args:
-        encoder: float [B, 3, H, W] -> [B, C, h, w].
+        encoder: an `Encoder`, or where no layer is tapped any module [B, 3, H, W] -> [B, C, h, w].
         channels: C.
         classes: K.
         mean: per RGB channel, of images in 0..1.
@@ -53,7 +67,7 @@ class Network(nn.Module):
 
     def __init__(
         self,
-        encoder: nn.Module,
+        encoder: Any,
         channels: int,
         classes: int,
         mean: tuple[float, ...],
@@ -62,50 +76,184 @@ class Network(nn.Module):
         super().__init__()
         self.encoder = encoder
         self.channels = channels
+        self.refinement: PixelCorrelation | None = None
         self.classes = classes
         self.head = nn.Linear(channels, classes)
         self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1), persistent=False)
 
-    def forward(self, images: Tensor) -> Output:
-        """Images float [B, 3, H, W], RGB in 0..1, to features, activation maps and logits."""
-        features = self.encoder((images - self.mean) / self.std)
+    def forward(self, images: Tensor, taps: Sequence[Layer] = ()) -> Output:
+        """Images float [B, 3, H, W], RGB in 0..1, to features, activation maps and logits.
+
+        Args:
+            images: see above.
+            taps: inner layers whose maps are returned too; they change nothing else.
+
+        """
+        normalised = (images - self.mean) / self.std
+        asked: tuple[Layer, ...] = tuple(taps)
+        if self.refinement is not None:
+            asked += (self.encoder.layers[-2],)
+        found: tuple[Tensor, ...] = ()
+        if asked:
+            features, found = self.encoder.with_taps(normalised, asked)
+        else:
+            features = self.encoder(normalised)
         maps = torch.einsum("bchw,kc->bkhw", features, self.head.weight)
-        return Output(features, maps, self.head(features.mean((-2, -1))))
+        logits = self.head(features.mean((-2, -1)))
+        if self.refinement is None:
+            return Output(features, maps, logits, found)
+        view = View(normalised, found[-1], features, maps, logits)
+        consistency = None
+        if self.training:
+            consistency = self.refinement.consistency(view, self._at_half_size(normalised))
+        refined = self.refinement(maps, *view[:3])
+        return Output(features, refined, logits, found[:-1], consistency)
+
+    @torch.no_grad()
+    def _at_half_size(self, normalised: Tensor) -> View:
+        """The same batch at half its size; BatchNorm's running statistics stay of the full size."""
+        small = F.interpolate(normalised, scale_factor=0.5, mode="bilinear", align_corners=False)
+        norms = [
+            m for m in self.encoder.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)
+        ]
+        momenta = [norm.momentum for norm in norms]
+        for norm in norms:
+            norm.momentum = 0.0
+        try:
+            features, (low,) = self.encoder.with_taps(small, (self.encoder.layers[-2],))
+        finally:
+            for norm, momentum in zip(norms, momenta, strict=True):
+                norm.momentum = momentum
+        maps = torch.einsum("bchw,kc->bkhw", features, self.head.weight)
+        return View(small, low, features, maps, self.head(features.mean((-2, -1))))
+
+    def channels_at(self, layer: Layer | None) -> int:
+        """How many channels the map of a layer has; None stands for the final features.
+
+        Raises:
+            InputError: there is no such layer; the error names those there are.
+
+        """
+        return self.channels if layer is None else self.encoder.channels_at(layer)
 
 
-class PatchTokens(nn.Module):
-    """A timm ViT as an encoder: its patch tokens as a map, class and register tokens left out."""
+class Encoder(nn.Module):
+    """What turns normalised images, float [B, 3, H, W], into a map [B, C, h, w]."""
+
+    layers: Sequence[Layer]
+
+    def with_taps(self, images: Tensor, taps: Sequence[Layer]) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """The final map, as `forward` gives it, and the maps of inner layers."""
+        raise NotImplementedError
+
+    def channels_at(self, layer: Layer) -> int:
+        """The channels of a layer's map; InputError if there is no such layer."""
+        raise NotImplementedError
+
+
+class PatchTokens(Encoder):
+    """A timm ViT as an encoder: its patch tokens as a map, class and register tokens left out.
+
+    The map of a block is its tokens after the ViT's last norm, without which the residual stream
+    grows from block to block.
+    """
 
     def __init__(self, vit: Any) -> None:
         super().__init__()
         self.vit: Any = vit
 
+    @property
+    def layers(self) -> Sequence[Layer]:  # type: ignore[override]
+        """Block numbers."""
+        return range(len(self.vit.blocks))
+
+    def channels_at(self, layer: Layer) -> int:
+        """The same for every block."""
+        self._block(layer)
+        return int(self.vit.num_features)
+
+    def _block(self, layer: Layer) -> int:
+        depth = len(self.vit.blocks)
+        if not isinstance(layer, int) or not -depth <= layer < depth:
+            raise InputError(
+                f"this ViT has no layer {layer!r}; it has blocks 0 to {depth - 1} (or from -1 down)"
+            )
+        return layer % depth
+
     def forward(self, images: Tensor) -> Tensor:
         """Float [B, 3, H, W] -> [B, C, H / patch, W / patch]."""
-        tokens = self.vit.forward_features(images)[:, self.vit.num_prefix_tokens :]
+        return self._map(self.vit.forward_features(images), images)
+
+    def with_taps(self, images: Tensor, taps: Sequence[Layer]) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """See `Encoder`; every map is [B, C, H / patch, W / patch]."""
+        blocks = [self._block(layer) for layer in taps]
+        order = sorted(set(blocks))
+        final, inner = self.vit.forward_intermediates(
+            images, indices=order, norm=True, output_fmt="NCHW"
+        )
+        return self._map(final, images), tuple(inner[order.index(block)] for block in blocks)
+
+    def _map(self, tokens: Tensor, images: Tensor) -> Tensor:
+        tokens = tokens[:, self.vit.num_prefix_tokens :]
         # Where timm pools the mean, the last norm comes after the pooling; elsewhere this is none.
         tokens = self.vit.fc_norm(tokens)
         rows = images.shape[-2] // self.vit.patch_embed.patch_size[0]
         return tokens.transpose(1, 2).unflatten(2, (rows, -1))
 
 
-class LastStage(nn.Module):
-    """A timm feature extractor that keeps one stage, as an encoder."""
+class LastStage(Encoder):
+    """A timm feature extractor as an encoder: its last stage is the final map, any can be tapped.
 
-    def __init__(self, extractor: nn.Module, channels_last: bool) -> None:
+    Args:
+        extractor: returns the maps of all stages up to the last that is used.
+        names: of those stages.
+        stage_channels: of those stages.
+        channels_last: its maps are [B, h, w, C].
+
+    """
+
+    def __init__(
+        self, extractor: nn.Module, names: list[str], stage_channels: list[int], channels_last: bool
+    ) -> None:
         super().__init__()
         self.extractor = extractor
+        self.layers = names
+        self.stage_channels = stage_channels
         self.channels_last = channels_last
+
+    def channels_at(self, layer: Layer) -> int:
+        """The channels of a stage, by its name or timm's index."""
+        return self.stage_channels[self._stage(layer)]
+
+    def _stage(self, layer: Layer) -> int:
+        if isinstance(layer, str) and layer in self.layers:
+            return list(self.layers).index(layer)
+        if isinstance(layer, int) and -len(self.layers) <= layer < len(self.layers):
+            return layer % len(self.layers)
+        there = ", ".join(str(name) for name in self.layers)
+        raise InputError(f"this CNN has no layer {layer!r}; it has {there}")
 
     def forward(self, images: Tensor) -> Tensor:
         """Float [B, 3, H, W] -> [B, C, h, w]."""
-        features = self.extractor(images)[-1]
-        return features.permute(0, 3, 1, 2) if self.channels_last else features
+        return self.with_taps(images, ())[0]
+
+    def with_taps(self, images: Tensor, taps: Sequence[Layer]) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """See `Encoder`; the tapped stages have grids of their own."""
+        stages = self.extractor(images)
+        if self.channels_last:
+            stages = [stage.permute(0, 3, 1, 2) for stage in stages]
+        return stages[-1], tuple(stages[self._stage(layer)] for layer in taps)
 
 
 def check_backbone_name(name: str) -> None:
-    """Raise InputError if timm has no such model (the nearest are named) or no such tag of it."""
+    """Raise InputError if timm has no such model (the nearest are named) or no such tag of it.
+
+    A plug-in ("module:attribute") has to be importable.
+    """
+    if is_plugin(name):
+        load_plugin("model", name)
+        return
     if timm.is_model(name):
         try:
             timm.get_pretrained_cfg(name)
@@ -126,12 +274,14 @@ def build_network(
     partial_weights: bool = False,
     stage: str | int | None = None,
     output_stride: int | None = None,
+    head: str = "linear",
     options: Mapping[str, Any] | None = None,
 ) -> Network:
     """Build a backbone with a fresh linear head; seed torch before, the head is drawn at random.
 
     Args:
-        name: a timm model, CNN or ViT.
+        name: a timm model, CNN or ViT; or a plug-in "module:attribute", which is called with
+            classes, image_size and the options and returns a `Network` or what behaves like one.
         classes: K, the outputs of the head.
         image_size: side of the square input in pixels; a ViT's patch must divide it.
         weights: "none" (random), "pretrained" (timm's hub) or a file (.safetensors, .pth).
@@ -139,6 +289,8 @@ def build_network(
         stage: CNN only: the stage whose map is used, by name ("layer3") or by timm's index;
             the last one by default.
         output_stride: CNN only: input pixels per feature location, by dilation (8, 16, 32).
+        head: "linear", or "pcm" (CNN only): activation maps refined by the pixel correlation
+            module, see `wsss_core.backbones.pcm`.
         options: further arguments of the timm model, such as `embed_dim`, `depth`, `channels`.
 
     Raises:
@@ -146,10 +298,14 @@ def build_network(
 
     """
     check_backbone_name(name)
+    if head not in HEADS:
+        raise InputError(f"head {head!r} is unknown; expected one of {', '.join(HEADS)}")
+    if is_plugin(name):
+        return _plugin_network(name, classes, image_size, options or {}, head)
     pretrained = weights == "pretrained"
     vit_named = is_vit(name)
-    if vit_named and (stage is not None or output_stride is not None):
-        raise InputError(f"{name}: stage and output_stride are for CNNs; this is a ViT")
+    if vit_named and (stage is not None or output_stride is not None or head == "pcm"):
+        raise InputError(f"{name}: stage, output_stride and head: pcm are for CNNs; this is a ViT")
     arguments = {**(options or {}), "pretrained": pretrained}
     try:
         if vit_named:
@@ -173,11 +329,41 @@ def build_network(
         # 1.2 to 1.4 times as many images a second on a CPU (ResNet-18 at 64 and 224 px).
         encoder.to(memory_format=torch.channels_last)
     config: Any = timm.get_pretrained_cfg(name)
-    return Network(encoder, channels, classes, tuple(config.mean), tuple(config.std))
+    network = Network(encoder, channels, classes, tuple(config.mean), tuple(config.std))
+    if head == "pcm":
+        if len(encoder.layers) < 2:
+            raise InputError(f"{name}: head pcm needs a stage before {encoder.layers[-1]!r}")
+        network.refinement = PixelCorrelation(encoder.channels_at(-2), channels)
+    return network
+
+
+def _plugin_network(
+    name: str, classes: int, image_size: int, options: Mapping[str, Any], head: str
+) -> Network:
+    if head != "linear":
+        raise InputError(f"{name}: head {head!r} is for timm's CNNs; a plug-in brings its own")
+    try:
+        network: Network = load_plugin("model", name)(
+            classes=classes, image_size=image_size, **options
+        )
+    except TypeError as error:
+        raise InputError(f"model {name!r} with {dict(options)}: {error}") from error
+    for attribute in ("channels", "classes", "channels_at", "forward"):
+        if not hasattr(network, attribute):
+            raise InputError(
+                f"model {name!r}: what it returns has no {attribute!r}; expected a "
+                "wsss_core.backbones.Network or a module with its interface"
+            )
+    return network
 
 
 def is_vit(name: str) -> bool:
-    """Whether the model keeps one sequence of tokens on a fixed patch grid."""
+    """Whether the model keeps one sequence of tokens on a fixed patch grid.
+
+    A plug-in says so itself by an attribute `is_vit`.
+    """
+    if is_plugin(name):
+        return bool(getattr(load_plugin("model", name), "is_vit", False))
     module = timm.model_entrypoint(name).__module__.rsplit(".", 1)[-1]
     return module in {"vision_transformer", "deit", "eva", "beit"}
 
@@ -206,6 +392,8 @@ def _cnn(
         index = stage
     else:
         raise InputError(f"{name} has no stage {stage!r}; it has {', '.join(names)}")
-    extractor: Any = timm.create_model(name, features_only=True, out_indices=[index], **arguments)
+    used = list(range(index + 1))
+    extractor: Any = timm.create_model(name, features_only=True, out_indices=used, **arguments)
     channels_last = getattr(extractor, "output_fmt", None) == "NHWC"
-    return LastStage(extractor, channels_last), extractor.feature_info.channels()[-1]
+    channels = list(extractor.feature_info.channels())
+    return LastStage(extractor, names[: index + 1], channels, channels_last), channels[-1]

@@ -1,8 +1,9 @@
 """Knowledge transfer between a CNN and a ViT: losses, what is aligned, who teaches whom."""
 
-from wsss_core.transfer.alignment import PROJECTIONS, REPRESENTATIONS, Alignment
+from wsss_core.transfer.alignment import Alignment
 from wsss_core.transfer.losses import LEVELS, METRICS, VARIANTS, transfer_loss
 from wsss_core.transfer.paradigms import (
+    GRADIENTS,
     PARADIGMS,
     CoTraining,
     Losses,
@@ -11,8 +12,11 @@ from wsss_core.transfer.paradigms import (
     TeacherStudent,
     classification_loss,
 )
+from wsss_core.transfer.projection import PROJECTIONS
+from wsss_core.transfer.representations import REPRESENTATIONS
 
 __all__ = [
+    "GRADIENTS",
     "LEVELS",
     "METRICS",
     "PARADIGMS",

@@ -1,45 +1,64 @@
-"""What of two networks is aligned, and the learnable projection that lets the shapes meet.
-
-Representations (arXiv 2507.21959, comparison of transferred shapes):
-
-- `feature`: the feature maps. A 1x1 convolution, part of the student, maps its channels to the
-  teacher's.
-- `activation_map`: the class activation maps, K channels on both sides, so nothing is projected.
-  With `projection="conv1x1"` the student's features are mapped to the K channels instead, which
-  is what the thesis code does.
-"""
+"""L_tf between two networks: which layers, as what, through which projection, by which distance."""
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
 from wsss_core.backbones import Network, Output
 from wsss_core.errors import InputError
+from wsss_core.plugins import is_plugin
 from wsss_core.transfer.losses import LEVELS, METRICS, VARIANTS, known_name, transfer_loss
+from wsss_core.transfer.projection import DEFAULT_PROJECTION, PROJECTIONS, build_projection
+from wsss_core.transfer.representations import (
+    REPRESENTATIONS,
+    has_no_direction,
+    of_features,
+    represent,
+    vector_length,
+)
 
-Representation = Literal["feature", "activation_map"]
-Projection = Literal["conv1x1", "none"]
-REPRESENTATIONS: tuple[str, ...] = get_args(Representation)
-PROJECTIONS: tuple[str, ...] = get_args(Projection)
-DEFAULT_PROJECTION = {"feature": "conv1x1", "activation_map": "none"}
+
+class LayerPair(NamedTuple):
+    """Which layer of the student meets which of the teacher; None: the final features."""
+
+    student: str | int | None = None
+    teacher: str | int | None = None
+    weight: float = 1.0
+
+    def __str__(self) -> str:
+        sides = (
+            "final" if layer is None else repr(layer) for layer in (self.student, self.teacher)
+        )
+        return " with ".join(sides)
 
 
 class Alignment(nn.Module):
-    """L_tf between a student and a teacher.
+    """L_tf = sum over layer pairs of weight * transfer_loss(P(S), T).
 
     Args:
         student: the network whose projection is learned.
         teacher: the network it is aligned with.
-        metric: see `transfer_loss`.
+        metric: see `transfer_loss`; "kl" is of logits alone.
         level: see `transfer_loss`.
         variant: see `transfer_loss`.
-        representation: "feature" or "activation_map".
-        projection: "conv1x1" or "none"; by default what the representation needs.
+        representation: see `wsss_core.transfer.representations`, or a plug-in
+            f(features, output) -> map [B, C', h', w'].
+        projection: see `build_projection`; by default what the representation needs. With one,
+            activation maps of the student are its features projected to K channels (as in the
+            thesis's code); spatial maps and Gram matrices are made of projected features.
+        layers: pairs of layers, as mappings with student, teacher and weight; by default the final
+            features of both.
+        temperature: of the metric kl.
+
+    Attributes:
+        student_taps: what the student's `Network.forward` has to be asked for.
+        teacher_taps: likewise.
 
     Raises:
-        InputError: an unknown name, or numbers of channels that do not meet without a projection.
+        InputError: an unknown name or layer, or shapes that cannot meet; the error names them.
 
     """
 
@@ -49,40 +68,99 @@ class Alignment(nn.Module):
         teacher: Network,
         *,
         metric: str,
-        level: str,
+        level: str = "global",
         variant: str = "scaled",
         representation: str = "feature",
         projection: str | None = None,
+        layers: Sequence[Mapping[str, Any]] | None = None,
+        temperature: float = 1.0,
     ) -> None:
         super().__init__()
         self.metric = known_name("metric", metric, METRICS)
         self.level = known_name("level", level, LEVELS)
         self.variant = known_name("variant", variant, VARIANTS)
         self.representation = known_name("representation", representation, REPRESENTATIONS)
+        self.temperature = temperature
         if projection is None:
-            projection = DEFAULT_PROJECTION[self.representation]
-        projection = known_name("projection", projection, PROJECTIONS)
-        of_features = self.representation == "feature"
-        target = teacher.channels if of_features else teacher.classes
-        source = student.channels if of_features else student.classes
+            projection = DEFAULT_PROJECTION.get(self.representation, "none")
+        self.projection_name = known_name("projection", projection, PROJECTIONS)
+        self.pairs = [LayerPair(**pair) for pair in layers or [{}]]
+        self._represent = represent(self.representation)
+        self._check_names()
+        self.student_taps = tuple(p.student for p in self.pairs if p.student is not None)
+        self.teacher_taps = tuple(p.teacher for p in self.pairs if p.teacher is not None)
+        self.projections = nn.ModuleList()
+        for pair in self.pairs:
+            source, target = student.channels_at(pair.student), teacher.channels_at(pair.teacher)
+            if self.representation == "activation_map":
+                target = teacher.classes
+                source = source if self.projected else student.classes
+            self._check_channels(pair, source, target)
+            module = build_projection(self.projection_name, source, target)
+            self.projections.append(nn.Identity() if module is None else module)
+
+    @property
+    def projected(self) -> bool:
+        """Whether the student's features go through a projection."""
+        return self.projection_name != "none"
+
+    def _check_names(self) -> None:
+        whole = not of_features(self.representation)
+        if whole and any(p.student is not None or p.teacher is not None for p in self.pairs):
+            raise InputError(
+                f"layers: {self.representation} is of the whole network, not of layers"
+            )
+        if self.metric == "kl" and self.representation != "logits":
+            raise InputError(
+                f"metric 'kl' compares logits; {self.representation} needs one of "
+                f"{', '.join(name for name in METRICS if name != 'kl')}"
+            )
+        if self.representation == "logits":
+            if self.level != "global":
+                raise InputError(
+                    f"level {self.level!r}: an image's logits are one vector; use global"
+                )
+            if self.projected:
+                raise InputError("projection: logits of the same classes need none")
+
+    def _check_channels(self, pair: LayerPair, source: int, target: int) -> None:
         all_pairs = (self.metric, self.level, self.variant) == ("cosine", "channel", "thesis")
-        if projection == "conv1x1":
-            source = student.channels
-        elif source != target and not all_pairs:
+        meets = self.representation in ("spatial_map", "logits") or is_plugin(self.representation)
+        if not self.projected and source != target and not all_pairs and not meets:
             raise InputError(
                 f"projection: 'none' cannot align {source} channels of the student with "
-                f"{target} of the teacher ({self.representation}); use 'conv1x1'"
+                f"{target} of the teacher ({self.representation}, layers {pair}); "
+                "use 'conv1x1' or 'mlp'"
             )
-        self.projection = nn.Conv2d(source, target, 1) if projection == "conv1x1" else None
 
     def forward(self, student: Output, teacher: Output) -> Tensor:
         """The scalar L_tf of one batch; the gradient flows into both outputs."""
-        if self.representation == "feature":
-            source, target = student.features, teacher.features
-        else:
-            source, target = student.activation_maps, teacher.activation_maps
-        if self.projection is not None:
-            source = self.projection(student.features)
-        return transfer_loss(
-            source, target, metric=self.metric, level=self.level, variant=self.variant
-        )
+        of_student, of_teacher = iter(student.taps), iter(teacher.taps)
+        total: Tensor | None = None
+        for pair, projection in zip(self.pairs, self.projections, strict=True):
+            features = student.features if pair.student is None else next(of_student)
+            target = teacher.features if pair.teacher is None else next(of_teacher)
+            features = projection(features)
+            if self.representation == "activation_map" and self.projected:
+                own = features
+            else:
+                own = self._represent(features, student)
+            loss = pair.weight * self._distance(pair, own, self._represent(target, teacher))
+            total = loss if total is None else total + loss
+        assert total is not None
+        return total
+
+    def _distance(self, pair: LayerPair, student: Tensor, teacher: Tensor) -> Tensor:
+        if has_no_direction(self.metric, vector_length(student.shape, self.level)):
+            raise InputError(
+                f"the cosine of single numbers has no gradient: {self.representation} "
+                f"{list(student.shape)} at level {self.level} has vectors of length 1; use another "
+                "level, or kl, l1 or l2"
+            )
+        try:
+            return transfer_loss(
+                student, teacher, metric=self.metric, level=self.level, variant=self.variant,
+                temperature=self.temperature,
+            )  # fmt: skip
+        except InputError as error:
+            raise InputError(f"{self.representation}, layers {pair}: {error}") from error

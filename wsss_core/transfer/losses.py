@@ -16,8 +16,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from wsss_core.errors import InputError
+from wsss_core.plugins import is_plugin, load_plugin
 
-Metric = Literal["cosine", "l1", "l2"]
+Metric = Literal["cosine", "l1", "l2", "kl"]
 Level = Literal["global", "channel", "spatial"]
 Variant = Literal["scaled", "thesis"]
 METRICS: tuple[str, ...] = get_args(Metric)
@@ -32,6 +33,7 @@ def transfer_loss(
     metric: str,
     level: str,
     variant: str = "scaled",
+    temperature: float = 1.0,
 ) -> Tensor:
     """Distance between a student's and a teacher's map, 0 where they agree.
 
@@ -45,20 +47,25 @@ def transfer_loss(
     l1      mean_v |s_v - t_v|_1 / len(v)              global: the same; else mean_v |s_v - t_v|_1
     l2      global: mean squared error; else           mean_v |s_v - t_v|_2, un-squared, which
             mean_v |s_v - t_v|_2 / sqrt(len(v))        grows with sqrt(len(v))
+    kl      T^2 mean KL(sigma(t / T) || sigma(s / T))  the same
     ======  =========================================  ==========================================
 
     Scaled L1 is one number at all three levels: a mean of means over vectors of equal length.
     Scaled L2 is not: the root inside each vector weighs a few large errors less than the square
-    of the global level does. The un-squared thesis L2 is the one that collapsed in co-training.
+    of the global level does. KL is that of independent labels (each class is there or not), over
+    all entries, scaled by T^2 as in Hinton et al., "Distilling the Knowledge in a Neural Network",
+    arXiv 1503.02531. The un-squared thesis L2 is the one that collapsed in co-training.
 
     Args:
         student: float [B, C, H, W]; carries the gradient.
         teacher: float [B, C, H', W'] on the same device. Where the grids differ, the coarser one is
             resized to the finer (bilinear, align_corners=False). Detach it for a frozen teacher:
             in co-training both sides learn, so it is not detached here.
-        metric: "cosine", "l1" or "l2" (upper case is accepted).
+        metric: "cosine", "l1", "l2" or "kl" (upper case is accepted), or a plug-in
+            "module:attribute", called as f(student, teacher, level=level) on maps of one grid.
         level: "global", "channel" or "spatial".
         variant: "scaled" or "thesis".
+        temperature: T of "kl", above 0.
 
     Returns:
         A scalar tensor, cosine in [0, 2] up to rounding, the others >= 0. Half precision is
@@ -80,6 +87,10 @@ def transfer_loss(
     variant = known_name("variant", variant, VARIANTS)
     all_pairs = (metric, level, variant) == ("cosine", "channel", "thesis")
     student, teacher = _on_one_grid(student, teacher, same_channels=not all_pairs)
+    if is_plugin(metric):
+        return _plugin_loss(metric, student, teacher, level)
+    if metric == "kl":
+        return _bernoulli_kl(student, teacher, temperature)
     if all_pairs:
         return _all_pairs_channel_cosine(student, teacher)
     student, teacher = _vectors(student, level), _vectors(teacher, level)
@@ -97,7 +108,9 @@ def transfer_loss(
 
 
 def known_name(what: str, name: str, names: tuple[str, ...]) -> str:
-    """The name in lower case; InputError if it is none of `names`."""
+    """The name in lower case, a plug-in's as it is; InputError if it is none of `names`."""
+    if is_plugin(name) and what in ("metric", "representation", "projection"):
+        return name
     if str(name).lower() not in names:
         raise InputError(f"{what} {name!r} is unknown; expected one of {', '.join(names)}")
     return str(name).lower()
@@ -145,3 +158,22 @@ def _all_pairs_channel_cosine(student: Tensor, teacher: Tensor) -> Tensor:
     # The mean over all pairs of dot products is the dot product of the mean unit vectors:
     # L*(Cs+Ct) products instead of L*Cs*Ct.
     return 1 - (student.mean(1) * teacher.mean(1)).sum(-1).mean()
+
+
+def _bernoulli_kl(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
+    if not temperature > 0:
+        raise InputError(f"temperature is {temperature!r}; expected a number above 0")
+    own, target = student / temperature, teacher / temperature
+    probability = target.sigmoid()
+    # The sum over both outcomes of q (log q - log p); logsigmoid does not overflow.
+    there = probability * (F.logsigmoid(target) - F.logsigmoid(own))
+    absent = (1 - probability) * (F.logsigmoid(-target) - F.logsigmoid(-own))
+    return temperature**2 * (there + absent).mean()
+
+
+def _plugin_loss(metric: str, student: Tensor, teacher: Tensor, level: str) -> Tensor:
+    loss = load_plugin("metric", metric)(student, teacher, level=level)
+    if not isinstance(loss, Tensor) or loss.ndim:
+        got = f"a tensor {list(loss.shape)}" if isinstance(loss, Tensor) else type(loss).__name__
+        raise InputError(f"metric {metric!r}: expected a scalar tensor, got {got}")
+    return loss

@@ -1,11 +1,14 @@
 """Who learns from whom: L = L_cls + lambda * L_tf (arXiv 2507.21959, knowledge transfer).
 
+lambda may rise linearly from 0 over a first share of all steps (`warmup`).
+
 A paradigm is a module with `networks` (role -> network to score), `losses(images, labels)` and
 `trainable_parameters()`; the training loop knows nothing else about it.
 """
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from typing import Literal, NamedTuple, Self, get_args
 
@@ -13,10 +16,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from wsss_core.backbones import Network
+from wsss_core.backbones import Network, Output
+from wsss_core.errors import InputError
 from wsss_core.transfer.alignment import Alignment
+from wsss_core.transfer.losses import known_name
 
 ParadigmName = Literal["single", "teacher-student", "co-training"]
+Gradient = Literal["both", "student", "teacher"]
+GRADIENTS: tuple[str, ...] = get_args(Gradient)
 PARADIGMS: tuple[str, ...] = get_args(ParadigmName)
 
 
@@ -33,18 +40,37 @@ class Paradigm(nn.Module):
 
     networks: dict[str, Network]
 
-    def losses(self, images: Tensor, labels: Tensor) -> Losses:
-        """Losses of images float [B, 3, H, W] in 0..1 with labels float [B, K] in {0, 1}."""
+    def losses(self, images: Tensor, labels: Tensor, progress: float = 1.0) -> Losses:
+        """Losses of images float [B, 3, H, W] in 0..1 with labels float [B, K] in {0, 1}.
+
+        `progress` is the share of all steps that are done, 0..1.
+        """
         raise NotImplementedError
+
+    def after_step(self) -> None:
+        """Called after each step of the optimizer."""
 
     def trainable_parameters(self) -> Iterator[nn.Parameter]:
         """What the optimizer updates."""
         return (parameter for parameter in self.parameters() if parameter.requires_grad)
 
 
-def classification_loss(logits: Tensor, labels: Tensor) -> Tensor:
-    """L_cls: binary cross-entropy of image-level logits [B, K], mean over images and classes."""
-    return F.binary_cross_entropy_with_logits(logits.float(), labels)
+def classification_loss(output: Output, labels: Tensor) -> Tensor:
+    """L_cls: binary cross-entropy of image-level logits [B, K], mean over images and classes.
+
+    What a head asks for itself (the consistency of PCM) is added.
+    """
+    loss = F.binary_cross_entropy_with_logits(output.logits.float(), labels)
+    return loss if output.consistency is None else loss + output.consistency.float()
+
+
+def transfer_weight(weight: float, warmup: float, progress: float) -> float:
+    """Lambda when a share `progress` of all steps is done.
+
+    >>> [transfer_weight(2.0, 0.5, progress) for progress in (0.0, 0.25, 0.5, 0.9)]
+    [0.0, 1.0, 2.0, 2.0]
+    """
+    return weight if progress >= warmup else weight * progress / warmup
 
 
 class Single(Paradigm):
@@ -55,9 +81,9 @@ class Single(Paradigm):
         self.student = student
         self.networks = {"student": student}
 
-    def losses(self, images: Tensor, labels: Tensor) -> Losses:
+    def losses(self, images: Tensor, labels: Tensor, progress: float = 1.0) -> Losses:
         """L_cls of the network."""
-        classification = classification_loss(self.student(images).logits, labels)
+        classification = classification_loss(self.student(images), labels)
         return Losses(classification, classification, None)
 
 
@@ -69,11 +95,16 @@ class TeacherStudent(Paradigm):
     """
 
     def __init__(
-        self, student: Network, teacher: Network, alignment: Alignment, weight: float
+        self,
+        student: Network,
+        teacher: Network,
+        alignment: Alignment,
+        weight: float,
+        warmup: float = 0.0,
     ) -> None:
         super().__init__()
         self.student, self.teacher, self.alignment = student, teacher, alignment
-        self.weight = weight
+        self.weight, self.warmup = weight, warmup
         self.networks = {"student": student}
         self.teacher.requires_grad_(False).eval()
 
@@ -83,32 +114,104 @@ class TeacherStudent(Paradigm):
         self.teacher.eval()
         return self
 
-    def losses(self, images: Tensor, labels: Tensor) -> Losses:
+    def losses(self, images: Tensor, labels: Tensor, progress: float = 1.0) -> Losses:
         """L_cls of the student + lambda * L_tf towards the teacher."""
-        student = self.student(images)
+        student = self.student(images, self.alignment.student_taps)
         with torch.no_grad():
-            teacher = self.teacher(images)
-        classification = classification_loss(student.logits, labels)
+            teacher = self.teacher(images, self.alignment.teacher_taps)
+        classification = classification_loss(student, labels)
         transfer = self.alignment(student, teacher)
-        return Losses(classification + self.weight * transfer, classification, transfer)
+        weight = transfer_weight(self.weight, self.warmup, progress)
+        return Losses(classification + weight * transfer, classification, transfer)
 
 
 class CoTraining(Paradigm):
-    """Two networks that learn together, the gradient of L_tf flowing through both."""
+    """Two networks that learn together.
+
+    Args:
+        student: see `networks`.
+        teacher: its partner.
+        alignment: of the two.
+        weight: lambda.
+        warmup: see the module.
+        gradient: whom L_tf moves: "both", or one of them, the other's side detached. The
+            alignment's projection learns in any case.
+        ema: with gradient "student": the student is aligned with a running average of its partner,
+            average = ema * average + (1 - ema) * partner after each step (Tarvainen and Valpola,
+            "Mean teachers are better role models", NeurIPS 2017); None: with the partner itself.
+
+    Raises:
+        InputError: an unknown gradient, or an average that nobody learns from.
+
+    """
 
     def __init__(
-        self, student: Network, teacher: Network, alignment: Alignment, weight: float
+        self,
+        student: Network,
+        teacher: Network,
+        alignment: Alignment,
+        weight: float,
+        warmup: float = 0.0,
+        gradient: str = "both",
+        ema: float | None = None,
     ) -> None:
         super().__init__()
         self.student, self.teacher, self.alignment = student, teacher, alignment
-        self.weight = weight
+        self.weight, self.warmup = weight, warmup
+        self.gradient = known_name("gradient", gradient, GRADIENTS)
         self.networks = {"student": student, "teacher": teacher}
+        self.ema = ema
+        self.average: Network | None = None
+        if ema is not None:
+            if self.gradient != "student" or not 0 < ema < 1:
+                raise InputError(
+                    f"ema {ema!r} with gradient {gradient!r}: expected a decay between 0 and 1, "
+                    "and gradient 'student', who learns from the average"
+                )
+            self.average = copy.deepcopy(teacher).requires_grad_(False).eval()
 
-    def losses(self, images: Tensor, labels: Tensor) -> Losses:
+    def train(self, mode: bool = True) -> Self:
+        """Set the mode of both networks; the average stays in evaluation mode."""
+        super().train(mode)
+        if self.average is not None:
+            self.average.eval()
+        return self
+
+    def losses(self, images: Tensor, labels: Tensor, progress: float = 1.0) -> Losses:
         """L_cls of both + lambda * L_tf."""
-        student, teacher = self.student(images), self.teacher(images)
-        classification = classification_loss(student.logits, labels) + classification_loss(
-            teacher.logits, labels
-        )
-        transfer = self.alignment(student, teacher)
-        return Losses(classification + self.weight * transfer, classification, transfer)
+        student = self.student(images, self.alignment.student_taps)
+        teacher = self.teacher(images, self.alignment.teacher_taps)
+        classification = classification_loss(student, labels)
+        classification = classification + classification_loss(teacher, labels)
+        target, source = teacher, student
+        if self.average is not None:
+            with torch.no_grad():
+                target = self.average(images, self.alignment.teacher_taps)
+        elif self.gradient == "student":
+            target = _detached(teacher)
+        elif self.gradient == "teacher":
+            source = _detached(student)
+        transfer = self.alignment(source, target)
+        weight = transfer_weight(self.weight, self.warmup, progress)
+        return Losses(classification + weight * transfer, classification, transfer)
+
+    @torch.no_grad()
+    def after_step(self) -> None:
+        """Move the average towards the partner; counts and the like are taken over."""
+        if self.average is None or self.ema is None:
+            return
+        now = self.teacher.state_dict()
+        for name, value in self.average.state_dict().items():
+            if value.is_floating_point():
+                value.lerp_(now[name], 1 - self.ema)
+            else:
+                value.copy_(now[name])
+
+
+def _detached(output: Output) -> Output:
+    return Output(
+        output.features.detach(),
+        output.activation_maps.detach(),
+        output.logits.detach(),
+        tuple(tap.detach() for tap in output.taps),
+    )

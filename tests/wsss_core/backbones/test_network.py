@@ -22,7 +22,7 @@ def test_a_logit_is_the_mean_of_its_activation_map_plus_the_bias(kind, request):
     network = request.getfixturevalue(kind)(classes=3, size=32).double().eval()
     nn.init.normal_(network.head.bias)
     with torch.no_grad():
-        _, maps, logits = network(rendered(2, 32).double())
+        _, maps, logits, *_ = network(rendered(2, 32).double())
     for image in range(2):
         for k in range(3):
             mean = np.mean([float(value) for value in maps[image, k].flatten()])
@@ -32,7 +32,7 @@ def test_a_logit_is_the_mean_of_its_activation_map_plus_the_bias(kind, request):
 @pytest.mark.parametrize("kind", ["cnn", "vit"])
 def test_an_activation_map_is_the_heads_weight_at_each_location(kind, request):
     network = request.getfixturevalue(kind)(classes=3, size=32).double().eval()
-    features, maps, _ = network(rendered(2, 32).double())
+    features, maps, *_ = network(rendered(2, 32).double())
     at = features[1, :, 2, 0] @ network.head.weight[2]
     assert maps.shape == (2, 3, 4, 4)
     assert maps[1, 2, 2, 0].item() == pytest.approx(at.item())
@@ -168,3 +168,40 @@ def test_weights_that_the_hub_cannot_give_are_an_error_that_names_the_model(monk
     monkeypatch.setattr(timm, "create_model", unreachable)
     with pytest.raises(InputError, match=r"cannot build 'resnet18'.*the hub does not answer"):
         build("resnet18", weights="pretrained")
+
+
+@pytest.mark.parametrize(("kind", "taps"), [("cnn", ("layer1", 3, "layer4")), ("vit", (0, -1))])
+def test_tapping_inner_layers_changes_nothing_else_to_the_bit(kind, taps, request):
+    network = request.getfixturevalue(kind)(size=32).eval()
+    images = rendered(2, 32)
+    with torch.no_grad():
+        plain, tapped = network(images), network(images, taps)
+    assert plain.taps == ()
+    assert len(tapped.taps) == len(taps)
+    for one, other in zip(plain[:3], tapped[:3], strict=True):
+        assert torch.equal(one, other)
+    for layer, found in zip(taps, tapped.taps, strict=True):
+        assert found.shape[1] == network.channels_at(layer)
+    assert torch.equal(tapped.taps[-1], tapped.features)
+
+
+def test_a_stage_is_found_by_its_name_and_by_timms_index(cnn):
+    network = cnn(size=32).eval()
+    by_name, by_index = network(rendered(1, 32), ("layer2", 2)).taps
+    assert torch.equal(by_name, by_index)
+    assert network.channels_at(None) == network.channels
+
+
+def test_a_cnns_parameters_keep_the_names_of_the_full_model(cnn):
+    names = {name.removeprefix("encoder.extractor.") for name, _ in cnn().named_parameters()}
+    model = timm.create_model("resnet18", num_classes=0, channels=(8, 8, 16, 32))
+    full = {name for name, _ in model.named_parameters()}
+    assert names - {"head.weight", "head.bias"} == full
+
+
+@pytest.mark.parametrize(
+    ("kind", "layer"), [("cnn", "layer9"), ("cnn", 7), ("vit", 2), ("vit", "x")]
+)
+def test_a_layer_that_is_not_there_is_an_error_that_names_those_there_are(kind, layer, request):
+    with pytest.raises(InputError, match=f"no layer {layer!r}; it has"):
+        request.getfixturevalue(kind)().channels_at(layer)

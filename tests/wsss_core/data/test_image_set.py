@@ -152,5 +152,5 @@ def test_loading_another_format_says_which_was_expected(tmp_path: Path) -> None:
     image_set().save(tmp_path)
     index = json.loads((tmp_path / "index.json").read_text())
     (tmp_path / "index.json").write_text(json.dumps(index | {"format": 99}))
-    with pytest.raises(InputError, match="format 99, expected 1"):
+    with pytest.raises(InputError, match="format 99, expected 2"):
         ImageSet.load(tmp_path)

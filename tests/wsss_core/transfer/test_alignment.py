@@ -17,10 +17,11 @@ def images() -> torch.Tensor:
 
 def projected(alignment: Alignment, maps: torch.Tensor) -> torch.Tensor:
     """A 1x1 convolution written as what it is: one matrix applied at each location."""
-    assert alignment.projection is not None
-    matrix = alignment.projection.weight[:, :, 0, 0]
-    assert alignment.projection.bias is not None
-    return torch.einsum("tc,bchw->bthw", matrix, maps) + alignment.projection.bias.view(-1, 1, 1)
+    matrix = alignment.projections[0].weight[:, :, 0, 0]
+    assert alignment.projections[0].bias is not None
+    return torch.einsum("tc,bchw->bthw", matrix, maps) + alignment.projections[0].bias.view(
+        -1, 1, 1
+    )
 
 
 def outputs(student, teacher, images) -> tuple[Output, Output]:
@@ -94,5 +95,5 @@ def test_the_all_pairs_channel_cosine_needs_no_projection(vit, cnn, images):
 
 @pytest.mark.parametrize("key", ["metric", "level", "variant", "representation", "projection"])
 def test_an_unknown_name_is_an_error_before_anything_is_trained(vit, cnn, key):
-    with pytest.raises(InputError, match=f"{key} 'gram' is unknown; expected one of"):
-        Alignment(vit(), cnn(), **{**GLOBAL_L2, key: "gram"})
+    with pytest.raises(InputError, match=f"{key} 'grams' is unknown; expected one of"):
+        Alignment(vit(), cnn(), **{**GLOBAL_L2, key: "grams"})

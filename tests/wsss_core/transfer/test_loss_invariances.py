@@ -41,7 +41,9 @@ def test_every_loss_of_matched_vectors_is_zero_at_agreement(shape, seed, metric,
 
 @few
 @given(shape=shapes, seed=seeds, **names)
-def test_every_loss_is_symmetric(shape, seed, metric, level, variant):
+def test_every_loss_but_kl_is_symmetric(shape, seed, metric, level, variant):
+    if metric == "kl":
+        return
     student, teacher = normal_pair(shape, seed)
     one = transfer_loss(student, teacher, metric=metric, level=level, variant=variant)
     other = transfer_loss(teacher, student, metric=metric, level=level, variant=variant)

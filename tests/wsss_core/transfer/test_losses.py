@@ -36,6 +36,12 @@ def cosine(a: list[float], b: list[float]) -> float:
     return dot / math.sqrt(math.fsum(x * x for x in a)) / math.sqrt(math.fsum(y * y for y in b))
 
 
+def bernoulli_kl(student: float, teacher: float, temperature: float = 1.0) -> float:
+    """T^2 KL between the two outcomes of a label, from the probabilities themselves."""
+    p, q = (1 / (1 + math.exp(-float(x) / temperature)) for x in (student, teacher))
+    return temperature**2 * (q * math.log(q / p) + (1 - q) * math.log((1 - q) / (1 - p)))
+
+
 def defined_loss(s: np.ndarray, t: np.ndarray, metric: str, level: str, variant: str) -> float:
     """The table of the loss's docstring in float64, one vector at a time."""
     if (metric, level, variant) == ("cosine", "channel", "thesis"):
@@ -46,6 +52,8 @@ def defined_loss(s: np.ndarray, t: np.ndarray, metric: str, level: str, variant:
             for j in range(t.shape[1])
         ]
         return math.fsum(pairs) / len(pairs)
+    if metric == "kl":
+        return math.fsum(map(bernoulli_kl, s.ravel(), t.ravel())) / s.size
     each = []
     for a, b in zip(vectors(s, level), vectors(t, level), strict=True):
         difference = [x - y for x, y in zip(a, b, strict=True)]
@@ -80,6 +88,32 @@ def test_the_loss_is_what_its_definition_says(metric, level, variant, shape):
     expected = defined_loss(student.numpy(), teacher.numpy(), metric, level, variant)
     assert loss.item() == pytest.approx(expected, abs=1e-6, rel=1e-6)
     assert loss.shape == ()
+
+
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 4.0])
+def test_kl_is_that_of_softened_probabilities_times_the_square_of_the_temperature(temperature):
+    student, teacher = pair(9, 5, 3, 1, 1)
+    loss = transfer_loss(student, teacher, metric="kl", level="global", temperature=temperature)
+    each = [
+        bernoulli_kl(float(s), float(t), temperature)
+        for s, t in zip(student.ravel(), teacher.ravel(), strict=True)
+    ]
+    assert loss.item() == pytest.approx(math.fsum(each) / 15, abs=1e-9)
+
+
+def test_kl_of_confident_logits_stays_finite_with_its_gradient():
+    student = torch.tensor([[[[-200.0]], [[200.0]]]], requires_grad=True)
+    loss = transfer_loss(student, -student.detach(), metric="kl", level="global")
+    loss.backward()
+    assert loss.item() == pytest.approx(200.0)
+    assert student.grad is not None
+    assert student.grad.isfinite().all()
+
+
+def test_a_temperature_that_is_not_above_0_is_an_error():
+    logits = torch.zeros(1, 2, 1, 1)
+    with pytest.raises(InputError, match="temperature is 0; expected a number above 0"):
+        transfer_loss(logits, logits, metric="kl", level="global", temperature=0)
 
 
 def test_the_thesis_channel_cosine_compares_all_pairs_of_unequal_channels():
@@ -153,7 +187,7 @@ def test_half_precision_is_computed_in_float32(dtype, metric, level, variant):
 @pytest.mark.parametrize(
     ("names", "said"),
     [
-        ({"metric": "l3"}, "metric 'l3' is unknown; expected one of cosine, l1, l2"),
+        ({"metric": "l3"}, "metric 'l3' is unknown; expected one of cosine, l1, l2, kl"),
         ({"level": "pixel"}, "level 'pixel' is unknown; expected one of global, channel, spatial"),
         ({"variant": "paper"}, "variant 'paper' is unknown; expected one of scaled, thesis"),
     ],

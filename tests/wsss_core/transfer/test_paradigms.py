@@ -1,6 +1,7 @@
 """Who learns from whom: what each paradigm adds up, and where its gradient ends."""
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from wsss_core.backbones import Network
+from wsss_core.errors import InputError
 from wsss_core.training import TrainingSettings, train
 from wsss_core.transfer import Alignment, CoTraining, Single, TeacherStudent
 
@@ -21,13 +23,13 @@ def images() -> Tensor:
 
 
 @pytest.fixture
-def paired(vit, cnn) -> Callable[[type], TeacherStudent | CoTraining]:
+def paired(vit, cnn) -> Callable[..., TeacherStudent | CoTraining]:
     """A ViT student and a CNN teacher of two classes, aligned by features."""
 
-    def build(kind: type) -> TeacherStudent | CoTraining:
+    def build(kind: type, **more: Any) -> TeacherStudent | CoTraining:
         student, teacher = vit(classes=2), cnn(classes=2)
         alignment = Alignment(student, teacher, metric="cosine", level="global")
-        return kind(student, teacher, alignment, WEIGHT)
+        return kind(student, teacher, alignment, WEIGHT, **more)
 
     return build
 
@@ -105,7 +107,7 @@ def test_the_transfer_loss_of_co_training_reaches_both_encoders_and_the_projecti
     assert transfer is not None
     transfer.backward()
     assert reached(paradigm) == named(
-        paradigm, "student.encoder.", "teacher.encoder.", "alignment.projection."
+        paradigm, "student.encoder.", "teacher.encoder.", "alignment.projections."
     )
 
 
@@ -146,3 +148,81 @@ def test_the_networks_to_score_are_the_ones_that_learned(paired, kind, roles):
     paradigm = paired(kind)
     assert set(paradigm.networks) == roles
     assert all(paradigm.networks[role] is getattr(paradigm, role) for role in roles)
+
+
+@pytest.mark.parametrize(
+    ("gradient", "moved"),
+    [
+        ("both", ("student.encoder.", "teacher.encoder.", "alignment.projections.")),
+        ("student", ("student.encoder.", "alignment.projections.")),
+        ("teacher", ("teacher.encoder.", "alignment.projections.")),
+    ],
+)
+def test_the_transfer_loss_of_co_training_moves_whom_it_is_said_to(paired, images, gradient, moved):
+    paradigm = paired(CoTraining, gradient=gradient).train()
+    transfer = paradigm.losses(images, LABELS).transfer
+    assert transfer is not None
+    transfer.backward()
+    assert reached(paradigm) == named(paradigm, *moved)
+
+
+def test_an_average_is_learned_from_and_gets_no_gradient(paired, images):
+    paradigm = paired(CoTraining, gradient="student", ema=0.9).train()
+    transfer = paradigm.losses(images, LABELS).transfer
+    assert transfer is not None
+    transfer.backward()
+    assert reached(paradigm) == named(paradigm, "student.encoder.", "alignment.projections.")
+    assert not any(p.requires_grad for p in paradigm.average.parameters())
+    assert not any(module.training for module in paradigm.average.modules())
+
+
+def test_the_student_is_aligned_with_the_average_not_with_the_partner(paired, images):
+    paradigm = paired(CoTraining, gradient="student", ema=0.9).eval()
+    with torch.no_grad():
+        for parameter in paradigm.average.parameters():
+            parameter.add_(0.1)
+        expected = paradigm.alignment(paradigm.student(images), paradigm.average(images))
+        assert paradigm.losses(images, LABELS).transfer == expected
+
+
+def test_the_average_follows_its_partner_at_its_decay_statistics_included(paired):
+    paradigm = paired(CoTraining, gradient="student", ema=0.9)
+    expected = {n: v.clone().double() for n, v in paradigm.average.state_dict().items()}
+    for step in range(3):
+        with torch.no_grad():
+            for value in paradigm.teacher.state_dict().values():
+                value.add_(step + 1)
+        paradigm.after_step()
+        for name, value in paradigm.teacher.state_dict().items():
+            if value.is_floating_point():
+                expected[name] = 0.9 * expected[name] + 0.1 * value.double()
+            else:
+                expected[name] = value.double()
+    for name, value in paradigm.average.state_dict().items():
+        torch.testing.assert_close(value.double(), expected[name], atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (
+            {"gradient": "none"},
+            "gradient 'none' is unknown; expected one of both, student, teacher",
+        ),
+        ({"ema": 0.9}, "gradient 'student', who learns from the average"),
+        ({"gradient": "student", "ema": 1.0}, "a decay between 0 and 1"),
+    ],
+)
+def test_an_unknown_gradient_or_a_pointless_average_is_an_error(paired, more, said):
+    with pytest.raises(InputError, match=said):
+        paired(CoTraining, **more)
+
+
+@pytest.mark.parametrize("kind", [TeacherStudent, CoTraining])
+def test_lambda_rises_over_the_first_share_of_the_steps(paired, images, kind):
+    paradigm = paired(kind, warmup=0.5).eval()
+    with torch.no_grad():
+        for progress, share in ((0.0, 0.0), (0.125, 0.25), (0.5, 1.0), (0.9, 1.0)):
+            losses = paradigm.losses(images, LABELS, progress)
+            expected = losses.classification + share * paradigm.weight * losses.transfer
+            torch.testing.assert_close(losses.total, expected)

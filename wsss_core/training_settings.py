@@ -1,0 +1,93 @@
+"""How long and how to step: what a study file says of training."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from wsss_core.errors import InputError
+
+Schedule = Literal["constant", "cosine", "step"]
+SCHEDULES: tuple[str, ...] = get_args(Schedule)
+Precision = Literal["auto", "fp32", "bf16"]
+PRECISIONS: tuple[str, ...] = get_args(Precision)
+
+
+@dataclass(frozen=True)
+class TrainingSettings:
+    """How long and how to step.
+
+    Attributes:
+        epochs: passes over the training images.
+        batch_size: images a step; the last, smaller batch of an epoch is used too.
+        learning_rate: of AdamW, at its highest.
+        weight_decay: of AdamW.
+        schedule: "constant", "cosine" (down to 0 over all steps) or "step".
+        warmup: share of all steps over which the rate rises linearly, 0..1.
+        milestones: of "step": shares of all steps, rising, at each of which the rate is multiplied
+            by `decay`.
+        decay: of "step".
+        flip: flip images left to right with probability 1/2.
+        precision: "bf16" runs the networks under bfloat16 autocast, "auto" does so on CUDA alone;
+            losses and weights are float32 throughout.
+        compile: compile the networks' encoders (torch.compile).
+
+    Raises:
+        InputError: a value out of its range.
+
+    """
+
+    epochs: int = 3
+    batch_size: int = 8
+    learning_rate: float = 1e-4
+    weight_decay: float = 0.01
+    schedule: str = "constant"
+    warmup: float = 0.0
+    milestones: tuple[float, ...] = (0.5, 0.75)
+    decay: float = 0.1
+    flip: bool = False
+    precision: str = "auto"
+    compile: bool = False
+
+    def __post_init__(self) -> None:
+        for name, expected, fits in (
+            ("epochs", "1 or more", self.epochs >= 1),
+            ("batch_size", "1 or more", self.batch_size >= 1),
+            ("learning_rate", "a finite number above 0", 0 < self.learning_rate < math.inf),
+            ("weight_decay", "a finite number, 0 or more", 0 <= self.weight_decay < math.inf),
+            ("schedule", f"one of {', '.join(SCHEDULES)}", self.schedule in SCHEDULES),
+            ("warmup", "0 to 1", 0 <= self.warmup <= 1),
+            ("milestones", "rising shares between 0 and 1", self._milestones_rise()),
+            ("decay", "above 0, 1 at most", 0 < self.decay <= 1),
+            ("precision", f"one of {', '.join(PRECISIONS)}", self.precision in PRECISIONS),
+        ):
+            if not fits:
+                raise InputError(f"{name} is {getattr(self, name)!r}; expected {expected}")
+
+    def _milestones_rise(self) -> bool:
+        bounds = (0.0, *self.milestones, 1.0)
+        return all(low < high for low, high in itertools.pairwise(bounds))
+
+    def autocasts(self, device: str) -> bool:
+        """Whether networks run under bfloat16 autocast on a device."""
+        on_cuda = device.split(":")[0] == "cuda"
+        return self.precision == "bf16" or (self.precision == "auto" and on_cuda)
+
+    def rate(self, step: int, steps: int) -> float:
+        """The learning rate at a step, 0-based, of all steps.
+
+        >>> TrainingSettings(learning_rate=1.0, schedule="cosine").rate(50, 100)
+        0.5
+        """
+        rising = math.ceil(self.warmup * steps)
+        if step < rising:
+            return self.learning_rate * (step + 1) / rising
+        if self.schedule == "constant":
+            return self.learning_rate
+        if self.schedule == "step":
+            passed = sum(step >= share * steps for share in self.milestones)
+            return self.learning_rate * self.decay**passed
+        done = (step - rising) / max(1, steps - rising)
+        return self.learning_rate * 0.5 * (1 + math.cos(math.pi * done))

@@ -1,0 +1,42 @@
+"""The learnable projection P, part of the student, that lets the channels of two maps meet."""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+from torch import nn
+
+from wsss_core.errors import InputError
+from wsss_core.plugins import is_plugin, load_plugin
+
+Projection = Literal["conv1x1", "mlp", "none"]
+PROJECTIONS: tuple[str, ...] = get_args(Projection)
+
+DEFAULT_PROJECTION = {"feature": "conv1x1", "gram": "conv1x1"}
+"""What a representation is projected with where nothing else is asked for; else nothing is."""
+
+
+def build_projection(name: str, channels: int, target: int) -> nn.Module | None:
+    """A projection [B, channels, h, w] -> [B, target, h, w]; None where nothing is projected.
+
+    Args:
+        name: "conv1x1"; "mlp", two 1x1 convolutions with a GELU between, the first to `target`
+            channels; "none"; or a plug-in, called with both numbers.
+        channels: of the student's map.
+        target: of the teacher's map.
+
+    """
+    if is_plugin(name):
+        module = load_plugin("projection", name)(channels, target)
+        if not isinstance(module, nn.Module):
+            raise InputError(
+                f"projection {name!r}: expected an nn.Module, got {type(module).__name__}"
+            )
+        return module
+    if name == "none":
+        return None
+    if name == "mlp":
+        return nn.Sequential(
+            nn.Conv2d(channels, target, 1), nn.GELU(), nn.Conv2d(target, target, 1)
+        )
+    return nn.Conv2d(channels, target, 1)

@@ -1,0 +1,88 @@
+"""What of a network is compared with another (arXiv 2507.21959, shapes of transferred knowledge).
+
+======================  ================  ========================================================
+representation          map               vectors at the levels global / channel / spatial
+======================  ================  ========================================================
+feature                 [B, C, h, w]      whole map / each channel / each location
+spatial_map             [B, 1, h, w]      the channel mean: whole map
+gram                    [B, C, C, 1]      inner products of channels: all / rows / columns
+activation_map          [B, K, h, w]      the class activation maps, as features
+logits                  [B, K, 1, 1]      the image's class scores (global only)
+======================  ================  ========================================================
+
+The grids of two Gram matrices need not meet: their entries are means over locations.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor
+
+from wsss_core.backbones import Output
+from wsss_core.plugins import is_plugin, load_plugin
+
+Representation = Literal["feature", "spatial_map", "gram", "activation_map", "logits"]
+REPRESENTATIONS: tuple[str, ...] = get_args(Representation)
+
+Represent = Callable[[Tensor, Output], Tensor]
+"""Features [B, C, h, w] (of the layer that is aligned, projected if they are) and all that the
+network says of the images, to the map that is compared."""
+
+
+def spatial_map(features: Tensor) -> Tensor:
+    """The mean over channels, float [B, 1, h, w].
+
+    >>> spatial_map(torch.tensor([1.0, 3.0]).view(1, 2, 1, 1)).item()
+    2.0
+    """
+    return features.mean(1, keepdim=True)
+
+
+def gram(features: Tensor) -> Tensor:
+    """Inner products of channels over locations, F F^T / L, float [B, C, C, 1].
+
+    >>> gram(torch.tensor([[1.0, 1.0], [2.0, 0.0]]).view(1, 2, 1, 2)).flatten().tolist()
+    [1.0, 1.0, 1.0, 2.0]
+    """
+    flat = features.flatten(2)
+    return (flat @ flat.transpose(1, 2) / flat.shape[-1]).unsqueeze(-1)
+
+
+_OF: dict[str, Represent] = {
+    "feature": lambda features, output: features,
+    "spatial_map": lambda features, output: spatial_map(features),
+    "gram": lambda features, output: gram(features),
+    "activation_map": lambda features, output: output.activation_maps,
+    "logits": lambda features, output: output.logits[..., None, None],
+}
+
+
+def represent(name: str) -> Represent:
+    """The function of a representation, built in or a plug-in."""
+    if is_plugin(name):
+        plugin: Represent = load_plugin("representation", name)
+        return plugin
+    return _OF[name]
+
+
+def of_features(name: str) -> bool:
+    """Whether a representation is made of a layer's features (and may be of any layer)."""
+    return is_plugin(name) or name in ("feature", "spatial_map", "gram")
+
+
+def has_no_direction(metric: str, length: int) -> bool:
+    """Whether the cosine of vectors of this length is only a sign, and has no gradient."""
+    return metric == "cosine" and length == 1
+
+
+def vector_length(shape: torch.Size, level: str) -> int:
+    """How many numbers are compared as one vector in a map [B, C, h, w] at a level."""
+    _, channels, height, width = shape
+    return {
+        "global": channels * height * width,
+        "channel": height * width,
+        "spatial": channels,
+    }[level]
