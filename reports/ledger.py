@@ -12,6 +12,7 @@ shared file system need no lock. A row of ``trials`` is the seal of a trial: wri
 | scores | trial | network x split x image x class: the score histogram |
 | panels | trial | network x image x class: pictures to look at |
 | history | trial | epoch |
+| search | search trial | seed it was scored under |
 """
 
 import os
@@ -27,9 +28,11 @@ import pyarrow.parquet as pq
 
 from wsss_core.errors import InputError
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 LEVELS = 256
 STATUSES = ("ok", "failed", "collapsed")
+NETWORKS = ("student", "teacher", "fused")
+SEARCH_STATES = ("complete", "pruned", "failed", "collapsed")
 PARADIGMS = ("single", "teacher-student", "co-training")
 
 _VERSION_KEY = b"schema_version"
@@ -76,6 +79,10 @@ SCHEMAS: dict[str, pa.Schema] = {
         objective=_TEXT,
         settings=_TEXT,
         family=_TEXT,
+        dial=(_TEXT, "null"),
+        dial_value=(_REAL, "null"),
+        published=(_REAL, "null"),
+        published_from=(_TEXT, "null"),
     ),
     "trials": _schema(
         trial_key=_TEXT,
@@ -111,6 +118,11 @@ SCHEMAS: dict[str, pa.Schema] = {
         logit=pa.float32(),
         foreground=_HISTOGRAM,
         background=_HISTOGRAM,
+        context=(_HISTOGRAM, "null"),
+        ring=(_HISTOGRAM, "null"),
+        peak=(_TEXT, "null"),
+        logit_without_object=(pa.float32(), "null"),
+        logit_without_context=(pa.float32(), "null"),
     ),
     "panels": _schema(
         trial_key=_TEXT,
@@ -130,14 +142,24 @@ SCHEMAS: dict[str, pa.Schema] = {
         transfer_loss=(_REAL, "null"),
         seconds=_REAL,
     ),
+    "search": _schema(
+        study=_TEXT,
+        number=pa.int32(),
+        configuration=_TEXT,
+        parameters=_TEXT,
+        seed=pa.int64(),
+        objective=(_REAL, "null"),
+        state=_TEXT,
+    ),
 }
 
 _CHOICES: dict[tuple[str, str], tuple[str, ...]] = {
     ("trials", "status"): STATUSES,
     ("plan", "paradigm"): PARADIGMS,
-    ("scores", "network"): ("student", "teacher"),
+    ("scores", "network"): NETWORKS,
+    ("search", "state"): SEARCH_STATES,
     ("scores", "split"): ("tune", "test"),
-    ("panels", "network"): ("student", "teacher"),
+    ("panels", "network"): NETWORKS,
     ("panels", "split"): ("tune", "test"),
 }
 

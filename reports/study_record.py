@@ -32,6 +32,8 @@ class Configuration:
     fixed_threshold: float
     settings: str
     family: str
+    published: float | None = None
+    published_from: str | None = None
 
     @property
     def networks(self) -> str:

@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING
 from wsss_core.errors import InputError
 
 if TYPE_CHECKING:
-    from studies.plan import Plan
+    from studies.artifacts import ArtifactStore
     from studies.runner import RunResult
+    from studies.spec import Study
 
 USAGE_ERROR = 2
 INTERRUPTED = 130
@@ -58,6 +59,10 @@ def _parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     for command in (plan, run):
         command.add_argument("spec", metavar="SPEC", help="a YAML file or a shipped study's name")
+        command.add_argument(
+            "--variant", dest="variants", action="append", default=[], metavar="NAME",
+            help="one of the study file's variants, e.g. quick; may be given again",
+        )  # fmt: skip
         command.add_argument(
             "--set", dest="changes", action="append", default=[], metavar="KEY=VALUE",
             help="change a key of the study, e.g. training.epochs=5; may be given again",
@@ -122,37 +127,46 @@ def _command(
     return command
 
 
-def _planned(options: argparse.Namespace) -> tuple[Plan, Path, Path]:
-    """The plan, the results folder and the store's folder that the arguments name."""
-    from studies.plan import make_plan
+def _opened(options: argparse.Namespace) -> tuple[Study, Path, ArtifactStore]:
+    """The study, the results folder and the store that the arguments name."""
+    from studies.artifacts import ArtifactStore
     from studies.spec_file import load_study
 
-    study = load_study(options.spec, options.changes)
+    study = load_study(options.spec, options.changes, options.variants)
     results = options.results or Path("results") / study.study
-    return make_plan(study), results, options.store or results / "store"
+    return study, results, ArtifactStore(options.store or results / "store")
 
 
 def _plan(options: argparse.Namespace) -> int:
-    from studies.artifacts import ArtifactStore
+    from studies.plan import make_plan
     from studies.plan_listing import describe
 
-    plan, results, store = _planned(options)
-    print(describe(plan, ArtifactStore(store), results))
+    study, results, store = _opened(options)
+    print(describe(make_plan(study), store, results))
     return 0
 
 
 def _run(options: argparse.Namespace) -> int:
-    from studies.artifacts import ArtifactStore
+    from studies.plan import make_plan
     from studies.runner import run_study
 
-    plan, results, store = _planned(options)
+    def say(line: str) -> None:
+        print(line, flush=True)
+
+    study, results, store = _opened(options)
+    if study.search is not None:
+        if options.in_process:
+            raise InputError("--in-process: a search is Ray Tune's; leave the option out")
+        from studies.search import run_search
+
+        study = run_search(study, results, store, address=options.address, say=say)
     result = run_study(
-        plan,
+        make_plan(study),
         results,
-        ArtifactStore(store),
+        store,
         address=options.address,
         in_process=options.in_process,
-        say=lambda line: print(line, flush=True),
+        say=say,
     )
     return _closing(result, results)
 

@@ -12,14 +12,17 @@ from pathlib import Path
 from typing import Any
 
 import timm
+from pydantic import ValidationError
 
 from studies.artifacts import ArtifactStore
+from studies.configuration import Row, TrainingChange
 from studies.keys import canonical, stage_key
 from studies.sources import SCORED_SPLITS, StudyImages, study_images
-from studies.spec import Row, Study, TrainingChange
+from studies.spec import Study
 from wsss_core.backbones.network import check_backbone_name, is_vit
 from wsss_core.data.file_hashes import file_hashes
 from wsss_core.errors import InputError
+from wsss_core.plugins import is_plugin, plugin_version
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,7 @@ class Trial:
         position: the row's place in this study.
         seed: the seed it is paired by.
         row: the configuration itself.
+        dial_value: where the study's dial stands, if it has one.
 
     """
 
@@ -40,6 +44,7 @@ class Trial:
     position: int
     seed: int
     row: Row
+    dial_value: float | None = None
 
 
 @dataclass
@@ -50,6 +55,7 @@ class Unit:
         key: of the trained networks.
         settings: all that decides the result, as JSON-able values.
         weights: role -> the weights file to start from ("none" or "pretrained" included).
+        images: what it is trained on and scored with.
         parent: the key of the teacher's unit, if there is one.
         trials: may be empty: a teacher that the study does not report.
 
@@ -58,6 +64,7 @@ class Unit:
     key: str
     settings: dict[str, Any]
     weights: dict[str, str]
+    images: StudyImages
     parent: str | None = None
     trials: list[Trial] = field(default_factory=list)
 
@@ -65,7 +72,9 @@ class Unit:
     def name(self) -> str:
         """What progress lines call it."""
         if self.trials:
-            return self.trials[0].configuration
+            trial = self.trials[0]
+            at = "" if trial.dial_value is None else f", dial {trial.dial_value:g}"
+            return trial.configuration + at
         return f"teacher {self.settings['student']['model']}"
 
     @property
@@ -80,6 +89,8 @@ class Unit:
             "settings": self.settings,
             "weights": self.weights,
             "parent": self.parent,
+            "images": {split: self.images.key(split) for split in self.images.fingerprints},
+            "fingerprints": self.images.fingerprints,
             "trials": [
                 {"key": t.key, "configuration": t.configuration, "seed": t.seed}
                 for t in self.trials
@@ -92,7 +103,6 @@ class Plan:
     """All units of a study, teachers before those they teach, and the images they need."""
 
     study: Study
-    images: StudyImages
     units: dict[str, Unit]
     cam_settings: dict[str, Any]
 
@@ -100,7 +110,30 @@ class Plan:
     def trials(self) -> list[Trial]:
         """Every trial, in the order of the study's rows and seeds."""
         trials = [trial for unit in self.units.values() for trial in unit.trials]
-        return sorted(trials, key=lambda t: (t.position, self.study.seeds.index(t.seed)))
+        seeds, dial = self.study.seeds, self.study.dial
+
+        def place(trial: Trial) -> tuple[int, int, int]:
+            turned = 0 if dial is None else dial.values.index(trial.dial_value or 0.0)
+            return turned, trial.position, seeds.index(trial.seed)
+
+        return sorted(trials, key=place)
+
+    @property
+    def image_sets(self) -> list[StudyImages]:
+        """The images of all units, each data set once."""
+        found = {tuple(u.images.fingerprints.values()): u.images for u in self.units.values()}
+        return list(found.values())
+
+    @property
+    def plugins(self) -> dict[str, str]:
+        """The plug-ins that its trials import, with the versions they declare here."""
+        found: dict[str, str] = {}
+        for settings in (unit.settings for unit in self.units.values()):
+            for role in ("student", "teacher"):
+                if "version" in (backbone := settings.get(role, {})):
+                    found[backbone["model"]] = backbone["version"]
+            found |= settings.get("plugins", {})
+        return found
 
     def pending(self, store: ArtifactStore) -> list[Unit]:
         """The units that still have to run: trials without scores, and the teachers they need."""
@@ -149,6 +182,10 @@ class Plan:
                 "objective": study.thresholds.objective,
                 "settings": canonical(row.model_dump(mode="json")),
                 "family": "vit" if is_vit(study.backbones[row.student].model) else "cnn",
+                "dial": study.dial.name if study.dial else None,
+                "dial_value": trial.dial_value,
+                "published": None if row.published is None else row.published / 100,
+                "published_from": study.published_from if row.published is not None else None,
             })  # fmt: skip
         return rows
 
@@ -157,7 +194,8 @@ def make_plan(study: Study) -> Plan:
     """Work out every unit and trial of a study.
 
     Raises:
-        InputError: data or a weights file that is not there, a model that timm lacks.
+        InputError: data or a weights file that is not there, a model that timm lacks, a plug-in
+            that cannot be imported or declares no version.
 
     """
     for name, backbone in study.backbones.items():
@@ -165,39 +203,70 @@ def make_plan(study: Study) -> Plan:
             check_backbone_name(backbone.model)
         except InputError as error:
             raise InputError(f"backbones.{name}.model: {error}") from error
-    images = study_images(study.data)
-    planner = _Planner(study, images)
-    for position, (name, row) in enumerate(study.rows()):
-        for seed in study.seeds:
-            unit = planner.unit(row, seed)
-            key = stage_key(
-                "scores", planner.cam_settings, parents=[unit.key], data=planner.scored_data
-            )
-            unit.trials.append(Trial(key, name, position, seed, row))
-    return Plan(study, images, planner.units, planner.cam_settings)
+    units: dict[str, Unit] = {}
+    cam_settings: dict[str, Any] = {}
+    dial = study.dial
+    for value in dial.values if dial else [None]:
+        turned = study if value is None else _turned(study, value)
+        planner = Planner(turned, units)
+        cam_settings = planner.cam_settings
+        for position, (name, row) in enumerate(turned.rows()):
+            for seed in turned.seeds:
+                planner.trial(name, position, row, seed, value)
+    return Plan(study, units, cam_settings)
 
 
-class _Planner:
-    """Collects units, each made once."""
+def _turned(study: Study, value: float) -> Study:
+    assert study.dial is not None
+    try:
+        return study.at(value)
+    except ValidationError as error:
+        said = error.errors()[0]["msg"]
+        raise InputError(f"dial: {study.dial.key} = {value:g}: {said}") from error
 
-    def __init__(self, study: Study, images: StudyImages) -> None:
+
+class Planner:
+    """Makes units and trials of a study, each training run once.
+
+    Args:
+        study: with its dial, if it has one, at a value.
+        units: where they are collected, by key.
+
+    """
+
+    def __init__(self, study: Study, units: dict[str, Unit]) -> None:
         self.study = study
-        self.images = images
-        self.units: dict[str, Unit] = {}
+        self.units = units
+        self.images = study_images(study.data)
+        classes = self.images.source.classes
+        gating = study.cam.gating or ("predicted" if len(classes) > 1 else "none")
         self.cam_settings = {
-            **study.cam.model_dump(),
+            "normalisation": study.cam.normalisation,
+            "gating": gating,
             "panels": study.panels,
-            "size": images.size,
+            "size": self.images.size,
         }
-        self.scored_data = [images.fingerprints[split] for split in SCORED_SPLITS]
         self.backbones = {
             name: self._identity(name) for name in study.backbones
         }  # name -> (settings, weights file)
+
+    def trial(
+        self, name: str, position: int, row: Row, seed: int, dial_value: float | None = None
+    ) -> Trial:
+        """A configuration under a seed, added to the unit that trains it."""
+        unit = self.unit(row, seed)
+        data = [self.images.fingerprints[split] for split in SCORED_SPLITS]
+        key = stage_key("scores", self.cam_settings, parents=[unit.key], data=data)
+        trial = Trial(key, name, position, seed, row, dial_value)
+        unit.trials.append(trial)
+        return trial
 
     def _identity(self, name: str) -> tuple[dict[str, Any], str]:
         """What decides the network a backbone stands for: weights by content, not by path."""
         backbone = self.study.backbones[name]
         settings = backbone.model_dump(mode="json", exclude={"label", "training", "weights"})
+        if is_plugin(backbone.model):
+            settings["version"] = plugin_version(f"backbones.{name}.model", backbone.model)
         weights = backbone.weights
         if weights == "pretrained":
             config = timm.get_pretrained_cfg(backbone.model)
@@ -220,7 +289,9 @@ class _Planner:
         study = self.study
         student, student_weights = self.backbones[row.student]
         training = _changed(
-            study.training.model_dump(), study.backbones[row.student].training, row.training
+            study.training.model_dump(mode="json"),
+            study.backbones[row.student].training,
+            row.training,
         )
         settings: dict[str, Any] = {
             "paradigm": row.paradigm,
@@ -234,14 +305,14 @@ class _Planner:
         parent = None
         if row.teacher is not None:
             settings["teacher"], weights["teacher"] = self.backbones[row.teacher]
-            settings["transfer"] = {
-                "metric": row.metric,
-                "level": row.level,
-                "variant": row.variant,
-                "representation": row.representation,
-                "projection": row.projection,
-                "weight": row.weight,
+            settings["transfer"] = row.transfer()
+            versions = {
+                str(name): plugin_version(key, str(name))
+                for key in ("metric", "representation", "projection")
+                if is_plugin(name := getattr(row, key))
             }
+            if versions:
+                settings["plugins"] = versions
         if row.paradigm == "teacher-student" and row.teacher is not None:
             alone = Row(paradigm="single", student=row.teacher)
             parent = self.unit(alone, seed).key
@@ -252,11 +323,11 @@ class _Planner:
             data=[self.images.fingerprints["train"]],
         )
         if key not in self.units:
-            self.units[key] = Unit(key, settings, weights, parent)
+            self.units[key] = Unit(key, settings, weights, self.images, parent)
         return self.units[key]
 
 
 def _changed(settings: dict[str, Any], *changes: TrainingChange) -> dict[str, Any]:
     for change in changes:
-        settings = {**settings, **change.model_dump(exclude_none=True)}
+        settings = {**settings, **change.model_dump(mode="json", exclude_none=True)}
     return settings

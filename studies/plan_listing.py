@@ -39,7 +39,8 @@ def describe(plan: Plan, store: ArtifactStore, results: Path) -> str:
             state = "to be trained after its teacher"
         else:
             state = "to be trained"
-        lines.append(f"{trial.configuration:{width}}  {trial.seed:4}  {trial.key}  {state}")
+        at = f"  {study.dial.name} = {trial.dial_value:g}" if study.dial else ""
+        lines.append(f"{trial.configuration:{width}}  {trial.seed:4}  {trial.key}  {state}{at}")
     training = [unit for unit in pending if not store.has("train", unit.key)]
     teachers = [unit for unit in training if not unit.trials]
     passes = sum(
@@ -53,6 +54,12 @@ def describe(plan: Plan, store: ArtifactStore, results: Path) -> str:
         + (f" ({len(teachers)} of them teachers that no row reports)" if teachers else "")
         + f": {passes} passes over the training images",
     ]
+    if study.search is not None:
+        search = study.search
+        lines.append(
+            f"before them a search: {search.trials} configurations, each under up to "
+            f"{len(search.seeds)} seeds; its best {search.confirm} join the rows above"
+        )
     if training:
         lines.append(_cost(plan, [unit.key for unit in training], results))
     return "\n".join(lines)

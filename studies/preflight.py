@@ -11,6 +11,7 @@ import torch
 
 from studies.artifacts import ArtifactStore, require_writable
 from studies.plan import Plan, Unit
+from studies.sources import StudyImages
 from studies.training_stage import build_paradigm, initial_network
 from wsss_core.data.image_set import SPLITS
 from wsss_core.errors import InputError
@@ -34,19 +35,25 @@ def preflight(
     """
     require_writable(results)
     require_writable(store.root)
-    _check_networks(pending)
+    check_networks(pending)
+    for images in plan.image_sets:
+        _check_images(images, store, say)
+
+
+def _check_images(images: StudyImages, store: ArtifactStore, say: Callable[[str], None]) -> None:
+    """Decode what the store lacks of a data set; every class has to occur in every split."""
     began = time.perf_counter()
-    made = plan.images.decode(store)
+    made = images.decode(store)
     if made:
         say(f"images: {', '.join(made)} checked and decoded in {time.perf_counter() - began:.1f} s")
     for split in SPLITS:
-        images = plan.images.load(store, split)
-        for number, name in enumerate(images.classes):
-            if not images.labels[:, number].any():
+        decoded = images.load(store, split)
+        for number, name in enumerate(decoded.classes):
+            if not decoded.labels[:, number].any():
                 raise InputError(f"{split}: no image holds class {name!r}, expected at least one")
 
 
-def _check_networks(pending: list[Unit]) -> None:
+def check_networks(pending: list[Unit]) -> None:
     """Build and try every network and alignment once.
 
     A stage that a CNN lacks, weights whose shapes do not fit or maps that do not meet are named

@@ -85,7 +85,7 @@ def run_study(
     outcomes: dict[str, dict[str, Any]] = {}
     if pending:
         progress = Progress(pending, say)
-        context = _context(plan, store, results)
+        context = run_context(plan, store, results)
         if in_process:
             for unit in pending:
                 outcomes[unit.key] = run_unit(unit.as_config(), context)
@@ -117,13 +117,13 @@ def run_study(
     )
 
 
-def _context(plan: Plan, store: ArtifactStore, results: Path) -> dict[str, Any]:
+def run_context(plan: Plan, store: ArtifactStore, results: Path) -> dict[str, Any]:
     """What every unit needs besides its own settings; plain values, sent to each worker."""
     return {
         "store": str(store.root),
         "results": str(results),
         "device": "cpu",
-        "images": {split: plan.images.key(split) for split in plan.images.fingerprints},
-        "fingerprints": plan.images.fingerprints,
+        # Where the driver found a plug-in that is no installed package, its workers look too.
+        "import_path": str(Path.cwd()),
         "cam": plan.cam_settings,
     }

@@ -7,11 +7,13 @@ from pathlib import Path
 
 from studies.artifacts import ArtifactStore
 from studies.keys import stage_key
-from studies.spec import FolderData, SceneData
+from studies.spec import FolderData, PluginData, SceneData
 from wsss_core.data.folder import FolderSource
 from wsss_core.data.image_set import SPLITS, ImageSet, ImageSource
 from wsss_core.data.scene_source import SceneSource
 from wsss_core.data.scenes import SceneSettings
+from wsss_core.errors import InputError
+from wsss_core.plugins import load_plugin
 
 SCORED_SPLITS = ("tune", "test")
 """The splits with masks; training sees neither."""
@@ -34,7 +36,9 @@ class StudyImages:
 
     def key(self, split: str) -> str:
         """The key of a decoded split."""
-        return stage_key("images", {"size": self.size}, data=[self.fingerprints[split]])
+        return stage_key(
+            "images", {"split": split, "size": self.size}, data=[self.fingerprints[split]]
+        )
 
     def decode(self, store: ArtifactStore) -> list[str]:
         """Check and decode every split that the store does not hold; return those it made.
@@ -57,7 +61,7 @@ class StudyImages:
         return ImageSet.load(store.path("images", self.key(split)))
 
 
-def study_images(data: SceneData | FolderData) -> StudyImages:
+def study_images(data: SceneData | FolderData | PluginData) -> StudyImages:
     """Open the study's data and take its fingerprints; nothing is decoded yet.
 
     Raises:
@@ -74,6 +78,23 @@ def study_images(data: SceneData | FolderData) -> StudyImages:
             seed=data.seed,
         )
         source = SceneSource(settings, train=data.train, tune=data.tune, test=data.test)
-    else:
+    elif isinstance(data, FolderData):
         source = FolderSource(Path(data.root).expanduser().absolute())
+    else:
+        source = _plugin_source(data)
     return StudyImages(source, data.size, {split: source.fingerprint(split) for split in SPLITS})
+
+
+def _plugin_source(data: PluginData) -> ImageSource:
+    factory = load_plugin("data.factory", data.factory)
+    try:
+        source: ImageSource = factory(**data.options)
+        missing = [name for name in ("classes", "fingerprint", "read") if not hasattr(source, name)]
+    except TypeError as error:
+        raise InputError(f"data.factory {data.factory!r} with {data.options}: {error}") from error
+    if missing:
+        raise InputError(
+            f"data.factory {data.factory!r}: what it returns has no {missing[0]!r}; expected an "
+            "image source with classes, fingerprint(split) and read(split, size)"
+        )
+    return source

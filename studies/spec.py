@@ -7,58 +7,16 @@ an error that names the nearest valid one.
 from __future__ import annotations
 
 import difflib
-import itertools
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    field_validator,
-    model_validator,
-)
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
+from studies.configuration import Configuration, Row, TrainingChange, describe
+from studies.search_spec import Search
+from studies.strict import Strict
 from wsss_core.evaluate import Normalisation
-from wsss_core.training import Schedule
-from wsss_core.transfer.alignment import Projection, Representation
-from wsss_core.transfer.losses import Level, Metric, Variant
-from wsss_core.transfer.paradigms import ParadigmName
-
-
-def _lower(value: Any) -> Any:
-    return value.lower().replace("_", "-") if isinstance(value, str) else value
-
-
-def _listed(value: Any) -> Any:
-    values = value if isinstance(value, list) else [value]
-    return [v.lower() if isinstance(v, str) else v for v in values]
-
-
-Value = TypeVar("Value")
-OneOrMore = Annotated[list[Value], Field(min_length=1), BeforeValidator(_listed)]
-"""A value or a list of values that is multiplied out."""
-
-
-class Strict(BaseModel):
-    """A part of the study file: unknown keys are errors, values do not change once checked."""
-
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, populate_by_name=True, allow_inf_nan=False
-    )
-
-    @model_validator(mode="before")
-    @classmethod
-    def _know_every_key(cls, given: Any) -> Any:
-        if not isinstance(given, dict):
-            return given
-        known = [field.alias or name for name, field in cls.model_fields.items()]
-        for key in given:
-            if key not in known and key not in cls.model_fields:
-                near = difflib.get_close_matches(str(key), known, n=1, cutoff=0.4)
-                expected = f"nearest: {near[0]!r}" if near else f"expected: {', '.join(known)}"
-                raise ValueError(f"unknown key {str(key)!r}; {expected}")
-        return given
+from wsss_core.plugins import is_plugin
+from wsss_core.training import Precision, Schedule
 
 
 class SceneData(Strict):
@@ -73,6 +31,9 @@ class SceneData(Strict):
     smoke: float = Field(0.5, gt=0, lt=1)
     chimney_given_smoke: float = Field(0.95, ge=0, le=1)
     chimney_given_clear: float = Field(0.4, ge=0, le=1)
+    steam: float = Field(0.0, ge=0, lt=1)
+    cooling_tower_given_steam: float = Field(0.95, ge=0, le=1)
+    cooling_tower_given_clear: float = Field(0.4, ge=0, le=1)
 
 
 class FolderData(Strict):
@@ -81,6 +42,28 @@ class FolderData(Strict):
     source: Literal["folder"]
     root: str
     size: int = Field(224, ge=16, le=4096)
+
+
+class PluginData(Strict):
+    """Images of one's own: `factory` is "module:attribute" and returns an ImageSource.
+
+    It is called with `options`; see `wsss_core.data.image_set.ImageSource`.
+    """
+
+    source: Literal["plugin"]
+    factory: str
+    size: int = Field(224, ge=16, le=4096)
+    options: dict[str, Any] = Field(default_factory=dict)
+
+    @field_validator("factory")
+    @classmethod
+    def _is_a_plugin(cls, name: str) -> str:
+        if not is_plugin(name):
+            raise ValueError("expected module:attribute")
+        return name
+
+
+Data = Annotated[SceneData | FolderData | PluginData, Field(discriminator="source")]
 
 
 class Training(Strict):
@@ -92,19 +75,11 @@ class Training(Strict):
     weight_decay: float = Field(0.01, ge=0)
     schedule: Schedule = "constant"
     warmup: float = Field(0.0, ge=0, lt=1)
+    milestones: tuple[float, ...] = (0.5, 0.75)
+    decay: float = Field(0.1, gt=0, le=1)
     flip: bool = False
-
-
-class TrainingChange(Strict):
-    """What one backbone or configuration changes of the study's training settings."""
-
-    epochs: int | None = Field(None, ge=1)
-    batch_size: int | None = Field(None, ge=1)
-    learning_rate: float | None = Field(None, gt=0)
-    weight_decay: float | None = Field(None, ge=0)
-    schedule: Schedule | None = None
-    warmup: float | None = Field(None, ge=0, lt=1)
-    flip: bool | None = None
+    precision: Precision = "auto"
+    compile: bool = False
 
 
 class Backbone(Strict):
@@ -120,7 +95,8 @@ class Backbone(Strict):
     partial_weights: bool = False
     stage: str | int | None = None
     output_stride: Literal[8, 16, 32] | None = None
-    options: dict[str, Any] = {}
+    head: Literal["linear", "pcm"] = "linear"
+    options: dict[str, Any] = Field(default_factory=dict)
     training: TrainingChange = TrainingChange()
 
     @field_validator("options")
@@ -134,9 +110,14 @@ class Backbone(Strict):
 
 
 class Cam(Strict):
-    """How a raw class activation map becomes scores of 0 to 1."""
+    """How a raw class activation map becomes scores of 0 to 1.
+
+    `gating: predicted` takes a class that the network does not predict in an image out of the
+    competition there; by default so where there are several classes.
+    """
 
     normalisation: Normalisation = "min_max"
+    gating: Literal["none", "predicted"] | None = None
 
 
 class Thresholds(Strict):
@@ -161,85 +142,27 @@ class Resources(Strict):
         return value
 
 
-class Configuration(Strict):
-    """One row of the table, or several: lists are multiplied out."""
+class Dial(Strict):
+    """One setting of the study that is turned through its values, all else alike.
 
-    name: str | None = Field(None, min_length=1, max_length=120)
-    paradigm: Annotated[
-        list[ParadigmName],
-        Field(min_length=1),
-        BeforeValidator(lambda v: [_lower(x) for x in _listed(v)]),
-    ]
-    student: str
-    teacher: str | None = None
-    metric: OneOrMore[Metric] | None = None
-    level: OneOrMore[Level] | None = None
-    representation: OneOrMore[Representation] | None = None
-    weight: OneOrMore[Annotated[float, Field(ge=0)]] | None = Field(None, alias="lambda")
-    variant: Variant | None = None
-    projection: Projection | None = None
-    training: TrainingChange = TrainingChange()
+    `key` is a path of dots, as after --set: "data.chimney_given_clear".
+    """
 
-    @model_validator(mode="after")
-    def _fits_its_paradigm(self) -> Self:
-        transfer = ("teacher", "metric", "level", "representation", "weight", "variant")
-        given = [key for key in (*transfer, "projection") if getattr(self, key) is not None]
-        if "single" in self.paradigm:
-            if len(self.paradigm) > 1:
-                raise ValueError("'single' cannot share an entry with other paradigms")
-            if given:
-                written = type(self).model_fields[given[0]].alias or given[0]
-                raise ValueError(f"a single network has no {written!r}")
-        else:
-            missing = [k for k in ("teacher", "metric", "level") if getattr(self, k) is None]
-            if missing:
-                raise ValueError(f"{self.paradigm[0]} needs {missing[0]!r}")
-        return self
+    key: str
+    values: list[float] = Field(min_length=2)
+    label: str | None = None
 
-    def expand(self) -> list[Row]:
-        """Multiply the lists out, the first key varying slowest."""
-        if self.paradigm == ["single"]:
-            return [Row(paradigm="single", student=self.student, training=self.training,
-                        name=self.name)]  # fmt: skip
-        axes = (
-            self.paradigm,
-            self.representation or ["feature"],
-            self.metric or [],
-            self.level or [],
-            self.weight or [1.0],
-        )
-        return [
-            Row(
-                name=self.name,
-                paradigm=paradigm,
-                student=self.student,
-                teacher=self.teacher,
-                representation=representation,
-                metric=metric,
-                level=level,
-                weight=weight,
-                variant=self.variant or "scaled",
-                projection=self.projection,
-                training=self.training,
-            )
-            for paradigm, representation, metric, level, weight in itertools.product(*axes)
-        ]
+    @field_validator("values")
+    @classmethod
+    def _each_once(cls, values: list[float]) -> list[float]:
+        if len(set(values)) != len(values):
+            raise ValueError("holds one value twice")
+        return values
 
-
-class Row(Strict):
-    """One configuration: what is run under every seed and becomes one row of a table."""
-
-    name: str | None = None
-    paradigm: ParadigmName
-    student: str
-    teacher: str | None = None
-    representation: Representation | None = None
-    metric: Metric | None = None
-    level: Level | None = None
-    weight: float | None = None
-    variant: Variant | None = None
-    projection: Projection | None = None
-    training: TrainingChange = TrainingChange()
+    @property
+    def name(self) -> str:
+        """What tables print."""
+        return self.label or self.key
 
 
 class Study(Strict):
@@ -247,7 +170,7 @@ class Study(Strict):
 
     study: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*(/[A-Za-z0-9][A-Za-z0-9_-]*)*$")
     title: str
-    data: Annotated[SceneData | FolderData, Field(discriminator="source")]
+    data: Data
     backbones: dict[str, Backbone] = Field(min_length=1)
     training: Training = Training()
     cam: Cam = Cam()
@@ -257,6 +180,9 @@ class Study(Strict):
         BeforeValidator(lambda v: v if isinstance(v, list) else [v]),
     ] = Field(min_length=1)
     configurations: list[Configuration] = Field(min_length=1)
+    dial: Dial | None = None
+    search: Search | None = None
+    published_from: str | None = None
     panels: int = Field(6, ge=0, le=100)
     resources: Resources = Resources()
 
@@ -273,6 +199,18 @@ class Study(Strict):
                         f"configurations[{index}].{role} {name!r} is no backbone of this study; "
                         f"nearest: {near[0]!r}"
                     )
+        if self.search is not None:
+            if self.dial is not None:
+                raise ValueError("search and dial cannot be in one study")
+            for role in ("student", "teacher"):
+                if (name := getattr(self.search, role)) not in self.backbones:
+                    raise ValueError(f"search.{role} {name!r} is no backbone of this study")
+            shared = set(self.search.seeds) & set(self.seeds)
+            if shared:
+                raise ValueError(
+                    f"search.seeds and seeds share {min(shared)}; the best are confirmed under "
+                    "seeds that the search has not seen"
+                )
         names = [name for name, _ in self.rows()]
         twice = next((name for name in names if names.count(name) > 1), None)
         if twice is not None:
@@ -306,20 +244,16 @@ class Study(Strict):
     def _describe(self, row: Row, one_of_several: bool, name_networks: bool) -> str:
         if row.name and not one_of_several:
             return row.name
-        student = self.label(row.student)
-        if row.teacher is None:
-            own = f"{student} alone"
-        else:
-            taught = row.paradigm == "teacher-student"
-            words = ["taught" if taught else "co-trained"]
-            if name_networks:
-                together = "taught by" if taught else "with"
-                words = [f"{student} {together} {self.label(row.teacher)}"]
-            metric = {"l1": "L1", "l2": "L2"}.get(str(row.metric), row.metric)
-            words.append(f"{metric} {row.level}")
-            if row.representation != "feature":
-                words.append(str(row.representation).replace("_", " "))
-            if row.variant == "thesis":
-                words.append("as in the thesis code")
-            own = ", ".join(words)
+        own = describe(row, self.label, name_networks=name_networks)
         return f"{row.name}: {own}" if row.name else own
+
+    def at(self, dial_value: float) -> Study:
+        """The study with its dial at a value."""
+        assert self.dial is not None
+        raw = self.model_dump(by_alias=True, exclude_unset=True)
+        *parents, last = self.dial.key.split(".")
+        at: Any = raw
+        for step in parents:
+            at = at.setdefault(step, {}) if isinstance(at, dict) else {}
+        at[last] = dial_value
+        return Study.model_validate(raw)

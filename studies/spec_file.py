@@ -41,11 +41,15 @@ def shipped_studies() -> dict[str, Path]:
     return {file.relative_to(folder).with_suffix("").as_posix(): file for file in files}
 
 
-def load_study(spec: str, changes: Sequence[str] = ()) -> Study:
+def load_study(spec: str, changes: Sequence[str] = (), variants: Sequence[str] = ()) -> Study:
     """Read and check a study.
+
+    A file's `variants` name sets of changes to itself, each written as `--set` would have them:
+    `quick: {seeds: [0], training.epochs: 1}`. The study is then called "NAME-quick".
 
     Args:
         spec: the path of a YAML file, or the name of a shipped study ("quickstart").
+        variants: names of variants, applied one after the other and before `changes`.
         changes: "key=value" items; a key is a path of dots ("data.root", "backbones.cnn.weights",
             "configurations.0.lambda"), a value is YAML ("[0, 1]", "0.5", "some/path").
 
@@ -64,8 +68,12 @@ def load_study(spec: str, changes: Sequence[str] = ()) -> Study:
         raise InputError(f"{file}: cannot be read: {error.strerror}") from error
     if not isinstance(raw, dict):
         raise InputError(f"{file}: expected keys such as study, data, backbones; got {raw!r:.60}")
+    offered = raw.pop("variants", None) or {}
+    for name in variants:
+        _apply_variant(raw, offered, name, file)
     for change in changes:
-        _set(raw, change)
+        path, value = _parsed(change)
+        _set(raw, path, value, "--set")
     for key, value in _leaves(raw):
         if value == REQUIRED:
             raise InputError(f"{file}: {key} has no value yet; give it with --set {key}=VALUE")
@@ -86,30 +94,47 @@ def _find(spec: str) -> Path:
     raise InputError(f"{spec!r} is neither a file nor a shipped study{hint}")
 
 
-def _set(raw: dict[str, Any], change: str) -> None:
+def _apply_variant(raw: dict[str, Any], offered: Any, name: str, file: Path) -> None:
+    if not isinstance(offered, dict) or not all(isinstance(v, dict) for v in offered.values()):
+        raise InputError(f"{file}: variants: expected names with keys and values to change")
+    if name not in offered:
+        near = difflib.get_close_matches(name, offered, n=1, cutoff=0.4)
+        hint = (
+            f"; did you mean {near[0]!r}?" if near else f"; it has {', '.join(offered) or 'none'}"
+        )
+        raise InputError(f"{file}: no variant {name!r}{hint}")
+    for path, value in offered[name].items():
+        _set(raw, str(path), value, f"variants.{name}")
+    raw["study"] = f"{raw.get('study')}-{name}"
+
+
+def _parsed(change: str) -> tuple[str, Any]:
     path, equals, text = change.partition("=")
     if not equals or not path:
         raise InputError(f"--set {change!r}: expected key=value")
     try:
-        value = yaml.safe_load(text)
+        return path, yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise InputError(f"--set {path}: {text!r} is not valid YAML") from error
+
+
+def _set(raw: dict[str, Any], path: str, value: Any, where: str) -> None:
     at: Any = raw
     *parents, last = path.split(".")
     for step in parents:
-        at = at.setdefault(step, {}) if isinstance(at, dict) else _item(at, step, path)
+        at = at.setdefault(step, {}) if isinstance(at, dict) else _item(at, step, f"{where} {path}")
     if isinstance(at, dict):
         at[last] = value
     else:
-        _item(at, last, path)
+        _item(at, last, f"{where} {path}")
         at[int(last)] = value
 
 
-def _item(at: Any, step: str, path: str) -> Any:
+def _item(at: Any, step: str, where: str) -> Any:
     if not isinstance(at, list):
-        raise InputError(f"--set {path}: {step!r} lies inside a plain value")
+        raise InputError(f"{where}: {step!r} lies inside a plain value")
     if not step.isdigit() or int(step) >= len(at):
-        raise InputError(f"--set {path}: expected an index below {len(at)}, got {step!r}")
+        raise InputError(f"{where}: expected an index below {len(at)}, got {step!r}")
     return at[int(step)]
 
 
@@ -131,7 +156,7 @@ def _one_line(error: ValidationError, raw: dict[str, Any]) -> str:
     path = _path_in(raw, first["loc"])
     said = first["msg"].removeprefix("Value error, ").replace("Input should be", "expected")
     if first["type"] == "union_tag_not_found":
-        said = "expected a source: scenes or folder"
+        said = "expected a source: scenes, folder or plugin"
     plain = isinstance(first["input"], str | int | float | bool | None)
     got = f", got {first['input']!r}" if plain and first["type"] != "missing" else ""
     more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""

@@ -36,6 +36,7 @@ def initial_network(settings: dict[str, Any], role: str, weights: str) -> Networ
         partial_weights=backbone["partial_weights"],
         stage=backbone["stage"],
         output_stride=backbone["output_stride"],
+        head=backbone["head"],
         options=backbone["options"],
     )
 
@@ -70,11 +71,12 @@ def build_paradigm(
     if teacher is None:
         raise ValueError("a teacher-student unit needs its trained teacher")
     transfer = dict(settings["transfer"])
-    weight = transfer.pop("weight")
+    # How strongly and on whom the loss acts is the paradigm's; the rest says what is aligned.
+    acts = {k: transfer.pop(k) for k in ("weight", "warmup", "gradient", "ema") if k in transfer}
     torch.manual_seed(settings["seed"])
     alignment = Alignment(student, teacher, **transfer)
     kind = CoTraining if settings["paradigm"] == "co-training" else TeacherStudent
-    return kind(student, teacher, alignment, weight)
+    return kind(student, teacher, alignment, **acts)
 
 
 def train_unit(

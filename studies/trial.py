@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import shutil
 import socket
+import sys
 import time
 import traceback
 from datetime import UTC, datetime
@@ -17,7 +18,14 @@ from reports.ledger import write_part
 from studies import provenance
 from studies.artifacts import ArtifactStore
 from studies.keys import canonical
-from studies.scoring_stage import network_cams, panel_rows, score_rows
+from studies.scoring_stage import (
+    NetworkScores,
+    collapse_of,
+    fused,
+    network_scores,
+    panel_rows,
+    score_rows,
+)
 from studies.sources import SCORED_SPLITS
 from studies.training_stage import train_unit
 from wsss_core.data.image_set import ImageSet
@@ -33,12 +41,14 @@ def run_unit(unit: dict[str, Any], context: dict[str, Any]) -> dict[str, Any]:
     Args:
         unit: `studies.plan.Unit.as_config()`.
         context: where things lie and what all units share, see `studies.runner`: store, results,
-            device, images (split -> key), fingerprints (split -> hash), cam (settings).
+            device, cam (settings), import_path (searched for plug-ins).
 
     Returns:
         status ("ok", "collapsed" or "failed") and error.
 
     """
+    if context["import_path"] not in sys.path:
+        sys.path.append(context["import_path"])
     store = ArtifactStore(Path(context["store"]))
     record = _record(unit, context)
     try:
@@ -91,7 +101,7 @@ def _train_and_score(
 ) -> tuple[str, str | None]:
     device = context["device"]
     memory = provenance.PeakMemory(device)
-    training_images = ImageSet.load(store.path("images", context["images"]["train"]))
+    training_images = ImageSet.load(store.path("images", unit["images"]["train"]))
     outcome = train_unit(unit, training_images, store, device=device)
     history = outcome["history"]
     seconds = sum(epoch["seconds"] for epoch in history)
@@ -111,9 +121,12 @@ def _train_and_score(
         rows: dict[str, list[dict[str, Any]]] = {}
         if record["status"] == "ok":
             try:
-                rows = _scored(unit, context, store)
-            except CollapseError as collapse:
-                record |= {"status": "collapsed", "error": str(collapse)}
+                rows, collapse = _scored(unit, context, store)
+            except CollapseError as not_finite:
+                collapse = str(not_finite)
+            if collapse is not None:
+                # A result with its numbers: whatever could be scored is kept.
+                record |= {"status": "collapsed", "error": collapse}
         rows["history"] = history
         rows["trials"] = [{
             **record,
@@ -131,23 +144,38 @@ def _train_and_score(
 
 def _scored(
     unit: dict[str, Any], context: dict[str, Any], store: ArtifactStore
-) -> dict[str, list[dict[str, Any]]]:
-    """The rows of `scores` and `panels` of a unit's trained networks, without the trial's key."""
-    how = context["cam"]["normalisation"]
+) -> tuple[dict[str, list[dict[str, Any]]], str | None]:
+    """The rows of `scores` and `panels` of a unit's networks, without the trial's key.
+
+    After co-training both networks are scored, and their fusion. The second value says which of
+    them has collapsed, if one has.
+    """
+    cam = context["cam"]
     rows: dict[str, list[dict[str, Any]]] = {"scores": [], "panels": []}
-    roles = ["student"] + (["teacher"] if unit["settings"]["paradigm"] == "co-training" else [])
-    for role in roles:
-        for split in SCORED_SPLITS:
-            images = ImageSet.load(store.path("images", context["images"][split]))
-            fingerprint = context["fingerprints"][split]
-            cams = network_cams(unit, role, images, fingerprint, store, context["device"])
-            rows["scores"] += score_rows(cams, images, split=split, network=role, normalisation=how)
+    collapse = None
+    for split in SCORED_SPLITS:
+        images = ImageSet.load(store.path("images", unit["images"][split]))
+        found: dict[str, NetworkScores] = {
+            role: network_scores(
+                unit, role, split, images, store, context["device"], cam["normalisation"]
+            )
+            for role in trained_roles(unit["settings"]["paradigm"])
+        }
+        if len(found) > 1:
+            found["fused"] = fused(list(found.values()))
+        for role, scores in found.items():
+            scored = score_rows(scores, images, split=split, network=role, gating=cam["gating"])
+            rows["scores"] += scored
+            reason = collapse_of(scored, images.classes)
+            collapse = collapse or (f"{role}: {reason}" if reason else None)
             if split == "test":
-                count = context["cam"]["panels"]
-                rows["panels"] += panel_rows(
-                    cams, images, network=role, normalisation=how, count=count
-                )
-    return rows
+                rows["panels"] += panel_rows(scores, images, network=role, count=cam["panels"])
+    return rows, collapse
+
+
+def trained_roles(paradigm: str) -> tuple[str, ...]:
+    """The networks that a paradigm trains: both after co-training."""
+    return ("student", "teacher") if paradigm == "co-training" else ("student",)
 
 
 def _record(unit: dict[str, Any], context: dict[str, Any]) -> dict[str, Any]:
@@ -159,8 +187,8 @@ def _record(unit: dict[str, Any], context: dict[str, Any]) -> dict[str, Any]:
         "device": provenance.device_name(context["device"]),
         "host": socket.gethostname(),
         "started_at": datetime.now(UTC),
-        "train_fingerprint": context["fingerprints"]["train"],
-        "evaluation_fingerprint": "-".join(context["fingerprints"][s] for s in SCORED_SPLITS),
+        "train_fingerprint": unit["fingerprints"]["train"],
+        "evaluation_fingerprint": "-".join(unit["fingerprints"][s] for s in SCORED_SPLITS),
         "settings": canonical({**unit["settings"], "cam": context["cam"]}),
     }
 

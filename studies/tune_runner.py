@@ -13,6 +13,7 @@ import logging
 import os
 import shutil
 import socket
+import sys
 import uuid
 import warnings
 from pathlib import Path
@@ -27,11 +28,14 @@ os.environ.setdefault("RAY_CHDIR_TO_TRIAL_DIR", "0")
 import ray
 from ray import tune
 from ray.tune.search import Searcher
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from studies.plan import Plan, Unit
 from studies.progress import Progress
+from studies.spec import Resources
 from studies.trial import run_unit
 from wsss_core.errors import InputError
+from wsss_core.plugins import plugin_version
 
 OBJECT_STORE_BYTES = 100 * 2**20
 """Images travel by file, not through Ray; its object store holds settings and metrics only."""
@@ -63,14 +67,15 @@ def run_with_tune(
         worker that died and could not write to the ledger.
 
     """
-    started_here = _start_ray(address)
+    started_here = start_ray(address)
     # Of this run alone: another run may use the same results folder.
     scratch = Path(context["results"]) / f"scratch-{uuid.uuid4().hex[:8]}"
     outcomes: dict[str, dict[str, Any]] = {}
     try:
-        resources = _resources(plan, ray.cluster_resources())
+        require_plugins(plan.plugins, context["import_path"])
+        resources = trial_resources(plan.study.resources, ray.cluster_resources())
         # Without this, Tune asks for one trial at a time of a searcher that is not random.
-        os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(_slots(resources))
+        os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(slots(resources))
         gpus = resources.get("gpu", 0.0)
         context = {**context, "device": "cuda" if gpus else "cpu"}
         trainable = tune.with_parameters(
@@ -176,18 +181,23 @@ class _ProgressCallback(tune.Callback):
 
 def _tune_trial(config: dict[str, Any], context: dict[str, Any], cpus: int, gpus: float) -> None:
     """One unit inside a worker of Ray Tune."""
+    use_share(cpus, gpus)
+    outcome = run_unit(config["unit"], context)
+    return_freed_memory()
+    tune.report({"ended": 1, **outcome})
+
+
+def use_share(cpus: int, gpus: float) -> None:
+    """Hold this worker to what its trial was given of the machine."""
     import torch
 
     torch.set_num_threads(cpus)
     if 0 < gpus < 1:
         # Ray shares a GPU by counting only; this holds a trial to its share of the memory.
         torch.cuda.set_per_process_memory_fraction(gpus)
-    outcome = run_unit(config["unit"], context)
-    _return_freed_memory()
-    tune.report({"ended": 1, **outcome})
 
 
-def _return_freed_memory() -> None:
+def return_freed_memory() -> None:
     """Give memory that is free but kept by the C library back to the system.
 
     A worker that stays runs each trial in a new thread, and glibc keeps the peak of every thread
@@ -202,7 +212,7 @@ def _trial_name(trial: Any) -> str:
     return f"unit_{trial.trial_id}"
 
 
-def _start_ray(address: str | None) -> bool:
+def start_ray(address: str | None) -> bool:
     """Join a cluster, or start Ray here; whether this call did so and has to end it."""
     if ray.is_initialized():
         return False
@@ -235,6 +245,42 @@ def _reach(address: str) -> None:
         socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
 
 
+def require_plugins(plugins: dict[str, str], import_path: str) -> None:
+    """Import plug-ins on every node of the cluster and compare the versions they declare.
+
+    Args:
+        plugins: name -> version on the driver.
+        import_path: a folder that is searched too.
+
+    Raises:
+        InputError: a node that cannot import one, or has another version.
+
+    """
+    if not plugins:
+        return
+
+    @ray.remote(num_cpus=0)
+    def declared() -> dict[str, str]:
+        if import_path not in sys.path:
+            sys.path.append(import_path)
+        return {name: plugin_version("plug-in", name) for name in plugins}
+
+    for node in (node for node in ray.nodes() if node["Alive"]):
+        here = NodeAffinitySchedulingStrategy(node_id=node["NodeID"], soft=False)
+        where = node["NodeManagerHostname"]
+        try:
+            found = ray.get(declared.options(scheduling_strategy=here).remote(), timeout=120)
+        except ray.exceptions.RayTaskError as error:
+            raise InputError(f"node {where}: {error.cause}") from error
+        except ray.exceptions.RayError as error:
+            raise InputError(f"node {where} cannot be asked for its plug-ins: {error}") from error
+        for name, version in plugins.items():
+            if found[name] != version:
+                raise InputError(
+                    f"node {where} has version {found[name]} of {name}, the driver {version}"
+                )
+
+
 def _usable_cpus() -> int:
     """The cores this process may use: fewer than the machine's in a container or under SLURM."""
     if hasattr(os, "sched_getaffinity"):
@@ -242,9 +288,8 @@ def _usable_cpus() -> int:
     return os.cpu_count() or 1
 
 
-def _resources(plan: Plan, cluster: dict[str, float]) -> dict[str, float]:
+def trial_resources(asked: Resources, cluster: dict[str, float]) -> dict[str, float]:
     """What one trial asks for, checked against what there is at all."""
-    asked = plan.study.resources
     gpus = min(1.0, cluster.get("GPU", 0.0)) if asked.gpus == "auto" else asked.gpus
     resources = {"cpu": float(asked.cpus), "memory": float(int(asked.memory_gb * 2**30))}
     if gpus:
@@ -260,7 +305,7 @@ def _resources(plan: Plan, cluster: dict[str, float]) -> dict[str, float]:
     return resources
 
 
-def _slots(resources: dict[str, float]) -> int:
+def slots(resources: dict[str, float]) -> int:
     """How many trials fit at once, all nodes taken together."""
     cluster = ray.cluster_resources()
     return max(1, int(min(cluster[_RAY_NAMES[n]] // amount for n, amount in resources.items())))

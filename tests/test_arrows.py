@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-NEEDS_RAY = "studies.tune_runner"
+NEED_RAY = ["studies.search", "studies.tune_runner"]
 
 
 def modules(package: str) -> dict[str, ast.Module]:
@@ -79,20 +79,25 @@ def test_of_the_method_reports_know_the_evaluation_and_the_errors_alone():
     assert beyond == set()
 
 
-def test_only_the_runner_loads_ray():
+def test_only_the_runner_and_the_search_load_ray():
     loading = [
         module
         for module, tree in modules("studies").items()
         if any(within(name, "ray") for name in imported(tree, when_loaded=True))
     ]
-    assert loading == [NEEDS_RAY]
+    assert loading == NEED_RAY
 
 
-def test_no_other_module_of_studies_loads_the_runner_when_it_is_imported():
+def test_no_other_module_of_studies_loads_them_when_it_is_imported():
     loading = [
         module
         for module, tree in modules("studies").items()
-        if any(within(name, NEEDS_RAY) for name in imported(tree, when_loaded=True))
+        if module not in NEED_RAY
+        and any(
+            within(name, needing)
+            for name in imported(tree, when_loaded=True)
+            for needing in NEED_RAY
+        )
     ]
     assert loading == []
 

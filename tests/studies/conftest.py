@@ -28,7 +28,12 @@ TINY: dict[str, Any] = {
     "title": "Does it hold together?",
     "data": {"source": "scenes", "size": 32, "train": 24, "tune": 8, "test": 8},
     "backbones": {
-        "cnn": {"model": "resnet18", "label": "CNN", "options": {"channels": [4, 8, 16, 32]}},
+        "cnn": {
+            "model": "resnet18",
+            "label": "CNN",
+            "output_stride": 8,
+            "options": {"channels": [4, 8, 16, 32]},
+        },
         "vit": {
             "model": "vit_tiny_patch16_224",
             "label": "ViT",

@@ -43,7 +43,10 @@ def test_an_unknown_key(refused: Refused, tiny: Raw) -> None:
 
 def test_an_unknown_metric(refused: Refused, tiny: Raw) -> None:
     said = refused(tiny, "configurations.2.metric=cosin")
-    assert said.endswith("configurations[2].metric: expected 'cosine', 'l1' or 'l2', got 'cosin'")
+    assert said.endswith(
+        "configurations[2].metric: expected cosine, l1, l2, kl or a plug-in "
+        "module:attribute; nearest: 'cosine', got 'cosin'"
+    )
 
 
 def test_a_negative_lambda(refused: Refused, tiny: Raw) -> None:
@@ -78,7 +81,9 @@ def test_an_option_that_the_backbone_lacks(refused: Refused, tiny: Raw) -> None:
 
 def test_channels_that_do_not_meet_without_a_projection(refused: Refused, tiny: Raw) -> None:
     said = refused(tiny, "configurations.2.projection=none")
-    assert said.startswith("taught, cosine global: projection: 'none' cannot align 24 ")
+    assert said.startswith(
+        "taught, cosine global, no projection: projection: 'none' cannot align 24 "
+    )
 
 
 def test_a_missing_data_folder(refused: Refused, tiny: Raw, tmp_path: Path) -> None:

@@ -70,7 +70,7 @@ STUDENT = "student scores"
         # The teacher's network.
         ("backbones.cnn.model", "resnet34", ALL),
         ("backbones.cnn.stage", "layer3", ALL),
-        ("backbones.cnn.output_stride", 8, ALL),
+        ("backbones.cnn.output_stride", 16, ALL),
         ("backbones.cnn.options.channels", [4, 8, 16, 64], ALL),
         ("backbones.cnn.training.epochs", 2, ALL),
         # The student, and how it is taught.

@@ -5,15 +5,22 @@ from typing import Any
 import pytest
 
 import studies.progress
+from studies.configuration import Row
 from studies.plan import Trial, Unit
 from studies.progress import Progress, duration
-from studies.spec import Row
+from studies.sources import StudyImages
+from wsss_core.data.scene_source import SceneSource
+from wsss_core.data.scenes import SceneSettings
+
+NO_IMAGES = StudyImages(SceneSource(SceneSettings(size=16)), 16, {})
 
 
 def unit(name: str, seed: int) -> Unit:
     row = Row(paradigm="single", student="vit")
     trials = [Trial("key", name, 0, seed, row)]
-    return Unit("key", {"seed": seed, "student": {"model": "resnet18"}}, {}, None, trials)
+    return Unit(
+        "key", {"seed": seed, "student": {"model": "resnet18"}}, {}, NO_IMAGES, None, trials
+    )
 
 
 @pytest.fixture
@@ -50,7 +57,7 @@ def test_an_end_that_is_not_ok_says_why(clock: list[float], status: str) -> None
 
 def test_a_teacher_that_no_row_reports_is_called_by_its_model(clock: list[float]) -> None:
     said: list[str] = []
-    teacher = Unit("key", {"seed": 0, "student": {"model": "resnet18"}}, {})
+    teacher = Unit("key", {"seed": 0, "student": {"model": "resnet18"}}, {}, NO_IMAGES)
     Progress([teacher], said.append).ended(teacher, {"status": "ok"})
     assert said == ["[1/1] teacher resnet18, seed 0  (0 s)"]
 

@@ -221,7 +221,7 @@ def test_a_training_that_was_broken_off_goes_on_from_its_last_epoch_to_the_same_
     tiny["training"] |= {"epochs": 4, "flip": True, "schedule": "cosine"}
     whole = run(tiny, tmp_path / "whole")
     (unit,) = whole.plan.units.values()
-    images = whole.plan.images.load(whole.store, "train")
+    images = whole.plan.image_sets[0].load(whole.store, "train")
     store = ArtifactStore(tmp_path / "broken")
     epochs: list[int] = []
 

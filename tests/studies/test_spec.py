@@ -120,9 +120,20 @@ def test_transfer_has_its_defaults_where_the_file_is_silent(taught: Raw) -> None
     assert (row.representation, row.weight, row.variant, row.projection) == (
         "feature",
         1.0,
-        "scaled",
+        None,
         None,
     )
+    assert row.transfer() == {
+        "metric": "cosine",
+        "level": "global",
+        "variant": "scaled",
+        "representation": "feature",
+        "projection": None,
+        "layers": None,
+        "temperature": 1.0,
+        "weight": 1.0,
+        "warmup": 0.0,
+    }
 
 
 def test_a_single_seed_may_stand_without_brackets(tiny: Raw) -> None:
@@ -145,7 +156,7 @@ def test_a_single_seed_may_stand_without_brackets(tiny: Raw) -> None:
         ("training.learning_rate", 0, "greater than 0"),
         ("training.learning_rate", float("inf"), "finite"),
         ("training.weight_decay", -0.1, "greater than or equal to 0"),
-        ("training.schedule", "step", "'constant' or 'cosine'"),
+        ("training.schedule", "stair", "'constant', 'cosine' or 'step'"),
         ("training.warmup", 1.0, "less than 1"),
         ("backbones.vit.training", {"epochs": 0}, "greater than or equal to 1"),
         ("cam", {"normalisation": "softmax"}, "'min_max', 'max' or 'sigmoid'"),
@@ -176,12 +187,12 @@ def test_a_value_out_of_its_range_is_refused(tiny: Raw, path: str, value: Any, s
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"metric": "cosin"}, "'cosine', 'l1' or 'l2'"),
-        ({"level": "pixel"}, "'global', 'channel' or 'spatial'"),
-        ({"representation": "logit"}, "'feature' or 'activation_map'"),
+        ({"metric": "cosin"}, "expected cosine, l1, l2, kl or a plug-in"),
+        ({"level": "pixel"}, "expected global, channel, spatial or a plug-in"),
+        ({"representation": "logit"}, "expected feature, spatial_map"),
         ({"paradigm": "mutual"}, "'single', 'teacher-student' or 'co-training'"),
         ({"variant": "paper"}, "'scaled' or 'thesis'"),
-        ({"projection": "mlp"}, "'conv1x1' or 'none'"),
+        ({"projection": "mlq"}, "expected conv1x1, mlp, none"),
         ({"lambda": -1}, "greater than or equal to 0"),
         ({"lambda": [1.0, float("nan")]}, "finite"),
         ({"lambda": []}, "at least 1 item"),

@@ -110,7 +110,7 @@ def test_an_unknown_key_names_the_file_and_the_nearest_key(
 
 def test_an_unknown_key_like_no_other_lists_what_there_is(tiny: Raw, write_study: Write) -> None:
     said = problem(write_study(tiny), "cam.xyz=1")
-    assert said.endswith("cam: unknown key 'xyz'; expected: normalisation")
+    assert said.endswith("cam: unknown key 'xyz'; expected: normalisation, gating")
 
 
 @pytest.mark.parametrize(
@@ -119,9 +119,9 @@ def test_an_unknown_key_like_no_other_lists_what_there_is(tiny: Raw, write_study
         ("training.epochs=0", "training.epochs: expected greater than or equal to 1, got 0"),
         ("data.size=1", "data.size: expected greater than or equal to 16, got 1"),
         ("data={source: folder}", "data.root: Field required"),
-        ("data={size: 32}", "data: expected a source: scenes or folder"),
-        ("configurations.2.metric=cosin", "configurations[2].metric: expected 'cosine'"),
-        ("configurations.2.metric=[l1, l3]", "configurations[2].metric[1]: expected 'cosine'"),
+        ("data={size: 32}", "data: expected a source: scenes, folder or plugin"),
+        ("configurations.2.metric=cosin", "configurations[2].metric: expected cosine"),
+        ("configurations.2.metric=[l1, l3]", "configurations[2].metric[1]: expected cosine"),
         ("configurations.2.lambda=-1", "configurations[2].lambda: expected greater than"),
         ("backbones.cnn.stage=[1]", "backbones.cnn.stage: expected a valid string"),
         ("resources.gpus=many", "resources.gpus: expected a valid number"),
@@ -187,10 +187,45 @@ def test_an_unknown_study_like_no_other_lists_the_shipped_ones() -> None:
 @pytest.mark.parametrize("name", shipped_studies())
 def test_every_shipped_study_is_whole_once_its_open_values_are_given(name: str) -> None:
     text = shipped_studies()[name].read_text(encoding="utf-8")
-    changes = [f"{key}=given" for key in _open_values(yaml.safe_load(text))]
+    raw = yaml.safe_load(text)
+    raw.pop("variants", None)
+    changes = [f"{key}=given" for key in _open_values(raw)]
     study = load_study(name, changes)
     assert study.study == name
     assert len(study.rows()) >= 2
+
+
+VARIANTS = [
+    (name, variant)
+    for name, file in shipped_studies().items()
+    for variant in yaml.safe_load(file.read_text(encoding="utf-8")).get("variants", {})
+]
+
+
+@pytest.mark.parametrize(("name", "variant"), VARIANTS)
+def test_every_variant_of_a_shipped_study_is_whole_once_its_open_values_are_given(
+    name: str, variant: str
+) -> None:
+    raw = yaml.safe_load(shipped_studies()[name].read_text(encoding="utf-8"))
+    changed = {**raw, **raw["variants"][variant]}
+    changed.pop("variants")
+    changes = [f"{key}=given" for key in _open_values(changed)]
+    study = load_study(name, changes, [variant])
+    assert study.study == f"{name}-{variant}"
+
+
+def test_a_variant_changes_what_it_names_and_set_has_the_last_word(tmp_path: Path) -> None:
+    raw = yaml.safe_load(shipped_studies()["thesis/lambda"].read_text(encoding="utf-8"))
+    file = tmp_path / "mine.yaml"
+    file.write_text(yaml.safe_dump(raw), encoding="utf-8")
+    quick = load_study(str(file), [], ["quick"])
+    assert (quick.seeds, quick.training.epochs, quick.training.batch_size) == ([0], 2, 32)
+    assert load_study(str(file), ["training.epochs=3"], ["quick"]).training.epochs == 3
+
+
+def test_an_unknown_variant_names_the_nearest() -> None:
+    with pytest.raises(InputError, match="no variant 'quik'; did you mean 'quick'"):
+        load_study("thesis/lambda", [], ["quik"])
 
 
 def _open_values(value: Any, path: str = "") -> list[str]:

@@ -123,7 +123,9 @@ def test_both_networks_that_learned_together_are_scored_and_others_the_student_a
     networks = table.groupby("trial_key")["network"].unique()
     for trial in finished.plan.trials:
         together = trial.configuration == NAMES["together"]
-        assert sorted(networks[trial.key]) == (["student", "teacher"] if together else ["student"])
+        assert sorted(networks[trial.key]) == (
+            ["fused", "student", "teacher"] if together else ["student"]
+        )
 
 
 def test_a_student_learned_from_the_stored_teacher_and_left_it_as_it_was(finished: Any) -> None:

@@ -20,15 +20,21 @@ from reports.ledger import read_table
 from studies.artifacts import ArtifactStore
 from studies.plan import Plan, Unit, make_plan
 from studies.runner import RunResult, run_study
+from studies.sources import StudyImages
 from studies.spec import Study
-from studies.tune_runner import PlanSearcher, _resources, _start_ray
+from studies.tune_runner import PlanSearcher, start_ray, trial_resources
+from wsss_core.data.scene_source import SceneSource
+from wsss_core.data.scenes import SceneSettings
 from wsss_core.errors import InputError
 
 Raw = dict[str, Any]
 
 
+NO_IMAGES = StudyImages(SceneSource(SceneSettings(size=16)), 16, {})
+
+
 def unit(key: str, parent: str | None = None) -> Unit:
-    return Unit(key, {"seed": 0}, {}, parent)
+    return Unit(key, {"seed": 0}, {}, NO_IMAGES, parent)
 
 
 def suggested(searcher: PlanSearcher, trial: str) -> str | None:
@@ -91,7 +97,7 @@ def test_a_trial_asks_for_what_the_study_says_and_a_gpu_where_there_is_one(
     tiny: Raw, asked: Raw, cluster: Raw, expected: Raw
 ) -> None:
     tiny["resources"] = asked
-    assert _resources(make_plan(Study.model_validate(tiny)), cluster) == expected
+    assert trial_resources(Study.model_validate(tiny).resources, cluster) == expected
 
 
 @pytest.mark.parametrize(
@@ -104,9 +110,9 @@ def test_a_trial_asks_for_what_the_study_says_and_a_gpu_where_there_is_one(
 )
 def test_a_trial_that_fits_nowhere_is_refused(tiny: Raw, asked: Raw, said: str) -> None:
     tiny["resources"] = asked
-    plan = make_plan(Study.model_validate(tiny))
+    asked_for = Study.model_validate(tiny).resources
     with pytest.raises(InputError, match=said):
-        _resources(plan, {"CPU": 4.0, "memory": 8.0 * 2**30})
+        trial_resources(asked_for, {"CPU": 4.0, "memory": 8.0 * 2**30})
 
 
 @pytest.mark.parametrize("form", ["127.0.0.1:{}", "ray://127.0.0.1:{}", "localhost:{}"])
@@ -118,10 +124,10 @@ def test_an_address_where_nothing_listens_is_refused_at_once(
     monkeypatch.setattr(studies.tune_runner.ray, "is_initialized", lambda: False)
     began = time.monotonic()
     with pytest.raises(InputError, match=f"--address {address}: no Ray cluster answers there: "):
-        _start_ray(address)
+        start_ray(address)
     monkeypatch.setenv("RAY_ADDRESS", address)
     with pytest.raises(InputError, match=f"RAY_ADDRESS {address}: no Ray cluster answers there: "):
-        _start_ray(None)
+        start_ray(None)
     assert time.monotonic() - began < 20
 
 

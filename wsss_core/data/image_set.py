@@ -20,7 +20,10 @@ SPLITS = ("train", "tune", "test")
 IGNORED = 255
 """The mask value of pixels that count neither as foreground nor as background."""
 
-_FORMAT = 1
+COUNTERFACTUALS = ("without_objects", "without_contexts")
+"""What the images would look like without a class's object, or without its context."""
+
+_FORMAT = 2
 _INDEX = "index.json"
 
 
@@ -125,7 +128,11 @@ class ImageSet:
             crops of one frame as independent; the identifier where the frame is unknown.
         masks: the N masks, or None for a split without masks. An absent mask is all background.
         contexts: N maps of pixels that tend to accompany a class without belonging to it (the
-            chimney below the smoke), values 0 and 1, or None. An absent one is unknown, not empty.
+            chimney below the smoke): k + 1 for `classes[k]`, 0 for none; or None. An absent one is
+            unknown, not empty.
+        without_objects: uint8 [K, N, S, S, 3], each image without the object of one class, the
+            image itself where there is none; None where that is not known.
+        without_contexts: likewise without the context of one class.
 
     Raises:
         ValueError: two of these do not fit together.
@@ -139,6 +146,8 @@ class ImageSet:
     groups: tuple[str, ...]
     masks: PixelMaps | None = None
     contexts: PixelMaps | None = None
+    without_objects: np.ndarray | None = None
+    without_contexts: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         count = len(self.identifiers)
@@ -157,6 +166,11 @@ class ImageSet:
             values = getattr(self, name)
             if values is not None and len(values) != count:
                 raise ValueError(f"{len(values)} {name} for {count} images")
+        for name in COUNTERFACTUALS:
+            altered = getattr(self, name)
+            expected = (len(self.classes), *self.images.shape)
+            if altered is not None and (altered.dtype != np.uint8 or altered.shape != expected):
+                raise ValueError(f"{name} are {altered.dtype} {altered.shape}, expected {expected}")
         if len(set(self.identifiers)) != count:
             raise ValueError("identifiers are not unique within the split")
 
@@ -180,10 +194,10 @@ class ImageSet:
         stored = self.masks[index]
         return np.zeros(self.masks.shape(index), np.uint8) if stored is None else stored
 
-    def context(self, index: int) -> np.ndarray | None:
-        """Return the context mask of one image, bool [h, w], or None where it is not known."""
+    def context(self, index: int, number: int = 0) -> np.ndarray | None:
+        """Return the context mask of one image and class, bool [h, w]; None where it is unknown."""
         stored = None if self.contexts is None else self.contexts[index]
-        return None if stored is None else stored != 0
+        return None if stored is None else stored == number + 1
 
     def save(self, folder: Path) -> None:
         """Write the split as `.npy` files; `index.json` comes last, so its presence means whole."""
@@ -194,6 +208,9 @@ class ImageSet:
             maps = getattr(self, name)
             if maps is not None:
                 maps.save(folder, name)
+        known = [name for name in COUNTERFACTUALS if getattr(self, name) is not None]
+        for name in known:
+            np.save(folder / f"{name}.npy", getattr(self, name), allow_pickle=False)
         index = {
             "format": _FORMAT,
             "classes": self.classes,
@@ -201,6 +218,7 @@ class ImageSet:
             "groups": self.groups,
             "masks": self.masks is not None,
             "contexts": self.contexts is not None,
+            "counterfactuals": known,
         }
         (folder / _INDEX).write_text(json.dumps(index), encoding="utf-8")
 
@@ -226,6 +244,7 @@ class ImageSet:
                 groups=tuple(index["groups"]),
                 masks=PixelMaps.load(folder, "masks") if index["masks"] else None,
                 contexts=PixelMaps.load(folder, "contexts") if index["contexts"] else None,
+                **{name: _mapped(folder / f"{name}.npy") for name in index["counterfactuals"]},
             )
         except InputError:
             raise

@@ -82,7 +82,8 @@ class SceneSource:
     def read(self, split: str, size: int) -> ImageSet:
         """Render a split at size x size pixels, tune and test with smoke and chimney masks.
 
-        The training split has image-level labels alone, like a folder's.
+        The training split has image-level labels alone, like a folder's. The test split also has
+        each scene without its smoke, and without its chimneys.
 
         Raises:
             InputError: the size is out of range.
@@ -91,13 +92,18 @@ class SceneSource:
         indices = self.indices(split)
         images = np.empty((len(indices), size, size, 3), np.uint8)
         labels = np.empty((len(indices), 1), np.bool_)
-        masks = contexts = None
+        masks = contexts = without = None
         if split != "train":
             shapes = [(size, size)] * len(indices)
             masks = PixelMaps.allocate(shapes, [True] * len(indices))
             contexts = PixelMaps.allocate(shapes, [True] * len(indices))
+        if split == "test":
+            without = np.empty((2, 1, *images.shape), np.uint8)
         for position, index in enumerate(indices):
             scene = render_scene(settings, index)
+            if without is not None:
+                without[0, 0, position] = render_scene(settings, index, smoke=False).image
+                without[1, 0, position] = render_scene(settings, index, chimney=False).image
             images[position] = scene.image
             labels[position] = scene.has_smoke
             for maps, values in ((masks, scene.smoke_mask), (contexts, scene.context_mask)):
@@ -113,6 +119,8 @@ class SceneSource:
             groups=identifiers,
             masks=masks,
             contexts=contexts,
+            without_objects=None if without is None else without[0],
+            without_contexts=None if without is None else without[1],
         )
 
 

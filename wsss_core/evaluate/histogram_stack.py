@@ -106,6 +106,22 @@ class HistogramStack:
         """Mean over the images without the class of the share of their pixels predicted as it."""
         return _mean(curves.false_positive_share(self.background[~self.holds_class]))
 
+    def cut_at(self, levels: NDArray[np.float64]) -> HistogramStack:
+        """The same pixels at level 255 where they reach their image's own level, else at 0.
+
+        Args:
+            levels: float [N]; NaN for an image in which nothing is predicted.
+
+        """
+        reached = np.arange(LEVELS) >= levels[:, np.newaxis]  # false throughout for NaN
+        cut = []
+        for counts in (self.foreground, self.background):
+            ends = np.zeros_like(counts)
+            ends[:, -1] = (counts * reached).sum(axis=1)
+            ends[:, 0] = counts.sum(axis=1) - ends[:, -1]
+            cut.append(ends)
+        return HistogramStack(*cut)
+
     def _pooled(self, curve: Curve) -> Curve:
         return curve if self.holds_class.any() else np.full(LEVELS, np.nan)
 

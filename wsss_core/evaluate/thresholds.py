@@ -180,7 +180,13 @@ def evaluate(choice: ThresholdChoice, test: HistogramStack) -> Evaluation:
         if level is None or not 0 <= level < LEVELS:
             raise InputError(f"threshold choice: expected a level 0-255, got {level}")
     else:
-        level, cut = LEVELS - 1, _cut_at_own_level(test, choice.image_levels)
+        if choice.image_levels.shape != (len(test),) or not np.array_equal(
+            ~np.isnan(choice.image_levels), test.holds_class
+        ):
+            raise InputError(
+                "threshold choice: expected the images that the per-image oracle saw, got others"
+            )
+        level, cut = LEVELS - 1, test.cut_at(choice.image_levels)
     clear = cut.clear_false_positive_share() if choice.image_levels is None else None
     return Evaluation(
         per_image_iou=float(cut.per_image_iou()[level]),
@@ -190,22 +196,6 @@ def evaluate(choice: ThresholdChoice, test: HistogramStack) -> Evaluation:
         precision=float(cut.precision()[level]),
         recall=float(cut.recall()[level]),
     )
-
-
-def _cut_at_own_level(test: HistogramStack, levels: NDArray[np.float64]) -> HistogramStack:
-    """Move pixels that reach their image's own level to level 255, all others to 0."""
-    if levels.shape != (len(test),) or not np.array_equal(~np.isnan(levels), test.holds_class):
-        raise InputError(
-            "threshold choice: expected the images that the per-image oracle saw, got others"
-        )
-    reached = np.arange(LEVELS) >= levels[:, np.newaxis]  # false throughout where the level is NaN
-    cut = []
-    for counts in (test.foreground, test.background):
-        ends = np.zeros_like(counts)
-        ends[:, -1] = (counts * reached).sum(axis=1)
-        ends[:, 0] = counts.sum(axis=1) - ends[:, -1]
-        cut.append(ends)
-    return HistogramStack(*cut)
 
 
 _Member = TypeVar("_Member", bound=StrEnum)

@@ -1,0 +1,112 @@
+"""Several classes under one background threshold, as PASCAL VOC scores them.
+
+Each class's histograms are of competing levels (`compete`): a pixel is predicted as the class of
+the highest score where that reaches the threshold, else as background. One threshold serves all
+classes. Level 0 stands for "nothing competes" and is never chosen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wsss_core.errors import InputError
+from wsss_core.evaluate import curves
+from wsss_core.evaluate.curves import Curve
+from wsss_core.evaluate.histogram_stack import HistogramStack
+from wsss_core.evaluate.pixel_counts import LEVELS
+from wsss_core.evaluate.thresholds import Objective
+
+
+@dataclass(frozen=True, eq=False)
+class MultiClassStack:
+    """The histograms of N images for K competing classes.
+
+    Pooled figures are over the images that hold any class; what is predicted on the others is a
+    figure of its own. Curves are float64 [256]; entry 0 is NaN.
+
+    Attributes:
+        classes: name -> its stack of competing levels, the images in one order.
+        any_class: the stack of the highest level against the mask of any class, the same images.
+
+    Raises:
+        InputError: stacks of different images.
+
+    """
+
+    classes: Mapping[str, HistogramStack]
+    any_class: HistogramStack
+
+    def __post_init__(self) -> None:
+        for name, stack in self.classes.items():
+            if len(stack) != len(self.any_class):
+                raise InputError(
+                    f"class {name!r}: {len(stack)} images, expected {len(self.any_class)}"
+                )
+
+    @property
+    def holds_any(self) -> NDArray[np.bool_]:
+        """Whether each image holds any class; bool [N]."""
+        return self.any_class.holds_class
+
+    def per_image_iou(self, name: str) -> Curve:
+        """Mean over the images that hold the class of its IoU."""
+        return _from_one(self.classes[name].per_image_iou())
+
+    def dataset_iou(self, name: str) -> Curve:
+        """IoU of a class over the pixels of all images that hold any class."""
+        stack, holds = self.classes[name], self.holds_any
+        if not stack.holds_class.any():
+            return np.full(LEVELS, np.nan)
+        pooled = (stack.foreground[holds].sum(axis=0), stack.background[holds].sum(axis=0))
+        return _from_one(curves.iou(*pooled))
+
+    def background_iou(self) -> Curve:
+        """IoU of the background over the same pixels."""
+        pooled = self.any_class.total_with_class()
+        return _from_one(pooled.background_iou())
+
+    def dataset_miou(self) -> Curve:
+        """The mean of the K classes' and the background's IoU: the mIoU of PASCAL VOC."""
+        each = [self.dataset_iou(name) for name in self.classes]
+        return np.mean([*each, self.background_iou()], axis=0)
+
+    def objective(self, objective: Objective | str) -> Curve:
+        """The curve that a threshold for all classes is chosen by: means over classes, or mIoU."""
+        objective = Objective(objective)
+        if objective is Objective.DATASET_MIOU:
+            return self.dataset_miou()
+        of_class = {
+            Objective.PER_IMAGE_IOU: self.per_image_iou,
+            Objective.DATASET_IOU: self.dataset_iou,
+        }[objective]
+        return np.mean([of_class(name) for name in self.classes], axis=0)
+
+    def best_level(self, objective: Objective | str) -> int | None:
+        """The smallest of the best levels 1..255; None where a class occurs in no image."""
+        curve = self.objective(objective)
+        return None if np.isnan(curve[1:]).any() else int(np.argmax(curve[1:])) + 1
+
+    def image_levels(self) -> NDArray[np.float64]:
+        """Each image's own best level by the mean IoU of the classes it holds; NaN without any."""
+        holds = np.stack([stack.holds_class for stack in self.classes.values()])  # [K, N]
+        each = np.stack([stack.iou() for stack in self.classes.values()])  # [K, N, 256]
+        summed = (each * holds[..., np.newaxis]).sum(axis=0)
+        levels = summed[:, 1:].argmax(axis=1) + 1.0
+        return np.where(holds.any(axis=0), levels, np.nan)
+
+    def cut_at(self, levels: NDArray[np.float64]) -> MultiClassStack:
+        """The same pixels at level 255 where they reach their image's level, else at 0."""
+        return MultiClassStack(
+            {name: stack.cut_at(levels) for name, stack in self.classes.items()},
+            self.any_class.cut_at(levels),
+        )
+
+
+def _from_one(curve: Curve) -> Curve:
+    curve = curve.copy()
+    curve[0] = np.nan
+    return curve

@@ -1,0 +1,67 @@
+"""Where a score map lies if not on the object: its context, a ring around it, elsewhere."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+RING_SHARE = 16
+"""The ring is as wide as this fraction of the shorter side of the map."""
+
+
+def ring_around(mask: NDArray[np.bool_], width: int | None = None) -> NDArray[np.bool_]:
+    """The pixels outside a mask that are no farther than `width` from it, diagonals included.
+
+    Args:
+        mask: bool [h, w].
+        width: in pixels; None: a sixteenth of the shorter side, at least 1.
+
+    Example:
+        >>> ring_around(np.array([[True, False, False, False]]), 2).tolist()
+        [[False, True, True, False]]
+
+    """
+    if width is None:
+        width = max(1, round(min(mask.shape) / RING_SHARE))
+    near = mask
+    for axis in (0, 1):
+        near = _dilated(near, width, axis)
+    return near & ~mask
+
+
+def _dilated(mask: NDArray[np.bool_], width: int, axis: int) -> NDArray[np.bool_]:
+    """True where a pixel of the mask is within `width` along the axis, by a running sum."""
+    counts = np.cumsum(mask, axis=axis, dtype=np.int32)
+    size = mask.shape[axis]
+    last = np.minimum(np.arange(size) + width, size - 1)
+    before = np.arange(size) - width - 1
+    upper = counts.take(last, axis=axis)
+    lower = counts.take(np.maximum(before, 0), axis=axis)
+    inside = (before >= 0).reshape((-1, 1) if axis == 0 else (1, -1))
+    dilated: NDArray[np.bool_] = upper - np.where(inside, lower, 0) > 0
+    return dilated
+
+
+def peak_region(
+    scores: NDArray[np.floating],
+    object_mask: NDArray[np.bool_],
+    context: NDArray[np.bool_] | None,
+    ring: NDArray[np.bool_],
+) -> str:
+    """Where the highest score lies: "object", "context", "ring" or "elsewhere".
+
+    Of several equally high pixels the one in the first of these regions counts; a map that is the
+    same everywhere therefore peaks on the object, as it points nowhere else either.
+
+    Args:
+        scores: float [h, w].
+        object_mask: bool [h, w].
+        context: bool [h, w], or None where it is unknown.
+        ring: bool [h, w].
+
+    """
+    peak = scores == scores.max()
+    for name, region in (("object", object_mask), ("context", context), ("ring", ring)):
+        if region is not None and (peak & region).any():
+            return name
+    return "elsewhere"
