@@ -1,14 +1,19 @@
 """The page: a study in reading order, as one HTML file and as Markdown beside its figures."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
+import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from reports.cells import MEASURE_NAMES, points
+from reports.diagnostics_figure import diagnostics_info, draw_diagnostics
+from reports.diagnostics_table import diagnostics_table
+from reports.dial import dial_headlines, dial_table
+from reports.dial_figure import dial_info, draw_dial
 from reports.drawing import draw_svg, inline
 from reports.figures import (
     accuracy_scatter_info,
@@ -21,6 +26,9 @@ from reports.figures import (
 from reports.headlines import headlines
 from reports.panels import cam_panels_info, draw_cam_panels
 from reports.provenance import Provenance, provenance
+from reports.published_order import published_headline, published_order_table
+from reports.search_figure import draw_search, search_info
+from reports.search_table import search_table
 from reports.statistics import summarise
 from reports.strategies import RULE_NAMES, best_taught, strategies_table
 from reports.study_record import StudyRecord
@@ -53,6 +61,15 @@ class KeyFigure:
 
 
 @dataclass(frozen=True)
+class Section:
+    """A part of the page: its anchor, its title, and the names of its tables and figures."""
+
+    key: str
+    title: str
+    items: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class StudyView:
     """All that the page shows of one study.
 
@@ -63,9 +80,12 @@ class StudyView:
         measure: Its main figure, in words, with the rule.
         headlines: Its opening sentences.
         key_figures: Student alone, best taught, teacher alone, as far as there are.
-        tables: ``strategies``, ``thresholds`` and ``trials``.
-        figures: By the section's name; a figure without data is left out.
+        tables: By name.
+        figures: By name, none of a table; a figure without data is left out.
+        sections: In reading order, before the trials and the provenance.
         provenance: Origins.
+        outcomes: All figures of all trials, tidy.
+        diagnostics: All diagnostics of all trials, likewise.
     """
 
     prefix: str
@@ -76,7 +96,10 @@ class StudyView:
     key_figures: tuple[KeyFigure, ...]
     tables: dict[str, Table]
     figures: dict[str, FigureView]
+    sections: tuple[Section, ...]
     provenance: Provenance
+    outcomes: pd.DataFrame
+    diagnostics: pd.DataFrame
 
 
 def _key_figures(record: StudyRecord) -> tuple[KeyFigure, ...]:
@@ -133,7 +156,7 @@ def study_view(record: StudyRecord, prefix: str = "") -> StudyView:
             scatter, draw_accuracy_scatter,
         )  # fmt: skip
     if curves.panels:
-        figures["thresholds"] = _figure(
+        figures["threshold_curves"] = _figure(
             prefix, "thresholds", "IoU over all thresholds",
             "A line is one trial on the test split. Filled dot: its tuned threshold; ring: the "
             "dataset oracle's. Dashed grey: the student alone, mean over seeds.", curves,
@@ -148,27 +171,147 @@ def study_view(record: StudyRecord, prefix: str = "") -> StudyView:
             "class the share of pixels marked. Taught networks are the best by mean IoU.", panels,
             draw_cam_panels,
         )  # fmt: skip
+    relied = diagnostics_info(record)
+    if relied.mass:
+        figures["reliance"] = _figure(
+            prefix, "reliance", "Where the maps lie and what the logits hang on",
+            "Left: mean share of the CAM's mass in each region; dashed: the object's share of the "
+            "pixels, which a map without any shape would have. Right, where scenes can be rendered "
+            "without one thing: mean fall of the logit; dots are seeds.", relied, draw_diagnostics,
+        )  # fmt: skip
     if history.panels:
         figures["training"] = _figure(
             prefix, "training", "Training curves",
             "A line is one trial. Solid: classification loss; dashed: transfer loss before its "
             "weight λ.", history, draw_training_curves,
         )  # fmt: skip
+    tables = {
+        "strategies": strategies_table(record),
+        "diagnostics": diagnostics_table(record),
+        "thresholds": threshold_table(record),
+        "trials": trials_table(record),
+    }
+    sections = [
+        Section("strategies", "Strategies", ("strategies", "seeds")),
+        Section("reasons", "Right for the wrong reason", ("reasons",)),
+        Section("diagnostics", "What it relies on", ("diagnostics", "reliance")),
+        Section("thresholds", "Thresholds", ("thresholds", "threshold_curves")),
+        Section("panels", "Class activation maps", ("panels",)),
+        Section("training", "Training", ("training",)),
+    ]
+    said = headlines(record)
+    if sum(one.published is not None for one in record.configurations) > 1 and record.classes:
+        tables["published"] = published_order_table(record)
+        sections.insert(1, Section("published", "Against the published order", ("published",)))
+        said += [sentence] if (sentence := published_headline(record)) else []
+    if len(record.search):
+        tables["search"] = search_table(record.search, objective=record.objective)
+        found = search_info(record.search, objective=record.objective)
+        figures["search_history"] = _figure(
+            prefix, "search", "The search", SEARCH_CAPTION, found, draw_search
+        )
+        sections.append(Section("search", "Search", ("search", "search_history")))
     return StudyView(
         prefix=prefix,
         name=record.name,
         title=record.title,
         measure=f"{MEASURE_NAMES[record.objective]} at {RULE_NAMES[record.rule]}",
-        headlines=tuple(headlines(record)),
+        headlines=tuple(said),
         key_figures=_key_figures(record),
-        tables={
-            "strategies": strategies_table(record),
-            "thresholds": threshold_table(record),
-            "trials": trials_table(record),
-        },
+        tables=tables,
         figures=figures,
+        sections=tuple(sections),
         provenance=provenance(record),
+        outcomes=record.outcomes(),
+        diagnostics=record.diagnostics(),
     )
+
+
+SEARCH_CAPTION = (
+    "Each point is a search trial: its objective on the tune split, mean over the seeds it was "
+    "scored under. Hollow: stopped early. These numbers chose the winners and are no results; "
+    "the table of strategies has the winners under fresh seeds."
+)
+
+
+def dial_view(records: Sequence[StudyRecord], prefix: str = "") -> StudyView:
+    """Compute the view of a study with a dial: over all its values, then each value's tables.
+
+    Args:
+        records: One for each value of the dial.
+        prefix: Precedes the names of its files.
+
+    """
+    first = records[0]
+    falls = {
+        (record.dial_value or 0.0, one.name, seed): value
+        for record in records
+        for one in record.configurations
+        for seed, value in record.diagnostic_by_seed(one.name, "reliance_context").items()
+    }
+    tables = {"dial": dial_table(records)}
+    figures = {
+        "dial_figure": _figure(
+            prefix, "dial", f"Over {first.dial}",
+            "A line joins the means over seeds of one configuration, set a little side by side; "
+            "dots are seeds, whiskers 95 % Student-t intervals, which may leave the panel. Dashed: the "
+            "student alone; dotted: the teacher.",
+            dial_info(records, falls or None), draw_dial,
+        ),
+    }  # fmt: skip
+    sections = [Section("dial", f"Over {first.dial}", ("dial", "dial_figure"))]
+    for place, record in enumerate(records, 1):
+        value = f"{record.dial_value:g}"
+        tables[f"strategies_{value}"] = strategies_table(record)
+        tables[f"diagnostics_{value}"] = diagnostics_table(record)
+        names = (f"strategies_{value}", f"diagnostics_{value}")
+        sections.append(Section(f"at-{place}", f"{record.dial} = {value}", names))
+        tables[f"trials_{value}"] = replace(
+            trials_table(record), title=f"All trials, {record.dial} = {value}"
+        )
+        sections.append(Section(f"trials-{place}", f"Trials at {value}", (f"trials_{value}",)))
+    return StudyView(
+        prefix=prefix,
+        name=first.name.removesuffix(f", {first.dial} = {first.dial_value:g}"),
+        title=first.title,
+        measure=f"{MEASURE_NAMES[first.objective]} at {RULE_NAMES[first.rule]}",
+        headlines=tuple(dial_headlines(records)),
+        key_figures=(),
+        tables=tables,
+        figures=figures,
+        sections=tuple(sections),
+        provenance=provenance(first),
+        outcomes=_over_dial(records, StudyRecord.outcomes),
+        diagnostics=_over_dial(records, StudyRecord.diagnostics),
+    )
+
+
+def _over_dial(
+    records: Sequence[StudyRecord], frame_of: Callable[[StudyRecord], pd.DataFrame]
+) -> pd.DataFrame:
+    return pd.concat(
+        [frame_of(record).assign(dial_value=record.dial_value) for record in records],
+        ignore_index=True,
+    )
+
+
+def views_of(records: Sequence[StudyRecord], slug: Callable[[str], str]) -> list[StudyView]:
+    """Make a view of each study; the values of one dial share a view.
+
+    Args:
+        records: As ``study_record.read_studies`` gives them.
+        slug: Makes part of a file's name of a study's.
+
+    """
+    groups: dict[str, list[StudyRecord]] = {}
+    for record in records:
+        suffix = "" if record.dial is None else f", {record.dial} = {record.dial_value:g}"
+        groups.setdefault(record.name.removesuffix(suffix), []).append(record)
+    views = []
+    for place, (name, group) in enumerate(groups.items(), 1):
+        prefix = f"{place}-{slug(name)}-" if len(groups) > 1 else ""
+        views.append(dial_view(group, prefix) if group[0].dial else study_view(group[0], prefix))
+    return views
 
 
 def _environment() -> Environment:
@@ -201,6 +344,9 @@ def render_markdown(views: list[StudyView]) -> str:
         title = escape_markdown(shown.title)
         return [f"![{title}](figures/{shown.name}.svg)", escape_markdown(shown.caption)]
 
+    def table(view: StudyView, name: str) -> list[str]:
+        return [to_markdown(view.tables[name]).rstrip()]
+
     parts: list[str] = []
     for view in views:
         facts = [
@@ -213,20 +359,13 @@ def render_markdown(views: list[StudyView]) -> str:
             f"Study {escape_markdown(view.name)}.",
             "\n".join(f"- {escape_markdown(text)}" for text in view.headlines),
             *warnings,
-            "## Strategies",
-            to_markdown(view.tables["strategies"]).rstrip(),
-            *figure(view, "seeds"),
-            "## Right for the wrong reason",
-            *figure(view, "reasons"),
-            "## Thresholds",
-            to_markdown(view.tables["thresholds"]).rstrip(),
-            *figure(view, "thresholds"),
-            "## Class activation maps",
-            *figure(view, "panels"),
-            "## Training",
-            *figure(view, "training"),
-            "## All trials",
-            to_markdown(view.tables["trials"]).rstrip(),
+        ]
+        for section in view.sections:
+            parts.append(f"## {escape_markdown(section.title)}")
+            for item in section.items:
+                parts += table(view, item) if item in view.tables else figure(view, item)
+        parts += [
+            *(["## All trials", *table(view, "trials")] if "trials" in view.tables else []),
             "## Provenance",
             "\n".join(facts),
         ]

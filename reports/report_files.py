@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from reports import ReportFiles
-from reports.page import render_html, render_markdown, study_view
+from reports.page import render_html, render_markdown, views_of
 from reports.study_record import read_studies
 from reports.tables import to_csv, to_latex, to_markdown
 from wsss_core.errors import InputError
@@ -18,25 +18,23 @@ def _slug(name: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-") or "study"
 
 
-def _outcomes_parquet(outcomes: pd.DataFrame) -> bytes:
+def _parquet(frame: pd.DataFrame) -> bytes:
     sink = pa.BufferOutputStream()
-    table = pa.Table.from_pandas(outcomes, preserve_index=False)
+    table = pa.Table.from_pandas(frame, preserve_index=False)
     pq.write_table(table, sink, compression="zstd")
     return sink.getvalue().to_pybytes()
 
 
 def write_report(results: Path, out: Path) -> ReportFiles:
     """Write the report of every study of a results folder; see ``reports.make_report``."""
-    records = read_studies(results)
-    several = len(records) > 1
-    views = [
-        study_view(record, f"{place}-{_slug(record.name)}-" if several else "")
-        for place, record in enumerate(records, 1)
-    ]
-    outcomes = pd.concat([record.outcomes() for record in records], ignore_index=True)
+    views = views_of(read_studies(results), _slug)
+    outcomes = pd.concat([view.outcomes for view in views], ignore_index=True)
+    diagnostics = pd.concat([view.diagnostics for view in views], ignore_index=True)
     tables: dict[str, str | bytes] = {
         "outcomes.csv": outcomes.to_csv(index=False, lineterminator="\n"),
-        "outcomes.parquet": _outcomes_parquet(outcomes),
+        "outcomes.parquet": _parquet(outcomes),
+        "diagnostics_by_trial.csv": diagnostics.to_csv(index=False, lineterminator="\n"),
+        "diagnostics_by_trial.parquet": _parquet(diagnostics),
     }
     for view in views:
         for name, table in view.tables.items():

@@ -1,7 +1,7 @@
 """The strategies table: what each transfer makes of the student."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from reports.cells import (
     ABSENT,
@@ -13,7 +13,7 @@ from reports.cells import (
     worst_state,
 )
 from reports.outcomes import MEASURES
-from reports.statistics import PairedDifference, holm, paired_difference, summarise
+from reports.statistics import PairedDifference, holm, paired_difference
 from reports.study_record import Configuration, StudyRecord
 from reports.tables import Cell, Column, Table, mark_best
 
@@ -23,7 +23,12 @@ RULE_NAMES = {
     "dataset_oracle": "the dataset oracle's threshold",
     "image_oracle": "the per-image oracle's thresholds",
 }
-_METRIC_NAMES = {"l1": "L1", "l2": "L2"}
+_METRIC_NAMES = {"l1": "L1", "l2": "L2", "kl": "KL"}
+REPRESENTATION_NAMES = {
+    "spatial_map": "spatial map",
+    "gram": "inner product (Gram)",
+    "activation_map": "activation map",
+}
 
 
 @dataclass(frozen=True)
@@ -75,7 +80,8 @@ def _described(record: StudyRecord) -> list[tuple[Column, Callable[[Configuratio
         (Column("metric", "metric"), lambda one: _METRIC_NAMES.get(str(one.metric), one.metric)),
         (Column("level", "level"), lambda one: one.level),
         (Column("representation", "representation"),
-         lambda one: one.representation and one.representation.replace("_", " ")),
+         lambda one: one.representation and REPRESENTATION_NAMES.get(
+             one.representation, one.representation)),
         (Column("weight", "λ", numeric=True, about="Weight of the transfer loss."),
          lambda one: None if one.weight is None else f"{one.weight:g}"),
     ]  # fmt: skip
@@ -98,10 +104,12 @@ def strategies_table(record: StudyRecord) -> Table:
         )
         for measure in sorted(MEASURES, key=lambda name: name != record.objective)
     ]
+    besides = _besides(record)
     columns = (
         described[0][0],
         *([Column("class", "class")] if several else []),
         figures[0],
+        *(column for column, _ in besides),
         Column("delta", "Δ student alone [95 %]", "points", True, True,
                "Difference to the student alone, paired by seed: mean ± sd and its t interval."),
         Column("holm_p", "Holm p", numeric=True,
@@ -139,6 +147,7 @@ def strategies_table(record: StudyRecord) -> Table:
                     title,
                     *([Cell(name)] if several else []),
                     cells[0],
+                    *(cell(one, name) for _, cell in besides),
                     *_delta_cells(compared, record, one),
                     _count_cell(record, one),
                     *cells[1:],
@@ -152,7 +161,7 @@ def strategies_table(record: StudyRecord) -> Table:
             columns,
             tuple(rows),
             _caption(record),
-            tuple(_partner_notes(record)),
+            tuple(_notes(record)),
         ),
         within="class" if several else None,
     )
@@ -196,17 +205,60 @@ def _caption(record: StudyRecord) -> str:
     return caption
 
 
-def _partner_notes(record: StudyRecord) -> list[str]:
-    notes = []
-    for one in record.configurations:
-        partner = record.by_seed(one.name, record.objective, network="teacher")
-        if partner:
-            mean = summarise(partner.values()).mean
-            notes.append(
-                f"{one.name}: the network trained along, {one.teacher}, reaches {points(mean)} % "
-                f"{MEASURE_NAMES[record.objective]} (n = {len(partner)})."
-            )
-    return notes
+CellOf = Callable[[Configuration, str], Cell]
+
+
+def _besides(record: StudyRecord) -> list[tuple[Column, CellOf]]:
+    """Columns that not every study has: published figures, partners, the difference to the teacher.
+
+    Of co-training the table's own figure is the student's; its partner and the fusion of both maps
+    have columns of their own.
+    """
+
+    def published(one: Configuration, name: str) -> Cell:
+        known = one.published if name == record.main_class else None
+        return Cell(points(known, 2), data={"": known})
+
+    def network(role: str) -> CellOf:
+        def cell(one: Configuration, name: str) -> Cell:
+            if one.paradigm != "co-training":
+                return Cell(ABSENT, data={"mean": None})
+            by_seed = record.by_seed(one.name, record.objective, class_name=name, network=role)
+            return replace(summary_cell(by_seed, record.states(one.name)), rank=None)
+
+        return cell
+
+    def teacher(one: Configuration, name: str) -> Cell:
+        reference = record.configuration(one.reference)
+        if reference is None:
+            return Cell(ABSENT, data={"mean": None})
+        difference = paired_difference(
+            record.by_seed(one.name, record.objective, class_name=name),
+            record.by_seed(reference.name, record.objective, class_name=name),
+        )
+        return difference_cell(difference, record.states(one.name))
+
+    found: list[tuple[Column, CellOf]] = []
+    if any(one.published is not None for one in record.configurations):
+        about = "Another work's figure, on another data set: levels do not compare."
+        found.append((Column("published", "published", "%", None, True, about), published))
+    if any(one.paradigm == "co-training" for one in record.configurations):
+        for role, header in (("teacher", "partner"), ("fused", "fused")):
+            about = f"The main figure of the {header} {'maps' if role == 'fused' else 'network'}."
+            found.append((Column(header, header, "%", None, True, about), network(role)))
+    if any(record.configuration(one.reference) for one in record.configurations):
+        about = "Difference to the teacher alone of the same seed: mean ± sd and its t interval."
+        header = "Δ teacher alone [95 %]"
+        found.append((Column("delta_teacher", header, "points", None, True, about), teacher))
+    return found
+
+
+def _notes(record: StudyRecord) -> list[str]:
+    sources = sorted({one.published_from or "" for one in record.configurations} - {""})
+    return [
+        f"Published: {source}. Another data set and other networks: compare orders, not levels."
+        for source in sources
+    ]
 
 
 def best_taught(record: StudyRecord) -> list[Comparison]:

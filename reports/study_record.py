@@ -2,13 +2,14 @@
 
 import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from reports.diagnostics import trial_diagnostics
 from reports.ledger import read_table
 from reports.outcomes import MEAN_OF_CLASSES, TrialFigures, trial_figures
 from wsss_core.errors import InputError
@@ -55,6 +56,7 @@ class Trial:
         status: ``ok``, ``failed``, ``collapsed``, or ``missing`` where the ledger has no result.
         row: Its row of the ``trials`` table, empty values as None; empty where missing.
         figures: What follows from its scores; None without scores.
+        diagnostics: What its maps and logits rely on, see ``reports.diagnostics``; likewise.
 
     """
 
@@ -64,6 +66,15 @@ class Trial:
     status: str
     row: Mapping[str, Any] = field(default_factory=dict)
     figures: TrialFigures | None = None
+    diagnostics: pd.DataFrame | None = None
+
+    def diagnostic(self, name: str, *, class_name: str, network: str = "student") -> float:
+        """Look a diagnostic up; NaN where there is none."""
+        if self.diagnostics is None:
+            return math.nan
+        rows = self.diagnostics
+        found = rows.loc[(rows["network"] == network) & (rows["class_name"] == class_name), name]
+        return float(found.iloc[0]) if len(found) else math.nan
 
     def figure(self, name: str, *, rule: str, class_name: str, network: str = "student") -> float:
         """Look a figure of the test split up; NaN where there is none."""
@@ -95,6 +106,9 @@ class StudyRecord:
         trials: By configuration and seed, only those that are planned.
         history: The ``history`` table of its trials.
         panels: The ``panels`` table of its trials.
+        dial: What the study turns, if it has a dial; the record is of one of its values.
+        dial_value: Where it stands.
+        search: The ``search`` table's rows of the study.
 
     """
 
@@ -108,6 +122,9 @@ class StudyRecord:
     trials: Mapping[tuple[str, int], Trial]
     history: pd.DataFrame
     panels: pd.DataFrame
+    dial: str | None = None
+    dial_value: float | None = None
+    search: pd.DataFrame = field(default_factory=pd.DataFrame)
 
     @property
     def main_class(self) -> str:
@@ -164,10 +181,34 @@ class StudyRecord:
         }
         return {seed: value for seed, value in found.items() if not math.isnan(value)}
 
+    def diagnostic_by_seed(
+        self,
+        configuration: str,
+        diagnostic: str,
+        *,
+        class_name: str | None = None,
+        network: str = "student",
+    ) -> dict[int, float]:
+        """Diagnostic by seed over healthy trials, without NaN; see ``by_seed``."""
+        found = {
+            trial.seed: trial.diagnostic(
+                diagnostic, class_name=class_name or self.main_class, network=network
+            )
+            for trial in self.healthy(configuration)
+        }
+        return {seed: value for seed, value in found.items() if not math.isnan(value)}
+
+    def diagnostics(self) -> pd.DataFrame:
+        """All diagnostics of all trials as one tidy frame, in the plan's order."""
+        return self._tidy(lambda trial: trial.diagnostics)
+
     def outcomes(self) -> pd.DataFrame:
         """All figures of all trials as one tidy frame, in the plan's order."""
+        return self._tidy(lambda trial: trial.figures.outcomes if trial.figures else None)
+
+    def _tidy(self, frame_of: Callable[[Trial], pd.DataFrame | None]) -> pd.DataFrame:
         frames = [
-            trial.figures.outcomes.assign(
+            frame.assign(
                 study=self.name,
                 configuration=trial.configuration,
                 seed=trial.seed,
@@ -176,7 +217,7 @@ class StudyRecord:
             )
             for one in self.configurations
             for trial in self.of(one.name)
-            if trial.figures is not None
+            if (frame := frame_of(trial)) is not None
         ]
         first = ["study", "configuration", "seed", "trial_key", "status"]
         if not frames:
@@ -214,10 +255,18 @@ def _trial(results: Path, planned: Mapping[str, Any], ended: Mapping[str, Any]) 
         figures = trial_figures(
             scores, objective=planned["objective"], fixed=planned["fixed_threshold"]
         )
+    diagnostics = None
+    if figures is not None:
+        cut = figures.outcomes
+        tuned = (cut["rule"] == "tuned").any()
+        cut = cut[(cut["split"] == "test") & (cut["rule"] == ("tuned" if tuned else "fixed"))]
+        levels = dict(zip(zip(cut["network"], cut["class_name"], strict=True), cut["level"],
+                          strict=True))  # fmt: skip
+        diagnostics = trial_diagnostics(scores, levels)
     status = row["status"]
     if status == "ok" and figures is None:
         row, status = {**row, "error": "the ledger holds no test scores of this trial"}, "missing"
-    return Trial(key, configuration, seed, status, row, figures)
+    return Trial(key, configuration, seed, status, row, figures, diagnostics)
 
 
 def read_study(results: Path, plan: pd.DataFrame) -> StudyRecord:
@@ -225,7 +274,7 @@ def read_study(results: Path, plan: pd.DataFrame) -> StudyRecord:
 
     Args:
         results: The results folder.
-        plan: The rows of the ledger's ``plan`` table of that study.
+        plan: The rows of the ledger's ``plan`` table of that study, at one value of its dial.
 
     """
     rows = _records(plan.sort_values(["position", "seed"], kind="stable"))
@@ -239,8 +288,10 @@ def read_study(results: Path, plan: pd.DataFrame) -> StudyRecord:
     classes = sorted(names - {MEAN_OF_CLASSES}) + sorted(names & {MEAN_OF_CLASSES})
     tuned = any((frame["rule"] == "tuned").any() for frame in frames)
     keys = plan["trial_key"].unique()
+    dial, dial_value = rows[0]["dial"], rows[0]["dial_value"]
+    searched = read_table(results, "search")
     return StudyRecord(
-        name=rows[0]["study"],
+        name=rows[0]["study"] if dial is None else f"{rows[0]['study']}, {dial} = {dial_value:g}",
         title=rows[0]["study_title"],
         objective=rows[0]["objective"],
         rule="tuned" if tuned or not frames else "fixed",
@@ -250,11 +301,14 @@ def read_study(results: Path, plan: pd.DataFrame) -> StudyRecord:
         trials=trials,
         history=read_table(results, "history", keys=keys),
         panels=read_table(results, "panels", keys=keys),
+        dial=dial,
+        dial_value=dial_value,
+        search=searched[searched["study"] == rows[0]["study"]],
     )
 
 
 def read_studies(results: Path) -> list[StudyRecord]:
-    """Read every study of a results folder, by name.
+    """Read every study of a results folder, by name; one with a dial once for each value.
 
     Raises:
         InputError: If there is no plan; LedgerError for a part that cannot be read.
@@ -265,4 +319,5 @@ def read_studies(results: Path) -> list[StudyRecord]:
         raise InputError(
             f"{results}: no plan in a ledger there; expected a folder that `wsss run` wrote"
         )
-    return [read_study(results, rows) for _, rows in plan.groupby("study", sort=True)]
+    groups = plan.groupby(["study", "dial_value"], sort=True, dropna=False)
+    return [read_study(results, rows) for _, rows in groups]

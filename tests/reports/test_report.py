@@ -73,11 +73,17 @@ def test_the_files_are_those_that_were_promised(files):
 
     tables = [
         f"tables/{t}.{e}"
-        for t in ("strategies", "thresholds", "trials")
+        for t in ("strategies", "diagnostics", "thresholds", "trials")
         for e in ("csv", "md", "tex")
     ]
-    figures = [f"figures/{f}.svg" for f in ("panels", "reasons", "seeds", "thresholds", "training")]
-    extra = ["report.html", "report.md", "tables/outcomes.csv", "tables/outcomes.parquet"]
+    drawn = ("panels", "reasons", "reliance", "seeds", "thresholds", "training")
+    figures = [f"figures/{name}.svg" for name in drawn]
+    tidy = [
+        f"tables/{name}.{ending}"
+        for name in ("outcomes", "diagnostics_by_trial")
+        for ending in ("csv", "parquet")
+    ]
+    extra = ["report.html", "report.md", *tidy]
     assert names == sorted([*tables, *figures, *extra])
     written = [files.html, files.markdown, *files.tables, *files.figures]
     assert sorted(str(path.relative_to(root)) for path in written) == names
@@ -179,7 +185,7 @@ def test_evil_names_are_text_in_every_format(tmp_path, build_ledger):
 def test_markdown_links_figures_that_exist(files):
     links = re.findall(r"!\[[^\]]*\]\(([^)]+)\)", files.markdown.read_text())
 
-    assert len(links) == 5
+    assert len(links) == 6
     assert all((files.markdown.parent / link).is_file() for link in links)
 
 

@@ -1,0 +1,110 @@
+"""One trial's diagnostics of spurious correlation, from its rows of the ``scores`` table."""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from reports.outcomes import ANY_CLASS, MEAN_OF_CLASSES
+from wsss_core.evaluate.diagnostics import (
+    confusion_ratio,
+    false_positive_area,
+    mass_shares,
+    pointing_game,
+    reliance,
+)
+
+DIAGNOSTICS = (
+    "mass_object",
+    "mass_context",
+    "mass_ring",
+    "mass_elsewhere",
+    "object_pixels",
+    "pointing_object",
+    "pointing_context",
+    "confusion_ratio",
+    "false_positive_area",
+    "false_positive_area_gated",
+    "reliance_object",
+    "reliance_context",
+    "reliance_context_share",
+    "context_flips",
+)
+
+
+def _stacked(rows: pd.DataFrame, column: str) -> np.ndarray | None:
+    """Stack a column of histograms; None where a row lacks its own (an older ledger has none)."""
+    if column not in rows or rows[column].isna().any() or rows.empty:
+        return None
+    return np.stack(rows[column].to_list()).astype(np.int64)
+
+
+def trial_diagnostics(
+    scores: pd.DataFrame, levels: Mapping[tuple[str, str], float]
+) -> pd.DataFrame:
+    """Diagnose one trial on the test split.
+
+    Args:
+        scores: Rows of the ledger's ``scores`` table, all of one trial.
+        levels: The score level at which its maps are cut, by (network, class); NaN for none.
+
+    Returns:
+        One row per network and class with the columns ``DIAGNOSTICS``; of several classes also
+        their unweighted mean.
+
+    """
+    found: list[dict[str, Any]] = []
+    test = scores[(scores["split"] == "test") & (scores["class_name"] != ANY_CLASS)]
+    for both, rows in test.groupby(["network", "class_name"], sort=True):
+        network, name = (str(part) for part in both)
+        figures = _of_class(rows, levels.get((network, name), float("nan")))
+        found.append({"network": network, "class_name": name, **figures})
+    frame = pd.DataFrame(found, columns=["network", "class_name", *DIAGNOSTICS])
+    if frame["class_name"].nunique() < 2:
+        return frame
+    means = frame.groupby("network")[list(DIAGNOSTICS)].mean().reset_index()
+    return pd.concat([frame, means.assign(class_name=MEAN_OF_CLASSES)], ignore_index=True)
+
+
+def _of_class(rows: pd.DataFrame, level: float) -> dict[str, float]:
+    foreground, background = _stacked(rows, "foreground"), _stacked(rows, "background")
+    if foreground is None or background is None:
+        return {}
+    holds = foreground.sum(axis=1) > 0
+    holding = rows[holds]
+    figures: dict[str, float] = {}
+    shares = mass_shares(
+        foreground[holds],
+        background[holds],
+        _stacked(holding, "context"),
+        _stacked(holding, "ring"),
+    )
+    figures |= {
+        key if key == "object_pixels" else f"mass_{key}": value
+        for key, value in asdict(shares).items()
+    }
+    if "peak" in rows and holding["peak"].notna().all():
+        peaks = pointing_game(holding["peak"].to_list())
+        figures |= {f"pointing_{region}": peaks[region] for region in ("object", "context")}
+    if not np.isnan(level):
+        cut = int(level)
+        figures["confusion_ratio"] = confusion_ratio(foreground[holds], background[holds], cut)
+        logits = rows["logit"].to_numpy()[~holds]
+        for gated in (False, True):
+            key = "false_positive_area_gated" if gated else "false_positive_area"
+            figures[key] = false_positive_area(background[~holds], logits, cut, gated=gated)
+    if "logit_without_object" in rows:
+        logit, without_object, without_context = (
+            holding[column].to_numpy(np.float64)
+            for column in ("logit", "logit_without_object", "logit_without_context")
+        )
+        relies = reliance(logit, without_object, without_context)
+        figures |= {
+            "reliance_object": relies.on_object,
+            "reliance_context": relies.on_context,
+            "reliance_context_share": relies.context_share,
+            "context_flips": relies.flips,
+        }
+    return figures

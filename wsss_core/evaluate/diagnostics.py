@@ -1,0 +1,175 @@
+"""Right for the wrong reason? What a class activation map lies on, and what a logit hangs on.
+
+All from score histograms, peaks and logits: nothing here opens an image. Pointing game: Zhang et
+al., "Top-down Neural Attention by Excitation Backprop", ECCV 2016.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wsss_core.evaluate.pixel_counts import LEVELS
+
+Counts = NDArray[np.integer]
+REGIONS = ("object", "context", "ring", "elsewhere")
+
+
+@dataclass(frozen=True)
+class MassShares:
+    """Where the mass of a map lies: means over images, in [0, 1]; NaN where that is not known.
+
+    Attributes:
+        object: on the class's own pixels.
+        context: on what accompanies the class.
+        ring: on a ring around the object.
+        elsewhere: on the rest.
+        object_pixels: the object's share of the pixels: what a map without any shape would have.
+
+    """
+
+    object: float
+    context: float
+    ring: float
+    elsewhere: float
+    object_pixels: float
+
+
+def mass_shares(
+    foreground: Counts, background: Counts, context: Counts | None, ring: Counts | None
+) -> MassShares:
+    """The share of the CAM's mass, the sum of its scores, in each region.
+
+    Args:
+        foreground: pixels of the class per score level of N images that hold it, [N, 256].
+        background: all their other pixels.
+        context: those of them that are context; None where it is unknown.
+        ring: those of them on the ring, context excluded; None where it is unknown.
+
+    Returns:
+        Means over the images whose map has any mass.
+
+    Example:
+        >>> levels = np.eye(256, dtype=int)  # a row: one pixel at that level
+        >>> shares = mass_shares(levels[[255]], levels[[85]] + levels[[0]], levels[[85]], None)
+        >>> shares.object, shares.context, round(shares.object_pixels, 3)
+        (0.75, 0.25, 0.333)
+
+    """
+    weight = np.arange(LEVELS)
+    whole = (foreground + background) @ weight
+    some = whole > 0
+
+    def share(counts: Counts | None) -> float:
+        if counts is None or not some.any():
+            return float("nan")
+        return float(((counts[some] @ weight) / whole[some]).mean())
+
+    on_object, on_context, on_ring = share(foreground), share(context), share(ring)
+    known = [value for value in (on_object, on_context, on_ring) if not np.isnan(value)]
+    pixels = foreground.sum(axis=1) / (foreground + background).sum(axis=1)
+    return MassShares(
+        on_object,
+        on_context,
+        on_ring,
+        1 - sum(known) if some.any() else float("nan"),
+        float(pixels.mean()) if len(pixels) else float("nan"),
+    )
+
+
+def confusion_ratio(foreground: Counts, background: Counts, level: int) -> float:
+    """FP / TP of the pixels at or above a level, pooled over images that hold the class.
+
+    NaN where no pixel of the class is found.
+
+    >>> confusion_ratio(np.full((1, 256), 1), np.full((1, 256), 3), 100)
+    3.0
+    """
+    found = int(foreground[:, level:].sum())
+    return float(background[:, level:].sum() / found) if found else float("nan")
+
+
+def false_positive_area(
+    background: Counts, logits: NDArray[np.floating], level: int, *, gated: bool
+) -> float:
+    """Mean share of an image's pixels marked, over images without the class.
+
+    Args:
+        background: [N, 256] of the images without the class.
+        logits: float [N] of the class.
+        level: what is marked is at or above it.
+        gated: an image whose logit is not above 0 counts as unmarked.
+
+    """
+    if not len(background):
+        return float("nan")
+    share = background[:, level:].sum(axis=1) / background.sum(axis=1)
+    return float(np.where(logits > 0, share, 0.0).mean() if gated else share.mean())
+
+
+def pointing_game(peaks: Sequence[str]) -> dict[str, float]:
+    """Share of the images whose map peaks in each region.
+
+    >>> pointing_game(["object", "context", "object", "elsewhere"])["object"]
+    0.5
+    """
+    count = len(peaks)
+    return {
+        region: sum(peak == region for peak in peaks) / count if count else float("nan")
+        for region in REGIONS
+    }
+
+
+@dataclass(frozen=True)
+class Reliance:
+    """What happens to the logit of the images that hold the class when one thing is taken out.
+
+    Attributes:
+        on_object: mean fall of the logit without the object.
+        on_context: mean fall without the context, over the images that have one.
+        context_share: |on_context| / (|on_context| + |on_object|).
+        flips: share of the images found (logit above 0) that are lost without the context.
+
+    """
+
+    on_object: float
+    on_context: float
+    context_share: float
+    flips: float
+
+
+def reliance(
+    logits: NDArray[np.floating],
+    without_object: NDArray[np.floating],
+    without_context: NDArray[np.floating],
+) -> Reliance:
+    """Counterfactual reliance of one class.
+
+    Args:
+        logits: float [N] of the images that hold the class.
+        without_object: float [N], the same scenes without the object; NaN where unknown.
+        without_context: float [N], without the context; NaN where there is none, or unknown.
+
+    Example:
+        >>> found = reliance(np.array([2.0, 4.0]), np.array([1.0, 1.0]), np.array([-1.0, np.nan]))
+        >>> found.on_object, found.on_context, found.context_share, found.flips
+        (2.0, 3.0, 0.6, 1.0)
+
+    """
+
+    def mean(values: NDArray[np.floating]) -> float:
+        known = values[~np.isnan(values)]
+        return float(known.mean()) if len(known) else float("nan")
+
+    on_object, on_context = mean(logits - without_object), mean(logits - without_context)
+    both = abs(on_object) + abs(on_context)
+    found = (logits > 0) & ~np.isnan(without_context)
+    return Reliance(
+        on_object,
+        on_context,
+        abs(on_context) / both if both else float("nan"),
+        float((without_context[found] <= 0).mean()) if found.any() else float("nan"),
+    )
