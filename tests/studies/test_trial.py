@@ -2,6 +2,7 @@
 
 import io
 import json
+import math
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -245,3 +246,33 @@ def test_a_part_of_the_ledger_is_the_store_s_own_byte_for_byte(finished: Any) ->
             continue
         kept: Path = finished.store.path("scores", part.stem) / "ledger" / part.parent.name
         assert (kept / part.name).read_bytes() == part.read_bytes()
+
+
+def test_scene_trials_say_where_their_maps_lie_and_what_their_logits_hang_on(finished: Any) -> None:
+    scores = read_table(finished.results, "scores")
+    test = scores[(scores["split"] == "test") & (scores["network"] == "student")]
+    images = finished.plan.image_sets[0].load(finished.store, "test")
+    for _, row in test.iterrows():
+        index = images.identifiers.index(row["image"])
+        mask, context = images.mask(index) == 1, images.context(index)
+        assert context is not None
+        if mask.any():
+            assert row["context"].sum() == (context & ~mask).sum()
+            assert (row["ring"] + row["context"] <= row["background"]).all()
+            assert row["peak"] in ("object", "context", "ring", "elsewhere")
+        else:
+            assert row["context"] is None
+            assert row["peak"] is None
+        assert math.isnan(row["logit_without_object"]) == (not row["labelled"])
+        assert math.isnan(row["logit_without_context"]) == (not context.any())
+    tune = scores[scores["split"] == "tune"]
+    assert tune["logit_without_object"].isna().all()
+
+
+def test_the_fused_logit_is_the_mean_of_both_networks(finished: Any) -> None:
+    scores = read_table(finished.results, "scores")
+    together = scores[scores["network"] == "fused"].set_index(["trial_key", "split", "image"])
+    parts = scores[scores["trial_key"].isin(together.index.get_level_values(0).unique())]
+    parts = parts[parts["network"] != "fused"]
+    mean = parts.groupby(["trial_key", "split", "image"])["logit"].mean()
+    np.testing.assert_allclose(together["logit"], mean.loc[together.index], atol=1e-6)

@@ -166,9 +166,13 @@ def test_logits_are_compared_as_one_vector_an_image(vit, cnn, images):
 )  # fmt: skip
 def test_what_cannot_be_aligned_is_an_error_that_says_what_met(vit, cnn, images, asked, said):
     student, teacher = vit(size=32), cnn(size=32)
-    with pytest.raises(InputError, match=said):
+
+    def align() -> None:
         alignment = Alignment(student, teacher, **asked)
         alignment(student(images, alignment.student_taps), teacher(images, alignment.teacher_taps))
+
+    with pytest.raises(InputError, match=said):
+        align()
 
 
 @pytest.fixture

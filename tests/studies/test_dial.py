@@ -1,0 +1,75 @@
+"""A study with a dial: one setting turned through its values, all else alike."""
+
+import copy
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from reports import make_report
+from reports.ledger import read_table
+from reports.study_record import read_studies
+from studies.plan import make_plan
+from studies.spec import Study
+from wsss_core.errors import InputError
+
+Raw = dict[str, Any]
+
+
+@pytest.fixture
+def dialled(tiny: Raw) -> Raw:
+    tiny["configurations"] = tiny["configurations"][:2]
+    tiny["dial"] = {
+        "key": "data.chimney_given_clear",
+        "label": "P(chimney | clear)",
+        "values": [0.9, 0.1],
+    }
+    return tiny
+
+
+def test_every_value_has_all_trials_on_images_of_its_own(dialled: Raw) -> None:
+    plan = make_plan(Study.model_validate(dialled))
+    assert [(t.dial_value, t.configuration) for t in plan.trials] == [
+        (0.9, "CNN alone"), (0.9, "ViT alone"), (0.1, "CNN alone"), (0.1, "ViT alone"),
+    ]  # fmt: skip
+    assert len(plan.image_sets) == 2
+    assert len({trial.key for trial in plan.trials}) == 4
+
+
+def test_a_trial_at_a_value_is_that_of_the_study_written_with_it(dialled: Raw) -> None:
+    plain = copy.deepcopy(dialled)
+    del plain["dial"]
+    plain["data"]["chimney_given_clear"] = 0.1
+    keys = {t.key for t in make_plan(Study.model_validate(plain)).trials}
+    turned = make_plan(Study.model_validate(dialled)).trials
+    assert keys == {t.key for t in turned if t.dial_value == 0.1}
+
+
+@pytest.mark.parametrize(
+    ("key", "said"),
+    [("data.chimneys", "unknown key 'chimneys'"), ("data.smoke", "less than 1")],
+)
+def test_a_dial_that_cannot_be_turned_is_refused_before_anything_runs(
+    dialled: Raw, key: str, said: str
+) -> None:
+    dialled["dial"] |= {"key": key, "values": [0.5, 1.0]}
+    with pytest.raises(InputError, match=said):
+        make_plan(Study.model_validate(dialled))
+
+
+def test_a_finished_dial_is_one_page_over_all_its_values(
+    dialled: Raw, tmp_path: Path, run: Callable[..., Any]
+) -> None:
+    finished = run(dialled, tmp_path)
+    assert finished.result.failed == {}
+    plan = read_table(tmp_path, "plan")
+    assert sorted(plan["dial_value"].unique()) == [0.1, 0.9]
+    assert [r.dial_value for r in read_studies(tmp_path)] == [0.1, 0.9]
+    files = make_report(tmp_path, tmp_path / "report")
+    page = files.html.read_text()
+    assert page.count("<article>") == 1
+    assert "P(chimney | clear) = 0.9" in page
+    assert {"dial.csv", "strategies_0.1.csv", "diagnostics_0.9.csv"} <= {
+        file.name for file in files.tables
+    }

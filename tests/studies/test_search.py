@@ -1,0 +1,151 @@
+"""A search: what it tries and keeps, where it goes on, and whose numbers are reported."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from reports import make_report
+from reports.ledger import read_table
+from studies.artifacts import ArtifactStore
+from studies.plan import make_plan
+from studies.runner import run_study
+from studies.search import confirmation, run_search, tuned_objective
+from studies.spec import Study
+from wsss_core.errors import InputError
+
+Raw = dict[str, Any]
+
+
+@pytest.fixture
+def searching(tiny: Raw) -> Raw:
+    tiny["configurations"] = tiny["configurations"][:2]
+    tiny["panels"] = 0
+    tiny["search"] = {
+        "student": "vit",
+        "teacher": "cnn",
+        "trials": 3,
+        "seeds": [8, 9],
+        "confirm": 2,
+        "space": {
+            "metric": ["cosine", "L1"],
+            "level": ["global", "spatial"],
+            "representation": ["feature", "activation_map"],
+            "lambda": {"low": 0.1, "high": 10},
+            "learning_rate": {"low": 1e-4, "high": 1e-2},
+        },
+    }
+    return tiny
+
+
+def test_a_search_goes_on_where_it_ended_and_its_winners_run_under_fresh_seeds(
+    searching: Raw, tmp_path: Path, ray_here: None
+) -> None:
+    store = ArtifactStore(tmp_path / "store")
+    run_search(Study.model_validate(searching), tmp_path, store, say=lambda _: None)
+    first = read_table(tmp_path, "search")
+    assert sorted(first["number"].unique()) == [0, 1, 2]
+    assert set(first["state"]) <= {"complete", "pruned", "collapsed"}
+
+    searching["search"]["trials"] = 5
+    said: list[str] = []
+    study = run_search(Study.model_validate(searching), tmp_path, store, say=said.append)
+    whole = read_table(tmp_path, "search")
+    pd.testing.assert_frame_equal(whole[whole["number"] < 3].reset_index(drop=True), first)
+    assert sorted(whole["number"].unique()) == [0, 1, 2, 3, 4]
+
+    again: list[str] = []
+    assert run_search(Study.model_validate(searching), tmp_path, store, say=again.append) == study
+    assert not any("to try" in line for line in again)
+
+    trial = whole[whole["state"] == "complete"].iloc[0]
+    result = run_study(make_plan(study), tmp_path, store, in_process=True, say=lambda _: None)
+    assert result.failed == {}
+    plan = read_table(tmp_path, "plan")
+    assert set(plan["seed"]) == {0}
+    assert not set(plan["seed"]) & set(whole["seed"])
+    assert sum(name.startswith("search ") for name in plan["configuration"].unique()) == 2
+    assert 0 <= trial["objective"] <= 1
+    page = make_report(tmp_path, tmp_path / "report").html.read_text()
+    assert 'id="search"' in page
+
+
+def searched(*objectives: tuple[str, float, str]) -> pd.DataFrame:
+    rows = [
+        {
+            "number": number,
+            "state": state,
+            "seed": seed,
+            "objective": value,
+            "parameters": parameters,
+        }
+        for number, (parameters, value, state) in enumerate(objectives)
+        for seed in (8, 9)
+    ]
+    return pd.DataFrame(rows)
+
+
+def point(weight: float) -> str:
+    return json.dumps({
+        "lambda": weight, "level": "global", "metric": "cosine", "representation": "feature",
+        "learning_rate": 1e-3,
+    })  # fmt: skip
+
+
+def test_the_best_are_those_of_the_highest_mean_that_were_scored_under_all_seeds(
+    searching: Raw,
+) -> None:
+    found = searched(
+        (point(1), 0.2, "complete"),
+        (point(2), 0.9, "pruned"),
+        (point(3), 0.5, "complete"),
+        (point(3), 0.4, "complete"),
+        (point(4), 0.3, "complete"),
+    )
+    study = confirmation(Study.model_validate(searching), found, lambda _: None)
+    assert study.search is None
+    rows = [row for _, row in study.rows()]
+    assert [row.weight for row in rows[2:]] == [3.0, 4.0]
+    assert rows[2].training.learning_rate == 1e-3
+
+
+def test_a_search_of_which_nothing_was_scored_confirms_nothing(searching: Raw) -> None:
+    with pytest.raises(InputError, match="no search trial was scored under all of its seeds"):
+        confirmation(Study.model_validate(searching), searched((point(1), 0.5, "failed")))
+
+
+def test_the_objective_is_the_best_iou_of_the_tune_split_and_never_sees_the_test(
+    finished: Any,
+) -> None:
+    trial = finished.plan.trials[0]
+    scores = read_table(finished.results, "scores", keys=[trial.key])
+    tune = scores[scores["split"] == "tune"]
+    best = max(_iou_at(tune, level) for level in range(256))
+    assert tuned_objective(finished.results, trial.key, "per_image_iou") == pytest.approx(best)
+
+
+def _iou_at(rows: pd.DataFrame, level: int) -> float:
+    each = []
+    for _, row in rows.iterrows():
+        total = int(row["foreground"].sum())
+        if total:
+            hit, false = int(row["foreground"][level:].sum()), int(row["background"][level:].sum())
+            each.append(hit / (total + false))
+    return sum(each) / len(each)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"seeds": [0, 5]}, "search.seeds and seeds share 0"),
+        ({"student": "vita"}, "search.student 'vita' is no backbone"),
+        ({"paradigm": "single"}, "paradigm 'single' has none"),
+        ({"trials": 0}, "greater than or equal to 1"),
+    ],
+)
+def test_a_search_that_cannot_be_meant_is_refused(searching: Raw, change: Raw, said: str) -> None:
+    searching["search"] |= change
+    with pytest.raises(ValueError, match=said):
+        Study.model_validate(searching)

@@ -1,0 +1,50 @@
+"""The ring around an object, and where a map peaks."""
+
+import numpy as np
+import pytest
+
+from wsss_core.evaluate import peak_region, ring_around
+
+
+def naive_ring(mask: np.ndarray, width: int) -> np.ndarray:
+    height, length = mask.shape
+    ring = np.zeros_like(mask)
+    for y in range(height):
+        for x in range(length):
+            near = mask[max(0, y - width) : y + width + 1, max(0, x - width) : x + width + 1]
+            ring[y, x] = near.any() and not mask[y, x]
+    return ring
+
+
+@pytest.mark.parametrize("width", [1, 2, 5, 40])
+@pytest.mark.parametrize("share", [0.0, 0.02, 0.3, 1.0])
+def test_the_ring_holds_the_pixels_within_its_width_and_none_of_the_mask(width, share):
+    mask = np.random.default_rng(int(width + 100 * share)).random((17, 23)) < share
+    assert np.array_equal(ring_around(mask, width), naive_ring(mask, width))
+
+
+@pytest.mark.parametrize(("side", "width"), [(8, 1), (64, 4), (200, 12)])
+def test_the_ring_is_a_sixteenth_of_the_shorter_side_wide_and_a_pixel_at_least(side, width):
+    mask = np.zeros((side, side + 30), bool)
+    mask[side // 2, side // 2] = True
+    assert np.array_equal(ring_around(mask), naive_ring(mask, width))
+
+
+@pytest.mark.parametrize(
+    ("at", "expected"),
+    [((0, 0), "object"), ((0, 1), "context"), ((0, 2), "ring"), ((0, 3), "elsewhere")],
+)
+def test_a_peak_is_named_by_the_region_it_lies_in(at, expected):
+    masks = [np.zeros((1, 4), bool) for _ in range(3)]
+    for place, mask in enumerate(masks):
+        mask[0, place] = True
+    scores = np.zeros((1, 4))
+    scores[at] = 1
+    assert peak_region(scores, *masks) == expected
+
+
+def test_of_equal_peaks_the_object_counts_first_and_an_unknown_context_not_at_all():
+    one, other = np.array([[True, False]]), np.array([[False, True]])
+    flat = np.ones((1, 2))
+    assert peak_region(flat, other, one, one) == "object"
+    assert peak_region(flat, np.zeros((1, 2), bool), None, other) == "ring"
