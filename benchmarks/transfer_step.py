@@ -6,7 +6,7 @@ networks under bfloat16. The naive loop is what a user would write first: each i
 its PNG file whenever it is needed, everything is float32 and contiguous.
 
 The work: a student's forward and backward pass (3 units of its forward pass) and the teacher's
-forward pass (1 unit of its own); decoding is on top. How long each loop waits for images is measured
+forward pass (1 unit of its own); decoding is on top. How long each loop waits for images is taken
 on its own, by fetching all batches without training on them. One thread on the CPU.
 
     python benchmarks/transfer_step.py                    # about two minutes

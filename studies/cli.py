@@ -102,7 +102,10 @@ def _parser() -> argparse.ArgumentParser:
     scenes.add_argument("out", type=Path, metavar="DIR", help="made; must be new or empty")
     for name, default in (("size", 64), ("train", 1500), ("tune", 150), ("test", 300), ("seed", 0)):
         scenes.add_argument(f"--{name}", type=int, default=default, help=f"[{default}]")
-    shares = (("smoke", 0.5), ("chimney-given-smoke", 0.95), ("chimney-given-clear", 0.4))
+    shares = (
+        ("smoke", 0.5), ("chimney-given-smoke", 0.95), ("chimney-given-clear", 0.4), ("steam", 0.0),
+        ("cooling-tower-given-steam", 0.95), ("cooling-tower-given-clear", 0.4),
+    )  # fmt: skip
     for name, value in shares:
         scenes.add_argument(f"--{name}", type=float, default=value, help=f"[{value}]")
     check = _command(
@@ -207,6 +210,9 @@ def _data_scenes(options: argparse.Namespace) -> int:
         smoke=options.smoke,
         chimney_given_smoke=options.chimney_given_smoke,
         chimney_given_clear=options.chimney_given_clear,
+        steam=options.steam,
+        cooling_tower_given_steam=options.cooling_tower_given_steam,
+        cooling_tower_given_clear=options.cooling_tower_given_clear,
         seed=options.seed,
     )
     source = SceneSource(settings, train=options.train, tune=options.tune, test=options.test)

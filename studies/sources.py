@@ -75,6 +75,9 @@ def study_images(data: SceneData | FolderData | PluginData) -> StudyImages:
             chimney_given_smoke=data.chimney_given_smoke,
             chimney_given_clear=data.chimney_given_clear,
             smoke=data.smoke,
+            steam=data.steam,
+            cooling_tower_given_steam=data.cooling_tower_given_steam,
+            cooling_tower_given_clear=data.cooling_tower_given_clear,
             seed=data.seed,
         )
         source = SceneSource(settings, train=data.train, tune=data.tune, test=data.test)

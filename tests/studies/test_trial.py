@@ -262,7 +262,7 @@ def test_scene_trials_say_where_their_maps_lie_and_what_their_logits_hang_on(fin
             assert row["peak"] in ("object", "context", "ring", "elsewhere")
         else:
             assert row["context"] is None
-            assert row["peak"] is None
+            assert pd.isna(row["peak"])
         assert math.isnan(row["logit_without_object"]) == (not row["labelled"])
         assert math.isnan(row["logit_without_context"]) == (not context.any())
     tune = scores[scores["split"] == "tune"]

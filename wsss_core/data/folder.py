@@ -10,7 +10,13 @@ import numpy as np
 
 from wsss_core.data.file_hashes import file_hashes
 from wsss_core.data.folder_check import DataSummary, summarise
-from wsss_core.data.folder_layout import FolderClasses, ListedImage, find_classes, list_split
+from wsss_core.data.folder_layout import (
+    LABELS,
+    FolderClasses,
+    ListedImage,
+    find_classes,
+    list_split,
+)
 from wsss_core.data.image_decoding import image_shape, read_mask_values, read_rgb
 from wsss_core.data.image_set import IGNORED, SPLITS, ImageSet, PixelMaps
 from wsss_core.errors import InputError
@@ -75,12 +81,16 @@ class FolderSource:
                 if entry.group != entry.identifier
             ],
         }
+        if (folder / LABELS).exists():
+            # Class folders show in the names of the files, lines of a table do not.
+            content["labels"] = [(entry.identifier, entry.train_classes) for entry in images]
         return hashlib.blake2b(json.dumps(content).encode(), digest_size=16).hexdigest()
 
     def read(self, split: str, size: int) -> ImageSet:
         """Decode a split: images of size x size pixels, masks at their own resolution.
 
-        The label of a training image is its folder, that of the others what their mask holds.
+        The label of a training image is its folder or its line in labels.csv, that of the others
+        what their mask holds.
         Full-size images are held only while they are being decoded, one per thread.
 
         Raises:
@@ -101,15 +111,14 @@ class FolderSource:
             def decode(index: int) -> None:
                 entry = entries[index]
                 images[index] = read_rgb(entry.image, size)
-                if entry.train_class is not None:
-                    labels[index, entry.train_class] = True
+                labels[index, list(entry.train_classes)] = True
                 mask, context = masks[index], contexts[index]
                 if entry.mask is not None and mask is not None:
                     mask[...] = _class_indices(entry.mask, self._classes)
                     present = np.bincount(mask.ravel(), minlength=IGNORED + 1) > 0
                     labels[index] = present[1 : len(self.classes) + 1]
                 if entry.context is not None and context is not None:
-                    context[...] = read_mask_values(entry.context) > 0
+                    context[...] = _class_indices(entry.context, self._classes)
 
             for _ in pool.map(decode, range(len(entries))):
                 pass

@@ -194,11 +194,11 @@ def _has_several_values(entry: ListedImage) -> bool:
 
 def _duplicate_warnings(listed: Mapping[str, list[ListedImage]]) -> list[str]:
     """Find files of equal bytes that lie in two splits, or under two classes of train."""
-    places: dict[str, list[tuple[str, int | None, str]]] = defaultdict(list)
+    places: dict[str, list[tuple[str, tuple[int, ...], str]]] = defaultdict(list)
     for split, entries in listed.items():
         hashes = file_hashes([entry.image for entry in entries])
         for entry, digest in zip(entries, hashes, strict=True):
-            places[digest].append((split, entry.train_class, f"{split}/{entry.identifier}"))
+            places[digest].append((split, entry.train_classes, f"{split}/{entry.identifier}"))
     warnings = []
     for same in places.values():
         names = ", ".join(name for _, _, name in same)

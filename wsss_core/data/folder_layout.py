@@ -2,6 +2,8 @@
 
     train/<class>/*         images that hold the class (one class per image)
     train/clear/*           images that hold none; optional with several classes
+    train/images, labels.csv  instead of those folders, where an image may hold several classes:
+                            columns file, classes, the classes separated by ";", none for clear
     tune/images, tune/masks images and their masks: same stem, .png; `test` likewise
     tune/clear              images without any class, without masks; optional
     tune/context            masks of what accompanies a class (chimneys), same stem; optional
@@ -26,6 +28,7 @@ from wsss_core.data.image_set import IGNORED, SPLITS
 from wsss_core.errors import InputError
 
 CLEAR = "clear"
+LABELS = "labels.csv"
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 MASK_SUFFIXES = (".png",)
 
@@ -49,7 +52,8 @@ class ListedImage:
         identifier: path within the split's folder, e.g. "images/test_0001.jpg".
         group: the frame it was cut from; the identifier where that is unknown.
         image: the image file.
-        train_class: index of the class of a training image; None for clear, and in tune and test.
+        train_classes: indices of the classes of a training image; none for clear, and in tune and
+            test.
         mask: the mask file; None for clear and training images.
         context: the context mask file, or None.
 
@@ -58,7 +62,7 @@ class ListedImage:
     identifier: str
     group: str
     image: Path
-    train_class: int | None = None
+    train_classes: tuple[int, ...] = ()
     mask: Path | None = None
     context: Path | None = None
 
@@ -78,6 +82,26 @@ def find_classes(root: Path) -> FolderClasses:
     )
     folders = [name for name in folders if name != CLEAR]
     listing = root / "classes.yaml"
+    table = train / LABELS
+    if table.exists():
+        others = [name for name in folders if name != "images"]
+        if others or (train / CLEAR).is_dir():
+            raise InputError(
+                f"{table}: lists the classes of {train / 'images'}, and there is a class folder "
+                f"{(others or [CLEAR])[0]!r} besides; expected one of the two layouts"
+            )
+        held = sorted({name for _, names in _labels(table).values() for name in names})
+        if listing.exists():
+            values = _listed_classes(listing)
+        elif len(held) == 1:
+            return FolderClasses((held[0],), None)
+        else:
+            raise InputError(
+                f"{table}: classes {', '.join(held) or 'none'}; of other than one class, "
+                f"{listing.name} in {root} has to give the mask value of each"
+            )
+        ascending = sorted(values)
+        return FolderClasses(tuple(values[value] for value in ascending), tuple(ascending))
     if not listing.exists():
         if len(folders) == 1:
             return FolderClasses((folders[0],), None)
@@ -120,7 +144,7 @@ def list_split(root: Path, split: str, classes: FolderClasses) -> list[ListedIma
             image.identifier,
             groups.get(image.identifier, image.identifier),
             image.image,
-            image.train_class,
+            image.train_classes,
             image.mask,
             image.context,
         )
@@ -128,7 +152,60 @@ def list_split(root: Path, split: str, classes: FolderClasses) -> list[ListedIma
     ]
 
 
+def _labels(table: Path) -> dict[str, tuple[int, tuple[str, ...]]]:
+    """Read labels.csv: file name -> its line and the names of its classes."""
+    found: dict[str, tuple[int, tuple[str, ...]]] = {}
+    try:
+        with table.open(encoding="utf-8-sig", newline="") as stream:
+            rows = csv.DictReader(stream)
+            if not {"file", "classes"} <= set(rows.fieldnames or ()):
+                raise InputError(f"{table}: columns {rows.fieldnames}, expected file and classes")
+            for row in rows:
+                file = row["file"] or ""
+                if file in found:
+                    raise InputError(
+                        f"{table}, line {rows.line_num}: file {file!r} is listed twice, first in "
+                        f"line {found[file][0]}"
+                    )
+                names = (name.strip() for name in (row["classes"] or "").split(";"))
+                found[file] = rows.line_num, tuple(name for name in names if name)
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise InputError(
+            f"{table}: not readable as CSV with columns file, classes: {error}"
+        ) from error
+    return found
+
+
+def _labelled_images(folder: Path, classes: FolderClasses) -> list[ListedImage]:
+    table = folder / LABELS
+    place = _required_folder(folder / "images", f"of the training images that {table} lists")
+    files = {path.name: path for path in _files_by_stem(place, IMAGE_SUFFIXES).values()}
+    labels = _labels(table)
+    images = []
+    for file, (line, names) in labels.items():
+        if file not in files:
+            raise InputError(
+                f"{table}, line {line}: file {file!r} is no image of {place}{_nearest(file, files)}"
+            )
+        for name in names:
+            if name not in classes.names:
+                raise InputError(
+                    f"{table}, line {line}: class {name!r}, expected {', '.join(classes.names)}"
+                    f"{_nearest(name, classes.names)}"
+                )
+        held = tuple(sorted({classes.names.index(name) for name in names}))
+        images.append(_listed(place, files[file], train_classes=held))
+    for file, path in files.items():
+        if file not in labels:
+            raise InputError(f"{path}: training image without a line in {table}")
+    if not images:
+        raise InputError(f"{place}: no training image, expected at least one")
+    return images
+
+
 def _train_images(folder: Path, classes: FolderClasses) -> list[ListedImage]:
+    if (folder / LABELS).exists():
+        return _labelled_images(folder, classes)
     folders = dict.fromkeys(classes.names)
     images = []
     # Several classes are each other's counterexamples; a single one has no other than clear.
@@ -141,8 +218,8 @@ def _train_images(folder: Path, classes: FolderClasses) -> list[ListedImage]:
             raise InputError(
                 f"{place}: no training image, expected at least one ({', '.join(IMAGE_SUFFIXES)})"
             )
-        index = None if name == CLEAR else classes.names.index(name)
-        images += [_listed(place, path, train_class=index) for path in files.values()]
+        held = () if name == CLEAR else (classes.names.index(name),)
+        images += [_listed(place, path, train_classes=held) for path in files.values()]
     return images
 
 
@@ -183,12 +260,12 @@ def _listed(
     place: Path,
     path: Path,
     *,
-    train_class: int | None = None,
+    train_classes: tuple[int, ...] = (),
     mask: Path | None = None,
     context: Path | None = None,
 ) -> ListedImage:
     identifier = f"{place.name}/{path.name}"
-    return ListedImage(identifier, identifier, path, train_class, mask, context)
+    return ListedImage(identifier, identifier, path, train_classes, mask, context)
 
 
 def _required_folder(path: Path, purpose: str) -> Path:

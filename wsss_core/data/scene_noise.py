@@ -29,6 +29,10 @@ Ingredient = Literal[
     "plume",
     "plume_texture",
     "sensor",
+    "second_labels",
+    "tower",
+    "steam",
+    "steam_texture",
 ]
 # The position of an ingredient is the address of its stream: append, never reorder.
 _ADDRESS = {name: position for position, name in enumerate(get_args(Ingredient))}

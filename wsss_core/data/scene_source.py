@@ -9,14 +9,25 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
+from wsss_core.data.folder_layout import LABELS
 from wsss_core.data.image_set import SPLITS, ImageSet, PixelMaps
-from wsss_core.data.scenes import SCENE_VERSION, Scene, SceneSettings, render_scene
+from wsss_core.data.scenes import (
+    SCENE_VERSION,
+    SECOND_CLASS,
+    Scene,
+    SceneSettings,
+    render_scene,
+)
 from wsss_core.errors import InputError
 
 # Each split counts from a start of its own: more training scenes do not change the test scenes.
 _MOST_SCENES = 10**9
 _FIRST_INDEX = {split: position * _MOST_SCENES for position, split in enumerate(SPLITS)}
 
+# The object and the context of each class, as `render_scene` calls them.
+_THINGS = (("smoke", "chimney"), ("steam", "cooling_tower"))
+_STEAM_OUTLINE = (255, 255, 255)
+_TOWER_OUTLINE = (255, 64, 160)
 _SMOKE_OUTLINE = (255, 214, 0)
 _CHIMNEY_OUTLINE = (0, 229, 255)
 
@@ -47,8 +58,8 @@ class SceneSource:
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """The one foreground class."""
-        return ("smoke",)
+        """Smoke, and steam where there is any."""
+        return ("smoke", "steam") if self.settings.steam > 0 else ("smoke",)
 
     def indices(self, split: str) -> range:
         """Return the scene indices of a split, for `render_scene`; no two splits share one.
@@ -68,6 +79,9 @@ class SceneSource:
         """
         family = asdict(self.settings)
         del family["size"]
+        if self.settings.steam == 0:
+            for name in SECOND_CLASS:
+                del family[name]
         indices = self.indices(split)
         content = {
             "generator": SCENE_VERSION,
@@ -91,22 +105,25 @@ class SceneSource:
         settings = replace(self.settings, size=size)
         indices = self.indices(split)
         images = np.empty((len(indices), size, size, 3), np.uint8)
-        labels = np.empty((len(indices), 1), np.bool_)
+        count = len(self.classes)
+        labels = np.empty((len(indices), count), np.bool_)
         masks = contexts = without = None
         if split != "train":
             shapes = [(size, size)] * len(indices)
             masks = PixelMaps.allocate(shapes, [True] * len(indices))
             contexts = PixelMaps.allocate(shapes, [True] * len(indices))
         if split == "test":
-            without = np.empty((2, 1, *images.shape), np.uint8)
+            without = np.empty((2, count, *images.shape), np.uint8)
         for position, index in enumerate(indices):
             scene = render_scene(settings, index)
             if without is not None:
-                without[0, 0, position] = render_scene(settings, index, smoke=False).image
-                without[1, 0, position] = render_scene(settings, index, chimney=False).image
+                for number in range(count):
+                    for which, thing in enumerate(_THINGS[number]):
+                        altered = render_scene(settings, index, **{thing: False})
+                        without[which, number, position] = altered.image
             images[position] = scene.image
-            labels[position] = scene.has_smoke
-            for maps, values in ((masks, scene.smoke_mask), (contexts, scene.context_mask)):
+            labels[position] = (scene.has_smoke, scene.has_steam)[:count]
+            for maps, values in ((masks, index_mask(scene)), (contexts, index_context(scene))):
                 view = None if maps is None else maps[position]
                 if view is not None:
                     view[...] = values
@@ -124,8 +141,26 @@ class SceneSource:
         )
 
 
+def index_mask(scene: Scene) -> np.ndarray:
+    """The scene's classes, uint8 [S, S]: 0 none, 1 smoke, 2 steam; what is in front where both."""
+    mask = scene.smoke_mask.astype(np.uint8)
+    steam = scene.steam_mask & ~scene.smoke_mask if scene.smoke_in_front else scene.steam_mask
+    mask[steam] = 2
+    return mask
+
+
+def index_context(scene: Scene) -> np.ndarray:
+    """What accompanies them, uint8 [S, S]: 0 none, 1 chimney, 2 cooling tower."""
+    context = scene.context_mask.astype(np.uint8)
+    context[scene.tower_mask & ~scene.context_mask] = 2
+    return context
+
+
 def write_scenes(source: SceneSource, folder: Path) -> None:
     """Write all splits as a data folder of PNG files, at the size of the source's settings.
+
+    Of two classes the training images lie in one folder beside labels.csv, as an image may hold
+    both.
 
     The layout is that of `wsss_core.data.folder_layout`: `train/smoke`, `train/clear`, and for tune
     and test `images`, `masks` (0 and 255), `clear` and `context` (0 and 255, for every image).
@@ -145,14 +180,21 @@ def write_scenes(source: SceneSource, folder: Path) -> None:
         if any(folder.iterdir()):
             raise InputError(f"{folder}: folder is not empty, expected a new or an empty one")
         for split in SPLITS:
-            names = (
-                ("smoke", "clear") if split == "train" else ("images", "clear", "masks", "context")
-            )
+            in_training = ("smoke", "clear") if len(source.classes) == 1 else ("images",)
+            names = in_training if split == "train" else ("images", "clear", "masks", "context")
             for name in names:
                 (folder / split / name).mkdir(parents=True)
+            lines = ["file,classes"]
             for position, index in enumerate(source.indices(split)):
                 scene = render_scene(source.settings, index)
-                _write_scene(scene, folder / split, f"{_identifier(position)}.png")
+                name = f"{_identifier(position)}.png"
+                _write_scene(scene, folder / split, name, source.classes)
+                lines.append(f"{name},{';'.join(_held(scene, source.classes))}")
+            if split == "train" and len(source.classes) > 1:
+                (folder / split / LABELS).write_text("\n".join(lines) + "\n", encoding="utf-8")
+        if len(source.classes) > 1:
+            values = ", ".join(f"{k}: {name}" for k, name in enumerate(source.classes, 1))
+            (folder / "classes.yaml").write_text(f"classes: {{{values}}}\n", encoding="utf-8")
     except OSError as error:
         raise InputError(f"{folder}: cannot write scenes there: {error}") from error
 
@@ -179,16 +221,23 @@ def _identifier(position: int) -> str:
     return f"scene_{position:06d}"
 
 
-def _write_scene(scene: Scene, folder: Path, name: str) -> None:
+def _held(scene: Scene, classes: Sequence[str]) -> list[str]:
+    there = {"smoke": scene.has_smoke, "steam": scene.has_steam}
+    return [name for name in classes if there[name]]
+
+
+def _write_scene(scene: Scene, folder: Path, name: str, classes: Sequence[str]) -> None:
+    held = _held(scene, classes)
     if folder.name == "train":
-        place = "smoke" if scene.has_smoke else "clear"
+        place = "images" if len(classes) > 1 else "smoke" if held else "clear"
         Image.fromarray(scene.image).save(folder / place / name)
         return
-    place = "images" if scene.has_smoke else "clear"
-    Image.fromarray(scene.image).save(folder / place / name)
-    if scene.has_smoke:
-        Image.fromarray(scene.smoke_mask.astype(np.uint8) * 255).save(folder / "masks" / name)
-    Image.fromarray(scene.context_mask.astype(np.uint8) * 255).save(folder / "context" / name)
+    # One class is drawn to be looked at, of several the values have to be told apart.
+    brightness = 255 if len(classes) == 1 else 1
+    Image.fromarray(scene.image).save(folder / ("images" if held else "clear") / name)
+    if held:
+        Image.fromarray(index_mask(scene) * brightness).save(folder / "masks" / name)
+    Image.fromarray(index_context(scene) * brightness).save(folder / "context" / name)
 
 
 def contact_sheet(
@@ -196,8 +245,8 @@ def contact_sheet(
 ) -> Image.Image:
     """Draw scenes and their counterfactuals side by side, one scene a row.
 
-    The columns are the image, the image with its masks outlined (smoke yellow, chimney cyan), the
-    scene without its smoke, and the scene without its chimneys.
+    The columns are the image, the image with its masks outlined (smoke yellow, chimney cyan, steam
+    white, cooling tower pink), and the scene without each of these things that its family has.
 
     Args:
         settings: the family of scenes; smaller than 128 px they are enlarged by a whole factor.
@@ -213,7 +262,8 @@ def contact_sheet(
     zoom = max(1, -(-128 // settings.size))
     cell = settings.size * zoom
     gap, header = 4, 18
-    titles = ("image", "masks", "without smoke", "without chimney")
+    things = [thing for pair in _THINGS[: 1 + (settings.steam > 0)] for thing in pair]
+    titles = ["image", "masks", *(f"without {thing.replace('_', ' ')}" for thing in things)]
     sheet = Image.new(
         "RGB",
         (len(titles) * (cell + gap) - gap, header + len(chosen) * (cell + gap) - gap),
@@ -227,8 +277,10 @@ def contact_sheet(
         cells = (
             _enlarge(scene.image, zoom),
             _outlined(scene, zoom),
-            _enlarge(render_scene(settings, index, smoke=False).image, zoom),
-            _enlarge(render_scene(settings, index, chimney=False).image, zoom),
+            *(
+                _enlarge(render_scene(settings, index, **{thing: False}).image, zoom)
+                for thing in things
+            ),
         )
         for column, picture in enumerate(cells):
             place = (column * (cell + gap), header + row * (cell + gap))
@@ -246,6 +298,8 @@ def _outlined(scene: Scene, zoom: int) -> np.ndarray:
     for mask, line in (
         (scene.smoke_mask, _SMOKE_OUTLINE),
         (scene.context_mask, _CHIMNEY_OUTLINE),
+        (scene.steam_mask, _STEAM_OUTLINE),
+        (scene.tower_mask, _TOWER_OUTLINE),
     ):
         inside = _enlarge(mask, zoom)
         framed = np.pad(inside, 1, mode="edge")

@@ -14,6 +14,7 @@ from functools import partial
 
 import numpy as np
 
+from wsss_core.data.cooling_tower import draw_cooling_tower, draw_steam, paint_cooling_tower
 from wsss_core.data.plume import draw_plume, plume_opacity
 from wsss_core.data.scene_buildings import (
     draw_buildings,
@@ -37,6 +38,9 @@ CHIMNEY_COVER = 0.5
 
 SMALLEST, LARGEST = 16, 1024
 
+SECOND_CLASS = ("steam", "cooling_tower_given_steam", "cooling_tower_given_clear")
+SHARES = ("chimney_given_smoke", "chimney_given_clear", "smoke", *SECOND_CLASS)
+
 
 @dataclass(frozen=True)
 class SceneSettings:
@@ -47,6 +51,10 @@ class SceneSettings:
         chimney_given_smoke: share of the scenes with smoke that hold chimneys, 0 to 1.
         chimney_given_clear: share of the scenes without smoke that hold chimneys, 0 to 1.
         smoke: share of the scenes with smoke, 0 to 1.
+        steam: share of the scenes with steam, 0 to 1, whether they have smoke or not; 0 leaves the
+            second class and its cooling towers out altogether.
+        cooling_tower_given_steam: share of the scenes with steam that hold a cooling tower.
+        cooling_tower_given_clear: share of the scenes without steam that do.
         seed: 0 to 2**64 - 1; another seed, other scenes.
 
     Raises:
@@ -57,6 +65,9 @@ class SceneSettings:
     chimney_given_smoke: float = 0.95
     chimney_given_clear: float = 0.4
     smoke: float = 0.5
+    steam: float = 0.0
+    cooling_tower_given_steam: float = 0.95
+    cooling_tower_given_clear: float = 0.4
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -66,7 +77,7 @@ class SceneSettings:
                 raise InputError(f"scenes: {name} is {value!r}, expected a whole number")
             if not lowest <= value <= highest:
                 raise InputError(f"scenes: {name} is {value}, expected {lowest} to {highest}")
-        for name in ("chimney_given_smoke", "chimney_given_clear", "smoke"):
+        for name in SHARES:
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int | float | np.number):
                 raise InputError(f"scenes: {name} is {value!r}, expected a number from 0 to 1")
@@ -86,6 +97,11 @@ class Scene:
             masks may share pixels.
         has_smoke: the image label.
         has_chimney: whether chimneys stand in the scene.
+        steam_mask: bool [S, S], as `smoke_mask`, of the steam that is seen.
+        tower_mask: bool [S, S], as `context_mask`, of the cooling tower.
+        has_steam: the image label of the second class.
+        has_cooling_tower: whether one stands in the scene.
+        smoke_in_front: whether smoke hides steam where both are, or the other way round.
     """
 
     image: np.ndarray
@@ -93,6 +109,11 @@ class Scene:
     context_mask: np.ndarray
     has_smoke: bool
     has_chimney: bool
+    steam_mask: np.ndarray
+    tower_mask: np.ndarray
+    has_steam: bool
+    has_cooling_tower: bool
+    smoke_in_front: bool
 
 
 def render_scene(
@@ -101,6 +122,8 @@ def render_scene(
     *,
     smoke: bool | None = None,
     chimney: bool | None = None,
+    steam: bool | None = None,
+    cooling_tower: bool | None = None,
 ) -> Scene:
     """Render a scene, or a counterfactual of it.
 
@@ -114,6 +137,8 @@ def render_scene(
         smoke: with smoke or without; None: as drawn.
         chimney: with chimneys or without; None: as drawn. Smoke stays where it is in the scene as
             drawn, even if it rises from a chimney that is taken away.
+        steam: with steam or without; None: as drawn.
+        cooling_tower: with a cooling tower or without; None: as drawn. Steam stays where it is.
 
     Raises:
         InputError: the index is negative or no whole number.
@@ -129,6 +154,16 @@ def render_scene(
     drawn_chimney = bool(labels[1] < chimney_share)
     has_smoke = drawn_smoke if smoke is None else smoke
     has_chimney = drawn_chimney if chimney is None else chimney
+
+    second = settings.steam > 0
+    towering = random("second_labels").random(2)
+    drawn_steam = second and bool(towering[0] < settings.steam)
+    tower_share = (
+        settings.cooling_tower_given_steam if drawn_steam else settings.cooling_tower_given_clear
+    )
+    drawn_tower = second and bool(towering[1] < tower_share)
+    has_steam = drawn_steam if steam is None else steam
+    has_tower = drawn_tower if cooling_tower is None else cooling_tower
 
     light = draw_light(random("light"))
     horizon = random("horizon").uniform(0.66, 0.86)
@@ -154,6 +189,10 @@ def render_scene(
     for building in back_row:
         paint_building(picture, light, building)
 
+    tower = draw_cooling_tower(random("tower"), horizon)
+    tower_cover = np.zeros((size, size), np.float32)
+    if has_tower:
+        tower_cover = paint_cooling_tower(picture, light, tower)
     chimney_cover = np.zeros((size, size), np.float32)
     if has_chimney:
         for stack in chimneys:
@@ -173,8 +212,22 @@ def render_scene(
     for building in front_row:
         hidden = paint_building(picture, light, building)
         chimney_cover *= 1 - hidden
+        tower_cover *= 1 - hidden
         if behind_front:
             opacity *= 1 - hidden
+    steam_opacity = np.zeros((size, size), np.float32)
+    if has_steam:
+        steam_random = random("steam")
+        white = draw_steam(
+            steam_random,
+            draw_plume(steam_random, horizon, None, []),
+            horizon,
+            tower if drawn_tower else None,
+        )
+        steam_opacity, steam_colour = plume_opacity(
+            white, size, light, random=steam_random, texture_random=random("steam_texture")
+        )
+        paint(picture, steam_colour, steam_opacity)
     if has_smoke and not behind_front:
         paint(picture, smoke_colour, opacity)
 
@@ -187,4 +240,9 @@ def render_scene(
         context_mask=chimney_cover > CHIMNEY_COVER,
         has_smoke=has_smoke,
         has_chimney=has_chimney,
+        steam_mask=steam_opacity > SMOKE_OPACITY,
+        tower_mask=tower_cover > CHIMNEY_COVER,
+        has_steam=has_steam,
+        has_cooling_tower=has_tower,
+        smoke_in_front=not behind_front,
     )
