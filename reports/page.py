@@ -254,8 +254,8 @@ def dial_view(records: Sequence[StudyRecord], prefix: str = "") -> StudyView:
         "dial_figure": _figure(
             prefix, "dial", f"Over {first.dial}",
             "A line joins the means over seeds of one configuration, set a little side by side; "
-            "dots are seeds, whiskers 95 % Student-t intervals, which may leave the panel. Dashed: the "
-            "student alone; dotted: the teacher.",
+            "dots are seeds, whiskers 95 % Student-t intervals, which may leave the panel. Dashed: "
+            "the student alone; dotted: the teacher.",
             dial_info(records, falls or None), draw_dial,
         ),
     }  # fmt: skip

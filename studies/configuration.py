@@ -207,7 +207,8 @@ def describe(row: Row, label: Callable[[str], str], *, name_networks: bool) -> s
     if row.representation != "feature":
         words.append(REPRESENTATION_NAMES.get(str(row.representation), str(row.representation)))
     if row.projection is not None:
-        words.append({"none": "no projection", "mlp": "MLP"}.get(row.projection, row.projection))
+        names = {"none": "no projection", "mlp": "MLP", "conv1x1": "projected"}
+        words.append(names.get(row.projection, row.projection))
     if row.layers:
         pairs = [f"{p.student or 'last'}–{p.teacher or 'last'}" for p in row.layers]
         words.append("layers " + " ".join(pairs))

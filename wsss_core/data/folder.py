@@ -71,7 +71,7 @@ class FolderSource:
         ]
         folder = self.root / split
         names = [path.relative_to(folder).as_posix() for path in files]
-        content = {
+        content: dict[str, object] = {
             "classes": self.classes,
             "mask_values": None if split == "train" else self._classes.mask_values,
             "files": sorted(zip(names, file_hashes(files), strict=True)),
