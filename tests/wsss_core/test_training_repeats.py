@@ -15,7 +15,7 @@ SETTINGS = TrainingSettings(
 )
 IMAGES = np.random.default_rng(0).integers(0, 256, (12, 16, 16, 3), np.uint8)
 LABELS = np.random.default_rng(1).random((12, 1)) < 0.5
-KINDS = ["cnn", "vit with dropout", "teacher-student", "co-training"]
+KINDS = ["cnn", "pcm", "vit with dropout", "teacher-student", "co-training", "average, warm-up"]
 
 
 @pytest.fixture
@@ -25,11 +25,17 @@ def paradigm(cnn, vit) -> Callable[[str], Paradigm]:
     def build(kind: str) -> Paradigm:
         if kind == "cnn":
             return Single(cnn())
+        if kind == "pcm":
+            return Single(cnn(head="pcm"))
         student = vit(proj_drop_rate=0.1)
         if kind == "vit with dropout":
             return Single(student)
         teacher = cnn()
         alignment = Alignment(student, teacher, metric="l2", level="spatial")
+        if kind == "average, warm-up":
+            return CoTraining(
+                student, teacher, alignment, 0.7, warmup=0.6, gradient="student", ema=0.8
+            )
         paradigms = {"teacher-student": TeacherStudent, "co-training": CoTraining}
         return paradigms[kind](student, teacher, alignment, 0.7)
 

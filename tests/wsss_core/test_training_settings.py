@@ -25,7 +25,16 @@ def test_a_cosine_keeps_its_form_at_tiny_rates():
     assert settings.rate(1, 4) == pytest.approx(1e-11 * (2 + math.sqrt(2)) / 4, rel=1e-12)
 
 
-@pytest.mark.parametrize("schedule", ["constant", "cosine"])
+def test_a_step_schedule_falls_by_its_factor_at_each_milestone():
+    settings = TrainingSettings(
+        learning_rate=1.0, schedule="step", milestones=(0.25, 0.5, 0.9), decay=0.2
+    )
+    rates = [settings.rate(step, 20) for step in range(20)]
+    expected = [0.2 ** sum(step >= at for at in (5, 10, 18)) for step in range(20)]
+    assert rates == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("schedule", ["constant", "cosine", "step"])
 def test_the_warm_up_rises_linearly_to_the_highest_rate(schedule):
     settings = TrainingSettings(learning_rate=1.0, schedule=schedule, warmup=0.2)
     rising = [settings.rate(step, 20) for step in range(4)]
@@ -47,6 +56,10 @@ def test_the_whole_run_may_be_warm_up():
 @pytest.mark.parametrize(
     ("name", "value", "expected"),
     [
+        ("milestones", (0.5, 0.5), "rising shares between 0 and 1"),
+        ("milestones", (0.5, 1.0), "rising shares between 0 and 1"),
+        ("decay", 0.0, "above 0, 1 at most"),
+        ("precision", "fp16", "one of auto, fp32, bf16"),
         ("epochs", 0, "1 or more"),
         ("batch_size", 0, "1 or more"),
         ("learning_rate", 0.0, "a finite number above 0"),
