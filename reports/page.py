@@ -256,7 +256,10 @@ def dial_view(records: Sequence[StudyRecord], prefix: str = "") -> StudyView:
             "A line joins the means over seeds of one configuration, set a little side by side; "
             "dots are seeds, whiskers 95 % Student-t intervals, which may leave the panel. Dashed: "
             "the student alone; dotted: the teacher.",
-            dial_info(records, falls or None), draw_dial,
+            dial_info(
+                records, falls or None, reliance_axis="fall of the logit\nwithout the context"
+            ),
+            draw_dial,
         ),
     }  # fmt: skip
     sections = [Section("dial", f"Over {first.dial}", ("dial", "dial_figure"))]
