@@ -17,6 +17,7 @@ from wsss_core.evaluate.curves import false_positive_share
 from wsss_core.evaluate.histogram_stack import HistogramStack
 from wsss_core.evaluate.multi_class import MultiClassStack
 from wsss_core.evaluate.pixel_counts import LEVELS
+from wsss_core.evaluate.score_histogram import ScoreHistogram
 from wsss_core.evaluate.thresholds import (
     Objective,
     ThresholdRule,
@@ -292,14 +293,18 @@ def _shared_level(
 
 
 def _at_level(cut: MultiClassStack, name: str, level: int, *, oracle: bool) -> dict[str, float]:
-    one = cut.classes[name]
+    one, any_held = cut.classes[name], cut.holds_any
+    # Over the same images as the dataset's IoU: those that hold any class.
+    pooled = ScoreHistogram(
+        one.foreground[any_held].sum(axis=0), one.background[any_held].sum(axis=0)
+    )
     iou = float(cut.dataset_iou(name)[level])
     return {
         "per_image_iou": float(cut.per_image_iou(name)[level]),
         "dataset_iou": iou,
         "dataset_miou": (iou + float(cut.background_iou()[level])) / 2,
-        "precision": float(one.precision()[level]),
-        "recall": float(one.recall()[level]),
+        "precision": float(pooled.precision()[level]),
+        "recall": float(pooled.recall()[level]),
         "clear_false_positive_share": (
             math.nan if oracle else float(one.clear_false_positive_share()[level])
         ),

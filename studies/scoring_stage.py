@@ -229,12 +229,20 @@ def _counterfactual(
     return found
 
 
-def collapse_of(rows: list[dict[str, Any]], classes: tuple[str, ...]) -> str | None:
-    """Why the rows of one network on one split say that it says nothing; None if it is healthy."""
+def collapse_of(rows: list[dict[str, Any]], classes: tuple[str, ...], gating: str) -> str | None:
+    """Why the rows of one network on one split say that it says nothing; None if it is healthy.
+
+    Maps that gating has emptied are no evidence: of a gated network those alone count in which a
+    class is predicted.
+    """
     of_maps = ANY_CLASS if len(classes) > 1 else classes[0]
-    counts = [row["foreground"] + row["background"] for row in rows if row["class_name"] == of_maps]
+    counts = [
+        row["foreground"] + row["background"]
+        for row in rows
+        if row["class_name"] == of_maps and (gating == "none" or row["logit"] > 0)
+    ]
     logits = [[row["logit"] for row in rows if row["class_name"] == name] for name in classes]
-    return collapse_reason(np.array(counts), np.array(logits).T)
+    return collapse_reason(np.array(counts).reshape(-1, 256), np.array(logits).T)
 
 
 def panel_rows(

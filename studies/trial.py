@@ -166,7 +166,7 @@ def _scored(
         for role, scores in found.items():
             scored = score_rows(scores, images, split=split, network=role, gating=cam["gating"])
             rows["scores"] += scored
-            reason = collapse_of(scored, images.classes)
+            reason = collapse_of(scored, images.classes, cam["gating"])
             collapse = collapse or (f"{role}: {reason}" if reason else None)
             if split == "test":
                 rows["panels"] += panel_rows(scores, images, network=role, count=cam["panels"])

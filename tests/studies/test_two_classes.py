@@ -12,6 +12,7 @@ from reports import make_report
 from reports.ledger import read_table
 from reports.outcomes import ANY_CLASS, MEAN_OF_CLASSES
 from reports.study_record import read_studies
+from studies.scoring_stage import collapse_of
 
 Raw = dict[str, Any]
 
@@ -64,3 +65,35 @@ def test_tables_have_rows_of_each_class_and_of_their_mean_under_one_threshold(
     table = next(file for file in files.tables if file.name == "strategies.md").read_text()
     for name in ("smoke", "steam", MEAN_OF_CLASSES):
         assert table.count(f"| {name} |") == 3
+
+
+def test_precision_and_recall_are_over_the_images_that_the_iou_is_over(two: Any) -> None:
+    (record,) = read_studies(two.results)
+    outcomes = record.outcomes()
+    rows = outcomes[
+        (outcomes["class_name"] != MEAN_OF_CLASSES)
+        & (outcomes["precision"] > 0)
+        & (outcomes["recall"] > 0)
+    ]
+    assert len(rows)
+    for _, row in rows.iterrows():
+        implied = 1 / (1 / row["precision"] + 1 / row["recall"] - 1)
+        assert row["dataset_iou"] == pytest.approx(implied)
+
+
+def test_a_network_that_predicts_no_class_has_not_collapsed_by_being_gated() -> None:
+    random = np.random.default_rng(0)
+    empty = np.zeros(256, int)
+    empty[0] = 9
+    rows = [
+        {
+            "class_name": name,
+            "logit": -1 - random.random(),
+            "foreground": empty,
+            "background": empty,
+        }
+        for name in ("smoke", "steam", ANY_CLASS)
+        for _ in range(20)
+    ]
+    assert collapse_of(rows, ("smoke", "steam"), "predicted") is None
+    assert collapse_of(rows, ("smoke", "steam"), "none") == "empty CAMs"

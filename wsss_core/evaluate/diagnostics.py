@@ -12,6 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from wsss_core.errors import InputError
+from wsss_core.evaluate.curves import share
 from wsss_core.evaluate.pixel_counts import LEVELS
 
 Counts = NDArray[np.integer]
@@ -28,6 +30,8 @@ class MassShares:
         ring: on a ring around the object.
         elsewhere: on the rest.
         object_pixels: the object's share of the pixels: what a map without any shape would have.
+            Over all images, those with an empty map included, so that it is one number for all
+            networks that saw them.
 
     """
 
@@ -50,7 +54,10 @@ def mass_shares(
         ring: those of them on the ring, context excluded; None where it is unknown.
 
     Returns:
-        Means over the images whose map has any mass.
+        Means over the images whose map has any mass. What is in no known region is elsewhere.
+
+    Raises:
+        InputError: counts of different shapes, or regions that hold more than the background.
 
     Example:
         >>> levels = np.eye(256, dtype=int)  # a row: one pixel at that level
@@ -59,23 +66,33 @@ def mass_shares(
         (0.75, 0.25, 0.333)
 
     """
+    for name, counts in (("background", background), ("context", context), ("ring", ring)):
+        if counts is not None and counts.shape != foreground.shape:
+            raise InputError(
+                f"{name}: expected the foreground's shape {list(foreground.shape)}, "
+                f"got {list(counts.shape)}"
+            )
+    # Whole numbers until the last division: unsigned counts would wrap below 0.
+    outside = background.astype(np.int64)
+    for counts in (context, ring):
+        outside = outside if counts is None else outside - counts.astype(np.int64)
+    if outside.size and outside.min() < 0:
+        raise InputError("context and ring: expected disjoint parts of the background, got more")
     weight = np.arange(LEVELS)
     whole = (foreground + background) @ weight
     some = whole > 0
 
-    def share(counts: Counts | None) -> float:
+    def mean_share(counts: Counts | None) -> float:
         if counts is None or not some.any():
             return float("nan")
         return float(((counts[some] @ weight) / whole[some]).mean())
 
-    on_object, on_context, on_ring = share(foreground), share(context), share(ring)
-    known = [value for value in (on_object, on_context, on_ring) if not np.isnan(value)]
     pixels = foreground.sum(axis=1) / (foreground + background).sum(axis=1)
     return MassShares(
-        on_object,
-        on_context,
-        on_ring,
-        1 - sum(known) if some.any() else float("nan"),
+        mean_share(foreground),
+        mean_share(context),
+        mean_share(ring),
+        mean_share(outside),
         float(pixels.mean()) if len(pixels) else float("nan"),
     )
 
@@ -83,11 +100,13 @@ def mass_shares(
 def confusion_ratio(foreground: Counts, background: Counts, level: int) -> float:
     """FP / TP of the pixels at or above a level, pooled over images that hold the class.
 
-    NaN where no pixel of the class is found.
+    NaN where no pixel of the class is found: both where nothing is marked and where only other
+    pixels are. Such a trial is missing from a mean, so read the mean beside its n.
 
     >>> confusion_ratio(np.full((1, 256), 1), np.full((1, 256), 3), 100)
     3.0
     """
+    _check_level(level)
     found = int(foreground[:, level:].sum())
     return float(background[:, level:].sum() / found) if found else float("nan")
 
@@ -98,16 +117,25 @@ def false_positive_area(
     """Mean share of an image's pixels marked, over images without the class.
 
     Args:
-        background: [N, 256] of the images without the class.
+        background: [N, 256] of the images without the class; one whose pixels are all ignored
+            counts as unmarked, as in `HistogramStack.clear_false_positive_share`.
         logits: float [N] of the class.
         level: what is marked is at or above it.
         gated: an image whose logit is not above 0 counts as unmarked.
 
+    Raises:
+        InputError: a level outside 0-255, or logits of another number of images.
+
     """
+    _check_level(level)
+    if logits.shape != (len(background),):
+        raise InputError(
+            f"logits: expected one for each of {len(background)} images, got {list(logits.shape)}"
+        )
     if not len(background):
         return float("nan")
-    share = background[:, level:].sum(axis=1) / background.sum(axis=1)
-    return float(np.where(logits > 0, share, 0.0).mean() if gated else share.mean())
+    marked = share(background[:, level:].sum(axis=1), background.sum(axis=1))
+    return float(np.where(logits > 0, marked, 0.0).mean() if gated else marked.mean())
 
 
 def pointing_game(peaks: Sequence[str]) -> dict[str, float]:
@@ -130,7 +158,8 @@ class Reliance:
     Attributes:
         on_object: mean fall of the logit without the object.
         on_context: mean fall without the context, over the images that have one.
-        context_share: |on_context| / (|on_context| + |on_object|).
+        context_share: |on_context| / (|on_context| + |on_object|), of these two means: the first is
+            over the images with a context, the second over all.
         flips: share of the images found (logit above 0) that are lost without the context.
 
     """
@@ -173,3 +202,8 @@ def reliance(
         abs(on_context) / both if both else float("nan"),
         float((without_context[found] <= 0).mean()) if found.any() else float("nan"),
     )
+
+
+def _check_level(level: int) -> None:
+    if not 0 <= level < LEVELS:
+        raise InputError(f"level: expected 0-255, got {level}")

@@ -2,7 +2,8 @@
 
 Each class's histograms are of competing levels (`compete`): a pixel is predicted as the class of
 the highest score where that reaches the threshold, else as background. One threshold serves all
-classes. Level 0 stands for "nothing competes" and is never chosen.
+classes. Level 1 leaves no background, and level 0 stands for "nothing competes" and is never
+chosen.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from wsss_core.evaluate import curves
 from wsss_core.evaluate.curves import Curve
 from wsss_core.evaluate.histogram_stack import HistogramStack
 from wsss_core.evaluate.pixel_counts import LEVELS
-from wsss_core.evaluate.thresholds import Objective
+from wsss_core.evaluate.thresholds import Objective, member_named
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,7 +34,7 @@ class MultiClassStack:
         any_class: the stack of the highest level against the mask of any class, the same images.
 
     Raises:
-        InputError: stacks of different images.
+        InputError: no class, or stacks of different images.
 
     """
 
@@ -41,6 +42,8 @@ class MultiClassStack:
     any_class: HistogramStack
 
     def __post_init__(self) -> None:
+        if not self.classes:
+            raise InputError("classes: expected at least one, got none")
         for name, stack in self.classes.items():
             if len(stack) != len(self.any_class):
                 raise InputError(
@@ -65,18 +68,22 @@ class MultiClassStack:
         return _from_one(curves.iou(*pooled))
 
     def background_iou(self) -> Curve:
-        """IoU of the background over the same pixels."""
-        pooled = self.any_class.total_with_class()
-        return _from_one(pooled.background_iou())
+        """IoU of the background over the same pixels; NaN where no image holds any class."""
+        if not self.holds_any.any():
+            return np.full(LEVELS, np.nan)
+        return _from_one(self.any_class.total_with_class().background_iou())
 
     def dataset_miou(self) -> Curve:
-        """The mean of the K classes' and the background's IoU: the mIoU of PASCAL VOC."""
+        """The mean of the K classes' and the background's IoU: the mIoU of PASCAL VOC.
+
+        NaN where a class occurs in no image: a mean of the others would be another figure.
+        """
         each = [self.dataset_iou(name) for name in self.classes]
         return np.mean([*each, self.background_iou()], axis=0)
 
     def objective(self, objective: Objective | str) -> Curve:
         """The curve that a threshold for all classes is chosen by: means over classes, or mIoU."""
-        objective = Objective(objective)
+        objective = member_named(Objective, "objective", objective)
         if objective is Objective.DATASET_MIOU:
             return self.dataset_miou()
         of_class = {

@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from wsss_core.errors import InputError
+
 RING_SHARE = 16
 """The ring is as wide as this fraction of the shorter side of the map."""
 
@@ -16,13 +18,19 @@ def ring_around(mask: NDArray[np.bool_], width: int | None = None) -> NDArray[np
         mask: bool [h, w].
         width: in pixels; None: a sixteenth of the shorter side, at least 1.
 
+    Raises:
+        InputError: a mask of another type or shape, or a width below 1.
+
     Example:
         >>> ring_around(np.array([[True, False, False, False]]), 2).tolist()
         [[False, True, True, False]]
 
     """
+    _check_region("mask", mask, None)
     if width is None:
         width = max(1, round(min(mask.shape) / RING_SHARE))
+    if width < 1:
+        raise InputError(f"width: expected at least 1 pixel, got {width}")
     near = mask
     for axis in (0, 1):
         near = _dilated(near, width, axis)
@@ -54,14 +62,32 @@ def peak_region(
     same everywhere therefore peaks on the object, as it points nowhere else either.
 
     Args:
-        scores: float [h, w].
+        scores: float [h, w], without NaN.
         object_mask: bool [h, w].
         context: bool [h, w], or None where it is unknown.
         ring: bool [h, w].
 
+    Raises:
+        InputError: scores that are NaN, a region of another type or shape.
+
     """
+    if scores.ndim != 2 or np.isnan(scores).any():
+        raise InputError(
+            f"scores: expected [h, w] without NaN, got {list(scores.shape)} "
+            f"with {int(np.isnan(scores).sum())} NaN"
+        )
     peak = scores == scores.max()
     for name, region in (("object", object_mask), ("context", context), ("ring", ring)):
-        if region is not None and (peak & region).any():
+        if region is None:
+            continue
+        _check_region(name, region, scores.shape)
+        if (peak & region).any():
             return name
     return "elsewhere"
+
+
+def _check_region(name: str, region: NDArray[np.bool_], shape: tuple[int, ...] | None) -> None:
+    expected = region.ndim == 2 if shape is None else region.shape == shape
+    if region.dtype != np.bool_ or not expected:
+        wanted = "[h, w]" if shape is None else str(list(shape))
+        raise InputError(f"{name}: expected bool {wanted}, got {region.dtype} {list(region.shape)}")

@@ -139,8 +139,8 @@ def choose_threshold(
             which no image holds the class, or a fixed value outside [0, 1].
 
     """
-    rule = _member(ThresholdRule, "threshold rule", rule)
-    objective = _member(Objective, "objective", objective)
+    rule = member_named(ThresholdRule, "threshold rule", rule)
+    objective = member_named(Objective, "objective", objective)
     if rule is ThresholdRule.FIXED:
         return ThresholdChoice(rule, rule.peeks_at, level_of(fixed))
     split = "tune" if rule is ThresholdRule.TUNED else "test"
@@ -201,7 +201,8 @@ def evaluate(choice: ThresholdChoice, test: HistogramStack) -> Evaluation:
 _Member = TypeVar("_Member", bound=StrEnum)
 
 
-def _member(kind: type[_Member], what: str, name: str) -> _Member:
+def member_named(kind: type[_Member], what: str, name: str) -> _Member:
+    """Return the member of that value; InputError that lists the known ones if there is none."""
     try:
         return kind(name)
     except ValueError:

@@ -1,7 +1,12 @@
 """Competing classes: histograms against the label map they stand for, pixel by pixel."""
 
+import warnings
+
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
 
 from wsss_core.errors import InputError
 from wsss_core.evaluate import HistogramStack, MultiClassStack, ScoreHistogram, compete
@@ -90,6 +95,10 @@ def test_ignored_pixels_count_for_nothing():
     pooled = [i for i, mask in enumerate(kept) if (mask > 0).any()]
     some = [labels[i] for i in pooled], [kept[i] for i in pooled]
     assert stack.dataset_iou("steam")[90] == pytest.approx(iou(*some, 2))
+    voc = np.mean([iou(*some, value) for value in range(4)])
+    assert stack.dataset_miou()[90] == pytest.approx(voc)
+    each = [iou([p], [m], 2) for p, m in zip(labels, kept, strict=True) if (m == 2).any()]
+    assert stack.per_image_iou("steam")[90] == pytest.approx(np.mean(each))
 
 
 @pytest.mark.parametrize("objective", ["per_image_iou", "dataset_iou", "dataset_miou"])
@@ -119,6 +128,49 @@ def test_the_oracle_cuts_each_image_at_its_own_best_level():
     assert cut.dataset_iou("smoke")[255] == pytest.approx(iou(labels, masks[:3], 1))
 
 
+def background_or_class(levels: np.ndarray, threshold: int) -> np.ndarray:
+    """The usual prediction: background (the first of equals) against the K classes, by argmax."""
+    reaching = np.where(levels >= threshold, levels.astype(int), -1)
+    return np.concatenate([np.zeros((1, *levels.shape[1:]), int) - 1, reaching]).argmax(axis=0)
+
+
+def iou_of(labels: np.ndarray, mask: np.ndarray, value: int) -> float:
+    union = int(((labels == value) | (mask == value)).sum())
+    return int(((labels == value) & (mask == value)).sum()) / union if union else 0.0
+
+
+@settings(max_examples=25, deadline=None)
+@given(data=st.data(), classes=st.integers(1, 4), shape=st.tuples(*[st.integers(1, 4)] * 2))
+def test_any_maps_give_the_label_map_s_iou_at_every_threshold(data, classes, shape):
+    few = st.sampled_from([0, 1, 2, 100, 254, 255])  # ties and both ends come up often
+    levels = data.draw(arrays.arrays(np.uint8, (classes, *shape), elements=few | st.integers(3, 9)))
+    mask = data.draw(arrays.arrays(np.int64, shape, elements=st.integers(0, classes)))
+    curves = [
+        ScoreHistogram.from_scores(one, mask == k + 1).iou()
+        for k, one in enumerate(compete(levels))
+    ]
+    for k, curve in enumerate(curves):
+        expected = [iou_of(background_or_class(levels, t), mask, k + 1) for t in range(2, 256)]
+        assert curve[2:].tolist() == expected
+        assert curve[1] == iou_of(levels.argmax(axis=0) + 1, mask, k + 1)
+
+
+def test_level_1_leaves_no_background_and_level_2_does():
+    levels = np.zeros((2, 1, 3), np.uint8)
+    levels[1, 0, 2] = 2
+    winners = compete(levels)
+    assert (winners >= 1).sum(axis=0).tolist() == [[1, 1, 1]]
+    assert (winners >= 2).tolist() == [[[False] * 3], [[False, False, True]]]
+
+
+@pytest.mark.parametrize(
+    "levels", [np.zeros((2, 3, 3)), np.zeros((3, 3), np.uint8), np.zeros((0, 3, 3), np.uint8)]
+)
+def test_levels_of_another_type_or_shape_are_refused(levels):
+    with pytest.raises(InputError, match=r"^levels: expected uint8 \[K, h, w\]"):
+        compete(levels)
+
+
 def test_a_class_alone_keeps_its_levels_and_wins_everywhere():
     levels = np.array([[[0, 7, 255]]], dtype=np.uint8)
     assert compete(levels).tolist() == [[[1, 7, 255]]]
@@ -135,3 +187,32 @@ def test_stacks_of_different_images_are_an_error():
     two = HistogramStack(np.zeros((2, 256), int), np.zeros((2, 256), int))
     with pytest.raises(InputError, match="class 'smoke': 1 images, expected 2"):
         MultiClassStack({"smoke": one}, two)
+    with pytest.raises(InputError, match=r"^classes: expected at least one"):
+        MultiClassStack({}, two)
+
+
+def test_an_unknown_objective_is_named_with_the_known_ones():
+    with pytest.raises(InputError, match=r"^objective 'dice': .*per_image_iou, dataset_iou, "):
+        stacked(*drawn(2)).objective("dice")
+
+
+def test_one_threshold_serves_all_classes_by_the_mean_of_their_curves():
+    levels, masks = drawn(9)
+    stack = stacked(levels, masks)
+    for objective in ("per_image_iou", "dataset_iou"):
+        each = [getattr(stack, objective)(name) for name in CLASSES]
+        for level in range(1, 256):
+            mean = sum(float(curve[level]) for curve in each) / 3
+            assert stack.objective(objective)[level] == pytest.approx(mean)
+
+
+def test_images_without_any_class_change_no_iou_and_alone_have_none():
+    levels, masks = drawn(3)  # the last holds none
+    stack, holding = stacked(levels, masks), stacked(levels[:-1], masks[:-1])
+    np.testing.assert_array_equal(stack.dataset_miou(), holding.dataset_miou())
+    clear = stacked(levels[-1:], masks[-1:])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for curve in (clear.background_iou(), clear.dataset_miou(), clear.dataset_iou("smoke")):
+            assert np.isnan(curve).all()
+        assert np.isnan(clear.image_levels()).all()

@@ -1,10 +1,12 @@
 """Diagnostics against the maps and masks they are about, pixel by pixel."""
 
 import math
+import warnings
 
 import numpy as np
 import pytest
 
+from wsss_core.errors import InputError
 from wsss_core.evaluate.diagnostics import (
     confusion_ratio,
     false_positive_area,
@@ -60,6 +62,37 @@ def test_a_context_that_is_unknown_is_part_of_elsewhere(maps):
     assert shares.object + shares.elsewhere == pytest.approx(1)
 
 
+def test_a_map_without_any_shape_has_the_object_s_share_of_the_pixels_on_it(maps):
+    _, regions = maps
+    flat = [np.full((6, 7), 80, np.uint8)] * 5
+    parts = {name: stack(flat, masks) for name, masks in regions.items()}
+    outside = stack(flat, [~one for one in regions["object"]])
+    shares = mass_shares(parts["object"], outside, parts["context"], parts["ring"])
+    assert shares.object == pytest.approx(shares.object_pixels)
+
+
+def test_unsigned_counts_as_a_ledger_holds_them_give_the_same_shares(maps):
+    levels, regions = maps
+    counts = [stack(levels, regions["object"]), stack(levels, [~o for o in regions["object"]])]
+    counts += [stack(levels, regions["context"]), stack(levels, regions["ring"])]
+    assert mass_shares(*(one.astype(np.uint32) for one in counts)) == mass_shares(*counts)
+
+
+def test_a_map_that_lies_on_known_regions_alone_has_exactly_nothing_elsewhere():
+    counts = np.zeros((3, 1, 256), int)
+    counts[:, 0, [77, 130, 201]] = 1, 3, 7
+    on_object, context, ring = counts
+    assert mass_shares(on_object, context + ring, context, ring).elsewhere == 0
+
+
+def test_regions_that_are_no_part_of_the_background_are_refused():
+    one = np.ones((2, 256), int)
+    with pytest.raises(InputError, match=r"^context and ring: expected disjoint parts"):
+        mass_shares(one, one, one, one)
+    with pytest.raises(InputError, match=r"^ring: .*\[2, 256\], got \[1, 256\]"):
+        mass_shares(one, one, None, one[:1])
+
+
 def test_maps_without_any_mass_have_no_shares():
     empty = np.zeros((2, 256), int)
     empty[:, 0] = 9
@@ -89,6 +122,28 @@ def test_gating_leaves_images_unmarked_that_are_predicted_clear():
     assert false_positive_area(background, logits, 100, gated=False) == pytest.approx(0.4)
     assert false_positive_area(background, logits, 100, gated=True) == pytest.approx(0.4 / 3)
     assert math.isnan(false_positive_area(background[:0], logits[:0], 100, gated=True))
+
+
+def test_an_image_of_ignored_pixels_alone_counts_as_unmarked():
+    background = np.zeros((2, 256), int)
+    background[0, 200] = 10
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert false_positive_area(background, np.ones(2), 100, gated=False) == 0.5
+
+
+@pytest.mark.parametrize("level", [-1, 256])
+def test_a_level_that_is_none_is_refused(level):
+    counts = np.ones((1, 256), int)
+    with pytest.raises(InputError, match=f"^level: expected 0-255, got {level}"):
+        confusion_ratio(counts, counts, level)
+    with pytest.raises(InputError, match=f"^level: expected 0-255, got {level}"):
+        false_positive_area(counts, np.ones(1), level, gated=True)
+
+
+def test_logits_of_other_images_are_refused():
+    with pytest.raises(InputError, match=r"^logits: expected one for each of 2 images"):
+        false_positive_area(np.ones((2, 256), int), np.ones(3), 1, gated=True)
 
 
 def test_the_pointing_game_shares_add_up():

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from wsss_core.errors import InputError
 from wsss_core.evaluate import peak_region, ring_around
 
 
@@ -48,3 +49,29 @@ def test_of_equal_peaks_the_object_counts_first_and_an_unknown_context_not_at_al
     flat = np.ones((1, 2))
     assert peak_region(flat, other, one, one) == "object"
     assert peak_region(flat, np.zeros((1, 2), bool), None, other) == "ring"
+
+
+def test_every_mask_of_a_single_pixel_has_its_ring_cut_off_at_the_border():
+    for y, x in np.ndindex(5, 6):
+        mask = np.zeros((5, 6), bool)
+        mask[y, x] = True
+        assert np.array_equal(ring_around(mask, 2), naive_ring(mask, 2))
+
+
+def test_where_regions_overlap_the_object_goes_before_the_context_and_that_before_the_ring():
+    scores, all_of_it, none = np.eye(2), np.ones((2, 2), bool), np.zeros((2, 2), bool)
+    assert peak_region(scores, all_of_it, all_of_it, all_of_it) == "object"
+    assert peak_region(scores, none, all_of_it, all_of_it) == "context"
+    assert peak_region(scores, none, none, all_of_it) == "ring"
+
+
+def test_maps_and_regions_that_do_not_fit_are_refused():
+    mask = np.zeros((2, 3), bool)
+    with pytest.raises(InputError, match=r"^mask: expected bool \[h, w\], got uint8 \[2, 3\]"):
+        ring_around(mask.astype(np.uint8))
+    with pytest.raises(InputError, match=r"^width: expected at least 1 pixel, got 0"):
+        ring_around(mask, 0)
+    with pytest.raises(InputError, match=r"^scores: expected \[h, w\] without NaN, .* 6 NaN"):
+        peak_region(np.full((2, 3), np.nan), mask, None, mask)
+    with pytest.raises(InputError, match=r"^context: expected bool \[2, 3\], got bool \[3, 2\]"):
+        peak_region(np.zeros((2, 3)), mask, mask.T, mask)
