@@ -41,6 +41,12 @@ def _stacked(rows: pd.DataFrame, column: str) -> np.ndarray | None:
     return np.stack(rows[column].to_list()).astype(np.int64)
 
 
+def _with_context(rows: pd.DataFrame) -> pd.DataFrame:
+    """Keep the images whose context is known; all of them where none is."""
+    known = rows["context"].notna() if "context" in rows else pd.Series(False, index=rows.index)
+    return rows[known] if known.any() else rows
+
+
 def trial_diagnostics(
     scores: pd.DataFrame, levels: Mapping[tuple[str, str], float]
 ) -> pd.DataFrame:
@@ -52,7 +58,8 @@ def trial_diagnostics(
 
     Returns:
         One row per network and class with the columns ``DIAGNOSTICS``; of several classes also
-        their unweighted mean.
+        their unweighted mean, NaN where one of them lacks the figure. Shares of the map's mass are
+        over the images whose context is known, if there are any.
 
     """
     found: list[dict[str, Any]] = []
@@ -64,7 +71,10 @@ def trial_diagnostics(
     frame = pd.DataFrame(found, columns=["network", "class_name", *DIAGNOSTICS])
     if frame["class_name"].nunique() < 2:
         return frame
-    means = frame.groupby("network")[list(DIAGNOSTICS)].mean().reset_index()
+    grouped = frame.groupby("network")[list(DIAGNOSTICS)]
+    # The mean of the classes that have a figure would not be one of all.
+    complete = grouped.count() == frame["class_name"].nunique()
+    means = grouped.mean().where(complete).reset_index()
     return pd.concat([frame, means.assign(class_name=MEAN_OF_CLASSES)], ignore_index=True)
 
 
@@ -75,19 +85,19 @@ def _of_class(rows: pd.DataFrame, level: float) -> dict[str, float]:
     holds = foreground.sum(axis=1) > 0
     holding = rows[holds]
     figures: dict[str, float] = {}
-    shares = mass_shares(
-        foreground[holds],
-        background[holds],
-        _stacked(holding, "context"),
-        _stacked(holding, "ring"),
-    )
-    figures |= {
-        key if key == "object_pixels" else f"mass_{key}": value
-        for key, value in asdict(shares).items()
-    }
+    placed = _with_context(holding)
+    on_object, around = _stacked(placed, "foreground"), _stacked(placed, "background")
+    context = _stacked(placed, "context")
+    if on_object is not None and around is not None:
+        shares = mass_shares(on_object, around, context, _stacked(placed, "ring"))
+        figures |= {
+            key if key == "object_pixels" else f"mass_{key}": value
+            for key, value in asdict(shares).items()
+        }
     if "peak" in rows and holding["peak"].notna().all():
-        peaks = pointing_game(holding["peak"].to_list())
-        figures |= {f"pointing_{region}": peaks[region] for region in ("object", "context")}
+        figures["pointing_object"] = pointing_game(holding["peak"].to_list())["object"]
+        if context is not None:
+            figures["pointing_context"] = pointing_game(placed["peak"].to_list())["context"]
     if not np.isnan(level):
         cut = int(level)
         figures["confusion_ratio"] = confusion_ratio(foreground[holds], background[holds], cut)

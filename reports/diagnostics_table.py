@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from reports.cells import MEASURE_NAMES, points, summary_cell
 from reports.statistics import Summary, summarise
+from reports.strategies import RULE_NAMES
 from reports.study_record import Configuration, StudyRecord
 from reports.tables import Cell, Column, Table, mark_best
 
@@ -50,9 +51,10 @@ _FIGURES = (
             "Mean share of an image without the class that is marked."),
     _Figure("false_positive_area_gated", "the same, gated", "%", False,
             "An image that the network predicts to be clear counts as unmarked."),
-    _Figure("reliance_object", "logit falls without object", "", True,
+    # No best: how far a logit falls also depends on the scale of a network's logits.
+    _Figure("reliance_object", "logit falls without object", "", None,
             "Mean fall of the logit when only the object is taken out of the scene."),
-    _Figure("reliance_context", "without context", "", False,
+    _Figure("reliance_context", "without context", "", None,
             "Mean fall of the logit when only the context is taken out."),
     _Figure("reliance_context_share", "context's share", "%", False,
             "Of both falls together, without their signs."),
@@ -113,6 +115,8 @@ def _cell(record: StudyRecord, one: Configuration, name: str, figure: _Figure) -
 def _plain(summary: Summary) -> str:
     """Write a number that is no share: ``1.2 ± 0.3``."""
     text = f"{summary.mean:.1f}"
+    if float(text) == 0:
+        text = text.lstrip("-")
     if summary.sd is not None:
         text += f" ± {summary.sd:.1f}"
     return text.replace("-", "−")
@@ -125,7 +129,8 @@ def _caption(record: StudyRecord) -> str:
         for value in record.diagnostic_by_seed(one.name, "object_pixels").values()
     ]
     caption = (
-        "Test split; mean ± sample standard deviation over seeds. A network is right for the wrong "
+        f"Test split, maps cut at {RULE_NAMES[record.rule]}; mean ± sample standard deviation over "
+        "healthy trials. A network is right for the wrong "
         "reason where its accuracy is high and its maps or logits hang on something else."
     )
     if chance:

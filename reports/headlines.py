@@ -1,6 +1,7 @@
 """The sentences that open the page, computed: what the numbers show, and what they leave open."""
 
 from collections import Counter
+from collections.abc import Sequence
 
 from reports.cells import MEASURE_NAMES, equals, p_value, percent, points, state_text
 from reports.statistics import summarise
@@ -17,8 +18,17 @@ def headlines(record: StudyRecord) -> list[str]:
     """
     ranked = best_taught(record)
     sentences = _best(record, ranked) if ranked else _without_baseline(record)
-    ended = sum((record.states(one.name) for one in record.configurations), Counter[str]())
-    if not record.classes:
+    return sentences + left_out([record])
+
+
+def left_out(records: Sequence[StudyRecord]) -> list[str]:
+    """Say how many trials are not healthy, over all records of a study; nothing if all are."""
+    ended = sum(
+        (record.states(one.name) for record in records for one in record.configurations),
+        Counter[str](),
+    )
+    sentences = []
+    if not any(record.classes for record in records):
         sentences.append("No trial of this study has scores yet.")
     if ended["ok"] < ended.total():
         rest = state_text(ended)

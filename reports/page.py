@@ -23,7 +23,7 @@ from reports.figures import (
     seed_dots_info,
     training_curves_info,
 )
-from reports.headlines import headlines
+from reports.headlines import headlines, left_out
 from reports.panels import cam_panels_info, draw_cam_panels
 from reports.provenance import Provenance, provenance
 from reports.published_order import published_headline, published_order_table
@@ -221,7 +221,7 @@ def study_view(record: StudyRecord, prefix: str = "") -> StudyView:
         tables=tables,
         figures=figures,
         sections=tuple(sections),
-        provenance=provenance(record),
+        provenance=provenance([record]),
         outcomes=record.outcomes(),
         diagnostics=record.diagnostics(),
     )
@@ -278,12 +278,12 @@ def dial_view(records: Sequence[StudyRecord], prefix: str = "") -> StudyView:
         name=first.name.removesuffix(f", {first.dial} = {first.dial_value:g}"),
         title=first.title,
         measure=f"{MEASURE_NAMES[first.objective]} at {RULE_NAMES[first.rule]}",
-        headlines=tuple(dial_headlines(records)),
+        headlines=(*dial_headlines(records), *left_out(records)),
         key_figures=(),
         tables=tables,
         figures=figures,
         sections=tuple(sections),
-        provenance=provenance(first),
+        provenance=provenance(records),
         outcomes=_over_dial(records, StudyRecord.outcomes),
         diagnostics=_over_dial(records, StudyRecord.diagnostics),
     )

@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,6 +42,7 @@ _SHOULD_AGREE = {
     "code_revision": "code revision",
     "evaluation_fingerprint": "fingerprint of the evaluation data",
 }
+_OF_THE_DATA = "evaluation_fingerprint"
 
 
 def _counted(values: Counter[str]) -> str:
@@ -74,9 +76,35 @@ def _indented(text: str) -> str:
     return text if isinstance(value, str) else json.dumps(value, indent=2, ensure_ascii=False)
 
 
-def provenance(record: StudyRecord) -> Provenance:
-    """Collect origins over all trials of the study that have ended."""
-    ended = [trial for trial in record.trials.values() if trial.row]
+def _ended(records: Sequence[StudyRecord]) -> list[Trial]:
+    return [trial for record in records for trial in record.trials.values() if trial.row]
+
+
+def _warnings(records: Sequence[StudyRecord]) -> list[str]:
+    """Name what differs; the data of a study with a dial may do so from value to value alone."""
+    found = []
+    for column, words in _SHOULD_AGREE.items():
+        alike = [[record] for record in records] if column == _OF_THE_DATA else [records]
+        for group in alike:
+            values = _column(_ended(group), column)
+            if len(values) > 1:
+                at = _at(group[0]) if len(group) < len(records) else ""
+                found.append(f"Trials{at} differ in their {words}: {_counted(values)}.")
+    return found
+
+
+def _at(record: StudyRecord) -> str:
+    return "" if record.dial_value is None else f" at {record.dial_value:g}"
+
+
+def provenance(records: Sequence[StudyRecord]) -> Provenance:
+    """Collect origins over all trials of a study that have ended.
+
+    Args:
+        records: Of one study: one, or one for each value of its dial.
+
+    """
+    ended = _ended(records)
     facts = [(name, _column(ended, column)) for name, column in _FACTS]
     facts.insert(2, ("packages", _packages(ended)))
     shown = [(name, _counted(values)) for name, values in facts if values]
@@ -92,21 +120,21 @@ def provenance(record: StudyRecord) -> Provenance:
     if ended:
         shown.append(("time", f"{seconds / 60:.1f} minutes of training and scoring, all trials"))
     shown.append(("ledger", f"schema version {SCHEMA_VERSION}"))
-    warnings = tuple(
-        f"Trials differ in their {words}: {_counted(values)}."
-        for column, words in _SHOULD_AGREE.items()
-        if len(values := _column(ended, column)) > 1
-    )
     return Provenance(
         tuple(shown),
-        warnings,
-        tuple((one.name, _indented(one.settings)) for one in record.configurations),
+        tuple(_warnings(records)),
+        tuple(
+            (f"{one.name}{_at(record)}", _indented(one.settings))
+            for record in records
+            for one in record.configurations
+        ),
         tuple(
             (
-                f"{trial.configuration}, seed {trial.seed}, {trial.status}",
+                f"{trial.configuration}{_at(record)}, seed {trial.seed}, {trial.status}",
                 trial.row.get("error") or "no message",
                 trial.row.get("traceback") or "",
             )
+            for record in records
             for one in record.configurations
             for trial in record.of(one.name)
             if trial.row.get("error") or trial.row.get("traceback")

@@ -1,6 +1,7 @@
 """Writing a report: the page, the tables in three formats, the figures, the tidy outcomes."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -40,7 +41,9 @@ def write_report(results: Path, out: Path) -> ReportFiles:
         for name, table in view.tables.items():
             tables[f"{view.prefix}{name}.csv"] = to_csv(table)
             tables[f"{view.prefix}{name}.md"] = to_markdown(table)
-            tables[f"{view.prefix}{name}.tex"] = to_latex(table)
+            # Labels are those of the files, as one document may take several tables of a kind.
+            labelled = replace(table, name=f"{view.prefix}{name}")
+            tables[f"{view.prefix}{name}.tex"] = to_latex(labelled)
     figures = {f"{f.name}.svg": f.svg for view in views for f in view.figures.values()}
     html, markdown = render_html(views), render_markdown(views)
     try:

@@ -254,11 +254,20 @@ def _besides(record: StudyRecord) -> list[tuple[Column, CellOf]]:
 
 
 def _notes(record: StudyRecord) -> list[str]:
+    """Explain the columns that not every study has; formats without tooltips need it in words."""
     sources = sorted({one.published_from or "" for one in record.configurations} - {""})
-    return [
+    notes = [
         f"Published: {source}. Another data set and other networks: compare orders, not levels."
         for source in sources
     ]
+    if any(one.paradigm == "co-training" for one in record.configurations):
+        notes.append(
+            "Co-training: the row is of the student; partner is the network that learnt beside it, "
+            f"fused the average of both maps, each by its {MEASURE_NAMES[record.objective]}."
+        )
+    if any(record.configuration(one.reference) for one in record.configurations):
+        notes.append("The difference to the teacher alone is paired likewise, and uncorrected.")
+    return notes
 
 
 def best_taught(record: StudyRecord) -> list[Comparison]:

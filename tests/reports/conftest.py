@@ -40,13 +40,18 @@ class Ledger:
     """A results folder and the raw material it was made of.
 
     ``cams``: uint8 [N, SIZE, SIZE] by (configuration, seed, split, network, class); ``logits``:
-    float32 [N] likewise; ``masks``: bool [N, SIZE, SIZE] by (split, class).
+    float32 [N] likewise; ``masks``: bool [N, SIZE, SIZE] by (split, class). Of a diagnosed ledger
+    ``regions`` are bool [N, SIZE, SIZE] by (split, class, region) and ``without`` the logits
+    without one thing, float32 [N] by the keys of ``cams`` and the thing.
     """
 
     results: Path
     cams: dict[tuple[str, int, str, str, str], np.ndarray] = field(default_factory=dict)
     masks: dict[tuple[str, str], np.ndarray] = field(default_factory=dict)
     logits: dict[tuple[str, int, str, str, str], np.ndarray] = field(default_factory=dict)
+    diagnosed: bool = False
+    regions: dict[tuple[str, str, str], np.ndarray] = field(default_factory=dict)
+    without: dict[tuple[str, int, str, str, str, str], np.ndarray] = field(default_factory=dict)
 
 
 def _blob(row: float, column: float, height: float, width: float) -> np.ndarray:
@@ -121,11 +126,18 @@ def make_ledger(
     states: dict[tuple[str, int], str] | None = None,
     counts: tuple[int, int] = (9, 15),
     objective: str = "per_image_iou",
+    published: dict[str, float] | None = None,
+    diagnosed: bool = False,
 ) -> Ledger:
-    """Write a ledger; ``names`` renames configurations, ``counts`` are images in tune and test."""
+    """Write a ledger.
+
+    ``names`` renames configurations, ``counts`` are images in tune and test, ``published`` are
+    numbers by configuration; a ``diagnosed`` one also knows regions, peaks, counterfactual logits
+    and the fusion of co-trained networks.
+    """
     states = STATES if states is None else states
     called = {entry[0]: (names or {}).get(entry[0], entry[0]) for entry in CONFIGURATIONS}
-    ledger = Ledger(results)
+    ledger = Ledger(results, diagnosed=diagnosed)
     scenes = {
         (split, name): [_scene(i, split, shift) for i in range(count)]
         for split, count in zip(("tune", "test"), counts, strict=True)
@@ -133,6 +145,12 @@ def make_ledger(
     }
     for key, drawn in scenes.items():
         ledger.masks[key] = np.stack([mask for *_, mask in drawn])
+        for _, _, chimney, mask in drawn if diagnosed else ():
+            context = (chimney > 0) & ~mask
+            around = _grown(mask, 3) & ~mask & ~context
+            for region, pixels in (("context", context), ("ring", around)):
+                known = ledger.regions.get((*key, region), np.empty((0, SIZE, SIZE), bool))
+                ledger.regions[(*key, region)] = np.concatenate([known, pixels[None]])
     plan = []
     for position, entry in enumerate(CONFIGURATIONS):
         plain, paradigm, metric, level, weight, student, teacher, quality = entry
@@ -160,16 +178,54 @@ def make_ledger(
                     "objective": objective,
                     "settings": json.dumps({"name": name, "weight": weight, "epochs": 12}),
                     "family": student,
+                    "published": (published or {}).get(plain),
+                    "published_from": "a thesis, IJmond" if plain in (published or {}) else None,
                 }
             )
             status = states.get((plain, seed), "ok")
             if status != "missing":
                 networks = {"student": quality if status == "ok" else 0.02}
                 if paradigm == "co-training":
-                    networks["teacher"] = 0.58
+                    networks |= {"teacher": 0.58} | ({"fused": 0.6} if diagnosed else {})
                 _write_trial(ledger, scenes, trial_key, name, seed, status, networks, position)
     write_part(results, "plan", study, plan)
     return ledger
+
+
+def _grown(mask: np.ndarray, width: int) -> np.ndarray:
+    """The mask and all that is at most ``width`` pixels from it in both directions."""
+    padded = np.pad(mask, width)
+    shifts = [(y, x) for y in range(2 * width + 1) for x in range(2 * width + 1)]
+    return np.any([padded[y : y + SIZE, x : x + SIZE] for y, x in shifts], axis=0)
+
+
+def _diagnosed(
+    ledger: Ledger,
+    where: tuple[str, int, str, str, str],
+    index: int,
+    cam: np.ndarray,
+    mask: np.ndarray,
+    logit: np.float32,
+    quality: float,
+) -> dict[str, Any]:
+    """Columns of an image that holds the class; the better a map, the less hangs on the context."""
+    random = np.random.default_rng([index, int(1000 * quality)])
+    falls = {"object": 6 * quality, "context": 6 * (1 - quality)}
+    logits = {k: np.float32(logit - fall + random.normal(0, 0.5)) for k, fall in falls.items()}
+    for thing, value in logits.items():
+        known = ledger.without.get((*where, thing), np.empty(0, np.float32))
+        ledger.without[(*where, thing)] = np.append(known, value)
+    if not mask.any():
+        return {}
+    _, _, split, _, class_name = where
+    regions = {r: ledger.regions[split, class_name, r][index] for r in ("context", "ring")}
+    peak = np.unravel_index(cam.argmax(), cam.shape)
+    inside = [name for name, region in {"object": mask, **regions}.items() if region[peak]]
+    return {
+        **{r: np.bincount(cam[pixels], minlength=256) for r, pixels in regions.items()},
+        **{f"logit_without_{thing}": value for thing, value in logits.items()},
+        "peak": inside[0] if inside else "elsewhere",
+    }
 
 
 def _write_trial(
@@ -216,6 +272,9 @@ def _write_trial(
                         "background": np.bincount(cam[~mask], minlength=256).astype(np.uint32),
                     }
                 )
+                if ledger.diagnosed:
+                    where = (name, seed, split, network, class_name)
+                    scores[-1] |= _diagnosed(ledger, where, index, cam, mask, logit, shifted)
                 if split == "test" and index < 4:
                     panels.append(
                         {

@@ -181,6 +181,64 @@ def test_the_representation_is_a_column_only_where_it_varies(tmp_path, build_led
     assert cell(varied, "cosine global", "representation").text == "feature"
 
 
+def test_published_numbers_are_a_column_only_where_there_are_any(tmp_path, build_ledger, record):
+    ledger = build_ledger(
+        tmp_path, seeds=(0,), counts=(3, 4), published={"ViT alone": 0.1234, "L1 global": 0.4737}
+    )
+    table = strategies_table(read_studies(ledger.results)[0])
+
+    assert "published" not in [column.key for column in strategies_table(record).columns]
+    assert cell(table, "L1 global", "published").text == "47.37"
+    assert cell(table, "L2 global", "published").text == "–"
+    assert "Published: a thesis, IJmond. Another data set" in table.notes[0]
+
+
+def test_partner_and_fusion_have_figures_of_co_training_alone(tmp_path, build_ledger):
+    states = {("co-training", 1): "failed"}
+    ledger = build_ledger(tmp_path, states=states, counts=(5, 7), diagnosed=True)
+    table = strategies_table(read_studies(ledger.results)[0])
+    outcomes = read_studies(ledger.results)[0].outcomes()
+    mine = outcomes[
+        (outcomes["configuration"] == "co-training")
+        & (outcomes["rule"] == "tuned")
+        & (outcomes["split"] == "test")
+    ]
+
+    for key, network in (("partner", "teacher"), ("fused", "fused")):
+        values = 100 * mine.loc[mine["network"] == network, "per_image_iou"]
+        text = f"{values.mean():.1f} ± {values.std(ddof=1):.1f}"
+        assert cell(table, "co-training", key).text == text
+        assert cell(table, "cosine global", key).text == "–"
+
+
+def test_without_co_training_there_is_neither_partner_nor_fusion(tmp_path, build_ledger):
+    ledger = build_ledger(tmp_path, seeds=(0,), counts=(3, 4))
+    plan = read_table(ledger.results, "plan").astype(object)
+    plan = plan.where(plan.notna(), None)
+    kept = plan[plan["paradigm"] != "co-training"]
+    write_part(ledger.results, "plan", "strategies", kept.to_dict("records"))
+    table = strategies_table(read_studies(ledger.results)[0])
+
+    assert not {"partner", "fused"} & {column.key for column in table.columns}
+    assert not any("partner" in note for note in table.notes)
+
+
+def test_the_difference_to_the_teacher_alone_is_paired_by_seed(record, expected):
+    taught, teacher = expected["cosine global"], expected["CNN alone"]
+    differences = [taught[seed] - teacher[seed] for seed in (0, 1, 2)]
+    table = strategies_table(record)
+    data = cell(table, "cosine global", "delta_teacher").data
+
+    assert data["mean"] == pytest.approx(np.mean(differences))
+    assert (data["low"], data["high"]) == pytest.approx(
+        scipy.stats.t.interval(
+            0.95, 2, loc=np.mean(differences), scale=scipy.stats.sem(differences)
+        )
+    )
+    assert cell(table, "L1 global", "delta_teacher").data["n"] == 2
+    assert cell(table, "ViT alone", "delta_teacher").text == "–"
+
+
 def test_the_caption_warns_of_few_seeds(record, tmp_path, build_ledger):
     many = build_ledger(tmp_path, seeds=(0, 1, 2, 3), states={}, counts=(3, 4))
 
