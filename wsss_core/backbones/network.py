@@ -142,6 +142,8 @@ class Encoder(nn.Module):
     """What turns normalised images, float [B, 3, H, W], into a map [B, C, h, w]."""
 
     layers: Sequence[Layer]
+    size_multiple = 1
+    """The input's height and width have to be multiples of it."""
 
     def with_taps(self, images: Tensor, taps: Sequence[Layer]) -> tuple[Tensor, tuple[Tensor, ...]]:
         """The final map, as `forward` gives it, and the maps of inner layers."""
@@ -149,6 +151,14 @@ class Encoder(nn.Module):
 
     def channels_at(self, layer: Layer) -> int:
         """The channels of a layer's map; InputError if there is no such layer."""
+        raise NotImplementedError
+
+    def module_at(self, layer: Layer) -> nn.Module:
+        """The submodule whose output a CAM at this layer reads; InputError if there is none."""
+        raise NotImplementedError
+
+    def as_map(self, output: Tensor, images: Tensor) -> Tensor:
+        """What such a submodule gave for these images (or its gradient) as [B, C, h, w]."""
         raise NotImplementedError
 
 
@@ -194,12 +204,30 @@ class PatchTokens(Encoder):
         )
         return self._map(final, images), tuple(inner[order.index(block)] for block in blocks)
 
+    @property
+    def size_multiple(self) -> int:  # type: ignore[override]
+        """The side of a patch."""
+        return int(self.vit.patch_embed.patch_size[0])
+
+    def module_at(self, layer: Layer) -> nn.Module:
+        """See `Encoder`; a block's first norm (`norm1`), what its attention reads."""
+        block = self.vit.blocks[self._block(layer)]
+        if not isinstance(getattr(block, "norm1", None), nn.Module):
+            raise InputError(f"layer {layer!r}: this ViT's {type(block).__name__} has no norm1")
+        return block.norm1
+
+    def as_map(self, output: Tensor, images: Tensor) -> Tensor:
+        """See `Encoder`; tokens [B, L, C] lose the class and register tokens."""
+        return self._on_grid(output[:, self.vit.num_prefix_tokens :], images)
+
     def _map(self, tokens: Tensor, images: Tensor) -> Tensor:
         tokens = tokens[:, self.vit.num_prefix_tokens :]
         # Where timm pools the mean, the last norm comes after the pooling; elsewhere this is none.
-        tokens = self.vit.fc_norm(tokens)
-        rows = images.shape[-2] // self.vit.patch_embed.patch_size[0]
-        return tokens.transpose(1, 2).unflatten(2, (rows, -1))
+        return self._on_grid(self.vit.fc_norm(tokens), images)
+
+    def _on_grid(self, patches: Tensor, images: Tensor) -> Tensor:
+        rows = images.shape[-2] // self.size_multiple
+        return patches.transpose(1, 2).unflatten(2, (rows, -1))
 
 
 class LastStage(Encoder):
@@ -241,9 +269,22 @@ class LastStage(Encoder):
     def with_taps(self, images: Tensor, taps: Sequence[Layer]) -> tuple[Tensor, tuple[Tensor, ...]]:
         """See `Encoder`; the tapped stages have grids of their own."""
         stages = self.extractor(images)
-        if self.channels_last:
-            stages = [stage.permute(0, 3, 1, 2) for stage in stages]
+        stages = [self.as_map(stage, images) for stage in stages]
         return stages[-1], tuple(stages[self._stage(layer)] for layer in taps)
+
+    def module_at(self, layer: Layer) -> nn.Module:
+        """See `Encoder`; the stage itself."""
+        name = str(self.layers[self._stage(layer)])
+        modules = dict(self.extractor.named_modules())
+        # timm lifts a stage out of its container under its name with underscores, or wraps it all.
+        for known in (name, name.replace(".", "_"), f"model.{name}", f"body.{name}"):
+            if known in modules:
+                return modules[known]
+        raise InputError(f"layer {layer!r}: timm gives no module of its own for stage {name!r}")
+
+    def as_map(self, output: Tensor, images: Tensor) -> Tensor:
+        """See `Encoder`; channels come second."""
+        return output.permute(0, 3, 1, 2) if self.channels_last else output
 
 
 def check_backbone_name(name: str) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from wsss_core.backbones import Network
+from wsss_core.cams.restoring import evaluating
 from wsss_core.data.network_input import to_input
 
 
@@ -20,7 +21,8 @@ class RawScores:
     """What a network says of N images.
 
     Attributes:
-        maps: float16 [N, K, h, w], raw class scores at the network's own grid.
+        maps: float16 [N, K, h, w], raw class scores at the network's own grid; scores of 0 to 1
+            where several were put together (`CamSettings.normalised`).
         logits: float32 [N, K].
 
     """
@@ -36,15 +38,11 @@ def class_weight_cams(
 
     The network is left in the mode it came in.
     """
-    was_training = network.training
-    network.eval().to(device)
+    network.to(device)
     maps, logits = [], []
-    try:
-        with torch.inference_mode():
-            for start in range(0, len(images), batch_size):
-                output = network(to_input(images[start : start + batch_size], device))
-                maps.append(output.activation_maps.to(torch.float16).cpu().numpy())
-                logits.append(output.logits.float().cpu().numpy())
-    finally:
-        network.train(was_training)
+    with torch.inference_mode(), evaluating(network):
+        for start in range(0, len(images), batch_size):
+            output = network(to_input(images[start : start + batch_size], device))
+            maps.append(output.activation_maps.to(torch.float16).cpu().numpy())
+            logits.append(output.logits.float().cpu().numpy())
     return RawScores(np.concatenate(maps), np.concatenate(logits))

@@ -1,0 +1,182 @@
+"""CAMs of an image set by any method, at several scales, batched over images, scales and flips."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from wsss_core.backbones import Network
+from wsss_core.backbones.network import PatchTokens
+from wsss_core.cams.attention_cam import attention_cams
+from wsss_core.cams.class_weight_cam import RawScores, class_weight_cams
+from wsss_core.cams.fusion import fuse, merge, on_grid
+from wsss_core.cams.gradient_cam import GRADIENT_METHODS, gradient_cams
+from wsss_core.cams.restoring import evaluating, resized_for
+from wsss_core.cams.settings import CamSettings
+from wsss_core.data.network_input import to_input
+from wsss_core.errors import InputError
+
+
+def cams(
+    network: Network,
+    images: np.ndarray,
+    settings: CamSettings | None = None,
+    *,
+    device: str = "cpu",
+    batch_size: int = 64,
+) -> RawScores:
+    """CAMs and logits of images, in evaluation mode; the network is left as it came, on the device.
+
+    The default settings give `class_weight_cams`. Grad-CAM and LayerCAM are multiplied by the
+    number of locations of their layer: their gradients are of a mean over locations, so as defined
+    they would shrink with the grid (out of float16's range, and a larger scale would count less).
+    Grad-CAM at the last stage of a CNN then is the class-weight CAM without its negative part.
+
+    Args:
+        network: any for class-weight CAMs; else one with an encoder of this package.
+        images: uint8 [N, S, S, 3].
+        settings: how; a layer's raw maps are at its own grid, merged ones at that of scale 1.
+        device: where it runs.
+        batch_size: images a forward pass at scale 1. Other scales hold as many pixels, and methods
+            that keep more than the last layer's values fewer images.
+
+    Returns:
+        Maps float16 [N, K, h, w] at the grid of scale 1, raw or, where `settings.normalised`, in
+        0..1; logits float32 [N, K] of the plain image at scale 1.
+
+    Raises:
+        InputError: a network without the layer or the encoder that the settings ask for.
+
+    """
+    settings = settings or CamSettings()
+    if settings == CamSettings():
+        return class_weight_cams(network, images, device=device, batch_size=batch_size)
+    settings.check_encoder(network)
+    network.to(device)
+    maps, logits = [], []
+    with torch.inference_mode(False), torch.no_grad(), evaluating(network):
+        for start in range(0, len(images), batch_size):
+            pixels = to_input(images[start : start + batch_size], device)
+            block_maps, block_logits = _block_cams(network, pixels, settings, batch_size)
+            maps.append(block_maps.to(torch.float16).cpu().numpy())
+            logits.append(block_logits.float().cpu().numpy())
+    return RawScores(np.concatenate(maps), np.concatenate(logits))
+
+
+def check_cam(network: Network, settings: CamSettings, image_size: int) -> None:
+    """See before a study starts that a network can be asked for such CAMs: one blank image is.
+
+    Args:
+        network: with any weights; it is left as it came.
+        settings: how CAMs are to be made. Of several scales the smallest is tried, besides 1.
+        image_size: S of the images.
+
+    Raises:
+        InputError: it cannot; the error says why.
+
+    """
+    settings.check_encoder(network)
+    tried = replace(settings, scales=(min(settings.scales),))
+    device = next((str(p.device) for p in network.parameters()), "cpu")
+    try:
+        cams(network, np.zeros((1, image_size, image_size, 3), np.uint8), tried, device=device)
+    except InputError:
+        raise
+    except (AssertionError, RuntimeError, ValueError, TypeError, AttributeError) as error:
+        said = " ".join(f"{type(error).__name__}: {error}".split())
+        raise InputError(
+            f"CAMs by {settings.method} at scales {list(settings.scales)} of {image_size} px "
+            f"images: the network fails: {said}"
+        ) from error
+
+
+def scaled_size(size: int, scale: float, multiple: int = 1) -> int:
+    """The side of an image at a scale, rounded to a multiple of a ViT's patch (halves upwards).
+
+    >>> scaled_size(224, 1.5, 16), scaled_size(224, 0.52, 16), scaled_size(16, 0.1, 8)
+    (336, 112, 8)
+    """
+    return max(1, int(size * scale / multiple + 0.5)) * multiple
+
+
+def _block_cams(
+    network: Any, pixels: Tensor, settings: CamSettings, batch_size: int
+) -> tuple[Tensor, Tensor]:
+    """Maps and logits of one block of images, float [B, 3, S, S] in 0..1."""
+    size = pixels.shape[-1]
+    multiple = getattr(getattr(network, "encoder", None), "size_multiple", 1)
+    sides = [scaled_size(size, scale, multiple) for scale in settings.scales]
+    # The plain image is needed for its logits and its grid even where 1 is not among the scales.
+    flip = settings.flip and size in sides
+    plain, logits = _views(network, pixels, size, flip, settings, batch_size)
+    grid = (plain[0].shape[-2], plain[0].shape[-1])
+    views: list[Tensor] = []
+    for side in sides:
+        if side == size:
+            views += plain
+        else:
+            views += _views(network, pixels, side, settings.flip, settings, batch_size)[0]
+    if not settings.merged:
+        return on_grid(views[0], grid), logits
+    return merge(views, grid, settings.merge), logits
+
+
+def _views(
+    network: Any, pixels: Tensor, side: int, flip: bool, settings: CamSettings, batch_size: int
+) -> tuple[list[Tensor], Tensor]:
+    """Maps of the images at one size, those of the mirrored images flipped back; and logits."""
+    size = pixels.shape[-1]
+    per_image = (side / size) ** 2 * (1 + flip) * _kept(network, settings)
+    encoder = getattr(network, "encoder", None)
+    maps: list[list[Tensor]] = [[], []]
+    logits = []
+    resized = (
+        resized_for(encoder.vit, side)
+        if side != size and isinstance(encoder, PatchTokens)
+        else nullcontext()
+    )
+    with resized:
+        for chunk in pixels.split(max(1, int(batch_size / per_image))):
+            if side != size:
+                chunk = F.interpolate(chunk, (side, side), mode="bilinear", align_corners=False)
+            count = len(chunk)
+            if flip:
+                chunk = torch.cat([chunk, chunk.flip(-1)])
+            found, said = _maps(network, chunk, settings)
+            maps[0].append(found[:count])
+            maps[1].append(found[count:].flip(-1))
+            logits.append(said[:count])
+    return [torch.cat(view) for view in maps[: 1 + flip]], torch.cat(logits)
+
+
+def _maps(network: Any, images: Tensor, settings: CamSettings) -> tuple[Tensor, Tensor]:
+    """Maps, raw or fused, and logits of one batch, float [B, 3, H, W] in 0..1."""
+    if settings.method == "class_weight":
+        output = network(images)
+        return output.activation_maps, output.logits
+    if settings.method == "attention":
+        return attention_cams(network, images)
+    combine = GRADIENT_METHODS[settings.method]
+    found, logits = gradient_cams(network, images, settings.layers, combine)
+    found = [maps * maps[0, 0].numel() for maps in found]
+    return (found[0] if len(found) == 1 else fuse(found)), logits
+
+
+def _kept(network: Any, settings: CamSettings) -> int:
+    """How many times the last layer's values a pass holds until its maps are made, about."""
+    if settings.method == "attention":
+        return 4  # queries and keys of every block
+    if not settings.layers:
+        return 1
+    layers = list(network.encoder.layers)
+    first = min(
+        layers.index(layer) if layer in layers else int(layer) % len(layers)
+        for layer in settings.layers
+    )
+    return len(layers) - first  # autograd holds all that comes after the first layer

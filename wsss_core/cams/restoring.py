@@ -1,0 +1,99 @@
+"""Context managers that put a network into the state a CAM needs, and back on the way out.
+
+What they change is put back after an exception too, to what it was and not to a default.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from wsss_core.errors import InputError
+
+
+@contextmanager
+def evaluating(network: nn.Module) -> Iterator[None]:
+    """Evaluation mode; afterwards every submodule has its own mode again."""
+    modes = [(module, module.training) for module in network.modules()]
+    network.eval()
+    try:
+        yield
+    finally:
+        for module, mode in modes:
+            module.training = mode
+
+
+@contextmanager
+def frozen(network: nn.Module) -> Iterator[None]:
+    """No parameter asks for a gradient, so none is computed and none accumulated."""
+    asking = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    for parameter in asking:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in asking:
+            parameter.requires_grad_(True)
+
+
+@contextmanager
+def captured(modules: Sequence[nn.Module]) -> Iterator[dict[int, Tensor]]:
+    """What modules give during a forward pass, as points that gradients can be taken at.
+
+    The first of them in the pass becomes a leaf, so that autograd records nothing before it.
+
+    Yields:
+        The outputs of the last forward pass by the module's position.
+
+    """
+    found: dict[int, Tensor] = {}
+
+    def hook(position: int) -> Any:
+        def keep(module: nn.Module, inputs: Any, output: Any) -> Tensor:
+            if not isinstance(output, Tensor):
+                raise InputError(
+                    f"a CAM needs a layer that gives one tensor; {type(module).__name__} gives "
+                    f"{type(output).__name__}"
+                )
+            point = output if output.requires_grad else output.detach().requires_grad_()
+            found[position] = point
+            # The next module may work in place, which must not touch the point.
+            return point.clone()
+
+        return keep
+
+    handles = [module.register_forward_hook(hook(n)) for n, module in enumerate(modules)]
+    try:
+        yield found
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+@contextmanager
+def resized_for(vit: Any, size: int) -> Iterator[None]:
+    """A timm ViT that takes square inputs of another size; its own parameters are not touched.
+
+    timm resamples the position embeddings, or tables of relative positions, into new parameters
+    (`set_input_size`). Afterwards the old ones are back, the very same objects.
+    """
+    before = [
+        (module, dict(vars(module)), dict(module._parameters), dict(module._buffers))
+        for module in vit.modules()
+    ]
+    try:
+        with torch.no_grad():
+            vit.set_input_size(img_size=(size, size))
+        yield
+    finally:
+        for module, attributes, parameters, buffers in before:
+            # The dictionaries of parameters and buffers are changed in place, so refill them.
+            module._parameters.clear()
+            module._parameters.update(parameters)
+            module._buffers.clear()
+            module._buffers.update(buffers)
+            vars(module).update(attributes)

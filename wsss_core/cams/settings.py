@@ -1,0 +1,117 @@
+"""How CAMs are made, as one value that a study can hash."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, get_args
+
+from wsss_core.backbones.network import Encoder, Layer, PatchTokens
+from wsss_core.cams.fusion import Merge
+from wsss_core.cams.gradient_cam import GRADIENT_METHODS
+from wsss_core.errors import InputError
+
+Method = Literal["class_weight", "grad_cam", "layer_cam", "attention"]
+
+
+@dataclass(frozen=True)
+class CamSettings:
+    """How CAMs are made.
+
+    The thesis (arXiv 2507.21959): Grad-CAM at the last block's norm1, `scales` .5, 1, 1.5 and 2,
+    `merge` normalised_mean; its fusion has the `layers` -5, -4, -2 and -1. PSA and IRN: class
+    weights, the same scales, `flip`, `merge` sum_max.
+
+    >>> CamSettings("grad_cam", scales=[0.5, 1]).as_config()["layers"]
+    [-1]
+    >>> CamSettings().normalised, CamSettings(scales=(1, 2)).normalised
+    (False, True)
+
+    Attributes:
+        method: "class_weight", "grad_cam", "layer_cam" or "attention" (ViTs).
+        layers: of Grad-CAM and LayerCAM: a ViT's blocks by number, -1 the last, or a CNN's stages
+            by name or number; the last by default. Several are fused (`wsss_core.cams.fuse`).
+        scales: of the image's side; a ViT's sizes are rounded to whole patches.
+        flip: take the mirrored image in as well, at every scale.
+        merge: of scales and flips, see `wsss_core.cams.merge`.
+
+    Raises:
+        InputError: a value that is not one of these.
+
+    """
+
+    method: Method = "class_weight"
+    layers: tuple[Layer, ...] = ()
+    scales: tuple[float, ...] = (1.0,)
+    flip: bool = False
+    merge: Merge = "normalised_mean"
+
+    def __post_init__(self) -> None:
+        for key, known in (("method", Method), ("merge", Merge)):
+            if getattr(self, key) not in get_args(known):
+                raise InputError(
+                    f"{key} {getattr(self, key)!r}: expected one of {', '.join(get_args(known))}"
+                )
+        for key in ("layers", "scales"):
+            if isinstance(getattr(self, key), str) or not isinstance(getattr(self, key), Sequence):
+                raise InputError(f"{key} {getattr(self, key)!r}: expected a list")
+        if not self.scales:
+            raise InputError("scales []: expected at least one, such as 1.0")
+        for scale in self.scales:
+            number = isinstance(scale, int | float) and not isinstance(scale, bool)
+            if not number or not 0 < scale < math.inf:
+                raise InputError(f"scales: expected positive numbers, got {scale!r}")
+        if not isinstance(self.flip, bool):
+            raise InputError(f"flip {self.flip!r}: expected true or false")
+        for layer in self.layers:
+            if not isinstance(layer, int | str) or isinstance(layer, bool):
+                raise InputError(f"layers: expected names or numbers, got {layer!r}")
+        if self.method not in GRADIENT_METHODS and self.layers:
+            raise InputError(
+                f"layers {list(self.layers)}: method {self.method} has no choice of layers; "
+                f"expected none (those with layers are {', '.join(GRADIENT_METHODS)})"
+            )
+        layers = tuple(self.layers)
+        if self.method in GRADIENT_METHODS and not layers:
+            layers = (-1,)
+        object.__setattr__(self, "layers", layers)
+        object.__setattr__(self, "scales", tuple(float(scale) for scale in self.scales))
+
+    @property
+    def merged(self) -> bool:
+        """Whether maps of several scales or flips are merged."""
+        return self.flip or len(self.scales) > 1
+
+    @property
+    def normalised(self) -> bool:
+        """Whether the maps come out in 0..1, and not as raw scores."""
+        return self.merged or len(self.layers) > 1
+
+    def as_config(self) -> dict[str, Any]:
+        """The settings as JSON-able values; `CamSettings(**config)` gives them back."""
+        config = asdict(self)
+        return {**config, "layers": list(self.layers), "scales": list(self.scales)}
+
+    def check_encoder(self, network: Any) -> None:
+        """See that a network has what the method looks into.
+
+        Raises:
+            InputError: no such layer (those there are are named), or no encoder to look into.
+
+        """
+        if self.method == "class_weight":
+            return
+        encoder = getattr(network, "encoder", None)
+        if not isinstance(encoder, Encoder):
+            raise InputError(
+                f"method {self.method}: expected a network with an encoder of this package, "
+                f"{type(network).__name__} has none; class_weight works for every network"
+            )
+        if self.method == "attention" and not isinstance(encoder, PatchTokens):
+            raise InputError(
+                "method attention: expected a ViT, this network is a CNN; it can have "
+                "class_weight, grad_cam or layer_cam"
+            )
+        for layer in self.layers:
+            encoder.module_at(layer)
