@@ -2,13 +2,21 @@
 
 from wsss_core.evaluate.competition import compete
 from wsss_core.evaluate.degenerate import collapse_reason
+from wsss_core.evaluate.gaussian_mixture import (
+    GaussianMixture,
+    fit_gaussian_mixture,
+    gaussian_mixture_level,
+)
 from wsss_core.evaluate.histogram_stack import HistogramStack
 from wsss_core.evaluate.multi_class import MultiClassStack
+from wsss_core.evaluate.otsu import otsu_level
+from wsss_core.evaluate.own_rule import OwnRule, load_own_rule
 from wsss_core.evaluate.quantise import Normalisation, normalise, quantise, resize
 from wsss_core.evaluate.regions import peak_region, ring_around
 from wsss_core.evaluate.score_histogram import ScoreHistogram
 from wsss_core.evaluate.thresholds import (
     Evaluation,
+    NoThresholdError,
     Objective,
     ThresholdChoice,
     ThresholdRule,
@@ -19,10 +27,13 @@ from wsss_core.evaluate.thresholds import (
 
 __all__ = [
     "Evaluation",
+    "GaussianMixture",
     "HistogramStack",
     "MultiClassStack",
+    "NoThresholdError",
     "Normalisation",
     "Objective",
+    "OwnRule",
     "ScoreHistogram",
     "ThresholdChoice",
     "ThresholdRule",
@@ -30,8 +41,12 @@ __all__ = [
     "collapse_reason",
     "compete",
     "evaluate",
+    "fit_gaussian_mixture",
+    "gaussian_mixture_level",
     "level_of",
+    "load_own_rule",
     "normalise",
+    "otsu_level",
     "peak_region",
     "quantise",
     "resize",

@@ -76,6 +76,31 @@ class HistogramStack:
             self.foreground[holds].sum(axis=0), self.background[holds].sum(axis=0)
         )
 
+    def pooled_scores(self, labelled: NDArray[np.bool_]) -> NDArray[np.int64]:
+        """Pixels per level of the images that carry the class's label, wherever its mask lies.
+
+        What a rule without masks cuts by. An image whose map is 0 throughout has no scores to add:
+        it was gated out, or shows no contrast. Ignored pixels are in no histogram.
+
+        Args:
+            labelled: bool [N], the image-level labels.
+
+        Returns:
+            int64 [256].
+
+        Raises:
+            InputError: labels of another type or number.
+
+        """
+        if labelled.dtype != np.bool_ or labelled.shape != (len(self),):
+            raise InputError(
+                f"labelled: expected bool [{len(self)}], "
+                f"got {labelled.dtype} {list(labelled.shape)}"
+            )
+        scores = (self.foreground + self.background)[labelled]
+        pooled: NDArray[np.int64] = scores[scores[:, 1:].any(axis=1)].sum(axis=0)
+        return pooled
+
     def iou(self) -> Curve:
         """Each image's IoU per threshold, float64 [N, 256]; 0 for images without the class."""
         return curves.iou(self.foreground, self.background)

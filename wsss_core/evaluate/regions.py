@@ -10,6 +10,9 @@ from wsss_core.errors import InputError
 RING_SHARE = 16
 """The ring is as wide as this fraction of the shorter side of the map."""
 
+NOWHERE = "nowhere"
+"""Where a map without any contrast peaks."""
+
 
 def ring_around(mask: NDArray[np.bool_], width: int | None = None) -> NDArray[np.bool_]:
     """The pixels outside a mask that are no farther than `width` from it, diagonals included.
@@ -56,10 +59,10 @@ def peak_region(
     context: NDArray[np.bool_] | None,
     ring: NDArray[np.bool_],
 ) -> str:
-    """Where the highest score lies: "object", "context", "ring" or "elsewhere".
+    """Where the highest score lies: "object", "context", "ring", "elsewhere" or `NOWHERE`.
 
-    Of several equally high pixels the one in the first of these regions counts; a map that is the
-    same everywhere therefore peaks on the object, as it points nowhere else either.
+    Of several equally high pixels the one in the first of these regions counts. A map that is the
+    same everywhere points nowhere, whatever its score: a miss, not a hit on everything.
 
     Args:
         scores: float [h, w], without NaN.
@@ -76,14 +79,14 @@ def peak_region(
             f"scores: expected [h, w] without NaN, got {list(scores.shape)} "
             f"with {int(np.isnan(scores).sum())} NaN"
         )
-    peak = scores == scores.max()
-    for name, region in (("object", object_mask), ("context", context), ("ring", ring)):
-        if region is None:
-            continue
+    regions = {"object": object_mask, "context": context, "ring": ring}
+    known = {name: region for name, region in regions.items() if region is not None}
+    for name, region in known.items():
         _check_region(name, region, scores.shape)
-        if (peak & region).any():
-            return name
-    return "elsewhere"
+    if scores.size == 0 or scores.min() == scores.max():
+        return NOWHERE
+    peak = scores == scores.max()
+    return next((name for name, region in known.items() if (peak & region).any()), "elsewhere")
 
 
 def _check_region(name: str, region: NDArray[np.bool_], shape: tuple[int, ...] | None) -> None:

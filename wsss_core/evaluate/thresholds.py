@@ -2,7 +2,8 @@
 
 A threshold chosen with the test masks at hand is an upper bound, not a result, so every rule names
 the masks it peeks at and the choice carries the name. The thesis's "optimal threshold" (arXiv
-2507.21959) is the per-image oracle; its other numbers use a fixed 0.3.
+2507.21959) is the per-image oracle; its other numbers use a fixed 0.3. Two rules need no mask at
+all, and a rule can be one's own (`wsss_core.evaluate.own_rule`).
 """
 
 from __future__ import annotations
@@ -16,15 +17,27 @@ from numpy.typing import NDArray
 
 from wsss_core.errors import InputError
 from wsss_core.evaluate.curves import Curve
+from wsss_core.evaluate.gaussian_mixture import gaussian_mixture_level
 from wsss_core.evaluate.histogram_stack import HistogramStack
+from wsss_core.evaluate.otsu import otsu_level
+from wsss_core.evaluate.own_rule import load_own_rule
 from wsss_core.evaluate.pixel_counts import LEVELS
+from wsss_core.plugins import is_plugin
+
+
+class NoThresholdError(InputError):
+    """A rule has nothing to choose by; the message says what it lacks."""
 
 
 class ThresholdRule(StrEnum):
-    """How a threshold is chosen."""
+    """How a threshold is chosen, from the rule that sees least to the one that sees most."""
 
     FIXED = "fixed"
     """A value set before anything is seen."""
+    OTSU = "otsu"
+    """The level that best separates the scores of the test images that carry the label."""
+    GAUSSIAN_MIXTURE = "gaussian_mixture"
+    """Where the upper of two Gaussians under the same scores takes over."""
     TUNED = "tuned"
     """The best level on a disjoint split with masks."""
     DATASET_ORACLE = "dataset_oracle"
@@ -45,9 +58,15 @@ class ThresholdRule(StrEnum):
 
 _PEEKS_AT = {
     ThresholdRule.FIXED: "nothing",
+    ThresholdRule.OTSU: "scores and image-level labels",
+    ThresholdRule.GAUSSIAN_MIXTURE: "scores and image-level labels",
     ThresholdRule.TUNED: "the tune split's masks",
     ThresholdRule.DATASET_ORACLE: "the test masks",
     ThresholdRule.IMAGE_ORACLE: "each test image's mask",
+}
+_WITHOUT_MASKS = {
+    ThresholdRule.OTSU: otsu_level,
+    ThresholdRule.GAUSSIAN_MIXTURE: gaussian_mixture_level,
 }
 
 
@@ -72,7 +91,7 @@ class ThresholdChoice:
     """A chosen threshold.
 
     Attributes:
-        rule: The rule that chose it.
+        rule: The rule that chose it; of one's own, its "module:attribute".
         peeks_at: What the rule has seen of the masks, in words.
         level: 0-255, foreground where score >= level; None under the per-image oracle.
         image_levels: Under the per-image oracle each image's own level, float64 [N], NaN for an
@@ -80,7 +99,7 @@ class ThresholdChoice:
 
     """
 
-    rule: ThresholdRule
+    rule: str
     peeks_at: str
     level: int | None
     image_levels: NDArray[np.float64] | None = None
@@ -121,35 +140,49 @@ def choose_threshold(
     *,
     tune: HistogramStack | None = None,
     test: HistogramStack | None = None,
+    scores: NDArray[np.int64] | None = None,
     objective: Objective | str = Objective.PER_IMAGE_IOU,
     fixed: float = 0.3,
 ) -> ThresholdChoice:
     """Choose where to cut. Of several equally good levels the smallest is taken.
 
     Args:
-        rule: Which rule chooses; it sees no more than it says it peeks at.
-        tune: The tune split's histograms; needed by `tuned`, unused by the others.
-        test: The test split's histograms; needed by both oracles, unused by the others.
+        rule: Which rule chooses; it sees no more than it says it peeks at. A rule of one's own is
+            named "module:attribute" and sees `tune` and `scores`.
+        tune: The tune split's histograms; needed by `tuned`.
+        test: The test split's histograms; needed by both oracles.
+        scores: int64 [256], the pixels per level of the test images that carry the class's label
+            (`HistogramStack.pooled_scores`), for the rules without masks. They are pooled, as one
+            map's histogram says little of a small object.
         objective: What `tuned` and `dataset_oracle` maximise. The per-image oracle maximises each
             image's foreground IoU.
         fixed: The score in [0, 1] at which `fixed` cuts.
 
     Raises:
-        InputError: For an unknown rule or objective, histograms that the rule needs and lacks or in
-            which no image holds the class, or a fixed value outside [0, 1].
+        NoThresholdError: Histograms that the rule needs and lacks, or in which no image holds the
+            class; scores that show no two groups; a rule of one's own that answers None.
+        InputError: For an unknown rule or objective, a fixed value outside [0, 1], or a rule of
+            one's own that fails.
 
     """
-    rule = member_named(ThresholdRule, "threshold rule", rule)
     objective = member_named(Objective, "objective", objective)
+    if is_plugin(rule):
+        own = load_own_rule(rule)
+        found = own.level(tune, _needed(rule, scores))
+        return ThresholdChoice(rule, own.peeks_at, _found(rule, found))
+    rule = member_named(ThresholdRule, "threshold rule", rule)
     if rule is ThresholdRule.FIXED:
         return ThresholdChoice(rule, rule.peeks_at, level_of(fixed))
+    if rule in _WITHOUT_MASKS:
+        found = _WITHOUT_MASKS[rule](_needed(rule, scores))
+        return ThresholdChoice(rule, rule.peeks_at, _found(rule, found))
     split = "tune" if rule is ThresholdRule.TUNED else "test"
     stack = tune if rule is ThresholdRule.TUNED else test
     if stack is None:
-        raise InputError(f"threshold rule {rule}: expected histograms of the {split} split")
+        raise NoThresholdError(f"threshold rule {rule}: expected histograms of the {split} split")
     holds = stack.holds_class
     if not holds.any():
-        raise InputError(
+        raise NoThresholdError(
             f"threshold rule {rule}: expected an image that holds the class in the {split} split, "
             f"got none in {len(stack)}"
         )
@@ -157,6 +190,18 @@ def choose_threshold(
         levels = np.where(holds, stack.iou().argmax(axis=1), np.nan)
         return ThresholdChoice(rule, rule.peeks_at, None, levels)
     return ThresholdChoice(rule, rule.peeks_at, int(objective.curve(stack).argmax()))
+
+
+def _needed(rule: str, scores: NDArray[np.int64] | None) -> NDArray[np.int64]:
+    if scores is None:
+        raise NoThresholdError(f"threshold rule {rule}: expected the scores of the test split")
+    return scores
+
+
+def _found(rule: str, level: int | None) -> int:
+    if level is None:
+        raise NoThresholdError(f"threshold rule {rule}: no level separates the scores")
+    return level
 
 
 def evaluate(choice: ThresholdChoice, test: HistogramStack) -> Evaluation:

@@ -151,6 +151,11 @@ def test_the_pointing_game_shares_add_up():
     assert shares == {"object": 0.4, "context": 0.2, "ring": 0.2, "elsewhere": 0.2}
 
 
+def test_a_map_that_peaks_nowhere_is_a_miss_of_every_region():
+    shares = pointing_game(["object", "nowhere", "nowhere", "context"])
+    assert shares == {"object": 0.25, "context": 0.25, "ring": 0.0, "elsewhere": 0.0}
+
+
 def test_reliance_leaves_out_what_is_not_known():
     logits = np.array([3.0, 1.0, -1.0, 2.0])
     without_object = np.array([0.0, 0.0, -2.0, 1.0])

@@ -119,3 +119,25 @@ def test_stacks_of_other_shapes_are_refused():
         HistogramStack(np.zeros(256, np.int64), np.zeros(256, np.int64))
     with pytest.raises(InputError, match=r"^background: .*\(2\), got 3$"):
         HistogramStack(np.zeros((2, 256), np.int64), np.zeros((3, 256), np.int64))
+
+
+def test_scores_are_pooled_over_the_labelled_images_wherever_their_masks_lie(maps, stack):
+    labelled = np.array([True, True, False, False, True, False])  # two of them without a mask
+    pixels = np.concatenate([maps[0][position].ravel() for position in (0, 1, 4)])
+    counted = [int((pixels == level).sum()) for level in range(256)]
+    assert stack.pooled_scores(labelled).tolist() == counted
+
+
+def test_a_map_that_is_0_throughout_has_no_scores_to_pool():
+    levels = np.eye(256, dtype=int)
+    stack = HistogramStack(levels[[0, 0]], 3 * levels[[0, 5]])
+    pooled = stack.pooled_scores(np.array([True, True]))
+    assert {level: pooled[level] for level in np.flatnonzero(pooled)} == {0: 1, 5: 3}
+    assert stack.pooled_scores(np.array([True, False])).sum() == 0
+
+
+def test_labels_that_are_not_one_truth_for_each_image_are_refused(stack):
+    with pytest.raises(InputError, match=r"^labelled: expected bool \[6\], got int64 \[6\]"):
+        stack.pooled_scores(np.ones(6, dtype=np.int64))
+    with pytest.raises(InputError, match=r"^labelled: expected bool \[6\], got bool \[5\]"):
+        stack.pooled_scores(np.ones(5, dtype=bool))

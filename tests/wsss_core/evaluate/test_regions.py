@@ -45,10 +45,16 @@ def test_a_peak_is_named_by_the_region_it_lies_in(at, expected):
 
 
 def test_of_equal_peaks_the_object_counts_first_and_an_unknown_context_not_at_all():
-    one, other = np.array([[True, False]]), np.array([[False, True]])
-    flat = np.ones((1, 2))
-    assert peak_region(flat, other, one, one) == "object"
-    assert peak_region(flat, np.zeros((1, 2), bool), None, other) == "ring"
+    one, other = np.array([[True, False, False]]), np.array([[False, True, False]])
+    scores = np.array([[0.7, 0.7, 0.1]])
+    assert peak_region(scores, other, one, one) == "object"
+    assert peak_region(scores, np.zeros((1, 3), bool), None, other) == "ring"
+
+
+@pytest.mark.parametrize("score", [0.0, 0.4, 1.0])
+def test_a_map_that_is_the_same_everywhere_peaks_nowhere(score):
+    everything = np.ones((3, 4), bool)
+    assert peak_region(np.full((3, 4), score), everything, everything, everything) == "nowhere"
 
 
 def test_every_mask_of_a_single_pixel_has_its_ring_cut_off_at_the_border():

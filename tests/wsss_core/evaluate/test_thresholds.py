@@ -11,13 +11,16 @@ from hypothesis import strategies as st
 from wsss_core.errors import InputError
 from wsss_core.evaluate import (
     HistogramStack,
+    NoThresholdError,
     Objective,
     ScoreHistogram,
     ThresholdChoice,
     ThresholdRule,
     choose_threshold,
     evaluate,
+    gaussian_mixture_level,
     level_of,
+    otsu_level,
 )
 
 
@@ -38,6 +41,10 @@ def draw_maps(seed, count=7):
 
 def stacked(maps):
     return HistogramStack.from_histograms(map(ScoreHistogram.from_scores, *maps))
+
+
+def scores_of(stack):
+    return stack.pooled_scores(stack.holds_class)
 
 
 def ratio(part, whole):
@@ -170,20 +177,24 @@ def test_figures_under_the_image_oracle_add_each_image_s_counts_at_its_own_level
 def test_each_oracle_bounds_the_rules_that_see_less():
     for seed in range(10):
         tune, test = stacked(draw_maps(100 + seed)), stacked(draw_maps(200 + seed))
+        shown = {"tune": tune, "test": test, "scores": scores_of(test)}
         reached = {
-            rule: evaluate(choose_threshold(rule, tune=tune, test=test), test).per_image_iou
+            rule: evaluate(choose_threshold(rule, **shown), test).per_image_iou
             for rule in ThresholdRule
         }
-        assert reached["fixed"] <= reached["dataset_oracle"] + 1e-15
-        assert reached["tuned"] <= reached["dataset_oracle"] + 1e-15
+        for rule in ("fixed", "otsu", "gaussian_mixture", "tuned"):
+            assert reached[rule] <= reached["dataset_oracle"] + 1e-15
         assert reached["dataset_oracle"] <= reached["image_oracle"] + 1e-15
 
 
 def test_every_rule_says_what_it_peeks_at_and_which_are_upper_bounds():
     stack = stacked(draw_maps(8))
-    said = {rule: choose_threshold(rule, tune=stack, test=stack).peeks_at for rule in ThresholdRule}
+    shown = {"tune": stack, "test": stack, "scores": scores_of(stack)}
+    said = {rule: choose_threshold(rule, **shown).peeks_at for rule in ThresholdRule}
     assert said == {
         "fixed": "nothing",
+        "otsu": "scores and image-level labels",
+        "gaussian_mixture": "scores and image-level labels",
         "tuned": "the tune split's masks",
         "dataset_oracle": "the test masks",
         "image_oracle": "each test image's mask",
@@ -203,9 +214,29 @@ def test_a_rule_without_the_masks_it_peeks_at_names_the_split(rule, split):
         choose_threshold(rule, tune=clear, test=clear)
 
 
+@pytest.mark.parametrize(
+    ("rule", "level_from"), [("otsu", otsu_level), ("gaussian_mixture", gaussian_mixture_level)]
+)
+def test_rules_without_masks_see_the_pooled_scores_and_nothing_else(rule, level_from):
+    scores = scores_of(stacked(draw_maps(11)))
+    choices = [
+        choose_threshold(rule, tune=stack, test=stack, scores=scores)
+        for stack in (None, stacked(draw_maps(12)), stacked(draw_maps(13)))
+    ]
+    assert {choice.level for choice in choices} == {level_from(scores)}
+
+
+@pytest.mark.parametrize("rule", ["otsu", "gaussian_mixture"])
+def test_a_rule_without_masks_finds_no_threshold_where_all_scores_are_equal(rule):
+    with pytest.raises(NoThresholdError, match=f"^threshold rule {rule}: no level separates"):
+        choose_threshold(rule, scores=np.bincount([9, 9, 9], minlength=256))
+    with pytest.raises(NoThresholdError, match=f"^threshold rule {rule}: expected the scores"):
+        choose_threshold(rule, test=stacked(draw_maps(9)))
+
+
 def test_an_unknown_rule_or_objective_is_named_with_the_known_ones():
-    with pytest.raises(InputError, match=r"^threshold rule 'otsu': .*fixed, tuned, "):
-        choose_threshold("otsu")
+    with pytest.raises(InputError, match=r"^threshold rule 'best': .*fixed, otsu, "):
+        choose_threshold("best")
     with pytest.raises(InputError, match=r"^objective 'dice': .*per_image_iou, dataset_iou, "):
         choose_threshold("tuned", objective="dice")
 
