@@ -1,0 +1,251 @@
+"""SAM and CLIP checkpoints by the name of a folder or of a hub repository, safely and offline.
+
+Whether a checkpoint can be had is found out from file names and its config.json alone, before
+anything is trained. Weights are read from safetensors only, and no code of a repository is run.
+With HF_HUB_OFFLINE=1 nothing but the local cache is asked.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from wsss_core.errors import InputError
+
+FoundationKind = Literal["sam", "clip"]
+
+EXTRA = "pip install 'wsss-studies[foundation]'"
+
+_CONFIG = "config.json"
+_WEIGHTS = "model.safetensors"
+_INDEX = "model.safetensors.index.json"
+_PROCESSOR = ("preprocessor_config.json", "processor_config.json")
+_TOKENIZER = ("tokenizer.json", "vocab.json")
+_HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
+
+
+@dataclass(frozen=True)
+class _Kind:
+    """What a kind of checkpoint looks like.
+
+    Attributes:
+        title: what it is called in errors.
+        classes: by model_type of config.json, the transformers classes of model and processor.
+        parts: beside config and weights, groups of files of which one has to be there.
+
+    """
+
+    title: str
+    classes: dict[str, tuple[str, str]]
+    parts: tuple[tuple[str, ...], ...]
+
+    @property
+    def expected(self) -> str:
+        names = [_CONFIG, _WEIGHTS, *(part[0] for part in self.parts)]
+        return f"expected a {self.title} checkpoint saved by transformers ({', '.join(names)})"
+
+
+_KINDS: dict[str, _Kind] = {
+    # SAM 2's published checkpoints are of the video model, which holds the image model.
+    "sam": _Kind(
+        "SAM or SAM 2",
+        {
+            "sam": ("SamModel", "SamProcessor"),
+            "sam2": ("Sam2Model", "Sam2Processor"),
+            "sam2_video": ("Sam2Model", "Sam2Processor"),
+        },
+        (_PROCESSOR,),
+    ),
+    "clip": _Kind("CLIP", {"clip": ("CLIPModel", "CLIPProcessor")}, (_PROCESSOR, _TOKENIZER)),
+}
+
+
+def check_foundation(kind: FoundationKind, weights: str | Path) -> None:
+    """Find out without loading them whether weights can be had.
+
+    Args:
+        kind: "sam" or "clip".
+        weights: a folder written by `save_pretrained`, or a hub name ("facebook/sam-vit-base"). Of
+            a hub name, config.json is fetched if it is not in the cache.
+
+    Raises:
+        InputError: the extra is not installed, there is no such folder or repository, a file is
+            missing (it is named), or config.json is one of another kind of model.
+
+    """
+    _require_extra(kind)
+    _model_type(kind, weights)
+
+
+def load_foundation(
+    kind: FoundationKind, weights: str | Path, device: str = "cpu"
+) -> tuple[Any, Any]:
+    """Load a checkpoint in float32 and evaluation mode.
+
+    Args:
+        kind: "sam" or "clip".
+        weights: see `check_foundation`; a hub name is downloaded unless it is in the cache.
+        device: where the model goes.
+
+    Returns:
+        The model and its processor, of the classes SamModel and SamProcessor, Sam2Model and
+        Sam2Processor, or CLIPModel and CLIPProcessor.
+
+    Raises:
+        InputError: see `check_foundation`; also files that cannot be read, and weights that lack
+            some of the model's parameters or have others of them in another shape.
+
+    """
+    _require_extra(kind)
+    model_type = _model_type(kind, weights)
+    import torch
+    import transformers
+
+    source, is_folder = _source(kind, weights)
+    model_class, processor_class = _KINDS[kind].classes[model_type]
+    try:
+        processor = getattr(transformers, processor_class).from_pretrained(
+            source, local_files_only=is_folder
+        )
+        model, found = getattr(transformers, model_class).from_pretrained(
+            source,
+            use_safetensors=True,
+            dtype=torch.float32,
+            local_files_only=is_folder,
+            output_loading_info=True,
+        )
+    except Exception as error:
+        # The library and the readers below it raise many classes; the reason is in the first line.
+        raise InputError(
+            f"refiner {kind}: {_named(kind, weights)} cannot be loaded: {_first_line(error)}; "
+            f"{_KINDS[kind].expected}"
+        ) from error
+    if missing := sorted(found["missing_keys"]):
+        rest = f" (and {len(missing) - 3} more)" if len(missing) > 3 else ""
+        raise InputError(
+            f"refiner {kind}: {_named(kind, weights)} lacks the parameters "
+            f"{', '.join(missing[:3])}{rest}; {_KINDS[kind].expected}"
+        )
+    return model.eval().to(device), processor
+
+
+def _require_extra(kind: str) -> None:
+    if kind not in _KINDS:
+        raise InputError(f"foundation model {kind!r}: expected one of {', '.join(_KINDS)}")
+    if importlib.util.find_spec("transformers") is None:
+        raise InputError(f"refiner {kind}: needs the package transformers; {EXTRA}")
+
+
+def _source(kind: str, weights: str | Path) -> tuple[str, bool]:
+    """What from_pretrained takes, and whether it is a folder."""
+    folder = Path(weights).expanduser()
+    if folder.is_dir():
+        return str(folder), True
+    said = f"refiner {kind}: {_named(kind, weights)}"
+    if folder.is_file():
+        raise InputError(f"{said} is a file; {_KINDS[kind].expected} in a folder")
+    if isinstance(weights, Path) or not _HUB_NAME.fullmatch(weights):
+        raise InputError(f"{said} does not exist; {_KINDS[kind].expected}")
+    return weights, False
+
+
+def _named(kind: str, weights: str | Path) -> str:
+    is_hub_name = not isinstance(weights, Path) and _HUB_NAME.fullmatch(weights)
+    return str(weights) if is_hub_name and not Path(weights).exists() else f"folder {weights}"
+
+
+def _model_type(kind: str, weights: str | Path) -> str:
+    """The model_type of a checkpoint of which every file is there."""
+    source, is_folder = _source(kind, weights)
+    expected = _KINDS[kind].expected
+    said = f"refiner {kind}: {_named(kind, weights)}"
+    has: Callable[[str], bool]
+    if is_folder:
+        config = Path(source) / _CONFIG
+        if not config.is_file():
+            raise InputError(f"{said} has no {_CONFIG}; {expected}")
+
+        def has(name: str) -> bool:
+            return (Path(source) / name).is_file()
+    else:
+        config = _hub_config(kind, source)
+
+        def has(name: str) -> bool:
+            return _hub_has(source, name)
+
+    try:
+        model_type = json.loads(config.read_text()).get("model_type")
+    except (OSError, ValueError, AttributeError) as error:
+        raise InputError(
+            f"{said}: {_CONFIG} cannot be read ({_first_line(error)}); {expected}"
+        ) from error
+    if model_type not in _KINDS[kind].classes:
+        known = ", ".join(_KINDS[kind].classes)
+        raise InputError(
+            f"{said}: {_CONFIG} says model_type {model_type!r}, expected one of {known}; {expected}"
+        )
+    for part in ((_WEIGHTS, _INDEX), *_KINDS[kind].parts):
+        if not any(has(name) for name in part):
+            pickled = part[0] == _WEIGHTS and has("pytorch_model.bin")
+            why = " (pytorch_model.bin is a pickle, which is not read)" if pickled else ""
+            raise InputError(f"{said} has no {part[0]}{why}; {expected}")
+    if is_folder and not has(_WEIGHTS):
+        for shard in _shards(Path(source) / _INDEX, said):
+            if not has(shard):
+                raise InputError(f"{said} has no {shard}, which {_INDEX} names; {expected}")
+    return str(model_type)
+
+
+def _shards(index: Path, said: str) -> list[str]:
+    try:
+        return sorted(set(json.loads(index.read_text())["weight_map"].values()))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"{said}: {index.name} cannot be read ({_first_line(error)})") from error
+
+
+def _hub_config(kind: str, name: str) -> Path:
+    """config.json of a hub repository, from the cache or fetched."""
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import (
+        EntryNotFoundError,
+        LocalEntryNotFoundError,
+        RepositoryNotFoundError,
+    )
+
+    said, expected = f"refiner {kind}: {name}", _KINDS[kind].expected
+    try:
+        return Path(hf_hub_download(name, _CONFIG))
+    except LocalEntryNotFoundError as error:
+        raise InputError(
+            f"{said} is neither a folder nor in the local cache, and the hub cannot be reached; "
+            f"{expected}, in a folder or in the cache"
+        ) from error
+    except EntryNotFoundError as error:
+        raise InputError(f"{said} has no {_CONFIG}; {expected}") from error
+    except RepositoryNotFoundError as error:
+        raise InputError(
+            f"{said} is neither a folder nor a repository of the hub that can be read; {expected}"
+        ) from error
+    except Exception as error:
+        raise InputError(f"{said} cannot be read: {_first_line(error)}; {expected}") from error
+
+
+def _hub_has(name: str, file: str) -> bool:
+    from huggingface_hub import constants, file_exists, try_to_load_from_cache
+
+    if isinstance(try_to_load_from_cache(name, file), str):
+        return True
+    try:
+        return not constants.HF_HUB_OFFLINE and file_exists(name, file)
+    except Exception:
+        # What is in the cache suffices; a hub that cannot be reached adds nothing to it.
+        return False
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
