@@ -15,6 +15,7 @@ from wsss_core.evaluate.diagnostics import (
     pointing_game,
     reliance,
 )
+from wsss_core.evaluate.regions import NOWHERE
 
 DIAGNOSTICS = (
     "mass_object",
@@ -47,6 +48,16 @@ def _with_context(rows: pd.DataFrame) -> pd.DataFrame:
     return rows[known] if known.any() else rows
 
 
+def _peaks(rows: pd.DataFrame) -> list[str]:
+    """Where the maps of the rows that have one peak; a flat one is a map, an empty one is none."""
+    has_mass = [
+        bool(foreground[1:].any() or background[1:].any())
+        for foreground, background in zip(rows["foreground"], rows["background"], strict=True)
+    ]
+    there = rows["peak"].notna() & (np.array(has_mass, bool) | (rows["peak"] == NOWHERE))
+    return [str(peak) for peak in rows.loc[there, "peak"]]
+
+
 def trial_diagnostics(
     scores: pd.DataFrame, levels: Mapping[tuple[str, str], float]
 ) -> pd.DataFrame:
@@ -59,7 +70,9 @@ def trial_diagnostics(
     Returns:
         One row per network and class with the columns ``DIAGNOSTICS``; of several classes also
         their unweighted mean, NaN where one of them lacks the figure. Shares of the map's mass are
-        over the images whose context is known, if there are any.
+        over the images whose context is known, if there are any; they and the peaks are over the
+        images that have a map: not over those where gating or competition left none. A map without
+        contrast peaks nowhere, which is a miss; where its scores are 0, it has no mass to share.
 
     """
     found: list[dict[str, Any]] = []
@@ -94,10 +107,10 @@ def _of_class(rows: pd.DataFrame, level: float) -> dict[str, float]:
             key if key == "object_pixels" else f"mass_{key}": value
             for key, value in asdict(shares).items()
         }
-    if "peak" in rows and holding["peak"].notna().all():
-        figures["pointing_object"] = pointing_game(holding["peak"].to_list())["object"]
+    if "peak" in rows and holding["peak"].notna().any():
+        figures["pointing_object"] = pointing_game(_peaks(holding))["object"]
         if context is not None:
-            figures["pointing_context"] = pointing_game(placed["peak"].to_list())["context"]
+            figures["pointing_context"] = pointing_game(_peaks(placed))["context"]
     if not np.isnan(level):
         cut = int(level)
         figures["confusion_ratio"] = confusion_ratio(foreground[holds], background[holds], cut)

@@ -1,12 +1,14 @@
 """What networks rely on: where their maps lie, what they mark falsely, what a logit hangs on."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from reports.cells import MEASURE_NAMES, points, summary_cell
 from reports.statistics import Summary, summarise
 from reports.strategies import RULE_NAMES
 from reports.study_record import Configuration, StudyRecord
 from reports.tables import Cell, Column, Table, mark_best
+
+UNDEFINED_WITHOUT_HITS = "confusion_ratio"
 
 
 @dataclass(frozen=True)
@@ -42,11 +44,12 @@ _FIGURES = (
             "Share on a ring around the object, a sixteenth of the image's side wide."),
     _Figure("mass_elsewhere", "elsewhere", "%", False, "Share on all other pixels."),
     _Figure("pointing_object", "pointing game", "%", True,
-            "Share of images whose map peaks on the object."),
+            "Share of images whose map peaks on the object; a flat map misses."),
     _Figure("pointing_context", "peaks on context", "%", False,
             "Share of images whose map peaks on the context."),
     _Figure("confusion_ratio", "FP / TP", "", False,
-            "Falsely marked pixels for each rightly marked one, on images with the class."),
+            "Falsely marked pixels for each rightly marked one, on images with the class; "
+            "no number where none is rightly marked."),
     _Figure("false_positive_area", "clear images marked", "%", False,
             "Mean share of an image without the class that is marked."),
     _Figure("false_positive_area_gated", "the same, gated", "%", False,
@@ -92,7 +95,9 @@ def diagnostics_table(record: StudyRecord) -> Table:
         )
         for one, name in rows_of
     )
-    table = Table("diagnostics", "What it relies on", columns, rows, _caption(record))
+    table = Table(
+        "diagnostics", "What it relies on", columns, rows, _caption(record), _notes(record)
+    )
     return mark_best(table, within="class" if several else None)
 
 
@@ -106,10 +111,35 @@ def _by_seed(
 
 def _cell(record: StudyRecord, one: Configuration, name: str, figure: _Figure) -> Cell:
     by_seed = _by_seed(record, one, name, figure)
-    cell = summary_cell(by_seed, record.states(one.name))
-    if figure.unit or not by_seed:
+    states = record.states(one.name)
+    cell = summary_cell(by_seed, states)
+    if by_seed and not figure.unit:
+        cell = replace(cell, text=_plain(summarise(by_seed.values())))
+    healthy = states.get("ok", 0)
+    if figure.key != UNDEFINED_WITHOUT_HITS or not healthy:
         return cell
-    return Cell(_plain(summarise(by_seed.values())), cell.rank, cell.data, cell.state)
+    left_out = healthy - len(by_seed)
+    cell = replace(cell, data={**cell.data, "left_out": left_out})
+    if not left_out:
+        return cell
+    # Without its worst trials a mean is no candidate for the best.
+    return replace(cell, text=f"{cell.text} ({left_out} of {healthy} left out)", rank=None)
+
+
+def _notes(record: StudyRecord) -> tuple[str, ...]:
+    """How many trials have no FP / TP, as those are the worst ones."""
+    healthy = sum(record.states(one.name).get("ok", 0) for one in record.configurations)
+    known = sum(
+        len(record.diagnostic_by_seed(one.name, UNDEFINED_WITHOUT_HITS))
+        for one in record.configurations
+    )
+    if not known or known == healthy:
+        return ()
+    where = "of a class" if len(record.classes) > 1 else "of the class"
+    return (
+        f"FP / TP is no number where not one pixel {where} is found: its means leave out "
+        f"{healthy - known} of {healthy} healthy trials, the worst ones (in brackets).",
+    )
 
 
 def _plain(summary: Summary) -> str:

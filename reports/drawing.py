@@ -2,7 +2,7 @@
 
 import io
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -10,7 +10,7 @@ import matplotlib as mpl
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
-from reports.study_record import StudyRecord
+from reports.study_record import OPTIMAL, PLAIN, StudyRecord
 
 INK = "#1f2933"
 FAINT = "#9aa5b1"
@@ -59,6 +59,15 @@ def style() -> AbstractContextManager[None]:
     settings: dict[Any, Any] = dict(mpl.rcParamsDefault)
     settings.update(_STYLE)
     return mpl.rc_context({k: v for k, v in settings.items() if not k.startswith("backend")})
+
+
+def chain_colours(names: Sequence[str]) -> dict[str, str]:
+    """Give each refinement chain its colour: grey for none, dark for the upper bound."""
+    found = {PLAIN: _ALONE, OPTIMAL: _REFERENCE}
+    for name in names:
+        if name not in found:
+            found[name] = _TAUGHT[(len(found) - 2) % len(_TAUGHT)]
+    return found
 
 
 def colours(record: StudyRecord) -> dict[str, str]:

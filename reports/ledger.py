@@ -13,6 +13,11 @@ shared file system need no lock. A row of ``trials`` is the seal of a trial: wri
 | panels | trial | network x image x class: pictures to look at |
 | history | trial | epoch |
 | search | search trial | seed it was scored under |
+| refinements | study | refinement chain x trial (rewritten whole at each run) |
+| refined | trial x chain | trial x chain: how it ended |
+
+A trial's scores and panels under a refinement chain are parts of their own, named by the key that
+`refinements` gives.
 """
 
 import os
@@ -28,7 +33,7 @@ import pyarrow.parquet as pq
 
 from wsss_core.errors import InputError
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 LEVELS = 256
 STATUSES = ("ok", "failed", "collapsed")
 NETWORKS = ("student", "teacher", "fused")
@@ -77,6 +82,7 @@ SCHEMAS: dict[str, pa.Schema] = {
         reference=(_TEXT, "null"),
         fixed_threshold=_REAL,
         objective=_TEXT,
+        own_rules=(_TEXT, "null"),
         settings=_TEXT,
         family=_TEXT,
         dial=(_TEXT, "null"),
@@ -123,6 +129,7 @@ SCHEMAS: dict[str, pa.Schema] = {
         peak=(_TEXT, "null"),
         logit_without_object=(pa.float32(), "null"),
         logit_without_context=(pa.float32(), "null"),
+        refinement=(_TEXT, "null"),
     ),
     "panels": _schema(
         trial_key=_TEXT,
@@ -133,6 +140,7 @@ SCHEMAS: dict[str, pa.Schema] = {
         image_png=pa.binary(),
         mask_png=pa.binary(),
         cam_png=pa.binary(),
+        refinement=(_TEXT, "null"),
     ),
     "history": _schema(
         trial_key=_TEXT,
@@ -151,10 +159,35 @@ SCHEMAS: dict[str, pa.Schema] = {
         objective=(_REAL, "null"),
         state=_TEXT,
     ),
+    "refinements": _schema(
+        study=_TEXT,
+        trial_key=_TEXT,
+        refinement=_TEXT,
+        position=pa.int32(),
+        scores_key=(_TEXT, "null"),
+        lacks=(_TEXT, "null"),
+        chain=(_TEXT, "null"),
+        published_worse=(_REAL, "null"),
+        published_best=(_REAL, "null"),
+        published_from=(_TEXT, "null"),
+    ),
+    "refined": _schema(
+        scores_key=_TEXT,
+        trial_key=_TEXT,
+        refinement=_TEXT,
+        status=_TEXT,
+        error=(_TEXT, "null"),
+        traceback=(_TEXT, "null"),
+        seconds=(_REAL, "null"),
+        code_revision=(_TEXT, "null"),
+        host=(_TEXT, "null"),
+        ended_at=pa.timestamp("us", tz="UTC"),
+    ),
 }
 
 _CHOICES: dict[tuple[str, str], tuple[str, ...]] = {
     ("trials", "status"): STATUSES,
+    ("refined", "status"): STATUSES,
     ("plan", "paradigm"): PARADIGMS,
     ("scores", "network"): NETWORKS,
     ("search", "state"): SEARCH_STATES,

@@ -6,40 +6,42 @@ over the images that hold the class. What a network predicts on the others is a 
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from reports.scored_network import (
+    ANY_CLASS,
+    FIGURES,
+    MEAN_OF_CLASSES,
+    MEASURES,
+    ORACLES,
+    RULES,
+    Rules,
+    ScoredNetwork,
+    histogram_stack,
+)
+from reports.several_classes import several_classes
+from wsss_core.evaluate import NoThresholdError, choose_threshold, evaluate
 from wsss_core.evaluate.curves import false_positive_share
-from wsss_core.evaluate.histogram_stack import HistogramStack
-from wsss_core.evaluate.multi_class import MultiClassStack
-from wsss_core.evaluate.pixel_counts import LEVELS
-from wsss_core.evaluate.score_histogram import ScoreHistogram
-from wsss_core.evaluate.thresholds import (
-    Objective,
-    ThresholdRule,
-    choose_threshold,
-    evaluate,
-    level_of,
-)
 
-RULES = tuple(str(rule) for rule in ThresholdRule)
-PEEKED_SPLIT = {"tuned": "tune", "dataset_oracle": "test", "image_oracle": "test"}
-MEASURES = tuple(str(objective) for objective in Objective)
-FIGURES = (
-    *MEASURES,
-    "precision",
-    "recall",
-    "clear_false_positive_share",
-    "accuracy",
-    "balanced_accuracy",
-)
-MEAN_OF_CLASSES = "mean over classes"
-ANY_CLASS = "any class"
-"""Rows of the highest score of several classes against the mask of any of them."""
+__all__ = [
+    "ANY_CLASS",
+    "COLUMNS",
+    "FIGURES",
+    "MEAN_OF_CLASSES",
+    "MEASURES",
+    "ORACLES",
+    "RULES",
+    "TrialFigures",
+    "classification",
+    "histogram_stack",
+    "trial_figures",
+]
+
 COLUMNS = (
     "network",
     "class_name",
@@ -48,6 +50,7 @@ COLUMNS = (
     "peeks_at",
     "level",
     "threshold",
+    "price",
     *FIGURES,
     "images",
     "images_with_class",
@@ -60,6 +63,8 @@ class TrialFigures:
 
     Attributes:
         outcomes: One row per network x class x split x rule, shares in [0, 1]; columns ``COLUMNS``.
+            ``price`` is what a rule loses by not knowing the test masks: the objective under the
+            dataset oracle less that under the rule. Oracles, which do know them, have none.
         curves: The objective on the test split over levels, float64 [256], by (network, class).
         image_iou: Foreground IoU of each test image over levels, float64 [N, 256], likewise.
         clear_share: Share of background pixels predicted foreground, float64 [N, 256], likewise.
@@ -100,30 +105,22 @@ def classification(labelled: np.ndarray, logits: np.ndarray) -> dict[str, float]
     }
 
 
-def _stack(rows: pd.DataFrame) -> HistogramStack | None:
-    if rows.empty:
-        return None
-    return HistogramStack(
-        np.stack(rows["foreground"].to_list()).astype(np.int64),
-        np.stack(rows["background"].to_list()).astype(np.int64),
-    )
-
-
-def _split_rows(
-    stacks: Mapping[str, HistogramStack | None],
-    labels: Mapping[str, dict[str, float]],
-    objective: str,
-    fixed: float,
-) -> list[dict[str, Any]]:
+def _split_rows(network: ScoredNetwork, name: str, rules: Rules) -> list[dict[str, Any]]:
+    stacks = {split: of_split.get(name) for split, of_split in network.stacks.items()}
     found = []
-    for rule in RULES:
-        seen = stacks[PEEKED_SPLIT[rule]] if rule in PEEKED_SPLIT else None
-        if rule in PEEKED_SPLIT and (seen is None or not seen.holds_class.any()):
+    for rule in rules.names:
+        try:
+            choice = choose_threshold(
+                rule,
+                tune=stacks["tune"],
+                test=stacks["test"],
+                scores=network.pooled[name],
+                objective=rules.objective,
+                fixed=rules.fixed,
+            )
+        except NoThresholdError:
             continue
-        choice = choose_threshold(
-            rule, tune=stacks["tune"], test=stacks["test"], objective=objective, fixed=fixed
-        )
-        # A level that peeks at the test masks says nothing about the tune split.
+        # A level that comes of the test split says nothing about the tune split.
         for split in ("test", "tune") if rule in ("fixed", "tuned") else ("test",):
             stack = stacks[split]
             if stack is None:
@@ -137,7 +134,7 @@ def _split_rows(
                     "level": math.nan if choice.level is None else float(choice.level),
                     "threshold": math.nan if choice.level is None else choice.level / 255,
                     **{name: float(getattr(result, name)) for name in FIGURES[:6]},
-                    **labels[split],
+                    **network.labels[split][name],
                     "images": len(stack),
                     "images_with_class": int(stack.holds_class.sum()),
                 }
@@ -145,170 +142,83 @@ def _split_rows(
     return found
 
 
-def trial_figures(scores: pd.DataFrame, *, objective: str, fixed: float) -> TrialFigures:
+def trial_figures(
+    scores: pd.DataFrame, *, objective: str, fixed: float, own_rules: Sequence[str] = ()
+) -> TrialFigures:
     """Evaluate one trial.
 
     Args:
-        scores: Rows of the ledger's ``scores`` table, all of one trial.
+        scores: Rows of the ledger's ``scores`` table, all of one trial under one refinement.
         objective: What the tuned and the oracle rules maximise, one of ``MEASURES``.
         fixed: Threshold of the fixed rule, in [0, 1].
+        own_rules: Threshold rules besides ``RULES``, each "module:attribute"
+            (``wsss_core.evaluate.own_rule``).
 
     Returns:
-        The trial's figures. A rule that needs masks which do not hold the class has no row. Several
-        classes share one background threshold (``wsss_core.evaluate.MultiClassStack``) and have
-        rows of ``MEAN_OF_CLASSES`` besides.
+        The trial's figures. A rule that has nothing to choose by, such as masks that do not hold
+        the class, has no row. Several classes share one background threshold
+        (``wsss_core.evaluate.MultiClassStack``) and have rows of ``MEAN_OF_CLASSES`` besides.
+
+    Raises:
+        InputError: An own rule that cannot be loaded, or fails.
 
     """
+    rules = Rules((*RULES, *own_rules), objective, fixed)
     rows: list[dict[str, Any]] = []
     curves: dict[tuple[str, str], np.ndarray] = {}
     image_iou: dict[tuple[str, str], np.ndarray] = {}
     clear_share: dict[tuple[str, str], np.ndarray] = {}
     images: dict[tuple[str, str], tuple[str, ...]] = {}
     for network, of_network in scores.groupby("network", sort=True):
-        stacks: dict[str, dict[str, HistogramStack]] = {"tune": {}, "test": {}}
-        labels: dict[str, dict[str, dict[str, float]]] = {"tune": {}, "test": {}}
+        one = ScoredNetwork()
         for both, group in of_network.groupby(["class_name", "split"], sort=True):
             name, split = (str(part) for part in both)
-            stack = _stack(group)
-            if stack is None:
-                continue
-            stacks[split][name] = stack
-            labels[split][name] = classification(
-                group["labelled"].to_numpy(bool), group["logit"].to_numpy()
-            )
+            stack = one.stacks[split][name] = histogram_stack(group)
+            labelled = group["labelled"].to_numpy(bool)
+            one.labels[split][name] = classification(labelled, group["logit"].to_numpy())
+            if split == "test":
+                one.pooled[name] = stack.pooled_scores(labelled)
             if split == "test" and name != ANY_CLASS:
                 key = str(network), name
                 image_iou[key] = np.asarray(stack.iou())
                 clear_share[key] = false_positive_share(stack.background)
                 images[key] = tuple(group["image"])
-        if not stacks["test"]:
+        if not one.stacks["test"]:
             continue
-        if ANY_CLASS in stacks["test"]:
-            here, of_classes = _several_classes(stacks, labels, objective, fixed)
+        if ANY_CLASS in one.stacks["test"]:
+            here, of_classes = several_classes(one, rules)
         else:
-            here, of_classes = _one_against_the_rest(stacks, labels, objective, fixed)
+            here, of_classes = _one_against_the_rest(one, rules)
         rows += [{"network": str(network), **row} for row in here]
         curves |= {(str(network), name): curve for name, curve in of_classes.items()}
-    return TrialFigures(
-        pd.DataFrame(rows, columns=list(COLUMNS)), curves, image_iou, clear_share, images
-    )
+    outcomes = _priced(pd.DataFrame(rows, columns=list(COLUMNS)), objective)
+    return TrialFigures(outcomes, curves, image_iou, clear_share, images)
+
+
+def _priced(outcomes: pd.DataFrame, objective: str) -> pd.DataFrame:
+    """Fill the price in: the dataset oracle's objective less each other rule's, on test."""
+    keys = ["network", "class_name"]
+    oracles = outcomes.loc[outcomes["rule"] == "dataset_oracle", [*keys, objective]]
+    best = outcomes[keys].merge(oracles, how="left", on=keys)[objective].astype(float)
+    paying = (outcomes["split"] == "test") & ~outcomes["rule"].isin(ORACLES)
+    return outcomes.assign(price=(best - outcomes[objective].astype(float)).where(paying))
 
 
 def _one_against_the_rest(
-    stacks: Mapping[str, Mapping[str, HistogramStack]],
-    labels: Mapping[str, Mapping[str, dict[str, float]]],
-    objective: str,
-    fixed: float,
+    network: ScoredNetwork, rules: Rules
 ) -> tuple[list[dict[str, Any]], dict[str, np.ndarray]]:
     """Rows of the only class; of several without competition, as older ledgers hold them."""
     rows: list[dict[str, Any]] = []
-    for name in stacks["test"]:
-        one = {split: of_split.get(name) for split, of_split in stacks.items()}
-        of_one = {split: of_split.get(name, {}) for split, of_split in labels.items()}
-        rows += [{"class_name": name, **r} for r in _split_rows(one, of_one, objective, fixed)]
-    of_classes = {k: np.asarray(getattr(one, objective)()) for k, one in stacks["test"].items()}
+    test = network.stacks["test"]
+    for name in test:
+        rows += [{"class_name": name, **row} for row in _split_rows(network, name, rules)]
+    of_classes = {k: np.asarray(getattr(one, rules.objective)()) for k, one in test.items()}
     if len(of_classes) > 1:
         frame = pd.DataFrame(rows).assign(network="")
         means = _mean_of_classes(frame).drop(columns="network")
         rows += [{str(k): v for k, v in row.items()} for row in means.to_dict("records")]
         of_classes[MEAN_OF_CLASSES] = np.mean(list(of_classes.values()), axis=0)
     return rows, of_classes
-
-
-def _several_classes(
-    stacks: Mapping[str, Mapping[str, HistogramStack]],
-    labels: Mapping[str, Mapping[str, dict[str, float]]],
-    objective: str,
-    fixed: float,
-) -> tuple[list[dict[str, Any]], dict[str, np.ndarray]]:
-    """Rows of each class and of their mean under one threshold, and the curves of the objective."""
-    of_split = {
-        split: MultiClassStack({k: v for k, v in found.items() if k != ANY_CLASS}, found[ANY_CLASS])
-        for split, found in stacks.items()
-        if found
-    }
-    rows: list[dict[str, Any]] = []
-    for rule in RULES:
-        levels = _shared_level(rule, of_split, objective, fixed)
-        if levels is None:
-            continue
-        for split in ("test", "tune") if rule in ("fixed", "tuned") else ("test",):
-            stack = of_split.get(split)
-            if stack is None:
-                continue
-            cut, level = stack, levels if isinstance(levels, int) else LEVELS - 1
-            if not isinstance(levels, int):
-                cut = stack.cut_at(levels)
-            shared = {
-                "split": split,
-                "rule": rule,
-                "peeks_at": ThresholdRule(rule).peeks_at,
-                "level": float(levels) if isinstance(levels, int) else math.nan,
-                "threshold": levels / 255 if isinstance(levels, int) else math.nan,
-            }
-            each: list[dict[str, Any]] = [
-                {
-                    **shared,
-                    "class_name": name,
-                    **_at_level(cut, name, level, oracle=not isinstance(levels, int)),
-                    **labels[split][name],
-                    "images": len(one),
-                    "images_with_class": int(one.holds_class.sum()),
-                }
-                for name, one in cut.classes.items()
-            ]
-            # NaN if one class lacks a figure: the mean of the others would not be one.
-            means = {figure: float(np.mean([row[figure] for row in each])) for figure in FIGURES}
-            means["dataset_miou"] = float(cut.dataset_miou()[level])
-            rows += each
-            rows.append(
-                {
-                    **shared,
-                    "class_name": MEAN_OF_CLASSES,
-                    **means,
-                    "images": math.nan,
-                    "images_with_class": math.nan,
-                }
-            )
-    test = of_split["test"]
-    of_class = {
-        "per_image_iou": test.per_image_iou,
-        "dataset_iou": test.dataset_iou,
-        "dataset_miou": lambda name: (test.dataset_iou(name) + test.background_iou()) / 2,
-    }[objective]
-    of_classes = {name: of_class(name) for name in test.classes}
-    return rows, {**of_classes, MEAN_OF_CLASSES: test.objective(objective)}
-
-
-def _shared_level(
-    rule: str, of_split: Mapping[str, MultiClassStack], objective: str, fixed: float
-) -> int | np.ndarray | None:
-    """The level of all classes under a rule: one, or each image's own; None if there is none."""
-    if rule == "fixed":
-        return max(1, level_of(fixed))
-    seen = of_split.get(PEEKED_SPLIT[rule])
-    if seen is None:
-        return None
-    return seen.image_levels() if rule == "image_oracle" else seen.best_level(objective)
-
-
-def _at_level(cut: MultiClassStack, name: str, level: int, *, oracle: bool) -> dict[str, float]:
-    one, any_held = cut.classes[name], cut.holds_any
-    # Over the same images as the dataset's IoU: those that hold any class.
-    pooled = ScoreHistogram(
-        one.foreground[any_held].sum(axis=0), one.background[any_held].sum(axis=0)
-    )
-    iou = float(cut.dataset_iou(name)[level])
-    return {
-        "per_image_iou": float(cut.per_image_iou(name)[level]),
-        "dataset_iou": iou,
-        "dataset_miou": (iou + float(cut.background_iou()[level])) / 2,
-        "precision": float(pooled.precision()[level]),
-        "recall": float(pooled.recall()[level]),
-        "clear_false_positive_share": (
-            math.nan if oracle else float(one.clear_false_positive_share()[level])
-        ),
-    }
 
 
 def _mean_of_classes(outcomes: pd.DataFrame) -> pd.DataFrame:
@@ -321,6 +231,7 @@ def _mean_of_classes(outcomes: pd.DataFrame) -> pd.DataFrame:
         class_name=MEAN_OF_CLASSES,
         level=math.nan,
         threshold=math.nan,
+        price=math.nan,
         images=math.nan,
         images_with_class=math.nan,
     )[list(COLUMNS)]

@@ -27,6 +27,12 @@ from reports.headlines import headlines, left_out
 from reports.panels import cam_panels_info, draw_cam_panels
 from reports.provenance import Provenance, provenance
 from reports.published_order import published_headline, published_order_table
+from reports.refinement_figure import (
+    draw_refinement_dots,
+    refinement_dots_info,
+    refinement_panels_info,
+)
+from reports.refinement_table import refinement_table
 from reports.search_figure import draw_search, search_info
 from reports.search_table import search_table
 from reports.statistics import summarise
@@ -200,6 +206,24 @@ def study_view(record: StudyRecord, prefix: str = "") -> StudyView:
         Section("training", "Training", ("training",)),
     ]
     said = headlines(record)
+    if record.chains and record.classes:
+        tables["refinement"] = refinement_table(record)
+        figures["refinement_dots"] = _figure(
+            prefix, "refinement", "IoU of every seed under each chain",
+            "A dot is one healthy trial under a chain, a bar the mean over seeds. Thin lines join "
+            "the trials of one seed. Vertical lines: no refinement.",
+            refinement_dots_info(record), draw_refinement_dots,
+        )  # fmt: skip
+        refined = refinement_panels_info(record)
+        if refined is not None:
+            figures["refinement_panels"] = _figure(
+                prefix, "refinement_panels", f"Maps under each chain, seed {refined.seed}",
+                "Test images under the seed that is best without refinement; colours and lines as "
+                "in the figure of class activation maps.", refined, draw_cam_panels,
+            )  # fmt: skip
+        sections.insert(1, Section(
+            "refinement", "Refinement", ("refinement", "refinement_dots", "refinement_panels")
+        ))  # fmt: skip
     if sum(one.published is not None for one in record.configurations) > 1 and record.classes:
         tables["published"] = published_order_table(record)
         sections.insert(1, Section("published", "Against the published order", ("published",)))

@@ -5,7 +5,7 @@ The colour map is viridis: equal steps of score look like equal steps of colour,
 
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import matplotlib as mpl
@@ -20,7 +20,7 @@ from reports.drawing import INK
 from reports.figures import wrapped
 from reports.ledger import LedgerError
 from reports.strategies import best_taught
-from reports.study_record import StudyRecord
+from reports.study_record import StudyRecord, Trial
 
 LONGEST_SIDE = 192
 MASK_COLOUR = "#ff3d71"
@@ -88,7 +88,7 @@ def cam_panels_info(record: StudyRecord) -> CamPanels | None:
     panels = record.panels[
         (record.panels["network"] == "student") & (record.panels["split"] == "test")
     ]
-    with_panels = set(panels["trial_key"])
+    with_panels = set(panels["part"])
 
     def drawn(seed: int) -> int:
         trials = [record.trials.get((name, seed)) for name in columns]
@@ -97,8 +97,31 @@ def cam_panels_info(record: StudyRecord) -> CamPanels | None:
     if not record.seeds or not with_panels:
         return None
     seed = max(record.seeds, key=lambda seed: (drawn(seed), -seed))
-    keys = {name: t.key for name in columns if (t := record.trials.get((name, seed)))}
-    of_columns = panels[panels["trial_key"].isin(keys.values())]
+    trials = {name: record.trials.get((name, seed)) for name in columns}
+    return panels_of(record, trials, seed)
+
+
+def panels_of(
+    record: StudyRecord, columns: Mapping[str, Trial | None], seed: int
+) -> CamPanels | None:
+    """Set the pictures of some trials side by side; None without any.
+
+    Args:
+        record: The study.
+        columns: Title over each column -> the trial it shows, plain or under a refinement chain.
+        seed: Whose trials they are.
+
+    Raises:
+        LedgerError: If a picture in the ledger cannot be decoded.
+
+    """
+    keys = {trial.key for trial in columns.values() if trial is not None}
+    panels = record.panels
+    of_columns = panels[
+        (panels["network"] == "student") & (panels["split"] == "test") & panels["part"].isin(keys)
+    ]
+    if of_columns.empty:
+        return None
     pairs = (
         of_columns[["image", "class_name"]].drop_duplicates().sort_values(["class_name", "image"])
     )
@@ -106,7 +129,7 @@ def cam_panels_info(record: StudyRecord) -> CamPanels | None:
     for image, class_name in pairs.itertuples(index=False):
         here = of_columns[(of_columns["image"] == image) & (of_columns["class_name"] == class_name)]
         first = here.iloc[0]
-        pictures = {row.trial_key: row.cam_png for row in here.itertuples()}
+        pictures = {row.part: row.cam_png for row in here.itertuples()}
         where = f"panels of trial {first['trial_key']}, {image}"
         rows.append(
             PanelRow(
@@ -115,8 +138,10 @@ def cam_panels_info(record: StudyRecord) -> CamPanels | None:
                 _decode(first["image_png"], "RGB", where),
                 _decode(first["mask_png"], "L", where) > 127,
                 tuple(
-                    _cell(record, name, seed, image, class_name, pictures.get(keys.get(name)))
-                    for name in columns
+                    _cell(
+                        record, trial, image, class_name, pictures.get(trial.key if trial else "")
+                    )
+                    for trial in columns.values()
                 ),
             )
         )
@@ -135,9 +160,8 @@ def _decode(png: bytes, mode: str, where: str) -> np.ndarray:
 
 
 def _cell(
-    record: StudyRecord, name: str, seed: int, image: str, class_name: str, png: bytes | None
+    record: StudyRecord, trial: Trial | None, image: str, class_name: str, png: bytes | None
 ) -> CamCell:
-    trial = record.trials.get((name, seed))
     if png is None or trial is None:
         status = "missing" if trial is None else trial.status
         return CamCell(None, None, "no picture" if status == "ok" else status)

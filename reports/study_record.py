@@ -1,5 +1,6 @@
 """What the ledger knows of one study: configurations, seeds, how each trial ended, its figures."""
 
+import json
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -13,6 +14,10 @@ from reports.diagnostics import trial_diagnostics
 from reports.ledger import read_table
 from reports.outcomes import MEAN_OF_CLASSES, TrialFigures, trial_figures
 from wsss_core.errors import InputError
+
+PLAIN, OPTIMAL = "none", "optimal threshold"
+"""Rows beside refinement chains: the plain CAM, and its cut where each image's mask would have it.
+"""
 
 
 @dataclass(frozen=True)
@@ -92,6 +97,28 @@ class Trial:
 
 
 @dataclass(frozen=True)
+class RefinementChain:
+    """A chain of refiners that trials are scored under besides the plain CAM.
+
+    Attributes:
+        name: What tables print.
+        position: Its place in the study.
+        lacks: Why it is not run; None if it is.
+        published_worse: Another work's figure under its worse seed, a share; None without.
+        published_best: Likewise under its best seed.
+        published_from: Which work.
+
+    """
+
+    name: str
+    position: int
+    lacks: str | None = None
+    published_worse: float | None = None
+    published_best: float | None = None
+    published_from: str | None = None
+
+
+@dataclass(frozen=True)
 class StudyRecord:
     """One study.
 
@@ -105,10 +132,15 @@ class StudyRecord:
         classes: Class names, and ``MEAN_OF_CLASSES`` last where there are several.
         trials: By configuration and seed, only those that are planned.
         history: The ``history`` table of its trials.
-        panels: The ``panels`` table of its trials.
+        panels: The ``panels`` table of its trials, plain and under chains; ``part`` is the trial's
+            key here.
         dial: What the study turns, if it has a dial; the record is of one of its values.
         dial_value: Where it stands.
         search: The ``search`` table's rows of the study.
+        chains: Its refinement chains, in the plan's order; ``PLAIN`` and ``OPTIMAL`` among them
+            hold no more than published figures.
+        refined: Trials under a chain, by configuration, seed and the chain's name; ``not run`` is
+            the status of a chain that lacks something.
 
     """
 
@@ -125,6 +157,8 @@ class StudyRecord:
     dial: str | None = None
     dial_value: float | None = None
     search: pd.DataFrame = field(default_factory=pd.DataFrame)
+    chains: tuple[RefinementChain, ...] = ()
+    refined: Mapping[tuple[str, int, str], Trial] = field(default_factory=dict)
 
     @property
     def main_class(self) -> str:
@@ -181,6 +215,33 @@ class StudyRecord:
         }
         return {seed: value for seed, value in found.items() if not math.isnan(value)}
 
+    def refined_by_seed(
+        self,
+        configuration: str,
+        chain: str,
+        figure: str,
+        *,
+        rule: str | None = None,
+        class_name: str | None = None,
+    ) -> dict[int, float]:
+        """Figure of a configuration's trials under a chain; see ``by_seed``."""
+        found = {
+            seed: trial.figure(
+                figure, rule=rule or self.rule, class_name=class_name or self.main_class
+            )
+            for (name, seed, of_chain), trial in self.refined.items()
+            if (name, of_chain, trial.status) == (configuration, chain, "ok")
+        }
+        return {seed: value for seed, value in found.items() if not math.isnan(value)}
+
+    def refined_states(self, configuration: str, chain: str) -> Counter[str]:
+        """How many of a configuration's trials ended how under a chain."""
+        return Counter(
+            trial.status
+            for (name, _, of_chain), trial in self.refined.items()
+            if (name, of_chain) == (configuration, chain)
+        )
+
     def diagnostic_by_seed(
         self,
         configuration: str,
@@ -207,19 +268,21 @@ class StudyRecord:
         return self._tidy(lambda trial: trial.figures.outcomes if trial.figures else None)
 
     def _tidy(self, frame_of: Callable[[Trial], pd.DataFrame | None]) -> pd.DataFrame:
+        plain = [(PLAIN, trial) for one in self.configurations for trial in self.of(one.name)]
+        under = [(chain, trial) for (_, _, chain), trial in self.refined.items()]
         frames = [
             frame.assign(
                 study=self.name,
                 configuration=trial.configuration,
+                refinement=chain,
                 seed=trial.seed,
                 trial_key=trial.key,
                 status=trial.status,
             )
-            for one in self.configurations
-            for trial in self.of(one.name)
+            for chain, trial in plain + under
             if (frame := frame_of(trial)) is not None
         ]
-        first = ["study", "configuration", "seed", "trial_key", "status"]
+        first = ["study", "configuration", "refinement", "seed", "trial_key", "status"]
         if not frames:
             return pd.DataFrame(columns=first)
         whole = pd.concat(frames, ignore_index=True)
@@ -243,9 +306,9 @@ def _configurations(plan: pd.DataFrame) -> tuple[Configuration, ...]:
     )
 
 
-def _trial(results: Path, planned: Mapping[str, Any], ended: Mapping[str, Any]) -> Trial:
-    key, configuration = planned["trial_key"], planned["configuration"]
-    seed = int(planned["seed"])
+def _trial(results: Path, planned: Mapping[str, Any], ended: Mapping[str, Any], key: str) -> Trial:
+    """A trial, or one under a chain, whose parts are named by a key."""
+    configuration, seed = planned["configuration"], int(planned["seed"])
     row = ended.get(key)
     if row is None:
         return Trial(key, configuration, seed, "missing")
@@ -253,7 +316,10 @@ def _trial(results: Path, planned: Mapping[str, Any], ended: Mapping[str, Any]) 
     figures = None
     if (scores["split"] == "test").any():
         figures = trial_figures(
-            scores, objective=planned["objective"], fixed=planned["fixed_threshold"]
+            scores,
+            objective=planned["objective"],
+            fixed=planned["fixed_threshold"],
+            own_rules=json.loads(planned["own_rules"] or "[]"),
         )
     diagnostics = None
     if figures is not None:
@@ -282,7 +348,11 @@ def read_study(results: Path, plan: pd.DataFrame) -> StudyRecord:
         row["trial_key"]: row
         for row in _records(read_table(results, "trials", keys=plan["trial_key"]))
     }
-    trials = {(row["configuration"], int(row["seed"])): _trial(results, row, ended) for row in rows}
+    trials = {
+        (row["configuration"], int(row["seed"])): _trial(results, row, ended, row["trial_key"])
+        for row in rows
+    }
+    chains, refined = _refined(results, rows)
     frames = [trial.figures.outcomes for trial in trials.values() if trial.figures is not None]
     names = {name for frame in frames for name in frame["class_name"]}
     classes = sorted(names - {MEAN_OF_CLASSES}) + sorted(names & {MEAN_OF_CLASSES})
@@ -300,11 +370,49 @@ def read_study(results: Path, plan: pd.DataFrame) -> StudyRecord:
         classes=tuple(classes),
         trials=trials,
         history=read_table(results, "history", keys=keys),
-        panels=read_table(results, "panels", keys=keys),
+        panels=_panels(results, [*keys, *(trial.key for trial in refined.values() if trial.key)]),
         dial=dial,
         dial_value=dial_value,
         search=searched[searched["study"] == rows[0]["study"]],
+        chains=chains,
+        refined=refined,
     )
+
+
+def _panels(results: Path, keys: list[str]) -> pd.DataFrame:
+    """The pictures of all trials, with the part that holds them: plain or of a chain."""
+    parts = [read_table(results, "panels", keys=[key]).assign(part=key) for key in keys]
+    return pd.concat(parts, ignore_index=True)
+
+
+def _refined(
+    results: Path, planned: list[dict[str, Any]]
+) -> tuple[tuple[RefinementChain, ...], dict[tuple[str, int, str], Trial]]:
+    """The chains of a study and its trials under each."""
+    listed = read_table(results, "refinements")
+    listed = listed[listed["study"] == planned[0]["study"]].sort_values("position", kind="stable")
+    rows = _records(listed)
+    names = RefinementChain.__dataclass_fields__.keys() - {"name"}
+    chains = {
+        row["refinement"]: RefinementChain(row["refinement"], **{name: row[name] for name in names})
+        for row in rows
+    }
+    keys = [row["scores_key"] for row in rows if row["scores_key"] is not None]
+    ended = {r["scores_key"]: r for r in _records(read_table(results, "refined", keys=keys))}
+    by_trial: dict[str, list[dict[str, Any]]] = {}
+    for row in rows:
+        by_trial.setdefault(row["trial_key"], []).append(row)
+    found = {}
+    for trial in planned:
+        for row in by_trial.get(trial["trial_key"], []):
+            place = trial["configuration"], int(trial["seed"]), row["refinement"]
+            if row["refinement"] in (PLAIN, OPTIMAL):
+                continue
+            if row["lacks"] is not None:
+                found[place] = Trial("", place[0], place[1], "not run")
+            else:
+                found[place] = _trial(results, trial, ended, row["scores_key"])
+    return tuple(chains.values()), found
 
 
 def read_studies(results: Path) -> list[StudyRecord]:

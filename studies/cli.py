@@ -1,4 +1,4 @@
-"""The command `wsss`: plan, run, report, data.
+"""The command `wsss`: plan, run, report, thresholds, masks, data.
 
 Bad input is one line on standard error and exit code 2; failed trials are exit code 1; a run
 broken off by Ctrl-C is 130. Heavy libraries are loaded by the command that needs them.
@@ -88,6 +88,19 @@ def _parser() -> argparse.ArgumentParser:
     report.add_argument("results", type=Path, metavar="RESULTS")
     report.add_argument("--out", type=Path, metavar="DIR", help="[RESULTS/report]")
 
+    thresholds = _command(
+        commands, "thresholds", _thresholds,
+        "list every chosen threshold, its IoU and the price of not knowing the masks",
+        "wsss thresholds results/quickstart",
+    )  # fmt: skip
+    thresholds.add_argument("results", type=Path, metavar="RESULTS")
+    thresholds.add_argument(
+        "--out", type=Path, metavar="DIR",
+        help="choices and curves as Parquet [RESULTS/report/tables]",
+    )  # fmt: skip
+
+    _add_masks(commands)
+
     data = commands.add_parser(
         "data",
         help="make and check data sets",
@@ -114,6 +127,34 @@ def _parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     check.add_argument("root", type=Path, metavar="DIR")
     return parser
+
+
+def _add_masks(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    masks = _command(
+        commands, "masks", _masks,
+        "make pseudo masks (PNG) of a folder of images with a study's trained network; what is not "
+        "asked for is chosen by the tune split; resumable",
+        "wsss masks results/quickstart --images DIR --out masks --refinement CRF",
+    )  # fmt: skip
+    masks.add_argument("results", type=Path, metavar="RESULTS")
+    masks.add_argument("--images", type=Path, required=True, metavar="DIR", help="any sizes")
+    masks.add_argument("--out", type=Path, required=True, metavar="DIR", help="made")
+    masks.add_argument("--configuration", metavar="NAME", help="[the best on the tune split]")
+    masks.add_argument("--seed", type=int, metavar="N", help="[the best on the tune split]")
+    masks.add_argument("--refinement", metavar="NAME", help="a chain of the study [none]")
+    cut = masks.add_mutually_exclusive_group()
+    cut.add_argument("--threshold", type=float, metavar="VALUE", help="0 to 1, instead of a rule")
+    cut.add_argument("--rule", metavar="RULE", help="tuned, fixed, otsu, ... [the study's]")
+    masks.add_argument(
+        "--uncertain", type=float, default=0.0, metavar="MARGIN",
+        help="255 where the score is nearer than this to the threshold [0]",
+    )  # fmt: skip
+    masks.add_argument("--soft", action="store_true", help="write the scores too, to OUT/soft")
+    masks.add_argument("--store", type=Path, metavar="DIR", help="[RESULTS/store]")
+    masks.add_argument("--study", metavar="NAME", help="where RESULTS holds several")
+    masks.add_argument("--batch", type=int, default=16, metavar="N", help="images a task [16]")
+    masks.add_argument("--address", metavar="ADDR", help="a running Ray cluster")
+    masks.add_argument("--in-process", action="store_true", help="no Ray, for debugging")
 
 
 def _command(
@@ -182,15 +223,19 @@ def _closing(result: RunResult, results: Path) -> int:
         print(f"{result.trained} training runs{also}, in {duration(result.seconds)}")
     elif not result.remaining:
         print(f"nothing to train: all {result.reused} trials were done ({result.seconds:.1f} s)")
-    for state, named in (("collapsed", result.collapsed), ("failed", result.failed)):
+    ended = (
+        ("collapsed", result.collapsed), ("failed", result.failed),
+        ("not refined", result.unrefined),
+    )  # fmt: skip
+    for state, named in ended:
         for name, error in named.items():
             print(f"{state}: {name}: {error}", file=sys.stderr)
     if result.remaining:
         print(f"{result.remaining} trials remain; the same command goes on with them")
     print(f"next: wsss report {results}")
-    if result.remaining and not result.failed:
+    if result.remaining and not (result.failed or result.unrefined):
         return INTERRUPTED
-    return 1 if result.failed else 0
+    return 1 if result.failed or result.unrefined else 0
 
 
 def _report(options: argparse.Namespace) -> int:
@@ -199,6 +244,45 @@ def _report(options: argparse.Namespace) -> int:
     files = make_report(options.results, options.out or options.results / "report")
     print(files.html)
     return 0
+
+
+def _thresholds(options: argparse.Namespace) -> int:
+    from reports.threshold_listing import list_thresholds
+
+    out = options.out or options.results / "report" / "tables"
+    listing = list_thresholds(options.results, out)
+    print(listing.text, *(f"wrote {file}" for file in listing.files), sep="\n")
+    return 0
+
+
+def _masks(options: argparse.Namespace) -> int:
+    from studies.artifacts import ArtifactStore
+    from studies.mask_folder import make_masks
+    from studies.mask_making import MaskJob
+    from studies.masks import Wish, choose_recipe
+    from studies.progress import duration
+
+    def say(line: str) -> None:
+        print(line, flush=True)
+
+    wish = Wish(**{name: getattr(options, name) for name in Wish.__dataclass_fields__})
+    store = ArtifactStore(options.store or options.results / "store")
+    recipe, lines = choose_recipe(options.results, store, wish)
+    for line in lines:
+        say(line)
+    images, out = (str(folder.absolute()) for folder in (options.images, options.out))
+    made = make_masks(
+        MaskJob(recipe, images, out, options.uncertain, options.soft),
+        batch=options.batch,
+        address=options.address,
+        in_process=options.in_process,
+        say=say,
+    )
+    rate = f", {made.written / made.seconds:.1f} images/s" if made.written else ""
+    say(f"{made.written} masks written to {options.out} in {duration(made.seconds)}{rate}")
+    for name, error in made.failed.items():
+        print(f"failed: {name}: {error}", file=sys.stderr)
+    return 1 if made.failed else 0
 
 
 def _data_scenes(options: argparse.Namespace) -> int:

@@ -15,13 +15,17 @@ import timm
 from pydantic import ValidationError
 
 from studies.artifacts import ArtifactStore
+from studies.chains import Chain, chain_scores_key, planned_chain
 from studies.configuration import Row, TrainingChange
 from studies.keys import canonical, stage_key
+from studies.refinement_spec import PublishedSeeds
 from studies.sources import SCORED_SPLITS, StudyImages, study_images
 from studies.spec import Study
 from wsss_core.backbones.network import check_backbone_name, is_vit
+from wsss_core.cams import CamSettings
 from wsss_core.data.file_hashes import file_hashes
 from wsss_core.errors import InputError
+from wsss_core.evaluate.own_rule import load_own_rule
 from wsss_core.plugins import is_plugin, plugin_version
 
 
@@ -36,6 +40,7 @@ class Trial:
         seed: the seed it is paired by.
         row: the configuration itself.
         dial_value: where the study's dial stands, if it has one.
+        chain_keys: of its scores under each chain that can run, in the order of `Plan.chains`.
 
     """
 
@@ -45,6 +50,7 @@ class Trial:
     seed: int
     row: Row
     dial_value: float | None = None
+    chain_keys: tuple[str, ...] = ()
 
 
 @dataclass
@@ -92,7 +98,12 @@ class Unit:
             "images": {split: self.images.key(split) for split in self.images.fingerprints},
             "fingerprints": self.images.fingerprints,
             "trials": [
-                {"key": t.key, "configuration": t.configuration, "seed": t.seed}
+                {
+                    "key": t.key,
+                    "configuration": t.configuration,
+                    "seed": t.seed,
+                    "chain_keys": list(t.chain_keys),
+                }
                 for t in self.trials
             ],
         }
@@ -105,6 +116,12 @@ class Plan:
     study: Study
     units: dict[str, Unit]
     cam_settings: dict[str, Any]
+    chains: tuple[Chain, ...] = ()
+
+    @property
+    def runnable_chains(self) -> list[Chain]:
+        """The chains that lack nothing."""
+        return [chain for chain in self.chains if chain.lacks is None]
 
     @property
     def trials(self) -> list[Trial]:
@@ -133,6 +150,9 @@ class Plan:
                 if "version" in (backbone := settings.get(role, {})):
                     found[backbone["model"]] = backbone["version"]
             found |= settings.get("plugins", {})
+        for step in (step for chain in self.runnable_chains for step in chain.steps):
+            if is_plugin(step.kind):
+                found[step.kind] = step.identity["version"]
         return found
 
     def pending(self, store: ArtifactStore) -> list[Unit]:
@@ -141,7 +161,11 @@ class Plan:
         units = []
         for unit in reversed(self.units.values()):
             trained = store.has("train", unit.key)
-            scored = all(store.has("scores", trial.key) for trial in unit.trials)
+            scored = all(
+                store.has("scores", key)
+                for trial in unit.trials
+                for key in (trial.key, *trial.chain_keys)
+            )
             if scored and (trained or unit.key not in teachers):
                 continue
             units.append(unit)
@@ -180,14 +204,42 @@ class Plan:
                 "reference": alone.get((row.teacher or "", TrainingChange())),
                 "fixed_threshold": study.thresholds.fixed,
                 "objective": study.thresholds.objective,
+                "own_rules": canonical(study.thresholds.rules),
                 "settings": canonical(row.model_dump(mode="json")),
                 "family": "vit" if is_vit(study.backbones[row.student].model) else "cnn",
                 "dial": study.dial.name if study.dial else None,
                 "dial_value": trial.dial_value,
-                "published": None if row.published is None else row.published / 100,
+                "published": _share(row.published),
                 "published_from": study.published_from if row.published is not None else None,
             })  # fmt: skip
         return rows
+
+    def chain_rows(self) -> list[dict[str, Any]]:
+        """The refinement chains of every trial as the report reads them, those not run included."""
+        keys = {chain.name: place for place, chain in enumerate(self.runnable_chains)}
+        rows = []
+        for trial in self.trials:
+            for name, entry in self.study.refine.items():
+                place = keys.get(name)
+                chain = next((chain for chain in self.chains if chain.name == name), None)
+                published = entry.published or PublishedSeeds()
+                rows.append({
+                    "study": self.study.study,
+                    "trial_key": trial.key,
+                    "refinement": name,
+                    "position": list(self.study.refine).index(name),
+                    "scores_key": None if place is None else trial.chain_keys[place],
+                    "lacks": chain.lacks if chain else None,
+                    "chain": canonical(chain.as_config()) if chain else None,
+                    "published_worse": _share(published.worse),
+                    "published_best": _share(published.best),
+                    "published_from": self.study.published_from if entry.published else None,
+                })  # fmt: skip
+        return rows
+
+
+def _share(percent: float | None) -> float | None:
+    return None if percent is None else percent / 100
 
 
 def make_plan(study: Study) -> Plan:
@@ -203,17 +255,20 @@ def make_plan(study: Study) -> Plan:
             check_backbone_name(backbone.model)
         except InputError as error:
             raise InputError(f"backbones.{name}.model: {error}") from error
+    for name in study.thresholds.rules:
+        load_own_rule(name)
     units: dict[str, Unit] = {}
     cam_settings: dict[str, Any] = {}
+    chains: tuple[Chain, ...] = ()
     dial = study.dial
     for value in dial.values if dial else [None]:
         turned = study if value is None else _turned(study, value)
         planner = Planner(turned, units)
-        cam_settings = planner.cam_settings
+        cam_settings, chains = planner.cam_settings, planner.chains
         for position, (name, row) in enumerate(turned.rows()):
             for seed in turned.seeds:
                 planner.trial(name, position, row, seed, value)
-    return Plan(study, units, cam_settings)
+    return Plan(study, units, cam_settings, chains)
 
 
 def _turned(study: Study, value: float) -> Study:
@@ -240,12 +295,16 @@ class Planner:
         self.images = study_images(study.data)
         classes = self.images.source.classes
         gating = study.cam.gating or ("predicted" if len(classes) > 1 else "none")
-        self.cam_settings = {
+        self.cam_settings: dict[str, Any] = {
             "normalisation": study.cam.normalisation,
             "gating": gating,
             "panels": study.panels,
             "size": self.images.size,
         }
+        cam = CamSettings(**study.cam.model_dump(exclude={"normalisation", "gating"}))
+        if cam != CamSettings():
+            self.cam_settings["cam"] = cam.as_config()
+        self.chains = tuple(planned_chain(chain, cam) for chain in study.chains())
         self.backbones = {
             name: self._identity(name) for name in study.backbones
         }  # name -> (settings, weights file)
@@ -257,7 +316,12 @@ class Planner:
         unit = self.unit(row, seed)
         data = [self.images.fingerprints[split] for split in SCORED_SPLITS]
         key = stage_key("scores", self.cam_settings, parents=[unit.key], data=data)
-        trial = Trial(key, name, position, seed, row, dial_value)
+        chain_keys = tuple(
+            chain_scores_key(unit.as_config(), chain, self.cam_settings, SCORED_SPLITS)
+            for chain in self.chains
+            if chain.lacks is None
+        )
+        trial = Trial(key, name, position, seed, row, dial_value, chain_keys)
         unit.trials.append(trial)
         return trial
 

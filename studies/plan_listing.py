@@ -54,6 +54,7 @@ def describe(plan: Plan, store: ArtifactStore, results: Path) -> str:
         + (f" ({len(teachers)} of them teachers that no row reports)" if teachers else "")
         + f": {passes} passes over the training images",
     ]
+    lines += _chains(plan, store)
     if study.search is not None:
         search = study.search
         lines.append(
@@ -63,6 +64,20 @@ def describe(plan: Plan, store: ArtifactStore, results: Path) -> str:
     if training:
         lines.append(_cost(plan, [unit.key for unit in training], results))
     return "\n".join(lines)
+
+
+def _chains(plan: Plan, store: ArtifactStore) -> list[str]:
+    """Every refinement chain, over how many trials it is done, or why it is not run."""
+    lines = ["", "refinement, beside the plain CAM:"] if plan.chains else []
+    runnable = [chain.name for chain in plan.runnable_chains]
+    for chain in plan.chains:
+        if chain.lacks is not None:
+            lines.append(f"  {chain.name}: not run, {chain.lacks}")
+            continue
+        place = runnable.index(chain.name)
+        done = sum(store.has("scores", trial.chain_keys[place]) for trial in plan.trials)
+        lines.append(f"  {chain.name}: done over {done} of {len(plan.trials)} trials")
+    return lines
 
 
 def _cost(plan: Plan, keys: list[str], results: Path) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from studies.artifacts import ArtifactStore, require_writable
 from studies.plan import Plan, Unit
 from studies.sources import StudyImages
 from studies.training_stage import build_paradigm, initial_network
+from wsss_core.cams import CamSettings, check_cam
 from wsss_core.data.image_set import SPLITS
 from wsss_core.errors import InputError
 from wsss_core.transfer import Paradigm
@@ -35,7 +36,8 @@ def preflight(
     """
     require_writable(results)
     require_writable(store.root)
-    check_networks(pending)
+    cams = [chain.cam for chain in plan.runnable_chains]
+    check_networks(pending, [plan.cam_settings.get("cam"), *cams])
     for images in plan.image_sets:
         _check_images(images, store, say)
 
@@ -53,8 +55,8 @@ def _check_images(images: StudyImages, store: ArtifactStore, say: Callable[[str]
                 raise InputError(f"{split}: no image holds class {name!r}, expected at least one")
 
 
-def check_networks(pending: list[Unit]) -> None:
-    """Build and try every network and alignment once.
+def check_networks(pending: list[Unit], cams: Sequence[dict[str, Any] | None] = ()) -> None:
+    """Build and try every network and alignment once, and every way of making its CAMs.
 
     A stage that a CNN lacks, weights whose shapes do not fit or maps that do not meet are named
     here, not after the first teacher.
@@ -69,7 +71,11 @@ def check_networks(pending: list[Unit]) -> None:
         try:
             if settings["paradigm"] == "teacher-student":
                 teacher = initial_network(settings, "teacher", unit.weights["teacher"])
-            _try_two_images(build_paradigm(settings, unit.weights, teacher), settings)
+            paradigm = build_paradigm(settings, unit.weights, teacher)
+            _try_two_images(paradigm, settings)
+            for cam in cams if unit.trials else ():
+                student: Any = paradigm.networks["student"]
+                check_cam(student, CamSettings(**(cam or {})), settings["image_size"])
         except InputError as error:
             raise InputError(f"{unit.name}: {error}") from error
 

@@ -20,9 +20,11 @@ class Progress:
 
     def __init__(self, units: list[Unit], say: Callable[[str], None]) -> None:
         self._total = len(units)
-        self._say = say
+        self.say = say
         self._started = time.perf_counter()
         self._ended = 0
+        self.unrefined: dict[str, str] = {}
+        """Chains that failed: "configuration, seed, chain" -> error."""
 
     def ended(self, unit: Unit, outcome: dict[str, Any]) -> None:
         """Say that a unit has ended."""
@@ -32,9 +34,18 @@ class Progress:
         state = "" if outcome["status"] == "ok" else f"  {outcome['status']}: {outcome['error']}"
         left = f", about {duration(rest)} left" if self._ended < self._total else ""
         width = len(str(self._total))
-        self._say(
+        self.say(
             f"[{self._ended:{width}}/{self._total}] {unit.name}, seed {unit.seed}{state}"
             f"  ({duration(took)}{left})"
+        )
+
+    def refined(self, unit: Unit, errors: dict[str, str]) -> None:
+        """Say that a unit's chains have ended; each of the errors is one chain's."""
+        for chain, error in errors.items():
+            self.unrefined[f"{unit.name}, seed {unit.seed}, {chain}"] = error
+        state = f"  {len(errors)} failed: {next(iter(errors.values()))}" if errors else ""
+        self.say(
+            f"{'':{2 * len(str(self._total)) + 3}} refined: {unit.name}, seed {unit.seed}{state}"
         )
 
 

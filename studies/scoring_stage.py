@@ -1,7 +1,6 @@
-"""The `cams` and `scores` stages: from trained networks to histograms as ledger rows.
+"""The `scores` stage: from maps to histograms as ledger rows.
 
-Raw scores are kept as float16 at the network's own grid (stage `cams`). They are normalised there
-by the study's named choice, resized to each mask, and quantised to 256 levels only then.
+Maps of 0 to 1 at their own grid are resized to each mask, and quantised to 256 levels only then.
 """
 
 from __future__ import annotations
@@ -15,10 +14,7 @@ from PIL import Image
 
 from reports.outcomes import ANY_CLASS
 from studies.artifacts import ArtifactStore
-from studies.keys import stage_key
-from studies.training_stage import load_network
-from wsss_core.backbones import Network
-from wsss_core.cams import RawScores, class_weight_cams
+from studies.cams_stage import network_maps, normalised_maps
 from wsss_core.data.image_set import IGNORED, ImageSet
 from wsss_core.evaluate import (
     Normalisation,
@@ -31,7 +27,6 @@ from wsss_core.evaluate import (
     resize,
     ring_around,
 )
-from wsss_core.training import CollapseError
 
 
 @dataclass(frozen=True)
@@ -74,48 +69,23 @@ def network_scores(
     images: ImageSet,
     store: ArtifactStore,
     device: str,
-    normalisation: Normalisation,
+    cam: dict[str, Any],
 ) -> NetworkScores:
-    """A trained network's scores of a split, from the store if they are there.
+    """A trained network's scores of a split under the study's own CAM settings.
 
     Raises:
         CollapseError: scores that are not finite (the last step ruined the network).
 
     """
-    settings = {"cam": "class_weight", "role": role, "size": unit["settings"]["image_size"]}
-    data = [unit["fingerprints"][split]]
-    key = stage_key("cams", settings, parents=[unit["key"]], data=data)
-    if not store.has("cams", key):
-        network = load_network(store, unit["key"], unit["settings"], role)
-        scores = class_weight_cams(network, images.images, device=device)
-        if not (np.isfinite(scores.maps).all() and np.isfinite(scores.logits).all()):
-            raise CollapseError(f"the scores of the trained {role} are not finite", [])
-        with store.build("cams", key, {"settings": settings, "parent": unit["key"]}) as folder:
-            np.save(folder / "maps.npy", scores.maps)
-            np.save(folder / "logits.npy", scores.logits)
-            for name in ("without_objects", "without_contexts"):
-                altered = getattr(images, name)
-                if altered is not None:
-                    np.save(folder / f"{name}.npy", _own_class_logits(network, altered, device))
-    folder = store.path("cams", key)
-
-    def read(name: str) -> np.ndarray | None:
-        file = folder / f"{name}.npy"
-        return np.load(file, allow_pickle=False) if file.exists() else None
-
-    maps, logits = read("maps"), read("logits")
-    assert maps is not None
-    assert logits is not None
-    normalised = normalise(maps.astype(np.float32), normalisation)
+    raw = network_maps(unit, role, split, images, store, device, cam.get("cam"))
+    how: Normalisation = cam["normalisation"]
     return NetworkScores(
-        (normalised,), logits, read("without_objects"), read("without_contexts"), normalisation
+        (normalised_maps(raw, cam.get("cam"), how),),
+        raw.logits,
+        raw.without_object,
+        raw.without_context,
+        how,
     )
-
-
-def _own_class_logits(network: Network, altered: np.ndarray, device: str) -> np.ndarray:
-    """Images [K, N, S, S, 3], altered for one class each, to that class's logits [N, K]."""
-    scores: list[RawScores] = [class_weight_cams(network, one, device=device) for one in altered]
-    return np.stack([one.logits[:, number] for number, one in enumerate(scores)], axis=1)
 
 
 def fused(members: list[NetworkScores]) -> NetworkScores:
@@ -166,13 +136,16 @@ def score_rows(
         }
         for number, class_name in enumerate(images.classes):
             holds = mask == number + 1
+            around = _around(maps[number], levels[number], holds, ignored, images, index, number)
+            if out[number]:
+                around.pop("peak", None)  # what gating took out peaks nowhere
             rows.append({
                 **shared,
                 "class_name": class_name,
                 "labelled": bool(images.labels[index, number]),
                 "logit": float(scores.logits[index, number]),
                 **_histograms(levels[number], holds, ignore),
-                **_around(maps[number], levels[number], holds, ignored, images, index, number),
+                **around,
                 **_counterfactual(scores, images, index, number),
             })  # fmt: skip
         if several:

@@ -12,6 +12,15 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from studies.configuration import Configuration, Row, TrainingChange, describe
+from studies.refinement_spec import (
+    ROWS,
+    CamMerge,
+    CamMethod,
+    ChainEntry,
+    ResolvedChain,
+    chains_written,
+    resolve_chain,
+)
 from studies.search_spec import Search
 from studies.strict import Strict
 from wsss_core.evaluate import Normalisation
@@ -110,21 +119,42 @@ class Backbone(Strict):
 
 
 class Cam(Strict):
-    """How a raw class activation map becomes scores of 0 to 1.
+    """How class activation maps are made and become scores of 0 to 1.
 
-    `gating: predicted` takes a class that the network does not predict in an image out of the
-    competition there; by default so where there are several classes.
+    The first five keys are those of `wsss_core.cams.CamSettings`. `normalisation` is of one raw
+    map; several scales or layers come out normalised. `gating: predicted` takes a class that the
+    network does not predict in an image out of the competition there; by default so where there
+    are several classes.
     """
 
+    method: CamMethod = "class_weight"
+    layers: list[int | str] = Field(default_factory=list)
+    scales: list[float] = Field([1.0], min_length=1)
+    flip: bool = False
+    merge: CamMerge = "normalised_mean"
     normalisation: Normalisation = "min_max"
     gating: Literal["none", "predicted"] | None = None
 
 
 class Thresholds(Strict):
-    """The fixed threshold, and what the tuned ones and the oracles maximise."""
+    """The fixed threshold, and what the tuned ones and the oracles maximise.
+
+    `rules` are one's own beside the built-in ones, see `wsss_core.evaluate.own_rule`.
+    """
 
     fixed: float = Field(0.3, ge=0, le=1)
     objective: Literal["per_image_iou", "dataset_iou", "dataset_miou"] = "per_image_iou"
+    rules: list[str] = Field(default_factory=list)
+
+    @field_validator("rules")
+    @classmethod
+    def _are_plugins(cls, names: list[str]) -> list[str]:
+        for name in names:
+            if not is_plugin(name):
+                raise ValueError(
+                    f"{name!r}: expected module:attribute; built-in rules need no name"
+                )
+        return names
 
 
 class Resources(Strict):
@@ -180,6 +210,10 @@ class Study(Strict):
         BeforeValidator(lambda v: v if isinstance(v, list) else [v]),
     ] = Field(min_length=1)
     configurations: list[Configuration] = Field(min_length=1)
+    refiners: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    refine: Annotated[dict[str, ChainEntry], BeforeValidator(chains_written)] = Field(
+        default_factory=dict
+    )
     dial: Dial | None = None
     search: Search | None = None
     published_from: str | None = None
@@ -199,6 +233,7 @@ class Study(Strict):
                         f"configurations[{index}].{role} {name!r} is no backbone of this study; "
                         f"nearest: {near[0]!r}"
                     )
+        self.chains()  # unknown steps and settings are errors
         if self.search is not None:
             if self.dial is not None:
                 raise ValueError("search and dial cannot be in one study")
@@ -239,6 +274,26 @@ class Study(Strict):
         return [
             (f"{name}, λ {row.weight:g}" if short.count(name) > 1 and row.weight else name, row)
             for name, (row, _) in zip(short, rows, strict=True)
+        ]
+
+    def chains(self) -> list[ResolvedChain]:
+        """Every refinement chain, in the file's order.
+
+        Raises:
+            ValueError: an unknown step, a misplaced one, or settings that do not fit.
+
+        """
+        for name, entry in self.refine.items():
+            if (name in ROWS) == bool(entry.steps):
+                raise ValueError(
+                    f"refine.{name}: every table has this row by itself; it has no steps"
+                    if entry.steps
+                    else f"refine.{name}: a chain needs steps"
+                )
+        return [
+            resolve_chain(name, entry, self.refiners)
+            for name, entry in self.refine.items()
+            if entry.steps
         ]
 
     def _describe(self, row: Row, one_of_several: bool, name_networks: bool) -> str:

@@ -5,7 +5,6 @@ Nothing here knows Ray: `run_unit` can be called in a debugger.
 
 from __future__ import annotations
 
-import shutil
 import socket
 import sys
 import time
@@ -17,7 +16,10 @@ from typing import Any
 from reports.ledger import write_part
 from studies import provenance
 from studies.artifacts import ArtifactStore
+from studies.chain_scores import record_collapsed
 from studies.keys import canonical
+from studies.publishing import publish
+from studies.refinement_stage import prepare_unit
 from studies.scoring_stage import (
     NetworkScores,
     collapse_of,
@@ -41,7 +43,7 @@ def run_unit(unit: dict[str, Any], context: dict[str, Any]) -> dict[str, Any]:
     Args:
         unit: `studies.plan.Unit.as_config()`.
         context: where things lie and what all units share, see `studies.runner`: store, results,
-            device, cam (settings), import_path (searched for plug-ins).
+            device, cam (settings), chains, import_path (searched for plug-ins).
 
     Returns:
         status ("ok", "collapsed" or "failed") and error.
@@ -53,6 +55,10 @@ def run_unit(unit: dict[str, Any], context: dict[str, Any]) -> dict[str, Any]:
     record = _record(unit, context)
     try:
         status, error = _train_and_score(unit, context, store, record)
+        if status == "ok":
+            prepare_unit(unit, context, store)
+        else:
+            record_collapsed(unit, context, store)
     except Exception as failure:
         error = " ".join(f"{type(failure).__name__}: {failure}".split())
         record_failure(unit, context, error, traceback.format_exc(), record)
@@ -74,23 +80,6 @@ def record_failure(
     for trial in unit["trials"]:
         row = {**(record or _record(unit, context)), **_identity(trial), **failed}
         write_part(Path(context["results"]), "trials", trial["key"], [row])
-
-
-def publish(store: ArtifactStore, trial_key: str, results: Path) -> None:
-    """Copy a finished trial's parts from the store to a ledger, the trial's own row last.
-
-    A reader that sees the row in `trials` finds everything else.
-    """
-    folder = store.path("scores", trial_key) / "ledger"
-    for table in ("scores", "panels", "history", "trials"):
-        part = folder / table / f"{trial_key}.parquet"
-        target = results / "ledger" / table / part.name
-        if not part.is_file() or (target.is_file() and table != "trials"):
-            continue
-        target.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = target.with_name(f".{target.name}-{socket.gethostname()}-{time.time_ns()}")
-        shutil.copyfile(part, unfinished)
-        unfinished.replace(target)
 
 
 def _train_and_score(
@@ -156,9 +145,7 @@ def _scored(
     for split in SCORED_SPLITS:
         images = ImageSet.load(store.path("images", unit["images"][split]))
         found: dict[str, NetworkScores] = {
-            role: network_scores(
-                unit, role, split, images, store, context["device"], cam["normalisation"]
-            )
+            role: network_scores(unit, role, split, images, store, context["device"], cam)
             for role in trained_roles(unit["settings"]["paradigm"])
         }
         if len(found) > 1:

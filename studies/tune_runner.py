@@ -32,6 +32,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from studies.plan import Plan, Unit
 from studies.progress import Progress
+from studies.refinement_tasks import RefinementTasks
 from studies.spec import Resources
 from studies.trial import run_unit
 from wsss_core.errors import InputError
@@ -78,6 +79,7 @@ def run_with_tune(
         os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(slots(resources))
         gpus = resources.get("gpu", 0.0)
         context = {**context, "device": "cuda" if gpus else "cpu"}
+        refinement = RefinementTasks(plan, context, min(gpus, 1.0), progress, progress.say)
         trainable = tune.with_parameters(
             _tune_trial, context=context, cpus=int(resources["cpu"]), gpus=gpus
         )
@@ -99,10 +101,14 @@ def run_with_tune(
                     storage_path=str(scratch),
                     verbose=0,
                     failure_config=tune.FailureConfig(max_failures=RETRIES),
-                    callbacks=[_ProgressCallback(pending, outcomes, progress)],
+                    callbacks=[_ProgressCallback(pending, outcomes, progress, refinement)],
                 ),
             )
             tuner.fit()
+        if len(outcomes) == len(pending):
+            refinement.finish()
+        else:
+            refinement.cancel()
     finally:
         if started_here:
             ray.shutdown()
@@ -155,17 +161,25 @@ class _ProgressCallback(tune.Callback):
     """Tells `Progress` what Tune's trials report, and keeps their outcomes."""
 
     def __init__(
-        self, units: list[Unit], outcomes: dict[str, dict[str, Any]], progress: Progress
+        self,
+        units: list[Unit],
+        outcomes: dict[str, dict[str, Any]],
+        progress: Progress,
+        refinement: RefinementTasks,
     ) -> None:
         self._units = {unit.key: unit for unit in units}
         self._outcomes = outcomes
         self._progress = progress
+        self._refinement = refinement
 
     def _end(self, trial: Any, outcome: dict[str, Any]) -> None:
         key = trial.config["unit"]["key"]
         if key not in self._outcomes:
             self._outcomes[key] = outcome
             self._progress.ended(self._units[key], outcome)
+            if outcome["status"] == "ok":
+                self._refinement.submit(self._units[key])
+        self._refinement.collect()
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
         """A unit has ended by itself: ok, collapsed or failed."""

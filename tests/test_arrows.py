@@ -9,7 +9,12 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-NEED_RAY = ["studies.search", "studies.tune_runner"]
+NEED_RAY = [
+    "studies.masks_pipeline",
+    "studies.refinement_tasks",
+    "studies.search",
+    "studies.tune_runner",
+]
 
 
 def modules(package: str) -> dict[str, ast.Module]:

@@ -3,6 +3,7 @@
 import csv
 import io
 import math
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -163,6 +164,106 @@ def test_without_a_level_nothing_is_said_of_marked_pixels(rows):
 
     assert found[["confusion_ratio", "false_positive_area"]].isna().all()
     assert not math.isnan(found["mass_object"])
+
+
+@pytest.fixture
+def some_on_object(known):
+    """Rows of a network whose maps peak on the object in some images and beside it in others."""
+    scores = read_table(known.results, "scores", keys=["0200" + "ab" * 6])
+    rows = scores[scores["split"] == "test"]
+    assert {"object", "context"} <= set(rows["peak"].dropna())
+    return rows
+
+
+def emptied(rows, index):
+    """The rows with one image's map at 0 throughout, as where its class is gated out."""
+    rows = rows.copy()
+    for column in ("foreground", "background", "context", "ring"):
+        counts = np.zeros(256, np.uint32)
+        counts[0] = rows.at[index, column].sum()
+        rows.at[index, column] = counts
+    return rows
+
+
+@pytest.mark.parametrize("peak", ["object", None])
+def test_an_image_that_gating_left_without_a_map_counts_in_no_share_and_no_peak(
+    some_on_object, peak
+):
+    rows = some_on_object
+    gated = rows.index[rows["peak"].notna()][:3]
+    emptied_rows = rows
+    for index in gated:
+        emptied_rows = emptied(emptied_rows, index)
+        emptied_rows.at[index, "peak"] = peak
+    levels = {("student", "smoke"): 100.0}
+    found = trial_diagnostics(emptied_rows, levels).iloc[0]
+    without = trial_diagnostics(rows.drop(index=gated), levels).iloc[0]
+
+    for key in ("mass_object", "mass_context", "pointing_object", "pointing_context"):
+        assert found[key] == pytest.approx(without[key]), key
+
+
+def test_a_flat_map_misses_the_object_and_the_context(some_on_object):
+    rows = some_on_object
+    holding = rows[rows["peak"].notna()]
+    on_object = holding.index[holding["peak"] == "object"][0]
+    flat = emptied(rows, on_object)
+    flat.at[on_object, "peak"] = "nowhere"
+    levels = {("student", "smoke"): 100.0}
+    before, after = (trial_diagnostics(one, levels).iloc[0] for one in (rows, flat))
+
+    assert after["pointing_object"] == pytest.approx(before["pointing_object"] - 1 / len(holding))
+    assert after["pointing_context"] == pytest.approx(before["pointing_context"])
+
+
+def without_hits(record, name, seeds):
+    """The record as if those seeds' maps marked no pixel of the class."""
+    trials = dict(record.trials)
+    for seed in seeds:
+        trial = trials[name, seed]
+        diagnostics = trial.diagnostics.assign(confusion_ratio=math.nan)
+        trials[name, seed] = replace(trial, diagnostics=diagnostics)
+    return replace(record, trials=trials)
+
+
+def confusion_cells(table):
+    at = [column.key for column in table.columns].index("confusion_ratio")
+    return {row[0].text: row[at] for row in table.rows}
+
+
+def test_trials_that_find_nothing_are_counted_where_fp_over_tp_leaves_them_out(record):
+    table = diagnostics_table(without_hits(record, "CNN alone", [1]))
+    cell = confusion_cells(table)["CNN alone"]
+    left = [
+        record.trials["CNN alone", seed].diagnostic("confusion_ratio", class_name="smoke")
+        for seed in (0, 2)
+    ]
+
+    mean, sd = np.mean(left), np.std(left, ddof=1)
+    assert cell.text == f"{mean:.1f} ± {sd:.1f} (1 of 3 left out)"
+    assert cell.data["left_out"] == 1
+    assert "leave out 1 of 21 healthy trials" in table.notes[0]
+
+
+def test_a_mean_without_its_worst_trials_is_never_the_best(record):
+    best = {name for name, cell in confusion_cells(diagnostics_table(record)).items() if cell.best}
+    assert best == {"CNN alone"}
+    shortened = confusion_cells(diagnostics_table(without_hits(record, "CNN alone", [1])))
+    assert not shortened["CNN alone"].best
+    assert any(cell.best for cell in shortened.values())
+
+
+def test_where_no_trial_finds_anything_the_count_stands_alone(record):
+    cell = confusion_cells(diagnostics_table(without_hits(record, "CNN alone", [0, 1, 2])))
+    assert cell["CNN alone"].text == "– (3 of 3 left out)"
+
+
+def test_where_every_trial_finds_something_nothing_is_said_of_it(record):
+    table = diagnostics_table(record)
+    assert table.notes == ()
+    cells = confusion_cells(table).values()
+    assert not any("left out" in cell.text for cell in cells)
+    assert {cell.data["left_out"] for cell in cells} == {0}
 
 
 def test_of_two_classes_the_mean_lacks_what_one_of_them_lacks(rows):

@@ -3,10 +3,13 @@
 import math
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from reports.ledger import read_table
-from reports.outcomes import MEAN_OF_CLASSES, classification, trial_figures
+from reports.outcomes import ANY_CLASS, MEAN_OF_CLASSES, classification, trial_figures
+from wsss_core.errors import InputError
+from wsss_core.evaluate import compete, gaussian_mixture_level, otsu_level
 
 KEY = {"CNN alone": "0000abababababab", "ViT alone": "0100abababababab"}
 
@@ -91,7 +94,7 @@ def test_the_image_oracle_takes_each_images_own_best(ledger, scores):
     assert math.isnan(oracle["clear_false_positive_share"])
 
 
-def test_oracles_are_told_for_the_test_split_alone(scores):
+def test_rules_that_see_the_test_split_are_told_for_it_alone(scores):
     outcomes = trial_figures(scores, objective="per_image_iou", fixed=0.3).outcomes
 
     pairs = set(zip(outcomes["split"], outcomes["rule"], strict=True))
@@ -100,6 +103,8 @@ def test_oracles_are_told_for_the_test_split_alone(scores):
         ("tune", "fixed"),
         ("test", "tuned"),
         ("tune", "tuned"),
+        ("test", "otsu"),
+        ("test", "gaussian_mixture"),
         ("test", "dataset_oracle"),
         ("test", "image_oracle"),
     }
@@ -110,7 +115,13 @@ def test_without_a_tune_split_nothing_is_tuned(scores):
         scores[scores["split"] == "test"], objective="per_image_iou", fixed=0.3
     ).outcomes
 
-    assert set(outcomes["rule"]) == {"fixed", "dataset_oracle", "image_oracle"}
+    assert set(outcomes["rule"]) == {
+        "fixed",
+        "otsu",
+        "gaussian_mixture",
+        "dataset_oracle",
+        "image_oracle",
+    }
 
 
 def test_where_no_mask_holds_the_class_only_the_fixed_rule_stands(ledger, scores):
@@ -195,3 +206,164 @@ def test_curves_and_image_ious_are_those_of_a_loop_over_thresholds(ledger, score
     marked = [(cams[2] >= level).mean() for level in range(256)]
     np.testing.assert_allclose(figures.clear_share[key][2], marked)
     assert figures.images[key][2] == "images/test_0002.png"
+
+
+LEVEL_FROM = {"otsu": otsu_level, "gaussian_mixture": gaussian_mixture_level}
+
+
+@pytest.mark.parametrize("rule", LEVEL_FROM)
+def test_rules_without_masks_cut_where_the_scores_of_the_labelled_images_part(ledger, scores, rule):
+    cams, masks = ledger.cams["CNN alone", 0, "test", "student", "smoke"], ledger.masks
+    labelled = masks["test", "smoke"].any(axis=(1, 2))
+    level = LEVEL_FROM[rule](np.bincount(cams[labelled].ravel(), minlength=256))
+
+    found = row(trial_figures(scores, objective="per_image_iou", fixed=0.3).outcomes, rule)
+
+    assert found["level"] == level
+    assert found["peeks_at"] == "scores and image-level labels"
+    expected = naive_figures(cams, masks["test", "smoke"], level)
+    assert {name: found[name] for name in expected} == pytest.approx(expected, abs=1e-12)
+
+
+@pytest.mark.parametrize("rule", LEVEL_FROM)
+def test_a_rule_without_masks_is_left_out_where_scores_show_no_two_groups(scores, rule):
+    everything_at_9 = np.zeros(256, np.uint32)
+    everything_at_9[9] = 100
+    flat = scores.assign(
+        foreground=[everything_at_9 * labelled for labelled in scores["labelled"]],
+        background=[everything_at_9] * len(scores),
+    )
+
+    outcomes = trial_figures(flat, objective="per_image_iou", fixed=0.3).outcomes
+
+    assert rule not in set(outcomes["rule"])
+    assert {"fixed", "tuned", "dataset_oracle"} <= set(outcomes["rule"])
+
+
+@pytest.mark.parametrize("objective", ["per_image_iou", "dataset_iou", "dataset_miou"])
+def test_the_price_is_the_distance_to_the_best_single_level_on_test(ledger, scores, objective):
+    cams, masks = ledger.cams["CNN alone", 0, "test", "student", "smoke"], ledger.masks
+    best = max(naive_figures(cams, masks["test", "smoke"], t)[objective] for t in range(256))
+
+    outcomes = trial_figures(scores, objective=objective, fixed=0.3).outcomes
+
+    for rule in ("fixed", "otsu", "gaussian_mixture", "tuned"):
+        found = row(outcomes, rule)
+        assert found["price"] == pytest.approx(best - found[objective], abs=1e-12)
+        assert found["price"] >= 0
+    for rule in ("dataset_oracle", "image_oracle"):
+        assert math.isnan(row(outcomes, rule)["price"])
+    assert outcomes.loc[outcomes["split"] == "tune", "price"].isna().all()
+
+
+def histograms(levels, masks):
+    return {
+        "foreground": [
+            np.bincount(a[m], minlength=256) for a, m in zip(levels, masks, strict=True)
+        ],
+        "background": [
+            np.bincount(a[~m], minlength=256) for a, m in zip(levels, masks, strict=True)
+        ],
+    }
+
+
+@pytest.fixture(scope="module")
+def competing():
+    """Levels uint8 [N, 2, h, w] of two competing classes, and their rows; half hold one each."""
+    generator = np.random.default_rng(1)
+    held = [(True, False), (False, True), (True, True), (False, False)] * 3
+    levels, frames = [], []
+    masks = np.zeros((12, 2, 10, 10), bool)
+    for number, holds in enumerate(held):
+        masks[number, 0, :4] = holds[0]
+        masks[number, 1, 6:] = holds[1]
+        noise = generator.integers(0, 80, (2, 10, 10)) + 110 * masks[number]
+        levels.append(compete(noise.astype(np.uint8)))
+    levels = np.stack(levels)
+    of_class = {name: (levels[:, k], masks[:, k]) for k, name in enumerate(("smoke", "steam"))}
+    of_class[ANY_CLASS] = levels.max(axis=1), masks.any(axis=1)
+    for name, (maps, truth) in of_class.items():
+        for split in ("tune", "test"):
+            frames.append(
+                pd.DataFrame(
+                    {
+                        "network": "student",
+                        "split": split,
+                        "image": [f"{i}.png" for i in range(12)],
+                        "class_name": name,
+                        "labelled": truth.any(axis=(1, 2)),
+                        "logit": 1.0,
+                        **histograms(maps, truth),
+                    }
+                )
+            )
+    return levels, masks, pd.concat(frames, ignore_index=True)
+
+
+@pytest.mark.parametrize("rule", LEVEL_FROM)
+def test_several_classes_share_the_level_at_which_the_winning_scores_part(competing, rule):
+    levels, masks, rows = competing
+    labelled = masks.any(axis=(1, 2, 3))
+    winning = levels.max(axis=1)[labelled]
+    level = LEVEL_FROM[rule](np.bincount(winning.ravel(), minlength=256))
+
+    outcomes = trial_figures(rows, objective="per_image_iou", fixed=0.3).outcomes
+
+    each = [row(outcomes, rule, class_name=name) for name in ("smoke", "steam")]
+    assert [found["level"] for found in each] == [level, level]
+    for k, found in enumerate(each):
+        ious = [naive_iou(levels[i, k], masks[i, k], level) for i in range(12) if masks[i, k].any()]
+        assert found["per_image_iou"] == pytest.approx(np.mean(ious))
+    mean = row(outcomes, rule, class_name=MEAN_OF_CLASSES)
+    oracle = row(outcomes, "dataset_oracle", class_name=MEAN_OF_CLASSES)
+    assert mean["price"] == pytest.approx(oracle["per_image_iou"] - mean["per_image_iou"])
+
+
+OWN_RULE = """
+VERSION = 1
+def three_quarters(tune, scores):
+    assert (tune is None) or tune.foreground.shape[1] == 256
+    seen = scores.cumsum()
+    return int((seen < 0.75 * seen[-1]).sum())
+three_quarters.peeks_at = "the test images' scores"
+def zero(tune, scores):
+    return 0
+"""
+
+
+@pytest.fixture
+def own_rules(tmp_path, monkeypatch):
+    (tmp_path / "own_outcome_rules.py").write_text(OWN_RULE)
+    monkeypatch.chdir(tmp_path)
+
+
+def test_a_rule_of_one_s_own_has_rows_as_any_other(own_rules, ledger, scores):
+    name = "own_outcome_rules:three_quarters"
+    cams, masks = ledger.cams["CNN alone", 0, "test", "student", "smoke"], ledger.masks
+    labelled = masks["test", "smoke"].any(axis=(1, 2))
+    ascending = np.sort(cams[labelled].ravel())
+    level = ascending[math.ceil(0.75 * len(ascending)) - 1]
+
+    figures = trial_figures(scores, objective="per_image_iou", fixed=0.3, own_rules=[name])
+
+    found = row(figures.outcomes, name)
+    assert (found["level"], found["peeks_at"]) == (level, "the test images' scores")
+    expected = naive_figures(cams, masks["test", "smoke"], level)
+    assert {key: found[key] for key in expected} == pytest.approx(expected, abs=1e-12)
+    assert found["price"] > 0
+
+
+def test_of_several_classes_an_own_rule_s_level_leaves_room_for_nothing_competing(
+    own_rules, competing
+):
+    figures = trial_figures(
+        competing[2], objective="dataset_iou", fixed=0.3, own_rules=["own_outcome_rules:zero"]
+    )
+    assert row(figures.outcomes, "own_outcome_rules:zero")["level"] == 1
+
+
+def test_an_own_rule_that_is_not_there_is_an_error_that_names_it(scores):
+    with pytest.raises(InputError, match="threshold rule 'no_such_module:rule'"):
+        trial_figures(
+            scores, objective="per_image_iou", fixed=0.3, own_rules=["no_such_module:rule"]
+        )

@@ -196,8 +196,8 @@ def test_tidy_outcomes_are_the_same_in_csv_and_parquet(files):
         pd.read_parquet(folder / "outcomes.parquet"),
     )
 
-    # 22 trials have scores, 2 co-training ones of two networks; 4 rules on test, 2 on tune.
-    assert len(parquet) == (22 + 2) * 6
+    # 22 trials have scores, 2 co-training ones of two networks; 6 rules on test, 2 on tune.
+    assert len(parquet) == (22 + 2) * 8
     assert not parquet.duplicated(["configuration", "seed", "network", "rule", "split"]).any()
     pd.testing.assert_frame_equal(comma, parquet, check_dtype=False)
 

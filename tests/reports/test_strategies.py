@@ -15,7 +15,6 @@ from reports.ledger import read_table, write_part
 from reports.strategies import best_taught, comparisons, strategies_table
 from reports.study_record import read_studies
 from reports.tables import to_csv
-from reports.threshold_table import threshold_table
 from reports.trials_table import trials_table
 
 
@@ -318,33 +317,6 @@ def test_the_opening_says_so_where_no_transfer_helps(tmp_path, build_ledger):
 
     assert best_taught(record)[0].difference.summary.mean < 0
     assert headlines(record)[0].startswith("No transfer raises the student: the best, ")
-
-
-def test_thresholds_are_told_per_seed_and_the_oracles_bound_the_tuned_one(record):
-    rows = list(csv.DictReader(io.StringIO(to_csv(threshold_table(record)))))
-    told = [row for row in rows if row["tuned_iou"]]
-
-    assert len(rows) == 24
-    assert len(told) == 22
-    for row in told:
-        tuned, dataset, image = (
-            float(row[f"{rule}_iou"]) for rule in ("tuned", "dataset_oracle", "image_oracle")
-        )
-        assert tuned <= dataset <= image
-        assert float(row["price"]) == pytest.approx(dataset - tuned)
-        assert float(row["fixed_level"]) == math.ceil(0.3 * 255)
-
-
-def test_each_rule_is_labelled_with_what_it_peeks_at(record):
-    about = {column.key: column.about for column in threshold_table(record).columns}
-
-    assert about["fixed_iou"] == "Peeks at nothing."
-    assert about["tuned_iou"] == "Peeks at the tune split's masks."
-    assert about["dataset_oracle_iou"] == "Peeks at the test masks."
-    assert about["image_oracle_iou"] == "Peeks at each test image's mask."
-    outcomes = record.outcomes()
-    for rule, words in zip(outcomes["rule"], outcomes["peeks_at"], strict=True):
-        assert about[f"{rule}_iou"] == f"Peeks at {words}."
 
 
 def test_every_planned_trial_has_a_row_with_its_status_and_error(record):

@@ -58,7 +58,7 @@ def half_disc(radius: int) -> tuple[Offset, ...]:
 def on_grid(offset: Offset, height: int, width: int) -> tuple[slice, slice]:
     """The pixels whose partner at an offset lies on the grid too: rows and columns.
 
-    They may be none. The partners are the same slices moved by the offset, see `partners`.
+    They may be none. The partners are the same slices moved by the offset, see `moved`.
     """
     dy, dx = offset
     left = min(max(0, -dx), width)

@@ -1,0 +1,241 @@
+"""Pseudo masks of a folder a second: `wsss masks` on this machine's cores beside a plain loop.
+
+Both do the same work and write the same files: decode an image, make its CAM with a small network,
+refine it by a dense CRF, resize and cut it, write the PNG. The loop is
+`studies.mask_making.one_batch_after_another` with one thread; Ray Data's time includes starting
+Ray and the workers, which takes as long as some hundred images. The files of both are compared
+byte by byte.
+
+Memory is the sum of the proportional set sizes (Linux: shared pages count once) of all processes
+that the run started, while a tenth to nine tenths of the images are done. It has to stay flat
+however many images there are.
+
+    python benchmarks/masks.py                                  # 120 crops, about 2 min on 2 cores
+    python benchmarks/masks.py --images 2000 --size 256         # the figure in the documentation
+    python benchmarks/masks.py --images 10000 --size 64 --refine none --memory-only
+"""
+
+import argparse
+import json
+import os
+import platform
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("RAY_AUTH_MODE", "disabled")
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import ray
+import torch
+from PIL import Image
+from safetensors.torch import save_file
+
+from studies.artifacts import ArtifactStore
+from studies.mask_folder import make_masks
+from studies.mask_making import MaskJob
+from studies.masks import MaskRecipe
+from studies.training_stage import initial_network
+from wsss_core.cams import CamSettings
+from wsss_core.data.scenes import SceneSettings, render_scene
+
+TARGET = 1.8
+DISTINCT = 48
+CHAINS: dict[str, list[dict[str, Any]]] = {
+    "none": [],
+    "crf": [{"kind": "crf", "identity": {"kind": "crf"}, "arguments": {"preset": "thesis"}}],
+    "par": [{"kind": "par", "identity": {"kind": "par"}, "arguments": {}}],
+}
+
+
+def write_images(folder: Path, count: int, size: int) -> None:
+    """Scenes as PNG and JPEG in turn; beyond `DISTINCT` they repeat under other names."""
+    folder.mkdir()
+    kinds = ("png", "jpg")
+    files = []
+    for number in range(min(count, DISTINCT)):
+        kind = kinds[number % 2]
+        file = folder / f"{number:05}.{kind}"
+        Image.fromarray(render_scene(SceneSettings(size=size), number).image).save(file)
+        files.append(file.read_bytes())
+    for number in range(DISTINCT, count):
+        content = files[number % DISTINCT]
+        (folder / f"{number:05}.{kinds[number % DISTINCT % 2]}").write_bytes(content)
+
+
+def recipe(folder: Path, size: int, refine: str) -> MaskRecipe:
+    """A network with random weights, kept like a trained one."""
+    settings: dict[str, Any] = {
+        "paradigm": "single",
+        "student": {
+            "model": "resnet18",
+            "partial_weights": False,
+            "stage": None,
+            "output_stride": 16,
+            "head": "linear",
+            "options": {"channels": [16, 32, 64, 128]},
+        },
+        "seed": 0,
+        "classes": ["smoke"],
+        "image_size": size,
+    }
+    store = ArtifactStore(folder / "store")
+    network = initial_network(settings, "student", "none")
+    with store.build("train", "random", {}) as kept:
+        tensors = {name: value.contiguous() for name, value in network.state_dict().items()}
+        save_file(tensors, kept / "student.safetensors")
+    steps = CHAINS[refine]
+    return MaskRecipe(
+        study="benchmark",
+        configuration="random",
+        seed=0,
+        trial_key="none",
+        scores_key="none",
+        unit_key="random",
+        settings=settings,
+        store=str(store.root),
+        chain={"name": refine, "cam": CamSettings().as_config(), "steps": steps},
+        base={"normalisation": "min_max", "gating": "none"},
+        fits=(None,) * len(steps),
+        rule="given",
+        level=128,
+    )
+
+
+def proportional_bytes(root: int) -> int:
+    """Memory of a process and all below it, shared pages divided among those that share them."""
+    parents: dict[int, int] = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                fields = (entry / "stat").read_text().rpartition(")")[2].split()
+            except OSError:
+                continue  # it has just ended
+            parents[int(entry.name)] = int(fields[1])
+    total = 0
+    for process in parents:
+        line = [process]
+        while line[-1] in parents and line[-1] != root:
+            line.append(parents[line[-1]])
+        if line[-1] != root:
+            continue
+        try:
+            rollup = Path(f"/proc/{process}/smaps_rollup").read_text()
+        except OSError:
+            continue
+        total += sum(1024 * int(x.split()[1]) for x in rollup.splitlines() if x[:4] == "Pss:")
+    return total
+
+
+class MemoryOverTime:
+    """Samples the memory of this process and its workers while masks are being written."""
+
+    def __init__(self, out: Path, count: int) -> None:
+        self._out, self._count = out, count
+        self.samples: list[tuple[float, int]] = []
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._sample, daemon=True)
+
+    def __enter__(self) -> "MemoryOverTime":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        self._thread.join()
+
+    def _sample(self) -> None:
+        while not self._ended.wait(0.5):
+            done = sum(1 for _ in self._out.glob("*.png")) / self._count
+            if 0 < done < 1:
+                self.samples.append((done, proportional_bytes(os.getpid())))
+
+    def at(self, share: float) -> float:
+        """MiB when about that share of the images was done."""
+        if not self.samples:
+            return float("nan")
+        return min(self.samples, key=lambda sample: abs(sample[0] - share))[1] / 2**20
+
+
+def steady_rate(out: Path) -> float:
+    """Images a second between the first and the last tenth of the masks, by their dates."""
+    written = sorted(file.stat().st_mtime for file in out.rglob("*.png"))
+    first, last = len(written) // 10, len(written) - 1 - len(written) // 10
+    return (last - first) / (written[last] - written[first])
+
+
+def seconds(work: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
+
+
+def say(line: str) -> None:
+    print(f"    {line}", flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--images", type=int, default=120)
+    parser.add_argument("--size", type=int, default=128, help="of images and network [128]")
+    parser.add_argument("--refine", choices=CHAINS, default="crf")
+    parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--memory-only", action="store_true", help="leave the plain loop out")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there")
+    arguments = parser.parse_args()
+    if not hasattr(os, "sched_getaffinity"):
+        parser.error("needs Linux, for /proc")
+    cores = len(os.sched_getaffinity(0))
+    torch.set_num_threads(1)
+
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        write_images(folder / "images", arguments.images, arguments.size)
+        made = recipe(folder, arguments.size, arguments.refine)
+
+        def job(out: str) -> MaskJob:
+            return MaskJob(made, str(folder / "images"), str(folder / out))
+
+        print(f"{arguments.images} crops of {arguments.size} px, refinement {arguments.refine}")
+        record: dict[str, Any] = {}
+        with MemoryOverTime(folder / "spread", arguments.images) as memory:
+            spread = seconds(lambda: make_masks(job("spread"), batch=arguments.batch, say=say))
+        moments = (0.1, 0.3, 0.5, 0.7, 0.9)
+        record["memory_mib"] = [memory.at(share) for share in moments]
+        record["ray_data"] = arguments.images / spread
+        print(f"Ray Data, {cores} cores: {record['ray_data']:.2f} images/s ({spread:.1f} s)")
+        print(
+            "memory of all processes at "
+            + ", ".join(f"{share:.0%} {memory.at(share):.0f} MiB" for share in moments)
+        )
+        if not arguments.memory_only:
+            alone = seconds(lambda: make_masks(job("alone"), in_process=True, say=say))
+            record["plain_loop"] = arguments.images / alone
+            record["ratio"] = alone / spread
+            print(f"plain loop, one thread: {record['plain_loop']:.2f} images/s ({alone:.1f} s)")
+            record["steady"] = [steady_rate(folder / out) for out in ("spread", "alone")]
+            record["steady_ratio"] = record["steady"][0] / record["steady"][1]
+            print(f"ratio {record['ratio']:.2f}, expected at least {TARGET} on 2 free cores")
+            print(f"once workers are up: {record['steady_ratio']:.2f}")
+            for file in (folder / "alone").rglob("*.png"):
+                other = folder / "spread" / file.relative_to(folder / "alone")
+                assert file.read_bytes() == other.read_bytes(), f"{file.name} differs"
+    if arguments.json:
+        record |= {
+            "benchmark": "masks",
+            "unit": "images a second of wall time",
+            **{key: getattr(arguments, key) for key in ("images", "size", "refine", "batch")},
+            "cores": cores,
+            "machine": platform.machine(),
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "ray": ray.__version__,
+        }
+        arguments.json.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

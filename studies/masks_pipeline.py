@@ -1,0 +1,214 @@
+"""Ray Data under `wsss masks`: actors with the network make CAMs, CPU tasks refine and write them.
+
+Where there is no GPU, an actor a core does both: no core waits for the other stage, and half as
+many workers hold PyTorch. Only names and small maps travel: every worker reads its images itself,
+so what is in flight is a few blocks of some kilobytes, however many images there are.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import sys
+import warnings
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import ray
+import ray.data
+
+from studies.mask_making import CamMaker, Cams, MaskJob, write_masks_of
+from studies.masks import MaskRecipe
+from studies.tune_runner import require_plugins, start_ray
+from wsss_core.errors import InputError
+from wsss_core.plugins import is_plugin
+from wsss_core.refine.refiners import REFINERS
+
+READERS = 4
+"""Images a GPU's actor decodes at a time: one core decodes slower than a GPU makes CAMs."""
+
+IN_FLIGHT = 2
+"""Batches at an actor: one it works on, one that waits."""
+
+Block = dict[str, Any]
+
+
+def stream_masks(
+    job: MaskJob,
+    names: Sequence[str],
+    *,
+    batch: int,
+    address: str | None,
+    apart: bool | None = None,
+) -> Iterator[tuple[str, str | None]]:
+    """Make masks on a cluster; yields each image's name and error as its batch is done.
+
+    Args:
+        job: see `studies.mask_making.MaskJob`; its folders have to be seen by all nodes.
+        names: the images, relative to the job's folder.
+        batch: images that travel together.
+        address: of a running cluster; None starts Ray on this machine.
+        apart: CAMs and their refinement in workers of their own; None: where there are GPUs.
+
+    Raises:
+        InputError: no cluster there, a plug-in that a node lacks, or files that cannot be written.
+
+    """
+    import_path = str(Path.cwd())
+    started_here = start_ray(address)
+    try:
+        require_plugins(_plugins(job.recipe), import_path)
+        with _quiet_context():
+            dataset = _dataset(job, names, batch, import_path, apart)
+            for block in dataset.iter_batches(
+                batch_size=None, batch_format="numpy", prefetch_batches=0
+            ):
+                for name, error in zip(block["name"], block["error"], strict=True):
+                    if not name:
+                        raise InputError(str(error))
+                    yield str(name), str(error) or None
+    finally:
+        if started_here:
+            ray.shutdown()
+
+
+def _dataset(
+    job: MaskJob, names: Sequence[str], batch: int, import_path: str, apart: bool | None
+) -> Any:
+    resources = ray.cluster_resources()
+    gpus = int(resources.get("GPU", 0))
+    apart = gpus > 0 if apart is None else apart
+    describing = any(
+        step["kind"] in REFINERS and REFINERS[step["kind"]].describes_images
+        for step in job.recipe.chain["steps"]
+    )
+    # Of a GPU, the large model of a step that sees images alone gets half.
+    share = {"num_gpus": 0.5 if describing and apart else 1.0} if gpus else {}
+    blocks = -(-len(names) // batch)
+    items: Any = ray.data.from_items([{"name": name} for name in names], override_num_blocks=blocks)
+    made = items.map_batches(
+        _CamActor if apart else _MaskActor,
+        batch_size=batch,
+        batch_format="numpy",
+        compute=ray.data.ActorPoolStrategy(
+            size=min(gpus or max(1, int(resources.get("CPU", 1))), blocks),
+            max_tasks_in_flight_per_actor=IN_FLIGHT,
+        ),
+        # Beside tasks, actors hold no core: they would leave it idle whenever they are ahead.
+        num_cpus=0 if apart else 1,
+        fn_constructor_kwargs={
+            "job": job, "device": "cuda" if gpus else "cpu", "import_path": import_path
+        },
+        **share,
+    )  # fmt: skip
+    if not apart:
+        return made
+    return made.map_batches(
+        _refine_block,
+        batch_size=batch,
+        batch_format="numpy",
+        fn_kwargs={"job": job, "import_path": import_path},
+        **(share if describing and gpus else {"num_cpus": 1}),
+    )
+
+
+@contextlib.contextmanager
+def _quiet_context() -> Iterator[None]:
+    """Ray Data's settings for one dataset: no bars and no lines of its own."""
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of copying settings that Ray itself gave up
+        context = ray.data.DataContext.get_current().copy()
+    context.enable_progress_bars = False
+    context.print_on_execution_start = False
+    with ray.data.DataContext.current(context):
+        yield
+
+
+class _CamActor:
+    """A network that stays in a worker."""
+
+    def __init__(self, job: MaskJob, device: str, import_path: str) -> None:
+        _set_up(import_path)
+        self._made = CamMaker(job, device=device, readers=1 if device == "cpu" else READERS)
+
+    def __call__(self, block: Block) -> Block:
+        """Names to packed CAMs."""
+        return _packed(self._made([str(name) for name in block["name"]]))
+
+
+class _MaskActor:
+    """A network that stays in a worker, which refines its CAMs as well."""
+
+    def __init__(self, job: MaskJob, device: str, import_path: str) -> None:
+        _set_up(import_path)
+        self._job, self._made = job, CamMaker(job, device=device)
+
+    def __call__(self, block: Block) -> Block:
+        """Names to what became of them."""
+        return _written(self._job, self._made([str(name) for name in block["name"]]))
+
+
+def _refine_block(block: Block, job: MaskJob, import_path: str) -> Block:
+    _set_up(import_path)
+    return _written(job, _unpacked(block, len(job.recipe.classes)))
+
+
+def _written(job: MaskJob, batch: Sequence[Cams]) -> Block:
+    """What became of a batch; an error of no image ends the run.
+
+    It is not raised here: Ray Data would print it with its own traceback.
+    """
+    try:
+        done = write_masks_of(job, batch)
+    except InputError as error:
+        done = [("", str(error))]
+    return {"name": [name for name, _ in done], "error": [error or "" for _, error in done]}
+
+
+def _set_up(import_path: str) -> None:
+    """One thread for one CPU, and where plug-ins are looked for."""
+    import torch
+
+    torch.set_num_threads(1)
+    if import_path not in sys.path:
+        sys.path.append(import_path)
+
+
+def _packed(batch: Sequence[Cams]) -> Block:
+    """Maps as bytes: an image without any has none, and blocks of any grid fit together."""
+    return {
+        "name": [one.name for one in batch],
+        "error": [one.error or "" for one in batch],
+        "maps": [b"" if one.maps is None else one.maps.tobytes() for one in batch],
+        "width": [0 if one.maps is None else one.maps.shape[-1] for one in batch],
+        "logits": [b"" if one.logits is None else one.logits.tobytes() for one in batch],
+    }
+
+
+def _unpacked(block: Block, classes: int) -> list[Cams]:
+    batch = []
+    for name, error, maps, width, logits in zip(
+        *(block[key] for key in ("name", "error", "maps", "width", "logits")), strict=True
+    ):
+        if error:
+            batch.append(Cams(str(name), str(error)))
+            continue
+        grid = np.frombuffer(maps, np.float16).reshape(classes, -1, int(width))
+        batch.append(Cams(str(name), None, grid, np.frombuffer(logits, np.float32)))
+    return batch
+
+
+def _plugins(recipe: MaskRecipe) -> dict[str, str]:
+    """What every node has to be able to import: the network's own parts and the chain's."""
+    found = {
+        step["kind"]: str(step["identity"]["version"])
+        for step in recipe.chain["steps"]
+        if is_plugin(step["kind"])
+    }
+    student = recipe.settings["student"]
+    if is_plugin(student["model"]):
+        found[student["model"]] = str(student["version"])
+    return found

@@ -1,0 +1,91 @@
+"""The work of refinement as a list: which shards there are, and a unit's in this process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from studies.artifacts import ArtifactStore
+from studies.chain_scores import score_chains
+from studies.chains import Step, described_key, shards
+from studies.plan import Plan
+from studies.refinement_stage import ShardOutcome, describe_shard, refine_shard
+from studies.sources import SCORED_SPLITS
+
+
+@dataclass(frozen=True)
+class Description:
+    """A step that has to see a shard of images, once for all trials.
+
+    The first six are what `studies.refinement_stage.describe_shard` takes before the store.
+    """
+
+    step: Step
+    images_key: str
+    image_size: int
+    fingerprint: str
+    bounds: tuple[int, int]
+
+
+def shards_of(plan: Plan, store: ArtifactStore) -> dict[str, list[tuple[int, int]]]:
+    """The shards of every scored split, by its fingerprint; the images have to be decoded."""
+    return {
+        images.fingerprints[split]: shards(len(images.load(store, split)))
+        for images in plan.image_sets
+        for split in SCORED_SPLITS
+    }
+
+
+def descriptions(plan: Plan, store: ArtifactStore) -> list[Description]:
+    """What steps have to see of images alone and the store lacks."""
+    steps: dict[str, Step] = {}
+    for chain in plan.runnable_chains:
+        steps |= {repr(step.identity): step for step in chain.steps if step.describes_images}
+    found = []
+    for images in plan.image_sets if steps else []:
+        for split in SCORED_SPLITS:
+            for bounds in shards(len(images.load(store, split))):
+                for step in steps.values():
+                    data = images.fingerprints[split]
+                    key = described_key(step, images.size, data, bounds)
+                    if not store.has("described", key):
+                        found.append(
+                            Description(step, images.key(split), images.size, data, bounds)
+                        )
+    return found
+
+
+def describe(work: Description, store: ArtifactStore, device: str) -> str | None:
+    """Do one of `descriptions`; the error in a line if it cannot be done."""
+    try:
+        describe_shard(
+            work.step, work.images_key, work.image_size, work.fingerprint, work.bounds,
+            store, device,
+        )  # fmt: skip
+    except Exception as error:
+        said = " ".join(f"{type(error).__name__}: {error}".split())
+        return f"step {work.step.kind}, images {work.bounds[0]} to {work.bounds[1]}: {said}"
+    return None
+
+
+def refine_unit(
+    unit: dict[str, Any],
+    context: dict[str, Any],
+    store: ArtifactStore,
+    shards_by_split: dict[str, list[tuple[int, int]]],
+) -> dict[str, str]:
+    """Refine and score a unit in this process; the errors by chain."""
+    walked: list[ShardOutcome] = [
+        refine_shard(unit, split, bounds, context, store)
+        for split in SCORED_SPLITS
+        for bounds in shards_by_split[unit["fingerprints"][split]]
+    ]
+    return score_chains(unit, context, store, walked)
+
+
+def describe_all(plan: Plan, store: ArtifactStore, device: str, say: Callable[[str], None]) -> None:
+    """Do all `descriptions` in this process."""
+    for work in descriptions(plan, store):
+        if (error := describe(work, store, device)) is not None:
+            say(f"  {error}")
