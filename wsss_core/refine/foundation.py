@@ -89,7 +89,8 @@ def load_foundation(
 
     Args:
         kind: "sam" or "clip".
-        weights: see `check_foundation`; a hub name is downloaded unless it is in the cache.
+        weights: see `check_foundation`; a hub name is downloaded unless it is in the cache, and the
+            hub is not asked whether the cached revision is still the newest.
         device: where the model goes.
 
     Returns:
@@ -107,16 +108,17 @@ def load_foundation(
     import transformers
 
     source, is_folder = _source(kind, weights)
+    local = is_folder or _is_cached(kind, source)
     model_class, processor_class = _KINDS[kind].classes[model_type]
     try:
         processor = getattr(transformers, processor_class).from_pretrained(
-            source, local_files_only=is_folder
+            source, local_files_only=local
         )
         model, found = getattr(transformers, model_class).from_pretrained(
             source,
             use_safetensors=True,
             dtype=torch.float32,
-            local_files_only=is_folder,
+            local_files_only=local,
             output_loading_info=True,
         )
     except Exception as error:
@@ -217,6 +219,8 @@ def _hub_config(kind: str, name: str) -> Path:
         RepositoryNotFoundError,
     )
 
+    if cached := _cached(name, _CONFIG):
+        return cached
     said, expected = f"refiner {kind}: {name}", _KINDS[kind].expected
     try:
         return Path(hf_hub_download(name, _CONFIG))
@@ -236,15 +240,28 @@ def _hub_config(kind: str, name: str) -> Path:
 
 
 def _hub_has(name: str, file: str) -> bool:
-    from huggingface_hub import constants, file_exists, try_to_load_from_cache
+    from huggingface_hub import constants, file_exists
 
-    if isinstance(try_to_load_from_cache(name, file), str):
+    if _cached(name, file):
         return True
     try:
         return not constants.HF_HUB_OFFLINE and file_exists(name, file)
     except Exception:
         # What is in the cache suffices; a hub that cannot be reached adds nothing to it.
         return False
+
+
+def _cached(name: str, file: str) -> Path | None:
+    """A file of a hub repository in the local cache. Asked first: an unreachable hub takes long."""
+    from huggingface_hub import try_to_load_from_cache
+
+    found = try_to_load_from_cache(name, file)
+    return Path(found) if isinstance(found, str) else None
+
+
+def _is_cached(kind: str, name: str) -> bool:
+    parts = ((_CONFIG,), (_WEIGHTS,), *_KINDS[kind].parts)
+    return all(any(_cached(name, file) for file in part) for part in parts)
 
 
 def _first_line(error: Exception) -> str:

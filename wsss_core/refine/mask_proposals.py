@@ -24,6 +24,7 @@ from torch import Tensor
 from torchvision.ops import nms  # type: ignore[import-untyped]
 
 from wsss_core.errors import InputError
+from wsss_core.refine.sam_merging import mask_areas
 
 STABILITY_OFFSET = 1.0
 """How far the cut through a mask's logits is moved either way to see whether the mask stays."""
@@ -172,8 +173,8 @@ def stability_scores(logits: Tensor) -> Tensor:
         float [M], 0-1; 0 for a mask that is empty at both.
 
     """
-    inner = (logits > STABILITY_OFFSET).flatten(1).sum(dim=1)
-    outer = (logits > -STABILITY_OFFSET).flatten(1).sum(dim=1)
+    inner = mask_areas(logits > STABILITY_OFFSET)
+    outer = mask_areas(logits > -STABILITY_OFFSET)
     return inner / outer.clamp_min(1)
 
 
@@ -201,7 +202,7 @@ def boxes(masks: Tensor) -> Tensor:
     """
     edges = []
     for axis in (1, 2):  # which columns, then which rows, hold a pixel
-        occupied = masks.any(dim=axis)
+        occupied = masks.view(torch.uint8).amax(dim=axis)
         length = occupied.shape[1]
         reach = torch.arange(1, length + 1, device=masks.device)
         last = (occupied * reach).amax(dim=1)

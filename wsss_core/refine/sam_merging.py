@@ -70,15 +70,15 @@ def merge_thesis(
     """
     _check_scores(scores, (2, 3))
     _check_proposals(proposals, scores.shape[-2:])
-    areas = _areas(proposals)
+    areas = mask_areas(proposals)
     candidates = areas <= maximum_share * scores.shape[-2] * scores.shape[-1]
     proposals, areas = proposals[candidates], areas[candidates]
-    merged = scores > seed_threshold
+    merged = (scores > seed_threshold).contiguous()
     for seed in merged.view(-1, *scores.shape[-2:]):
-        shared = _areas(proposals & seed)
+        shared = mask_areas(proposals & seed)
         united = areas + seed.sum() - shared
         # Counts are exact; a product instead of a quotient spares the case of an empty union.
-        seed |= proposals[shared > minimum_iou * united.double()].any(dim=0)
+        seed |= _union(proposals[shared > minimum_iou * united.double()])
     return merged
 
 
@@ -120,11 +120,11 @@ def merge_sam_wsss(
         size = own.sum()
         if not size:
             continue
-        inside = _areas(proposals & own).double()
-        accepted = inside > minimum_inside * _areas(proposals)
+        inside = mask_areas(proposals & own).double()
+        accepted = inside > minimum_inside * mask_areas(proposals)
         accepted |= inside >= minimum_cover * size
         accepted &= free
-        result = proposals[accepted].any(dim=0) | (own & ~proposals[free].any(dim=0))
+        result = _union(proposals[accepted]) | (own & ~_union(proposals[free]))
         free &= ~accepted
         merged[:k] &= ~result
         merged[k] = result
@@ -172,8 +172,20 @@ def refined_scores(
     )
 
 
-def _areas(masks: Tensor) -> Tensor:
-    return masks.flatten(1).sum(dim=1)
+def mask_areas(masks: Tensor) -> Tensor:
+    """Pixels of each mask, bool [M, H, W] to int64 [M].
+
+    Mask by mask, because whole masks are counted some 20 times faster than rows are summed.
+    """
+    if not len(masks):
+        return torch.zeros(0, dtype=torch.int64, device=masks.device)
+    return torch.stack([mask.count_nonzero() for mask in masks])
+
+
+def _union(masks: Tensor) -> Tensor:
+    if not len(masks):
+        return masks.new_zeros(masks.shape[1:])
+    return masks.view(torch.uint8).amax(dim=0).bool()
 
 
 def _check_scores(scores: Tensor, dimensions: tuple[int, ...] | range) -> None:

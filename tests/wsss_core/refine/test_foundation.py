@@ -221,6 +221,7 @@ def cache(tmp_path, monkeypatch):
         raise AssertionError("the network was asked")
 
     monkeypatch.setattr(socket.socket, "connect", refuse)
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
     return tmp_path / "hub"
 
 
@@ -245,6 +246,17 @@ def test_a_hub_name_is_loaded_from_the_cache_without_the_network(cache, checkpoi
     expected, _ = load_foundation(KINDS[name], checkpoint(name))
     own = model.state_dict()
     assert all(torch.equal(own[key], value) for key, value in expected.state_dict().items())
+
+
+def test_a_cached_model_is_loaded_without_asking_the_hub_even_online(
+    cache, checkpoint, monkeypatch
+):
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    put(cache, "owner/tiny", checkpoint("sam"))
+    check_foundation("sam", "owner/tiny")
+    load_foundation("sam", "owner/tiny")
 
 
 def test_a_hub_name_that_is_not_in_the_cache_is_named(cache):

@@ -311,3 +311,10 @@ def test_the_scores_are_not_changed():
     merged = merge_thesis(scores, random_proposals(8, 6))
     refined_scores(scores, merged, soft=True)
     assert torch.equal(scores, before)
+
+
+def test_maps_may_lie_in_memory_in_any_order():
+    scores, proposals = random_scores(3, 7), random_proposals(8, 7)
+    turned = scores.permute(1, 2, 0).contiguous().permute(2, 0, 1)
+    assert not turned.is_contiguous()
+    assert torch.equal(merge_thesis(turned, proposals), merge_thesis(scores, proposals))
