@@ -16,7 +16,7 @@ the image on the CPU, as they are by default.
 
 The forward passes are also timed image by image, which shows how much of the ratio is batching.
 
-    python benchmarks/cams.py                       # about two minutes on two cores
+    python benchmarks/cams.py                       # several minutes on two cores
     python benchmarks/cams.py --images 4 --repeats 2 --json cams.json
     python benchmarks/cams.py --device cuda --images 64 --batch-size 64
 """

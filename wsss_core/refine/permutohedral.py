@@ -72,7 +72,7 @@ class SparseRows:
             sums = values.new_zeros(len(values), len(self.ends) - 1)
             return sums.index_add_(1, self._rows, terms)
         # Autocast would halve the precision of the products.
-        with torch.autocast(values.device.type, enabled=False):
+        with torch.autocast(values.device.type, enabled=torch.is_autocast_enabled("cpu")):
             if len(values) == 1:
                 return self._matrix.mv(values[0])[None]
             return (self._matrix @ values.T).T

@@ -11,8 +11,9 @@ from wsss_core.refine.affinity_net import AffinityNet
 from wsss_core.refine.dense_crf import dense_crf, unary_probabilities
 from wsss_core.refine.mask_proposals import load_proposals
 from wsss_core.refine.par import par
-from wsss_core.refine.refiners import REFINERS, AffinityWalk, make_refiner
+from wsss_core.refine.refiners import REFINERS, make_refiner
 from wsss_core.refine.sam_merging import merge_thesis
+from wsss_core.refine.walk_refiners import AffinityWalk
 
 SIDE = 32
 

@@ -1,0 +1,98 @@
+"""What every step of a refinement chain offers: score maps in, better score maps out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wsss_core.backbones import Network
+from wsss_core.evaluate import resize
+
+Images = NDArray[np.uint8]
+Scores = NDArray[np.float32]
+
+
+class Refiner:
+    """One step of a chain.
+
+    A step that has to see the images alone first (a large model, once for all trials) or has to
+    learn from the training images' CAMs (once a trained network) says so; what that gives lies in
+    a folder.
+
+    Attributes:
+        version: raised by hand when its code changes its result.
+        describes_images: whether `describe_images` has to be called first.
+        fits: whether `fit` has to be called first.
+
+    """
+
+    version: ClassVar[int] = 1
+    describes_images: ClassVar[bool] = False
+    fits: ClassVar[bool] = False
+
+    def check(self) -> None:
+        """Find out quickly whether it can run here; InputError names what is missing."""
+
+    def describe_images(
+        self, images: Images, classes: Sequence[str], folder: Path, *, device: str = "cpu"
+    ) -> None:
+        """Write to a folder what the step needs to know of images uint8 [n, H, W, 3] alone."""
+        raise NotImplementedError
+
+    def fit(
+        self,
+        network: Network,
+        images: Images,
+        scores: Scores,
+        labels: NDArray[np.bool_],
+        folder: Path,
+        *,
+        seed: int,
+        device: str = "cpu",
+    ) -> None:
+        """Learn from the training images' CAMs and write what was learnt to a folder.
+
+        Args:
+            network: the trained one, on the device.
+            images: uint8 [N, S, S, 3].
+            scores: float32 [N, K, h, w], 0..1.
+            labels: bool [N, K], image-level.
+            folder: empty.
+            seed: of all that is random.
+            device: where to.
+
+        """
+        raise NotImplementedError
+
+    def __call__(
+        self,
+        images: Images,
+        scores: Scores,
+        *,
+        described: Path | None = None,
+        fitted: Path | None = None,
+        network: Network | None = None,
+    ) -> Scores:
+        """Refine maps.
+
+        Args:
+            images: uint8 [n, S, S, 3].
+            scores: float32 [n, K, h, w], 0..1, at a grid of their own.
+            described: what `describe_images` wrote for these very images.
+            fitted: what `fit` wrote.
+            network: the trained network; for a step that fits.
+
+        Returns:
+            float32 [n, K, h', w'], 0..1.
+
+        """
+        raise NotImplementedError
+
+
+def at_image_size(scores: Scores, images: Images) -> Scores:
+    """Maps float32 [n, K, h, w] resized bilinearly to images uint8 [n, H, W, 3]."""
+    return resize(scores, (images.shape[1], images.shape[2]))

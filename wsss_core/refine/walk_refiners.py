@@ -1,0 +1,133 @@
+"""Steps that learn which pixels belong together from the training images' CAMs, and walk."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from wsss_core.backbones import Network
+from wsss_core.evaluate import resize
+from wsss_core.refine.affinity_labels import confident_labels, labels_at_grid
+from wsss_core.refine.affinity_net import AffinityNet, affinity, train_affinity
+from wsss_core.refine.affinity_settings import AFFINITY_PRESETS
+from wsss_core.refine.boundary_net import BoundaryNet, boundary_walk, edges, train_boundary
+from wsss_core.refine.dense_crf import PRESETS, dense_crf, unary_probabilities
+from wsss_core.refine.random_walk import random_walk
+from wsss_core.refine.refiner import Images, Refiner, Scores, at_image_size
+
+
+class AffinityWalk(Refiner):
+    """AffinityNet (PSA) over the trained network's own encoder, and its random walk.
+
+    It learns from pixels that two CRFs of the CAM are sure of, a weak and a strong background; the
+    maps of classes that an image does not hold by its label are 0. A walked map is divided by its
+    maximum, as in PSA.
+    """
+
+    fits = True
+    _HEAD = "head.safetensors"
+    _BOUNDARY: ClassVar[bool] = False
+
+    def __init__(
+        self,
+        preset: str = "psa",
+        epochs: int | None = None,
+        layers: Sequence[int | str] | None = None,
+    ) -> None:
+        changes: dict[str, Any] = {"epochs": epochs, "layers": layers and tuple(layers)}
+        given = {name: value for name, value in changes.items() if value is not None}
+        self.settings = replace(AFFINITY_PRESETS[preset], **given)
+
+    def fit(
+        self,
+        network: Network,
+        images: Images,
+        scores: Scores,
+        labels: NDArray[np.bool_],
+        folder: Path,
+        *,
+        seed: int,
+        device: str = "cpu",
+    ) -> None:
+        """See `Refiner`; labels follow from the CAMs, no mask is seen."""
+        sure = self._sure_pixels(images, scores, labels, device)
+        train = train_boundary if self._BOUNDARY else train_affinity
+        head = train(network, images, sure, self.settings, seed=seed, device=device)
+        state = {name: value.cpu().contiguous() for name, value in head.state_dict().items()}
+        save_file(state, folder / self._HEAD)
+
+    def _sure_pixels(
+        self, images: Images, scores: Scores, labels: NDArray[np.bool_], device: str
+    ) -> NDArray[np.uint8]:
+        """Labels uint8 [N, h, w] on the affinity grid: 0, 1..K, and 255 where not sure."""
+        preset, strong, weak = ("irn", 0.30, 0.05) if self._BOUNDARY else ("psa", 4.0, 32.0)
+        grid = self.settings.grid(*images.shape[1:3])
+        found = np.empty((len(images), *grid), np.uint8)
+        at_once = 8 if device.startswith("cuda") else 1
+        for start in range(0, len(images), at_once):
+            some = slice(start, start + at_once)
+            pictures = torch.from_numpy(np.array(images[some])).to(device)
+            held = scores[some] * labels[some, :, None, None]
+            maps = torch.from_numpy(at_image_size(held, images[some])).to(device)
+            posteriors = []
+            for background in (strong, weak):
+                crf = replace(PRESETS[preset], background=background)
+                unary = unary_probabilities(maps, preset=crf)
+                posteriors.append(dense_crf(pictures, unary, preset=crf))
+            found[some] = labels_at_grid(confident_labels(*posteriors), grid).cpu().numpy()
+        return found
+
+    def __call__(
+        self,
+        images: Images,
+        scores: Scores,
+        *,
+        described: Path | None = None,
+        fitted: Path | None = None,
+        network: Network | None = None,
+    ) -> Scores:
+        """See `Refiner`; the maps come back on the affinity grid."""
+        assert fitted is not None
+        assert network is not None
+        state = load_file(fitted / self._HEAD)
+        at_grid = torch.from_numpy(resize(scores, self.settings.grid(*images.shape[1:3])))
+        walked = self._walk(network, state, np.array(images), at_grid)
+        highest = walked.amax((-2, -1), keepdim=True)
+        return torch.where(highest > 0, walked / highest.clamp_min(1e-12), 0.0).clamp(0, 1).numpy()
+
+    def _walk(
+        self, network: Network, state: dict[str, Tensor], images: Images, scores: Tensor
+    ) -> Tensor:
+        head = AffinityNet.over(network, self.settings)
+        head.load_state_dict(state)
+        maps = affinity(head, network, images, self.settings)
+        beta, squarings = self.settings.beta, self.settings.squarings
+        return random_walk(scores, maps, beta=beta, squarings=squarings)
+
+
+class BoundaryWalk(AffinityWalk):
+    """IRN's boundary map over the trained network's own encoder, and its random walk."""
+
+    _BOUNDARY = True
+
+    def _walk(
+        self, network: Network, state: dict[str, Tensor], images: Images, scores: Tensor
+    ) -> Tensor:
+        head = BoundaryNet.over(network, self.settings)
+        head.load_state_dict(state)
+        edge = edges(head, network, images, self.settings)
+        return boundary_walk(
+            scores,
+            edge,
+            radius=self.settings.radius,
+            beta=self.settings.beta,
+            squarings=self.settings.squarings,
+        )
