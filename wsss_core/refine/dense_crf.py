@@ -36,7 +36,7 @@ UNARIES = ("power", "labels", "softmax")
 BACKENDS = ("torch", "pydensecrf")
 
 _PIXELS_AT_ONCE = 2**22
-"""On a GPU as many images share one lattice; building it takes about 0.5 KB a pixel."""
+"""On a GPU, images of so many pixels in all share one lattice, so that its kernels are filled."""
 
 _ROUNDING = 1e-4  # a softmax or a resize may leave 1 by as little
 

@@ -72,10 +72,11 @@ class SparseRows:
             sums = values.new_zeros(len(values), len(self.ends) - 1)
             return sums.index_add_(1, self._rows, terms)
         # Autocast would halve the precision of the products.
-        with torch.autocast(values.device.type, enabled=torch.is_autocast_enabled("cpu")):
-            if len(values) == 1:
-                return self._matrix.mv(values[0])[None]
-            return (self._matrix @ values.T).T
+        with torch.autocast(values.device.type, enabled=False):
+            if values.device.type != "cpu":
+                return (self._matrix @ values.T).T
+            # MKL is quicker vector by vector than at a dense matrix, whose layout it also copies.
+            return torch.stack([self._matrix.mv(vector) for vector in values])
 
 
 @dataclass(frozen=True)
