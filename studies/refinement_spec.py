@@ -49,9 +49,15 @@ fusion of Grad-CAM at norm1 of four blocks)."""
 
 
 class Crf(Strict):
-    """Dense CRF, see `wsss_core.refine.dense_crf`."""
+    """Dense CRF, see `wsss_core.refine.dense_crf`.
+
+    `background` takes the place of the preset's exponent, threshold or score of the background:
+    where it sets the seed is what a map has to fit, and presets fit maps that are low off the
+    object.
+    """
 
     preset: Literal["thesis", "psa", "irn", "afa"] = "thesis"
+    background: float | None = Field(None, gt=0)
     backend: Literal["torch", "pydensecrf"] = "torch"
 
 

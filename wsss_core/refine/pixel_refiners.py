@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from torch import Tensor
 
 from wsss_core.backbones import Network
 from wsss_core.errors import InputError
-from wsss_core.refine.dense_crf import dense_crf, unary_probabilities
+from wsss_core.refine.dense_crf import PRESETS, dense_crf, unary_probabilities
 from wsss_core.refine.par import POSITION_WEIGHT, par
 from wsss_core.refine.refiner import Images, Refiner, Scores, at_image_size
 
@@ -20,8 +21,13 @@ from wsss_core.refine.refiner import Images, Refiner, Scores, at_image_size
 class DenseCrf(Refiner):
     """Dense CRF at the images' resolution: the posteriors of the foreground classes."""
 
-    def __init__(self, preset: str = "thesis", backend: str = "torch") -> None:
-        self.preset, self.backend = preset, backend
+    def __init__(
+        self, preset: str = "thesis", background: float | None = None, backend: str = "torch"
+    ) -> None:
+        settings = PRESETS[preset]
+        if background is not None:
+            settings = replace(settings, background=background)
+        self.settings, self.backend = settings, backend
 
     def check(self) -> None:
         """The backend has to be installed."""
@@ -44,8 +50,8 @@ class DenseCrf(Refiner):
         upsampled = at_image_size(scores, images)
         refined = np.empty_like(upsampled)
         for image, maps, out in zip(images, upsampled, refined, strict=True):
-            unary = unary_probabilities(maps, preset=self.preset)
-            posteriors = dense_crf(image, unary, preset=self.preset, backend=self.backend)
+            unary = unary_probabilities(maps, preset=self.settings)
+            posteriors = dense_crf(image, unary, preset=self.settings, backend=self.backend)
             out[...] = np.asarray(posteriors)[1:]
         return refined
 

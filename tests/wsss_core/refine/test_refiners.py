@@ -1,5 +1,7 @@
 """The steps behind one interface: each does what its own functions do, on maps of any grid."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -8,7 +10,7 @@ from wsss_core.backbones import build_network
 from wsss_core.errors import InputError
 from wsss_core.evaluate import resize
 from wsss_core.refine.affinity_net import AffinityNet
-from wsss_core.refine.dense_crf import dense_crf, unary_probabilities
+from wsss_core.refine.dense_crf import PRESETS, dense_crf, unary_probabilities
 from wsss_core.refine.mask_proposals import load_proposals
 from wsss_core.refine.par import par
 from wsss_core.refine.refiners import REFINERS, make_refiner
@@ -54,6 +56,13 @@ def test_dense_crf_gives_the_posteriors_of_the_foreground_at_the_images_size(
     unary = unary_probabilities(resize(scores[2], (SIDE, SIDE)), preset=preset)
     expected = dense_crf(images[2], unary, preset=preset)
     np.testing.assert_array_equal(refined[2], expected[1:].numpy())
+
+
+def test_a_background_of_ones_own_takes_the_place_of_the_presets(images, scores):
+    refined = make_refiner("crf", {"preset": "psa", "background": 1.0})(images, scores)
+    crf = replace(PRESETS["psa"], background=1.0)
+    unary = unary_probabilities(resize(scores[1], (SIDE, SIDE)), preset=crf)
+    np.testing.assert_array_equal(refined[1], dense_crf(images[1], unary, preset=crf)[1:].numpy())
 
 
 def test_par_keeps_a_constant_map_as_it_is(images):
