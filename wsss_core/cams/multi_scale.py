@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from wsss_core.backbones import Network
-from wsss_core.backbones.network import PatchTokens
+from wsss_core.backbones.encoder import PatchTokens
 from wsss_core.cams.attention_cam import attention_cams
 from wsss_core.cams.class_weight_cam import RawScores, class_weight_cams
 from wsss_core.cams.fusion import fuse, merge, on_grid

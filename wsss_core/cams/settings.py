@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, get_args
 
-from wsss_core.backbones.network import Encoder, Layer, PatchTokens
+from wsss_core.backbones.encoder import Encoder, Layer, PatchTokens
 from wsss_core.cams.fusion import Merge
 from wsss_core.cams.gradient_cam import GRADIENT_METHODS
 from wsss_core.errors import InputError

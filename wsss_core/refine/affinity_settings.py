@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from wsss_core.backbones.network import Layer
+from wsss_core.backbones.encoder import Layer
 from wsss_core.errors import InputError
 from wsss_core.refine.random_walk import MOST_SQUARINGS
 

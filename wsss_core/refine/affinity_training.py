@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from wsss_core.backbones import Network
-from wsss_core.backbones.network import Layer
+from wsss_core.backbones.encoder import Layer
 from wsss_core.data.network_input import to_input
 from wsss_core.errors import InputError
 from wsss_core.refine.affinity_labels import labels_at_grid, pair_labels, pair_loss
