@@ -27,11 +27,7 @@ from reports.headlines import headlines, left_out
 from reports.panels import cam_panels_info, draw_cam_panels
 from reports.provenance import Provenance, provenance
 from reports.published_order import published_headline, published_order_table
-from reports.refinement_figure import (
-    draw_refinement_dots,
-    refinement_dots_info,
-    refinement_panels_info,
-)
+from reports.refinement_figure import refinement_dots_info, refinement_panels_info
 from reports.refinement_table import refinement_table
 from reports.search_figure import draw_search, search_info
 from reports.search_table import search_table
@@ -212,7 +208,7 @@ def study_view(record: StudyRecord, prefix: str = "") -> StudyView:
             prefix, "refinement", "IoU of every seed under each chain",
             "A dot is one healthy trial under a chain, a bar the mean over seeds. Thin lines join "
             "the trials of one seed. Vertical lines: no refinement.",
-            refinement_dots_info(record), draw_refinement_dots,
+            refinement_dots_info(record), draw_seed_dots,
         )  # fmt: skip
         refined = refinement_panels_info(record)
         if refined is not None:
@@ -326,7 +322,7 @@ def views_of(records: Sequence[StudyRecord], slug: Callable[[str], str]) -> list
     """Make a view of each study; the values of one dial share a view.
 
     Args:
-        records: As ``study_record.read_studies`` gives them.
+        records: As ``study_reading.read_studies`` gives them.
         slug: Makes part of a file's name of a study's.
 
     """

@@ -1,10 +1,8 @@
 """Two figures of refinement: every seed's IoU under each chain, and the maps side by side."""
 
-from matplotlib.figure import Figure
-
 from reports.cells import MEASURE_NAMES, count_text
 from reports.drawing import chain_colours, seed_markers
-from reports.figures import SeedDots, SeedRow, draw_seed_dots
+from reports.figures import SeedDots, SeedRow
 from reports.panels import CamPanels, panels_of
 from reports.refinement_table import ChainRow, chain_rows, chosen_seeds
 from reports.statistics import summarise
@@ -41,11 +39,6 @@ def _named(row: ChainRow, several: bool) -> str:
 
 def _note(row: ChainRow) -> str:
     return "" if row.states["ok"] == row.states.total() else count_text(row.states)
-
-
-def draw_refinement_dots(info: SeedDots) -> Figure:
-    """Draw one row of dots per chain; thin lines join a seed's dots from row to row."""
-    return draw_seed_dots(info)
 
 
 def refinement_panels_info(record: StudyRecord) -> CamPanels | None:

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 
 from reports import ReportFiles
 from reports.page import render_html, render_markdown, views_of
-from reports.study_record import read_studies
+from reports.study_reading import read_studies
 from reports.tables import to_csv, to_latex, to_markdown
 from wsss_core.errors import InputError
 

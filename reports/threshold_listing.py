@@ -1,9 +1,8 @@
 """What ``wsss thresholds`` prints and writes: every choice, its figures, and the curves it cut."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import chain
 from pathlib import Path
 
 import pandas as pd
@@ -15,7 +14,8 @@ from reports.ledger import read_table
 from reports.outcomes import MEASURES
 from reports.score_curves import CURVES, score_curves
 from reports.statistics import summarise
-from reports.study_record import PLAIN, StudyRecord, Trial, read_studies
+from reports.study_reading import read_studies
+from reports.study_record import PLAIN, StudyRecord
 from reports.threshold_table import peeks_at
 from wsss_core.errors import InputError
 
@@ -108,12 +108,6 @@ def threshold_choices(record: StudyRecord) -> pd.DataFrame:
     return outcomes.loc[outcomes["split"] == "test", list(CHOICES)].reset_index(drop=True)
 
 
-def _chained(record: StudyRecord) -> Iterable[tuple[str, Trial]]:
-    """Every trial with the refinement that its scores are of."""
-    plain = ((PLAIN, trial) for one in record.configurations for trial in record.of(one.name))
-    return chain(plain, ((key[2], trial) for key, trial in record.refined.items()))
-
-
 def _write_curves(results: Path, records: Sequence[StudyRecord], file: Path) -> None:
     """Write the curves of one trial after the other, as those of a large study are many.
 
@@ -123,7 +117,7 @@ def _write_curves(results: Path, records: Sequence[StudyRecord], file: Path) -> 
     try:
         with pq.ParquetWriter(temporary, CURVES_SCHEMA, compression="zstd") as writer:
             for record in records:
-                for refinement, trial in _chained(record):
+                for refinement, trial in record.every_trial():
                     if trial.figures is None:
                         continue
                     found = score_curves(read_table(results, "scores", keys=[trial.key])).assign(
@@ -152,7 +146,7 @@ def describe_thresholds(record: StudyRecord) -> str:
         f"no scores: {trial.configuration}"
         + ("" if refinement == PLAIN else f", {refinement}")
         + f", seed {trial.seed} ({trial.status})"
-        for refinement, trial in _chained(record)
+        for refinement, trial in record.every_trial()
         if trial.figures is None
     ]
     return "\n\n".join([*parts, *(["\n".join(unscored)] if unscored else [])])

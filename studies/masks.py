@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from reports.ledger import read_table
-from reports.study_record import OPTIMAL, PLAIN, StudyRecord, Trial, read_studies
+from reports.study_reading import read_studies
+from reports.study_record import OPTIMAL, PLAIN, StudyRecord, Trial
 from studies.artifacts import ArtifactStore
 from studies.chains import Chain, base_of, fit_key
 from wsss_core.cams import CamSettings
@@ -195,17 +196,9 @@ def _candidates(record: StudyRecord, refinement: str) -> dict[tuple[str, int], T
 
 def _tune_figure(record: StudyRecord, trial: Trial) -> float:
     """The study's main figure of a trial on the tune split; NaN without one."""
-    if trial.figures is None:
-        return math.nan
-    rows = trial.figures.outcomes
-    found = rows.loc[
-        (rows["network"] == "student")
-        & (rows["class_name"] == record.main_class)
-        & (rows["split"] == "tune")
-        & (rows["rule"] == record.rule),
-        record.objective,
-    ]
-    return float(found.iloc[0]) if len(found) else math.nan
+    return trial.figure(
+        record.objective, rule=record.rule, class_name=record.main_class, split="tune"
+    )
 
 
 def _configuration(

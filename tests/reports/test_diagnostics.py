@@ -14,7 +14,7 @@ from reports.diagnostics_figure import diagnostics_info, draw_diagnostics
 from reports.diagnostics_table import diagnostics_table
 from reports.drawing import style
 from reports.ledger import read_table
-from reports.study_record import read_studies
+from reports.study_reading import read_studies
 from reports.tables import to_csv
 
 NAMES = ("CNN alone", "ViT alone", "cosine global")

@@ -25,7 +25,7 @@ from reports.panels import (
     panel_columns,
 )
 from reports.strategies import best_taught
-from reports.study_record import read_studies
+from reports.study_reading import read_studies
 from reports.threshold_curves import (
     SeedCurve,
     ThresholdCurves,

@@ -10,7 +10,7 @@ import pytest
 from reports import make_report
 from reports.ledger import read_table, write_part
 from reports.page import study_view
-from reports.study_record import read_studies
+from reports.study_reading import read_studies
 
 DIAL = "P(chimney | no smoke)"
 VALUES = (0.05, 0.5)

@@ -9,7 +9,8 @@ from reports.ledger import read_table, write_part
 from reports.page import study_view
 from reports.refinement_figure import refinement_dots_info, refinement_panels_info
 from reports.refinement_table import chain_rows, chosen_seeds, refinement_table
-from reports.study_record import OPTIMAL, PLAIN, read_studies
+from reports.study_reading import read_studies
+from reports.study_record import OPTIMAL, PLAIN
 from reports.tables import to_csv
 
 NAME = "cosine global"

@@ -13,7 +13,7 @@ from reports.cells import count_text, p_value, points, state_text
 from reports.headlines import headlines
 from reports.ledger import read_table, write_part
 from reports.strategies import best_taught, comparisons, strategies_table
-from reports.study_record import read_studies
+from reports.study_reading import read_studies
 from reports.tables import to_csv
 from reports.trials_table import trials_table
 

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from reports.ledger import read_table, write_part
-from reports.study_record import read_studies
+from reports.study_reading import read_studies
 from reports.threshold_listing import (
     CHOICES,
     describe_thresholds,

@@ -11,7 +11,7 @@ import pytest
 
 from reports.ledger import read_table
 from reports.outcomes import trial_figures
-from reports.study_record import read_studies
+from reports.study_reading import read_studies
 from reports.tables import to_csv
 from reports.threshold_table import threshold_table
 

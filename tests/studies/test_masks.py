@@ -21,7 +21,7 @@ from PIL import Image
 
 import studies.mask_making
 from reports.ledger import read_table, write_part
-from reports.study_record import read_studies
+from reports.study_reading import read_studies
 from studies.mask_folder import find_images, make_masks
 from studies.mask_making import Cams, MaskJob, write_masks_of
 from studies.masks import Wish, choose_recipe

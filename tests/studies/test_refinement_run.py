@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from reports.ledger import read_table
-from reports.study_record import read_studies
+from reports.study_reading import read_studies
 from studies.cams_stage import base_scores, network_maps
 from studies.chains import prefix_keys, shard_key, shards
 from studies.plan import make_plan

@@ -11,7 +11,7 @@ import pytest
 from reports import make_report
 from reports.ledger import read_table
 from reports.outcomes import ANY_CLASS, MEAN_OF_CLASSES
-from reports.study_record import read_studies
+from reports.study_reading import read_studies
 from studies.scoring_stage import collapse_of
 
 Raw = dict[str, Any]

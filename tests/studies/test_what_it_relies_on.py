@@ -12,7 +12,8 @@ from reports.diagnostics_table import diagnostics_table
 from reports.drawing import draw_svg
 from reports.ledger import read_table
 from reports.strategies import strategies_table
-from reports.study_record import StudyRecord, read_studies
+from reports.study_reading import read_studies
+from reports.study_record import StudyRecord
 from reports.tables import Table
 
 Raw = dict[str, Any]
