@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -23,7 +22,7 @@ from studies.mask_making import CamMaker, Cams, MaskJob, write_masks_of
 from studies.masks import MaskRecipe
 from studies.tune_runner import require_plugins, start_ray
 from wsss_core.errors import InputError
-from wsss_core.plugins import is_plugin
+from wsss_core.plugins import is_plugin, search_in
 from wsss_core.refine.refiners import REFINERS
 
 READERS = 4
@@ -173,8 +172,7 @@ def _set_up(import_path: str) -> None:
     import torch
 
     torch.set_num_threads(1)
-    if import_path not in sys.path:
-        sys.path.append(import_path)
+    search_in(import_path)
 
 
 def _packed(batch: Sequence[Cams]) -> Block:

@@ -23,7 +23,6 @@ from wsss_core.plugins import is_plugin
 
 CamMethod = Literal["class_weight", "grad_cam", "layer_cam", "attention"]
 CamMerge = Literal["normalised_mean", "sum_max"]
-Scale = float
 
 
 class CamChange(Strict):

@@ -6,7 +6,6 @@ no Tune trial. Tasks of a unit wait for nobody but the unit and what is known of
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from studies.progress import Progress
 from studies.refinement_stage import ShardOutcome, refine_shard
 from studies.refining import Description, describe, descriptions, shards_of
 from studies.sources import SCORED_SPLITS
+from wsss_core.plugins import search_in
 
 
 class RefinementTasks:
@@ -104,8 +104,7 @@ def _opened(context: dict[str, Any]) -> ArtifactStore:
     import torch
 
     torch.set_num_threads(1)
-    if context["import_path"] not in sys.path:
-        sys.path.append(context["import_path"])
+    search_in(context["import_path"])
     return ArtifactStore(Path(context["store"]))
 
 

@@ -6,7 +6,6 @@ Nothing here knows Ray: `run_unit` can be called in a debugger.
 from __future__ import annotations
 
 import socket
-import sys
 import time
 import traceback
 from datetime import UTC, datetime
@@ -31,6 +30,7 @@ from studies.scoring_stage import (
 from studies.sources import SCORED_SPLITS
 from studies.training_stage import train_unit
 from wsss_core.data.image_set import ImageSet
+from wsss_core.plugins import search_in
 from wsss_core.training import CollapseError
 
 
@@ -49,8 +49,7 @@ def run_unit(unit: dict[str, Any], context: dict[str, Any]) -> dict[str, Any]:
         status ("ok", "collapsed" or "failed") and error.
 
     """
-    if context["import_path"] not in sys.path:
-        sys.path.append(context["import_path"])
+    search_in(context["import_path"])
     store = ArtifactStore(Path(context["store"]))
     record = _record(unit, context)
     try:

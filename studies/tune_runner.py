@@ -13,7 +13,6 @@ import logging
 import os
 import shutil
 import socket
-import sys
 import uuid
 import warnings
 from pathlib import Path
@@ -36,7 +35,7 @@ from studies.refinement_tasks import RefinementTasks
 from studies.spec import Resources
 from studies.trial import run_unit
 from wsss_core.errors import InputError
-from wsss_core.plugins import plugin_version
+from wsss_core.plugins import plugin_version, search_in
 
 OBJECT_STORE_BYTES = 100 * 2**20
 """Images travel by file, not through Ray; its object store holds settings and metrics only."""
@@ -275,8 +274,7 @@ def require_plugins(plugins: dict[str, str], import_path: str) -> None:
 
     @ray.remote(num_cpus=0)
     def declared() -> dict[str, str]:
-        if import_path not in sys.path:
-            sys.path.append(import_path)
+        search_in(import_path)
         return {name: plugin_version("plug-in", name) for name in plugins}
 
     for node in (node for node in ray.nodes() if node["Alive"]):

@@ -26,6 +26,12 @@ def is_plugin(name: object) -> bool:
     return isinstance(name, str) and _NAME.fullmatch(name) is not None
 
 
+def search_in(folder: str | Path) -> None:
+    """Let plug-ins be found in a folder too, behind all that is installed."""
+    if str(folder) not in sys.path:
+        sys.path.append(str(folder))
+
+
 def load_plugin(what: str, name: str) -> Any:
     """Import what a name stands for. The working directory is searched too.
 
@@ -42,8 +48,7 @@ def load_plugin(what: str, name: str) -> Any:
         raise InputError(f"{what} {name!r}: expected module:attribute, as in my_losses:margin")
     module_name, _, attribute = name.partition(":")
     # A console script does not search the folder it is run in; `python -m` does.
-    if (here := str(Path.cwd())) not in sys.path:
-        sys.path.append(here)
+    search_in(Path.cwd())
     try:
         found: Any = importlib.import_module(module_name)
     except Exception as error:

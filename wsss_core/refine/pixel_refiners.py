@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from wsss_core.backbones import Network
+from wsss_core.data.network_input import to_input
 from wsss_core.errors import InputError
 from wsss_core.refine.dense_crf import PRESETS, dense_crf, unary_probabilities
 from wsss_core.refine.par import POSITION_WEIGHT, par
@@ -78,7 +78,7 @@ class PixelAdaptive(Refiner):
         grown = (1 + POSITION_WEIGHT) ** self.iterations
         refined = [
             par(
-                _as_input(image[None]),
+                to_input(image[None]),
                 maps[None],
                 iterations=self.iterations,
                 dilations=self.dilations,
@@ -87,8 +87,3 @@ class PixelAdaptive(Refiner):
             for image, maps in zip(images, upsampled, strict=True)
         ]
         return np.stack(refined)
-
-
-def _as_input(images: Images) -> Tensor:
-    """uint8 [n, H, W, 3] to float32 [n, 3, H, W] of 0..1."""
-    return torch.from_numpy(np.array(images)).permute(0, 3, 1, 2).float() / 255
