@@ -10,12 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from wsss_core.backbones import Network
 from wsss_core.errors import InputError
 from wsss_core.refine.clip_weights import clip_similarity, weight_cams
 from wsss_core.refine.foundation import check_foundation, load_foundation
 from wsss_core.refine.mask_proposals import automatic_masks, load_proposals, save_proposals
-from wsss_core.refine.refiner import Images, Refiner, Scores, at_image_size
+from wsss_core.refine.refiner import Images, Known, Refiner, Scores, at_image_size
 from wsss_core.refine.sam_merging import class_seeds, merge_sam_wsss, merge_thesis, refined_scores
 
 
@@ -57,19 +56,11 @@ class SegmentAnything(Refiner):
              for image in images],
         )  # fmt: skip
 
-    def __call__(
-        self,
-        images: Images,
-        scores: Scores,
-        *,
-        described: Path | None = None,
-        fitted: Path | None = None,
-        network: Network | None = None,
-    ) -> Scores:
+    def refine(self, images: Images, scores: Scores, known: Known) -> Scores:
         """See `Refiner`."""
-        assert described is not None
+        assert known.described is not None
         upsampled = torch.from_numpy(at_image_size(scores, images))
-        proposals = load_proposals(described)
+        proposals = load_proposals(known.described)
         merged = [
             self._merged(maps, torch.from_numpy(one.masks()))
             for maps, one in zip(upsampled, proposals, strict=True)
@@ -115,18 +106,10 @@ class ClipAided(Refiner):
         maps = clip_similarity(model, processor, images, prompts, self.background, device=device)
         np.save(folder / self._FILE, np.asarray(maps).astype(np.float16))
 
-    def __call__(
-        self,
-        images: Images,
-        scores: Scores,
-        *,
-        described: Path | None = None,
-        fitted: Path | None = None,
-        network: Network | None = None,
-    ) -> Scores:
+    def refine(self, images: Images, scores: Scores, known: Known) -> Scores:
         """See `Refiner`."""
-        assert described is not None
-        similarity = np.load(described / self._FILE, allow_pickle=False).astype(np.float32)
+        assert known.described is not None
+        similarity = np.load(known.described / self._FILE, allow_pickle=False).astype(np.float32)
         return np.asarray(weight_cams(torch.from_numpy(scores), torch.from_numpy(similarity)))
 
 

@@ -5,17 +5,15 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import torch
 
-from wsss_core.backbones import Network
 from wsss_core.data.network_input import to_input
 from wsss_core.errors import InputError
 from wsss_core.refine.dense_crf import PRESETS, dense_crf, unary_probabilities
 from wsss_core.refine.par import POSITION_WEIGHT, par
-from wsss_core.refine.refiner import Images, Refiner, Scores, at_image_size
+from wsss_core.refine.refiner import Images, Known, Refiner, Scores, at_image_size
 
 
 class DenseCrf(Refiner):
@@ -37,15 +35,7 @@ class DenseCrf(Refiner):
                 "pip install 'wsss-studies[crf]', or take backend torch"
             )
 
-    def __call__(
-        self,
-        images: Images,
-        scores: Scores,
-        *,
-        described: Path | None = None,
-        fitted: Path | None = None,
-        network: Network | None = None,
-    ) -> Scores:
+    def refine(self, images: Images, scores: Scores, known: Known) -> Scores:
         """See `Refiner`; image by image, so that memory stays that of one lattice."""
         upsampled = at_image_size(scores, images)
         refined = np.empty_like(upsampled)
@@ -64,15 +54,7 @@ class PixelAdaptive(Refiner):
     ) -> None:
         self.iterations, self.dilations = iterations, tuple(dilations)
 
-    def __call__(
-        self,
-        images: Images,
-        scores: Scores,
-        *,
-        described: Path | None = None,
-        fitted: Path | None = None,
-        network: Network | None = None,
-    ) -> Scores:
+    def refine(self, images: Images, scores: Scores, known: Known) -> Scores:
         """See `Refiner`."""
         upsampled = torch.from_numpy(at_image_size(scores, images))
         grown = (1 + POSITION_WEIGHT) ** self.iterations

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,14 @@ from wsss_core.evaluate import resize
 
 Images = NDArray[np.uint8]
 Scores = NDArray[np.float32]
+
+
+class Known(NamedTuple):
+    """What a step has been given beforehand, see `Refiner.__call__`."""
+
+    described: Path | None
+    fitted: Path | None
+    network: Network | None
 
 
 class Refiner:
@@ -90,6 +98,10 @@ class Refiner:
             float32 [n, K, h', w'], 0..1.
 
         """
+        return self.refine(images, scores, Known(described, fitted, network))
+
+    def refine(self, images: Images, scores: Scores, known: Known) -> Scores:
+        """What a step does; see `__call__`."""
         raise NotImplementedError
 
 

@@ -6,16 +6,14 @@ A step of one's own is a plug-in, called as f(images, scores, **settings).
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from wsss_core.backbones import Network
 from wsss_core.plugins import is_plugin, load_plugin
 from wsss_core.refine.foundation_refiners import ClipAided, SegmentAnything
 from wsss_core.refine.pixel_refiners import DenseCrf, PixelAdaptive
-from wsss_core.refine.refiner import Images, Refiner, Scores
+from wsss_core.refine.refiner import Images, Known, Refiner, Scores
 from wsss_core.refine.walk_refiners import AffinityWalk, BoundaryWalk
 
 
@@ -26,15 +24,7 @@ class PlugIn(Refiner):
         self._call: Callable[..., Any] = load_plugin("refine", name)
         self._settings = dict(settings)
 
-    def __call__(
-        self,
-        images: Images,
-        scores: Scores,
-        *,
-        described: Path | None = None,
-        fitted: Path | None = None,
-        network: Network | None = None,
-    ) -> Scores:
+    def refine(self, images: Images, scores: Scores, known: Known) -> Scores:
         """See `Refiner`."""
         return np.asarray(self._call(images, scores, **self._settings), np.float32)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from wsss_core.backbones import Network
 from wsss_core.evaluate import resize
@@ -21,7 +21,7 @@ from wsss_core.refine.affinity_settings import AFFINITY_PRESETS
 from wsss_core.refine.boundary_net import BoundaryNet, boundary_walk, edges, train_boundary
 from wsss_core.refine.dense_crf import PRESETS, dense_crf, unary_probabilities
 from wsss_core.refine.random_walk import random_walk
-from wsss_core.refine.refiner import Images, Refiner, Scores, at_image_size
+from wsss_core.refine.refiner import Images, Known, Refiner, Scores, at_image_size
 
 
 class AffinityWalk(Refiner):
@@ -33,8 +33,11 @@ class AffinityWalk(Refiner):
     """
 
     fits = True
-    _HEAD = "head.safetensors"
-    _BOUNDARY: ClassVar[bool] = False
+    _FILE = "head.safetensors"
+    _HEAD: ClassVar[type[AffinityNet] | type[BoundaryNet]] = AffinityNet
+    _TRAIN: ClassVar[Callable[..., nn.Module]] = staticmethod(train_affinity)
+    _SURE: ClassVar[tuple[str, float, float]] = ("psa", 4.0, 32.0)
+    """A CRF's preset, and its strong and its weak background."""
 
     def __init__(
         self,
@@ -59,16 +62,15 @@ class AffinityWalk(Refiner):
     ) -> None:
         """See `Refiner`; labels follow from the CAMs, no mask is seen."""
         sure = self._sure_pixels(images, scores, labels, device)
-        train = train_boundary if self._BOUNDARY else train_affinity
-        head = train(network, images, sure, self.settings, seed=seed, device=device)
+        head = self._TRAIN(network, images, sure, self.settings, seed=seed, device=device)
         state = {name: value.cpu().contiguous() for name, value in head.state_dict().items()}
-        save_file(state, folder / self._HEAD)
+        save_file(state, folder / self._FILE)
 
     def _sure_pixels(
         self, images: Images, scores: Scores, labels: NDArray[np.bool_], device: str
     ) -> NDArray[np.uint8]:
         """Labels uint8 [N, h, w] on the affinity grid: 0, 1..K, and 255 where not sure."""
-        preset, strong, weak = ("irn", 0.30, 0.05) if self._BOUNDARY else ("psa", 4.0, 32.0)
+        preset, strong, weak = self._SURE
         grid = self.settings.grid(*images.shape[1:3])
         found = np.empty((len(images), *grid), np.uint8)
         at_once = 8 if device.startswith("cuda") else 1
@@ -85,29 +87,18 @@ class AffinityWalk(Refiner):
             found[some] = labels_at_grid(confident_labels(*posteriors), grid).cpu().numpy()
         return found
 
-    def __call__(
-        self,
-        images: Images,
-        scores: Scores,
-        *,
-        described: Path | None = None,
-        fitted: Path | None = None,
-        network: Network | None = None,
-    ) -> Scores:
+    def refine(self, images: Images, scores: Scores, known: Known) -> Scores:
         """See `Refiner`; the maps come back on the affinity grid."""
-        assert fitted is not None
-        assert network is not None
-        state = load_file(fitted / self._HEAD)
+        assert known.fitted is not None
+        assert known.network is not None
+        head = self._HEAD.over(known.network, self.settings)
+        head.load_state_dict(load_file(known.fitted / self._FILE))
         at_grid = torch.from_numpy(resize(scores, self.settings.grid(*images.shape[1:3])))
-        walked = self._walk(network, state, np.array(images), at_grid)
+        walked = self._walk(head, known.network, np.array(images), at_grid)
         highest = walked.amax((-2, -1), keepdim=True)
         return torch.where(highest > 0, walked / highest.clamp_min(1e-12), 0.0).clamp(0, 1).numpy()
 
-    def _walk(
-        self, network: Network, state: dict[str, Tensor], images: Images, scores: Tensor
-    ) -> Tensor:
-        head = AffinityNet.over(network, self.settings)
-        head.load_state_dict(state)
+    def _walk(self, head: Any, network: Network, images: Images, scores: Tensor) -> Tensor:
         maps = affinity(head, network, images, self.settings)
         beta, squarings = self.settings.beta, self.settings.squarings
         return random_walk(scores, maps, beta=beta, squarings=squarings)
@@ -116,13 +107,11 @@ class AffinityWalk(Refiner):
 class BoundaryWalk(AffinityWalk):
     """IRN's boundary map over the trained network's own encoder, and its random walk."""
 
-    _BOUNDARY = True
+    _HEAD = BoundaryNet
+    _TRAIN = staticmethod(train_boundary)
+    _SURE = ("irn", 0.30, 0.05)
 
-    def _walk(
-        self, network: Network, state: dict[str, Tensor], images: Images, scores: Tensor
-    ) -> Tensor:
-        head = BoundaryNet.over(network, self.settings)
-        head.load_state_dict(state)
+    def _walk(self, head: Any, network: Network, images: Images, scores: Tensor) -> Tensor:
         edge = edges(head, network, images, self.settings)
         return boundary_walk(
             scores,
