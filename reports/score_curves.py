@@ -7,7 +7,6 @@ import pandas as pd
 
 from reports.outcomes import ANY_CLASS, MEAN_OF_CLASSES, MEASURES, histogram_stack
 from wsss_core.evaluate import HistogramStack, MultiClassStack
-from wsss_core.evaluate import curves as figures
 from wsss_core.evaluate.curves import Curve
 from wsss_core.evaluate.pixel_counts import LEVELS
 
@@ -74,16 +73,12 @@ def _of_one(stack: HistogramStack) -> dict[str, Curve]:
 
 
 def _of_competing(several: MultiClassStack, name: str) -> dict[str, Curve]:
-    iou = several.dataset_iou(name)
-    # Over the same images as the dataset's IoU: those that hold any class.
-    held, stack = several.holds_any, several.classes[name]
-    foreground = stack.foreground[held].sum(axis=0)
-    background = stack.background[held].sum(axis=0)
+    iou, pooled = several.dataset_iou(name), several.pooled(name)
     no_threshold = np.isnan(iou)
     return {
         "per_image_iou": several.per_image_iou(name),
         "dataset_iou": iou,
-        "dataset_miou": (iou + several.background_iou()) / 2,
-        "precision": np.where(no_threshold, np.nan, figures.precision(foreground, background)),
-        "recall": np.where(no_threshold, np.nan, figures.recall(foreground)),
+        "dataset_miou": several.iou_with_background(name),
+        "precision": np.where(no_threshold, np.nan, pooled.precision()),
+        "recall": np.where(no_threshold, np.nan, pooled.recall()),
     }

@@ -17,7 +17,6 @@ from reports.scored_network import (
 from wsss_core.evaluate import (
     MultiClassStack,
     NoThresholdError,
-    ScoreHistogram,
     ThresholdRule,
     choose_threshold,
 )
@@ -81,7 +80,7 @@ def several_classes(
     of_class = {
         "per_image_iou": test.per_image_iou,
         "dataset_iou": test.dataset_iou,
-        "dataset_miou": lambda name: (test.dataset_iou(name) + test.background_iou()) / 2,
+        "dataset_miou": test.iou_with_background,
     }[rules.objective]
     of_classes = {name: of_class(name) for name in test.classes}
     return rows, {**of_classes, MEAN_OF_CLASSES: test.objective(rules.objective)}
@@ -112,19 +111,15 @@ def _shared_level(
 
 
 def _at_level(cut: MultiClassStack, name: str, level: int, *, oracle: bool) -> dict[str, float]:
-    one, any_held = cut.classes[name], cut.holds_any
     # Over the same images as the dataset's IoU: those that hold any class.
-    pooled = ScoreHistogram(
-        one.foreground[any_held].sum(axis=0), one.background[any_held].sum(axis=0)
-    )
-    iou = float(cut.dataset_iou(name)[level])
+    pooled = cut.pooled(name)
     return {
         "per_image_iou": float(cut.per_image_iou(name)[level]),
-        "dataset_iou": iou,
-        "dataset_miou": (iou + float(cut.background_iou()[level])) / 2,
+        "dataset_iou": float(cut.dataset_iou(name)[level]),
+        "dataset_miou": float(cut.iou_with_background(name)[level]),
         "precision": float(pooled.precision()[level]),
         "recall": float(pooled.recall()[level]),
         "clear_false_positive_share": (
-            math.nan if oracle else float(one.clear_false_positive_share()[level])
+            math.nan if oracle else float(cut.classes[name].clear_false_positive_share()[level])
         ),
     }

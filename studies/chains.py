@@ -65,6 +65,13 @@ class Chain:
     steps: tuple[Step, ...]
     lacks: str | None = None
 
+    @property
+    def plugins(self) -> dict[str, str]:
+        """Steps of one's own, with the versions they declared."""
+        return {
+            step.kind: str(step.identity["version"]) for step in self.steps if is_plugin(step.kind)
+        }
+
     def as_config(self) -> dict[str, Any]:
         """Plain values, to be sent to a worker."""
         return {

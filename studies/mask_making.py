@@ -22,7 +22,7 @@ from studies.chains import Chain, Step
 from studies.keys import canonical
 from studies.mask_writing import mask_of, score_levels, write_grey, write_mask
 from studies.masks import MaskRecipe
-from studies.refinement_stage import checked_scores
+from studies.refinement_stage import step_taken
 from studies.training_stage import load_network
 from wsss_core.backbones import Network
 from wsss_core.cams import CamSettings, cams
@@ -175,22 +175,22 @@ def _refined(
     size = recipe.settings["image_size"]
     images = np.stack([read_rgb(folder / one.name, size) for one in batch])
     for step, fitted in zip(steps, recipe.fits, strict=True):
-        refiner = make_refiner(step.kind, step.arguments)
         network = None
         if step.fits:
             network = _trained(recipe.store, recipe.unit_key, canonical(recipe.settings))
         with tempfile.TemporaryDirectory() as described:
             if step.describes_images:
-                refiner.describe_images(images, recipe.classes, Path(described), device=_device())
-            refined = refiner(
+                make_refiner(step.kind, step.arguments).describe_images(
+                    images, recipe.classes, Path(described), device=_device()
+                )
+            kept = step_taken(
+                step,
                 images,
                 scores,
                 described=Path(described) if step.describes_images else None,
                 fitted=Path(fitted) if fitted else None,
                 network=network,
             )
-        # As the store keeps them, and so as they were scored.
-        kept = checked_scores(step.kind, refined, scores).astype(np.float16)
         scores = kept.astype(np.float32)
     return scores
 

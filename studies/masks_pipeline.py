@@ -18,12 +18,12 @@ import numpy as np
 import ray
 import ray.data
 
+from studies.chains import Chain
 from studies.mask_making import CamMaker, Cams, MaskJob, write_masks_of
 from studies.masks import MaskRecipe
 from studies.tune_runner import require_plugins, start_ray
 from wsss_core.errors import InputError
 from wsss_core.plugins import is_plugin, search_in
-from wsss_core.refine.refiners import REFINERS
 
 READERS = 4
 """Images a GPU's actor decodes at a time: one core decodes slower than a GPU makes CAMs."""
@@ -79,10 +79,8 @@ def _dataset(
     resources = ray.cluster_resources()
     gpus = int(resources.get("GPU", 0))
     apart = gpus > 0 if apart is None else apart
-    describing = any(
-        step["kind"] in REFINERS and REFINERS[step["kind"]].describes_images
-        for step in job.recipe.chain["steps"]
-    )
+    chain = Chain.from_config(job.recipe.chain)
+    describing = any(step.describes_images for step in chain.steps)
     # Of a GPU, the large model of a step that sees images alone gets half.
     share = {"num_gpus": 0.5 if describing and apart else 1.0} if gpus else {}
     blocks = -(-len(names) // batch)
@@ -201,11 +199,7 @@ def _unpacked(block: Block, classes: int) -> list[Cams]:
 
 def _plugins(recipe: MaskRecipe) -> dict[str, str]:
     """What every node has to be able to import: the network's own parts and the chain's."""
-    found = {
-        step["kind"]: str(step["identity"]["version"])
-        for step in recipe.chain["steps"]
-        if is_plugin(step["kind"])
-    }
+    found = Chain.from_config(recipe.chain).plugins
     student = recipe.settings["student"]
     if is_plugin(student["model"]):
         found[student["model"]] = str(student["version"])

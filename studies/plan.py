@@ -150,9 +150,8 @@ class Plan:
                 if "version" in (backbone := settings.get(role, {})):
                     found[backbone["model"]] = backbone["version"]
             found |= settings.get("plugins", {})
-        for step in (step for chain in self.runnable_chains for step in chain.steps):
-            if is_plugin(step.kind):
-                found[step.kind] = step.identity["version"]
+        for chain in self.runnable_chains:
+            found |= chain.plugins
         return found
 
     def pending(self, store: ArtifactStore) -> list[Unit]:

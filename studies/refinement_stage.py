@@ -93,23 +93,40 @@ def _fit(
         )
 
 
-def describe_shard(
-    step: Step,
-    images_key: str,
-    image_size: int,
-    fingerprint: str,
-    bounds: tuple[int, int],
-    store: ArtifactStore,
-    device: str,
-) -> None:
+@dataclass(frozen=True)
+class Description:
+    """A step that has to see a shard of images, once for all trials.
+
+    Attributes:
+        step: which.
+        images_key: of the decoded split.
+        image_size: of its images.
+        fingerprint: of its content.
+        bounds: of the shard.
+
+    """
+
+    step: Step
+    images_key: str
+    image_size: int
+    fingerprint: str
+    bounds: tuple[int, int]
+
+    @property
+    def key(self) -> str:
+        """Of what the step makes of the shard."""
+        return described_key(self.step, self.image_size, self.fingerprint, self.bounds)
+
+
+def describe_shard(work: Description, store: ArtifactStore, device: str) -> None:
     """Make what a step needs to know of a shard of images alone, for all trials."""
-    key = described_key(step, image_size, fingerprint, bounds)
-    if store.has("described", key):
+    if store.has("described", work.key):
         return
-    images = ImageSet.load(store.path("images", images_key))
-    with store.build("described", key, {"step": step.identity, "bounds": bounds}) as folder:
-        _made(step).describe_images(
-            np.asarray(images.images[slice(*bounds)]), images.classes, folder, device=device
+    images = ImageSet.load(store.path("images", work.images_key))
+    about = {"step": work.step.identity, "bounds": work.bounds}
+    with store.build("described", work.key, about) as folder:
+        _made(work.step).describe_images(
+            np.asarray(images.images[slice(*work.bounds)]), images.classes, folder, device=device
         )
 
 
@@ -165,9 +182,7 @@ class _ShardWalk:
             if scores is None:
                 scores = self._start(chain, before, first=before == keys[0])
             try:
-                # As the store keeps them, so that what a chain gives does not depend on which
-                # chain made its beginning.
-                kept = self._refined(chain, step, scores).astype(np.float16)
+                kept = self._refined(chain, step, scores)
                 self._keep(step, key, kept)
                 scores = kept.astype(np.float32)
             except Exception as error:
@@ -192,9 +207,7 @@ class _ShardWalk:
         if step.fits:
             fitted = self.store.path("fits", fit_key(self.unit, chain, step, self.base))
             network = self._trained()
-        refiner = _made(step)
-        refined = refiner(images, scores, described=described, fitted=fitted, network=network)
-        return checked_scores(step.kind, refined, scores)
+        return step_taken(step, images, scores, described=described, fitted=fitted, network=network)
 
     def _trained(self) -> Network:
         if self._network is None:
@@ -206,6 +219,24 @@ class _ShardWalk:
         about = {"step": step.identity, "bounds": self.bounds, "parent": self.unit["key"]}
         with self.store.build("refined", shard_key(key, self.bounds), about) as folder:
             np.save(folder / MAPS, scores)
+
+
+def step_taken(
+    step: Step,
+    images: np.ndarray,
+    scores: np.ndarray,
+    *,
+    described: Path | None,
+    fitted: Path | None,
+    network: Network | None,
+) -> np.ndarray:
+    """What a step makes of maps, checked; float16, as the store keeps it.
+
+    What follows goes on from these, so that what a chain gives does not depend on which chain made
+    its beginning.
+    """
+    refined = _made(step)(images, scores, described=described, fitted=fitted, network=network)
+    return checked_scores(step.kind, refined, scores).astype(np.float16)
 
 
 def _made(step: Step) -> Refiner:

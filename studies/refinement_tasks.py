@@ -16,8 +16,8 @@ from studies.artifacts import ArtifactStore
 from studies.chain_scores import score_chains
 from studies.plan import Plan, Unit
 from studies.progress import Progress
-from studies.refinement_stage import ShardOutcome, refine_shard
-from studies.refining import Description, describe, descriptions, shards_of
+from studies.refinement_stage import Description, ShardOutcome, refine_shard
+from studies.refining import describe, descriptions, shards_of
 from studies.sources import SCORED_SPLITS
 from wsss_core.plugins import search_in
 

@@ -3,29 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 from studies.artifacts import ArtifactStore
 from studies.chain_scores import score_chains
-from studies.chains import Step, described_key, shards
+from studies.chains import Step, shards
 from studies.plan import Plan
-from studies.refinement_stage import ShardOutcome, describe_shard, refine_shard
+from studies.refinement_stage import Description, ShardOutcome, describe_shard, refine_shard
 from studies.sources import SCORED_SPLITS
-
-
-@dataclass(frozen=True)
-class Description:
-    """A step that has to see a shard of images, once for all trials.
-
-    The first six are what `studies.refinement_stage.describe_shard` takes before the store.
-    """
-
-    step: Step
-    images_key: str
-    image_size: int
-    fingerprint: str
-    bounds: tuple[int, int]
 
 
 def shards_of(plan: Plan, store: ArtifactStore) -> dict[str, list[tuple[int, int]]]:
@@ -48,21 +33,16 @@ def descriptions(plan: Plan, store: ArtifactStore) -> list[Description]:
             for bounds in shards(len(images.load(store, split))):
                 for step in steps.values():
                     data = images.fingerprints[split]
-                    key = described_key(step, images.size, data, bounds)
-                    if not store.has("described", key):
-                        found.append(
-                            Description(step, images.key(split), images.size, data, bounds)
-                        )
+                    work = Description(step, images.key(split), images.size, data, bounds)
+                    if not store.has("described", work.key):
+                        found.append(work)
     return found
 
 
 def describe(work: Description, store: ArtifactStore, device: str) -> str | None:
     """Do one of `descriptions`; the error in a line if it cannot be done."""
     try:
-        describe_shard(
-            work.step, work.images_key, work.image_size, work.fingerprint, work.bounds,
-            store, device,
-        )  # fmt: skip
+        describe_shard(work, store, device)
     except Exception as error:
         said = " ".join(f"{type(error).__name__}: {error}".split())
         return f"step {work.step.kind}, images {work.bounds[0]} to {work.bounds[1]}: {said}"

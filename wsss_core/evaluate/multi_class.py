@@ -15,10 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wsss_core.errors import InputError
-from wsss_core.evaluate import curves
 from wsss_core.evaluate.curves import Curve
 from wsss_core.evaluate.histogram_stack import HistogramStack
 from wsss_core.evaluate.pixel_counts import LEVELS
+from wsss_core.evaluate.score_histogram import ScoreHistogram
 from wsss_core.evaluate.thresholds import Objective, member_named
 
 
@@ -61,11 +61,20 @@ class MultiClassStack:
 
     def dataset_iou(self, name: str) -> Curve:
         """IoU of a class over the pixels of all images that hold any class."""
-        stack, holds = self.classes[name], self.holds_any
-        if not stack.holds_class.any():
+        if not self.classes[name].holds_class.any():
             return np.full(LEVELS, np.nan)
-        pooled = (stack.foreground[holds].sum(axis=0), stack.background[holds].sum(axis=0))
-        return _from_one(curves.iou(*pooled))
+        return _from_one(self.pooled(name).iou())
+
+    def pooled(self, name: str) -> ScoreHistogram:
+        """A class's pixels of all images that hold any class, added up."""
+        stack, holds = self.classes[name], self.holds_any
+        return ScoreHistogram(
+            stack.foreground[holds].sum(axis=0), stack.background[holds].sum(axis=0)
+        )
+
+    def iou_with_background(self, name: str) -> Curve:
+        """The mean of a class's IoU and the background's over the same pixels."""
+        return (self.dataset_iou(name) + self.background_iou()) / 2
 
     def background_iou(self) -> Curve:
         """IoU of the background over the same pixels; NaN where no image holds any class."""
