@@ -13,7 +13,8 @@ from torch import Tensor
 from wsss_core.errors import InputError
 from wsss_core.refine.clip_weights import clip_similarity, weight_cams
 from wsss_core.refine.foundation import check_foundation, load_foundation
-from wsss_core.refine.mask_proposals import automatic_masks, load_proposals, save_proposals
+from wsss_core.refine.mask_proposals import automatic_masks
+from wsss_core.refine.proposals import load_proposals, save_proposals
 from wsss_core.refine.refiner import Images, Known, Refiner, Scores, at_image_size
 from wsss_core.refine.sam_merging import class_seeds, merge_sam_wsss, merge_thesis, refined_scores
 

@@ -11,8 +11,8 @@ from wsss_core.errors import InputError
 from wsss_core.evaluate import resize
 from wsss_core.refine.affinity_net import AffinityNet
 from wsss_core.refine.dense_crf import PRESETS, dense_crf, unary_probabilities
-from wsss_core.refine.mask_proposals import load_proposals
 from wsss_core.refine.par import par
+from wsss_core.refine.proposals import load_proposals
 from wsss_core.refine.refiners import REFINERS, make_refiner
 from wsss_core.refine.sam_merging import merge_thesis
 from wsss_core.refine.walk_refiners import AffinityWalk
