@@ -1,9 +1,9 @@
 """The ledger: everything a study measured, as immutable Parquet parts anyone can read.
 
-``RESULTS/ledger/<table>/<key>.parquet`` is one part. A part is written under a temporary name in
-its own folder and then renamed, so a reader sees all of it or nothing, and many writers on one
-shared file system need no lock. A row of ``trials`` is the seal of a trial: write it last, after
-``scores``, ``panels`` and ``history``.
+``RESULTS/ledger/<table>/<key>.parquet`` is one part, on this machine or at a URI. A part is written
+whole (`reports.storage`), so a reader sees all of it or nothing, and many writers on one shared
+file system or object store need no lock. A row of ``trials`` is the seal of a trial: write it last,
+after ``scores``, ``panels`` and ``history``.
 
 | table | one part per | one row per |
 |---|---|---|
@@ -20,20 +20,24 @@ A trial's scores and panels under a refinement chain are parts of their own, nam
 `refinements` gives.
 """
 
-import os
-import re
-import uuid
-from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
-from typing import Any
+from __future__ import annotations
 
-import pandas as pd
+import io
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from reports.ledger_snapshot import DERIVED, read_with_snapshot
+from reports.storage import Entry, Folder, Location, StorageError, below, open_folder
 from wsss_core.errors import InputError
 
-SCHEMA_VERSION = 3
+if TYPE_CHECKING:
+    import pandas as pd
+
+SCHEMA_VERSION = 4
 LEVELS = 256
 STATUSES = ("ok", "failed", "collapsed")
 NETWORKS = ("student", "teacher", "fused")
@@ -89,6 +93,7 @@ SCHEMAS: dict[str, pa.Schema] = {
         dial_value=(_REAL, "null"),
         published=(_REAL, "null"),
         published_from=(_TEXT, "null"),
+        artifacts=(_TEXT, "null"),
     ),
     "trials": _schema(
         trial_key=_TEXT,
@@ -112,6 +117,9 @@ SCHEMAS: dict[str, pa.Schema] = {
         peak_memory_bytes=(pa.int64(), "null"),
         epochs=(pa.int32(), "null"),
         parameters=(pa.int64(), "null"),
+        micro_batch=(pa.int32(), "null"),
+        cpus=(pa.int32(), "null"),
+        gpus=(_REAL, "null"),
     ),
     "scores": _schema(
         trial_key=_TEXT,
@@ -197,10 +205,21 @@ _CHOICES: dict[tuple[str, str], tuple[str, ...]] = {
 }
 
 
-def _folder(results: Path, table: str) -> Path:
+def table_folder(results: Location, table: str) -> Folder:
+    """The folder of a table's parts; it need not be there.
+
+    Raises:
+        LedgerError: no such table.
+
+    """
     if table not in SCHEMAS:
         raise LedgerError(f"ledger table {table!r}: expected one of {', '.join(SCHEMAS)}")
-    return Path(results) / "ledger" / table
+    return open_folder(results).joined("ledger", table)
+
+
+def part_name(key: str) -> str:
+    """The file name of a part."""
+    return f"{key}.parquet"
 
 
 def _checked(table: str, key: str, rows: Sequence[Mapping[str, Any]]) -> pa.Table:
@@ -224,49 +243,44 @@ def _checked(table: str, key: str, rows: Sequence[Mapping[str, Any]]) -> pa.Tabl
         raise LedgerError(f"{where}: {_one_line(error)}") from error
 
 
-def write_part(results: Path, table: str, key: str, rows: Sequence[Mapping[str, Any]]) -> Path:
+def write_part(
+    results: Location, table: str, key: str, rows: Sequence[Mapping[str, Any]]
+) -> Location:
     """Write one part whole; an older part of the same key is replaced.
 
     Args:
-        results: The results folder; ``ledger/<table>`` is made below it.
+        results: The results folder, a path or a URI; ``ledger/<table>`` is made below it.
         table: One of ``SCHEMAS``.
         key: The part's name: the trial's key, or the study's name for ``plan``. Letters, digits
             and ``. _ = + -``.
         rows: One mapping per row. A nullable column may be left out; the 256 counts may be NumPy.
 
     Returns:
-        The path of the part.
+        The path or URI of the part.
 
     Raises:
         LedgerError: Unknown table or column, an empty required value, a value of the wrong type, a
             histogram without 256 levels, an unusable key, or a folder that cannot be written.
+        StorageError: A storage that stays away or is full.
 
     """
-    folder = _folder(results, table)
+    folder = table_folder(results, table)
     if not _SAFE_KEY.fullmatch(key):
         raise LedgerError(
             f"ledger key {key!r}: expected letters, digits and . _ = + - (not starting with a dot)"
         )
-    content = _checked(table, key, rows)
-    part = folder / f"{key}.parquet"
-    temporary = folder / f".{key}.{uuid.uuid4().hex}.tmp"
+    part = below(results, "ledger", table, part_name(key))
+    sink = io.BytesIO()
+    pq.write_table(_checked(table, key, rows), sink, compression="zstd")
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        try:
-            with temporary.open("wb") as sink:
-                pq.write_table(content, sink, compression="zstd")
-                sink.flush()
-                os.fsync(sink.fileno())
-            os.replace(temporary, part)
-        finally:
-            temporary.unlink(missing_ok=True)
+        folder.write(part_name(key), sink.getvalue())
     except OSError as error:
         raise LedgerError(f"{part}: cannot be written ({_one_line(error)})") from error
     return part
 
 
 def read_table(
-    results: Path,
+    results: Location,
     table: str,
     *,
     keys: Iterable[str] | None = None,
@@ -278,7 +292,7 @@ def read_table(
     newer release can have written is refused.
 
     Args:
-        results: The results folder.
+        results: The results folder, a path or a URI.
         table: One of ``SCHEMAS``.
         keys: Only these parts; a key without a part contributes no row. None: all parts.
         columns: Only these columns. None: all.
@@ -291,27 +305,88 @@ def read_table(
         LedgerError: A part that cannot be read (named), or one of a newer schema version.
 
     """
-    folder = _folder(results, table)
+    return read_arrow(results, table, keys=keys, columns=columns).to_pandas()
+
+
+SNAPSHOTS = ("trials", "history", "refined", "search")
+"""Tables of small parts, of which a snapshot is kept (`reports.ledger_snapshot`)."""
+
+
+def read_arrow(
+    results: Location,
+    table: str,
+    *,
+    keys: Iterable[str] | None = None,
+    columns: Sequence[str] | None = None,
+) -> pa.Table:
+    """Read parts of a table as ``read_table`` does, without pandas, which takes long to load."""
+    folder = table_folder(results, table)
     schema = SCHEMAS[table]
     wanted = list(columns) if columns is not None else None
     empty = schema if wanted is None else pa.schema([schema.field(name) for name in wanted])
-    if keys is None:
-        parts = sorted(p for p in folder.glob("*.parquet") if not p.name.startswith("."))
+    asked = None if keys is None else sorted(set(keys))
+    if table in SNAPSHOTS and (asked is None or len(asked) > _FEW):
+        there = folder.listing()
+        names = _named(there, asked)
+        found = read_with_snapshot(
+            open_folder(results).joined(DERIVED),
+            table,
+            SCHEMA_VERSION,
+            there,
+            names,
+            wanted,
+            lambda names, columns: _read_parts(folder, names, columns),
+        )
     else:
-        parts = [p for p in (folder / f"{key}.parquet" for key in sorted(set(keys))) if p.is_file()]
-    tables = [_nullable(empty).empty_table(), *(_read_part(part, wanted) for part in parts)]
+        found = list(_read_parts(folder, parts_of(folder, asked), wanted))
     try:
-        whole = pa.concat_tables(tables, promote_options="permissive")
+        whole = pa.concat_tables(
+            # Not `empty_table`, which loads pandas.
+            [pa.Table.from_batches([], _nullable(empty)), *found],
+            promote_options="permissive",
+        )
     except pa.ArrowException as error:
         raise LedgerError(
-            f"{folder}: its parts do not fit together ({_one_line(error)})"
+            f"{folder.where}: its parts do not fit together ({_one_line(error)})"
         ) from error
-    return whole.to_pandas()
+    return whole
 
 
-def _read_part(part: Path, columns: list[str] | None) -> pa.Table:
+_FEW = 8
+"""So many parts are asked for one by one; more, by a listing of all."""
+
+
+def parts_of(folder: Folder, keys: Iterable[str] | None) -> list[str]:
+    """The names of a table's parts, in order; those of some keys only, where they are there."""
+    asked = None if keys is None else sorted(set(keys))
+    if asked is None or len(asked) > _FEW:
+        return _named(folder.listing(), asked)
+    return [name for name in map(part_name, asked) if folder.has(name)]
+
+
+def _named(there: Mapping[str, Entry], asked: Sequence[str] | None) -> list[str]:
+    if asked is None:
+        return [name for name in there if name.endswith(part_name(""))]
+    return [name for name in map(part_name, asked) if name in there]
+
+
+def _read_parts(
+    folder: Folder, names: Sequence[str], columns: list[str] | None
+) -> Iterator[pa.Table]:
+    contents = folder.read_many(names)
+    for name in names:
+        try:
+            content = next(contents)
+        except StorageError:
+            raise
+        except OSError as error:
+            raise _unreadable(f"{folder.where}/{name}", error) from error
+        yield _read_part(f"{folder.where}/{name}", content, columns)
+
+
+def _read_part(part: str, content: bytes, columns: list[str] | None) -> pa.Table:
     try:
-        with pq.ParquetFile(part) as file:
+        with pq.ParquetFile(pa.BufferReader(content)) as file:
             metadata = file.schema_arrow.metadata or {}
             version = int(metadata.get(_VERSION_KEY, b"0"))
             if version > SCHEMA_VERSION:
@@ -320,12 +395,19 @@ def _read_part(part: Path, columns: list[str] | None) -> pa.Table:
                 )
             names = file.schema_arrow.names
             there = names if columns is None else [name for name in columns if name in names]
-            content = file.read(columns=there)
+            table = file.read(columns=there, use_threads=False)
+    except LedgerError:
+        raise
     except (pa.ArrowException, OSError, ValueError) as error:
-        if isinstance(error, LedgerError):
-            raise
-        raise LedgerError(f"{part}: cannot be read as Parquet ({_one_line(error)})") from error
-    return content.cast(_nullable(content.schema))
+        raise _unreadable(part, error) from error
+    return pa.Table.from_arrays(table.columns, schema=_nullable(table.schema))
+
+
+def _unreadable(part: str, error: BaseException) -> LedgerError:
+    return LedgerError(
+        f"{part}: cannot be read as Parquet ({_one_line(error)}); `wsss run` again brings the "
+        "part of a finished trial back from the store"
+    )
 
 
 def _nullable(schema: pa.Schema) -> pa.Schema:
@@ -333,7 +415,7 @@ def _nullable(schema: pa.Schema) -> pa.Schema:
     return pa.schema([field.with_nullable(True) for field in schema])
 
 
-def finished_trials(results: Path) -> dict[str, str]:
+def finished_trials(results: Location) -> dict[str, str]:
     """Give the status (ok, failed, collapsed) of every trial that has ended, by trial key."""
     frame = read_table(results, "trials", columns=["trial_key", "status"])
     return dict(zip(frame["trial_key"], frame["status"], strict=True))
