@@ -3,12 +3,22 @@
 A run is a function of (settings, seed, data): the order of the images and their flips are drawn
 from (seed, epoch) alone, so a run that goes on from its last epoch's checkpoint sees what an
 uninterrupted one sees, and two configurations of one seed see the same batches (paired by seed).
+
+Where a batch does not fit into memory, its step is taken again in micro-batches of half as many
+images, and so is every step after it: gradients add up, each micro-batch counting by its images,
+and the optimizer steps once. For losses that are means over images that is the step of the whole
+batch up to rounding. It is another one where images of a batch meet: BatchNorm takes its statistics
+of each micro-batch (and moves its running ones once for each), and a loss of one's own that
+compares images with each other compares those of a micro-batch; dropout draws other masks. Records
+therefore say what was done, and a run that goes on from its checkpoint keeps the micro-batches it
+had.
 """
 
 from __future__ import annotations
 
 import math
 import os
+import pickle
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -19,19 +29,24 @@ import torch
 
 from wsss_core.data.network_input import to_input
 from wsss_core.errors import InputError
+from wsss_core.micro_batches import batch_gradients
 from wsss_core.training_settings import Precision, Schedule, TrainingSettings
-from wsss_core.transfer.paradigms import Paradigm
+from wsss_core.transfer.paradigms import Losses, Paradigm
 
 
 @dataclass(frozen=True)
 class EpochRecord:
-    """Mean losses over the images of one epoch and its wall time."""
+    """Mean losses over the images of one epoch and its wall time.
+
+    `micro_batch` is the most images that were taken at once at its end; None: whole batches.
+    """
 
     epoch: int
     loss: float
     classification_loss: float
     transfer_loss: float | None
     seconds: float
+    micro_batch: int | None = None
 
 
 __all__ = [
@@ -75,7 +90,8 @@ def train(
         settings: see there.
         seed: of the order of the images, their flips, and dropout.
         device: "cpu", "cuda", ...
-        checkpoint: a file written after each epoch; if it is there, training goes on from it.
+        checkpoint: a file written after each epoch; if it is there and whole, training goes on
+            from it.
         on_epoch: called after each epoch.
 
     Returns:
@@ -84,6 +100,7 @@ def train(
     Raises:
         CollapseError: a loss that is not finite.
         InputError: labels that do not fit the images.
+        torch.OutOfMemoryError: a single image does not fit, or the optimizer's own state.
 
     """
     if len(images) != len(labels) or len(images) == 0:
@@ -102,6 +119,9 @@ def train(
     )
     history: list[EpochRecord] = []
     torch.manual_seed(seed)
+    if checkpoint is not None:
+        # Not later: a folder that goes away meanwhile is a file system that does.
+        checkpoint.parent.mkdir(parents=True, exist_ok=True)
     if checkpoint is not None and checkpoint.is_file():
         history = _restore(checkpoint, paradigm, optimizer, device)
     targets = torch.from_numpy(np.asarray(labels, dtype=np.float32))
@@ -137,26 +157,28 @@ def _train_epoch(
     order = random.permutation(count)
     flipped = random.random(count) < 0.5 if settings.flip else np.zeros(count, dtype=bool)
     autocast = settings.autocasts(device)
-    # Summed on the device: reading a loss back at each step would make a GPU wait.
     sums = torch.zeros(3, dtype=torch.float64, device=device)
+    micro_batch = history[-1].micro_batch if history else None
     for batch in range(batches):
         chosen = order[batch * settings.batch_size : (batch + 1) * settings.batch_size]
         step, steps = epoch * batches + batch, settings.epochs * batches
         for group in optimizer.param_groups:
             group["lr"] = settings.rate(step, steps)
-        inputs = to_input(images[chosen], device)
-        if settings.flip:
-            mirror = torch.from_numpy(flipped[chosen]).to(device)
-            inputs = torch.where(mirror.view(-1, 1, 1, 1), inputs.flip(-1), inputs)
-        with torch.autocast(torch.device(device).type, torch.bfloat16, enabled=autocast):
-            losses = paradigm.losses(inputs, targets[chosen].to(device), step / steps)
-        optimizer.zero_grad(set_to_none=True)
-        losses.total.backward()
+
+        def losses(part: np.ndarray, done: float = step / steps) -> Losses:
+            inputs = to_input(images[part], device)
+            if settings.flip:
+                mirror = torch.from_numpy(flipped[part]).to(device)
+                inputs = torch.where(mirror.view(-1, 1, 1, 1), inputs.flip(-1), inputs)
+            with torch.autocast(torch.device(device).type, torch.bfloat16, enabled=autocast):
+                return paradigm.losses(inputs, targets[part].to(device), done)
+
+        terms = batch_gradients(
+            paradigm, losses, chosen, micro_batch, device=device, what=_in_words(images, settings)
+        )
         optimizer.step()
         paradigm.after_step()
-        transfer = torch.zeros_like(losses.total) if losses.transfer is None else losses.transfer
-        terms = torch.stack([losses.total, losses.classification, transfer]).detach()
-        sums += len(chosen) * terms.double()
+        sums, micro_batch = sums + terms.sums, terms.micro_batch
     total, classification, transferred = (sums / count).tolist()
     if not math.isfinite(total):
         raise CollapseError(f"the loss became {total} in epoch {epoch + 1}", history)
@@ -167,9 +189,15 @@ def _train_epoch(
         epoch=epoch,
         loss=total,
         classification_loss=classification,
-        transfer_loss=None if losses.transfer is None else transferred,
+        transfer_loss=transferred if terms.has_transfer else None,
         seconds=time.perf_counter() - started,
+        micro_batch=micro_batch,
     )
+
+
+def _in_words(images: np.ndarray, settings: TrainingSettings) -> str:
+    height, width = images.shape[1:3]
+    return f"training on images of {width} x {height} px (batch_size {settings.batch_size})"
 
 
 def _save(
@@ -187,16 +215,23 @@ def _save(
     }
     if torch.device(device).type == "cuda":
         state["random_cuda"] = torch.cuda.get_rng_state(device)
-    file.parent.mkdir(parents=True, exist_ok=True)
     unfinished = file.with_name(f".{file.name}.{os.getpid()}")
-    torch.save(state, unfinished)
-    unfinished.replace(file)
+    try:
+        torch.save(state, unfinished)
+        unfinished.replace(file)
+    finally:
+        unfinished.unlink(missing_ok=True)  # what a full disk took of it
 
 
 def _restore(
     file: Path, paradigm: Paradigm, optimizer: torch.optim.Optimizer, device: str
 ) -> list[EpochRecord]:
-    state = torch.load(file, map_location="cpu", weights_only=True)
+    try:
+        state = torch.load(file, map_location="cpu", weights_only=True)
+    except (RuntimeError, EOFError, ValueError, pickle.UnpicklingError):
+        # Cut off, as by a machine that lost its power: the run begins anew.
+        file.unlink(missing_ok=True)
+        return []
     paradigm.load_state_dict(state["paradigm"])
     optimizer.load_state_dict(state["optimizer"])
     torch.set_rng_state(state["random"])

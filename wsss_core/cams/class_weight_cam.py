@@ -14,6 +14,7 @@ import torch
 from wsss_core.backbones import Network
 from wsss_core.cams.restoring import evaluating
 from wsss_core.data.network_input import to_input
+from wsss_core.out_of_memory import in_batches
 
 
 @dataclass(frozen=True)
@@ -36,13 +37,17 @@ def class_weight_cams(
 ) -> RawScores:
     """Raw CAMs and logits of uint8 [N, S, S, 3] images, in evaluation mode and without gradient.
 
-    The network is left in the mode it came in.
+    The network is left in the mode it came in. A batch that does not fit into memory is halved.
     """
     network.to(device)
-    maps, logits = [], []
+
+    def of(part: slice, _: int) -> tuple[np.ndarray, np.ndarray]:
+        output = network(to_input(images[part], device))
+        maps = output.activation_maps.to(torch.float16).cpu().numpy()
+        return maps, output.logits.float().cpu().numpy()
+
+    what = f"CAMs of images of {images.shape[2]} x {images.shape[1]} px"
     with torch.inference_mode(), evaluating(network):
-        for start in range(0, len(images), batch_size):
-            output = network(to_input(images[start : start + batch_size], device))
-            maps.append(output.activation_maps.to(torch.float16).cpu().numpy())
-            logits.append(output.logits.float().cpu().numpy())
+        made = in_batches(of, len(images), batch_size, device=device, what=what)
+    maps, logits = zip(*made, strict=True)
     return RawScores(np.concatenate(maps), np.concatenate(logits))

@@ -21,6 +21,7 @@ from wsss_core.cams.restoring import evaluating, resized_for
 from wsss_core.cams.settings import CamSettings
 from wsss_core.data.network_input import to_input
 from wsss_core.errors import InputError
+from wsss_core.out_of_memory import in_batches
 
 
 def cams(
@@ -44,7 +45,7 @@ def cams(
         settings: how; a layer's raw maps are at its own grid, merged ones at that of scale 1.
         device: where it runs.
         batch_size: images a forward pass at scale 1. Other scales hold as many pixels, and methods
-            that keep more than the last layer's values fewer images.
+            that keep more than the last layer's values fewer images. Halved where memory runs out.
 
     Returns:
         Maps float16 [N, K, h, w] at the grid of scale 1, raw or, where `settings.normalised`, in
@@ -59,13 +60,15 @@ def cams(
         return class_weight_cams(network, images, device=device, batch_size=batch_size)
     settings.check_encoder(network)
     network.to(device)
-    maps, logits = [], []
+
+    def of(part: slice, size: int) -> tuple[np.ndarray, np.ndarray]:
+        maps, logits = _block_cams(network, to_input(images[part], device), settings, size)
+        return maps.to(torch.float16).cpu().numpy(), logits.float().cpu().numpy()
+
+    what = f"CAMs by {settings.method} of images of {images.shape[2]} x {images.shape[1]} px"
     with torch.inference_mode(False), torch.no_grad(), evaluating(network):
-        for start in range(0, len(images), batch_size):
-            pixels = to_input(images[start : start + batch_size], device)
-            block_maps, block_logits = _block_cams(network, pixels, settings, batch_size)
-            maps.append(block_maps.to(torch.float16).cpu().numpy())
-            logits.append(block_logits.float().cpu().numpy())
+        made = in_batches(of, len(images), batch_size, device=device, what=what)
+    maps, logits = zip(*made, strict=True)
     return RawScores(np.concatenate(maps), np.concatenate(logits))
 
 

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -60,10 +62,10 @@ class HistogramStack:
     def __len__(self) -> int:
         return len(self.foreground)
 
-    @property
+    @cached_property
     def holds_class(self) -> NDArray[np.bool_]:
-        """Whether each image's mask has a pixel of the class; bool [N]."""
-        return self.foreground.sum(axis=1) > 0
+        """Whether each image's mask has a pixel of the class; bool [N] (read-only)."""
+        return _frozen(self.foreground.sum(axis=1) > 0)
 
     def total(self) -> ScoreHistogram:
         """Add up all images, those without the class included."""
@@ -71,6 +73,11 @@ class HistogramStack:
 
     def total_with_class(self) -> ScoreHistogram:
         """Add up the images that hold the class: what the dataset-level IoU is taken from."""
+        return self._with_class
+
+    @cached_property
+    def _with_class(self) -> ScoreHistogram:
+        # Kept, as each rule's threshold takes its figures from the same totals and curves.
         holds = self.holds_class
         return ScoreHistogram(
             self.foreground[holds].sum(axis=0), self.background[holds].sum(axis=0)
@@ -107,8 +114,12 @@ class HistogramStack:
 
     def per_image_iou(self) -> Curve:
         """Mean over the images that hold the class of their foreground IoU: the thesis's mIoU."""
+        return self._per_image_iou
+
+    @cached_property
+    def _per_image_iou(self) -> Curve:
         holds = self.holds_class
-        return _mean(curves.iou(self.foreground[holds], self.background[holds]))
+        return _frozen(_mean(curves.iou(self.foreground[holds], self.background[holds])))
 
     def dataset_iou(self) -> Curve:
         """Foreground IoU of the pixels of all images that hold the class, pooled."""
@@ -129,7 +140,11 @@ class HistogramStack:
 
     def clear_false_positive_share(self) -> Curve:
         """Mean over the images without the class of the share of their pixels predicted as it."""
-        return _mean(curves.false_positive_share(self.background[~self.holds_class]))
+        return self._clear_share
+
+    @cached_property
+    def _clear_share(self) -> Curve:
+        return _frozen(_mean(curves.false_positive_share(self.background[~self.holds_class])))
 
     def cut_at(self, levels: NDArray[np.float64]) -> HistogramStack:
         """The same pixels at level 255 where they reach their image's own level, else at 0.
@@ -149,6 +164,14 @@ class HistogramStack:
 
     def _pooled(self, curve: Curve) -> Curve:
         return curve if self.holds_class.any() else np.full(LEVELS, np.nan)
+
+
+_Array = TypeVar("_Array", bound=NDArray[Any])
+
+
+def _frozen(array: _Array) -> _Array:
+    array.flags.writeable = False
+    return array
 
 
 def _mean(per_image: Curve) -> Curve:
