@@ -1,7 +1,10 @@
 """The ledger of a study, and what is made of it: tables, figures, a page; from Parquet alone."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+
+from reports.storage import Location
 
 
 @dataclass(frozen=True)
@@ -21,12 +24,21 @@ class ReportFiles:
     figures: tuple[Path, ...]
 
 
-def make_report(results: Path, out: Path) -> ReportFiles:
+def make_report(
+    results: Location,
+    out: Path,
+    *,
+    processes: int = 1,
+    say: Callable[[str], None] | None = None,
+) -> ReportFiles:
     """Make the report of every study in a results folder; equal ledgers give equal bytes.
 
     Args:
-        results: A folder with ``ledger/``.
+        results: A folder with ``ledger/``, a path or a URI.
         out: Where to write; made if absent.
+        processes: How many may compute figures at once, where there are many trials; more than one
+            only where the main script is guarded by ``if __name__ == "__main__"``.
+        say: Told of the progress where it takes long.
 
     Raises:
         InputError: If the ledger has no plan, a part of it cannot be read, or ``out`` cannot be
@@ -36,4 +48,4 @@ def make_report(results: Path, out: Path) -> ReportFiles:
     # Imported here, as those who write the ledger should not wait for matplotlib.
     from reports.report_files import write_report
 
-    return write_report(Path(results), Path(out))
+    return write_report(results, Path(out), processes=processes, say=say)

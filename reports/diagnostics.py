@@ -1,5 +1,6 @@
 """One trial's diagnostics of spurious correlation, from its rows of the ``scores`` table."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
@@ -8,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from reports.outcomes import ANY_CLASS, MEAN_OF_CLASSES
+from reports.score_rows import ScoreRows
 from wsss_core.evaluate.diagnostics import (
     confusion_ratio,
     false_positive_area,
@@ -35,31 +37,27 @@ DIAGNOSTICS = (
 )
 
 
-def _stacked(rows: pd.DataFrame, column: str) -> np.ndarray | None:
-    """Stack a column of histograms; None where a row lacks its own (an older ledger has none)."""
-    if column not in rows or rows[column].isna().any() or rows.empty:
-        return None
-    return np.stack(rows[column].to_list()).astype(np.int64)
-
-
-def _with_context(rows: pd.DataFrame) -> pd.DataFrame:
+def _with_context(rows: ScoreRows) -> ScoreRows:
     """Keep the images whose context is known; all of them where none is."""
-    known = rows["context"].notna() if "context" in rows else pd.Series(False, index=rows.index)
-    return rows[known] if known.any() else rows
+    known = rows.known["context"]
+    return rows.at(known) if known.any() else rows
 
 
-def _peaks(rows: pd.DataFrame) -> list[str]:
+def _peaks(rows: ScoreRows) -> list[str]:
     """Where the maps of the rows that have one peak; a flat one is a map, an empty one is none."""
-    has_mass = [
-        bool(foreground[1:].any() or background[1:].any())
-        for foreground, background in zip(rows["foreground"], rows["background"], strict=True)
-    ]
-    there = rows["peak"].notna() & (np.array(has_mass, bool) | (rows["peak"] == NOWHERE))
-    return [str(peak) for peak in rows.loc[there, "peak"]]
+    peaks = rows.texts["peak"]
+    has_mass = rows.counts["foreground"][:, 1:].any(axis=1)
+    has_mass |= rows.counts["background"][:, 1:].any(axis=1)
+    there = _there(peaks) & (has_mass | (peaks == NOWHERE))
+    return [str(peak) for peak in peaks[there]]
+
+
+def _there(texts: np.ndarray) -> np.ndarray:
+    return np.array([text is not None for text in texts], bool)
 
 
 def trial_diagnostics(
-    scores: pd.DataFrame, levels: Mapping[tuple[str, str], float]
+    scores: pd.DataFrame | ScoreRows, levels: Mapping[tuple[str, str], float]
 ) -> pd.DataFrame:
     """Diagnose one trial on the test split.
 
@@ -75,52 +73,68 @@ def trial_diagnostics(
         contrast peaks nowhere, which is a miss; where its scores are 0, it has no mass to share.
 
     """
+    rows = diagnostic_rows(ScoreRows.of(scores), levels)
+    return pd.DataFrame(rows, columns=["network", "class_name", *DIAGNOSTICS])
+
+
+def diagnostic_rows(
+    scored: ScoreRows, levels: Mapping[tuple[str, str], float]
+) -> list[dict[str, Any]]:
+    """The rows of ``trial_diagnostics``; what is not known is left out or NaN."""
     found: list[dict[str, Any]] = []
-    test = scores[(scores["split"] == "test") & (scores["class_name"] != ANY_CLASS)]
-    for both, rows in test.groupby(["network", "class_name"], sort=True):
-        network, name = (str(part) for part in both)
+    test = scored.at((scored.texts["split"] == "test") & (scored.texts["class_name"] != ANY_CLASS))
+    for (network, name), rows in test.groups("network", "class_name"):
         figures = _of_class(rows, levels.get((network, name), float("nan")))
         found.append({"network": network, "class_name": name, **figures})
-    frame = pd.DataFrame(found, columns=["network", "class_name", *DIAGNOSTICS])
-    if frame["class_name"].nunique() < 2:
-        return frame
-    grouped = frame.groupby("network")[list(DIAGNOSTICS)]
-    # The mean of the classes that have a figure would not be one of all.
-    complete = grouped.count() == frame["class_name"].nunique()
-    means = grouped.mean().where(complete).reset_index()
-    return pd.concat([frame, means.assign(class_name=MEAN_OF_CLASSES)], ignore_index=True)
+    names = {row["class_name"] for row in found}
+    if len(names) < 2:
+        return found
+    means: list[dict[str, Any]] = []
+    for network in sorted({row["network"] for row in found}):
+        rows_of = [row for row in found if row["network"] == network]
+        # The mean of the classes that have a figure would not be one of all.
+        values = {name: [row.get(name, math.nan) for row in rows_of] for name in DIAGNOSTICS}
+        of_all = len(rows_of) == len(names)
+        means.append(
+            {
+                "network": network,
+                "class_name": MEAN_OF_CLASSES,
+                **{k: float(np.mean(v)) if of_all else math.nan for k, v in values.items()},
+            }
+        )
+    return found + means
 
 
-def _of_class(rows: pd.DataFrame, level: float) -> dict[str, float]:
-    foreground, background = _stacked(rows, "foreground"), _stacked(rows, "background")
+def _of_class(rows: ScoreRows, level: float) -> dict[str, float]:
+    foreground, background = rows.stacked("foreground"), rows.stacked("background")
     if foreground is None or background is None:
         return {}
     holds = foreground.sum(axis=1) > 0
-    holding = rows[holds]
+    holding = rows.at(holds)
     figures: dict[str, float] = {}
     placed = _with_context(holding)
-    on_object, around = _stacked(placed, "foreground"), _stacked(placed, "background")
-    context = _stacked(placed, "context")
+    on_object, around = placed.stacked("foreground"), placed.stacked("background")
+    context = placed.stacked("context")
     if on_object is not None and around is not None:
-        shares = mass_shares(on_object, around, context, _stacked(placed, "ring"))
+        shares = mass_shares(on_object, around, context, placed.stacked("ring"))
         figures |= {
             key if key == "object_pixels" else f"mass_{key}": value
             for key, value in asdict(shares).items()
         }
-    if "peak" in rows and holding["peak"].notna().any():
+    if _there(holding.texts["peak"]).any():
         figures["pointing_object"] = pointing_game(_peaks(holding))["object"]
         if context is not None:
             figures["pointing_context"] = pointing_game(_peaks(placed))["context"]
     if not np.isnan(level):
         cut = int(level)
         figures["confusion_ratio"] = confusion_ratio(foreground[holds], background[holds], cut)
-        logits = rows["logit"].to_numpy()[~holds]
+        logits = rows.logits["logit"][~holds]
         for gated in (False, True):
             key = "false_positive_area_gated" if gated else "false_positive_area"
             figures[key] = false_positive_area(background[~holds], logits, cut, gated=gated)
-    if "logit_without_object" in rows:
+    if "logit_without_object" in holding.logits:
         logit, without_object, without_context = (
-            holding[column].to_numpy(np.float64)
+            holding.logits[column].astype(np.float64)
             for column in ("logit", "logit_without_object", "logit_without_context")
         )
         relies = reliance(logit, without_object, without_context)

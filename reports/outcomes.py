@@ -5,14 +5,18 @@ foreground IoU over all pixels, and mIoU of foreground and background over all p
 over the images that hold the class. What a network predicts on the others is a figure of its own.
 """
 
+from __future__ import annotations
+
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from reports.score_rows import ScoreRows
 from reports.scored_network import (
     ANY_CLASS,
     FIGURES,
@@ -22,7 +26,6 @@ from reports.scored_network import (
     RULES,
     Rules,
     ScoredNetwork,
-    histogram_stack,
 )
 from reports.several_classes import several_classes
 from wsss_core.evaluate import NoThresholdError, choose_threshold, evaluate
@@ -36,9 +39,9 @@ __all__ = [
     "MEASURES",
     "ORACLES",
     "RULES",
+    "Numbers",
     "TrialFigures",
     "classification",
-    "histogram_stack",
     "trial_figures",
 ]
 
@@ -58,6 +61,31 @@ COLUMNS = (
 
 
 @dataclass(frozen=True)
+class Numbers:
+    """The numbers of a small frame by row and column: for a page they are looked up so often that
+    looking them up in the frame would take most of the time."""
+
+    rows: Mapping[tuple[str, ...], int]
+    columns: Mapping[str, int]
+    values: np.ndarray
+
+    @classmethod
+    def of(cls, frame: pd.DataFrame, names: Sequence[str]) -> Numbers:
+        """Those of the columns of numbers; rows are named by some columns of texts."""
+        rows: dict[tuple[str, ...], int] = {}
+        for place, texts in enumerate(zip(*(frame[name].tolist() for name in names), strict=True)):
+            rows.setdefault(texts, place)
+        columns = [c for c in frame.columns if c not in (*names, "peeks_at")]
+        values = frame[columns].to_numpy(np.float64)
+        return cls(rows, {name: place for place, name in enumerate(columns)}, values)
+
+    def at(self, row: tuple[str, ...], column: str) -> float:
+        """One of them; NaN where there is no such row."""
+        place = self.rows.get(row)
+        return math.nan if place is None else float(self.values[place, self.columns[column]])
+
+
+@dataclass(frozen=True)
 class TrialFigures:
     """Everything that follows from the scores of one trial.
 
@@ -66,17 +94,51 @@ class TrialFigures:
             ``price`` is what a rule loses by not knowing the test masks: the objective under the
             dataset oracle less that under the rule. Oracles, which do know them, have none.
         curves: The objective on the test split over levels, float64 [256], by (network, class).
-        image_iou: Foreground IoU of each test image over levels, float64 [N, 256], likewise.
-        clear_share: Share of background pixels predicted foreground, float64 [N, 256], likewise.
-        images: Names of the test images, in the order of ``image_iou``, likewise.
+        read_scores: Gives the trial's scores again; None: there are no figures of single images.
+            Those are many and few of them are shown, so they are computed when they are asked for.
 
     """
 
     outcomes: pd.DataFrame
     curves: Mapping[tuple[str, str], np.ndarray]
-    image_iou: Mapping[tuple[str, str], np.ndarray]
-    clear_share: Mapping[tuple[str, str], np.ndarray]
-    images: Mapping[tuple[str, str], tuple[str, ...]]
+    read_scores: Callable[[], ScoreRows] | None = None
+
+    def value(self, name: str, network: str, class_name: str, split: str, rule: str) -> float:
+        """A column of one row of the outcomes; NaN where there is no such row."""
+        return self._numbers.at((network, class_name, split, rule), name)
+
+    @cached_property
+    def _numbers(self) -> Numbers:
+        return Numbers.of(self.outcomes, ("network", "class_name", "split", "rule"))
+
+    @cached_property
+    def _test(self) -> dict[tuple[str, str], ScoreRows]:
+        if self.read_scores is None:
+            return {}
+        scores = self.read_scores()
+        test = scores.at(
+            (scores.texts["split"] == "test") & (scores.texts["class_name"] != ANY_CLASS)
+        )
+        return {
+            (network, name): rows for (network, name), rows in test.groups("network", "class_name")
+        }
+
+    @cached_property
+    def image_iou(self) -> Mapping[tuple[str, str], np.ndarray]:
+        """Foreground IoU of each test image over levels, float64 [N, 256], by (network, class)."""
+        return {key: np.asarray(rows.stack().iou()) for key, rows in self._test.items()}
+
+    @cached_property
+    def clear_share(self) -> Mapping[tuple[str, str], np.ndarray]:
+        """Share of background pixels predicted foreground, float64 [N, 256], likewise."""
+        return {
+            key: false_positive_share(rows.stack().background) for key, rows in self._test.items()
+        }
+
+    @cached_property
+    def images(self) -> Mapping[tuple[str, str], tuple[str, ...]]:
+        """Names of the test images, in the order of ``image_iou``, likewise."""
+        return {key: tuple(rows.texts["image"]) for key, rows in self._test.items()}
 
 
 def classification(labelled: np.ndarray, logits: np.ndarray) -> dict[str, float]:
@@ -143,7 +205,12 @@ def _split_rows(network: ScoredNetwork, name: str, rules: Rules) -> list[dict[st
 
 
 def trial_figures(
-    scores: pd.DataFrame, *, objective: str, fixed: float, own_rules: Sequence[str] = ()
+    scores: pd.DataFrame | ScoreRows,
+    *,
+    objective: str,
+    fixed: float,
+    own_rules: Sequence[str] = (),
+    read_scores: Callable[[], ScoreRows] | None = None,
 ) -> TrialFigures:
     """Evaluate one trial.
 
@@ -153,6 +220,7 @@ def trial_figures(
         fixed: Threshold of the fixed rule, in [0, 1].
         own_rules: Threshold rules besides ``RULES``, each "module:attribute"
             (``wsss_core.evaluate.own_rule``).
+        read_scores: Gives the scores again; None: they are kept.
 
     Returns:
         The trial's figures. A rule that has nothing to choose by, such as masks that do not hold
@@ -163,45 +231,52 @@ def trial_figures(
         InputError: An own rule that cannot be loaded, or fails.
 
     """
-    rules = Rules((*RULES, *own_rules), objective, fixed)
+    scored = ScoreRows.of(scores)
+    rows, curves = figure_rows(scored, Rules((*RULES, *own_rules), objective, fixed))
+    outcomes = pd.DataFrame(rows, columns=list(COLUMNS))
+    return TrialFigures(outcomes, curves, read_scores or (lambda: scored))
+
+
+def figure_rows(
+    scored: ScoreRows, rules: Rules
+) -> tuple[list[dict[str, Any]], dict[tuple[str, str], np.ndarray]]:
+    """Evaluate one trial: the rows of its outcomes and its curves, see ``TrialFigures``."""
     rows: list[dict[str, Any]] = []
     curves: dict[tuple[str, str], np.ndarray] = {}
-    image_iou: dict[tuple[str, str], np.ndarray] = {}
-    clear_share: dict[tuple[str, str], np.ndarray] = {}
-    images: dict[tuple[str, str], tuple[str, ...]] = {}
-    for network, of_network in scores.groupby("network", sort=True):
+    for (network,), of_network in scored.groups("network"):
         one = ScoredNetwork()
-        for both, group in of_network.groupby(["class_name", "split"], sort=True):
-            name, split = (str(part) for part in both)
-            stack = one.stacks[split][name] = histogram_stack(group)
-            labelled = group["labelled"].to_numpy(bool)
-            one.labels[split][name] = classification(labelled, group["logit"].to_numpy())
+        for (name, split), group in of_network.groups("class_name", "split"):
+            stack = one.stacks[split][name] = group.stack()
+            one.labels[split][name] = classification(group.labelled, group.logits["logit"])
             if split == "test":
-                one.pooled[name] = stack.pooled_scores(labelled)
-            if split == "test" and name != ANY_CLASS:
-                key = str(network), name
-                image_iou[key] = np.asarray(stack.iou())
-                clear_share[key] = false_positive_share(stack.background)
-                images[key] = tuple(group["image"])
+                one.pooled[name] = stack.pooled_scores(group.labelled)
         if not one.stacks["test"]:
             continue
         if ANY_CLASS in one.stacks["test"]:
             here, of_classes = several_classes(one, rules)
         else:
             here, of_classes = _one_against_the_rest(one, rules)
-        rows += [{"network": str(network), **row} for row in here]
-        curves |= {(str(network), name): curve for name, curve in of_classes.items()}
-    outcomes = _priced(pd.DataFrame(rows, columns=list(COLUMNS)), objective)
-    return TrialFigures(outcomes, curves, image_iou, clear_share, images)
+        rows += [{"network": network, **row} for row in here]
+        curves |= {(network, name): curve for name, curve in of_classes.items()}
+    return _priced(rows, rules.objective), curves
 
 
-def _priced(outcomes: pd.DataFrame, objective: str) -> pd.DataFrame:
+def _priced(rows: list[dict[str, Any]], objective: str) -> list[dict[str, Any]]:
     """Fill the price in: the dataset oracle's objective less each other rule's, on test."""
-    keys = ["network", "class_name"]
-    oracles = outcomes.loc[outcomes["rule"] == "dataset_oracle", [*keys, objective]]
-    best = outcomes[keys].merge(oracles, how="left", on=keys)[objective].astype(float)
-    paying = (outcomes["split"] == "test") & ~outcomes["rule"].isin(ORACLES)
-    return outcomes.assign(price=(best - outcomes[objective].astype(float)).where(paying))
+    best = {
+        (row["network"], row["class_name"]): float(row[objective])
+        for row in rows
+        if row["rule"] == "dataset_oracle"
+    }
+    return [
+        {
+            **row,
+            "price": best.get((row["network"], row["class_name"]), math.nan) - float(row[objective])
+            if row["split"] == "test" and row["rule"] not in ORACLES
+            else math.nan,
+        }
+        for row in rows
+    ]
 
 
 def _one_against_the_rest(

@@ -24,6 +24,7 @@ from reports.figures import (
     training_curves_info,
 )
 from reports.headlines import headlines, left_out
+from reports.page_limits import CONFIGURATIONS, fewer, shortened
 from reports.panels import cam_panels_info, draw_cam_panels
 from reports.provenance import Provenance, provenance
 from reports.published_order import published_headline, published_order_table
@@ -103,6 +104,11 @@ class StudyView:
     outcomes: pd.DataFrame
     diagnostics: pd.DataFrame
 
+    @property
+    def shown(self) -> dict[str, Table]:
+        """The tables as the page shows them; the files hold all rows."""
+        return {name: shortened(t, self.prefix + name) for name, t in self.tables.items()}
+
 
 def _key_figures(record: StudyRecord) -> tuple[KeyFigure, ...]:
     ranked = best_taught(record)
@@ -141,28 +147,30 @@ def study_view(record: StudyRecord, prefix: str = "") -> StudyView:
 
     """
     figures: dict[str, FigureView] = {}
-    dots, scatter = seed_dots_info(record), accuracy_scatter_info(record)
-    curves, history = threshold_curves_info(record), training_curves_info(record)
+    (few,), left_out_of = fewer([record])
+    dots, scatter = seed_dots_info(few), accuracy_scatter_info(few)
+    curves, history = threshold_curves_info(few), training_curves_info(few)
     panels = cam_panels_info(record)
     if record.classes:
         figures["seeds"] = _figure(
             prefix, "seeds", "IoU of every seed",
             "A dot is one healthy trial, a bar the mean over seeds. Thin lines join the trials of "
-            "one seed. Vertical lines: means of what is compared with.", dots, draw_seed_dots,
+            "one seed. Vertical lines: means of what is compared with." + left_out_of,
+            dots, draw_seed_dots,
         )  # fmt: skip
     if scatter.points:
         figures["reasons"] = _figure(
             prefix, "reasons", "Right for the wrong reason",
             "A dot is one healthy trial. Far right and low is a network that names the images well "
-            "and looks elsewhere while doing so. Marker shapes are seeds, numbers mean IoU.",
-            scatter, draw_accuracy_scatter,
+            "and looks elsewhere while doing so. Marker shapes are seeds, numbers mean IoU."
+            + left_out_of, scatter, draw_accuracy_scatter,
         )  # fmt: skip
     if curves.panels:
         figures["threshold_curves"] = _figure(
             prefix, "thresholds", "IoU over all thresholds",
             "A line is one trial on the test split. Filled dot: its tuned threshold; ring: the "
-            "dataset oracle's. Dashed grey: the student alone, mean over seeds.", curves,
-            draw_threshold_curves,
+            "dataset oracle's. Dashed grey: the student alone, mean over seeds." + left_out_of,
+            curves, draw_threshold_curves,
         )  # fmt: skip
     if panels is not None:
         figures["panels"] = _figure(
@@ -173,19 +181,20 @@ def study_view(record: StudyRecord, prefix: str = "") -> StudyView:
             "class the share of pixels marked. Taught networks are the best by mean IoU.", panels,
             draw_cam_panels,
         )  # fmt: skip
-    relied = diagnostics_info(record)
+    relied = diagnostics_info(few)
     if relied.mass:
         figures["reliance"] = _figure(
             prefix, "reliance", "Where the maps lie and what the logits hang on",
             "Left: mean share of the CAM's mass in each region; dashed: the object's share of the "
             "pixels, which a map without any shape would have. Right, where scenes can be rendered "
-            "without one thing: mean fall of the logit; dots are seeds.", relied, draw_diagnostics,
+            "without one thing: mean fall of the logit; dots are seeds." + left_out_of,
+            relied, draw_diagnostics,
         )  # fmt: skip
     if history.panels:
         figures["training"] = _figure(
             prefix, "training", "Training curves",
             "A line is one trial. Solid: classification loss; dashed: transfer loss before its "
-            "weight λ.", history, draw_training_curves,
+            "weight λ." + left_out_of, history, draw_training_curves,
         )  # fmt: skip
     tables = {
         "strategies": strategies_table(record),
@@ -204,11 +213,12 @@ def study_view(record: StudyRecord, prefix: str = "") -> StudyView:
     said = headlines(record)
     if record.chains and record.classes:
         tables["refinement"] = refinement_table(record)
+        (chained,), unchained = fewer([record], max(4, 3 * CONFIGURATIONS // len(record.chains)))
         figures["refinement_dots"] = _figure(
             prefix, "refinement", "IoU of every seed under each chain",
             "A dot is one healthy trial under a chain, a bar the mean over seeds. Thin lines join "
-            "the trials of one seed. Vertical lines: no refinement.",
-            refinement_dots_info(record), draw_seed_dots,
+            "the trials of one seed. Vertical lines: no refinement." + unchained,
+            refinement_dots_info(chained), draw_seed_dots,
         )  # fmt: skip
         refined = refinement_panels_info(record)
         if refined is not None:
@@ -241,7 +251,7 @@ def study_view(record: StudyRecord, prefix: str = "") -> StudyView:
         tables=tables,
         figures=figures,
         sections=tuple(sections),
-        provenance=provenance([record]),
+        provenance=provenance([record], [few]),
         outcomes=record.outcomes(),
         diagnostics=record.diagnostics(),
     )
@@ -263,9 +273,10 @@ def dial_view(records: Sequence[StudyRecord], prefix: str = "") -> StudyView:
 
     """
     first = records[0]
+    few, left_out_of = fewer(records)
     falls = {
         (record.dial_value or 0.0, one.name, seed): value
-        for record in records
+        for record in few
         for one in record.configurations
         for seed, value in record.diagnostic_by_seed(one.name, "reliance_context").items()
     }
@@ -275,9 +286,9 @@ def dial_view(records: Sequence[StudyRecord], prefix: str = "") -> StudyView:
             prefix, "dial", f"Over {first.dial}",
             "A line joins the means over seeds of one configuration, set a little side by side; "
             "dots are seeds, whiskers 95 % Student-t intervals, which may leave the panel. Dashed: "
-            "the student alone; dotted: the teacher.",
+            "the student alone; dotted: the teacher." + left_out_of,
             dial_info(
-                records, falls or None, reliance_axis="fall of the logit\nwithout the context"
+                few, falls or None, reliance_axis="fall of the logit\nwithout the context"
             ),
             draw_dial,
         ),
@@ -303,7 +314,7 @@ def dial_view(records: Sequence[StudyRecord], prefix: str = "") -> StudyView:
         tables=tables,
         figures=figures,
         sections=tuple(sections),
-        provenance=provenance(records),
+        provenance=provenance(records, few),
         outcomes=_over_dial(records, StudyRecord.outcomes),
         diagnostics=_over_dial(records, StudyRecord.diagnostics),
     )
@@ -367,11 +378,12 @@ def render_markdown(views: list[StudyView]) -> str:
         title = escape_markdown(shown.title)
         return [f"![{title}](figures/{shown.name}.svg)", escape_markdown(shown.caption)]
 
-    def table(view: StudyView, name: str) -> list[str]:
-        return [to_markdown(view.tables[name]).rstrip()]
+    def table(tables: dict[str, Table], name: str) -> list[str]:
+        return [to_markdown(tables[name]).rstrip()]
 
     parts: list[str] = []
     for view in views:
+        tables = view.shown
         facts = [
             f"- {escape_markdown(name)}: {escape_markdown(value)}"
             for name, value in view.provenance.facts
@@ -386,9 +398,9 @@ def render_markdown(views: list[StudyView]) -> str:
         for section in view.sections:
             parts.append(f"## {escape_markdown(section.title)}")
             for item in section.items:
-                parts += table(view, item) if item in view.tables else figure(view, item)
+                parts += table(tables, item) if item in tables else figure(view, item)
         parts += [
-            *(["## All trials", *table(view, "trials")] if "trials" in view.tables else []),
+            *(["## All trials", *table(tables, "trials")] if "trials" in tables else []),
             "## Provenance",
             "\n".join(facts),
         ]

@@ -85,10 +85,7 @@ def cam_panels_info(record: StudyRecord) -> CamPanels | None:
 
     """
     columns = panel_columns(record)
-    panels = record.panels[
-        (record.panels["network"] == "student") & (record.panels["split"] == "test")
-    ]
-    with_panels = set(panels["part"])
+    with_panels = record.panels.keys
 
     def drawn(seed: int) -> int:
         trials = [record.trials.get((name, seed)) for name in columns]
@@ -116,10 +113,8 @@ def panels_of(
 
     """
     keys = {trial.key for trial in columns.values() if trial is not None}
-    panels = record.panels
-    of_columns = panels[
-        (panels["network"] == "student") & (panels["split"] == "test") & panels["part"].isin(keys)
-    ]
+    panels = record.panels.of(keys)
+    of_columns = panels[(panels["network"] == "student") & (panels["split"] == "test")]
     if of_columns.empty:
         return None
     pairs = (

@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from reports.failure_causes import Cause, Failure, causes
 from reports.ledger import SCHEMA_VERSION
 from reports.study_record import StudyRecord, Trial
 
@@ -20,13 +21,15 @@ class Provenance:
         facts: Name and value, the value with counts where trials differ.
         warnings: One sentence for each thing that differs and should not.
         settings: Configuration and its settings as indented JSON.
-        errors: Label, error and traceback (empty if none) of every trial with an error.
+        errors: Of every trial with an error, by cause.
+        settings_left_out: Of how many configurations the settings are not there.
     """
 
     facts: tuple[tuple[str, str], ...]
     warnings: tuple[str, ...]
     settings: tuple[tuple[str, str], ...]
-    errors: tuple[tuple[str, str, str], ...]
+    errors: tuple[Cause, ...]
+    settings_left_out: int = 0
 
 
 _FACTS = (
@@ -97,11 +100,14 @@ def _at(record: StudyRecord) -> str:
     return "" if record.dial_value is None else f" at {record.dial_value:g}"
 
 
-def provenance(records: Sequence[StudyRecord]) -> Provenance:
+def provenance(
+    records: Sequence[StudyRecord], few: Sequence[StudyRecord] | None = None
+) -> Provenance:
     """Collect origins over all trials of a study that have ended.
 
     Args:
         records: Of one study: one, or one for each value of its dial.
+        few: The same with the configurations whose settings are shown; None: all.
 
     """
     ended = _ended(records)
@@ -125,18 +131,22 @@ def provenance(records: Sequence[StudyRecord]) -> Provenance:
         tuple(_warnings(records)),
         tuple(
             (f"{one.name}{_at(record)}", _indented(one.settings))
-            for record in records
+            for record in few or records
             for one in record.configurations
         ),
         tuple(
-            (
-                f"{trial.configuration}{_at(record)}, seed {trial.seed}, {trial.status}",
-                trial.row.get("error") or "no message",
-                trial.row.get("traceback") or "",
+            causes(
+                Failure(
+                    f"{trial.configuration}{_at(record)}, seed {trial.seed}, {trial.status}",
+                    trial.row.get("error") or "no message",
+                    trial.row.get("traceback"),
+                )
+                for record in records
+                for one in record.configurations
+                for trial in record.of(one.name)
+                if trial.row.get("error") or trial.row.get("traceback")
             )
-            for record in records
-            for one in record.configurations
-            for trial in record.of(one.name)
-            if trial.row.get("error") or trial.row.get("traceback")
         ),
+        sum(len(r.configurations) for r in records)
+        - sum(len(r.configurations) for r in few or records),
     )

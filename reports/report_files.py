@@ -1,6 +1,7 @@
 """Writing a report: the page, the tables in three formats, the figures, the tidy outcomes."""
 
 import re
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pyarrow.parquet as pq
 
 from reports import ReportFiles
 from reports.page import render_html, render_markdown, views_of
+from reports.storage import Location
 from reports.study_reading import read_studies
 from reports.tables import to_csv, to_latex, to_markdown
 from wsss_core.errors import InputError
@@ -26,9 +28,15 @@ def _parquet(frame: pd.DataFrame) -> bytes:
     return sink.getvalue().to_pybytes()
 
 
-def write_report(results: Path, out: Path) -> ReportFiles:
+def write_report(
+    results: Location,
+    out: Path,
+    *,
+    processes: int = 1,
+    say: Callable[[str], None] | None = None,
+) -> ReportFiles:
     """Write the report of every study of a results folder; see ``reports.make_report``."""
-    views = views_of(read_studies(results), _slug)
+    views = views_of(read_studies(results, processes=processes, say=say), _slug)
     outcomes = pd.concat([view.outcomes for view in views], ignore_index=True)
     diagnostics = pd.concat([view.diagnostics for view in views], ignore_index=True)
     tables: dict[str, str | bytes] = {

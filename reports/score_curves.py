@@ -5,7 +5,8 @@ from collections.abc import Iterator
 import numpy as np
 import pandas as pd
 
-from reports.outcomes import ANY_CLASS, MEAN_OF_CLASSES, MEASURES, histogram_stack
+from reports.outcomes import ANY_CLASS, MEAN_OF_CLASSES, MEASURES
+from reports.score_rows import ScoreRows
 from wsss_core.evaluate import HistogramStack, MultiClassStack
 from wsss_core.evaluate.curves import Curve
 from wsss_core.evaluate.pixel_counts import LEVELS
@@ -14,7 +15,7 @@ CURVES = (*MEASURES, "precision", "recall")
 COLUMNS = ("network", "class_name", "split", "level", "threshold", *CURVES)
 
 
-def score_curves(scores: pd.DataFrame) -> pd.DataFrame:
+def score_curves(scores: pd.DataFrame | ScoreRows) -> pd.DataFrame:
     """Take every figure at every level.
 
     Args:
@@ -28,18 +29,15 @@ def score_curves(scores: pd.DataFrame) -> pd.DataFrame:
 
     """
     frames = []
-    for (network, split), rows in scores.groupby(["network", "split"], sort=True):
-        stacks = {
-            str(name): histogram_stack(group)
-            for name, group in rows.groupby("class_name", sort=True)
-        }
+    for (network, split), rows in ScoreRows.of(scores).groups("network", "split"):
+        stacks = {name: group.stack() for (name,), group in rows.groups("class_name")}
         for name, found in _of_network(stacks):
             frames.append(
                 pd.DataFrame(
                     {
-                        "network": str(network),
+                        "network": network,
                         "class_name": name,
-                        "split": str(split),
+                        "split": split,
                         "level": np.arange(LEVELS, dtype=np.int16),
                         "threshold": np.arange(LEVELS) / (LEVELS - 1),
                         **found,

@@ -4,7 +4,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from wsss_core.evaluate import HistogramStack, Objective, ThresholdRule
 
@@ -51,11 +50,3 @@ class ScoredNetwork:
     stacks: dict[str, dict[str, HistogramStack]] = field(default_factory=_by_split)
     labels: dict[str, dict[str, dict[str, float]]] = field(default_factory=_by_split)
     pooled: dict[str, np.ndarray] = field(default_factory=dict)
-
-
-def histogram_stack(rows: pd.DataFrame) -> HistogramStack:
-    """Stack the histograms of rows of the ``scores`` table, at least one, in their order."""
-    return HistogramStack(
-        np.stack(rows["foreground"].to_list()).astype(np.int64),
-        np.stack(rows["background"].to_list()).astype(np.int64),
-    )

@@ -1,15 +1,15 @@
 """Reading studies from the ledger: what was planned, how each trial ended, what its scores say."""
 
 import json
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pandas as pd
 
-from reports.diagnostics import trial_diagnostics
-from reports.ledger import read_table
-from reports.outcomes import MEAN_OF_CLASSES, trial_figures
+from reports.ledger import part_name, read_table, table_folder
+from reports.outcomes import MEAN_OF_CLASSES
+from reports.panel_parts import PanelParts
+from reports.storage import Location
 from reports.study_record import (
     OPTIMAL,
     PLAIN,
@@ -18,15 +18,14 @@ from reports.study_record import (
     StudyRecord,
     Trial,
 )
+from reports.trial_reading import ReadTrial, Settings, read_figures
 from wsss_core.errors import InputError
 
 
 def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
     """Turn a frame into one mapping per row, empty values as None."""
-    return [
-        {str(name): None if pd.isna(value) else value for name, value in row.items()}
-        for row in frame.to_dict("records")
-    ]
+    filled = frame.astype(object).where(frame.notna(), None)
+    return [{str(name): value for name, value in row.items()} for row in filled.to_dict("records")]
 
 
 def _configurations(plan: pd.DataFrame) -> tuple[Configuration, ...]:
@@ -38,41 +37,40 @@ def _configurations(plan: pd.DataFrame) -> tuple[Configuration, ...]:
     )
 
 
-def _trial(results: Path, planned: Mapping[str, Any], ended: Mapping[str, Any], key: str) -> Trial:
+def _trial(
+    planned: Mapping[str, Any],
+    ended: Mapping[str, Any],
+    read: Mapping[str, ReadTrial],
+    key: str,
+) -> Trial:
     """A trial, or one under a chain, whose parts are named by a key."""
     configuration, seed = planned["configuration"], int(planned["seed"])
     row = ended.get(key)
     if row is None:
         return Trial(key, configuration, seed, "missing")
-    scores = read_table(results, "scores", keys=[key])
-    figures = None
-    if (scores["split"] == "test").any():
-        figures = trial_figures(
-            scores,
-            objective=planned["objective"],
-            fixed=planned["fixed_threshold"],
-            own_rules=json.loads(planned["own_rules"] or "[]"),
-        )
-    diagnostics = None
-    if figures is not None:
-        cut = figures.outcomes
-        tuned = (cut["rule"] == "tuned").any()
-        cut = cut[(cut["split"] == "test") & (cut["rule"] == ("tuned" if tuned else "fixed"))]
-        levels = dict(zip(zip(cut["network"], cut["class_name"], strict=True), cut["level"],
-                          strict=True))  # fmt: skip
-        diagnostics = trial_diagnostics(scores, levels)
+    found = read.get(key)
     status = row["status"]
-    if status == "ok" and figures is None:
+    if found is not None:
+        return Trial(key, configuration, seed, status, row, found.figures, found.diagnostics)
+    if status == "ok":
         row, status = {**row, "error": "the ledger holds no test scores of this trial"}, "missing"
-    return Trial(key, configuration, seed, status, row, figures, diagnostics)
+    return Trial(key, configuration, seed, status, row)
 
 
-def read_study(results: Path, plan: pd.DataFrame) -> StudyRecord:
+def read_study(
+    results: Location,
+    plan: pd.DataFrame,
+    *,
+    processes: int = 1,
+    say: Callable[[str], None] | None = None,
+) -> StudyRecord:
     """Read one study.
 
     Args:
         results: The results folder.
         plan: The rows of the ledger's ``plan`` table of that study, at one value of its dial.
+        processes: See ``reports.trial_reading.read_figures``.
+        say: Likewise.
 
     """
     rows = _records(plan.sort_values(["position", "seed"], kind="stable"))
@@ -80,11 +78,22 @@ def read_study(results: Path, plan: pd.DataFrame) -> StudyRecord:
         row["trial_key"]: row
         for row in _records(read_table(results, "trials", keys=plan["trial_key"]))
     }
+    listed = _listed(results, rows)
+    chain_keys = [row["scores_key"] for row in listed if row["scores_key"] is not None]
+    refined_ended = {
+        row["scores_key"]: row for row in _records(read_table(results, "refined", keys=chain_keys))
+    }
+    settings = Settings(
+        rows[0]["objective"],
+        rows[0]["fixed_threshold"],
+        tuple(json.loads(rows[0]["own_rules"] or "[]")),
+    )
+    read = read_figures(results, [*ended, *refined_ended], settings, processes=processes, say=say)
     trials = {
-        (row["configuration"], int(row["seed"])): _trial(results, row, ended, row["trial_key"])
+        (row["configuration"], int(row["seed"])): _trial(row, ended, read, row["trial_key"])
         for row in rows
     }
-    chains, refined = _refined(results, rows)
+    chains, refined = _refined(listed, rows, refined_ended, read)
     frames = [trial.figures.outcomes for trial in trials.values() if trial.figures is not None]
     names = {name for frame in frames for name in frame["class_name"]}
     classes = sorted(names - {MEAN_OF_CLASSES}) + sorted(names & {MEAN_OF_CLASSES})
@@ -112,36 +121,34 @@ def read_study(results: Path, plan: pd.DataFrame) -> StudyRecord:
 
 
 def _panels(
-    results: Path,
+    results: Location,
     trials: Mapping[tuple[str, int], Trial],
     refined: Mapping[tuple[str, int, str], Trial],
-) -> pd.DataFrame:
-    """The pictures of all trials, with the part that holds them: plain or of a chain."""
-    of_chain = {
-        (trials[name, seed].key, chain): trial.key
-        for (name, seed, chain), trial in refined.items()
-        if trial.key
-    }
-    keys = {*(trial.key for trial in trials.values()), *of_chain.values()}
-    panels = read_table(results, "panels", keys=keys)
-    places = zip(panels["trial_key"], panels["refinement"], strict=True)
-    return panels.assign(part=[of_chain.get(place, place[0]) for place in places])
+) -> PanelParts:
+    there = table_folder(results, "panels").listing()
+    keys = {trial.key for trial in (*trials.values(), *refined.values()) if trial.key}
+    return PanelParts(results, frozenset(key for key in keys if part_name(key) in there))
+
+
+def _listed(results: Location, planned: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The refinement chains of a study's trials."""
+    listed = read_table(results, "refinements")
+    listed = listed[listed["study"] == planned[0]["study"]].sort_values("position", kind="stable")
+    return _records(listed)
 
 
 def _refined(
-    results: Path, planned: list[dict[str, Any]]
+    rows: list[dict[str, Any]],
+    planned: list[dict[str, Any]],
+    ended: Mapping[str, Any],
+    read: Mapping[str, ReadTrial],
 ) -> tuple[tuple[RefinementChain, ...], dict[tuple[str, int, str], Trial]]:
     """The chains of a study and its trials under each."""
-    listed = read_table(results, "refinements")
-    listed = listed[listed["study"] == planned[0]["study"]].sort_values("position", kind="stable")
-    rows = _records(listed)
     names = RefinementChain.__dataclass_fields__.keys() - {"name"}
     chains = {
         row["refinement"]: RefinementChain(row["refinement"], **{name: row[name] for name in names})
         for row in rows
     }
-    keys = [row["scores_key"] for row in rows if row["scores_key"] is not None]
-    ended = {r["scores_key"]: r for r in _records(read_table(results, "refined", keys=keys))}
     by_trial: dict[str, list[dict[str, Any]]] = {}
     for row in rows:
         by_trial.setdefault(row["trial_key"], []).append(row)
@@ -154,12 +161,19 @@ def _refined(
             if row["lacks"] is not None:
                 found[place] = Trial("", place[0], place[1], "not run")
             else:
-                found[place] = _trial(results, trial, ended, row["scores_key"])
+                found[place] = _trial(trial, ended, read, row["scores_key"])
     return tuple(chains.values()), found
 
 
-def read_studies(results: Path) -> list[StudyRecord]:
+def read_studies(
+    results: Location, *, processes: int = 1, say: Callable[[str], None] | None = None
+) -> list[StudyRecord]:
     """Read every study of a results folder, by name; one with a dial once for each value.
+
+    Args:
+        results: The results folder.
+        processes: See ``reports.trial_reading.read_figures``.
+        say: Likewise.
 
     Raises:
         InputError: If there is no plan; LedgerError for a part that cannot be read.
@@ -171,4 +185,4 @@ def read_studies(results: Path) -> list[StudyRecord]:
             f"{results}: no plan in a ledger there; expected a folder that `wsss run` wrote"
         )
     groups = plan.groupby(["study", "dial_value"], sort=True, dropna=False)
-    return [read_study(results, rows) for _, rows in groups]
+    return [read_study(results, rows, processes=processes, say=say) for _, rows in groups]

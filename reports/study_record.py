@@ -4,11 +4,14 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
-from reports.outcomes import TrialFigures
+from reports.outcomes import Numbers, TrialFigures
+from reports.panel_parts import PanelParts
 
 PLAIN, OPTIMAL = "none", "optimal threshold"
 """Rows beside refinement chains: the plain CAM, and its cut where each image's mask would have it.
@@ -72,9 +75,12 @@ class Trial:
         """Look a diagnostic up; NaN where there is none."""
         if self.diagnostics is None:
             return math.nan
-        rows = self.diagnostics
-        found = rows.loc[(rows["network"] == network) & (rows["class_name"] == class_name), name]
-        return float(found.iloc[0]) if len(found) else math.nan
+        return self._diagnosed.at((network, class_name), name)
+
+    @cached_property
+    def _diagnosed(self) -> Numbers:
+        assert self.diagnostics is not None
+        return Numbers.of(self.diagnostics, ("network", "class_name"))
 
     def figure(
         self,
@@ -88,15 +94,7 @@ class Trial:
         """Look a figure up, of the test split unless said; NaN where there is none."""
         if self.figures is None:
             return math.nan
-        rows = self.figures.outcomes
-        found = rows.loc[
-            (rows["network"] == network)
-            & (rows["class_name"] == class_name)
-            & (rows["split"] == split)
-            & (rows["rule"] == rule),
-            name,
-        ]
-        return float(found.iloc[0]) if len(found) else math.nan
+        return self.figures.value(name, network, class_name, split, rule)
 
 
 @dataclass(frozen=True)
@@ -135,8 +133,7 @@ class StudyRecord:
         classes: Class names, and ``MEAN_OF_CLASSES`` last where there are several.
         trials: By configuration and seed, only those that are planned.
         history: The ``history`` table of its trials.
-        panels: The ``panels`` table of its trials, plain and under chains; ``part`` is the trial's
-            key here.
+        panels: The pictures of its trials, plain and under chains.
         dial: What the study turns, if it has a dial; the record is of one of its values.
         dial_value: Where it stands.
         search: The ``search`` table's rows of the study.
@@ -156,7 +153,7 @@ class StudyRecord:
     classes: tuple[str, ...]
     trials: Mapping[tuple[str, int], Trial]
     history: pd.DataFrame
-    panels: pd.DataFrame
+    panels: PanelParts
     dial: str | None = None
     dial_value: float | None = None
     search: pd.DataFrame = field(default_factory=pd.DataFrame)
@@ -170,7 +167,18 @@ class StudyRecord:
 
     def configuration(self, name: str | None) -> Configuration | None:
         """Find a configuration by its name."""
-        return next((one for one in self.configurations if one.name == name), None)
+        return self._by_name.get(name)
+
+    @cached_property
+    def _by_name(self) -> dict[str | None, Configuration]:
+        return {one.name: one for one in reversed(self.configurations)}
+
+    @cached_property
+    def _under(self) -> dict[tuple[str, str], list[Trial]]:
+        found: dict[tuple[str, str], list[Trial]] = {}
+        for (name, _, chain), trial in self.refined.items():
+            found.setdefault((name, chain), []).append(trial)
+        return found
 
     def of(self, configuration: str) -> list[Trial]:
         """Planned trials of a configuration, by ascending seed."""
@@ -215,11 +223,7 @@ class StudyRecord:
 
     def under(self, configuration: str, chain: str) -> list[Trial]:
         """Trials of a configuration under a chain, those that were not run included."""
-        return [
-            trial
-            for (name, _, of_chain), trial in self.refined.items()
-            if (name, of_chain) == (configuration, chain)
-        ]
+        return list(self._under.get((configuration, chain), []))
 
     def every_trial(self) -> list[tuple[str, Trial]]:
         """All trials with the refinement that their scores are of: plain first, then by chain."""
@@ -270,23 +274,25 @@ class StudyRecord:
         return self._tidy(lambda trial: trial.figures.outcomes if trial.figures else None)
 
     def _tidy(self, frame_of: Callable[[Trial], pd.DataFrame | None]) -> pd.DataFrame:
-        frames = [
-            frame.assign(
-                study=self.name,
-                configuration=trial.configuration,
-                refinement=chain,
-                seed=trial.seed,
-                trial_key=trial.key,
-                status=trial.status,
-            )
+        found = [
+            (chain, trial, frame)
             for chain, trial in self.every_trial()
             if (frame := frame_of(trial)) is not None
         ]
-        first = ["study", "configuration", "refinement", "seed", "trial_key", "status"]
-        if not frames:
-            return pd.DataFrame(columns=first)
-        whole = pd.concat(frames, ignore_index=True)
-        return whole[first + [name for name in whole.columns if name not in first]]
+        about = {
+            "study": [self.name for _ in found],
+            "configuration": [trial.configuration for _, trial, _ in found],
+            "refinement": [chain for chain, _, _ in found],
+            "seed": [trial.seed for _, trial, _ in found],
+            "trial_key": [trial.key for _, trial, _ in found],
+            "status": [trial.status for _, trial, _ in found],
+        }
+        if not found:
+            return pd.DataFrame(columns=list(about))
+        whole = pd.concat([frame for _, _, frame in found], ignore_index=True)
+        # Once for all of them: a column added to each of thousands of frames takes minutes.
+        rows = np.repeat(np.arange(len(found)), [len(frame) for _, _, frame in found])
+        return pd.concat([pd.DataFrame(about).take(rows).reset_index(drop=True), whole], axis=1)
 
 
 def _known(trials: Iterable[Trial], value_of: Callable[[Trial], float]) -> dict[int, float]:

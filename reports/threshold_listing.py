@@ -1,7 +1,7 @@
 """What ``wsss thresholds`` prints and writes: every choice, its figures, and the curves it cut."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,13 +10,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from reports.cells import ABSENT, MEASURE_NAMES, equals, mean_and_spread, points
-from reports.ledger import read_table
 from reports.outcomes import MEASURES
 from reports.score_curves import CURVES, score_curves
 from reports.statistics import summarise
+from reports.storage import Location
 from reports.study_reading import read_studies
 from reports.study_record import PLAIN, StudyRecord
 from reports.threshold_table import peeks_at
+from reports.trial_reading import read_scores
 from wsss_core.errors import InputError
 
 FILES = ("threshold_choices.csv", "threshold_choices.parquet", "threshold_curves.parquet")
@@ -69,19 +70,27 @@ class ThresholdListing:
     files: tuple[Path, ...]
 
 
-def list_thresholds(results: Path, out: Path) -> ThresholdListing:
+def list_thresholds(
+    results: Location,
+    out: Path,
+    *,
+    processes: int = 1,
+    say: Callable[[str], None] | None = None,
+) -> ThresholdListing:
     """List the thresholds of every study of a results folder and write choices and curves.
 
     Args:
         results: A folder with ``ledger/``.
         out: Folder of ``FILES``; made if absent.
+        processes: See ``reports.trial_reading.read_figures``.
+        say: Likewise.
 
     Raises:
         InputError: If the ledger has no plan, a part of it cannot be read, or ``out`` cannot be
             written.
 
     """
-    records = read_studies(results)
+    records = read_studies(results, processes=processes, say=say)
     choices = pd.concat([threshold_choices(one) for one in records], ignore_index=True)
     files = tuple(out / name for name in FILES)
     try:
@@ -108,7 +117,7 @@ def threshold_choices(record: StudyRecord) -> pd.DataFrame:
     return outcomes.loc[outcomes["split"] == "test", list(CHOICES)].reset_index(drop=True)
 
 
-def _write_curves(results: Path, records: Sequence[StudyRecord], file: Path) -> None:
+def _write_curves(results: Location, records: Sequence[StudyRecord], file: Path) -> None:
     """Write the curves of one trial after the other, as those of a large study are many.
 
     Under a temporary name first, so that no half a file is left where this is broken off.
@@ -120,7 +129,7 @@ def _write_curves(results: Path, records: Sequence[StudyRecord], file: Path) -> 
                 for refinement, trial in record.every_trial():
                     if trial.figures is None:
                         continue
-                    found = score_curves(read_table(results, "scores", keys=[trial.key])).assign(
+                    found = score_curves(read_scores(results, trial.key)).assign(
                         study=record.name,
                         configuration=trial.configuration,
                         refinement=refinement,

@@ -286,7 +286,6 @@ class ArtifactStore:
             return read_manifest(self.folder.joined(stage).read(f"{key}.json"))
         return read_manifest(self.folder.joined(stage, key).read(MANIFEST))
 
-
     def manifests(self, stage: str) -> Iterator[tuple[str, dict[str, Any] | None]]:
         """The manifests of a stage by key, in order; None for one that cannot be read."""
         if stage not in VERSIONS:

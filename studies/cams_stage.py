@@ -90,7 +90,7 @@ def network_maps(
                 altered = getattr(images, name)
                 if altered is not None:
                     np.save(folder / f"{name}.npy", _own_class_logits(network, altered, device))
-    folder = store.path("cams", key)
+    folder = store.fetch("cams", key)
 
     def read(name: str) -> np.ndarray | None:
         file = folder / f"{name}.npy"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import socket
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 from reports.ledger import write_part
@@ -51,7 +50,7 @@ def score_chains(
             if failed is not None:
                 errors[chain.name] = failed[0]
                 row = {**record, "status": "failed", "error": failed[0], "traceback": failed[1]}
-                write_part(Path(context["results"]), "refined", key, [row])
+                write_part(context["results"], "refined", key, [row])
                 continue
             if not store.has("scores", key):
                 rows = rows or _rows(unit, chain, context, store)
@@ -63,7 +62,7 @@ def score_chains(
                     for table, content in rows.items()
                 }
                 _keep(store, unit, key, {**keyed, "refined": [{**record, "status": "ok"}]})
-            publish(store, key, Path(context["results"]))
+            publish(store, key, context["results"])
     return errors
 
 
@@ -75,7 +74,7 @@ def record_collapsed(unit: dict[str, Any], context: dict[str, Any], store: Artif
             if not store.has("scores", key):
                 row = {**_record(trial, chain, key), "status": "collapsed", "seconds": 0.0}
                 _keep(store, unit, key, {"refined": [row]})
-            publish(store, key, Path(context["results"]))
+            publish(store, key, context["results"])
 
 
 def _rows(
@@ -84,7 +83,7 @@ def _rows(
     cam = context["cam"]
     rows: dict[str, list[dict[str, Any]]] = {"scores": [], "panels": []}
     for split in SCORED_SPLITS:
-        images = ImageSet.load(store.path("images", unit["images"][split]))
+        images = ImageSet.load(store.fetch("images", unit["images"][split]))
         raw = network_maps(unit, "student", split, images, store, "cpu", chain.cam)
         maps = chain_maps(unit, chain, split, images, store, base_of(cam))
         scores = NetworkScores((maps,), raw.logits, None, None, cam["normalisation"])

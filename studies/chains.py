@@ -18,6 +18,8 @@ from wsss_core.data.file_hashes import file_hashes
 from wsss_core.plugins import is_plugin, plugin_version
 from wsss_core.refine.refiners import REFINERS
 
+_PLAIN = CamSettings().as_config()
+
 SHARD = 64
 """Images a shard. It is part of the keys, so no setting: equal work has to stay equal."""
 
@@ -153,7 +155,7 @@ def cams_key(
     unit_key: str, role: str, cam: dict[str, Any], image_size: int, fingerprint: str
 ) -> str:
     """The key of a trained network's raw maps of a split."""
-    plain = cam == CamSettings().as_config()
+    plain = cam == _PLAIN
     settings = {"cam": "class_weight" if plain else cam, "role": role, "size": image_size}
     return stage_key("cams", settings, parents=[unit_key], data=[fingerprint])
 

@@ -1,25 +1,32 @@
-"""The command `wsss`: plan, run, report, thresholds, masks, data.
+"""The command `wsss`: plan, run, status, report, thresholds, masks, store, data.
 
-Bad input is one line on standard error and exit code 2; failed trials are exit code 1; a run
-broken off by Ctrl-C is 130. Heavy libraries are loaded by the command that needs them.
+Bad input is one line on standard error and exit code 2; failed trials are exit code 1, as is a
+storage that is full or stays away; a run ended by Ctrl-C or SIGTERM is 130. Heavy libraries are
+loaded by the command that needs them.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from reports.storage import Location, StorageError, below, is_uri, local_path, located
+from studies.status_command import add_status_command
+from studies.store_command import add_store_commands
 from wsss_core.errors import InputError
 
 if TYPE_CHECKING:
     from studies.artifacts import ArtifactStore
+    from studies.plan import Plan
     from studies.runner import RunResult
     from studies.spec import Study
 
+FAILED = 1
 USAGE_ERROR = 2
 INTERRUPTED = 130
 
@@ -27,13 +34,21 @@ INTERRUPTED = 130
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
     options = _parser().parse_args(arguments)
+    options.again = shlex.join(["wsss", *(sys.argv[1:] if arguments is None else arguments)])
     try:
         return int(options.command(options))
+    except StorageError as error:
+        print(f"wsss: {error}", file=sys.stderr)
+        print(f"what is finished is kept; go on with: {options.again}", file=sys.stderr)
+        return FAILED
     except InputError as error:
         print(f"wsss: {error}", file=sys.stderr)
         return USAGE_ERROR
     except KeyboardInterrupt:
-        print("wsss: interrupted; what is finished is kept", file=sys.stderr)
+        print(
+            f"wsss: interrupted; what is finished is kept; go on with: {options.again}",
+            file=sys.stderr,
+        )
         return INTERRUPTED
     except BrokenPipeError:
         # The reader (head, less) has gone; not to fail again when Python flushes at its end.
@@ -50,7 +65,8 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     plan = _command(
-        commands, "plan", _plan, "list a study's trials and what is cached; nothing runs",
+        commands, "plan", _plan,
+        "list a study's trials, what is cached and what it costs; nothing is trained",
         "wsss plan smoke_crops --set data.root=DIR --set seeds=[0,1]",
     )  # fmt: skip
     run = _command(
@@ -68,15 +84,23 @@ def _parser() -> argparse.ArgumentParser:
             help="change a key of the study, e.g. training.epochs=5; may be given again",
         )  # fmt: skip
         command.add_argument(
-            "--results", type=Path, metavar="DIR", help="the ledger's folder [results/STUDY]"
+            "--results", type=located, metavar="DIR", help="the ledger's folder [results/STUDY]"
         )
         command.add_argument(
-            "--store", type=Path, metavar="DIR",
+            "--store", type=located, metavar="DIR",
             help="trained networks and CAMs; one store may serve many studies [RESULTS/store]",
         )  # fmt: skip
-    run.add_argument(
-        "--address", metavar="ADDR", help="a running Ray cluster; without it, Ray starts here"
-    )
+        command.add_argument(
+            "--address", metavar="ADDR", help="a running Ray cluster; without it, Ray starts here"
+        )
+    plan.add_argument(
+        "--check", action="store_true",
+        help="try all that a run needs: images, networks, and every node of the cluster",
+    )  # fmt: skip
+    plan.add_argument(
+        "--slots", type=int, metavar="N",
+        help="trials at a time for the wall time's estimate [what fits on this machine]",
+    )  # fmt: skip
     run.add_argument(
         "--in-process", action="store_true", help="no Ray: one trial after another, for debugging"
     )
@@ -85,7 +109,7 @@ def _parser() -> argparse.ArgumentParser:
         commands, "report", _report, "make the page, tables and figures from a results folder",
         "wsss report results/quickstart",
     )  # fmt: skip
-    report.add_argument("results", type=Path, metavar="RESULTS")
+    report.add_argument("results", type=located, metavar="RESULTS")
     report.add_argument("--out", type=Path, metavar="DIR", help="[RESULTS/report]")
 
     thresholds = _command(
@@ -93,13 +117,15 @@ def _parser() -> argparse.ArgumentParser:
         "list every chosen threshold, its IoU and the price of not knowing the masks",
         "wsss thresholds results/quickstart",
     )  # fmt: skip
-    thresholds.add_argument("results", type=Path, metavar="RESULTS")
+    thresholds.add_argument("results", type=located, metavar="RESULTS")
     thresholds.add_argument(
         "--out", type=Path, metavar="DIR",
         help="choices and curves as Parquet [RESULTS/report/tables]",
     )  # fmt: skip
 
     _add_masks(commands)
+    add_status_command(commands, _command)
+    add_store_commands(commands, _command)
 
     data = commands.add_parser(
         "data",
@@ -136,7 +162,7 @@ def _add_masks(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "asked for is chosen by the tune split; resumable",
         "wsss masks results/quickstart --images DIR --out masks --refinement CRF",
     )  # fmt: skip
-    masks.add_argument("results", type=Path, metavar="RESULTS")
+    masks.add_argument("results", type=located, metavar="RESULTS")
     masks.add_argument("--images", type=Path, required=True, metavar="DIR", help="any sizes")
     masks.add_argument("--out", type=Path, required=True, metavar="DIR", help="made")
     masks.add_argument("--configuration", metavar="NAME", help="[the best on the tune split]")
@@ -150,7 +176,7 @@ def _add_masks(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         help="255 where the score is nearer than this to the threshold [0]",
     )  # fmt: skip
     masks.add_argument("--soft", action="store_true", help="write the scores too, to OUT/soft")
-    masks.add_argument("--store", type=Path, metavar="DIR", help="[RESULTS/store]")
+    masks.add_argument("--store", type=located, metavar="DIR", help="[RESULTS/store]")
     masks.add_argument("--study", metavar="NAME", help="where RESULTS holds several")
     masks.add_argument("--batch", type=int, default=16, metavar="N", help="images a task [16]")
     masks.add_argument("--address", metavar="ADDR", help="a running Ray cluster")
@@ -171,28 +197,63 @@ def _command(
     return command
 
 
-def _opened(options: argparse.Namespace) -> tuple[Study, Path, ArtifactStore]:
+def _opened(options: argparse.Namespace) -> tuple[Study, Location, ArtifactStore]:
     """The study, the results folder and the store that the arguments name."""
     from studies.artifacts import ArtifactStore
     from studies.spec_file import load_study
 
     study = load_study(options.spec, options.changes, options.variants)
     results = options.results or Path("results") / study.study
-    return study, results, ArtifactStore(options.store or results / "store")
+    return study, results, ArtifactStore(options.store or below(results, "store"))
 
 
 def _plan(options: argparse.Namespace) -> int:
     from studies.plan import make_plan
     from studies.plan_listing import describe
 
+    if options.slots is not None and options.slots < 1:
+        raise InputError(f"--slots {options.slots}: expected 1 or more")
     study, results, store = _opened(options)
-    print(describe(make_plan(study), store, results))
+    plan = make_plan(study)
+    print(describe(plan, store, results, at_once=options.slots), flush=True)
+    if options.check:
+        _check(plan, results, store, options.address)
+    elif options.address is not None:
+        raise InputError("--address: a plan alone asks no cluster; give --check too")
     return 0
+
+
+def _check(plan: Plan, results: Location, store: ArtifactStore, address: str | None) -> None:
+    """What `wsss run` would check before it trains, a study's search included."""
+    from studies.preflight import preflight
+    from studies.runner import run_context
+    from studies.tune_runner import check_cluster
+
+    def say(line: str) -> None:
+        print(line, flush=True)
+
+    results = results if is_uri(results) else local_path(results)
+    pending = plan.pending(store)
+    if plan.study.search is not None:
+        from studies.search import first_units
+
+        searched = first_units(plan.study)[1].units
+        plan.units.update(searched)
+        pending += searched.values()
+    if not pending:
+        say("nothing is left to run, so nothing is checked")
+        return
+    say("")
+    preflight(plan, pending, store, results, say)
+    check_cluster(plan, pending, run_context(plan, store, results), address, say)
 
 
 def _run(options: argparse.Namespace) -> int:
     from studies.plan import make_plan
     from studies.runner import run_study
+    from studies.stopping import interrupt_on_terminate
+
+    interrupt_on_terminate()
 
     def say(line: str) -> None:
         print(line, flush=True)
@@ -212,10 +273,10 @@ def _run(options: argparse.Namespace) -> int:
         in_process=options.in_process,
         say=say,
     )
-    return _closing(result, results)
+    return _closing(result, results, options.again)
 
 
-def _closing(result: RunResult, results: Path) -> int:
+def _closing(result: RunResult, results: Location, again: str) -> int:
     from studies.progress import duration
 
     if result.trained or result.scored:
@@ -228,20 +289,60 @@ def _closing(result: RunResult, results: Path) -> int:
         ("not refined", result.unrefined),
     )  # fmt: skip
     for state, named in ended:
+        _say_causes(state, named)
+    if result.stopped is not None:
+        done = result.trials - result.remaining
+        print(f"stopped by {result.stopped}: {done} of {result.trials} trials are done")
+    if result.remaining:
+        print(f"{result.remaining} trials remain; go on with: {again}")
+    print(f"next: wsss report {results}")
+    failed = bool(result.failed or result.unrefined)
+    if result.stopped is not None or (result.remaining and not failed):
+        return INTERRUPTED
+    return FAILED if failed else 0
+
+
+def _say_causes(state: str, named: dict[str, str]) -> None:
+    """What did not end well: few with their errors, many grouped by cause."""
+    from reports.failure_causes import Failure, causes, describe_causes
+
+    found = causes(Failure(name, error) for name, error in named.items())
+    if len(found) == len(named):
         for name, error in named.items():
             print(f"{state}: {name}: {error}", file=sys.stderr)
-    if result.remaining:
-        print(f"{result.remaining} trials remain; the same command goes on with them")
-    print(f"next: wsss report {results}")
-    if result.remaining and not (result.failed or result.unrefined):
-        return INTERRUPTED
-    return 1 if result.failed or result.unrefined else 0
+        return
+    print(f"{state}: {len(named)}, of {len(found)} causes", file=sys.stderr)
+    for line in describe_causes(found, limit=20):
+        print(f"  {line}", file=sys.stderr)
+
+
+def _own_folder(options: argparse.Namespace) -> Path:
+    """Where a command writes beside its results; what lies at a URI is written to this folder."""
+    if is_uri(options.results):
+        return Path("results") / str(options.results).rpartition("/")[2]
+    return Path(options.results)
+
+
+def _cores() -> int:
+    """The cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _say_aside(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
 
 
 def _report(options: argparse.Namespace) -> int:
     from reports import make_report
 
-    files = make_report(options.results, options.out or options.results / "report")
+    files = make_report(
+        options.results,
+        options.out or _own_folder(options) / "report",
+        processes=_cores(),
+        say=_say_aside,
+    )
     print(files.html)
     return 0
 
@@ -249,8 +350,8 @@ def _report(options: argparse.Namespace) -> int:
 def _thresholds(options: argparse.Namespace) -> int:
     from reports.threshold_listing import list_thresholds
 
-    out = options.out or options.results / "report" / "tables"
-    listing = list_thresholds(options.results, out)
+    out = options.out or _own_folder(options) / "report" / "tables"
+    listing = list_thresholds(options.results, out, processes=_cores(), say=_say_aside)
     print(listing.text, *(f"wrote {file}" for file in listing.files), sep="\n")
     return 0
 
@@ -266,7 +367,7 @@ def _masks(options: argparse.Namespace) -> int:
         print(line, flush=True)
 
     wish = Wish(**{name: getattr(options, name) for name in Wish.__dataclass_fields__})
-    store = ArtifactStore(options.store or options.results / "store")
+    store = ArtifactStore(options.store or below(options.results, "store"))
     recipe, lines = choose_recipe(options.results, store, wish)
     for line in lines:
         say(line)

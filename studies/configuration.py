@@ -8,6 +8,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
+from studies.resources import ResourceChange
 from studies.strict import OneOrMore, Strict, listed, lower, one_of
 from wsss_core.plugins import is_plugin
 from wsss_core.training import Precision, Schedule
@@ -62,6 +63,7 @@ class Configuration(Transfer):
     """One row of the table, or several: lists are multiplied out.
 
     `published` is another work's figure for the row, in percent; see `Study.published_from`.
+    `resources` is what its trials ask for in place of what the study's `resources` say.
     """
 
     name: str | None = Field(None, min_length=1, max_length=120)
@@ -80,6 +82,7 @@ class Configuration(Transfer):
     weight: OneOrMore[Weight] | None = Field(None, alias="lambda")
     training: TrainingChange = TrainingChange()
     published: float | None = Field(None, ge=0, le=100)
+    resources: ResourceChange = ResourceChange()
 
     @model_validator(mode="after")
     def _fits_its_paradigm(self) -> Self:
@@ -114,7 +117,12 @@ class Configuration(Transfer):
 
     def expand(self) -> list[Row]:
         """Multiply the lists out, the first key varying slowest."""
-        common = {"name": self.name, "student": self.student, "training": self.training}
+        common = {
+            "name": self.name,
+            "student": self.student,
+            "training": self.training,
+            "resources": self.resources,
+        }
         if self.paradigm == ["single"]:
             return [Row(paradigm="single", published=self.published, **common)]
         axes = (
@@ -157,6 +165,7 @@ class Row(Transfer):
     weight: float | None = None
     training: TrainingChange = TrainingChange()
     published: float | None = None
+    resources: ResourceChange = ResourceChange()
 
     def transfer(self) -> dict[str, Any]:
         """All that decides the transfer loss, as the training stage takes it."""

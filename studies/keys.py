@@ -24,13 +24,17 @@ VERSIONS = {
 """Raise a stage's number when its code changes what it makes; its artifacts are then made anew."""
 
 
+_ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False)
+"""Made once: a plan of thousands of trials has a hundred thousand keys."""
+
+
 def canonical(value: Any) -> str:
     """JSON with sorted keys and no spaces, the same for equal settings.
 
     >>> canonical({"b": (1, 2.0), "a": None})
     '{"a":null,"b":[1,2.0]}'
     """
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return _ENCODER.encode(value)
 
 
 def stage_key(

@@ -95,7 +95,7 @@ class CamMaker:
         self._job, self._device = job, device
         self._size = recipe.settings["image_size"]
         self._settings = CamSettings(**recipe.chain["cam"])
-        store = ArtifactStore(Path(recipe.store))
+        store = ArtifactStore(recipe.store)
         network = load_network(store, recipe.unit_key, recipe.settings, "student")
         self._network = network.to(device)
         self._readers = ThreadPoolExecutor(readers) if readers > 1 else None
@@ -176,8 +176,11 @@ def _refined(
     images = np.stack([read_rgb(folder / one.name, size) for one in batch])
     for step, fitted in zip(steps, recipe.fits, strict=True):
         network = None
+        learnt: Path | None = None
         if step.fits:
             network = _trained(recipe.store, recipe.unit_key, canonical(recipe.settings))
+        if fitted is not None:
+            learnt = ArtifactStore(recipe.store).fetch("fits", fitted)
         with tempfile.TemporaryDirectory() as described:
             if step.describes_images:
                 make_refiner(step.kind, step.arguments).describe_images(
@@ -188,7 +191,7 @@ def _refined(
                 images,
                 scores,
                 described=Path(described) if step.describes_images else None,
-                fitted=Path(fitted) if fitted else None,
+                fitted=learnt,
                 network=network,
             )
         scores = kept.astype(np.float32)
@@ -211,7 +214,7 @@ def _write(job: MaskJob, image: Cams, maps: np.ndarray, shape: tuple[int, int]) 
 
 @lru_cache(maxsize=1)
 def _trained(store: str, unit_key: str, settings: str) -> Network:
-    return load_network(ArtifactStore(Path(store)), unit_key, json.loads(settings), "student")
+    return load_network(ArtifactStore(store), unit_key, json.loads(settings), "student")
 
 
 def _device() -> str:

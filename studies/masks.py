@@ -11,10 +11,10 @@ import json
 import math
 from collections.abc import Collection
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from reports.ledger import read_table
+from reports.storage import Location
 from reports.study_reading import read_studies
 from reports.study_record import OPTIMAL, PLAIN, StudyRecord, Trial
 from studies.artifacts import ArtifactStore
@@ -63,7 +63,7 @@ class MaskRecipe:
         store: where its network lies.
         chain: `studies.chains.Chain.as_config`.
         base: how raw maps become scores: normalisation and gating.
-        fits: for each step, where what it has learnt lies; None for one that learns nothing.
+        fits: for each step, the key of what it has learnt; None for one that learns nothing.
         rule: what chose the threshold; "given" where it was.
         level: the threshold, 0-255.
 
@@ -106,7 +106,9 @@ class MaskRecipe:
         }
 
 
-def choose_recipe(results: Path, store: ArtifactStore, wish: Wish) -> tuple[MaskRecipe, list[str]]:
+def choose_recipe(
+    results: Location, store: ArtifactStore, wish: Wish
+) -> tuple[MaskRecipe, list[str]]:
     """Find what was asked for in a results folder.
 
     Returns:
@@ -144,7 +146,7 @@ def choose_recipe(results: Path, store: ArtifactStore, wish: Wish) -> tuple[Mask
         scores_key=of_seed[seed].key,
         unit_key=unit["key"],
         settings=settings,
-        store=str(store.root),
+        store=store.where,
         chain=chain.as_config(),
         base=base_of(cam),
         fits=_checked_steps(store, unit, chain, base_of(cam)),
@@ -276,7 +278,7 @@ def _level(record: StudyRecord, trial: Trial, wish: Wish) -> tuple[int, str, str
     return int(level), rule, f"rule {rule}"
 
 
-def _recorded_chain(results: Path, scores_key: str) -> Chain:
+def _recorded_chain(results: Location, scores_key: str) -> Chain:
     """The chain of a trial as the study planned it."""
     listed = read_table(results, "refinements")
     found = listed.loc[listed["scores_key"] == scores_key, "chain"]
@@ -291,19 +293,19 @@ def _recorded_chain(results: Path, scores_key: str) -> Chain:
 def _unit_key(store: ArtifactStore, trial_key: str) -> str:
     if not store.has("scores", trial_key):
         raise InputError(
-            f"{store.root}: does not hold the trial {trial_key}; expected, as --store, the store "
+            f"{store.where}: does not hold the trial {trial_key}; expected, as --store, the store "
             "that the study was run with"
         )
     key = str(store.manifest("scores", trial_key)["parent"])
     if not store.has("train", key):
-        raise InputError(f"{store.root}: the trained network {key} is no longer there")
+        raise InputError(f"{store.where}: the trained network {key} is no longer there")
     return key
 
 
 def _checked_steps(
     store: ArtifactStore, unit: dict[str, Any], chain: Chain, base: dict[str, Any]
 ) -> tuple[str | None, ...]:
-    """See that every step can run as it did; where what each has learnt lies."""
+    """See that every step can run as it did; the key of what each has learnt."""
     fits: list[str | None] = []
     for step in chain.steps:
         if is_plugin(step.kind):
@@ -322,8 +324,8 @@ def _checked_steps(
         if step.fits:
             key = fit_key(unit, chain, step, base)
             if not store.has("fits", key):
-                raise InputError(f"{store.root}: what {step.kind} has learnt is not there ({key})")
-            fits[-1] = str(store.path("fits", key))
+                raise InputError(f"{store.where}: what {step.kind} has learnt is not there ({key})")
+            fits[-1] = key
     return tuple(fits)
 
 

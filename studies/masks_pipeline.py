@@ -21,7 +21,8 @@ import ray.data
 from studies.chains import Chain
 from studies.mask_making import CamMaker, Cams, MaskJob, write_masks_of
 from studies.masks import MaskRecipe
-from studies.tune_runner import require_plugins, start_ray
+from studies.nodes import require_plugins
+from studies.ray_start import start_ray
 from wsss_core.errors import InputError
 from wsss_core.plugins import is_plugin, search_in
 

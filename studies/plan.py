@@ -19,6 +19,7 @@ from studies.chains import Chain, chain_scores_key, planned_chain
 from studies.configuration import Row, TrainingChange
 from studies.keys import canonical, stage_key
 from studies.refinement_spec import PublishedSeeds
+from studies.resources import Demand
 from studies.sources import SCORED_SPLITS, StudyImages, study_images
 from studies.spec import Study
 from wsss_core.backbones.network import check_backbone_name, is_vit
@@ -64,6 +65,8 @@ class Unit:
         images: what it is trained on and scored with.
         parent: the key of the teacher's unit, if there is one.
         trials: may be empty: a teacher that the study does not report.
+        resources: what it asks of the cluster, the largest of what its trials ask; no part of any
+            key.
 
     """
 
@@ -73,6 +76,7 @@ class Unit:
     images: StudyImages
     parent: str | None = None
     trials: list[Trial] = field(default_factory=list)
+    resources: Demand = field(default_factory=Demand)
 
     @property
     def name(self) -> str:
@@ -88,6 +92,12 @@ class Unit:
         """The seed of initialisation and of the order of the images."""
         return int(self.settings["seed"])
 
+    @property
+    def artifacts(self) -> dict[str, list[str]]:
+        """Stage -> keys of what its trials build upon, for `wsss store gc`."""
+        splits = [self.images.key(split) for split in self.images.fingerprints]
+        return {"train": [self.key, *([self.parent] if self.parent else [])], "images": splits}
+
     def as_config(self) -> dict[str, Any]:
         """Plain values, to be sent to a worker."""
         return {
@@ -95,6 +105,7 @@ class Unit:
             "settings": self.settings,
             "weights": self.weights,
             "parent": self.parent,
+            "resources": self.resources.as_config(),
             "images": {split: self.images.key(split) for split in self.images.fingerprints},
             "fingerprints": self.images.fingerprints,
             "trials": [
@@ -156,12 +167,13 @@ class Plan:
 
     def pending(self, store: ArtifactStore) -> list[Unit]:
         """The units that still have to run: trials without scores, and the teachers they need."""
+        has = store.seen()
         teachers: set[str] = set()
         units = []
         for unit in reversed(self.units.values()):
-            trained = store.has("train", unit.key)
+            trained = has("train", unit.key)
             scored = all(
-                store.has("scores", key)
+                has("scores", key)
                 for trial in unit.trials
                 for key in (trial.key, *trial.chain_keys)
             )
@@ -175,6 +187,7 @@ class Plan:
     def ledger_rows(self) -> list[dict[str, Any]]:
         """The plan as the report reads it: every cell that is to be expected."""
         study = self.study
+        owner = {trial.key: unit for unit in self.units.values() for trial in unit.trials}
         alone = {
             (row.student, row.training): name
             for name, row in study.rows()
@@ -204,37 +217,43 @@ class Plan:
                 "fixed_threshold": study.thresholds.fixed,
                 "objective": study.thresholds.objective,
                 "own_rules": canonical(study.thresholds.rules),
-                "settings": canonical(row.model_dump(mode="json")),
+                "settings": canonical(row.model_dump(mode="json", exclude={"resources"})),
                 "family": "vit" if is_vit(study.backbones[row.student].model) else "cnn",
                 "dial": study.dial.name if study.dial else None,
                 "dial_value": trial.dial_value,
                 "published": _share(row.published),
                 "published_from": study.published_from if row.published is not None else None,
+                "artifacts": canonical(owner[trial.key].artifacts),
             })  # fmt: skip
         return rows
 
     def chain_rows(self) -> list[dict[str, Any]]:
         """The refinement chains of every trial as the report reads them, those not run included."""
         keys = {chain.name: place for place, chain in enumerate(self.runnable_chains)}
-        rows = []
-        for trial in self.trials:
-            for name, entry in self.study.refine.items():
-                place = keys.get(name)
-                chain = next((chain for chain in self.chains if chain.name == name), None)
-                published = entry.published or PublishedSeeds()
-                rows.append({
-                    "study": self.study.study,
-                    "trial_key": trial.key,
-                    "refinement": name,
-                    "position": list(self.study.refine).index(name),
-                    "scores_key": None if place is None else trial.chain_keys[place],
-                    "lacks": chain.lacks if chain else None,
-                    "chain": canonical(chain.as_config()) if chain else None,
-                    "published_worse": _share(published.worse),
-                    "published_best": _share(published.best),
-                    "published_from": self.study.published_from if entry.published else None,
-                })  # fmt: skip
-        return rows
+        chains = {chain.name: chain for chain in self.chains}
+        alike = []
+        for position, (name, entry) in enumerate(self.study.refine.items()):
+            chain = chains.get(name)
+            published = entry.published or PublishedSeeds()
+            alike.append({
+                "study": self.study.study,
+                "refinement": name,
+                "position": position,
+                "lacks": chain.lacks if chain else None,
+                "chain": canonical(chain.as_config()) if chain else None,
+                "published_worse": _share(published.worse),
+                "published_best": _share(published.best),
+                "published_from": self.study.published_from if entry.published else None,
+            })  # fmt: skip
+        return [
+            {
+                **row,
+                "trial_key": trial.key,
+                "scores_key": None if place is None else trial.chain_keys[place],
+            }
+            for trial in self.trials
+            for row, place in ((row, keys.get(str(row["refinement"]))) for row in alike)
+        ]
 
 
 def _share(percent: float | None) -> float | None:
@@ -315,12 +334,20 @@ class Planner:
         unit = self.unit(row, seed)
         data = [self.images.fingerprints[split] for split in SCORED_SPLITS]
         key = stage_key("scores", self.cam_settings, parents=[unit.key], data=data)
+        trained = {
+            "key": unit.key,
+            "settings": unit.settings,
+            "fingerprints": unit.images.fingerprints,
+        }
         chain_keys = tuple(
-            chain_scores_key(unit.as_config(), chain, self.cam_settings, SCORED_SPLITS)
+            chain_scores_key(trained, chain, self.cam_settings, SCORED_SPLITS)
             for chain in self.chains
             if chain.lacks is None
         )
         trial = Trial(key, name, position, seed, row, dial_value, chain_keys)
+        asked = self.study.resources.demand(row.paradigm, row.resources)
+        # What a row asks for stands before what was taken for a teacher that no row reports.
+        unit.resources = unit.resources.larger(asked) if unit.trials else asked
         unit.trials.append(trial)
         return trial
 
@@ -386,7 +413,8 @@ class Planner:
             data=[self.images.fingerprints["train"]],
         )
         if key not in self.units:
-            self.units[key] = Unit(key, settings, weights, self.images, parent)
+            asked = study.resources.demand(row.paradigm)
+            self.units[key] = Unit(key, settings, weights, self.images, parent, [], asked)
         return self.units[key]
 
 

@@ -2,26 +2,32 @@
 
 from __future__ import annotations
 
-import itertools
-import json
-from collections import defaultdict
-from pathlib import Path
-from statistics import fmean
-from typing import Any
+from collections.abc import Callable
 
-from reports.ledger import read_table
+from reports.storage import Location
 from studies.artifacts import ArtifactStore
-from studies.keys import canonical
-from studies.plan import Plan
+from studies.costs import measured, passes
+from studies.estimate import Estimate, estimate, in_hours, money
+from studies.machine import this_machine
+from studies.plan import Plan, Unit
 from studies.progress import duration
 
 
-def describe(plan: Plan, store: ArtifactStore, results: Path) -> str:
+def describe(
+    plan: Plan, store: ArtifactStore, results: Location, *, at_once: int | None = None
+) -> str:
     """The trials of a study with their keys and states, and the work that is left.
 
-    The cost in time is taken from the trials of this results folder: for each training run, the
-    mean second per epoch of those with the same networks and paradigm, or of all if there are none.
+    The cost is taken from the trials of this results folder, see `studies.costs`.
+
+    Args:
+        plan: see `studies.plan.make_plan`.
+        store: where finished stages are looked up.
+        results: the folder of the ledger.
+        at_once: how many trials run at a time; None: as many as fit on this machine.
+
     """
+    has = store.seen()
     study = plan.study
     pending = plan.pending(store)
     waiting = {unit.key for unit in pending}
@@ -31,72 +37,93 @@ def describe(plan: Plan, store: ArtifactStore, results: Path) -> str:
     owner = {trial.key: unit for unit in plan.units.values() for trial in unit.trials}
     for trial in plan.trials:
         unit = owner[trial.key]
-        if store.has("scores", trial.key):
+        if has("scores", trial.key):
             state = "done"
-        elif unit.key not in waiting or store.has("train", unit.key):
+        elif unit.key not in waiting or has("train", unit.key):
             state = "trained, to be scored"
-        elif unit.parent in waiting and not store.has("train", unit.parent):
+        elif unit.parent in waiting and not has("train", unit.parent):
             state = "to be trained after its teacher"
         else:
             state = "to be trained"
         at = f"  {study.dial.name} = {trial.dial_value:g}" if study.dial else ""
         lines.append(f"{trial.configuration:{width}}  {trial.seed:4}  {trial.key}  {state}{at}")
-    training = [unit for unit in pending if not store.has("train", unit.key)]
+    training = [unit for unit in pending if not has("train", unit.key)]
     teachers = [unit for unit in training if not unit.trials]
-    passes = sum(
-        unit.settings["training"]["epochs"]
-        * (2 if unit.settings["paradigm"] == "co-training" else 1)
-        for unit in training
-    )
     lines += [
         "",
         f"{len(plan.trials)} trials, {len(training)} training runs to do"
         + (f" ({len(teachers)} of them teachers that no row reports)" if teachers else "")
-        + f": {passes} passes over the training images",
+        + f": {sum(passes(unit.settings) for unit in training)} passes over the training images",
     ]
-    lines += _chains(plan, store)
+    lines += _chains(plan, has)
     if study.search is not None:
         search = study.search
         lines.append(
             f"before them a search: {search.trials} configurations, each under up to "
-            f"{len(search.seeds)} seeds; its best {search.confirm} join the rows above"
+            f"{len(search.seeds)} seeds; its best {search.confirm} join the rows above; "
+            "not in the cost below"
         )
-    if training:
-        lines.append(_cost(plan, [unit.key for unit in training], results))
+    if pending:
+        lines += ["", *_cost(plan, pending, has, results, at_once)]
     return "\n".join(lines)
 
 
-def _chains(plan: Plan, store: ArtifactStore) -> list[str]:
+def _chains(plan: Plan, has: Callable[[str, str], bool]) -> list[str]:
     """Every refinement chain, over how many trials it is done, or why it is not run."""
     lines = ["", "refinement, beside the plain CAM:"] if plan.chains else []
     runnable = [chain.name for chain in plan.runnable_chains]
+    trials = plan.trials
     for chain in plan.chains:
         if chain.lacks is not None:
             lines.append(f"  {chain.name}: not run, {chain.lacks}")
             continue
         place = runnable.index(chain.name)
-        done = sum(store.has("scores", trial.chain_keys[place]) for trial in plan.trials)
-        lines.append(f"  {chain.name}: done over {done} of {len(plan.trials)} trials")
+        done = sum(has("scores", trial.chain_keys[place]) for trial in trials)
+        lines.append(f"  {chain.name}: done over {done} of {len(trials)} trials")
     return lines
 
 
-def _cost(plan: Plan, keys: list[str], results: Path) -> str:
-    measured = read_table(results, "trials", columns=["settings", "seconds_training", "status"])
-    measured = measured[(measured["status"] == "ok") & measured["seconds_training"].notna()]
-    if measured.empty:
-        return "no trial of this results folder is measured yet: the first ones give the estimate"
-    per_epoch = defaultdict(list)
-    for text, seconds in zip(measured["settings"], measured["seconds_training"], strict=True):
-        settings = json.loads(text)
-        per_epoch[_kind(settings)].append(seconds / settings["training"]["epochs"])
-    of_all = fmean(itertools.chain(*per_epoch.values()))
-    total = 0.0
-    for settings in (plan.units[key].settings for key in keys):
-        alike = per_epoch.get(_kind(settings))
-        total += settings["training"]["epochs"] * (fmean(alike) if alike else of_all)
-    return f"about {duration(total)} of one trial's resources, from {len(measured)} measured trials"
+def _cost(
+    plan: Plan, pending: list[Unit], has: Callable[[str, str], bool], results: Location,
+    at_once: int | None,
+) -> list[str]:  # fmt: skip
+    """What the work that is left takes, as the trials of this results folder took it."""
+    found = measured(plan, results)
+    if not found.trials:
+        return ["no trial of this results folder is measured yet: the first ones give the estimate"]
+    resources = plan.study.resources
+    left = estimate(plan, pending, has, found, this_machine(), at_once)
+    parts = (
+        ("training", left.training), ("scoring", left.scoring), ("refinement", left.refinement)
+    )  # fmt: skip
+    hours = in_hours([(left.gpu_hours, "GPU"), (left.core_hours, "CPU-core")])
+    lines = [
+        f"cost of what is left, from the trials measured here ({found.trials}, {found.device}):",
+        "  trials     " + ", ".join(f"{name} {duration(s)}" for name, s in parts if s),
+        f"  resources  {hours}",
+        f"  wall time  {_wall(left, at_once)}",
+    ]
+    prices = {"GPU": resources.price_per_gpu_hour, "CPU-core": resources.price_per_cpu_hour}
+    if (priced := money(left, prices, with_gpu=found.with_gpu)) is not None:
+        lines.append(f"  money      about {priced[0]:.2f}, at {priced[1]}")
+    if left.unmeasured:
+        lines.append(
+            f"  {left.unmeasured} training runs are of kinds that no trial has measured: taken by "
+            "their passes over the images, at what all others need for one"
+        )
+    asks = [unit.resources.gpus for unit in pending if unit.resources.gpus not in ("auto", 0)]
+    if asks and not found.with_gpu:
+        lines.append("  the study asks for GPUs, the measured trials had none: theirs is the time")
+    return lines
 
 
-def _kind(settings: dict[str, Any]) -> str:
-    """What the time of an epoch depends on most."""
-    return canonical([settings["paradigm"], settings["student"], settings.get("teacher")])
+def _wall(left: Estimate, at_once: int | None) -> str:
+    fewest, most = left.at_once
+    if left.wall is None:
+        return (
+            f"unknown: {left.unfitting!r} does not fit on this machine; "
+            "--slots N says it for N trials at a time"
+        )
+    several = f"{fewest}" if fewest == most else f"{fewest} to {most}"
+    where = "" if at_once else " on this machine; --slots N says it for N"
+    return f"about {duration(left.wall)}, with {several} at a time{where}"

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
 
-from studies.artifacts import ArtifactStore, require_writable
+from reports.storage import Location, open_folder
+from studies.artifacts import ArtifactStore
 from studies.plan import Plan, Unit
 from studies.sources import StudyImages
 from studies.training_stage import build_paradigm, initial_network
@@ -23,23 +23,43 @@ def preflight(
     plan: Plan,
     pending: list[Unit],
     store: ArtifactStore,
-    results: Path,
+    results: Location,
     say: Callable[[str], None] = print,
 ) -> None:
     """Check all that is to run: folders, then networks with their weights, then every image.
 
-    What is quick to check comes first. The images are decoded into the store on the way.
+    What is quick to check comes first. What pending units build upon and is damaged is set aside,
+    so that it is made again. The images are decoded into the store on the way.
 
     Raises:
         InputError: the first thing that cannot work.
 
     """
-    require_writable(results)
-    require_writable(store.root)
+    open_folder(results, make=True)
+    store.make()
     cams = [chain.cam for chain in plan.runnable_chains]
     check_networks(pending, [plan.cam_settings.get("cam"), *cams])
+    set_damaged_aside(plan, pending, store, say)
     for images in plan.image_sets:
         _check_images(images, store, say)
+
+
+def set_damaged_aside(
+    plan: Plan, pending: list[Unit], store: ArtifactStore, say: Callable[[str], None] = print
+) -> None:
+    """Compare the checksums of the networks and images that units build upon with their manifests.
+
+    Of a remote store each node does so when it first reads an artifact.
+    """
+    if store.remote:
+        return
+    networks = dict.fromkeys(key for unit in pending for key in (unit.parent, unit.key) if key)
+    inputs = [("train", key) for key in networks]
+    inputs += [("images", images.key(split)) for images in plan.image_sets for split in SPLITS]
+    for stage, key in inputs:
+        if store.has(stage, key) and (problems := store.problems(stage, key)):
+            store.set_aside(stage, key)
+            say(f"{stage}/{key} is damaged ({problems[0]}); it was set aside and is made again")
 
 
 def _check_images(images: StudyImages, store: ArtifactStore, say: Callable[[str], None]) -> None:

@@ -1,12 +1,22 @@
-"""Progress in the driver: a line for each finished training run, with an estimate of the rest."""
+"""Progress in the driver: a line for each finished training run, with an estimate of the rest.
+
+Not every run takes the same: what is left is counted by kinds (`studies.costs.kind`), each taking
+what its finished runs took, and one that none has finished of what its passes over the images make
+of the others' time.
+"""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Collection
 from typing import Any
 
+from studies.costs import Means, kind, passes
+from studies.durations import duration
 from studies.plan import Unit
+
+__all__ = ["Progress", "duration"]
 
 
 class Progress:
@@ -15,29 +25,72 @@ class Progress:
     Args:
         units: what has to run.
         say: where lines go.
+        only_scored: the keys of those that were trained before.
+
+    Attributes:
+        at_once: how many units run at a time, where that is known; the estimate is then right
+            from the first of them on.
 
     """
 
-    def __init__(self, units: list[Unit], say: Callable[[str], None]) -> None:
-        self._total = len(units)
+    def __init__(
+        self, units: list[Unit], say: Callable[[str], None], only_scored: Collection[str] = ()
+    ) -> None:
         self.say = say
-        self._started = time.perf_counter()
-        self._ended = 0
+        self.at_once: int | None = None
         self.unrefined: dict[str, str] = {}
         """Chains that failed: "configuration, seed, chain" -> error."""
+        self._only_scored = frozenset(only_scored)
+        self._started = time.perf_counter()
+        self._total, self._ended = len(units), 0
+        self._left = Counter(map(self._work, units))
+        self._pace = Means()
+        self._worked = 0.0
+
+    def more(self, unit: Unit | None = None) -> None:
+        """Count one more unit than was known at the start."""
+        self._total += 1
+        if unit is not None:
+            self._left[self._work(unit)] += 1
 
     def ended(self, unit: Unit, outcome: dict[str, Any]) -> None:
         """Say that a unit has ended."""
         self._ended += 1
+        work = self._work(unit)
+        self._left[work] -= 1
+        seconds = outcome.get("seconds")
+        if seconds is not None:
+            self._worked += seconds
+            if outcome["status"] != "failed":
+                self._pace.add(work[:2], seconds / work[2])
         took = time.perf_counter() - self._started
-        rest = took / self._ended * (self._total - self._ended)
         state = "" if outcome["status"] == "ok" else f"  {outcome['status']}: {outcome['error']}"
-        left = f", about {duration(rest)} left" if self._ended < self._total else ""
+        left = self._total - self._ended
+        rest = f", about {duration(self._rest(took, left))} left" if left else ""
         width = len(str(self._total))
         self.say(
             f"[{self._ended:{width}}/{self._total}] {unit.name}, seed {unit.seed}{state}"
-            f"  ({duration(took)}{left})"
+            f"  ({duration(took)}{rest})"
         )
+
+    def _work(self, unit: Unit) -> tuple[str, str, int]:
+        """A unit's kind, what it is like where that was not seen, and its size."""
+        if unit.key in self._only_scored:
+            return f"scored: {kind(unit.settings)}", "scored", 1
+        return kind(unit.settings), "trained", passes(unit.settings)
+
+    def _rest(self, took: float, left: int) -> float:
+        """Seconds of wall time that the units which are left will take."""
+        work = 0.0
+        for (own, like, size), count in self._left.items():
+            pace = self._pace.of([own, like])
+            if count and pace is None:
+                return took / self._ended * left  # nothing is known yet of such units
+            work += count * size * (pace or 0.0)
+        if self.at_once is not None and self._ended < 2 * self.at_once:
+            return work / min(self.at_once, left)
+        # What ran at a time, as the work done so far shows it: those now running not counted.
+        return work * took / self._worked
 
     def refined(self, unit: Unit, errors: dict[str, str]) -> None:
         """Say that a unit's chains have ended; each of the errors is one chain's."""
@@ -47,17 +100,3 @@ class Progress:
         self.say(
             f"{'':{2 * len(str(self._total)) + 3}} refined: {unit.name}, seed {unit.seed}{state}"
         )
-
-
-def duration(seconds: float) -> str:
-    """A duration for people.
-
-    >>> duration(45), duration(150), duration(7260)
-    ('45 s', '2 min 30 s', '2 h 01 min')
-    """
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02d} s"
-    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"

@@ -1,8 +1,13 @@
-"""What a result was made with: versions, code, machine, memory."""
+"""What a result was made with: versions, code, machine, memory.
+
+PyTorch is loaded by what asks a device alone: versions and code are compared on every node of a
+cluster before anything is scheduled, which has to be quick.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import platform
 import resource
@@ -11,8 +16,6 @@ import sys
 from functools import cache
 from importlib import metadata
 from pathlib import Path
-
-import torch
 
 PACKAGES = ("torch", "torchvision", "timm", "ray", "numpy", "pyarrow", "pandas", "optuna")
 
@@ -55,8 +58,25 @@ def code_revision() -> str | None:
         return None
 
 
+@cache
+def source_digest() -> str:
+    """A digest of the toolkit's own source files: equal digests, equal code.
+
+    A revision says less: "+changes" hides which, and a wheel has none.
+    """
+    digest = hashlib.blake2b(digest_size=10)
+    house = Path(__file__).parents[1]
+    for package in ("reports", "studies", "wsss_core"):
+        for file in sorted((house / package).rglob("*.py")):
+            digest.update(file.relative_to(house).as_posix().encode() + b"\0")
+            digest.update(file.read_bytes() + b"\0")
+    return digest.hexdigest()
+
+
 def device_name(device: str) -> str:
     """A readable name of the device and, for a CPU, its threads."""
+    import torch
+
     if device.startswith("cuda"):
         return str(torch.cuda.get_device_name(device))
     return f"{platform.machine()} CPU, {torch.get_num_threads()} thread(s)"
@@ -72,6 +92,8 @@ class PeakMemory:
     def __init__(self, device: str) -> None:
         self._device = device
         if device.startswith("cuda"):
+            import torch
+
             torch.cuda.reset_peak_memory_stats(device)
             return
         with contextlib.suppress(OSError):
@@ -80,6 +102,8 @@ class PeakMemory:
     def bytes(self) -> int:
         """The peak so far."""
         if self._device.startswith("cuda"):
+            import torch
+
             return int(torch.cuda.max_memory_reserved(self._device))
         try:
             for line in Path("/proc/self/status").read_text().splitlines():

@@ -15,7 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from studies.artifacts import ArtifactStore
+from reports.storage import StorageError
+from studies.artifacts import ArtifactStore, DamagedArtifactError
 from studies.cams_stage import base_scores, network_maps
 from studies.chains import (
     Chain,
@@ -59,7 +60,7 @@ def prepare_unit(unit: dict[str, Any], context: dict[str, Any], store: ArtifactS
     base, device = base_of(context["cam"]), context["device"]
     for chain in map(Chain.from_config, context["chains"]):
         for split in SCORED_SPLITS:
-            images = ImageSet.load(store.path("images", unit["images"][split]))
+            images = ImageSet.load(store.fetch("images", unit["images"][split]))
             network_maps(unit, "student", split, images, store, device, chain.cam)
         for step in chain.steps:
             if step.fits:
@@ -77,7 +78,7 @@ def _fit(
     key = fit_key(unit, chain, step, base)
     if store.has("fits", key):
         return
-    images = ImageSet.load(store.path("images", unit["images"]["train"]))
+    images = ImageSet.load(store.fetch("images", unit["images"]["train"]))
     raw = network_maps(unit, "student", "train", images, store, device, chain.cam)
     scores = base_scores(raw, chain.cam, **base)
     network = load_network(store, unit["key"], unit["settings"], "student").to(device)
@@ -122,8 +123,8 @@ def describe_shard(work: Description, store: ArtifactStore, device: str) -> None
     """Make what a step needs to know of a shard of images alone, for all trials."""
     if store.has("described", work.key):
         return
-    images = ImageSet.load(store.path("images", work.images_key))
-    about = {"step": work.step.identity, "bounds": work.bounds}
+    images = ImageSet.load(store.fetch("images", work.images_key))
+    about = {"step": work.step.identity, "bounds": work.bounds, "images": work.images_key}
     with store.build("described", work.key, about) as folder:
         _made(work.step).describe_images(
             np.asarray(images.images[slice(*work.bounds)]), images.classes, folder, device=device
@@ -144,8 +145,14 @@ def refine_shard(
     for chain in map(Chain.from_config, context["chains"]):
         began = time.perf_counter()
         try:
-            walk.along(chain)
+            try:
+                walk.along(chain)
+            except DamagedArtifactError:  # it was set aside, and is made again on the way
+                walk.forget_failures()
+                walk.along(chain)
         except Exception as error:
+            if isinstance(error, StorageError) and not isinstance(error, DamagedArtifactError):
+                raise
             said = " ".join(f"{type(error).__name__}: {error}".split())
             errors[chain.name] = said, traceback.format_exc()
         seconds[chain.name] = time.perf_counter() - began
@@ -165,9 +172,13 @@ class _ShardWalk:
     ) -> None:
         self.unit, self.split, self.bounds = unit, split, bounds
         self.base, self.store = base, store
-        self.images = ImageSet.load(store.path("images", unit["images"][split]))
+        self.images = ImageSet.load(store.fetch("images", unit["images"][split]))
         self._failed: dict[str, Exception] = {}
         self._network: Network | None = None
+
+    def forget_failures(self) -> None:
+        """Try again what has failed."""
+        self._failed.clear()
 
     def along(self, chain: Chain) -> None:
         """Make the maps after each refiner that the store lacks."""
@@ -203,9 +214,9 @@ class _ShardWalk:
         if step.describes_images:
             size, data = self.unit["settings"]["image_size"], self.unit["fingerprints"][self.split]
             key = described_key(step, size, data, self.bounds)
-            described = self.store.path("described", key)
+            described = self.store.fetch("described", key)
         if step.fits:
-            fitted = self.store.path("fits", fit_key(self.unit, chain, step, self.base))
+            fitted = self.store.fetch("fits", fit_key(self.unit, chain, step, self.base))
             network = self._trained()
         return step_taken(step, images, scores, described=described, fitted=fitted, network=network)
 
@@ -267,7 +278,7 @@ def checked_scores(kind: str, refined: Any, before: np.ndarray) -> np.ndarray:
 
 def load_refined(store: ArtifactStore, key: str, bounds: tuple[int, int]) -> np.ndarray:
     """The maps of a shard after a step, float32 [n, K, h, w] in 0..1."""
-    file: Path = store.path("refined", shard_key(key, bounds)) / MAPS
+    file: Path = store.fetch("refined", shard_key(key, bounds)) / MAPS
     maps: np.ndarray = np.load(file, allow_pickle=False).astype(np.float32)
     return maps
 

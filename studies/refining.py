@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from studies.artifacts import ArtifactStore
@@ -37,6 +37,11 @@ def descriptions(plan: Plan, store: ArtifactStore) -> list[Description]:
                     if not store.has("described", work.key):
                         found.append(work)
     return found
+
+
+def missing(works: Iterable[Description], store: ArtifactStore) -> list[Description]:
+    """Those of several descriptions that nobody has made meanwhile."""
+    return [work for work in works if not store.has("described", work.key)]
 
 
 def describe(work: Description, store: ArtifactStore, device: str) -> str | None:

@@ -6,19 +6,21 @@ Tune's own state is scratch. What is done is what the store holds, so resuming i
 from __future__ import annotations
 
 import time
+import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from reports.ledger import write_part
-from studies.artifacts import ArtifactStore
+from reports.storage import Location, StorageError, is_uri, local_path
+from studies.artifacts import ArtifactStore, DamagedArtifactError
 from studies.plan import Plan
 from studies.preflight import preflight
 from studies.progress import Progress
-from studies.publishing import publish
-from studies.refining import describe_all, refine_unit, shards_of
-from studies.trial import record_failure, run_unit
+from studies.publishing import publish_all
+from studies.stopping import Stop
+from studies.trial import recorded_failure
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,7 @@ class RunResult:
     """What a run did.
 
     Attributes:
+        trials: of the plan.
         trained: training runs that ended, however they ended.
         scored: trained networks of an earlier run that were only scored.
         reused: trials that were done before.
@@ -34,9 +37,11 @@ class RunResult:
         collapsed: likewise.
         remaining: trials without a result: failed, or the run was broken off.
         seconds: all in all.
+        stopped: the signal that ended the run before its end.
 
     """
 
+    trials: int
     trained: int
     scored: int
     reused: int
@@ -45,11 +50,12 @@ class RunResult:
     collapsed: dict[str, str]
     remaining: int
     seconds: float
+    stopped: str | None = None
 
 
 def run_study(
     plan: Plan,
-    results: Path,
+    results: Location,
     store: ArtifactStore,
     *,
     address: str | None = None,
@@ -68,26 +74,27 @@ def run_study(
 
     Raises:
         InputError: anything `studies.preflight` or reading the images finds.
+        StorageError: a storage that stays away or is full; what is finished is kept.
 
     """
     started = time.perf_counter()
-    results = Path(results).expanduser().absolute()
+    results = results if is_uri(results) else local_path(results)
     pending = plan.pending(store)
     if pending:
         preflight(plan, pending, store, results, say)
+        pending = plan.pending(store)  # what was found damaged has to be made again
     write_part(results, "plan", plan.study.file_name, plan.ledger_rows())
     if plan.chains:
         write_part(results, "refinements", plan.study.file_name, plan.chain_rows())
-    done = [trial for trial in plan.trials if store.has("scores", trial.key)]
-    for key in (key for trial in plan.trials for key in (trial.key, *trial.chain_keys)):
-        if store.has("scores", key):
-            publish(store, key, results)
-    untrained = [unit.key for unit in pending if not store.has("train", unit.key)]
-    unscored = [u for u in pending if any(not store.has("scores", t.key) for t in u.trials)]
+    if _published(plan, store, results, say):
+        pending = plan.pending(store)
+        preflight(plan, pending, store, results, say)
+    has = store.seen()
+    done = [trial for trial in plan.trials if has("scores", trial.key)]
+    untrained = {unit.key for unit in pending if not has("train", unit.key)}
+    unscored = [u for u in pending if any(not has("scores", t.key) for t in u.trials)]
     to_score = sum(unit.key not in untrained for unit in unscored)
-    to_refine = sum(
-        not store.has("scores", key) for trial in plan.trials for key in trial.chain_keys
-    )
+    to_refine = sum(not has("scores", key) for trial in plan.trials for key in trial.chain_keys)
     say(
         f"{plan.study.study}: {len(plan.trials)} trials, {len(done)} done before"
         + (f", {len(untrained)} training runs to go" if untrained else "; nothing to train")
@@ -98,35 +105,41 @@ def run_study(
         if chain.lacks is not None:
             say(f"  refinement {chain.name} is not run: {chain.lacks}")
     outcomes: dict[str, dict[str, Any]] = {}
+    stop = Stop()
     if pending:
-        progress = Progress(pending, say)
+        trained = {unit.key for unit in pending}.difference(untrained)
+        progress = Progress(pending, say, only_scored=trained)
         context = run_context(plan, store, results)
         if in_process:
-            describe_all(plan, store, context["device"], say)
-            bounds = shards_of(plan, store) if context["chains"] else {}
-            for unit in pending:
-                outcomes[unit.key] = run_unit(unit.as_config(), context)
-                progress.ended(unit, outcomes[unit.key])
-                if context["chains"] and unit.trials and outcomes[unit.key]["status"] == "ok":
-                    unrefined = refine_unit(unit.as_config(), context, store, bounds)
-                    progress.refined(unit, unrefined)
+            from studies.in_process import run_in_process
+
+            outcomes = run_in_process(plan, pending, context, progress, stop)
         else:
             from studies.tune_runner import run_with_tune
 
-            outcomes = run_with_tune(plan, pending, context, address, progress)
-            for unit in pending:
-                if (outcome := outcomes.get(unit.key)) and outcome.get("unrecorded"):
-                    record_failure(unit.as_config(), context, outcome["error"])
+            outcomes = run_with_tune(plan, pending, context, address, progress, stop)
+        for key, outcome in outcomes.items():
+            if outcome.get("unrecorded"):
+                recorded_failure(plan.units[key].as_config(), context, outcome["error"])
+        if stop.storage is not None:
+            ended = [key for key, o in outcomes.items() if o["status"] in ("ok", "collapsed")]
+            finished = {trial.key for key in ended for trial in plan.units[key].trials}
+            finished |= {trial.key for trial in done}
+            raise StorageError(
+                f"{stop.storage}; {len(finished)} of {len(plan.trials)} trials are finished"
+            )
 
     def named(status: str) -> dict[str, str]:
         return {
             f"{name}, seed {unit.seed}": str(outcomes[unit.key]["error"])
-            for unit in pending
+            for unit in plan.units.values()
             if unit.key in outcomes and outcomes[unit.key]["status"] == status
             for name in [trial.configuration for trial in unit.trials] or [unit.name]
         }
 
+    scores = store.finished("scores")
     return RunResult(
+        trials=len(plan.trials),
         trained=len(outcomes.keys() & untrained),
         scored=len(outcomes.keys() & {u.key for u in unscored} - set(untrained)),
         reused=len(done),
@@ -134,17 +147,34 @@ def run_study(
         unrefined=progress.unrefined if pending else {},
         collapsed=named("collapsed"),
         remaining=sum(
-            any(not store.has("scores", key) for key in (trial.key, *trial.chain_keys))
-            for trial in plan.trials
+            not scores.issuperset((trial.key, *trial.chain_keys)) for trial in plan.trials
         ),
         seconds=time.perf_counter() - started,
+        stopped=stop.signal,
     )
 
 
-def run_context(plan: Plan, store: ArtifactStore, results: Path) -> dict[str, Any]:
+def _published(
+    plan: Plan, store: ArtifactStore, results: Location, say: Callable[[str], None]
+) -> bool:
+    """Bring the ledger up to date with the store; whether something there was damaged."""
+    keys = [key for trial in plan.trials for key in (trial.key, *trial.chain_keys)]
+    damaged = False
+    while True:
+        try:
+            publish_all(store, keys, results)
+            return damaged
+        except DamagedArtifactError as error:
+            # It was set aside, so the next round does not meet it.
+            say(f"  {error}")
+            damaged = True
+
+
+def run_context(plan: Plan, store: ArtifactStore, results: Location) -> dict[str, Any]:
     """What every unit needs besides its own settings; plain values, sent to each worker."""
     return {
-        "store": str(store.root),
+        "run": uuid.uuid4().hex,
+        "store": store.where,
         "results": str(results),
         "device": "cpu",
         # Where the driver found a plug-in that is no installed package, its workers look too.

@@ -7,26 +7,20 @@ configurations again, under seeds that the search has not seen.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import math
 import os
 import shutil
-import uuid
+import tempfile
+import time
 import warnings
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
-from studies.tune_runner import (
-    require_plugins,
-    return_freed_memory,
-    run_with_tune,
-    slots,
-    start_ray,
-    trial_resources,
-    use_share,
-)
+from studies.ray_start import node_amounts, start_ray
+from studies.tune_runner import return_freed_memory, run_with_tune, use_share
 
 # ruff: isort: split
 import optuna
@@ -37,26 +31,35 @@ from ray.tune.schedulers import ASHAScheduler
 from ray.tune.search import Searcher
 from ray.tune.search.optuna import OptunaSearch
 
-from reports.ledger import read_table, write_part
+from reports.ledger import part_name, parts_of, read_table, table_folder, write_part
 from reports.outcomes import MEAN_OF_CLASSES, trial_figures
+from reports.storage import Location, StorageError, is_uri, local_path
 from studies.artifacts import ArtifactStore
 from studies.configuration import Row, describe
 from studies.keys import canonical
-from studies.plan import Plan, Planner, Unit
+from studies.nodes import check_nodes
+from studies.plan import Plan, Planner
+from studies.plan_searcher import StopCallback, StopWhenAsked, error_of
 from studies.preflight import check_networks, preflight
 from studies.progress import Progress
+from studies.resources import require_room, slots, whole_gpu
 from studies.runner import run_context
+from studies.schedule import LOOK_S
 from studies.search_spec import Search
 from studies.spec import Study
+from studies.stopping import Stop
 from studies.trial import run_unit
 from wsss_core.errors import InputError
 
 _ATTEMPTS = 100
 
+STORAGE_AWAY = "nothing can be kept: "
+"""Marks the error of a search trial that is none of its own."""
+
 
 def run_search(
     study: Study,
-    results: Path,
+    results: Location,
     store: ArtifactStore,
     *,
     address: str | None = None,
@@ -77,27 +80,50 @@ def run_search(
     """
     search = study.search
     assert search is not None
-    results = Path(results).expanduser().absolute()
-    units: dict[str, Unit] = {}
-    planner = Planner(study, units)
+    results = results if is_uri(results) else local_path(results)
+    planner, plan = first_units(study)
     prefix = _prefix(study, planner)
     done = _finished(results, prefix)
     left = search.trials - done["number"].nunique()
     if left > 0:
-        first = search.row(_a_point(search))
-        for seed in search.seeds:
-            planner.unit(first, seed)
-        plan = Plan(study, units, planner.cam_settings)
-        preflight(plan, list(units.values()), store, results, say)
+        units = list(plan.units.values())
+        preflight(plan, units, store, results, say)
+        context = run_context(plan, store, results)
+        stop = Stop()
         started_here = start_ray(address)
         try:
-            _train_teachers(plan, store, results, address, say)
+            check_nodes(plan, units, context, say)
+            _train_teachers(plan, store, context, address, stop, say)
             say(f"{study.study}: search, {left} of {search.trials} configurations to try")
-            _tune(plan, planner, done, prefix, left, results, store, say)
+            # After Ray has started: it takes SIGTERM for itself.
+            with stop.listening():
+                _tune(plan, planner, done, prefix, left, results, context, stop, say)
         finally:
             if started_here:
                 ray.shutdown()
+            with contextlib.suppress(OSError, StorageError):
+                store.leases.drop_run(context["run"])
+        if stop.storage is not None:
+            raise StorageError(stop.storage)
+        if stop.signal is not None:
+            raise KeyboardInterrupt
     return confirmation(study, _finished(results, prefix), say)
+
+
+def first_units(study: Study) -> tuple[Planner, Plan]:
+    """What can be known of a search before it begins: the units of one point of its space.
+
+    Returns:
+        The planner of all its units, and a plan of these.
+
+    """
+    search = study.search
+    assert search is not None
+    planner = Planner(study, {})
+    first = search.row(_a_point(search))
+    for seed in search.seeds:
+        planner.unit(first, seed)
+    return planner, Plan(study, planner.units, planner.cam_settings)
 
 
 def confirmation(study: Study, searched: pd.DataFrame, say: Callable[[str], None] = print) -> Study:
@@ -163,9 +189,10 @@ def _prefix(study: Study, planner: Planner) -> str:
     return f"{study.file_name}.{digest}."
 
 
-def _finished(results: Path, prefix: str) -> pd.DataFrame:
-    folder = results / "ledger" / "search"
-    return read_table(results, "search", keys=[p.stem for p in folder.glob(f"{prefix}*.parquet")])
+def _finished(results: Location, prefix: str) -> pd.DataFrame:
+    names = parts_of(table_folder(results, "search"), None)
+    keys = [name.removesuffix(part_name("")) for name in names if name.startswith(prefix)]
+    return read_table(results, "search", keys=keys)
 
 
 def _a_point(search: Search) -> dict[str, str | float]:
@@ -179,7 +206,7 @@ def _a_point(search: Search) -> dict[str, str | float]:
 
 
 def _train_teachers(
-    plan: Plan, store: ArtifactStore, results: Path, address: str | None,
+    plan: Plan, store: ArtifactStore, context: dict[str, Any], address: str | None, stop: Stop,
     say: Callable[[str], None],
 ) -> None:  # fmt: skip
     """Teachers first: two search trials would otherwise train one and the same at once."""
@@ -188,37 +215,41 @@ def _train_teachers(
         unit for key, unit in plan.units.items() if key in awaited and not store.has("train", key)
     ]
     if missing:
-        context = run_context(plan, store, results)
-        outcomes = run_with_tune(plan, missing, context, address, Progress(missing, say))
+        outcomes = run_with_tune(
+            plan, missing, context, address, Progress(missing, say), stop, checked=True
+        )
+        if stop.storage is not None:
+            raise StorageError(stop.storage)
+        if stop.signal is not None:
+            raise KeyboardInterrupt
         bad = [o["error"] for o in outcomes.values() if o["status"] != "ok"]
         if bad or len(outcomes) < len(missing):
             raise InputError(f"a teacher of the search was not trained: {(bad or ['stopped'])[0]}")
 
 
 def _tune(
-    plan: Plan, planner: Planner, done: pd.DataFrame, prefix: str, left: int, results: Path,
-    store: ArtifactStore, say: Callable[[str], None],
+    plan: Plan, planner: Planner, done: pd.DataFrame, prefix: str, left: int, results: Location,
+    context: dict[str, Any], stop: Stop, say: Callable[[str], None],
 ) -> None:  # fmt: skip
     search = plan.study.search
     assert search is not None
-    require_plugins(plan.plugins, str(Path.cwd()))
-    resources = trial_resources(plan.study.resources, ray.cluster_resources())
-    gpus = resources.get("gpu", 0.0)
-    os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(slots(resources))
-    context = run_context(plan, store, results) | {"device": "cuda" if gpus else "cpu"}
-    scratch = results / f"scratch-{uuid.uuid4().hex[:8]}"
+    nodes = node_amounts()
+    # All trials of a search are of one paradigm, so they ask for one and the same.
+    asked = plan.study.resources.demand(search.paradigm).asks(whole_gpu(nodes))
+    require_room([(f"the search ({search.paradigm})", asked)], nodes)
+    os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(slots(asked, nodes))
+    scratch = tempfile.mkdtemp(prefix="wsss-")
     trainable = tune.with_parameters(
         _search_trial,
         context=context,
         objective=plan.study.thresholds.objective,
-        cpus=int(resources["cpu"]),
-        gpus=gpus,
+        asked=asked,
     )
     first = int(done["number"].max()) + 1 if len(done) else 0
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         tuner = tune.Tuner(
-            tune.with_resources(trainable, resources),
+            tune.with_resources(trainable, asked),
             tune_config=tune.TuneConfig(
                 search_alg=ConfigurationSearcher(search, planner, done),
                 scheduler=ASHAScheduler(
@@ -230,14 +261,18 @@ def _tune(
                     reduction_factor=2,
                 ),
                 num_samples=left,
-                reuse_actors=not gpus,
+                reuse_actors="GPU" not in asked,
                 trial_dirname_creator=lambda trial: f"search_{trial.trial_id}",
             ),
             run_config=tune.RunConfig(
                 name=plan.study.file_name,
-                storage_path=str(scratch),
+                storage_path=scratch,
                 verbose=0,
-                callbacks=[_LedgerCallback(plan.study, results, prefix, first, say)],
+                stop=StopWhenAsked(stop),
+                callbacks=[
+                    _LedgerCallback(plan.study, results, prefix, first, stop, say),
+                    StopCallback(stop),
+                ],
             ),
         )
         try:
@@ -344,9 +379,11 @@ class _LedgerCallback(tune.Callback):
     """Writes a part of the `search` table as each search trial goes on and ends."""
 
     def __init__(
-        self, study: Study, results: Path, prefix: str, first: int, say: Callable[[str], None]
-    ) -> None:
+        self, study: Study, results: Location, prefix: str, first: int, stop: Stop,
+        say: Callable[[str], None],
+    ) -> None:  # fmt: skip
         self._study, self._results, self._prefix, self._say = study, results, prefix, say
+        self._stop = stop
         self._numbers: dict[str, int] = {}
         self._first = first
         self._values: dict[str, list[dict[str, Any]]] = {}
@@ -365,6 +402,10 @@ class _LedgerCallback(tune.Callback):
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
         """A trial's worker died, or a training run of it failed."""
+        if STORAGE_AWAY in (error := error_of(trial)):
+            # The trial did not fail, it can be tried again.
+            self._stop.without_storage(error.rpartition(STORAGE_AWAY)[2].splitlines()[0])
+            return
         self._write(trial, failed=True)
 
     def _write(self, trial: Any, *, failed: bool = False) -> None:
@@ -389,25 +430,33 @@ class _LedgerCallback(tune.Callback):
             {**about, "seed": seed, "objective": value["objective"]}
             for seed, value in zip(search.seeds, values, strict=False)
         ] or [{**about, "seed": search.seeds[0], "objective": None}]
-        write_part(self._results, "search", f"{self._prefix}{number:05d}", rows)
+        try:
+            write_part(self._results, "search", f"{self._prefix}{number:05d}", rows)
+        except StorageError as away:
+            self._stop.without_storage(away)
         reached = [v["objective"] for v in values]
         mean = f"{100 * sum(reached) / len(reached):5.1f} %" if reached else "    –"
         self._say(f"search {number + 1:3}  {mean}  {state}, {len(values)} seeds: {name}")
 
 
 def _search_trial(
-    config: dict[str, Any], context: dict[str, Any], objective: str, cpus: int, gpus: float
+    config: dict[str, Any], context: dict[str, Any], objective: str, asked: dict[str, float]
 ) -> None:
     """One search trial inside a worker: seed after seed, each reported to ASHA."""
-    use_share(cpus, gpus)
+    context = {**context, **use_share(asked)}
     reached: list[float] = []
     for unit in config["units"]:
-        outcome = run_unit(unit, context)
+        while (outcome := run_unit(unit, context))["status"] == "elsewhere":
+            # Another driver trains this very unit; a search trial is a chain of them, and the next
+            # cannot be told before this one has ended.
+            time.sleep(LOOK_S)
         return_freed_memory()
-        if outcome["status"] == "failed":
+        if outcome["status"] == "storage":
+            raise RuntimeError(STORAGE_AWAY + outcome["error"])
+        if outcome["status"] not in ("ok", "collapsed"):
             raise RuntimeError(outcome["error"])
         key = unit["trials"][0]["key"]
-        reached.append(tuned_objective(Path(context["results"]), key, objective))
+        reached.append(tuned_objective(context["results"], key, objective))
         tune.report({
             "objective": sum(reached) / len(reached),
             "last": reached[-1],
@@ -416,7 +465,7 @@ def _search_trial(
         })  # fmt: skip
 
 
-def tuned_objective(results: Path, trial_key: str, objective: str) -> float:
+def tuned_objective(results: Location, trial_key: str, objective: str) -> float:
     """The objective on the tune split at the threshold tuned on it; 0 without any scores.
 
     Of several classes it is their mean.

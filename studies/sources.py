@@ -58,7 +58,7 @@ class StudyImages:
 
     def load(self, store: ArtifactStore, split: str) -> ImageSet:
         """A decoded split, memory-mapped."""
-        return ImageSet.load(store.path("images", self.key(split)))
+        return ImageSet.load(store.fetch("images", self.key(split)))
 
 
 def study_images(data: SceneData | FolderData | PluginData) -> StudyImages:

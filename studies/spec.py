@@ -21,6 +21,7 @@ from studies.refinement_spec import (
     chains_written,
     resolve_chain,
 )
+from studies.resources import Resources
 from studies.search_spec import Search
 from studies.strict import Strict
 from wsss_core.evaluate import Normalisation
@@ -155,21 +156,6 @@ class Thresholds(Strict):
                     f"{name!r}: expected module:attribute; built-in rules need no name"
                 )
         return names
-
-
-class Resources(Strict):
-    """What one trial asks of the cluster; `gpus: auto` is one where there are any."""
-
-    cpus: int = Field(1, ge=1)
-    gpus: float | Literal["auto"] = "auto"
-    memory_gb: float = Field(1.0, gt=0)
-
-    @field_validator("gpus")
-    @classmethod
-    def _positive(cls, value: float | str) -> float | str:
-        if isinstance(value, float) and (value < 0 or (value > 1 and value % 1)):
-            raise ValueError("expected 0, a share of one GPU below 1, or a whole number")
-        return value
 
 
 class Dial(Strict):

@@ -6,6 +6,8 @@ Artifact: student.safetensors (and teacher.safetensors after co-training), outco
 from __future__ import annotations
 
 import json
+import os
+import socket
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -44,7 +46,7 @@ def initial_network(settings: dict[str, Any], role: str, weights: str) -> Networ
 def load_network(store: ArtifactStore, key: str, settings: dict[str, Any], role: str) -> Network:
     """A trained network; `settings[role]` describes it, the file holds every number of it."""
     network = initial_network(settings, role, "none")
-    file = store.path("train", key) / f"{role}.safetensors"
+    file = store.fetch("train", key, whole=True) / f"{role}.safetensors"
     if not file.exists():
         # A teacher that was trained before, alone, was the student of its own training run.
         file = file.with_name("student.safetensors")
@@ -85,6 +87,7 @@ def train_unit(
     store: ArtifactStore,
     *,
     device: str,
+    given: dict[str, Any] | None = None,
     on_epoch: Callable[[EpochRecord], None] | None = None,
 ) -> dict[str, Any]:
     """Train a unit unless the store holds it; going on from its last epoch if it was broken off.
@@ -94,10 +97,15 @@ def train_unit(
         images: the training split.
         store: where its teacher lies and its networks go.
         device: "cpu" or "cuda".
+        given: what this process was given of the machine ("cpus", "gpus"), kept with the outcome.
         on_epoch: called after each epoch.
 
     Returns:
-        The outcome: status ("ok" or "collapsed"), error, history, images, parameters.
+        The outcome: status ("ok" or "collapsed"), error, history, images, parameters, given,
+        micro_batch (the most images at once where memory ran out, else None).
+
+    Raises:
+        torch.OutOfMemoryError: not even one image at a time fits.
 
     """
     if store.has("train", unit["key"]):
@@ -115,6 +123,13 @@ def train_unit(
             teacher = load_network(store, unit["parent"], settings, "teacher")
     history: list[EpochRecord] = []
     networks: dict[str, Network] = {}
+
+    def after_epoch(record: EpochRecord) -> None:
+        # The checkpoint of this epoch is written.
+        store.keep_scratch("train", unit["key"])
+        if on_epoch is not None:
+            on_epoch(record)
+
     if status == "ok":
         paradigm = build_paradigm(settings, unit["weights"], teacher)
         networks = paradigm.networks
@@ -127,7 +142,7 @@ def train_unit(
                 seed=settings["seed"],
                 device=device,
                 checkpoint=store.scratch("train", unit["key"]) / "checkpoint.pt",
-                on_epoch=on_epoch,
+                on_epoch=after_epoch,
             )
         except CollapseError as collapse:
             status, error, history = "collapsed", str(collapse), collapse.history
@@ -137,8 +152,11 @@ def train_unit(
         "history": [asdict(record) for record in history],
         "images": len(images),
         "parameters": sum(p.numel() for n in networks.values() for p in n.parameters()),
+        "given": given,
+        "micro_batch": history[-1].micro_batch if history else None,
     }
-    about = {"settings": settings, "parent": unit["parent"]}
+    made_by = {"host": socket.gethostname(), "pid": os.getpid()}
+    about = {"settings": settings, "parent": unit["parent"], "made_by": made_by}
     with store.build("train", unit["key"], about) as folder:
         for role, network in networks.items():
             save_file(_on_cpu(network), folder / f"{role}.safetensors")
@@ -148,7 +166,7 @@ def train_unit(
 
 def outcome_of(store: ArtifactStore, key: str) -> dict[str, Any]:
     """How a finished training ended."""
-    file: Path = store.path("train", key) / "outcome.json"
+    file: Path = store.fetch("train", key) / "outcome.json"
     outcome: dict[str, Any] = json.loads(file.read_text())
     return outcome
 

@@ -8,15 +8,18 @@ from __future__ import annotations
 import socket
 import time
 import traceback
+from collections.abc import Callable
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
-from reports.ledger import write_part
+from reports.ledger import read_table, write_part
+from reports.storage import StorageError, open_folder
 from studies import provenance
 from studies.artifacts import ArtifactStore
 from studies.chain_scores import record_collapsed
+from studies.faults import LeaseLostError, fault_of
 from studies.keys import canonical
+from studies.leases import Lease
 from studies.publishing import publish
 from studies.refinement_stage import prepare_unit
 from studies.scoring_stage import (
@@ -28,43 +31,119 @@ from studies.scoring_stage import (
     score_rows,
 )
 from studies.sources import SCORED_SPLITS
-from studies.training_stage import train_unit
+from studies.training_stage import outcome_of, train_unit
 from wsss_core.data.image_set import ImageSet
 from wsss_core.plugins import search_in
-from wsss_core.training import CollapseError
+from wsss_core.training import CollapseError, EpochRecord
+
+TRIES = 3
+"""Of a unit whose errors come of a storage that is there again."""
+
+PAUSE_S = 1.0
+"""Between them."""
+
+GIVEN = ("cpus", "gpus")
+"""The ledger's columns of what a trial's process was given of the machine."""
 
 
 def run_unit(unit: dict[str, Any], context: dict[str, Any]) -> dict[str, Any]:
     """Train a unit and score its trials; what the store holds is not made again.
 
-    An error ends in the ledger as a failed trial, with its traceback, and is returned: the other
-    trials of the study go on.
+    The unit's lease is held meanwhile. An error of the unit ends in the ledger as a failed trial,
+    with its traceback, and is returned: the other trials of the study go on.
 
     Args:
         unit: `studies.plan.Unit.as_config()`.
-        context: where things lie and what all units share, see `studies.runner`: store, results,
-            device, cam (settings), chains, import_path (searched for plug-ins).
+        context: see `studies.runner.run_context`.
 
     Returns:
-        status ("ok", "collapsed" or "failed") and error.
+        status, error and the seconds it took. How it ended: "ok", "collapsed" or "failed", which is
+        marked `unrecorded` if it could not be written to the ledger. That it did not end:
+        "elsewhere", another driver's worker is at it; "damaged", what others made for it was set
+        aside and has to be made again; "storage", nothing can be kept.
 
     """
     search_in(context["import_path"])
-    store = ArtifactStore(Path(context["store"]))
-    record = _record(unit, context)
     try:
-        status, error = _train_and_score(unit, context, store, record)
+        store = ArtifactStore(context["store"], expect=True)
+        open_folder(context["results"], expect=True)
+        lease = store.leases.take("train", unit["key"], run=context.get("run", ""))
+    except StorageError as away:
+        return {"status": "storage", "error": str(away)}
+    if lease is None:
+        return {"status": "elsewhere", "error": None}
+    started = time.perf_counter()
+    with lease:
+        for left in reversed(range(TRIES)):
+            outcome = _tried(unit, context, store, lease, last=not left)
+            if outcome["status"] != "again":
+                break
+            time.sleep(PAUSE_S)
+    return {**outcome, "seconds": time.perf_counter() - started}
+
+
+def _tried(
+    unit: dict[str, Any],
+    context: dict[str, Any],
+    store: ArtifactStore,
+    lease: Lease,
+    *,
+    last: bool,
+) -> dict[str, Any]:
+    """One try of a unit; "again" where the next will do, unless it is the last."""
+    record: dict[str, Any] = {}
+    try:
+        record = _record(unit, context)
+        status, error = _train_and_score(unit, context, store, record, lease)
         if status == "ok":
             prepare_unit(unit, context, store)
         else:
             record_collapsed(unit, context, store)
+        for trial in unit["trials"]:
+            publish(store, trial["key"], context["results"])
+        return {"status": status, "error": error}
+    except LeaseLostError:
+        return {"status": "elsewhere", "error": None}
     except Exception as failure:
-        error = " ".join(f"{type(failure).__name__}: {failure}".split())
-        record_failure(unit, context, error, traceback.format_exc(), record)
-        return {"status": "failed", "error": error}
+        trace = traceback.format_exc()
+        fault, said = fault_of(failure, unit, context, store)
+    if fault in ("damaged", "storage") or (fault == "again" and not last):
+        return {"status": fault, "error": said}
+    outcome: dict[str, Any] = {"status": "failed", "error": said}
+    if not recorded_failure(unit, context, said, trace, record):
+        outcome["unrecorded"] = True
+    return outcome
+
+
+def finished_unit(
+    unit: dict[str, Any], context: dict[str, Any], store: ArtifactStore
+) -> dict[str, Any]:
+    """Bring a unit that others have finished to this run's ledger; its status and error."""
     for trial in unit["trials"]:
-        publish(store, trial["key"], Path(context["results"]))
-    return {"status": status, "error": error}
+        for key in (trial["key"], *trial["chain_keys"]):
+            publish(store, key, context["results"])
+    if not unit["trials"]:
+        found = outcome_of(store, unit["key"])
+        return {"status": found["status"], "error": found["error"]}
+    # A unit that was trained well may have collapsed when it was scored.
+    keys, columns = [unit["trials"][0]["key"]], ["status", "error"]
+    rows = read_table(context["results"], "trials", keys=keys, columns=columns)
+    return {str(name): value for name, value in rows.iloc[0].items()}
+
+
+def recorded_failure(
+    unit: dict[str, Any],
+    context: dict[str, Any],
+    error: str,
+    trace: str | None = None,
+    record: dict[str, Any] | None = None,
+) -> bool:
+    """Write a unit's trials to the ledger as failed, if that is possible; whether it was."""
+    try:
+        record_failure(unit, context, error, trace, record)
+    except Exception:
+        return False
+    return True
 
 
 def record_failure(
@@ -78,7 +157,7 @@ def record_failure(
     failed = {"status": "failed", "error": error, "traceback": trace}
     for trial in unit["trials"]:
         row = {**(record or _record(unit, context)), **_identity(trial), **failed}
-        write_part(Path(context["results"]), "trials", trial["key"], [row])
+        write_part(context["results"], "trials", trial["key"], [row])
 
 
 def _train_and_score(
@@ -86,11 +165,17 @@ def _train_and_score(
     context: dict[str, Any],
     store: ArtifactStore,
     record: dict[str, Any],
+    lease: Lease,
 ) -> tuple[str, str | None]:
     device = context["device"]
     memory = provenance.PeakMemory(device)
-    training_images = ImageSet.load(store.path("images", unit["images"]["train"]))
-    outcome = train_unit(unit, training_images, store, device=device)
+    training_images = ImageSet.load(store.fetch("images", unit["images"]["train"]))
+    given = {name: context.get(name) for name in GIVEN}
+    outcome = train_unit(
+        unit, training_images, store,
+        device=device, given=given, on_epoch=_after_epoch(unit, store, lease),
+    )  # fmt: skip
+    lease.say("scoring")
     history = outcome["history"]
     seconds = sum(epoch["seconds"] for epoch in history)
     record = {
@@ -101,6 +186,9 @@ def _train_and_score(
         "images_per_second": outcome["images"] * len(history) / seconds if history else None,
         "epochs": len(history),
         "parameters": outcome["parameters"],
+        "micro_batch": outcome.get("micro_batch"),
+        # Of the training, which may have been another run's.
+        **(outcome.get("given") or {}),
     }
     for trial in unit["trials"]:
         if store.has("scores", trial["key"]):
@@ -115,7 +203,10 @@ def _train_and_score(
             if collapse is not None:
                 # A result with its numbers: whatever could be scored is kept.
                 record |= {"status": "collapsed", "error": collapse}
-        rows["history"] = history
+        rows["history"] = [
+            {name: value for name, value in epoch.items() if name != "micro_batch"}
+            for epoch in history
+        ]
         rows["trials"] = [{
             **record,
             **_identity(trial),
@@ -130,6 +221,21 @@ def _train_and_score(
     return record["status"], record["error"]
 
 
+def _after_epoch(
+    unit: dict[str, Any], store: ArtifactStore, lease: Lease
+) -> Callable[[EpochRecord], None]:
+    """What a training does after each epoch: say so, and let others go on from there."""
+    epochs = unit["settings"]["training"]["epochs"]
+
+    def on_epoch(epoch: EpochRecord) -> None:
+        if lease.lost:
+            raise LeaseLostError
+        lease.say(f"epoch {epoch.epoch + 1} of {epochs}")
+        store.keep_scratch("train", unit["key"])
+
+    return on_epoch
+
+
 def _scored(
     unit: dict[str, Any], context: dict[str, Any], store: ArtifactStore
 ) -> tuple[dict[str, list[dict[str, Any]]], str | None]:
@@ -142,7 +248,7 @@ def _scored(
     rows: dict[str, list[dict[str, Any]]] = {"scores": [], "panels": []}
     collapse = None
     for split in SCORED_SPLITS:
-        images = ImageSet.load(store.path("images", unit["images"][split]))
+        images = ImageSet.load(store.fetch("images", unit["images"][split]))
         found: dict[str, NetworkScores] = {
             role: network_scores(unit, role, split, images, store, context["device"], cam)
             for role in trained_roles(unit["settings"]["paradigm"])
@@ -171,6 +277,7 @@ def _record(unit: dict[str, Any], context: dict[str, Any]) -> dict[str, Any]:
         "package_version": provenance.package_version(),
         "packages": provenance.versions(),
         "device": provenance.device_name(context["device"]),
+        **{name: context.get(name) for name in GIVEN},
         "host": socket.gethostname(),
         "started_at": datetime.now(UTC),
         "train_fingerprint": unit["fingerprints"]["train"],

@@ -11,6 +11,9 @@ import pytest
 ROOT = Path(__file__).parents[1]
 NEED_RAY = [
     "studies.masks_pipeline",
+    "studies.nodes",
+    "studies.plan_searcher",
+    "studies.ray_start",
     "studies.refinement_tasks",
     "studies.search",
     "studies.tune_runner",

@@ -4,6 +4,7 @@ import math
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -16,6 +17,7 @@ from reports.dial_figure import dial_info, draw_dial
 from reports.dial_record import read_dial
 from reports.drawing import draw_svg, style
 from reports.outcomes import COLUMNS, TrialFigures
+from reports.panel_parts import PanelParts
 from reports.study_record import Configuration, StudyRecord, Trial
 from reports.tables import to_csv
 from wsss_core.errors import InputError
@@ -59,7 +61,7 @@ def record_at(
                     for rule_, share in (("tuned", 1.0), ("fixed", 0.5))
                 ]  # fmt: skip
                 outcomes = pd.DataFrame(rows, columns=list(COLUMNS))
-                figures = TrialFigures(outcomes, {}, {}, {}, {})
+                figures = TrialFigures(outcomes, {})
             made[name, seed] = Trial(f"{name}-{seed}", name, seed, status, {}, figures)
     return StudyRecord(
         name="cooccurrence",
@@ -71,7 +73,7 @@ def record_at(
         classes=("smoke",) if any(trial.figures for trial in made.values()) else (),
         trials=made,
         history=pd.DataFrame(),
-        panels=pd.DataFrame(),
+        panels=PanelParts(Path()),
         dial=dial,
         dial_value=value,
     )

@@ -3,6 +3,7 @@
 import math
 from collections import Counter
 from itertools import combinations
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -12,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reports.outcomes import COLUMNS, TrialFigures
+from reports.panel_parts import PanelParts
 from reports.published_order import (
     kendall_tau,
     published_headline,
@@ -46,7 +48,7 @@ def study(published, by_seed, source=SOURCE):
                     "per_image_iou": ended,
                 }  # fmt: skip
                 outcomes = pd.DataFrame([row], columns=list(COLUMNS))
-                figures = TrialFigures(outcomes, {}, {}, {}, {})
+                figures = TrialFigures(outcomes, {})
             trials[name, seed] = Trial(f"{name}-{seed}", name, seed, status, {}, figures)
     blank = dict.fromkeys(Configuration.__dataclass_fields__)
     given = {"position": 0, "paradigm": "single", "student": "vit", "fixed_threshold": 0.3}
@@ -72,7 +74,7 @@ def study(published, by_seed, source=SOURCE):
         classes=("smoke",),
         trials=trials,
         history=pd.DataFrame(),
-        panels=pd.DataFrame(),
+        panels=PanelParts(Path()),
         dial=None,
         dial_value=None,
     )

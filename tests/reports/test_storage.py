@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 import reports.local_folder
+import reports.remote_folder
 from reports.patience import PATIENCE
 from reports.storage import MARK, StorageError, below, is_uri, located, open_folder
 from wsss_core.errors import InputError
@@ -99,9 +100,12 @@ def test_a_listing_tells_a_changed_file_of_equal_size(where: str) -> None:
     assert folder.listing()["one"].size == before.size
 
 
-def test_several_files_come_in_the_order_they_are_asked_for(where: str) -> None:
+def test_several_files_come_in_the_order_they_are_asked_for(
+    where: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reports.remote_folder, "_AT_ONCE", 3)
     folder = open_folder(where)
-    names = [f"{number}.parquet" for number in range(70)]
+    names = [f"{number}.parquet" for number in range(8)]
     for name in names:
         folder.write(name, name.encode())
     asked = names[::-1]
@@ -198,7 +202,7 @@ def test_a_file_that_is_there_is_not_created_again(where: str) -> None:
 
 def test_of_many_threads_that_create_one_file_one_is_told_so(where: str) -> None:
     folder = open_folder(where, make=True)
-    for attempt in range(5):
+    for attempt in range(3):
         name = f"lease.{attempt}"
         won = all_at_once(8, lambda number, name=name: folder.create(name, b"%d" % number))
         assert won.count(True) == 1
@@ -213,7 +217,7 @@ folder = open_folder(where)
 folder.write(f"ready-{me}", b"")
 while len(folder.listing()) < 3:
     pass
-print(*[int(folder.joined("leases").create(f"{n}", f"{me} {n}".encode())) for n in range(30)])
+print(*[int(folder.joined("leases").create(f"{n}", f"{me} {n}".encode())) for n in range(12)])
 """
 
 
@@ -228,8 +232,8 @@ def test_of_many_processes_that_create_one_file_one_is_told_so(where: str) -> No
         for me in range(3)
     ]
     won = [process.communicate(timeout=60)[0].split() for process in processes]
-    assert [len(mine) for mine in won] == [30, 30, 30]
-    for number in range(30):
+    assert [len(mine) for mine in won] == [12, 12, 12]
+    for number in range(12):
         winners = [me for me, mine in enumerate(won) if mine[number] == b"1"]
         content = open_folder(where).joined("leases").read(str(number))
         assert content == f"{winners[0]} {number}".encode()

@@ -116,7 +116,7 @@ class Ran:
     store: ArtifactStore
 
 
-def run_in_process(study: dict[str, Any], results: Path, store: Path | None = None) -> Ran:
+def run_in_process(study: dict[str, Any], results: Any, store: Any = None) -> Ran:
     plan = make_plan(Study.model_validate(study))
     artifacts = ArtifactStore(store or results / "store")
     said: list[str] = []

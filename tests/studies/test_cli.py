@@ -29,6 +29,9 @@ Command = Callable[..., Any]
         (["plan"], "wsss plan smoke_crops --set data.root=DIR --set seeds=[0,1]"),
         (["run"], "wsss run quickstart --results results/quickstart"),
         (["report"], "wsss report results/quickstart"),
+        (["store"], "wsss store list results/quickstart/store"),
+        (["store", "verify"], "wsss store verify s3://bucket/study/store --set-aside"),
+        (["store", "gc"], "wsss store gc results/quickstart/store --delete"),
         (["data"], "wsss data check DIR"),
         (["data", "scenes"], "wsss data scenes scenes --train 1500 --chimney-given-clear 0.4"),
         (["data", "check"], "wsss data check DIR"),
@@ -107,10 +110,11 @@ def test_a_failed_trial_is_exit_code_1_and_named(
 
     monkeypatch.setattr(studies.trial, "train_unit", fail)
     tiny["configurations"] = tiny["configurations"][1:2]
-    ended = wsss("run", write_study(tiny), "--in-process", "--results", tmp_path / "results")
+    command = ("run", write_study(tiny), "--in-process", "--results", str(tmp_path / "results"))
+    ended = wsss(*command)
     assert ended.code == 1
     assert ended.err == "failed: ViT alone, seed 0: RuntimeError: disk on fire\n"
-    assert "1 trials remain; the same command goes on with them" in ended.out
+    assert f"1 trials remain; go on with: wsss {' '.join(command)}\n" in ended.out
 
 
 def test_a_collapsed_trial_is_named_and_no_failure(
@@ -136,7 +140,7 @@ def test_a_run_broken_off_before_its_first_result_is_exit_code_130(
     monkeypatch.setattr(studies.tune_runner, "run_with_tune", lambda *_: {})
     ended = wsss("run", write_study(tiny), "--results", tmp_path / "results")
     assert ended.code == 130
-    assert "4 trials remain; the same command goes on with them" in ended.out
+    assert "4 trials remain; go on with: wsss run " in ended.out
     assert "nothing to train: all" not in ended.out
 
 
@@ -147,8 +151,10 @@ def test_ctrl_c_is_exit_code_130(
         raise KeyboardInterrupt
 
     monkeypatch.setattr(studies.trial, "train_unit", interrupt)
-    ended = wsss("run", write_study(tiny), "--in-process", "--results", tmp_path / "results")
-    assert (ended.code, ended.err) == (130, "wsss: interrupted; what is finished is kept\n")
+    command = ("run", write_study(tiny), "--in-process", "--results", str(tmp_path / "results"))
+    ended = wsss(*command)
+    said = f"interrupted; what is finished is kept; go on with: wsss {' '.join(command)}"
+    assert (ended.code, ended.err) == (130, f"wsss: {said}\n")
 
 
 def test_results_go_to_a_folder_of_the_study_s_name_where_none_is_given(

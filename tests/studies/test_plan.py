@@ -231,4 +231,4 @@ def test_the_estimate_is_made_of_measured_trials_of_the_same_kind(tiny: Raw, fin
     said = describe(planned(tiny), ArtifactStore(finished.results / "no"), finished.results)
     from studies.progress import duration
 
-    assert f"about {duration(expected)} of one trial's resources" in said
+    assert f"training {duration(expected)}, scoring" in said

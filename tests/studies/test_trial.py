@@ -3,6 +3,7 @@
 import io
 import json
 import math
+from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -15,11 +16,15 @@ import torch.nn.functional as F
 from PIL import Image
 from safetensors.torch import load_file
 
+import studies.runner
 from reports.ledger import read_table
 from wsss_core.backbones import Network, build_network
 from wsss_core.data.image_set import ImageSet
 from wsss_core.data.scene_source import SceneSource
 from wsss_core.data.scenes import SceneSettings
+from wsss_core.transfer import Single
+
+Raw = dict[str, Any]
 
 VIT_OPTIONS = {"patch_size": 8, "embed_dim": 24, "depth": 1, "num_heads": 3}
 NAMES = {
@@ -276,3 +281,64 @@ def test_the_fused_logit_is_the_mean_of_both_networks(finished: Any) -> None:
     parts = parts[parts["network"] != "fused"]
     mean = parts.groupby(["trial_key", "split", "image"])["logit"].mean()
     np.testing.assert_allclose(together["logit"], mean.loc[together.index], atol=1e-6)
+
+
+def limited(monkeypatch: pytest.MonkeyPatch, most: int) -> None:
+    """Let memory run out where more than `most` images are trained on at once."""
+    whole = Single.losses
+
+    def losses(self: Single, images: torch.Tensor, *more: Any) -> Any:
+        if self.training and len(images) > most:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return whole(self, images, *more)
+
+    monkeypatch.setattr(Single, "losses", losses)
+
+
+def test_a_trial_whose_batches_did_not_fit_says_how_many_images_it_took_at_once(
+    tiny: Raw, run: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tiny["configurations"] = tiny["configurations"][:2]
+    limited(monkeypatch, 3)
+    ran = run(tiny, tmp_path)
+    trials = read_table(tmp_path, "trials")
+    assert list(trials["status"]) == ["ok", "ok"]
+    assert list(trials["micro_batch"]) == [2, 2]
+    assert set(read_table(tmp_path, "history")["epoch"]) == {0}
+    assert ran.result.failed == {}
+
+
+def test_the_others_say_that_their_batches_were_whole(finished: Any) -> None:
+    assert read_table(finished.results, "trials")["micro_batch"].isna().all()
+
+
+def test_a_trial_of_which_no_image_fits_fails_and_says_what_to_change(
+    tiny: Raw, run: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tiny["configurations"] = tiny["configurations"][:1]
+    limited(monkeypatch, 0)
+    run(tiny, tmp_path)
+    (trial,) = read_table(tmp_path, "trials").to_dict("records")
+    assert trial["status"] == "failed"
+    assert trial["error"].startswith(
+        "OutOfMemoryError: training on images of 32 x 32 px (batch_size 8) runs out of memory"
+    )
+
+
+def test_the_ledger_keeps_what_training_was_given_of_the_machine(
+    tiny: Raw, run: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Scored again by another process, the trial's time is still that of the first."""
+    tiny["configurations"] = tiny["configurations"][:1]
+    whole = studies.runner.run_context
+
+    def given(**share: float) -> None:
+        monkeypatch.setattr(studies.runner, "run_context", lambda *a: {**whole(*a), **share})
+
+    given(cpus=3, gpus=0.25)
+    run(tiny, tmp_path)
+    given(cpus=1, gpus=0.0)
+    tiny["panels"] = 1
+    run(tiny, tmp_path)
+    trials = read_table(tmp_path, "trials")
+    assert list(zip(trials["cpus"], trials["gpus"], strict=True)) == [(3, 0.25)] * 2

@@ -1,6 +1,7 @@
 """Ray Tune as the scheduler: the order of suggestions, and studies run by real workers."""
 
 import copy
+import json
 import os
 import signal
 import socket
@@ -17,102 +18,16 @@ from safetensors.torch import load_file
 
 import studies.tune_runner
 from reports.ledger import read_table
+from reports.storage import MARK
 from studies.artifacts import ArtifactStore
-from studies.plan import Plan, Unit, make_plan
-from studies.runner import RunResult, run_study
-from studies.sources import StudyImages
+from studies.plan import Plan, make_plan
+from studies.progress import Progress
+from studies.ray_start import start_ray
+from studies.runner import RunResult, run_context, run_study
 from studies.spec import Study
-from studies.tune_runner import PlanSearcher, start_ray, trial_resources
-from wsss_core.data.scene_source import SceneSource
-from wsss_core.data.scenes import SceneSettings
 from wsss_core.errors import InputError
 
 Raw = dict[str, Any]
-
-
-NO_IMAGES = StudyImages(SceneSource(SceneSettings(size=16)), 16, {})
-
-
-def unit(key: str, parent: str | None = None) -> Unit:
-    return Unit(key, {"seed": 0}, {}, NO_IMAGES, parent)
-
-
-def suggested(searcher: PlanSearcher, trial: str) -> str | None:
-    found = searcher.suggest(trial)
-    return found["unit"]["key"] if isinstance(found, dict) else found
-
-
-def test_a_student_is_not_suggested_before_its_teacher_has_ended() -> None:
-    searcher = PlanSearcher([unit("t"), unit("s", "t"), unit("a")])
-    assert [suggested(searcher, name) for name in ("1", "2", "3")] == ["t", "a", None]
-    searcher.on_trial_complete("2")
-    assert suggested(searcher, "4") is None
-    searcher.on_trial_complete("1")
-    assert suggested(searcher, "5") == "s"
-    assert suggested(searcher, "6") == "FINISHED"
-
-
-def test_units_that_others_wait_for_come_first_and_the_rest_in_order() -> None:
-    searcher = PlanSearcher([unit("a"), unit("b"), unit("t"), unit("s", "t"), unit("u")])
-    found = []
-    for name in "12345":
-        found.append(suggested(searcher, name))
-        searcher.on_trial_complete(name)
-    assert found == ["t", "a", "b", "s", "u"]
-
-
-def test_a_teacher_that_is_not_among_the_units_is_there_already() -> None:
-    assert suggested(PlanSearcher([unit("s", "trained")]), "1") == "s"
-
-
-def test_a_teacher_that_fails_holds_nobody_up() -> None:
-    searcher = PlanSearcher([unit("t"), unit("s", "t")])
-    suggested(searcher, "1")
-    searcher.on_trial_complete("1", error=True)
-    assert suggested(searcher, "2") == "s"
-
-
-def test_the_teacher_of_one_seed_frees_the_students_of_that_seed_alone() -> None:
-    units = [unit("t0"), unit("t1"), unit("s0", "t0"), unit("s1", "t1")]
-    searcher = PlanSearcher(units)
-    assert [suggested(searcher, name) for name in ("1", "2", "3")] == ["t0", "t1", None]
-    searcher.on_trial_complete("2")
-    assert [suggested(searcher, name) for name in ("4", "5")] == ["s1", None]
-
-
-@pytest.mark.parametrize(
-    ("asked", "cluster", "expected"),
-    [
-        ({}, {"CPU": 4.0, "memory": 8.0 * 2**30}, {"cpu": 1.0, "memory": 2.0**30}),
-        ({}, {"CPU": 4.0, "memory": 8.0 * 2**30, "GPU": 2.0},
-         {"cpu": 1.0, "memory": 2.0**30, "gpu": 1.0}),
-        ({"gpus": 0}, {"CPU": 4.0, "memory": 8.0 * 2**30, "GPU": 2.0},
-         {"cpu": 1.0, "memory": 2.0**30}),
-        ({"cpus": 3, "gpus": 0.5, "memory_gb": 0.5},
-         {"CPU": 4.0, "memory": 8.0 * 2**30, "GPU": 2.0},
-         {"cpu": 3.0, "memory": 2.0**29, "gpu": 0.5}),
-    ],
-)  # fmt: skip
-def test_a_trial_asks_for_what_the_study_says_and_a_gpu_where_there_is_one(
-    tiny: Raw, asked: Raw, cluster: Raw, expected: Raw
-) -> None:
-    tiny["resources"] = asked
-    assert trial_resources(Study.model_validate(tiny).resources, cluster) == expected
-
-
-@pytest.mark.parametrize(
-    ("asked", "said"),
-    [
-        ({"cpus": 8}, "a trial asks for cpu 8, the cluster has 4"),
-        ({"gpus": 1}, "a trial asks for gpu 1, the cluster has 0"),
-        ({"memory_gb": 9}, "a trial asks for memory 9 GiB, the cluster has 8 GiB"),
-    ],
-)
-def test_a_trial_that_fits_nowhere_is_refused(tiny: Raw, asked: Raw, said: str) -> None:
-    tiny["resources"] = asked
-    asked_for = Study.model_validate(tiny).resources
-    with pytest.raises(InputError, match=said):
-        trial_resources(asked_for, {"CPU": 4.0, "memory": 8.0 * 2**30})
 
 
 @pytest.mark.parametrize("form", ["127.0.0.1:{}", "ray://127.0.0.1:{}", "localhost:{}"])
@@ -191,7 +106,7 @@ def test_each_end_is_a_line_with_its_number_and_an_estimate(ran: Ran) -> None:
 
 
 def test_ray_tune_s_own_files_are_gone(ran: Ran) -> None:
-    assert sorted(entry.name for entry in ran.results.iterdir()) == ["ledger", "store"]
+    assert sorted(entry.name for entry in ran.results.iterdir()) == [MARK, "ledger", "store"]
 
 
 def test_a_worker_of_ray_trains_the_weights_that_this_process_trains(
@@ -284,3 +199,59 @@ def test_a_worker_killed_in_the_middle_is_started_again_and_goes_on_from_its_che
         for store in (ran.store, whole.store)
     )
     assert all(torch.equal(found[name], expected[name]) for name in expected)
+
+
+def scheduled(study: Raw, folder: Path) -> tuple[Plan, Raw]:
+    """Give every unit of a study to Ray; where `_tune_trial` is a stand-in, none is trained."""
+    plan = make_plan(Study.model_validate(study))
+    store = ArtifactStore(folder / "store")
+    context = run_context(plan, store, folder)
+    pending = list(plan.units.values())
+    quiet = Progress(pending, lambda line: None)
+    run = studies.tune_runner.run_with_tune
+    return plan, run(plan, pending, context, None, quiet, checked=True)
+
+
+@pytest.mark.slow
+def test_units_get_what_each_asks_for_and_workers_stay_among_equals(
+    ray_here: None, tiny: Raw, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On two cores: four units of one core, two of two; no worker serves both kinds."""
+    seen = tmp_path / "seen"
+    seen.mkdir()
+
+    def looks(config: Raw, context: Raw) -> None:
+        tune_runner = studies.tune_runner
+        given = tune_runner.requested(config["unit"], context["whole_gpu"])
+        about = {
+            **tune_runner.use_share(given),
+            "threads": torch.get_num_threads(),
+            "assigned": tune_runner.ray.get_runtime_context().get_assigned_resources()["CPU"],
+            "process": os.getpid(),
+        }
+        (seen / config["unit"]["key"]).write_text(json.dumps(about))
+        tune_runner.tune.report({"ended": 1, "status": "ok", "error": None})
+
+    monkeypatch.setattr(studies.tune_runner, "_tune_trial", looks)
+    tiny["seeds"] = [0, 1]
+    tiny["configurations"] = [tiny["configurations"][index] for index in (0, 3, 1)]
+    tiny["resources"]["co-training"] = {"cpus": 2}
+    plan, outcomes = scheduled(tiny, tmp_path)
+    assert set(outcomes) == set(plan.units)
+    workers: dict[int, set[int]] = {1: set(), 2: set()}
+    for key, unit in plan.units.items():
+        about = json.loads((seen / key).read_text())
+        cpus = 2 if unit.settings["paradigm"] == "co-training" else 1
+        assert (about["cpus"], about["threads"], about["assigned"]) == (cpus, cpus, cpus)
+        assert (about["device"], about["gpus"]) == ("cpu", 0.0)
+        workers[cpus].add(about["process"])
+    assert not workers[1] & workers[2]
+    assert len(workers[1]) + len(workers[2]) < len(plan.units), "no worker was used twice"
+
+
+def test_a_unit_that_fits_on_no_node_is_refused_by_name(
+    ray_here: None, tiny: Raw, tmp_path: Path
+) -> None:
+    tiny["configurations"][3] |= {"name": "both", "resources": {"cpus": 3}}
+    with pytest.raises(InputError, match=r"a trial of 'both' asks for 3 CPUs, .* has 2 CPUs, "):
+        scheduled(tiny, tmp_path)

@@ -1,0 +1,81 @@
+"""What an error inside a unit says: of the unit, of what it builds upon, or of the storage.
+
+An error of the unit itself is a result and goes to the ledger. One of the storage is not: nothing
+can be kept, so the run ends. An error of a file system that came back is tried again.
+"""
+
+from __future__ import annotations
+
+import errno
+import uuid
+from typing import Any, Literal
+
+from reports.storage import FULL, Folder, StorageError, open_folder
+from studies.artifacts import ArtifactStore, DamagedArtifactError
+
+Fault = Literal["own", "again", "damaged", "storage"]
+
+PROBE_BYTES = 2**16
+"""A full disk still takes a few bytes here and there."""
+
+_WRITING_FAILED = (
+    "No space left", "os error 28", "Disk quota", "PytorchStreamWriter", "I/O error",
+    "Parent directory",
+)  # fmt: skip
+"""What PyTorch and safetensors say, in errors that are no OSError, of a file they could not write.
+"""
+
+
+class LeaseLostError(RuntimeError):
+    """Another has taken over what this process was working on, which stood still for too long."""
+
+
+def fault_of(
+    error: Exception, unit: dict[str, Any], context: dict[str, Any], store: ArtifactStore
+) -> tuple[Fault, str]:
+    """Tell what an error inside a unit means, with a line that says so.
+
+    Args:
+        error: what was raised.
+        unit: `studies.plan.Unit.as_config()`.
+        context: see `studies.runner.run_context`.
+        store: where the unit's artifacts lie.
+
+    Returns:
+        "own": the unit has failed. "again": its next try will do, as what was in the way is gone.
+        "damaged": the driver has to make again what it builds upon. "storage": nothing can be kept.
+
+    """
+    said = " ".join(f"{type(error).__name__}: {error}".split())
+    try:
+        for folder in (store.folder, open_folder(context["results"])):
+            _write_to(folder)
+        if isinstance(error, DamagedArtifactError):
+            return ("again" if _builds_upon(unit, store) else "damaged"), str(error)
+    except StorageError as away:
+        return "storage", str(away)
+    if isinstance(error, OSError) and error.errno in FULL:
+        return "storage", f"{error.filename or store.where}: no space left on the storage"
+    if isinstance(error, StorageError):
+        # It answers again, but was waited for as long as anyone wanted.
+        return "storage", str(error)
+    passing = isinstance(error, OSError) and error.errno != errno.EACCES
+    if passing or any(text in str(error) for text in _WRITING_FAILED):
+        return "again", said
+    return "own", said
+
+
+def _write_to(folder: Folder) -> None:
+    """Wait until a storage is there, and see that it takes what is written to it."""
+    probe = f".written-{uuid.uuid4().hex[:12]}"
+    try:
+        folder.write(probe, bytes(PROBE_BYTES))
+    finally:
+        folder.delete(probe)
+
+
+def _builds_upon(unit: dict[str, Any], store: ArtifactStore) -> bool:
+    """Whether all is there that others make for a unit."""
+    if unit["parent"] is not None and not store.has("train", unit["parent"]):
+        return False
+    return all(store.has("images", key) for key in unit["images"].values())

@@ -1,0 +1,89 @@
+"""A plan's units one after another in this process, without Ray: for a debugger."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Any
+
+from reports.storage import StorageError
+from studies.artifacts import ArtifactStore
+from studies.plan import Plan, Unit
+from studies.progress import Progress
+from studies.refining import describe_all, refine_unit, shards_of
+from studies.schedule import Schedule
+from studies.stopping import Stop
+from studies.trial import finished_unit, run_unit
+
+
+def run_in_process(
+    plan: Plan,
+    pending: list[Unit],
+    context: dict[str, Any],
+    progress: Progress,
+    stop: Stop,
+) -> dict[str, dict[str, Any]]:
+    """Run units here, and wait for what other drivers are at.
+
+    Args:
+        plan: what they belong to.
+        pending: what has to run.
+        context: see `studies.runner.run_context`.
+        progress: told of each unit's end.
+        stop: ends the run when it is asked; a signal breaks off what is at work.
+
+    Returns:
+        The outcomes of the units that ended, by key; see `studies.schedule.Schedule.outcomes`.
+
+    """
+    store = ArtifactStore(context["store"])
+    schedule = Schedule(
+        plan, pending, store, progress, stop,
+        lambda unit: finished_unit(unit.as_config(), context, store), context["run"],
+    )  # fmt: skip
+    refine = _Refinement(plan, context, store, progress)
+    schedule.on_ok = refine.left.append
+    try:
+        with stop.listening(at_once=True):
+            describe_all(plan, store, context["device"], progress.say)
+            while not (schedule.all_ended and not refine.left) and not stop.asked:
+                unit = schedule.next()
+                if unit is not None:
+                    outcome = run_unit(unit.as_config(), context)
+                    schedule.came_back(unit.key, outcome)
+                if not refine.some() and unit is None:
+                    schedule.wait()
+    except StorageError as away:
+        stop.without_storage(away)
+    except KeyboardInterrupt:
+        if not stop.asked:
+            raise
+    finally:
+        with contextlib.suppress(OSError, StorageError):
+            store.leases.drop_run(context["run"])
+    return schedule.outcomes
+
+
+class _Refinement:
+    """The units that are to be refined; `left` are those that have not been."""
+
+    def __init__(
+        self, plan: Plan, context: dict[str, Any], store: ArtifactStore, progress: Progress
+    ) -> None:
+        self.left: list[Unit] = []
+        self._context, self._store, self._progress = context, store, progress
+        self._bounds = shards_of(plan, store) if context["chains"] else {}
+
+    def some(self) -> bool:
+        """Refine those that no other driver is at; whether there were any."""
+        before, self.left[:] = list(self.left), []
+        for unit in before:
+            if not (self._context["chains"] and unit.trials):
+                continue
+            lease = self._store.leases.take("refine", unit.key, run=self._context["run"])
+            if lease is None:
+                self.left.append(unit)
+                continue
+            with lease:
+                errors = refine_unit(unit.as_config(), self._context, self._store, self._bounds)
+            self._progress.refined(unit, errors)
+        return len(self.left) < len(before)

@@ -1,0 +1,126 @@
+"""What a plan needs of every node it may be scheduled on: plug-ins, weights, GPU memory."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import timm
+
+from reports.ledger import read_table
+from reports.storage import Location
+from studies.keys import canonical
+from studies.node_probe import ExpectedFile, HubFile, Question
+from studies.plan import Plan, Unit
+from wsss_core.plugins import is_plugin
+
+
+def question_about(
+    plan: Plan, pending: list[Unit], context: dict[str, Any], *, gpus: bool
+) -> Question:
+    """What to ask every node before a plan's units are scheduled.
+
+    Args:
+        plan: names the plug-ins and the refinement chains.
+        pending: the units that have to run; the weights they start from are asked for.
+        context: see `studies.runner.run_context`.
+        gpus: whether any of them asks for a GPU.
+
+    """
+    weights = list(_weights_of(pending))
+    files = {
+        path: expected_file(Path(path), digest) for kind, digest, path in weights if kind == "file"
+    }
+    for chain in plan.runnable_chains:
+        for step in chain.steps:
+            digests = step.identity.get("weights")
+            if isinstance(digests, list) and not is_plugin(step.kind):
+                folder = Path(step.arguments["weights"])
+                found = sorted(file for file in folder.iterdir() if file.is_file())
+                files |= {
+                    str(file): expected_file(file, digest)
+                    for file, digest in zip(found, digests, strict=True)
+                }
+    return {
+        "import_path": context["import_path"],
+        "plugins": list(plan.plugins),
+        "folders": {"results": context["results"], "store": context["store"]},
+        "token": f".node-check-{uuid.uuid4().hex[:12]}",
+        "weights": files,
+        "pretrained": {tag: hub_file(model) for kind, tag, model in weights if kind == "hub"},
+        "gpus": gpus,
+    }
+
+
+def _weights_of(pending: Iterable[Unit]) -> Iterator[tuple[str, str, str]]:
+    """("file", digest, path) or ("hub", tag, model) of what the units' networks start from."""
+    for unit in pending:
+        # Of a teacher that is trained alone first, its own unit reads the weights.
+        roles = ("student", "teacher")[: 2 if unit.settings["paradigm"] == "co-training" else 1]
+        for role in roles:
+            settings, source = unit.settings[role], unit.weights[role]
+            if source == "pretrained":
+                yield "hub", settings["weights"], settings["model"]
+            elif source != "none":
+                yield "file", settings["weights"], source
+
+
+def expected_file(file: Path, digest: str) -> ExpectedFile:
+    """A file of the driver's as its nodes should have it."""
+    state = file.stat()
+    return {"bytes": state.st_size, "modified": state.st_mtime_ns, "digest": digest}
+
+
+def hub_file(model: str) -> HubFile:
+    """Where timm looks for the pretrained weights of a model."""
+    config: Any = timm.get_pretrained_cfg(model)
+    if config.hf_hub_id:
+        repository, _, revision = str(config.hf_hub_id).partition("@")
+        return {
+            "repository": repository,
+            "revision": revision or None,
+            "file": config.hf_hub_filename,
+        }
+    url = config.url
+    return {
+        "repository": None, "revision": None, "file": url.rpartition("/")[2] if url else None
+    }  # fmt: skip
+
+
+def gpu_needs(pending: list[Unit], whole: float, results: Location) -> dict[float, int]:
+    """What trials need of a GPU: the share they get -> the most memory that such trials took.
+
+    Memory is what trials with the same networks, paradigm, batch and image size took on a GPU
+    before, by the ledger; 0 where none is measured. Empty if no unit asks for a GPU.
+
+    Args:
+        pending: the units that have to run.
+        whole: what `gpus: auto` stands for, see `studies.resources.whole_gpu`.
+        results: where the ledger is.
+
+    """
+    shares = {unit.key: unit.resources.asks(whole).get("GPU", 0.0) for unit in pending}
+    asking = [unit for unit in pending if shares[unit.key]]
+    if not asking:
+        return {}
+    columns = ["settings", "device", "peak_memory_bytes"]
+    measured = read_table(results, "trials", columns=columns).dropna()
+    on_gpu = measured[~measured["device"].str.contains(" CPU, ", regex=False)]
+    peaks: dict[str, int] = {}
+    for text, peak in zip(on_gpu["settings"], on_gpu["peak_memory_bytes"], strict=True):
+        kind = _kind(json.loads(text))
+        peaks[kind] = max(peaks.get(kind, 0), int(peak))
+    needs: dict[float, int] = {}
+    for unit in asking:
+        share = min(shares[unit.key], 1.0)
+        needs[share] = max(needs.get(share, 0), peaks.get(_kind(unit.settings), 0))
+    return needs
+
+
+def _kind(settings: dict[str, Any]) -> str:
+    names = ("paradigm", "student", "teacher", "image_size")
+    batch = settings["training"]["batch_size"]
+    return canonical([*(settings.get(name) for name in names), batch])

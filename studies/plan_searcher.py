@@ -1,0 +1,148 @@
+"""A `Schedule` as Ray Tune's searcher, callback and stopper.
+
+Tune knows grids and samplers, but no order between trials and no unit that comes back: each time a
+unit is started is one trial of Tune's, and what its end means is the schedule's to say.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from pathlib import Path
+from typing import Any
+
+import studies.ray_start  # noqa: F401
+
+# ruff: isort: split
+import ray
+from ray import tune
+from ray.tune.search import Searcher
+from ray.tune.stopper import Stopper
+
+from studies.refinement_tasks import RefinementTasks
+from studies.schedule import Schedule
+from studies.stopping import Stop
+
+NODE_IS_GONE = ("node has died", "node is dead", "node was terminated", "preempted", "unavailable")
+"""How Ray says, in the text of the error alone, that it is a node that took a worker with it."""
+
+
+class _NotPickled:
+    """Tune writes all that it is given to a file that nobody reads; an empty shell goes there."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}
+
+
+class PlanSearcher(_NotPickled, Searcher):
+    """Suggests each unit once its teacher's has ended and no other driver's worker is at it.
+
+    Where nothing runs and nothing can be started, it says that it is at its end: Tune gives back
+    what it holds, and whoever started it waits and starts it again.
+    """
+
+    def __init__(self, schedule: Schedule) -> None:
+        super().__init__(metric="ended", mode="max")
+        self._schedule = schedule
+
+    def suggest(self, trial_id: str) -> Any:
+        """The next unit, None while none can be started, FINISHED once none runs either."""
+        unit = self._schedule.next()
+        if unit is not None:
+            return {"unit": unit.as_config()}
+        return None if self._schedule.running else str(Searcher.FINISHED)
+
+    def on_trial_complete(
+        self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
+    ) -> None:
+        """`ScheduleCallback` hears of it too, and of what was reported."""
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing to keep: the store and the ledger say what is done."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Nothing to bring back."""
+
+
+class StopCallback(_NotPickled, tune.Callback):
+    """Ends the workers of a Tune that stops, which would wait ten seconds for each.
+
+    Nothing is lost: a training goes on from its last epoch.
+    """
+
+    def __init__(self, stop: Stop) -> None:
+        self._stop = stop
+        self._workers: dict[str, Any] = {}
+
+    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
+        """Note the worker, of which Tune knows no more once it has stopped its trial."""
+        self._workers[trial.trial_id] = trial.temporary_state.ray_actor
+
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
+        """The worker is free."""
+        self._workers.pop(trial.trial_id, None)
+
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
+        """The worker is dead."""
+        self._workers.pop(trial.trial_id, None)
+
+    def on_step_end(self, iteration: int, trials: list[Any], **_: Any) -> None:
+        """End the workers once Tune has stopped their trials because it was asked to."""
+        if self._stop.asked and all(trial.is_finished() for trial in trials):
+            while self._workers:
+                ray.kill(self._workers.popitem()[1])
+
+
+class ScheduleCallback(_NotPickled, tune.Callback):
+    """Tells a schedule how Tune's trials end, and its refinement to go on."""
+
+    def __init__(self, schedule: Schedule, refinement: RefinementTasks) -> None:
+        self._schedule, self._refinement = schedule, refinement
+        self._next_look = 0.0
+
+    def on_step_begin(self, iteration: int, trials: list[Any], **_: Any) -> None:
+        """Tune's loop goes round."""
+        if time.monotonic() >= self._next_look:
+            self._refinement.collect()
+            self._next_look = time.monotonic() + 0.5
+
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
+        """A unit came back."""
+        reported, key = trial.last_result or {}, trial.config["unit"]["key"]
+        if "status" not in reported:
+            self._schedule.died(key, node_lost=False)
+            return
+        names = ("status", "error", "seconds", "unrecorded")
+        self._schedule.came_back(key, {name: reported[name] for name in names if name in reported})
+
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
+        """A unit's worker died."""
+        lost = is_node_loss(error_of(trial))
+        self._schedule.died(trial.config["unit"]["key"], node_lost=lost)
+
+
+class StopWhenAsked(Stopper):
+    """Stops all of Tune's trials once a run has been asked to end."""
+
+    def __init__(self, stop: Stop) -> None:
+        self._stop = stop
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        """Of one trial nothing is decided here."""
+        return False
+
+    def stop_all(self) -> bool:
+        """Whether the run has been asked to end."""
+        return self._stop.asked
+
+
+def is_node_loss(error: str) -> bool:
+    """Whether a worker died because its node did, or can no longer be reached."""
+    return any(text in error for text in NODE_IS_GONE)
+
+
+def error_of(trial: Any) -> str:
+    """What ended a trial of Tune's, which keeps it in a file; empty if that is not there."""
+    with contextlib.suppress(OSError, TypeError):
+        return Path(trial.error_file).read_text()
+    return ""

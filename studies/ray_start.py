@@ -1,0 +1,67 @@
+"""Ray as every part of a run wants it: its settings, joining a cluster or starting one here.
+
+Import this before anything else of Ray: some settings are read when Ray is imported.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+
+# Ray's own tables, per-trial log files and tracebacks are not wanted, and its snapshots of what it
+# would need to go on are not used: the ledger and the store are the record. Relative paths must
+# keep their meaning in the workers, and signals are `studies.stopping`'s.
+os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
+os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
+os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")
+os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "1e9")
+os.environ.setdefault("TUNE_PRINT_ALL_TRIAL_ERRORS", "0")
+os.environ.setdefault("RAY_CHDIR_TO_TRIAL_DIR", "0")
+
+import ray
+
+from studies.machine import usable_cpus
+from studies.resources import NodeAmounts
+from wsss_core.errors import InputError
+
+OBJECT_STORE_BYTES = 100 * 2**20
+"""Images travel by file, not through Ray; its object store holds settings and metrics only."""
+
+
+def start_ray(address: str | None) -> bool:
+    """Join a cluster, or start Ray here; whether this call did so and has to end it."""
+    if ray.is_initialized():
+        return False
+    given = address or os.environ.get("RAY_ADDRESS")
+    if given is None:
+        ray.init(
+            address="local",
+            num_cpus=usable_cpus(),
+            object_store_memory=OBJECT_STORE_BYTES,
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+            _node_ip_address="127.0.0.1",
+        )
+        return True
+    try:
+        _reach(given)
+        ray.init(address=given, log_to_driver=False, logging_level=logging.ERROR)
+    except (OSError, OverflowError, ValueError) as error:
+        said = " ".join(str(error).split())
+        name = "--address" if address else "RAY_ADDRESS"
+        raise InputError(f"{name} {given}: no Ray cluster answers there: {said}") from error
+    return True
+
+
+def _reach(address: str) -> None:
+    """Raise OSError if nothing listens at "host:port"; Ray itself would try for minutes."""
+    host, _, port = address.rpartition("://")[2].rpartition(":")
+    if host and port.isdigit():
+        socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
+
+
+def node_amounts() -> list[NodeAmounts]:
+    """What each node of the cluster that is alive has in all."""
+    return [node["Resources"] for node in ray.nodes() if node["Alive"]]

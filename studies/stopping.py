@@ -1,0 +1,82 @@
+"""Ending a run before its end: by a signal, or because its storage is away or full.
+
+The first Ctrl-C (SIGINT) or SIGTERM, which SLURM, Kubernetes and clouds send before they take a
+machine away, asks a run to end; the second ends it at once. Either is safe at any moment: what is
+finished is in the store, and a training goes on from its last epoch.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from types import FrameType
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class Stop:
+    """Whether a run has been asked to end, and why.
+
+    Attributes:
+        signal: the name of the signal that asked.
+        storage: what is wrong with the storage, naming it.
+
+    """
+
+    def __init__(self) -> None:
+        self.signal: str | None = None
+        self.storage: str | None = None
+
+    @property
+    def asked(self) -> bool:
+        """Whether to end."""
+        return self.signal is not None or self.storage is not None
+
+    def without_storage(self, error: object) -> None:
+        """Ask to end because nothing can be kept; the first error stays."""
+        self.storage = self.storage or str(error)
+
+    @contextlib.contextmanager
+    def listening(self, *, at_once: bool = False) -> Iterator[None]:
+        """Take signals as the wish to end while the block runs; in the main thread alone.
+
+        Args:
+            at_once: raise KeyboardInterrupt at the first signal, not at the second.
+
+        """
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+
+        def heard(number: int, _: FrameType | None) -> None:
+            again, self.signal = self.signal is not None, signal.Signals(number).name
+            if again or at_once:
+                raise KeyboardInterrupt
+
+        before = {number: signal.getsignal(number) for number in SIGNALS}
+        try:
+            for number in SIGNALS:
+                signal.signal(number, heard)
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, signal.SIG_DFL if handler is None else handler)
+
+    def sleep(self, seconds: float) -> None:
+        """Wait, but not once the run has been asked to end."""
+        deadline = time.monotonic() + seconds
+        while not self.asked and (left := deadline - time.monotonic()) > 0:
+            time.sleep(min(left, 0.2))
+
+
+def interrupt_on_terminate() -> None:
+    """From now on SIGTERM is KeyboardInterrupt, as Ctrl-C is; in the main thread alone."""
+
+    def heard(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, heard)

@@ -1,0 +1,64 @@
+"""What `ray submit` copies to a cluster's head and starts there: `wsss run` on that cluster.
+
+    ray submit clusters/on_prem.yaml studies/submit.py -- SPEC --results /shared/results/STUDY
+    ray job submit --working-dir . -- python -m studies.submit SPEC --results s3://bucket/STUDY
+
+The arguments are those of `wsss run`, `--address auto` is added, and so is its exit code the exit
+code. Only this one file travels; everything else is the package as it is installed on the nodes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+try:
+    from reports.storage import is_uri
+    from studies.cli import USAGE_ERROR
+    from studies.cli import main as wsss
+except ImportError as error:
+    sys.exit(
+        f"submit: {sys.executable} cannot import wsss-studies ({error}); the environment with it "
+        "has to come first on PATH of a login shell, as setup_commands in clusters/*.yaml see to"
+    )
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run a study on the cluster whose head this is; returns the exit code of `wsss run`.
+
+    Args:
+        arguments: of `wsss run`. `--results` has to be given, since a folder beside the program is
+            gone with the job or the head, and an absolute path or a URI, since every node writes.
+
+    """
+    # A job's output is a file, which Python would fill a block at a time.
+    for stream in (sys.stdout, sys.stderr):
+        getattr(stream, "reconfigure", lambda **_: None)(line_buffering=True)
+    if not {"-h", "--help"}.isdisjoint(arguments):
+        return wsss(["run", "--help"])
+    known = argparse.ArgumentParser(prog="submit", add_help=False, allow_abbrev=False)
+    known.add_argument("--results", default="")
+    known.add_argument("--store")
+    known.add_argument("--address")
+    given = known.parse_known_args(arguments)[0]
+    for option in ("--results", "--store"):
+        where = getattr(given, option.removeprefix("--"))
+        if where is not None and not _seen_by_all(where):
+            said = f"{where} is a relative path" if where else "is missing"
+            print(
+                f"submit: {option} {said}, expected what every node sees: a shared folder's "
+                "absolute path or a URI such as s3://bucket/study",
+                file=sys.stderr,
+            )
+            return USAGE_ERROR
+    return wsss(["run", *arguments, *([] if given.address else ["--address", "auto"])])
+
+
+def _seen_by_all(where: str) -> bool:
+    return is_uri(where) or Path(where).expanduser().is_absolute()
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
