@@ -5,9 +5,11 @@ Import this before anything else of Ray: some settings are read when Ray is impo
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import socket
+from collections.abc import Iterator
 
 # Ray's own tables, per-trial log files and tracebacks are not wanted, and its snapshots of what it
 # would need to go on are not used: the ledger and the store are the record. Relative paths must
@@ -20,6 +22,7 @@ os.environ.setdefault("TUNE_PRINT_ALL_TRIAL_ERRORS", "0")
 os.environ.setdefault("RAY_CHDIR_TO_TRIAL_DIR", "0")
 
 import ray
+from ray._private import ray_constants
 
 from studies.machine import usable_cpus
 from studies.resources import NodeAmounts
@@ -29,21 +32,25 @@ OBJECT_STORE_BYTES = 100 * 2**20
 """Images travel by file, not through Ray; its object store holds settings and metrics only."""
 
 
+_CLUSTERS = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
+
+
 def start_ray(address: str | None) -> bool:
     """Join a cluster, or start Ray here; whether this call did so and has to end it."""
     if ray.is_initialized():
         return False
     given = address or os.environ.get("RAY_ADDRESS")
     if given is None:
-        ray.init(
-            address="local",
-            num_cpus=usable_cpus(),
-            object_store_memory=OBJECT_STORE_BYTES,
-            include_dashboard=False,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-            _node_ip_address="127.0.0.1",
-        )
+        with _on_loopback():
+            ray.init(
+                address="local",
+                num_cpus=usable_cpus(),
+                object_store_memory=OBJECT_STORE_BYTES,
+                include_dashboard=False,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                _node_ip_address="127.0.0.1",
+            )
         return True
     try:
         _reach(given)
@@ -53,6 +60,26 @@ def start_ray(address: str | None) -> bool:
         name = "--address" if address else "RAY_ADDRESS"
         raise InputError(f"{name} {given}: no Ray cluster answers there: {said}") from error
     return True
+
+
+@contextlib.contextmanager
+def _on_loopback() -> Iterator[None]:
+    """Let a Ray that is started in the block listen on 127.0.0.1 alone.
+
+    Where clusters are possible Ray takes a loopback address for the machine's own and listens on
+    all interfaces (`ray._private.services.resolve_ip_for_localhost`). It asks a constant that is
+    made from an environment variable, which its processes inherit.
+    """
+    before = os.environ.get(_CLUSTERS), ray_constants.ENABLE_RAY_CLUSTER
+    os.environ[_CLUSTERS], ray_constants.ENABLE_RAY_CLUSTER = "0", False
+    try:
+        yield
+    finally:
+        ray_constants.ENABLE_RAY_CLUSTER = before[1]
+        if before[0] is None:
+            del os.environ[_CLUSTERS]
+        else:
+            os.environ[_CLUSTERS] = before[0]
 
 
 def _reach(address: str) -> None:
