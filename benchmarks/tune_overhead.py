@@ -54,8 +54,10 @@ def plain_tune(count: int, folder: Path) -> None:
 
 def study_runner(count: int, folder: Path) -> None:
     from studies import tune_runner
+    from studies.artifacts import ArtifactStore
     from studies.plan import make_plan
     from studies.progress import Progress
+    from studies.runner import run_context
     from studies.spec import Study
 
     study = Study.model_validate({
@@ -68,16 +70,18 @@ def study_runner(count: int, folder: Path) -> None:
         "resources": {"gpus": 0, "memory_gb": 0.1},
     })  # fmt: skip
 
-    def nothing(config: dict[str, Any], context: dict[str, Any], cpus: int, gpus: float) -> None:
+    def nothing(config: dict[str, Any], context: dict[str, Any]) -> None:
         tune.report({"ended": 1, "status": "ok", "error": None})
 
     plan = make_plan(study)
     pending = list(plan.units.values())
+    store = ArtifactStore(folder / "store")
+    store.make()
+    context = run_context(plan, store, folder)
+    quiet = Progress(pending, lambda line: None)
     trainable, tune_runner._tune_trial = tune_runner._tune_trial, nothing
     try:
-        outcomes = tune_runner.run_with_tune(
-            plan, pending, {"results": str(folder)}, None, Progress(pending, lambda line: None)
-        )
+        outcomes = tune_runner.run_with_tune(plan, pending, context, None, quiet)
     finally:
         tune_runner._tune_trial = trainable
     assert len(outcomes) == count

@@ -62,8 +62,10 @@ COLUMNS = (
 
 @dataclass(frozen=True)
 class Numbers:
-    """The numbers of a small frame by row and column: for a page they are looked up so often that
-    looking them up in the frame would take most of the time."""
+    """The numbers of a small frame, by row and column.
+
+    A page looks so many up that looking in the frames would take most of its time.
+    """
 
     rows: Mapping[tuple[str, ...], int]
     columns: Mapping[str, int]

@@ -158,7 +158,7 @@ class _Progress:
     def add(self, count: int) -> None:
         self._done += count
         now = time.monotonic()
-        if self._say is None or now - self._said < 5 or self._done >= self._total:
+        if self._say is None or now - self._said < 20 or self._done >= self._total:
             return
         rest = (now - self._started) / self._done * (self._total - self._done)
         self._say(f"figures of {self._done} of {self._total} trials, about {rest:.0f} s left")

@@ -202,6 +202,12 @@ class ArtifactStore:
         with contextlib.suppress(FileNotFoundError):  # another has done so
             path.rename(aside)
 
+    def damaged(self, stage: str) -> set[str]:
+        """The keys of a stage of which something was set aside, made anew since or not."""
+        folder = self.folder.joined(DAMAGED)
+        parts = [name.split("-") for name in (*folder.folders(), *folder.listing())]
+        return {part[1] for part in parts if len(part) > 2 and part[0] == stage}
+
     def scratch(self, stage: str, key: str) -> Path:
         """A folder that outlives a crash, for the checkpoints of a stage being made."""
         self.path(stage, key)

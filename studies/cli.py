@@ -8,6 +8,7 @@ loaded by the command that needs them.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import shlex
 import sys
@@ -249,6 +250,7 @@ def _check(plan: Plan, results: Location, store: ArtifactStore, address: str | N
 
 
 def _run(options: argparse.Namespace) -> int:
+    from reports.ledger import finished_trials
     from studies.plan import make_plan
     from studies.runner import run_study
     from studies.stopping import interrupt_on_terminate
@@ -273,6 +275,9 @@ def _run(options: argparse.Namespace) -> int:
         in_process=options.in_process,
         say=say,
     )
+    with contextlib.suppress(InputError):
+        # Leaves many small parts in one file, for those who look next.
+        finished_trials(results)
     return _closing(result, results, options.again)
 
 

@@ -142,7 +142,7 @@ def _lending() -> list[dict[str, Any]]:
 def _asker() -> Any:
     # Inside a function, so that it is sent whole and not by the name of a module that the node may
     # lack. It holds nothing of the node: it would wait for what other jobs hold.
-    @ray.remote(num_cpus=0, max_retries=0)
+    @ray.remote(num_cpus=0, max_retries=1)
     def ask(question: Question, reply: str) -> Answer | str:
         try:
             from studies.node_probe import answer

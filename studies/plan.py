@@ -166,8 +166,13 @@ class Plan:
         return found
 
     def pending(self, store: ArtifactStore) -> list[Unit]:
-        """The units that still have to run: trials without scores, and the teachers they need."""
+        """The units that still have to run.
+
+        Trials without scores, the teachers they need, and trials whose network was found damaged
+        and set aside: its scores are known, but masks are made with it.
+        """
         has = store.seen()
+        aside = store.damaged("train")
         teachers: set[str] = set()
         units = []
         for unit in reversed(self.units.values()):
@@ -177,7 +182,8 @@ class Plan:
                 for trial in unit.trials
                 for key in (trial.key, *trial.chain_keys)
             )
-            if scored and (trained or unit.key not in teachers):
+            missed = unit.key in teachers or (unit.trials and unit.key in aside)
+            if scored and (trained or not missed):
                 continue
             units.append(unit)
             if unit.parent is not None and not trained:

@@ -155,7 +155,8 @@ class Schedule:
 
     def wait(self) -> None:
         """Sleep until the next look; for a driver that has nothing to do meanwhile."""
-        self._stop.sleep(min(self._next_look - time.monotonic(), max(self._look_every, 1.0)))
+        left = self._next_look - time.monotonic()
+        self._stop.sleep(left if left < NEVER else self._look_every)
 
     def _look(self) -> None:
         leases = self._store.leases

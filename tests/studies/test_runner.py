@@ -262,3 +262,19 @@ def test_with_ray_stubbed_out_a_dead_worker_s_trials_are_recorded_as_failed(
     result = run_study(plan, tmp_path, ArtifactStore(tmp_path / "store"), say=lambda _: None)
     assert result.failed == {"CNN alone, seed 0": error}
     assert trials(tmp_path)["error"]["CNN alone"] == error
+
+
+def test_a_network_that_was_found_damaged_is_trained_again_though_its_scores_are_known(
+    finished: Any, tmp_path: Path
+) -> None:
+    store = ArtifactStore(shutil.copytree(finished.store.root, tmp_path / "store"))
+    damaged, gone = (unit.key for unit in list(finished.plan.units.values())[:2])
+    assert finished.plan.pending(store) == []
+    store.set_aside("train", damaged)
+    shutil.rmtree(store.path("train", gone))  # by its owner, who has no more use for it
+    assert [unit.key for unit in finished.plan.pending(store)] == [damaged]
+    result = studies.runner.run_study(
+        finished.plan, tmp_path, store, in_process=True, say=lambda _: None
+    )
+    assert (result.trained, result.remaining) == (1, 0)
+    assert store.problems("train", damaged) == []

@@ -153,6 +153,8 @@ def test_a_study_whose_node_is_lost_while_another_joins_ends_as_an_undisturbed_o
          "--address", cluster.address],
         cwd=tmp_path, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         env={**os.environ, "WSSS_SIMULATED_GPUS": "1",
+             # Joins at 127.0.0.1 itself and not at this machine's address beyond it.
+             "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "RAY_AUTH_MODE": "disabled",
              "PYTHONPATH": os.pathsep.join([str(Path.cwd()), os.environ.get("PYTHONPATH", "")])},
     )  # fmt: skip
     try:

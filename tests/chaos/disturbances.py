@@ -1,0 +1,140 @@
+"""What a round does to a study while it runs; each says in a few words what it did."""
+
+import os
+import random
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from cluster import LossyCluster
+from processes import busy_workers, end
+from study_folder import STAGES, Driver, StudyFolder
+
+KINDS = ("driver", "worker", "node", "storage", "stop", "tamper")
+
+
+class Disturbances:
+    """Disturbs one study after another.
+
+    Args:
+        random: draws whatever is not given.
+        scratch: below which everything that belongs to the chaos run has files open.
+        cluster: whose nodes are lost, if there is one.
+        violations: what should not have happened is added to it.
+
+    """
+
+    def __init__(
+        self,
+        random: random.Random,
+        scratch: Path,
+        cluster: LossyCluster | None,
+        violations: list[str],
+    ) -> None:
+        self._random = random
+        self._scratch = scratch
+        self._cluster = cluster
+        self._violations = violations
+
+    def do(self, kind: str, study: StudyFolder, driver: Driver) -> str | None:
+        """Disturb a study; None if by now there is nothing left to disturb in that way."""
+        return {
+            "driver": self._driver,
+            "worker": self._worker,
+            "node": self._node,
+            "storage": self._storage,
+            "stop": self._stop,
+            "tamper": self._tamper,
+        }[kind](study, driver)
+
+    def _driver(self, study: StudyFolder, driver: Driver) -> str:
+        end([driver.process.pid])
+        driver.process.wait()
+        return f"{driver.log.stem} killed"
+
+    def _worker(self, study: StudyFolder, driver: Driver) -> str | None:
+        if not _until(lambda: bool(busy_workers(self._scratch)) or not driver.lives, 60):
+            return None
+        workers = busy_workers(self._scratch)
+        if not workers or not driver.lives:
+            return None
+        process = self._random.choice(sorted(workers))
+        end([process])
+        return f"worker {workers[process].split()[0]} killed"
+
+    def _node(self, study: StudyFolder, driver: Driver) -> str | None:
+        if self._cluster is None or not driver.joined:
+            return self._worker(study, driver)
+        return f"lost {self._cluster.exchange_a_node(self._random)}"
+
+    def _storage(self, study: StudyFolder, driver: Driver) -> str | None:
+        """Take a folder away as a file system that is unmounted, and bring it back."""
+        place = self._random.choice([study.results, study.store])
+        empty = self._random.random() < 0.5
+        seconds = self._random.uniform(1, 5)
+        away = study.folder / "away"
+        place.rename(away)
+        if empty:
+            place.mkdir()
+        time.sleep(seconds)
+        if place.exists():
+            # What was written below the mount point is hidden once the file system is back.
+            hidden = study.folder / f"hidden-{time.time_ns()}"
+            place.rename(hidden)
+            found = [entry.relative_to(hidden).as_posix() for entry in hidden.rglob("*")]
+            if found or not empty:
+                self._violations.append(
+                    f"{study.folder.name}: while {place.name} was away, {found or 'the folder'} "
+                    "was made in its place"
+                )
+        away.rename(place)
+        as_what = "an empty mount point" if empty else "not there"
+        return f"{place.name} was {as_what} for {seconds:.1f} s"
+
+    def _stop(self, study: StudyFolder, driver: Driver) -> str | None:
+        """Ctrl-C reaches all that the terminal runs in the foreground; a batch system's end one."""
+        interrupt = self._random.random() < 0.5
+        before = time.monotonic()
+        if interrupt:
+            os.killpg(driver.process.pid, signal.SIGINT)
+        else:
+            os.kill(driver.process.pid, signal.SIGTERM)
+        what = f"{driver.log.stem} {'interrupted' if interrupt else 'terminated'}"
+        if not _until(lambda: not driver.lives, 120):
+            self._violations.append(f"{study.folder.name}: {what}, and it did not end in 120 s")
+            driver.abort()
+        return f"{what}, ended with {driver.process.wait()} in {time.monotonic() - before:.1f} s"
+
+    def _tamper(self, study: StudyFolder, driver: Driver) -> str | None:
+        """Cut a file to half its length: of an artifact, of the ledger or a checkpoint."""
+        killed = ""
+        if self._random.random() < 0.5:
+            killed = f"{self._driver(study, driver)}, "
+        places = [f"store/{stage}/[!.]*" for stage in STAGES]
+        self._random.shuffle(places)
+        places.insert(self._random.randrange(3), "ledger/*")
+        places.insert(self._random.randrange(3), "store/unfinished/*")
+        for place in places:
+            files = sorted(
+                file for folder in study.results.glob(place) for file in folder.rglob("[!.]*")
+                if file.is_file()
+            )  # fmt: skip
+            if files:
+                file = self._random.choice(files)
+                os.truncate(file, file.stat().st_size // 2)
+                name = file.relative_to(study.results)
+                if name.parts[0] == "store":
+                    study.tampered.append((name.parts[1], name.parts[2]))
+                return f"{killed}{name} cut to half"
+        return killed or None
+
+
+def _until(holds: Callable[[], bool], seconds: float) -> bool:
+    """Wait until something holds; False if it does not in that time."""
+    deadline = time.monotonic() + seconds
+    while not holds():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.1)
+    return True
