@@ -1,4 +1,4 @@
-"""The chaos run as a test: 25 rounds, and three short ones in CI."""
+"""The chaos run as a test: 25 rounds, and two short ones in CI."""
 
 import subprocess
 import sys
@@ -25,6 +25,8 @@ def test_a_study_disturbed_25_times_ends_as_one_that_was_left_in_peace() -> None
     chaos("--rounds", "25", minutes=60)
 
 
+@pytest.mark.slow
+@pytest.mark.ci
 def test_a_study_whose_driver_and_worker_are_killed_ends_as_one_left_in_peace() -> None:
     kinds = "worker,driver"
-    chaos("--rounds", "2", "--kinds", kinds, "--in-turn", "--short", "--no-cluster", minutes=5)
+    chaos("--rounds", "2", "--kinds", kinds, "--in-turn", "--short", "--no-cluster", minutes=10)

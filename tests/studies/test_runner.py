@@ -10,6 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+import studies.runner
 import studies.trial
 from reports.ledger import read_table
 from reports.storage import MARK
