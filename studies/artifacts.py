@@ -204,8 +204,8 @@ class ArtifactStore:
 
     def damaged(self, stage: str) -> set[str]:
         """The keys of a stage of which something was set aside, made anew since or not."""
-        folder = self.folder.joined(DAMAGED)
-        parts = [name.split("-") for name in (*folder.folders(), *folder.listing())]
+        aside = self.folder.joined(DAMAGED)
+        parts = [name.split("-") for name in (aside.listing() if self.remote else aside.folders())]
         return {part[1] for part in parts if len(part) > 2 and part[0] == stage}
 
     def scratch(self, stage: str, key: str) -> Path:

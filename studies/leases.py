@@ -86,18 +86,25 @@ class Leases:
         An owner of the same run is dead: a run gives a key to one worker at a time.
         """
         name = f"{stage}-{key}"
-        generation, holder = self._latest(name)
-        if holder is not None and self._lives(name, holder) and not (run and holder.run == run):
+        generation, before = self._latest(name)
+        if before is not None and self._lives(name, before) and not (run and before.run == run):
             return None
         holder = Holder(
             stage, key, uuid.uuid4().hex, socket.gethostname(), os.getpid(), this_process(),
             datetime.now(UTC).isoformat(timespec="seconds"), note=note, run=run,
         )  # fmt: skip
-        if not self._folder.create(f"{name}.{generation + 1}", _content(holder)):
+        file = f"{name}.{generation + 1}"
+        if not self._folder.create(file, _content(holder)):
+            return None
+        # A listing made while another took the lease over may have shown neither owner.
+        latest, current = self._latest(name, but=generation + 1)
+        replaced = current is not None and _owner(current) != _owner(before)
+        if latest > generation or (latest == generation and replaced):
+            self._folder.delete(file)
             return None
         for older in range(max(0, generation - 1), generation + 1):
             self._folder.delete(f"{name}.{older}")
-        return Lease(self._folder, f"{name}.{generation + 1}", holder, self.expiry / 4)
+        return Lease(self._folder, file, holder, self.expiry / 4)
 
     def holder(self, stage: str, key: str) -> Holder | None:
         """The living owner of a key, if there is one."""
@@ -136,12 +143,12 @@ class Leases:
             if holder is not None:
                 yield name, holder
 
-    def _latest(self, name: str) -> tuple[int, Holder | None]:
-        """The highest generation of a lease and its owner; -1 where there is none."""
+    def _latest(self, name: str, but: int = -1) -> tuple[int, Holder | None]:
+        """The highest generation of a lease, but for one, and its owner; -1 if there is none."""
         generation = -1
         for file in self._folder.listing():
             stem, _, number = file.rpartition(".")
-            if stem == name and number.isdigit():
+            if stem == name and number.isdigit() and int(number) != but:
                 generation = max(generation, int(number))
         holder = _read(self._folder, f"{name}.{generation}") if generation >= 0 else None
         return generation, holder
@@ -155,6 +162,10 @@ class Leases:
             self._seen[name] = holder.owner, holder.beat, now
             return True
         return now - since < self.expiry
+
+
+def _owner(holder: Holder | None) -> str | None:
+    return None if holder is None else holder.owner
 
 
 class Lease:

@@ -12,6 +12,7 @@ from study_folder import Driver, StudyFolder
 from verdict import (
     files,
     garbage_faults,
+    is_complete,
     ledger_differences,
     store_differences,
     teacher_faults,
@@ -123,7 +124,7 @@ class Chaos:
 
     def _is_done(self) -> bool:
         last = self.study.drivers[-1].process.returncode
-        done = self.study.done() == self.undisturbed.done()
+        done = is_complete(self.study, self.undisturbed)
         if last == 0 and not done:
             self.violations.append(f"{self.study.folder.name}: a driver ended with 0, "
                                    f"and there is {self._state(self.study)}")  # fmt: skip

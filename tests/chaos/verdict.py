@@ -80,6 +80,13 @@ def made_when_needed(study: StudyFolder, stage: str, key: str) -> bool:
     return stage in INTERMEDIATE and (stage, key) in study.tampered
 
 
+def is_complete(study: StudyFolder, undisturbed: StudyFolder) -> bool:
+    """Whether all is made, but for what nobody misses."""
+    done, all_of = study.done(), undisturbed.done()
+    cut = Counter(stage for stage, key in set(study.tampered) if stage in INTERMEDIATE)
+    return all(done[s] <= all_of[s] <= done[s] + cut[s] for s in all_of)
+
+
 def _content(artifact: Path) -> dict[str, Any]:
     content: dict[str, Any] = {}
     for file in artifact.rglob("*"):
