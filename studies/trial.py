@@ -95,9 +95,9 @@ def _tried(
     try:
         record = _record(unit, context)
         status, error = _train_and_score(unit, context, store, record, lease)
-        if status == "ok":
+        if status == "ok" and unit["trials"]:  # a teacher that no row reports is not refined
             prepare_unit(unit, context, store)
-        else:
+        elif status != "ok":
             record_collapsed(unit, context, store)
         for trial in unit["trials"]:
             publish(store, trial["key"], context["results"])
