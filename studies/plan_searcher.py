@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -94,10 +95,14 @@ class StopCallback(_NotPickled, tune.Callback):
 
 
 class ScheduleCallback(_NotPickled, tune.Callback):
-    """Tells a schedule how Tune's trials end, and its refinement to go on."""
+    """Tells a schedule how Tune's trials end, and its refinement to go on.
 
-    def __init__(self, schedule: Schedule, refinement: RefinementTasks) -> None:
-        self._schedule, self._refinement = schedule, refinement
+    Tune takes an error in here for one of the trial, whose worker it then ends; it is kept as the
+    driver's (`Stop.fault`) and ends the run.
+    """
+
+    def __init__(self, schedule: Schedule, refinement: RefinementTasks, stop: Stop) -> None:
+        self._schedule, self._refinement, self._stop = schedule, refinement, stop
         self._next_look = 0.0
 
     def on_step_begin(self, iteration: int, trials: list[Any], **_: Any) -> None:
@@ -109,16 +114,26 @@ class ScheduleCallback(_NotPickled, tune.Callback):
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
         """A unit came back."""
         reported, key = trial.last_result or {}, trial.config["unit"]["key"]
-        if "status" not in reported:
-            self._schedule.died(key, node_lost=False)
-            return
         names = ("status", "error", "seconds", "unrecorded")
-        self._schedule.came_back(key, {name: reported[name] for name in names if name in reported})
+        outcome = {name: reported[name] for name in names if name in reported}
+        with self._driver_errors():
+            if "status" in outcome:
+                self._schedule.came_back(key, outcome)
+            else:
+                self._schedule.died(key, node_lost=False)
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
         """A unit's worker died."""
         lost = is_node_loss(error_of(trial))
-        self._schedule.died(trial.config["unit"]["key"], node_lost=lost)
+        with self._driver_errors():
+            self._schedule.died(trial.config["unit"]["key"], node_lost=lost)
+
+    @contextlib.contextmanager
+    def _driver_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:
+            self._stop.fault = self._stop.fault or error
 
 
 class StopWhenAsked(Stopper):

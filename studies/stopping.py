@@ -23,17 +23,19 @@ class Stop:
     Attributes:
         signal: the name of the signal that asked.
         storage: what is wrong with the storage, naming it.
+        fault: an error of the driver itself.
 
     """
 
     def __init__(self) -> None:
         self.signal: str | None = None
         self.storage: str | None = None
+        self.fault: Exception | None = None
 
     @property
     def asked(self) -> bool:
         """Whether to end."""
-        return self.signal is not None or self.storage is not None
+        return not (self.signal is None and self.storage is None and self.fault is None)
 
     def without_storage(self, error: object) -> None:
         """Ask to end because nothing can be kept; the first error stays."""

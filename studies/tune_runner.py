@@ -161,11 +161,13 @@ def _run_tune(
                     # A unit whose worker died is started again by the schedule, which knows
                     # whether it had come further and whether its node is to blame.
                     failure_config=tune.FailureConfig(max_failures=0),
-                    callbacks=[ScheduleCallback(schedule, refinement), StopCallback(stop)],
+                    callbacks=[ScheduleCallback(schedule, refinement, stop), StopCallback(stop)],
                 ),
             ).fit()
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
+    if stop.fault is not None:
+        raise stop.fault
 
 
 def check_cluster(

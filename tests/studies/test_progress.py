@@ -55,6 +55,17 @@ def test_a_line_tells_the_number_the_time_and_what_is_left(clock: list[float]) -
     assert said[-1] == "[12/12] ViT alone, seed 11  (1 min 00 s)"
 
 
+def test_runs_that_took_no_time_are_counted(clock: list[float]) -> None:
+    said: list[str] = []
+    units = [unit("alone", seed) for seed in range(5)]
+    progress = Progress(units, said.append)
+    progress.at_once = 1
+    for one in units[:3]:
+        clock[0] += 1
+        progress.ended(one, ok(0.0))
+    assert left(said) == "2 s"
+
+
 def left(said: list[str]) -> str:
     return said[-1].split("about ")[1].split(" left")[0]
 
