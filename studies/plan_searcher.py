@@ -23,9 +23,15 @@ from ray.tune.stopper import Stopper
 from studies.refinement_tasks import RefinementTasks
 from studies.schedule import Schedule
 from studies.stopping import Stop
+from studies.unit_shelves import UnitShelves
 
 NODE_IS_GONE = ("node has died", "node is dead", "node was terminated", "preempted", "unavailable")
 """How Ray says, in the text of the error alone, that it is a node that took a worker with it."""
+
+
+UNITS_A_TUNE = 10_000
+"""After so many units Tune is ended and started again. It forgets no trial while it runs, which is
+30 KiB of the driver's memory each; what it costs is one wait for the units that still run."""
 
 
 class _NotPickled:
@@ -38,19 +44,21 @@ class _NotPickled:
 class PlanSearcher(_NotPickled, Searcher):
     """Suggests each unit once its teacher's has ended and no other driver's worker is at it.
 
-    Where nothing runs and nothing can be started, it says that it is at its end: Tune gives back
-    what it holds, and whoever started it waits and starts it again.
+    Where nothing runs and nothing can be started, and after `UNITS_A_TUNE`, it says that it is at
+    its end: Tune gives back what it holds, and whoever started it waits and starts it again.
     """
 
-    def __init__(self, schedule: Schedule) -> None:
+    def __init__(self, schedule: Schedule, shelves: UnitShelves) -> None:
         super().__init__(metric="ended", mode="max")
-        self._schedule = schedule
+        self._schedule, self._shelves = schedule, shelves
+        self._left = UNITS_A_TUNE
 
     def suggest(self, trial_id: str) -> Any:
         """The next unit, None while none can be started, FINISHED once none runs either."""
-        unit = self._schedule.next()
+        unit = self._schedule.next() if self._left else None
         if unit is not None:
-            return {"unit": unit.as_config()}
+            self._left -= 1
+            return {"unit": self._shelves.label(unit)}
         return None if self._schedule.running else str(Searcher.FINISHED)
 
     def on_trial_complete(

@@ -84,7 +84,7 @@ class Progress:
         work = 0.0
         for (own, like, size), count in self._left.items():
             pace = self._pace.of([own, like])
-            if count and pace is None or not self._worked:
+            if (count and pace is None) or not self._worked:
                 return took / self._ended * left  # nothing is known yet of such units
             work += count * size * (pace or 0.0)
         if self.at_once is not None and self._ended < 2 * self.at_once:

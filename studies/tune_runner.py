@@ -33,6 +33,7 @@ from studies.resources import Demand, require_room, slots, whole_gpu
 from studies.schedule import Schedule
 from studies.stopping import Stop
 from studies.trial import finished_unit, run_unit
+from studies.unit_shelves import UnitShelves, unit_of
 
 SIMULATED_GPUS = "WSSS_SIMULATED_GPUS"
 """Environment variable: Ray lends GPUs that are not there, so trials run on the CPU (tests)."""
@@ -100,7 +101,11 @@ def _scheduled(
     gpus = max(request.get("GPU", 0.0) for request in asked)
     simulated = bool(os.environ.get(SIMULATED_GPUS))
     device = "cuda" if gpus and not simulated else "cpu"
-    context = {**context, "device": device, "whole_gpu": whole, "simulated_gpus": simulated}
+    shelves = UnitShelves(_with_teachers(plan, pending))
+    context = {
+        **context, "device": device, "whole_gpu": whole, "simulated_gpus": simulated,
+        "units": shelves.shelves,
+    }  # fmt: skip
     schedule = Schedule(
         plan, pending, store, progress, stop,
         lambda unit: finished_unit(unit.as_config(), context, store), context["run"],
@@ -109,7 +114,12 @@ def _scheduled(
     schedule.on_ok = refinement.submit
     try:
         while not (schedule.all_ended or stop.asked):
-            _run_tune(plan, context, schedule, refinement, stop, reuse=not gpus)
+            searcher = PlanSearcher(schedule, shelves)
+            callbacks: list[tune.Callback] = [
+                ScheduleCallback(schedule, refinement, stop),
+                StopCallback(stop),
+            ]
+            _run_tune(plan, context, searcher, callbacks, stop, reuse=not gpus)
             while not (schedule.can_start or schedule.all_ended or stop.asked):
                 schedule.wait()
                 refinement.collect()
@@ -119,11 +129,23 @@ def _scheduled(
     return schedule.outcomes
 
 
+def _with_teachers(plan: Plan, pending: list[Unit]) -> list[Unit]:
+    """The units and all that they build upon: a damaged teacher has to be made again."""
+    found = {unit.key: unit for unit in pending}
+    wanted = list(pending)
+    while wanted:
+        teacher = plan.units.get(wanted.pop().parent or "")
+        if teacher is not None and teacher.key not in found:
+            found[teacher.key] = teacher
+            wanted.append(teacher)
+    return list(found.values())
+
+
 def _run_tune(
     plan: Plan,
     context: dict[str, Any],
-    schedule: Schedule,
-    refinement: RefinementTasks,
+    searcher: PlanSearcher,
+    callbacks: list[tune.Callback],
     stop: Stop,
     *,
     reuse: bool,
@@ -145,7 +167,7 @@ def _run_tune(
             tune.Tuner(
                 trainable,
                 tune_config=tune.TuneConfig(
-                    search_alg=PlanSearcher(schedule),
+                    search_alg=searcher,
                     num_samples=-1,
                     # A worker that stays saves importing torch; a GPU's memory comes back for
                     # sure only when its process ends.
@@ -161,7 +183,7 @@ def _run_tune(
                     # A unit whose worker died is started again by the schedule, which knows
                     # whether it had come further and whether its node is to blame.
                     failure_config=tune.FailureConfig(max_failures=0),
-                    callbacks=[ScheduleCallback(schedule, refinement, stop), StopCallback(stop)],
+                    callbacks=callbacks,
                 ),
             ).fit()
     finally:
@@ -198,13 +220,13 @@ def _tune_trial(config: dict[str, Any], context: dict[str, Any]) -> None:
     """One unit inside a worker of Ray Tune."""
     given = requested(config["unit"], context["whole_gpu"])
     share = use_share(given, simulated=context["simulated_gpus"])
-    outcome = run_unit(config["unit"], {**context, **share})
+    outcome = run_unit(unit_of(config["unit"], context["units"]), {**context, **share})
     return_freed_memory()
     tune.report({"ended": 1, **outcome})
 
 
 def requested(unit: dict[str, Any], whole: float) -> dict[str, float]:
-    """What a unit, as plain values, asks of Ray; `whole` is what `gpus: auto` stands for."""
+    """What a unit, by its label, asks of Ray; `whole` is what `gpus: auto` stands for."""
     return Demand(**unit["resources"]).asks(whole)
 
 

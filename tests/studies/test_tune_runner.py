@@ -16,7 +16,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+import studies.plan_searcher
 import studies.tune_runner
+import studies.unit_shelves
 from reports.ledger import read_table
 from reports.storage import MARK
 from studies.artifacts import ArtifactStore
@@ -201,15 +203,17 @@ def test_a_worker_killed_in_the_middle_is_started_again_and_goes_on_from_its_che
     assert all(torch.equal(found[name], expected[name]) for name in expected)
 
 
-def scheduled(study: Raw, folder: Path) -> tuple[Plan, Raw]:
+def scheduled(
+    study: Raw, folder: Path, say: Callable[[str], None] = lambda line: None
+) -> tuple[Plan, Raw]:
     """Give every unit of a study to Ray; where `_tune_trial` is a stand-in, none is trained."""
     plan = make_plan(Study.model_validate(study))
     store = ArtifactStore(folder / "store")
     context = run_context(plan, store, folder)
     pending = list(plan.units.values())
-    quiet = Progress(pending, lambda line: None)
+    progress = Progress(pending, say)
     run = studies.tune_runner.run_with_tune
-    return plan, run(plan, pending, context, None, quiet, checked=True)
+    return plan, run(plan, pending, context, None, progress, checked=True)
 
 
 @pytest.mark.slow
@@ -247,6 +251,52 @@ def test_units_get_what_each_asks_for_and_workers_stay_among_equals(
         workers[cpus].add(about["process"])
     assert not workers[1] & workers[2]
     assert len(workers[1]) + len(workers[2]) < len(plan.units), "no worker was used twice"
+
+
+@pytest.mark.slow
+@pytest.mark.ci
+def test_a_tune_that_has_had_its_share_is_followed_by_another(
+    ray_here: None, tiny: Raw, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each worker finds its own unit, whichever Tune started it."""
+    started: list[Any] = []
+    once = studies.tune_runner._run_tune
+
+    def counted(*args: Any, **kwargs: Any) -> None:
+        started.append(args)
+        once(*args, **kwargs)
+
+    def found(config: Raw, context: Raw) -> None:
+        unit = studies.tune_runner.unit_of(config["unit"], context["units"])
+        status = {"status": "ok", "error": None} if unit["key"] == config["unit"]["key"] else {}
+        studies.tune_runner.tune.report({"ended": 1, **status})
+
+    monkeypatch.setattr(studies.tune_runner, "_tune_trial", found)
+    monkeypatch.setattr(studies.tune_runner, "_run_tune", counted)
+    monkeypatch.setattr(studies.plan_searcher, "UNITS_A_TUNE", 2)
+    monkeypatch.setattr(studies.unit_shelves, "ON_A_SHELF", 3)
+    plan, outcomes = scheduled(tiny, tmp_path)
+    assert set(outcomes) == set(plan.units)
+    assert all(outcome["status"] == "ok" for outcome in outcomes.values())
+    assert len(started) == -(-len(plan.units) // 2)
+
+
+@pytest.mark.slow
+@pytest.mark.ci
+def test_an_error_of_the_driver_ends_the_run_as_itself(
+    ray_here: None, tiny: Raw, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Tune takes what its callbacks raise for an error of the trial."""
+
+    def nothing(config: Raw, context: Raw) -> None:
+        studies.tune_runner.tune.report({"ended": 1, "status": "ok", "error": None})
+
+    def gone(line: str) -> None:
+        raise BrokenPipeError("who read the lines has left")
+
+    monkeypatch.setattr(studies.tune_runner, "_tune_trial", nothing)
+    with pytest.raises(BrokenPipeError, match="who read the lines has left"):
+        scheduled(tiny, tmp_path, gone)
 
 
 def test_a_unit_that_fits_on_no_node_is_refused_by_name(
