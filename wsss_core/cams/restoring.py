@@ -44,7 +44,8 @@ def frozen(network: nn.Module) -> Iterator[None]:
 def captured(modules: Sequence[nn.Module]) -> Iterator[dict[int, Tensor]]:
     """What modules give during a forward pass, as points that gradients can be taken at.
 
-    The first of them in the pass becomes a leaf, so that autograd records nothing before it.
+    The first of them in the pass becomes a leaf, so that autograd records nothing before it. A
+    compiled network runs as written meanwhile: what was compiled knows no hooks.
 
     Yields:
         The outputs of the last forward pass by the module's position.
@@ -68,7 +69,8 @@ def captured(modules: Sequence[nn.Module]) -> Iterator[dict[int, Tensor]]:
 
     handles = [module.register_forward_hook(hook(n)) for n, module in enumerate(modules)]
     try:
-        yield found
+        with torch.compiler.set_stance("force_eager"):
+            yield found
     finally:
         for handle in handles:
             handle.remove()
