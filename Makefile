@@ -13,10 +13,10 @@ study: $(VENV)/.installed
 	@echo "open file://$(abspath $(RESULTS))/report/report.html"
 
 test: $(VENV)/.installed-dev
-	$(BIN)/pytest -m "not slow" $(ARGS)
+	$(BIN)/pytest -m "not slow and not ci" $(ARGS)
 
 test-slow: $(VENV)/.installed-dev
-	$(BIN)/pytest -m slow $(ARGS)
+	$(BIN)/pytest -m "slow or ci" $(ARGS)
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

@@ -17,6 +17,7 @@ NEED_RAY = [
     "studies.refinement_tasks",
     "studies.search",
     "studies.tune_runner",
+    "studies.unit_shelves",
 ]
 
 

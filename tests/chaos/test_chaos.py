@@ -25,7 +25,6 @@ def test_a_study_disturbed_25_times_ends_as_one_that_was_left_in_peace() -> None
     chaos("--rounds", "25", minutes=60)
 
 
-@pytest.mark.slow
 @pytest.mark.ci
 def test_a_study_whose_driver_and_worker_are_killed_ends_as_one_left_in_peace() -> None:
     kinds = "worker,driver"

@@ -205,6 +205,7 @@ def test_published_numbers_open_a_section_of_their_own(build_ledger, tmp_path):
     assert any(text.startswith("Of the 3 pairs that the published") for text in view.headlines)
 
 
+@pytest.mark.ci
 @pytest.mark.parametrize("published", [{}, {"ViT alone": 0.2}])
 def test_a_single_published_number_is_no_order(build_ledger, tmp_path, published):
     ledger = build_ledger(tmp_path, seeds=(0,), counts=(3, 4), published=published)
@@ -224,6 +225,7 @@ def search_rows(study, objectives):
     ]  # fmt: skip
 
 
+@pytest.mark.ci
 def test_a_search_is_shown_by_the_study_it_is_of_alone(build_ledger, tmp_path):
     results = tmp_path / "results"
     for study in ("alpha", "beta"):
@@ -240,6 +242,7 @@ def test_a_search_is_shown_by_the_study_it_is_of_alone(build_ledger, tmp_path):
     assert [row["number"] for row in rows] == ["1", "2", "0"]
 
 
+@pytest.mark.ci
 def test_a_diagnosed_study_says_what_it_relies_on(build_ledger, tmp_path):
     ledger = build_ledger(tmp_path / "results", seeds=(0, 1), counts=(4, 6), diagnosed=True)
     files = make_report(ledger.results, tmp_path / "out")

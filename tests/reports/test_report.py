@@ -89,6 +89,7 @@ def test_the_files_are_those_that_were_promised(files):
     assert sorted(str(path.relative_to(root)) for path in written) == names
 
 
+@pytest.mark.ci
 def test_an_equal_ledger_gives_equal_bytes_in_another_process(ledger, files, tmp_path):
     root = Path(__file__).parents[2]
     script = (
@@ -161,6 +162,7 @@ def test_trials_on_different_data_are_called_out(tmp_path, build_ledger):
     assert "other (1 trials)" in text
 
 
+@pytest.mark.ci
 def test_evil_names_are_text_in_every_format(tmp_path, build_ledger):
     evil = {
         "ViT alone": "<script>alert(1)</script>",
@@ -253,6 +255,7 @@ def test_scores_of_a_trial_that_was_never_sealed_do_not_count(tmp_path, build_le
     assert "| missing |" in row
 
 
+@pytest.mark.ci
 def test_several_studies_are_sections_with_files_of_their_own(tmp_path, build_ledger):
     build_ledger(tmp_path / "results", study="alpha", seeds=(0,), counts=(3, 4))
     build_ledger(tmp_path / "results", study="beta", seeds=(0, 1), counts=(3, 4))

@@ -221,6 +221,7 @@ print(*[int(folder.joined("leases").create(f"{n}", f"{me} {n}".encode())) for n 
 """
 
 
+@pytest.mark.ci
 def test_of_many_processes_that_create_one_file_one_is_told_so(where: str) -> None:
     if where.startswith("memory"):
         pytest.skip("is of one process")
@@ -399,6 +400,7 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
 # Object stores
 
 
+@pytest.mark.ci
 def test_an_object_store_that_went_away_is_waited_for(s3: Any) -> None:
     folder = open_folder("s3://bucket/study", make=True)
     folder.write("one", b"content")

@@ -99,6 +99,7 @@ def test_of_many_that_ask_together_one_becomes_the_owner(store: Folder) -> None:
     assert sum(lease is not None for lease in leases) == 1
 
 
+@pytest.mark.ci
 def test_of_many_processes_that_ask_together_one_becomes_the_owner(local: Folder) -> None:
     command = [sys.executable, "-c", OWNS, local.where, "60", "3"]
     processes = [

@@ -181,6 +181,7 @@ def test_masks_of_competing_gated_classes_have_the_iou_that_was_scored(run, shar
     assert found == {0, 1, 2}
 
 
+@pytest.mark.ci
 @pytest.mark.parametrize("apart", [False, True])
 def test_ray_data_makes_the_same_files_as_one_process_and_names_a_bad_image(
     crops, tmp_path, ray_here, monkeypatch, apart
@@ -328,6 +329,7 @@ def test_bad_images_are_named_fail_the_command_and_keep_no_other_from_its_mask(
     assert "6 images, 6 have their mask" in again.out
 
 
+@pytest.mark.ci
 def test_a_mask_that_cannot_be_written_ends_the_run_with_one_line(crops, tmp_path, ray_here):
     put(tmp_path / "images" / "0.png", np.zeros((40, 40, 3), np.uint8))
     job = dataclasses.replace(crops.job(tmp_path / "masks"), images=str(tmp_path / "images"))

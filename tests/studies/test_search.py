@@ -40,6 +40,7 @@ def searching(tiny: Raw) -> Raw:
     return tiny
 
 
+@pytest.mark.ci
 def test_a_search_goes_on_where_it_ended_and_its_winners_run_under_fresh_seeds(
     searching: Raw, tmp_path: Path, ray_here: None
 ) -> None:

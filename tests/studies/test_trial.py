@@ -295,6 +295,7 @@ def limited(monkeypatch: pytest.MonkeyPatch, most: int) -> None:
     monkeypatch.setattr(Single, "losses", losses)
 
 
+@pytest.mark.ci
 def test_a_trial_whose_batches_did_not_fit_says_how_many_images_it_took_at_once(
     tiny: Raw, run: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

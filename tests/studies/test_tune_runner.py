@@ -253,7 +253,6 @@ def test_units_get_what_each_asks_for_and_workers_stay_among_equals(
     assert len(workers[1]) + len(workers[2]) < len(plan.units), "no worker was used twice"
 
 
-@pytest.mark.slow
 @pytest.mark.ci
 def test_a_tune_that_has_had_its_share_is_followed_by_another(
     ray_here: None, tiny: Raw, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -281,7 +280,6 @@ def test_a_tune_that_has_had_its_share_is_followed_by_another(
     assert len(started) == -(-len(plan.units) // 2)
 
 
-@pytest.mark.slow
 @pytest.mark.ci
 def test_an_error_of_the_driver_ends_the_run_as_itself(
     ray_here: None, tiny: Raw, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -150,6 +150,7 @@ def test_a_smaller_last_batch_stays_whole_where_it_fits():
     assert small.shown == [5, 5, 2] * 4
 
 
+@pytest.mark.ci
 @pytest.mark.parametrize("kind", KINDS)
 def test_an_attempt_that_failed_late_leaves_no_trace(paradigm, kind):
     """BatchNorm's statistics and the random numbers had moved on; the one cut short before has not.
@@ -170,6 +171,7 @@ class BrokenOffError(Exception):
     """Power failure."""
 
 
+@pytest.mark.ci
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("then", [2, 100], ids=["as before", "memory to spare"])
 def test_a_run_that_goes_on_keeps_its_micro_batches_and_equals_the_uninterrupted_one(

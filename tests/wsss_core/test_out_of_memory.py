@@ -76,6 +76,7 @@ def test_cams_are_the_same_however_many_images_fit(cnn, most):
     np.testing.assert_allclose(parts.logits, whole.logits, atol=1e-5)
 
 
+@pytest.mark.ci
 @pytest.mark.parametrize(
     ("settings", "most"),
     [
@@ -91,6 +92,7 @@ def test_cams_of_scales_layers_and_flips_are_so_too(cnn, settings, most):
     np.testing.assert_allclose(parts.logits, whole.logits, atol=1e-5)
 
 
+@pytest.mark.ci
 @pytest.mark.parametrize("settings", [CamSettings(), CamSettings(flip=True)])
 def test_one_image_that_does_not_fit_is_an_error_that_names_its_size(cnn, settings):
     network = limited(cnn(classes=2, size=32), 0)

@@ -51,6 +51,7 @@ def test_other_seeds_and_indices_give_other_scenes():
     assert len(images) == 300
 
 
+@pytest.mark.ci
 def test_smoke_and_chimneys_occur_as_often_as_the_dials_say():
     settings = SceneSettings(
         size=16, smoke=0.3, chimney_given_smoke=0.8, chimney_given_clear=0.25, seed=2

@@ -194,6 +194,7 @@ def test_without_the_extra_the_error_says_what_to_install(checkpoint, monkeypatc
                 call(kind, checkpoint(kind))
 
 
+@pytest.mark.ci
 def test_neither_import_nor_check_loads_transformers(checkpoint):
     """So the package can be had without the extra, and a bad name is found out at once."""
     script = (
