@@ -35,6 +35,10 @@ network says of the images, to the map that is compared."""
 def spatial_map(features: Tensor) -> Tensor:
     """The mean over channels, float [B, 1, h, w].
 
+    After a LayerNorm whose weights are all alike, as at the end of a ViT that starts at random, it
+    is 0 up to rounding. The cosine's first gradient is then some 1e7 times that of other losses,
+    which Adam remembers for hundreds of steps; pretrained weights or a projection have none of it.
+
     >>> spatial_map(torch.tensor([1.0, 3.0]).view(1, 2, 1, 1)).item()
     2.0
     """
