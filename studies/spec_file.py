@@ -150,16 +150,22 @@ def _leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def _one_line(error: ValidationError, raw: dict[str, Any]) -> str:
-    """The first problem, as path: what is wrong (got value); how many more there are."""
+    """The first problem, as path: what is wrong (got value); and where there are more."""
     problems = error.errors(include_url=False)
     first = problems[0]
     path = _path_in(raw, first["loc"])
     said = first["msg"].removeprefix("Value error, ").replace("Input should be", "expected")
     if first["type"] == "union_tag_not_found":
         said = "expected a source: scenes, folder or plugin"
+    elif first["type"] == "missing":
+        said = "missing; this key must be given"
+    elif first["type"] == "too_short":
+        said = "expected at least one item, got none"
     plain = isinstance(first["input"], str | int | float | bool | None)
     got = f", got {first['input']!r}" if plain and first["type"] != "missing" else ""
-    more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+    others = list(dict.fromkeys(_path_in(raw, problem["loc"]) for problem in problems[1:]))
+    named = ", ".join(others[:4]) + (", ..." if len(others) > 4 else "")
+    more = f" (and {len(problems) - 1} more: {named})" if others else ""
     return f"{path}: {said}{got}{more}" if path else f"{said}{got}{more}"
 
 

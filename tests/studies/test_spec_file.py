@@ -119,7 +119,7 @@ def test_an_unknown_key_like_no_other_lists_what_there_is(tiny: Raw, write_study
     [
         ("training.epochs=0", "training.epochs: expected greater than or equal to 1, got 0"),
         ("data.size=1", "data.size: expected greater than or equal to 16, got 1"),
-        ("data={source: folder}", "data.root: Field required"),
+        ("data={source: folder}", "data.root: missing; this key must be given"),
         ("data={size: 32}", "data: expected a source: scenes, folder or plugin"),
         ("configurations.2.metric=cosin", "configurations[2].metric: expected cosine"),
         ("configurations.2.metric=[l1, l3]", "configurations[2].metric[1]: expected cosine"),
@@ -135,9 +135,9 @@ def test_a_wrong_value_is_named_by_its_place_in_the_file(
     assert problem(file, change).startswith(f"{file}: {place}")
 
 
-def test_several_problems_are_one_line_with_their_number(tiny: Raw, write_study: Write) -> None:
+def test_several_problems_are_one_line_that_names_their_places(tiny: Raw, write_study: Write) -> None:
     said = problem(write_study(tiny), "training.epochs=0", "training.batch_size=0", "panels=-1")
-    assert said.endswith("got 0 (and 2 more)")
+    assert said.endswith("got 0 (and 2 more: training.batch_size, panels)")
 
 
 def test_a_value_of_question_marks_must_be_given(tiny: Raw, write_study: Write) -> None:
