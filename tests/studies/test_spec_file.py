@@ -135,7 +135,9 @@ def test_a_wrong_value_is_named_by_its_place_in_the_file(
     assert problem(file, change).startswith(f"{file}: {place}")
 
 
-def test_several_problems_are_one_line_that_names_their_places(tiny: Raw, write_study: Write) -> None:
+def test_several_problems_are_one_line_that_names_their_places(
+    tiny: Raw, write_study: Write
+) -> None:
     said = problem(write_study(tiny), "training.epochs=0", "training.batch_size=0", "panels=-1")
     assert said.endswith("got 0 (and 2 more: training.batch_size, panels)")
 
