@@ -1,6 +1,7 @@
 """Where the numbers come from: code, packages, data, machines, and the settings."""
 
 import json
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -43,8 +44,10 @@ _FACTS = (
 _SHOULD_AGREE = {
     "package_version": "package version",
     "code_revision": "code revision",
+    "device": "device",
     "evaluation_fingerprint": "fingerprint of the evaluation data",
 }
+_THREADS = re.compile(r", \d+ thread\(s\)$")
 _OF_THE_DATA = "evaluation_fingerprint"
 
 
@@ -90,6 +93,8 @@ def _warnings(records: Sequence[StudyRecord]) -> list[str]:
         alike = [[record] for record in records] if column == _OF_THE_DATA else [records]
         for group in alike:
             values = _column(_ended(group), column)
+            if column == "device":  # a trial's threads are its resources
+                values = Counter(_THREADS.sub("", value) for value in values.elements())
             if len(values) > 1:
                 at = _at(group[0]) if len(group) < len(records) else ""
                 found.append(f"Trials{at} differ in their {words}: {_counted(values)}.")

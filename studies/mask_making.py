@@ -127,8 +127,15 @@ def _finite(name: str, maps: np.ndarray, logits: np.ndarray) -> Cams:
     return Cams(name, "the network's scores of it are not finite")
 
 
-def write_masks_of(job: MaskJob, batch: Sequence[Cams]) -> list[tuple[str, str | None]]:
+def write_masks_of(
+    job: MaskJob, batch: Sequence[Cams], *, device: str = "cpu"
+) -> list[tuple[str, str | None]]:
     """Refine the CAMs of a batch of images and write their masks, each as soon as it is there.
+
+    Args:
+        job: whose images.
+        batch: see `CamMaker`.
+        device: of the models that see images alone.
 
     Returns:
         Each image's name and what went wrong with it, or None.
@@ -147,7 +154,7 @@ def write_masks_of(job: MaskJob, batch: Sequence[Cams]) -> list[tuple[str, str |
         group = groups.pop(0)
         try:
             shapes = [image_shape(Path(job.images) / one.name) for one in group]
-            scores = _refined(job.recipe, Path(job.images), group, steps)
+            scores = _refined(job.recipe, Path(job.images), group, steps, device)
         except Exception as error:
             if len(group) > 1:
                 groups = [[one] for one in group] + groups  # to find out which of them it is
@@ -162,7 +169,7 @@ def write_masks_of(job: MaskJob, batch: Sequence[Cams]) -> list[tuple[str, str |
 
 
 def _refined(
-    recipe: MaskRecipe, folder: Path, batch: Sequence[Cams], steps: Sequence[Step]
+    recipe: MaskRecipe, folder: Path, batch: Sequence[Cams], steps: Sequence[Step], device: str
 ) -> np.ndarray:
     """The chain's maps of images, float32 [n, K, h, w] in 0..1, as a study scores them."""
     raw = NetworkMaps(
@@ -184,7 +191,7 @@ def _refined(
         with tempfile.TemporaryDirectory() as described:
             if step.describes_images:
                 make_refiner(step.kind, step.arguments).describe_images(
-                    images, recipe.classes, Path(described), device=_device()
+                    images, recipe.classes, Path(described), device=device
                 )
             kept = step_taken(
                 step,
@@ -217,14 +224,11 @@ def _trained(store: str, unit_key: str, settings: str) -> Network:
     return load_network(ArtifactStore(store), unit_key, json.loads(settings), "student")
 
 
-def _device() -> str:
-    return "cuda" if torch.cuda.is_available() else "cpu"
-
-
 def one_batch_after_another(
     job: MaskJob, names: Sequence[str], batch: int
 ) -> Iterator[tuple[str, str | None]]:
     """Make all masks in this process; yields each image's name and error as it is done."""
-    made = CamMaker(job, device=_device())
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    made = CamMaker(job, device=device)
     for start in range(0, len(names), batch):
-        yield from write_masks_of(job, made(names[start : start + batch]))
+        yield from write_masks_of(job, made(names[start : start + batch]), device=device)

@@ -107,7 +107,11 @@ def _dataset(
         _refine_block,
         batch_size=batch,
         batch_format="numpy",
-        fn_kwargs={"job": job, "import_path": import_path},
+        fn_kwargs={
+            "job": job,
+            "device": "cuda" if describing and gpus else "cpu",
+            "import_path": import_path,
+        },
         **(share if describing and gpus else {"num_cpus": 1}),
     )
 
@@ -142,25 +146,26 @@ class _MaskActor:
 
     def __init__(self, job: MaskJob, device: str, import_path: str) -> None:
         _set_up(import_path)
-        self._job, self._made = job, CamMaker(job, device=device)
+        self._job, self._device, self._made = job, device, CamMaker(job, device=device)
 
     def __call__(self, block: Block) -> Block:
         """Names to what became of them."""
-        return _written(self._job, self._made([str(name) for name in block["name"]]))
+        cams = self._made([str(name) for name in block["name"]])
+        return _written(self._job, cams, self._device)
 
 
-def _refine_block(block: Block, job: MaskJob, import_path: str) -> Block:
+def _refine_block(block: Block, job: MaskJob, device: str, import_path: str) -> Block:
     _set_up(import_path)
-    return _written(job, _unpacked(block, len(job.recipe.classes)))
+    return _written(job, _unpacked(block, len(job.recipe.classes)), device)
 
 
-def _written(job: MaskJob, batch: Sequence[Cams]) -> Block:
+def _written(job: MaskJob, batch: Sequence[Cams], device: str) -> Block:
     """What became of a batch; an error of no image ends the run.
 
     It is not raised here: Ray Data would print it with its own traceback.
     """
     try:
-        done = write_masks_of(job, batch)
+        done = write_masks_of(job, batch, device=device)
     except InputError as error:
         done = [("", str(error))]
     return {"name": [name for name, _ in done], "error": [error or "" for _, error in done]}

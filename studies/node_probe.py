@@ -258,7 +258,10 @@ import json, torch
 torch.cuda.init()
 gpus = []
 for number in range(torch.cuda.device_count()):
-    free, total = torch.cuda.mem_get_info(number)
+    try:
+        free, total = torch.cuda.mem_get_info(number)
+    except RuntimeError:  # another process has taken all of it
+        free, total = 0, torch.cuda.get_device_properties(number).total_memory
     gpus.append({"name": torch.cuda.get_device_name(number), "total": total, "free": free})
 print(json.dumps(gpus))
 """

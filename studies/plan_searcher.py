@@ -17,17 +17,24 @@ import studies.ray_start  # noqa: F401
 # ruff: isort: split
 import ray
 from ray import tune
+from ray.tune.experiment import Trial
 from ray.tune.search import Searcher
 from ray.tune.stopper import Stopper
 
 from studies.refinement_tasks import RefinementTasks
-from studies.schedule import Schedule
+from studies.schedule import Outcome, Schedule
 from studies.stopping import Stop
 from studies.unit_shelves import UnitShelves
+from wsss_core.errors import InputError
 
 NODE_IS_GONE = ("node has died", "node is dead", "node was terminated", "preempted", "unavailable")
 """How Ray says, in the text of the error alone, that it is a node that took a worker with it."""
 
+LOOK_S = 0.2
+"""Seconds between two looks at refinement: for so long a core may stand idle after a task."""
+
+SET_ASIDE = "set_aside"
+"""In what a worker reports whose GPU has failed: it waits, so that no other is given the GPU."""
 
 UNITS_A_TUNE = 10_000
 """After so many units Tune is ended and started again. It forgets no trial while it runs, which is
@@ -48,6 +55,8 @@ class PlanSearcher(_NotPickled, Searcher):
     its end: Tune gives back what it holds, and whoever started it waits and starts it again.
     """
 
+    at_end = False
+
     def __init__(self, schedule: Schedule, shelves: UnitShelves) -> None:
         super().__init__(metric="ended", mode="max")
         self._schedule, self._shelves = schedule, shelves
@@ -59,7 +68,10 @@ class PlanSearcher(_NotPickled, Searcher):
         if unit is not None:
             self._left -= 1
             return {"unit": self._shelves.label(unit)}
-        return None if self._schedule.running else str(Searcher.FINISHED)
+        if self._schedule.running:
+            return None
+        self.at_end = True
+        return str(Searcher.FINISHED)
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
@@ -109,21 +121,37 @@ class ScheduleCallback(_NotPickled, tune.Callback):
     driver's (`Stop.fault`) and ends the run.
     """
 
-    def __init__(self, schedule: Schedule, refinement: RefinementTasks, stop: Stop) -> None:
+    def __init__(
+        self, schedule: Schedule, refinement: RefinementTasks, stop: Stop, at_once: int
+    ) -> None:
         self._schedule, self._refinement, self._stop = schedule, refinement, stop
+        self._at_once, self._set_aside = at_once, set[str]()
         self._next_look = 0.0
 
     def on_step_begin(self, iteration: int, trials: list[Any], **_: Any) -> None:
         """Tune's loop goes round."""
         if time.monotonic() >= self._next_look:
-            self._refinement.collect()
-            self._next_look = time.monotonic() + 0.5
+            waits = self._schedule.waiting or any(t.status == Trial.PENDING for t in trials)
+            self._refinement.collect(alone=not waits)
+            self._next_look = time.monotonic() + LOOK_S
+
+    def on_trial_result(
+        self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **_: Any
+    ) -> None:
+        """A unit comes back whose worker stays, to set its GPU aside."""
+        if result.get("status") != "device":
+            return
+        self._set_aside.add(trial.trial_id)
+        with self._driver_errors():
+            self._schedule.came_back(trial.config["unit"]["key"], _outcome(result))
+            if len(self._set_aside) >= self._at_once:
+                raise InputError(f"no GPU is left that can be used; the last: {result['error']}")
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
         """A unit came back."""
-        reported, key = trial.last_result or {}, trial.config["unit"]["key"]
-        names = ("status", "error", "seconds", "unrecorded")
-        outcome = {name: reported[name] for name in names if name in reported}
+        if trial.trial_id in self._set_aside:
+            return
+        outcome, key = _outcome(trial.last_result or {}), trial.config["unit"]["key"]
         with self._driver_errors():
             if "status" in outcome:
                 self._schedule.came_back(key, outcome)
@@ -132,6 +160,9 @@ class ScheduleCallback(_NotPickled, tune.Callback):
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
         """A unit's worker died."""
+        if trial.trial_id in self._set_aside:
+            self._set_aside.discard(trial.trial_id)
+            return
         lost = is_node_loss(error_of(trial))
         with self._driver_errors():
             self._schedule.died(trial.config["unit"]["key"], node_lost=lost)
@@ -144,15 +175,23 @@ class ScheduleCallback(_NotPickled, tune.Callback):
             self._stop.fault = self._stop.fault or error
 
 
-class StopWhenAsked(Stopper):
-    """Stops all of Tune's trials once a run has been asked to end."""
+def _outcome(reported: dict[str, Any]) -> Outcome:
+    names = ("status", "error", "seconds", "unrecorded", "unprepared")
+    return {name: reported[name] for name in names if name in reported}
 
-    def __init__(self, stop: Stop) -> None:
-        self._stop = stop
+
+class StopWhenAsked(Stopper):
+    """Stops all of Tune's trials once a run has been asked to end.
+
+    Those that keep a GPU aside are stopped too once there is nothing to keep it from.
+    """
+
+    def __init__(self, stop: Stop, searcher: PlanSearcher | None = None) -> None:
+        self._stop, self._searcher = stop, searcher
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
-        """Of one trial nothing is decided here."""
-        return False
+        """Whether this one has nothing to wait for any more."""
+        return bool(self._searcher and self._searcher.at_end and result.get(SET_ASIDE))
 
     def stop_all(self) -> bool:
         """Whether the run has been asked to end."""

@@ -74,11 +74,17 @@ def source_digest() -> str:
 
 
 def device_name(device: str) -> str:
-    """A readable name of the device and, for a CPU, its threads."""
+    """A readable name of the device and, for a CPU, its threads.
+
+    A GPU that does not answer is named by what it answers: a failed trial's row is written too.
+    """
     import torch
 
     if device.startswith("cuda"):
-        return str(torch.cuda.get_device_name(device))
+        try:
+            return str(torch.cuda.get_device_name(device))
+        except (RuntimeError, AssertionError) as error:
+            return f"{device}: {' '.join(str(error).split())[:200]}"
     return f"{platform.machine()} CPU, {torch.get_num_threads()} thread(s)"
 
 

@@ -89,6 +89,11 @@ def _reach(address: str) -> None:
         socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
 
 
+def nodes_by_id() -> dict[str, NodeAmounts]:
+    """What each node of the cluster that is alive has in all, by its Ray id."""
+    return {node["NodeID"]: node["Resources"] for node in ray.nodes() if node["Alive"]}
+
+
 def node_amounts() -> list[NodeAmounts]:
     """What each node of the cluster that is alive has in all."""
-    return [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    return list(nodes_by_id().values())

@@ -28,11 +28,14 @@ from studies.chains import (
     shard_key,
     shards,
 )
+from studies.faults import fault_of
+from studies.keys import canonical
 from studies.sources import SCORED_SPLITS
 from studies.training_stage import load_network
 from wsss_core.backbones import Network
 from wsss_core.data.image_set import ImageSet
 from wsss_core.errors import InputError
+from wsss_core.out_of_memory import give_back
 from wsss_core.refine.refiners import Refiner, make_refiner
 
 MAPS = "maps.npy"
@@ -52,19 +55,53 @@ class ShardOutcome:
     seconds: dict[str, float]
 
 
-def prepare_unit(unit: dict[str, Any], context: dict[str, Any], store: ArtifactStore) -> None:
+Unprepared = list[tuple[str, str, str]]
+"""Chains that cannot be walked: their names, the error in a line, the traceback."""
+
+
+def prepare_unit(unit: dict[str, Any], context: dict[str, Any], store: ArtifactStore) -> Unprepared:
     """Make what a trained unit's chains begin with, where its network is at hand.
 
-    That is the raw maps of every way of making CAMs, and what steps have to learn from them.
+    That is the raw maps of every way of making CAMs, and what steps have to learn from them. A
+    chain whose step cannot learn is named in what is returned, and keeps no other from it.
+
+    Raises:
+        Exception: what is no chain's own, see `studies.faults.fault_of`.
+
     """
-    base, device = base_of(context["cam"]), context["device"]
+    device = context["device"]
+    failed: Unprepared = []
+    tried: dict[str, tuple[str, str]] = {}
     for chain in map(Chain.from_config, context["chains"]):
-        for split in SCORED_SPLITS:
-            images = ImageSet.load(store.fetch("images", unit["images"][split]))
-            network_maps(unit, "student", split, images, store, device, chain.cam)
-        for step in chain.steps:
-            if step.fits:
-                _fit(unit, chain, step, base, store, device)
+        beginning = canonical([chain.cam, [s.identity for s in chain.steps if s.fits]])
+        if beginning in tried:  # in vain, for another chain
+            failed.append((chain.name, *tried[beginning]))
+            continue
+        try:
+            _prepare(unit, chain, context, store)
+        except Exception as error:
+            fault, said = fault_of(error, unit, context, store)
+            if fault != "own":
+                raise
+            tried[beginning] = said, traceback.format_exc()
+            failed.append((chain.name, *tried[beginning]))
+        else:
+            continue
+        # The error is gone, and with it what its frames held.
+        give_back(device)
+    return failed
+
+
+def _prepare(
+    unit: dict[str, Any], chain: Chain, context: dict[str, Any], store: ArtifactStore
+) -> None:
+    base, device = base_of(context["cam"]), context["device"]
+    for split in SCORED_SPLITS:
+        images = ImageSet.load(store.fetch("images", unit["images"][split]))
+        network_maps(unit, "student", split, images, store, device, chain.cam)
+    for step in chain.steps:
+        if step.fits:
+            _fit(unit, chain, step, base, store, device)
 
 
 def _fit(
@@ -137,12 +174,15 @@ def refine_shard(
     bounds: tuple[int, int],
     context: dict[str, Any],
     store: ArtifactStore,
+    unprepared: Unprepared,
 ) -> ShardOutcome:
     """Walk all chains over a shard of a split; a chain that fails does not keep others from it."""
     walk = _ShardWalk(unit, split, bounds, base_of(context["cam"]), store)
-    errors: dict[str, tuple[str, str]] = {}
+    errors = {name: (said, trace) for name, said, trace in unprepared}
     seconds: dict[str, float] = {}
     for chain in map(Chain.from_config, context["chains"]):
+        if chain.name in errors:
+            continue
         began = time.perf_counter()
         try:
             try:

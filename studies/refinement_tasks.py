@@ -3,16 +3,20 @@
 A task takes about a second to minutes, far less than what Tune needs for a trial, so refinement is
 no Tune trial. Tasks of a unit wait for nobody but the unit and what is known of its images. The
 driver holds a lease for what its tasks are at; what another driver's are at is looked at later.
+
+While trials wait for a GPU and its cores, tasks are held back here, see `studies.spare_cores`.
 """
 
 from __future__ import annotations
 
 import time
 from collections import deque
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Any
 
 import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from reports.storage import StorageError
 from studies.artifacts import ArtifactStore, DamagedArtifactError
@@ -22,25 +26,41 @@ from studies.leases import Lease
 from studies.plan import Plan, Unit
 from studies.progress import Progress
 from studies.publishing import publish
-from studies.refinement_stage import Description, ShardOutcome, refine_shard
+from studies.refinement_stage import Description, ShardOutcome, Unprepared, refine_shard
 from studies.refining import describe, descriptions, missing, shards_of
-from studies.schedule import LOOK_S
+from studies.schedule import LOOK_S, Outcome
 from studies.sources import SCORED_SPLITS
+from studies.spare_cores import SpareCores
 from studies.stopping import Stop
+from studies.worker_share import use_share
 from wsss_core.plugins import search_in
 
 RETRIES = 10
 """Of a task whose worker or node was lost; what it had finished is not made again."""
 
 
+_Start = Callable[[dict[str, Any]], Any]
+"""Starts a task of one core under options of Ray's; returns its reference."""
+
+
 @dataclass
 class _Work:
-    """Tasks that were started together under a lease; `unit` is None where images are described."""
+    """Tasks that belong together under a lease.
+
+    Attributes:
+        unit: None where images are described.
+        lease: given back when all have ended.
+        todo: those that have not been started.
+        started: the references of those that were.
+        closing: makes the one that follows when these have ended, from their references.
+
+    """
 
     unit: Unit | None
-    tasks: list[Any]
-    last: Any
     lease: Lease
+    todo: deque[_Start] = field(default_factory=deque)
+    started: list[Any] = field(default_factory=list)
+    closing: Callable[[list[Any]], _Start] | None = None
 
 
 class RefinementTasks:
@@ -50,25 +70,34 @@ class RefinementTasks:
         plan: whose chains are walked.
         context: see `studies.runner.run_context`; with the device of the study's trials.
         gpus: share of a GPU that a task gets which sees images alone by a large model.
+        spare: the cores that the study's trials leave.
         progress: told of each unit's end.
         stop: when to start no more; told when the storage is away.
 
     """
 
     def __init__(
-        self, plan: Plan, context: dict[str, Any], gpus: float, progress: Progress, stop: Stop
+        self,
+        plan: Plan,
+        context: dict[str, Any],
+        gpus: float,
+        spare: SpareCores,
+        progress: Progress,
+        stop: Stop,
     ) -> None:
-        self._context, self._gpus = context, gpus
+        self._context, self._gpus, self._spare = context, gpus, spare
         self._progress, self._stop = progress, stop
         self._store = store = ArtifactStore(context["store"])
-        self._running: list[_Work] = []
-        self._waiting: deque[Unit] = deque()
-        self._deferred: list[Unit] = []
+        self._works: list[_Work] = []
+        self._in_flight: dict[Any, str | None] = {}
+        """Tasks that run or wait in Ray's queue, and the nodes whose spare cores they took."""
+        self._waiting: deque[tuple[Unit, Unprepared]] = deque()
+        self._deferred: list[tuple[Unit, Unprepared]] = []
         self._next_look = 0.0
         self._described: dict[tuple[str, tuple[int, int]], list[Any]] = {}
         self._elsewhere: dict[str, list[Description]] = {}
         self._shards = shards_of(plan, store) if context["chains"] else {}
-        # Beyond this, units wait here and not in Ray's queue, each under a lease.
+        # Beyond this, units wait here, each under no lease yet.
         self._at_once = max(4, 2 * int(ray.cluster_resources().get("CPU", 1)))
         # On the object store once, not once a task.
         self._shared = ray.put(context)
@@ -77,65 +106,101 @@ class RefinementTasks:
             self._elsewhere.setdefault(whole, []).append(work)
         self._describe()
 
-    def submit(self, unit: Unit) -> None:
+    def submit(self, unit: Unit, outcome: Outcome) -> None:
         """Refine a unit that has been trained and scored, as soon as there is room."""
         if self._context["chains"] and unit.trials:
-            self._waiting.append(unit)
+            self._waiting.append((unit, outcome.get("unprepared") or []))
 
-    def collect(self, timeout: float = 0.0) -> None:
-        """Report what has ended by now, or within `timeout` seconds, and start what can be."""
-        if self._running:
-            last = [work.last for work in self._running]
-            ended, _ = ray.wait(last, num_returns=len(last) if not timeout else 1, timeout=timeout)
-            over = [work for work in self._running if work.last in ended]
-            self._running = [work for work in self._running if work.last not in ended]
-            for work in over:
-                self._report(work)
-                work.lease.release()
+    def collect(self, timeout: float = 0.0, *, alone: bool = False) -> None:
+        """Report what has ended by now, or within `timeout` seconds, and start what can be.
+
+        Args:
+            timeout: to wait for an end if there is none.
+            alone: whether no trial waits for cores.
+
+        """
+        if self._in_flight:
+            flying = list(self._in_flight)
+            many = 1 if timeout else len(flying)
+            for task in ray.wait(flying, num_returns=many, timeout=timeout)[0]:
+                if (node := self._in_flight.pop(task)) is not None:
+                    self._spare.give_back(node)
+            self._close()
         elif timeout:
             self._stop.sleep(timeout)
-        if self._stop.asked or not self._left:
+        if self._stop.asked:
             return
         try:
-            self._start()
+            self._begin()
         except StorageError as away:
             self._stop.without_storage(away)
+        self._start(alone=alone)
 
     def finish(self) -> None:
-        """Wait for all that was submitted, or until the run is asked to end."""
-        self.collect()
-        while (self._running or self._left) and not self._stop.asked:
-            self.collect(timeout=1.0)
+        """Wait for all that was submitted, or until the run is asked to end; no trial is left."""
+        self.collect(alone=True)
+        while (self._works or self._left) and not self._stop.asked:
+            self.collect(timeout=1.0, alone=True)
 
     def cancel(self) -> None:
         """Drop what has not ended; a later run goes on with it."""
-        for work in self._running:
-            for task in work.tasks:
-                ray.cancel(task, force=True)
-        for work in self._running:
+        for task in self._in_flight:
+            ray.cancel(task, force=True)
+        for work in self._works:
             work.lease.release()
-        for held in (self._running, self._waiting, self._deferred, self._elsewhere):
+        for held in (
+            self._works, self._in_flight, self._waiting, self._deferred, self._elsewhere,
+        ):  # fmt: skip
             held.clear()
 
     @property
     def _left(self) -> bool:
-        """Whether something has not been started."""
+        """Whether something has not been begun."""
         return bool(self._waiting or self._deferred or self._elsewhere)
 
-    def _start(self) -> None:
-        """Start units while there is room; those that are elsewhere are looked at now and then."""
+    def _close(self) -> None:
+        """Go on with works whose tasks have ended, and report those that have none left."""
+        for work in list(self._works):
+            if work.todo or any(task in self._in_flight for task in work.started):
+                continue
+            if work.closing is not None:
+                work.todo.append(work.closing(work.started))
+                work.closing = None
+                continue
+            self._works.remove(work)
+            self._report(work)
+            work.lease.release()
+
+    def _start(self, *, alone: bool) -> None:
+        """Start tasks in their order: all of them, or as many as there are spare cores."""
+        limited = self._spare.counted and not alone
+        for work in self._works:
+            while work.todo:
+                node = self._spare.take() if limited else None
+                if limited and node is None:
+                    return
+                # If the node is lost, another has to do.
+                near = node and NodeAffinitySchedulingStrategy(node, soft=True)
+                task = work.todo.popleft()({"scheduling_strategy": near} if near else {})
+                work.started.append(task)
+                self._in_flight[task] = node
+
+    def _begin(self) -> None:
+        """Begin units while there is room; those that are elsewhere are looked at now and then."""
+        if not self._left:
+            return
         if time.monotonic() >= self._next_look:
             self._describe()
             self._waiting.extend(self._deferred)
             self._deferred.clear()
             self._next_look = time.monotonic() + LOOK_S
-        while self._waiting and len(self._running) < self._at_once:
-            unit = self._waiting.popleft()
-            if not self._begun(unit):
-                self._deferred.append(unit)
+        while self._waiting and len(self._works) < self._at_once:
+            unit, unprepared = self._waiting.popleft()
+            if not self._begun(unit, unprepared):
+                self._deferred.append((unit, unprepared))
 
-    def _begun(self, unit: Unit) -> bool:
-        """Start a unit's tasks, or report it if others have refined it; whether either was done."""
+    def _begun(self, unit: Unit, unprepared: Unprepared) -> bool:
+        """Begin a unit, or report it if others have refined it; whether either was done."""
         data = [unit.images.fingerprints[split] for split in SCORED_SPLITS]
         if any(work.fingerprint in data for works in self._elsewhere.values() for work in works):
             return False
@@ -150,16 +215,24 @@ class RefinementTasks:
             lease.release()
             return True
         config = unit.as_config()
-        walks = [
-            _refine.remote(
-                config, split, bounds, self._shared,
-                *self._described.get((unit.images.fingerprints[split], bounds), []),
+
+        def walk(split: str, bounds: tuple[int, int]) -> _Start:
+            seen = self._described.get((unit.images.fingerprints[split], bounds), [])
+            return lambda options: _refine.options(**options).remote(
+                config, split, bounds, self._shared, unprepared, *seen
             )
+
+        walks = deque(
+            walk(split, bounds)
             for split in SCORED_SPLITS
             for bounds in self._shards[unit.images.fingerprints[split]]
-        ]  # fmt: skip
-        last = _score.remote(config, self._shared, *walks)
-        self._running.append(_Work(unit, [*walks, last], last, lease))
+        )
+
+        def score(walked: list[Any]) -> _Start:
+            tasks = tuple(walked)
+            return lambda options: _score.options(**options).remote(config, self._shared, *tasks)
+
+        self._works.append(_Work(unit, lease, walks, closing=score))
         return True
 
     def _describe(self) -> None:
@@ -170,18 +243,23 @@ class RefinementTasks:
                 lease = self._store.leases.take("described", whole, run=self._context["run"])
                 if lease is None:
                     continue
-                tasks = []
+                one = _Work(None, lease)
                 for work in left:
-                    task = _describe.options(num_gpus=self._gpus).remote(work, self._shared)
+                    if self._gpus:
+                        on_gpu = _describe_on_gpu.options(num_gpus=self._gpus)
+                        task = on_gpu.remote(work, self._shared, self._gpus)
+                    else:
+                        task = _describe.remote(work, self._shared)
                     self._described.setdefault((work.fingerprint, work.bounds), []).append(task)
-                    tasks.append(task)
-                last = _all.remote(*tasks)
-                self._running.append(_Work(None, [*tasks, last], last, lease))
+                    one.started.append(task)
+                    self._in_flight[task] = None
+                self._works.append(one)
             del self._elsewhere[whole]
 
     def _report(self, work: _Work) -> None:
+        result: Any
         try:
-            result = ray.get(work.last)
+            result = ray.get(work.started if work.unit is None else work.started[-1])
         except StorageError as error:
             if not isinstance(error, DamagedArtifactError):
                 self._stop.without_storage(getattr(error, "cause", error))
@@ -212,20 +290,27 @@ def _opened(context: dict[str, Any]) -> ArtifactStore:
 
 @ray.remote(num_cpus=1, max_retries=RETRIES)
 def _describe(work: Description, context: dict[str, Any]) -> str | None:
-    return describe(work, _opened(context), context["device"])
+    return describe(work, _opened(context), "cpu")
 
 
-@ray.remote(num_cpus=0, max_retries=RETRIES)
-def _all(*results: str | None) -> list[str | None]:
-    return list(results)
+# Each in a process of its own: one that had seen a GPU would keep it, and its memory, for whatever
+# Ray gives the process next. Ray does so itself only where the share stands here.
+@ray.remote(num_cpus=1, max_calls=1, max_retries=RETRIES)
+def _describe_on_gpu(work: Description, context: dict[str, Any], gpus: float) -> str | None:
+    given = use_share({"CPU": 1.0, "GPU": gpus}, simulated=context["simulated_gpus"])
+    return describe(work, _opened(context), given["device"])
 
 
 @ray.remote(num_cpus=1, max_retries=RETRIES)
 def _refine(
-    unit: dict[str, Any], split: str, bounds: tuple[int, int], context: dict[str, Any],
+    unit: dict[str, Any],
+    split: str,
+    bounds: tuple[int, int],
+    context: dict[str, Any],
+    unprepared: Unprepared,
     *described: str | None,
-) -> ShardOutcome:  # fmt: skip
-    return refine_shard(unit, split, bounds, context, _opened(context))
+) -> ShardOutcome:
+    return refine_shard(unit, split, bounds, context, _opened(context), unprepared)
 
 
 @ray.remote(num_cpus=1, max_retries=RETRIES)

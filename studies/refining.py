@@ -9,7 +9,13 @@ from studies.artifacts import ArtifactStore
 from studies.chain_scores import score_chains
 from studies.chains import Step, shards
 from studies.plan import Plan
-from studies.refinement_stage import Description, ShardOutcome, describe_shard, refine_shard
+from studies.refinement_stage import (
+    Description,
+    ShardOutcome,
+    Unprepared,
+    describe_shard,
+    refine_shard,
+)
 from studies.sources import SCORED_SPLITS
 
 
@@ -59,10 +65,11 @@ def refine_unit(
     context: dict[str, Any],
     store: ArtifactStore,
     shards_by_split: dict[str, list[tuple[int, int]]],
+    unprepared: Unprepared,
 ) -> dict[str, str]:
     """Refine and score a unit in this process; the errors by chain."""
     walked: list[ShardOutcome] = [
-        refine_shard(unit, split, bounds, context, store)
+        refine_shard(unit, split, bounds, context, store, unprepared)
         for split in SCORED_SPLITS
         for bounds in shards_by_split[unit["fingerprints"][split]]
     ]

@@ -24,12 +24,17 @@ NodeAmounts = Mapping[str, float]
 
 
 def _share(value: float | str) -> float | str:
-    if isinstance(value, float) and (value < 0 or (value > 1 and value % 1)):
-        raise ValueError("expected 0, a share of one GPU below 1, or a whole number")
+    if isinstance(value, float) and not 0 <= value <= 1:
+        raise ValueError("expected 0, a share of one GPU, or 1: a trial uses one GPU at most")
     return value
 
 
 Gpus = Annotated[float | Literal["auto"], AfterValidator(_share)]
+Memory = Annotated[float, Field(gt=0)] | Literal["auto"]
+
+AUTO_MEMORY_GB = {False: 1.0, True: 3.0}
+"""What `memory_gb: auto` stands for without and with a GPU: PyTorch with CUDA's libraries loaded is
+some 2 GiB before the first image."""
 
 
 class ResourceChange(Strict):
@@ -37,11 +42,13 @@ class ResourceChange(Strict):
 
     cpus: int | None = Field(None, ge=1)
     gpus: Gpus | None = None
-    memory_gb: float | None = Field(None, gt=0)
+    memory_gb: Memory | None = None
 
 
 class Resources(Strict):
     """What a trial asks of the cluster; `gpus: auto` is one where there are any.
+
+    `memory_gb: auto` is 1 without a GPU and 3 with one.
 
     A paradigm's name as a key changes some of it for that paradigm (`co-training: {gpus: 1}`), the
     `resources` of an entry of `configurations` for its rows; the entry's word counts most. A
@@ -53,7 +60,7 @@ class Resources(Strict):
 
     cpus: int = Field(1, ge=1)
     gpus: Gpus = "auto"
-    memory_gb: float = Field(1.0, gt=0)
+    memory_gb: Memory = "auto"
     single: ResourceChange = ResourceChange()
     teacher_student: ResourceChange = Field(ResourceChange(), alias="teacher-student")
     co_training: ResourceChange = Field(ResourceChange(), alias="co-training")
@@ -81,17 +88,17 @@ class Demand:
 
     Attributes:
         cpus: cores, and threads of its process.
-        gpus: whole ones, a share of one, or "auto": one where the cluster has any.
-        memory_gb: of the machine, in GiB.
+        gpus: 1, a share of one, or "auto": one where the cluster has any.
+        memory_gb: of the machine, in GiB, or "auto", see `AUTO_MEMORY_GB`.
 
     """
 
     cpus: int = 1
     gpus: float | Literal["auto"] = "auto"
-    memory_gb: float = 1.0
+    memory_gb: float | Literal["auto"] = "auto"
 
     def larger(self, other: Demand) -> Demand:
-        """What serves both.
+        """What serves both; of memory a number counts more than "auto".
 
         >>> Demand(2, 0.5, 1.0).larger(Demand(1, "auto", 4.0))
         Demand(cpus=2, gpus=1.0, memory_gb=4.0)
@@ -101,7 +108,8 @@ class Demand:
         if len(asked) < 2:
             # One GPU where there are any; whoever asks for a share of one needs one anyway.
             gpus = max(1.0, gpus) if gpus else "auto"
-        return Demand(max(self.cpus, other.cpus), gpus, max(self.memory_gb, other.memory_gb))
+        memory = [gb for gb in (self.memory_gb, other.memory_gb) if gb != "auto"]
+        return Demand(max(self.cpus, other.cpus), gpus, max(memory, default="auto"))
 
     def asks(self, whole_gpu: float) -> dict[str, float]:
         """The request as Ray takes it; "GPU" is in it only where it is not 0.
@@ -111,7 +119,8 @@ class Demand:
 
         """
         gpus = whole_gpu if self.gpus == "auto" else float(self.gpus)
-        asked = {"CPU": float(self.cpus), "memory": float(int(self.memory_gb * GIB))}
+        memory = AUTO_MEMORY_GB[gpus > 0] if self.memory_gb == "auto" else self.memory_gb
+        asked = {"CPU": float(self.cpus), "memory": float(int(memory * GIB))}
         return {**asked, "GPU": gpus} if gpus else asked
 
     def as_config(self) -> dict[str, Any]:

@@ -20,8 +20,8 @@ from studies.progress import Progress
 from studies.stopping import Stop
 
 RETRIES = 2
-"""Of a unit whose worker died without having come further; as of one whose inputs were damaged. An
-exception inside a unit is a result and is not tried again."""
+"""Of a unit whose worker died without having come further, whose inputs were damaged, or that met
+GPUs which cannot be used. An exception inside a unit is a result and is not tried again."""
 
 LOOK_S = 5.0
 """Seconds between two looks at what others do; more where a look itself takes long."""
@@ -48,7 +48,7 @@ class Schedule:
 
     Attributes:
         outcomes: of the units that ended, by key. One marked `unrecorded` is not in the ledger.
-        on_ok: called with each unit that ended well.
+        on_ok: called with each unit that ended well, and its outcome.
 
     """
 
@@ -65,7 +65,7 @@ class Schedule:
     ) -> None:
         awaited = {unit.parent for unit in units}
         self.outcomes: dict[str, Outcome] = {}
-        self.on_ok: Callable[[Unit], None] = lambda unit: None
+        self.on_ok: Callable[[Unit, Outcome], None] = lambda unit, outcome: None
         self._plan, self._store, self._progress = plan, store, progress
         self._stop, self._finished, self._run = stop, finished, run
         self._waiting = sorted(units, key=lambda unit: unit.key not in awaited)
@@ -80,6 +80,11 @@ class Schedule:
     def running(self) -> int:
         """How many units have been given out and not come back."""
         return len(self._running)
+
+    @property
+    def waiting(self) -> int:
+        """How many units have to be given out yet."""
+        return len(self._waiting)
 
     @property
     def all_ended(self) -> bool:
@@ -122,6 +127,15 @@ class Schedule:
                 self._waiting.insert(0, unit)
             case "damaged":
                 self._make_again(unit, outcome["error"])
+            case "device":
+                if self._again(unit, "device"):
+                    error = (
+                        f"met {RETRIES + 1} GPUs that cannot be used; the last: {outcome['error']}"
+                    )
+                    self._end(unit, {"status": "failed", "error": error, "unrecorded": True})
+                    return
+                self._progress.say(f"  {outcome['error']}")
+                self._waiting.insert(0, unit)
             case _:
                 self._end(unit, outcome)
 
@@ -188,7 +202,7 @@ class Schedule:
         self.outcomes[unit.key] = outcome
         self._progress.ended(unit, outcome)
         if outcome["status"] == "ok" and refine:
-            self.on_ok(unit)
+            self.on_ok(unit, outcome)
 
     def _make_again(self, unit: Unit, error: str) -> None:
         """Put a unit back and what it builds upon before it."""

@@ -20,7 +20,7 @@ from collections.abc import Callable
 from typing import Any
 
 from studies.ray_start import node_amounts, start_ray
-from studies.tune_runner import return_freed_memory, run_with_tune, use_share
+from studies.tune_runner import run_with_tune
 
 # ruff: isort: split
 import optuna
@@ -49,6 +49,7 @@ from studies.search_spec import Search
 from studies.spec import Study
 from studies.stopping import Stop
 from studies.trial import run_unit
+from studies.worker_share import return_freed_memory, use_share
 from wsss_core.errors import InputError
 
 _ATTEMPTS = 100

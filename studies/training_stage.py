@@ -97,7 +97,8 @@ def train_unit(
         images: the training split.
         store: where its teacher lies and its networks go.
         device: "cpu" or "cuda".
-        given: what this process was given of the machine ("cpus", "gpus"), kept with the outcome.
+        given: what this process was given of the machine ("cpus", "gpus", "device" by its name),
+            kept with the outcome.
         on_epoch: called after each epoch.
 
     Returns:

@@ -60,7 +60,8 @@ def run_unit(unit: dict[str, Any], context: dict[str, Any]) -> dict[str, Any]:
         status, error and the seconds it took. How it ended: "ok", "collapsed" or "failed", which is
         marked `unrecorded` if it could not be written to the ledger. That it did not end:
         "elsewhere", another driver's worker is at it; "damaged", what others made for it was set
-        aside and has to be made again; "storage", nothing can be kept.
+        aside and has to be made again; "storage", nothing can be kept; "device", this process's GPU
+        cannot be used. Of an "ok" also `unprepared`, see `studies.refinement_stage.prepare_unit`.
 
     """
     search_in(context["import_path"])
@@ -95,21 +96,22 @@ def _tried(
     try:
         record = _record(unit, context)
         status, error = _train_and_score(unit, context, store, record, lease)
-        if status == "ok" and unit["trials"]:  # a teacher that no row reports is not refined
-            prepare_unit(unit, context, store)
-        elif status != "ok":
-            record_collapsed(unit, context, store)
         for trial in unit["trials"]:
             publish(store, trial["key"], context["results"])
-        return {"status": status, "error": error}
+        outcome: dict[str, Any] = {"status": status, "error": error}
+        if status == "ok" and unit["trials"]:  # a teacher that no row reports is not refined
+            outcome["unprepared"] = prepare_unit(unit, context, store)
+        elif status != "ok":
+            record_collapsed(unit, context, store)
+        return outcome
     except LeaseLostError:
         return {"status": "elsewhere", "error": None}
     except Exception as failure:
         trace = traceback.format_exc()
         fault, said = fault_of(failure, unit, context, store)
-    if fault in ("damaged", "storage") or (fault == "again" and not last):
+    if fault in ("damaged", "storage", "device") or (fault == "again" and not last):
         return {"status": fault, "error": said}
-    outcome: dict[str, Any] = {"status": "failed", "error": said}
+    outcome = {"status": "failed", "error": said}
     if not recorded_failure(unit, context, said, trace, record):
         outcome["unrecorded"] = True
     return outcome
@@ -170,7 +172,8 @@ def _train_and_score(
     device = context["device"]
     memory = provenance.PeakMemory(device)
     training_images = ImageSet.load(store.fetch("images", unit["images"]["train"]))
-    given = {name: context.get(name) for name in GIVEN}
+    # A later run may find the networks trained, and score them on another device.
+    given = {**{name: context.get(name) for name in GIVEN}, "device": record["device"]}
     outcome = train_unit(
         unit, training_images, store,
         device=device, given=given, on_epoch=_after_epoch(unit, store, lease),

@@ -7,16 +7,16 @@ drivers' hands, Tune is ended, so that nothing is held, and started again when t
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import logging
 import os
 import shutil
 import tempfile
+import time
 import warnings
 from collections.abc import Callable
 from typing import Any
 
-from studies.ray_start import node_amounts, start_ray
+from studies.ray_start import node_amounts, nodes_by_id, start_ray
 
 # ruff: isort: split
 import ray
@@ -24,16 +24,28 @@ from ray import tune
 
 from reports.storage import StorageError
 from studies.artifacts import ArtifactStore
+from studies.faults import gpu_in_words
 from studies.nodes import check_nodes
 from studies.plan import Plan, Unit
-from studies.plan_searcher import PlanSearcher, ScheduleCallback, StopCallback, StopWhenAsked
+from studies.plan_searcher import (
+    SET_ASIDE,
+    PlanSearcher,
+    ScheduleCallback,
+    StopCallback,
+    StopWhenAsked,
+)
 from studies.progress import Progress
 from studies.refinement_tasks import RefinementTasks
 from studies.resources import Demand, require_room, slots, whole_gpu
 from studies.schedule import Schedule
+from studies.spare_cores import SpareCores
 from studies.stopping import Stop
 from studies.trial import finished_unit, run_unit
 from studies.unit_shelves import UnitShelves, unit_of
+from studies.worker_share import return_freed_memory, use_share
+
+SET_ASIDE_S = 5.0
+"""Seconds between two signs of life of a worker that keeps others from a GPU that has failed."""
 
 SIMULATED_GPUS = "WSSS_SIMULATED_GPUS"
 """Environment variable: Ray lends GPUs that are not there, so trials run on the CPU (tests)."""
@@ -110,19 +122,21 @@ def _scheduled(
         plan, pending, store, progress, stop,
         lambda unit: finished_unit(unit.as_config(), context, store), context["run"],
     )  # fmt: skip
-    refinement = RefinementTasks(plan, context, min(gpus, 1.0), progress, stop)
+    refinement = RefinementTasks(
+        plan, context, gpus, SpareCores(asked, nodes_by_id), progress, stop
+    )
     schedule.on_ok = refinement.submit
     try:
         while not (schedule.all_ended or stop.asked):
             searcher = PlanSearcher(schedule, shelves)
             callbacks: list[tune.Callback] = [
-                ScheduleCallback(schedule, refinement, stop),
+                ScheduleCallback(schedule, refinement, stop, at_once),
                 StopCallback(stop),
             ]
             _run_tune(plan, context, searcher, callbacks, stop, reuse=not gpus)
             while not (schedule.can_start or schedule.all_ended or stop.asked):
                 schedule.wait()
-                refinement.collect()
+                refinement.collect(alone=True)
         refinement.finish()
     finally:
         refinement.cancel()
@@ -179,7 +193,7 @@ def _run_tune(
                     name=plan.study.file_name,
                     storage_path=scratch,
                     verbose=0,
-                    stop=StopWhenAsked(stop),
+                    stop=StopWhenAsked(stop, searcher),
                     # A unit whose worker died is started again by the schedule, which knows
                     # whether it had come further and whether its node is to blame.
                     failure_config=tune.FailureConfig(max_failures=0),
@@ -219,47 +233,25 @@ def check_cluster(
 def _tune_trial(config: dict[str, Any], context: dict[str, Any]) -> None:
     """One unit inside a worker of Ray Tune."""
     given = requested(config["unit"], context["whole_gpu"])
-    share = use_share(given, simulated=context["simulated_gpus"])
-    outcome = run_unit(unit_of(config["unit"], context["units"]), {**context, **share})
-    return_freed_memory()
+    outcome: dict[str, Any]
+    try:
+        share = use_share(given, simulated=context["simulated_gpus"])
+    except (RuntimeError, AssertionError) as error:
+        said = " ".join(f"{type(error).__name__}: {error}".split())
+        outcome = {"status": "device", "error": f"{gpu_in_words()}: {said}"}
+    else:
+        outcome = run_unit(unit_of(config["unit"], context["units"]), {**context, **share})
+        return_freed_memory()
     tune.report({"ended": 1, **outcome})
+    while outcome["status"] == "device":
+        # Ray would give the GPU to the next trial, which would end as soon, and so on.
+        time.sleep(SET_ASIDE_S)
+        tune.report({"ended": 0, SET_ASIDE: True})
 
 
 def requested(unit: dict[str, Any], whole: float) -> dict[str, float]:
     """What a unit, by its label, asks of Ray; `whole` is what `gpus: auto` stands for."""
     return Demand(**unit["resources"]).asks(whole)
-
-
-def use_share(given: dict[str, float], *, simulated: bool = False) -> dict[str, Any]:
-    """Hold this worker to what its trial was given of the machine.
-
-    Args:
-        given: see `studies.resources.Demand.asks`.
-        simulated: whether the GPUs are not there, see `SIMULATED_GPUS`.
-
-    Returns:
-        What the trial's context says of it: device, cpus, gpus.
-
-    """
-    import torch
-
-    cpus, gpus = int(given["CPU"]), given.get("GPU", 0.0)
-    torch.set_num_threads(cpus)
-    if 0 < gpus < 1 and not simulated:
-        # Ray shares a GPU by counting only; this holds a trial to its share of the memory.
-        torch.cuda.set_per_process_memory_fraction(gpus)
-    device = "cuda" if gpus and not simulated else "cpu"
-    return {"device": device, "cpus": cpus, "gpus": gpus}
-
-
-def return_freed_memory() -> None:
-    """Give memory that is free but kept by the C library back to the system.
-
-    A worker that stays runs each trial in a new thread, and glibc keeps the peak of every thread
-    that was: 60 MiB a trial of the quickstart, 600 at 224 px.
-    """
-    with contextlib.suppress(OSError, AttributeError):  # another system's C library
-        ctypes.CDLL("libc.so.6").malloc_trim(0)
 
 
 def _trial_name(trial: Any) -> str:

@@ -106,7 +106,10 @@ class _State:
     """What a forward pass in training mode moves besides gradients, as it is now."""
 
     def __init__(self, network: nn.Module, device: str) -> None:
-        self._buffers = [(buffer, buffer.clone()) for buffer in network.buffers()]
+        # A frozen teacher, in evaluation mode, moves none.
+        moving = (module for module in network.modules() if module.training)
+        buffers = [buffer for module in moving for buffer in module.buffers(recurse=False)]
+        self._buffers = [(buffer, buffer.clone()) for buffer in buffers]
         self._random = torch.get_rng_state()
         self._device = device
         on_cuda = torch.device(device).type == "cuda"

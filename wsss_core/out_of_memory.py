@@ -1,8 +1,9 @@
 """What to do when a batch does not fit: give back what was taken, and try with half of it.
 
 PyTorch's allocator raises `torch.OutOfMemoryError`. Libraries that take memory past it report in
-words of their own: cuBLAS and cuDNN when they cannot make a handle or a workspace, the CUDA
-runtime, and the allocator of the CPU. All are `RuntimeError`.
+words of their own: cuBLAS and cuDNN when they cannot make a handle or a workspace (it may read as
+if they were not initialised, or had no algorithm for a convolution), the CUDA runtime, and the
+allocator of the CPU. All are `RuntimeError`.
 """
 
 from __future__ import annotations
@@ -15,6 +16,9 @@ import torch
 
 _SAID = (
     "CUBLAS_STATUS_ALLOC_FAILED",
+    "CUBLAS_STATUS_NOT_INITIALIZED",
+    "CUDNN_STATUS_NOT_INITIALIZED",
+    "unable to find an engine to execute this computation",
     "CUDNN_STATUS_ALLOC_FAILED",
     "CUDNN_STATUS_INTERNAL_ERROR_HOST_ALLOCATION_FAILED",
     "CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED",

@@ -30,8 +30,8 @@ class TrainingSettings:
             by `decay`.
         decay: of "step".
         flip: flip images left to right with probability 1/2.
-        precision: "bf16" runs the networks under bfloat16 autocast, "auto" does so on CUDA alone;
-            losses and weights are float32 throughout.
+        precision: "bf16" runs the networks under bfloat16 autocast, "auto" does so on a GPU that
+            computes in it (NVIDIA's from Ampere on); losses and weights are float32 throughout.
         compile: compile the networks' encoders (torch.compile).
 
     Raises:
@@ -72,8 +72,12 @@ class TrainingSettings:
 
     def autocasts(self, device: str) -> bool:
         """Whether networks run under bfloat16 autocast on a device."""
-        on_cuda = device.split(":")[0] == "cuda"
-        return self.precision == "bf16" or (self.precision == "auto" and on_cuda)
+        if self.precision == "auto" and device.split(":")[0] == "cuda":
+            import torch  # here alone: a study file is checked without it
+
+            # An older GPU only emulates it, slower than float32.
+            return torch.cuda.is_bf16_supported(including_emulation=False)
+        return self.precision == "bf16"
 
     def rate(self, step: int, steps: int) -> float:
         """The learning rate at a step, 0-based, of all steps.

@@ -91,7 +91,7 @@ def made(tmp_path: Path) -> Make:
             lambda unit: OK, run="mine", look_every=0.0,
         )  # fmt: skip
         one = Made(schedule, store, told, stop)
-        schedule.on_ok = lambda unit: one.refined.append(unit.key)
+        schedule.on_ok = lambda unit, _: one.refined.append(unit.key)
         for key in trained:
             one.put("train", key)
         return one

@@ -27,6 +27,7 @@ from studies.progress import Progress
 from studies.ray_start import start_ray
 from studies.runner import RunResult, run_context, run_study
 from studies.spec import Study
+from studies.worker_share import use_share
 from wsss_core.errors import InputError
 
 Raw = dict[str, Any]
@@ -228,7 +229,7 @@ def test_units_get_what_each_asks_for_and_workers_stay_among_equals(
         tune_runner = studies.tune_runner
         given = tune_runner.requested(config["unit"], context["whole_gpu"])
         about = {
-            **tune_runner.use_share(given),
+            **use_share(given),
             "threads": torch.get_num_threads(),
             "assigned": tune_runner.ray.get_runtime_context().get_assigned_resources()["CPU"],
             "process": os.getpid(),

@@ -20,8 +20,10 @@ from wsss_core.backbones import Network
 from wsss_core.backbones.encoder import Layer
 from wsss_core.data.network_input import to_input
 from wsss_core.errors import InputError
+from wsss_core.micro_batches import batch_gradients
 from wsss_core.refine.affinity_labels import labels_at_grid, pair_labels, pair_loss
 from wsss_core.refine.affinity_settings import AffinitySettings
+from wsss_core.transfer.paradigms import Losses
 
 Head = TypeVar("Head", bound=nn.Module)
 
@@ -90,6 +92,9 @@ def train_head(
 ) -> Head:
     """Train a head on the sure pairs of labels; it is returned in evaluation mode.
 
+    Where memory runs out a batch is taken in parts, see `wsss_core.micro_batches`; the pairs are
+    then balanced within each part.
+
     Args:
         build: makes the head; what it draws is drawn under the seed.
         predict: (head, maps of the tapped layers, grid, radius) to affinity [B, N, h, w].
@@ -104,6 +109,7 @@ def train_head(
     Raises:
         InputError: images and labels that do not meet.
         RuntimeError: the loss or a weight is no longer finite.
+        torch.OutOfMemoryError: a single image does not fit.
 
     """
     check_images(images)
@@ -118,19 +124,25 @@ def train_head(
         head = build()
     head.train().to(device)
     optimizer = torch.optim.Adam(head.parameters(), lr=settings.learning_rate)
+    micro_batch: int | None = None
+
+    def losses(part: np.ndarray) -> Losses:
+        maps = encoder_maps(network, to_input(images[part], device), layers)
+        pairs = pair_labels(targets[part].to(device), settings.training_radius)
+        loss = pair_loss(predict(head, maps, grid, settings.training_radius), pairs)
+        return Losses(loss, loss, None)
+
     with frozen(network, device):
         for epoch in range(settings.epochs):
             order = np.random.default_rng([seed, epoch]).permutation(len(images))
             total = torch.zeros((), dtype=torch.float64, device=device)
             for start in range(0, len(order), settings.batch_size):
                 chosen = order[start : start + settings.batch_size]
-                maps = encoder_maps(network, to_input(images[chosen], device), layers)
-                pairs = pair_labels(targets[chosen].to(device), settings.training_radius)
-                loss = pair_loss(predict(head, maps, grid, settings.training_radius), pairs)
-                optimizer.zero_grad(set_to_none=True)
-                loss.backward()
+                terms = batch_gradients(
+                    head, losses, chosen, micro_batch, device=device, what="learning affinities"
+                )
                 optimizer.step()
-                total += len(chosen) * loss.detach().double()
+                total, micro_batch = total + terms.sums[0], terms.micro_batch
             mean = float(total) / len(images)
             if not (math.isfinite(mean) and all(p.isfinite().all() for p in head.parameters())):
                 raise RuntimeError(f"the affinity loss became {mean} in epoch {epoch + 1}")

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from wsss_core.backbones import Network
 from wsss_core.evaluate import resize
+from wsss_core.out_of_memory import in_batches
 from wsss_core.refine.affinity_labels import confident_labels, labels_at_grid
 from wsss_core.refine.affinity_net import AffinityNet, affinity, train_affinity
 from wsss_core.refine.affinity_settings import AFFINITY_PRESETS
@@ -72,10 +73,8 @@ class AffinityWalk(Refiner):
         """Labels uint8 [N, h, w] on the affinity grid: 0, 1..K, and 255 where not sure."""
         preset, strong, weak = self._SURE
         grid = self.settings.grid(*images.shape[1:3])
-        found = np.empty((len(images), *grid), np.uint8)
-        at_once = 8 if device.startswith("cuda") else 1
-        for start in range(0, len(images), at_once):
-            some = slice(start, start + at_once)
+
+        def sure(some: slice, _: int) -> NDArray[np.uint8]:
             pictures = torch.from_numpy(np.array(images[some])).to(device)
             held = scores[some] * labels[some, :, None, None]
             maps = torch.from_numpy(at_image_size(held, images[some])).to(device)
@@ -84,8 +83,17 @@ class AffinityWalk(Refiner):
                 crf = replace(PRESETS[preset], background=background)
                 unary = unary_probabilities(maps, preset=crf)
                 posteriors.append(dense_crf(pictures, unary, preset=crf))
-            found[some] = labels_at_grid(confident_labels(*posteriors), grid).cpu().numpy()
-        return found
+            found: NDArray[np.uint8] = (
+                labels_at_grid(confident_labels(*posteriors), grid).cpu().numpy()
+            )
+            return found
+
+        at_once = 8 if device.startswith("cuda") else 1
+        return np.concatenate(
+            in_batches(
+                sure, len(images), at_once, device=device, what="the CRFs of affinity labels"
+            )
+        )
 
     def refine(self, images: Images, scores: Scores, known: Known) -> Scores:
         """See `Refiner`; the maps come back on the affinity grid."""
