@@ -225,7 +225,13 @@ def test_bfloat16_runs_the_networks_and_leaves_weights_and_losses_in_float32(cnn
     assert losses["bf16"] == pytest.approx(losses["fp32"], abs=0.02)
 
 
-def test_auto_is_bfloat16_on_cuda_alone():
-    assert TrainingSettings().autocasts("cuda:1")
+@pytest.mark.parametrize("computes_in_it", [True, False])
+def test_auto_is_bfloat16_only_where_a_gpu_computes_in_it(computes_in_it, monkeypatch):
+    def supported(including_emulation: bool = True) -> bool:
+        return computes_in_it or including_emulation
+
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", supported)
+    assert TrainingSettings().autocasts("cuda:1") == computes_in_it
     assert not TrainingSettings().autocasts("cpu")
     assert not TrainingSettings(precision="fp32").autocasts("cuda")
+    assert TrainingSettings(precision="bf16").autocasts("cuda")
