@@ -162,6 +162,27 @@ def test_trials_on_different_data_are_called_out(tmp_path, build_ledger):
     assert "other (1 trials)" in text
 
 
+def page_of_devices(tmp_path, build_ledger, *devices):
+    ledger = build_ledger(tmp_path / "results", seeds=(0,), counts=(3, 4))
+    rows = read_table(ledger.results, "trials").astype(object)
+    for (_, row), device in zip(rows.where(rows.notna(), None).iterrows(), devices, strict=False):
+        changed = {**row, "started_at": row["started_at"].to_pydatetime(), "device": device}
+        write_part(ledger.results, "trials", row["trial_key"], [changed])
+    return " ".join(read_page(make_report(ledger.results, tmp_path / "out").html).text)
+
+
+def test_trials_on_different_devices_are_called_out(tmp_path, build_ledger):
+    text = page_of_devices(tmp_path, build_ledger, "NVIDIA A40", "NVIDIA A40")
+    assert "Trials differ in their device: NVIDIA A40 (2 trials), " in text
+
+
+def test_threads_of_one_kind_of_cpu_are_not(tmp_path, build_ledger):
+    devices = [f"x86_64 CPU, {threads} thread(s)" for threads in (1, 4, 1, 2, 1, 1, 1, 1)]
+    text = page_of_devices(tmp_path, build_ledger, *devices)
+    assert "x86_64 CPU, 4 thread(s) (1 trials)" in text
+    assert "differ in their device" not in text
+
+
 @pytest.mark.ci
 def test_evil_names_are_text_in_every_format(tmp_path, build_ledger):
     evil = {

@@ -18,11 +18,13 @@ import studies.trial
 from reports.ledger import read_table
 from reports.storage import StorageError
 from studies.artifacts import ArtifactStore
+from studies.faults import is_gpu_failure
 from studies.plan import make_plan
 from studies.runner import run_context, run_study
 from studies.spec import Study
 from studies.training_stage import train_unit
 from studies.trial import run_unit
+from wsss_core.errors import InputError
 
 Raw = dict[str, Any]
 Run = Callable[..., Any]
@@ -90,6 +92,48 @@ def test_an_error_that_does_not_pass_is_a_failure_after_a_few_tries(
     assert counted.calls == studies.trial.TRIES
     assert ran.result.failed == {"ViT alone, seed 0": "OSError: [Errno 5] Input/output error"}
     assert statuses(tmp_path) == {"ViT alone": "failed"}
+
+
+ECC = "CUDA error: uncorrectable ECC error encountered"
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.AcceleratorError(ECC),
+        RuntimeError("CUDA error: CUDA-capable device(s) is/are busy or unavailable"),
+        RuntimeError("No CUDA GPUs are available"),
+        AssertionError("Torch not compiled with CUDA enabled"),
+    ],
+)
+def test_a_gpu_that_cannot_be_used_is_known_by_what_cuda_says_of_it(error: Exception) -> None:
+    assert is_gpu_failure(error)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory."),
+        RuntimeError("CUDA error: device-side assert triggered"),
+        RuntimeError("CUDA error: an illegal memory access was encountered"),
+        ValueError(ECC),
+    ],
+)
+def test_what_may_be_the_code_s_own_fault_is_not_put_on_the_gpu(error: Exception) -> None:
+    assert not is_gpu_failure(error)
+
+
+def test_a_gpu_that_fails_ends_a_run_in_this_process_and_fails_no_trial(
+    vit_alone: Raw, run: Run, tmp_path: Path, failing: Callable[..., Failing],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3")
+    failing(RuntimeError(ECC))
+    with pytest.raises(InputError, match=f"^GPU 3 of .*: RuntimeError: {ECC}$"):
+        run(vit_alone, tmp_path)
+    assert statuses(tmp_path) == {}
+    assert run(vit_alone, tmp_path).result.failed == {}
+    assert statuses(tmp_path) == {"ViT alone": "ok"}
 
 
 @pytest.mark.parametrize(

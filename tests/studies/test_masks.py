@@ -437,9 +437,11 @@ class Describing(Refiner):
 
     describes_images = True
     batches: list[int] = []  # noqa: RUF012
+    devices: set[str] = set()  # noqa: RUF012
 
     def describe_images(self, images, classes, folder, *, device="cpu"):
         self.batches.append(len(images))
+        self.devices.add(device)
         if (images == 255).all(axis=(1, 2, 3)).any():
             raise ValueError("dazzled")
         np.save(folder / "seen.npy", images.mean(axis=(1, 2, 3)) / 255)
@@ -454,6 +456,7 @@ def test_a_step_that_sees_images_first_gets_a_batch_and_one_bad_image_harms_no_o
 ):
     monkeypatch.setitem(REFINERS, "describing", Describing)
     monkeypatch.setattr(Describing, "batches", [])
+    monkeypatch.setattr(Describing, "devices", set())
     step = {"kind": "describing", "identity": {}, "arguments": {}}
     job = crops.job(tmp_path / "masks", soft=True)
     recipe = dataclasses.replace(
@@ -464,9 +467,10 @@ def test_a_step_that_sees_images_first_gets_a_batch_and_one_bad_image_harms_no_o
         put(tmp_path / "images" / f"{number}.png", np.full((40, 40, 3), grey, np.uint8))
     maps, logits = np.zeros((1, 4, 4), np.float16), np.zeros(1, np.float32)
     batch = [Cams(f"{number}.png", None, maps, logits) for number in range(4)]
-    done = dict(write_masks_of(job, batch))
+    done = dict(write_masks_of(job, batch, device="meta"))
     assert done == {"0.png": None, "1.png": None, "2.png": "ValueError: dazzled", "3.png": None}
     assert Describing.batches == [4, 1, 1, 1, 1]
+    assert Describing.devices == {"meta"}
     for name, grey in (("0.png", 51), ("1.png", 102), ("3.png", 204)):
         assert (values(job.soft_file(name, "smoke")) == grey).all()
 

@@ -148,6 +148,24 @@ def test_gpus_are_what_pytorch_lists_even_if_ray_hid_them(
     assert see_gpus() == (listed, None)
 
 
+def test_a_gpu_whose_memory_is_all_taken_is_listed_with_none_free(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    full = """
+def all_taken(number):
+    raise RuntimeError("CUDA error: out of memory")
+class Card:
+    total_memory = 20
+cuda.mem_get_info = staticmethod(all_taken)
+cuda.get_device_properties = staticmethod(lambda number: Card)
+"""
+    (tmp_path / "torch.py").write_text(FAKE_TORCH + full)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    gpus, said = see_gpus()
+    assert gpus == [{"name": f"card {number}", "total": 20, "free": 0} for number in (0, 1)]
+    assert said is None
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_without_a_gpu_pytorch_s_own_reason_is_the_answer() -> None:
     try:

@@ -1,5 +1,6 @@
 """Chains over a trained study: shared prefixes, scores like a hand-made chain's, resume, errors."""
 
+import errno
 import sys
 import types
 from typing import Any
@@ -14,8 +15,9 @@ from studies.chains import prefix_keys, shard_key, shards
 from studies.plan import make_plan
 from studies.spec import Study
 from wsss_core.data.image_set import ImageSet
+from wsss_core.errors import InputError
 from wsss_core.evaluate import ScoreHistogram, quantise, resize
-from wsss_core.refine.refiners import PixelAdaptive
+from wsss_core.refine.refiners import AffinityWalk, PixelAdaptive
 
 REFINE = {
     "scales": ["multi_scale"],
@@ -121,6 +123,57 @@ def test_a_failing_chain_is_recorded_and_keeps_no_other_from_being_scored(
     assert states == {"bad": "failed", "good": "ok"}
     module.beyond = lambda images, scores: scores
     assert run(taught, tmp_path).result.unrefined == {}
+
+
+AFFINITY = {"affinity": {"epochs": 1}}
+NO_SUCH_LAYER = {"affinity": {"layers": [99]}}
+
+
+def test_a_step_that_cannot_learn_fails_its_chains_alone_and_is_tried_once(
+    run, taught, tmp_path, monkeypatch
+):
+    tried = []
+    fit = AffinityWalk.fit
+
+    def noted(step, *arguments, **options):
+        tried.append(step.settings.layers)
+        fit(step, *arguments, **options)
+
+    monkeypatch.setattr(AffinityWalk, "fit", noted)
+    taught["refine"] = {
+        "bad": [NO_SUCH_LAYER],
+        "bad and longer": [NO_SUCH_LAYER, {"par": {"iterations": 1}}],
+        "learnt": [AFFINITY],
+        "plain": [{"par": {"iterations": 1}}],
+    }
+    ran = run(taught, tmp_path)
+    assert tried == [(99,), ()]
+    assert ran.result.failed == {}
+    states = read_table(tmp_path, "refined").set_index("refinement")
+    assert states["status"].to_dict() == {
+        "bad": "failed", "bad and longer": "failed", "learnt": "ok", "plain": "ok",
+    }  # fmt: skip
+    assert "99" in states["error"]["bad"]
+    assert "in fit" in states["traceback"]["bad and longer"]
+    scores = read_table(tmp_path, "scores")
+    assert set(scores["refinement"].fillna("none")) == {"none", "learnt", "plain"}
+    assert list(read_table(tmp_path, "trials")["status"]) == ["ok"]
+
+
+def test_a_storage_that_is_away_while_a_step_learns_is_no_chain_s_fault(
+    run, taught, tmp_path, monkeypatch
+):
+    def away(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device", "head.safetensors")
+
+    monkeypatch.setattr(AffinityWalk, "fit", away)
+    taught["refine"] = {"learnt": [AFFINITY]}
+    with pytest.raises(InputError, match="no space left"):
+        run(taught, tmp_path)
+    assert read_table(tmp_path, "refined").empty
+    monkeypatch.undo()
+    assert run(taught, tmp_path).result.unrefined == {}
+    assert list(read_table(tmp_path, "refined")["status"]) == ["ok"]
 
 
 def test_what_a_chain_gives_does_not_depend_on_which_chain_made_its_beginning(

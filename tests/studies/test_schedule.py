@@ -258,6 +258,36 @@ def test_what_is_found_damaged_again_and_again_has_failed(made: Make) -> None:
     assert one.schedule.outcomes["s"]["error"] == "train/t is damaged"
 
 
+DEVICE = {"status": "device", "error": "GPU 1 of node7: ECC"}
+
+
+def test_a_unit_that_met_a_gpu_which_cannot_be_used_is_started_again_first_of_all(
+    made: Make,
+) -> None:
+    one = made(unit("a"), unit("b"))
+    first = one.schedule.next()
+    assert first is not None
+    assert one.schedule.waiting == 1
+    one.schedule.came_back(first.key, DEVICE)
+    assert one.schedule.waiting == 2
+    assert one.told.lines == ["  GPU 1 of node7: ECC"]
+    assert one.given_out() == ["a", "b"]
+    assert one.schedule.waiting == 0
+    one.schedule.came_back("a", OK)
+    assert one.told.ends == [("a", "ok")]
+
+
+def test_a_unit_that_met_so_many_of_them_has_failed_but_not_in_the_ledger(made: Make) -> None:
+    one = made(unit("a"), unit("b"))
+    for _ in range(RETRIES + 1):
+        assert one.given_out()[0] == "a"
+        one.schedule.came_back("a", DEVICE)
+    assert one.told.ends == [("a", "failed")]
+    assert one.schedule.outcomes["a"]["unrecorded"]
+    said = one.schedule.outcomes["a"]["error"]
+    assert said == f"met {RETRIES + 1} GPUs that cannot be used; the last: GPU 1 of node7: ECC"
+
+
 def test_a_storage_that_is_away_ends_the_run_and_fails_nobody(made: Make) -> None:
     one = made(unit("a"), unit("b"), unit("c"))
     first = one.schedule.next()

@@ -24,6 +24,9 @@ def test_an_allocation_that_the_machine_refuses_is_known_as_such():
         torch.AcceleratorError("CUDA error: out of memory"),
         RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
         RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"),
+        RuntimeError("cuDNN error: CUDNN_STATUS_NOT_INITIALIZED"),
+        RuntimeError("CUDA error: CUBLAS_STATUS_NOT_INITIALIZED when calling `cublasCreate`"),
+        RuntimeError("GET was unable to find an engine to execute this computation"),
     ],
 )
 def test_libraries_that_take_memory_themselves_say_so_in_their_own_words(error):

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+import wsss_core.refine.affinity_training
 from wsss_core.backbones import Network
 from wsss_core.errors import InputError
 from wsss_core.refine.affinity_labels import pair_labels
@@ -17,7 +18,7 @@ from wsss_core.refine.affinity_net import (
     train_affinity,
 )
 from wsss_core.refine.affinity_settings import AFFINITY_PRESETS, AffinitySettings
-from wsss_core.refine.affinity_training import at_grid, default_layers
+from wsss_core.refine.affinity_training import at_grid, default_layers, encoder_maps
 from wsss_core.refine.random_walk import half_disc
 
 SIZE, STRIDE = 64, 8
@@ -103,6 +104,38 @@ def test_training_is_a_function_of_its_seed(network):
         assert torch.equal(one, two)
     assert not torch.equal(first.mix.weight, other.mix.weight)
     assert torch.equal(torch.get_rng_state(), state)
+
+
+def without_room_for(most: int, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Let memory run out beyond `most` images at once; the sizes that were tried."""
+    tried: list[int] = []
+
+    def maps(network: Network, inputs: torch.Tensor, layers: object) -> list[torch.Tensor]:
+        tried.append(len(inputs))
+        if len(inputs) > most:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+        return encoder_maps(network, inputs, layers)
+
+    monkeypatch.setattr(wsss_core.refine.affinity_training, "encoder_maps", maps)
+    return tried
+
+
+def test_where_memory_runs_out_batches_are_halved_and_it_learns_all_the_same(network, monkeypatch):
+    tried = without_room_for(2, monkeypatch)
+    head = trained(network)
+    # Found out once, not at every step.
+    assert tried == [4] + [2] * 8 * SETTINGS.epochs
+    monkeypatch.undo()
+    images, classes = two_colours(7, 8)
+    pairs = pair_labels(torch.from_numpy(classes), SETTINGS.radius)
+    found = affinity(head, network, images, SETTINGS)
+    assert found[pairs.background | pairs.foreground].mean() > found[pairs.negative].mean() + 0.4
+
+
+def test_a_single_image_that_does_not_fit_is_an_error_that_says_where(cnn, monkeypatch):
+    without_room_for(0, monkeypatch)
+    with pytest.raises(torch.OutOfMemoryError, match="learning affinities"):
+        trained(cnn(size=SIZE))
 
 
 def test_the_frozen_network_stays_as_it_is_to_the_bit(network):
