@@ -80,7 +80,7 @@ def fault_of(
         # It answers again, but was waited for as long as anyone wanted.
         return "storage", str(error)
     if is_gpu_failure(error):
-        return "device", f"{gpu_in_words()}: {said}"
+        return "device", f"{_gpu_in_words()}: {said}"
     passing = isinstance(error, OSError) and error.errno != errno.EACCES
     if passing or any(text in str(error) for text in _WRITING_FAILED):
         return "again", said
@@ -99,7 +99,13 @@ def is_gpu_failure(error: Exception) -> bool:
     return by_cuda and any(said in str(error) for said in _GPU_FAILED)
 
 
-def gpu_in_words() -> str:
+def gpu_failed(error: Exception) -> dict[str, Any]:
+    """How a unit ended whose GPU could not even be looked at, see `studies.trial.run_unit`."""
+    said = " ".join(f"{type(error).__name__}: {error}".split())
+    return {"status": "device", "error": f"{_gpu_in_words()}: {said}"}
+
+
+def _gpu_in_words() -> str:
     """This process's GPU, as whoever has to repair it would look for it."""
     return f"GPU {os.environ.get('CUDA_VISIBLE_DEVICES', '0')} of {socket.gethostname()}"
 

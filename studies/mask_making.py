@@ -28,6 +28,7 @@ from wsss_core.backbones import Network
 from wsss_core.cams import CamSettings, cams
 from wsss_core.data.image_decoding import image_shape, read_rgb
 from wsss_core.errors import InputError
+from wsss_core.refine.refiner import Refiner
 from wsss_core.refine.refiners import make_refiner
 
 UNFINISHED = ".unfinished"
@@ -127,82 +128,87 @@ def _finite(name: str, maps: np.ndarray, logits: np.ndarray) -> Cams:
     return Cams(name, "the network's scores of it are not finite")
 
 
-def write_masks_of(
-    job: MaskJob, batch: Sequence[Cams], *, device: str = "cpu"
-) -> list[tuple[str, str | None]]:
-    """Refine the CAMs of a batch of images and write their masks, each as soon as it is there.
+class MaskWriter:
+    """The chain of a recipe, and what it writes; large models stay loaded from batch to batch.
 
     Args:
         job: whose images.
-        batch: see `CamMaker`.
         device: of the models that see images alone.
 
-    Returns:
-        Each image's name and what went wrong with it, or None.
-
-    Raises:
-        InputError: a file that cannot be written.
-
     """
-    failed = {one.name: one.error for one in batch if one.error is not None}
-    fine = [one for one in batch if one.error is None]
-    steps = Chain.from_config(job.recipe.chain).steps
-    # Such steps load a model; others gain nothing from several images at a time.
-    together = any(step.describes_images or step.fits for step in steps)
-    groups = [fine] if together and fine else [[one] for one in fine]
-    while groups:
-        group = groups.pop(0)
-        try:
-            shapes = [image_shape(Path(job.images) / one.name) for one in group]
-            scores = _refined(job.recipe, Path(job.images), group, steps, device)
-        except Exception as error:
-            if len(group) > 1:
-                groups = [[one] for one in group] + groups  # to find out which of them it is
-            else:
-                said = " ".join(str(error).split())
-                bare = isinstance(error, InputError)
-                failed[group[0].name] = said if bare else f"{type(error).__name__}: {said}"
-            continue
-        for one, maps, shape in zip(group, scores, shapes, strict=True):
-            _write(job, one, maps, shape)
-    return [(one.name, failed.get(one.name)) for one in batch]
 
+    def __init__(self, job: MaskJob, *, device: str = "cpu") -> None:
+        recipe = job.recipe
+        self._job, self._device = job, device
+        self._steps: list[tuple[Step, Refiner, Path | None]] = []
+        self._network: Network | None = None
+        for step, key in zip(Chain.from_config(recipe.chain).steps, recipe.fits, strict=True):
+            learnt = None
+            if key is not None:
+                learnt = ArtifactStore(recipe.store).fetch("fits", key)
+                self._network = _trained(recipe.store, recipe.unit_key, canonical(recipe.settings))
+            self._steps.append((step, make_refiner(step.kind, step.arguments), learnt))
+        # Such steps load a model; others gain nothing from several images at a time.
+        self._together = any(step.describes_images or step.fits for step, _, _ in self._steps)
 
-def _refined(
-    recipe: MaskRecipe, folder: Path, batch: Sequence[Cams], steps: Sequence[Step], device: str
-) -> np.ndarray:
-    """The chain's maps of images, float32 [n, K, h, w] in 0..1, as a study scores them."""
-    raw = NetworkMaps(
-        np.stack([np.asarray(one.maps) for one in batch]),
-        np.stack([np.asarray(one.logits) for one in batch]),
-    )
-    scores = base_scores(raw, recipe.chain["cam"], **recipe.base)  # type: ignore[arg-type]
-    if not steps:
-        return scores
-    size = recipe.settings["image_size"]
-    images = np.stack([read_rgb(folder / one.name, size) for one in batch])
-    for step, fitted in zip(steps, recipe.fits, strict=True):
-        network = None
-        learnt: Path | None = None
-        if step.fits:
-            network = _trained(recipe.store, recipe.unit_key, canonical(recipe.settings))
-        if fitted is not None:
-            learnt = ArtifactStore(recipe.store).fetch("fits", fitted)
-        with tempfile.TemporaryDirectory() as described:
-            if step.describes_images:
-                make_refiner(step.kind, step.arguments).describe_images(
-                    images, recipe.classes, Path(described), device=device
+    def __call__(self, batch: Sequence[Cams]) -> list[tuple[str, str | None]]:
+        """Refine a batch of CAMs and write the masks, each as soon as it is there.
+
+        Returns:
+            Each image's name and what went wrong with it, or None.
+
+        Raises:
+            InputError: a file that cannot be written.
+
+        """
+        failed = {one.name: one.error for one in batch if one.error is not None}
+        fine = [one for one in batch if one.error is None]
+        groups = [fine] if self._together and fine else [[one] for one in fine]
+        while groups:
+            group = groups.pop(0)
+            try:
+                shapes = [image_shape(Path(self._job.images) / one.name) for one in group]
+                scores = self._refined(group)
+            except Exception as error:
+                if len(group) > 1:
+                    groups = [[one] for one in group] + groups  # to find out which of them it is
+                else:
+                    said = " ".join(str(error).split())
+                    bare = isinstance(error, InputError)
+                    failed[group[0].name] = said if bare else f"{type(error).__name__}: {said}"
+                continue
+            for one, maps, shape in zip(group, scores, shapes, strict=True):
+                _write(self._job, one, maps, shape)
+        return [(one.name, failed.get(one.name)) for one in batch]
+
+    def _refined(self, batch: Sequence[Cams]) -> np.ndarray:
+        """The chain's maps of images, float32 [n, K, h, w] in 0..1, as a study scores them."""
+        recipe = self._job.recipe
+        raw = NetworkMaps(
+            np.stack([np.asarray(one.maps) for one in batch]),
+            np.stack([np.asarray(one.logits) for one in batch]),
+        )
+        scores = base_scores(raw, recipe.chain["cam"], **recipe.base)  # type: ignore[arg-type]
+        if not self._steps:
+            return scores
+        size = recipe.settings["image_size"]
+        images = np.stack([read_rgb(Path(self._job.images) / one.name, size) for one in batch])
+        for step, refiner, learnt in self._steps:
+            with tempfile.TemporaryDirectory() as folder:
+                described = Path(folder) if step.describes_images else None
+                if described is not None:
+                    refiner.describe_images(images, recipe.classes, described, device=self._device)
+                kept = step_taken(
+                    step.kind,
+                    refiner,
+                    images,
+                    scores,
+                    described=described,
+                    fitted=learnt,
+                    network=self._network if step.fits else None,
                 )
-            kept = step_taken(
-                step,
-                images,
-                scores,
-                described=Path(described) if step.describes_images else None,
-                fitted=learnt,
-                network=network,
-            )
-        scores = kept.astype(np.float32)
-    return scores
+            scores = kept.astype(np.float32)
+        return scores
 
 
 def _write(job: MaskJob, image: Cams, maps: np.ndarray, shape: tuple[int, int]) -> None:
@@ -229,6 +235,6 @@ def one_batch_after_another(
 ) -> Iterator[tuple[str, str | None]]:
     """Make all masks in this process; yields each image's name and error as it is done."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    made = CamMaker(job, device=device)
+    made, written = CamMaker(job, device=device), MaskWriter(job, device=device)
     for start in range(0, len(names), batch):
-        yield from write_masks_of(job, made(names[start : start + batch]), device=device)
+        yield from written(made(names[start : start + batch]))

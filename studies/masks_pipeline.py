@@ -19,7 +19,7 @@ import ray
 import ray.data
 
 from studies.chains import Chain
-from studies.mask_making import CamMaker, Cams, MaskJob, write_masks_of
+from studies.mask_making import CamMaker, Cams, MaskJob, MaskWriter
 from studies.masks import MaskRecipe
 from studies.nodes import require_plugins
 from studies.ray_start import start_ray
@@ -84,36 +84,36 @@ def _dataset(
     describing = any(step.describes_images for step in chain.steps)
     # Of a GPU, the large model of a step that sees images alone gets half.
     share = {"num_gpus": 0.5 if describing and apart else 1.0} if gpus else {}
+    device = "cuda" if gpus else "cpu"
     blocks = -(-len(names) // batch)
+    pool = ray.data.ActorPoolStrategy(
+        size=min(gpus or max(1, int(resources.get("CPU", 1))), blocks),
+        max_tasks_in_flight_per_actor=IN_FLIGHT,
+    )
+    given = {"job": job, "device": device, "import_path": import_path}
     items: Any = ray.data.from_items([{"name": name} for name in names], override_num_blocks=blocks)
     made = items.map_batches(
         _CamActor if apart else _MaskActor,
         batch_size=batch,
         batch_format="numpy",
-        compute=ray.data.ActorPoolStrategy(
-            size=min(gpus or max(1, int(resources.get("CPU", 1))), blocks),
-            max_tasks_in_flight_per_actor=IN_FLIGHT,
-        ),
+        compute=pool,
         # Beside tasks, actors hold no core: they would leave it idle whenever they are ahead.
         num_cpus=0 if apart else 1,
-        fn_constructor_kwargs={
-            "job": job, "device": "cuda" if gpus else "cpu", "import_path": import_path
-        },
+        fn_constructor_kwargs=given,
         **share,
-    )  # fmt: skip
+    )
     if not apart:
         return made
+    if describing:
+        # A large model stays where it is; after a task on a GPU Ray ends the process.
+        return made.map_batches(
+            _RefineActor, batch_size=batch, batch_format="numpy", compute=pool, num_cpus=1,
+            fn_constructor_kwargs=given, **share,
+        )  # fmt: skip
     return made.map_batches(
-        _refine_block,
-        batch_size=batch,
-        batch_format="numpy",
-        fn_kwargs={
-            "job": job,
-            "device": "cuda" if describing and gpus else "cpu",
-            "import_path": import_path,
-        },
-        **(share if describing and gpus else {"num_cpus": 1}),
-    )
+        _refine_block, batch_size=batch, batch_format="numpy", num_cpus=1,
+        fn_kwargs={"job": job, "import_path": import_path},
+    )  # fmt: skip
 
 
 @contextlib.contextmanager
@@ -141,31 +141,43 @@ class _CamActor:
         return _packed(self._made([str(name) for name in block["name"]]))
 
 
-class _MaskActor:
-    """A network that stays in a worker, which refines its CAMs as well."""
+class _RefineActor:
+    """A chain that stays in a worker, and its large models with it."""
 
     def __init__(self, job: MaskJob, device: str, import_path: str) -> None:
         _set_up(import_path)
-        self._job, self._device, self._made = job, device, CamMaker(job, device=device)
+        self._job, self._writer = job, MaskWriter(job, device=device)
+
+    def __call__(self, block: Block) -> Block:
+        """Packed CAMs to what became of them."""
+        return _written(self._writer, _unpacked(block, len(self._job.recipe.classes)))
+
+
+class _MaskActor:
+    """A network and a chain that stay in a worker."""
+
+    def __init__(self, job: MaskJob, device: str, import_path: str) -> None:
+        _set_up(import_path)
+        self._made, self._writer = CamMaker(job, device=device), MaskWriter(job, device=device)
 
     def __call__(self, block: Block) -> Block:
         """Names to what became of them."""
-        cams = self._made([str(name) for name in block["name"]])
-        return _written(self._job, cams, self._device)
+        return _written(self._writer, self._made([str(name) for name in block["name"]]))
 
 
-def _refine_block(block: Block, job: MaskJob, device: str, import_path: str) -> Block:
+def _refine_block(block: Block, job: MaskJob, import_path: str) -> Block:
+    """Packed CAMs to what became of them; by a chain without large models."""
     _set_up(import_path)
-    return _written(job, _unpacked(block, len(job.recipe.classes)), device)
+    return _written(MaskWriter(job), _unpacked(block, len(job.recipe.classes)))
 
 
-def _written(job: MaskJob, batch: Sequence[Cams], device: str) -> Block:
+def _written(writer: MaskWriter, batch: Sequence[Cams]) -> Block:
     """What became of a batch; an error of no image ends the run.
 
     It is not raised here: Ray Data would print it with its own traceback.
     """
     try:
-        done = write_masks_of(job, batch, device=device)
+        done = writer(batch)
     except InputError as error:
         done = [("", str(error))]
     return {"name": [name for name, _ in done], "error": [error or "" for _, error in done]}

@@ -10,7 +10,7 @@ import contextlib
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import studies.ray_start  # noqa: F401
 
@@ -33,8 +33,8 @@ NODE_IS_GONE = ("node has died", "node is dead", "node was terminated", "preempt
 LOOK_S = 0.2
 """Seconds between two looks at refinement: for so long a core may stand idle after a task."""
 
-SET_ASIDE = "set_aside"
-"""In what a worker reports whose GPU has failed: it waits, so that no other is given the GPU."""
+SET_ASIDE = "set aside"
+"""The status of a worker whose GPU has failed: it waits, so that no other is given the GPU."""
 
 UNITS_A_TUNE = 10_000
 """After so many units Tune is ended and started again. It forgets no trial while it runs, which is
@@ -180,18 +180,24 @@ def _outcome(reported: dict[str, Any]) -> Outcome:
     return {name: reported[name] for name in names if name in reported}
 
 
+class _Ends(Protocol):
+    """A searcher that says when nothing runs any more and nothing is left to start."""
+
+    at_end: bool
+
+
 class StopWhenAsked(Stopper):
     """Stops all of Tune's trials once a run has been asked to end.
 
     Those that keep a GPU aside are stopped too once there is nothing to keep it from.
     """
 
-    def __init__(self, stop: Stop, searcher: PlanSearcher | None = None) -> None:
+    def __init__(self, stop: Stop, searcher: _Ends) -> None:
         self._stop, self._searcher = stop, searcher
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
         """Whether this one has nothing to wait for any more."""
-        return bool(self._searcher and self._searcher.at_end and result.get(SET_ASIDE))
+        return self._searcher.at_end and result.get("status") == SET_ASIDE
 
     def stop_all(self) -> bool:
         """Whether the run has been asked to end."""

@@ -258,7 +258,10 @@ class _ShardWalk:
         if step.fits:
             fitted = self.store.fetch("fits", fit_key(self.unit, chain, step, self.base))
             network = self._trained()
-        return step_taken(step, images, scores, described=described, fitted=fitted, network=network)
+        return step_taken(
+            step.kind, _made(step), images, scores,
+            described=described, fitted=fitted, network=network,
+        )  # fmt: skip
 
     def _trained(self) -> Network:
         if self._network is None:
@@ -273,7 +276,8 @@ class _ShardWalk:
 
 
 def step_taken(
-    step: Step,
+    kind: str,
+    refiner: Refiner,
     images: np.ndarray,
     scores: np.ndarray,
     *,
@@ -286,8 +290,8 @@ def step_taken(
     What follows goes on from these, so that what a chain gives does not depend on which chain made
     its beginning.
     """
-    refined = _made(step)(images, scores, described=described, fitted=fitted, network=network)
-    return checked_scores(step.kind, refined, scores).astype(np.float16)
+    refined = refiner(images, scores, described=described, fitted=fitted, network=network)
+    return checked_scores(kind, refined, scores).astype(np.float16)
 
 
 def _made(step: Step) -> Refiner:

@@ -14,7 +14,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NoReturn
 
 from studies.ray_start import node_amounts, nodes_by_id, start_ray
 
@@ -24,7 +24,7 @@ from ray import tune
 
 from reports.storage import StorageError
 from studies.artifacts import ArtifactStore
-from studies.faults import gpu_in_words
+from studies.faults import gpu_failed
 from studies.nodes import check_nodes
 from studies.plan import Plan, Unit
 from studies.plan_searcher import (
@@ -233,20 +233,26 @@ def check_cluster(
 def _tune_trial(config: dict[str, Any], context: dict[str, Any]) -> None:
     """One unit inside a worker of Ray Tune."""
     given = requested(config["unit"], context["whole_gpu"])
-    outcome: dict[str, Any]
     try:
         share = use_share(given, simulated=context["simulated_gpus"])
     except (RuntimeError, AssertionError) as error:
-        said = " ".join(f"{type(error).__name__}: {error}".split())
-        outcome = {"status": "device", "error": f"{gpu_in_words()}: {said}"}
-    else:
-        outcome = run_unit(unit_of(config["unit"], context["units"]), {**context, **share})
-        return_freed_memory()
+        set_gpu_aside(gpu_failed(error))
+    outcome = run_unit(unit_of(config["unit"], context["units"]), {**context, **share})
+    return_freed_memory()
+    if outcome["status"] == "device":
+        set_gpu_aside(outcome)
     tune.report({"ended": 1, **outcome})
-    while outcome["status"] == "device":
-        # Ray would give the GPU to the next trial, which would end as soon, and so on.
+
+
+def set_gpu_aside(outcome: dict[str, Any]) -> NoReturn:
+    """Report that this worker's GPU has failed, and stay until Tune ends this worker.
+
+    Ray would give the GPU to the next trial, which would end as soon, and so on.
+    """
+    tune.report({"ended": 1, **outcome})
+    while True:
         time.sleep(SET_ASIDE_S)
-        tune.report({"ended": 0, SET_ASIDE: True})
+        tune.report({"ended": 0, "status": SET_ASIDE})
 
 
 def requested(unit: dict[str, Any], whole: float) -> dict[str, float]:

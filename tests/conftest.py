@@ -1,10 +1,15 @@
-"""An S3 server on loopback that can be stopped and started again, for all tests."""
+"""For all tests: an S3 server on loopback that can be stopped, and tiny foundation models.
+
+The models are randomly initialised and saved to disk as published ones are.
+"""
 
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 
 class S3Server:
@@ -79,3 +84,146 @@ def s3(s3_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> S3Server:
     requests.post(f"{s3_server.url}/moto-api/reset", timeout=30).raise_for_status()
     requests.put(f"{s3_server.url}/bucket", timeout=30).raise_for_status()
     return s3_server
+
+
+def _louder(model: Any, seed: int) -> Any:
+    """Weights large enough that masks differ by point, with logits that reach beyond +-1."""
+    torch.manual_seed(seed)
+    with torch.no_grad():
+        for name, weight in model.named_parameters():
+            parts = ("mask_decoder", "neck", "prompt_encoder", "patch_embed")
+            if weight.ndim > 1 and any(part in name for part in parts):
+                torch.nn.init.normal_(weight, std=0.4 if weight.ndim == 2 else 0.3)
+            if "hypernetworks_mlps" in name and "proj_out" in name:
+                weight.mul_(20)
+    return model
+
+
+_DECODER = {
+    "hidden_size": 16,
+    "mlp_dim": 16,
+    "num_attention_heads": 2,
+    "num_hidden_layers": 1,
+    "iou_head_hidden_dim": 16,
+    "iou_head_depth": 2,
+}
+
+
+def _save_sam(folder: Path) -> None:
+    """SAM of 15,000 parameters: images of 64 px, patches of 8."""
+    from transformers import SamConfig, SamImageProcessor, SamModel, SamProcessor
+
+    vision = {
+        "hidden_size": 16,
+        "output_channels": 16,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "image_size": 64,
+        "patch_size": 8,
+        "window_size": 4,
+        "global_attn_indexes": [0],
+        "num_pos_feats": 8,
+        "mlp_dim": 16,
+    }
+    prompt = {"hidden_size": 16, "image_size": 64, "patch_size": 8, "mask_input_channels": 4}
+    config = SamConfig(
+        vision_config=vision, prompt_encoder_config=prompt, mask_decoder_config=_DECODER
+    )
+    _louder(SamModel(config), seed=0).save_pretrained(folder)
+    square = {"height": 64, "width": 64}
+    SamProcessor(SamImageProcessor(size={"longest_edge": 64}, pad_size=square)).save_pretrained(
+        folder
+    )
+
+
+def _save_sam2(folder: Path) -> None:
+    """SAM 2 of 17,000 parameters: images of 64 px, its four stages of one or two blocks."""
+    from transformers import Sam2Config, Sam2ImageProcessor, Sam2Model, Sam2Processor
+
+    backbone = {
+        "model_type": "sam2_hiera_det_model",
+        "hidden_size": 4,
+        "image_size": [64, 64],
+        "blocks_per_stage": [1, 1, 2, 1],
+        "embed_dim_per_stage": [4, 8, 12, 16],
+        "num_attention_heads_per_stage": [1, 1, 2, 2],
+        "window_size_per_stage": [8, 4, 4, 2],
+        "global_attention_blocks": [3],
+        "window_positional_embedding_background_size": [4, 4],
+    }
+    vision = {
+        "backbone_config": backbone,
+        "backbone_channel_list": [16, 12, 8, 4],
+        "backbone_feature_sizes": [[16, 16], [8, 8], [4, 4]],
+        "fpn_hidden_size": 16,
+    }
+    prompt = {"hidden_size": 16, "image_size": 64, "patch_size": 16, "mask_input_channels": 4}
+    config = Sam2Config(
+        vision_config=vision, prompt_encoder_config=prompt, mask_decoder_config=_DECODER
+    )
+    _louder(Sam2Model(config), seed=0).save_pretrained(folder)
+    Sam2Processor(Sam2ImageProcessor(size={"height": 64, "width": 64})).save_pretrained(folder)
+
+
+def _save_clip(folder: Path) -> None:
+    """CLIP of 4,000 parameters: images of 16 px, patches of 4, a token for each of 26 letters."""
+    from transformers import (
+        CLIPConfig,
+        CLIPImageProcessor,
+        CLIPModel,
+        CLIPProcessor,
+        CLIPTokenizer,
+    )
+
+    letters = [chr(code) for code in range(ord("a"), ord("z") + 1)]
+    names = ["<|startoftext|>", "<|endoftext|>", *letters, *(f"{c}</w>" for c in letters)]
+    tokenizer = CLIPTokenizer(vocab={name: i for i, name in enumerate(names)}, merges=[])
+    tokenizer.model_max_length = 12
+    layers = {
+        "hidden_size": 16,
+        "intermediate_size": 16,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+    }
+    config = CLIPConfig(
+        text_config={
+            **layers,
+            "vocab_size": len(names),
+            "max_position_embeddings": 12,
+            "bos_token_id": 0,
+            "eos_token_id": 1,
+            "pad_token_id": 1,
+        },
+        vision_config={**layers, "image_size": 16, "patch_size": 4},
+        projection_dim=8,
+        logit_scale_init_value=1.0,
+    )
+    torch.manual_seed(0)
+    model = CLIPModel(config)
+    with torch.no_grad():
+        for name, weight in model.named_parameters():
+            if weight.ndim > 1:
+                torch.nn.init.normal_(weight, std=0.3)
+            elif "bias" in name:
+                torch.nn.init.normal_(weight, std=0.1)
+    model.save_pretrained(folder)
+    images = CLIPImageProcessor(size={"shortest_edge": 16}, crop_size={"height": 16, "width": 16})
+    CLIPProcessor(images, tokenizer).save_pretrained(folder)
+
+
+_SAVE = {"sam": _save_sam, "sam2": _save_sam2, "clip": _save_clip}
+
+
+@pytest.fixture(scope="session")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """The folder of a tiny "sam", "sam2" or "clip", made once; tests only read it."""
+    pytest.importorskip("transformers")
+    made: dict[str, Path] = {}
+
+    def folder(name: str) -> Path:
+        if name not in made:
+            made[name] = tmp_path_factory.mktemp(name)
+            _SAVE[name](made[name])
+        return made[name]
+
+    return folder

@@ -16,6 +16,7 @@ NEED_RAY = [
     "studies.ray_start",
     "studies.refinement_tasks",
     "studies.search",
+    "studies.search_trials",
     "studies.tune_runner",
     "studies.unit_shelves",
 ]

@@ -23,7 +23,7 @@ import studies.mask_making
 from reports.ledger import read_table, write_part
 from reports.study_reading import read_studies
 from studies.mask_folder import find_images, make_masks
-from studies.mask_making import Cams, MaskJob, write_masks_of
+from studies.mask_making import Cams, MaskJob, MaskWriter
 from studies.masks import Wish, choose_recipe
 from studies.training_stage import load_network
 from wsss_core.data.image_set import ImageSet
@@ -467,7 +467,7 @@ def test_a_step_that_sees_images_first_gets_a_batch_and_one_bad_image_harms_no_o
         put(tmp_path / "images" / f"{number}.png", np.full((40, 40, 3), grey, np.uint8))
     maps, logits = np.zeros((1, 4, 4), np.float16), np.zeros(1, np.float32)
     batch = [Cams(f"{number}.png", None, maps, logits) for number in range(4)]
-    done = dict(write_masks_of(job, batch, device="meta"))
+    done = dict(MaskWriter(job, device="meta")(batch))
     assert done == {"0.png": None, "1.png": None, "2.png": "ValueError: dazzled", "3.png": None}
     assert Describing.batches == [4, 1, 1, 1, 1]
     assert Describing.devices == {"meta"}

@@ -1,12 +1,14 @@
 """The `refine` section: steps looked up, settings checked, slips named."""
 
+import inspect
 from typing import Any
 
 import pytest
 from pydantic import ValidationError
 
-from studies.refinement_spec import CAM_STEPS
+from studies.refinement_spec import CAM_STEPS, REFINERS
 from studies.spec import Study
+from wsss_core.refine import refiners
 
 
 def chains_of(tiny: dict[str, Any], refine: Any, **more: Any) -> list[Any]:
@@ -27,6 +29,22 @@ def test_a_named_step_takes_its_settings_from_refiners_and_the_step_itself(tiny)
     assert chain.steps[0].kind == "crf"
     assert chain.steps[0].settings["preset"] == "psa"
     assert chain.steps[1].settings == {"iterations": 3, "dilations": [1, 2]}
+
+
+@pytest.mark.parametrize("kind", REFINERS)
+def test_what_a_study_leaves_out_is_what_the_library_leaves_out(kind):
+    left_out = {
+        name: parameter.default
+        for name, parameter in inspect.signature(refiners.REFINERS[kind]).parameters.items()
+    }
+
+    def alike(value: Any) -> Any:
+        return list(value) if isinstance(value, tuple) else value or None
+
+    in_a_study = REFINERS[kind]().model_dump()
+    assert {name: alike(value) for name, value in left_out.items()} == {
+        name: alike(value) for name, value in in_a_study.items()
+    }
 
 
 def test_cam_steps_add_up(tiny):

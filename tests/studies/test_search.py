@@ -1,7 +1,10 @@
 """A search: what it tries and keeps, where it goes on, and whose numbers are reported."""
 
 import json
+import os
+import signal
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pandas as pd
@@ -12,8 +15,11 @@ from reports.ledger import read_table
 from studies.artifacts import ArtifactStore
 from studies.plan import make_plan
 from studies.runner import run_study
-from studies.search import confirmation, run_search, tuned_objective
+from studies.schedule import RETRIES
+from studies.search import confirmation, first_units, run_search
+from studies.search_trials import ConfigurationSearcher, SearchLedger, tuned_objective
 from studies.spec import Study
+from studies.stopping import Stop
 from wsss_core.errors import InputError
 
 Raw = dict[str, Any]
@@ -71,6 +77,183 @@ def test_a_search_goes_on_where_it_ended_and_its_winners_run_under_fresh_seeds(
     assert 0 <= trial["objective"] <= 1
     page = make_report(tmp_path, tmp_path / "report").html.read_text()
     assert 'id="search"' in page
+
+
+@pytest.mark.ci
+def test_a_search_that_is_broken_off_keeps_what_ended_alone_and_goes_on(
+    searching: Raw, tmp_path: Path, ray_here: None
+) -> None:
+    store = ArtifactStore(tmp_path / "store")
+
+    def interrupt_after_the_first(line: str) -> None:
+        if line.startswith("search ") and "seeds" in line:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    study = Study.model_validate(searching)
+    with pytest.raises(KeyboardInterrupt):
+        run_search(study, tmp_path, store, say=interrupt_after_the_first)
+    kept = read_table(tmp_path, "search")
+    assert 1 <= kept["number"].nunique() < 3
+    # One that ran had no end: neither pruned nor failed.
+    assert set(kept["state"]) <= {"complete", "collapsed"}
+    run_search(study, tmp_path, store, say=lambda _: None)
+    whole = read_table(tmp_path, "search")
+    assert whole["number"].nunique() == 3
+    old = whole[whole["number"].isin(kept["number"])].reset_index(drop=True)
+    pd.testing.assert_frame_equal(old, kept)
+
+
+class Searching:
+    """A searcher and its ledger as Tune calls them, without Tune."""
+
+    def __init__(self, raw: Raw, results: Path, left: int, at_once: int = 2) -> None:
+        study = Study.model_validate(raw)
+        assert study.search is not None
+        planner, _ = first_units(study)
+        done = read_table(results, "search")
+        self.results, self.stop, self.said = results, Stop(), list[str]()
+        self.searcher = ConfigurationSearcher(study.search, planner, done, left)
+        self.ledger = SearchLedger(
+            study, results, "tiny.", self.searcher, self.stop, self.said.append, at_once
+        )
+        self._trials: dict[str, Any] = {}
+
+    def start(self, trial_id: str) -> Any:
+        """What Tune is given to start: a configuration, None or that all is done."""
+        config = self.searcher.suggest(trial_id)
+        if isinstance(config, dict):
+            self._trials[trial_id] = SimpleNamespace(
+                trial_id=trial_id, config=config, error_file=None
+            )
+        return config
+
+    def report(self, trial_id: str, status: str = "ok", **result: Any) -> None:
+        told = {"status": status, **result}
+        self.searcher.on_trial_result(trial_id, told)
+        self.ledger.on_trial_result(0, [], self._trials[trial_id], told)
+
+    def score(self, trial_id: str, *values: float) -> None:
+        for seeds, value in enumerate(values, 1):
+            mean = sum(values[:seeds]) / seeds
+            self.report(trial_id, objective=mean, last=value, seeds_done=seeds)
+
+    def end(self, trial_id: str, **result: Any) -> None:
+        self.searcher.on_trial_complete(trial_id, result)
+        self.ledger.on_trial_complete(0, [], self._trials[trial_id])
+
+    def die(self, trial_id: str, error: str = "") -> None:
+        trial = self._trials[trial_id]
+        trial.error_file = self.results / "error"
+        trial.error_file.write_text(error)
+        self.searcher.on_trial_complete(trial_id, error=True)
+        self.ledger.on_trial_error(0, [], trial)
+
+    def table(self) -> list[tuple[int, str, int, Any]]:
+        rows = read_table(self.results, "search")
+        return list(zip(rows["number"], rows["state"], rows["seed"], rows["objective"],
+                        strict=True))  # fmt: skip
+
+
+def test_a_search_says_that_it_is_done_once_none_runs_that_might_have_to_be_started_again(
+    searching: Raw, tmp_path: Path
+) -> None:
+    one = Searching(searching, tmp_path, left=2)
+    assert [one.start("a")["number"], one.start("b")["number"]] == [0, 1]
+    assert one.start("c") is None
+    one.score("a", 0.25, 0.75)
+    one.end("a", objective=0.5)
+    one.score("b", 0.5)
+    one.end("b", objective=0.5)  # ASHA stopped it
+    assert not one.searcher.at_end
+    assert one.start("d") == "FINISHED"
+    assert one.searcher.at_end
+    assert one.table() == [
+        (0, "complete", 8, 0.25), (0, "complete", 9, 0.75), (1, "pruned", 8, 0.5)
+    ]  # fmt: skip
+
+
+def test_a_configuration_whose_worker_died_is_started_again_and_counts_once(
+    searching: Raw, tmp_path: Path
+) -> None:
+    one = Searching(searching, tmp_path, left=1)
+    config = one.start("a")
+    one.score("a", 0.25)
+    one.die("a", "The node was terminated")
+    assert one.table() == []
+    assert one.said == ["search   1  its node was lost; it is started again"]
+    assert one.start("b") == config
+    one.score("b", 0.25, 0.75)
+    one.end("b", objective=0.5)
+    assert one.start("c") == "FINISHED"
+    assert one.table() == [(0, "complete", 8, 0.25), (0, "complete", 9, 0.75)]
+
+
+def test_one_whose_workers_die_again_and_again_has_failed(searching: Raw, tmp_path: Path) -> None:
+    one = Searching(searching, tmp_path, left=1)
+    for attempt in range(RETRIES + 1):
+        one.start(f"{attempt}")
+        one.die(f"{attempt}", "out of memory")
+    assert one.start("last") == "FINISHED"
+    ((number, state, seed, objective),) = one.table()
+    assert (number, state, seed) == (0, "failed", 8)
+    assert pd.isna(objective)
+    assert one.said[-1].endswith(f": its worker process died, {RETRIES + 1} times")
+
+
+def test_a_training_run_that_fails_fails_its_configuration_at_once_and_says_why(
+    searching: Raw, tmp_path: Path
+) -> None:
+    one = Searching(searching, tmp_path, left=1)
+    one.start("a")
+    one.score("a", 0.5)
+    one.report("a", "failed", error="ValueError: no")
+    one.end("a", status="failed")
+    assert one.table() == [(0, "failed", 8, 0.5)]
+    assert one.said[-1].endswith(": ValueError: no")
+    assert one.start("b") == "FINISHED"
+
+
+def test_a_configuration_that_met_a_gpu_which_cannot_be_used_is_tried_on_another(
+    searching: Raw, tmp_path: Path
+) -> None:
+    one = Searching(searching, tmp_path, left=1)
+    config = one.start("a")
+    one.report("a", "device", error="GPU 1 of node7: ECC")
+    assert one.said == ["  GPU 1 of node7: ECC"]
+    assert one.start("b") == config
+    one.score("b", 0.25, 0.75)
+    one.end("b", objective=0.5)
+    assert one.start("c") == "FINISHED"
+    one.end("a")  # its worker is ended, which kept the GPU
+    assert one.table() == [(0, "complete", 8, 0.25), (0, "complete", 9, 0.75)]
+    assert not one.stop.asked
+
+
+def test_where_no_gpu_is_left_the_search_ends_and_nothing_has_failed(
+    searching: Raw, tmp_path: Path
+) -> None:
+    one = Searching(searching, tmp_path, left=3, at_once=2)
+    for name in ("a", "b"):
+        one.start(name)
+        one.report(name, "device", error=f"GPU {name} of node7: ECC")
+    assert str(one.stop.fault) == ("no GPU is left that can be used; the last: GPU b of node7: ECC")
+    assert one.table() == []
+
+
+@pytest.mark.parametrize("status", ["storage", "damaged"])
+def test_where_nothing_can_be_kept_or_built_upon_the_search_ends_and_nothing_has_failed(
+    searching: Raw, tmp_path: Path, status: str
+) -> None:
+    one = Searching(searching, tmp_path, left=3)
+    one.start("a")
+    one.start("b")
+    one.score("b", 0.5)
+    one.report("a", status, error="train/t is damaged")
+    assert one.stop.asked
+    one.end("a")
+    one.end("b", objective=0.5)
+    assert one.table() == []
+    assert "train/t is damaged" in str(one.stop.storage or one.stop.fault)
 
 
 def searched(*objectives: tuple[str, float, str]) -> pd.DataFrame:

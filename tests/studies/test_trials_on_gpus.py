@@ -24,19 +24,20 @@ import os
 import sys
 
 import studies.ray_start
+import studies.search
+import studies.search_trials
 import studies.tune_runner
 from studies.cli import main
 
 import ray
 
 
-def trial(config, context):
+def begun():
     import json
     import os
     import time
 
     import studies.trial
-    import studies.tune_runner
 
     gpu = os.environ["CUDA_VISIBLE_DEVICES"]
 
@@ -47,7 +48,20 @@ def trial(config, context):
         studies.trial.train_unit = fails
     with open(os.environ["LOG"], "a") as file:
         file.write(json.dumps({"gpu": gpu, "trial": time.time()}) + "\\n")
+
+
+def trial(config, context):
+    import studies.tune_runner
+
+    begun()
     studies.tune_runner._tune_trial(config, context)
+
+
+def search_trial(config, **given):
+    import studies.search_trials
+
+    begun()
+    studies.search_trials._search_trial(config, **given)
 
 
 if __name__ == "__main__":
@@ -57,8 +71,9 @@ if __name__ == "__main__":
         include_dashboard=False, log_to_driver=False, _node_ip_address="127.0.0.1",
     )
     studies.tune_runner._tune_trial = trial
+    studies.search_trials._search_trial = search_trial
     # It would say, rightly, that PyTorch sees none of the GPUs that Ray lends.
-    studies.tune_runner.check_nodes = lambda *_, **__: None
+    studies.tune_runner.check_nodes = studies.search.check_nodes = lambda *_, **__: None
     sys.exit(main(sys.argv[1:]))
 """
 
@@ -127,6 +142,46 @@ def test_a_run_without_a_gpu_that_works_ends_and_records_no_trial_as_failed(
     assert "Traceback" not in ended.stderr
     assert Counter(line["gpu"] for line in log) == {"0": 1, "1": 1}
     assert read_table(tmp_path / "results", "trials").empty
+
+
+SEARCH = {
+    "student": "vit",
+    "teacher": "cnn",
+    "trials": 4,
+    "seeds": [8, 9],
+    "confirm": 1,
+    "space": {"metric": ["cosine", "L1"], "lambda": {"low": 0.1, "high": 10}},
+}
+
+
+def test_a_gpu_that_fails_costs_a_search_none_of_its_configurations(
+    go: Go, tiny: Raw, tmp_path: Path
+) -> None:
+    tiny["configurations"] = tiny["configurations"][:1]
+    tiny["search"] = SEARCH
+    ended, _ = go(tiny, cpus=2, gpus=2, broken="1")
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    table = read_table(tmp_path / "results", "search")
+    assert set(table["number"]) == {0, 1, 2, 3}
+    assert set(table["state"]) <= {"complete", "pruned"}
+    assert set(read_table(tmp_path / "results", "trials")["status"]) == {"ok"}
+    # Set aside by the teachers' training, the search, and the study that confirms its best.
+    assert ended.stdout.count("GPU 1 of ") == 3
+
+
+def test_a_search_without_a_gpu_that_works_ends_and_goes_on_once_there_is_one(
+    go: Go, tiny: Raw, tmp_path: Path
+) -> None:
+    tiny["configurations"] = tiny["configurations"][:1]
+    tiny["search"] = SEARCH
+    ended, _ = go(tiny, cpus=2, gpus=2, broken="0 1")
+    assert ended.returncode != 0
+    assert "no GPU is left that can be used; the last: GPU " in ended.stderr
+    assert "Traceback" not in ended.stderr
+    assert read_table(tmp_path / "results", "search").empty
+    ended, _ = go(tiny, cpus=2, gpus=2)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert set(read_table(tmp_path / "results", "search")["number"]) == {0, 1, 2, 3}
 
 
 def test_refinement_leaves_a_core_to_the_trial_that_the_gpu_waits_for(go: Go, tiny: Raw) -> None:

@@ -119,6 +119,14 @@ class BoundaryWalk(AffinityWalk):
     _TRAIN = staticmethod(train_boundary)
     _SURE = ("irn", 0.30, 0.05)
 
+    def __init__(
+        self,
+        preset: str = "irn",
+        epochs: int | None = None,
+        layers: Sequence[int | str] | None = None,
+    ) -> None:
+        super().__init__(preset, epochs, layers)
+
     def _walk(self, head: Any, network: Network, images: Images, scores: Tensor) -> Tensor:
         edge = edges(head, network, images, self.settings)
         return boundary_walk(

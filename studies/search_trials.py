@@ -1,0 +1,438 @@
+"""The trials of a search under Ray Tune: Optuna's TPE suggests, ASHA prunes, the ledger keeps.
+
+What befalls a trial and is none of its own doing costs it nothing: one whose worker died is started
+again, one that met a GPU which cannot be used is tried on another, and where nothing can be kept
+the search ends and goes on where it was.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import shutil
+import tempfile
+import time
+import warnings
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from studies.ray_start import node_amounts
+
+# ruff: isort: split
+import optuna
+import pandas as pd
+from ray import tune
+from ray.tune.schedulers import ASHAScheduler
+from ray.tune.search import Searcher
+from ray.tune.search.optuna import OptunaSearch
+
+from reports.ledger import read_table, write_part
+from reports.outcomes import MEAN_OF_CLASSES, trial_figures
+from reports.storage import Location, StorageError
+from studies.configuration import Row, describe
+from studies.faults import gpu_failed
+from studies.keys import canonical
+from studies.plan import Plan, Planner
+from studies.plan_searcher import StopCallback, StopWhenAsked, error_of, is_node_loss
+from studies.preflight import check_networks
+from studies.resources import require_room, slots, whole_gpu
+from studies.schedule import LOOK_S, RETRIES
+from studies.search_spec import Search
+from studies.spec import Study
+from studies.stopping import Stop
+from studies.trial import run_unit
+from studies.tune_runner import SIMULATED_GPUS, set_gpu_aside
+from studies.worker_share import return_freed_memory, use_share
+from wsss_core.errors import InputError
+
+_POINTS = 100
+"""Points in a row that cannot be built, after which a space has none that can."""
+
+
+def run_trials(
+    plan: Plan, planner: Planner, done: pd.DataFrame, prefix: str, left: int, results: Location,
+    context: dict[str, Any], stop: Stop, say: Callable[[str], None],
+) -> None:  # fmt: skip
+    """Try configurations on the Ray that runs; each is in the `search` table once it has ended.
+
+    Args:
+        plan: of a study with a `search` section.
+        planner: makes its units.
+        done: rows of the `search` table that the sampler starts from.
+        prefix: of the names of the table's parts.
+        left: configurations to try.
+        results: the folder of the ledger.
+        context: see `studies.runner.run_context`.
+        stop: ends the search when it is asked; trials that run are broken off.
+        say: told of each trial's end.
+
+    Raises:
+        InputError: a trial that no node has room for, no GPU is left that can be used, or a damaged
+            artifact that a further run makes again.
+
+    """
+    search = plan.study.search
+    assert search is not None
+    nodes = node_amounts()
+    # All trials of a search are of one paradigm, so they ask for one and the same.
+    asked = plan.study.resources.demand(search.paradigm).asks(whole_gpu(nodes))
+    require_room([(f"the search ({search.paradigm})", asked)], nodes)
+    at_once = slots(asked, nodes)
+    os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(at_once)
+    # How a trial ended is reported too, which has no objective.
+    os.environ["TUNE_DISABLE_STRICT_METRIC_CHECKING"] = "1"
+    scratch = tempfile.mkdtemp(prefix="wsss-")
+    trainable = tune.with_parameters(
+        _search_trial,
+        context={**context, "simulated_gpus": bool(os.environ.get(SIMULATED_GPUS))},
+        objective=plan.study.thresholds.objective,
+        asked=asked,
+    )
+    searcher = ConfigurationSearcher(search, planner, done, left)
+    ledger = SearchLedger(plan.study, results, prefix, searcher, stop, say, at_once)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        tuner = tune.Tuner(
+            tune.with_resources(trainable, asked),
+            tune_config=tune.TuneConfig(
+                search_alg=searcher,
+                scheduler=ASHAScheduler(
+                    metric="objective",
+                    mode="max",
+                    time_attr="seeds_done",
+                    max_t=max(len(search.seeds), search.grace),
+                    grace_period=search.grace,
+                    reduction_factor=2,
+                ),
+                num_samples=-1,
+                reuse_actors="GPU" not in asked,
+                trial_dirname_creator=lambda trial: f"search_{trial.trial_id}",
+            ),
+            run_config=tune.RunConfig(
+                name=plan.study.file_name,
+                storage_path=scratch,
+                verbose=0,
+                stop=StopWhenAsked(stop, searcher),
+                # A trial whose worker died is the searcher's to start again.
+                failure_config=tune.FailureConfig(max_failures=0),
+                callbacks=[ledger, StopCallback(stop)],
+            ),
+        )
+        try:
+            tuner.fit()
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
+    if stop.fault is not None:
+        raise stop.fault
+
+
+@dataclass
+class Tried:
+    """A configuration that is tried.
+
+    Attributes:
+        number: in the order in which the search proposed them.
+        name: what Optuna calls it.
+        parameters: the point of the space.
+        units: one for each seed.
+        deaths: how often a worker died over it.
+
+    """
+
+    number: int
+    name: str
+    parameters: dict[str, Any]
+    units: list[dict[str, Any]]
+    deaths: int = 0
+
+
+class ConfigurationSearcher(Searcher):
+    """Optuna's TPE over a search's space; what it suggests is turned into units, one a seed.
+
+    Args:
+        search: the space and the seeds.
+        planner: makes units.
+        done: rows of the ledger's `search` table that the sampler starts from.
+        left: configurations to suggest.
+
+    Attributes:
+        at_end: whether all have been tried; `FINISHED` is said then, not before, as one that still
+            runs may have to be started again.
+
+    """
+
+    def __init__(self, search: Search, planner: Planner, done: pd.DataFrame, left: int) -> None:
+        super().__init__(metric="objective", mode="max")
+        self.at_end = False
+        self._search, self._planner, self._left = search, planner, left
+        self._number = int(done["number"].max()) + 1 if len(done) else 0
+        self._running: dict[str, Tried] = {}
+        self._again: deque[Tried] = deque()
+        known = done.dropna(subset=["objective"]).groupby("number")
+        points = [json.loads(rows["parameters"].iloc[0]) for _, rows in known]
+        rewards = [float(rows["objective"].mean()) for _, rows in known]
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        self._optuna = OptunaSearch(
+            space=_distributions(search),
+            metric="objective",
+            mode="max",
+            sampler=optuna.samplers.TPESampler(seed=search.sampler_seed + len(points)),
+            points_to_evaluate=points or None,
+            evaluated_rewards=rewards or None,
+        )
+
+    def suggest(self, trial_id: str) -> Any:
+        """A point of the space with a unit for each seed; first those that have to be tried again.
+
+        None while others run and nothing is left.
+        """
+        if self._again:
+            tried = self._again.popleft()
+        elif self._left:
+            self._left -= 1
+            tried = self._suggested(trial_id)
+        elif self._running:
+            return None
+        else:
+            self.at_end = True
+            return str(Searcher.FINISHED)
+        self._running[trial_id] = tried
+        return {"number": tried.number, "parameters": tried.parameters, "units": tried.units}
+
+    def _suggested(self, trial_id: str) -> Tried:
+        """What Optuna suggests; points that cannot work are passed over.
+
+        Not every level suits every representation: the cosine of single numbers has no gradient.
+        """
+        for attempt in range(_POINTS):
+            name = f"{trial_id}-{attempt}"
+            suggested = self._optuna.suggest(name)
+            assert suggested is not None  # it is asked for a space of its own
+            point = _rounded(suggested)
+            try:
+                units = self._units(self._search.row(point))
+            except InputError:
+                self._optuna.on_trial_complete(name, error=True)
+                continue
+            tried = Tried(self._number, name, point, units)
+            self._number += 1
+            return tried
+        raise InputError(f"search: {_POINTS} points in a row could not be built")
+
+    def _units(self, row: Row) -> list[dict[str, Any]]:
+        units = []
+        for seed in self._search.seeds:
+            trial = self._planner.trial(row_name(row, self._planner.study), 0, row, seed)
+            unit = self._planner.unit(row, seed)
+            check_networks([unit])
+            units.append({
+                **unit.as_config(),
+                "trials": [{"key": trial.key, "configuration": trial.configuration, "seed": seed}],
+            })  # fmt: skip
+        return units
+
+    def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
+        """See to it that one whose GPU has failed is tried again.
+
+        Optuna needs no result before the last: ASHA prunes, and the sampler asks what was reached.
+        """
+        if result["status"] == "device" and trial_id in self._running:
+            self._again.append(self._running.pop(trial_id))
+
+    def on_trial_complete(
+        self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
+    ) -> None:
+        """Pass on how a trial ended; one whose worker died is tried again."""
+        tried = self._running.pop(trial_id, None)
+        if tried is None:
+            return
+        if error and tried.deaths < RETRIES:
+            tried.deaths += 1
+            self._again.append(tried)
+            return
+        failed = error or (result or {}).get("status") == "failed"
+        self._optuna.on_trial_complete(tried.name, None if failed else result, failed)
+
+    def comes_again(self, number: int) -> bool:
+        """Whether a configuration waits to be tried again."""
+        return any(tried.number == number for tried in self._again)
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing to keep: the ledger's `search` table says what is done."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Nothing to bring back."""
+
+
+def _distributions(search: Search) -> dict[str, Any]:
+    space = search.space
+    found: dict[str, Any] = {
+        name: optuna.distributions.CategoricalDistribution(getattr(space, name))
+        for name in ("metric", "level", "representation")
+    }
+    for name, span in (("lambda", space.weight), ("learning_rate", space.learning_rate)):
+        if span is not None:
+            found[name] = optuna.distributions.FloatDistribution(span.low, span.high, log=True)
+    return found
+
+
+def _rounded(point: dict[str, Any]) -> dict[str, Any]:
+    """Numbers to three digits: more say nothing, and a table has to print them."""
+    return {k: float(f"{v:.3g}") if isinstance(v, float) else v for k, v in point.items()}
+
+
+def row_name(row: Row, study: Study) -> str:
+    """What a configuration of a search is called."""
+    name = f"{describe(row, study.label, name_networks=False)}, λ {row.weight:g}"
+    rate = row.training.learning_rate
+    return name if rate is None else f"{name}, rate {rate:g}"
+
+
+class SearchLedger(tune.Callback):
+    """Writes a part of the `search` table as each trial ends, and says so.
+
+    One that was broken off, or is tried again, has not ended.
+    """
+
+    def __init__(
+        self, study: Study, results: Location, prefix: str, searcher: ConfigurationSearcher,
+        stop: Stop, say: Callable[[str], None], at_once: int,
+    ) -> None:  # fmt: skip
+        self._study, self._results, self._prefix = study, results, prefix
+        self._searcher, self._stop, self._say, self._at_once = searcher, stop, say, at_once
+        self._values: dict[int, list[dict[str, Any]]] = {}
+        self._errors: dict[int, str] = {}
+        self._set_aside: set[str] = set()
+
+    def on_trial_result(
+        self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **_: Any
+    ) -> None:
+        """One more seed of a trial is scored, or it can go no further."""
+        number = trial.config["number"]
+        match result.get("status"):
+            case "ok" | "collapsed":
+                values = self._values.setdefault(number, [])
+                if len(values) < result["seeds_done"]:  # else it is told again, after a death
+                    values.append({"objective": result["last"], "status": result["status"]})
+            case "failed":
+                self._errors[number] = result["error"]
+            case "storage":
+                self._stop.without_storage(result["error"])
+            case "damaged":
+                self._fault(f"{result['error']}; run again, and it is made again")
+            case "device":
+                self._say(f"  {result['error']}")
+                self._set_aside.add(trial.trial_id)
+                if len(self._set_aside) >= self._at_once:
+                    self._fault(f"no GPU is left that can be used; the last: {result['error']}")
+
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
+        """A trial was scored under all of its seeds, ASHA stopped it, or it failed."""
+        if trial.trial_id not in self._set_aside and not self._stop.asked:
+            self._write(trial)
+
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
+        """A trial's worker died."""
+        if trial.trial_id in self._set_aside:
+            self._set_aside.discard(trial.trial_id)
+            return
+        if self._stop.asked:
+            return
+        number, error = trial.config["number"], error_of(trial)
+        what = "node was lost" if is_node_loss(error) else "worker process died"
+        if self._searcher.comes_again(number):
+            self._say(f"search {number + 1:3}  its {what}; it is started again")
+            return
+        self._errors[number] = f"its {what}, {RETRIES + 1} times"
+        self._write(trial)
+
+    def _fault(self, said: str) -> None:
+        self._stop.fault = self._stop.fault or InputError(said)
+
+    def _write(self, trial: Any) -> None:
+        search = self._study.search
+        assert search is not None
+        number, parameters = trial.config["number"], trial.config["parameters"]
+        values, error = self._values.get(number, []), self._errors.get(number)
+        name = row_name(search.row(parameters), self._study)
+        state = "complete" if len(values) == len(search.seeds) else "pruned"
+        if error is not None:
+            state = "failed"
+        if any(value["status"] == "collapsed" for value in values):
+            state = "collapsed"
+        about = {
+            "study": self._study.study,
+            "number": number,
+            "configuration": name,
+            "parameters": canonical(parameters),
+            "state": state,
+        }
+        rows = [
+            {**about, "seed": seed, "objective": value["objective"]}
+            for seed, value in zip(search.seeds, values, strict=False)
+        ] or [{**about, "seed": search.seeds[0], "objective": None}]
+        try:
+            write_part(self._results, "search", f"{self._prefix}{number:05d}", rows)
+        except StorageError as away:
+            self._stop.without_storage(away)
+        reached = [v["objective"] for v in values]
+        mean = f"{100 * sum(reached) / len(reached):5.1f} %" if reached else "    –"
+        why = "" if error is None else f": {error}"
+        self._say(f"search {number + 1:3}  {mean}  {state}, {len(values)} seeds: {name}{why}")
+
+
+def _search_trial(
+    config: dict[str, Any], context: dict[str, Any], objective: str, asked: dict[str, float]
+) -> None:
+    """One trial inside a worker: seed after seed, each reported to ASHA."""
+    try:
+        context = {**context, **use_share(asked, simulated=context["simulated_gpus"])}
+    except (RuntimeError, AssertionError) as error:
+        set_gpu_aside(gpu_failed(error))
+    reached: list[float] = []
+    for unit in config["units"]:
+        while (outcome := run_unit(unit, context))["status"] == "elsewhere":
+            # Another driver trains this very unit; a search trial is a chain of them, and the next
+            # cannot be told before this one has ended.
+            time.sleep(LOOK_S)
+        return_freed_memory()
+        status = outcome["status"]
+        if status == "device":
+            set_gpu_aside(outcome)
+        if status not in ("ok", "collapsed"):
+            tune.report({"status": status, "error": outcome["error"]})
+            return
+        try:
+            value = tuned_objective(context["results"], unit["trials"][0]["key"], objective)
+        except StorageError as away:
+            tune.report({"status": "storage", "error": str(away)})
+            return
+        reached.append(value)
+        tune.report({
+            "objective": sum(reached) / len(reached),
+            "last": reached[-1],
+            "seeds_done": len(reached),
+            "status": status,
+        })  # fmt: skip
+
+
+def tuned_objective(results: Location, trial_key: str, objective: str) -> float:
+    """The objective on the tune split at the threshold tuned on it; 0 without any scores.
+
+    Of several classes it is their mean.
+    """
+    scores = read_table(results, "scores", keys=[trial_key])
+    if scores.empty:
+        return 0.0
+    outcomes = trial_figures(scores, objective=objective, fixed=0.5).outcomes
+    here = outcomes[
+        (outcomes["split"] == "tune")
+        & (outcomes["rule"] == "tuned")
+        & (outcomes["network"] == "student")
+    ]
+    of_all = here[here["class_name"] == MEAN_OF_CLASSES]
+    value = float((of_all if len(of_all) else here)[objective].iloc[0])
+    return 0.0 if math.isnan(value) else value
