@@ -37,7 +37,7 @@ from wsss_core.errors import InputError
 if TYPE_CHECKING:
     import pandas as pd
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 LEVELS = 256
 STATUSES = ("ok", "failed", "collapsed")
 NETWORKS = ("student", "teacher", "fused")
@@ -94,6 +94,7 @@ SCHEMAS: dict[str, pa.Schema] = {
         published=(_REAL, "null"),
         published_from=(_TEXT, "null"),
         artifacts=(_TEXT, "null"),
+        search_trials=(pa.int32(), "null"),
     ),
     "trials": _schema(
         trial_key=_TEXT,

@@ -264,7 +264,7 @@ def _run(options: argparse.Namespace) -> int:
     if study.search is not None:
         if options.in_process:
             raise InputError("--in-process: a search is Ray Tune's; leave the option out")
-        from studies.search import run_search
+        from studies.search_run import run_search
 
         study = run_search(study, results, store, address=options.address, say=say)
     result = run_study(

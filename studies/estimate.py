@@ -97,9 +97,10 @@ def estimate(
         score = unscored * found.scoring_seconds(unit, this)
         refine = sum(
             found.refining_seconds(chain.name)
-            for place, chain in enumerate(chains)
             for trial in unit.trials
-            if not has("scores", trial.chain_keys[place])
+            # A search's own trials are not refined.
+            for chain, key in zip(chains, trial.chain_keys, strict=False)
+            if not has("scores", key)
         )
         training, scoring, refinement = training + seconds, scoring + score, refinement + refine
         held = unit.resources.asks(float(found.with_gpu))

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ import ray.data
 from studies.chains import Chain
 from studies.mask_making import CamMaker, Cams, MaskJob, MaskWriter
 from studies.masks import MaskRecipe
-from studies.nodes import require_plugins
+from studies.nodes import check_nodes_for_masks
 from studies.ray_start import start_ray
 from wsss_core.errors import InputError
 from wsss_core.plugins import is_plugin, search_in
@@ -41,6 +41,7 @@ def stream_masks(
     *,
     batch: int,
     address: str | None,
+    say: Callable[[str], None] = print,
     apart: bool | None = None,
 ) -> Iterator[tuple[str, str | None]]:
     """Make masks on a cluster; yields each image's name and error as its batch is done.
@@ -50,16 +51,19 @@ def stream_masks(
         names: the images, relative to the job's folder.
         batch: images that travel together.
         address: of a running cluster; None starts Ray on this machine.
+        say: told of the nodes where there are several, and of what is odd about them.
         apart: CAMs and their refinement in workers of their own; None: where there are GPUs.
 
     Raises:
-        InputError: no cluster there, a plug-in that a node lacks, or files that cannot be written.
+        InputError: no cluster there, nodes that cannot be used, or files that cannot be written.
 
     """
     import_path = str(Path.cwd())
     started_here = start_ray(address)
     try:
-        require_plugins(_plugins(job.recipe), import_path)
+        plugins = _plugins(job.recipe)
+        if plugins or not started_here:  # this machine alone has its own folders
+            check_nodes_for_masks(job, names[0], plugins, import_path, say)
         with _quiet_context():
             dataset = _dataset(job, names, batch, import_path, apart)
             for block in dataset.iter_batches(

@@ -33,7 +33,7 @@ GPU_SECONDS = 90.0
 
 
 class ExpectedFile(TypedDict):
-    """A weights file as the driver has it."""
+    """A file as the driver has it."""
 
     bytes: int
     modified: int  # nanoseconds
@@ -56,7 +56,7 @@ class Question(TypedDict):
         plugins: names of plug-ins.
         folders: "results" and "store" -> path or URI.
         token: a file in each of the folders, whose content is its own name.
-        weights: path -> the driver's file.
+        files: path -> the driver's file.
         pretrained: what timm calls the weights -> where it looks for them.
         gpus: whether to ask PyTorch for GPUs.
 
@@ -66,7 +66,7 @@ class Question(TypedDict):
     plugins: list[str]
     folders: dict[str, str]
     token: str
-    weights: dict[str, ExpectedFile]
+    files: dict[str, ExpectedFile]
     pretrained: dict[str, HubFile]
     gpus: bool
 
@@ -105,7 +105,7 @@ class Answer(TypedDict):
         folders: by the names of the question.
         plugins: name -> version.
         plugin_errors: name -> why it cannot be imported.
-        weights: path -> what is wrong with it; without those that are as expected.
+        files: path -> what is wrong with it; without those that are as expected.
         to_download: pretrained weights that its cache lacks.
         offline: whether it is told not to download.
         gpus: as PyTorch sees them.
@@ -119,7 +119,7 @@ class Answer(TypedDict):
     folders: dict[str, FolderFacts]
     plugins: dict[str, str]
     plugin_errors: dict[str, str]
-    weights: dict[str, str]
+    files: dict[str, str]
     to_download: list[str]
     offline: bool
     gpus: list[Gpu]
@@ -153,9 +153,9 @@ def answer(question: Question, reply: str) -> Answer:
         },
         "plugins": plugins,
         "plugin_errors": plugin_errors,
-        "weights": {
+        "files": {
             path: wrong
-            for path, expected in question["weights"].items()
+            for path, expected in question["files"].items()
             if (wrong := compare_file(Path(path), expected)) is not None
         },
         "to_download": [
@@ -211,7 +211,7 @@ def sees(where: str, token: str) -> bool:
 
 
 def compare_file(file: Path, expected: ExpectedFile) -> str | None:
-    """What is wrong with a node's copy of a weights file, None if nothing is.
+    """What is wrong with a node's copy of a file, None if nothing is.
 
     A file of the same size and time of change is taken for the driver's own, seen through shared
     storage or copied with its times. Any other is hashed, however large (about a second a GB):

@@ -1,4 +1,4 @@
-"""What a plan needs of every node it may be scheduled on: plug-ins, weights, GPU memory."""
+"""What a plan, or masks, need of every node: folders, plug-ins, weights, GPU memory."""
 
 from __future__ import annotations
 
@@ -11,10 +11,15 @@ from typing import Any
 import timm
 
 from reports.ledger import read_table
-from reports.storage import Location
+from reports.storage import Location, is_uri
+from studies.artifacts import ArtifactStore
+from studies.chains import Chain
 from studies.keys import canonical
+from studies.manifests import MANIFEST
+from studies.mask_making import MaskJob
 from studies.node_probe import ExpectedFile, HubFile, Question
 from studies.plan import Plan, Unit
+from wsss_core.data.file_hashes import file_hashes
 from wsss_core.plugins import is_plugin
 
 
@@ -35,24 +40,64 @@ def question_about(
         path: expected_file(Path(path), digest) for kind, digest, path in weights if kind == "file"
     }
     for chain in plan.runnable_chains:
-        for step in chain.steps:
-            digests = step.identity.get("weights")
-            if isinstance(digests, list) and not is_plugin(step.kind):
-                folder = Path(step.arguments["weights"])
-                found = sorted(file for file in folder.iterdir() if file.is_file())
-                files |= {
-                    str(file): expected_file(file, digest)
-                    for file, digest in zip(found, digests, strict=True)
-                }
+        files |= _files_of(chain)
     return {
         "import_path": context["import_path"],
         "plugins": list(plan.plugins),
         "folders": {"results": context["results"], "store": context["store"]},
-        "token": f".node-check-{uuid.uuid4().hex[:12]}",
-        "weights": files,
+        "token": _token(),
+        "files": files,
         "pretrained": {tag: hub_file(model) for kind, tag, model in weights if kind == "hub"},
         "gpus": gpus,
     }
+
+
+def question_about_masks(
+    job: MaskJob, image: str, plugins: Iterable[str], import_path: str, *, gpus: bool
+) -> Question:
+    """What to ask every node before masks are made there.
+
+    Args:
+        job: every node has to see its images and its network, and to share the folder of its masks.
+        image: one of its images, which stands for all.
+        plugins: the network's and the chain's.
+        import_path: a folder that is searched for them too.
+        gpus: whether the nodes lend any.
+
+    """
+    needed = [Path(job.images) / image]
+    if not is_uri(job.recipe.store):
+        needed.append(ArtifactStore(job.recipe.store).path("train", job.recipe.unit_key) / MANIFEST)
+    digests = file_hashes(needed)
+    return {
+        "import_path": import_path,
+        "plugins": list(plugins),
+        "folders": {"masks": job.out},
+        "token": _token(),
+        "files": {
+            **{str(f): expected_file(f, digest) for f, digest in zip(needed, digests, strict=True)},
+            **_files_of(Chain.from_config(job.recipe.chain)),
+        },
+        "pretrained": {},
+        "gpus": gpus,
+    }
+
+
+def _token() -> str:
+    return f".node-check-{uuid.uuid4().hex[:12]}"
+
+
+def _files_of(chain: Chain) -> dict[str, ExpectedFile]:
+    """The files of the large models of a chain, where they lie in folders."""
+    files = {}
+    for step in chain.steps:
+        digests = step.identity.get("weights")
+        if isinstance(digests, list) and not is_plugin(step.kind):
+            folder = Path(step.arguments["weights"])
+            found = sorted(file for file in folder.iterdir() if file.is_file())
+            for file, digest in zip(found, digests, strict=True):
+                files[str(file)] = expected_file(file, digest)
+    return files
 
 
 def _weights_of(pending: Iterable[Unit]) -> Iterator[tuple[str, str, str]]:

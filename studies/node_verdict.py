@@ -92,7 +92,7 @@ class Verdict:
         if lines:
             bad = len({node for nodes in self.problems.values() for node in nodes})
             listed = "".join(f"\n  {line}" for line in lines)
-            raise InputError(f"{bad} of {asked} nodes cannot run this study:{listed}")
+            raise InputError(f"{bad} of {asked} nodes cannot be used:{listed}")
 
 
 def _called(nodes: Sequence[str], most: int = 4) -> str:
@@ -153,8 +153,8 @@ def _problems(expected: Expected, reply: Reply) -> Iterator[str]:
     for name, version in answer["plugins"].items():
         if version != expected.plugins[name]:
             yield f"has version {version} of {name}, the driver {expected.plugins[name]}"
-    for path, wrong in answer["weights"].items():
-        yield f"weights file {path} {wrong}"
+    for path, wrong in answer["files"].items():
+        yield f"file {path} {wrong}"
     if answer["offline"]:
         for name in answer["to_download"]:
             yield f"weights {name!r} are not in its cache, and HF_HUB_OFFLINE forbids the download"

@@ -19,8 +19,9 @@ import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from reports.storage import open_folder
+from studies.mask_making import MaskJob
 from studies.node_probe import Answer, Question, code_facts, sees
-from studies.node_question import gpu_needs, question_about
+from studies.node_question import gpu_needs, question_about, question_about_masks
 from studies.node_verdict import Expected, Reply, judge, node_names, ready, table
 from studies.plan import Plan, Unit
 from studies.resources import whole_gpu
@@ -65,7 +66,36 @@ def check_nodes(
     whole = whole_gpu(node["Resources"] for node in _lending())
     needs = gpu_needs(pending, whole, context["results"])
     question = question_about(plan, pending, context, gpus=bool(needs))
-    expected = Expected(question, code_facts(), plan.plugins, needs)
+    _check(Expected(question, code_facts(), plan.plugins, needs), say, always_say=always_say)
+
+
+def check_nodes_for_masks(
+    job: MaskJob,
+    image: str,
+    plugins: dict[str, str],
+    import_path: str,
+    say: Callable[[str], None] = print,
+) -> None:
+    """Ask all nodes whether masks can be made there; Ray has to be up.
+
+    Args:
+        job: whose folders they have to share.
+        image: one of its images.
+        plugins: name -> the version that the network and the chain were made with.
+        import_path: a folder that is searched for them too.
+        say: see `check_nodes`.
+
+    Raises:
+        InputError: see `check_nodes`.
+
+    """
+    gpus = whole_gpu(node["Resources"] for node in _lending()) > 0
+    question = question_about_masks(job, image, plugins, import_path, gpus=gpus)
+    _check(Expected(question, code_facts(), plugins), say)
+
+
+def _check(expected: Expected, say: Callable[[str], None], *, always_say: bool = False) -> None:
+    question = expected.question
     with _token(question):
         replies = _still_there(ask_nodes(question), say)
         _read_back(question, replies)
@@ -78,27 +108,6 @@ def check_nodes(
     verdict.require_none(len(replies))
     if len(replies) > 1 or always_say:
         say(ready(replies))
-
-
-def require_plugins(plugins: dict[str, str], import_path: str) -> None:
-    """Import plug-ins on every node of the cluster and compare the versions they declare.
-
-    Args:
-        plugins: name -> version on the driver.
-        import_path: a folder that is searched too.
-
-    Raises:
-        InputError: nodes that cannot import one, or have another version or another toolkit.
-
-    """
-    if not plugins:
-        return
-    question: Question = {
-        "import_path": import_path, "plugins": list(plugins), "folders": {}, "token": "",
-        "weights": {}, "pretrained": {}, "gpus": False,
-    }  # fmt: skip
-    replies = _still_there(ask_nodes(question), lambda _: None)
-    judge(Expected(question, code_facts(), plugins), replies).require_none(len(replies))
 
 
 def ask_nodes(question: Question, seconds: float = ANSWER_SECONDS) -> list[Reply]:

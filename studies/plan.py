@@ -230,6 +230,7 @@ class Plan:
                 "published": _share(row.published),
                 "published_from": study.published_from if row.published is not None else None,
                 "artifacts": canonical(owner[trial.key].artifacts),
+                "search_trials": study.search.trials if study.search else None,
             })  # fmt: skip
         return rows
 

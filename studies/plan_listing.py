@@ -11,6 +11,9 @@ from studies.estimate import Estimate, estimate, in_hours, money
 from studies.machine import this_machine
 from studies.plan import Plan, Unit
 from studies.progress import duration
+from studies.search import first_units, parts_prefix, tried, units_left
+from studies.search_spec import Search
+from studies.spec import Study
 
 
 def describe(
@@ -57,15 +60,24 @@ def describe(
     ]
     lines += _chains(plan, has)
     if study.search is not None:
-        search = study.search
-        lines.append(
-            f"before them a search: {search.trials} configurations, each under up to "
-            f"{len(search.seeds)} seeds; its best {search.confirm} join the rows above; "
-            "not in the cost below"
-        )
+        left, said = _search(study, study.search, results)
+        pending += [unit for unit in left if unit.key not in waiting]
+        lines.append(said)
     if pending:
         lines += ["", *_cost(plan, pending, has, results, at_once)]
     return "\n".join(lines)
+
+
+def _search(study: Study, search: Search, results: Location) -> tuple[list[Unit], str]:
+    """What is left of a search and of the confirmation of its best, at most; and a line."""
+    planner, _ = first_units(study)
+    done = tried(results, parts_prefix(study, planner))["number"].nunique()
+    left = units_left(study, max(0, search.trials - done))
+    return left, (
+        f"before them a search: {search.trials} configurations, {done} of them tried, each under "
+        f"up to {len(search.seeds)} seeds; its best {search.confirm} join the rows above; the cost "
+        "is that of all, less what ASHA saves by stopping poor ones early"
+    )
 
 
 def _chains(plan: Plan, has: Callable[[str, str], bool]) -> list[str]:

@@ -1,92 +1,28 @@
-"""A search over ways to transfer: Optuna's TPE suggests, ASHA prunes, fresh seeds confirm.
+"""A search over ways to transfer: what it begins with, what it has tried, what its best become.
 
 A search's own numbers chose its winners and are therefore no results. They are kept in the ledger's
 `search` table, from which a search that was broken off goes on; what is reported is the best
-configurations again, under seeds that the search has not seen.
+configurations again, under seeds that the search has not seen. Running it is `studies.search_run`.
 """
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 from collections.abc import Callable
-from typing import Any
+from dataclasses import replace
+from itertools import product
 
-from studies.ray_start import start_ray
-from studies.search_trials import row_name, run_trials
-from studies.tune_runner import run_with_tune
-
-# ruff: isort: split
 import pandas as pd
-import ray
 
 from reports.ledger import part_name, parts_of, read_table, table_folder
-from reports.storage import Location, StorageError, is_uri, local_path
-from studies.artifacts import ArtifactStore
+from reports.storage import Location
+from studies.configuration import Row, describe
 from studies.keys import canonical
-from studies.nodes import check_nodes
-from studies.plan import Plan, Planner
-from studies.preflight import preflight
-from studies.progress import Progress
-from studies.runner import run_context
+from studies.plan import Plan, Planner, Trial, Unit
 from studies.search_spec import Search
 from studies.spec import Study
-from studies.stopping import Stop
 from wsss_core.errors import InputError
-
-
-def run_search(
-    study: Study,
-    results: Location,
-    store: ArtifactStore,
-    *,
-    address: str | None = None,
-    say: Callable[[str], None] = print,
-) -> Study:
-    """Search, and return the study that confirms the best: its rows and theirs, fresh seeds.
-
-    Args:
-        study: with a `search` section.
-        results: the folder of the ledger.
-        store: where trained networks are looked up and kept.
-        address: of a running Ray cluster; None starts Ray on this machine.
-        say: where progress lines go.
-
-    Raises:
-        InputError: anything `studies.preflight` finds, or no trial of the search ended well.
-
-    """
-    search = study.search
-    assert search is not None
-    results = results if is_uri(results) else local_path(results)
-    planner, plan = first_units(study)
-    prefix = _prefix(study, planner)
-    done = _finished(results, prefix)
-    left = search.trials - done["number"].nunique()
-    if left > 0:
-        units = list(plan.units.values())
-        preflight(plan, units, store, results, say)
-        context = run_context(plan, store, results)
-        stop = Stop()
-        started_here = start_ray(address)
-        try:
-            check_nodes(plan, units, context, say)
-            _train_teachers(plan, store, context, address, stop, say)
-            say(f"{study.study}: search, {left} of {search.trials} configurations to try")
-            # After Ray has started: it takes SIGTERM for itself.
-            with stop.listening():
-                run_trials(plan, planner, done, prefix, left, results, context, stop, say)
-        finally:
-            if started_here:
-                ray.shutdown()
-            with contextlib.suppress(OSError, StorageError):
-                store.leases.drop_run(context["run"])
-        if stop.storage is not None:
-            raise StorageError(stop.storage)
-        if stop.signal is not None:
-            raise KeyboardInterrupt
-    return confirmation(study, _finished(results, prefix), say)
 
 
 def first_units(study: Study) -> tuple[Planner, Plan]:
@@ -103,6 +39,35 @@ def first_units(study: Study) -> tuple[Planner, Plan]:
     for seed in search.seeds:
         planner.unit(first, seed)
     return planner, Plan(study, planner.units, planner.cam_settings)
+
+
+def units_left(study: Study, count: int) -> list[Unit]:
+    """What a search will train at most, and then the confirmation of its best; for an estimate.
+
+    Args:
+        study: with a `search` section.
+        count: configurations that are left to try.
+
+    Returns:
+        Teachers, and stand-ins for configurations that nobody knows yet.
+
+    """
+    search = study.search
+    assert search is not None
+    planner = Planner(study, {})
+    row = search.row(_a_point(search))
+    chains = tuple(f"chain {n}" for n, chain in enumerate(planner.chains) if chain.lacks is None)
+    found = []
+    for times, seeds, refined in (
+        (count, search.seeds, ()),
+        (search.confirm, study.seeds, chains),
+    ):
+        for seed, each in product(seeds, range(times)):
+            key = f"{'confirmation' if refined else 'search'} {each}, seed {seed}"
+            trial = Trial(key, key, 0, seed, row, None, refined)
+            found.append(replace(planner.unit(row, seed), key=key, trials=[trial]))
+    awaited = {unit.parent for unit in found}
+    return [unit for key, unit in planner.units.items() if key in awaited] + found
 
 
 def confirmation(study: Study, searched: pd.DataFrame, say: Callable[[str], None] = print) -> Study:
@@ -146,8 +111,8 @@ def confirmation(study: Study, searched: pd.DataFrame, say: Callable[[str], None
     return Study.model_validate(raw)
 
 
-def _prefix(study: Study, planner: Planner) -> str:
-    """Names the parts of this very search: another space, data or training is another search."""
+def parts_prefix(study: Study, planner: Planner) -> str:
+    """What names the parts of this very search; another space, data or training is another."""
     assert study.search is not None
     content = canonical([
         study.search.model_dump(mode="json", exclude={"trials", "confirm"}),
@@ -162,7 +127,8 @@ def _prefix(study: Study, planner: Planner) -> str:
     return f"{study.file_name}.{digest}."
 
 
-def _finished(results: Location, prefix: str) -> pd.DataFrame:
+def tried(results: Location, prefix: str) -> pd.DataFrame:
+    """The rows of the ledger's `search` table of the configurations that have been tried."""
     names = parts_of(table_folder(results, "search"), None)
     keys = [name.removesuffix(part_name("")) for name in names if name.startswith(prefix)]
     return read_table(results, "search", keys=keys)
@@ -178,23 +144,8 @@ def _a_point(search: Search) -> dict[str, str | float]:
     }
 
 
-def _train_teachers(
-    plan: Plan, store: ArtifactStore, context: dict[str, Any], address: str | None, stop: Stop,
-    say: Callable[[str], None],
-) -> None:  # fmt: skip
-    """Teachers first: two search trials would otherwise train one and the same at once."""
-    awaited = {unit.parent for unit in plan.units.values()}
-    missing = [
-        unit for key, unit in plan.units.items() if key in awaited and not store.has("train", key)
-    ]
-    if missing:
-        outcomes = run_with_tune(
-            plan, missing, context, address, Progress(missing, say), stop, checked=True
-        )
-        if stop.storage is not None:
-            raise StorageError(stop.storage)
-        if stop.signal is not None:
-            raise KeyboardInterrupt
-        bad = [o["error"] for o in outcomes.values() if o["status"] != "ok"]
-        if bad or len(outcomes) < len(missing):
-            raise InputError(f"a teacher of the search was not trained: {(bad or ['stopped'])[0]}")
+def row_name(row: Row, study: Study) -> str:
+    """What a configuration of a search is called."""
+    name = f"{describe(row, study.label, name_networks=False)}, λ {row.weight:g}"
+    rate = row.training.learning_rate
+    return name if rate is None else f"{name}, rate {rate:g}"

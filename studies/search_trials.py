@@ -32,7 +32,7 @@ from ray.tune.search.optuna import OptunaSearch
 from reports.ledger import read_table, write_part
 from reports.outcomes import MEAN_OF_CLASSES, trial_figures
 from reports.storage import Location, StorageError
-from studies.configuration import Row, describe
+from studies.configuration import Row
 from studies.faults import gpu_failed
 from studies.keys import canonical
 from studies.plan import Plan, Planner
@@ -40,6 +40,7 @@ from studies.plan_searcher import StopCallback, StopWhenAsked, error_of, is_node
 from studies.preflight import check_networks
 from studies.resources import require_room, slots, whole_gpu
 from studies.schedule import LOOK_S, RETRIES
+from studies.search import row_name
 from studies.search_spec import Search
 from studies.spec import Study
 from studies.stopping import Stop
@@ -282,13 +283,6 @@ def _distributions(search: Search) -> dict[str, Any]:
 def _rounded(point: dict[str, Any]) -> dict[str, Any]:
     """Numbers to three digits: more say nothing, and a table has to print them."""
     return {k: float(f"{v:.3g}") if isinstance(v, float) else v for k, v in point.items()}
-
-
-def row_name(row: Row, study: Study) -> str:
-    """What a configuration of a search is called."""
-    name = f"{describe(row, study.label, name_networks=False)}, λ {row.weight:g}"
-    rate = row.training.learning_rate
-    return name if rate is None else f"{name}, rate {rate:g}"
 
 
 class SearchLedger(tune.Callback):

@@ -31,8 +31,9 @@ _SAMPLE = 64
 
 _PLAN = (
     "study", "study_title", "position", "configuration", "seed", "trial_key", "paradigm", "student",
-    "teacher", "dial", "dial_value", "artifacts",
+    "teacher", "dial", "dial_value", "artifacts", "search_trials",
 )  # fmt: skip
+_SEARCH = ("study", "number", "state", "objective")
 _TRIALS = (
     "trial_key", "status", "error", "traceback", "started_at", "seconds_training",
     "seconds_scoring",
@@ -76,6 +77,22 @@ class ChainState:
 
 
 @dataclass(frozen=True)
+class SearchState:
+    """How far a study's search is.
+
+    Attributes:
+        states: how many of the configurations that were tried ended in which state.
+        wanted: how many it tries; None once it is over.
+        best: the highest objective of one scored under all seeds, 0..1; None before there is one.
+
+    """
+
+    states: Counter[str]
+    wanted: int | None
+    best: float | None
+
+
+@dataclass(frozen=True)
 class StudyStatus:
     """One study.
 
@@ -89,6 +106,7 @@ class StudyStatus:
         collapsed: likewise.
         unrefined: trials under a chain that failed.
         chains: in the study's order.
+        search: None without one.
         running: what has a lease; None where there is no store to ask.
         at_once: how many trials at a time the estimate is for.
         seconds_left: what is left; None where nothing says so.
@@ -104,6 +122,7 @@ class StudyStatus:
     collapsed: tuple[Failure, ...]
     unrefined: tuple[Failure, ...]
     chains: tuple[ChainState, ...]
+    search: SearchState | None
     running: tuple[Running, ...] | None
     at_once: float | None = None
     seconds_left: float | None = None
@@ -164,11 +183,13 @@ class Watcher:
                 self.results, "refined", keys=chain_keys, columns=columns
             ).to_pylist()
         }
+        searched = read_arrow(self.results, "search", columns=_SEARCH).to_pylist()
         held = self._held()
         return [
             _status(
                 [row for row in wanted if row["study"] == name],
                 [row for row in listed if row["study"] == name],
+                [row for row in searched if row["study"] == name],
                 trials,
                 refined,
                 held,
@@ -203,6 +224,7 @@ class Watcher:
 def _status(
     plan: Sequence[Mapping[str, Any]],
     listed: Sequence[Mapping[str, Any]],
+    searched: Sequence[Mapping[str, Any]],
     trials: Mapping[str, Mapping[str, Any]],
     refined: Mapping[str, Mapping[str, Any]],
     held: Sequence[tuple[Holder, float | None]] | None,
@@ -215,7 +237,9 @@ def _status(
             by_unit[units[0]].append(row)
             teachers.update(units[1:])
     teachers -= by_unit.keys()
-    running = None if held is None else _running(held, by_unit, teachers)
+    search = _search(searched, rows[0]["search_trials"])
+    searching = search is not None and search.wanted is not None
+    running = None if held is None else _running(held, by_unit, teachers, searching=searching)
     at_work = {
         row["trial_key"]
         for holder, silent in held or ()
@@ -245,10 +269,25 @@ def _status(
         collapsed=tuple(ended["collapsed"]),
         unrefined=tuple(unrefined),
         chains=tuple(chains),
+        search=search,
         running=running,
         at_once=at_once,
         seconds_left=left,
     )
+
+
+def _search(rows: Sequence[Mapping[str, Any]], wanted: int | None) -> SearchState | None:
+    if not rows and wanted is None:
+        return None
+    states: dict[int, str] = {}
+    objectives: dict[int, list[float]] = defaultdict(list)
+    for row in rows:
+        states[row["number"]] = row["state"]
+        if row["state"] == "complete":
+            objectives[row["number"]].append(row["objective"])
+    means = [fmean(of_one) for of_one in objectives.values()]
+    over = wanted is None or len(states) >= wanted
+    return SearchState(Counter(states.values()), None if over else wanted, max(means, default=None))
 
 
 def _with_plain_times(trials: pa.Table) -> pa.Table:
@@ -273,8 +312,13 @@ def _running(
     held: Iterable[tuple[Holder, float | None]],
     by_unit: Mapping[str, Sequence[Mapping[str, Any]]],
     teachers: set[str],
+    *,
+    searching: bool,
 ) -> tuple[Running, ...]:
-    """What is made for this study; one store may serve others."""
+    """What is made for this study; one store may serve others.
+
+    What a search tries is in no plan, so whatever else is trained is taken for it.
+    """
     found = []
     for holder, silent in held:
         rows = by_unit.get(holder.key, ())
@@ -282,6 +326,8 @@ def _running(
             what = "; ".join(_named(row) for row in rows)
         elif holder.key in teachers:
             what = "a teacher that no row reports"
+        elif searching and holder.stage == "train":
+            what = "a configuration of the search"
         elif holder.stage == "described":
             what = "what refiners see of the images alone"
         else:

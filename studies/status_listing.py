@@ -9,7 +9,7 @@ from typing import Any
 
 from reports.failure_causes import Cause, causes, describe_causes
 from studies.durations import duration
-from studies.status import STATES, Running, StudyStatus
+from studies.status import STATES, Running, SearchState, StudyStatus
 
 MARKS = {"done": "✓", "running": "r", "failed": "F", "collapsed": "C", "to do": "·"}
 PLAIN_MARKS = {**MARKS, "done": "+", "to do": "."}
@@ -32,6 +32,8 @@ def describe_status(
 
     """
     parts = [[f"{status.name}: {status.title}", _counted(status)]]
+    if status.search is not None:
+        parts.append([_search_line(status.search)])
     parts.append(_grid(status, width, rows, PLAIN_MARKS if plain else MARKS))
     if status.chains:
         parts.append(["refinement:", *(f"  {line}" for line in _chain_lines(status))])
@@ -118,6 +120,17 @@ def _chain_lines(status: StudyStatus) -> list[str]:
     return lines
 
 
+def _search_line(search: SearchState) -> str:
+    of = "" if search.wanted is None else f" of {search.wanted}"
+    states = ", ".join(f"{count} {state}" for state, count in sorted(search.states.items()))
+    said = f"search: {search.states.total()}{of} configurations tried"
+    if states:
+        said += f" ({states})"
+    if search.best is not None:
+        said += f"; the best reached {100 * search.best:.1f} % on the tune split"
+    return said
+
+
 def _running_line(one: Running) -> str:
     note = f", {one.note}" if one.note else ""
     stage = "" if one.stage == "train" else f" ({one.stage})"
@@ -134,6 +147,8 @@ def _outlook(status: StudyStatus) -> str:
         return "nothing is left to do" + ("" if not status.failed else "; running again retries")
     idle = status.running is not None and not status.goes_on
     head = "nothing runs now; " if idle else ""
+    if status.search is not None and status.search.wanted is not None:
+        return f"{head}the search comes before the trials above, and its best join them"
     if status.seconds_left is None or status.at_once is None:
         return f"{head}no trial is measured yet: the first ones give the estimate"
     also = ", refinement aside" if chains else ""
@@ -158,6 +173,7 @@ def status_record(status: StudyStatus) -> dict[str, Any]:
             for (name, value), seeds in configurations.items()
         ],
         "chains": [asdict(chain) for chain in status.chains],
+        "search": None if status.search is None else asdict(status.search),
         "running": None if status.running is None else [asdict(one) for one in status.running],
         "failed": _cause_records(causes(status.failed)),
         "not_refined": _cause_records(causes(status.unrefined)),

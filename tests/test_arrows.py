@@ -15,7 +15,7 @@ NEED_RAY = [
     "studies.plan_searcher",
     "studies.ray_start",
     "studies.refinement_tasks",
-    "studies.search",
+    "studies.search_run",
     "studies.search_trials",
     "studies.tune_runner",
     "studies.unit_shelves",

@@ -18,7 +18,9 @@ from studies.estimate import Estimate, Job, estimate, wall_seconds
 from studies.keys import canonical
 from studies.plan import Plan, Trial, Unit, make_plan
 from studies.plan_listing import describe
+from studies.progress import duration
 from studies.resources import GIB
+from studies.search import first_units, parts_prefix
 from studies.spec import Study
 
 Raw = dict[str, Any]
@@ -292,6 +294,33 @@ def test_the_listing_says_times_hours_and_what_they_are_taken_from(
 
 def test_a_price_makes_money_of_the_hours(listed: Callable[..., str]) -> None:
     assert "money      about 2.50, at 2.5 a GPU-hour" in listed(price_per_gpu_hour=2.5)
+
+
+def test_a_search_and_the_confirmation_of_its_best_are_in_the_cost(
+    study: Raw, tmp_path: Path
+) -> None:
+    study["configurations"] = study["configurations"][:1]
+    study["refine"] = {"PAR": [{"par": {"iterations": 1}}]}
+    study["search"] = {
+        "student": "vit", "teacher": "cnn", "trials": 4, "seeds": [8, 9], "confirm": 3,
+        "space": {"metric": ["cosine", "L1"], "lambda": {"low": 0.1, "high": 10}},
+    }  # fmt: skip
+    checked = Study.model_validate(study)
+    plan = planned(study)
+    unit = unit_of(plan, "CNN alone")
+    record(tmp_path, unit, unit.trials[0])
+    planner, _ = first_units(checked)
+    row = {"study": "tiny", "number": 0, "configuration": "a", "parameters": "{}", "seed": 8,
+           "objective": 0.5, "state": "pruned"}  # fmt: skip
+    write_part(tmp_path, "search", parts_prefix(checked, planner) + "00000", [row])
+    said = describe(plan, ArtifactStore(tmp_path / "store"), tmp_path, at_once=1)
+    assert "4 configurations, 1 of them tried, each under up to 2 seeds; its best 3 join" in said
+    # CNN alone under both seeds, which teaches the confirmed ones too; CNN alone under the seeds of
+    # the search; 3 configurations left to try under these; 3 to confirm under the study's.
+    training, scoring = 2 + 2 + 3 * 2 + 3 * 2, 2 + 3 * 2 + 3 * 2
+    times = f"training {duration(100 * training)}, scoring {duration(10 * scoring)}"
+    assert f"  trials     {times}\n" in said
+    assert f"wall time  about {duration(100 * training + 10 * scoring)}, with 1 at a time" in said
 
 
 def test_a_few_trials_of_each_kind_are_read_however_many_there_are(

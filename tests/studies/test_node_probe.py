@@ -21,7 +21,7 @@ TOKEN = ".node-check-1"
 
 def question(**changes: Any) -> Any:
     asked = {
-        "import_path": ".", "plugins": [], "folders": {}, "token": TOKEN, "weights": {},
+        "import_path": ".", "plugins": [], "folders": {}, "token": TOKEN, "files": {},
         "pretrained": {}, "gpus": False,
     }  # fmt: skip
     return {**asked, **changes}

@@ -39,7 +39,7 @@ def test_weights_files_are_asked_for_with_size_time_and_hash(tiny: Raw, weights:
     tiny["backbones"]["cnn"]["weights"] = str(weights)
     asked = question_about(*planned(tiny), CONTEXT, gpus=False)
     (digest,) = file_hashes([weights])
-    assert asked["weights"] == {
+    assert asked["files"] == {
         str(weights): {"bytes": weights.stat().st_size, "modified": 5, "digest": digest}
     }
     assert asked["pretrained"] == {}
@@ -52,8 +52,8 @@ def test_a_teacher_trained_before_is_not_asked_for_its_weights_again(
     taught["backbones"]["cnn"]["weights"] = str(weights)
     plan, units = planned(taught)
     students = [unit for unit in units if unit.parent is not None]
-    assert question_about(plan, students, CONTEXT, gpus=False)["weights"] == {}
-    assert question_about(plan, units, CONTEXT, gpus=False)["weights"].keys() == {str(weights)}
+    assert question_about(plan, students, CONTEXT, gpus=False)["files"] == {}
+    assert question_about(plan, units, CONTEXT, gpus=False)["files"].keys() == {str(weights)}
 
 
 def test_co_training_needs_the_weights_of_both(tiny: Raw, weights: Path) -> None:
@@ -61,13 +61,13 @@ def test_co_training_needs_the_weights_of_both(tiny: Raw, weights: Path) -> None
     tiny["configurations"] = tiny["configurations"][3:]
     plan, units = planned(tiny)
     assert [unit.settings["paradigm"] for unit in units] == ["co-training"]
-    assert question_about(plan, units, CONTEXT, gpus=False)["weights"].keys() == {str(weights)}
+    assert question_about(plan, units, CONTEXT, gpus=False)["files"].keys() == {str(weights)}
 
 
 def test_pretrained_weights_are_asked_for_by_where_timm_gets_them(tiny: Raw) -> None:
     tiny["backbones"]["cnn"] |= {"weights": "pretrained", "options": {}}
     asked = question_about(*planned(tiny), CONTEXT, gpus=False)
-    assert asked["weights"] == {}
+    assert asked["files"] == {}
     assert asked["pretrained"] == {
         "pretrained resnet18.a1_in1k": {
             "repository": "timm/resnet18.a1_in1k", "revision": None, "file": None

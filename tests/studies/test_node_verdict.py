@@ -23,7 +23,7 @@ QUESTION: dict[str, Any] = {
     "plugins": ["own:loss"],
     "folders": {"results": "/results", "store": "s3://bucket/store"},
     "token": ".node-check-1",
-    "weights": {},
+    "files": {},
     "pretrained": {},
     "gpus": True,
 }
@@ -37,7 +37,7 @@ ANSWER: dict[str, Any] = {
     },
     "plugins": {"own:loss": "2"},
     "plugin_errors": {},
-    "weights": {},
+    "files": {},
     "to_download": [],
     "offline": False,
     "gpus": [],
@@ -104,7 +104,7 @@ def test_nodes_that_are_like_the_driver_are_neither_refused_nor_warned_of() -> N
           "plugins": {}},
          "plug-in 'own:loss': module 'own' cannot be imported"),
         ({"plugins": {"own:loss": "1"}}, "has version 1 of own:loss, the driver 2"),
-        ({"weights": {"/w.pt": "does not exist there"}}, "weights file /w.pt does not exist there"),
+        ({"files": {"/w.pt": "does not exist there"}}, "file /w.pt does not exist there"),
         ({"to_download": ["pretrained resnet18.a1_in1k"], "offline": True},
          "weights 'pretrained resnet18.a1_in1k' are not in its cache, and HF_HUB_OFFLINE forbids "
          "the download"),
@@ -136,7 +136,7 @@ def test_the_build_of_a_package_may_differ_its_version_not(name: str) -> None:
 
 
 def test_a_node_with_other_code_is_told_that_and_nothing_else() -> None:
-    other = reply(code__version="0.0.9", plugins={}, weights={"/w": "is gone"})
+    other = reply(code__version="0.0.9", plugins={}, files={"/w": "is gone"})
     assert problems(other) == ["node gpu-01: wsss-studies 0.0.9, expected 0.1.0 as on the driver"]
     assert warnings(reply(code__version="0.0.9", to_download=["x"])) == []
 
@@ -149,7 +149,7 @@ def test_a_node_that_did_not_answer_is_a_problem_with_its_reason() -> None:
 
 
 def test_every_problem_of_every_node_is_listed_and_what_nodes_have_in_common_once() -> None:
-    lacking = {"weights__/w.pth": "does not exist there"}
+    lacking = {"files__/w.pth": "does not exist there"}
     nodes = [
         reply("a", **lacking, folders__store__error="cannot be used there: PermissionError: no"),
         reply("b", **lacking),
@@ -159,10 +159,10 @@ def test_every_problem_of_every_node_is_listed_and_what_nodes_have_in_common_onc
     with pytest.raises(InputError) as raised:
         judge(expected(), nodes).require_none(len(nodes))
     assert str(raised.value).splitlines() == [
-        "3 of 4 nodes cannot run this study:",
+        "3 of 4 nodes cannot be used:",
         "  node a: store s3://bucket/store cannot be used there: PermissionError: no; expected one "
         "folder that all nodes share",
-        "  nodes a, b: weights file /w.pth does not exist there",
+        "  nodes a, b: file /w.pth does not exist there",
         "  node d: has version 1 of own:loss, the driver 2",
     ]
 

@@ -13,9 +13,12 @@ from typing import Any
 
 import pytest
 import yaml
+from PIL import Image
 
 from studies.artifacts import ArtifactStore
-from studies.nodes import ask_nodes, check_nodes, require_plugins
+from studies.mask_making import MaskJob
+from studies.masks import Wish, choose_recipe
+from studies.nodes import ask_nodes, check_nodes, check_nodes_for_masks
 from studies.plan import Plan, Unit, make_plan
 from studies.provenance import package_version
 from studies.runner import run_context
@@ -55,17 +58,39 @@ def test_a_table_and_a_verdict_of_one_node_are_there_for_who_asks(
     assert said[2] == "1 node ready: 2 CPUs"
 
 
-def test_a_plug_in_that_a_node_cannot_import_is_named_with_the_node(ray_here: None) -> None:
+@pytest.fixture
+def job(finished: Any, tmp_path: Path) -> MaskJob:
+    """Masks of one image by the tiny study's best network."""
+    Image.new("RGB", (40, 40)).save(tmp_path / "one.png")
+    (tmp_path / "masks").mkdir()
+    recipe, _ = choose_recipe(finished.results, finished.store, Wish())
+    return MaskJob(recipe, str(tmp_path), str(tmp_path / "masks"))
+
+
+def test_a_node_that_can_make_masks_is_not_spoken_of_and_keeps_nothing(
+    ray_here: None, job: MaskJob
+) -> None:
+    said: list[str] = []
+    check_nodes_for_masks(job, "one.png", {}, ".", said.append)
+    assert said == []
+    assert list(Path(job.out).iterdir()) == []
+
+
+def test_a_plug_in_that_a_node_cannot_import_is_named_with_the_node(
+    ray_here: None, job: MaskJob
+) -> None:
     with pytest.raises(InputError, match=r"^node .*: plug-in 'no_such_module:loss': module "):
-        require_plugins({"no_such_module:loss": "1"}, ".")
+        check_nodes_for_masks(job, "one.png", {"no_such_module:loss": "1"}, ".")
 
 
-def test_a_plug_in_of_another_version_on_a_node_is_refused(ray_here: None, tmp_path: Path) -> None:
+def test_a_plug_in_of_another_version_on_a_node_is_refused(
+    ray_here: None, job: MaskJob, tmp_path: Path
+) -> None:
     (tmp_path / "versioned_losses.py").write_text(PLUGIN)
-    require_plugins({"versioned_losses:far": "2"}, str(tmp_path))
+    check_nodes_for_masks(job, "one.png", {"versioned_losses:far": "2"}, str(tmp_path))
     said = r"^node .*: has version 2 of versioned_losses:far, the driver 1$"
     with pytest.raises(InputError, match=said):
-        require_plugins({"versioned_losses:far": "1"}, str(tmp_path))
+        check_nodes_for_masks(job, "one.png", {"versioned_losses:far": "1"}, str(tmp_path))
 
 
 def test_a_node_that_does_not_answer_in_time_is_not_waited_for(
@@ -74,7 +99,7 @@ def test_a_node_that_does_not_answer_in_time_is_not_waited_for(
     (tmp_path / "hanging_losses.py").write_text("import time\ntime.sleep(60)\n")
     asked: Any = {
         "import_path": str(tmp_path), "plugins": ["hanging_losses:loss"], "folders": {},
-        "token": "", "weights": {}, "pretrained": {}, "gpus": False,
+        "token": "", "files": {}, "pretrained": {}, "gpus": False,
     }  # fmt: skip
     began = time.monotonic()
     (reply,) = ask_nodes(asked, seconds=1.0)
@@ -89,7 +114,7 @@ def test_a_worker_that_dies_of_a_plug_in_is_a_problem_of_its_node(
     (tmp_path / "fatal_losses.py").write_text("import os\nos._exit(1)\n")
     asked: Any = {
         "import_path": str(tmp_path), "plugins": ["fatal_losses:loss"], "folders": {},
-        "token": "", "weights": {}, "pretrained": {}, "gpus": False,
+        "token": "", "files": {}, "pretrained": {}, "gpus": False,
     }  # fmt: skip
     (reply,) = ask_nodes(asked)
     assert reply.answer is None
@@ -172,11 +197,14 @@ class Nodes:
         finally:
             os.chdir(before)
 
-    def check(self, spec: Path, **options: Any) -> subprocess.Popen[str]:
+    def check(self, spec: Path) -> subprocess.Popen[str]:
         """`wsss plan SPEC --check` on the cluster, by a driver that is like the first node."""
+        return self.wsss("plan", str(spec), "--check", "--results", "/proc/self/cwd/results")
+
+    def wsss(self, *arguments: str) -> subprocess.Popen[str]:
+        """A command on the cluster."""
         command = [
-            sys.executable, "-m", "studies.cli", "plan", str(spec), "--check",
-            "--address", self.cluster.address, "--results", "/proc/self/cwd/results",
+            sys.executable, "-m", "studies.cli", *arguments, "--address", self.cluster.address
         ]  # fmt: skip
         environment = {
             **os.environ,
@@ -186,7 +214,7 @@ class Nodes:
         }
         return subprocess.Popen(
             command, cwd=self.shared, env=environment, text=True,
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         )  # fmt: skip
 
     def checked(self, spec: Path) -> tuple[int, list[str], list[str]]:
@@ -290,7 +318,7 @@ class TestACluster:
     def test_nodes_that_differ_are_counted_and_the_others_not_named(self, refused: Refused) -> None:
         assert refused.code == 2
         assert len(refused.said) == 5, "a row a node and no verdict"
-        assert refused.errors[0] == "wsss: 3 of 5 nodes cannot run this study:"
+        assert refused.errors[0] == "wsss: 3 of 5 nodes cannot be used:"
         assert len(refused.errors) == 1 + sum(len(refused.of(kind)) for kind in refused.names)
 
     def test_a_node_with_folders_of_its_own_and_no_plug_in_is_named_with_all_of_it(
@@ -311,3 +339,42 @@ class TestACluster:
     def test_a_node_without_the_toolkit_is_told_so_alone(self, refused: Refused) -> None:
         (said,) = refused.of("without")
         assert said.startswith("wsss-studies cannot be imported there, or is another version: ")
+
+    def test_masks_are_made_by_nodes_that_share_their_folders_alone(
+        self, nodes: Nodes, run: Any, tiny: Raw
+    ) -> None:
+        here = Path("/proc/self/cwd")
+        tiny["configurations"] = tiny["configurations"][:1]
+        before = Path.cwd()
+        os.chdir(nodes.shared)
+        try:
+            run(tiny, here / "trained")
+        finally:
+            os.chdir(before)
+        for number in range(4):
+            (nodes.shared / "images").mkdir(exist_ok=True)
+            Image.new("RGB", (40, 40), (number, 0, 0)).save(
+                nodes.shared / "images" / f"{number}.png"
+            )
+        command = (
+            "masks", str(here / "trained"), "--images", str(here / "images"),
+            "--out", str(here / "masks"), "--batch", "1",
+        )  # fmt: skip
+        apart = nodes.add(nodes.alone)
+        try:
+            out, errors = (refused := nodes.wsss(*command)).communicate(timeout=150)
+        finally:
+            nodes.cluster.remove_node(apart, allow_graceful=False)
+        assert refused.returncode == 2, out + errors
+        head, *lines = errors.splitlines()
+        assert head == "wsss: 1 of 3 nodes cannot be used:"
+        masks, image, network = (line.partition("): ")[2] for line in lines)
+        shared = "expected one folder that all nodes share"
+        assert masks == f"masks {here / 'masks'} does not exist there; {shared}"
+        assert image == f"file {here / 'images' / '0.png'} does not exist there"
+        assert network.startswith(f"file {here / 'trained' / 'store' / 'train'}/")
+        assert not list((nodes.shared / "masks").glob("*.png"))
+        out, errors = (made := nodes.wsss(*command)).communicate(timeout=150)
+        assert (errors, made.returncode) == ("", 0)
+        assert "2 nodes ready: 2 CPUs" in out
+        assert len(list((nodes.shared / "masks").glob("*.png"))) == 4

@@ -16,7 +16,8 @@ from studies.artifacts import ArtifactStore
 from studies.plan import make_plan
 from studies.runner import run_study
 from studies.schedule import RETRIES
-from studies.search import confirmation, first_units, run_search
+from studies.search import confirmation, first_units
+from studies.search_run import run_search
 from studies.search_trials import ConfigurationSearcher, SearchLedger, tuned_objective
 from studies.spec import Study
 from studies.stopping import Stop

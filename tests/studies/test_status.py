@@ -26,7 +26,7 @@ def key_of(name: str, seed: int, value: float | None = None) -> str:
     return f"{NAMES.index(name):02d}{seed:02d}" + ("" if value is None else f"{value:g}")
 
 
-def write_plan(results, *, study="tiny", dial=(None,)):
+def write_plan(results, *, study="tiny", dial=(None,), search_trials=None):
     rows = [
         {
             "study": study,
@@ -48,6 +48,7 @@ def write_plan(results, *, study="tiny", dial=(None,)):
                 "train": [f"unit{key_of(name, seed, value)}"]
                 + ([] if name == "ViT alone" else [f"teacher{seed}"])
             }),
+            "search_trials": search_trials,
         }
         for value in dial
         for position, name in enumerate(NAMES)
@@ -221,6 +222,53 @@ def test_chains_are_counted_over_their_trials(results):
     assert (crf.name, crf.done, crf.failed, crf.remaining) == ("CRF", 1, 1, 1)
     assert (sam.remaining, sam.lacks) == (0, "no weights were given")
     assert [failure.trial for failure in status.unrefined] == ["ViT alone, seed 1, CRF"]
+
+
+def try_one(results, number, state, *objectives):
+    rows = [
+        {
+            "study": "tiny", "number": number, "configuration": f"cosine {number}",
+            "parameters": "{}", "seed": 8 + place, "objective": value, "state": state,
+        }
+        for place, value in enumerate(objectives)
+    ]  # fmt: skip
+    write_part(results, "search", f"tiny.{number}", rows)
+
+
+def test_a_search_is_counted_by_its_configurations_and_its_best(tmp_path):
+    write_plan(tmp_path, search_trials=40)
+    (status,) = Watcher(tmp_path).look()
+    assert "search: 0 of 40 configurations tried\n" in describe_status(status)
+    try_one(tmp_path, 0, "complete", 0.25, 0.75)
+    try_one(tmp_path, 1, "complete", 0.5, 0.25)
+    try_one(tmp_path, 2, "pruned", 0.9)  # under one seed alone
+    try_one(tmp_path, 3, "failed", None)
+    (status,) = Watcher(tmp_path).look()
+    text = describe_status(status)
+    assert (
+        "search: 4 of 40 configurations tried (2 complete, 1 failed, 1 pruned); the best reached "
+        "50.0 % on the tune split\n"
+    ) in text
+    assert "the search comes before the trials above" in text
+    assert status_record(status)["search"]["wanted"] == 40
+
+
+def test_what_is_trained_while_a_search_goes_on_is_taken_for_the_search(tmp_path):
+    store = tmp_path / "store"
+    write_plan(tmp_path, search_trials=40)
+    with Leases(open_folder(store)).take("train", "unknown", run="mine"):
+        (status,) = Watcher(tmp_path, store).look()
+    assert [one.what for one in status.running] == ["a configuration of the search"]
+    assert status.goes_on
+
+
+def test_a_search_that_is_over_leaves_the_trials_to_be_told_of(tmp_path):
+    write_plan(tmp_path)
+    try_one(tmp_path, 0, "complete", 0.5)
+    (status,) = Watcher(tmp_path).look()
+    text = describe_status(status)
+    assert "search: 1 configurations tried (1 complete)" in text
+    assert "the search comes before" not in text
 
 
 def test_each_configuration_is_a_row_of_marks(results):

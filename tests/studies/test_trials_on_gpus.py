@@ -24,7 +24,7 @@ import os
 import sys
 
 import studies.ray_start
-import studies.search
+import studies.search_run
 import studies.search_trials
 import studies.tune_runner
 from studies.cli import main
@@ -73,7 +73,7 @@ if __name__ == "__main__":
     studies.tune_runner._tune_trial = trial
     studies.search_trials._search_trial = search_trial
     # It would say, rightly, that PyTorch sees none of the GPUs that Ray lends.
-    studies.tune_runner.check_nodes = studies.search.check_nodes = lambda *_, **__: None
+    studies.tune_runner.check_nodes = studies.search_run.check_nodes = lambda *_, **__: None
     sys.exit(main(sys.argv[1:]))
 """
 
