@@ -148,11 +148,11 @@ class LocalFolder:
             return False
         return True
 
-    def listing(self) -> dict[str, Entry]:
+    def listing(self, *, hidden: bool = False) -> dict[str, Entry]:
         found = {}
         for entry in self._entries():
             with contextlib.suppress(FileNotFoundError):  # deleted meanwhile
-                if not entry.name.startswith(".") and entry.is_file():
+                if entry.name.startswith(".") == hidden and entry.is_file():
                     found[entry.name] = _entry(entry.stat())
         return found
 

@@ -152,13 +152,13 @@ class RemoteFolder:
 
         return sorted(self._do(action), key=lambda entry: str(entry["name"]))
 
-    def listing(self) -> dict[str, Entry]:
+    def listing(self, *, hidden: bool = False) -> dict[str, Entry]:
         return {
             name: _entry(entry)
             for entry in self._entries()
             if entry["type"] == "file"
             and (name := str(entry["name"]).rpartition("/")[2])
-            and not name.startswith(".")
+            and name.startswith(".") == hidden
         }
 
     def folders(self) -> list[str]:

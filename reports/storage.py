@@ -78,8 +78,8 @@ class Folder(Protocol):
     def has(self, name: str) -> bool:
         """Whether a file of that name is there."""
 
-    def listing(self) -> dict[str, Entry]:
-        """The files directly in it by name, in order; without those that begin with a dot."""
+    def listing(self, *, hidden: bool = False) -> dict[str, Entry]:
+        """The files directly in it by name, in order: the hidden ones (".x"), or the others."""
 
     def folders(self) -> list[str]:
         """The names of the folders directly in it, in order."""

@@ -24,6 +24,9 @@ from studies.store_reach import unused
 
 DAY_S = 86_400.0
 
+PROBES = (".node-check-", ".written-")
+"""How the files begin by which drivers and workers find out whether a folder can be used."""
+
 
 @dataclass(frozen=True)
 class Garbage:
@@ -75,7 +78,7 @@ def garbage(
         here = open_folder(store.root)
         found += _Tree(store, here, "in this machine's cache: ", older_than, keys).garbage()
     for results in dict.fromkeys([*_beside(store), *unused_by]):
-        found += _temporary(open_folder(results).joined("ledger"), older_than)
+        found += _temporary(open_folder(results), older_than)
     if unused_by:
         found += [
             Garbage(
@@ -228,19 +231,27 @@ def _beside(store: ArtifactStore) -> Iterable[str]:
         yield above
 
 
-def _temporary(ledger: Folder, older_than: float) -> list[Garbage]:
-    """What writers that were killed have left between the parts of a ledger."""
-    found = []
-    for path, entry in ledger.tree().items():
-        *above, name = path.split("/")
-        old = time.time() - entry.modified >= older_than
-        if old and name.startswith(".") and name.endswith(".tmp"):
-            folder = ledger.joined(*above)
-            found.append(Garbage(
-                f"{ledger.where}/{path}", "a temporary file", entry.size,
-                lambda folder=folder, name=name: folder.delete(name),  # type: ignore[misc]
-            ))  # fmt: skip
-    return found
+def _temporary(results: Folder, older_than: float) -> list[Garbage]:
+    """What those that were killed have left in results: between a ledger's parts, or probing."""
+    looked = [
+        (results, name, entry)
+        for name, entry in results.listing(hidden=True).items()
+        if name.startswith(PROBES)
+    ]
+    ledger = results.joined("ledger")
+    written = [
+        (ledger.joined(*path.split("/")[:-1]), path.rpartition("/")[2], entry)
+        for path, entry in ledger.tree().items()
+    ]
+    return [
+        Garbage(
+            f"{folder.where}/{name}", "a temporary file", entry.size,
+            lambda folder=folder, name=name: folder.delete(name),  # type: ignore[misc]
+        )
+        for folder, name, entry in looked
+        + [one for one in written if one[1].startswith(".") and one[1].endswith(".tmp")]
+        if time.time() - entry.modified >= older_than
+    ]  # fmt: skip
 
 
 def _delete_artifact(store: ArtifactStore, stage: str, key: str) -> None:

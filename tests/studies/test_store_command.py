@@ -317,8 +317,12 @@ def test_gc_finds_what_killed_writers_left_in_the_ledger_beside_the_store(
     write_part(tmp_path, "history", "t", [])
     temporary = tmp_path / "ledger" / "history" / ".t.parquet.0123.tmp"
     temporary.write_bytes(b"half")
+    for name in (".node-check-0123", ".written-4567", ".own", "node-check-0"):
+        (tmp_path / name).write_bytes(b"looked")
     wsss("store", "gc", store.where, "--older-than", "0", "--delete")
     assert os.listdir(tmp_path / "ledger" / "history") == ["t.parquet"]
+    left = {name for name in os.listdir(tmp_path) if "." in name or "-" in name}
+    assert left == {".own", "node-check-0"}
 
 
 def test_gc_follows_no_link_out_of_the_store(wsss: Wsss, tmp_path: Path) -> None:
