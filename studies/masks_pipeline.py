@@ -22,7 +22,7 @@ from studies.chains import Chain
 from studies.mask_making import CamMaker, Cams, MaskJob, MaskWriter
 from studies.masks import MaskRecipe
 from studies.nodes import check_nodes_for_masks
-from studies.ray_start import start_ray
+from studies.ray_start import start_ray, starts_ray_here
 from wsss_core.errors import InputError
 from wsss_core.plugins import is_plugin, search_in
 
@@ -59,10 +59,12 @@ def stream_masks(
 
     """
     import_path = str(Path.cwd())
+    # A Ray that is started here has this machine's folders.
+    alone = starts_ray_here(address)
     started_here = start_ray(address)
     try:
         plugins = _plugins(job.recipe)
-        if plugins or not started_here:  # this machine alone has its own folders
+        if plugins or not alone:
             check_nodes_for_masks(job, names[0], plugins, import_path, say)
         with _quiet_context():
             dataset = _dataset(job, names, batch, import_path, apart)

@@ -16,7 +16,7 @@ from studies.artifacts import ArtifactStore
 from studies.chains import Chain
 from studies.keys import canonical
 from studies.manifests import MANIFEST
-from studies.mask_making import MaskJob
+from studies.mask_making import UNFINISHED, MaskJob
 from studies.node_probe import ExpectedFile, HubFile, Question
 from studies.plan import Plan, Unit
 from wsss_core.data.file_hashes import file_hashes
@@ -72,7 +72,7 @@ def question_about_masks(
     return {
         "import_path": import_path,
         "plugins": list(plugins),
-        "folders": {"masks": job.out},
+        "folders": {"masks": f"{job.out}/{UNFINISHED}"},
         "token": _token(),
         "files": {
             **{str(f): expected_file(f, digest) for f, digest in zip(needed, digests, strict=True)},

@@ -35,11 +35,20 @@ OBJECT_STORE_BYTES = 100 * 2**20
 _CLUSTERS = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
 
 
+def _given(address: str | None) -> str | None:
+    return address or os.environ.get("RAY_ADDRESS")
+
+
+def starts_ray_here(address: str | None) -> bool:
+    """Whether `start_ray` would start a Ray on this machine alone."""
+    return not ray.is_initialized() and _given(address) is None
+
+
 def start_ray(address: str | None) -> bool:
     """Join a cluster, or start Ray here; whether this call did so and has to end it."""
     if ray.is_initialized():
         return False
-    given = address or os.environ.get("RAY_ADDRESS")
+    given = _given(address)
     if given is None:
         with _on_loopback():
             ray.init(

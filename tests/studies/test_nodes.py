@@ -73,7 +73,7 @@ def test_a_node_that_can_make_masks_is_not_spoken_of_and_keeps_nothing(
     said: list[str] = []
     check_nodes_for_masks(job, "one.png", {}, ".", said.append)
     assert said == []
-    assert list(Path(job.out).iterdir()) == []
+    assert not [file for file in Path(job.out).rglob("*") if "node-check" in file.name]
 
 
 def test_a_plug_in_that_a_node_cannot_import_is_named_with_the_node(
@@ -315,31 +315,6 @@ class TestACluster:
         assert node.node_id[:8] in lost[0]
         assert out.splitlines()[-1] == "2 nodes ready: 2 CPUs"
 
-    def test_nodes_that_differ_are_counted_and_the_others_not_named(self, refused: Refused) -> None:
-        assert refused.code == 2
-        assert len(refused.said) == 5, "a row a node and no verdict"
-        assert refused.errors[0] == "wsss: 3 of 5 nodes cannot be used:"
-        assert len(refused.errors) == 1 + sum(len(refused.of(kind)) for kind in refused.names)
-
-    def test_a_node_with_folders_of_its_own_and_no_plug_in_is_named_with_all_of_it(
-        self, refused: Refused, nodes: Nodes
-    ) -> None:
-        results, store, plugin = refused.of("apart")
-        shared = "expected one folder that all nodes share"
-        lacks = "is another folder there: it lacks the driver's file"
-        assert results == f"results /proc/self/cwd/results {lacks}; {shared}"
-        assert store == f"store /proc/self/cwd/results/store does not exist there; {shared}"
-        assert plugin.startswith("plug-in 'own_losses:far': module 'own_losses' cannot be imported")
-        assert list((nodes.alone / "results").iterdir()) == []
-
-    def test_a_node_with_an_older_toolkit_is_told_so_alone(self, refused: Refused) -> None:
-        expected = package_version()
-        assert refused.of("older") == [f"wsss-studies 0.0.1, expected {expected} as on the driver"]
-
-    def test_a_node_without_the_toolkit_is_told_so_alone(self, refused: Refused) -> None:
-        (said,) = refused.of("without")
-        assert said.startswith("wsss-studies cannot be imported there, or is another version: ")
-
     def test_masks_are_made_by_nodes_that_share_their_folders_alone(
         self, nodes: Nodes, run: Any, tiny: Raw
     ) -> None:
@@ -370,11 +345,38 @@ class TestACluster:
         assert head == "wsss: 1 of 3 nodes cannot be used:"
         masks, image, network = (line.partition("): ")[2] for line in lines)
         shared = "expected one folder that all nodes share"
-        assert masks == f"masks {here / 'masks'} does not exist there; {shared}"
+        assert masks == f"masks {here / 'masks' / '.unfinished'} does not exist there; {shared}"
         assert image == f"file {here / 'images' / '0.png'} does not exist there"
         assert network.startswith(f"file {here / 'trained' / 'store' / 'train'}/")
         assert not list((nodes.shared / "masks").glob("*.png"))
         out, errors = (made := nodes.wsss(*command)).communicate(timeout=150)
-        assert (errors, made.returncode) == ("", 0)
+        # Ray itself says on standard error that it can restart an actor; all else would be ours.
+        ours = [line for line in errors.splitlines() if "core_worker.cc" not in line]
+        assert (ours, made.returncode) == ([], 0)
         assert "2 nodes ready: 2 CPUs" in out
         assert len(list((nodes.shared / "masks").glob("*.png"))) == 4
+
+    def test_nodes_that_differ_are_counted_and_the_others_not_named(self, refused: Refused) -> None:
+        assert refused.code == 2
+        assert len(refused.said) == 5, "a row a node and no verdict"
+        assert refused.errors[0] == "wsss: 3 of 5 nodes cannot be used:"
+        assert len(refused.errors) == 1 + sum(len(refused.of(kind)) for kind in refused.names)
+
+    def test_a_node_with_folders_of_its_own_and_no_plug_in_is_named_with_all_of_it(
+        self, refused: Refused, nodes: Nodes
+    ) -> None:
+        results, store, plugin = refused.of("apart")
+        shared = "expected one folder that all nodes share"
+        lacks = "is another folder there: it lacks the driver's file"
+        assert results == f"results /proc/self/cwd/results {lacks}; {shared}"
+        assert store == f"store /proc/self/cwd/results/store does not exist there; {shared}"
+        assert plugin.startswith("plug-in 'own_losses:far': module 'own_losses' cannot be imported")
+        assert list((nodes.alone / "results").iterdir()) == []
+
+    def test_a_node_with_an_older_toolkit_is_told_so_alone(self, refused: Refused) -> None:
+        expected = package_version()
+        assert refused.of("older") == [f"wsss-studies 0.0.1, expected {expected} as on the driver"]
+
+    def test_a_node_without_the_toolkit_is_told_so_alone(self, refused: Refused) -> None:
+        (said,) = refused.of("without")
+        assert said.startswith("wsss-studies cannot be imported there, or is another version: ")
