@@ -59,6 +59,7 @@ class Question(TypedDict):
         files: path -> the driver's file.
         pretrained: what timm calls the weights -> where it looks for them.
         gpus: whether to ask PyTorch for GPUs.
+        compiler: whether networks are to be compiled.
 
     """
 
@@ -69,6 +70,7 @@ class Question(TypedDict):
     files: dict[str, ExpectedFile]
     pretrained: dict[str, HubFile]
     gpus: bool
+    compiler: bool
 
 
 class CodeFacts(TypedDict):
@@ -110,6 +112,7 @@ class Answer(TypedDict):
         offline: whether it is told not to download.
         gpus: as PyTorch sees them.
         gpu_error: why PyTorch sees none.
+        compilers: of "C" and "C++" those that PyTorch would find.
 
     """
 
@@ -124,6 +127,7 @@ class Answer(TypedDict):
     offline: bool
     gpus: list[Gpu]
     gpu_error: str | None
+    compilers: list[str]
 
 
 def answer(question: Question, reply: str) -> Answer:
@@ -164,8 +168,18 @@ def answer(question: Question, reply: str) -> Answer:
         "offline": bool(question["pretrained"]) and _offline(),
         "gpus": gpus,
         "gpu_error": gpu_error,
+        "compilers": [language for language, names in _COMPILERS if any(map(_is_there, names))],
         "ended": time.time(),
     }
+
+
+# As Triton looks for one, for a GPU, and PyTorch's Inductor for a CPU.
+_COMPILERS = (("C", ("CC", "gcc", "clang")), ("C++", ("CXX", "g++")))
+
+
+def _is_there(compiler: str) -> bool:
+    """Whether a compiler, by its name or that of a variable of the environment, is there."""
+    return shutil.which((os.environ.get(compiler) or compiler).split()[0]) is not None
 
 
 def code_facts() -> CodeFacts:

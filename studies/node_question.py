@@ -49,6 +49,7 @@ def question_about(
         "files": files,
         "pretrained": {tag: hub_file(model) for kind, tag, model in weights if kind == "hub"},
         "gpus": gpus,
+        "compiler": any(unit.settings["training"]["compile"] for unit in pending),
     }
 
 
@@ -80,6 +81,7 @@ def question_about_masks(
         },
         "pretrained": {},
         "gpus": gpus,
+        "compiler": False,
     }
 
 

@@ -158,6 +158,8 @@ def _problems(expected: Expected, reply: Reply) -> Iterator[str]:
     if answer["offline"]:
         for name in answer["to_download"]:
             yield f"weights {name!r} are not in its cache, and HF_HUB_OFFLINE forbids the download"
+    if expected.question["compiler"] and (lacks := _compiler_lacking(expected, reply, answer)):
+        yield f"no {lacks}, which training.compile needs"
     if (skew := clock_skew(reply)) and abs(skew) > CLOCK_ERROR:
         yield f"its clock is {_ahead(skew)} the driver's; expected within {CLOCK_ERROR:.0f} s"
     if expected.question["gpus"]:
@@ -177,6 +179,15 @@ def _other_code(here: CodeFacts, there: CodeFacts) -> str | None:
             f"({expected}); expected the same everywhere, or results differ"
         )
     return None
+
+
+def _compiler_lacking(expected: Expected, reply: Reply, answer: Answer) -> str | None:
+    """What a node's trials cannot be compiled with: kernels are C++ for a CPU, C for a GPU."""
+    if not expected.question["gpus"]:
+        lacks = "C++" not in answer["compilers"]
+        return "C++ compiler (g++, or what CXX names)" if lacks else None
+    lacks = reply.resources.get("GPU", 0.0) > 0 and "C" not in answer["compilers"]
+    return "C compiler (gcc or clang, or what CC names)" if lacks else None
 
 
 def _gpu_problems(reply: Reply, answer: Answer) -> Iterator[str]:

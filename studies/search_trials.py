@@ -10,8 +10,6 @@ from __future__ import annotations
 import json
 import math
 import os
-import shutil
-import tempfile
 import time
 import warnings
 from collections import deque
@@ -46,6 +44,7 @@ from studies.spec import Study
 from studies.stopping import Stop
 from studies.trial import run_unit
 from studies.tune_runner import SIMULATED_GPUS, set_gpu_aside
+from studies.tune_scratch import tune_scratch
 from studies.worker_share import return_freed_memory, use_share
 from wsss_core.errors import InputError
 
@@ -85,7 +84,6 @@ def run_trials(
     os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(at_once)
     # How a trial ended is reported too, which has no objective.
     os.environ["TUNE_DISABLE_STRICT_METRIC_CHECKING"] = "1"
-    scratch = tempfile.mkdtemp(prefix="wsss-")
     trainable = tune.with_parameters(
         _search_trial,
         context={**context, "simulated_gpus": bool(os.environ.get(SIMULATED_GPUS))},
@@ -94,7 +92,7 @@ def run_trials(
     )
     searcher = ConfigurationSearcher(search, planner, done, left)
     ledger = SearchLedger(plan.study, results, prefix, searcher, stop, say, at_once)
-    with warnings.catch_warnings():
+    with tune_scratch() as scratch, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         tuner = tune.Tuner(
             tune.with_resources(trainable, asked),
@@ -122,10 +120,7 @@ def run_trials(
                 callbacks=[ledger, StopCallback(stop)],
             ),
         )
-        try:
-            tuner.fit()
-        finally:
-            shutil.rmtree(scratch, ignore_errors=True)
+        tuner.fit()
     if stop.fault is not None:
         raise stop.fault
 

@@ -9,8 +9,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import shutil
-import tempfile
 import time
 import warnings
 from collections.abc import Callable
@@ -41,6 +39,7 @@ from studies.schedule import Schedule
 from studies.spare_cores import SpareCores
 from studies.stopping import Stop
 from studies.trial import finished_unit, run_unit
+from studies.tune_scratch import tune_scratch
 from studies.unit_shelves import UnitShelves, unit_of
 from studies.worker_share import return_freed_memory, use_share
 
@@ -165,8 +164,6 @@ def _run_tune(
     reuse: bool,
 ) -> None:
     """Let Tune run units until none runs and none can be started."""
-    # Tune's own state; none of it is needed to go on.
-    scratch = tempfile.mkdtemp(prefix="wsss-")
     whole = context["whole_gpu"]
     trainable = tune.with_resources(
         tune.with_parameters(_tune_trial, context=context),
@@ -175,33 +172,30 @@ def _run_tune(
     )
     # Workers that died are the schedule's to speak of.
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            tune.Tuner(
-                trainable,
-                tune_config=tune.TuneConfig(
-                    search_alg=searcher,
-                    num_samples=-1,
-                    # A worker that stays saves importing torch; a GPU's memory comes back for
-                    # sure only when its process ends.
-                    reuse_actors=reuse,
-                    trial_name_creator=_trial_name,
-                    trial_dirname_creator=_trial_name,
-                ),
-                run_config=tune.RunConfig(
-                    name=plan.study.file_name,
-                    storage_path=scratch,
-                    verbose=0,
-                    stop=StopWhenAsked(stop, searcher),
-                    # A unit whose worker died is started again by the schedule, which knows
-                    # whether it had come further and whether its node is to blame.
-                    failure_config=tune.FailureConfig(max_failures=0),
-                    callbacks=callbacks,
-                ),
-            ).fit()
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+    with tune_scratch() as scratch, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        tune.Tuner(
+            trainable,
+            tune_config=tune.TuneConfig(
+                search_alg=searcher,
+                num_samples=-1,
+                # A worker that stays saves importing torch; a GPU's memory comes back for
+                # sure only when its process ends.
+                reuse_actors=reuse,
+                trial_name_creator=_trial_name,
+                trial_dirname_creator=_trial_name,
+            ),
+            run_config=tune.RunConfig(
+                name=plan.study.file_name,
+                storage_path=scratch,
+                verbose=0,
+                stop=StopWhenAsked(stop, searcher),
+                # A unit whose worker died is started again by the schedule, which knows
+                # whether it had come further and whether its node is to blame.
+                failure_config=tune.FailureConfig(max_failures=0),
+                callbacks=callbacks,
+            ),
+        ).fit()
     if stop.fault is not None:
         raise stop.fault
 

@@ -22,7 +22,7 @@ TOKEN = ".node-check-1"
 def question(**changes: Any) -> Any:
     asked = {
         "import_path": ".", "plugins": [], "folders": {}, "token": TOKEN, "files": {},
-        "pretrained": {}, "gpus": False,
+        "pretrained": {}, "gpus": False, "compiler": False,
     }  # fmt: skip
     return {**asked, **changes}
 
@@ -114,6 +114,24 @@ def test_pretrained_weights_are_looked_for_where_timm_would_find_them(
     assert not is_cached({**hub, "file": "other.bin"})
     lacking = question(pretrained={"here": hub, "gone": {**hub, "revision": "v2"}})
     assert answer(lacking, "mine")["to_download"] == ["gone"]
+
+
+def test_compilers_are_those_that_the_environment_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    for name in ("CC", "CXX"):
+        monkeypatch.delenv(name, raising=False)
+    assert answer(question(), "mine")["compilers"] == []
+    for name, there in (("clang", ["C"]), ("mine", ["C"]), ("g++", ["C", "C++"])):
+        (tmp_path / name).write_text("#!/bin/sh\n")
+        (tmp_path / name).chmod(0o755)
+        assert answer(question(), "mine")["compilers"] == there
+    (tmp_path / "g++").unlink()
+    monkeypatch.setenv("CXX", "mine")
+    assert answer(question(), "mine")["compilers"] == ["C", "C++"]
+    monkeypatch.setenv("CXX", "another")
+    assert answer(question(), "mine")["compilers"] == ["C"]
 
 
 def test_a_plug_in_s_version_or_why_it_cannot_be_imported_is_answered(tmp_path: Path) -> None:

@@ -86,6 +86,12 @@ def test_weights_that_the_hub_lacks_are_a_file_of_pytorch_s_cache() -> None:
     pytest.skip("every model of this timm lies on the hub")
 
 
+def test_a_compiler_is_needed_where_some_network_is_to_be_compiled(tiny: Raw) -> None:
+    assert not question_about(*planned(tiny), CONTEXT, gpus=False)["compiler"]
+    tiny["configurations"][1]["training"] = {"compile": True}
+    assert question_about(*planned(tiny), CONTEXT, gpus=False)["compiler"]
+
+
 def test_the_token_is_another_one_every_time_and_no_reader_sees_it(tiny: Raw) -> None:
     plan, units = planned(tiny)
     tokens = {question_about(plan, units, CONTEXT, gpus=False)["token"] for _ in range(20)}

@@ -26,6 +26,7 @@ QUESTION: dict[str, Any] = {
     "files": {},
     "pretrained": {},
     "gpus": True,
+    "compiler": True,
 }
 ANSWER: dict[str, Any] = {
     "started": 100.0,
@@ -42,6 +43,7 @@ ANSWER: dict[str, Any] = {
     "offline": False,
     "gpus": [],
     "gpu_error": None,
+    "compilers": ["C", "C++"],
 }
 L4: dict[str, Any] = {"name": "L4", "total": 24 * GIB, "free": 23 * GIB}
 
@@ -133,6 +135,27 @@ def test_the_build_of_a_package_may_differ_its_version_not(name: str) -> None:
     version = CODE["packages"][name]
     assert problems(reply(**{f"code__packages__{name}": f"{version}+cu130"})) == []
     assert len(problems(reply(**{f"code__packages__{name}": f"{version}.1"}))) == 1
+
+
+@pytest.mark.parametrize(
+    ("gpus", "lent", "there", "said"),
+    [
+        (True, 1, ["C++"], "no C compiler (gcc or clang, or what CC names)"),
+        (True, 1, ["C"], None),
+        (True, 0, [], None),  # no trial runs there
+        (False, 0, ["C"], "no C++ compiler (g++, or what CXX names)"),
+        (False, 0, ["C++"], None),
+    ],
+)
+def test_where_networks_are_compiled_the_kernels_of_the_device_need_a_compiler(
+    gpus: bool, lent: int, there: list[str], said: str | None
+) -> None:
+    question: Any = {**QUESTION, "gpus": gpus}
+    node = reply(lent=lent, compilers=there, gpus=[L4] * lent)
+    found = judge(Expected(question, CODE, {"own:loss": "2"}), [node]).problems
+    assert list(found) == ([] if said is None else [f"{said}, which training.compile needs"])
+    question["compiler"] = False
+    assert judge(Expected(question, CODE, {"own:loss": "2"}), [node]).problems == {}
 
 
 def test_a_node_with_other_code_is_told_that_and_nothing_else() -> None:

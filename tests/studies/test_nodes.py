@@ -99,7 +99,7 @@ def test_a_node_that_does_not_answer_in_time_is_not_waited_for(
     (tmp_path / "hanging_losses.py").write_text("import time\ntime.sleep(60)\n")
     asked: Any = {
         "import_path": str(tmp_path), "plugins": ["hanging_losses:loss"], "folders": {},
-        "token": "", "files": {}, "pretrained": {}, "gpus": False,
+        "token": "", "files": {}, "pretrained": {}, "gpus": False, "compiler": False,
     }  # fmt: skip
     began = time.monotonic()
     (reply,) = ask_nodes(asked, seconds=1.0)
@@ -114,7 +114,7 @@ def test_a_worker_that_dies_of_a_plug_in_is_a_problem_of_its_node(
     (tmp_path / "fatal_losses.py").write_text("import os\nos._exit(1)\n")
     asked: Any = {
         "import_path": str(tmp_path), "plugins": ["fatal_losses:loss"], "folders": {},
-        "token": "", "files": {}, "pretrained": {}, "gpus": False,
+        "token": "", "files": {}, "pretrained": {}, "gpus": False, "compiler": False,
     }  # fmt: skip
     (reply,) = ask_nodes(asked)
     assert reply.answer is None
