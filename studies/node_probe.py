@@ -168,18 +168,23 @@ def answer(question: Question, reply: str) -> Answer:
         "offline": bool(question["pretrained"]) and _offline(),
         "gpus": gpus,
         "gpu_error": gpu_error,
-        "compilers": [language for language, names in _COMPILERS if any(map(_is_there, names))],
+        "compilers": _compilers(),
         "ended": time.time(),
     }
 
 
-# As Triton looks for one, for a GPU, and PyTorch's Inductor for a CPU.
-_COMPILERS = (("C", ("CC", "gcc", "clang")), ("C++", ("CXX", "g++")))
+# As Triton looks for one, for a GPU, and PyTorch's Inductor for a CPU: what the environment names,
+# or else one of those.
+_COMPILERS = (("C", "CC", ("gcc", "clang")), ("C++", "CXX", ("g++",)))
 
 
-def _is_there(compiler: str) -> bool:
-    """Whether a compiler, by its name or that of a variable of the environment, is there."""
-    return shutil.which((os.environ.get(compiler) or compiler).split()[0]) is not None
+def _compilers() -> list[str]:
+    found = []
+    for language, variable, names in _COMPILERS:
+        named = os.environ.get(variable, "").split()[:1]
+        if any(shutil.which(name) for name in named or names):
+            found.append(language)
+    return found
 
 
 def code_facts() -> CodeFacts:

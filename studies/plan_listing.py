@@ -74,9 +74,9 @@ def _search(study: Study, search: Search, results: Location) -> tuple[list[Unit]
     done = tried(results, parts_prefix(study, planner))["number"].nunique()
     left = units_left(study, max(0, search.trials - done))
     return left, (
-        f"before them a search: {search.trials} configurations, {done} of them tried, each under "
-        f"up to {len(search.seeds)} seeds; its best {search.confirm} join the rows above; the cost "
-        "is that of all, less what ASHA saves by stopping poor ones early"
+        f"before them a search: {search.trials} configurations, {done} of them tried; seeds each: "
+        f"up to {len(search.seeds)}; of them join the rows above: the best {search.confirm}; "
+        "the cost is that of all, less what ASHA saves by stopping poor ones early"
     )
 
 

@@ -314,7 +314,8 @@ def test_a_search_and_the_confirmation_of_its_best_are_in_the_cost(
            "objective": 0.5, "state": "pruned"}  # fmt: skip
     write_part(tmp_path, "search", parts_prefix(checked, planner) + "00000", [row])
     said = describe(plan, ArtifactStore(tmp_path / "store"), tmp_path, at_once=1)
-    assert "4 configurations, 1 of them tried, each under up to 2 seeds; its best 3 join" in said
+    assert "4 configurations, 1 of them tried; seeds each: up to 2; of them join" in said
+    assert "the best 3; the cost is that of all" in said
     # CNN alone under both seeds, which teaches the confirmed ones too; CNN alone under the seeds of
     # the search; 3 configurations left to try under these; 3 to confirm under the study's.
     training, scoring = 2 + 2 + 3 * 2 + 3 * 2, 2 + 3 * 2 + 3 * 2
