@@ -63,7 +63,7 @@ def units_left(study: Study, count: int) -> list[Unit]:
         (search.confirm, study.seeds, chains),
     ):
         for seed, each in product(seeds, range(times)):
-            key = f"{'confirmation' if refined else 'search'} {each}, seed {seed}"
+            key = f"stand-in {each}, seed {seed}"  # no seed of the search is one of the study
             trial = Trial(key, key, 0, seed, row, None, refined)
             found.append(replace(planner.unit(row, seed), key=key, trials=[trial]))
     awaited = {unit.parent for unit in found}

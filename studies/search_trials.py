@@ -43,7 +43,7 @@ from studies.search_spec import Search
 from studies.spec import Study
 from studies.stopping import Stop
 from studies.trial import run_unit
-from studies.tune_runner import SIMULATED_GPUS, set_gpu_aside
+from studies.tune_runner import SIMULATED_GPUS, run_config, set_gpu_aside
 from studies.tune_scratch import tune_scratch
 from studies.worker_share import return_freed_memory, use_share
 from wsss_core.errors import InputError
@@ -110,14 +110,9 @@ def run_trials(
                 reuse_actors="GPU" not in asked,
                 trial_dirname_creator=lambda trial: f"search_{trial.trial_id}",
             ),
-            run_config=tune.RunConfig(
-                name=plan.study.file_name,
-                storage_path=scratch,
-                verbose=0,
-                stop=StopWhenAsked(stop, searcher),
-                # A trial whose worker died is the searcher's to start again.
-                failure_config=tune.FailureConfig(max_failures=0),
-                callbacks=[ledger, StopCallback(stop)],
+            # A trial whose worker died is the searcher's to start again.
+            run_config=run_config(
+                plan, scratch, StopWhenAsked(stop, searcher), [ledger, StopCallback(stop)]
             ),
         )
         tuner.fit()
@@ -235,7 +230,7 @@ class ConfigurationSearcher(Searcher):
 
         Optuna needs no result before the last: ASHA prunes, and the sampler asks what was reached.
         """
-        if result["status"] == "device" and trial_id in self._running:
+        if result.get("status") == "device" and trial_id in self._running:
             self._again.append(self._running.pop(trial_id))
 
     def on_trial_complete(

@@ -185,19 +185,26 @@ def _run_tune(
                 trial_name_creator=_trial_name,
                 trial_dirname_creator=_trial_name,
             ),
-            run_config=tune.RunConfig(
-                name=plan.study.file_name,
-                storage_path=scratch,
-                verbose=0,
-                stop=StopWhenAsked(stop, searcher),
-                # A unit whose worker died is started again by the schedule, which knows
-                # whether it had come further and whether its node is to blame.
-                failure_config=tune.FailureConfig(max_failures=0),
-                callbacks=callbacks,
-            ),
+            # A unit whose worker died is started again by the schedule, which knows whether it had
+            # come further and whether its node is to blame.
+            run_config=run_config(plan, scratch, StopWhenAsked(stop, searcher), callbacks),
         ).fit()
     if stop.fault is not None:
         raise stop.fault
+
+
+def run_config(
+    plan: Plan, scratch: str, stopper: StopWhenAsked, callbacks: list[tune.Callback]
+) -> tune.RunConfig:
+    """How Tune runs here: it keeps, says and starts again nothing by itself."""
+    return tune.RunConfig(
+        name=plan.study.file_name,
+        storage_path=scratch,
+        verbose=0,
+        stop=stopper,
+        failure_config=tune.FailureConfig(max_failures=0),
+        callbacks=callbacks,
+    )
 
 
 def check_cluster(
