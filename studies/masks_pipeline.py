@@ -19,6 +19,7 @@ import ray
 import ray.data
 
 from studies.chains import Chain
+from studies.faults import gpu_failed, is_gpu_failure
 from studies.mask_making import CamMaker, Cams, MaskJob, MaskWriter
 from studies.masks import MaskRecipe
 from studies.nodes import check_nodes_for_masks
@@ -73,7 +74,7 @@ def stream_masks(
             ):
                 for name, error in zip(block["name"], block["error"], strict=True):
                     if not name:
-                        raise InputError(str(error))
+                        raise InputError(f"{error}; masks that are there stay: run again to go on")
                     yield str(name), str(error) or None
     finally:
         if started_here:
@@ -99,7 +100,7 @@ def _dataset(
     given = {"job": job, "device": device, "import_path": import_path}
     items: Any = ray.data.from_items([{"name": name} for name in names], override_num_blocks=blocks)
     made = items.map_batches(
-        _CamActor if apart else _MaskActor,
+        _CamWorker if apart else _MaskWorker,
         batch_size=batch,
         batch_format="numpy",
         compute=pool,
@@ -113,7 +114,7 @@ def _dataset(
     if describing:
         # A large model stays where it is; after a task on a GPU Ray ends the process.
         return made.map_batches(
-            _RefineActor, batch_size=batch, batch_format="numpy", compute=pool, num_cpus=1,
+            _RefineWorker, batch_size=batch, batch_format="numpy", compute=pool, num_cpus=1,
             fn_constructor_kwargs=given, **share,
         )  # fmt: skip
     return made.map_batches(
@@ -135,58 +136,87 @@ def _quiet_context() -> Iterator[None]:
         yield
 
 
-class _CamActor:
-    """A network that stays in a worker."""
+class _Worker:
+    """Makes what it needs at its first batch, not before: what goes wrong is then told in a line.
+
+    Raised, Ray Data would print it with its own traceback.
+    """
 
     def __init__(self, job: MaskJob, device: str, import_path: str) -> None:
-        _set_up(import_path)
-        self._made = CamMaker(job, device=device, readers=1 if device == "cpu" else READERS)
+        self._job, self._device, self._import_path = job, device, import_path
+        self._ready = False
 
     def __call__(self, block: Block) -> Block:
-        """Names to packed CAMs."""
+        """One block to the next; an error of no image is that of an image without a name."""
+        try:
+            if not self._ready:
+                _set_up(self._import_path)
+                self._make()
+                self._ready = True
+            return self._go_on(block)
+        except Exception as error:
+            return self._failed(_in_words(error))
+
+    def _make(self) -> None:
+        raise NotImplementedError
+
+    def _go_on(self, block: Block) -> Block:
+        raise NotImplementedError
+
+    def _failed(self, said: str) -> Block:
+        return _written([("", said)])
+
+
+class _CamWorker(_Worker):
+    """Names to packed CAMs, by a network that stays."""
+
+    def _make(self) -> None:
+        readers = 1 if self._device == "cpu" else READERS
+        self._made = CamMaker(self._job, device=self._device, readers=readers)
+
+    def _go_on(self, block: Block) -> Block:
         return _packed(self._made([str(name) for name in block["name"]]))
 
-
-class _RefineActor:
-    """A chain that stays in a worker, and its large models with it."""
-
-    def __init__(self, job: MaskJob, device: str, import_path: str) -> None:
-        _set_up(import_path)
-        self._job, self._writer = job, MaskWriter(job, device=device)
-
-    def __call__(self, block: Block) -> Block:
-        """Packed CAMs to what became of them."""
-        return _written(self._writer, _unpacked(block, len(self._job.recipe.classes)))
+    def _failed(self, said: str) -> Block:
+        return _packed([Cams("", said)])
 
 
-class _MaskActor:
-    """A network and a chain that stay in a worker."""
+class _RefineWorker(_Worker):
+    """Packed CAMs to what became of them, by a chain that stays, its large models with it."""
 
-    def __init__(self, job: MaskJob, device: str, import_path: str) -> None:
-        _set_up(import_path)
-        self._made, self._writer = CamMaker(job, device=device), MaskWriter(job, device=device)
+    def _make(self) -> None:
+        self._writer = MaskWriter(self._job, device=self._device)
 
-    def __call__(self, block: Block) -> Block:
-        """Names to what became of them."""
-        return _written(self._writer, self._made([str(name) for name in block["name"]]))
+    def _go_on(self, block: Block) -> Block:
+        return _written(self._writer(_unpacked(block, len(self._job.recipe.classes))))
+
+
+class _MaskWorker(_Worker):
+    """Names to what became of them, by a network and a chain that stay."""
+
+    def _make(self) -> None:
+        self._made = CamMaker(self._job, device=self._device)
+        self._writer = MaskWriter(self._job, device=self._device)
+
+    def _go_on(self, block: Block) -> Block:
+        return _written(self._writer(self._made([str(name) for name in block["name"]])))
 
 
 def _refine_block(block: Block, job: MaskJob, import_path: str) -> Block:
     """Packed CAMs to what became of them; by a chain without large models."""
-    _set_up(import_path)
-    return _written(MaskWriter(job), _unpacked(block, len(job.recipe.classes)))
+    return _RefineWorker(job, "cpu", import_path)(block)
 
 
-def _written(writer: MaskWriter, batch: Sequence[Cams]) -> Block:
-    """What became of a batch; an error of no image ends the run.
-
-    It is not raised here: Ray Data would print it with its own traceback.
-    """
-    try:
-        done = writer(batch)
-    except InputError as error:
-        done = [("", str(error))]
+def _written(done: Sequence[tuple[str, str | None]]) -> Block:
     return {"name": [name for name, _ in done], "error": [error or "" for _, error in done]}
+
+
+def _in_words(error: Exception) -> str:
+    if isinstance(error, InputError):
+        return str(error)
+    if is_gpu_failure(error):
+        return str(gpu_failed(error)["error"])
+    return " ".join(f"{type(error).__name__}: {error}".split())
 
 
 def _set_up(import_path: str) -> None:

@@ -205,6 +205,36 @@ def test_ray_data_makes_the_same_files_as_one_process_and_names_a_bad_image(
     assert len(pngs(tmp_path / "spread")) == 12
 
 
+@pytest.mark.ci
+@pytest.mark.parametrize("apart", [False, True])
+def test_a_worker_that_cannot_begin_ends_the_run_with_one_line(crops, tmp_path, ray_here, apart):
+    from studies import masks_pipeline
+
+    store = shutil.copytree(crops.ran.store.root, tmp_path / "store")
+    job = crops.job(tmp_path / "masks")
+    (store / "train" / job.recipe.unit_key / "student.safetensors").write_bytes(b"cut")
+    job = dataclasses.replace(job, recipe=dataclasses.replace(job.recipe, store=str(store)))
+    (tmp_path / "masks").mkdir()
+    names = find_images(crops.images)
+    made = masks_pipeline.stream_masks(job, names, batch=2, address=None, apart=apart, say=quiet)
+    with pytest.raises(InputError) as raised:
+        list(made)
+    said = str(raised.value)
+    assert f"train/{job.recipe.unit_key}" in said
+    assert said.endswith("; masks that are there stay: run again to go on")
+    assert "\n" not in said
+
+
+def test_what_went_wrong_in_a_worker_is_said_in_a_line_and_of_a_gpu_which(monkeypatch):
+    from studies.masks_pipeline import _in_words
+
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3")
+    assert _in_words(InputError("no such layer")) == "no such layer"
+    assert _in_words(KeyError("a")) == "KeyError: 'a'"
+    ecc = RuntimeError("CUDA error: uncorrectable ECC error encountered\nCompile with")
+    assert _in_words(ecc).startswith("GPU 3 of ")
+
+
 def test_soft_maps_are_the_stretched_cam_at_the_image_s_size_and_what_the_mask_was_cut_from(
     crops, tmp_path
 ):
