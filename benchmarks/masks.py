@@ -60,6 +60,10 @@ CHAINS: dict[str, list[dict[str, Any]]] = {
 }
 
 
+MOMENTS = (0.1, 0.3, 0.5, 0.7, 0.9)
+"""Shares of the images that are done when memory is looked at."""
+
+
 def write_images(folder: Path, count: int, size: int) -> None:
     """Scenes as PNG and JPEG in turn; beyond `DISTINCT` they repeat under other names."""
     folder.mkdir()
@@ -141,11 +145,14 @@ def proportional_bytes(root: int) -> int:
 
 
 class MemoryOverTime:
-    """Samples the memory of this process and its workers while masks are being written."""
+    """Samples the memory of this process and its workers as `MOMENTS` pass, and no oftener.
+
+    Adding up a dozen processes' pages takes a core a tenth of a second.
+    """
 
     def __init__(self, out: Path, count: int) -> None:
         self._out, self._count = out, count
-        self.samples: list[tuple[float, int]] = []
+        self.mib = [float("nan")] * len(MOMENTS)
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._sample, daemon=True)
 
@@ -158,16 +165,11 @@ class MemoryOverTime:
         self._thread.join()
 
     def _sample(self) -> None:
-        while not self._ended.wait(0.5):
-            done = sum(1 for _ in self._out.glob("*.png")) / self._count
-            if 0 < done < 1:
-                self.samples.append((done, proportional_bytes(os.getpid())))
-
-    def at(self, share: float) -> float:
-        """MiB when about that share of the images was done."""
-        if not self.samples:
-            return float("nan")
-        return min(self.samples, key=lambda sample: abs(sample[0] - share))[1] / 2**20
+        for place, moment in enumerate(MOMENTS):
+            while sum(1 for _ in self._out.glob("*.png")) < moment * self._count:
+                if self._ended.wait(0.5):
+                    return
+            self.mib[place] = proportional_bytes(os.getpid()) / 2**20
 
 
 def steady_rate(out: Path) -> float:
@@ -240,13 +242,14 @@ def main() -> None:
         record: dict[str, Any] = {}
         with MemoryOverTime(folder / "spread", arguments.images) as memory:
             spread = seconds(lambda: make_masks(job("spread"), batch=arguments.batch, say=say))
-        moments = (0.1, 0.3, 0.5, 0.7, 0.9)
-        record["memory_mib"] = [memory.at(share) for share in moments]
+        record["memory_mib"] = memory.mib
         record["ray_data"] = arguments.images / spread
         print(f"Ray Data, {cores} cores: {record['ray_data']:.2f} images/s ({spread:.1f} s)")
         print(
             "memory of all processes at "
-            + ", ".join(f"{share:.0%} {memory.at(share):.0f} MiB" for share in moments)
+            + ", ".join(
+                f"{share:.0%} {mib:.0f} MiB" for share, mib in zip(MOMENTS, memory.mib, strict=True)
+            )
         )
         if not arguments.memory_only:
             some = min(arguments.images, 20 * DISTINCT)
