@@ -238,7 +238,7 @@ def _check(plan: Plan, results: Location, store: ArtifactStore, address: str | N
     if plan.study.search is not None:
         from studies.search import first_units
 
-        searched = first_units(plan.study)[1].units
+        searched = first_units(plan.study, plan.image_sets[0])[1].units
         plan.units.update(searched)
         pending += searched.values()
     if not pending:

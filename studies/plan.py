@@ -267,8 +267,12 @@ def _share(percent: float | None) -> float | None:
     return None if percent is None else percent / 100
 
 
-def make_plan(study: Study) -> Plan:
+def make_plan(study: Study, images: StudyImages | None = None) -> Plan:
     """Work out every unit and trial of a study.
+
+    Args:
+        study: which.
+        images: see `Planner`; of a study without a dial.
 
     Raises:
         InputError: data or a weights file that is not there, a model that timm lacks, a plug-in
@@ -288,7 +292,7 @@ def make_plan(study: Study) -> Plan:
     dial = study.dial
     for value in dial.values if dial else [None]:
         turned = study if value is None else _turned(study, value)
-        planner = Planner(turned, units)
+        planner = Planner(turned, units, images)
         cam_settings, chains = planner.cam_settings, planner.chains
         for position, (name, row) in enumerate(turned.rows()):
             for seed in turned.seeds:
@@ -311,13 +315,16 @@ class Planner:
     Args:
         study: with its dial, if it has one, at a value.
         units: where they are collected, by key.
+        images: the study's, if they have been opened; their fingerprints read every file.
 
     """
 
-    def __init__(self, study: Study, units: dict[str, Unit]) -> None:
+    def __init__(
+        self, study: Study, units: dict[str, Unit], images: StudyImages | None = None
+    ) -> None:
         self.study = study
         self.units = units
-        self.images = study_images(study.data)
+        self.images = images or study_images(study.data)
         classes = self.images.source.classes
         gating = study.cam.gating or ("predicted" if len(classes) > 1 else "none")
         self.cam_settings: dict[str, Any] = {

@@ -13,7 +13,6 @@ from studies.plan import Plan, Unit
 from studies.progress import duration
 from studies.search import first_units, parts_prefix, tried, units_left
 from studies.search_spec import Search
-from studies.spec import Study
 
 
 def describe(
@@ -60,7 +59,7 @@ def describe(
     ]
     lines += _chains(plan, has)
     if study.search is not None:
-        left, said = _search(study, study.search, results)
+        left, said = _search(plan, study.search, results)
         pending += [unit for unit in left if unit.key not in waiting]
         lines.append(said)
     if pending:
@@ -68,11 +67,11 @@ def describe(
     return "\n".join(lines)
 
 
-def _search(study: Study, search: Search, results: Location) -> tuple[list[Unit], str]:
+def _search(plan: Plan, search: Search, results: Location) -> tuple[list[Unit], str]:
     """What is left of a search and of the confirmation of its best, at most; and a line."""
-    planner, _ = first_units(study)
-    done = tried(results, parts_prefix(study, planner))["number"].nunique()
-    left = units_left(study, max(0, search.trials - done))
+    planner, _ = first_units(plan.study, plan.image_sets[0])
+    done = tried(results, parts_prefix(planner))["number"].nunique()
+    left = units_left(planner, max(0, search.trials - done))
     return left, (
         f"before them a search: {search.trials} configurations, {done} of them tried; seeds each: "
         f"up to {len(search.seeds)}; of them join the rows above: the best {search.confirm}; "

@@ -21,12 +21,17 @@ from studies.configuration import Row, describe
 from studies.keys import canonical
 from studies.plan import Plan, Planner, Trial, Unit
 from studies.search_spec import Search
+from studies.sources import StudyImages
 from studies.spec import Study
 from wsss_core.errors import InputError
 
 
-def first_units(study: Study) -> tuple[Planner, Plan]:
+def first_units(study: Study, images: StudyImages | None = None) -> tuple[Planner, Plan]:
     """What can be known of a search before it begins: the units of one point of its space.
+
+    Args:
+        study: with a `search` section.
+        images: see `studies.plan.Planner`.
 
     Returns:
         The planner of all its units, and a plan of these.
@@ -34,27 +39,26 @@ def first_units(study: Study) -> tuple[Planner, Plan]:
     """
     search = study.search
     assert search is not None
-    planner = Planner(study, {})
+    planner = Planner(study, {}, images)
     first = search.row(_a_point(search))
     for seed in search.seeds:
         planner.unit(first, seed)
     return planner, Plan(study, planner.units, planner.cam_settings)
 
 
-def units_left(study: Study, count: int) -> list[Unit]:
+def units_left(planner: Planner, count: int) -> list[Unit]:
     """What a search will train at most, and then the confirmation of its best; for an estimate.
 
     Args:
-        study: with a `search` section.
+        planner: of a study with a `search` section.
         count: configurations that are left to try.
 
     Returns:
         Teachers, and stand-ins for configurations that nobody knows yet.
 
     """
-    search = study.search
+    study, search = planner.study, planner.study.search
     assert search is not None
-    planner = Planner(study, {})
     row = search.row(_a_point(search))
     chains = tuple(f"chain {n}" for n, chain in enumerate(planner.chains) if chain.lacks is None)
     found = []
@@ -111,13 +115,14 @@ def confirmation(study: Study, searched: pd.DataFrame, say: Callable[[str], None
     return Study.model_validate(raw)
 
 
-def parts_prefix(study: Study, planner: Planner) -> str:
+def parts_prefix(planner: Planner) -> str:
     """What names the parts of this very search; another space, data or training is another."""
-    assert study.search is not None
+    study, search = planner.study, planner.study.search
+    assert search is not None
     content = canonical([
-        study.search.model_dump(mode="json", exclude={"trials", "confirm"}),
-        planner.backbones[study.search.student][0],
-        planner.backbones[study.search.teacher][0],
+        search.model_dump(mode="json", exclude={"trials", "confirm"}),
+        planner.backbones[search.student][0],
+        planner.backbones[search.teacher][0],
         study.training.model_dump(mode="json"),
         planner.cam_settings,
         planner.images.fingerprints,

@@ -52,7 +52,7 @@ def run_search(
     assert search is not None
     results = results if is_uri(results) else local_path(results)
     planner, plan = first_units(study)
-    prefix = parts_prefix(study, planner)
+    prefix = parts_prefix(planner)
     done = tried(results, prefix)
     left = search.trials - done["number"].nunique()
     if left > 0:
@@ -60,7 +60,9 @@ def run_search(
         preflight(plan, units, store, results, say)
         if part_name(study.file_name) not in table_folder(results, "plan").listing():
             # For `wsss status`; the study that confirms the best writes it anew.
-            write_part(results, "plan", study.file_name, make_plan(study).ledger_rows())
+            write_part(
+                results, "plan", study.file_name, make_plan(study, planner.images).ledger_rows()
+            )
         context = run_context(plan, store, results)
         stop = Stop()
         started_here = start_ray(address)

@@ -312,7 +312,7 @@ def test_a_search_and_the_confirmation_of_its_best_are_in_the_cost(
     planner, _ = first_units(checked)
     row = {"study": "tiny", "number": 0, "configuration": "a", "parameters": "{}", "seed": 8,
            "objective": 0.5, "state": "pruned"}  # fmt: skip
-    write_part(tmp_path, "search", parts_prefix(checked, planner) + "00000", [row])
+    write_part(tmp_path, "search", parts_prefix(planner) + "00000", [row])
     said = describe(plan, ArtifactStore(tmp_path / "store"), tmp_path, at_once=1)
     assert "4 configurations, 1 of them tried; seeds each: up to 2; of them join" in said
     assert "the best 3; the cost is that of all" in said
