@@ -19,6 +19,7 @@ import torch
 from studies.artifacts import ArtifactStore
 from studies.cams_stage import NetworkMaps, base_scores
 from studies.chains import Chain, Step
+from studies.faults import in_a_line
 from studies.keys import canonical
 from studies.mask_writing import mask_of, score_levels, write_grey, write_mask
 from studies.masks import MaskRecipe
@@ -173,9 +174,9 @@ class MaskWriter:
                 if len(group) > 1:
                     groups = [[one] for one in group] + groups  # to find out which of them it is
                 else:
-                    said = " ".join(str(error).split())
                     bare = isinstance(error, InputError)
-                    failed[group[0].name] = said if bare else f"{type(error).__name__}: {said}"
+                    said = " ".join(str(error).split()) if bare else in_a_line(error)
+                    failed[group[0].name] = said
                 continue
             for one, maps, shape in zip(group, scores, shapes, strict=True):
                 _write(self._job, one, maps, shape)

@@ -19,7 +19,7 @@ import ray
 import ray.data
 
 from studies.chains import Chain
-from studies.faults import gpu_failed, is_gpu_failure
+from studies.faults import gpu_failed, in_a_line, is_gpu_failure
 from studies.mask_making import CamMaker, Cams, MaskJob, MaskWriter
 from studies.masks import MaskRecipe
 from studies.nodes import check_nodes_for_masks
@@ -216,7 +216,7 @@ def _in_words(error: Exception) -> str:
         return str(error)
     if is_gpu_failure(error):
         return str(gpu_failed(error)["error"])
-    return " ".join(f"{type(error).__name__}: {error}".split())
+    return in_a_line(error)
 
 
 def _set_up(import_path: str) -> None:

@@ -19,6 +19,7 @@ import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from reports.storage import open_folder
+from studies.faults import in_a_line
 from studies.mask_making import MaskJob
 from studies.node_probe import Answer, Question, code_facts, sees
 from studies.node_question import gpu_needs, question_about, question_about_masks
@@ -168,7 +169,7 @@ def _replied(reply: Reply, task: Any) -> Reply:
         answer = ray.get(task)
     except ray.exceptions.RayError as error:
         cause = getattr(error, "cause", None) or error
-        said = " ".join(f"{type(cause).__name__}: {cause}".split())[:300]
+        said = in_a_line(cause)[:300]
         return replace(
             reply, failure=f"cannot be asked: {said}", cut_off=isinstance(error, _UNREACHABLE)
         )

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -114,6 +113,41 @@ class StopCallback(_NotPickled, tune.Callback):
                 ray.kill(self._workers.popitem()[1])
 
 
+class GpusSetAside:
+    """The trials of Tune's whose workers keep others from a GPU that has failed.
+
+    Args:
+        at_once: how many run at a time where none has failed.
+
+    """
+
+    def __init__(self, at_once: int) -> None:
+        self._at_once, self._trials = at_once, set[str]()
+
+    def __contains__(self, trial_id: str) -> bool:
+        return trial_id in self._trials
+
+    def add(self, trial_id: str) -> None:
+        """One has met such a GPU."""
+        self._trials.add(trial_id)
+
+    def require_one_left(self, last: str) -> None:
+        """Raise InputError if there is no room for a trial any more.
+
+        Args:
+            last: what is wrong with the last GPU.
+
+        """
+        if len(self._trials) >= self._at_once:
+            raise InputError(f"no GPU is left that can be used; the last: {last}")
+
+    def lost(self, trial_id: str) -> bool:
+        """Whether a trial whose worker died was one of them; it is no more."""
+        was = trial_id in self._trials
+        self._trials.discard(trial_id)
+        return was
+
+
 class ScheduleCallback(_NotPickled, tune.Callback):
     """Tells a schedule how Tune's trials end, and its refinement to go on.
 
@@ -125,7 +159,7 @@ class ScheduleCallback(_NotPickled, tune.Callback):
         self, schedule: Schedule, refinement: RefinementTasks, stop: Stop, at_once: int
     ) -> None:
         self._schedule, self._refinement, self._stop = schedule, refinement, stop
-        self._at_once, self._set_aside = at_once, set[str]()
+        self._aside = GpusSetAside(at_once)
         self._next_look = 0.0
 
     def on_step_begin(self, iteration: int, trials: list[Any], **_: Any) -> None:
@@ -141,18 +175,17 @@ class ScheduleCallback(_NotPickled, tune.Callback):
         """A unit comes back whose worker stays, to set its GPU aside."""
         if result.get("status") != "device":
             return
-        self._set_aside.add(trial.trial_id)
-        with self._driver_errors():
+        self._aside.add(trial.trial_id)
+        with self._stop.keeping_faults():
             self._schedule.came_back(trial.config["unit"]["key"], _outcome(result))
-            if len(self._set_aside) >= self._at_once:
-                raise InputError(f"no GPU is left that can be used; the last: {result['error']}")
+            self._aside.require_one_left(result["error"])
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
         """A unit came back."""
-        if trial.trial_id in self._set_aside:
+        if trial.trial_id in self._aside:
             return
         outcome, key = _outcome(trial.last_result or {}), trial.config["unit"]["key"]
-        with self._driver_errors():
+        with self._stop.keeping_faults():
             if "status" in outcome:
                 self._schedule.came_back(key, outcome)
             else:
@@ -160,19 +193,11 @@ class ScheduleCallback(_NotPickled, tune.Callback):
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
         """A unit's worker died."""
-        if trial.trial_id in self._set_aside:
-            self._set_aside.discard(trial.trial_id)
+        if self._aside.lost(trial.trial_id):
             return
         lost = is_node_loss(error_of(trial))
-        with self._driver_errors():
+        with self._stop.keeping_faults():
             self._schedule.died(trial.config["unit"]["key"], node_lost=lost)
-
-    @contextlib.contextmanager
-    def _driver_errors(self) -> Iterator[None]:
-        try:
-            yield
-        except Exception as error:
-            self._stop.fault = self._stop.fault or error
 
 
 def _outcome(reported: dict[str, Any]) -> Outcome:

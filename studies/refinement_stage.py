@@ -28,7 +28,7 @@ from studies.chains import (
     shard_key,
     shards,
 )
-from studies.faults import fault_of
+from studies.faults import fault_of, in_a_line
 from studies.keys import canonical
 from studies.sources import SCORED_SPLITS
 from studies.training_stage import load_network
@@ -193,8 +193,7 @@ def refine_shard(
         except Exception as error:
             if isinstance(error, StorageError) and not isinstance(error, DamagedArtifactError):
                 raise
-            said = " ".join(f"{type(error).__name__}: {error}".split())
-            errors[chain.name] = said, traceback.format_exc()
+            errors[chain.name] = in_a_line(error), traceback.format_exc()
         seconds[chain.name] = time.perf_counter() - began
     return ShardOutcome(errors, seconds)
 

@@ -8,6 +8,7 @@ from typing import Any
 from studies.artifacts import ArtifactStore
 from studies.chain_scores import score_chains
 from studies.chains import Step, shards
+from studies.faults import in_a_line
 from studies.plan import Plan
 from studies.refinement_stage import (
     Description,
@@ -55,8 +56,8 @@ def describe(work: Description, store: ArtifactStore, device: str) -> str | None
     try:
         describe_shard(work, store, device)
     except Exception as error:
-        said = " ".join(f"{type(error).__name__}: {error}".split())
-        return f"step {work.step.kind}, images {work.bounds[0]} to {work.bounds[1]}: {said}"
+        images = f"images {work.bounds[0]} to {work.bounds[1]}"
+        return f"step {work.step.kind}, {images}: {in_a_line(error)}"
     return None
 
 

@@ -78,10 +78,7 @@ def run_search(
                 ray.shutdown()
             with contextlib.suppress(OSError, StorageError):
                 store.leases.drop_run(context["run"])
-        if stop.storage is not None:
-            raise StorageError(stop.storage)
-        if stop.signal is not None:
-            raise KeyboardInterrupt
+        stop.raise_reason()
     return confirmation(study, tried(results, prefix), say)
 
 
@@ -98,10 +95,7 @@ def _train_teachers(
         outcomes = run_with_tune(
             plan, missing, context, address, Progress(missing, say), stop, checked=True
         )
-        if stop.storage is not None:
-            raise StorageError(stop.storage)
-        if stop.signal is not None:
-            raise KeyboardInterrupt
+        stop.raise_reason()
         bad = [o["error"] for o in outcomes.values() if o["status"] != "ok"]
         if bad or len(outcomes) < len(missing):
             raise InputError(f"a teacher of the search was not trained: {(bad or ['stopped'])[0]}")

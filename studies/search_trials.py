@@ -31,10 +31,15 @@ from reports.ledger import read_table, write_part
 from reports.outcomes import MEAN_OF_CLASSES, trial_figures
 from reports.storage import Location, StorageError
 from studies.configuration import Row
-from studies.faults import gpu_failed
 from studies.keys import canonical
 from studies.plan import Plan, Planner
-from studies.plan_searcher import StopCallback, StopWhenAsked, error_of, is_node_loss
+from studies.plan_searcher import (
+    GpusSetAside,
+    StopCallback,
+    StopWhenAsked,
+    error_of,
+    is_node_loss,
+)
 from studies.preflight import check_networks
 from studies.resources import require_room, slots, whole_gpu
 from studies.schedule import LOOK_S, RETRIES
@@ -43,9 +48,9 @@ from studies.search_spec import Search
 from studies.spec import Study
 from studies.stopping import Stop
 from studies.trial import run_unit
-from studies.tune_runner import SIMULATED_GPUS, run_config, set_gpu_aside
+from studies.tune_runner import SIMULATED_GPUS, run_config, set_gpu_aside, share_of
 from studies.tune_scratch import tune_scratch
-from studies.worker_share import return_freed_memory, use_share
+from studies.worker_share import return_freed_memory
 from wsss_core.errors import InputError
 
 _POINTS = 100
@@ -66,12 +71,13 @@ def run_trials(
         left: configurations to try.
         results: the folder of the ledger.
         context: see `studies.runner.run_context`.
-        stop: ends the search when it is asked; trials that run are broken off.
+        stop: ends the search when it is asked; trials that run are broken off. It is told when no
+            GPU is left that can be used, and of a damaged artifact, which a further run makes
+            again.
         say: told of each trial's end.
 
     Raises:
-        InputError: a trial that no node has room for, no GPU is left that can be used, or a damaged
-            artifact that a further run makes again.
+        InputError: a trial that no node has room for.
 
     """
     search = plan.study.search
@@ -116,8 +122,6 @@ def run_trials(
             ),
         )
         tuner.fit()
-    if stop.fault is not None:
-        raise stop.fault
 
 
 @dataclass
@@ -286,10 +290,10 @@ class SearchLedger(tune.Callback):
         stop: Stop, say: Callable[[str], None], at_once: int,
     ) -> None:  # fmt: skip
         self._study, self._results, self._prefix = study, results, prefix
-        self._searcher, self._stop, self._say, self._at_once = searcher, stop, say, at_once
+        self._searcher, self._stop, self._say = searcher, stop, say
+        self._aside = GpusSetAside(at_once)
         self._values: dict[int, list[dict[str, Any]]] = {}
         self._errors: dict[int, str] = {}
-        self._set_aside: set[str] = set()
 
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **_: Any
@@ -306,24 +310,22 @@ class SearchLedger(tune.Callback):
             case "storage":
                 self._stop.without_storage(result["error"])
             case "damaged":
-                self._fault(f"{result['error']}; run again, and it is made again")
+                with self._stop.keeping_faults():
+                    raise InputError(f"{result['error']}; run again, and it is made again")
             case "device":
                 self._say(f"  {result['error']}")
-                self._set_aside.add(trial.trial_id)
-                if len(self._set_aside) >= self._at_once:
-                    self._fault(f"no GPU is left that can be used; the last: {result['error']}")
+                self._aside.add(trial.trial_id)
+                with self._stop.keeping_faults():
+                    self._aside.require_one_left(result["error"])
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
         """A trial was scored under all of its seeds, ASHA stopped it, or it failed."""
-        if trial.trial_id not in self._set_aside and not self._stop.asked:
+        if trial.trial_id not in self._aside and not self._stop.asked:
             self._write(trial)
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
         """A trial's worker died."""
-        if trial.trial_id in self._set_aside:
-            self._set_aside.discard(trial.trial_id)
-            return
-        if self._stop.asked:
+        if self._aside.lost(trial.trial_id) or self._stop.asked:
             return
         number, error = trial.config["number"], error_of(trial)
         what = "node was lost" if is_node_loss(error) else "worker process died"
@@ -332,9 +334,6 @@ class SearchLedger(tune.Callback):
             return
         self._errors[number] = f"its {what}, {RETRIES + 1} times"
         self._write(trial)
-
-    def _fault(self, said: str) -> None:
-        self._stop.fault = self._stop.fault or InputError(said)
 
     def _write(self, trial: Any) -> None:
         search = self._study.search
@@ -372,10 +371,7 @@ def _search_trial(
     config: dict[str, Any], context: dict[str, Any], objective: str, asked: dict[str, float]
 ) -> None:
     """One trial inside a worker: seed after seed, each reported to ASHA."""
-    try:
-        context = {**context, **use_share(asked, simulated=context["simulated_gpus"])}
-    except (RuntimeError, AssertionError) as error:
-        set_gpu_aside(gpu_failed(error))
+    context = {**context, **share_of(asked, context)}
     reached: list[float] = []
     for unit in config["units"]:
         while (outcome := run_unit(unit, context))["status"] == "elsewhere":

@@ -14,6 +14,8 @@ import time
 from collections.abc import Iterator
 from types import FrameType
 
+from reports.storage import StorageError
+
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -40,6 +42,30 @@ class Stop:
     def without_storage(self, error: object) -> None:
         """Ask to end because nothing can be kept; the first error stays."""
         self.storage = self.storage or str(error)
+
+    @contextlib.contextmanager
+    def keeping_faults(self) -> Iterator[None]:
+        """Take an error inside the block for one of the driver itself; the first one stays."""
+        try:
+            yield
+        except Exception as error:
+            self.fault = self.fault or error
+
+    def raise_reason(self) -> None:
+        """Raise why to end, if there is a reason.
+
+        Raises:
+            Exception: `fault`.
+            StorageError: of `storage`.
+            KeyboardInterrupt: there was a signal.
+
+        """
+        if self.fault is not None:
+            raise self.fault
+        if self.storage is not None:
+            raise StorageError(self.storage)
+        if self.signal is not None:
+            raise KeyboardInterrupt
 
     @contextlib.contextmanager
     def listening(self, *, at_once: bool = False) -> Iterator[None]:

@@ -233,16 +233,20 @@ def check_cluster(
 
 def _tune_trial(config: dict[str, Any], context: dict[str, Any]) -> None:
     """One unit inside a worker of Ray Tune."""
-    given = requested(config["unit"], context["whole_gpu"])
-    try:
-        share = use_share(given, simulated=context["simulated_gpus"])
-    except (RuntimeError, AssertionError) as error:
-        set_gpu_aside(gpu_failed(error))
+    share = share_of(requested(config["unit"], context["whole_gpu"]), context)
     outcome = run_unit(unit_of(config["unit"], context["units"]), {**context, **share})
     return_freed_memory()
     if outcome["status"] == "device":
         set_gpu_aside(outcome)
     tune.report({"ended": 1, **outcome})
+
+
+def share_of(given: dict[str, float], context: dict[str, Any]) -> dict[str, Any]:
+    """See `studies.worker_share.use_share`; a GPU that cannot be used is set aside."""
+    try:
+        return use_share(given, simulated=context["simulated_gpus"])
+    except (RuntimeError, AssertionError) as error:
+        set_gpu_aside(gpu_failed(error))
 
 
 def set_gpu_aside(outcome: dict[str, Any]) -> NoReturn:
