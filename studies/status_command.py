@@ -10,8 +10,9 @@ import time
 from collections.abc import Callable, Sequence
 
 from reports.storage import located
-from studies.status import StudyStatus, Watcher
+from studies.status import Watcher
 from studies.status_listing import MARKS, describe_status, status_record
+from studies.study_status import StudyStatus
 
 EVERY_S = 5.0
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from reports.failure_causes import Cause, causes, describe_causes
 from studies.durations import duration
-from studies.status import STATES, Running, SearchState, StudyStatus
+from studies.study_status import STATES, Running, SearchState, StudyStatus
 
 MARKS = {"done": "✓", "running": "r", "failed": "F", "collapsed": "C", "to do": "·"}
 PLAIN_MARKS = {**MARKS, "done": "+", "to do": "."}

@@ -10,6 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 NEED_RAY = [
+    "studies.configuration_searcher",
     "studies.masks_pipeline",
     "studies.nodes",
     "studies.plan_searcher",

@@ -13,12 +13,13 @@ import pytest
 from reports import make_report
 from reports.ledger import read_table
 from studies.artifacts import ArtifactStore
+from studies.configuration_searcher import ConfigurationSearcher
 from studies.plan import make_plan
 from studies.runner import run_study
 from studies.schedule import RETRIES
 from studies.search import confirmation, first_units
 from studies.search_run import run_search
-from studies.search_trials import ConfigurationSearcher, SearchLedger, tuned_objective
+from studies.search_trials import SearchLedger, tuned_objective
 from studies.spec import Study
 from studies.stopping import Stop
 from wsss_core.errors import InputError
