@@ -40,8 +40,9 @@ from PIL import Image
 
 from reports.ledger import SCHEMAS
 from studies.artifacts import ArtifactStore
-from studies.plan import Plan, Trial, Unit, make_plan
+from studies.plan import Plan, Trial, Unit
 from studies.plan_listing import describe
+from studies.planner import make_plan
 from studies.spec import Study
 
 SEEDS = 5

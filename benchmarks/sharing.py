@@ -37,7 +37,7 @@ import numpy as np
 import torch
 
 from studies.artifacts import ArtifactStore
-from studies.plan import make_plan
+from studies.planner import make_plan
 from studies.runner import run_study
 from studies.spec import Study
 from studies.spec_file import load_study

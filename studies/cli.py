@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from reports.storage import Location, StorageError, below, is_uri, local_path, located
+from studies.data_command import add_data_commands
 from studies.status_command import add_status_command
 from studies.store_command import add_store_commands
 from wsss_core.errors import InputError
@@ -127,32 +128,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_masks(commands)
     add_status_command(commands, _command)
     add_store_commands(commands, _command)
-
-    data = commands.add_parser(
-        "data",
-        help="make and check data sets",
-        description="make and check data sets",
-        epilog="Example: wsss data check DIR",
-    )
-    kinds = data.add_subparsers(required=True, metavar="WHAT")
-    scenes = _command(
-        kinds, "scenes", _data_scenes, "write procedural smoke scenes as a folder data set",
-        "wsss data scenes scenes --train 1500 --chimney-given-clear 0.4",
-    )  # fmt: skip
-    scenes.add_argument("out", type=Path, metavar="DIR", help="made; must be new or empty")
-    for name, default in (("size", 64), ("train", 1500), ("tune", 150), ("test", 300), ("seed", 0)):
-        scenes.add_argument(f"--{name}", type=int, default=default, help=f"[{default}]")
-    shares = (
-        ("smoke", 0.5), ("chimney-given-smoke", 0.95), ("chimney-given-clear", 0.4), ("steam", 0.0),
-        ("cooling-tower-given-steam", 0.95), ("cooling-tower-given-clear", 0.4),
-    )  # fmt: skip
-    for name, value in shares:
-        scenes.add_argument(f"--{name}", type=float, default=value, help=f"[{value}]")
-    check = _command(
-        kinds, "check", _data_check, "read every file of a folder data set and say what it holds",
-        "wsss data check DIR",
-    )  # fmt: skip
-    check.add_argument("root", type=Path, metavar="DIR")
+    add_data_commands(commands, _command)
     return parser
 
 
@@ -209,8 +185,8 @@ def _opened(options: argparse.Namespace) -> tuple[Study, Location, ArtifactStore
 
 
 def _plan(options: argparse.Namespace) -> int:
-    from studies.plan import make_plan
     from studies.plan_listing import describe
+    from studies.planner import make_plan
 
     if options.slots is not None and options.slots < 1:
         raise InputError(f"--slots {options.slots}: expected 1 or more")
@@ -251,7 +227,7 @@ def _check(plan: Plan, results: Location, store: ArtifactStore, address: str | N
 
 def _run(options: argparse.Namespace) -> int:
     from reports.ledger import finished_trials
-    from studies.plan import make_plan
+    from studies.planner import make_plan
     from studies.runner import run_study
     from studies.stopping import interrupt_on_terminate
 
@@ -389,35 +365,6 @@ def _masks(options: argparse.Namespace) -> int:
     for name, error in made.failed.items():
         print(f"failed: {name}: {error}", file=sys.stderr)
     return 1 if made.failed else 0
-
-
-def _data_scenes(options: argparse.Namespace) -> int:
-    from wsss_core.data.scene_source import SceneSource, contact_sheet, write_scenes
-    from wsss_core.data.scenes import SceneSettings
-
-    settings = SceneSettings(
-        size=options.size,
-        smoke=options.smoke,
-        chimney_given_smoke=options.chimney_given_smoke,
-        chimney_given_clear=options.chimney_given_clear,
-        steam=options.steam,
-        cooling_tower_given_steam=options.cooling_tower_given_steam,
-        cooling_tower_given_clear=options.cooling_tower_given_clear,
-        seed=options.seed,
-    )
-    source = SceneSource(settings, train=options.train, tune=options.tune, test=options.test)
-    write_scenes(source, options.out)
-    sheet = options.out / "contact_sheet.png"
-    contact_sheet(settings).save(sheet)
-    print(f"{options.train + options.tune + options.test} scenes in {options.out}; see {sheet}")
-    return 0
-
-
-def _data_check(options: argparse.Namespace) -> int:
-    from wsss_core.data.folder import FolderSource
-
-    print(FolderSource(options.root).check().describe())
-    return 0
 
 
 if __name__ == "__main__":

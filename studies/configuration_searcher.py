@@ -16,7 +16,7 @@ from ray.tune.search import Searcher
 from ray.tune.search.optuna import OptunaSearch
 
 from studies.configuration import Row
-from studies.plan import Planner
+from studies.planner import Planner
 from studies.preflight import check_networks
 from studies.schedule import RETRIES
 from studies.search import row_name

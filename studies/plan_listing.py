@@ -23,7 +23,7 @@ def describe(
     The cost is taken from the trials of this results folder, see `studies.costs`.
 
     Args:
-        plan: see `studies.plan.make_plan`.
+        plan: see `studies.planner.make_plan`.
         store: where finished stages are looked up.
         results: the folder of the ledger.
         at_once: how many trials run at a time; None: as many as fit on this machine.

@@ -65,7 +65,7 @@ def run_study(
     """Run what is missing of a plan and bring its ledger up to date.
 
     Args:
-        plan: see `studies.plan.make_plan`.
+        plan: see `studies.planner.make_plan`.
         results: the folder of the ledger.
         store: where finished stages are looked up and kept.
         address: of a running Ray cluster; None starts Ray on this machine.

@@ -19,7 +19,8 @@ from reports.ledger import part_name, parts_of, read_table, table_folder
 from reports.storage import Location
 from studies.configuration import Row, describe
 from studies.keys import canonical
-from studies.plan import Plan, Planner, Trial, Unit
+from studies.plan import Plan, Trial, Unit
+from studies.planner import Planner
 from studies.search_spec import Search
 from studies.sources import StudyImages
 from studies.spec import Study
@@ -31,7 +32,7 @@ def first_units(study: Study, images: StudyImages | None = None) -> tuple[Planne
 
     Args:
         study: with a `search` section.
-        images: see `studies.plan.Planner`.
+        images: see `studies.planner.Planner`.
 
     Returns:
         The planner of all its units, and a plan of these.

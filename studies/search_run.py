@@ -17,7 +17,8 @@ from reports.ledger import part_name, table_folder, write_part
 from reports.storage import Location, StorageError, is_uri, local_path
 from studies.artifacts import ArtifactStore
 from studies.nodes import check_nodes
-from studies.plan import Plan, make_plan
+from studies.plan import Plan
+from studies.planner import make_plan
 from studies.preflight import preflight
 from studies.progress import Progress
 from studies.runner import run_context

@@ -26,7 +26,7 @@ from reports.outcomes import MEAN_OF_CLASSES, trial_figures
 from reports.storage import Location, StorageError
 from studies.configuration_searcher import ConfigurationSearcher
 from studies.keys import canonical
-from studies.plan import Plan, Planner
+from studies.plan import Plan
 from studies.plan_searcher import (
     GpusSetAside,
     StopCallback,
@@ -34,6 +34,7 @@ from studies.plan_searcher import (
     error_of,
     is_node_loss,
 )
+from studies.planner import Planner
 from studies.resources import require_room, slots, whole_gpu
 from studies.schedule import LOOK_S, RETRIES
 from studies.search import row_name

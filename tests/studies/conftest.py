@@ -19,7 +19,8 @@ from PIL import Image
 
 from studies.artifacts import ArtifactStore
 from studies.cli import main
-from studies.plan import Plan, make_plan
+from studies.plan import Plan
+from studies.planner import make_plan
 from studies.runner import RunResult, run_study
 from studies.spec import Study
 

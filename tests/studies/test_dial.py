@@ -10,7 +10,7 @@ import pytest
 from reports import make_report
 from reports.ledger import read_table
 from reports.study_reading import read_studies
-from studies.plan import make_plan
+from studies.planner import make_plan
 from studies.spec import Study
 from wsss_core.errors import InputError
 

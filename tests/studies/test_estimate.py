@@ -16,8 +16,9 @@ from studies.cli import main
 from studies.costs import measured
 from studies.estimate import Estimate, Job, estimate, wall_seconds
 from studies.keys import canonical
-from studies.plan import Plan, Trial, Unit, make_plan
+from studies.plan import Plan, Trial, Unit
 from studies.plan_listing import describe
+from studies.planner import make_plan
 from studies.progress import duration
 from studies.resources import GIB
 from studies.search import first_units, parts_prefix

@@ -19,7 +19,7 @@ from reports.ledger import read_table
 from reports.storage import StorageError
 from studies.artifacts import ArtifactStore
 from studies.faults import is_gpu_failure
-from studies.plan import make_plan
+from studies.planner import make_plan
 from studies.runner import run_context, run_study
 from studies.spec import Study
 from studies.training_stage import train_unit

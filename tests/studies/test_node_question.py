@@ -13,7 +13,8 @@ from safetensors.torch import save_file
 
 from reports.ledger import write_part
 from studies.node_question import gpu_needs, hub_file, question_about
-from studies.plan import Plan, Unit, make_plan
+from studies.plan import Plan, Unit
+from studies.planner import make_plan
 from studies.spec import Study
 from wsss_core.data.file_hashes import file_hashes
 

@@ -19,7 +19,8 @@ from studies.artifacts import ArtifactStore
 from studies.mask_making import MaskJob
 from studies.masks import Wish, choose_recipe
 from studies.nodes import ask_nodes, check_nodes, check_nodes_for_masks
-from studies.plan import Plan, Unit, make_plan
+from studies.plan import Plan, Unit
+from studies.planner import make_plan
 from studies.provenance import package_version
 from studies.runner import run_context
 from studies.spec import Study

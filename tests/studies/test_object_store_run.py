@@ -21,7 +21,7 @@ from reports.ledger import SCHEMAS, read_table
 from reports.remote_folder import RemoteFolder
 from reports.storage import open_folder
 from studies.artifacts import CACHE, ArtifactStore
-from studies.plan import make_plan
+from studies.planner import make_plan
 from studies.spec import Study
 from studies.store_check import verify
 from studies.store_garbage import garbage

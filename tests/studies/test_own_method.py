@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from reports.ledger import read_table
-from studies.plan import make_plan
+from studies.planner import make_plan
 from studies.spec import Study
 from wsss_core.errors import InputError
 

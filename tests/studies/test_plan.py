@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from studies.artifacts import ArtifactStore
-from studies.plan import Plan, make_plan
+from studies.plan import Plan
 from studies.plan_listing import describe
+from studies.planner import make_plan
 from studies.spec import Study
 
 Raw = dict[str, Any]

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from studies.plan import Plan, make_plan
+from studies.plan import Plan
+from studies.planner import make_plan
 from studies.spec import Study
 
 Raw = dict[str, Any]

@@ -12,7 +12,7 @@ from reports.ledger import read_table
 from reports.study_reading import read_studies
 from studies.cams_stage import base_scores, network_maps
 from studies.chains import prefix_keys, shard_key, shards
-from studies.plan import make_plan
+from studies.planner import make_plan
 from studies.spec import Study
 from wsss_core.data.image_set import ImageSet
 from wsss_core.errors import InputError

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from studies.plan import Plan, make_plan
+from studies.plan import Plan
+from studies.planner import make_plan
 from studies.resources import Demand, require_room, slots, whole_gpu
 from studies.spec import Study
 from wsss_core.errors import InputError

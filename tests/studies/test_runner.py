@@ -15,7 +15,7 @@ import studies.trial
 from reports.ledger import read_table
 from reports.storage import MARK
 from studies.artifacts import ArtifactStore
-from studies.plan import make_plan
+from studies.planner import make_plan
 from studies.spec import Study
 from studies.training_stage import train_unit
 

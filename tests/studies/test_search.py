@@ -14,7 +14,7 @@ from reports import make_report
 from reports.ledger import read_table
 from studies.artifacts import ArtifactStore
 from studies.configuration_searcher import ConfigurationSearcher
-from studies.plan import make_plan
+from studies.planner import make_plan
 from studies.runner import run_study
 from studies.schedule import RETRIES
 from studies.search import confirmation, first_units

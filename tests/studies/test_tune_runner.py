@@ -22,7 +22,8 @@ import studies.unit_shelves
 from reports.ledger import read_table
 from reports.storage import MARK
 from studies.artifacts import ArtifactStore
-from studies.plan import Plan, make_plan
+from studies.plan import Plan
+from studies.planner import make_plan
 from studies.progress import Progress
 from studies.ray_start import start_ray
 from studies.runner import RunResult, run_context, run_study
