@@ -38,7 +38,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-from reports.ledger import SCHEMAS
+from reports.ledger.parts import SCHEMAS
 from studies.artifacts import ArtifactStore
 from studies.plan import Plan, Trial, Unit
 from studies.plan_listing import describe

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from reports.storage import Location
+from reports.storage.folder import Location
 
 
 @dataclass(frozen=True)
@@ -46,6 +46,6 @@ def make_report(
 
     """
     # Imported here, as those who write the ledger should not wait for matplotlib.
-    from reports.report_files import write_report
+    from reports.page.writing import write_report
 
     return write_report(results, Path(out), processes=processes, say=say)

@@ -9,15 +9,15 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from reports.cells import ABSENT, MEASURE_NAMES, equals, mean_and_spread, points
-from reports.outcomes import MEASURES
-from reports.score_curves import CURVES, score_curves
+from reports.results.outcomes import MEASURES
+from reports.results.reading import read_studies
+from reports.results.score_curves import CURVES, score_curves
+from reports.results.study_record import PLAIN, StudyRecord
+from reports.results.trial_cache import read_scores
 from reports.statistics import summarise
-from reports.storage import Location
-from reports.study_reading import read_studies
-from reports.study_record import PLAIN, StudyRecord
-from reports.threshold_table import peeks_at
-from reports.trial_reading import read_scores
+from reports.storage.folder import Location
+from reports.tables.cells import ABSENT, MEASURE_NAMES, equals, mean_and_spread, points
+from reports.tables.thresholds import peeks_at
 from wsss_core.errors import InputError
 
 FILES = ("threshold_choices.csv", "threshold_choices.parquet", "threshold_curves.parquet")
@@ -82,7 +82,7 @@ def list_thresholds(
     Args:
         results: A folder with ``ledger/``.
         out: Folder of ``FILES``; made if absent.
-        processes: See ``reports.trial_reading.read_figures``.
+        processes: See ``reports.results.trial_cache.read_figures``.
         say: Likewise.
 
     Raises:

@@ -27,7 +27,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from reports.storage import FULL, Folder, Location, StorageError, is_uri, local_path, open_folder
+from reports.storage.folder import (
+    FULL,
+    Folder,
+    Location,
+    StorageError,
+    is_uri,
+    local_path,
+    open_folder,
+)
 from studies.keys import VERSIONS
 from studies.leases import Leases
 from studies.manifests import MANIFEST, as_json, differences, manifest_of, read_manifest

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from reports.ledger import write_part
+from reports.ledger.parts import write_part
 from studies import provenance
 from studies.artifacts import ArtifactStore
 from studies.cams_stage import network_maps

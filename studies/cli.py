@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from reports.storage import Location, StorageError, below, is_uri, local_path, located
+from reports.storage.folder import Location, StorageError, below, is_uri, local_path, located
 from studies.data_command import add_data_commands
 from studies.status_command import add_status_command
 from studies.store_command import add_store_commands
@@ -226,7 +226,7 @@ def _check(plan: Plan, results: Location, store: ArtifactStore, address: str | N
 
 
 def _run(options: argparse.Namespace) -> int:
-    from reports.ledger import finished_trials
+    from reports.ledger.parts import finished_trials
     from studies.planner import make_plan
     from studies.runner import run_study
     from studies.stopping import interrupt_on_terminate
@@ -285,7 +285,7 @@ def _closing(result: RunResult, results: Location, again: str) -> int:
 
 def _say_causes(state: str, named: dict[str, str]) -> None:
     """What did not end well: few with their errors, many grouped by cause."""
-    from reports.failure_causes import Failure, causes, describe_causes
+    from reports.results.failure_causes import Failure, causes, describe_causes
 
     found = causes(Failure(name, error) for name, error in named.items())
     if len(found) == len(named):

@@ -17,8 +17,8 @@ from typing import Any
 
 import pandas as pd
 
-from reports.ledger import part_name, read_table, table_folder
-from reports.storage import Location
+from reports.ledger.parts import part_name, read_table, table_folder
+from reports.storage.folder import Location
 from studies.keys import canonical
 from studies.plan import Plan, Unit
 

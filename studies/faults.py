@@ -13,7 +13,7 @@ import socket
 import uuid
 from typing import Any, Literal
 
-from reports.storage import FULL, Folder, StorageError, open_folder
+from reports.storage.folder import FULL, Folder, StorageError, open_folder
 from studies.artifacts import ArtifactStore, DamagedArtifactError
 
 Fault = Literal["own", "again", "damaged", "storage", "device"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from typing import Any
 
-from reports.storage import StorageError
+from reports.storage.folder import StorageError
 from studies.artifacts import ArtifactStore
 from studies.plan import Plan, Unit
 from studies.progress import Progress

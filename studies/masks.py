@@ -13,10 +13,10 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
-from reports.ledger import read_table
-from reports.storage import Location
-from reports.study_reading import read_studies
-from reports.study_record import OPTIMAL, PLAIN, StudyRecord, Trial
+from reports.ledger.parts import read_table
+from reports.results.reading import read_studies
+from reports.results.study_record import OPTIMAL, PLAIN, StudyRecord, Trial
+from reports.storage.folder import Location
 from studies.artifacts import ArtifactStore
 from studies.chains import Chain, base_of, fit_key
 from wsss_core.cams import CamSettings

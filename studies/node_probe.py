@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TypedDict
 
-from reports.storage import is_uri, local_path, open_folder
+from reports.storage.folder import is_uri, local_path, open_folder
 from studies import provenance
 from wsss_core.data.file_hashes import file_hashes
 from wsss_core.errors import InputError

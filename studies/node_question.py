@@ -10,8 +10,8 @@ from typing import Any
 
 import timm
 
-from reports.ledger import read_table
-from reports.storage import Location, is_uri
+from reports.ledger.parts import read_table
+from reports.storage.folder import Location, is_uri
 from studies.artifacts import ArtifactStore
 from studies.chains import Chain
 from studies.keys import canonical

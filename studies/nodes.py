@@ -18,7 +18,7 @@ from typing import Any
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from reports.storage import open_folder
+from reports.storage.folder import open_folder
 from studies.faults import in_a_line
 from studies.mask_making import MaskJob
 from studies.node_probe import Answer, Question, code_facts, sees

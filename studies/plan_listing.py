@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from reports.storage import Location
+from reports.storage.folder import Location
 from studies.artifacts import ArtifactStore
 from studies.costs import measured, passes
 from studies.estimate import Estimate, estimate, in_hours, money

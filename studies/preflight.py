@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from reports.storage import Location, open_folder
+from reports.storage.folder import Location, open_folder
 from studies.artifacts import ArtifactStore
 from studies.plan import Plan, Unit
 from studies.sources import StudyImages

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from reports.ledger import part_name, read_table, table_folder
-from reports.storage import Entry, Location
+from reports.ledger.parts import part_name, read_table, table_folder
+from reports.storage.folder import Entry, Location
 from studies.artifacts import ArtifactStore
 
 SEALS = ("trials", "refined")

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from reports.storage import StorageError
+from reports.storage.folder import StorageError
 from studies.artifacts import ArtifactStore, DamagedArtifactError
 from studies.cams_stage import base_scores, network_maps
 from studies.chains import (

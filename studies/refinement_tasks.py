@@ -18,7 +18,7 @@ from typing import Any
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from reports.storage import StorageError
+from reports.storage.folder import StorageError
 from studies.artifacts import ArtifactStore, DamagedArtifactError
 from studies.chain_scores import score_chains
 from studies.chains import described_key

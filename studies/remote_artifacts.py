@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from reports.storage import Folder
+from reports.storage.folder import Folder
 from studies.manifests import MANIFEST, as_json, differences, read_manifest
 
 

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from reports.ledger import write_part
-from reports.storage import Location, StorageError, is_uri, local_path
+from reports.ledger.parts import write_part
+from reports.storage.folder import Location, StorageError, is_uri, local_path
 from studies.artifacts import ArtifactStore, DamagedArtifactError
 from studies.plan import Plan
 from studies.preflight import preflight

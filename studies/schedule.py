@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from reports.storage import StorageError
+from reports.storage.folder import StorageError
 from studies.artifacts import UNFINISHED, ArtifactStore, DamagedArtifactError
 from studies.plan import Plan, Unit
 from studies.progress import Progress

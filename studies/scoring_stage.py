@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from reports.outcomes import ANY_CLASS
+from reports.results.outcomes import ANY_CLASS
 from studies.artifacts import ArtifactStore
 from studies.cams_stage import network_maps, normalised_maps
 from wsss_core.data.image_set import IGNORED, ImageSet

@@ -15,8 +15,8 @@ from itertools import product
 
 import pandas as pd
 
-from reports.ledger import part_name, parts_of, read_table, table_folder
-from reports.storage import Location
+from reports.ledger.parts import part_name, parts_of, read_table, table_folder
+from reports.storage.folder import Location
 from studies.configuration import Row, describe
 from studies.keys import canonical
 from studies.plan import Plan, Trial, Unit

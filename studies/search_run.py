@@ -13,8 +13,8 @@ from studies.tune_runner import run_with_tune
 # ruff: isort: split
 import ray
 
-from reports.ledger import part_name, table_folder, write_part
-from reports.storage import Location, StorageError, is_uri, local_path
+from reports.ledger.parts import part_name, table_folder, write_part
+from reports.storage.folder import Location, StorageError, is_uri, local_path
 from studies.artifacts import ArtifactStore
 from studies.nodes import check_nodes
 from studies.plan import Plan

@@ -21,9 +21,9 @@ import pandas as pd
 from ray import tune
 from ray.tune.schedulers import ASHAScheduler
 
-from reports.ledger import read_table, write_part
-from reports.outcomes import MEAN_OF_CLASSES, trial_figures
-from reports.storage import Location, StorageError
+from reports.ledger.parts import read_table, write_part
+from reports.results.outcomes import MEAN_OF_CLASSES, trial_figures
+from reports.storage.folder import Location, StorageError
 from studies.configuration_searcher import ConfigurationSearcher
 from studies.keys import canonical
 from studies.plan import Plan

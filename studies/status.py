@@ -18,9 +18,9 @@ from typing import Any
 
 import pyarrow as pa
 
-from reports.failure_causes import Failure
-from reports.ledger import read_arrow
-from reports.storage import Folder, Location, below, open_folder
+from reports.ledger.parts import read_arrow
+from reports.results.failure_causes import Failure
+from reports.storage.folder import Folder, Location, below, open_folder
 from studies.leases import NAME, Holder, Leases
 from studies.study_status import ChainState, Running, SearchState, StudyStatus
 from wsss_core.errors import InputError

@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 
-from reports.storage import located
+from reports.storage.folder import located
 from studies.status import Watcher
 from studies.status_listing import MARKS, describe_status, status_record
 from studies.study_status import StudyStatus

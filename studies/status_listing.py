@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from reports.failure_causes import Cause, causes, describe_causes
+from reports.results.failure_causes import Cause, causes, describe_causes
 from studies.durations import duration
 from studies.study_status import STATES, Running, SearchState, StudyStatus
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from reports.storage import MARK, Entry, Folder, Location, open_folder
+from reports.storage.folder import MARK, Entry, Folder, Location, open_folder
 from studies.artifacts import DAMAGED, UNFINISHED, ArtifactStore
 from studies.keys import VERSIONS
 from studies.leases import NAME as LEASES

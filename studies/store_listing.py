@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from reports.storage import MARK, is_uri, open_folder
+from reports.storage.folder import MARK, is_uri, open_folder
 from studies.artifacts import ArtifactStore
 from studies.keys import VERSIONS
 from wsss_core.errors import InputError

@@ -10,8 +10,8 @@ import json
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from reports.ledger import read_table
-from reports.storage import Location
+from reports.ledger.parts import read_table
+from reports.storage.folder import Location
 from studies.artifacts import ArtifactStore
 from studies.keys import VERSIONS
 from wsss_core.errors import InputError

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from reports.failure_causes import Failure
+from reports.results.failure_causes import Failure
 
 STATES = ("done", "running", "failed", "collapsed", "to do")
 

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 try:
-    from reports.storage import is_uri
+    from reports.storage.folder import is_uri
     from studies.cli import USAGE_ERROR
     from studies.cli import main as wsss
 except ImportError as error:

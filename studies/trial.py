@@ -12,8 +12,8 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
-from reports.ledger import read_table, write_part
-from reports.storage import StorageError, open_folder
+from reports.ledger.parts import read_table, write_part
+from reports.storage.folder import StorageError, open_folder
 from studies import provenance
 from studies.artifacts import ArtifactStore
 from studies.chain_scores import record_collapsed

@@ -20,7 +20,7 @@ from studies.ray_start import node_amounts, nodes_by_id, start_ray
 import ray
 from ray import tune
 
-from reports.storage import StorageError
+from reports.storage.folder import StorageError
 from studies.artifacts import ArtifactStore
 from studies.faults import gpu_failed
 from studies.nodes import check_nodes

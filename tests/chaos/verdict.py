@@ -15,9 +15,9 @@ import numpy as np
 import pandas as pd
 from study_folder import STAGES, StudyFolder
 
-from reports.ledger import SCHEMAS, read_table
-from reports.ledger_snapshot import DERIVED
-from reports.storage import MARK
+from reports.ledger.parts import SCHEMAS, read_table
+from reports.ledger.snapshot import DERIVED
+from reports.storage.folder import MARK
 
 OF_THE_MACHINE = {
     "code_revision", "packages", "device", "host", "started_at", "ended_at", "seconds",

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import yaml
 
-from reports.ledger import read_table
+from reports.ledger.parts import read_table
 
 pytestmark = pytest.mark.slow
 

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from reports.ledger import write_part
+from reports.ledger.parts import write_part
 
 SIZE = 48
 TITLE = "Which transfer mends a classifier that is right for the wrong reason?"

@@ -11,15 +11,15 @@ import pandas as pd
 import pytest
 import scipy.stats
 
-from reports.cells import p_value
-from reports.dial import dial_headlines, dial_table
-from reports.dial_figure import dial_info, draw_dial
-from reports.dial_record import read_dial
-from reports.drawing import draw_svg, style
-from reports.outcomes import COLUMNS, TrialFigures
-from reports.panel_parts import PanelParts
-from reports.study_record import Configuration, StudyRecord, Trial
-from reports.tables import to_csv
+from reports.figures.style import draw_svg, style
+from reports.figures.sweep import dial_info, draw_dial
+from reports.results.outcomes import COLUMNS, TrialFigures
+from reports.results.panel_parts import PanelParts
+from reports.results.study_record import Configuration, StudyRecord, Trial
+from reports.results.sweep import read_dial
+from reports.tables.cells import p_value
+from reports.tables.model import to_csv
+from reports.tables.sweep import dial_headlines, dial_table
 from wsss_core.errors import InputError
 
 DIAL = "P(chimney | clear)"

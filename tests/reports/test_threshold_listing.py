@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from reports.ledger import read_table, write_part
-from reports.study_reading import read_studies
+from reports.ledger.parts import read_table, write_part
+from reports.results.reading import read_studies
 from reports.threshold_listing import (
     CHOICES,
     describe_thresholds,

@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 
 import studies.artifacts
-from reports.patience import PATIENCE
-from reports.storage import StorageError
+from reports.storage.folder import StorageError
+from reports.storage.retry import PATIENCE
 from studies.artifacts import CACHE, ArtifactStore, DamagedArtifactError, require_writable
 from wsss_core.errors import InputError
 

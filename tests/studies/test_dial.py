@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from reports import make_report
-from reports.ledger import read_table
-from reports.study_reading import read_studies
+from reports.ledger.parts import read_table
+from reports.results.reading import read_studies
 from studies.planner import make_plan
 from studies.spec import Study
 from wsss_core.errors import InputError

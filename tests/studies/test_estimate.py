@@ -10,7 +10,7 @@ import pytest
 
 import studies.costs
 import studies.plan_listing
-from reports.ledger import write_part
+from reports.ledger.parts import write_part
 from studies.artifacts import ArtifactStore
 from studies.cli import main
 from studies.costs import measured

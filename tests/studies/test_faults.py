@@ -15,8 +15,8 @@ import pytest
 import torch
 
 import studies.trial
-from reports.ledger import read_table
-from reports.storage import StorageError
+from reports.ledger.parts import read_table
+from reports.storage.folder import StorageError
 from studies.artifacts import ArtifactStore
 from studies.faults import is_gpu_failure
 from studies.planner import make_plan

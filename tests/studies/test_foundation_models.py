@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 import wsss_core.refine.foundation_refiners
-from reports.ledger import read_table
+from reports.ledger.parts import read_table
 from studies.cams_stage import base_scores, network_maps
 from studies.chains import shards
 from studies.mask_folder import make_masks

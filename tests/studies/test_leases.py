@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 import studies.leases
-from reports.storage import Folder, open_folder
+from reports.storage.folder import Folder, open_folder
 from studies.leases import Leases, gone, this_process
 
 ROOT = Path(__file__).parents[2]
@@ -38,7 +38,7 @@ def local(tmp_path: Path) -> Folder:
 
 OWNS = """
 import sys, time
-from reports.storage import open_folder
+from reports.storage.folder import open_folder
 from studies.leases import Leases
 leases = Leases(open_folder(sys.argv[1]), expiry=float(sys.argv[2]))
 lease = leases.take("train", "k")

@@ -20,8 +20,8 @@ import torch
 from PIL import Image
 
 import studies.mask_making
-from reports.ledger import read_table, write_part
-from reports.study_reading import read_studies
+from reports.ledger.parts import read_table, write_part
+from reports.results.reading import read_studies
 from studies.mask_folder import find_images, make_masks
 from studies.mask_making import Cams, MaskJob, MaskWriter
 from studies.masks import Wish, choose_recipe

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import studies.node_probe
-from reports.storage import open_folder
+from reports.storage.folder import open_folder
 from studies.node_probe import answer, compare_file, is_cached, see_gpus
 from studies.node_question import expected_file
 from wsss_core.data.file_hashes import file_hashes

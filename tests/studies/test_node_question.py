@@ -11,7 +11,7 @@ import pytest
 import timm
 from safetensors.torch import save_file
 
-from reports.ledger import write_part
+from reports.ledger.parts import write_part
 from studies.node_question import gpu_needs, hub_file, question_about
 from studies.plan import Plan, Unit
 from studies.planner import make_plan

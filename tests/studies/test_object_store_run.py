@@ -17,9 +17,9 @@ import pytest
 import torch
 
 from reports import make_report
-from reports.ledger import SCHEMAS, read_table
-from reports.remote_folder import RemoteFolder
-from reports.storage import open_folder
+from reports.ledger.parts import SCHEMAS, read_table
+from reports.storage.folder import open_folder
+from reports.storage.remote import RemoteFolder
 from studies.artifacts import CACHE, ArtifactStore
 from studies.planner import make_plan
 from studies.spec import Study

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from reports.ledger import read_table
+from reports.ledger.parts import read_table
 from studies.planner import make_plan
 from studies.spec import Study
 from wsss_core.errors import InputError

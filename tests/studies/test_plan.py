@@ -221,7 +221,7 @@ def test_the_listing_counts_the_passes_that_are_left(taught: Raw, store: Artifac
 
 
 def test_the_estimate_is_made_of_measured_trials_of_the_same_kind(tiny: Raw, finished: Any) -> None:
-    from reports.ledger import read_table
+    from reports.ledger.parts import read_table
 
     tiny["seeds"] = [0, 1]
     tiny["training"]["epochs"] = 1000

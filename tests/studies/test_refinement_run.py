@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from reports.ledger import read_table
-from reports.study_reading import read_studies
+from reports.ledger.parts import read_table
+from reports.results.reading import read_studies
 from studies.cams_stage import base_scores, network_maps
 from studies.chains import prefix_keys, shard_key, shards
 from studies.planner import make_plan

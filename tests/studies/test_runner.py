@@ -12,8 +12,8 @@ from safetensors.torch import load_file
 
 import studies.runner
 import studies.trial
-from reports.ledger import read_table
-from reports.storage import MARK
+from reports.ledger.parts import read_table
+from reports.storage.folder import MARK
 from studies.artifacts import ArtifactStore
 from studies.planner import make_plan
 from studies.spec import Study

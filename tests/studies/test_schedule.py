@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 import studies.leases
-from reports.storage import open_folder
+from reports.storage.folder import open_folder
 from studies.artifacts import ArtifactStore
 from studies.leases import Lease, Leases
 from studies.plan import Plan, Trial, Unit

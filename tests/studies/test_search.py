@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from reports import make_report
-from reports.ledger import read_table
+from reports.ledger.parts import read_table
 from studies.artifacts import ArtifactStore
 from studies.configuration_searcher import ConfigurationSearcher
 from studies.planner import make_plan

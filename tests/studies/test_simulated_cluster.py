@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from reports.ledger import read_table
+from reports.ledger.parts import read_table
 
 Raw = dict[str, Any]
 

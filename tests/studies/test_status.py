@@ -9,8 +9,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from reports.ledger import write_part
-from reports.storage import open_folder
+from reports.ledger.parts import write_part
+from reports.storage.folder import open_folder
 from studies.cli import main
 from studies.leases import Leases
 from studies.status import Watcher

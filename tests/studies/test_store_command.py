@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 import studies.leases
-from reports.ledger import write_part
-from reports.storage import open_folder
+from reports.ledger.parts import write_part
+from reports.storage.folder import open_folder
 from studies.artifacts import CACHE, ArtifactStore
 from studies.leases import Leases
 from studies.store_garbage import garbage
@@ -272,7 +272,8 @@ def test_a_dead_lease_goes_and_one_of_another_machine_that_beats_stays(
     store = ArtifactStore(tmp_path / "store")
     store.make()
     code = (
-        "import sys\nfrom reports.storage import open_folder\nfrom studies.leases import Leases\n"
+        "import sys\nfrom reports.storage.folder import open_folder\n"
+        "from studies.leases import Leases\n"
         "assert Leases(open_folder(sys.argv[1])).take('train', 'dead')\n"
     )
     root = Path(__file__).parents[2]

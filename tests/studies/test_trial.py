@@ -17,7 +17,7 @@ from PIL import Image
 from safetensors.torch import load_file
 
 import studies.runner
-from reports.ledger import read_table
+from reports.ledger.parts import read_table
 from wsss_core.backbones import Network, build_network
 from wsss_core.data.image_set import ImageSet
 from wsss_core.data.scene_source import SceneSource

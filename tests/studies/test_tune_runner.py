@@ -19,8 +19,8 @@ from safetensors.torch import load_file
 import studies.plan_searcher
 import studies.tune_runner
 import studies.unit_shelves
-from reports.ledger import read_table
-from reports.storage import MARK
+from reports.ledger.parts import read_table
+from reports.storage.folder import MARK
 from studies.artifacts import ArtifactStore
 from studies.plan import Plan
 from studies.planner import make_plan

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from reports import make_report
-from reports.ledger import read_table
-from reports.outcomes import ANY_CLASS, MEAN_OF_CLASSES
-from reports.study_reading import read_studies
+from reports.ledger.parts import read_table
+from reports.results.outcomes import ANY_CLASS, MEAN_OF_CLASSES
+from reports.results.reading import read_studies
 from studies.scoring_stage import collapse_of
 
 Raw = dict[str, Any]

@@ -7,14 +7,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from reports.diagnostics_figure import diagnostics_info, draw_diagnostics
-from reports.diagnostics_table import diagnostics_table
-from reports.drawing import draw_svg
-from reports.ledger import read_table
-from reports.strategies import strategies_table
-from reports.study_reading import read_studies
-from reports.study_record import StudyRecord
-from reports.tables import Table
+from reports.figures.diagnostics import diagnostics_info, draw_diagnostics
+from reports.figures.style import draw_svg
+from reports.ledger.parts import read_table
+from reports.results.reading import read_studies
+from reports.results.study_record import StudyRecord
+from reports.tables.diagnostics import diagnostics_table
+from reports.tables.model import Table
+from reports.tables.strategies import strategies_table
 
 Raw = dict[str, Any]
 

@@ -1,0 +1,1 @@
+"""The figures of a report: plain data first, then a drawing function."""

@@ -1,0 +1,155 @@
+"""How a search went: what each trial reached in its turn, and against the weight of transfer."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
+
+from reports.figures.seeds import wrapped
+from reports.figures.style import FAINT, INK
+from reports.tables.cells import MEASURE_NAMES
+from reports.tables.search import LAMBDA, METRIC, METRIC_NAMES, STATES, SearchTrial, search_trials
+
+# Hues of the other figures' palette, one for each metric whatever the search's order.
+_HUES = {"cosine": "#0072b2", "l1": "#d55e00", "l2": "#009e73", "kl": "#cc79a7"}
+_OTHER_HUES = ("#e69f00", "#56b4e9", "#332288", "#882255")
+_PLAIN = "#7b8794"
+_MARKERS = {"complete": "o", "pruned": "o", "collapsed": "X", "failed": "x"}
+
+
+@dataclass(frozen=True)
+class SearchPoint:
+    """One search trial: mean objective in percent, NaN without any; None: no such parameter."""
+
+    number: int
+    objective: float
+    state: str
+    weight: float | None
+    metric: str | None
+
+
+@dataclass(frozen=True)
+class SearchInfo:
+    """All trials by ascending number.
+
+    Attributes:
+        points: The trials.
+        best: Where a complete trial surpassed all before it: its number and objective in percent.
+        colours: By metric; empty where no parameter names one.
+        axis: What the objective is.
+
+    """
+
+    points: tuple[SearchPoint, ...]
+    best: tuple[tuple[int, float], ...]
+    colours: Mapping[str, str]
+    axis: str
+
+
+def _point(trial: SearchTrial) -> SearchPoint:
+    weight, metric = trial.parameters.get(LAMBDA), trial.parameters.get(METRIC)
+    return SearchPoint(
+        trial.number,
+        100 * trial.summary.mean,
+        trial.state,
+        float(weight) if isinstance(weight, (int, float)) and weight > 0 else None,
+        None if metric is None else str(metric),
+    )
+
+
+def search_info(rows: pd.DataFrame, *, objective: str = "per_image_iou") -> SearchInfo:
+    """Collect what the figure shows.
+
+    Args:
+        rows: The ledger's ``search`` table of one study; ``search_table.search_trials`` says what
+            raises.
+        objective: Which IoU its values are.
+
+    """
+    points = tuple(_point(trial) for trial in search_trials(rows))
+    best: list[tuple[int, float]] = []
+    for point in points:
+        if (
+            point.state == "complete"
+            and not math.isnan(point.objective)
+            and (not best or point.objective > best[-1][1])
+        ):
+            best.append((point.number, point.objective))
+    metrics = sorted({point.metric for point in points if point.metric is not None})
+    others = [metric for metric in metrics if metric not in _HUES]
+    hues = {
+        metric: _HUES.get(metric) or _OTHER_HUES[others.index(metric) % len(_OTHER_HUES)]
+        for metric in metrics
+    }
+    axis = f"{MEASURE_NAMES[objective]}\nat the best threshold of the tune split [%]"
+    return SearchInfo(points, tuple(best), hues, axis)
+
+
+def _mark(axes: Axes, info: SearchInfo, point: SearchPoint, at: float) -> None:
+    """Draw one trial; one without an objective stands on the axis."""
+    absent = math.isnan(point.objective)
+    colour = info.colours.get(str(point.metric), _PLAIN)
+    axes.plot(
+        at, 0 if absent else point.objective, "|" if absent else _MARKERS[point.state],
+        color=colour, markersize=9 if absent else 6, alpha=0.85, clip_on=False, zorder=4,
+        transform=axes.get_xaxis_transform() if absent else axes.transData,
+        markerfacecolor="none" if point.state == "pruned" else colour,
+        markeredgewidth=1.2 if point.state != "complete" or absent else 0,
+    )  # fmt: skip
+
+
+def draw_search(info: SearchInfo) -> Figure:
+    """Draw the course of the search; where trials have a λ, also the objective against it."""
+    weighted = any(point.weight is not None for point in info.points)
+    figure = Figure(figsize=(8.6, 3.7), layout="constrained")
+    grid = figure.subplots(1, 1 + weighted, sharey=True, squeeze=False).ravel()
+    course: Axes = grid[0]
+    last = max((point.number for point in info.points), default=0)
+    course.set_xlim(-0.04 * last - 0.5, 1.04 * last + 0.5)
+    for point in info.points:
+        _mark(course, info, point, point.number)
+    if info.best:
+        numbers, reached = zip(*info.best, strict=True)
+        course.plot(
+            [*numbers, last], [*reached, reached[-1]], color=INK, linewidth=1.2,
+            drawstyle="steps-post", zorder=2,
+        )  # fmt: skip
+    course.set_xlabel("search trial")
+    course.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    course.set_ylabel(info.axis)
+    if weighted:
+        for point in info.points:
+            if point.weight is not None:
+                _mark(grid[1], info, point, point.weight)
+        grid[1].set_xscale("log")
+        grid[1].xaxis.set_major_formatter("{x:g}")
+        grid[1].set_xlabel("λ, weight of the transfer loss (log scale)")
+    course.set_ylim(bottom=0)
+    figure.legend(
+        handles=_handles(course, info), loc="outside upper left", ncols=5, frameon=False,
+        fontsize=8,
+    )  # fmt: skip
+    return figure
+
+
+def _handles(axes: Axes, info: SearchInfo) -> list[Line2D]:
+    handles = [
+        axes.plot([], [], "s", color=colour, label=wrapped(METRIC_NAMES.get(name, name), 30, 1))[0]
+        for name, colour in info.colours.items()
+    ]
+    if info.best:
+        handles += axes.plot([], [], color=INK, linewidth=1.2, label="best so far")
+    for state in STATES:
+        if any(point.state == state and not math.isnan(point.objective) for point in info.points):
+            filling = "none" if state == "pruned" else FAINT
+            handles += axes.plot(
+                [], [], _MARKERS[state], color=FAINT, markerfacecolor=filling, label=state
+            )
+    if any(math.isnan(point.objective) for point in info.points):
+        handles += axes.plot([], [], "|", color=FAINT, markersize=9, label="without an objective")
+    return handles

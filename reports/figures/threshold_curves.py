@@ -1,0 +1,88 @@
+"""The objective over all thresholds, per configuration and seed, and where it was cut."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from reports.figures.seeds import small_multiples, wrapped
+from reports.figures.style import FAINT, colours
+from reports.results.study_record import StudyRecord
+from reports.tables.cells import MEASURE_NAMES
+
+
+@dataclass(frozen=True)
+class SeedCurve:
+    """One trial: percent over levels, float64 [256], and the levels chosen, by rule."""
+
+    percent: np.ndarray
+    levels: Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class ThresholdCurves:
+    """Curves by configuration and seed; ``compared`` is the mean curve of the student alone."""
+
+    panels: Mapping[str, Mapping[int, SeedCurve]]
+    compared: Mapping[str, np.ndarray]
+    colours: Mapping[str, str]
+    axis: str
+
+
+def threshold_curves_info(record: StudyRecord) -> ThresholdCurves:
+    """Collect the test curves of all healthy trials, for the main class."""
+    key = ("student", record.main_class)
+    panels: dict[str, dict[int, SeedCurve]] = {}
+    for one in record.configurations:
+        for trial in record.healthy(one.name):
+            if trial.figures is None or key not in trial.figures.curves:
+                continue
+            levels = {
+                rule: trial.figure("level", rule=rule, class_name=record.main_class)
+                for rule in ("fixed", "tuned", "dataset_oracle")
+            }
+            panels.setdefault(one.name, {})[trial.seed] = SeedCurve(
+                100 * trial.figures.curves[key],
+                {rule: int(level) for rule, level in levels.items() if not math.isnan(level)},
+            )
+    means = {
+        name: np.mean([curve.percent for curve in by_seed.values()], axis=0)
+        for name, by_seed in panels.items()
+    }
+    compared = {
+        one.name: means[one.baseline]
+        for one in record.configurations
+        if one.baseline in means and one.baseline != one.name and one.name in panels
+    }
+    axis = f"{MEASURE_NAMES[record.objective]} [%]"
+    return ThresholdCurves(panels, compared, colours(record), axis)
+
+
+def draw_threshold_curves(info: ThresholdCurves) -> Figure:
+    """Draw a small panel per configuration; the student alone stands behind as a dashed line."""
+    figure, grid = small_multiples(len(info.panels), 1.8)
+    thresholds = np.arange(256) / 255
+    for axes, (name, by_seed) in zip(grid, info.panels.items(), strict=True):
+        colour = info.colours[name]
+        if name in info.compared:
+            axes.plot(thresholds, info.compared[name], "--", color=FAINT, linewidth=1)
+        for curve in by_seed.values():
+            axes.plot(thresholds, curve.percent, color=colour, linewidth=1.2, alpha=0.9)
+            for rule, filling in (("dataset_oracle", "white"), ("tuned", colour)):
+                if rule in curve.levels:
+                    level = curve.levels[rule]
+                    axes.plot(
+                        level / 255, curve.percent[level], "o", color=colour, markersize=5,
+                        markerfacecolor=filling, markeredgewidth=1.1, zorder=4,
+                    )  # fmt: skip
+        axes.set_title(wrapped(name, 26), loc="left")
+        axes.set_xlim(0, 1)
+        axes.set_xticks([0, 0.5, 1], ["0", "0.5", "1"])
+    if grid:
+        # Only now: the scale is shared, and setting it earlier would leave later curves out of it.
+        grid[0].set_ylim(bottom=0)
+    figure.supxlabel("threshold", fontsize=9)
+    figure.supylabel(info.axis, fontsize=9)
+    return figure

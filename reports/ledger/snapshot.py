@@ -1,0 +1,159 @@
+"""Many small parts of a table as one file: quick to read again, and never trusted over the parts.
+
+Opening a Parquet file costs about a millisecond however little it holds, so a table of thousands of
+parts costs seconds each time. A snapshot, ``RESULTS/derived/<table>.parquet``, holds the rows of
+many parts with each part's name, size and time of change. Rows of parts that are unchanged since
+are taken from it, other parts are read themselves. Where many were, a new snapshot is left behind.
+It may be deleted at any time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from reports.storage.folder import Entry, Folder, StorageError
+
+DERIVED = "derived"
+"""The folder of a results folder for what can be made again."""
+
+WORTH = 64
+"""So many parts are worth a snapshot; so many that it lacks, a new one."""
+
+_PARTS = b"parts"
+_VERSION = b"schema_version"
+
+ReadParts = Callable[[Sequence[str], list[str] | None], Iterable[pa.Table]]
+"""Parts' names and columns (None: all) -> a table of each, in that order."""
+
+
+def read_with_snapshot(
+    folder: Folder,
+    table: str,
+    version: int,
+    listing: Mapping[str, Entry],
+    names: Sequence[str],
+    columns: list[str] | None,
+    read_parts: ReadParts,
+) -> list[pa.Table]:
+    """Read parts of a table, as many as possible at once.
+
+    Args:
+        folder: Where snapshots are kept; it need not be there.
+        table: The table's name.
+        version: Of its schema; a snapshot of another one is passed over.
+        listing: All of its parts as they are now.
+        names: Of those that are asked for, ascending.
+        columns: Only these, where a part has them; None: all.
+        read_parts: Reads the parts themselves.
+
+    Returns:
+        Tables whose rows, one table after the other, are those of the parts in their order.
+
+    """
+    if len(names) < WORTH:
+        return list(read_parts(names, columns))
+    kept = _Snapshot.read(folder, table, version, listing)
+    new = [name for name in names if name not in kept.rows]
+    if len(new) < WORTH:
+        return _in_order(names, kept.table(columns), kept.rows, new, read_parts(new, columns))
+    whole = kept.table(None)
+    read = list(read_parts(new, None))
+    known = sorted({*kept.rows, *new})
+    everything = _in_order(known, whole, kept.rows, new, read)
+    counts = {**{name: stop - start for name, (start, stop) in kept.rows.items()}}
+    counts |= {name: part.num_rows for name, part in zip(new, read, strict=True)}
+    _write(folder, table, version, everything, [(n, listing[n], counts[n]) for n in known])
+    found = _in_order(names, whole, kept.rows, new, read)
+    return found if columns is None else [_only(one, columns) for one in found]
+
+
+def _in_order(
+    names: Iterable[str],
+    kept: pa.Table | None,
+    rows: Mapping[str, tuple[int, int]],
+    new: Sequence[str],
+    read: Iterable[pa.Table],
+) -> list[pa.Table]:
+    """The rows of parts in the order of their names: runs of the snapshot between single parts."""
+    fresh = dict(zip(new, read, strict=True))
+    found: list[pa.Table] = []
+    run: tuple[int, int] | None = None
+    for name in [*names, None]:
+        span = rows.get(name) if name is not None and name not in fresh else None
+        if run is not None and (span is None or span[0] != run[1]):
+            assert kept is not None
+            found.append(kept.slice(run[0], run[1] - run[0]))
+            run = None
+        if span is not None:
+            run = (run[0] if run else span[0], span[1])
+        elif name is not None:
+            found.append(fresh[name])
+    return found
+
+
+def _only(table: pa.Table, columns: Sequence[str]) -> pa.Table:
+    return table.select([name for name in columns if name in table.column_names])
+
+
+class _Snapshot:
+    """A snapshot as far as it still holds: the rows of parts that are as they were."""
+
+    def __init__(self, file: pq.ParquetFile | None, rows: dict[str, tuple[int, int]]) -> None:
+        self._file = file
+        self.rows = rows
+
+    @classmethod
+    def read(
+        cls, folder: Folder, table: str, version: int, listing: Mapping[str, Entry]
+    ) -> _Snapshot:
+        """Open it; one that is not there, of another version or cannot be read holds nothing."""
+        nothing = cls(None, {})
+        try:
+            file = pq.ParquetFile(pa.BufferReader(folder.read(f"{table}.parquet")))
+            about = file.metadata.metadata
+            if int(about[_VERSION]) != version:
+                return nothing
+            rows = {}
+            start = 0
+            for name, size, changed, count in json.loads(about[_PARTS]):
+                now = listing.get(name)
+                if now is not None and (now.size, now.changed) == (size, changed):
+                    rows[name] = (start, start + count)
+                start += count
+        except (OSError, pa.ArrowException, StorageError, ValueError, KeyError, TypeError):
+            return nothing
+        return cls(file, rows) if start == file.metadata.num_rows else nothing
+
+    def table(self, columns: list[str] | None) -> pa.Table | None:
+        """All of its rows, those of changed parts included; None where it holds nothing."""
+        if self._file is None:
+            return None
+        names = self._file.schema_arrow.names
+        there = names if columns is None else [name for name in columns if name in names]
+        return self._file.read(columns=there, use_threads=False)
+
+
+def _write(
+    folder: Folder,
+    table: str,
+    version: int,
+    content: Sequence[pa.Table],
+    parts: Sequence[tuple[str, Entry, int]],
+) -> None:
+    about = [(name, entry.size, entry.changed, count) for name, entry, count in parts]
+    sink = io.BytesIO()
+    # A reader without the right to write has no snapshot, and reads all the same.
+    with contextlib.suppress(OSError, StorageError, pa.ArrowException):
+        whole = pa.concat_tables(content, promote_options="permissive")
+        with pq.ParquetWriter(sink, whole.schema, compression="zstd") as writer:
+            writer.write_table(whole)
+            writer.add_key_value_metadata(
+                {_PARTS: json.dumps(about).encode(), _VERSION: str(version).encode()}
+            )
+        folder.write(f"{table}.parquet", sink.getvalue())

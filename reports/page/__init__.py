@@ -1,0 +1,1 @@
+"""The page: one study in reading order, as HTML and as Markdown."""

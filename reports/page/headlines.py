@@ -1,0 +1,132 @@
+"""The sentences that open the page, computed: what the numbers show, and what they leave open."""
+
+from collections import Counter
+from collections.abc import Sequence
+
+from reports.results.study_record import StudyRecord
+from reports.statistics import summarise
+from reports.tables.cells import MEASURE_NAMES, equals, p_value, percent, points, state_text
+from reports.tables.strategies import RULE_NAMES, Comparison, best_taught
+
+
+def headlines(record: StudyRecord) -> list[str]:
+    """Say in a few sentences which transfer helps most, by how much and how surely.
+
+    Returns:
+        Sentences in reading order; plain text, to be escaped by whoever shows them.
+
+    """
+    ranked = best_taught(record)
+    sentences = _best(record, ranked) if ranked else _without_baseline(record)
+    return sentences + left_out([record])
+
+
+def left_out(records: Sequence[StudyRecord]) -> list[str]:
+    """Say how many trials are not healthy, over all records of a study; nothing if all are."""
+    ended = sum(
+        (record.states(one.name) for record in records for one in record.configurations),
+        Counter[str](),
+    )
+    sentences = []
+    if not any(record.classes for record in records):
+        sentences.append("No trial of this study has scores yet.")
+    if ended["ok"] < ended.total():
+        rest = state_text(ended)
+        if rest in ended:
+            rest = f"{ended[rest]} {rest}"
+        sentences.append(
+            f"Of {ended.total()} planned trials {ended['ok']} are healthy ({rest}); means leave "
+            "the others out."
+        )
+    return sentences
+
+
+def _best(record: StudyRecord, ranked: list[Comparison]) -> list[str]:
+    best = ranked[0]
+    name, summary = best.configuration.name, best.difference.summary
+    baseline = str(best.configuration.baseline)
+    taught = record.by_seed(name, record.objective)
+    alone = record.by_seed(baseline, record.objective)
+    seeds = list(best.difference.by_seed)
+    before = percent(summarise([alone[seed] for seed in seeds]).mean)
+    after = percent(summarise([taught[seed] for seed in seeds]).mean)
+    what = f"{MEASURE_NAMES[record.objective]} at {RULE_NAMES[record.rule]}"
+    change = f"{points(summary.mean, signed=True)} points on average ({_basis(best)})"
+    if summary.mean > 0:
+        fewer = any(c.difference.summary.n < summary.n for c in ranked)
+        who = f"Of the transfers with {summary.n} paired seeds, the" if fewer else "The"
+        sentences = [
+            f"{who} student gains most from {name}: from {before} ({baseline}) to {after} "
+            f"{what}, {change}."
+        ]
+    else:
+        sentences = [
+            f"No transfer raises the student: the best, {name}, takes its {what} from {before} "
+            f"({baseline}) to {after}, {change}."
+        ]
+    if summary.low is not None and best.difference.interval_includes_zero:
+        sentences.append(
+            f"That interval includes 0: {summary.n} seeds leave open whether the student gains "
+            "anything."
+        )
+    if len(ranked) > 1:
+        sentences.append(_others(ranked))
+    return [*sentences, *_reasons(record, name, baseline)]
+
+
+def _basis(comparison: Comparison) -> str:
+    """Say how many seeds a difference is over, its interval and its corrected p."""
+    summary = comparison.difference.summary
+    if summary.low is None:
+        return "one seed, hence no interval"
+    parts = [
+        f"{equals('n', summary.n)} seeds, paired",
+        f"95\u00a0% interval {points(summary.low, signed=True)} to "
+        f"{points(summary.high, signed=True)}",
+    ]
+    if comparison.corrected_p is not None:
+        parts.append(f"Holm-corrected {equals('p', p_value(comparison.corrected_p))}")
+    return "; ".join(parts)
+
+
+def _others(ranked: list[Comparison]) -> str:
+    raised = [c for c in ranked if c.difference.summary.mean > 0]
+    sure = [c for c in raised if not c.difference.interval_includes_zero]
+    return (
+        f"Of {len(ranked)} ways of teaching, {len(raised)} raise the mean, and for {len(sure)} the "
+        "interval excludes 0 before correction. The best was picked on these same test images; its "
+        "lead over the next is not tested."
+    )
+
+
+def _reasons(record: StudyRecord, name: str, baseline: str) -> list[str]:
+    """Put the image-level accuracy beside the IoU, to see who is right for the wrong reason."""
+    means = [
+        summarise(record.by_seed(who, figure).values()).mean
+        for who in (baseline, name)
+        for figure in ("balanced_accuracy", record.objective)
+    ]
+    if any(value != value for value in means):
+        return []
+    accuracy_alone, iou_alone, accuracy_taught, iou_taught = (percent(value) for value in means)
+    return [
+        f"{baseline} tells the images apart with {accuracy_alone} balanced accuracy, at an IoU of "
+        f"{iou_alone}; {name} with {accuracy_taught}, at {iou_taught}."
+    ]
+
+
+def _without_baseline(record: StudyRecord) -> list[str]:
+    means = {
+        one.name: summarise(record.by_seed(one.name, record.objective).values())
+        for one in record.configurations
+    }
+    reached = {name: summary for name, summary in means.items() if summary.n}
+    if not reached:
+        return []
+    name = max(reached, key=lambda name: reached[name].mean)
+    return [
+        f"{name} reaches the highest {MEASURE_NAMES[record.objective]}, "
+        f"{percent(reached[name].mean)} at {RULE_NAMES[record.rule]} "
+        f"({equals('n', reached[name].n)}); no taught configuration can be compared with its "
+        "student alone."
+    ]

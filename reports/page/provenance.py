@@ -1,0 +1,157 @@
+"""Where the numbers come from: code, packages, data, machines, and the settings."""
+
+import json
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from reports.ledger.parts import SCHEMA_VERSION
+from reports.results.failure_causes import Cause, Failure, causes
+from reports.results.study_record import StudyRecord, Trial
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """What the page says about origins.
+
+    Attributes:
+        facts: Name and value, the value with counts where trials differ.
+        warnings: One sentence for each thing that differs and should not.
+        settings: Configuration and its settings as indented JSON.
+        errors: Of every trial with an error, by cause.
+        settings_left_out: Of how many configurations the settings are not there.
+    """
+
+    facts: tuple[tuple[str, str], ...]
+    warnings: tuple[str, ...]
+    settings: tuple[tuple[str, str], ...]
+    errors: tuple[Cause, ...]
+    settings_left_out: int = 0
+
+
+_FACTS = (
+    ("package", "package_version"),
+    ("code revision", "code_revision"),
+    ("training data", "train_fingerprint"),
+    ("evaluation data", "evaluation_fingerprint"),
+    ("device", "device"),
+    ("host", "host"),
+)
+_SHOULD_AGREE = {
+    "package_version": "package version",
+    "code_revision": "code revision",
+    "device": "device",
+    "evaluation_fingerprint": "fingerprint of the evaluation data",
+}
+_THREADS = re.compile(r", \d+ thread\(s\)$")
+_OF_THE_DATA = "evaluation_fingerprint"
+
+
+def _counted(values: Counter[str]) -> str:
+    if len(values) == 1:
+        return next(iter(values))
+    return ", ".join(f"{value} ({count} trials)" for value, count in sorted(values.items()))
+
+
+def _column(trials: list[Trial], name: str) -> Counter[str]:
+    return Counter(str(t.row[name]) for t in trials if t.row.get(name) is not None)
+
+
+def _packages(trials: list[Trial]) -> Counter[str]:
+    found: Counter[str] = Counter()
+    for trial in trials:
+        listed = _json(trial.row.get("packages"))
+        if isinstance(listed, dict):
+            found[", ".join(f"{name} {listed[name]}" for name in sorted(listed))] += 1
+    return found
+
+
+def _json(text: Any) -> Any:
+    try:
+        return json.loads(text)
+    except (TypeError, ValueError):
+        return text
+
+
+def _indented(text: str) -> str:
+    value = _json(text)
+    return text if isinstance(value, str) else json.dumps(value, indent=2, ensure_ascii=False)
+
+
+def _ended(records: Sequence[StudyRecord]) -> list[Trial]:
+    return [trial for record in records for trial in record.trials.values() if trial.row]
+
+
+def _warnings(records: Sequence[StudyRecord]) -> list[str]:
+    """Name what differs; the data of a study with a dial may do so from value to value alone."""
+    found = []
+    for column, words in _SHOULD_AGREE.items():
+        alike = [[record] for record in records] if column == _OF_THE_DATA else [records]
+        for group in alike:
+            values = _column(_ended(group), column)
+            if column == "device":  # a trial's threads are its resources
+                values = Counter(_THREADS.sub("", value) for value in values.elements())
+            if len(values) > 1:
+                at = _at(group[0]) if len(group) < len(records) else ""
+                found.append(f"Trials{at} differ in their {words}: {_counted(values)}.")
+    return found
+
+
+def _at(record: StudyRecord) -> str:
+    return "" if record.dial_value is None else f" at {record.dial_value:g}"
+
+
+def provenance(
+    records: Sequence[StudyRecord], few: Sequence[StudyRecord] | None = None
+) -> Provenance:
+    """Collect origins over all trials of a study that have ended.
+
+    Args:
+        records: Of one study: one, or one for each value of its dial.
+        few: The same with the configurations whose settings are shown; None: all.
+
+    """
+    ended = _ended(records)
+    facts = [(name, _column(ended, column)) for name, column in _FACTS]
+    facts.insert(2, ("packages", _packages(ended)))
+    shown = [(name, _counted(values)) for name, values in facts if values]
+    starts = [pd.Timestamp(t.row["started_at"]) for t in ended if t.row.get("started_at")]
+    if starts:
+        first, last = (f"{moment:%Y-%m-%d %H:%M}" for moment in (min(starts), max(starts)))
+        shown.append(("started", f"{first} to {last} UTC" if first != last else f"{first} UTC"))
+    seconds = sum(
+        float(trial.row.get(name) or 0.0)
+        for trial in ended
+        for name in ("seconds_training", "seconds_scoring")
+    )
+    if ended:
+        shown.append(("time", f"{seconds / 60:.1f} minutes of training and scoring, all trials"))
+    shown.append(("ledger", f"schema version {SCHEMA_VERSION}"))
+    return Provenance(
+        tuple(shown),
+        tuple(_warnings(records)),
+        tuple(
+            (f"{one.name}{_at(record)}", _indented(one.settings))
+            for record in few or records
+            for one in record.configurations
+        ),
+        tuple(
+            causes(
+                Failure(
+                    f"{trial.configuration}{_at(record)}, seed {trial.seed}, {trial.status}",
+                    trial.row.get("error") or "no message",
+                    trial.row.get("traceback"),
+                )
+                for record in records
+                for one in record.configurations
+                for trial in record.of(one.name)
+                if trial.row.get("error") or trial.row.get("traceback")
+            )
+        ),
+        sum(len(r.configurations) for r in records)
+        - sum(len(r.configurations) for r in few or records),
+    )

@@ -1,0 +1,72 @@
+"""Writing a report: the page, the tables in three formats, the figures, the tidy outcomes."""
+
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from reports import ReportFiles
+from reports.page.views import render_html, render_markdown, views_of
+from reports.results.reading import read_studies
+from reports.storage.folder import Location
+from reports.tables.model import to_csv, to_latex, to_markdown
+from wsss_core.errors import InputError
+
+
+def _slug(name: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-") or "study"
+
+
+def _parquet(frame: pd.DataFrame) -> bytes:
+    sink = pa.BufferOutputStream()
+    table = pa.Table.from_pandas(frame, preserve_index=False)
+    pq.write_table(table, sink, compression="zstd")
+    return sink.getvalue().to_pybytes()
+
+
+def write_report(
+    results: Location,
+    out: Path,
+    *,
+    processes: int = 1,
+    say: Callable[[str], None] | None = None,
+) -> ReportFiles:
+    """Write the report of every study of a results folder; see ``reports.make_report``."""
+    views = views_of(read_studies(results, processes=processes, say=say), _slug)
+    outcomes = pd.concat([view.outcomes for view in views], ignore_index=True)
+    diagnostics = pd.concat([view.diagnostics for view in views], ignore_index=True)
+    tables: dict[str, str | bytes] = {
+        "outcomes.csv": outcomes.to_csv(index=False, lineterminator="\n"),
+        "outcomes.parquet": _parquet(outcomes),
+        "diagnostics_by_trial.csv": diagnostics.to_csv(index=False, lineterminator="\n"),
+        "diagnostics_by_trial.parquet": _parquet(diagnostics),
+    }
+    for view in views:
+        for name, table in view.tables.items():
+            tables[f"{view.prefix}{name}.csv"] = to_csv(table)
+            tables[f"{view.prefix}{name}.md"] = to_markdown(table)
+            # Labels are those of the files, as one document may take several tables of a kind.
+            labelled = replace(table, name=f"{view.prefix}{name}")
+            tables[f"{view.prefix}{name}.tex"] = to_latex(labelled)
+    figures = {f"{f.name}.svg": f.svg for view in views for f in view.figures.values()}
+    html, markdown = render_html(views), render_markdown(views)
+    try:
+        for folder in ("tables", "figures"):
+            (out / folder).mkdir(parents=True, exist_ok=True)
+        return ReportFiles(
+            html=_write(out / "report.html", html),
+            markdown=_write(out / "report.md", markdown),
+            tables=tuple(_write(out / "tables" / name, tables[name]) for name in sorted(tables)),
+            figures=tuple(_write(out / "figures" / n, figures[n]) for n in sorted(figures)),
+        )
+    except OSError as error:
+        raise InputError(f"{out}: the report cannot be written there ({error})") from error
+
+
+def _write(path: Path, content: str | bytes) -> Path:
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return path

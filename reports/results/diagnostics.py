@@ -1,0 +1,147 @@
+"""One trial's diagnostics of spurious correlation, from its rows of the ``scores`` table."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from reports.results.outcomes import ANY_CLASS, MEAN_OF_CLASSES
+from reports.results.score_rows import ScoreRows
+from wsss_core.evaluate.diagnostics import (
+    confusion_ratio,
+    false_positive_area,
+    mass_shares,
+    pointing_game,
+    reliance,
+)
+from wsss_core.evaluate.regions import NOWHERE
+
+DIAGNOSTICS = (
+    "mass_object",
+    "mass_context",
+    "mass_ring",
+    "mass_elsewhere",
+    "object_pixels",
+    "pointing_object",
+    "pointing_context",
+    "confusion_ratio",
+    "false_positive_area",
+    "false_positive_area_gated",
+    "reliance_object",
+    "reliance_context",
+    "reliance_context_share",
+    "context_flips",
+)
+
+
+def _with_context(rows: ScoreRows) -> ScoreRows:
+    """Keep the images whose context is known; all of them where none is."""
+    known = rows.known["context"]
+    return rows.at(known) if known.any() else rows
+
+
+def _peaks(rows: ScoreRows) -> list[str]:
+    """Where the maps of the rows that have one peak; a flat one is a map, an empty one is none."""
+    peaks = rows.texts["peak"]
+    has_mass = rows.counts["foreground"][:, 1:].any(axis=1)
+    has_mass |= rows.counts["background"][:, 1:].any(axis=1)
+    there = _there(peaks) & (has_mass | (peaks == NOWHERE))
+    return [str(peak) for peak in peaks[there]]
+
+
+def _there(texts: np.ndarray) -> np.ndarray:
+    return np.array([text is not None for text in texts], bool)
+
+
+def trial_diagnostics(
+    scores: pd.DataFrame | ScoreRows, levels: Mapping[tuple[str, str], float]
+) -> pd.DataFrame:
+    """Diagnose one trial on the test split.
+
+    Args:
+        scores: Rows of the ledger's ``scores`` table, all of one trial.
+        levels: The score level at which its maps are cut, by (network, class); NaN for none.
+
+    Returns:
+        One row per network and class with the columns ``DIAGNOSTICS``; of several classes also
+        their unweighted mean, NaN where one of them lacks the figure. Shares of the map's mass are
+        over the images whose context is known, if there are any; they and the peaks are over the
+        images that have a map: not over those where gating or competition left none. A map without
+        contrast peaks nowhere, which is a miss; where its scores are 0, it has no mass to share.
+
+    """
+    rows = diagnostic_rows(ScoreRows.of(scores), levels)
+    return pd.DataFrame(rows, columns=["network", "class_name", *DIAGNOSTICS])
+
+
+def diagnostic_rows(
+    scored: ScoreRows, levels: Mapping[tuple[str, str], float]
+) -> list[dict[str, Any]]:
+    """The rows of ``trial_diagnostics``; what is not known is left out or NaN."""
+    found: list[dict[str, Any]] = []
+    test = scored.at((scored.texts["split"] == "test") & (scored.texts["class_name"] != ANY_CLASS))
+    for (network, name), rows in test.groups("network", "class_name"):
+        figures = _of_class(rows, levels.get((network, name), float("nan")))
+        found.append({"network": network, "class_name": name, **figures})
+    names = {row["class_name"] for row in found}
+    if len(names) < 2:
+        return found
+    means: list[dict[str, Any]] = []
+    for network in sorted({row["network"] for row in found}):
+        rows_of = [row for row in found if row["network"] == network]
+        # The mean of the classes that have a figure would not be one of all.
+        values = {name: [row.get(name, math.nan) for row in rows_of] for name in DIAGNOSTICS}
+        of_all = len(rows_of) == len(names)
+        means.append(
+            {
+                "network": network,
+                "class_name": MEAN_OF_CLASSES,
+                **{k: float(np.mean(v)) if of_all else math.nan for k, v in values.items()},
+            }
+        )
+    return found + means
+
+
+def _of_class(rows: ScoreRows, level: float) -> dict[str, float]:
+    foreground, background = rows.stacked("foreground"), rows.stacked("background")
+    if foreground is None or background is None:
+        return {}
+    holds = foreground.sum(axis=1) > 0
+    holding = rows.at(holds)
+    figures: dict[str, float] = {}
+    placed = _with_context(holding)
+    on_object, around = placed.stacked("foreground"), placed.stacked("background")
+    context = placed.stacked("context")
+    if on_object is not None and around is not None:
+        shares = mass_shares(on_object, around, context, placed.stacked("ring"))
+        figures |= {
+            key if key == "object_pixels" else f"mass_{key}": value
+            for key, value in asdict(shares).items()
+        }
+    if _there(holding.texts["peak"]).any():
+        figures["pointing_object"] = pointing_game(_peaks(holding))["object"]
+        if context is not None:
+            figures["pointing_context"] = pointing_game(_peaks(placed))["context"]
+    if not np.isnan(level):
+        cut = int(level)
+        figures["confusion_ratio"] = confusion_ratio(foreground[holds], background[holds], cut)
+        logits = rows.logits["logit"][~holds]
+        for gated in (False, True):
+            key = "false_positive_area_gated" if gated else "false_positive_area"
+            figures[key] = false_positive_area(background[~holds], logits, cut, gated=gated)
+    if "logit_without_object" in holding.logits:
+        logit, without_object, without_context = (
+            holding.logits[column].astype(np.float64)
+            for column in ("logit", "logit_without_object", "logit_without_context")
+        )
+        relies = reliance(logit, without_object, without_context)
+        figures |= {
+            "reliance_object": relies.on_object,
+            "reliance_context": relies.on_context,
+            "reliance_context_share": relies.context_share,
+            "context_flips": relies.flips,
+        }
+    return figures

@@ -1,0 +1,314 @@
+"""From one trial's score histograms to its figures: a row per network, class, split and rule.
+
+IoU comes in the three definitions that the field mixes up: the mean over images of foreground IoU,
+foreground IoU over all pixels, and mIoU of foreground and background over all pixels; all three
+over the images that hold the class. What a network predicts on the others is a figure of its own.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from reports.results.score_rows import ScoreRows
+from reports.results.scored_network import (
+    ANY_CLASS,
+    FIGURES,
+    MEAN_OF_CLASSES,
+    MEASURES,
+    ORACLES,
+    RULES,
+    Rules,
+    ScoredNetwork,
+)
+from reports.results.several_classes import several_classes
+from wsss_core.evaluate import NoThresholdError, choose_threshold, evaluate
+from wsss_core.evaluate.curves import false_positive_share
+
+__all__ = [
+    "ANY_CLASS",
+    "COLUMNS",
+    "FIGURES",
+    "MEAN_OF_CLASSES",
+    "MEASURES",
+    "ORACLES",
+    "RULES",
+    "Numbers",
+    "TrialFigures",
+    "classification",
+    "trial_figures",
+]
+
+COLUMNS = (
+    "network",
+    "class_name",
+    "split",
+    "rule",
+    "peeks_at",
+    "level",
+    "threshold",
+    "price",
+    *FIGURES,
+    "images",
+    "images_with_class",
+)
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """The numbers of a small frame, by row and column.
+
+    A page looks so many up that looking in the frames would take most of its time.
+    """
+
+    rows: Mapping[tuple[str, ...], int]
+    columns: Mapping[str, int]
+    values: np.ndarray
+
+    @classmethod
+    def of(cls, frame: pd.DataFrame, names: Sequence[str]) -> Numbers:
+        """Those of the columns of numbers; rows are named by some columns of texts."""
+        rows: dict[tuple[str, ...], int] = {}
+        for place, texts in enumerate(zip(*(frame[name].tolist() for name in names), strict=True)):
+            rows.setdefault(texts, place)
+        columns = [c for c in frame.columns if c not in (*names, "peeks_at")]
+        values = frame[columns].to_numpy(np.float64)
+        return cls(rows, {name: place for place, name in enumerate(columns)}, values)
+
+    def at(self, row: tuple[str, ...], column: str) -> float:
+        """One of them; NaN where there is no such row."""
+        place = self.rows.get(row)
+        return math.nan if place is None else float(self.values[place, self.columns[column]])
+
+
+@dataclass(frozen=True)
+class TrialFigures:
+    """Everything that follows from the scores of one trial.
+
+    Attributes:
+        outcomes: One row per network x class x split x rule, shares in [0, 1]; columns ``COLUMNS``.
+            ``price`` is what a rule loses by not knowing the test masks: the objective under the
+            dataset oracle less that under the rule. Oracles, which do know them, have none.
+        curves: The objective on the test split over levels, float64 [256], by (network, class).
+        read_scores: Gives the trial's scores again; None: there are no figures of single images.
+            Those are many and few of them are shown, so they are computed when they are asked for.
+
+    """
+
+    outcomes: pd.DataFrame
+    curves: Mapping[tuple[str, str], np.ndarray]
+    read_scores: Callable[[], ScoreRows] | None = None
+
+    def value(self, name: str, network: str, class_name: str, split: str, rule: str) -> float:
+        """A column of one row of the outcomes; NaN where there is no such row."""
+        return self._numbers.at((network, class_name, split, rule), name)
+
+    @cached_property
+    def _numbers(self) -> Numbers:
+        return Numbers.of(self.outcomes, ("network", "class_name", "split", "rule"))
+
+    @cached_property
+    def _test(self) -> dict[tuple[str, str], ScoreRows]:
+        if self.read_scores is None:
+            return {}
+        scores = self.read_scores()
+        test = scores.at(
+            (scores.texts["split"] == "test") & (scores.texts["class_name"] != ANY_CLASS)
+        )
+        return {
+            (network, name): rows for (network, name), rows in test.groups("network", "class_name")
+        }
+
+    @cached_property
+    def image_iou(self) -> Mapping[tuple[str, str], np.ndarray]:
+        """Foreground IoU of each test image over levels, float64 [N, 256], by (network, class)."""
+        return {key: np.asarray(rows.stack().iou()) for key, rows in self._test.items()}
+
+    @cached_property
+    def clear_share(self) -> Mapping[tuple[str, str], np.ndarray]:
+        """Share of background pixels predicted foreground, float64 [N, 256], likewise."""
+        return {
+            key: false_positive_share(rows.stack().background) for key, rows in self._test.items()
+        }
+
+    @cached_property
+    def images(self) -> Mapping[tuple[str, str], tuple[str, ...]]:
+        """Names of the test images, in the order of ``image_iou``, likewise."""
+        return {key: tuple(rows.texts["image"]) for key, rows in self._test.items()}
+
+
+def classification(labelled: np.ndarray, logits: np.ndarray) -> dict[str, float]:
+    """Accuracy and balanced accuracy of image-level labels, predicted where the logit exceeds 0.
+
+    Args:
+        labelled: bool [N].
+        logits: float [N].
+
+    Returns:
+        ``accuracy`` and ``balanced_accuracy`` in [0, 1]; the latter is NaN where one of the two
+        labels does not occur.
+
+    Example:
+        >>> classification(np.array([True, True, False]), np.array([1.0, -1.0, -2.0]))
+        {'accuracy': 0.6666666666666666, 'balanced_accuracy': 0.75}
+
+    """
+    right = (logits > 0) == labelled
+    both = labelled.any() and not labelled.all()
+    return {
+        "accuracy": float(right.mean()) if len(right) else math.nan,
+        "balanced_accuracy": (
+            float((right[labelled].mean() + right[~labelled].mean()) / 2) if both else math.nan
+        ),
+    }
+
+
+def _split_rows(network: ScoredNetwork, name: str, rules: Rules) -> list[dict[str, Any]]:
+    stacks = {split: of_split.get(name) for split, of_split in network.stacks.items()}
+    found = []
+    for rule in rules.names:
+        try:
+            choice = choose_threshold(
+                rule,
+                tune=stacks["tune"],
+                test=stacks["test"],
+                scores=network.pooled[name],
+                objective=rules.objective,
+                fixed=rules.fixed,
+            )
+        except NoThresholdError:
+            continue
+        # A level that comes of the test split says nothing about the tune split.
+        for split in ("test", "tune") if rule in ("fixed", "tuned") else ("test",):
+            stack = stacks[split]
+            if stack is None:
+                continue
+            result = evaluate(choice, stack)
+            found.append(
+                {
+                    "split": split,
+                    "rule": rule,
+                    "peeks_at": str(choice.peeks_at),
+                    "level": math.nan if choice.level is None else float(choice.level),
+                    "threshold": math.nan if choice.level is None else choice.level / 255,
+                    **{name: float(getattr(result, name)) for name in FIGURES[:6]},
+                    **network.labels[split][name],
+                    "images": len(stack),
+                    "images_with_class": int(stack.holds_class.sum()),
+                }
+            )
+    return found
+
+
+def trial_figures(
+    scores: pd.DataFrame | ScoreRows,
+    *,
+    objective: str,
+    fixed: float,
+    own_rules: Sequence[str] = (),
+    read_scores: Callable[[], ScoreRows] | None = None,
+) -> TrialFigures:
+    """Evaluate one trial.
+
+    Args:
+        scores: Rows of the ledger's ``scores`` table, all of one trial under one refinement.
+        objective: What the tuned and the oracle rules maximise, one of ``MEASURES``.
+        fixed: Threshold of the fixed rule, in [0, 1].
+        own_rules: Threshold rules besides ``RULES``, each "module:attribute"
+            (``wsss_core.evaluate.own_rule``).
+        read_scores: Gives the scores again; None: they are kept.
+
+    Returns:
+        The trial's figures. A rule that has nothing to choose by, such as masks that do not hold
+        the class, has no row. Several classes share one background threshold
+        (``wsss_core.evaluate.MultiClassStack``) and have rows of ``MEAN_OF_CLASSES`` besides.
+
+    Raises:
+        InputError: An own rule that cannot be loaded, or fails.
+
+    """
+    scored = ScoreRows.of(scores)
+    rows, curves = figure_rows(scored, Rules((*RULES, *own_rules), objective, fixed))
+    outcomes = pd.DataFrame(rows, columns=list(COLUMNS))
+    return TrialFigures(outcomes, curves, read_scores or (lambda: scored))
+
+
+def figure_rows(
+    scored: ScoreRows, rules: Rules
+) -> tuple[list[dict[str, Any]], dict[tuple[str, str], np.ndarray]]:
+    """Evaluate one trial: the rows of its outcomes and its curves, see ``TrialFigures``."""
+    rows: list[dict[str, Any]] = []
+    curves: dict[tuple[str, str], np.ndarray] = {}
+    for (network,), of_network in scored.groups("network"):
+        one = ScoredNetwork()
+        for (name, split), group in of_network.groups("class_name", "split"):
+            stack = one.stacks[split][name] = group.stack()
+            one.labels[split][name] = classification(group.labelled, group.logits["logit"])
+            if split == "test":
+                one.pooled[name] = stack.pooled_scores(group.labelled)
+        if not one.stacks["test"]:
+            continue
+        if ANY_CLASS in one.stacks["test"]:
+            here, of_classes = several_classes(one, rules)
+        else:
+            here, of_classes = _one_against_the_rest(one, rules)
+        rows += [{"network": network, **row} for row in here]
+        curves |= {(network, name): curve for name, curve in of_classes.items()}
+    return _priced(rows, rules.objective), curves
+
+
+def _priced(rows: list[dict[str, Any]], objective: str) -> list[dict[str, Any]]:
+    """Fill the price in: the dataset oracle's objective less each other rule's, on test."""
+    best = {
+        (row["network"], row["class_name"]): float(row[objective])
+        for row in rows
+        if row["rule"] == "dataset_oracle"
+    }
+    return [
+        {
+            **row,
+            "price": best.get((row["network"], row["class_name"]), math.nan) - float(row[objective])
+            if row["split"] == "test" and row["rule"] not in ORACLES
+            else math.nan,
+        }
+        for row in rows
+    ]
+
+
+def _one_against_the_rest(
+    network: ScoredNetwork, rules: Rules
+) -> tuple[list[dict[str, Any]], dict[str, np.ndarray]]:
+    """Rows of the only class; of several without competition, as older ledgers hold them."""
+    rows: list[dict[str, Any]] = []
+    test = network.stacks["test"]
+    for name in test:
+        rows += [{"class_name": name, **row} for row in _split_rows(network, name, rules)]
+    of_classes = {k: np.asarray(getattr(one, rules.objective)()) for k, one in test.items()}
+    if len(of_classes) > 1:
+        frame = pd.DataFrame(rows).assign(network="")
+        means = _mean_of_classes(frame).drop(columns="network")
+        rows += [{str(k): v for k, v in row.items()} for row in means.to_dict("records")]
+        of_classes[MEAN_OF_CLASSES] = np.mean(list(of_classes.values()), axis=0)
+    return rows, of_classes
+
+
+def _mean_of_classes(outcomes: pd.DataFrame) -> pd.DataFrame:
+    """Average over classes; a figure that one class lacks has no mean, as it would not be one."""
+    keys = ["network", "split", "rule", "peeks_at"]
+    grouped = outcomes.groupby(keys, sort=False)[list(FIGURES)]
+    complete = grouped.count() == outcomes["class_name"].nunique()
+    means = grouped.mean().where(complete).reset_index()
+    return means.assign(
+        class_name=MEAN_OF_CLASSES,
+        level=math.nan,
+        threshold=math.nan,
+        price=math.nan,
+        images=math.nan,
+        images_with_class=math.nan,
+    )[list(COLUMNS)]

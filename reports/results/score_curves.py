@@ -1,0 +1,82 @@
+"""Every figure at every threshold: IoU in three definitions, precision and recall, as a frame."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import pandas as pd
+
+from reports.results.outcomes import ANY_CLASS, MEAN_OF_CLASSES, MEASURES
+from reports.results.score_rows import ScoreRows
+from wsss_core.evaluate import HistogramStack, MultiClassStack
+from wsss_core.evaluate.curves import Curve
+from wsss_core.evaluate.pixel_counts import LEVELS
+
+CURVES = (*MEASURES, "precision", "recall")
+COLUMNS = ("network", "class_name", "split", "level", "threshold", *CURVES)
+
+
+def score_curves(scores: pd.DataFrame | ScoreRows) -> pd.DataFrame:
+    """Take every figure at every level.
+
+    Args:
+        scores: Rows of the ledger's ``scores`` table, all of one trial under one refinement.
+
+    Returns:
+        One row per network, class, split and level 0-255, columns ``COLUMNS``; shares in [0, 1],
+        all over the images that hold the class, NaN where none does. Several classes share a
+        threshold and have the rows of ``MEAN_OF_CLASSES`` besides; their level 0, which is no
+        threshold, is NaN.
+
+    """
+    frames = []
+    for (network, split), rows in ScoreRows.of(scores).groups("network", "split"):
+        stacks = {name: group.stack() for (name,), group in rows.groups("class_name")}
+        for name, found in _of_network(stacks):
+            frames.append(
+                pd.DataFrame(
+                    {
+                        "network": network,
+                        "class_name": name,
+                        "split": split,
+                        "level": np.arange(LEVELS, dtype=np.int16),
+                        "threshold": np.arange(LEVELS) / (LEVELS - 1),
+                        **found,
+                    }
+                )
+            )
+    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=list(COLUMNS))
+
+
+def _of_network(stacks: dict[str, HistogramStack]) -> Iterator[tuple[str, dict[str, Curve]]]:
+    several = None
+    if ANY_CLASS in stacks:
+        classes = {name: stack for name, stack in stacks.items() if name != ANY_CLASS}
+        several = MultiClassStack(classes, stacks[ANY_CLASS])
+    each = {
+        name: _of_one(stack) if several is None else _of_competing(several, name)
+        for name, stack in stacks.items()
+        if name != ANY_CLASS
+    }
+    yield from each.items()
+    if len(each) > 1:
+        # NaN where a class lacks a figure: the mean of the others would not be one.
+        mean = {key: np.mean([found[key] for found in each.values()], axis=0) for key in CURVES}
+        if several is not None:
+            mean["dataset_miou"] = several.dataset_miou()
+        yield MEAN_OF_CLASSES, mean
+
+
+def _of_one(stack: HistogramStack) -> dict[str, Curve]:
+    return {name: getattr(stack, name)() for name in CURVES}
+
+
+def _of_competing(several: MultiClassStack, name: str) -> dict[str, Curve]:
+    iou, pooled = several.dataset_iou(name), several.pooled(name)
+    no_threshold = np.isnan(iou)
+    return {
+        "per_image_iou": several.per_image_iou(name),
+        "dataset_iou": iou,
+        "dataset_miou": several.iou_with_background(name),
+        "precision": np.where(no_threshold, np.nan, pooled.precision()),
+        "recall": np.where(no_threshold, np.nan, pooled.recall()),
+    }

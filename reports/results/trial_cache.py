@@ -1,0 +1,329 @@
+"""Figures of many trials from the ledger: each computed once, several at a time.
+
+The figures of a trial follow from its ``scores`` part alone (and from rules of one's own, which may
+change any time). They take some twenty milliseconds and a megabyte or two; what is kept of a trial
+is a few kilobytes, in memory and in ``RESULTS/derived/figures.parquet``, beside the part's size and
+time of change, the settings and a hash of the code that computed them. That file may be deleted at
+any time; where anything of it differs, the trial is computed anew.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import itertools
+import multiprocessing
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from functools import cache, partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+import wsss_core.evaluate
+from reports.ledger.parts import part_name, read_arrow, table_folder
+from reports.ledger.snapshot import DERIVED, WORTH
+from reports.results.diagnostics import DIAGNOSTICS, diagnostic_rows
+from reports.results.outcomes import COLUMNS, RULES, TrialFigures, figure_rows
+from reports.results.score_rows import ScoreRows
+from reports.results.scored_network import Rules
+from reports.storage.folder import Entry, Location, StorageError, open_folder
+
+FILE = "figures.parquet"
+_CHUNK = 20
+_CODE = b"code"
+_TEXTS = ("network", "class_name", "split", "rule", "peeks_at")
+_OUTCOME = pa.struct([(name, pa.string() if name in _TEXTS else pa.float64()) for name in COLUMNS])
+_DIAGNOSTIC = pa.struct(
+    [("network", pa.string()), ("class_name", pa.string())]
+    + [(name, pa.float64()) for name in DIAGNOSTICS]
+)
+_CURVE = pa.struct(
+    [("network", pa.string()), ("class_name", pa.string()), ("values", pa.list_(pa.float64()))]
+)
+_SCHEMA = pa.schema(
+    [
+        ("key", pa.string()),
+        ("size", pa.int64()),
+        ("changed", pa.string()),
+        ("settings", pa.string()),
+        ("scored", pa.bool_()),
+        ("outcomes", pa.list_(_OUTCOME)),
+        ("curves", pa.list_(_CURVE)),
+        ("diagnostics", pa.list_(_DIAGNOSTIC)),
+    ]
+)
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What figures depend on besides the scores, see ``reports.results.outcomes.trial_figures``."""
+
+    objective: str
+    fixed: float
+    own_rules: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class ReadTrial:
+    """A trial's figures and diagnostics."""
+
+    figures: TrialFigures
+    diagnostics: pd.DataFrame
+
+
+def read_scores(results: Location, key: str) -> ScoreRows:
+    """A trial's rows of the ``scores`` table."""
+    return ScoreRows.of(read_arrow(results, "scores", keys=[key]))
+
+
+def read_figures(
+    results: Location,
+    keys: Sequence[str],
+    settings: Settings,
+    *,
+    processes: int = 1,
+    say: Say | None = None,
+) -> dict[str, ReadTrial]:
+    """Figures of trials; those without scores of the test split are left out.
+
+    Args:
+        results: The results folder.
+        keys: Of the trials, or of trials under chains.
+        settings: The study's.
+        processes: How many may compute at once, where there is much to compute. More than one
+            starts processes that import the main script again, so it must be guarded.
+        say: Told of the progress where it takes long.
+
+    Raises:
+        LedgerError: A part that cannot be read.
+        InputError: A rule of one's own that fails.
+
+    """
+    there = table_folder(results, "scores").listing()
+    entries = {key: there[part_name(key)] for key in keys if part_name(key) in there}
+    kept = None if settings.own_rules else _Kept.read(results, entries, settings)
+    known = kept.keys if kept else set()
+    missing = [key for key in entries if key not in known]
+    computed: list[dict[str, Any]] = []
+    try:
+        for rows in _computed(results, missing, settings, processes, say):
+            computed += rows
+    finally:
+        if kept is not None and len(computed) >= WORTH:
+            kept.write(results, computed, entries)
+    tables = [_table(computed, entries, settings), *([kept.table] if kept else [])]
+    return _as_trials(results, pa.concat_tables(tables))
+
+
+def _computed(
+    results: Location, keys: Sequence[str], settings: Settings, processes: int, say: Say | None
+) -> Iterator[list[dict[str, Any]]]:
+    chunks = [keys[start : start + _CHUNK] for start in range(0, len(keys), _CHUNK)]
+    compute = partial(_compute, results, settings)
+    progress = _Progress(len(keys), say)
+    if processes < 2 or len(keys) < 4 * WORTH:
+        for chunk in chunks:
+            yield compute(chunk)
+            progress.add(len(chunk))
+        return
+    # Not forked: this process may have threads, and locks that they hold.
+    with ProcessPoolExecutor(processes, mp_context=multiprocessing.get_context("spawn")) as pool:
+        try:
+            for chunk, rows in zip(chunks, pool.map(compute, chunks), strict=True):
+                yield rows
+                progress.add(len(chunk))
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+class _Progress:
+    """A line now and then where it takes long."""
+
+    def __init__(self, total: int, say: Say | None) -> None:
+        self._total, self._say = total, say
+        self._done = 0
+        self._started = self._said = time.monotonic()
+
+    def add(self, count: int) -> None:
+        self._done += count
+        now = time.monotonic()
+        if self._say is None or now - self._said < 20 or self._done >= self._total:
+            return
+        rest = (now - self._started) / self._done * (self._total - self._done)
+        self._say(f"figures of {self._done} of {self._total} trials, about {rest:.0f} s left")
+        self._said = now
+
+
+def _compute(results: Location, settings: Settings, keys: Sequence[str]) -> list[dict[str, Any]]:
+    """The figures of some trials as plain values."""
+    rules = Rules((*RULES, *settings.own_rules), settings.objective, settings.fixed)
+    found = []
+    for key in keys:
+        scores = read_scores(results, key)
+        row: dict[str, Any] = {"key": key, "scored": bool((scores.texts["split"] == "test").any())}
+        if row["scored"]:
+            outcomes, curves = figure_rows(scores, rules)
+            row["outcomes"] = outcomes
+            row["curves"] = [
+                {"network": network, "class_name": name, "values": curve}
+                for (network, name), curve in curves.items()
+            ]
+            row["diagnostics"] = diagnostic_rows(scores, _levels(outcomes))
+        found.append(row)
+    return found
+
+
+def _levels(outcomes: Sequence[Mapping[str, Any]]) -> dict[tuple[str, str], float]:
+    """Where maps are cut for diagnostics: at the tuned threshold, or the fixed one without any."""
+    rule = "tuned" if any(row["rule"] == "tuned" for row in outcomes) else "fixed"
+    return {
+        (row["network"], row["class_name"]): row["level"]
+        for row in outcomes
+        if row["split"] == "test" and row["rule"] == rule
+    }
+
+
+def _table(
+    computed: Sequence[Mapping[str, Any]], entries: Mapping[str, Entry], settings: Settings
+) -> pa.Table:
+    about = repr(settings)
+    return pa.Table.from_pylist(
+        [
+            {
+                "size": entries[row["key"]].size,
+                "changed": entries[row["key"]].changed,
+                "settings": about,
+                **row,
+            }
+            for row in computed
+        ],
+        schema=_SCHEMA,
+    )
+
+
+@dataclass(frozen=True)
+class _Kept:
+    """What ``FILE`` holds: all of it, and the rows that are asked for and still hold."""
+
+    everything: pa.Table
+    table: pa.Table
+    settings: Settings
+
+    @classmethod
+    def read(cls, results: Location, entries: Mapping[str, Entry], settings: Settings) -> _Kept:
+        whole = _SCHEMA.empty_table()
+        # Whatever is wrong with it, the figures can be computed.
+        with contextlib.suppress(OSError, StorageError, pa.ArrowException, ValueError):
+            content = open_folder(results).joined(DERIVED).read(FILE)
+            with pq.ParquetFile(pa.BufferReader(content)) as file:
+                if (file.metadata.metadata or {}).get(
+                    _CODE
+                ) == _code() and file.schema_arrow.equals(_SCHEMA):
+                    whole = file.read(use_threads=False)
+        about = repr(settings)
+        identities = zip(
+            *(whole[name].to_pylist() for name in ("key", "size", "changed", "settings")),
+            strict=True,
+        )
+        valid = [
+            settings_then == about
+            and (now := entries.get(key)) is not None
+            and (now.size, now.changed) == (size, changed)
+            for key, size, changed, settings_then in identities
+        ]
+        return cls(whole, whole.filter(pa.array(valid, pa.bool_())), settings)
+
+    @property
+    def keys(self) -> set[str]:
+        return set(self.table["key"].to_pylist())
+
+    def write(
+        self, results: Location, computed: Sequence[Mapping[str, Any]], entries: Mapping[str, Entry]
+    ) -> None:
+        """Keep what was computed, in place of older figures of the same trials and settings."""
+        new = {row["key"] for row in computed}
+        about = repr(self.settings)
+        old = [
+            key not in new or settings != about
+            for key, settings in zip(
+                self.everything["key"].to_pylist(),
+                self.everything["settings"].to_pylist(),
+                strict=True,
+            )
+        ]
+        whole = pa.concat_tables(
+            [
+                self.everything.filter(pa.array(old, pa.bool_())),
+                _table(computed, entries, self.settings),
+            ]
+        )
+        sink = io.BytesIO()
+        with contextlib.suppress(OSError, StorageError):
+            with pq.ParquetWriter(sink, _SCHEMA, compression="zstd") as writer:
+                writer.write_table(whole)
+                writer.add_key_value_metadata({_CODE: _code()})
+            open_folder(results).joined(DERIVED).write(FILE, sink.getvalue())
+
+
+@cache
+def _code() -> bytes:
+    """A hash of what computes figures: no version number that somebody could forget to raise."""
+    here = Path(__file__).parent
+    names = ("outcomes", "score_rows", "scored_network", "several_classes", "diagnostics")
+    files = [here / f"{name}.py" for name in (*names, Path(__file__).stem)]
+    files += sorted(Path(wsss_core.evaluate.__file__).parent.glob("*.py"))
+    digest = hashlib.blake2b(digest_size=10)
+    for file in files:
+        digest.update(file.read_bytes())
+    return digest.hexdigest().encode()
+
+
+def _as_trials(results: Location, table: pa.Table) -> dict[str, ReadTrial]:
+    table = table.filter(table["scored"]).combine_chunks()
+    keys = table["key"].to_pylist()
+    outcomes = _frames(table["outcomes"], ("images", "images_with_class"))
+    diagnostics = _frames(table["diagnostics"], ())
+    found = {}
+    for key, of_trial, diagnosed, curves in zip(
+        keys, outcomes, diagnostics, _curves(table["curves"]), strict=True
+    ):
+        figures = TrialFigures(of_trial, curves, partial(read_scores, results, key))
+        found[key] = ReadTrial(figures, diagnosed)
+    return found
+
+
+def _frames(column: pa.ChunkedArray, whole: Sequence[str]) -> Iterator[pd.DataFrame]:
+    """A frame of each list of rows; `whole` are columns of whole numbers where none is NaN."""
+    lists = column.combine_chunks()
+    rows = lists.flatten()
+    frame = pa.Table.from_arrays(rows.flatten(), names=[f.name for f in rows.type]).to_pandas()
+    for name in whole:
+        if not frame[name].isna().any():
+            frame[name] = frame[name].astype(np.int64)
+    start = 0
+    for count in lists.value_lengths().fill_null(0).to_pylist():
+        yield frame.iloc[start : start + count].reset_index(drop=True)
+        start += count
+
+
+def _curves(column: pa.ChunkedArray) -> Iterator[dict[tuple[str, str], np.ndarray]]:
+    lists = column.combine_chunks()
+    rows = lists.flatten()
+    names = zip(
+        rows.field("network").to_pylist(), rows.field("class_name").to_pylist(), strict=True
+    )
+    values = rows.field("values").flatten().to_numpy().reshape(-1, 256)
+    each = iter(zip(names, values, strict=True))
+    for count in lists.value_lengths().fill_null(0).to_pylist():
+        yield dict(itertools.islice(each, count))

@@ -1,0 +1,234 @@
+"""Folders of this machine's file systems, shared ones included.
+
+A folder that a run has made carries a mark, a small file. Where the mark is gone the file system is
+away (an NFS mount point without its mount is an empty folder), so nothing there is taken as missing
+and nothing is written below the empty mount point.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import shutil
+import stat
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from reports.storage.folder import MARK, Entry, Location, local_path, plain_name
+from reports.storage.retry import patiently
+from wsss_core.errors import InputError
+
+_MARK_TEXT = b"A folder that wsss writes to; this file shows that its file system is there.\n"
+_NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
+
+_T = TypeVar("_T")
+_marked: set[str] = set()
+"""The folders of which this process knows that they carry a mark."""
+
+
+class LocalFolder:
+    """A folder below one that may carry a mark.
+
+    Args:
+        anchor: the folder whose mark counts.
+        names: from there to this folder.
+
+    """
+
+    def __init__(self, anchor: Path, names: tuple[str, ...] = ()) -> None:
+        self._anchor = anchor
+        self._names = names
+        self.path = anchor.joinpath(*names)
+        self.where = str(self.path)
+
+    @classmethod
+    def opened(cls, where: Location) -> LocalFolder:
+        """A folder that is its own anchor."""
+        folder = cls(local_path(where))
+        if folder.where not in _marked and (folder.path / MARK).is_file():
+            _marked.add(folder.where)
+        return folder
+
+    def joined(self, *names: str) -> LocalFolder:
+        """See `reports.storage.folder.Folder`, here and below."""
+        return LocalFolder(self._anchor, (*self._names, *map(plain_name, names)))
+
+    def make(self) -> None:
+        """Make and mark it; one that was marked before is waited for instead."""
+        try:
+            if self.where not in _marked:
+                self.path.mkdir(parents=True, exist_ok=True)
+            self.write(MARK, _MARK_TEXT)
+        except OSError as error:
+            raise InputError(
+                f"folder {self.path} is not writable ({error.strerror}); expected one for results"
+            ) from error
+        _marked.add(self.where)
+
+    def await_mark(self) -> None:
+        """Wait until its mark is seen, once in this process."""
+        if self.where not in _marked:
+            patiently(self._require_mark, self.where, lambda: False)
+            _marked.add(self.where)
+
+    def _require_mark(self) -> None:
+        (self._anchor / MARK).stat()
+
+    def _is_there(self) -> bool:
+        # Of a folder that no run has made nothing can be expected.
+        return str(self._anchor) not in _marked or (self._anchor / MARK).is_file()
+
+    def _do(self, action: Callable[[], _T]) -> _T:
+        return patiently(action, self.where, self._is_there)
+
+    def _file(self, name: str) -> Path:
+        return self.path / plain_name(name)
+
+    def _ensure(self) -> None:
+        """Make the folder, but never a marked anchor: where that is gone, it is not mounted."""
+        if str(self._anchor) not in _marked:
+            self.path.mkdir(parents=True, exist_ok=True)
+            return
+        self._require_mark()
+        folder = self._anchor
+        for name in self._names:
+            folder = folder / name
+            folder.mkdir(exist_ok=True)
+
+    @contextlib.contextmanager
+    def _beside(self, name: str) -> Iterator[Path]:
+        """A temporary name beside a file's that does not outlive the block."""
+        file = self._file(name)
+        self._ensure()
+        unfinished = file.with_name(f".{name}.{uuid.uuid4().hex}.tmp")
+        try:
+            yield unfinished
+        finally:
+            with contextlib.suppress(OSError):
+                unfinished.unlink(missing_ok=True)
+
+    def read(self, name: str) -> bytes:
+        return self._do(self._file(name).read_bytes)
+
+    def read_many(self, names: Sequence[str]) -> Iterator[bytes]:
+        return map(self.read, names)
+
+    def write(self, name: str, content: bytes) -> None:
+        def action() -> None:
+            with self._beside(name) as unfinished:
+                _write_through(unfinished, content)
+                os.replace(unfinished, self.path / name)
+
+        self._do(action)
+
+    def create(self, name: str, content: bytes) -> bool:
+        def action() -> bool:
+            with self._beside(name) as unfinished:
+                _write_through(unfinished, content)
+                try:
+                    os.link(unfinished, self.path / name)
+                except FileExistsError:
+                    # NFS may ask its server twice, when the first answer was lost.
+                    return unfinished.stat().st_nlink == 2
+                except OSError as error:
+                    if error.errno not in _NO_LINKS:
+                        raise
+                    return _created_without_links(self.path / name, content)
+            return True
+
+        return self._do(action)
+
+    def has(self, name: str) -> bool:
+        try:
+            self._do(self._file(name).stat)
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        return True
+
+    def listing(self, *, hidden: bool = False) -> dict[str, Entry]:
+        found = {}
+        for entry in self._entries():
+            with contextlib.suppress(FileNotFoundError):  # deleted meanwhile
+                if entry.name.startswith(".") == hidden and entry.is_file():
+                    found[entry.name] = _entry(entry.stat())
+        return found
+
+    def folders(self) -> list[str]:
+        return [entry.name for entry in self._entries() if entry.is_dir()]
+
+    def _entries(self) -> list[os.DirEntry[str]]:
+        def action() -> list[os.DirEntry[str]]:
+            with os.scandir(self.path) as entries:
+                found = sorted(entries, key=lambda entry: entry.name)
+            if not found and not self._names:
+                self._require_mark_if_known()  # an empty mount point has no files either
+            return found
+
+        try:
+            return self._do(action)
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+
+    def tree(self) -> dict[str, Entry]:
+        self._entries()  # waits until it is there
+        found = {}
+        for folder, folders, files in os.walk(self.path):
+            here = Path(folder)
+            links = [name for name in folders if (here / name).is_symlink()]
+            names = [*files, *links] or ([] if folders or here == self.path else [""])
+            for name in names:
+                with contextlib.suppress(FileNotFoundError):  # deleted meanwhile
+                    path = (here / name).relative_to(self.path).as_posix()
+                    found[path if name else f"{path}/"] = _entry((here / name).lstat())
+        return dict(sorted(found.items()))
+
+    def _require_mark_if_known(self) -> None:
+        if str(self._anchor) in _marked:
+            self._require_mark()
+
+    def delete(self, name: str) -> None:
+        self._do(lambda: self._file(name).unlink(missing_ok=True))
+
+    def delete_all(self) -> None:
+        def still_there(_: object, path: str, error: tuple[Any, BaseException, Any]) -> None:
+            if not isinstance(error[1], FileNotFoundError):
+                raise error[1]
+
+        self._do(lambda: shutil.rmtree(self.path, onerror=still_there))
+
+    def put(self, file: Path, name: str) -> None:
+        def action() -> None:
+            with self._beside(name) as unfinished:
+                shutil.copyfile(file, unfinished)
+                with unfinished.open("rb") as opened:
+                    os.fsync(opened.fileno())
+                os.replace(unfinished, self.path / name)
+
+        self._do(action)
+
+    def get(self, name: str, file: Path) -> None:
+        self._do(lambda: shutil.copyfile(self._file(name), file))
+
+
+def _entry(state: os.stat_result) -> Entry:
+    size = 0 if stat.S_ISDIR(state.st_mode) else state.st_size
+    return Entry(size, f"{state.st_mtime_ns}-{state.st_ino}", state.st_mtime)
+
+
+def _write_through(file: Path, content: bytes, mode: str = "wb") -> None:
+    with file.open(mode) as opened:
+        opened.write(content)
+        opened.flush()
+        os.fsync(opened.fileno())
+
+
+def _created_without_links(file: Path, content: bytes) -> bool:
+    """`create` where a file system has no hard links; a reader may see the file before its end."""
+    try:
+        _write_through(file, content, "xb")
+    except FileExistsError:
+        return False
+    return True

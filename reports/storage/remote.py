@@ -1,0 +1,262 @@
+"""Folders of object stores and of the other file systems that fsspec knows.
+
+Endpoints and credentials are the environment's, as each file system's package documents them: for
+S3 ``AWS_ENDPOINT_URL``, ``AWS_ACCESS_KEY_ID`` and so on.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, TypeVar
+
+from reports.storage.folder import FULL, MARK, Entry, StorageError, plain_name
+from reports.storage.retry import UnansweredError, patiently
+from wsss_core.errors import InputError
+
+_MARK_TEXT = b"A folder that wsss writes to.\n"
+_EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gcs", "gcs": "gcs"}
+_OBJECT_STORES = ("s3", "s3a", "gs", "gcs", "abfs", "abfss", "az")
+"""They have no folders to be made; a bucket that is not there is a mistake, and is not made."""
+
+_LASTING = {
+    "NoCredentialsError", "PartialCredentialsError", "CredentialRetrievalError", "ProfileNotFound",
+    "ParamValidationError", "InvalidRegionError", "InvalidEndpointConfigurationError",
+    "DefaultCredentialsError", "ValueError", "TypeError", "NotImplementedError",
+}  # fmt: skip
+"""Names of errors (of packages that need not be there) that do not pass by waiting."""
+
+_AT_ONCE = 64
+"""So many files are asked for together; each is held in memory until it is read."""
+
+_T = TypeVar("_T")
+_creating = threading.Lock()
+"""fsspec's file system in memory looks and writes in two steps."""
+
+
+class RemoteFolder:
+    """A folder at a URI.
+
+    Args:
+        where: its URI.
+
+    """
+
+    def __init__(self, where: str) -> None:
+        self.where = where.rstrip("/")
+
+    @classmethod
+    def opened(cls, where: str) -> RemoteFolder:
+        """A folder of a file system that is known here."""
+        _opened(where, os.getpid())  # raises what there is to raise
+        return cls(where)
+
+    @property
+    def _files(self) -> Any:
+        # Of this process: connections do not survive a fork.
+        return _opened(self.where, os.getpid())[0]
+
+    @property
+    def _path(self) -> str:
+        return _opened(self.where, os.getpid())[1]
+
+    def joined(self, *names: str) -> RemoteFolder:
+        """See `reports.storage.folder.Folder`, here and below."""
+        return RemoteFolder("/".join([self.where, *map(plain_name, names)]))
+
+    def make(self) -> None:
+        """Mark it; object stores have no folders."""
+        try:
+            self.write(MARK, _MARK_TEXT)
+        except OSError as error:
+            said = " ".join(str(error).split())[:300]
+            raise InputError(f"{self.where}: cannot be written ({said})") from error
+
+    def await_mark(self) -> None:
+        """Nothing to wait for: a storage that is away does not answer, and is then waited for."""
+
+    def _do(self, action: Callable[[], _T]) -> _T:
+        def answered() -> _T:
+            try:
+                return action()
+            except (FileNotFoundError, FileExistsError, InputError):
+                raise
+            except PermissionError as error:
+                raise StorageError(f"{self.where}: access is refused ({error})") from error
+            except Exception as error:
+                if isinstance(error, OSError) and error.errno in FULL:
+                    raise
+                said = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+                if type(error).__name__ in _LASTING:
+                    raise StorageError(f"{self.where}: cannot be used ({said})") from error
+                raise UnansweredError(None, said) from error
+
+        # What an object store does not find is not there: it has no mount that could be away.
+        return patiently(answered, self.where, lambda: True)
+
+    def _at(self, name: str) -> str:
+        return f"{self._path}/{plain_name(name)}"
+
+    def _ensure(self) -> None:
+        if _protocol(self.where) not in _OBJECT_STORES:
+            self._files.makedirs(self._path, exist_ok=True)
+
+    def read(self, name: str) -> bytes:
+        content: bytes = self._do(lambda: self._files.cat_file(self._at(name)))
+        return content
+
+    def read_many(self, names: Sequence[str]) -> Iterator[bytes]:
+        for start in range(0, len(names), _AT_ONCE):
+            paths = [self._at(name) for name in names[start : start + _AT_ONCE]]
+            found = self._do(lambda paths=paths: self._files.cat(paths))  # type: ignore[misc]
+            yield from (found[path] for path in paths)
+
+    def write(self, name: str, content: bytes) -> None:
+        def action() -> None:
+            self._ensure()
+            self._files.pipe_file(self._at(name), content)
+
+        self._do(action)
+
+    def create(self, name: str, content: bytes) -> bool:
+        def action() -> bool:
+            self._ensure()
+            try:
+                with _creating if _protocol(self.where) == "memory" else contextlib.nullcontext():
+                    self._files.pipe_file(self._at(name), content, mode="create")
+            except OSError:
+                # Not every store's refusal comes back as FileExistsError; and a request whose
+                # answer was lost is sent again, and then refused because of itself.
+                if not self._files.exists(self._at(name)):
+                    raise
+                return bool(self._files.cat_file(self._at(name)) == content)
+            return True
+
+        return self._do(action)
+
+    def has(self, name: str) -> bool:
+        return bool(self._do(lambda: self._files.exists(self._at(name))))
+
+    def _entries(self) -> list[dict[str, Any]]:
+        def action() -> list[dict[str, Any]]:
+            try:
+                found: list[dict[str, Any]] = self._files.ls(self._path, detail=True)
+            except FileNotFoundError:
+                return []
+            return found
+
+        return sorted(self._do(action), key=lambda entry: str(entry["name"]))
+
+    def listing(self, *, hidden: bool = False) -> dict[str, Entry]:
+        return {
+            name: _entry(entry)
+            for entry in self._entries()
+            if entry["type"] == "file"
+            and (name := str(entry["name"]).rpartition("/")[2])
+            and name.startswith(".") == hidden
+        }
+
+    def folders(self) -> list[str]:
+        return [
+            str(entry["name"]).rstrip("/").rpartition("/")[2]
+            for entry in self._entries()
+            if entry["type"] == "directory"
+        ]
+
+    def tree(self) -> dict[str, Entry]:
+        def action() -> dict[str, dict[str, Any]]:
+            found: dict[str, dict[str, Any]] = self._files.find(self._path, detail=True)
+            return found
+
+        return {
+            path.removeprefix(f"{self._path}/"): _entry(entry)
+            for path, entry in sorted(self._do(action).items())
+        }
+
+    def delete(self, name: str) -> None:
+        def action() -> None:
+            with contextlib.suppress(FileNotFoundError):
+                self._files.rm_file(self._at(name))
+
+        self._do(action)
+
+    def delete_all(self) -> None:
+        def action() -> None:
+            with contextlib.suppress(FileNotFoundError):
+                self._files.rm(self._path, recursive=True)
+
+        self._do(action)
+
+    def put(self, file: Path, name: str) -> None:
+        def action() -> None:
+            self._ensure()
+            self._files.put_file(str(file), self._at(name))
+
+        self._do(action)
+
+    def get(self, name: str, file: Path) -> None:
+        def action() -> None:
+            try:
+                self._files.get_file(self._at(name), str(file))
+            except OSError as error:
+                if error.errno in FULL:  # of this machine
+                    raise StorageError(f"{file.parent}: no space left on the storage") from error
+                raise
+
+        self._do(action)
+
+
+def _protocol(where: str) -> str:
+    return where.partition("://")[0]
+
+
+@lru_cache(maxsize=4096)
+def _opened(where: str, process: int) -> tuple[Any, str]:
+    """The file system of a URI and the path there, for one process.
+
+    Raises:
+        InputError: it is not known here, or its package is not installed.
+
+    """
+    import fsspec
+
+    protocol = _protocol(where)
+    try:
+        files, path = fsspec.core.url_to_fs(where, use_listings_cache=False)
+    except ImportError as error:
+        extra = _EXTRAS.get(protocol)
+        hint = f"pip install 'wsss-studies[{extra}]'" if extra else f"{error}"
+        raise InputError(f"{where}: needs a package that is not installed: {hint}") from error
+    except ValueError as error:
+        raise InputError(f"{where}: {protocol}:// is no file system known here") from error
+    return files, str(path).rstrip("/")
+
+
+def _entry(entry: dict[str, Any]) -> Entry:
+    return Entry(int(entry["size"] or 0), _changed(entry), _modified(entry))
+
+
+def _changed(entry: dict[str, Any]) -> str:
+    """What tells one version of a remote file from another."""
+    for key in ("ETag", "etag", "LastModified", "mtime", "updated", "created"):
+        if entry.get(key) is not None:
+            return str(entry[key])
+    return ""
+
+
+def _modified(entry: dict[str, Any]) -> float:
+    for key in ("LastModified", "last_modified", "mtime", "updated", "created"):
+        said = entry.get(key)
+        if isinstance(said, str):
+            with contextlib.suppress(ValueError):
+                said = datetime.fromisoformat(said)
+        if isinstance(said, datetime):
+            return said.timestamp()
+        if isinstance(said, int | float):
+            return float(said)
+    return 0.0

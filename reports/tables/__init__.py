@@ -1,0 +1,1 @@
+"""The tables of a report, and one table model with four renderings."""

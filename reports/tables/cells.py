@@ -1,0 +1,153 @@
+"""How figures are written: shares as percent points, spreads with their n, and states in words."""
+
+import math
+from collections import Counter
+from collections.abc import Mapping
+
+from reports.statistics import PairedDifference, Summary, summarise
+from reports.tables.model import Cell
+
+ABSENT = "–"
+MEASURE_NAMES = {
+    "per_image_iou": "per-image foreground IoU",
+    "dataset_iou": "dataset foreground IoU",
+    "dataset_miou": "dataset mIoU",
+}
+
+
+def points(share: float | None, decimals: int = 1, *, signed: bool = False) -> str:
+    """Write a share as percent points, with a real minus sign.
+
+    Example:
+        >>> points(0.1234), points(-0.05, signed=True), points(None)
+        ('12.3', '−5.0', '–')
+
+    """
+    if share is None or math.isnan(share):
+        return ABSENT
+    text = f"{100 * share:{'+' if signed else ''}.{decimals}f}"
+    if float(text) == 0:
+        text = text.lstrip("+-")
+    return text.replace("-", "−")
+
+
+def percent(share: float) -> str:
+    """Write a share in percent, with a space that no line breaks at."""
+    return f"{points(share)}\u00a0%"
+
+
+def equals(name: str, value: str | int) -> str:
+    """Write ``n = 3`` or ``p < 0.001`` likewise."""
+    text = str(value)
+    return f"{name}\u00a0<\u00a0{text[1:]}" if text[0] == "<" else f"{name}\u00a0=\u00a0{text}"
+
+
+def mean_and_spread(summary: Summary, *, signed: bool = False) -> str:
+    """Write ``mean ± sd`` in percent points; the mean alone where n = 1.
+
+    Example:
+        >>> mean_and_spread(Summary(0.2, 0.01, 3, 0.175, 0.225))
+        '20.0 ± 1.0'
+
+    """
+    text = points(summary.mean, signed=signed)
+    return text if summary.sd is None else f"{text} ± {points(summary.sd)}"
+
+
+def interval(summary: Summary) -> str:
+    """Write the 95 % interval in percent points; empty without one."""
+    if summary.low is None or summary.high is None:
+        return ""
+    return f"[{points(summary.low, signed=True)}, {points(summary.high, signed=True)}]"
+
+
+def p_value(p: float | None) -> str:
+    """Write a p-value with three decimals.
+
+    Example:
+        >>> p_value(0.0001), p_value(0.0421), p_value(None)
+        ('<0.001', '0.042', '–')
+
+    """
+    if p is None:
+        return ABSENT
+    return "<0.001" if p < 0.0005 else f"{p:.3f}"
+
+
+def count_text(states: Counter[str]) -> str:
+    """Write how many of the planned trials a mean is over, and what became of the others.
+
+    Example:
+        >>> count_text(Counter(ok=2, failed=1)), count_text(Counter(ok=3))
+        ('2 of 3, 1 failed', '3 of 3')
+
+    """
+    total = sum(states.values())
+    rest = [
+        f"{states[state]} {state}"
+        for state in ("failed", "collapsed", "missing")
+        if states.get(state)
+    ]
+    return ", ".join([f"{states.get('ok', 0)} of {total}", *rest])
+
+
+def worst_state(states: Counter[str]) -> str:
+    """Name the state of a row: empty if all trials are healthy, ``partial`` if some are."""
+    bad = [state for state in ("failed", "collapsed", "missing") if states.get(state)]
+    if not bad:
+        return ""
+    return "partial" if states.get("ok") else bad[0]
+
+
+def state_text(states: Counter[str]) -> str:
+    """Write what became of trials that are not healthy: ``failed``, or ``2 failed, 1 missing``."""
+    bad = [state for state in ("failed", "collapsed", "missing") if states.get(state)]
+    if len(bad) == 1:
+        return bad[0]
+    return ", ".join(f"{states[state]} {state}" for state in bad)
+
+
+def summary_cell(
+    by_seed: Mapping[int, float], states: Counter[str], *, spell_out: bool = False
+) -> Cell:
+    """Make the cell of a figure over seeds; only a row with all its seeds can be the best.
+
+    Args:
+        by_seed: Figure by seed of the healthy trials.
+        states: How the planned trials ended.
+        spell_out: Whether a partial cell says which trials it lacks.
+
+    """
+    summary = summarise(by_seed.values())
+    data = {"mean": summary.mean, "sd": summary.sd, "n": summary.n, "expected": states.total()}
+    state = worst_state(states)
+    if not states.get("ok"):
+        return Cell(state_text(states), None, data, state)
+    if summary.n == 0:
+        return Cell(ABSENT, None, data, state)
+    text = mean_and_spread(summary)
+    if state and spell_out:
+        text += f" ({count_text(states)})"
+    return Cell(text, None if state else summary.mean, data, state)
+
+
+def difference_cell(difference: PairedDifference, states: Counter[str]) -> Cell:
+    """Make the cell of a paired difference: mean, spread, interval; CSV also gets the plain p."""
+    summary = difference.summary
+    data = {
+        "mean": summary.mean,
+        "sd": summary.sd,
+        "n": summary.n,
+        "low": summary.low,
+        "high": summary.high,
+        "p": difference.p,
+    }
+    state = worst_state(states)
+    if not states.get("ok"):
+        return Cell(state_text(states), None, data, state)
+    if summary.n == 0:
+        return Cell(ABSENT, None, data, state)
+    text = " ".join(
+        part for part in (mean_and_spread(summary, signed=True), interval(summary)) if part
+    )
+    return Cell(text, None if state else summary.mean, data, state)

@@ -1,0 +1,171 @@
+"""What networks rely on: where their maps lie, what they mark falsely, what a logit hangs on."""
+
+from dataclasses import dataclass, replace
+
+from reports.results.study_record import Configuration, StudyRecord
+from reports.statistics import Summary, summarise
+from reports.tables.cells import MEASURE_NAMES, points, summary_cell
+from reports.tables.model import Cell, Column, Table, mark_best
+from reports.tables.strategies import RULE_NAMES
+
+UNDEFINED_WITHOUT_HITS = "confusion_ratio"
+
+
+@dataclass(frozen=True)
+class _Figure:
+    """A column of the table and where its number comes from.
+
+    Attributes:
+        key: A diagnostic, or a figure of the outcomes.
+        header: Name for people.
+        unit: ``%`` for shares; other numbers are written as they are.
+        higher_is_better: See ``reports.tables.model.Column``.
+        about: What it means.
+        outcome: Whether it is a figure of the outcomes.
+
+    """
+
+    key: str
+    header: str
+    unit: str
+    higher_is_better: bool | None
+    about: str
+    outcome: bool = False
+
+
+_FIGURES = (
+    _Figure("balanced_accuracy", "balanced accuracy", "%", True,
+            "Of the image-level prediction.", outcome=True),
+    _Figure("mass_object", "CAM on object", "%", True,
+            "Share of the map's mass on the class's own pixels."),
+    _Figure("mass_context", "on context", "%", False,
+            "Share on what accompanies the class, such as the chimney."),
+    _Figure("mass_ring", "on ring", "%", None,
+            "Share on a ring around the object, a sixteenth of the image's side wide."),
+    _Figure("mass_elsewhere", "elsewhere", "%", False, "Share on all other pixels."),
+    _Figure("pointing_object", "pointing game", "%", True,
+            "Share of images whose map peaks on the object; a flat map misses."),
+    _Figure("pointing_context", "peaks on context", "%", False,
+            "Share of images whose map peaks on the context."),
+    _Figure("confusion_ratio", "FP / TP", "", False,
+            "Falsely marked pixels for each rightly marked one, on images with the class; "
+            "no number where none is rightly marked."),
+    _Figure("false_positive_area", "clear images marked", "%", False,
+            "Mean share of an image without the class that is marked."),
+    _Figure("false_positive_area_gated", "the same, gated", "%", False,
+            "An image that the network predicts to be clear counts as unmarked."),
+    # No best: how far a logit falls also depends on the scale of a network's logits.
+    _Figure("reliance_object", "logit falls without object", "", None,
+            "Mean fall of the logit when only the object is taken out of the scene."),
+    _Figure("reliance_context", "without context", "", None,
+            "Mean fall of the logit when only the context is taken out."),
+    _Figure("reliance_context_share", "context's share", "%", False,
+            "Of both falls together, without their signs."),
+    _Figure("context_flips", "lost without context", "%", False,
+            "Share of rightly found images that are no longer found without the context."),
+)  # fmt: skip
+
+
+def diagnostics_table(record: StudyRecord) -> Table:
+    """Build the table: a row per configuration and class; columns that have data alone."""
+    several = len(record.classes) > 1
+    figures = [
+        _Figure(record.objective, MEASURE_NAMES[record.objective], "%", True, "", outcome=True),
+        *_FIGURES,
+    ]
+    rows_of = [(one, name) for one in record.configurations for name in record.classes]
+    known = [
+        figure
+        for figure in figures
+        if any(_by_seed(record, one, name, figure) for one, name in rows_of)
+    ]
+    columns = (
+        Column("configuration", "configuration"),
+        *([Column("class", "class")] if several else []),
+        *(
+            Column(f.key, f.header, f.unit, f.higher_is_better, True, f.about)
+            for f in known
+        ),
+    )  # fmt: skip
+    rows = tuple(
+        (
+            Cell(one.name),
+            *([Cell(name)] if several else []),
+            *(_cell(record, one, name, figure) for figure in known),
+        )
+        for one, name in rows_of
+    )
+    table = Table(
+        "diagnostics", "What it relies on", columns, rows, _caption(record), _notes(record)
+    )
+    return mark_best(table, within="class" if several else None)
+
+
+def _by_seed(
+    record: StudyRecord, one: Configuration, name: str, figure: _Figure
+) -> dict[int, float]:
+    if figure.outcome:
+        return record.by_seed(one.name, figure.key, class_name=name)
+    return record.diagnostic_by_seed(one.name, figure.key, class_name=name)
+
+
+def _cell(record: StudyRecord, one: Configuration, name: str, figure: _Figure) -> Cell:
+    by_seed = _by_seed(record, one, name, figure)
+    states = record.states(one.name)
+    cell = summary_cell(by_seed, states)
+    if by_seed and not figure.unit:
+        cell = replace(cell, text=_plain(summarise(by_seed.values())))
+    healthy = states.get("ok", 0)
+    if figure.key != UNDEFINED_WITHOUT_HITS or not healthy:
+        return cell
+    left_out = healthy - len(by_seed)
+    cell = replace(cell, data={**cell.data, "left_out": left_out})
+    if not left_out:
+        return cell
+    # Without its worst trials a mean is no candidate for the best.
+    return replace(cell, text=f"{cell.text} ({left_out} of {healthy} left out)", rank=None)
+
+
+def _notes(record: StudyRecord) -> tuple[str, ...]:
+    """How many trials have no FP / TP, as those are the worst ones."""
+    healthy = sum(record.states(one.name).get("ok", 0) for one in record.configurations)
+    known = sum(
+        len(record.diagnostic_by_seed(one.name, UNDEFINED_WITHOUT_HITS))
+        for one in record.configurations
+    )
+    if not known or known == healthy:
+        return ()
+    where = "of a class" if len(record.classes) > 1 else "of the class"
+    return (
+        f"FP / TP is no number where not one pixel {where} is found: its means leave out "
+        f"{healthy - known} of {healthy} healthy trials, the worst ones (in brackets).",
+    )
+
+
+def _plain(summary: Summary) -> str:
+    """Write a number that is no share: ``1.2 ± 0.3``."""
+    text = f"{summary.mean:.1f}"
+    if float(text) == 0:
+        text = text.lstrip("-")
+    if summary.sd is not None:
+        text += f" ± {summary.sd:.1f}"
+    return text.replace("-", "−")
+
+
+def _caption(record: StudyRecord) -> str:
+    chance = [
+        value
+        for one in record.configurations
+        for value in record.diagnostic_by_seed(one.name, "object_pixels").values()
+    ]
+    caption = (
+        f"Test split, maps cut at {RULE_NAMES[record.rule]}; mean ± sample standard deviation over "
+        "healthy trials. A network is right for the wrong "
+        "reason where its accuracy is high and its maps or logits hang on something else."
+    )
+    if chance:
+        caption += (
+            f" Chance level: the object has {points(chance[0])} % of the pixels of the images that "
+            "hold it, and so much of a map without any shape."
+        )
+    return caption

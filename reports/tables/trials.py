@@ -1,0 +1,71 @@
+"""Every planned trial: how it ended, what it reached, what it cost."""
+
+import math
+from typing import Any
+
+from reports.results.study_record import StudyRecord, Trial
+from reports.tables.cells import ABSENT, MEASURE_NAMES, points
+from reports.tables.model import Cell, Column, Table
+
+
+def trials_table(record: StudyRecord) -> Table:
+    """Build the table: a row per configuration and seed, in the plan's order."""
+    columns = (
+        Column("configuration", "configuration"),
+        Column("seed", "seed", numeric=True),
+        Column("status", "status"),
+        Column("iou", "IoU", "%", None, True, MEASURE_NAMES[record.objective] + "."),
+        Column("balanced_accuracy", "balanced accuracy", "%", None, True),
+        Column("epochs", "epochs", numeric=True),
+        Column("seconds_training", "training", "s", None, True),
+        Column("seconds_scoring", "scoring", "s", None, True),
+        Column("images_per_second", "images/s", "", None, True, "While training."),
+        Column("peak_memory_bytes", "peak memory", "MiB", None, True),
+        Column("parameters", "parameters", "M", None, True),
+        Column("device", "device"),
+        Column("trial_key", "trial key"),
+        Column("error", "error"),
+    )
+    rows = tuple(
+        _row(record, trial) for one in record.configurations for trial in record.of(one.name)
+    )
+    caption = (
+        f"All {len(rows)} planned trials. IoU is {MEASURE_NAMES[record.objective]} on the test "
+        f"split at the {record.rule} threshold; that of a collapsed trial is shown but enters no "
+        "mean."
+    )
+    return Table("trials", "All trials", columns, rows, caption)
+
+
+def _row(record: StudyRecord, trial: Trial) -> tuple[Cell, ...]:
+    def share(name: str) -> Cell:
+        value = trial.figure(name, rule=record.rule, class_name=record.main_class)
+        return Cell(points(value), data={"": value})
+
+    def measured(name: str, decimals: int, scale: float = 1.0) -> Cell:
+        value: Any = trial.row.get(name)
+        if value is None or math.isnan(value):
+            return Cell(ABSENT, data={"": None})
+        return Cell(f"{value / scale:,.{decimals}f}".replace(",", "\u202f"), data={"": value})
+
+    def text(name: str) -> Cell:
+        value = trial.row.get(name)
+        return Cell(ABSENT if value is None else str(value), data={"": value})
+
+    state = "" if trial.status == "ok" else trial.status
+    return (
+        Cell(trial.configuration),
+        Cell(str(trial.seed), data={"": trial.seed}),
+        Cell(trial.status, state=state),
+        share(record.objective),
+        share("balanced_accuracy"),
+        measured("epochs", 0),
+        measured("seconds_training", 1),
+        measured("seconds_scoring", 1),
+        measured("images_per_second", 0),
+        measured("peak_memory_bytes", 0, 2**20),
+        measured("parameters", 2, 1e6),
+        text("device"),
+        Cell(trial.key[:12], data={"": trial.key}),
+        text("error"),
+    )
