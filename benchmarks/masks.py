@@ -1,7 +1,7 @@
 """Pseudo masks of a folder a second: `wsss masks` on this machine's cores beside a plain loop.
 
 All do the same work: decode an image, make its CAM with a small network, refine it by a dense CRF,
-resize and cut it, write the PNG. The loops are `studies.mask_making.one_batch_after_another` with
+resize and cut it, write the PNG. The loops are `studies.masks.worker.one_batch_after_another` with
 one thread: with our own CRF, whose files are compared byte by byte, and with pydensecrf, as loops
 in the field have it, whose pixels are. Ray Data's time includes starting Ray and two workers, about
 ten seconds. What two cores can do is measured too: two such loops side by side.
@@ -36,11 +36,11 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from studies.artifacts import ArtifactStore
-from studies.mask_folder import make_masks
-from studies.mask_making import MaskJob
-from studies.masks import MaskRecipe
-from studies.training_stage import initial_network
+from studies.masks.folder import make_masks
+from studies.masks.recipe import MaskRecipe
+from studies.masks.worker import MaskJob
+from studies.stages.training import initial_network
+from studies.store.artifacts import ArtifactStore
 from wsss_core.cams import CamSettings
 from wsss_core.data.scenes import SceneSettings, render_scene
 

@@ -39,11 +39,11 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from reports.ledger.parts import SCHEMAS
-from studies.artifacts import ArtifactStore
-from studies.plan import Plan, Trial, Unit
-from studies.plan_listing import describe
-from studies.planner import make_plan
-from studies.spec import Study
+from studies.cli.plan_text import describe
+from studies.planning.plan import Plan, Trial, Unit
+from studies.planning.planner import make_plan
+from studies.spec.study import Study
+from studies.store.artifacts import ArtifactStore
 
 SEEDS = 5
 TUNE, TEST = 100, 300
@@ -325,9 +325,9 @@ def study_runner(count: int, folder: Path, samples: _Samples) -> None:
     """`run_with_tune` as it is, but for the trial itself, which ends at once."""
     from ray import tune
 
-    from studies import tune_runner
-    from studies.progress import Progress
+    from studies.ray_tune import runner as tune_runner
     from studies.runner import run_context
+    from studies.scheduling.progress import Progress
 
     def nothing(config: dict[str, Any], context: dict[str, Any]) -> None:
         tune.report({"ended": 1, "status": "ok", "error": None, "seconds": 0.0})
@@ -405,7 +405,7 @@ print(json.dumps({"code": os.waitstatus_to_exitcode(status), **found}))
 def command(*arguments: str) -> dict[str, float]:
     """Run `wsss`: its seconds, those of CPU time, and its largest process in MiB."""
     done = subprocess.run(
-        [sys.executable, "-c", _MEASURE, sys.executable, "-m", "studies.cli", *arguments],
+        [sys.executable, "-c", _MEASURE, sys.executable, "-m", "studies.cli.main", *arguments],
         capture_output=True, text=True, check=True,
     )  # fmt: skip
     found: dict[str, float] = json.loads(done.stdout)

@@ -36,11 +36,11 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy as np
 import torch
 
-from studies.artifacts import ArtifactStore
-from studies.planner import make_plan
+from studies.planning.planner import make_plan
 from studies.runner import run_study
-from studies.spec import Study
-from studies.spec_file import load_study
+from studies.spec.loading import load_study
+from studies.spec.study import Study
+from studies.store.artifacts import ArtifactStore
 
 
 def cost(study: Study, folder: Path) -> np.ndarray:

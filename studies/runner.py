@@ -14,13 +14,13 @@ from typing import Any
 
 from reports.ledger.parts import write_part
 from reports.storage.folder import Location, StorageError, is_uri, local_path
-from studies.artifacts import ArtifactStore, DamagedArtifactError
-from studies.plan import Plan
-from studies.preflight import preflight
-from studies.progress import Progress
-from studies.publishing import publish_all
-from studies.stopping import Stop
-from studies.trial import recorded_failure
+from studies.planning.plan import Plan
+from studies.scheduling.progress import Progress
+from studies.scheduling.stopping import Stop
+from studies.stages.job import recorded_failure
+from studies.stages.preflight import preflight
+from studies.stages.publishing import publish_all
+from studies.store.artifacts import ArtifactStore, DamagedArtifactError
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ def run_study(
     """Run what is missing of a plan and bring its ledger up to date.
 
     Args:
-        plan: see `studies.planner.make_plan`.
+        plan: see `studies.planning.planner.make_plan`.
         results: the folder of the ledger.
         store: where finished stages are looked up and kept.
         address: of a running Ray cluster; None starts Ray on this machine.
@@ -73,7 +73,7 @@ def run_study(
         say: where progress lines go.
 
     Raises:
-        InputError: anything `studies.preflight` or reading the images finds.
+        InputError: anything `studies.stages.preflight` or reading the images finds.
         StorageError: a storage that stays away or is full; what is finished is kept.
 
     """
@@ -111,11 +111,11 @@ def run_study(
         progress = Progress(pending, say, only_scored=trained)
         context = run_context(plan, store, results)
         if in_process:
-            from studies.in_process import run_in_process
+            from studies.scheduling.in_process import run_in_process
 
             outcomes = run_in_process(plan, pending, context, progress, stop)
         else:
-            from studies.tune_runner import run_with_tune
+            from studies.ray_tune.runner import run_with_tune
 
             outcomes = run_with_tune(plan, pending, context, address, progress, stop)
         for key, outcome in outcomes.items():

@@ -16,8 +16,8 @@ from pathlib import Path
 
 try:
     from reports.storage.folder import is_uri
-    from studies.cli import USAGE_ERROR
-    from studies.cli import main as wsss
+    from studies.cli.main import USAGE_ERROR
+    from studies.cli.main import main as wsss
 except ImportError as error:
     sys.exit(
         f"submit: {sys.executable} cannot import wsss-studies ({error}); the environment with it "

@@ -10,16 +10,16 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 NEED_RAY = [
-    "studies.configuration_searcher",
-    "studies.masks_pipeline",
-    "studies.nodes",
-    "studies.plan_searcher",
-    "studies.ray_start",
-    "studies.refinement_tasks",
-    "studies.search_run",
-    "studies.search_trials",
-    "studies.tune_runner",
-    "studies.unit_shelves",
+    "studies.cluster.check",
+    "studies.cluster.ray_start",
+    "studies.masks.stream",
+    "studies.ray_tune.callbacks",
+    "studies.ray_tune.job_store",
+    "studies.ray_tune.refinement",
+    "studies.ray_tune.runner",
+    "studies.search.run",
+    "studies.search.sampler",
+    "studies.search.trials",
 ]
 
 

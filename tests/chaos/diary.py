@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-import studies.training_stage
+import studies.stages.training
 from wsss_core.backbones import Network, build_network
 
 VERSION = 1
@@ -75,5 +75,5 @@ def _with_diary(train: Any) -> Any:
     return training
 
 
-if not hasattr(studies.training_stage.train, "keeps_diary"):
-    studies.training_stage.train = _with_diary(studies.training_stage.train)
+if not hasattr(studies.stages.training.train, "keeps_diary"):
+    studies.stages.training.train = _with_diary(studies.stages.training.train)

@@ -113,7 +113,7 @@ class StudyFolder:
         """Start a driver: the same command at every time."""
         log = self.folder / f"driver-{len(self.drivers) + 1}.log"
         command = [
-            sys.executable, "-X", "faulthandler", "-m", "studies.cli", "run", "chaos.yaml",
+            sys.executable, "-X", "faulthandler", "-m", "studies.cli.main", "run", "chaos.yaml",
             "--results", str(self.results), *options,
         ]  # fmt: skip
         with log.open("wb") as opened:
@@ -127,7 +127,7 @@ class StudyFolder:
     def wsss(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run another command of wsss to its end."""
         return subprocess.run(
-            [sys.executable, "-m", "studies.cli", *arguments],
+            [sys.executable, "-m", "studies.cli.main", *arguments],
             cwd=self.folder, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=300,
         )  # fmt: skip
 

@@ -13,7 +13,7 @@ import pytest
 import yaml
 from jsonschema import ValidationError, validate
 
-from studies.cli import _parser
+from studies.cli.main import _parser
 
 ROOT = Path(__file__).parents[2]
 FILE = ROOT / "clusters" / "kuberay-rayjob.yaml"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from studies.cli import _parser
+from studies.cli.main import _parser
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / "clusters" / "slurm.sbatch"

@@ -17,12 +17,12 @@ import torch
 import yaml
 from PIL import Image
 
-from studies.artifacts import ArtifactStore
-from studies.cli import main
-from studies.plan import Plan
-from studies.planner import make_plan
+from studies.cli.main import main
+from studies.planning.plan import Plan
+from studies.planning.planner import make_plan
 from studies.runner import RunResult, run_study
-from studies.spec import Study
+from studies.spec.study import Study
+from studies.store.artifacts import ArtifactStore
 
 TINY: dict[str, Any] = {
     "study": "tiny",
@@ -200,7 +200,7 @@ def folder_study(tiny: dict[str, Any], smoke_folder: Path) -> dict[str, Any]:
 def ray_here() -> Iterator[None]:
     """A Ray of two cores on this machine, for all tests that need one."""
     # Before Ray, which reads when it is imported what this module sets.
-    from studies.tune_runner import ray
+    from studies.ray_tune.runner import ray
 
     ray.init(
         address="local",

@@ -10,8 +10,8 @@ import pytest
 from reports import make_report
 from reports.ledger.parts import read_table
 from reports.results.reading import read_studies
-from studies.planner import make_plan
-from studies.spec import Study
+from studies.planning.planner import make_plan
+from studies.spec.study import Study
 from wsss_core.errors import InputError
 
 Raw = dict[str, Any]

@@ -11,13 +11,13 @@ import torch
 from safetensors.torch import load_file
 
 import studies.runner
-import studies.trial
+import studies.stages.job
 from reports.ledger.parts import read_table
 from reports.storage.folder import MARK
-from studies.artifacts import ArtifactStore
-from studies.planner import make_plan
-from studies.spec import Study
-from studies.training_stage import train_unit
+from studies.planning.planner import make_plan
+from studies.spec.study import Study
+from studies.stages.training import train_unit
+from studies.store.artifacts import ArtifactStore
 
 Raw = dict[str, Any]
 Run = Callable[..., Any]
@@ -128,7 +128,7 @@ class Broken:
 def test_a_failed_trial_is_in_the_ledger_and_the_others_go_on(
     tiny: Raw, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(studies.trial, "train_unit", Broken("single", "vit_tiny_patch16_224"))
+    monkeypatch.setattr(studies.stages.job, "train_unit", Broken("single", "vit_tiny_patch16_224"))
     ran = run(tiny, tmp_path / "results")
     table = trials(tmp_path / "results")
     assert dict(table["status"]) == {
@@ -148,7 +148,7 @@ def test_a_failed_trial_is_tried_again_and_its_row_replaced(
 ) -> None:
     broken = Broken("single", "vit_tiny_patch16_224")
     with monkeypatch.context() as patched:
-        patched.setattr(studies.trial, "train_unit", broken)
+        patched.setattr(studies.stages.job, "train_unit", broken)
         run(tiny, tmp_path / "results")
         run(tiny, tmp_path / "results")
     assert broken.calls == 2
@@ -163,7 +163,7 @@ def test_a_failed_trial_is_tried_again_and_its_row_replaced(
 def test_a_teacher_that_failed_is_named_beside_the_students_it_leaves_without(
     taught: Raw, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(studies.trial, "train_unit", Broken("single", "resnet18"))
+    monkeypatch.setattr(studies.stages.job, "train_unit", Broken("single", "resnet18"))
     ran = run(taught, tmp_path / "results")
     assert ran.result.failed == {
         "teacher resnet18, seed 0": "MemoryError: no room for 12 GB",
@@ -248,7 +248,7 @@ def test_a_training_that_was_broken_off_goes_on_from_its_last_epoch_to_the_same_
 def test_with_ray_stubbed_out_a_dead_worker_s_trials_are_recorded_as_failed(
     tiny: Raw, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import studies.tune_runner
+    import studies.ray_tune.runner
     from studies.runner import run_study
 
     error = "its worker process died 3 times"
@@ -259,7 +259,7 @@ def test_with_ray_stubbed_out_a_dead_worker_s_trials_are_recorded_as_failed(
         (key,) = plan.units
         return {key: {"status": "failed", "error": error, "unrecorded": True}}
 
-    monkeypatch.setattr(studies.tune_runner, "run_with_tune", dies)
+    monkeypatch.setattr(studies.ray_tune.runner, "run_with_tune", dies)
     result = run_study(plan, tmp_path, ArtifactStore(tmp_path / "store"), say=lambda _: None)
     assert result.failed == {"CNN alone, seed 0": error}
     assert trials(tmp_path)["error"]["CNN alone"] == error

@@ -1,0 +1,74 @@
+"""`wsss data`: make and check data sets."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+
+
+def add_data_commands(
+    commands: argparse._SubParsersAction[argparse.ArgumentParser],
+    command: Callable[..., argparse.ArgumentParser],
+) -> None:
+    """Add `data` with its commands.
+
+    Args:
+        commands: of `wsss`.
+        command: makes one of them, see `studies.cli.main`.
+
+    """
+    data = commands.add_parser(
+        "data",
+        help="make and check data sets",
+        description="make and check data sets",
+        epilog="Example: wsss data check DIR",
+    )
+    kinds = data.add_subparsers(required=True, metavar="WHAT")
+    scenes = command(
+        kinds, "scenes", _scenes, "write procedural smoke scenes as a folder data set",
+        "wsss data scenes scenes --train 1500 --chimney-given-clear 0.4",
+    )  # fmt: skip
+    scenes.add_argument("out", type=Path, metavar="DIR", help="made; must be new or empty")
+    for name, default in (("size", 64), ("train", 1500), ("tune", 150), ("test", 300), ("seed", 0)):
+        scenes.add_argument(f"--{name}", type=int, default=default, help=f"[{default}]")
+    shares = (
+        ("smoke", 0.5), ("chimney-given-smoke", 0.95), ("chimney-given-clear", 0.4), ("steam", 0.0),
+        ("cooling-tower-given-steam", 0.95), ("cooling-tower-given-clear", 0.4),
+    )  # fmt: skip
+    for name, value in shares:
+        scenes.add_argument(f"--{name}", type=float, default=value, help=f"[{value}]")
+    check = command(
+        kinds, "check", _check, "read every file of a folder data set and say what it holds",
+        "wsss data check DIR",
+    )  # fmt: skip
+    check.add_argument("root", type=Path, metavar="DIR")
+
+
+def _scenes(options: argparse.Namespace) -> int:
+    from wsss_core.data.scene_source import SceneSource, contact_sheet, write_scenes
+    from wsss_core.data.scenes import SceneSettings
+
+    settings = SceneSettings(
+        size=options.size,
+        smoke=options.smoke,
+        chimney_given_smoke=options.chimney_given_smoke,
+        chimney_given_clear=options.chimney_given_clear,
+        steam=options.steam,
+        cooling_tower_given_steam=options.cooling_tower_given_steam,
+        cooling_tower_given_clear=options.cooling_tower_given_clear,
+        seed=options.seed,
+    )
+    source = SceneSource(settings, train=options.train, tune=options.tune, test=options.test)
+    write_scenes(source, options.out)
+    sheet = options.out / "contact_sheet.png"
+    contact_sheet(settings).save(sheet)
+    print(f"{options.train + options.tune + options.test} scenes in {options.out}; see {sheet}")
+    return 0
+
+
+def _check(options: argparse.Namespace) -> int:
+    from wsss_core.data.folder import FolderSource
+
+    print(FolderSource(options.root).check().describe())
+    return 0

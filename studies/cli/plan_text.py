@@ -1,0 +1,140 @@
+"""What `wsss plan` prints: trials, what is cached, what it will cost."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from reports.storage.folder import Location
+from studies.cluster.machine import this_machine
+from studies.planning.estimate import Estimate, estimate, in_hours, money
+from studies.planning.plan import Plan, Unit
+from studies.planning.timings import measured, passes
+from studies.scheduling.progress import duration
+from studies.search.candidates import first_units, parts_prefix, tried, units_left
+from studies.spec.search import Search
+from studies.store.artifacts import ArtifactStore
+
+
+def describe(
+    plan: Plan, store: ArtifactStore, results: Location, *, at_once: int | None = None
+) -> str:
+    """The trials of a study with their keys and states, and the work that is left.
+
+    The cost is taken from the trials of this results folder, see `studies.planning.timings`.
+
+    Args:
+        plan: see `studies.planning.planner.make_plan`.
+        store: where finished stages are looked up.
+        results: the folder of the ledger.
+        at_once: how many trials run at a time; None: as many as fit on this machine.
+
+    """
+    has = store.seen()
+    study = plan.study
+    pending = plan.pending(store)
+    waiting = {unit.key for unit in pending}
+    lines = [f"{study.study}: {study.title}", ""]
+    width = max(len(name) for name, _ in study.rows())
+    lines.append(f"{'configuration':{width}}  seed  trial                 state")
+    owner = {trial.key: unit for unit in plan.units.values() for trial in unit.trials}
+    for trial in plan.trials:
+        unit = owner[trial.key]
+        if has("scores", trial.key):
+            state = "done"
+        elif unit.key not in waiting or has("train", unit.key):
+            state = "trained, to be scored"
+        elif unit.parent in waiting and not has("train", unit.parent):
+            state = "to be trained after its teacher"
+        else:
+            state = "to be trained"
+        at = f"  {study.dial.name} = {trial.dial_value:g}" if study.dial else ""
+        lines.append(f"{trial.configuration:{width}}  {trial.seed:4}  {trial.key}  {state}{at}")
+    training = [unit for unit in pending if not has("train", unit.key)]
+    teachers = [unit for unit in training if not unit.trials]
+    lines += [
+        "",
+        f"{len(plan.trials)} trials, {len(training)} training runs to do"
+        + (f" ({len(teachers)} of them teachers that no row reports)" if teachers else "")
+        + f": {sum(passes(unit.settings) for unit in training)} passes over the training images",
+    ]
+    lines += _chains(plan, has)
+    if study.search is not None:
+        left, said = _search(plan, study.search, results)
+        pending += [unit for unit in left if unit.key not in waiting]
+        lines.append(said)
+    if pending:
+        lines += ["", *_cost(plan, pending, has, results, at_once)]
+    return "\n".join(lines)
+
+
+def _search(plan: Plan, search: Search, results: Location) -> tuple[list[Unit], str]:
+    """What is left of a search and of the confirmation of its best, at most; and a line."""
+    planner, _ = first_units(plan.study, plan.image_sets[0])
+    done = tried(results, parts_prefix(planner))["number"].nunique()
+    left = units_left(planner, max(0, search.trials - done))
+    return left, (
+        f"before them a search: {search.trials} configurations, {done} of them tried; seeds each: "
+        f"up to {len(search.seeds)}; of them join the rows above: the best {search.confirm}; "
+        "the cost is that of all, less what ASHA saves by stopping poor ones early"
+    )
+
+
+def _chains(plan: Plan, has: Callable[[str, str], bool]) -> list[str]:
+    """Every refinement chain, over how many trials it is done, or why it is not run."""
+    lines = ["", "refinement, beside the plain CAM:"] if plan.chains else []
+    runnable = [chain.name for chain in plan.runnable_chains]
+    trials = plan.trials
+    for chain in plan.chains:
+        if chain.lacks is not None:
+            lines.append(f"  {chain.name}: not run, {chain.lacks}")
+            continue
+        place = runnable.index(chain.name)
+        done = sum(has("scores", trial.chain_keys[place]) for trial in trials)
+        lines.append(f"  {chain.name}: done over {done} of {len(trials)} trials")
+    return lines
+
+
+def _cost(
+    plan: Plan, pending: list[Unit], has: Callable[[str, str], bool], results: Location,
+    at_once: int | None,
+) -> list[str]:  # fmt: skip
+    """What the work that is left takes, as the trials of this results folder took it."""
+    found = measured(plan, results)
+    if not found.trials:
+        return ["no trial of this results folder is measured yet: the first ones give the estimate"]
+    resources = plan.study.resources
+    left = estimate(plan, pending, has, found, this_machine(), at_once)
+    parts = (
+        ("training", left.training), ("scoring", left.scoring), ("refinement", left.refinement)
+    )  # fmt: skip
+    hours = in_hours([(left.gpu_hours, "GPU"), (left.core_hours, "CPU-core")])
+    lines = [
+        f"cost of what is left, from the trials measured here ({found.trials}, {found.device}):",
+        "  trials     " + ", ".join(f"{name} {duration(s)}" for name, s in parts if s),
+        f"  resources  {hours}",
+        f"  wall time  {_wall(left, at_once)}",
+    ]
+    prices = {"GPU": resources.price_per_gpu_hour, "CPU-core": resources.price_per_cpu_hour}
+    if (priced := money(left, prices, with_gpu=found.with_gpu)) is not None:
+        lines.append(f"  money      about {priced[0]:.2f}, at {priced[1]}")
+    if left.unmeasured:
+        lines.append(
+            f"  {left.unmeasured} training runs are of kinds that no trial has measured: taken by "
+            "their passes over the images, at what all others need for one"
+        )
+    asks = [unit.resources.gpus for unit in pending if unit.resources.gpus not in ("auto", 0)]
+    if asks and not found.with_gpu:
+        lines.append("  the study asks for GPUs, the measured trials had none: theirs is the time")
+    return lines
+
+
+def _wall(left: Estimate, at_once: int | None) -> str:
+    fewest, most = left.at_once
+    if left.wall is None:
+        return (
+            f"unknown: {left.unfitting!r} does not fit on this machine; "
+            "--slots N says it for N trials at a time"
+        )
+    several = f"{fewest}" if fewest == most else f"{fewest} to {most}"
+    where = "" if at_once else " on this machine; --slots N says it for N"
+    return f"about {duration(left.wall)}, with {several} at a time{where}"

@@ -1,0 +1,1 @@
+"""Joining or starting Ray, and checking every node before anything is scheduled there."""

@@ -1,0 +1,108 @@
+"""Ray as every part of a run wants it: its settings, joining a cluster or starting one here.
+
+Import this before anything else of Ray: some settings are read when Ray is imported.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import socket
+from collections.abc import Iterator
+
+# Ray's own tables, per-trial log files and tracebacks are not wanted, and its snapshots of what it
+# would need to go on are not used: the ledger and the store are the record. Relative paths must
+# keep their meaning in the workers, and signals are `studies.scheduling.stopping`'s.
+os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
+os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
+os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")
+os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "1e9")
+os.environ.setdefault("TUNE_PRINT_ALL_TRIAL_ERRORS", "0")
+os.environ.setdefault("RAY_CHDIR_TO_TRIAL_DIR", "0")
+
+import ray
+from ray._private import ray_constants
+
+from studies.cluster.machine import usable_cpus
+from studies.spec.resources import NodeAmounts
+from wsss_core.errors import InputError
+
+OBJECT_STORE_BYTES = 100 * 2**20
+"""Images travel by file, not through Ray; its object store holds settings and metrics only."""
+
+
+_CLUSTERS = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
+
+
+def _given(address: str | None) -> str | None:
+    return address or os.environ.get("RAY_ADDRESS")
+
+
+def starts_ray_here(address: str | None) -> bool:
+    """Whether `start_ray` would start a Ray on this machine alone."""
+    return not ray.is_initialized() and _given(address) is None
+
+
+def start_ray(address: str | None) -> bool:
+    """Join a cluster, or start Ray here; whether this call did so and has to end it."""
+    if ray.is_initialized():
+        return False
+    given = _given(address)
+    if given is None:
+        with _on_loopback():
+            ray.init(
+                address="local",
+                num_cpus=usable_cpus(),
+                object_store_memory=OBJECT_STORE_BYTES,
+                include_dashboard=False,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                _node_ip_address="127.0.0.1",
+            )
+        return True
+    try:
+        _reach(given)
+        ray.init(address=given, log_to_driver=False, logging_level=logging.ERROR)
+    except (OSError, OverflowError, ValueError) as error:
+        said = " ".join(str(error).split())
+        name = "--address" if address else "RAY_ADDRESS"
+        raise InputError(f"{name} {given}: no Ray cluster answers there: {said}") from error
+    return True
+
+
+@contextlib.contextmanager
+def _on_loopback() -> Iterator[None]:
+    """Let a Ray that is started in the block listen on 127.0.0.1 alone.
+
+    Where clusters are possible Ray takes a loopback address for the machine's own and listens on
+    all interfaces (`ray._private.services.resolve_ip_for_localhost`). It asks a constant that is
+    made from an environment variable, which its processes inherit.
+    """
+    before = os.environ.get(_CLUSTERS), ray_constants.ENABLE_RAY_CLUSTER
+    os.environ[_CLUSTERS], ray_constants.ENABLE_RAY_CLUSTER = "0", False
+    try:
+        yield
+    finally:
+        ray_constants.ENABLE_RAY_CLUSTER = before[1]
+        if before[0] is None:
+            del os.environ[_CLUSTERS]
+        else:
+            os.environ[_CLUSTERS] = before[0]
+
+
+def _reach(address: str) -> None:
+    """Raise OSError if nothing listens at "host:port"; Ray itself would try for minutes."""
+    host, _, port = address.rpartition("://")[2].rpartition(":")
+    if host and port.isdigit():
+        socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
+
+
+def nodes_by_id() -> dict[str, NodeAmounts]:
+    """What each node of the cluster that is alive has in all, by its Ray id."""
+    return {node["NodeID"]: node["Resources"] for node in ray.nodes() if node["Alive"]}
+
+
+def node_amounts() -> list[NodeAmounts]:
+    """What each node of the cluster that is alive has in all."""
+    return list(nodes_by_id().values())

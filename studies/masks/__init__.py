@@ -1,0 +1,1 @@
+"""Pseudo masks of a folder of images, made with a finished study."""

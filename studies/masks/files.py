@@ -1,0 +1,128 @@
+"""From an image's scores to the files a segmentation model is trained on: mask and soft maps.
+
+A mask is an indexed PNG: 0 is the background, k + 1 the k-th class, 255 a pixel that is left
+undecided. Scores meet the threshold as they do when a study scores them (`studies.stages.scoring`):
+at the image's own size, in 256 levels, several classes competing.
+"""
+
+from __future__ import annotations
+
+import uuid
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from wsss_core.data.image_set import IGNORED
+from wsss_core.errors import InputError
+from wsss_core.evaluate import compete, quantise, resize
+
+
+def score_levels(maps: np.ndarray, shape: tuple[int, int], out: np.ndarray) -> np.ndarray:
+    """Scores at an image's own size, in 256 levels.
+
+    Args:
+        maps: float [K, h, w], 0..1.
+        shape: (H, W) of the image.
+        out: bool [K], classes that take no part.
+
+    Returns:
+        uint8 [K, H, W].
+
+    """
+    levels = quantise(resize(maps, shape))
+    levels[out] = 0
+    return levels
+
+
+def mask_of(
+    levels: np.ndarray, out: np.ndarray, level: int, *, uncertain: float = 0.0
+) -> np.ndarray:
+    """Cut levels into a mask: the class of the highest level where that reaches the threshold.
+
+    Args:
+        levels: uint8 [K, H, W], see `score_levels`.
+        out: bool [K], classes that take no part.
+        level: the threshold, 0-255. Several classes have a background from level 2 on; 0 is as 1.
+        uncertain: pixels whose score is nearer than this to the threshold, level / 255, are left
+            undecided; 0: none.
+
+    Returns:
+        uint8 [H, W]: 0, k + 1 or 255.
+
+    Raises:
+        InputError: a level or a margin out of range, or more classes than a mask has numbers.
+
+    Example:
+        >>> levels = np.array([[[10, 90, 140, 200]]], np.uint8)
+        >>> mask_of(levels, np.array([False]), 100, uncertain=0.1).tolist()
+        [[0, 255, 1, 1]]
+
+    """
+    if not 0 <= level <= 255:
+        raise InputError(f"threshold level {level}: expected 0 to 255")
+    if not 0 <= uncertain <= 1:
+        raise InputError(f"uncertain {uncertain}: expected a margin from 0 to 1")
+    if len(levels) >= IGNORED:
+        raise InputError(f"{len(levels)} classes: expected at most {IGNORED - 1} in an 8-bit mask")
+    if len(levels) > 1:
+        levels = compete(levels)
+        levels[out] = 0
+        level = max(1, level)
+    winner = levels.argmax(axis=0)
+    score = np.take_along_axis(levels, winner[np.newaxis], axis=0)[0]
+    mask = np.where(score >= level, winner + 1, 0).astype(np.uint8)
+    if uncertain:
+        distance = np.abs(score.astype(np.int16) - level)
+        mask[(distance < uncertain * 255) & ~out[winner]] = IGNORED
+    return mask
+
+
+def voc_palette() -> list[int]:
+    """The colours of PASCAL VOC's masks, red, green and blue of each of 256 indices.
+
+    The bits of an index go to the three channels in turn, the first to each channel's highest bit.
+
+    >>> voc_palette()[3:9]
+    [128, 0, 0, 0, 128, 0]
+    """
+    colours = []
+    for index in range(256):
+        channels = [0, 0, 0]
+        for bit in range(8):
+            channels[bit % 3] |= (index >> bit & 1) << (7 - bit // 3)
+        colours += channels
+    return colours
+
+
+def write_mask(mask: np.ndarray, target: Path, unfinished: Path) -> None:
+    """Write a mask uint8 [H, W] as an indexed PNG with `voc_palette`; see `write_grey`."""
+    image = Image.fromarray(mask)
+    image.putpalette(voc_palette())
+    _write(image, target, unfinished)
+
+
+def write_grey(pixels: np.ndarray, target: Path, unfinished: Path) -> None:
+    """Write uint8 [H, W] as a grey PNG.
+
+    Args:
+        pixels: what is written.
+        target: where; its folder is made. The file is there whole or not at all.
+        unfinished: a folder on the same file system, where it is written first.
+
+    Raises:
+        InputError: it cannot be written there.
+
+    """
+    _write(Image.fromarray(pixels), target, unfinished)
+
+
+def _write(image: Image.Image, target: Path, unfinished: Path) -> None:
+    temporary = unfinished / f"{uuid.uuid4().hex}.png"
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        unfinished.mkdir(exist_ok=True)
+        image.save(temporary)
+        temporary.replace(target)
+    except OSError as error:
+        raise InputError(f"{target}: cannot be written: {error.strerror or error}") from error

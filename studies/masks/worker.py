@@ -1,0 +1,241 @@
+"""What a worker does for masks: CAMs of a batch of images, then their refinement and files.
+
+Nothing here knows Ray: `one_batch_after_another` can be followed in a debugger.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+import torch
+
+from studies.masks.files import mask_of, score_levels, write_grey, write_mask
+from studies.masks.recipe import MaskRecipe
+from studies.planning.chains import Chain, Step
+from studies.stages.cams import NetworkMaps, base_scores
+from studies.stages.failures import in_a_line
+from studies.stages.refinement import step_taken
+from studies.stages.training import load_network
+from studies.store.artifacts import ArtifactStore
+from studies.store.keys import canonical
+from wsss_core.backbones import Network
+from wsss_core.cams import CamSettings, cams
+from wsss_core.data.image_decoding import image_shape, read_rgb
+from wsss_core.errors import InputError
+from wsss_core.refine.refiner import Refiner
+from wsss_core.refine.refiners import make_refiner
+
+UNFINISHED = ".unfinished"
+SOFT = "soft"
+
+
+@dataclass(frozen=True)
+class MaskJob:
+    """Images to make masks of.
+
+    Attributes:
+        recipe: how.
+        images: the folder that their names are relative to.
+        out: the folder of the masks.
+        uncertain: margin around the threshold within which a pixel is left undecided, 0..1.
+        soft: whether to write the scores as well, a grey PNG per class.
+
+    """
+
+    recipe: MaskRecipe
+    images: str
+    out: str
+    uncertain: float = 0.0
+    soft: bool = False
+
+    def mask_file(self, name: str) -> Path:
+        """Where an image's mask goes."""
+        return Path(self.out) / PurePosixPath(name).with_suffix(".png")
+
+    def soft_file(self, name: str, class_name: str) -> Path:
+        """Where its scores of a class go."""
+        return Path(self.out) / SOFT / class_name / PurePosixPath(name).with_suffix(".png")
+
+
+@dataclass(frozen=True)
+class Cams:
+    """What a network says of one image; or why it says nothing.
+
+    Attributes:
+        name: the image, relative to its folder.
+        error: None where there are maps.
+        maps: float16 [K, h, w], see `studies.stages.cams.NetworkMaps`.
+        logits: float32 [K].
+
+    """
+
+    name: str
+    error: str | None = None
+    maps: np.ndarray | None = None
+    logits: np.ndarray | None = None
+
+
+class CamMaker:
+    """A trained network on its device.
+
+    Args:
+        job: whose images.
+        device: "cpu" or "cuda".
+        readers: images decoded at a time.
+
+    """
+
+    def __init__(self, job: MaskJob, *, device: str = "cpu", readers: int = 1) -> None:
+        recipe = job.recipe
+        self._job, self._device = job, device
+        self._size = recipe.settings["image_size"]
+        self._settings = CamSettings(**recipe.chain["cam"])
+        store = ArtifactStore(recipe.store)
+        network = load_network(store, recipe.unit_key, recipe.settings, "student")
+        self._network = network.to(device)
+        self._readers = ThreadPoolExecutor(readers) if readers > 1 else None
+
+    def __call__(self, names: Sequence[str]) -> list[Cams]:
+        """CAMs of images, in their order; one that cannot be read has an error instead."""
+        mapped = self._readers.map if self._readers else map
+        read = list(mapped(self._read, names))
+        pixels = [one for one in read if not isinstance(one, str)]
+        if not pixels:
+            return [Cams(name, str(error)) for name, error in zip(names, read, strict=True)]
+        raw = cams(self._network, np.stack(pixels), self._settings, device=self._device)
+        each = iter(zip(raw.maps, raw.logits, strict=True))
+        return [
+            Cams(name, one) if isinstance(one, str) else _finite(name, *next(each))
+            for name, one in zip(names, read, strict=True)
+        ]
+
+    def _read(self, name: str) -> np.ndarray | str:
+        try:
+            return read_rgb(Path(self._job.images) / name, self._size)
+        except InputError as error:
+            return str(error)
+
+
+def _finite(name: str, maps: np.ndarray, logits: np.ndarray) -> Cams:
+    if np.isfinite(maps).all() and np.isfinite(logits).all():
+        return Cams(name, None, maps, logits)
+    return Cams(name, "the network's scores of it are not finite")
+
+
+class MaskWriter:
+    """The chain of a recipe, and what it writes; large models stay loaded from batch to batch.
+
+    Args:
+        job: whose images.
+        device: of the models that see images alone.
+
+    """
+
+    def __init__(self, job: MaskJob, *, device: str = "cpu") -> None:
+        recipe = job.recipe
+        self._job, self._device = job, device
+        self._steps: list[tuple[Step, Refiner, Path | None]] = []
+        self._network: Network | None = None
+        for step, key in zip(Chain.from_config(recipe.chain).steps, recipe.fits, strict=True):
+            learnt = None
+            if key is not None:
+                learnt = ArtifactStore(recipe.store).fetch("fits", key)
+                self._network = _trained(recipe.store, recipe.unit_key, canonical(recipe.settings))
+            self._steps.append((step, make_refiner(step.kind, step.arguments), learnt))
+        # Such steps load a model; others gain nothing from several images at a time.
+        self._together = any(step.describes_images or step.fits for step, _, _ in self._steps)
+
+    def __call__(self, batch: Sequence[Cams]) -> list[tuple[str, str | None]]:
+        """Refine a batch of CAMs and write the masks, each as soon as it is there.
+
+        Returns:
+            Each image's name and what went wrong with it, or None.
+
+        Raises:
+            InputError: a file that cannot be written.
+
+        """
+        failed = {one.name: one.error for one in batch if one.error is not None}
+        fine = [one for one in batch if one.error is None]
+        groups = [fine] if self._together and fine else [[one] for one in fine]
+        while groups:
+            group = groups.pop(0)
+            try:
+                shapes = [image_shape(Path(self._job.images) / one.name) for one in group]
+                scores = self._refined(group)
+            except Exception as error:
+                if len(group) > 1:
+                    groups = [[one] for one in group] + groups  # to find out which of them it is
+                else:
+                    bare = isinstance(error, InputError)
+                    said = " ".join(str(error).split()) if bare else in_a_line(error)
+                    failed[group[0].name] = said
+                continue
+            for one, maps, shape in zip(group, scores, shapes, strict=True):
+                _write(self._job, one, maps, shape)
+        return [(one.name, failed.get(one.name)) for one in batch]
+
+    def _refined(self, batch: Sequence[Cams]) -> np.ndarray:
+        """The chain's maps of images, float32 [n, K, h, w] in 0..1, as a study scores them."""
+        recipe = self._job.recipe
+        raw = NetworkMaps(
+            np.stack([np.asarray(one.maps) for one in batch]),
+            np.stack([np.asarray(one.logits) for one in batch]),
+        )
+        scores = base_scores(raw, recipe.chain["cam"], **recipe.base)  # type: ignore[arg-type]
+        if not self._steps:
+            return scores
+        size = recipe.settings["image_size"]
+        images = np.stack([read_rgb(Path(self._job.images) / one.name, size) for one in batch])
+        for step, refiner, learnt in self._steps:
+            with tempfile.TemporaryDirectory() as folder:
+                described = Path(folder) if step.describes_images else None
+                if described is not None:
+                    refiner.describe_images(images, recipe.classes, described, device=self._device)
+                kept = step_taken(
+                    step.kind,
+                    refiner,
+                    images,
+                    scores,
+                    described=described,
+                    fitted=learnt,
+                    network=self._network if step.fits else None,
+                )
+            scores = kept.astype(np.float32)
+        return scores
+
+
+def _write(job: MaskJob, image: Cams, maps: np.ndarray, shape: tuple[int, int]) -> None:
+    """The mask comes last: where it is, everything is."""
+    recipe = job.recipe
+    gated = recipe.base["gating"] == "predicted"
+    out = np.asarray(image.logits) <= 0 if gated else np.zeros(len(maps), bool)
+    levels = score_levels(maps, shape, out)
+    unfinished = Path(job.out) / UNFINISHED
+    if job.soft:
+        for class_name, grey in zip(recipe.classes, levels, strict=True):
+            write_grey(grey, job.soft_file(image.name, class_name), unfinished)
+    mask = mask_of(levels, out, recipe.level, uncertain=job.uncertain)
+    write_mask(mask, job.mask_file(image.name), unfinished)
+
+
+@lru_cache(maxsize=1)
+def _trained(store: str, unit_key: str, settings: str) -> Network:
+    return load_network(ArtifactStore(store), unit_key, json.loads(settings), "student")
+
+
+def one_batch_after_another(
+    job: MaskJob, names: Sequence[str], batch: int
+) -> Iterator[tuple[str, str | None]]:
+    """Make all masks in this process; yields each image's name and error as it is done."""
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    made, written = CamMaker(job, device=device), MaskWriter(job, device=device)
+    for start in range(0, len(names), batch):
+        yield from written(made(names[start : start + batch]))

@@ -1,0 +1,1 @@
+"""Planning a study: its trials, their keys, what they will cost."""

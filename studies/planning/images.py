@@ -1,0 +1,103 @@
+"""From the study's data section to the images: which source, which fingerprint, which artifact."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from studies.spec.study import FolderData, PluginData, SceneData
+from studies.store.artifacts import ArtifactStore
+from studies.store.keys import stage_key
+from wsss_core.data.folder import FolderSource
+from wsss_core.data.image_set import SPLITS, ImageSet, ImageSource
+from wsss_core.data.scene_source import SceneSource
+from wsss_core.data.scenes import SceneSettings
+from wsss_core.errors import InputError
+from wsss_core.plugins import load_plugin
+
+SCORED_SPLITS = ("tune", "test")
+"""The splits with masks; training sees neither."""
+
+
+@dataclass(frozen=True)
+class StudyImages:
+    """The three splits of a study, named by what is in them.
+
+    Attributes:
+        source: reads and checks them.
+        size: the network's input side in pixels.
+        fingerprints: split -> hash of its content.
+
+    """
+
+    source: ImageSource
+    size: int
+    fingerprints: dict[str, str]
+
+    def key(self, split: str) -> str:
+        """The key of a decoded split."""
+        return stage_key(
+            "images", {"split": split, "size": self.size}, data=[self.fingerprints[split]]
+        )
+
+    def decode(self, store: ArtifactStore) -> list[str]:
+        """Check and decode every split that the store does not hold; return those it made.
+
+        Raises:
+            InputError: the first image or mask that cannot be used.
+
+        """
+        missing = [split for split in SPLITS if not store.has("images", self.key(split))]
+        # All splits are read before any is kept: a bad test image stops the study at its start.
+        read = {split: self.source.read(split, self.size) for split in missing}
+        for split, images in read.items():
+            about = {"split": split, "size": self.size, "fingerprint": self.fingerprints[split]}
+            with store.build("images", self.key(split), about) as folder:
+                images.save(folder)
+        return missing
+
+    def load(self, store: ArtifactStore, split: str) -> ImageSet:
+        """A decoded split, memory-mapped."""
+        return ImageSet.load(store.fetch("images", self.key(split)))
+
+
+def study_images(data: SceneData | FolderData | PluginData) -> StudyImages:
+    """Open the study's data and take its fingerprints; nothing is decoded yet.
+
+    Raises:
+        InputError: a folder that is not there or not laid out as expected.
+
+    """
+    source: ImageSource
+    if isinstance(data, SceneData):
+        settings = SceneSettings(
+            size=data.size,
+            chimney_given_smoke=data.chimney_given_smoke,
+            chimney_given_clear=data.chimney_given_clear,
+            smoke=data.smoke,
+            steam=data.steam,
+            cooling_tower_given_steam=data.cooling_tower_given_steam,
+            cooling_tower_given_clear=data.cooling_tower_given_clear,
+            seed=data.seed,
+        )
+        source = SceneSource(settings, train=data.train, tune=data.tune, test=data.test)
+    elif isinstance(data, FolderData):
+        source = FolderSource(Path(data.root).expanduser().absolute())
+    else:
+        source = _plugin_source(data)
+    return StudyImages(source, data.size, {split: source.fingerprint(split) for split in SPLITS})
+
+
+def _plugin_source(data: PluginData) -> ImageSource:
+    factory = load_plugin("data.factory", data.factory)
+    try:
+        source: ImageSource = factory(**data.options)
+        missing = [name for name in ("classes", "fingerprint", "read") if not hasattr(source, name)]
+    except TypeError as error:
+        raise InputError(f"data.factory {data.factory!r} with {data.options}: {error}") from error
+    if missing:
+        raise InputError(
+            f"data.factory {data.factory!r}: what it returns has no {missing[0]!r}; expected an "
+            "image source with classes, fingerprint(split) and read(split, size)"
+        )
+    return source

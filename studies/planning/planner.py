@@ -1,0 +1,193 @@
+"""Working a study out: the units that its configurations and seeds ask for, each once, and keys."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import timm
+from pydantic import ValidationError
+
+from studies.planning.chains import Chain, chain_scores_key, planned_chain
+from studies.planning.images import SCORED_SPLITS, StudyImages, study_images
+from studies.planning.plan import Plan, Trial, Unit
+from studies.spec.configuration import Row, TrainingChange
+from studies.spec.study import Study
+from studies.store.keys import stage_key
+from wsss_core.backbones.network import check_backbone_name
+from wsss_core.cams import CamSettings
+from wsss_core.data.file_hashes import file_hashes
+from wsss_core.errors import InputError
+from wsss_core.evaluate.own_rule import load_own_rule
+from wsss_core.plugins import is_plugin, plugin_version
+
+
+def make_plan(study: Study, images: StudyImages | None = None) -> Plan:
+    """Work out every unit and trial of a study.
+
+    Args:
+        study: which.
+        images: see `Planner`; of a study without a dial.
+
+    Raises:
+        InputError: data or a weights file that is not there, a model that timm lacks, a plug-in
+            that cannot be imported or declares no version.
+
+    """
+    for name, backbone in study.backbones.items():
+        try:
+            check_backbone_name(backbone.model)
+        except InputError as error:
+            raise InputError(f"backbones.{name}.model: {error}") from error
+    for name in study.thresholds.rules:
+        load_own_rule(name)
+    units: dict[str, Unit] = {}
+    cam_settings: dict[str, Any] = {}
+    chains: tuple[Chain, ...] = ()
+    dial = study.dial
+    for value in dial.values if dial else [None]:
+        turned = study if value is None else _turned(study, value)
+        planner = Planner(turned, units, images)
+        cam_settings, chains = planner.cam_settings, planner.chains
+        for position, (name, row) in enumerate(turned.rows()):
+            for seed in turned.seeds:
+                planner.trial(name, position, row, seed, value)
+    return Plan(study, units, cam_settings, chains)
+
+
+def _turned(study: Study, value: float) -> Study:
+    assert study.dial is not None
+    try:
+        return study.at(value)
+    except ValidationError as error:
+        said = error.errors()[0]["msg"]
+        raise InputError(f"dial: {study.dial.key} = {value:g}: {said}") from error
+
+
+class Planner:
+    """Makes units and trials of a study, each training run once.
+
+    Args:
+        study: with its dial, if it has one, at a value.
+        units: where they are collected, by key.
+        images: the study's, if they have been opened; their fingerprints read every file.
+
+    """
+
+    def __init__(
+        self, study: Study, units: dict[str, Unit], images: StudyImages | None = None
+    ) -> None:
+        self.study = study
+        self.units = units
+        self.images = images or study_images(study.data)
+        classes = self.images.source.classes
+        gating = study.cam.gating or ("predicted" if len(classes) > 1 else "none")
+        self.cam_settings: dict[str, Any] = {
+            "normalisation": study.cam.normalisation,
+            "gating": gating,
+            "panels": study.panels,
+            "size": self.images.size,
+        }
+        cam = CamSettings(**study.cam.model_dump(exclude={"normalisation", "gating"}))
+        if cam != CamSettings():
+            self.cam_settings["cam"] = cam.as_config()
+        self.chains = tuple(planned_chain(chain, cam) for chain in study.chains())
+        self.backbones = {
+            name: self._identity(name) for name in study.backbones
+        }  # name -> (settings, weights file)
+
+    def trial(
+        self, name: str, position: int, row: Row, seed: int, dial_value: float | None = None
+    ) -> Trial:
+        """A configuration under a seed, added to the unit that trains it."""
+        unit = self.unit(row, seed)
+        data = [self.images.fingerprints[split] for split in SCORED_SPLITS]
+        key = stage_key("scores", self.cam_settings, parents=[unit.key], data=data)
+        trained = {
+            "key": unit.key,
+            "settings": unit.settings,
+            "fingerprints": unit.images.fingerprints,
+        }
+        chain_keys = tuple(
+            chain_scores_key(trained, chain, self.cam_settings, SCORED_SPLITS)
+            for chain in self.chains
+            if chain.lacks is None
+        )
+        trial = Trial(key, name, position, seed, row, dial_value, chain_keys)
+        asked = self.study.resources.demand(row.paradigm, row.resources)
+        # What a row asks for stands before what was taken for a teacher that no row reports.
+        unit.resources = unit.resources.larger(asked) if unit.trials else asked
+        unit.trials.append(trial)
+        return trial
+
+    def _identity(self, name: str) -> tuple[dict[str, Any], str]:
+        """What decides the network a backbone stands for: weights by content, not by path."""
+        backbone = self.study.backbones[name]
+        settings = backbone.model_dump(mode="json", exclude={"label", "training", "weights"})
+        if is_plugin(backbone.model):
+            settings["version"] = plugin_version(f"backbones.{name}.model", backbone.model)
+        weights = backbone.weights
+        if weights == "pretrained":
+            config = timm.get_pretrained_cfg(backbone.model)
+            assert config is not None  # the name was checked
+            tag = f"pretrained {config.architecture}.{config.tag}"
+        elif weights == "none":
+            tag = "none"
+        else:
+            file = Path(weights).expanduser().absolute()
+            if not file.is_file():
+                raise InputError(
+                    f"backbones.{name}.weights: file {file} does not exist; "
+                    "expected a weights file, 'pretrained' or 'none'"
+                )
+            weights, tag = str(file), file_hashes([file])[0]
+        return {**settings, "weights": tag}, weights
+
+    def unit(self, row: Row, seed: int) -> Unit:
+        """The training run of a configuration under a seed, its teacher's before it."""
+        study = self.study
+        student, student_weights = self.backbones[row.student]
+        training = _changed(
+            study.training.model_dump(mode="json"),
+            study.backbones[row.student].training,
+            row.training,
+        )
+        settings: dict[str, Any] = {
+            "paradigm": row.paradigm,
+            "student": student,
+            "training": training,
+            "seed": seed,
+            "classes": list(self.images.source.classes),
+            "image_size": self.images.size,
+        }
+        weights = {"student": student_weights}
+        parent = None
+        if row.teacher is not None:
+            settings["teacher"], weights["teacher"] = self.backbones[row.teacher]
+            settings["transfer"] = row.transfer()
+            versions = {
+                str(name): plugin_version(key, str(name))
+                for key in ("metric", "representation", "projection")
+                if is_plugin(name := getattr(row, key))
+            }
+            if versions:
+                settings["plugins"] = versions
+        if row.paradigm == "teacher-student" and row.teacher is not None:
+            alone = Row(paradigm="single", student=row.teacher)
+            parent = self.unit(alone, seed).key
+        key = stage_key(
+            "train",
+            settings,
+            parents=[parent] if parent else [],
+            data=[self.images.fingerprints["train"]],
+        )
+        if key not in self.units:
+            asked = study.resources.demand(row.paradigm)
+            self.units[key] = Unit(key, settings, weights, self.images, parent, [], asked)
+        return self.units[key]
+
+
+def _changed(settings: dict[str, Any], *changes: TrainingChange) -> dict[str, Any]:
+    for change in changes:
+        settings = {**settings, **change.model_dump(mode="json", exclude_none=True)}
+    return settings

@@ -1,0 +1,241 @@
+"""A `Schedule` as Ray Tune's searcher, callback and stopper.
+
+Tune knows grids and samplers, but no order between trials and no unit that comes back: each time a
+unit is started is one trial of Tune's, and what its end means is the schedule's to say.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from pathlib import Path
+from typing import Any, Protocol
+
+import studies.cluster.ray_start  # noqa: F401
+
+# ruff: isort: split
+import ray
+from ray import tune
+from ray.tune.experiment import Trial
+from ray.tune.search import Searcher
+from ray.tune.stopper import Stopper
+
+from studies.ray_tune.job_store import UnitShelves
+from studies.ray_tune.refinement import RefinementTasks
+from studies.scheduling.schedule import Outcome, Schedule
+from studies.scheduling.stopping import Stop
+from wsss_core.errors import InputError
+
+NODE_IS_GONE = ("node has died", "node is dead", "node was terminated", "preempted", "unavailable")
+"""How Ray says, in the text of the error alone, that it is a node that took a worker with it."""
+
+LOOK_S = 0.2
+"""Seconds between two looks at refinement: for so long a core may stand idle after a task."""
+
+SET_ASIDE = "set aside"
+"""The status of a worker whose GPU has failed: it waits, so that no other is given the GPU."""
+
+UNITS_A_TUNE = 10_000
+"""After so many units Tune is ended and started again. It forgets no trial while it runs, which is
+30 KiB of the driver's memory each; what it costs is one wait for the units that still run."""
+
+
+class _NotPickled:
+    """Tune writes all that it is given to a file that nobody reads; an empty shell goes there."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}
+
+
+class PlanSearcher(_NotPickled, Searcher):
+    """Suggests each unit once its teacher's has ended and no other driver's worker is at it.
+
+    Where nothing runs and nothing can be started, and after `UNITS_A_TUNE`, it says that it is at
+    its end: Tune gives back what it holds, and whoever started it waits and starts it again.
+    """
+
+    at_end = False
+
+    def __init__(self, schedule: Schedule, shelves: UnitShelves) -> None:
+        super().__init__(metric="ended", mode="max")
+        self._schedule, self._shelves = schedule, shelves
+        self._left = UNITS_A_TUNE
+
+    def suggest(self, trial_id: str) -> Any:
+        """The next unit, None while none can be started, FINISHED once none runs either."""
+        unit = self._schedule.next() if self._left else None
+        if unit is not None:
+            self._left -= 1
+            return {"unit": self._shelves.label(unit)}
+        if self._schedule.running:
+            return None
+        self.at_end = True
+        return str(Searcher.FINISHED)
+
+    def on_trial_complete(
+        self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
+    ) -> None:
+        """`ScheduleCallback` hears of it too, and of what was reported."""
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing to keep: the store and the ledger say what is done."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Nothing to bring back."""
+
+
+class StopCallback(_NotPickled, tune.Callback):
+    """Ends the workers of a Tune that stops, which would wait ten seconds for each.
+
+    Nothing is lost: a training goes on from its last epoch.
+    """
+
+    def __init__(self, stop: Stop) -> None:
+        self._stop = stop
+        self._workers: dict[str, Any] = {}
+
+    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
+        """Note the worker, of which Tune knows no more once it has stopped its trial."""
+        self._workers[trial.trial_id] = trial.temporary_state.ray_actor
+
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
+        """The worker is free."""
+        self._workers.pop(trial.trial_id, None)
+
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
+        """The worker is dead."""
+        self._workers.pop(trial.trial_id, None)
+
+    def on_step_end(self, iteration: int, trials: list[Any], **_: Any) -> None:
+        """End the workers once Tune has stopped their trials because it was asked to."""
+        if self._stop.asked and all(trial.is_finished() for trial in trials):
+            while self._workers:
+                ray.kill(self._workers.popitem()[1])
+
+
+class GpusSetAside:
+    """The trials of Tune's whose workers keep others from a GPU that has failed.
+
+    Args:
+        at_once: how many run at a time where none has failed.
+
+    """
+
+    def __init__(self, at_once: int) -> None:
+        self._at_once, self._trials = at_once, set[str]()
+
+    def __contains__(self, trial_id: str) -> bool:
+        return trial_id in self._trials
+
+    def add(self, trial_id: str) -> None:
+        """One has met such a GPU."""
+        self._trials.add(trial_id)
+
+    def require_one_left(self, last: str) -> None:
+        """Raise InputError if there is no room for a trial any more.
+
+        Args:
+            last: what is wrong with the last GPU.
+
+        """
+        if len(self._trials) >= self._at_once:
+            raise InputError(f"no GPU is left that can be used; the last: {last}")
+
+    def lost(self, trial_id: str) -> bool:
+        """Whether a trial whose worker died was one of them; it is no more."""
+        was = trial_id in self._trials
+        self._trials.discard(trial_id)
+        return was
+
+
+class ScheduleCallback(_NotPickled, tune.Callback):
+    """Tells a schedule how Tune's trials end, and its refinement to go on.
+
+    Tune takes an error in here for one of the trial, whose worker it then ends; it is kept as the
+    driver's (`Stop.fault`) and ends the run.
+    """
+
+    def __init__(
+        self, schedule: Schedule, refinement: RefinementTasks, stop: Stop, at_once: int
+    ) -> None:
+        self._schedule, self._refinement, self._stop = schedule, refinement, stop
+        self._aside = GpusSetAside(at_once)
+        self._next_look = 0.0
+
+    def on_step_begin(self, iteration: int, trials: list[Any], **_: Any) -> None:
+        """Tune's loop goes round."""
+        if time.monotonic() >= self._next_look:
+            waits = self._schedule.waiting or any(t.status == Trial.PENDING for t in trials)
+            self._refinement.collect(alone=not waits)
+            self._next_look = time.monotonic() + LOOK_S
+
+    def on_trial_result(
+        self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **_: Any
+    ) -> None:
+        """A unit comes back whose worker stays, to set its GPU aside."""
+        if result.get("status") != "device":
+            return
+        self._aside.add(trial.trial_id)
+        with self._stop.keeping_faults():
+            self._schedule.came_back(trial.config["unit"]["key"], _outcome(result))
+            self._aside.require_one_left(result["error"])
+
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
+        """A unit came back."""
+        if trial.trial_id in self._aside:
+            return
+        outcome, key = _outcome(trial.last_result or {}), trial.config["unit"]["key"]
+        with self._stop.keeping_faults():
+            if "status" in outcome:
+                self._schedule.came_back(key, outcome)
+            else:
+                self._schedule.died(key, node_lost=False)
+
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
+        """A unit's worker died."""
+        if self._aside.lost(trial.trial_id):
+            return
+        lost = is_node_loss(error_of(trial))
+        with self._stop.keeping_faults():
+            self._schedule.died(trial.config["unit"]["key"], node_lost=lost)
+
+
+def _outcome(reported: dict[str, Any]) -> Outcome:
+    names = ("status", "error", "seconds", "unrecorded", "unprepared")
+    return {name: reported[name] for name in names if name in reported}
+
+
+class _Ends(Protocol):
+    """A searcher that says when nothing runs any more and nothing is left to start."""
+
+    at_end: bool
+
+
+class StopWhenAsked(Stopper):
+    """Stops all of Tune's trials once a run has been asked to end.
+
+    Those that keep a GPU aside are stopped too once there is nothing to keep it from.
+    """
+
+    def __init__(self, stop: Stop, searcher: _Ends) -> None:
+        self._stop, self._searcher = stop, searcher
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        """Whether this one has nothing to wait for any more."""
+        return self._searcher.at_end and result.get("status") == SET_ASIDE
+
+    def stop_all(self) -> bool:
+        """Whether the run has been asked to end."""
+        return self._stop.asked
+
+
+def is_node_loss(error: str) -> bool:
+    """Whether a worker died because its node did, or can no longer be reached."""
+    return any(text in error for text in NODE_IS_GONE)
+
+
+def error_of(trial: Any) -> str:
+    """What ended a trial of Tune's, which keeps it in a file; empty if that is not there."""
+    with contextlib.suppress(OSError, TypeError):
+        return Path(trial.error_file).read_text()
+    return ""

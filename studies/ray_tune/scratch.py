@@ -1,0 +1,32 @@
+"""Where Ray Tune keeps its own state, none of which is needed to go on."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import socket
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from studies.store.leases import gone, this_process
+
+_OWNER = "owner"
+
+
+@contextlib.contextmanager
+def tune_scratch() -> Iterator[str]:
+    """A folder in TMPDIR that is gone at the end; those of killed drivers go before it is made."""
+    for left in Path(tempfile.gettempdir()).glob("wsss-*"):
+        with contextlib.suppress(OSError, ValueError):
+            host, pid, process = (left / _OWNER).read_text(encoding="utf-8").split("\n")
+            if host == socket.gethostname() and gone(int(pid), process):
+                shutil.rmtree(left, ignore_errors=True)
+    scratch = Path(tempfile.mkdtemp(prefix="wsss-"))
+    try:
+        owner = f"{socket.gethostname()}\n{os.getpid()}\n{this_process()}"
+        (scratch / _OWNER).write_text(owner, encoding="utf-8")
+        yield str(scratch)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)

@@ -1,0 +1,78 @@
+"""Which cores refinement may take while trials on GPUs wait for theirs, node by node.
+
+A trial starts when a GPU and its cores are free on one node. Tasks of one core that wait in Ray's
+queue take every core as soon as it is free: with a long queue of refinement, GPUs would stand idle
+behind it. So no more tasks are given to a node than its trials leave cores, and each goes to a node
+by name.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+
+from studies.spec.resources import NodeAmounts, slots
+
+LOOK_S = 5.0
+"""Seconds between two looks at the nodes, which come and go."""
+
+
+class SpareCores:
+    """The cores that trials leave to tasks of one core.
+
+    Args:
+        asked: what the study's trials ask for, see `Demand.asks`. Those without
+            a GPU are left out: they and refinement want the same, and either may come first.
+        nodes: says what each node has now, by its id.
+
+    """
+
+    def __init__(
+        self,
+        asked: Iterable[Mapping[str, float]],
+        nodes: Callable[[], Mapping[str, NodeAmounts]],
+    ) -> None:
+        self._asked: list[Mapping[str, float]] = []
+        for request in asked:
+            if "GPU" in request and request not in self._asked:
+                self._asked.append(request)
+        self._nodes = nodes
+        self._spare: dict[str, int] = {}
+        self._taken: Counter[str] = Counter()
+        self._next_look = 0.0
+
+    @property
+    def counted(self) -> bool:
+        """Whether cores have to be left to trials at all."""
+        return bool(self._asked)
+
+    def take(self) -> str | None:
+        """A core, by the node with the most to spare; None if there is none."""
+        if time.monotonic() >= self._next_look:
+            self._spare = {
+                node: spare_cores(has, self._asked) for node, has in self._nodes().items()
+            }
+            self._next_look = time.monotonic() + LOOK_S
+        free = {node: spare - self._taken[node] for node, spare in self._spare.items()}
+        node = max(free, key=lambda name: free[name], default=None)
+        if node is None or free[node] < 1:
+            return None
+        self._taken[node] += 1
+        return node
+
+    def give_back(self, node: str) -> None:
+        """A task that was given to a node has ended."""
+        self._taken[node] -= 1
+
+
+def spare_cores(node: NodeAmounts, asked: Iterable[Mapping[str, float]]) -> int:
+    """The cores of a node that no trial on a GPU can want at once.
+
+    >>> spare_cores({"CPU": 64, "GPU": 8, "memory": 1e12}, [{"CPU": 4, "GPU": 1, "memory": 1e9}])
+    32
+    >>> spare_cores({"CPU": 16}, [{"CPU": 4, "GPU": 1}])
+    16
+    """
+    wanted = max((slots(one, [node]) * one["CPU"] for one in asked), default=0.0)
+    return int(node.get("CPU", 0.0) - wanted)

@@ -1,0 +1,1 @@
+"""The order of training runs, progress, and stopping; knows no Ray."""

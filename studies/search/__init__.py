@@ -1,0 +1,1 @@
+"""Searching configurations: what to try next, running it, confirming the best."""

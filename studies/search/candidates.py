@@ -1,0 +1,157 @@
+"""A search over ways to transfer: what it begins with, what it has tried, what its best become.
+
+A search's own numbers chose its winners and are therefore no results. They are kept in the ledger's
+`search` table, from which a search that was broken off goes on; what is reported is the best
+configurations again, under seeds that the search has not seen. Running it is `studies.search.run`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from itertools import product
+
+import pandas as pd
+
+from reports.ledger.parts import part_name, parts_of, read_table, table_folder
+from reports.storage.folder import Location
+from studies.planning.images import StudyImages
+from studies.planning.plan import Plan, Trial, Unit
+from studies.planning.planner import Planner
+from studies.spec.configuration import Row, describe
+from studies.spec.search import Search
+from studies.spec.study import Study
+from studies.store.keys import canonical
+from wsss_core.errors import InputError
+
+
+def first_units(study: Study, images: StudyImages | None = None) -> tuple[Planner, Plan]:
+    """What can be known of a search before it begins: the units of one point of its space.
+
+    Args:
+        study: with a `search` section.
+        images: see `studies.planning.planner.Planner`.
+
+    Returns:
+        The planner of all its units, and a plan of these.
+
+    """
+    search = study.search
+    assert search is not None
+    planner = Planner(study, {}, images)
+    first = search.row(_a_point(search))
+    for seed in search.seeds:
+        planner.unit(first, seed)
+    return planner, Plan(study, planner.units, planner.cam_settings)
+
+
+def units_left(planner: Planner, count: int) -> list[Unit]:
+    """What a search will train at most, and then the confirmation of its best; for an estimate.
+
+    Args:
+        planner: of a study with a `search` section.
+        count: configurations that are left to try.
+
+    Returns:
+        Teachers, and stand-ins for configurations that nobody knows yet.
+
+    """
+    study, search = planner.study, planner.study.search
+    assert search is not None
+    row = search.row(_a_point(search))
+    chains = tuple(f"chain {n}" for n, chain in enumerate(planner.chains) if chain.lacks is None)
+    found = []
+    for times, seeds, refined in (
+        (count, search.seeds, ()),
+        (search.confirm, study.seeds, chains),
+    ):
+        for seed, each in product(seeds, range(times)):
+            key = f"stand-in {each}, seed {seed}"  # no seed of the search is one of the study
+            trial = Trial(key, key, 0, seed, row, None, refined)
+            found.append(replace(planner.unit(row, seed), key=key, trials=[trial]))
+    awaited = {unit.parent for unit in found}
+    return [unit for key, unit in planner.units.items() if key in awaited] + found
+
+
+def confirmation(study: Study, searched: pd.DataFrame, say: Callable[[str], None] = print) -> Study:
+    """The study without its search and with the winners as rows.
+
+    Args:
+        study: with a `search` section.
+        searched: rows of the ledger's `search` table.
+        say: where the winners are named.
+
+    Raises:
+        InputError: no search trial was scored under all seeds.
+
+    """
+    search = study.search
+    assert search is not None
+    whole = searched[searched["state"] == "complete"]
+    if whole.empty:
+        raise InputError(f"{study.study}: no search trial was scored under all of its seeds")
+    means = whole.groupby("number").agg(objective=("objective", "mean"),
+                                        parameters=("parameters", "first"))  # fmt: skip
+    best = means.sort_values("objective", ascending=False, kind="stable")
+    best = best.drop_duplicates("parameters").head(search.confirm)
+    raw = study.model_dump(by_alias=True, exclude_unset=True)
+    del raw["search"]
+    for rank, (_, found) in enumerate(best.iterrows(), 1):
+        row = search.row(json.loads(found["parameters"]))
+        name = f"search {rank}: {row_name(row, study)}"
+        say(f"  {name}: {100 * found['objective']:.1f} % on the tune split")
+        raw["configurations"].append({
+            "name": name,
+            "paradigm": row.paradigm,
+            "student": row.student,
+            "teacher": row.teacher,
+            "metric": row.metric,
+            "level": row.level,
+            "representation": row.representation,
+            "lambda": row.weight,
+            "training": row.training.model_dump(exclude_none=True),
+        })  # fmt: skip
+    return Study.model_validate(raw)
+
+
+def parts_prefix(planner: Planner) -> str:
+    """What names the parts of this very search; another space, data or training is another."""
+    study, search = planner.study, planner.study.search
+    assert search is not None
+    content = canonical([
+        search.model_dump(mode="json", exclude={"trials", "confirm"}),
+        planner.backbones[search.student][0],
+        planner.backbones[search.teacher][0],
+        study.training.model_dump(mode="json"),
+        planner.cam_settings,
+        planner.images.fingerprints,
+        study.thresholds.objective,
+    ])  # fmt: skip
+    digest = hashlib.blake2b(content.encode(), digest_size=5).hexdigest()
+    return f"{study.file_name}.{digest}."
+
+
+def tried(results: Location, prefix: str) -> pd.DataFrame:
+    """The rows of the ledger's `search` table of the configurations that have been tried."""
+    names = parts_of(table_folder(results, "search"), None)
+    keys = [name.removesuffix(part_name("")) for name in names if name.startswith(prefix)]
+    return read_table(results, "search", keys=keys)
+
+
+def _a_point(search: Search) -> dict[str, str | float]:
+    space = search.space
+    return {
+        "metric": space.metric[0],
+        "level": space.level[0],
+        "representation": space.representation[0],
+        "lambda": space.weight.low,
+    }
+
+
+def row_name(row: Row, study: Study) -> str:
+    """What a configuration of a search is called."""
+    name = f"{describe(row, study.label, name_networks=False)}, λ {row.weight:g}"
+    rate = row.training.learning_rate
+    return name if rate is None else f"{name}, rate {rate:g}"

@@ -1,0 +1,1 @@
+"""The study file: what a researcher writes, checked whole before anything runs."""

@@ -1,0 +1,231 @@
+"""A configuration of a study: who learns from whom, how, and what a table calls it."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from typing import Annotated, Any, Self
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from studies.spec.base import OneOrMore, Strict, listed, lower, one_of
+from studies.spec.resources import ResourceChange
+from wsss_core.plugins import is_plugin
+from wsss_core.training import Precision, Schedule
+from wsss_core.transfer import LEVELS, METRICS, PROJECTIONS, REPRESENTATIONS
+from wsss_core.transfer.losses import Variant
+from wsss_core.transfer.paradigms import Gradient, ParadigmName
+
+Weight = Annotated[float, Field(ge=0)]
+TransferMetric = Annotated[str, BeforeValidator(lower), one_of(METRICS)]
+TransferLevel = Annotated[str, BeforeValidator(lower), one_of(LEVELS)]
+TransferRepresentation = Annotated[str, BeforeValidator(lower), one_of(REPRESENTATIONS)]
+TransferProjection = Annotated[str, BeforeValidator(lower), one_of(PROJECTIONS)]
+
+
+class TrainingChange(Strict):
+    """What one backbone or configuration changes of the study's training settings."""
+
+    epochs: int | None = Field(None, ge=1)
+    batch_size: int | None = Field(None, ge=1)
+    learning_rate: float | None = Field(None, gt=0)
+    weight_decay: float | None = Field(None, ge=0)
+    schedule: Schedule | None = None
+    warmup: float | None = Field(None, ge=0, lt=1)
+    milestones: tuple[float, ...] | None = None
+    decay: float | None = Field(None, gt=0, le=1)
+    flip: bool | None = None
+    precision: Precision | None = None
+    compile: bool | None = None
+
+
+class LayerPair(Strict):
+    """Which layer of the student meets which of the teacher; without a name, the last features."""
+
+    student: str | int | None = None
+    teacher: str | int | None = None
+    weight: float = Field(1.0, gt=0)
+
+
+class Transfer(Strict):
+    """What a row says of the alignment besides its axes; the same for all it is multiplied into."""
+
+    variant: Variant | None = None
+    projection: TransferProjection | None = None
+    layers: list[LayerPair] | None = Field(None, min_length=1)
+    temperature: float | None = Field(None, gt=0)
+    lambda_warmup: float | None = Field(None, ge=0, le=1)
+    gradient: Gradient | None = None
+    ema: float | None = Field(None, gt=0, lt=1)
+
+
+class Configuration(Transfer):
+    """One row of the table, or several: lists are multiplied out.
+
+    `published` is another work's figure for the row, in percent; see `Study.published_from`.
+    `resources` is what its trials ask for in place of what the study's `resources` say.
+    """
+
+    name: str | None = Field(None, min_length=1, max_length=120)
+    paradigm: Annotated[
+        list[ParadigmName],
+        Field(min_length=1),
+        BeforeValidator(lambda v: [
+            x.replace("_", "-") if isinstance(x, str) else x for x in listed(v)
+        ]),
+    ]  # fmt: skip
+    student: str
+    teacher: str | None = None
+    metric: OneOrMore[TransferMetric] | None = None
+    level: OneOrMore[TransferLevel] | None = None
+    representation: OneOrMore[TransferRepresentation] | None = None
+    weight: OneOrMore[Weight] | None = Field(None, alias="lambda")
+    training: TrainingChange = TrainingChange()
+    published: float | None = Field(None, ge=0, le=100)
+    resources: ResourceChange = ResourceChange()
+
+    @model_validator(mode="after")
+    def _fits_its_paradigm(self) -> Self:
+        axes = ("teacher", "metric", "level", "representation", "weight")
+        given = [key for key in (*axes, *Transfer.model_fields) if getattr(self, key) is not None]
+        if "single" in self.paradigm:
+            if len(self.paradigm) > 1:
+                raise ValueError("'single' cannot share an entry with other paradigms")
+            if given:
+                written = type(self).model_fields[given[0]].alias or given[0]
+                raise ValueError(f"a single network has no {written!r}")
+            return self
+        missing = [k for k in ("teacher", "metric") if getattr(self, k) is None]
+        if self.level is None and not self._needs_no_level():
+            missing.append("level")
+        if missing:
+            raise ValueError(f"{self.paradigm[0]} needs {missing[0]!r}")
+        for key in ("gradient", "ema"):
+            if key in given and self.paradigm != ["co-training"]:
+                raise ValueError(f"{key!r} is for co-training alone")
+        if self.ema is not None and self.gradient != "student":
+            raise ValueError(
+                "'ema' aligns the student with an average of its partner: set gradient: student"
+            )
+        if self.temperature is not None and self.metric != ["kl"]:
+            raise ValueError("'temperature' is of the metric kl alone")
+        return self
+
+    def _needs_no_level(self) -> bool:
+        """Logits have one place, and a loss of one's own may know none."""
+        return self.representation == ["logits"] or all(is_plugin(m) for m in self.metric or [""])
+
+    def expand(self) -> list[Row]:
+        """Multiply the lists out, the first key varying slowest."""
+        common = {
+            "name": self.name,
+            "student": self.student,
+            "training": self.training,
+            "resources": self.resources,
+        }
+        if self.paradigm == ["single"]:
+            return [Row(paradigm="single", published=self.published, **common)]
+        axes = (
+            self.paradigm,
+            self.representation or ["feature"],
+            self.metric or [],
+            self.level or ["global"],
+            self.weight or [1.0],
+        )
+        rows = [
+            Row(
+                paradigm=paradigm,
+                teacher=self.teacher,
+                representation=representation,
+                metric=metric,
+                level=level,
+                weight=weight,
+                **common,
+                **{key: getattr(self, key) for key in Transfer.model_fields},
+            )
+            for paradigm, representation, metric, level, weight in itertools.product(*axes)
+        ]
+        if self.published is None:
+            return rows
+        if len(rows) > 1:
+            raise ValueError("'published' is one row's figure; this entry is multiplied out")
+        return [rows[0].model_copy(update={"published": self.published})]
+
+
+class Row(Transfer):
+    """One configuration: what is run under every seed and becomes one row of a table."""
+
+    name: str | None = None
+    paradigm: ParadigmName
+    student: str
+    teacher: str | None = None
+    representation: TransferRepresentation | None = None
+    metric: TransferMetric | None = None
+    level: TransferLevel | None = None
+    weight: float | None = None
+    training: TrainingChange = TrainingChange()
+    published: float | None = None
+    resources: ResourceChange = ResourceChange()
+
+    def transfer(self) -> dict[str, Any]:
+        """All that decides the transfer loss, as the training stage takes it."""
+        return {
+            "metric": self.metric,
+            "level": self.level,
+            "variant": self.variant or "scaled",
+            "representation": self.representation,
+            "projection": self.projection,
+            "layers": [pair.model_dump() for pair in self.layers] if self.layers else None,
+            "temperature": self.temperature or 1.0,
+            "weight": self.weight,
+            "warmup": self.lambda_warmup or 0.0,
+            **(
+                {"gradient": self.gradient or "both", "ema": self.ema}
+                if self.paradigm == "co-training"
+                else {}
+            ),
+        }
+
+
+REPRESENTATION_NAMES = {
+    "spatial_map": "spatial map",
+    "gram": "inner product",
+    "activation_map": "activation map",
+}
+
+
+def describe(row: Row, label: Callable[[str], str], *, name_networks: bool) -> str:
+    """What a table calls a row that has no name: what tells it from others, in few words.
+
+    Args:
+        row: the configuration.
+        label: backbone -> what tables print for it.
+        name_networks: whether the study aligns several pairs of networks.
+
+    """
+    student = label(row.student)
+    if row.teacher is None:
+        return f"{student} alone"
+    taught = row.paradigm == "teacher-student"
+    words = ["taught" if taught else "co-trained"]
+    if name_networks:
+        words = [f"{student} {'taught by' if taught else 'with'} {label(row.teacher)}"]
+    metric = {"l1": "L1", "l2": "L2", "kl": "KL"}.get(str(row.metric), str(row.metric))
+    of_logits = row.representation == "logits"
+    words.append(metric if of_logits else f"{metric} {row.level}")
+    if row.representation != "feature":
+        words.append(REPRESENTATION_NAMES.get(str(row.representation), str(row.representation)))
+    if row.projection is not None:
+        names = {"none": "no projection", "mlp": "MLP", "conv1x1": "projected"}
+        words.append(names.get(row.projection, row.projection))
+    if row.layers:
+        pairs = [f"{p.student or 'last'}–{p.teacher or 'last'}" for p in row.layers]
+        words.append("layers " + " ".join(pairs))
+    if row.variant == "thesis":
+        words.append("as in the thesis code")
+    if row.gradient in ("student", "teacher"):
+        moved = row.student if row.gradient == "student" else row.teacher
+        words.append(f"moves {label(moved)} alone")
+    if row.ema is not None:
+        words.append("towards its partner's average")
+    return ", ".join(words)

@@ -1,0 +1,183 @@
+"""From a path or the name of a shipped study, and `--set` changes, to a checked `Study`."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from studies.spec.study import Study
+from wsss_core.errors import InputError
+
+REQUIRED = "???"
+"""The value of a key that must be given with `--set`."""
+
+
+class _Loader(yaml.SafeLoader):
+    """Plain values only, as SafeLoader, and a key given twice is an error."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """Read a mapping, each key once."""
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                continue
+            if key.value in seen:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"key {key.value!r} is given twice", key.start_mark
+                )
+            seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
+def shipped_studies() -> dict[str, Path]:
+    """Name -> file of every study that comes with the package."""
+    folder = Path(__file__).parents[1] / "configs"
+    files = sorted(folder.rglob("*.yaml"))
+    return {file.relative_to(folder).with_suffix("").as_posix(): file for file in files}
+
+
+def load_study(spec: str, changes: Sequence[str] = (), variants: Sequence[str] = ()) -> Study:
+    """Read and check a study.
+
+    A file's `variants` name sets of changes to itself, each written as `--set` would have them:
+    `quick: {seeds: [0], training.epochs: 1}`. The study is then called "NAME-quick".
+
+    Args:
+        spec: the path of a YAML file, or the name of a shipped study ("quickstart").
+        variants: names of variants, applied one after the other and before `changes`.
+        changes: "key=value" items; a key is a path of dots ("data.root", "backbones.cnn.weights",
+            "configurations.0.lambda"), a value is YAML ("[0, 1]", "0.5", "some/path").
+
+    Raises:
+        InputError: one line that names the file, the key, what it holds and what was expected.
+
+    """
+    file = _find(spec)
+    try:
+        # utf-8-sig: a file saved by Windows' Notepad begins with a byte-order mark.
+        raw = yaml.load(file.read_text(encoding="utf-8-sig"), _Loader)
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        said = " ".join(str(error).split())
+        raise InputError(f"{file}: not valid YAML: {said}") from error
+    except OSError as error:
+        raise InputError(f"{file}: cannot be read: {error.strerror}") from error
+    if not isinstance(raw, dict):
+        raise InputError(f"{file}: expected keys such as study, data, backbones; got {raw!r:.60}")
+    offered = raw.pop("variants", None) or {}
+    for name in variants:
+        _apply_variant(raw, offered, name, file)
+    for change in changes:
+        path, value = _parsed(change)
+        _set(raw, path, value, "--set")
+    for key, value in _leaves(raw):
+        if value == REQUIRED:
+            raise InputError(f"{file}: {key} has no value yet; give it with --set {key}=VALUE")
+    try:
+        return Study.model_validate(raw)
+    except ValidationError as error:
+        raise InputError(f"{file}: {_one_line(error, raw)}") from error
+
+
+def _find(spec: str) -> Path:
+    shipped = shipped_studies()
+    if spec in shipped:
+        return shipped[spec]
+    if Path(spec).is_file():
+        return Path(spec)
+    near = difflib.get_close_matches(spec, shipped, n=1, cutoff=0.4)
+    hint = f"; did you mean {near[0]!r}?" if near else f"; shipped: {', '.join(shipped)}"
+    raise InputError(f"{spec!r} is neither a file nor a shipped study{hint}")
+
+
+def _apply_variant(raw: dict[str, Any], offered: Any, name: str, file: Path) -> None:
+    if not isinstance(offered, dict) or not all(isinstance(v, dict) for v in offered.values()):
+        raise InputError(f"{file}: variants: expected names with keys and values to change")
+    if name not in offered:
+        near = difflib.get_close_matches(name, offered, n=1, cutoff=0.4)
+        hint = (
+            f"; did you mean {near[0]!r}?" if near else f"; it has {', '.join(offered) or 'none'}"
+        )
+        raise InputError(f"{file}: no variant {name!r}{hint}")
+    for path, value in offered[name].items():
+        _set(raw, str(path), value, f"variants.{name}")
+    raw["study"] = f"{raw.get('study')}-{name}"
+
+
+def _parsed(change: str) -> tuple[str, Any]:
+    path, equals, text = change.partition("=")
+    if not equals or not path:
+        raise InputError(f"--set {change!r}: expected key=value")
+    try:
+        return path, yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise InputError(f"--set {path}: {text!r} is not valid YAML") from error
+
+
+def _set(raw: dict[str, Any], path: str, value: Any, where: str) -> None:
+    at: Any = raw
+    *parents, last = path.split(".")
+    for step in parents:
+        at = at.setdefault(step, {}) if isinstance(at, dict) else _item(at, step, f"{where} {path}")
+    if isinstance(at, dict):
+        at[last] = value
+    else:
+        _item(at, last, f"{where} {path}")
+        at[int(last)] = value
+
+
+def _item(at: Any, step: str, where: str) -> Any:
+    if not isinstance(at, list):
+        raise InputError(f"{where}: {step!r} lies inside a plain value")
+    if not step.isdigit() or int(step) >= len(at):
+        raise InputError(f"{where}: expected an index below {len(at)}, got {step!r}")
+    return at[int(step)]
+
+
+def _leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield from _leaves(inner, f"{path}.{key}" if path else str(key))
+    elif isinstance(value, list):
+        for index, inner in enumerate(value):
+            yield from _leaves(inner, f"{path}.{index}")
+    else:
+        yield path, value
+
+
+def _one_line(error: ValidationError, raw: dict[str, Any]) -> str:
+    """The first problem, as path: what is wrong (got value); and where there are more."""
+    problems = error.errors(include_url=False)
+    first = problems[0]
+    path = _path_in(raw, first["loc"])
+    said = first["msg"].removeprefix("Value error, ").replace("Input should be", "expected")
+    if first["type"] == "union_tag_not_found":
+        said = "expected a source: scenes, folder or plugin"
+    elif first["type"] == "missing":
+        said = "missing; this key must be given"
+    elif first["type"] == "too_short":
+        said = "expected at least one item, got none"
+    plain = isinstance(first["input"], str | int | float | bool | None)
+    got = f", got {first['input']!r}" if plain and first["type"] != "missing" else ""
+    others = list(dict.fromkeys(_path_in(raw, problem["loc"]) for problem in problems[1:]))
+    named = ", ".join(others[:4]) + (", ..." if len(others) > 4 else "")
+    more = f" (and {len(problems) - 1} more: {named})" if others else ""
+    return f"{path}: {said}{got}{more}" if path else f"{said}{got}{more}"
+
+
+def _path_in(raw: dict[str, Any], steps: Sequence[int | str]) -> str:
+    """The place of a problem as the file writes it, without pydantic's names of alternatives."""
+    path = ""
+    at: Any = raw
+    for step in steps:
+        if isinstance(at, dict) and not (path == "data" and step == at.get("source")):
+            path += f"{'.' if path else ''}{step}"
+            at = at.get(step)
+        elif isinstance(at, list) and isinstance(step, int):
+            path += f"[{step}]"
+            at = at[step] if step < len(at) else None
+    return path

@@ -1,0 +1,244 @@
+"""The `refine` part of a study file: chains of steps that are scored beside the plain CAM.
+
+    refiners:                       # settings of steps by name; built-in names need none
+      crf: {preset: thesis}
+      strong_crf: {use: crf, preset: psa}
+    refine:
+      CRF: [multi_scale, crf]       # a name and its steps; a plain list is one chain without a name
+
+A chain begins with steps that say how the CAM is made (`CAM_STEPS`), then come refiners.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, Self
+
+from pydantic import Field, ValidationError, model_validator
+
+from studies.spec.base import Strict
+from wsss_core.plugins import is_plugin
+
+CamMethod = Literal["class_weight", "grad_cam", "layer_cam", "attention"]
+CamMerge = Literal["normalised_mean", "sum_max"]
+
+
+class CamChange(Strict):
+    """What a step changes of how the CAM is made; see `wsss_core.cams.CamSettings`."""
+
+    method: CamMethod | None = None
+    layers: list[int | str] | None = Field(None, min_length=1)
+    scales: list[float] | None = Field(None, min_length=1)
+    flip: bool | None = None
+    merge: CamMerge | None = None
+
+
+CAM_STEPS: dict[str, dict[str, Any]] = {
+    "class_weight": {"method": "class_weight"},
+    "grad_cam": {"method": "grad_cam", "layers": [-1]},
+    "layer_cam": {"method": "layer_cam", "layers": [-1]},
+    "attention": {"method": "attention"},
+    "multi_scale": {"scales": [0.5, 1.0, 1.5, 2.0], "merge": "normalised_mean"},
+    "fusion": {"method": "grad_cam", "layers": [-5, -4, -2, -1]},
+}
+"""Steps that say how the CAM is made, with the thesis's settings (method.md: scales without flip,
+fusion of Grad-CAM at norm1 of four blocks)."""
+
+
+class Crf(Strict):
+    """Dense CRF, see `wsss_core.refine.dense_crf`.
+
+    `background` takes the place of the preset's exponent, threshold or score of the background:
+    where it sets the seed is what a map has to fit, and presets fit maps that are low off the
+    object.
+    """
+
+    preset: Literal["thesis", "psa", "irn", "afa"] = "thesis"
+    background: float | None = Field(None, gt=0)
+    backend: Literal["torch", "pydensecrf"] = "torch"
+
+
+class Par(Strict):
+    """Pixel-adaptive refinement, see `wsss_core.refine.par`."""
+
+    iterations: int = Field(10, ge=1)
+    dilations: list[int] = Field([1, 2, 4, 8, 12, 24], min_length=1)
+
+
+class Affinity(Strict):
+    """AffinityNet and its random walk, see `wsss_core.refine.affinity_net`; learns from CAMs."""
+
+    preset: Literal["psa", "irn", "transcam", "thesis"] = "psa"
+    epochs: int | None = Field(None, ge=1)
+    layers: list[int | str] | None = Field(None, min_length=1)
+
+
+class Boundary(Affinity):
+    """IRN's boundary map and its random walk, see `wsss_core.refine.boundary_net`."""
+
+    preset: Literal["psa", "irn", "transcam", "thesis"] = "irn"
+
+
+class Sam(Strict):
+    """Masks of a Segment Anything model, merged with the CAM; see `wsss_core.refine.sam_merging`.
+
+    Without `weights` its chains are listed as not run.
+    """
+
+    weights: str | None = None
+    rule: Literal["thesis", "sam_wsss"] = "thesis"
+    points_per_side: int = Field(8, ge=1, le=64)
+    pred_iou: float = Field(0.7, ge=0, le=1)
+    stability: float = Field(0.85, ge=0, le=1)
+    minimum_area: int = Field(20, ge=0)
+    seed_threshold: float = Field(0.3, ge=0, le=1)
+
+
+class Clip(Strict):
+    """CAMs weighted by CLIP's similarity to prompts; see `wsss_core.refine.clip_weights`.
+
+    Without `weights` its chains are listed as not run. A class without prompts is prompted by its
+    name.
+    """
+
+    weights: str | None = None
+    prompts: dict[str, list[str]] = Field(default_factory=dict)
+    background: list[str] = Field(
+        ["a photo of the sky", "a photo of clouds", "a photo of a building", "a photo of trees"],
+        min_length=1,
+    )
+
+
+REFINERS: dict[str, type[Strict]] = {
+    "crf": Crf,
+    "par": Par,
+    "affinity": Affinity,
+    "boundary": Boundary,
+    "sam": Sam,
+    "clip": Clip,
+}
+
+
+PLAIN, OPTIMAL = ROWS = ("none", "optimal threshold")
+"""Rows that every table of chains has: the plain CAM, and the per-image oracle's upper bound."""
+
+
+class PublishedSeeds(Strict):
+    """Another work's figures of a chain, in percent, under its worse and its best seed."""
+
+    worse: float | None = Field(None, ge=0, le=100)
+    best: float | None = Field(None, ge=0, le=100)
+
+
+class ChainEntry(Strict):
+    """A chain as the file writes it: step names, or steps with settings of their own.
+
+    Without steps it says no more than another work's figures of one of `ROWS`.
+    """
+
+    steps: list[str | dict[str, dict[str, Any] | None]] = Field(default_factory=list)
+    published: PublishedSeeds | None = None
+
+    @model_validator(mode="after")
+    def _one_name_a_step(self) -> Self:
+        for step in self.steps:
+            if isinstance(step, dict) and len(step) != 1:
+                raise ValueError(f"a step with settings is one name: {{crf: {{...}}}}; got {step}")
+        return self
+
+
+@dataclass(frozen=True)
+class ResolvedStep:
+    """A refiner with all its settings.
+
+    Attributes:
+        kind: a name of `REFINERS`, or a plug-in "module:attribute".
+        settings: of that kind's model, as JSON-able values; a plug-in's as given.
+
+    """
+
+    kind: str
+    settings: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class ResolvedChain:
+    """A chain with its steps' settings.
+
+    Attributes:
+        name: what tables print.
+        cam: changes of the study's CAM settings.
+        steps: the refiners in their order.
+
+    """
+
+    name: str
+    cam: dict[str, Any]
+    steps: tuple[ResolvedStep, ...]
+
+
+def chains_written(given: Any) -> Any:
+    """A `refine` section as a mapping of names to entries: a list is one chain without a name."""
+    if isinstance(given, list):
+        given = {" + ".join(_step_name(step) for step in given): given}
+    if not isinstance(given, dict):
+        return given
+    return {
+        name: {"steps": entry} if isinstance(entry, list) else entry
+        for name, entry in given.items()
+    }
+
+
+def _step_name(step: Any) -> str:
+    return str(next(iter(step))) if isinstance(step, dict) and step else str(step)
+
+
+def resolve_chain(
+    name: str, entry: ChainEntry, refiners: Mapping[str, dict[str, Any]]
+) -> ResolvedChain:
+    """Look every step up and check its settings.
+
+    Args:
+        name: of the chain.
+        entry: its steps.
+        refiners: the study's section of that name.
+
+    Raises:
+        ValueError: an unknown step, a CAM step behind a refiner, settings that do not fit.
+
+    """
+    cam: dict[str, Any] = {}
+    steps: list[ResolvedStep] = []
+    for written in entry.steps:
+        step = _step_name(written)
+        own = next(iter(written.values())) if isinstance(written, dict) else None
+        settings = {**refiners.get(step, {}), **(own or {})}
+        kind = str(settings.pop("use", step))
+        where = f"refine.{name}: step {step!r}"
+        if kind in CAM_STEPS:
+            if steps:
+                raise ValueError(f"{where} says how the CAM is made; it must precede the refiners")
+            cam |= _checked(where, CamChange, {**CAM_STEPS[kind], **settings})
+        elif kind in REFINERS:
+            steps.append(ResolvedStep(kind, _checked(where, REFINERS[kind], settings)))
+        elif is_plugin(kind):
+            steps.append(ResolvedStep(kind, settings))
+        else:
+            known = [*CAM_STEPS, *REFINERS, *refiners]
+            near = difflib.get_close_matches(kind, known, n=1, cutoff=0.5)
+            hint = f"nearest: {near[0]!r}" if near else f"expected one of {', '.join(known)}"
+            raise ValueError(f"{where} is unknown; {hint}, or a plug-in module:attribute")
+    return ResolvedChain(name, cam, tuple(steps))
+
+
+def _checked(where: str, model: type[Strict], settings: dict[str, Any]) -> dict[str, Any]:
+    try:
+        checked = model.model_validate(settings)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        path = ".".join(str(part) for part in first["loc"])
+        said = first["msg"].removeprefix("Value error, ").replace("Input should be", "expected")
+        raise ValueError(f"{where}: {path + ': ' if path else ''}{said}") from error
+    return checked.model_dump(mode="json", exclude_none=model is CamChange)

@@ -1,0 +1,201 @@
+"""What a training run asks of the machine it runs on: CPUs, a share of a GPU, memory.
+
+Nothing here enters a key: equal work under equal settings, wherever it runs. (Where a share of a
+GPU is too small for whole batches, the ledger says so, see `wsss_core.training`.) Amounts of a
+cluster are given as Ray gives them: one mapping a node of "CPU", "GPU" and "memory" (bytes).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, Field
+
+from studies.spec.base import Strict
+from wsss_core.errors import InputError
+from wsss_core.transfer.paradigms import ParadigmName
+
+GIB = 2**30
+
+NodeAmounts = Mapping[str, float]
+"""What one node has in all."""
+
+
+def _share(value: float | str) -> float | str:
+    if isinstance(value, float) and not 0 <= value <= 1:
+        raise ValueError("expected 0, a share of one GPU, or 1: a trial uses one GPU at most")
+    return value
+
+
+Gpus = Annotated[float | Literal["auto"], AfterValidator(_share)]
+Memory = Annotated[float, Field(gt=0)] | Literal["auto"]
+
+AUTO_MEMORY_GB = {False: 1.0, True: 3.0}
+"""What `memory_gb: auto` stands for without and with a GPU: PyTorch with CUDA's libraries loaded is
+some 2 GiB before the first image."""
+
+
+class ResourceChange(Strict):
+    """What one paradigm or configuration asks for in place of what every trial does."""
+
+    cpus: int | None = Field(None, ge=1)
+    gpus: Gpus | None = None
+    memory_gb: Memory | None = None
+
+
+class Resources(Strict):
+    """What a trial asks of the cluster; `gpus: auto` is one where there are any.
+
+    `memory_gb: auto` is 1 without a GPU and 3 with one.
+
+    A paradigm's name as a key changes some of it for that paradigm (`co-training: {gpus: 1}`), the
+    `resources` of an entry of `configurations` for its rows; the entry's word counts most. A
+    training run that several rows share asks for the largest of what they ask.
+
+    The prices turn `wsss plan`'s hours into money. That of a GPU's hour covers the machine around
+    it; that of a core's hour is for trials without a GPU.
+    """
+
+    cpus: int = Field(1, ge=1)
+    gpus: Gpus = "auto"
+    memory_gb: Memory = "auto"
+    single: ResourceChange = ResourceChange()
+    teacher_student: ResourceChange = Field(ResourceChange(), alias="teacher-student")
+    co_training: ResourceChange = Field(ResourceChange(), alias="co-training")
+    price_per_gpu_hour: float | None = Field(None, ge=0)
+    price_per_cpu_hour: float | None = Field(None, ge=0)
+
+    def demand(self, paradigm: ParadigmName, own: ResourceChange | None = None) -> Demand:
+        """What a configuration asks for.
+
+        Args:
+            paradigm: the configuration's.
+            own: what its entry says itself.
+
+        """
+        of_paradigm: ResourceChange = getattr(self, paradigm.replace("-", "_"))
+        asked = {name: getattr(self, name) for name in Demand.__dataclass_fields__}
+        for change in (of_paradigm, own or ResourceChange()):
+            asked |= change.model_dump(exclude_none=True)
+        return Demand(**asked)
+
+
+@dataclass(frozen=True)
+class Demand:
+    """What one training run asks for.
+
+    Attributes:
+        cpus: cores, and threads of its process.
+        gpus: 1, a share of one, or "auto": one where the cluster has any.
+        memory_gb: of the machine, in GiB, or "auto", see `AUTO_MEMORY_GB`.
+
+    """
+
+    cpus: int = 1
+    gpus: float | Literal["auto"] = "auto"
+    memory_gb: float | Literal["auto"] = "auto"
+
+    def larger(self, other: Demand) -> Demand:
+        """What serves both; of memory a number counts more than "auto".
+
+        >>> Demand(2, 0.5, 1.0).larger(Demand(1, "auto", 4.0))
+        Demand(cpus=2, gpus=1.0, memory_gb=4.0)
+        """
+        asked = [gpus for gpus in (self.gpus, other.gpus) if gpus != "auto"]
+        gpus: float | Literal["auto"] = max(asked, default=0.0)
+        if len(asked) < 2:
+            # One GPU where there are any; whoever asks for a share of one needs one anyway.
+            gpus = max(1.0, gpus) if gpus else "auto"
+        memory = [gb for gb in (self.memory_gb, other.memory_gb) if gb != "auto"]
+        return Demand(max(self.cpus, other.cpus), gpus, max(memory, default="auto"))
+
+    def asks(self, whole_gpu: float) -> dict[str, float]:
+        """The request as Ray takes it; "GPU" is in it only where it is not 0.
+
+        Args:
+            whole_gpu: what "auto" stands for, see `whole_gpu`.
+
+        """
+        gpus = whole_gpu if self.gpus == "auto" else float(self.gpus)
+        memory = AUTO_MEMORY_GB[gpus > 0] if self.memory_gb == "auto" else self.memory_gb
+        asked = {"CPU": float(self.cpus), "memory": float(int(memory * GIB))}
+        return {**asked, "GPU": gpus} if gpus else asked
+
+    def as_config(self) -> dict[str, Any]:
+        """Plain values, to be sent to a worker; `Demand(**config)` is the demand again."""
+        return asdict(self)
+
+
+def whole_gpu(nodes: Iterable[NodeAmounts]) -> float:
+    """What `gpus: auto` stands for on a cluster: 1 where a node has a GPU, else 0."""
+    return min(1.0, max((node.get("GPU", 0.0) for node in nodes), default=0.0))
+
+
+def slots(asked: Mapping[str, float], nodes: Iterable[NodeAmounts]) -> int:
+    """How many trials that ask this fit at once; each lies on one node.
+
+    >>> slots({"CPU": 2.0, "GPU": 0.1}, [{"CPU": 64, "GPU": 1}, {"CPU": 3}, {"CPU": 3, "GPU": 8}])
+    11
+    """
+    return sum(_fitting(asked, node) for node in nodes)
+
+
+def require_room(
+    asked: Iterable[tuple[str, Mapping[str, float]]], nodes: Sequence[NodeAmounts]
+) -> None:
+    """See that every trial fits on some node; one that does not would be waited for for ever.
+
+    Args:
+        asked: configurations' names and requests, see `Demand.asks`.
+        nodes: of the cluster.
+
+    Raises:
+        InputError: the first that fits nowhere, with the node that comes nearest.
+
+    """
+    seen: list[Mapping[str, float]] = []
+    for name, request in asked:
+        if request in seen:
+            continue
+        seen.append(request)
+        if slots(request, nodes):
+            continue
+
+        def nearness(node: NodeAmounts, request: Mapping[str, float] = request) -> list[float]:
+            met = sum(node.get(what, 0.0) >= amount for what, amount in request.items())
+            return [met, *(node.get(what, 0.0) for what in ("GPU", "CPU", "memory"))]
+
+        nearest = max(nodes, key=nearness, default={})
+        there = {what: nearest.get(what, 0.0) for what in request}
+        raise InputError(
+            f"resources: a trial of {name!r} asks for {_in_words(request)} on one node; "
+            f"the largest node of the cluster has {_in_words(there)}"
+        )
+
+
+def _fitting(asked: Mapping[str, float], node: NodeAmounts) -> int:
+    fitting = []
+    for what, amount in asked.items():
+        there = node.get(what, 0.0)
+        if what == "GPU" and amount < 1:
+            # A share lies on one GPU: what remains of several makes no other.
+            fitting.append(int(there) * _times(1.0, amount) + _times(there % 1, amount))
+        else:
+            fitting.append(_times(there, amount))
+    return min(fitting)
+
+
+def _times(there: float, amount: float) -> int:
+    # Ray counts in steps of 1/10000; in floating point ten shares of 0.1 would not fill a GPU.
+    return round(there * 1e4) // round(amount * 1e4)
+
+
+def _in_words(amounts: Mapping[str, float]) -> str:
+    said = [
+        f"{amounts[what]:.3g} {what}{'' if amounts[what] == 1 else 's'}"
+        for what in ("GPU", "CPU")
+        if what in amounts
+    ]
+    return ", ".join([*said, f"{amounts['memory'] / GIB:.3g} GiB memory"])

@@ -1,0 +1,94 @@
+"""The search section of a study: a space, a budget, and how its winners are confirmed."""
+
+from __future__ import annotations
+
+from typing import Annotated, Self
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from studies.spec.base import OneOrMore, Strict
+from studies.spec.configuration import (
+    Row,
+    TrainingChange,
+    TransferLevel,
+    TransferMetric,
+    TransferRepresentation,
+)
+from wsss_core.transfer.paradigms import ParadigmName
+
+
+class LogRange(Strict):
+    """Numbers drawn so that each factor is as likely as any other."""
+
+    low: float = Field(gt=0)
+    high: float = Field(gt=0)
+
+    @model_validator(mode="after")
+    def _rises(self) -> Self:
+        if self.low >= self.high:
+            raise ValueError(f"low {self.low:g} is not below high {self.high:g}")
+        return self
+
+
+class Space(Strict):
+    """What is searched: names from lists, numbers from ranges."""
+
+    metric: OneOrMore[TransferMetric]
+    level: OneOrMore[TransferLevel] = Field(default_factory=lambda: ["global"])
+    representation: OneOrMore[TransferRepresentation] = Field(default_factory=lambda: ["feature"])
+    weight: LogRange = Field(alias="lambda")
+    learning_rate: LogRange | None = None
+
+
+class Search(Strict):
+    """A search by Optuna's TPE, pruned by ASHA, its winners run again under fresh seeds.
+
+    A search trial is scored under one seed after the other; its objective is the mean, over
+    the seeds so far, of the IoU at the best threshold of the tune split. ASHA stops a trial between
+    seeds. Only the confirmations are reported as results.
+
+    Attributes:
+        paradigm: of all trials.
+        student: backbone.
+        teacher: backbone.
+        space: see there.
+        trials: how many configurations are tried.
+        seeds: under which each is scored; none of them is a seed of the study.
+        confirm: how many of the best are run again.
+        grace: seeds that every trial gets before it can be stopped.
+        sampler_seed: of TPE.
+
+    """
+
+    paradigm: ParadigmName = "teacher-student"
+    student: str
+    teacher: str
+    space: Space
+    trials: int = Field(30, ge=1)
+    seeds: Annotated[
+        list[Annotated[int, Field(ge=0, lt=2**31)]],
+        BeforeValidator(lambda v: v if isinstance(v, list) else [v]),
+    ] = Field(min_length=1)
+    confirm: int = Field(5, ge=1)
+    grace: int = Field(1, ge=1)
+    sampler_seed: int = Field(0, ge=0)
+
+    @model_validator(mode="after")
+    def _teaches(self) -> Self:
+        if self.paradigm == "single":
+            raise ValueError("a search is over ways to transfer; paradigm 'single' has none")
+        return self
+
+    def row(self, parameters: dict[str, str | float]) -> Row:
+        """The configuration that a point of the space stands for."""
+        rate = parameters.get("learning_rate")
+        return Row(
+            paradigm=self.paradigm,
+            student=self.student,
+            teacher=self.teacher,
+            metric=str(parameters["metric"]),
+            level=str(parameters["level"]),
+            representation=str(parameters["representation"]),
+            weight=float(parameters["lambda"]),
+            training=TrainingChange(learning_rate=None if rate is None else float(rate)),
+        )

@@ -1,0 +1,300 @@
+"""The study file: what a researcher writes, checked whole before anything runs.
+
+A key whose value is `???` must be given on the command line (`--set key=value`). An unknown key is
+an error that names the nearest valid one.
+"""
+
+from __future__ import annotations
+
+import difflib
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BeforeValidator, Field, field_validator, model_validator
+
+from studies.spec.base import Strict
+from studies.spec.configuration import Configuration, Row, TrainingChange, describe
+from studies.spec.refinement import (
+    ROWS,
+    CamMerge,
+    CamMethod,
+    ChainEntry,
+    ResolvedChain,
+    chains_written,
+    resolve_chain,
+)
+from studies.spec.resources import Resources
+from studies.spec.search import Search
+from wsss_core.evaluate import Normalisation
+from wsss_core.plugins import is_plugin
+from wsss_core.training import Precision, Schedule
+
+
+class SceneData(Strict):
+    """Procedural smoke scenes, made on the spot (see `wsss_core.data.scenes`)."""
+
+    source: Literal["scenes"]
+    size: int = Field(64, ge=16, le=1024)
+    train: int = Field(1500, ge=2)
+    tune: int = Field(150, ge=2)
+    test: int = Field(300, ge=2)
+    seed: int = Field(0, ge=0)
+    smoke: float = Field(0.5, gt=0, lt=1)
+    chimney_given_smoke: float = Field(0.95, ge=0, le=1)
+    chimney_given_clear: float = Field(0.4, ge=0, le=1)
+    steam: float = Field(0.0, ge=0, lt=1)
+    cooling_tower_given_steam: float = Field(0.95, ge=0, le=1)
+    cooling_tower_given_clear: float = Field(0.4, ge=0, le=1)
+
+
+class FolderData(Strict):
+    """A folder of images and masks (see `wsss_core.data.folder`)."""
+
+    source: Literal["folder"]
+    root: str
+    size: int = Field(224, ge=16, le=4096)
+
+
+class PluginData(Strict):
+    """Images of one's own: `factory` is "module:attribute" and returns an ImageSource.
+
+    It is called with `options`; see `wsss_core.data.image_set.ImageSource`.
+    """
+
+    source: Literal["plugin"]
+    factory: str
+    size: int = Field(224, ge=16, le=4096)
+    options: dict[str, Any] = Field(default_factory=dict)
+
+    @field_validator("factory")
+    @classmethod
+    def _is_a_plugin(cls, name: str) -> str:
+        if not is_plugin(name):
+            raise ValueError("expected module:attribute")
+        return name
+
+
+Data = Annotated[SceneData | FolderData | PluginData, Field(discriminator="source")]
+
+
+class Training(Strict):
+    """See `wsss_core.training.TrainingSettings`."""
+
+    epochs: int = Field(3, ge=1)
+    batch_size: int = Field(8, ge=1)
+    learning_rate: float = Field(1e-4, gt=0)
+    weight_decay: float = Field(0.01, ge=0)
+    schedule: Schedule = "constant"
+    warmup: float = Field(0.0, ge=0, lt=1)
+    milestones: tuple[float, ...] = (0.5, 0.75)
+    decay: float = Field(0.1, gt=0, le=1)
+    flip: bool = False
+    precision: Precision = "auto"
+    compile: bool = False
+
+
+class Backbone(Strict):
+    """A timm model (see `wsss_core.backbones.build_network`).
+
+    `label` is what tables print. `training` holds for the network alone, as a baseline and as a
+    teacher, and for a student of this backbone.
+    """
+
+    model: str
+    label: str | None = None
+    weights: str = "none"
+    partial_weights: bool = False
+    stage: str | int | None = None
+    output_stride: Literal[8, 16, 32] | None = None
+    head: Literal["linear", "pcm"] = "linear"
+    options: dict[str, Any] = Field(default_factory=dict)
+    training: TrainingChange = TrainingChange()
+
+    @field_validator("options")
+    @classmethod
+    def _each_has_a_value(cls, options: dict[str, Any]) -> dict[str, Any]:
+        # timm drops what is None without a word, so a slip like {depth:4} would go unseen.
+        for name, value in options.items():
+            if value is None:
+                raise ValueError(f"option {name!r} has no value")
+        return options
+
+
+class Cam(Strict):
+    """How class activation maps are made and become scores of 0 to 1.
+
+    The first five keys are those of `wsss_core.cams.CamSettings`. `normalisation` is of one raw
+    map; several scales or layers come out normalised. `gating: predicted` takes a class that the
+    network does not predict in an image out of the competition there; by default so where there
+    are several classes.
+    """
+
+    method: CamMethod = "class_weight"
+    layers: list[int | str] = Field(default_factory=list)
+    scales: list[float] = Field([1.0], min_length=1)
+    flip: bool = False
+    merge: CamMerge = "normalised_mean"
+    normalisation: Normalisation = "min_max"
+    gating: Literal["none", "predicted"] | None = None
+
+
+class Thresholds(Strict):
+    """The fixed threshold, and what the tuned ones and the oracles maximise.
+
+    `rules` are one's own beside the built-in ones, see `wsss_core.evaluate.own_rule`.
+    """
+
+    fixed: float = Field(0.3, ge=0, le=1)
+    objective: Literal["per_image_iou", "dataset_iou", "dataset_miou"] = "per_image_iou"
+    rules: list[str] = Field(default_factory=list)
+
+    @field_validator("rules")
+    @classmethod
+    def _are_plugins(cls, names: list[str]) -> list[str]:
+        for name in names:
+            if not is_plugin(name):
+                raise ValueError(
+                    f"{name!r}: expected module:attribute; built-in rules need no name"
+                )
+        return names
+
+
+class Dial(Strict):
+    """One setting of the study that is turned through its values, all else alike.
+
+    `key` is a path of dots, as after --set: "data.chimney_given_clear".
+    """
+
+    key: str
+    values: list[float] = Field(min_length=2)
+    label: str | None = None
+
+    @field_validator("values")
+    @classmethod
+    def _each_once(cls, values: list[float]) -> list[float]:
+        if len(set(values)) != len(values):
+            raise ValueError("holds one value twice")
+        return values
+
+    @property
+    def name(self) -> str:
+        """What tables print."""
+        return self.label or self.key
+
+
+class Study(Strict):
+    """A study: data, backbones, how to train, and what to compare under which seeds."""
+
+    study: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*(/[A-Za-z0-9][A-Za-z0-9_-]*)*$")
+    title: str
+    data: Data
+    backbones: dict[str, Backbone] = Field(min_length=1)
+    training: Training = Training()
+    cam: Cam = Cam()
+    thresholds: Thresholds = Thresholds()
+    seeds: Annotated[
+        list[Annotated[int, Field(ge=0, lt=2**31)]],
+        BeforeValidator(lambda v: v if isinstance(v, list) else [v]),
+    ] = Field(min_length=1)
+    configurations: list[Configuration] = Field(min_length=1)
+    refiners: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    refine: Annotated[dict[str, ChainEntry], BeforeValidator(chains_written)] = Field(
+        default_factory=dict
+    )
+    dial: Dial | None = None
+    search: Search | None = None
+    published_from: str | None = None
+    panels: int = Field(6, ge=0, le=100)
+    resources: Resources = Resources()
+
+    @model_validator(mode="after")
+    def _refers_to_what_there_is(self) -> Self:
+        if len(set(self.seeds)) != len(self.seeds):
+            raise ValueError(f"seeds {self.seeds} holds one twice")
+        for index, entry in enumerate(self.configurations):
+            for role in ("student", "teacher"):
+                name = getattr(entry, role)
+                if name is not None and name not in self.backbones:
+                    near = difflib.get_close_matches(name, self.backbones, n=1, cutoff=0)
+                    raise ValueError(
+                        f"configurations[{index}].{role} {name!r} is no backbone of this study; "
+                        f"nearest: {near[0]!r}"
+                    )
+        self.chains()  # unknown steps and settings are errors
+        if self.search is not None:
+            if self.dial is not None:
+                raise ValueError("search and dial cannot be in one study")
+            for role in ("student", "teacher"):
+                if (name := getattr(self.search, role)) not in self.backbones:
+                    raise ValueError(f"search.{role} {name!r} is no backbone of this study")
+            shared = set(self.search.seeds) & set(self.seeds)
+            if shared:
+                raise ValueError(
+                    f"search.seeds and seeds share {min(shared)}; the best are confirmed under "
+                    "seeds that the search has not seen"
+                )
+        names = [name for name, _ in self.rows()]
+        twice = next((name for name in names if names.count(name) > 1), None)
+        if twice is not None:
+            raise ValueError(f"two configurations are called {twice!r}; give them a `name`")
+        return self
+
+    @property
+    def file_name(self) -> str:
+        """The study's name as that of one file: thesis/lambda becomes thesis+lambda."""
+        return self.study.replace("/", "+")
+
+    def label(self, backbone: str) -> str:
+        """What tables print for a backbone."""
+        return self.backbones[backbone].label or backbone
+
+    def rows(self) -> list[tuple[str, Row]]:
+        """Every configuration with its name, in the file's order.
+
+        A row without a name of its own is called by what tells it from the others: the networks if
+        the study aligns several pairs, lambda if rows differ in nothing else.
+        """
+        rows = [(row, len(rows) > 1) for rows in map(Configuration.expand, self.configurations)
+                for row in rows]  # fmt: skip
+        pairs = {(row.student, row.teacher) for row, _ in rows if row.teacher is not None}
+        short = [self._describe(row, several, len(pairs) > 1) for row, several in rows]
+        return [
+            (f"{name}, λ {row.weight:g}" if short.count(name) > 1 and row.weight else name, row)
+            for name, (row, _) in zip(short, rows, strict=True)
+        ]
+
+    def chains(self) -> list[ResolvedChain]:
+        """Every refinement chain, in the file's order.
+
+        Raises:
+            ValueError: an unknown step, a misplaced one, or settings that do not fit.
+
+        """
+        for name, entry in self.refine.items():
+            if (name in ROWS) == bool(entry.steps):
+                raise ValueError(
+                    f"refine.{name}: every table has this row by itself; it has no steps"
+                    if entry.steps
+                    else f"refine.{name}: a chain needs steps"
+                )
+        return [
+            resolve_chain(name, entry, self.refiners)
+            for name, entry in self.refine.items()
+            if entry.steps
+        ]
+
+    def _describe(self, row: Row, one_of_several: bool, name_networks: bool) -> str:
+        if row.name and not one_of_several:
+            return row.name
+        own = describe(row, self.label, name_networks=name_networks)
+        return f"{row.name}: {own}" if row.name else own
+
+    def at(self, dial_value: float) -> Study:
+        """The study with its dial at a value."""
+        assert self.dial is not None
+        raw = self.model_dump(by_alias=True, exclude_unset=True)
+        *parents, last = self.dial.key.split(".")
+        at: Any = raw
+        for step in parents:
+            at = at.setdefault(step, {}) if isinstance(at, dict) else {}
+        at[last] = dial_value
+        return Study.model_validate(raw)

@@ -1,0 +1,1 @@
+"""The stages of a trial: train, make CAMs, refine, score, publish."""

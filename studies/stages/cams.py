@@ -1,0 +1,128 @@
+"""The `cams` stage: raw maps and logits of a trained network, and what they become first.
+
+Raw scores are kept as float16 at the network's own grid; CAMs of several scales or layers, which
+are normalised one by one before they are put together, as scores of 0 to 1.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any, Self
+
+import numpy as np
+
+from studies.planning.chains import cams_key
+from studies.stages.training import load_network
+from studies.store.artifacts import ArtifactStore
+from wsss_core.backbones import Network
+from wsss_core.cams import CamSettings, cams, class_weight_cams
+from wsss_core.data.image_set import COUNTERFACTUALS, ImageSet
+from wsss_core.evaluate import Normalisation, normalise
+from wsss_core.training import CollapseError
+
+
+@dataclass(frozen=True)
+class NetworkMaps:
+    """What a network says of N images.
+
+    Attributes:
+        maps: float16 [N, K, h, w]; raw, or normalised where its CAM settings say so.
+        logits: float32 [N, K].
+        without_object: float32 [N, K], each class's logit on the image without that class's
+            object; None where no such images are known.
+        without_context: likewise without its context.
+
+    """
+
+    maps: np.ndarray
+    logits: np.ndarray
+    without_object: np.ndarray | None = None
+    without_context: np.ndarray | None = None
+
+    def part(self, start: int, stop: int) -> Self:
+        """The maps and logits of some of the images."""
+        return replace(
+            self,
+            maps=self.maps[start:stop],
+            logits=self.logits[start:stop],
+            without_object=None,
+            without_context=None,
+        )
+
+
+def network_maps(
+    unit: dict[str, Any],
+    role: str,
+    split: str,
+    images: ImageSet,
+    store: ArtifactStore,
+    device: str,
+    cam: dict[str, Any] | None = None,
+) -> NetworkMaps:
+    """A trained network's maps of a split, from the store if they are there.
+
+    Args:
+        unit: `studies.planning.plan.Unit.as_config()`.
+        role: whose maps.
+        split: of which images.
+        images: these images.
+        store: where the network lies and the maps go.
+        device: where they are made.
+        cam: how, see `wsss_core.cams.CamSettings.as_config`; None: the class weights' CAM.
+
+    Raises:
+        CollapseError: scores that are not finite (the last step ruined the network).
+
+    """
+    cam = cam or CamSettings().as_config()
+    size = unit["settings"]["image_size"]
+    key = cams_key(unit["key"], role, cam, size, unit["fingerprints"][split])
+    if not store.has("cams", key):
+        network = load_network(store, unit["key"], unit["settings"], role)
+        scores = cams(network, images.images, CamSettings(**cam), device=device)
+        if not (np.isfinite(scores.maps).all() and np.isfinite(scores.logits).all()):
+            raise CollapseError(f"the scores of the trained {role} are not finite", [])
+        about = {"settings": {"cam": cam, "role": role, "size": size}, "parent": unit["key"]}
+        with store.build("cams", key, about) as folder:
+            np.save(folder / "maps.npy", scores.maps)
+            np.save(folder / "logits.npy", scores.logits)
+            for name in COUNTERFACTUALS:
+                altered = getattr(images, name)
+                if altered is not None:
+                    np.save(folder / f"{name}.npy", _own_class_logits(network, altered, device))
+    folder = store.fetch("cams", key)
+
+    def read(name: str) -> np.ndarray | None:
+        file = folder / f"{name}.npy"
+        return np.load(file, allow_pickle=False) if file.exists() else None
+
+    maps, logits = read("maps"), read("logits")
+    assert maps is not None
+    assert logits is not None
+    return NetworkMaps(maps, logits, read("without_objects"), read("without_contexts"))
+
+
+def _own_class_logits(network: Network, altered: np.ndarray, device: str) -> np.ndarray:
+    """Images [K, N, S, S, 3], altered for one class each, to that class's logits [N, K]."""
+    scores = [class_weight_cams(network, one, device=device) for one in altered]
+    return np.stack([one.logits[:, number] for number, one in enumerate(scores)], axis=1)
+
+
+def normalised_maps(
+    raw: NetworkMaps, cam: dict[str, Any] | None, normalisation: Normalisation
+) -> np.ndarray:
+    """Scores of 0 to 1, float32 [N, K, h, w], at the network's own grid."""
+    maps = raw.maps.astype(np.float32)
+    if cam is not None and CamSettings(**cam).normalised:
+        return maps
+    return normalise(maps, normalisation)
+
+
+def base_scores(
+    raw: NetworkMaps, cam: dict[str, Any], *, normalisation: Normalisation, gating: str
+) -> np.ndarray:
+    """What refiners begin with: normalised scores, a class that is not predicted being 0."""
+    scores = normalised_maps(raw, cam, normalisation)
+    if gating == "predicted":
+        scores[raw.logits <= 0] = 0
+    return scores

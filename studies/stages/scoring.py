@@ -1,0 +1,249 @@
+"""The `scores` stage: from maps to histograms as ledger rows.
+
+Maps of 0 to 1 at their own grid are resized to each mask, and quantised to 256 levels only then.
+"""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from reports.results.outcomes import ANY_CLASS
+from studies.stages.cams import network_maps, normalised_maps
+from studies.store.artifacts import ArtifactStore
+from wsss_core.data.image_set import IGNORED, ImageSet
+from wsss_core.evaluate import (
+    Normalisation,
+    ScoreHistogram,
+    collapse_reason,
+    compete,
+    normalise,
+    peak_region,
+    quantise,
+    resize,
+    ring_around,
+)
+
+
+@dataclass(frozen=True)
+class NetworkScores:
+    """What a network, or several fused, say of N images.
+
+    Attributes:
+        maps: one entry a network, float32 [N, K, h, w], normalised scores of 0 to 1 at its grid.
+        logits: float32 [N, K].
+        without_object: float32 [N, K], each class's logit on the image without that class's
+            object; None where no such images are known.
+        without_context: likewise without its context.
+        normalisation: how the maps were normalised.
+
+    """
+
+    maps: tuple[np.ndarray, ...]
+    logits: np.ndarray
+    without_object: np.ndarray | None
+    without_context: np.ndarray | None
+    normalisation: Normalisation
+
+    def at(self, index: int, shape: tuple[int, int]) -> np.ndarray:
+        """The scores of one image at its mask's resolution, float32 [K, *shape].
+
+        Several networks are averaged and, as each map was, stretched again (arXiv 2507.21959, CAM
+        fusion).
+        """
+        resized = [resize(maps[index], shape) for maps in self.maps]
+        if len(resized) == 1:
+            return resized[0]
+        mean: np.ndarray = np.mean(resized, axis=0)
+        return mean if self.normalisation == "sigmoid" else normalise(mean, self.normalisation)
+
+
+def network_scores(
+    unit: dict[str, Any],
+    role: str,
+    split: str,
+    images: ImageSet,
+    store: ArtifactStore,
+    device: str,
+    cam: dict[str, Any],
+) -> NetworkScores:
+    """A trained network's scores of a split under the study's own CAM settings.
+
+    Raises:
+        CollapseError: scores that are not finite (the last step ruined the network).
+
+    """
+    raw = network_maps(unit, role, split, images, store, device, cam.get("cam"))
+    how: Normalisation = cam["normalisation"]
+    return NetworkScores(
+        (normalised_maps(raw, cam.get("cam"), how),),
+        raw.logits,
+        raw.without_object,
+        raw.without_context,
+        how,
+    )
+
+
+def fused(members: list[NetworkScores]) -> NetworkScores:
+    """Several networks as one: maps averaged at the mask's resolution, logits averaged."""
+
+    def mean(arrays: list[np.ndarray | None]) -> np.ndarray | None:
+        known = [array for array in arrays if array is not None]
+        return np.mean(known, axis=0) if len(known) == len(arrays) else None
+
+    logits = mean([one.logits for one in members])
+    assert logits is not None
+    return NetworkScores(
+        tuple(maps for one in members for maps in one.maps),
+        logits,
+        mean([one.without_object for one in members]),
+        mean([one.without_context for one in members]),
+        members[0].normalisation,
+    )
+
+
+def score_rows(
+    scores: NetworkScores, images: ImageSet, *, split: str, network: str, gating: str
+) -> list[dict[str, Any]]:
+    """One ledger row an image and class: its logit, its histograms, where its map peaks.
+
+    One class is scored against the rest. Several compete for each pixel (`compete`), and a row of
+    `ANY_CLASS` holds the winner's score against the mask of any class; with `gating="predicted"`
+    a class whose logit is not above 0 takes no part.
+    """
+    rows = []
+    several = len(images.classes) > 1
+    for index, identifier in enumerate(images.identifiers):
+        mask = images.mask(index)
+        ignored = mask == IGNORED
+        ignore = ignored if ignored.any() else None
+        maps = scores.at(index, mask.shape)
+        levels = quantise(maps)
+        out = scores.logits[index] <= 0 if gating == "predicted" else np.zeros(len(maps), bool)
+        levels[out] = 0
+        if several:
+            levels = compete(levels)
+            levels[out] = 0
+        shared = {
+            "network": network,
+            "split": split,
+            "image": identifier,
+            "group": images.groups[index],
+        }
+        for number, class_name in enumerate(images.classes):
+            holds = mask == number + 1
+            around = _around(maps[number], levels[number], holds, ignored, images, index, number)
+            if out[number]:
+                around.pop("peak", None)  # what gating took out peaks nowhere
+            rows.append({
+                **shared,
+                "class_name": class_name,
+                "labelled": bool(images.labels[index, number]),
+                "logit": float(scores.logits[index, number]),
+                **_histograms(levels[number], holds, ignore),
+                **around,
+                **_counterfactual(scores, images, index, number),
+            })  # fmt: skip
+        if several:
+            rows.append({
+                **shared,
+                "class_name": ANY_CLASS,
+                "labelled": bool(images.labels[index].any()),
+                "logit": float(scores.logits[index].max()),
+                **_histograms(levels.max(axis=0), (mask > 0) & ~ignored, ignore),
+            })  # fmt: skip
+    return rows
+
+
+def _histograms(
+    levels: np.ndarray, holds: np.ndarray, ignore: np.ndarray | None
+) -> dict[str, np.ndarray]:
+    histogram = ScoreHistogram.from_scores(levels, holds, ignore=ignore)
+    return {"foreground": histogram.foreground, "background": histogram.background}
+
+
+def _around(
+    scores: np.ndarray,
+    levels: np.ndarray,
+    holds: np.ndarray,
+    ignored: np.ndarray,
+    images: ImageSet,
+    index: int,
+    number: int,
+) -> dict[str, Any]:
+    """Where the map lies if not on the object: levels on its context and on a ring around it."""
+    if not holds.any():
+        return {}
+    context = images.context(index, number)
+    ring = ring_around(holds) & ~ignored
+    found: dict[str, Any] = {}
+    if context is not None:
+        context = context & ~holds & ~ignored
+        ring &= ~context
+        found["context"] = np.bincount(levels[context], minlength=256)
+    found["ring"] = np.bincount(levels[ring], minlength=256)
+    found["peak"] = peak_region(scores, holds, context, ring)
+    return found
+
+
+def _counterfactual(
+    scores: NetworkScores, images: ImageSet, index: int, number: int
+) -> dict[str, float]:
+    found = {}
+    if scores.without_object is not None and images.labels[index, number]:
+        found["logit_without_object"] = float(scores.without_object[index, number])
+    context = images.context(index, number)
+    if scores.without_context is not None and context is not None and context.any():
+        found["logit_without_context"] = float(scores.without_context[index, number])
+    return found
+
+
+def collapse_of(rows: list[dict[str, Any]], classes: tuple[str, ...], gating: str) -> str | None:
+    """Why the rows of one network on one split say that it says nothing; None if it is healthy.
+
+    Maps that gating has emptied are no evidence: of a gated network those alone count in which a
+    class is predicted.
+    """
+    of_maps = ANY_CLASS if len(classes) > 1 else classes[0]
+    counts = [
+        row["foreground"] + row["background"]
+        for row in rows
+        if row["class_name"] == of_maps and (gating == "none" or row["logit"] > 0)
+    ]
+    logits = [[row["logit"] for row in rows if row["class_name"] == name] for name in classes]
+    return collapse_reason(np.array(counts).reshape(-1, 256), np.array(logits).T)
+
+
+def panel_rows(
+    scores: NetworkScores, images: ImageSet, *, network: str, count: int
+) -> list[dict[str, Any]]:
+    """Pictures of `count` test images a class, evenly spaced over those that hold it.
+
+    The choice depends on the images alone, so every trial shows the same ones.
+    """
+    rows = []
+    for number, class_name in enumerate(images.classes):
+        holding = np.flatnonzero(images.labels[:, number])
+        chosen = holding[np.unique(np.linspace(0, len(holding) - 1, count).astype(int))]
+        for index in chosen if count and len(holding) else ():
+            mask = images.mask(int(index))
+            rows.append({
+                "network": network,
+                "split": "test",
+                "image": images.identifiers[index],
+                "class_name": class_name,
+                "image_png": _png(np.asarray(images.images[index])),
+                "mask_png": _png(np.where(mask == number + 1, 255, 0).astype(np.uint8)),
+                "cam_png": _png(quantise(scores.at(int(index), mask.shape)[number])),
+            })  # fmt: skip
+    return rows
+
+
+def _png(pixels: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG")
+    return buffer.getvalue()

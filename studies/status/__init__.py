@@ -1,0 +1,1 @@
+"""How far a study is, read from its ledger and leases while it runs."""

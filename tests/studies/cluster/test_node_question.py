@@ -1,0 +1,132 @@
+"""What a plan asks every node: weights of what has to run, and what trials need of a GPU."""
+
+import copy
+import json
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+import timm
+from safetensors.torch import save_file
+
+from reports.ledger.parts import write_part
+from studies.cluster.question import gpu_needs, hub_file, question_about
+from studies.planning.plan import Plan, Unit
+from studies.planning.planner import make_plan
+from studies.spec.study import Study
+from wsss_core.data.file_hashes import file_hashes
+
+Raw = dict[str, Any]
+CONTEXT = {"import_path": "/here", "results": "/results", "store": "s3://bucket/store"}
+
+
+def planned(study: Raw) -> tuple[Plan, list[Unit]]:
+    plan = make_plan(Study.model_validate(study))
+    return plan, list(plan.units.values())
+
+
+@pytest.fixture
+def weights(tmp_path: Path) -> Path:
+    file = tmp_path / "cnn.safetensors"
+    model = timm.create_model("resnet18", channels=[4, 8, 16, 32])
+    save_file(dict(model.state_dict()), file)
+    os.utime(file, ns=(5, 5))
+    return file
+
+
+def test_weights_files_are_asked_for_with_size_time_and_hash(tiny: Raw, weights: Path) -> None:
+    tiny["backbones"]["cnn"]["weights"] = str(weights)
+    asked = question_about(*planned(tiny), CONTEXT, gpus=False)
+    (digest,) = file_hashes([weights])
+    assert asked["files"] == {
+        str(weights): {"bytes": weights.stat().st_size, "modified": 5, "digest": digest}
+    }
+    assert asked["pretrained"] == {}
+    assert asked["folders"] == {"results": "/results", "store": "s3://bucket/store"}
+
+
+def test_a_teacher_trained_before_is_not_asked_for_its_weights_again(
+    taught: Raw, weights: Path
+) -> None:
+    taught["backbones"]["cnn"]["weights"] = str(weights)
+    plan, units = planned(taught)
+    students = [unit for unit in units if unit.parent is not None]
+    assert question_about(plan, students, CONTEXT, gpus=False)["files"] == {}
+    assert question_about(plan, units, CONTEXT, gpus=False)["files"].keys() == {str(weights)}
+
+
+def test_co_training_needs_the_weights_of_both(tiny: Raw, weights: Path) -> None:
+    tiny["backbones"]["cnn"]["weights"] = str(weights)
+    tiny["configurations"] = tiny["configurations"][3:]
+    plan, units = planned(tiny)
+    assert [unit.settings["paradigm"] for unit in units] == ["co-training"]
+    assert question_about(plan, units, CONTEXT, gpus=False)["files"].keys() == {str(weights)}
+
+
+def test_pretrained_weights_are_asked_for_by_where_timm_gets_them(tiny: Raw) -> None:
+    tiny["backbones"]["cnn"] |= {"weights": "pretrained", "options": {}}
+    asked = question_about(*planned(tiny), CONTEXT, gpus=False)
+    assert asked["files"] == {}
+    assert asked["pretrained"] == {
+        "pretrained resnet18.a1_in1k": {
+            "repository": "timm/resnet18.a1_in1k", "revision": None, "file": None
+        }
+    }  # fmt: skip
+
+
+def test_weights_that_the_hub_lacks_are_a_file_of_pytorch_s_cache() -> None:
+    for name in timm.list_pretrained():
+        config = timm.get_pretrained_cfg(name)
+        if config.url and not config.hf_hub_id:
+            assert hub_file(name) == {
+                "repository": None, "revision": None, "file": config.url.split("/")[-1]
+            }  # fmt: skip
+            return
+    pytest.skip("every model of this timm lies on the hub")
+
+
+def test_a_compiler_is_needed_where_some_network_is_to_be_compiled(tiny: Raw) -> None:
+    assert not question_about(*planned(tiny), CONTEXT, gpus=False)["compiler"]
+    tiny["configurations"][1]["training"] = {"compile": True}
+    assert question_about(*planned(tiny), CONTEXT, gpus=False)["compiler"]
+
+
+def test_the_token_is_another_one_every_time_and_no_reader_sees_it(tiny: Raw) -> None:
+    plan, units = planned(tiny)
+    tokens = {question_about(plan, units, CONTEXT, gpus=False)["token"] for _ in range(20)}
+    assert len(tokens) == 20
+    assert all(token.startswith(".") for token in tokens)
+
+
+def measured(results: Path, settings: Raw, device: str, peak: int, key: str) -> None:
+    row = {
+        "trial_key": key, "configuration": "c", "seed": 0, "status": "ok",
+        "settings": json.dumps(settings), "package_version": "0", "packages": "{}",
+        "device": device, "peak_memory_bytes": peak, "started_at": datetime.now(UTC),
+    }  # fmt: skip
+    write_part(results, "trials", key, [row])
+
+
+def test_the_need_of_a_share_is_the_most_that_trials_like_those_took_on_a_gpu(
+    tiny: Raw, tmp_path: Path
+) -> None:
+    tiny["resources"] |= {"gpus": 0.25, "co-training": {"gpus": 1}}
+    _, units = planned(tiny)
+    single, alike = units[0].settings, copy.deepcopy(units[0].settings)
+    alike["seed"] = 7
+    alike["training"]["epochs"] = 99
+    larger = copy.deepcopy(single)
+    larger["training"]["batch_size"] *= 2
+    measured(tmp_path, single, "NVIDIA L4", 100, "a")
+    measured(tmp_path, alike, "NVIDIA L4", 300, "b")
+    measured(tmp_path, larger, "NVIDIA L4", 9000, "c")
+    measured(tmp_path, single, "x86_64 CPU, 1 thread(s)", 9000, "d")
+    assert gpu_needs(units, 1.0, tmp_path) == {0.25: 300, 1.0: 0}
+
+
+def test_trials_that_ask_for_no_gpu_need_nothing_of_one(tiny: Raw, tmp_path: Path) -> None:
+    _, units = planned(tiny)
+    assert gpu_needs(units, 0.0, tmp_path) == {}
+    assert gpu_needs(units, 1.0, tmp_path) == {1.0: 0}

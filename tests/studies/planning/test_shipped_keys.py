@@ -1,0 +1,129 @@
+"""Every key of every shipped study and variant stays what it was: results made before are found.
+
+`shipped_keys.json` holds the keys as revision 6d4fdaa planned them. A change that is meant to make
+artifacts anew raises its stage's version in `VERSIONS` and writes the file again:
+
+    python tests/studies/planning/test_shipped_keys.py
+"""
+
+import json
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+
+from studies.planning.chains import described_key, shard_key
+from studies.planning.planner import make_plan
+from studies.spec.loading import REQUIRED, load_study, shipped_studies
+
+KEYS = Path(__file__).with_name("shipped_keys.json")
+SHARD = (0, 64)
+
+
+def cases() -> list[tuple[str, str | None]]:
+    """Every shipped study as it stands, and under each of its variants."""
+    found: list[tuple[str, str | None]] = []
+    for name, file in shipped_studies().items():
+        raw = yaml.safe_load(file.read_text(encoding="utf-8"))
+        found += [(name, None), *((name, variant) for variant in raw.get("variants", {}))]
+    return found
+
+
+def given(name: str, variant: str | None, folder: Path) -> list[str]:
+    """What has to be given on the command line: images, and weights by their content."""
+    text = shipped_studies()[name].read_text(encoding="utf-8")
+    raw = yaml.safe_load(text)
+    holders = [raw, raw.get("variants", {}).get(variant, {})]
+    changes = []
+    if any(holder.get("data", {}).get("root") == REQUIRED for holder in holders):
+        changes.append(f"data.root={folder / 'crops'}")
+    for network in ("cnn", "vit"):
+        sections = [raw["backbones"].get(network, {}), holders[1].get(f"backbones.{network}", {})]
+        if any(section.get("weights") == REQUIRED for section in sections):
+            changes.append(f"backbones.{network}.weights={folder / network}.safetensors")
+    return changes
+
+
+def write_inputs(folder: Path) -> None:
+    """A data folder of a few uncompressed pictures, and weights of a few bytes: only hashed."""
+    random = np.random.default_rng(0)
+    mask = np.zeros((40, 40), np.uint8)
+    mask[10:20, 5:30] = 255
+    files = [("train/smoke", "a"), ("train/clear", "b")]
+    files += [
+        (f"{split}/{kind}", "c") for split in ("tune", "test") for kind in ("images", "masks")
+    ]
+    for place, name in files:
+        path = folder / "crops" / place
+        path.mkdir(parents=True)
+        masked = place.endswith("masks")
+        pixels = mask if masked else random.integers(0, 256, (40, 40, 3), dtype=np.uint8)
+        options: dict[str, Any] = {"compress_level": 0} if masked else {}
+        # Uncompressed: no release of zlib writes other bytes.
+        Image.fromarray(pixels).save(
+            path / f"{name}.{'png' if masked else 'bmp'}",
+            **options,
+        )
+    for network in ("cnn", "vit"):
+        (folder / f"{network}.safetensors").write_bytes(network.encode())
+
+
+def planned_keys(name: str, variant: str | None, folder: Path) -> dict[str, Any]:
+    """Stage -> keys, in the plan's order."""
+    variants = [variant] if variant else []
+    plan = make_plan(load_study(name, given(name, variant, folder), variants))
+    refined = [key for trial in plan.trials for key in trial.chain_keys]
+    return {
+        "images": [
+            images.key(split) for images in plan.image_sets for split in images.fingerprints
+        ],
+        "train": list(plan.units),
+        "scores": {
+            f"{t.configuration}, seed {t.seed}"
+            + ("" if t.dial_value is None else f", at {t.dial_value:g}"): t.key
+            for t in plan.trials
+        },
+        "chains": {t.key: list(t.chain_keys) for t in plan.trials if t.chain_keys},
+        "shards": [shard_key(key, SHARD) for key in refined[:4]],
+        "described": [
+            described_key(step, plan.image_sets[0].size, "fingerprint", SHARD)
+            for chain in plan.runnable_chains
+            for step in chain.steps
+        ],
+    }
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("inputs")
+    write_inputs(folder)
+    return folder
+
+
+def test_the_file_holds_every_shipped_study_and_variant() -> None:
+    expected = [f"{name} {variant or ''}".strip() for name, variant in cases()]
+    assert list(json.loads(KEYS.read_text(encoding="utf-8"))) == expected
+
+
+@pytest.mark.parametrize(("name", "variant"), cases())
+def test_every_key_of_a_shipped_study_is_what_it_was(
+    name: str, variant: str | None, inputs: Path
+) -> None:
+    recorded = json.loads(KEYS.read_text(encoding="utf-8"))[f"{name} {variant or ''}".strip()]
+    assert planned_keys(name, variant, inputs) == recorded
+
+
+def write() -> None:
+    """Write the keys that this revision plans."""
+    with tempfile.TemporaryDirectory() as folder:
+        write_inputs(Path(folder))
+        found = {f"{n} {v or ''}".strip(): planned_keys(n, v, Path(folder)) for n, v in cases()}
+    KEYS.write_text(json.dumps(found, indent=0, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    write()

@@ -1,0 +1,203 @@
+"""Trials on GPUs that Ray counts and that are not there: one that fails, and cores beside them."""
+
+import json
+import os
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from reports.ledger.parts import read_table
+
+Raw = dict[str, Any]
+
+pytestmark = pytest.mark.slow
+
+DRIVER = """
+import json
+import os
+import sys
+
+import studies.cluster.ray_start
+import studies.search.run
+import studies.search.trials
+import studies.ray_tune.runner
+from studies.cli.main import main
+
+import ray
+
+
+def begun():
+    import json
+    import os
+    import time
+
+    import studies.stages.job
+
+    gpu = os.environ["CUDA_VISIBLE_DEVICES"]
+
+    def fails(*_, **__):
+        raise RuntimeError("CUDA error: uncorrectable ECC error encountered")
+
+    if gpu in os.environ["BROKEN"].split():
+        studies.stages.job.train_unit = fails
+    with open(os.environ["LOG"], "a") as file:
+        file.write(json.dumps({"gpu": gpu, "trial": time.time()}) + "\\n")
+
+
+def trial(config, context):
+    import studies.ray_tune.runner
+
+    begun()
+    studies.ray_tune.runner._tune_trial(config, context)
+
+
+def search_trial(config, **given):
+    import studies.search.trials
+
+    begun()
+    studies.search.trials._search_trial(config, **given)
+
+
+if __name__ == "__main__":
+    cpus, gpus = map(int, (sys.argv.pop(1), sys.argv.pop(1)))
+    ray.init(
+        address="local", num_cpus=cpus, num_gpus=gpus, object_store_memory=80 * 2**20,
+        include_dashboard=False, log_to_driver=False, _node_ip_address="127.0.0.1",
+    )
+    studies.ray_tune.runner._tune_trial = trial
+    studies.search.trials._search_trial = search_trial
+    # It would say, rightly, that PyTorch sees none of the GPUs that Ray lends.
+    studies.ray_tune.runner.check_nodes = studies.search.run.check_nodes = lambda *_, **__: None
+    sys.exit(main(sys.argv[1:]))
+"""
+
+OWN_STEP = """
+import json
+import os
+import time
+
+VERSION = 1
+
+
+def slow(images, scores):
+    began = time.time()
+    time.sleep(6)
+    with open(os.environ["LOG"], "a") as file:
+        file.write(json.dumps({"walk": began, "ended": time.time()}) + "\\n")
+    return scores
+"""
+
+Go = Callable[..., tuple[subprocess.CompletedProcess[str], list[Raw]]]
+
+
+@pytest.fixture
+def go(tmp_path: Path) -> Go:
+    """Run a study with CPUs and GPUs, some of them broken; how it ended, and what was logged."""
+
+    def run(study: Raw, cpus: int, gpus: int, broken: str = "") -> Any:
+        (tmp_path / "study.yaml").write_text(yaml.safe_dump(study))
+        (tmp_path / "driver.py").write_text(DRIVER)
+        (tmp_path / "slow_step.py").write_text(OWN_STEP)
+        log = tmp_path / "log"
+        ended = subprocess.run(
+            [sys.executable, "driver.py", str(cpus), str(gpus), "run", "study.yaml",
+             "--results", "results"],
+            cwd=tmp_path, text=True, capture_output=True, timeout=300, check=False,
+            env={**os.environ, "WSSS_SIMULATED_GPUS": "1", "BROKEN": broken, "LOG": str(log),
+                 "RAY_AUTH_MODE": "disabled",
+                 "PYTHONPATH": os.pathsep.join([str(Path.cwd()), str(tmp_path)])},
+        )  # fmt: skip
+        return ended, [json.loads(line) for line in log.read_text().splitlines()]
+
+    return run
+
+
+def test_a_gpu_that_fails_is_set_aside_and_its_trial_runs_on_another(
+    go: Go, tiny: Raw, tmp_path: Path
+) -> None:
+    tiny["seeds"] = [0, 1, 2, 3]
+    tiny["configurations"] = tiny["configurations"][:1]
+    ended, log = go(tiny, cpus=2, gpus=2, broken="1")
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert list(read_table(tmp_path / "results", "trials")["status"]) == ["ok"] * 4
+    assert Counter(line["gpu"] for line in log) == {"0": 4, "1": 1}
+    assert ended.stdout.count("GPU 1 of ") == 1
+    assert "uncorrectable ECC error" in ended.stdout
+
+
+def test_a_run_without_a_gpu_that_works_ends_and_records_no_trial_as_failed(
+    go: Go, tiny: Raw, tmp_path: Path
+) -> None:
+    tiny["seeds"] = [0, 1, 2, 3]
+    tiny["configurations"] = tiny["configurations"][:1]
+    ended, log = go(tiny, cpus=2, gpus=2, broken="0 1")
+    assert ended.returncode != 0
+    assert "no GPU is left that can be used; the last: GPU " in ended.stderr
+    assert "Traceback" not in ended.stderr
+    assert Counter(line["gpu"] for line in log) == {"0": 1, "1": 1}
+    assert read_table(tmp_path / "results", "trials").empty
+
+
+SEARCH = {
+    "student": "vit",
+    "teacher": "cnn",
+    "trials": 4,
+    "seeds": [8, 9],
+    "confirm": 1,
+    "space": {"metric": ["cosine", "L1"], "lambda": {"low": 0.1, "high": 10}},
+}
+
+
+def test_a_gpu_that_fails_costs_a_search_none_of_its_configurations(
+    go: Go, tiny: Raw, tmp_path: Path
+) -> None:
+    tiny["configurations"] = tiny["configurations"][:1]
+    tiny["search"] = SEARCH
+    ended, _ = go(tiny, cpus=2, gpus=2, broken="1")
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    table = read_table(tmp_path / "results", "search")
+    assert set(table["number"]) == {0, 1, 2, 3}
+    assert set(table["state"]) <= {"complete", "pruned"}
+    assert set(read_table(tmp_path / "results", "trials")["status"]) == {"ok"}
+    # Set aside by the teachers' training, the search, and the study that confirms its best.
+    assert ended.stdout.count("GPU 1 of ") == 3
+
+
+def test_a_search_without_a_gpu_that_works_ends_and_goes_on_once_there_is_one(
+    go: Go, tiny: Raw, tmp_path: Path
+) -> None:
+    tiny["configurations"] = tiny["configurations"][:1]
+    tiny["search"] = SEARCH
+    ended, _ = go(tiny, cpus=2, gpus=2, broken="0 1")
+    assert ended.returncode != 0
+    assert "no GPU is left that can be used; the last: GPU " in ended.stderr
+    assert "Traceback" not in ended.stderr
+    assert read_table(tmp_path / "results", "search").empty
+    ended, _ = go(tiny, cpus=2, gpus=2)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert set(read_table(tmp_path / "results", "search")["number"]) == {0, 1, 2, 3}
+
+
+def test_refinement_leaves_a_core_to_the_trial_that_the_gpu_waits_for(go: Go, tiny: Raw) -> None:
+    tiny["seeds"] = [0, 1, 2, 3]
+    tiny["configurations"] = tiny["configurations"][:1]
+    tiny["refine"] = {"slow": ["slow_step:slow"]}
+    ended, log = go(tiny, cpus=2, gpus=1)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    trials = sorted(line["trial"] for line in log if "trial" in line)
+    walks = [(line["walk"], line["ended"]) for line in log if "walk" in line]
+    assert (len(trials), len(walks)) == (4, 8)
+
+    def at_once(moment: float) -> int:
+        return sum(began <= moment < over for began, over in walks)
+
+    begun_before = [began for began, _ in walks if began < trials[-1]]
+    assert begun_before, "nothing was refined while trials ran"
+    assert max(map(at_once, begun_before)) == 1
+    assert max(at_once(began) for began, _ in walks) == 2, "cores stood idle once trials had ended"

@@ -1,0 +1,307 @@
+"""Ray Tune as the scheduler: the order of suggestions, and studies run by real workers."""
+
+import copy
+import json
+import os
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+import studies.ray_tune.callbacks
+import studies.ray_tune.job_store
+import studies.ray_tune.runner
+from reports.ledger.parts import read_table
+from reports.storage.folder import MARK
+from studies.cluster.ray_start import start_ray
+from studies.planning.plan import Plan
+from studies.planning.planner import make_plan
+from studies.runner import RunResult, run_context, run_study
+from studies.scheduling.progress import Progress
+from studies.spec.study import Study
+from studies.stages.device import use_share
+from studies.store.artifacts import ArtifactStore
+from wsss_core.errors import InputError
+
+Raw = dict[str, Any]
+
+
+@pytest.mark.parametrize("form", ["127.0.0.1:{}", "ray://127.0.0.1:{}", "localhost:{}"])
+def test_an_address_where_nothing_listens_is_refused_at_once(
+    monkeypatch: pytest.MonkeyPatch, form: str
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as opened:
+        address = form.format(opened.getsockname()[1])
+    monkeypatch.setattr(studies.ray_tune.runner.ray, "is_initialized", lambda: False)
+    began = time.monotonic()
+    with pytest.raises(InputError, match=f"--address {address}: no Ray cluster answers there: "):
+        start_ray(address)
+    monkeypatch.setenv("RAY_ADDRESS", address)
+    with pytest.raises(InputError, match=f"RAY_ADDRESS {address}: no Ray cluster answers there: "):
+        start_ray(None)
+    assert time.monotonic() - began < 20
+
+
+@dataclass
+class Ran:
+    plan: Plan
+    results: Path
+    store: ArtifactStore
+    said: list[str] = field(default_factory=list)
+    result: RunResult | None = None
+
+    def go(self) -> None:
+        self.result = run_study(self.plan, self.results, self.store, say=self.said.append)
+
+
+def prepared(study: Raw, results: Path) -> Ran:
+    return Ran(make_plan(Study.model_validate(study)), results, ArtifactStore(results / "store"))
+
+
+@pytest.fixture(scope="module")
+def ran(ray_here: None, shared_tiny: Raw, tmp_path_factory: pytest.TempPathFactory) -> Ran:
+    """Under two seeds a ViT taught two ways, by a teacher that no row reports."""
+    study = copy.deepcopy(shared_tiny)
+    study["seeds"] = [0, 1]
+    study["configurations"] = [study["configurations"][2] | {"level": ["global", "spatial"]}]
+    ran = prepared(study, tmp_path_factory.mktemp("tuned"))
+    ran.go()
+    return ran
+
+
+def test_a_study_run_by_ray_ends_ok(ran: Ran) -> None:
+    assert ran.result is not None
+    assert (ran.result.trained, ran.result.failed, ran.result.remaining) == (6, {}, 0)
+    trials = read_table(ran.results, "trials")
+    assert set(trials["trial_key"]) == {trial.key for trial in ran.plan.trials}
+    assert set(trials["status"]) == {"ok"}
+
+
+def test_a_teacher_is_trained_once_a_seed(ran: Ran) -> None:
+    manifests = [
+        ran.store.manifest("train", folder.name) for folder in (ran.store.root / "train").iterdir()
+    ]
+    assert len(manifests) == 2 + 2 * 2
+    teachers = [one["settings"]["seed"] for one in manifests if one["parent"] is None]
+    assert sorted(teachers) == [0, 1]
+    for one in manifests:
+        if one["parent"] is not None:
+            parent = ran.store.manifest("train", one["parent"])
+            assert parent["settings"]["seed"] == one["settings"]["seed"]
+            assert parent["written_at"] <= one["written_at"]
+
+
+def test_each_end_is_a_line_with_its_number_and_an_estimate(ran: Ran) -> None:
+    assert ran.said[1] == "tiny: 4 trials, 0 done before, 6 training runs to go"
+    lines = ran.said[2:]
+    assert [line[:5] for line in lines] == [f"[{number}/6]" for number in range(1, 7)]
+    assert all("left)" in line for line in lines[:-1])
+    assert "left" not in lines[-1]
+    ended = sorted(line[6:].split("  (")[0] for line in lines)
+    assert ended == sorted(f"{unit.name}, seed {unit.seed}" for unit in ran.plan.units.values())
+
+
+def test_ray_tune_s_own_files_are_gone(ran: Ran) -> None:
+    assert sorted(entry.name for entry in ran.results.iterdir()) == [MARK, "ledger", "store"]
+
+
+def test_a_worker_of_ray_trains_the_weights_that_this_process_trains(
+    ran: Ran, run: Callable[..., Any], tmp_path: Path
+) -> None:
+    study = ran.plan.study.model_dump(by_alias=True, exclude_none=True) | {"seeds": [1]}
+    here = run(study, tmp_path)
+    for key in here.plan.units:
+        found, expected = (
+            load_file(store.path("train", key) / "student.safetensors")
+            for store in (ran.store, here.store)
+        )
+        assert all(torch.equal(found[name], expected[name]) for name in expected)
+
+
+def test_a_second_run_does_not_even_ask_ray(ran: Ran, monkeypatch: pytest.MonkeyPatch) -> None:
+    def asked(*_: Any) -> Raw:
+        raise AssertionError
+
+    monkeypatch.setattr(studies.ray_tune.runner, "run_with_tune", asked)
+    again = Ran(ran.plan, ran.results, ran.store)
+    again.go()
+    assert again.result is not None
+    assert (again.result.trained, again.result.reused) == (0, 4)
+
+
+def workers_of_this_process() -> list[int]:
+    """The processes below this one that run a trial of Ray Tune, found in /proc."""
+    parents: dict[int, int] = {}
+    busy = []
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit():
+            continue
+        try:
+            status = (entry / "stat").read_text().rpartition(")")[2].split()
+            title = (entry / "cmdline").read_bytes()
+        except OSError:
+            continue
+        parents[int(entry.name)] = int(status[1])
+        if title.startswith(b"ray::ImplicitFunc.train"):
+            busy.append(int(entry.name))
+
+    def below(process: int) -> bool:
+        while process > 1:
+            process = parents.get(process, 0)
+            if process == os.getpid():
+                return True
+        return False
+
+    return [process for process in busy if below(process)]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="finds the worker in /proc")
+def test_a_worker_killed_in_the_middle_is_started_again_and_goes_on_from_its_checkpoint(
+    ray_here: None, tiny: Raw, run: Callable[..., Any], tmp_path: Path
+) -> None:
+    tiny["configurations"] = tiny["configurations"][1:2]
+    tiny["data"]["train"] = 200
+    tiny["training"]["epochs"] = 30
+    ran = prepared(tiny, tmp_path / "killed")
+    (key,) = ran.plan.units
+    checkpoint = ran.store.root / "unfinished" / f"train-{key}" / "checkpoint.pt"
+    before: Raw = {}
+
+    def kill() -> None:
+        deadline = time.monotonic() + 120
+        while not checkpoint.is_file() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        before["history"] = torch.load(checkpoint, weights_only=True)["history"]
+        before["killed"] = workers_of_this_process()
+        for process in before["killed"]:
+            os.kill(process, signal.SIGKILL)
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    ran.go()
+    killer.join()
+    assert len(before["killed"]) == 1
+    assert ran.result is not None
+    assert (ran.result.trained, ran.result.failed) == (1, {})
+    history = read_table(ran.results, "history").sort_values("epoch")
+    assert list(history["epoch"]) == list(range(30))
+    # The wall time of an epoch does not come twice: these epochs were not trained again.
+    kept = [record["seconds"] for record in before["history"]]
+    assert list(history["seconds"])[: len(kept)] == kept
+    whole = run(tiny, tmp_path / "whole")
+    found, expected = (
+        load_file(store.path("train", key) / "student.safetensors")
+        for store in (ran.store, whole.store)
+    )
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
+
+
+def scheduled(
+    study: Raw, folder: Path, say: Callable[[str], None] = lambda line: None
+) -> tuple[Plan, Raw]:
+    """Give every unit of a study to Ray; where `_tune_trial` is a stand-in, none is trained."""
+    plan = make_plan(Study.model_validate(study))
+    store = ArtifactStore(folder / "store")
+    context = run_context(plan, store, folder)
+    pending = list(plan.units.values())
+    progress = Progress(pending, say)
+    run = studies.ray_tune.runner.run_with_tune
+    return plan, run(plan, pending, context, None, progress, checked=True)
+
+
+@pytest.mark.slow
+def test_units_get_what_each_asks_for_and_workers_stay_among_equals(
+    ray_here: None, tiny: Raw, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On two cores: four units of one core, two of two; no worker serves both kinds."""
+    seen = tmp_path / "seen"
+    seen.mkdir()
+
+    def looks(config: Raw, context: Raw) -> None:
+        tune_runner = studies.ray_tune.runner
+        given = tune_runner.requested(config["unit"], context["whole_gpu"])
+        about = {
+            **use_share(given),
+            "threads": torch.get_num_threads(),
+            "assigned": tune_runner.ray.get_runtime_context().get_assigned_resources()["CPU"],
+            "process": os.getpid(),
+        }
+        (seen / config["unit"]["key"]).write_text(json.dumps(about))
+        tune_runner.tune.report({"ended": 1, "status": "ok", "error": None})
+
+    monkeypatch.setattr(studies.ray_tune.runner, "_tune_trial", looks)
+    tiny["seeds"] = [0, 1]
+    tiny["configurations"] = [tiny["configurations"][index] for index in (0, 3, 1)]
+    tiny["resources"]["co-training"] = {"cpus": 2}
+    plan, outcomes = scheduled(tiny, tmp_path)
+    assert set(outcomes) == set(plan.units)
+    workers: dict[int, set[int]] = {1: set(), 2: set()}
+    for key, unit in plan.units.items():
+        about = json.loads((seen / key).read_text())
+        cpus = 2 if unit.settings["paradigm"] == "co-training" else 1
+        assert (about["cpus"], about["threads"], about["assigned"]) == (cpus, cpus, cpus)
+        assert (about["device"], about["gpus"]) == ("cpu", 0.0)
+        workers[cpus].add(about["process"])
+    assert not workers[1] & workers[2]
+    assert len(workers[1]) + len(workers[2]) < len(plan.units), "no worker was used twice"
+
+
+@pytest.mark.ci
+def test_a_tune_that_has_had_its_share_is_followed_by_another(
+    ray_here: None, tiny: Raw, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each worker finds its own unit, whichever Tune started it."""
+    started: list[Any] = []
+    once = studies.ray_tune.runner._run_tune
+
+    def counted(*args: Any, **kwargs: Any) -> None:
+        started.append(args)
+        once(*args, **kwargs)
+
+    def found(config: Raw, context: Raw) -> None:
+        unit = studies.ray_tune.runner.unit_of(config["unit"], context["units"])
+        status = {"status": "ok", "error": None} if unit["key"] == config["unit"]["key"] else {}
+        studies.ray_tune.runner.tune.report({"ended": 1, **status})
+
+    monkeypatch.setattr(studies.ray_tune.runner, "_tune_trial", found)
+    monkeypatch.setattr(studies.ray_tune.runner, "_run_tune", counted)
+    monkeypatch.setattr(studies.ray_tune.callbacks, "UNITS_A_TUNE", 2)
+    monkeypatch.setattr(studies.ray_tune.job_store, "ON_A_SHELF", 3)
+    plan, outcomes = scheduled(tiny, tmp_path)
+    assert set(outcomes) == set(plan.units)
+    assert all(outcome["status"] == "ok" for outcome in outcomes.values())
+    assert len(started) == -(-len(plan.units) // 2)
+
+
+@pytest.mark.ci
+def test_an_error_of_the_driver_ends_the_run_as_itself(
+    ray_here: None, tiny: Raw, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Tune takes what its callbacks raise for an error of the trial."""
+
+    def nothing(config: Raw, context: Raw) -> None:
+        studies.ray_tune.runner.tune.report({"ended": 1, "status": "ok", "error": None})
+
+    def gone(line: str) -> None:
+        raise BrokenPipeError("who read the lines has left")
+
+    monkeypatch.setattr(studies.ray_tune.runner, "_tune_trial", nothing)
+    with pytest.raises(BrokenPipeError, match="who read the lines has left"):
+        scheduled(tiny, tmp_path, gone)
+
+
+def test_a_unit_that_fits_on_no_node_is_refused_by_name(
+    ray_here: None, tiny: Raw, tmp_path: Path
+) -> None:
+    tiny["configurations"][3] |= {"name": "both", "resources": {"cpus": 3}}
+    with pytest.raises(InputError, match=r"a trial of 'both' asks for 3 CPUs, .* has 2 CPUs, "):
+        scheduled(tiny, tmp_path)

@@ -1,0 +1,79 @@
+"""The `refine` section: steps looked up, settings checked, slips named."""
+
+import inspect
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from studies.spec.refinement import CAM_STEPS, REFINERS
+from studies.spec.study import Study
+from wsss_core.refine import refiners
+
+
+def chains_of(tiny: dict[str, Any], refine: Any, **more: Any) -> list[Any]:
+    return Study.model_validate({**tiny, "refine": refine, **more}).chains()
+
+
+def test_a_plain_list_is_one_chain_named_by_its_steps(tiny):
+    (chain,) = chains_of(tiny, ["multi_scale", "crf", "par"])
+    assert chain.name == "multi_scale + crf + par"
+    assert chain.cam == CAM_STEPS["multi_scale"]
+    assert [step.kind for step in chain.steps] == ["crf", "par"]
+
+
+def test_a_named_step_takes_its_settings_from_refiners_and_the_step_itself(tiny):
+    refiners = {"strong": {"use": "crf", "preset": "psa"}, "par": {"iterations": 3}}
+    refine = {"both": ["strong", {"par": {"dilations": [1, 2]}}]}
+    (chain,) = chains_of(tiny, refine, refiners=refiners)
+    assert chain.steps[0].kind == "crf"
+    assert chain.steps[0].settings["preset"] == "psa"
+    assert chain.steps[1].settings == {"iterations": 3, "dilations": [1, 2]}
+
+
+@pytest.mark.parametrize("kind", REFINERS)
+def test_what_a_study_leaves_out_is_what_the_library_leaves_out(kind):
+    left_out = {
+        name: parameter.default
+        for name, parameter in inspect.signature(refiners.REFINERS[kind]).parameters.items()
+    }
+
+    def alike(value: Any) -> Any:
+        return list(value) if isinstance(value, tuple) else value or None
+
+    in_a_study = REFINERS[kind]().model_dump()
+    assert {name: alike(value) for name, value in left_out.items()} == {
+        name: alike(value) for name, value in in_a_study.items()
+    }
+
+
+def test_cam_steps_add_up(tiny):
+    (chain,) = chains_of(tiny, {"x": ["fusion", "multi_scale"]})
+    assert chain.cam["method"] == "grad_cam"
+    assert chain.cam["layers"] == [-5, -4, -2, -1]
+    assert chain.cam["scales"] == [0.5, 1.0, 1.5, 2.0]
+
+
+def test_rows_that_every_table_has_may_hold_published_figures_alone(tiny):
+    study = Study.model_validate(
+        {**tiny, "refine": {"none": {"published": {"worse": 37.42}}, "x": ["par"]}}
+    )
+    assert [chain.name for chain in study.chains()] == ["x"]
+
+
+@pytest.mark.parametrize(
+    ("refine", "said"),
+    [
+        ({"x": ["crff"]}, "refine.x: step 'crff' is unknown; nearest: 'crf'"),
+        ({"x": ["crf", "multi_scale"]}, "it must precede the refiners"),
+        ({"x": [{"crf": {"preset": "best"}}]}, "preset: expected 'thesis', 'psa', 'irn' or 'afa'"),
+        ({"x": [{"crf": {"iters": 3}}]}, "unknown key 'iters'"),
+        ({"x": [{"crf": {}, "par": {}}]}, "a step with settings is one name"),
+        ({"x": []}, "refine.x: a chain needs steps"),
+        ({"none": ["crf"]}, "every table has this row by itself"),
+    ],
+)
+def test_a_slip_is_named(tiny, refine, said):
+    with pytest.raises(ValidationError, match=r"(?s)refine") as error:
+        chains_of(tiny, refine)
+    assert said in str(error.value)

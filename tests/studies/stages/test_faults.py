@@ -1,0 +1,341 @@
+"""Faults of a storage and damaged artifacts, met by real runs in this process."""
+
+import errno
+import os
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import studies.stages.job
+from reports.ledger.parts import read_table
+from reports.storage.folder import StorageError
+from studies.planning.planner import make_plan
+from studies.runner import run_context, run_study
+from studies.spec.study import Study
+from studies.stages.failures import is_gpu_failure
+from studies.stages.job import run_unit
+from studies.stages.training import train_unit
+from studies.store.artifacts import ArtifactStore
+from wsss_core.errors import InputError
+
+Raw = dict[str, Any]
+Run = Callable[..., Any]
+
+
+class Failing:
+    """Stands in for `train_unit`: raises what it is given, one after the other, then trains."""
+
+    def __init__(self, *errors: Exception) -> None:
+        self.errors = list(errors)
+        self.calls = 0
+
+    def __call__(self, *arguments: Any, **options: Any) -> Raw:
+        self.calls += 1
+        if self.errors:
+            raise self.errors.pop(0)
+        return train_unit(*arguments, **options)
+
+
+@pytest.fixture
+def failing(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Failing]:
+    def make(*errors: Exception) -> Failing:
+        failing = Failing(*errors)
+        monkeypatch.setattr(studies.stages.job, "train_unit", failing)
+        monkeypatch.setattr(studies.stages.job, "PAUSE_S", 0.0)
+        return failing
+
+    return make
+
+
+@pytest.fixture
+def vit_alone(tiny: Raw) -> Raw:
+    tiny["configurations"] = tiny["configurations"][1:2]
+    return tiny
+
+
+def statuses(results: Path) -> dict[str, str]:
+    table = read_table(results, "trials")
+    return dict(zip(table["configuration"], table["status"], strict=True))
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.EIO, "Input/output error"),
+        FileNotFoundError(errno.ENOENT, "No such file or directory"),
+        RuntimeError("PytorchStreamWriter failed writing file data/0: file write failed"),
+    ],
+)
+def test_an_error_of_a_storage_that_came_back_is_no_failure_of_the_trial(
+    vit_alone: Raw, run: Run, tmp_path: Path, failing: Callable[..., Failing], error: Exception
+) -> None:
+    counted = failing(error)
+    ran = run(vit_alone, tmp_path)
+    assert counted.calls == 2
+    assert ran.result.failed == {}
+    assert statuses(tmp_path) == {"ViT alone": "ok"}
+
+
+def test_an_error_that_does_not_pass_is_a_failure_after_a_few_tries(
+    vit_alone: Raw, run: Run, tmp_path: Path, failing: Callable[..., Failing]
+) -> None:
+    counted = failing(*[OSError(errno.EIO, "Input/output error")] * 10)
+    ran = run(vit_alone, tmp_path)
+    assert counted.calls == studies.stages.job.TRIES
+    assert ran.result.failed == {"ViT alone, seed 0": "OSError: [Errno 5] Input/output error"}
+    assert statuses(tmp_path) == {"ViT alone": "failed"}
+
+
+ECC = "CUDA error: uncorrectable ECC error encountered"
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.AcceleratorError(ECC),
+        RuntimeError("CUDA error: CUDA-capable device(s) is/are busy or unavailable"),
+        RuntimeError("No CUDA GPUs are available"),
+        AssertionError("Torch not compiled with CUDA enabled"),
+    ],
+)
+def test_a_gpu_that_cannot_be_used_is_known_by_what_cuda_says_of_it(error: Exception) -> None:
+    assert is_gpu_failure(error)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory."),
+        RuntimeError("CUDA error: device-side assert triggered"),
+        RuntimeError("CUDA error: an illegal memory access was encountered"),
+        ValueError(ECC),
+    ],
+)
+def test_what_may_be_the_code_s_own_fault_is_not_put_on_the_gpu(error: Exception) -> None:
+    assert not is_gpu_failure(error)
+
+
+def test_a_gpu_that_fails_ends_a_run_in_this_process_and_fails_no_trial(
+    vit_alone: Raw, run: Run, tmp_path: Path, failing: Callable[..., Failing],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3")
+    failing(RuntimeError(ECC))
+    with pytest.raises(InputError, match=f"^GPU 3 of .*: RuntimeError: {ECC}$"):
+        run(vit_alone, tmp_path)
+    assert statuses(tmp_path) == {}
+    assert run(vit_alone, tmp_path).result.failed == {}
+    assert statuses(tmp_path) == {"ViT alone": "ok"}
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.ENOSPC, "No space left on device", "checkpoint.pt"),
+        OSError(errno.EDQUOT, "Disk quota exceeded", "checkpoint.pt"),
+        StorageError("/data: the storage stays out of reach"),
+    ],
+)
+def test_a_full_or_absent_storage_ends_the_run_with_what_is_finished_and_fails_nobody(
+    tiny: Raw, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    tiny["configurations"] = tiny["configurations"][:2]
+
+    def second_fails(unit: Raw, *arguments: Any, **options: Any) -> Raw:
+        if "patch16" in unit["settings"]["student"]["model"]:
+            raise error
+        return train_unit(unit, *arguments, **options)
+
+    monkeypatch.setattr(studies.stages.job, "train_unit", second_fails)
+    with pytest.raises(StorageError, match=r"; 1 of 2 trials are finished$") as raised:
+        run(tiny, tmp_path)
+    assert str(getattr(error, "filename", None) or error).split(":")[0] in str(raised.value)
+    assert statuses(tmp_path) == {"CNN alone": "ok"}
+    monkeypatch.undo()
+    assert run(tiny, tmp_path).result.trained == 1
+    assert statuses(tmp_path) == {"CNN alone": "ok", "ViT alone": "ok"}
+
+
+def test_a_failure_that_cannot_be_written_is_said_to_be_unrecorded(
+    vit_alone: Raw,
+    tmp_path: Path,
+    failing: Callable[..., Failing],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    plan = make_plan(Study.model_validate(vit_alone))
+    store = ArtifactStore(tmp_path / "store")
+    store.make()
+    plan.image_sets[0].decode(store)
+    (unit,) = plan.units.values()
+    failing(ValueError("the trial's own"))
+
+    def full(*_: Any) -> None:
+        raise StorageError("no space left")
+
+    monkeypatch.setattr(studies.stages.job, "write_part", full)
+    context = run_context(plan, store, tmp_path)
+    (tmp_path / ".wsss").write_text("")
+    outcome = run_unit(unit.as_config(), context)
+    assert (outcome["status"], outcome["unrecorded"]) == ("failed", True)
+    assert outcome["error"] == "ValueError: the trial's own"
+
+
+def spoil(file: Path) -> None:
+    """Change a byte in the middle; the size stays."""
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+
+
+def teacher_of(plan: Any) -> str:
+    (key,) = {unit.parent for unit in plan.units.values() if unit.parent}
+    return str(key)
+
+
+def test_a_teacher_spoilt_before_a_run_is_trained_again_by_it(
+    taught: Raw, run: Run, tmp_path: Path
+) -> None:
+    first = run(taught, tmp_path)
+    teacher = teacher_of(first.plan)
+    spoil(first.store.path("train", teacher) / "student.safetensors")
+    taught["configurations"][0]["lambda"] = 2.0
+    again = run(taught, tmp_path)
+    assert any(line.startswith(f"train/{teacher} is damaged") for line in again.said)
+    assert (again.result.trained, again.result.failed, again.result.remaining) == (2, {}, 0)
+    assert again.store.problems("train", teacher) == []
+
+
+def test_a_teacher_spoilt_during_a_run_is_trained_again_in_the_same_run(
+    taught: Raw, tmp_path: Path
+) -> None:
+    plan = make_plan(Study.model_validate(taught))
+    store = ArtifactStore(tmp_path / "store")
+    teacher, said = teacher_of(plan), []
+
+    def say(line: str) -> None:
+        if not any("teacher" in before for before in said) and "teacher" in line:
+            spoil(store.path("train", teacher) / "student.safetensors")
+        said.append(line)
+
+    result = run_study(plan, tmp_path, store, in_process=True, say=say)
+    assert (result.failed, result.remaining) == ({}, 0)
+    assert statuses(tmp_path) == {"taught, cosine global": "ok"}
+    assert len([line for line in said if line.startswith("[") and "teacher" in line]) == 2
+
+
+def test_images_spoilt_before_a_run_are_decoded_again_by_it(
+    tiny: Raw, run: Run, tmp_path: Path
+) -> None:
+    tiny["configurations"] = tiny["configurations"][:1]
+    first = run(tiny, tmp_path)
+    key = first.plan.image_sets[0].key("test")
+    spoil(first.store.path("images", key) / "images.npy")
+    tiny["configurations"][0]["training"] = {"learning_rate": 2e-3}
+    again = run(tiny, tmp_path)
+    assert any(line.startswith(f"images/{key} is damaged") for line in again.said)
+    assert again.store.problems("images", key) == []
+
+
+def test_scores_cut_off_in_the_store_are_made_again_and_the_rest_is_kept(
+    tiny: Raw, run: Run, tmp_path: Path
+) -> None:
+    tiny["configurations"] = tiny["configurations"][:2]
+    first = run(tiny, tmp_path)
+    before = read_table(tmp_path, "scores")
+    key = first.plan.trials[0].key
+    part = first.store.path("scores", key) / "ledger" / "scores" / f"{key}.parquet"
+    os.truncate(part, part.stat().st_size // 2)
+    again = run(tiny, tmp_path)
+    assert (again.result.trained, again.result.scored, again.result.reused) == (0, 1, 1)
+    after = read_table(tmp_path, "scores")
+    assert after.equals(before) or after.astype(str).equals(before.astype(str))
+
+
+def test_a_checkpoint_that_was_cut_off_is_not_gone_on_from(
+    vit_alone: Raw, run: Run, tmp_path: Path
+) -> None:
+    whole = run(vit_alone, tmp_path / "whole")
+    (key,) = whole.plan.units
+    store = ArtifactStore(tmp_path / "cut" / "store")
+    store.make()
+    checkpoint = store.scratch("train", key) / "checkpoint.pt"
+    torch.save({"a": torch.ones(1000)}, checkpoint)
+    os.truncate(checkpoint, 2000)
+    assert run(vit_alone, tmp_path / "cut").result.failed == {}
+    assert statuses(tmp_path / "cut") == {"ViT alone": "ok"}
+
+
+def test_a_storage_that_is_away_for_a_moment_is_waited_for(
+    vit_alone: Raw, run: Run, tmp_path: Path
+) -> None:
+    vit_alone["training"]["epochs"] = 6
+    results, away = tmp_path / "mounted", tmp_path / "away"
+    plan = make_plan(Study.model_validate(vit_alone))
+    (key,) = plan.units
+    checkpoint = results / "store" / "unfinished" / f"train-{key}" / "checkpoint.pt"
+    hidden: list[str] = []
+
+    def unmount() -> None:
+        deadline = time.monotonic() + 60
+        while not checkpoint.is_file() and time.monotonic() < deadline:
+            time.sleep(0.005)
+        results.rename(away)
+        results.mkdir()  # what is left of a file system that is not mounted
+        time.sleep(1.0)
+        hidden.extend(entry.name for entry in results.rglob("*"))
+        shutil.rmtree(results)
+        away.rename(results)
+
+    thread = threading.Thread(target=unmount)
+    thread.start()
+    ran = run(vit_alone, results)
+    thread.join()
+    assert (ran.result.failed, ran.result.remaining) == ({}, 0)
+    assert statuses(results) == {"ViT alone": "ok"}
+    assert hidden == [], "something was written below the empty mount point"
+
+
+MOUNTED = """
+set -e
+mount -t tmpfs -o size=1500k tmpfs "$1/small"
+"$2" -m studies.cli.main run "$1/tiny.yaml" --in-process --results "$1/small/results" \
+    >"$1/first.out" 2>"$1/first.err" && exit 9 || test $? = 1
+mount -o remount,size=200m "$1/small"
+"$2" -m studies.cli.main run "$1/tiny.yaml" --in-process --results "$1/small/results"
+cp -r "$1/small/results/ledger" "$1/ledger"
+"""
+
+
+def can_mount() -> bool:
+    command = ["unshare", "-rm", "sh", "-c", "mount -t tmpfs tmpfs /tmp"]
+    try:
+        return subprocess.run(command, capture_output=True, check=False).returncode == 0
+    except OSError:
+        return False
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not can_mount(), reason="mounts a file system of its own")
+def test_a_disk_that_is_full_ends_the_run_in_one_line_and_with_room_it_goes_on(
+    vit_alone: Raw, write_study: Callable[[Raw], str], tmp_path: Path
+) -> None:
+    vit_alone["data"]["train"] = 400
+    (tmp_path / "small").mkdir()
+    write_study(vit_alone)
+    command = ["unshare", "-rm", "sh", "-c", MOUNTED, "sh", str(tmp_path), sys.executable]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    said = (tmp_path / "first.err").read_text()
+    assert ended.returncode == 0, said + ended.stderr
+    first, second = said.splitlines()
+    assert first.startswith(f"wsss: {tmp_path}/small/results")
+    assert "no space left on the storage" in first
+    assert second.startswith("what is finished is kept; go on with: wsss run ")
+    assert statuses(tmp_path) == {"ViT alone": "ok"}

@@ -1,0 +1,444 @@
+"""The artifact store: whole or not at all."""
+
+import errno
+import hashlib
+import json
+import os
+import shutil
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import studies.store.artifacts
+from reports.storage.folder import StorageError
+from reports.storage.retry import PATIENCE
+from studies.store.artifacts import CACHE, ArtifactStore, DamagedArtifactError, require_writable
+from wsss_core.errors import InputError
+
+Nodes = Callable[[str], ArtifactStore]
+
+
+@pytest.fixture(params=["local", "s3"])
+def nodes(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Nodes:
+    """One store as several nodes open it; those of a remote one have a cache each."""
+    if request.param == "s3":
+        request.getfixturevalue("s3")
+
+    def opened(node: str) -> ArtifactStore:
+        monkeypatch.setenv(CACHE, str(tmp_path / f"cache of {node}"))
+        return ArtifactStore("s3://bucket/store" if request.param == "s3" else tmp_path / "store")
+
+    return opened
+
+
+@pytest.fixture
+def store(nodes: Nodes) -> ArtifactStore:
+    return nodes("one")
+
+
+@pytest.fixture
+def local(tmp_path: Path) -> ArtifactStore:
+    return ArtifactStore(tmp_path / "store")
+
+
+@pytest.fixture
+def remote(s3: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ArtifactStore:
+    monkeypatch.setenv(CACHE, str(tmp_path / "cache"))
+    return ArtifactStore("s3://bucket/store")
+
+
+def damage(store: ArtifactStore, key: str, name: str, how: str) -> None:
+    """Cut a file of an artifact off, change a byte of it, or take it away."""
+    folder = store.folder.joined("train", key)
+    if store.remote:
+        folder = folder.joined(str(store.manifest("train", key)["folder"]))
+    content = folder.read(name)
+    if how == "missing":
+        folder.delete(name)
+    else:
+        folder.write(name, content[:-1] if how == "cut off" else content[:-1] + b"?")
+
+
+def make(store: ArtifactStore, key: str = "abc", content: str = "weights") -> Path:
+    with store.build("train", key, {"epochs": 3}) as folder:
+        (folder / "w.bin").write_text(content)
+    return store.path("train", key)
+
+
+def content_of(store: ArtifactStore, key: str = "abc") -> str:
+    return (store.fetch("train", key) / "w.bin").read_text()
+
+
+def test_nothing_is_seen_before_the_block_has_ended(store: ArtifactStore) -> None:
+    with store.build("train", "abc", {}) as folder:
+        (folder / "w.bin").write_text("half")
+        assert not store.has("train", "abc")
+        assert store.finished("train") == set()
+        assert not store.path("train", "abc").exists()
+    assert store.has("train", "abc")
+    assert store.finished("train") == {"abc"}
+    assert content_of(store) == "half"
+
+
+def test_what_a_node_has_made_another_reads(nodes: Nodes) -> None:
+    with nodes("one").build("images", "abc", {"size": 32}) as folder:
+        (folder / "deep" / "er").mkdir(parents=True)
+        (folder / "deep" / "er" / "a.bin").write_bytes(b"\0" * 100_000)
+    other = nodes("another")
+    assert other.has("images", "abc")
+    fetched = other.fetch("images", "abc", whole=True)
+    assert (fetched / "deep" / "er" / "a.bin").read_bytes() == b"\0" * 100_000
+    assert other.manifest("images", "abc")["size"] == 32
+
+
+def test_the_folder_is_moved_whole_and_not_copied_file_by_file(local: ArtifactStore) -> None:
+    with local.build("train", "abc", {}) as folder:
+        made = folder.stat().st_ino
+    assert local.path("train", "abc").stat().st_ino == made
+
+
+def test_a_folder_is_as_readable_for_others_as_this_process_s_files_are(
+    local: ArtifactStore,
+) -> None:
+    before = os.umask(0o027)
+    try:
+        assert make(local).stat().st_mode & 0o777 == 0o750
+    finally:
+        os.umask(before)
+
+
+def test_a_look_at_many_keys_lists_a_stage_once(
+    store: ArtifactStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for key in ("a1", "b2"):
+        make(store, key)
+    listed: list[str] = []
+    finished = ArtifactStore.finished
+    monkeypatch.setattr(
+        ArtifactStore, "finished", lambda self, stage: listed.append(stage) or finished(self, stage)
+    )
+    has = store.seen()
+    found = [has("train", "a1"), has("train", "b2"), has("train", "c3"), has("cams", "a1")]
+    assert found == [True, True, False, False]
+    assert listed == ["train", "cams"]
+
+
+def test_what_is_not_finished_is_not_found(store: ArtifactStore) -> None:
+    with pytest.raises(FileNotFoundError):
+        store.fetch("train", "abc")
+    with pytest.raises(FileNotFoundError):
+        store.manifest("train", "abc")
+
+
+def test_a_block_that_fails_leaves_nothing(store: ArtifactStore) -> None:
+    def fail() -> None:
+        with store.build("train", "abc", {}) as folder:
+            (folder / "w.bin").write_text("half")
+            raise RuntimeError("out of memory")
+
+    with pytest.raises(RuntimeError, match="out of memory"):
+        fail()
+    assert not store.has("train", "abc")
+    assert list((store.root / "train").iterdir()) == []
+    assert store.folder.joined("train").folders() == []
+
+
+def test_a_folder_without_its_manifest_is_not_finished(local: ArtifactStore) -> None:
+    folder = make(local)
+    (folder / "manifest.json").unlink()
+    assert not local.has("train", "abc")
+    assert local.finished("train") == set()
+
+
+def test_the_manifest_holds_what_was_said_and_a_checksum_of_every_file(
+    store: ArtifactStore,
+) -> None:
+    with store.build("scores", "k1", {"parent": "p0"}) as folder:
+        (folder / "deep" / "er").mkdir(parents=True)
+        (folder / "a.txt").write_bytes(b"alpha")
+        (folder / "deep" / "er" / "b.bin").write_bytes(b"\0" * 100_000)
+    manifest = store.manifest("scores", "k1")
+    assert manifest["parent"] == "p0"
+    assert manifest["files"] == {
+        "a.txt": hashlib.blake2b(b"alpha", digest_size=16).hexdigest(),
+        "deep/er/b.bin": hashlib.blake2b(b"\0" * 100_000, digest_size=16).hexdigest(),
+    }
+    assert manifest["bytes"] == {"a.txt": 5, "deep/er/b.bin": 100_000}
+    assert json.loads((store.path("scores", "k1") / "manifest.json").read_text()) == manifest
+
+
+def test_of_two_builders_of_one_key_the_first_to_end_stays(nodes: Nodes) -> None:
+    one, other = nodes("one"), nodes("another")
+    with one.build("train", "abc", {}) as slow:
+        (slow / "w.bin").write_text("slow")
+        make(other, "abc", "quick")
+    for store in (one, other, nodes("third")):
+        assert content_of(store) == "quick"
+        assert [entry.name for entry in (store.root / "train").iterdir()] == ["abc"]
+    kept = one.folder.joined("train", "abc")
+    assert len(kept.folders()) == (1 if one.remote else 0)
+
+
+def test_many_that_build_one_key_together_make_one_artifact(store: ArtifactStore) -> None:
+    together = threading.Barrier(5)
+
+    def build(number: int) -> None:
+        with store.build("train", "abc", {"number": number}) as folder:
+            (folder / "w.bin").write_text(str(number))
+            together.wait()
+
+    with ThreadPoolExecutor(5) as pool:
+        list(pool.map(build, range(5)))
+    assert content_of(store) == str(store.manifest("train", "abc")["number"])
+    assert store.problems("train", "abc") == []
+
+
+def test_a_key_that_is_occupied_by_something_unfinished_is_an_error(local: ArtifactStore) -> None:
+    (local.path("train", "abc") / "stray").mkdir(parents=True)
+    with pytest.raises(OSError, match="abc"):
+        make(local)
+
+
+def test_what_helps_to_go_on_is_kept_until_the_stage_is_finished(store: ArtifactStore) -> None:
+    checkpoint = store.scratch("train", "abc") / "checkpoint.pt"
+    checkpoint.write_text("epoch 1")
+    other = store.scratch("train", "def") / "checkpoint.pt"
+    other.write_text("epoch 1")
+    store.keep_scratch("train", "abc")
+    assert store.scratch("train", "abc") == checkpoint.parent
+    assert checkpoint.read_text() == "epoch 1"
+    make(store)
+    assert not checkpoint.parent.exists()
+    assert store.folder.joined("unfinished", "train-abc").listing() == {}
+    assert other.read_text() == "epoch 1"
+
+
+def test_a_stage_that_fails_keeps_what_helps_to_go_on(store: ArtifactStore) -> None:
+    checkpoint = store.scratch("train", "abc") / "checkpoint.pt"
+    checkpoint.write_text("epoch 1")
+
+    def fail() -> None:
+        with store.build("train", "abc", {}):
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail()
+    assert checkpoint.read_text() == "epoch 1"
+
+
+def test_another_node_goes_on_from_what_a_lost_one_has_kept(nodes: Nodes) -> None:
+    one = nodes("one")
+    (one.scratch("train", "abc") / "checkpoint.pt").write_text("epoch 1")
+    one.keep_scratch("train", "abc")
+    other = nodes("another")
+    checkpoint = other.scratch("train", "abc") / "checkpoint.pt"
+    assert checkpoint.read_text() == "epoch 1"
+    checkpoint.write_text("epoch 2")
+    other.keep_scratch("train", "abc")
+    # The first is back: what it has is older.
+    assert (one.scratch("train", "abc") / "checkpoint.pt").read_text() == "epoch 2"
+
+
+def test_a_node_prefers_its_own_checkpoint_to_an_older_one_that_it_kept(nodes: Nodes) -> None:
+    store = nodes("one")
+    checkpoint = store.scratch("train", "abc") / "checkpoint.pt"
+    checkpoint.write_text("epoch 1")
+    store.keep_scratch("train", "abc")
+    checkpoint.write_text("epoch 5")  # killed before it was kept
+    assert (nodes("one").scratch("train", "abc") / "checkpoint.pt").read_text() == "epoch 5"
+
+
+def test_keeping_takes_no_more_than_its_share_of_the_time(
+    remote: ArtifactStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [100.0]
+    kept: list[float] = []
+
+    def keep(_: Any) -> None:
+        kept.append(now[0])
+        now[0] += 2.0
+
+    monkeypatch.setattr(studies.store.artifacts.KeptScratch, "keep", keep)
+    monkeypatch.setattr(studies.store.artifacts.time, "monotonic", lambda: now[0])
+    remote.scratch("train", "abc")
+    for _ in range(50):
+        now[0] += 1.0
+        remote.keep_scratch("train", "abc")
+    assert kept == [101.0, 121.0, 141.0]
+
+
+@pytest.mark.parametrize("how", ["cut off", "missing"])
+def test_an_artifact_that_lacks_something_is_set_aside_when_it_is_read(
+    nodes: Nodes, how: str
+) -> None:
+    make(nodes("one"), "abc", "weights")
+    make(nodes("one"), "def", "sound")
+    damage(nodes("one"), "abc", "w.bin", how)
+    other = nodes("another")
+    with pytest.raises(DamagedArtifactError, match=r"train/abc in .*store is damaged \(w.bin "):
+        other.fetch("train", "abc")
+    assert not other.has("train", "abc")
+    assert not nodes("third").has("train", "abc")
+    make(other, "abc", "again")
+    assert content_of(nodes("third")) == "again"
+    assert content_of(other, "def") == "sound"
+
+
+def test_a_changed_byte_is_seen_where_checksums_are_compared(nodes: Nodes) -> None:
+    make(nodes("one"))
+    damage(nodes("one"), "abc", "w.bin", "changed")
+    assert nodes("one").problems("train", "abc") == [
+        "w.bin has another checksum than its manifest says"
+    ]
+    with pytest.raises(DamagedArtifactError, match="another checksum"):
+        nodes("another").fetch("train", "abc", whole=True)
+    assert not nodes("third").has("train", "abc")
+
+
+def test_what_was_set_aside_is_kept(store: ArtifactStore) -> None:
+    make(store)
+    store.set_aside("train", "abc")
+    store.set_aside("train", "abc")  # another has done so
+    kept = store.folder.joined("damaged")
+    names = list(kept.listing()) if store.remote else kept.folders()
+    assert len(names) == 1
+    assert names[0].startswith("train-abc-")
+
+
+def test_an_artifact_made_anew_meanwhile_is_not_set_aside_with_the_damaged_one(
+    remote: ArtifactStore,
+) -> None:
+    make(remote)
+    manifests = remote.folder.joined("train")
+    damaged = manifests.read("abc.json")
+    manifests.delete("abc.json")
+    make(remote, "abc", "again")
+    out = studies.store.artifacts.take_out(
+        remote.folder, "train", "abc", damaged, remote.folder.joined("damaged")
+    )
+    assert out is False
+    assert content_of(remote) == "again"
+
+
+def test_a_damaged_copy_in_the_cache_is_brought_again(remote: ArtifactStore) -> None:
+    make(remote, "abc", "weights")
+    (remote.path("train", "abc") / "w.bin").write_text("weight?")
+    assert (remote.fetch("train", "abc", whole=True) / "w.bin").read_text() == "weights"
+    (remote.path("train", "abc") / "w.bin").write_text("w")
+    assert content_of(remote) == "weights"
+
+
+def test_many_processes_of_a_node_bring_an_artifact_once(
+    nodes: Nodes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not nodes("one").remote:
+        pytest.skip("is not copied")
+    make(nodes("one"))
+    node = nodes("another")
+    brought: list[int] = []
+    download = studies.store.artifacts.download
+
+    def slow(*arguments: Any) -> Any:
+        brought.append(1)
+        time.sleep(0.2)
+        return download(*arguments)
+
+    monkeypatch.setattr(studies.store.artifacts, "download", slow)
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(lambda _: content_of(node), range(4))) == ["weights"] * 4
+    assert len(brought) == 1
+    assert sorted(os.listdir(node.root / "train")) == ["abc"]
+
+
+@pytest.mark.parametrize("name", ["../../stolen", "/stolen", "a/../../stolen"])
+def test_a_manifest_cannot_make_a_reader_write_elsewhere(
+    remote: ArtifactStore, tmp_path: Path, name: str
+) -> None:
+    make(remote)
+    manifests = remote.folder.joined("train")
+    manifest = json.loads(manifests.read("abc.json"))
+    manifest["files"][name] = manifest["files"].pop("w.bin")
+    manifests.write("abc.json", json.dumps(manifest).encode())
+    shutil.rmtree(remote.root)
+    with pytest.raises(DamagedArtifactError, match="names a file elsewhere"):
+        remote.fetch("train", "abc")
+    assert [file for file in tmp_path.rglob("*") if "stolen" in file.name] == []
+
+
+def test_a_full_disk_is_said_and_leaves_nothing(store: ArtifactStore) -> None:
+    def fill() -> None:
+        with store.build("train", "abc", {}) as folder:
+            (folder / "w.bin").write_text("half")
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(StorageError, match="no space left on the storage"):
+        fill()
+    assert list((store.root / "train").iterdir()) == []
+
+
+def test_a_store_that_went_away_is_waited_for_and_never_made_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = ArtifactStore(tmp_path / "store")
+    store.make()
+    make(store)
+    (tmp_path / "store").rename(tmp_path / "away")
+    threading.Timer(0.3, (tmp_path / "away").rename, [tmp_path / "store"]).start()
+    assert content_of(store) == "weights"
+    (tmp_path / "store").rename(tmp_path / "away")
+    monkeypatch.setenv(PATIENCE, "0.1")
+    for action in (
+        lambda: store.fetch("train", "abc"), lambda: make(store, "def"), store.make,
+        lambda: store.scratch("train", "abc"), lambda: store.has("train", "def"),
+        lambda: store.finished("train"),
+    ):  # fmt: skip
+        with pytest.raises(StorageError, match="stays out of reach"):
+            action()
+    assert not (tmp_path / "store").exists()
+    (tmp_path / "away").rename(tmp_path / "store")
+    assert content_of(store) == "weights"
+
+
+@pytest.mark.parametrize(
+    ("stage", "key"),
+    [
+        ("train", "../abc"),
+        ("train", "a/b"),
+        ("train", ".."),
+        ("train", ""),
+        ("train", ".abc"),
+        ("..", "abc"),
+        ("unfinished", "abc"),
+        ("networks", "abc"),
+    ],
+)
+def test_a_name_cannot_lead_out_of_the_store(local: ArtifactStore, stage: str, key: str) -> None:
+    for action in (local.path, local.has, local.fetch, local.scratch, local.set_aside):
+        with pytest.raises(ValueError, match="no such artifact"):
+            action(stage, key)
+
+
+def test_a_relative_store_stays_where_it_was_opened(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    store = ArtifactStore(Path("here"))
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert make(store) == tmp_path / "here" / "train" / "abc"
+
+
+def test_a_writable_folder_is_made_and_left_empty(tmp_path: Path) -> None:
+    require_writable(tmp_path / "new" / "results")
+    assert os.listdir(tmp_path / "new" / "results") == []
+
+
+def test_a_folder_below_a_file_is_not_writable(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match=r"file/results is not writable \(Not a directory\)"):
+        require_writable(tmp_path / "file" / "results")
