@@ -41,10 +41,10 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from wsss_core.data.scenes import SceneSettings, render_scene
+from wsss_core.data.scenes.scene import SceneSettings, render_scene
 from wsss_core.errors import InputError
 from wsss_core.refine import PRESETS, CrfSettings, dense_crf, unary_probabilities
-from wsss_core.refine.mean_field import bilateral_kernel, gaussian_kernel
+from wsss_core.refine.crf.mean_field import bilateral_kernel, gaussian_kernel
 
 ITERATIONS = 10
 

@@ -42,7 +42,7 @@ from studies.masks.worker import MaskJob
 from studies.stages.training import initial_network
 from studies.store.artifacts import ArtifactStore
 from wsss_core.cams import CamSettings
-from wsss_core.data.scenes import SceneSettings, render_scene
+from wsss_core.data.scenes.scene import SceneSettings, render_scene
 
 TARGET = 1.8
 DISTINCT = 48

@@ -38,7 +38,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import torch
 from torch import Tensor
 
-from wsss_core.refine.random_walk import (
+from wsss_core.refine.affinity.random_walk import (
     _Shifts,
     _Windows,
     half_disc,

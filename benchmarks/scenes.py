@@ -29,8 +29,8 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 import numpy as np
 from PIL import Image
 
-from wsss_core.data.scene_noise import stream
-from wsss_core.data.scenes import SceneSettings, render_scene
+from wsss_core.data.scenes.noise import stream
+from wsss_core.data.scenes.scene import SceneSettings, render_scene
 
 
 def rate(work: Callable[[int], object], count: int, repeats: int) -> float:

@@ -129,4 +129,4 @@ def test_writing_to_the_ledger_loads_no_plotting():
 
 
 def test_scenes_load_no_torch():
-    assert loaded_by("import wsss_core.data.scenes").isdisjoint({"torch", "ray"})
+    assert loaded_by("import wsss_core.data.scenes.scene").isdisjoint({"torch", "ray"})

@@ -46,8 +46,8 @@ def add_data_commands(
 
 
 def _scenes(options: argparse.Namespace) -> int:
-    from wsss_core.data.scene_source import SceneSource, contact_sheet, write_scenes
-    from wsss_core.data.scenes import SceneSettings
+    from wsss_core.data.scenes.scene import SceneSettings
+    from wsss_core.data.scenes.source import SceneSource, contact_sheet, write_scenes
 
     settings = SceneSettings(
         size=options.size,
@@ -68,7 +68,7 @@ def _scenes(options: argparse.Namespace) -> int:
 
 
 def _check(options: argparse.Namespace) -> int:
-    from wsss_core.data.folder import FolderSource
+    from wsss_core.data.folder.source import FolderSource
 
     print(FolderSource(options.root).check().describe())
     return 0

@@ -27,7 +27,7 @@ from studies.masks.worker import SOFT, UNFINISHED, MaskJob, one_batch_after_anot
 from studies.scheduling.progress import duration
 from studies.stages.environment import package_version
 from studies.store.artifacts import require_writable
-from wsss_core.data.folder_layout import IMAGE_SUFFIXES
+from wsss_core.data.folder.layout import IMAGE_SUFFIXES
 from wsss_core.data.image_set import IGNORED
 from wsss_core.errors import InputError
 

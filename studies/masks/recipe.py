@@ -23,7 +23,7 @@ from wsss_core.cams import CamSettings
 from wsss_core.errors import InputError
 from wsss_core.evaluate import level_of
 from wsss_core.plugins import is_plugin, plugin_version
-from wsss_core.refine.refiners import REFINERS, make_refiner
+from wsss_core.refine.steps.registry import REFINERS, make_refiner
 
 
 @dataclass(frozen=True)

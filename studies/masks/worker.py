@@ -29,8 +29,8 @@ from wsss_core.backbones import Network
 from wsss_core.cams import CamSettings, cams
 from wsss_core.data.image_decoding import image_shape, read_rgb
 from wsss_core.errors import InputError
-from wsss_core.refine.refiner import Refiner
-from wsss_core.refine.refiners import make_refiner
+from wsss_core.refine.steps.refiner import Refiner
+from wsss_core.refine.steps.registry import make_refiner
 
 UNFINISHED = ".unfinished"
 SOFT = "soft"

@@ -16,7 +16,7 @@ from studies.store.keys import stage_key
 from wsss_core.cams import CamSettings
 from wsss_core.data.file_hashes import file_hashes
 from wsss_core.plugins import is_plugin, plugin_version
-from wsss_core.refine.refiners import REFINERS
+from wsss_core.refine.steps.registry import REFINERS
 
 _PLAIN = CamSettings().as_config()
 
@@ -29,7 +29,7 @@ class Step:
     """A refiner of a chain.
 
     Attributes:
-        kind: a name of `wsss_core.refine.refiners.REFINERS`, or a plug-in.
+        kind: a name of `wsss_core.refine.steps.registry.REFINERS`, or a plug-in.
         identity: what decides its result: settings, version, weights by content.
         arguments: what it is made with here: the same, weights by path.
 

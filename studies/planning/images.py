@@ -8,10 +8,10 @@ from pathlib import Path
 from studies.spec.study import FolderData, PluginData, SceneData
 from studies.store.artifacts import ArtifactStore
 from studies.store.keys import stage_key
-from wsss_core.data.folder import FolderSource
+from wsss_core.data.folder.source import FolderSource
 from wsss_core.data.image_set import SPLITS, ImageSet, ImageSource
-from wsss_core.data.scene_source import SceneSource
-from wsss_core.data.scenes import SceneSettings
+from wsss_core.data.scenes.scene import SceneSettings
+from wsss_core.data.scenes.source import SceneSource
 from wsss_core.errors import InputError
 from wsss_core.plugins import load_plugin
 

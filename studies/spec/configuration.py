@@ -11,7 +11,7 @@ from pydantic import BeforeValidator, Field, model_validator
 from studies.spec.base import OneOrMore, Strict, listed, lower, one_of
 from studies.spec.resources import ResourceChange
 from wsss_core.plugins import is_plugin
-from wsss_core.training import Precision, Schedule
+from wsss_core.training.loop import Precision, Schedule
 from wsss_core.transfer import LEVELS, METRICS, PROJECTIONS, REPRESENTATIONS
 from wsss_core.transfer.losses import Variant
 from wsss_core.transfer.paradigms import Gradient, ParadigmName

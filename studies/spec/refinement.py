@@ -48,7 +48,7 @@ fusion of Grad-CAM at norm1 of four blocks)."""
 
 
 class Crf(Strict):
-    """Dense CRF, see `wsss_core.refine.dense_crf`.
+    """Dense CRF, see `wsss_core.refine.crf.dense_crf`.
 
     `background` takes the place of the preset's exponent, threshold or score of the background:
     where it sets the seed is what a map has to fit, and presets fit maps that are low off the
@@ -68,7 +68,7 @@ class Par(Strict):
 
 
 class Affinity(Strict):
-    """AffinityNet and its random walk, see `wsss_core.refine.affinity_net`; learns from CAMs."""
+    """AffinityNet and its random walk, see `wsss_core.refine.affinity.net`; learns from CAMs."""
 
     preset: Literal["psa", "irn", "transcam", "thesis"] = "psa"
     epochs: int | None = Field(None, ge=1)
@@ -76,13 +76,13 @@ class Affinity(Strict):
 
 
 class Boundary(Affinity):
-    """IRN's boundary map and its random walk, see `wsss_core.refine.boundary_net`."""
+    """IRN's boundary map and its random walk, see `wsss_core.refine.affinity.boundary`."""
 
     preset: Literal["psa", "irn", "transcam", "thesis"] = "irn"
 
 
 class Sam(Strict):
-    """Masks of a Segment Anything model, merged with the CAM; see `wsss_core.refine.sam_merging`.
+    """Masks of a Segment Anything model, merged with the CAM; see `wsss_core.refine.foundation`.
 
     Without `weights` its chains are listed as not run.
     """
@@ -97,7 +97,7 @@ class Sam(Strict):
 
 
 class Clip(Strict):
-    """CAMs weighted by CLIP's similarity to prompts; see `wsss_core.refine.clip_weights`.
+    """CAMs weighted by CLIP's similarity to prompts; see `wsss_core.refine.foundation`.
 
     Without `weights` its chains are listed as not run. A class without prompts is prompted by its
     name.

@@ -1,7 +1,7 @@
 """What a training run asks of the machine it runs on: CPUs, a share of a GPU, memory.
 
 Nothing here enters a key: equal work under equal settings, wherever it runs. (Where a share of a
-GPU is too small for whole batches, the ledger says so, see `wsss_core.training`.) Amounts of a
+GPU is too small for whole batches, the ledger says so, see `wsss_core.training.loop`.) Amounts of a
 cluster are given as Ray gives them: one mapping a node of "CPU", "GPU" and "memory" (bytes).
 """
 

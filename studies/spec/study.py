@@ -26,11 +26,11 @@ from studies.spec.resources import Resources
 from studies.spec.search import Search
 from wsss_core.evaluate import Normalisation
 from wsss_core.plugins import is_plugin
-from wsss_core.training import Precision, Schedule
+from wsss_core.training.loop import Precision, Schedule
 
 
 class SceneData(Strict):
-    """Procedural smoke scenes, made on the spot (see `wsss_core.data.scenes`)."""
+    """Procedural smoke scenes, made on the spot (see `wsss_core.data.scenes.scene`)."""
 
     source: Literal["scenes"]
     size: int = Field(64, ge=16, le=1024)
@@ -47,7 +47,7 @@ class SceneData(Strict):
 
 
 class FolderData(Strict):
-    """A folder of images and masks (see `wsss_core.data.folder`)."""
+    """A folder of images and masks (see `wsss_core.data.folder.source`)."""
 
     source: Literal["folder"]
     root: str
@@ -77,7 +77,7 @@ Data = Annotated[SceneData | FolderData | PluginData, Field(discriminator="sourc
 
 
 class Training(Strict):
-    """See `wsss_core.training.TrainingSettings`."""
+    """See `wsss_core.training.loop.TrainingSettings`."""
 
     epochs: int = Field(3, ge=1)
     batch_size: int = Field(8, ge=1)

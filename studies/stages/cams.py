@@ -18,7 +18,7 @@ from wsss_core.backbones import Network
 from wsss_core.cams import CamSettings, cams, class_weight_cams
 from wsss_core.data.image_set import COUNTERFACTUALS, ImageSet
 from wsss_core.evaluate import Normalisation, normalise
-from wsss_core.training import CollapseError
+from wsss_core.training.loop import CollapseError
 
 
 @dataclass(frozen=True)

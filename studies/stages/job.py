@@ -34,7 +34,7 @@ from studies.store.keys import canonical
 from studies.store.leases import Lease
 from wsss_core.data.image_set import ImageSet
 from wsss_core.plugins import search_in
-from wsss_core.training import CollapseError, EpochRecord
+from wsss_core.training.loop import CollapseError, EpochRecord
 
 TRIES = 3
 """Of a unit whose errors come of a storage that is there again."""

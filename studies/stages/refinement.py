@@ -36,7 +36,7 @@ from wsss_core.backbones import Network
 from wsss_core.data.image_set import ImageSet
 from wsss_core.errors import InputError
 from wsss_core.out_of_memory import give_back
-from wsss_core.refine.refiners import Refiner, make_refiner
+from wsss_core.refine.steps.registry import Refiner, make_refiner
 
 MAPS = "maps.npy"
 

@@ -1,9 +1,9 @@
 """Class activation maps of every class: raw, or of several scales, layers and networks as one."""
 
-from wsss_core.cams.attention_cam import attention_cams, attention_weighted, listening
-from wsss_core.cams.class_weight_cam import RawScores, class_weight_cams
+from wsss_core.cams.attention import attention_cams, attention_weighted, listening
+from wsss_core.cams.class_weight import RawScores, class_weight_cams
 from wsss_core.cams.fusion import fuse, merge
-from wsss_core.cams.gradient_cam import grad_cam, gradient_cams, layer_cam
+from wsss_core.cams.gradient import grad_cam, gradient_cams, layer_cam
 from wsss_core.cams.multi_scale import cams, check_cam
 from wsss_core.cams.normalisation import gate, normalise, predicted
 from wsss_core.cams.settings import CamSettings

@@ -13,10 +13,10 @@ from torch import Tensor
 
 from wsss_core.backbones import Network
 from wsss_core.backbones.encoder import PatchTokens
-from wsss_core.cams.attention_cam import attention_cams
-from wsss_core.cams.class_weight_cam import RawScores, class_weight_cams
+from wsss_core.cams.attention import attention_cams
+from wsss_core.cams.class_weight import RawScores, class_weight_cams
 from wsss_core.cams.fusion import fuse, merge, on_grid
-from wsss_core.cams.gradient_cam import GRADIENT_METHODS, gradient_cams
+from wsss_core.cams.gradient import GRADIENT_METHODS, gradient_cams
 from wsss_core.cams.restoring import evaluating, resized_for
 from wsss_core.cams.settings import CamSettings
 from wsss_core.data.network_input import to_input

@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args
 
 from wsss_core.backbones.encoder import Encoder, Layer, PatchTokens
 from wsss_core.cams.fusion import Merge
-from wsss_core.cams.gradient_cam import GRADIENT_METHODS
+from wsss_core.cams.gradient import GRADIENT_METHODS
 from wsss_core.errors import InputError
 
 Method = Literal["class_weight", "grad_cam", "layer_cam", "attention"]

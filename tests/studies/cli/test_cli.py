@@ -13,9 +13,9 @@ from PIL import Image
 
 import studies.ray_tune.runner
 import studies.stages.job
-from wsss_core.data.folder import FolderSource
-from wsss_core.data.scene_source import SceneSource
-from wsss_core.data.scenes import SceneSettings
+from wsss_core.data.folder.source import FolderSource
+from wsss_core.data.scenes.scene import SceneSettings
+from wsss_core.data.scenes.source import SceneSource
 
 Raw = dict[str, Any]
 Write = Callable[[Raw], str]

@@ -28,7 +28,7 @@ from studies.masks.worker import Cams, MaskJob, MaskWriter
 from studies.stages.training import load_network
 from wsss_core.data.image_set import ImageSet
 from wsss_core.errors import InputError
-from wsss_core.refine.refiners import REFINERS, Refiner
+from wsss_core.refine.steps.registry import REFINERS, Refiner
 
 Raw = dict[str, Any]
 

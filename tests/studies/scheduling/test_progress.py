@@ -9,8 +9,8 @@ from studies.planning.images import StudyImages
 from studies.planning.plan import Trial, Unit
 from studies.scheduling.progress import Progress, duration
 from studies.spec.configuration import Row
-from wsss_core.data.scene_source import SceneSource
-from wsss_core.data.scenes import SceneSettings
+from wsss_core.data.scenes.scene import SceneSettings
+from wsss_core.data.scenes.source import SceneSource
 
 NO_IMAGES = StudyImages(SceneSource(SceneSettings(size=16)), 16, {})
 

@@ -15,8 +15,8 @@ from studies.scheduling.schedule import RETRIES, Schedule
 from studies.scheduling.stopping import Stop
 from studies.store.artifacts import ArtifactStore
 from studies.store.leases import Lease, Leases
-from wsss_core.data.scene_source import SceneSource
-from wsss_core.data.scenes import SceneSettings
+from wsss_core.data.scenes.scene import SceneSettings
+from wsss_core.data.scenes.source import SceneSource
 
 SOURCE = SceneSource(SceneSettings(size=16), train=4, tune=2, test=2)
 IMAGES = StudyImages(SOURCE, 16, {split: f"f{split}" for split in ("train", "tune", "test")})

@@ -155,8 +155,8 @@ def test_scenes_of_which_none_holds_the_class(refused: Refused, tiny: Raw, split
 
 
 def _seed_without_smoke(data: Raw, split: str) -> int:
-    from wsss_core.data.scene_source import SceneSource
-    from wsss_core.data.scenes import SceneSettings, render_scene
+    from wsss_core.data.scenes.scene import SceneSettings, render_scene
+    from wsss_core.data.scenes.source import SceneSource
 
     for seed in range(10_000):
         settings = SceneSettings(size=16, smoke=data["smoke"], seed=seed)

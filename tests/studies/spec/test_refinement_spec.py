@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from studies.spec.refinement import CAM_STEPS, REFINERS
 from studies.spec.study import Study
-from wsss_core.refine import refiners
+from wsss_core.refine.steps import registry as refiners
 
 
 def chains_of(tiny: dict[str, Any], refine: Any, **more: Any) -> list[Any]:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import wsss_core.refine.foundation_refiners
+import wsss_core.refine.steps.foundation
 from reports.ledger.parts import read_table
 from studies.masks.folder import make_masks
 from studies.masks.recipe import Wish, choose_recipe
@@ -18,8 +18,8 @@ from studies.planning.chains import shards
 from studies.stages.cams import base_scores, network_maps
 from wsss_core.data.image_set import ImageSet
 from wsss_core.evaluate import ScoreHistogram, quantise, resize
-from wsss_core.refine.foundation import load_foundation
-from wsss_core.refine.refiners import make_refiner
+from wsss_core.refine.foundation.models import load_foundation
+from wsss_core.refine.steps.registry import make_refiner
 
 Raw = dict[str, Any]
 
@@ -43,7 +43,7 @@ def loaded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         kinds.append(kind)
         return load_foundation(kind, weights, device)
 
-    monkeypatch.setattr(wsss_core.refine.foundation_refiners, "load_foundation", load)
+    monkeypatch.setattr(wsss_core.refine.steps.foundation, "load_foundation", load)
     return kinds
 
 

@@ -28,8 +28,8 @@ def narrow(classes, image_size, width):
                          options={"channels": [width] * 4})
 """
 IMAGES = """
-from wsss_core.data.scene_source import SceneSource
-from wsss_core.data.scenes import SceneSettings
+from wsss_core.data.scenes.source import SceneSource
+from wsss_core.data.scenes.scene import SceneSettings
 VERSION = 1
 def few(count):
     return SceneSource(SceneSettings(size=32), train=count, tune=8, test=8)

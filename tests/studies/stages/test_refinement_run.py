@@ -17,7 +17,7 @@ from studies.stages.cams import base_scores, network_maps
 from wsss_core.data.image_set import ImageSet
 from wsss_core.errors import InputError
 from wsss_core.evaluate import ScoreHistogram, quantise, resize
-from wsss_core.refine.refiners import AffinityWalk, PixelAdaptive
+from wsss_core.refine.steps.registry import AffinityWalk, PixelAdaptive
 
 REFINE = {
     "scales": ["multi_scale"],

@@ -20,8 +20,8 @@ import studies.runner
 from reports.ledger.parts import read_table
 from wsss_core.backbones import Network, build_network
 from wsss_core.data.image_set import ImageSet
-from wsss_core.data.scene_source import SceneSource
-from wsss_core.data.scenes import SceneSettings
+from wsss_core.data.scenes.scene import SceneSettings
+from wsss_core.data.scenes.source import SceneSource
 from wsss_core.transfer import Single
 
 Raw = dict[str, Any]

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from wsss_core.backbones import Network
 from wsss_core.errors import InputError
-from wsss_core.training import TrainingSettings, train
+from wsss_core.training.loop import TrainingSettings, train
 from wsss_core.transfer import Alignment, CoTraining, Single, TeacherStudent
 
 LABELS = torch.tensor([[1.0, 0.0], [0.0, 0.0], [1.0, 1.0]])

@@ -1,0 +1,1 @@
+"""Procedural smoke scenes: pictures with their labels, smoke masks and context masks."""

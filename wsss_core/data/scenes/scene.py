@@ -1,0 +1,248 @@
+"""Procedural smoke scenes: a picture, its image label, a smoke mask and a context mask.
+
+The scenes pose the problem that image-level labels leave open: chimneys occur mostly with smoke, so
+a classifier may be right about smoke by looking at chimneys. Both masks are known exactly, and so
+is what the scene would look like without its smoke or without its chimney.
+
+>>> scene = render_scene(SceneSettings(size=64, seed=1), index=0)
+>>> scene.image.shape, scene.image.dtype
+((64, 64, 3), dtype('uint8'))
+"""
+
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+
+from wsss_core.data.scenes.buildings import (
+    draw_buildings,
+    draw_chimneys,
+    paint_building,
+    paint_chimney,
+)
+from wsss_core.data.scenes.cooling_tower import draw_cooling_tower, draw_steam, paint_cooling_tower
+from wsss_core.data.scenes.landscape import paint_clouds, paint_ground, paint_sky, paint_skyline
+from wsss_core.data.scenes.noise import stream
+from wsss_core.data.scenes.painting import draw_light, paint
+from wsss_core.data.scenes.plume import draw_plume, plume_opacity
+from wsss_core.errors import InputError
+
+SCENE_VERSION = 1
+"""Raised by hand whenever a change to the generator changes any picture or mask."""
+
+SMOKE_OPACITY = 0.15
+"""The smoke mask holds the pixels of which smoke hides more than this share."""
+
+CHIMNEY_COVER = 0.5
+"""The context mask holds the pixels of which a chimney fills more than this share."""
+
+SMALLEST, LARGEST = 16, 1024
+
+SECOND_CLASS = ("steam", "cooling_tower_given_steam", "cooling_tower_given_clear")
+SHARES = ("chimney_given_smoke", "chimney_given_clear", "smoke", *SECOND_CLASS)
+
+
+@dataclass(frozen=True)
+class SceneSettings:
+    """What a family of scenes has in common.
+
+    Attributes:
+        size: width and height in pixels, 16 to 1024.
+        chimney_given_smoke: share of the scenes with smoke that hold chimneys, 0 to 1.
+        chimney_given_clear: share of the scenes without smoke that hold chimneys, 0 to 1.
+        smoke: share of the scenes with smoke, 0 to 1.
+        steam: share of the scenes with steam, 0 to 1, whether they have smoke or not; 0 leaves the
+            second class and its cooling towers out altogether.
+        cooling_tower_given_steam: share of the scenes with steam that hold a cooling tower.
+        cooling_tower_given_clear: share of the scenes without steam that do.
+        seed: 0 to 2**64 - 1; another seed, other scenes.
+
+    Raises:
+        InputError: a value is out of its range.
+    """
+
+    size: int = 64
+    chimney_given_smoke: float = 0.95
+    chimney_given_clear: float = 0.4
+    smoke: float = 0.5
+    steam: float = 0.0
+    cooling_tower_given_steam: float = 0.95
+    cooling_tower_given_clear: float = 0.4
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name, lowest, highest in (("size", SMALLEST, LARGEST), ("seed", 0, 2**64 - 1)):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int | np.integer):
+                raise InputError(f"scenes: {name} is {value!r}, expected a whole number")
+            if not lowest <= value <= highest:
+                raise InputError(f"scenes: {name} is {value}, expected {lowest} to {highest}")
+        for name in SHARES:
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int | float | np.number):
+                raise InputError(f"scenes: {name} is {value!r}, expected a number from 0 to 1")
+            if not 0 <= value <= 1:
+                raise InputError(f"scenes: {name} is {value}, expected 0 to 1")
+
+
+@dataclass(frozen=True)
+class Scene:
+    """One rendered scene.
+
+    Attributes:
+        image: uint8 [S, S, 3], RGB.
+        smoke_mask: bool [S, S], where smoke hides more than `SMOKE_OPACITY` of what is behind it.
+        context_mask: bool [S, S], where a chimney fills more than `CHIMNEY_COVER` of the pixel.
+            Chimney hidden by a building does not count; chimney seen through smoke does, so the two
+            masks may share pixels.
+        has_smoke: the image label.
+        has_chimney: whether chimneys stand in the scene.
+        steam_mask: bool [S, S], as `smoke_mask`, of the steam that is seen.
+        tower_mask: bool [S, S], as `context_mask`, of the cooling tower.
+        has_steam: the image label of the second class.
+        has_cooling_tower: whether one stands in the scene.
+        smoke_in_front: whether smoke hides steam where both are, or the other way round.
+    """
+
+    image: np.ndarray
+    smoke_mask: np.ndarray
+    context_mask: np.ndarray
+    has_smoke: bool
+    has_chimney: bool
+    steam_mask: np.ndarray
+    tower_mask: np.ndarray
+    has_steam: bool
+    has_cooling_tower: bool
+    smoke_in_front: bool
+
+
+def render_scene(
+    settings: SceneSettings,
+    index: int,
+    *,
+    smoke: bool | None = None,
+    chimney: bool | None = None,
+    steam: bool | None = None,
+    cooling_tower: bool | None = None,
+) -> Scene:
+    """Render a scene, or a counterfactual of it.
+
+    A scene depends on the settings and its index alone. Size changes the resolution, not the scene;
+    the three shares change which of its things are there. A counterfactual differs from the scene
+    in the pixels that the added or removed thing covers, and in no other.
+
+    Args:
+        settings: the family of scenes.
+        index: which of them, 0 or more.
+        smoke: with smoke or without; None: as drawn.
+        chimney: with chimneys or without; None: as drawn. Smoke stays where it is in the scene as
+            drawn, even if it rises from a chimney that is taken away.
+        steam: with steam or without; None: as drawn.
+        cooling_tower: with a cooling tower or without; None: as drawn. Steam stays where it is.
+
+    Raises:
+        InputError: the index is negative or no whole number.
+    """
+    if isinstance(index, bool) or not isinstance(index, int | np.integer) or not 0 <= index < 2**64:
+        raise InputError(f"scenes: index is {index!r}, expected a whole number, 0 or more")
+    random = partial(stream, settings.seed, index)
+    size = settings.size
+
+    labels = random("labels").random(2)
+    drawn_smoke = bool(labels[0] < settings.smoke)
+    chimney_share = settings.chimney_given_smoke if drawn_smoke else settings.chimney_given_clear
+    drawn_chimney = bool(labels[1] < chimney_share)
+    has_smoke = drawn_smoke if smoke is None else smoke
+    has_chimney = drawn_chimney if chimney is None else chimney
+
+    second = settings.steam > 0
+    towering = random("second_labels").random(2)
+    drawn_steam = second and bool(towering[0] < settings.steam)
+    tower_share = (
+        settings.cooling_tower_given_steam if drawn_steam else settings.cooling_tower_given_clear
+    )
+    drawn_tower = second and bool(towering[1] < tower_share)
+    has_steam = drawn_steam if steam is None else steam
+    has_tower = drawn_tower if cooling_tower is None else cooling_tower
+
+    light = draw_light(random("light"))
+    horizon = random("horizon").uniform(0.66, 0.86)
+    back_row = draw_buildings(random("back_row"), horizon, front=False)
+    front_row = draw_buildings(random("front_row"), horizon, front=True)
+    chimneys = draw_chimneys(random("chimneys"), horizon)
+
+    picture = np.empty((3, size, size), np.float32)
+    paint_sky(picture, light, horizon)
+    paint_clouds(
+        picture,
+        light,
+        horizon,
+        cover_random=random("cloud_cover"),
+        texture_random=random("cloud_texture"),
+    )
+    paint_ground(
+        picture, light, horizon, random=random("ground"), texture_random=random("ground_texture")
+    )
+    paint_skyline(
+        picture, light, horizon, hills_random=random("hills"), trees_random=random("trees")
+    )
+    for building in back_row:
+        paint_building(picture, light, building)
+
+    tower = draw_cooling_tower(random("tower"), horizon)
+    tower_cover = np.zeros((size, size), np.float32)
+    if has_tower:
+        tower_cover = paint_cooling_tower(picture, light, tower)
+    chimney_cover = np.zeros((size, size), np.float32)
+    if has_chimney:
+        for stack in chimneys:
+            np.maximum(chimney_cover, paint_chimney(picture, light, stack), out=chimney_cover)
+
+    opacity = np.zeros((size, size), np.float32)
+    behind_front = False
+    if has_smoke:
+        plume_random = random("plume")
+        plume = draw_plume(plume_random, horizon, chimneys[0] if drawn_chimney else None, front_row)
+        opacity, smoke_colour = plume_opacity(
+            plume, size, light, random=plume_random, texture_random=random("plume_texture")
+        )
+        behind_front = plume.behind_front
+        if behind_front:
+            paint(picture, smoke_colour, opacity)
+    for building in front_row:
+        hidden = paint_building(picture, light, building)
+        chimney_cover *= 1 - hidden
+        tower_cover *= 1 - hidden
+        if behind_front:
+            opacity *= 1 - hidden
+    steam_opacity = np.zeros((size, size), np.float32)
+    if has_steam:
+        steam_random = random("steam")
+        white = draw_steam(
+            steam_random,
+            draw_plume(steam_random, horizon, None, []),
+            horizon,
+            tower if drawn_tower else None,
+        )
+        steam_opacity, steam_colour = plume_opacity(
+            white, size, light, random=steam_random, texture_random=random("steam_texture")
+        )
+        paint(picture, steam_colour, steam_opacity)
+    if has_smoke and not behind_front:
+        paint(picture, smoke_colour, opacity)
+
+    picture += random("sensor").standard_normal((size, size), dtype=np.float32) * np.float32(0.008)
+    np.clip(picture, 0, 1, out=picture)
+    image = np.rint(picture * 255).astype(np.uint8).transpose(1, 2, 0)
+    return Scene(
+        image=np.ascontiguousarray(image),
+        smoke_mask=opacity > SMOKE_OPACITY,
+        context_mask=chimney_cover > CHIMNEY_COVER,
+        has_smoke=has_smoke,
+        has_chimney=has_chimney,
+        steam_mask=steam_opacity > SMOKE_OPACITY,
+        tower_mask=tower_cover > CHIMNEY_COVER,
+        has_steam=has_steam,
+        has_cooling_tower=has_tower,
+        smoke_in_front=not behind_front,
+    )

@@ -1,0 +1,1 @@
+"""Pixel affinity: learning it over a frozen encoder, and random walks along it."""

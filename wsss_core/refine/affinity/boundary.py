@@ -1,0 +1,193 @@
+"""The boundary branch of IRN: pixels belong together unless an edge lies between them.
+
+Ahn, Cho & Kwak, "Weakly Supervised Learning of Instance Segmentation with Inter-pixel Relations"
+(IRN), CVPR 2019, "Class boundary detection branch": a head over all stages of a frozen encoder
+predicts an edge map; the affinity of two pixels is 1 - the highest edge on the straight path
+between them. It learns from the same pairs, with the same loss, as AffinityNet. The displacement
+field, which separates instances, is left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import cache
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from wsss_core.backbones import Network
+from wsss_core.errors import InputError
+from wsss_core.refine.affinity.random_walk import Offset, half_disc, moved, on_grid, random_walk
+from wsss_core.refine.affinity.settings import AffinitySettings
+from wsss_core.refine.affinity.training import (
+    at_grid,
+    encoder_maps,
+    predicted,
+    tapped_layers,
+    train_head,
+)
+
+_GROUPS = 4  # of IRN's GroupNorm
+
+
+class BoundaryNet(nn.Module):
+    """Maps of tapped layers to the logits of an edge map.
+
+    Args:
+        channels: of each tapped layer, lowest first.
+        widths: of the 1x1 convolution of each, multiples of 4; with more widths than layers the
+            last ones count.
+
+    Raises:
+        InputError: a width that is no multiple of 4.
+
+    """
+
+    def __init__(self, channels: Sequence[int], widths: Sequence[int]) -> None:
+        super().__init__()
+        used = list(widths)[-len(channels) :]
+        if any(width % _GROUPS for width in used):
+            raise InputError(f"widths are {tuple(widths)}; expected multiples of {_GROUPS}")
+        self.reduce = nn.ModuleList(
+            nn.Sequential(nn.Conv2d(c, width, 1, bias=False), nn.GroupNorm(_GROUPS, width))
+            for c, width in zip(channels, used, strict=True)
+        )
+        self.edge = nn.Conv2d(sum(used), 1, 1)
+
+    @classmethod
+    def over(cls, network: Network, settings: AffinitySettings) -> BoundaryNet:
+        """A head that fits a network's layers; fill it by `load_state_dict`."""
+        layers = tapped_layers(network, settings)
+        return cls([network.channels_at(layer) for layer in layers], settings.widths)
+
+    def forward(self, maps: Sequence[Tensor], grid: tuple[int, int]) -> Tensor:
+        """Maps float [B, C', h', w'] of each layer to logits float [B, 1, h, w] on the grid."""
+        reduced = [
+            F.relu(at_grid(layer(map_), grid))
+            for layer, map_ in zip(self.reduce, maps, strict=True)
+        ]
+        return self.edge(torch.cat(reduced, dim=1))
+
+
+@cache
+def straight_path(offset: Offset) -> tuple[Offset, ...]:
+    """The pixels between (0, 0) and (dy, dx), both included, as IRN takes them.
+
+    Those within the rectangle that the two span whose centre is less than 1 from the line.
+
+    Example:
+        >>> straight_path((0, 2))
+        ((0, 0), (0, 1), (0, 2))
+        >>> straight_path((1, -1))
+        ((0, -1), (0, 0), (1, -1), (1, 0))
+
+    """
+    dy, dx = offset
+    return tuple(
+        (y, x)
+        for y in range(dy + 1)
+        for x in range(min(0, dx), max(0, dx) + 1)
+        if (dy * x - dx * y) ** 2 < dy * dy + dx * dx
+    )
+
+
+def path_maximum(edge: Tensor, offsets: Sequence[Offset]) -> Tensor:
+    """The highest edge on the straight path from each pixel to its partner at each offset.
+
+    Args:
+        edge: float [B, 1, h, w].
+        offsets: N of them, dy >= 0, such as `half_disc(radius)`.
+
+    Returns:
+        float [B, N, h, w] of the edge's dtype; 1 where the partner lies off the grid, as IRN pads.
+
+    """
+    if edge.ndim != 4 or edge.shape[1] != 1:
+        raise InputError(f"path_maximum expects an edge map [B, 1, h, w]; got {list(edge.shape)}")
+    height, width = edge.shape[-2:]
+    maps = []
+    for offset in offsets:
+        here = on_grid(offset, height, width)
+        rows, columns = here
+        along = [edge[:, 0, y, x] for y, x in (moved(here, step) for step in straight_path(offset))]
+        # `max` keeps where it was found for the gradient, not the whole path.
+        highest = torch.stack(along).max(0).values
+        around = (columns.start, width - columns.stop, 0, height - rows.stop)
+        maps.append(F.pad(highest, around, value=1.0))
+    if not maps:
+        return edge.new_empty(len(edge), 0, height, width)
+    return torch.stack(maps, dim=1)
+
+
+def train_boundary(
+    network: Network,
+    images: np.ndarray,
+    labels: np.ndarray,
+    settings: AffinitySettings,
+    *,
+    seed: int,
+    device: str = "cpu",
+    on_epoch: Callable[[int, float], None] | None = None,
+) -> BoundaryNet:
+    """Train a boundary head over a frozen network; all as in `affinity_net.train_affinity`."""
+    return train_head(
+        lambda: BoundaryNet.over(network, settings),
+        lambda head, maps, grid, radius: (
+            1 - path_maximum(head(maps, grid).sigmoid(), half_disc(radius))
+        ),
+        network, images, labels, settings, seed=seed, device=device, on_epoch=on_epoch,
+    )  # fmt: skip
+
+
+def edges(
+    head: BoundaryNet,
+    network: Network,
+    images: np.ndarray,
+    settings: AffinitySettings,
+    *,
+    device: str = "cpu",
+    batch_size: int = 8,
+) -> Tensor:
+    """Edge maps of images: the sigmoid of the mean logit of an image and its mirror, as in IRN.
+
+    Args:
+        head: from `train_boundary`.
+        network: the one it was trained over.
+        images: uint8 [N, S, S, 3].
+        settings: those of the training.
+        device: "cpu", "cuda", ...
+        batch_size: images at a time.
+
+    Returns:
+        float32 [N, 1, h, w] in 0..1 on the CPU.
+
+    """
+    head.eval().to(device)
+    layers = tapped_layers(network, settings)
+
+    def predict(inputs: Tensor, grid: tuple[int, int]) -> Tensor:
+        plain, mirrored = (
+            head(encoder_maps(network, one, layers), grid) for one in (inputs, inputs.flip(-1))
+        )
+        return (plain / 2 + mirrored.flip(-1) / 2).sigmoid()
+
+    return predicted(predict, network, images, settings, device=device, batch_size=batch_size)
+
+
+def boundary_walk(
+    scores: Tensor, edge: Tensor, *, radius: int, beta: float, squarings: int
+) -> Tensor:
+    """IRN's random walk: scores times 1 - edge, walked over 1 - the highest edge on the path.
+
+    Args:
+        scores: float [B, K, h, w].
+        edge: float [B, 1, h, w] in 0..1.
+        radius: of the pairs.
+        beta: see `random_walk`.
+        squarings: see `random_walk`.
+
+    """
+    affinity = 1 - path_maximum(edge, half_disc(radius))
+    return random_walk(scores * (1 - edge), affinity, beta=beta, squarings=squarings)

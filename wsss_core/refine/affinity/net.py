@@ -1,0 +1,178 @@
+"""AffinityNet: features of a frozen encoder made to tell which neighbours belong together.
+
+Ahn & Kwak, "Learning Pixel-level Semantic Affinity with Image-level Supervision for Weakly
+Supervised Semantic Segmentation" (PSA), CVPR 2018, "Learning AffinityNet": several layers, each
+through a 1x1 convolution, side by side through one more; the affinity of two locations is exp(-mean
+absolute difference of their features). The paper trains the encoder too; here it stays the
+classifier's, and any CNN or ViT serves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from wsss_core.backbones import Network
+from wsss_core.refine.affinity.random_walk import Offset, half_disc, moved, on_grid
+from wsss_core.refine.affinity.settings import AffinitySettings
+from wsss_core.refine.affinity.training import (
+    at_grid,
+    encoder_maps,
+    predicted,
+    tapped_layers,
+    train_head,
+)
+
+
+class AffinityNet(nn.Module):
+    """Maps of tapped layers to one feature map on the affinity grid.
+
+    Args:
+        channels: of each tapped layer, lowest first.
+        widths: of the 1x1 convolution of each; with more widths than layers the last ones count.
+
+    """
+
+    def __init__(self, channels: Sequence[int], widths: Sequence[int]) -> None:
+        super().__init__()
+        used = list(widths)[-len(channels) :]
+        self.reduce = nn.ModuleList(
+            nn.Conv2d(c, width, 1, bias=False) for c, width in zip(channels, used, strict=True)
+        )
+        self.mix = nn.Conv2d(sum(used), sum(used), 1, bias=False)
+        for layer in self.reduce:
+            nn.init.kaiming_normal_(layer.weight)  # type: ignore[arg-type]
+        nn.init.xavier_uniform_(self.mix.weight, gain=4)  # PSA's
+
+    @classmethod
+    def over(cls, network: Network, settings: AffinitySettings) -> AffinityNet:
+        """A head that fits a network's layers; fill it by `load_state_dict`."""
+        layers = tapped_layers(network, settings)
+        return cls([network.channels_at(layer) for layer in layers], settings.widths)
+
+    def forward(self, maps: Sequence[Tensor], grid: tuple[int, int]) -> Tensor:
+        """Maps float [B, C', h', w'] of each layer to features float [B, C, h, w] on the grid."""
+        reduced = [
+            F.elu(_reduced(layer, map_, grid))
+            for layer, map_ in zip(self.reduce, maps, strict=True)
+        ]
+        return F.elu(self.mix(torch.cat(reduced, dim=1)))
+
+
+def feature_affinity(features: Tensor, radius: int) -> Tensor:
+    """exp(-mean_c |f_ic - f_jc|) of all pairs less than `radius` apart.
+
+    Args:
+        features: float [B, C, h, w].
+        radius: 1 or more.
+
+    Returns:
+        float [B, N, h, w] in 0..1, one map an offset of `half_disc(radius)`; 0 where the partner
+        lies off the grid.
+
+    """
+    batch, _, height, width = features.shape
+    maps = [
+        # Kept for the backward pass, the differences would take as much memory as N feature maps.
+        checkpoint(_alike, features, offset, use_reentrant=False, preserve_rng_state=False)
+        if features.requires_grad
+        else _alike(features, offset)
+        for offset in half_disc(radius)
+    ]
+    return torch.stack(maps, dim=1) if maps else features.new_empty(batch, 0, height, width)
+
+
+def train_affinity(
+    network: Network,
+    images: np.ndarray,
+    labels: np.ndarray,
+    settings: AffinitySettings,
+    *,
+    seed: int,
+    device: str = "cpu",
+    on_epoch: Callable[[int, float], None] | None = None,
+) -> AffinityNet:
+    """Train an AffinityNet over a frozen network on the sure pixels of its own CAMs.
+
+    A function of (settings, seed, data), to the bit on one CPU; the network's parameters and
+    buffers stay as they are, and so does torch's global random state.
+
+    Args:
+        network: see `wsss_core.backbones`.
+        images: uint8 [N, S, S, 3], possibly memory-mapped.
+        labels: uint8 [N, h, w], 0 background, 1..K, 255 not sure, see `confident_labels`; of
+            another size than the affinity grid they are read at the centres of its cells.
+        settings: see there.
+        seed: of the head's weights and the order of the images.
+        device: "cpu", "cuda", ...
+        on_epoch: called after each epoch with its number, from 0, and mean loss.
+
+    Returns:
+        The head, in evaluation mode on the device. Its `state_dict` is what to save;
+        `AffinityNet.over(network, settings)` takes it back.
+
+    Raises:
+        InputError: images and labels that do not meet, or a layer that is not there.
+        RuntimeError: the loss or a weight is no longer finite.
+
+    """
+    return train_head(
+        lambda: AffinityNet.over(network, settings),
+        lambda head, maps, grid, radius: feature_affinity(head(maps, grid), radius),
+        network, images, labels, settings, seed=seed, device=device, on_epoch=on_epoch,
+    )  # fmt: skip
+
+
+def affinity(
+    head: AffinityNet,
+    network: Network,
+    images: np.ndarray,
+    settings: AffinitySettings,
+    *,
+    device: str = "cpu",
+    batch_size: int = 8,
+) -> Tensor:
+    """Affinity of images within the walk's radius, what `random_walk` takes.
+
+    Args:
+        head: from `train_affinity`.
+        network: the one it was trained over.
+        images: uint8 [N, S, S, 3].
+        settings: those of the training.
+        device: "cpu", "cuda", ...
+        batch_size: images at a time.
+
+    Returns:
+        float32 [N, len(half_disc(radius)), h, w] on the CPU; 0 where the partner is off the grid.
+
+    """
+    head.eval().to(device)
+    layers = tapped_layers(network, settings)
+
+    def predict(inputs: Tensor, grid: tuple[int, int]) -> Tensor:
+        features = head(encoder_maps(network, inputs, layers), grid)
+        return feature_affinity(features, settings.radius)
+
+    return predicted(predict, network, images, settings, device=device, batch_size=batch_size)
+
+
+def _reduced(layer: nn.Module, map_: Tensor, grid: tuple[int, int]) -> Tensor:
+    """The convolution on the coarser of both grids; without a bias it commutes with resizing."""
+    if map_.shape[-2:].numel() > grid[0] * grid[1]:
+        return layer(at_grid(map_, grid))
+    return at_grid(layer(map_), grid)
+
+
+def _alike(features: Tensor, offset: Offset) -> Tensor:
+    rows, columns = here = on_grid(offset, *features.shape[-2:])
+    there_rows, there_columns = moved(here, offset)
+    difference = features[..., rows, columns] - features[..., there_rows, there_columns]
+    alike = torch.exp(-difference.abs().mean(1))
+    height, width = features.shape[-2:]
+    around = (columns.start, width - columns.stop, 0, height - rows.stop)
+    return F.pad(alike, around)

@@ -1,0 +1,180 @@
+"""Training an affinity head over a frozen encoder, and what both heads need of the encoder.
+
+The encoder only ever runs forward, in evaluation mode and without gradient: its parameters and its
+running statistics stay what they were.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TypeVar
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from wsss_core.backbones import Network
+from wsss_core.backbones.encoder import Layer
+from wsss_core.data.network_input import to_input
+from wsss_core.errors import InputError
+from wsss_core.refine.affinity.labels import labels_at_grid, pair_labels, pair_loss
+from wsss_core.refine.affinity.settings import AffinitySettings
+from wsss_core.training.micro_batches import batch_gradients
+from wsss_core.transfer.paradigms import Losses
+
+Head = TypeVar("Head", bound=nn.Module)
+
+
+def default_layers(network: Network, count: int) -> tuple[Layer, ...]:
+    """Layers to tap, lowest first: a CNN's last stages, a ViT's blocks at even distances.
+
+    At most `count`, fewer where the encoder has fewer. A ViT of 12 blocks gives 3, 7, 11 for 3.
+
+    Raises:
+        InputError: a plug-in network without an encoder's list of layers.
+
+    """
+    layers = getattr(getattr(network, "encoder", None), "layers", None)
+    if not layers:
+        raise InputError("this network does not list its layers; name them in `layers`")
+    count = min(count, len(layers))
+    if isinstance(layers[0], int):
+        return tuple(layers[len(layers) * (step + 1) // count - 1] for step in range(count))
+    return tuple(layers[-count:])
+
+
+def tapped_layers(network: Network, settings: AffinitySettings) -> tuple[Layer, ...]:
+    """The layers of the settings, or the default ones."""
+    return settings.layers or default_layers(network, len(settings.widths))
+
+
+@torch.no_grad()
+def encoder_maps(network: Network, images: Tensor, layers: Sequence[Layer]) -> tuple[Tensor, ...]:
+    """The maps of tapped layers, float32 [B, C', h', w'] each, of images float [B, 3, H, W]."""
+    return tuple(tap.float() for tap in network(images, tuple(layers)).taps)
+
+
+def at_grid(maps: Tensor, grid: tuple[int, int]) -> Tensor:
+    """Maps resized to a grid: bilinearly to a finer one, by means over cells to a coarser one."""
+    height, width = maps.shape[-2:]
+    if (height, width) == tuple(grid):
+        return maps
+    if height > grid[0] or width > grid[1]:
+        return F.adaptive_avg_pool2d(maps, grid)
+    return F.interpolate(maps, grid, mode="bilinear", align_corners=False)
+
+
+@contextmanager
+def frozen(network: Network, device: str) -> Iterator[None]:
+    """The network on a device and in evaluation mode; the mode it came in is put back."""
+    was_training = network.training
+    network.eval().to(device)
+    try:
+        yield
+    finally:
+        network.train(was_training)
+
+
+def train_head(
+    build: Callable[[], Head],
+    predict: Callable[[Head, tuple[Tensor, ...], tuple[int, int], int], Tensor],
+    network: Network,
+    images: np.ndarray,
+    labels: np.ndarray,
+    settings: AffinitySettings,
+    *,
+    seed: int,
+    device: str,
+    on_epoch: Callable[[int, float], None] | None,
+) -> Head:
+    """Train a head on the sure pairs of labels; it is returned in evaluation mode.
+
+    Where memory runs out a batch is taken in parts, see `micro_batches`; the pairs are
+    then balanced within each part.
+
+    Args:
+        build: makes the head; what it draws is drawn under the seed.
+        predict: (head, maps of the tapped layers, grid, radius) to affinity [B, N, h, w].
+        network: what is tapped.
+        images: uint8 [N, S, S, 3], possibly memory-mapped.
+        labels: uint8 [N, h, w], 255 where not sure.
+        settings: see there.
+        seed: of the head's weights and the order of the images.
+        device: "cpu", "cuda", ...
+        on_epoch: called after each epoch with its number, from 0, and mean loss.
+
+    Raises:
+        InputError: images and labels that do not meet.
+        RuntimeError: the loss or a weight is no longer finite.
+        torch.OutOfMemoryError: a single image does not fit.
+
+    """
+    check_images(images)
+    if len(images) != len(labels) or len(images) == 0:
+        raise InputError(f"training expects labels of N > 0 images; got {len(images)} images, "
+                         f"{len(labels)} labels")  # fmt: skip
+    grid = settings.grid(*images.shape[1:3])
+    targets = labels_at_grid(torch.from_numpy(np.array(labels)), grid)
+    layers = tapped_layers(network, settings)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        head = build()
+    head.train().to(device)
+    optimizer = torch.optim.Adam(head.parameters(), lr=settings.learning_rate)
+    micro_batch: int | None = None
+
+    def losses(part: np.ndarray) -> Losses:
+        maps = encoder_maps(network, to_input(images[part], device), layers)
+        pairs = pair_labels(targets[part].to(device), settings.training_radius)
+        loss = pair_loss(predict(head, maps, grid, settings.training_radius), pairs)
+        return Losses(loss, loss, None)
+
+    with frozen(network, device):
+        for epoch in range(settings.epochs):
+            order = np.random.default_rng([seed, epoch]).permutation(len(images))
+            total = torch.zeros((), dtype=torch.float64, device=device)
+            for start in range(0, len(order), settings.batch_size):
+                chosen = order[start : start + settings.batch_size]
+                terms = batch_gradients(
+                    head, losses, chosen, micro_batch, device=device, what="learning affinities"
+                )
+                optimizer.step()
+                total, micro_batch = total + terms.sums[0], terms.micro_batch
+            mean = float(total) / len(images)
+            if not (math.isfinite(mean) and all(p.isfinite().all() for p in head.parameters())):
+                raise RuntimeError(f"the affinity loss became {mean} in epoch {epoch + 1}")
+            if on_epoch is not None:
+                on_epoch(epoch, mean)
+    return head.eval()
+
+
+def predicted(
+    predict: Callable[[Tensor, tuple[int, int]], Tensor],
+    network: Network,
+    images: np.ndarray,
+    settings: AffinitySettings,
+    *,
+    device: str,
+    batch_size: int,
+) -> Tensor:
+    """What `predict`, (inputs, grid) to a tensor, says of uint8 [N, S, S, 3] images, on the CPU."""
+    check_images(images)
+    grid = settings.grid(*images.shape[1:3])
+    with torch.no_grad(), frozen(network, device):
+        return torch.cat(
+            [
+                predict(to_input(images[start : start + batch_size], device), grid).cpu()
+                for start in range(0, len(images), batch_size)
+            ]
+        )
+
+
+def check_images(images: np.ndarray) -> None:
+    """Raise InputError if these are not N > 0 RGB images as bytes."""
+    if images.ndim != 4 or images.shape[-1] != 3 or images.dtype != np.uint8 or 0 in images.shape:
+        raise InputError(
+            f"expected images uint8 [N, H, W, 3], N > 0; got {images.dtype} {list(images.shape)}"
+        )

@@ -1,0 +1,1 @@
+"""Dense conditional random fields: mean field inference on the permutohedral lattice."""

@@ -1,0 +1,1 @@
+"""Segment Anything and CLIP: loading checkpoints, mask proposals, text-image similarity."""

@@ -1,0 +1,1 @@
+"""The steps of a refinement chain, and their registry."""

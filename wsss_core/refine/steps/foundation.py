@@ -1,0 +1,150 @@
+"""Steps that ask a large model about the images, once for all trials: SAM and CLIP."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from wsss_core.errors import InputError
+from wsss_core.refine.foundation.clip_weights import clip_similarity, weight_cams
+from wsss_core.refine.foundation.mask_proposals import automatic_masks
+from wsss_core.refine.foundation.models import FoundationKind, check_foundation, load_foundation
+from wsss_core.refine.foundation.proposals import load_proposals, save_proposals
+from wsss_core.refine.foundation.sam_merging import (
+    class_seeds,
+    merge_sam_wsss,
+    merge_thesis,
+    refined_scores,
+)
+from wsss_core.refine.steps.refiner import Images, Known, Refiner, Scores, at_image_size
+
+BACKGROUND = (
+    "a photo of the sky", "a photo of clouds", "a photo of a building", "a photo of trees",
+)  # fmt: skip
+"""Prompts of what is no class, unless others are given."""
+
+
+class _Foundation(Refiner):
+    """A step whose model stays loaded for as long as the step is kept.
+
+    Attributes:
+        kind: of the model.
+        weights: a folder or a hub's name; None: none were given.
+
+    """
+
+    describes_images = True
+    kind: ClassVar[FoundationKind]
+
+    def __init__(self, weights: str | None) -> None:
+        self.weights = weights
+        self._loaded: tuple[str, tuple[Any, Any]] | None = None
+
+    def check(self) -> None:
+        """The checkpoint has to be there."""
+        check_foundation(self.kind, self._given())
+
+    def model(self, device: str) -> tuple[Any, Any]:
+        """The model on a device and its processor, see `load_foundation`."""
+        if self._loaded is None or self._loaded[0] != device:
+            self._loaded = device, load_foundation(self.kind, self._given(), device=device)
+        return self._loaded[1]
+
+    def _given(self) -> str:
+        if self.weights is None:
+            raise InputError(f"refiner {self.kind} needs weights: a folder or a hub's name")
+        return self.weights
+
+
+class SegmentAnything(_Foundation):
+    """Masks of a SAM, merged with the CAM; hard maps of 0 and 1."""
+
+    kind = "sam"
+
+    def __init__(
+        self,
+        weights: str | None = None,
+        rule: str = "thesis",
+        points_per_side: int = 8,
+        pred_iou: float = 0.7,
+        stability: float = 0.85,
+        minimum_area: int = 20,
+        seed_threshold: float = 0.3,
+    ) -> None:
+        super().__init__(weights)
+        self.rule, self.seed_threshold = rule, seed_threshold
+        self.how: dict[str, Any] = {
+            "points_per_side": points_per_side,
+            "pred_iou": pred_iou,
+            "stability": stability,
+            "minimum_area": minimum_area,
+        }
+
+    def describe_images(
+        self, images: Images, classes: Sequence[str], folder: Path, *, device: str = "cpu"
+    ) -> None:
+        """Make every image's mask proposals."""
+        model, processor = self.model(device)
+        save_proposals(
+            folder,
+            [automatic_masks(model, processor, image, device=device, **self.how)
+             for image in images],
+        )  # fmt: skip
+
+    def refine(self, images: Images, scores: Scores, known: Known) -> Scores:
+        """See `Refiner`."""
+        assert known.described is not None
+        upsampled = torch.from_numpy(at_image_size(scores, images))
+        proposals = load_proposals(known.described)
+        merged = [
+            self._merged(maps, torch.from_numpy(one.masks()))
+            for maps, one in zip(upsampled, proposals, strict=True)
+        ]
+        return torch.stack(merged).numpy()
+
+    def _merged(self, maps: Tensor, proposals: Tensor) -> Tensor:
+        """Maps [K, H, W] of one image to hard maps of the same shape."""
+        threshold = self.seed_threshold
+        if self.rule == "sam_wsss":
+            merged = merge_sam_wsss(class_seeds(maps, threshold), proposals)
+        else:
+            merged = torch.stack(
+                [merge_thesis(one, proposals, seed_threshold=threshold) for one in maps]
+            )
+        return refined_scores(maps, merged)
+
+
+class ClipAided(_Foundation):
+    """CAMs weighted by CLIP's similarity of each patch to prompts of the class."""
+
+    kind = "clip"
+    _FILE = "similarity.npy"
+
+    def __init__(
+        self,
+        weights: str | None = None,
+        prompts: Mapping[str, Sequence[str]] | None = None,
+        background: Sequence[str] = BACKGROUND,
+    ) -> None:
+        super().__init__(weights)
+        self.prompts, self.background = dict(prompts or {}), background
+
+    def describe_images(
+        self, images: Images, classes: Sequence[str], folder: Path, *, device: str = "cpu"
+    ) -> None:
+        """Make every image's similarity maps; a class without prompts is prompted by its name."""
+        model, processor = self.model(device)
+        prompts = {name: self.prompts.get(name, [f"a photo of {name}"]) for name in classes}
+        maps = clip_similarity(model, processor, images, prompts, self.background, device=device)
+        np.save(folder / self._FILE, np.asarray(maps).astype(np.float16))
+
+    def refine(self, images: Images, scores: Scores, known: Known) -> Scores:
+        """See `Refiner`."""
+        assert known.described is not None
+        similarity = np.load(known.described / self._FILE, allow_pickle=False).astype(np.float32)
+        return np.asarray(weight_cams(torch.from_numpy(scores), torch.from_numpy(similarity)))

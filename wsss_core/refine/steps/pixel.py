@@ -1,0 +1,71 @@
+"""Steps that follow the colours of the image alone: dense CRF and PAR."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from wsss_core.data.network_input import to_input
+from wsss_core.errors import InputError
+from wsss_core.refine.crf.dense_crf import PRESETS, dense_crf, unary_probabilities
+from wsss_core.refine.par import POSITION_WEIGHT, par
+from wsss_core.refine.steps.refiner import Images, Known, Refiner, Scores, at_image_size
+
+
+class DenseCrf(Refiner):
+    """Dense CRF at the images' resolution: the posteriors of the foreground classes."""
+
+    def __init__(
+        self, preset: str = "thesis", background: float | None = None, backend: str = "torch"
+    ) -> None:
+        settings = PRESETS[preset]
+        if background is not None:
+            settings = replace(settings, background=background)
+        self.settings, self.backend = settings, backend
+
+    def check(self) -> None:
+        """The backend has to be installed."""
+        if self.backend == "pydensecrf" and importlib.util.find_spec("pydensecrf") is None:
+            raise InputError(
+                "refiner crf: backend pydensecrf is not installed; "
+                "pip install 'wsss-studies[crf]', or take backend torch"
+            )
+
+    def refine(self, images: Images, scores: Scores, known: Known) -> Scores:
+        """See `Refiner`; image by image, so that memory stays that of one lattice."""
+        upsampled = at_image_size(scores, images)
+        refined = np.empty_like(upsampled)
+        for image, maps, out in zip(images, upsampled, refined, strict=True):
+            unary = unary_probabilities(maps, preset=self.settings)
+            posteriors = dense_crf(image, unary, preset=self.settings, backend=self.backend)
+            out[...] = np.asarray(posteriors)[1:]
+        return refined
+
+
+class PixelAdaptive(Refiner):
+    """PAR at the images' resolution; what its weights sum to above 1 is divided out again."""
+
+    def __init__(
+        self, iterations: int = 10, dilations: Sequence[int] = (1, 2, 4, 8, 12, 24)
+    ) -> None:
+        self.iterations, self.dilations = iterations, tuple(dilations)
+
+    def refine(self, images: Images, scores: Scores, known: Known) -> Scores:
+        """See `Refiner`."""
+        upsampled = torch.from_numpy(at_image_size(scores, images))
+        grown = (1 + POSITION_WEIGHT) ** self.iterations
+        refined = [
+            par(
+                to_input(image[None]),
+                maps[None],
+                iterations=self.iterations,
+                dilations=self.dilations,
+            )[0].numpy()
+            / grown
+            for image, maps in zip(images, upsampled, strict=True)
+        ]
+        return np.stack(refined)

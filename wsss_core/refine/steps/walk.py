@@ -1,0 +1,138 @@
+"""Steps that learn which pixels belong together from the training images' CAMs, and walk."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from wsss_core.backbones import Network
+from wsss_core.evaluate import resize
+from wsss_core.out_of_memory import in_batches
+from wsss_core.refine.affinity.boundary import BoundaryNet, boundary_walk, edges, train_boundary
+from wsss_core.refine.affinity.labels import confident_labels, labels_at_grid
+from wsss_core.refine.affinity.net import AffinityNet, affinity, train_affinity
+from wsss_core.refine.affinity.random_walk import random_walk
+from wsss_core.refine.affinity.settings import AFFINITY_PRESETS
+from wsss_core.refine.crf.dense_crf import PRESETS, dense_crf, unary_probabilities
+from wsss_core.refine.steps.refiner import Images, Known, Refiner, Scores, at_image_size
+
+
+class AffinityWalk(Refiner):
+    """AffinityNet (PSA) over the trained network's own encoder, and its random walk.
+
+    It learns from pixels that two CRFs of the CAM are sure of, a weak and a strong background; the
+    maps of classes that an image does not hold by its label are 0. A walked map is divided by its
+    maximum, as in PSA.
+    """
+
+    fits = True
+    _FILE = "head.safetensors"
+    _HEAD: ClassVar[type[AffinityNet] | type[BoundaryNet]] = AffinityNet
+    _TRAIN: ClassVar[Callable[..., nn.Module]] = staticmethod(train_affinity)
+    _SURE: ClassVar[tuple[str, float, float]] = ("psa", 4.0, 32.0)
+    """A CRF's preset, and its strong and its weak background."""
+
+    def __init__(
+        self,
+        preset: str = "psa",
+        epochs: int | None = None,
+        layers: Sequence[int | str] | None = None,
+    ) -> None:
+        changes: dict[str, Any] = {"epochs": epochs, "layers": layers and tuple(layers)}
+        given = {name: value for name, value in changes.items() if value is not None}
+        self.settings = replace(AFFINITY_PRESETS[preset], **given)
+
+    def fit(
+        self,
+        network: Network,
+        images: Images,
+        scores: Scores,
+        labels: NDArray[np.bool_],
+        folder: Path,
+        *,
+        seed: int,
+        device: str = "cpu",
+    ) -> None:
+        """See `Refiner`; labels follow from the CAMs, no mask is seen."""
+        sure = self._sure_pixels(images, scores, labels, device)
+        head = self._TRAIN(network, images, sure, self.settings, seed=seed, device=device)
+        state = {name: value.cpu().contiguous() for name, value in head.state_dict().items()}
+        save_file(state, folder / self._FILE)
+
+    def _sure_pixels(
+        self, images: Images, scores: Scores, labels: NDArray[np.bool_], device: str
+    ) -> NDArray[np.uint8]:
+        """Labels uint8 [N, h, w] on the affinity grid: 0, 1..K, and 255 where not sure."""
+        preset, strong, weak = self._SURE
+        grid = self.settings.grid(*images.shape[1:3])
+
+        def sure(some: slice, _: int) -> NDArray[np.uint8]:
+            pictures = torch.from_numpy(np.array(images[some])).to(device)
+            held = scores[some] * labels[some, :, None, None]
+            maps = torch.from_numpy(at_image_size(held, images[some])).to(device)
+            posteriors = []
+            for background in (strong, weak):
+                crf = replace(PRESETS[preset], background=background)
+                unary = unary_probabilities(maps, preset=crf)
+                posteriors.append(dense_crf(pictures, unary, preset=crf))
+            found: NDArray[np.uint8] = (
+                labels_at_grid(confident_labels(*posteriors), grid).cpu().numpy()
+            )
+            return found
+
+        at_once = 8 if device.startswith("cuda") else 1
+        return np.concatenate(
+            in_batches(
+                sure, len(images), at_once, device=device, what="the CRFs of affinity labels"
+            )
+        )
+
+    def refine(self, images: Images, scores: Scores, known: Known) -> Scores:
+        """See `Refiner`; the maps come back on the affinity grid."""
+        assert known.fitted is not None
+        assert known.network is not None
+        head = self._HEAD.over(known.network, self.settings)
+        head.load_state_dict(load_file(known.fitted / self._FILE))
+        at_grid = torch.from_numpy(resize(scores, self.settings.grid(*images.shape[1:3])))
+        walked = self._walk(head, known.network, np.array(images), at_grid)
+        highest = walked.amax((-2, -1), keepdim=True)
+        return torch.where(highest > 0, walked / highest.clamp_min(1e-12), 0.0).clamp(0, 1).numpy()
+
+    def _walk(self, head: Any, network: Network, images: Images, scores: Tensor) -> Tensor:
+        maps = affinity(head, network, images, self.settings)
+        beta, squarings = self.settings.beta, self.settings.squarings
+        return random_walk(scores, maps, beta=beta, squarings=squarings)
+
+
+class BoundaryWalk(AffinityWalk):
+    """IRN's boundary map over the trained network's own encoder, and its random walk."""
+
+    _HEAD = BoundaryNet
+    _TRAIN = staticmethod(train_boundary)
+    _SURE = ("irn", 0.30, 0.05)
+
+    def __init__(
+        self,
+        preset: str = "irn",
+        epochs: int | None = None,
+        layers: Sequence[int | str] | None = None,
+    ) -> None:
+        super().__init__(preset, epochs, layers)
+
+    def _walk(self, head: Any, network: Network, images: Images, scores: Tensor) -> Tensor:
+        edge = edges(head, network, images, self.settings)
+        return boundary_walk(
+            scores,
+            edge,
+            radius=self.settings.radius,
+            beta=self.settings.beta,
+            squarings=self.settings.squarings,
+        )
