@@ -20,7 +20,7 @@ from studies.scheduling.stopping import Stop
 from studies.stages.job import recorded_failure
 from studies.stages.preflight import preflight
 from studies.stages.publishing import publish_all
-from studies.store.artifacts import ArtifactStore, DamagedArtifactError
+from studies.store.artifacts import ArtifactStore, CorruptArtifactError
 
 
 @dataclass(frozen=True)
@@ -164,7 +164,7 @@ def _published(
         try:
             publish_all(store, keys, results)
             return damaged
-        except DamagedArtifactError as error:
+        except CorruptArtifactError as error:
             # It was set aside, so the next round does not meet it.
             say(f"  {error}")
             damaged = True

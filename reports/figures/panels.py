@@ -18,7 +18,7 @@ from PIL import Image
 from reports.figures.seeds import wrapped
 from reports.figures.style import INK
 from reports.ledger.parts import LedgerError
-from reports.results.study_record import StudyRecord, Trial
+from reports.results.study_record import StudyRecord, TrialRecord
 from reports.tables.cells import points
 from reports.tables.strategies import best_taught
 
@@ -99,7 +99,7 @@ def cam_panels_info(record: StudyRecord) -> CamPanels | None:
 
 
 def panels_of(
-    record: StudyRecord, columns: Mapping[str, Trial | None], seed: int
+    record: StudyRecord, columns: Mapping[str, TrialRecord | None], seed: int
 ) -> CamPanels | None:
     """Set the pictures of some trials side by side; None without any.
 
@@ -155,7 +155,7 @@ def _decode(png: bytes, mode: str, where: str) -> np.ndarray:
 
 
 def _cell(
-    record: StudyRecord, trial: Trial | None, image: str, class_name: str, png: bytes | None
+    record: StudyRecord, trial: TrialRecord | None, image: str, class_name: str, png: bytes | None
 ) -> CamCell:
     if png is None or trial is None:
         status = "missing" if trial is None else trial.status

@@ -3,7 +3,7 @@
 from reports.figures.panels import CamPanels, panels_of
 from reports.figures.seeds import SeedDots, SeedRow
 from reports.figures.style import chain_colours, seed_markers
-from reports.results.study_record import OPTIMAL, PLAIN, StudyRecord, Trial
+from reports.results.study_record import OPTIMAL, PLAIN, StudyRecord, TrialRecord
 from reports.statistics import summarise
 from reports.tables.cells import MEASURE_NAMES, count_text
 from reports.tables.refinement import ChainRow, chain_rows, chosen_seeds
@@ -52,7 +52,7 @@ def refinement_panels_info(record: StudyRecord) -> CamPanels | None:
             continue
         seeds = chosen_seeds(plain)
         seed = seeds[1] if seeds else next(iter(plain))
-        columns: dict[str, Trial] = {PLAIN: record.trials[one.name, seed]}
+        columns: dict[str, TrialRecord] = {PLAIN: record.trials[one.name, seed]}
         for chain in record.chains:
             trial = record.refined.get((one.name, seed, chain.name))
             if trial is not None and trial.status == "ok" and chain.name != OPTIMAL:

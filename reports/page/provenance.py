@@ -11,7 +11,7 @@ import pandas as pd
 
 from reports.ledger.parts import SCHEMA_VERSION
 from reports.results.failure_causes import Cause, Failure, causes
-from reports.results.study_record import StudyRecord, Trial
+from reports.results.study_record import StudyRecord, TrialRecord
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class Provenance:
     Attributes:
         facts: Name and value, the value with counts where trials differ.
         warnings: One sentence for each thing that differs and should not.
-        settings: Configuration and its settings as indented JSON.
+        settings: configuration and its settings as indented JSON.
         errors: Of every trial with an error, by cause.
         settings_left_out: Of how many configurations the settings are not there.
     """
@@ -57,11 +57,11 @@ def _counted(values: Counter[str]) -> str:
     return ", ".join(f"{value} ({count} trials)" for value, count in sorted(values.items()))
 
 
-def _column(trials: list[Trial], name: str) -> Counter[str]:
+def _column(trials: list[TrialRecord], name: str) -> Counter[str]:
     return Counter(str(t.row[name]) for t in trials if t.row.get(name) is not None)
 
 
-def _packages(trials: list[Trial]) -> Counter[str]:
+def _packages(trials: list[TrialRecord]) -> Counter[str]:
     found: Counter[str] = Counter()
     for trial in trials:
         listed = _json(trial.row.get("packages"))
@@ -82,7 +82,7 @@ def _indented(text: str) -> str:
     return text if isinstance(value, str) else json.dumps(value, indent=2, ensure_ascii=False)
 
 
-def _ended(records: Sequence[StudyRecord]) -> list[Trial]:
+def _ended(records: Sequence[StudyRecord]) -> list[TrialRecord]:
     return [trial for record in records for trial in record.trials.values() if trial.row]
 
 

@@ -12,10 +12,10 @@ from reports.results.panel_parts import PanelParts
 from reports.results.study_record import (
     OPTIMAL,
     PLAIN,
-    Configuration,
+    ConfigurationRecord,
     RefinementChain,
     StudyRecord,
-    Trial,
+    TrialRecord,
 )
 from reports.results.trial_cache import ReadTrial, Settings, read_figures
 from reports.storage.folder import Location
@@ -28,11 +28,11 @@ def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
     return [{str(name): value for name, value in row.items()} for row in filled.to_dict("records")]
 
 
-def _configurations(plan: pd.DataFrame) -> tuple[Configuration, ...]:
+def _configurations(plan: pd.DataFrame) -> tuple[ConfigurationRecord, ...]:
     first = plan.sort_values(["position", "seed"], kind="stable").drop_duplicates("configuration")
-    names = [f for f in Configuration.__dataclass_fields__ if f != "name"]
+    names = [f for f in ConfigurationRecord.__dataclass_fields__ if f != "name"]
     return tuple(
-        Configuration(name=row["configuration"], **{name: row[name] for name in names})
+        ConfigurationRecord(name=row["configuration"], **{name: row[name] for name in names})
         for row in _records(first)
     )
 
@@ -42,19 +42,19 @@ def _trial(
     ended: Mapping[str, Any],
     read: Mapping[str, ReadTrial],
     key: str,
-) -> Trial:
+) -> TrialRecord:
     """A trial, or one under a chain, whose parts are named by a key."""
     configuration, seed = planned["configuration"], int(planned["seed"])
     row = ended.get(key)
     if row is None:
-        return Trial(key, configuration, seed, "missing")
+        return TrialRecord(key, configuration, seed, "missing")
     found = read.get(key)
     status = row["status"]
     if found is not None:
-        return Trial(key, configuration, seed, status, row, found.figures, found.diagnostics)
+        return TrialRecord(key, configuration, seed, status, row, found.figures, found.diagnostics)
     if status == "ok":
         row, status = {**row, "error": "the ledger holds no test scores of this trial"}, "missing"
-    return Trial(key, configuration, seed, status, row)
+    return TrialRecord(key, configuration, seed, status, row)
 
 
 def read_study(
@@ -122,8 +122,8 @@ def read_study(
 
 def _panels(
     results: Location,
-    trials: Mapping[tuple[str, int], Trial],
-    refined: Mapping[tuple[str, int, str], Trial],
+    trials: Mapping[tuple[str, int], TrialRecord],
+    refined: Mapping[tuple[str, int, str], TrialRecord],
 ) -> PanelParts:
     there = table_folder(results, "panels").listing()
     keys = {trial.key for trial in (*trials.values(), *refined.values()) if trial.key}
@@ -142,7 +142,7 @@ def _refined(
     planned: list[dict[str, Any]],
     ended: Mapping[str, Any],
     read: Mapping[str, ReadTrial],
-) -> tuple[tuple[RefinementChain, ...], dict[tuple[str, int, str], Trial]]:
+) -> tuple[tuple[RefinementChain, ...], dict[tuple[str, int, str], TrialRecord]]:
     """The chains of a study and its trials under each."""
     names = RefinementChain.__dataclass_fields__.keys() - {"name"}
     chains = {
@@ -159,7 +159,7 @@ def _refined(
             if row["refinement"] in (PLAIN, OPTIMAL):
                 continue
             if row["lacks"] is not None:
-                found[place] = Trial("", place[0], place[1], "not run")
+                found[place] = TrialRecord("", place[0], place[1], "not run")
             else:
                 found[place] = _trial(trial, ended, read, row["scores_key"])
     return tuple(chains.values()), found

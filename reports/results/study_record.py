@@ -19,7 +19,7 @@ PLAIN, OPTIMAL = "none", "optimal threshold"
 
 
 @dataclass(frozen=True)
-class Configuration:
+class ConfigurationRecord:
     """One row of the plan, common to its seeds."""
 
     name: str
@@ -49,7 +49,7 @@ class Configuration:
 
 
 @dataclass(frozen=True)
-class Trial:
+class TrialRecord:
     """One configuration under one seed.
 
     Attributes:
@@ -148,39 +148,39 @@ class StudyRecord:
     title: str
     objective: str
     rule: str
-    configurations: tuple[Configuration, ...]
+    configurations: tuple[ConfigurationRecord, ...]
     seeds: tuple[int, ...]
     classes: tuple[str, ...]
-    trials: Mapping[tuple[str, int], Trial]
+    trials: Mapping[tuple[str, int], TrialRecord]
     history: pd.DataFrame
     panels: PanelParts
     dial: str | None = None
     dial_value: float | None = None
     search: pd.DataFrame = field(default_factory=pd.DataFrame)
     chains: tuple[RefinementChain, ...] = ()
-    refined: Mapping[tuple[str, int, str], Trial] = field(default_factory=dict)
+    refined: Mapping[tuple[str, int, str], TrialRecord] = field(default_factory=dict)
 
     @property
     def main_class(self) -> str:
         """The class that headlines and figures speak of: the only one, or the mean over all."""
         return self.classes[-1] if self.classes else ""
 
-    def configuration(self, name: str | None) -> Configuration | None:
+    def configuration(self, name: str | None) -> ConfigurationRecord | None:
         """Find a configuration by its name."""
         return self._by_name.get(name)
 
     @cached_property
-    def _by_name(self) -> dict[str | None, Configuration]:
+    def _by_name(self) -> dict[str | None, ConfigurationRecord]:
         return {one.name: one for one in reversed(self.configurations)}
 
     @cached_property
-    def _under(self) -> dict[tuple[str, str], list[Trial]]:
-        found: dict[tuple[str, str], list[Trial]] = {}
+    def _under(self) -> dict[tuple[str, str], list[TrialRecord]]:
+        found: dict[tuple[str, str], list[TrialRecord]] = {}
         for (name, _, chain), trial in self.refined.items():
             found.setdefault((name, chain), []).append(trial)
         return found
 
-    def of(self, configuration: str) -> list[Trial]:
+    def of(self, configuration: str) -> list[TrialRecord]:
         """Planned trials of a configuration, by ascending seed."""
         return [
             self.trials[configuration, seed]
@@ -188,7 +188,7 @@ class StudyRecord:
             if (configuration, seed) in self.trials
         ]
 
-    def healthy(self, configuration: str) -> list[Trial]:
+    def healthy(self, configuration: str) -> list[TrialRecord]:
         """Trials of a configuration that ended well: those that means are taken over."""
         return [trial for trial in self.of(configuration) if trial.status == "ok"]
 
@@ -221,11 +221,11 @@ class StudyRecord:
             lambda trial: trial.figure(figure, rule=rule, class_name=class_name, network=network),
         )
 
-    def under(self, configuration: str, chain: str) -> list[Trial]:
+    def under(self, configuration: str, chain: str) -> list[TrialRecord]:
         """Trials of a configuration under a chain, those that were not run included."""
         return list(self._under.get((configuration, chain), []))
 
-    def every_trial(self) -> list[tuple[str, Trial]]:
+    def every_trial(self) -> list[tuple[str, TrialRecord]]:
         """All trials with the refinement that their scores are of: plain first, then by chain."""
         plain = [(PLAIN, trial) for one in self.configurations for trial in self.of(one.name)]
         return plain + [(chain, trial) for (_, _, chain), trial in self.refined.items()]
@@ -273,7 +273,7 @@ class StudyRecord:
         """All figures of all trials as one tidy frame, in the plan's order."""
         return self._tidy(lambda trial: trial.figures.outcomes if trial.figures else None)
 
-    def _tidy(self, frame_of: Callable[[Trial], pd.DataFrame | None]) -> pd.DataFrame:
+    def _tidy(self, frame_of: Callable[[TrialRecord], pd.DataFrame | None]) -> pd.DataFrame:
         found = [
             (chain, trial, frame)
             for chain, trial in self.every_trial()
@@ -295,7 +295,9 @@ class StudyRecord:
         return pd.concat([pd.DataFrame(about).take(rows).reset_index(drop=True), whole], axis=1)
 
 
-def _known(trials: Iterable[Trial], value_of: Callable[[Trial], float]) -> dict[int, float]:
+def _known(
+    trials: Iterable[TrialRecord], value_of: Callable[[TrialRecord], float]
+) -> dict[int, float]:
     """A figure by seed, without NaN."""
     found = {trial.seed: value_of(trial) for trial in trials}
     return {seed: value for seed, value in found.items() if not math.isnan(value)}

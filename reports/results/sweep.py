@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from reports.results.study_record import Configuration, StudyRecord
+from reports.results.study_record import ConfigurationRecord, StudyRecord
 from reports.statistics import PairedDifference, holm, paired_difference
 from reports.tables.cells import MEASURE_NAMES
 from reports.tables.strategies import RULE_NAMES
@@ -29,7 +29,7 @@ class DialRow:
 
     """
 
-    configuration: Configuration
+    configuration: ConfigurationRecord
     iou: Mapping[float, Mapping[int, float]]
     accuracy: Mapping[float, Mapping[int, float]]
     states: Mapping[float, Counter[str]]
@@ -95,7 +95,7 @@ def read_dial(records: Sequence[StudyRecord]) -> Dial:
     # A value without scores tells no rule; where one has no tune split, none is tuned throughout.
     rules = {record.rule for record in by_value.values() if record.classes}
     rule = "fixed" if "fixed" in rules else "tuned"
-    known: dict[str, Configuration] = {}
+    known: dict[str, ConfigurationRecord] = {}
     for record in by_value.values():
         for one in record.configurations:
             known.setdefault(one.name, one)

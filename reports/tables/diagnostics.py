@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, replace
 
-from reports.results.study_record import Configuration, StudyRecord
+from reports.results.study_record import ConfigurationRecord, StudyRecord
 from reports.statistics import Summary, summarise
 from reports.tables.cells import MEASURE_NAMES, points, summary_cell
 from reports.tables.model import Cell, Column, Table, mark_best
@@ -102,14 +102,14 @@ def diagnostics_table(record: StudyRecord) -> Table:
 
 
 def _by_seed(
-    record: StudyRecord, one: Configuration, name: str, figure: _Figure
+    record: StudyRecord, one: ConfigurationRecord, name: str, figure: _Figure
 ) -> dict[int, float]:
     if figure.outcome:
         return record.by_seed(one.name, figure.key, class_name=name)
     return record.diagnostic_by_seed(one.name, figure.key, class_name=name)
 
 
-def _cell(record: StudyRecord, one: Configuration, name: str, figure: _Figure) -> Cell:
+def _cell(record: StudyRecord, one: ConfigurationRecord, name: str, figure: _Figure) -> Cell:
     by_seed = _by_seed(record, one, name, figure)
     states = record.states(one.name)
     cell = summary_cell(by_seed, states)

@@ -8,7 +8,13 @@ the difference to no refinement, paired by seed.
 from collections import Counter
 from dataclasses import dataclass
 
-from reports.results.study_record import OPTIMAL, PLAIN, Configuration, RefinementChain, StudyRecord
+from reports.results.study_record import (
+    OPTIMAL,
+    PLAIN,
+    ConfigurationRecord,
+    RefinementChain,
+    StudyRecord,
+)
 from reports.statistics import PairedDifference, holm, paired_difference
 from reports.tables.cells import (
     ABSENT,
@@ -40,7 +46,7 @@ class ChainRow:
 
     """
 
-    configuration: Configuration
+    configuration: ConfigurationRecord
     name: str
     class_name: str
     by_seed: dict[int, float]

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from reports.results.outcomes import MEASURES
-from reports.results.study_record import Configuration, StudyRecord
+from reports.results.study_record import ConfigurationRecord, StudyRecord
 from reports.statistics import PairedDifference, holm, paired_difference
 from reports.tables.cells import (
     ABSENT,
@@ -43,7 +43,7 @@ class Comparison:
 
     """
 
-    configuration: Configuration
+    configuration: ConfigurationRecord
     class_name: str
     difference: PairedDifference
     corrected_p: float | None
@@ -71,8 +71,10 @@ def comparisons(record: StudyRecord) -> list[Comparison]:
     ]
 
 
-def _described(record: StudyRecord) -> list[tuple[Column, Callable[[Configuration], str | None]]]:
-    columns: list[tuple[Column, Callable[[Configuration], str | None]]] = [
+def _described(
+    record: StudyRecord,
+) -> list[tuple[Column, Callable[[ConfigurationRecord], str | None]]]:
+    columns: list[tuple[Column, Callable[[ConfigurationRecord], str | None]]] = [
         (Column("configuration", "configuration"), lambda one: one.name),
         (Column("networks", "networks", about="Student ← teacher; ↔ learn together."),
          lambda one: one.networks),
@@ -167,7 +169,7 @@ def strategies_table(record: StudyRecord) -> Table:
     )
 
 
-def _count_cell(record: StudyRecord, one: Configuration) -> Cell:
+def _count_cell(record: StudyRecord, one: ConfigurationRecord) -> Cell:
     """Write ``2 of 3``; the main figure's cell says what became of the others."""
     states = record.states(one.name)
     data = {"ok": states["ok"], "planned": states.total()}
@@ -177,7 +179,7 @@ def _count_cell(record: StudyRecord, one: Configuration) -> Cell:
 
 
 def _delta_cells(
-    compared: Comparison | None, record: StudyRecord, one: Configuration
+    compared: Comparison | None, record: StudyRecord, one: ConfigurationRecord
 ) -> tuple[Cell, Cell]:
     if compared is None:
         is_baseline = any(other.baseline == one.name for other in record.configurations)
@@ -205,7 +207,7 @@ def _caption(record: StudyRecord) -> str:
     return caption
 
 
-CellOf = Callable[[Configuration, str], Cell]
+CellOf = Callable[[ConfigurationRecord, str], Cell]
 
 
 def _besides(record: StudyRecord) -> list[tuple[Column, CellOf]]:
@@ -215,12 +217,12 @@ def _besides(record: StudyRecord) -> list[tuple[Column, CellOf]]:
     have columns of their own.
     """
 
-    def published(one: Configuration, name: str) -> Cell:
+    def published(one: ConfigurationRecord, name: str) -> Cell:
         known = one.published if name == record.main_class else None
         return Cell(points(known, 2), data={"": known})
 
     def network(role: str) -> CellOf:
-        def cell(one: Configuration, name: str) -> Cell:
+        def cell(one: ConfigurationRecord, name: str) -> Cell:
             if one.paradigm != "co-training":
                 return Cell(ABSENT, data={"mean": None})
             by_seed = record.by_seed(one.name, record.objective, class_name=name, network=role)
@@ -228,7 +230,7 @@ def _besides(record: StudyRecord) -> list[tuple[Column, CellOf]]:
 
         return cell
 
-    def teacher(one: Configuration, name: str) -> Cell:
+    def teacher(one: ConfigurationRecord, name: str) -> Cell:
         reference = record.configuration(one.reference)
         if reference is None:
             return Cell(ABSENT, data={"mean": None})

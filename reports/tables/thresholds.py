@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 from reports.results.outcomes import MEAN_OF_CLASSES, ORACLES, RULES
-from reports.results.study_record import StudyRecord, Trial
+from reports.results.study_record import StudyRecord, TrialRecord
 from reports.statistics import summarise
 from reports.tables.cells import ABSENT, MEASURE_NAMES, points
 from reports.tables.model import Cell, Column, Table
@@ -84,7 +84,7 @@ def threshold_table(record: StudyRecord) -> Table:
     )
 
 
-def _number_cell(trial: Trial, value: float, write: Callable[[float], str]) -> Cell:
+def _number_cell(trial: TrialRecord, value: float, write: Callable[[float], str]) -> Cell:
     state = "" if trial.status == "ok" else trial.status
     if trial.figures is None:
         return Cell(state, data={"": None}, state=state)
@@ -93,7 +93,9 @@ def _number_cell(trial: Trial, value: float, write: Callable[[float], str]) -> C
     return Cell(write(value), data={"": value}, state=state)
 
 
-def _rule_cells(record: StudyRecord, trial: Trial, name: str, rules: tuple[str, ...]) -> list[Cell]:
+def _rule_cells(
+    record: StudyRecord, trial: TrialRecord, name: str, rules: tuple[str, ...]
+) -> list[Cell]:
     cells: list[Cell] = []
     for rule in rules:
         where: dict[str, Any] = {"rule": rule, "class_name": name}

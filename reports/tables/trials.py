@@ -3,7 +3,7 @@
 import math
 from typing import Any
 
-from reports.results.study_record import StudyRecord, Trial
+from reports.results.study_record import StudyRecord, TrialRecord
 from reports.tables.cells import ABSENT, MEASURE_NAMES, points
 from reports.tables.model import Cell, Column, Table
 
@@ -37,7 +37,7 @@ def trials_table(record: StudyRecord) -> Table:
     return Table("trials", "All trials", columns, rows, caption)
 
 
-def _row(record: StudyRecord, trial: Trial) -> tuple[Cell, ...]:
+def _row(record: StudyRecord, trial: TrialRecord) -> tuple[Cell, ...]:
     def share(name: str) -> Cell:
         value = trial.figure(name, rule=record.rule, class_name=record.main_class)
         return Cell(points(value), data={"": value})

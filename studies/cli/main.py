@@ -339,7 +339,7 @@ def _thresholds(options: argparse.Namespace) -> int:
 
 def _masks(options: argparse.Namespace) -> int:
     from studies.masks.folder import make_masks
-    from studies.masks.recipe import Wish, choose_recipe
+    from studies.masks.recipe import MaskSelection, choose_recipe
     from studies.masks.worker import MaskJob
     from studies.scheduling.progress import duration
     from studies.store.artifacts import ArtifactStore
@@ -347,7 +347,9 @@ def _masks(options: argparse.Namespace) -> int:
     def say(line: str) -> None:
         print(line, flush=True)
 
-    wish = Wish(**{name: getattr(options, name) for name in Wish.__dataclass_fields__})
+    wish = MaskSelection(
+        **{name: getattr(options, name) for name in MaskSelection.__dataclass_fields__}
+    )
     store = ArtifactStore(options.store or below(options.results, "store"))
     recipe, lines = choose_recipe(options.results, store, wish)
     for line in lines:

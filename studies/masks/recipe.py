@@ -15,7 +15,7 @@ from typing import Any
 
 from reports.ledger.parts import read_table
 from reports.results.reading import read_studies
-from reports.results.study_record import OPTIMAL, PLAIN, StudyRecord, Trial
+from reports.results.study_record import OPTIMAL, PLAIN, StudyRecord, TrialRecord
 from reports.storage.folder import Location
 from studies.planning.chains import Chain, base_of, fit_key
 from studies.store.artifacts import ArtifactStore
@@ -27,7 +27,7 @@ from wsss_core.refine.steps.registry import REFINERS, make_refiner
 
 
 @dataclass(frozen=True)
-class Wish:
+class MaskSelection:
     """What of a results folder masks are wanted of; None: chosen by the tune split.
 
     Attributes:
@@ -107,7 +107,7 @@ class MaskRecipe:
 
 
 def choose_recipe(
-    results: Location, store: ArtifactStore, wish: Wish
+    results: Location, store: ArtifactStore, wish: MaskSelection
 ) -> tuple[MaskRecipe, list[str]]:
     """Find what was asked for in a results folder.
 
@@ -184,7 +184,7 @@ def _refinement(record: StudyRecord, name: str | None) -> str:
     return name
 
 
-def _candidates(record: StudyRecord, refinement: str) -> dict[tuple[str, int], Trial]:
+def _candidates(record: StudyRecord, refinement: str) -> dict[tuple[str, int], TrialRecord]:
     """The trials that may be chosen, under the chain: those that ended well without and with it."""
     healthy = {place: trial for place, trial in record.trials.items() if trial.status == "ok"}
     if refinement == PLAIN:
@@ -196,7 +196,7 @@ def _candidates(record: StudyRecord, refinement: str) -> dict[tuple[str, int], T
     }
 
 
-def _tune_figure(record: StudyRecord, trial: Trial) -> float:
+def _tune_figure(record: StudyRecord, trial: TrialRecord) -> float:
     """The study's main figure of a trial on the tune split; NaN without one."""
     return trial.figure(
         record.objective, rule=record.rule, class_name=record.main_class, split="tune"
@@ -204,7 +204,7 @@ def _tune_figure(record: StudyRecord, trial: Trial) -> float:
 
 
 def _configuration(
-    record: StudyRecord, candidates: dict[tuple[str, int], Trial], asked: str | None
+    record: StudyRecord, candidates: dict[tuple[str, int], TrialRecord], asked: str | None
 ) -> tuple[str, str]:
     names = [one.name for one in record.configurations]
     with_trial = [name for name in names if any(name == place[0] for place in candidates)]
@@ -237,7 +237,7 @@ def _configuration(
 
 
 def _seed(
-    record: StudyRecord, trials: dict[int, Trial], asked: int | None, configuration: str
+    record: StudyRecord, trials: dict[int, TrialRecord], asked: int | None, configuration: str
 ) -> tuple[int, str]:
     if asked is not None:
         if asked not in trials:
@@ -259,7 +259,7 @@ def _seed(
     return best, f"of {len(trials)} the best by {record.objective} on the tune split"
 
 
-def _level(record: StudyRecord, trial: Trial, wish: Wish) -> tuple[int, str, str]:
+def _level(record: StudyRecord, trial: TrialRecord, wish: MaskSelection) -> tuple[int, str, str]:
     """The threshold's level, the rule's name, and how it was chosen, in words."""
     if wish.threshold is not None:
         if wish.rule is not None:

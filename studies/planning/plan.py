@@ -12,7 +12,7 @@ from typing import Any
 
 from studies.planning.chains import Chain
 from studies.planning.images import StudyImages
-from studies.spec.configuration import Row, TrainingChange
+from studies.spec.configuration import Configuration, TrainingChange
 from studies.spec.refinement import PublishedSeeds
 from studies.spec.resources import Demand
 from studies.spec.study import Study
@@ -40,7 +40,7 @@ class Trial:
     configuration: str
     position: int
     seed: int
-    row: Row
+    row: Configuration
     dial_value: float | None = None
     chain_keys: tuple[str, ...] = ()
 

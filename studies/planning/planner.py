@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from studies.planning.chains import Chain, chain_scores_key, planned_chain
 from studies.planning.images import SCORED_SPLITS, StudyImages, study_images
 from studies.planning.plan import Plan, Trial, Unit
-from studies.spec.configuration import Row, TrainingChange
+from studies.spec.configuration import Configuration, TrainingChange
 from studies.spec.study import Study
 from studies.store.keys import stage_key
 from wsss_core.backbones.network import check_backbone_name
@@ -97,7 +97,12 @@ class Planner:
         }  # name -> (settings, weights file)
 
     def trial(
-        self, name: str, position: int, row: Row, seed: int, dial_value: float | None = None
+        self,
+        name: str,
+        position: int,
+        row: Configuration,
+        seed: int,
+        dial_value: float | None = None,
     ) -> Trial:
         """A configuration under a seed, added to the unit that trains it."""
         unit = self.unit(row, seed)
@@ -143,7 +148,7 @@ class Planner:
             weights, tag = str(file), file_hashes([file])[0]
         return {**settings, "weights": tag}, weights
 
-    def unit(self, row: Row, seed: int) -> Unit:
+    def unit(self, row: Configuration, seed: int) -> Unit:
         """The training run of a configuration under a seed, its teacher's before it."""
         study = self.study
         student, student_weights = self.backbones[row.student]
@@ -173,7 +178,7 @@ class Planner:
             if versions:
                 settings["plugins"] = versions
         if row.paradigm == "teacher-student" and row.teacher is not None:
-            alone = Row(paradigm="single", student=row.teacher)
+            alone = Configuration(paradigm="single", student=row.teacher)
             parent = self.unit(alone, seed).key
         key = stage_key(
             "train",

@@ -1,4 +1,4 @@
-"""A `Schedule` as Ray Tune's searcher, callback and stopper.
+"""A `Scheduler` as Ray Tune's searcher, callback and stopper.
 
 Tune knows grids and samplers, but no order between trials and no unit that comes back: each time a
 unit is started is one trial of Tune's, and what its end means is the schedule's to say.
@@ -20,9 +20,9 @@ from ray.tune.experiment import Trial
 from ray.tune.search import Searcher
 from ray.tune.stopper import Stopper
 
-from studies.ray_tune.job_store import UnitShelves
+from studies.ray_tune.job_store import JobStore
 from studies.ray_tune.refinement import RefinementTasks
-from studies.scheduling.schedule import Outcome, Schedule
+from studies.scheduling.schedule import Outcome, Scheduler
 from studies.scheduling.stopping import Stop
 from wsss_core.errors import InputError
 
@@ -56,7 +56,7 @@ class PlanSearcher(_NotPickled, Searcher):
 
     at_end = False
 
-    def __init__(self, schedule: Schedule, shelves: UnitShelves) -> None:
+    def __init__(self, schedule: Scheduler, shelves: JobStore) -> None:
         super().__init__(metric="ended", mode="max")
         self._schedule, self._shelves = schedule, shelves
         self._left = UNITS_A_TUNE
@@ -156,7 +156,7 @@ class ScheduleCallback(_NotPickled, tune.Callback):
     """
 
     def __init__(
-        self, schedule: Schedule, refinement: RefinementTasks, stop: Stop, at_once: int
+        self, schedule: Scheduler, refinement: RefinementTasks, stop: Stop, at_once: int
     ) -> None:
         self._schedule, self._refinement, self._stop = schedule, refinement, stop
         self._aside = GpusSetAside(at_once)

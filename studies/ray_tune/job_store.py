@@ -20,7 +20,7 @@ ON_A_SHELF = 32
 """Units in one object: a worker reads a shelf to have one of them, some 100 KiB."""
 
 
-class UnitShelves:
+class JobStore:
     """Units in Ray's object store, for as long as this object is there.
 
     Args:

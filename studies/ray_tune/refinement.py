@@ -31,7 +31,7 @@ from studies.stages.device import use_share
 from studies.stages.publishing import publish
 from studies.stages.refinement import Description, ShardOutcome, Unprepared, refine_shard
 from studies.stages.shards import describe, descriptions, missing, shards_of
-from studies.store.artifacts import ArtifactStore, DamagedArtifactError
+from studies.store.artifacts import ArtifactStore, CorruptArtifactError
 from studies.store.leases import Lease
 from wsss_core.plugins import search_in
 
@@ -261,7 +261,7 @@ class RefinementTasks:
         try:
             result = ray.get(work.started if work.unit is None else work.started[-1])
         except StorageError as error:
-            if not isinstance(error, DamagedArtifactError):
+            if not isinstance(error, CorruptArtifactError):
                 self._stop.without_storage(getattr(error, "cause", error))
                 return
             result = self._all_failed(error)

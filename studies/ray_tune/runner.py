@@ -30,12 +30,12 @@ from studies.ray_tune.callbacks import (
     StopCallback,
     StopWhenAsked,
 )
-from studies.ray_tune.job_store import UnitShelves, unit_of
+from studies.ray_tune.job_store import JobStore, unit_of
 from studies.ray_tune.refinement import RefinementTasks
 from studies.ray_tune.scratch import tune_scratch
 from studies.ray_tune.spare_cores import SpareCores
 from studies.scheduling.progress import Progress
-from studies.scheduling.schedule import Schedule
+from studies.scheduling.schedule import Scheduler
 from studies.scheduling.stopping import Stop
 from studies.spec.resources import Demand, require_room, slots, whole_gpu
 from studies.stages.device import return_freed_memory, use_share
@@ -73,7 +73,7 @@ def run_with_tune(
         checked: whether `studies.cluster.check.check_nodes` has asked the nodes already.
 
     Returns:
-        The outcomes of the units that ended, by key; see `Schedule.outcomes`.
+        The outcomes of the units that ended, by key; see `Scheduler.outcomes`.
 
     """
     stop = stop or Stop()
@@ -112,12 +112,12 @@ def _scheduled(
     gpus = max(request.get("GPU", 0.0) for request in asked)
     simulated = bool(os.environ.get(SIMULATED_GPUS))
     device = "cuda" if gpus and not simulated else "cpu"
-    shelves = UnitShelves(_with_teachers(plan, pending))
+    shelves = JobStore(_with_teachers(plan, pending))
     context = {
         **context, "device": device, "whole_gpu": whole, "simulated_gpus": simulated,
         "units": shelves.shelves,
     }  # fmt: skip
-    schedule = Schedule(
+    schedule = Scheduler(
         plan, pending, store, progress, stop,
         lambda unit: finished_unit(unit.as_config(), context, store), context["run"],
     )  # fmt: skip

@@ -8,7 +8,7 @@ from typing import Any
 from reports.storage.folder import StorageError
 from studies.planning.plan import Plan, Unit
 from studies.scheduling.progress import Progress
-from studies.scheduling.schedule import Outcome, Schedule
+from studies.scheduling.schedule import Outcome, Scheduler
 from studies.scheduling.stopping import Stop
 from studies.stages.environment import device_name
 from studies.stages.job import finished_unit, run_unit
@@ -35,12 +35,12 @@ def run_in_process(
         stop: ends the run when it is asked; a signal breaks off what is at work.
 
     Returns:
-        The outcomes of the units that ended, by key; see `Schedule.outcomes`.
+        The outcomes of the units that ended, by key; see `Scheduler.outcomes`.
 
     """
     store = ArtifactStore(context["store"])
     context = {**context, "device": _device(pending)}
-    schedule = Schedule(
+    schedule = Scheduler(
         plan, pending, store, progress, stop,
         lambda unit: finished_unit(unit.as_config(), context, store), context["run"],
     )  # fmt: skip

@@ -17,7 +17,7 @@ from reports.storage.folder import StorageError
 from studies.planning.plan import Plan, Unit
 from studies.scheduling.progress import Progress
 from studies.scheduling.stopping import Stop
-from studies.store.artifacts import UNFINISHED, ArtifactStore, DamagedArtifactError
+from studies.store.artifacts import UNFINISHED, ArtifactStore, CorruptArtifactError
 
 RETRIES = 2
 """Of a unit whose worker died without having come further, whose inputs were damaged, or that met
@@ -31,7 +31,7 @@ NEVER = float("inf")
 Outcome = dict[str, Any]
 
 
-class Schedule:
+class Scheduler:
     """The units that have to run, in their order, and how they ended.
 
     Those that others wait for come first, then the rest in the plan's order.
@@ -43,7 +43,7 @@ class Schedule:
         progress: told of each unit's end.
         stop: when to start no more; told when the storage is away.
         finished: the outcome of a unit that others have finished, its trials in the ledger.
-        run: of this driver, see `studies.store.leases.Holder`.
+        run: of this driver, see `studies.store.leases.LeaseOwner`.
         look_every: see `LOOK_S`.
 
     Attributes:
@@ -187,7 +187,7 @@ class Schedule:
             if unit.key in held:
                 self._elsewhere.add(unit.key)
             elif unit.key in trained and scored.issuperset(keys):
-                with contextlib.suppress(DamagedArtifactError):  # then it is run again
+                with contextlib.suppress(CorruptArtifactError):  # then it is run again
                     outcome = self._finished(unit)
                     self._waiting.remove(unit)
                     self._end(unit, outcome, refine=False)

@@ -20,7 +20,7 @@ from reports.storage.folder import Location
 from studies.planning.images import StudyImages
 from studies.planning.plan import Plan, Trial, Unit
 from studies.planning.planner import Planner
-from studies.spec.configuration import Row, describe
+from studies.spec.configuration import Configuration, describe
 from studies.spec.search import Search
 from studies.spec.study import Study
 from studies.store.keys import canonical
@@ -150,7 +150,7 @@ def _a_point(search: Search) -> dict[str, str | float]:
     }
 
 
-def row_name(row: Row, study: Study) -> str:
+def row_name(row: Configuration, study: Study) -> str:
     """What a configuration of a search is called."""
     name = f"{describe(row, study.label, name_networks=False)}, λ {row.weight:g}"
     rate = row.training.learning_rate

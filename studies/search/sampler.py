@@ -18,7 +18,7 @@ from ray.tune.search.optuna import OptunaSearch
 from studies.planning.planner import Planner
 from studies.scheduling.schedule import RETRIES
 from studies.search.candidates import row_name
-from studies.spec.configuration import Row
+from studies.spec.configuration import Configuration
 from studies.spec.search import Search
 from studies.stages.preflight import check_networks
 from wsss_core.errors import InputError
@@ -120,7 +120,7 @@ class ConfigurationSearcher(Searcher):
             return tried
         raise InputError(f"search: {_POINTS} points in a row could not be built")
 
-    def _units(self, row: Row) -> list[dict[str, Any]]:
+    def _units(self, row: Configuration) -> list[dict[str, Any]]:
         units = []
         for seed in self._search.seeds:
             trial = self._planner.trial(row_name(row, self._planner.study), 0, row, seed)

@@ -11,7 +11,7 @@ from pydantic import BeforeValidator, Field, model_validator
 from studies.spec.base import OneOrMore, Strict, listed, lower, one_of
 from studies.spec.resources import ResourceChange
 from wsss_core.plugins import is_plugin
-from wsss_core.training.loop import Precision, Schedule
+from wsss_core.training.loop import LrSchedule, Precision
 from wsss_core.transfer import LEVELS, METRICS, PROJECTIONS, REPRESENTATIONS
 from wsss_core.transfer.losses import Variant
 from wsss_core.transfer.paradigms import Gradient, ParadigmName
@@ -30,7 +30,7 @@ class TrainingChange(Strict):
     batch_size: int | None = Field(None, ge=1)
     learning_rate: float | None = Field(None, gt=0)
     weight_decay: float | None = Field(None, ge=0)
-    schedule: Schedule | None = None
+    schedule: LrSchedule | None = None
     warmup: float | None = Field(None, ge=0, lt=1)
     milestones: tuple[float, ...] | None = None
     decay: float | None = Field(None, gt=0, le=1)
@@ -59,7 +59,7 @@ class Transfer(Strict):
     ema: float | None = Field(None, gt=0, lt=1)
 
 
-class Configuration(Transfer):
+class ConfigurationEntry(Transfer):
     """One row of the table, or several: lists are multiplied out.
 
     `published` is another work's figure for the row, in percent; see `Study.published_from`.
@@ -115,7 +115,7 @@ class Configuration(Transfer):
         """Logits have one place, and a loss of one's own may know none."""
         return self.representation == ["logits"] or all(is_plugin(m) for m in self.metric or [""])
 
-    def expand(self) -> list[Row]:
+    def expand(self) -> list[Configuration]:
         """Multiply the lists out, the first key varying slowest."""
         common = {
             "name": self.name,
@@ -124,7 +124,7 @@ class Configuration(Transfer):
             "resources": self.resources,
         }
         if self.paradigm == ["single"]:
-            return [Row(paradigm="single", published=self.published, **common)]
+            return [Configuration(paradigm="single", published=self.published, **common)]
         axes = (
             self.paradigm,
             self.representation or ["feature"],
@@ -133,7 +133,7 @@ class Configuration(Transfer):
             self.weight or [1.0],
         )
         rows = [
-            Row(
+            Configuration(
                 paradigm=paradigm,
                 teacher=self.teacher,
                 representation=representation,
@@ -152,7 +152,7 @@ class Configuration(Transfer):
         return [rows[0].model_copy(update={"published": self.published})]
 
 
-class Row(Transfer):
+class Configuration(Transfer):
     """One configuration: what is run under every seed and becomes one row of a table."""
 
     name: str | None = None
@@ -194,7 +194,7 @@ REPRESENTATION_NAMES = {
 }
 
 
-def describe(row: Row, label: Callable[[str], str], *, name_networks: bool) -> str:
+def describe(row: Configuration, label: Callable[[str], str], *, name_networks: bool) -> str:
     """What a table calls a row that has no name: what tells it from others, in few words.
 
     Args:

@@ -8,7 +8,7 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from studies.spec.base import OneOrMore, Strict
 from studies.spec.configuration import (
-    Row,
+    Configuration,
     TrainingChange,
     TransferLevel,
     TransferMetric,
@@ -79,10 +79,10 @@ class Search(Strict):
             raise ValueError("a search is over ways to transfer; paradigm 'single' has none")
         return self
 
-    def row(self, parameters: dict[str, str | float]) -> Row:
+    def row(self, parameters: dict[str, str | float]) -> Configuration:
         """The configuration that a point of the space stands for."""
         rate = parameters.get("learning_rate")
-        return Row(
+        return Configuration(
             paradigm=self.paradigm,
             student=self.student,
             teacher=self.teacher,

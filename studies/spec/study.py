@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from studies.spec.base import Strict
-from studies.spec.configuration import Configuration, Row, TrainingChange, describe
+from studies.spec.configuration import Configuration, ConfigurationEntry, TrainingChange, describe
 from studies.spec.refinement import (
     ROWS,
     CamMerge,
@@ -26,7 +26,7 @@ from studies.spec.resources import Resources
 from studies.spec.search import Search
 from wsss_core.evaluate import Normalisation
 from wsss_core.plugins import is_plugin
-from wsss_core.training.loop import Precision, Schedule
+from wsss_core.training.loop import LrSchedule, Precision
 
 
 class SceneData(Strict):
@@ -83,7 +83,7 @@ class Training(Strict):
     batch_size: int = Field(8, ge=1)
     learning_rate: float = Field(1e-4, gt=0)
     weight_decay: float = Field(0.01, ge=0)
-    schedule: Schedule = "constant"
+    schedule: LrSchedule = "constant"
     warmup: float = Field(0.0, ge=0, lt=1)
     milestones: tuple[float, ...] = (0.5, 0.75)
     decay: float = Field(0.1, gt=0, le=1)
@@ -195,7 +195,7 @@ class Study(Strict):
         list[Annotated[int, Field(ge=0, lt=2**31)]],
         BeforeValidator(lambda v: v if isinstance(v, list) else [v]),
     ] = Field(min_length=1)
-    configurations: list[Configuration] = Field(min_length=1)
+    configurations: list[ConfigurationEntry] = Field(min_length=1)
     refiners: dict[str, dict[str, Any]] = Field(default_factory=dict)
     refine: Annotated[dict[str, ChainEntry], BeforeValidator(chains_written)] = Field(
         default_factory=dict
@@ -247,13 +247,13 @@ class Study(Strict):
         """What tables print for a backbone."""
         return self.backbones[backbone].label or backbone
 
-    def rows(self) -> list[tuple[str, Row]]:
+    def rows(self) -> list[tuple[str, Configuration]]:
         """Every configuration with its name, in the file's order.
 
         A row without a name of its own is called by what tells it from the others: the networks if
         the study aligns several pairs, lambda if rows differ in nothing else.
         """
-        rows = [(row, len(rows) > 1) for rows in map(Configuration.expand, self.configurations)
+        rows = [(row, len(rows) > 1) for rows in map(ConfigurationEntry.expand, self.configurations)
                 for row in rows]  # fmt: skip
         pairs = {(row.student, row.teacher) for row, _ in rows if row.teacher is not None}
         short = [self._describe(row, several, len(pairs) > 1) for row, several in rows]
@@ -282,7 +282,7 @@ class Study(Strict):
             if entry.steps
         ]
 
-    def _describe(self, row: Row, one_of_several: bool, name_networks: bool) -> str:
+    def _describe(self, row: Configuration, one_of_several: bool, name_networks: bool) -> str:
         if row.name and not one_of_several:
             return row.name
         own = describe(row, self.label, name_networks=name_networks)

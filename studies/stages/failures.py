@@ -14,7 +14,7 @@ import uuid
 from typing import Any, Literal
 
 from reports.storage.folder import FULL, Folder, StorageError, open_folder
-from studies.store.artifacts import ArtifactStore, DamagedArtifactError
+from studies.store.artifacts import ArtifactStore, CorruptArtifactError
 
 Fault = Literal["own", "again", "damaged", "storage", "device"]
 
@@ -70,7 +70,7 @@ def fault_of(
     try:
         for folder in (store.folder, open_folder(context["results"])):
             _write_to(folder)
-        if isinstance(error, DamagedArtifactError):
+        if isinstance(error, CorruptArtifactError):
             return ("again" if _builds_upon(unit, store) else "damaged"), str(error)
     except StorageError as away:
         return "storage", str(away)

@@ -30,7 +30,7 @@ from studies.planning.images import SCORED_SPLITS
 from studies.stages.cams import base_scores, network_maps
 from studies.stages.failures import fault_of, in_a_line
 from studies.stages.training import load_network
-from studies.store.artifacts import ArtifactStore, DamagedArtifactError
+from studies.store.artifacts import ArtifactStore, CorruptArtifactError
 from studies.store.keys import canonical
 from wsss_core.backbones import Network
 from wsss_core.data.image_set import ImageSet
@@ -187,11 +187,11 @@ def refine_shard(
         try:
             try:
                 walk.along(chain)
-            except DamagedArtifactError:  # it was set aside, and is made again on the way
+            except CorruptArtifactError:  # it was set aside, and is made again on the way
                 walk.forget_failures()
                 walk.along(chain)
         except Exception as error:
-            if isinstance(error, StorageError) and not isinstance(error, DamagedArtifactError):
+            if isinstance(error, StorageError) and not isinstance(error, CorruptArtifactError):
                 raise
             errors[chain.name] = in_a_line(error), traceback.format_exc()
         seconds[chain.name] = time.perf_counter() - began

@@ -22,7 +22,7 @@ from reports.ledger.parts import read_arrow
 from reports.results.failure_causes import Failure
 from reports.storage.folder import Folder, Location, below, open_folder
 from studies.status.model import ChainState, Running, SearchState, StudyStatus
-from studies.store.leases import NAME, Holder, Leases
+from studies.store.leases import NAME, LeaseOwner, Leases
 from wsss_core.errors import InputError
 
 _SAMPLE = 64
@@ -99,7 +99,7 @@ class Watcher:
             if self.study in (None, name)
         ]
 
-    def _held(self) -> list[tuple[Holder, float | None]] | None:
+    def _held(self) -> list[tuple[LeaseOwner, float | None]] | None:
         """Who holds leases, and for how long too long they have been silent; None without a store.
 
         The silence is that of the storage's clock against this machine's: good for a hint.
@@ -128,7 +128,7 @@ def _status(
     searched: Sequence[Mapping[str, Any]],
     trials: Mapping[str, Mapping[str, Any]],
     refined: Mapping[str, Mapping[str, Any]],
-    held: Sequence[tuple[Holder, float | None]] | None,
+    held: Sequence[tuple[LeaseOwner, float | None]] | None,
 ) -> StudyStatus:
     rows = sorted(plan, key=lambda r: (r["dial_value"] or 0.0, r["position"], r["seed"]))
     by_unit: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
@@ -210,7 +210,7 @@ def _named(row: Mapping[str, Any]) -> str:
 
 
 def _running(
-    held: Iterable[tuple[Holder, float | None]],
+    held: Iterable[tuple[LeaseOwner, float | None]],
     by_unit: Mapping[str, Sequence[Mapping[str, Any]]],
     teachers: set[str],
     *,

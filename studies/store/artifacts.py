@@ -51,7 +51,7 @@ KEEPING_SHARE = 0.1
 """Of a stage's time, so much may go into copying its checkpoints to a remote store."""
 
 
-class DamagedArtifactError(StorageError):
+class CorruptArtifactError(StorageError):
     """An artifact differs from its manifest; it was set aside, and running again makes it anew."""
 
 
@@ -142,7 +142,7 @@ class ArtifactStore:
 
         Raises:
             FileNotFoundError: it is not finished.
-            DamagedArtifactError: it differs from its manifest; it is no longer in the store.
+            CorruptArtifactError: it differs from its manifest; it is no longer in the store.
 
         """
         path = self.path(stage, key)
@@ -162,8 +162,8 @@ class ArtifactStore:
         if not self.remote:
             self.folder.has(MANIFEST)
 
-    def _damaged(self, stage: str, key: str, problems: list[str]) -> DamagedArtifactError:
-        return DamagedArtifactError(
+    def _damaged(self, stage: str, key: str, problems: list[str]) -> CorruptArtifactError:
+        return CorruptArtifactError(
             f"{stage}/{key} in {self.where} is damaged ({problems[0]}); it was set aside, and "
             "running again makes it anew"
         )

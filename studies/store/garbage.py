@@ -19,7 +19,7 @@ from reports.storage.folder import MARK, Entry, Folder, Location, open_folder
 from studies.store.artifacts import DAMAGED, UNFINISHED, ArtifactStore
 from studies.store.keys import VERSIONS
 from studies.store.leases import NAME as LEASES
-from studies.store.leases import Holder
+from studies.store.leases import LeaseOwner
 from studies.store.usage import unused
 
 DAY_S = 86_400.0
@@ -99,7 +99,7 @@ def _age(manifest: dict[str, Any] | None) -> float:
         return float("inf")
 
 
-def _held(store: ArtifactStore, say: Callable[[str], None]) -> list[Holder]:
+def _held(store: ArtifactStore, say: Callable[[str], None]) -> list[LeaseOwner]:
     """The living owners of leases; those of other machines have to be watched for a while."""
     leases = store.leases
     held = leases.held()

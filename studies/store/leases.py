@@ -37,7 +37,7 @@ NAME = "leases"
 
 
 @dataclass(frozen=True)
-class Holder:
+class LeaseOwner:
     """Who makes an artifact.
 
     Attributes:
@@ -89,7 +89,7 @@ class Leases:
         generation, before = self._latest(name)
         if before is not None and self._lives(name, before) and not (run and before.run == run):
             return None
-        holder = Holder(
+        holder = LeaseOwner(
             stage, key, uuid.uuid4().hex, socket.gethostname(), os.getpid(), this_process(),
             datetime.now(UTC).isoformat(timespec="seconds"), note=note, run=run,
         )  # fmt: skip
@@ -106,13 +106,13 @@ class Leases:
             self._folder.delete(f"{name}.{older}")
         return Lease(self._folder, file, holder, self.expiry / 4)
 
-    def holder(self, stage: str, key: str) -> Holder | None:
+    def holder(self, stage: str, key: str) -> LeaseOwner | None:
         """The living owner of a key, if there is one."""
         name = f"{stage}-{key}"
         _, holder = self._latest(name)
         return holder if holder is not None and self._lives(name, holder) else None
 
-    def held(self) -> list[Holder]:
+    def held(self) -> list[LeaseOwner]:
         """Every owner that is not known to be dead, in order of stage and key."""
         return [holder for name, holder in self._all() if self._lives(name, holder)]
 
@@ -132,7 +132,7 @@ class Leases:
             if file.rpartition(".")[0] == name:
                 self._folder.delete(file)
 
-    def _all(self) -> Iterator[tuple[str, Holder]]:
+    def _all(self) -> Iterator[tuple[str, LeaseOwner]]:
         latest: dict[str, int] = {}
         for file in self._folder.listing():
             name, _, generation = file.rpartition(".")
@@ -143,7 +143,7 @@ class Leases:
             if holder is not None:
                 yield name, holder
 
-    def _latest(self, name: str, but: int = -1) -> tuple[int, Holder | None]:
+    def _latest(self, name: str, but: int = -1) -> tuple[int, LeaseOwner | None]:
         """The highest generation of a lease, but for one, and its owner; -1 if there is none."""
         generation = -1
         for file in self._folder.listing():
@@ -153,7 +153,7 @@ class Leases:
         holder = _read(self._folder, f"{name}.{generation}") if generation >= 0 else None
         return generation, holder
 
-    def _lives(self, name: str, holder: Holder) -> bool:
+    def _lives(self, name: str, holder: LeaseOwner) -> bool:
         if holder.host == socket.gethostname() and gone(holder.pid, holder.process):
             return False
         now = time.monotonic()
@@ -164,7 +164,7 @@ class Leases:
         return now - since < self.expiry
 
 
-def _owner(holder: Holder | None) -> str | None:
+def _owner(holder: LeaseOwner | None) -> str | None:
     return None if holder is None else holder.owner
 
 
@@ -176,7 +176,7 @@ class Lease:
 
     """
 
-    def __init__(self, folder: Folder, file: str, holder: Holder, every: float) -> None:
+    def __init__(self, folder: Folder, file: str, holder: LeaseOwner, every: float) -> None:
         self._folder, self._file, self._holder = folder, file, holder
         self._every = every
         self.lost = False
@@ -223,28 +223,28 @@ class Lease:
         self.release()
 
 
-def _read(folder: Folder, file: str) -> Holder | None:
+def _read(folder: Folder, file: str) -> LeaseOwner | None:
     try:
         return _holder(folder.read(file))
     except FileNotFoundError:
         return None  # released meanwhile
 
 
-def _read_many(folder: Folder, files: list[str]) -> list[Holder | None]:
+def _read_many(folder: Folder, files: list[str]) -> list[LeaseOwner | None]:
     try:
         return [_holder(content) for content in folder.read_many(files)]
     except FileNotFoundError:
         return [_read(folder, file) for file in files]
 
 
-def _holder(content: bytes) -> Holder | None:
+def _holder(content: bytes) -> LeaseOwner | None:
     try:
-        return Holder(**json.loads(content))
+        return LeaseOwner(**json.loads(content))
     except (ValueError, TypeError):
         return None  # no lease of this release's
 
 
-def _content(holder: Holder) -> bytes:
+def _content(holder: LeaseOwner) -> bytes:
     return json.dumps(asdict(holder)).encode()
 
 

@@ -15,7 +15,7 @@ from reports.figures.style import draw_svg, style
 from reports.figures.sweep import dial_info, draw_dial
 from reports.results.outcomes import COLUMNS, TrialFigures
 from reports.results.panel_parts import PanelParts
-from reports.results.study_record import Configuration, StudyRecord, Trial
+from reports.results.study_record import ConfigurationRecord, StudyRecord, TrialRecord
 from reports.results.sweep import read_dial
 from reports.tables.cells import p_value
 from reports.tables.model import to_csv
@@ -28,10 +28,10 @@ SEEDS = (0, 1, 2, 3)
 NAMES = ("alone", "cosine", "L1", "co-training")
 
 
-def configuration(name: str) -> Configuration:
-    blank = dict.fromkeys(Configuration.__dataclass_fields__)
+def configuration(name: str) -> ConfigurationRecord:
+    blank = dict.fromkeys(ConfigurationRecord.__dataclass_fields__)
     given = {"position": 0, "paradigm": "single", "student": "vit", "fixed_threshold": 0.3}
-    return Configuration(**{**blank, **given, "name": name})
+    return ConfigurationRecord(**{**blank, **given, "name": name})
 
 
 def record_at(
@@ -62,7 +62,7 @@ def record_at(
                 ]  # fmt: skip
                 outcomes = pd.DataFrame(rows, columns=list(COLUMNS))
                 figures = TrialFigures(outcomes, {})
-            made[name, seed] = Trial(f"{name}-{seed}", name, seed, status, {}, figures)
+            made[name, seed] = TrialRecord(f"{name}-{seed}", name, seed, status, {}, figures)
     return StudyRecord(
         name="cooccurrence",
         title="?",

@@ -9,8 +9,8 @@ from typing import Literal, get_args
 
 from wsss_core.errors import InputError
 
-Schedule = Literal["constant", "cosine", "step"]
-SCHEDULES: tuple[str, ...] = get_args(Schedule)
+LrSchedule = Literal["constant", "cosine", "step"]
+SCHEDULES: tuple[str, ...] = get_args(LrSchedule)
 Precision = Literal["auto", "fp32", "bf16"]
 PRECISIONS: tuple[str, ...] = get_args(Precision)
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from reports.results.outcomes import COLUMNS, TrialFigures
 from reports.results.panel_parts import PanelParts
-from reports.results.study_record import Configuration, StudyRecord, Trial
+from reports.results.study_record import ConfigurationRecord, StudyRecord, TrialRecord
 from reports.tables.published_order import (
     kendall_tau,
     published_headline,
@@ -49,11 +49,11 @@ def study(published, by_seed, source=SOURCE):
                 }  # fmt: skip
                 outcomes = pd.DataFrame([row], columns=list(COLUMNS))
                 figures = TrialFigures(outcomes, {})
-            trials[name, seed] = Trial(f"{name}-{seed}", name, seed, status, {}, figures)
-    blank = dict.fromkeys(Configuration.__dataclass_fields__)
+            trials[name, seed] = TrialRecord(f"{name}-{seed}", name, seed, status, {}, figures)
+    blank = dict.fromkeys(ConfigurationRecord.__dataclass_fields__)
     given = {"position": 0, "paradigm": "single", "student": "vit", "fixed_threshold": 0.3}
     configurations = tuple(
-        Configuration(
+        ConfigurationRecord(
             **{
                 **blank,
                 **given,

@@ -16,7 +16,7 @@ import yaml
 from PIL import Image
 
 from studies.cluster.check import ask_nodes, check_nodes, check_nodes_for_masks
-from studies.masks.recipe import Wish, choose_recipe
+from studies.masks.recipe import MaskSelection, choose_recipe
 from studies.masks.worker import MaskJob
 from studies.planning.plan import Plan, Unit
 from studies.planning.planner import make_plan
@@ -64,7 +64,7 @@ def job(finished: Any, tmp_path: Path) -> MaskJob:
     """Masks of one image by the tiny study's best network."""
     Image.new("RGB", (40, 40)).save(tmp_path / "one.png")
     (tmp_path / "masks").mkdir()
-    recipe, _ = choose_recipe(finished.results, finished.store, Wish())
+    recipe, _ = choose_recipe(finished.results, finished.store, MaskSelection())
     return MaskJob(recipe, str(tmp_path), str(tmp_path / "masks"))
 
 

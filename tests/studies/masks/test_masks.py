@@ -23,7 +23,7 @@ import studies.masks.worker
 from reports.ledger.parts import read_table, write_part
 from reports.results.reading import read_studies
 from studies.masks.folder import find_images, make_masks
-from studies.masks.recipe import Wish, choose_recipe
+from studies.masks.recipe import MaskSelection, choose_recipe
 from studies.masks.worker import Cams, MaskJob, MaskWriter
 from studies.stages.training import load_network
 from wsss_core.data.image_set import ImageSet
@@ -83,8 +83,8 @@ class Crops:
     def images(self) -> Path:
         return self.root / "test" / "images"
 
-    def job(self, out: Path, wish: Wish | None = None, **changes: Any) -> MaskJob:
-        wish = wish or Wish(configuration="CNN alone", seed=0)
+    def job(self, out: Path, wish: MaskSelection | None = None, **changes: Any) -> MaskJob:
+        wish = wish or MaskSelection(configuration="CNN alone", seed=0)
         recipe, _ = choose_recipe(self.ran.results, self.ran.store, wish)
         return MaskJob(recipe, str(self.images), str(out), **changes)
 
@@ -134,7 +134,7 @@ def iou(mask: np.ndarray, truth: np.ndarray) -> float:
 @pytest.mark.parametrize("refinement", [None, "PAR twice", "own"])
 @pytest.mark.parametrize("rule", ["tuned", "fixed", "otsu"])
 def test_masks_have_the_iou_that_was_scored_image_by_image(crops, tmp_path, refinement, rule):
-    wish = Wish(configuration="ViT alone", seed=1, refinement=refinement, rule=rule)
+    wish = MaskSelection(configuration="ViT alone", seed=1, refinement=refinement, rule=rule)
     job = crops.job(tmp_path / "masks", wish)
     assert make_masks(job, in_process=True, say=quiet).failed == {}
     (record,) = read_studies(crops.ran.results)
@@ -163,7 +163,7 @@ def test_masks_of_competing_gated_classes_have_the_iou_that_was_scored(run, shar
     (record,) = read_studies(ran.results)
     found = set()
     for chain in (None, "PAR"):
-        wish = Wish(refinement=chain, threshold=0.2)
+        wish = MaskSelection(refinement=chain, threshold=0.2)
         recipe, _ = choose_recipe(ran.results, ran.store, wish)
         job = MaskJob(recipe, str(tmp_path / "images"), str(tmp_path / f"masks {chain}"))
         make_masks(job, in_process=True, say=quiet)
@@ -192,7 +192,7 @@ def test_ray_data_makes_the_same_files_as_one_process_and_names_a_bad_image(
 
     stream = functools.partial(masks_pipeline.stream_masks, apart=apart)
     monkeypatch.setattr(masks_pipeline, "stream_masks", stream)
-    alone = crops.job(tmp_path / "alone", Wish(refinement="own"), soft=True, uncertain=0.1)
+    alone = crops.job(tmp_path / "alone", MaskSelection(refinement="own"), soft=True, uncertain=0.1)
     make_masks(alone, in_process=True, batch=4, say=quiet)
     spread = dataclasses.replace(alone, out=str(tmp_path / "spread"))
     (tmp_path / "images").mkdir()
@@ -288,7 +288,7 @@ def test_configuration_and_seed_are_chosen_by_the_tune_split_and_never_by_the_te
     tell("tune", keys["CNN alone", 1])
     for misleading in keys.values():
         tell("test", misleading)
-        recipe, said = choose_recipe(tmp_path, crops.ran.store, Wish())
+        recipe, said = choose_recipe(tmp_path, crops.ran.store, MaskSelection())
         assert (recipe.configuration, recipe.seed) == ("CNN alone", 1)
     assert said[0].startswith("configuration CNN alone (of 2 the best by per_image_iou on the tune")
     assert said[1] == "seed 1 (of 2 the best by per_image_iou on the tune split)"
@@ -299,7 +299,7 @@ def _without_nan(row: Raw) -> Raw:
 
 
 def test_a_given_threshold_is_the_smallest_level_that_reaches_it(crops, tmp_path):
-    recipe = crops.job(tmp_path, Wish(seed=0, threshold=0.3)).recipe
+    recipe = crops.job(tmp_path, MaskSelection(seed=0, threshold=0.3)).recipe
     assert (recipe.level, recipe.rule) == (77, "given")  # 76 / 255 < 0.3 <= 77 / 255
 
 
@@ -319,7 +319,7 @@ def test_a_given_threshold_is_the_smallest_level_that_reaches_it(crops, tmp_path
 )
 def test_a_slip_names_what_there_is(crops, tmp_path, wish, said):
     with pytest.raises(InputError, match=said):
-        crops.job(tmp_path, Wish(**wish))
+        crops.job(tmp_path, MaskSelection(**wish))
 
 
 def test_another_store_is_refused(crops, wsss, tmp_path):
@@ -334,7 +334,7 @@ def test_another_store_is_refused(crops, wsss, tmp_path):
 def test_a_step_whose_version_was_raised_since_is_refused(crops, tmp_path, monkeypatch):
     monkeypatch.setattr(REFINERS["par"], "version", 99)
     with pytest.raises(InputError, match="refiner par: the study was run with its version 1, here"):
-        crops.job(tmp_path, Wish(refinement="PAR twice"))
+        crops.job(tmp_path, MaskSelection(refinement="PAR twice"))
 
 
 def test_bad_images_are_named_fail_the_command_and_keep_no_other_from_its_mask(
@@ -374,7 +374,7 @@ def test_a_mask_that_cannot_be_written_ends_the_run_with_one_line(crops, tmp_pat
 
 
 def test_the_record_says_what_the_masks_are(crops, tmp_path):
-    job = crops.job(tmp_path / "masks", Wish(refinement="PAR twice", seed=0))
+    job = crops.job(tmp_path / "masks", MaskSelection(refinement="PAR twice", seed=0))
     make_masks(job, in_process=True, say=quiet)
     record = json.loads((tmp_path / "masks" / "masks.json").read_text())
     settings = record["settings"]
@@ -399,7 +399,7 @@ def test_masks_of_other_settings_are_not_mixed_in(crops, tmp_path, wish, changes
     before = pngs(tmp_path / "masks")
     with pytest.raises(InputError, match=said):
         make_masks(
-            crops.job(tmp_path / "masks", Wish(configuration=name, **wish), **changes),
+            crops.job(tmp_path / "masks", MaskSelection(configuration=name, **wish), **changes),
             in_process=True,
             say=quiet,
         )
@@ -536,7 +536,7 @@ def test_killed_and_run_again_loses_and_repeats_nothing(crops, tmp_path):
     assert [line for line in ended.stderr.splitlines() if "core_worker.cc" not in line] == []
     for name, written_at in there.items():
         assert (out / name).stat().st_mtime_ns == written_at
-    job = crops.job(tmp_path / "whole", Wish(refinement="PAR twice"))
+    job = crops.job(tmp_path / "whole", MaskSelection(refinement="PAR twice"))
     make_masks(
         dataclasses.replace(job, images=str(tmp_path / "images")), in_process=True, say=quiet
     )

@@ -8,7 +8,7 @@ import studies.scheduling.progress
 from studies.planning.images import StudyImages
 from studies.planning.plan import Trial, Unit
 from studies.scheduling.progress import Progress, duration
-from studies.spec.configuration import Row
+from studies.spec.configuration import Configuration
 from wsss_core.data.scenes.scene import SceneSettings
 from wsss_core.data.scenes.source import SceneSource
 
@@ -23,7 +23,7 @@ def unit(name: str, seed: int, paradigm: str = "single", epochs: int = 4, key: s
         "image_size": 64,
         "training": {"epochs": epochs, "batch_size": 8, "precision": "auto"},
     }
-    row = Row(paradigm="single", student="vit")
+    row = Configuration(paradigm="single", student="vit")
     trials = [Trial("key", name, 0, seed, row)] if name else []
     return Unit(key or f"{name} {seed}", settings, {}, NO_IMAGES, None, trials)
 

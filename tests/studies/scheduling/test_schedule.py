@@ -11,7 +11,7 @@ import studies.store.leases
 from reports.storage.folder import open_folder
 from studies.planning.images import StudyImages
 from studies.planning.plan import Plan, Trial, Unit
-from studies.scheduling.schedule import RETRIES, Schedule
+from studies.scheduling.schedule import RETRIES, Scheduler
 from studies.scheduling.stopping import Stop
 from studies.store.artifacts import ArtifactStore
 from studies.store.leases import Lease, Leases
@@ -58,7 +58,7 @@ class Told:
 class Made:
     """A schedule over a store, in which artifacts are made by `put`."""
 
-    schedule: Schedule
+    schedule: Scheduler
     store: ArtifactStore
     told: Told
     stop: Stop
@@ -86,7 +86,7 @@ def made(tmp_path: Path) -> Make:
         store, told, stop = ArtifactStore(tmp_path / "store"), Told(), Stop()
         store.make()
         whole: Any = Plan(None, {u.key: u for u in (*of, *units)}, {})  # type: ignore[arg-type]
-        schedule = Schedule(
+        schedule = Scheduler(
             whole, list(units), store, told, stop,  # type: ignore[arg-type]
             lambda unit: OK, run="mine", look_every=0.0,
         )  # fmt: skip

@@ -12,7 +12,7 @@ from PIL import Image
 import wsss_core.refine.steps.foundation
 from reports.ledger.parts import read_table
 from studies.masks.folder import make_masks
-from studies.masks.recipe import Wish, choose_recipe
+from studies.masks.recipe import MaskSelection, choose_recipe
 from studies.masks.worker import MaskJob
 from studies.planning.chains import shards
 from studies.stages.cams import base_scores, network_maps
@@ -113,7 +113,7 @@ def job(refined: Any, tmp_path: Path) -> Callable[[str], MaskJob]:
     for number in range(7):
         pixels = random.integers(0, 256, (40 + number, 50, 3), dtype=np.uint8)
         Image.fromarray(pixels).save(tmp_path / "images" / f"{number}.png")
-    wish = Wish(configuration="ViT alone", refinement="CLIP, SAM")
+    wish = MaskSelection(configuration="ViT alone", refinement="CLIP, SAM")
     recipe, _ = choose_recipe(refined.results, refined.store, wish)
 
     def named(out: str) -> MaskJob:

@@ -17,7 +17,7 @@ import pytest
 import studies.store.artifacts
 from reports.storage.folder import StorageError
 from reports.storage.retry import PATIENCE
-from studies.store.artifacts import CACHE, ArtifactStore, DamagedArtifactError, require_writable
+from studies.store.artifacts import CACHE, ArtifactStore, CorruptArtifactError, require_writable
 from wsss_core.errors import InputError
 
 Nodes = Callable[[str], ArtifactStore]
@@ -280,7 +280,7 @@ def test_an_artifact_that_lacks_something_is_set_aside_when_it_is_read(
     make(nodes("one"), "def", "sound")
     damage(nodes("one"), "abc", "w.bin", how)
     other = nodes("another")
-    with pytest.raises(DamagedArtifactError, match=r"train/abc in .*store is damaged \(w.bin "):
+    with pytest.raises(CorruptArtifactError, match=r"train/abc in .*store is damaged \(w.bin "):
         other.fetch("train", "abc")
     assert not other.has("train", "abc")
     assert not nodes("third").has("train", "abc")
@@ -295,7 +295,7 @@ def test_a_changed_byte_is_seen_where_checksums_are_compared(nodes: Nodes) -> No
     assert nodes("one").problems("train", "abc") == [
         "w.bin has another checksum than its manifest says"
     ]
-    with pytest.raises(DamagedArtifactError, match="another checksum"):
+    with pytest.raises(CorruptArtifactError, match="another checksum"):
         nodes("another").fetch("train", "abc", whole=True)
     assert not nodes("third").has("train", "abc")
 
@@ -365,7 +365,7 @@ def test_a_manifest_cannot_make_a_reader_write_elsewhere(
     manifest["files"][name] = manifest["files"].pop("w.bin")
     manifests.write("abc.json", json.dumps(manifest).encode())
     shutil.rmtree(remote.root)
-    with pytest.raises(DamagedArtifactError, match="names a file elsewhere"):
+    with pytest.raises(CorruptArtifactError, match="names a file elsewhere"):
         remote.fetch("train", "abc")
     assert [file for file in tmp_path.rglob("*") if "stolen" in file.name] == []
 
