@@ -32,7 +32,7 @@ import pyarrow.parquet as pq
 
 from reports.ledger.snapshot import DERIVED, read_with_snapshot
 from reports.storage.folder import Entry, Folder, Location, StorageError, below, open_folder
-from wsss_core.errors import InputError
+from wsss_core.errors import InputError, one_line
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -423,4 +423,4 @@ def finished_trials(results: Location) -> dict[str, str]:
 
 
 def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:300]
+    return one_line(error, 300)

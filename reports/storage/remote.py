@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 from reports.storage.folder import FULL, MARK, Entry, StorageError, plain_name
 from reports.storage.retry import UnansweredError, patiently
-from wsss_core.errors import InputError
+from wsss_core.errors import InputError, one_line
 
 _MARK_TEXT = b"A folder that wsss writes to.\n"
 _EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gcs", "gcs": "gcs"}
@@ -74,7 +74,7 @@ class RemoteFolder:
         try:
             self.write(MARK, _MARK_TEXT)
         except OSError as error:
-            said = " ".join(str(error).split())[:300]
+            said = one_line(error, 300)
             raise InputError(f"{self.where}: cannot be written ({said})") from error
 
     def await_mark(self) -> None:

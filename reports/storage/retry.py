@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from reports.storage.folder import FULL, StorageError
-from wsss_core.errors import InputError
+from wsss_core.errors import InputError, one_line
 
 PATIENCE = "WSSS_STORAGE_PATIENCE"
 """Environment variable: for how many seconds an unreachable storage is waited for [60]."""
@@ -66,7 +66,7 @@ def patiently(action: Callable[[], _T], where: str, is_there: Callable[[], bool]
             if not away and (not isinstance(error, FileNotFoundError) or is_there()):
                 raise
             if time.monotonic() > deadline:
-                said = error.strerror or " ".join(str(error).split())[:200]
+                said = error.strerror or one_line(error, 200)
                 raise StorageError(
                     f"{where}: the storage stays out of reach ({said}); what is finished is kept"
                 ) from error

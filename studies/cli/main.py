@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from reports.storage.folder import Location, StorageError, below, is_uri, local_path, located
+from studies.cli.common import log_to_terminal
 from studies.cli.data import add_data_commands
 from studies.cli.status import add_status_command
 from studies.cli.store import add_store_commands
@@ -38,7 +39,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     options.again = shlex.join(["wsss", *(sys.argv[1:] if arguments is None else arguments)])
     try:
-        return int(options.command(options))
+        with log_to_terminal(aside=getattr(options, "aside", False)):
+            return int(options.command(options))
     except StorageError as error:
         print(f"wsss: {error}", file=sys.stderr)
         print(f"what is finished is kept; go on with: {options.again}", file=sys.stderr)
@@ -111,6 +113,7 @@ def _parser() -> argparse.ArgumentParser:
         commands, "report", _report, "make the page, tables and figures from a results folder",
         "wsss report results/quickstart",
     )  # fmt: skip
+    report.set_defaults(aside=True)
     report.add_argument("results", type=located, metavar="RESULTS")
     report.add_argument("--out", type=Path, metavar="DIR", help="[RESULTS/report]")
 
@@ -119,6 +122,7 @@ def _parser() -> argparse.ArgumentParser:
         "list every chosen threshold, its IoU and the price of not knowing the masks",
         "wsss thresholds results/quickstart",
     )  # fmt: skip
+    thresholds.set_defaults(aside=True)
     thresholds.add_argument("results", type=located, metavar="RESULTS")
     thresholds.add_argument(
         "--out", type=Path, metavar="DIR",
@@ -258,7 +262,7 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _closing(result: RunResult, results: Location, again: str) -> int:
-    from studies.scheduling.progress import duration
+    from studies.formatting import duration
 
     if result.trained or result.scored:
         also = f", {result.scored} trained before were scored" if result.scored else ""
@@ -338,10 +342,10 @@ def _thresholds(options: argparse.Namespace) -> int:
 
 
 def _masks(options: argparse.Namespace) -> int:
+    from studies.formatting import duration
     from studies.masks.folder import make_masks
     from studies.masks.recipe import MaskSelection, choose_recipe
     from studies.masks.worker import MaskJob
-    from studies.scheduling.progress import duration
     from studies.store.artifacts import ArtifactStore
 
     def say(line: str) -> None:

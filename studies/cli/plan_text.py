@@ -6,10 +6,10 @@ from collections.abc import Callable
 
 from reports.storage.folder import Location
 from studies.cluster.machine import this_machine
-from studies.planning.estimate import Estimate, estimate, in_hours, money
+from studies.formatting import duration, in_hours
+from studies.planning.estimate import Estimate, estimate, money
 from studies.planning.plan import Plan, Unit
 from studies.planning.timings import measured, passes
-from studies.scheduling.progress import duration
 from studies.search.candidates import first_units, parts_prefix, tried, units_left
 from studies.spec.search import Search
 from studies.store.artifacts import ArtifactStore

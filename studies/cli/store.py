@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from reports.storage.folder import located
+from wsss_core.errors import one_line
 
 STAGES_HELP = "only these stages: images, train, cams, scores, described, fits, refined"
 
@@ -93,7 +94,8 @@ def _opened(options: argparse.Namespace) -> Any:
 
 
 def _list(options: argparse.Namespace) -> int:
-    from studies.store.listing import artifacts, details, in_bytes, summary
+    from studies.formatting import in_bytes
+    from studies.store.listing import artifacts, details, summary
 
     store = _opened(options)
     found = artifacts(store, options.stages)
@@ -116,7 +118,7 @@ def _list(options: argparse.Namespace) -> int:
 
 
 def _verify(options: argparse.Namespace) -> int:
-    from studies.store.listing import in_bytes
+    from studies.formatting import in_bytes
     from studies.store.verification import verify
 
     store = _opened(options)
@@ -146,8 +148,8 @@ def _verify(options: argparse.Namespace) -> int:
 
 
 def _gc(options: argparse.Namespace) -> int:
+    from studies.formatting import in_bytes
     from studies.store.garbage import garbage
-    from studies.store.listing import in_bytes
 
     store = _opened(options)
     found = garbage(store, older_than=options.older_than, unused_by=options.unused_by, say=_say)
@@ -164,7 +166,7 @@ def _gc(options: argparse.Namespace) -> int:
             try:
                 one.delete()
             except OSError as error:
-                kept[one] = " ".join(str(error).split())
+                kept[one] = one_line(error)
         for one, said in kept.items():
             print(f"not deleted: {one.name}: {said}", file=sys.stderr)
         freed = total - sum(one.bytes for one in kept)

@@ -22,10 +22,10 @@ from reports.storage.folder import open_folder
 from studies.cluster.probe import Answer, Question, code_facts, sees
 from studies.cluster.question import gpu_needs, question_about, question_about_masks
 from studies.cluster.verdict import Expected, Reply, judge, node_names, ready, table
+from studies.formatting import error_line
 from studies.masks.worker import MaskJob
 from studies.planning.plan import Plan, Unit
 from studies.spec.resources import whole_gpu
-from studies.stages.failures import in_a_line
 from wsss_core.errors import InputError
 
 ANSWER_SECONDS = 240.0
@@ -169,7 +169,7 @@ def _replied(reply: Reply, task: Any) -> Reply:
         answer = ray.get(task)
     except ray.exceptions.RayError as error:
         cause = getattr(error, "cause", None) or error
-        said = in_a_line(cause)[:300]
+        said = error_line(cause)[:300]
         return replace(
             reply, failure=f"cannot be asked: {said}", cut_off=isinstance(error, _UNREACHABLE)
         )

@@ -21,7 +21,7 @@ from typing import TypedDict
 from reports.storage.folder import is_uri, local_path, open_folder
 from studies.stages import environment as provenance
 from wsss_core.data.file_hashes import file_hashes
-from wsss_core.errors import InputError
+from wsss_core.errors import InputError, one_line
 from wsss_core.plugins import plugin_version, search_in
 
 SECONDS_TO_SEE = 5.0
@@ -212,7 +212,7 @@ def _folder_facts(where: str, token: str, reply: str) -> FolderFacts:
             return {"error": "is another folder there: it lacks the driver's file", "free": free}
         folder.write(reply, reply.encode())
     except (OSError, InputError) as error:
-        said = " ".join(str(error).split())[:300]
+        said = one_line(error, 300)
         return {"error": f"cannot be used there: {type(error).__name__}: {said}", "free": free}
     return {"error": None, "free": free}
 

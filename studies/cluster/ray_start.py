@@ -26,7 +26,7 @@ from ray._private import ray_constants
 
 from studies.cluster.machine import usable_cpus
 from studies.spec.resources import NodeAmounts
-from wsss_core.errors import InputError
+from wsss_core.errors import InputError, one_line
 
 OBJECT_STORE_BYTES = 100 * 2**20
 """Images travel by file, not through Ray; its object store holds settings and metrics only."""
@@ -65,7 +65,7 @@ def start_ray(address: str | None) -> bool:
         _reach(given)
         ray.init(address=given, log_to_driver=False, logging_level=logging.ERROR)
     except (OSError, OverflowError, ValueError) as error:
-        said = " ".join(str(error).split())
+        said = one_line(error)
         name = "--address" if address else "RAY_ADDRESS"
         raise InputError(f"{name} {given}: no Ray cluster answers there: {said}") from error
     return True

@@ -22,9 +22,9 @@ from typing import Any
 
 import numpy as np
 
+from studies.formatting import duration
 from studies.masks.files import mask_of, voc_palette
 from studies.masks.worker import SOFT, UNFINISHED, MaskJob, one_batch_after_another
-from studies.scheduling.progress import duration
 from studies.stages.environment import package_version
 from studies.store.artifacts import require_writable
 from wsss_core.data.folder.layout import IMAGE_SUFFIXES

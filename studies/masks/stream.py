@@ -20,10 +20,11 @@ import ray.data
 
 from studies.cluster.check import check_nodes_for_masks
 from studies.cluster.ray_start import start_ray, starts_ray_here
+from studies.formatting import error_line
 from studies.masks.recipe import MaskRecipe
 from studies.masks.worker import CamMaker, Cams, MaskJob, MaskWriter
 from studies.planning.chains import Chain
-from studies.stages.failures import gpu_failed, in_a_line, is_gpu_failure
+from studies.stages.failures import gpu_failed, is_gpu_failure
 from wsss_core.errors import InputError
 from wsss_core.plugins import is_plugin, search_in
 
@@ -216,7 +217,7 @@ def _in_words(error: Exception) -> str:
         return str(error)
     if is_gpu_failure(error):
         return str(gpu_failed(error)["error"])
-    return in_a_line(error)
+    return error_line(error)
 
 
 def _set_up(import_path: str) -> None:

@@ -16,11 +16,11 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 import torch
 
+from studies.formatting import error_line
 from studies.masks.files import mask_of, score_levels, write_grey, write_mask
 from studies.masks.recipe import MaskRecipe
 from studies.planning.chains import Chain, Step
 from studies.stages.cams import NetworkMaps, base_scores
-from studies.stages.failures import in_a_line
 from studies.stages.refinement import step_taken
 from studies.stages.training import load_network
 from studies.store.artifacts import ArtifactStore
@@ -28,7 +28,7 @@ from studies.store.keys import canonical
 from wsss_core.backbones import Network
 from wsss_core.cams import CamSettings, cams
 from wsss_core.data.image_decoding import image_shape, read_rgb
-from wsss_core.errors import InputError
+from wsss_core.errors import InputError, one_line
 from wsss_core.refine.steps.refiner import Refiner
 from wsss_core.refine.steps.registry import make_refiner
 
@@ -175,7 +175,7 @@ class MaskWriter:
                     groups = [[one] for one in group] + groups  # to find out which of them it is
                 else:
                     bare = isinstance(error, InputError)
-                    said = " ".join(str(error).split()) if bare else in_a_line(error)
+                    said = one_line(error) if bare else error_line(error)
                     failed[group[0].name] = said
                 continue
             for one, maps, shape in zip(group, scores, shapes, strict=True):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import heapq
 from collections import defaultdict, deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from studies.planning.plan import Plan, Unit
@@ -178,13 +178,3 @@ def money(
     if price is None:
         return None
     return price * (hours.gpu_hours if with_gpu else hours.core_hours), f"{price:g} a {name}-hour"
-
-
-def in_hours(amounts: Iterable[tuple[float, str]]) -> str:
-    """Hours of resources in words, those that are 0 left out.
-
-    >>> in_hours([(12.34, "GPU"), (0.0, "CPU-core")])
-    '12.3 GPU-hours'
-    """
-    said = [(f"{hours:.3g}", name) for hours, name in amounts if hours]
-    return ", ".join(f"{n} {name}-hour{'' if n == '1' else 's'}" for n, name in said) or "none"

@@ -11,7 +11,7 @@ import yaml
 from pydantic import ValidationError
 
 from studies.spec.study import Study
-from wsss_core.errors import InputError
+from wsss_core.errors import InputError, one_line
 
 REQUIRED = "???"
 """The value of a key that must be given with `--set`."""
@@ -62,7 +62,7 @@ def load_study(spec: str, changes: Sequence[str] = (), variants: Sequence[str] =
         # utf-8-sig: a file saved by Windows' Notepad begins with a byte-order mark.
         raw = yaml.load(file.read_text(encoding="utf-8-sig"), _Loader)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        said = " ".join(str(error).split())
+        said = one_line(error)
         raise InputError(f"{file}: not valid YAML: {said}") from error
     except OSError as error:
         raise InputError(f"{file}: cannot be read: {error.strerror}") from error

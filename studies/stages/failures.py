@@ -14,6 +14,7 @@ import uuid
 from typing import Any, Literal
 
 from reports.storage.folder import FULL, Folder, StorageError, open_folder
+from studies.formatting import error_line
 from studies.store.artifacts import ArtifactStore, CorruptArtifactError
 
 Fault = Literal["own", "again", "damaged", "storage", "device"]
@@ -66,7 +67,7 @@ def fault_of(
         "device": this process's GPU cannot be used.
 
     """
-    said = in_a_line(error)
+    said = error_line(error)
     try:
         for folder in (store.folder, open_folder(context["results"])):
             _write_to(folder)
@@ -87,15 +88,6 @@ def fault_of(
     return "own", said
 
 
-def in_a_line(error: BaseException) -> str:
-    r"""An error's kind and what it says.
-
-    >>> in_a_line(ValueError("no\nsuch thing"))
-    'ValueError: no such thing'
-    """
-    return " ".join(f"{type(error).__name__}: {error}".split())
-
-
 def is_gpu_failure(error: Exception) -> bool:
     """Whether an error says that this process's GPU cannot be used, by this trial or another.
 
@@ -110,7 +102,7 @@ def is_gpu_failure(error: Exception) -> bool:
 
 def gpu_failed(error: Exception) -> dict[str, Any]:
     """How a unit ended whose GPU could not even be looked at, see `studies.stages.job.run_unit`."""
-    return {"status": "device", "error": f"{_gpu_in_words()}: {in_a_line(error)}"}
+    return {"status": "device", "error": f"{_gpu_in_words()}: {error_line(error)}"}
 
 
 def _gpu_in_words() -> str:

@@ -15,7 +15,7 @@ from studies.stages.training import build_paradigm, initial_network
 from studies.store.artifacts import ArtifactStore
 from wsss_core.cams import CamSettings, check_cam
 from wsss_core.data.image_set import SPLITS
-from wsss_core.errors import InputError
+from wsss_core.errors import InputError, one_line
 from wsss_core.transfer import Paradigm
 
 
@@ -109,5 +109,5 @@ def _try_two_images(paradigm: Paradigm, settings: dict[str, Any]) -> None:
     except InputError:
         raise
     except (RuntimeError, ValueError, AssertionError) as error:
-        said = " ".join(str(error).split())
+        said = one_line(error)
         raise InputError(f"its networks cannot take images of {size} px: {said}") from error

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from reports.storage.folder import StorageError
+from studies.formatting import error_line
 from studies.planning.chains import (
     Chain,
     Step,
@@ -28,7 +29,7 @@ from studies.planning.chains import (
 )
 from studies.planning.images import SCORED_SPLITS
 from studies.stages.cams import base_scores, network_maps
-from studies.stages.failures import fault_of, in_a_line
+from studies.stages.failures import fault_of
 from studies.stages.training import load_network
 from studies.store.artifacts import ArtifactStore, CorruptArtifactError
 from studies.store.keys import canonical
@@ -193,7 +194,7 @@ def refine_shard(
         except Exception as error:
             if isinstance(error, StorageError) and not isinstance(error, CorruptArtifactError):
                 raise
-            errors[chain.name] = in_a_line(error), traceback.format_exc()
+            errors[chain.name] = error_line(error), traceback.format_exc()
         seconds[chain.name] = time.perf_counter() - began
     return ShardOutcome(errors, seconds)
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from studies.formatting import error_line
 from studies.planning.chains import Step, shards
 from studies.planning.images import SCORED_SPLITS
 from studies.planning.plan import Plan
 from studies.stages.chain_scores import score_chains
-from studies.stages.failures import in_a_line
 from studies.stages.refinement import (
     Description,
     ShardOutcome,
@@ -57,7 +57,7 @@ def describe(work: Description, store: ArtifactStore, device: str) -> str | None
         describe_shard(work, store, device)
     except Exception as error:
         images = f"images {work.bounds[0]} to {work.bounds[1]}"
-        return f"step {work.step.kind}, {images}: {in_a_line(error)}"
+        return f"step {work.step.kind}, {images}: {error_line(error)}"
     return None
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from reports.storage.folder import MARK, is_uri, open_folder
+from studies.formatting import in_bytes
 from studies.store.artifacts import ArtifactStore
 from studies.store.keys import VERSIONS
 from wsss_core.errors import InputError
@@ -150,17 +151,3 @@ def _table(rows: Sequence[tuple[str, ...]], right: tuple[int, ...]) -> str:
         ]
         lines.append("  ".join(cells).rstrip())
     return "\n".join(lines)
-
-
-def in_bytes(count: int) -> str:
-    """A number of bytes, to be read.
-
-    >>> in_bytes(0), in_bytes(1023), in_bytes(1536), in_bytes(3 * 2**30)
-    ('0 B', '1023 B', '1.5 KiB', '3.0 GiB')
-    """
-    if count < 2**10:
-        return f"{count} B"
-    for power, unit in ((4, "TiB"), (3, "GiB"), (2, "MiB"), (1, "KiB")):
-        if count >= 2 ** (10 * power):
-            return f"{count / 2 ** (10 * power):,.1f} {unit}"
-    raise AssertionError

@@ -8,9 +8,9 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
 
-from studies.scheduling.progress import duration
+from studies.formatting import duration, in_bytes
 from studies.store.artifacts import ArtifactStore
-from studies.store.listing import Artifact, artifacts, in_bytes
+from studies.store.listing import Artifact, artifacts
 
 SAY_EVERY_S = 10.0
 

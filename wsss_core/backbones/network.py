@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from wsss_core.backbones.encoder import LastStage, Layer, PatchTokens
 from wsss_core.backbones.pcm import PixelCorrelation, View
 from wsss_core.backbones.weights import load_weights
-from wsss_core.errors import InputError
+from wsss_core.errors import InputError, one_line
 from wsss_core.plugins import is_plugin, load_plugin
 
 HEADS = ("linear", "pcm")
@@ -147,7 +147,7 @@ def check_backbone_name(name: str) -> None:
         try:
             timm.get_pretrained_cfg(name)
         except RuntimeError as error:
-            raise InputError(" ".join(str(error).split())) from error
+            raise InputError(one_line(error)) from error
         return
     near = difflib.get_close_matches(name.split(".")[0], timm.list_models(), n=3, cutoff=0.5)
     hint = f"; nearest: {', '.join(near)}" if near else ""
@@ -207,7 +207,7 @@ def build_network(
     except InputError:
         raise
     except (TypeError, ValueError, RuntimeError, AssertionError, OSError) as error:
-        said = " ".join(str(error).split())
+        said = one_line(error)
         raise InputError(
             f"timm cannot build {name!r} with {dict(options or {})}: {said}"
         ) from error

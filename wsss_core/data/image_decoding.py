@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from wsss_core.errors import InputError
+from wsss_core.errors import InputError, one_line
 
 
 def image_shape(path: Path) -> tuple[int, int]:
@@ -70,5 +70,5 @@ def _opened(path: Path) -> Iterator[Image.Image]:
     except UnidentifiedImageError as error:
         raise InputError(f"{path}: not an image, expected a file that Pillow can read") from error
     except Exception as error:  # on damaged files the decoders raise nearly anything
-        reason = getattr(error, "strerror", None) or " ".join(str(error).split())
+        reason = getattr(error, "strerror", None) or one_line(error)
         raise InputError(f"{path}: expected a readable image: {reason}") from error

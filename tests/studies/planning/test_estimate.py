@@ -13,11 +13,11 @@ import studies.planning.timings
 from reports.ledger.parts import write_part
 from studies.cli.main import main
 from studies.cli.plan_text import describe
+from studies.formatting import duration
 from studies.planning.estimate import Estimate, Job, estimate, wall_seconds
 from studies.planning.plan import Plan, Trial, Unit
 from studies.planning.planner import make_plan
 from studies.planning.timings import measured
-from studies.scheduling.progress import duration
 from studies.search.candidates import first_units, parts_prefix
 from studies.spec.resources import GIB
 from studies.spec.study import Study

@@ -230,6 +230,6 @@ def test_the_estimate_is_made_of_measured_trials_of_the_same_kind(tiny: Raw, fin
     seconds = measured["seconds_training"]
     expected = 2 * 1000 * (seconds["CNN alone"] + seconds["ViT alone"])
     said = describe(planned(tiny), ArtifactStore(finished.results / "no"), finished.results)
-    from studies.scheduling.progress import duration
+    from studies.formatting import duration
 
     assert f"training {duration(expected)}, scoring" in said

@@ -25,7 +25,7 @@ from pathlib import Path
 import yaml
 
 from wsss_core.data.image_set import IGNORED, SPLITS
-from wsss_core.errors import InputError
+from wsss_core.errors import InputError, one_line
 
 CLEAR = "clear"
 LABELS = "labels.csv"
@@ -302,7 +302,7 @@ def _listed_classes(path: Path) -> dict[int, str]:
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        reason = " ".join(str(error).split())
+        reason = one_line(error)
         raise InputError(f"{path}: not readable as YAML, {example}: {reason}") from error
     if not isinstance(content, dict) or not isinstance(content.get("classes"), dict):
         raise InputError(f"{path}: no mapping of mask values to class names, {example}")
