@@ -47,7 +47,7 @@ def describe(
             state = "to be trained after its teacher"
         else:
             state = "to be trained"
-        at = f"  {study.dial.name} = {trial.dial_value:g}" if study.dial else ""
+        at = f"  {study.sweep.name} = {trial.dial_value:g}" if study.sweep else ""
         lines.append(f"{trial.configuration:{width}}  {trial.seed:4}  {trial.key}  {state}{at}")
     training = [unit for unit in pending if not has("train", unit.key)]
     teachers = [unit for unit in training if not unit.trials]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from studies.spec.study import FolderData, PluginData, SceneData
+from studies.spec.data import FolderData, PluginData, SceneData
 from studies.store.artifacts import ArtifactStore
 from studies.store.keys import stage_key
 from wsss_core.data.folder.source import FolderSource

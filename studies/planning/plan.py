@@ -31,7 +31,7 @@ class Trial:
         position: the row's place in this study.
         seed: the seed it is paired by.
         row: the configuration itself.
-        dial_value: where the study's dial stands, if it has one.
+        dial_value: the value of the study's sweep, if it has one.
         chain_keys: of its scores under each chain that can run, in the order of `Plan.chains`.
 
     """
@@ -129,7 +129,7 @@ class Plan:
     def trials(self) -> list[Trial]:
         """Every trial, in the order of the study's rows and seeds."""
         trials = [trial for unit in self.units.values() for trial in unit.trials]
-        seeds, dial = self.study.seeds, self.study.dial
+        seeds, dial = self.study.seeds, self.study.sweep
 
         def place(trial: Trial) -> tuple[int, int, int]:
             turned = 0 if dial is None else dial.values.index(trial.dial_value or 0.0)
@@ -203,9 +203,9 @@ class Plan:
                 "trial_key": trial.key,
                 "paradigm": row.paradigm,
                 "metric": row.metric,
-                "level": row.level,
+                "level": row.transfer_level,
                 "representation": row.representation,
-                "weight": row.weight,
+                "weight": row.transfer_weight,
                 "student": study.label(row.student),
                 "teacher": study.label(row.teacher) if row.teacher else None,
                 "baseline": None if single else alone.get((row.student, row.training))
@@ -214,9 +214,11 @@ class Plan:
                 "fixed_threshold": study.thresholds.fixed,
                 "objective": study.thresholds.objective,
                 "own_rules": canonical(study.thresholds.rules),
-                "settings": canonical(row.model_dump(mode="json", exclude={"resources"})),
+                "settings": canonical(
+                    row.model_dump(mode="json", by_alias=True, exclude={"resources"})
+                ),
                 "family": "vit" if is_vit(study.backbones[row.student].model) else "cnn",
-                "dial": study.dial.name if study.dial else None,
+                "dial": study.sweep.name if study.sweep else None,
                 "dial_value": trial.dial_value,
                 "published": _share(row.published),
                 "published_from": study.published_from if row.published is not None else None,
@@ -230,7 +232,7 @@ class Plan:
         keys = {chain.name: place for place, chain in enumerate(self.runnable_chains)}
         chains = {chain.name: chain for chain in self.chains}
         alike = []
-        for position, (name, entry) in enumerate(self.study.refine.items()):
+        for position, (name, entry) in enumerate(self.study.chains.items()):
             chain = chains.get(name)
             published = entry.published or PublishedSeeds()
             alike.append({

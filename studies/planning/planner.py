@@ -44,8 +44,8 @@ def make_plan(study: Study, images: StudyImages | None = None) -> Plan:
     units: dict[str, Unit] = {}
     cam_settings: dict[str, Any] = {}
     chains: tuple[Chain, ...] = ()
-    dial = study.dial
-    for value in dial.values if dial else [None]:
+    sweep = study.sweep
+    for value in sweep.values if sweep else [None]:
         turned = study if value is None else _turned(study, value)
         planner = Planner(turned, units, images)
         cam_settings, chains = planner.cam_settings, planner.chains
@@ -56,12 +56,12 @@ def make_plan(study: Study, images: StudyImages | None = None) -> Plan:
 
 
 def _turned(study: Study, value: float) -> Study:
-    assert study.dial is not None
+    assert study.sweep is not None
     try:
         return study.at(value)
     except ValidationError as error:
         said = error.errors()[0]["msg"]
-        raise InputError(f"dial: {study.dial.key} = {value:g}: {said}") from error
+        raise InputError(f"sweep: {study.sweep.key} = {value:g}: {said}") from error
 
 
 class Planner:
@@ -91,7 +91,7 @@ class Planner:
         cam = CamSettings(**study.cam.model_dump(exclude={"normalisation", "gating"}))
         if cam != CamSettings():
             self.cam_settings["cam"] = cam.as_config()
-        self.chains = tuple(planned_chain(chain, cam) for chain in study.chains())
+        self.chains = tuple(planned_chain(chain, cam) for chain in study.resolved_chains())
         self.backbones = {
             name: self._identity(name) for name in study.backbones
         }  # name -> (settings, weights file)

@@ -20,7 +20,7 @@ from reports.storage.folder import Location
 from studies.planning.images import StudyImages
 from studies.planning.plan import Plan, Trial, Unit
 from studies.planning.planner import Planner
-from studies.spec.configuration import Configuration, describe
+from studies.spec.configuration import Configuration, configuration_name
 from studies.spec.search import Search
 from studies.spec.study import Study
 from studies.store.keys import canonical
@@ -108,9 +108,9 @@ def confirmation(study: Study, searched: pd.DataFrame, say: Callable[[str], None
             "student": row.student,
             "teacher": row.teacher,
             "metric": row.metric,
-            "level": row.level,
+            "level": row.transfer_level,
             "representation": row.representation,
-            "lambda": row.weight,
+            "lambda": row.transfer_weight,
             "training": row.training.model_dump(exclude_none=True),
         })  # fmt: skip
     return Study.model_validate(raw)
@@ -144,14 +144,14 @@ def _a_point(search: Search) -> dict[str, str | float]:
     space = search.space
     return {
         "metric": space.metric[0],
-        "level": space.level[0],
+        "level": space.transfer_level[0],
         "representation": space.representation[0],
-        "lambda": space.weight.low,
+        "lambda": space.transfer_weight.low,
     }
 
 
 def row_name(row: Configuration, study: Study) -> str:
     """What a configuration of a search is called."""
-    name = f"{describe(row, study.label, name_networks=False)}, λ {row.weight:g}"
+    name = f"{configuration_name(row, study.label, name_networks=False)}, λ {row.transfer_weight:g}"
     rate = row.training.learning_rate
     return name if rate is None else f"{name}, rate {rate:g}"

@@ -168,10 +168,14 @@ class ConfigurationSearcher(Searcher):
 def _distributions(search: Search) -> dict[str, Any]:
     space = search.space
     found: dict[str, Any] = {
-        name: optuna.distributions.CategoricalDistribution(getattr(space, name))
-        for name in ("metric", "level", "representation")
+        name: optuna.distributions.CategoricalDistribution(choices)
+        for name, choices in (
+            ("metric", space.metric),
+            ("level", space.transfer_level),
+            ("representation", space.representation),
+        )
     }
-    for name, span in (("lambda", space.weight), ("learning_rate", space.learning_rate)):
+    for name, span in (("lambda", space.transfer_weight), ("learning_rate", space.learning_rate)):
         if span is not None:
             found[name] = optuna.distributions.FloatDistribution(span.low, span.high, log=True)
     return found

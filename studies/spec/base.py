@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from typing import Annotated, Any, TypeVar
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, TypeVar
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
@@ -17,11 +18,19 @@ class Strict(BaseModel):
         extra="forbid", frozen=True, populate_by_name=True, allow_inf_nan=False
     )
 
+    OLD_SPELLINGS: ClassVar[Mapping[str, str]] = {}
+    """Older name of a key -> its name; both are read."""
+
     @model_validator(mode="before")
     @classmethod
     def _know_every_key(cls, given: Any) -> Any:
         if not isinstance(given, dict):
             return given
+        for old, new in cls.OLD_SPELLINGS.items():
+            if old in given:
+                if new in given:
+                    raise ValueError(f"{new!r} is given twice: {old!r} is its older spelling")
+                given = {new if key == old else key: value for key, value in given.items()}
         known = [field.alias or name for name, field in cls.model_fields.items()]
         for key in given:
             if key not in known and key not in cls.model_fields:
@@ -54,6 +63,6 @@ def one_of(names: tuple[str, ...]) -> AfterValidator:
     return AfterValidator(check)
 
 
-Value = TypeVar("Value")
-OneOrMore = Annotated[list[Value], Field(min_length=1), BeforeValidator(listed)]
+_Item = TypeVar("_Item")
+OneOrMore = Annotated[list[_Item], Field(min_length=1), BeforeValidator(listed)]
 """A value or a list of values that is multiplied out."""

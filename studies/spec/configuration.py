@@ -16,7 +16,7 @@ from wsss_core.transfer import LEVELS, METRICS, PROJECTIONS, REPRESENTATIONS
 from wsss_core.transfer.losses import Variant
 from wsss_core.transfer.paradigms import Gradient, ParadigmName
 
-Weight = Annotated[float, Field(ge=0)]
+TransferWeight = Annotated[float, Field(ge=0)]
 TransferMetric = Annotated[str, BeforeValidator(lower), one_of(METRICS)]
 TransferLevel = Annotated[str, BeforeValidator(lower), one_of(LEVELS)]
 TransferRepresentation = Annotated[str, BeforeValidator(lower), one_of(REPRESENTATIONS)]
@@ -39,7 +39,7 @@ class TrainingChange(Strict):
     compile: bool | None = None
 
 
-class LayerPair(Strict):
+class LayerPairEntry(Strict):
     """Which layer of the student meets which of the teacher; without a name, the last features."""
 
     student: str | int | None = None
@@ -52,7 +52,7 @@ class Transfer(Strict):
 
     variant: Variant | None = None
     projection: TransferProjection | None = None
-    layers: list[LayerPair] | None = Field(None, min_length=1)
+    layers: list[LayerPairEntry] | None = Field(None, min_length=1)
     temperature: float | None = Field(None, gt=0)
     lambda_warmup: float | None = Field(None, ge=0, le=1)
     gradient: Gradient | None = None
@@ -77,16 +77,16 @@ class ConfigurationEntry(Transfer):
     student: str
     teacher: str | None = None
     metric: OneOrMore[TransferMetric] | None = None
-    level: OneOrMore[TransferLevel] | None = None
+    transfer_level: OneOrMore[TransferLevel] | None = Field(None, alias="level")
     representation: OneOrMore[TransferRepresentation] | None = None
-    weight: OneOrMore[Weight] | None = Field(None, alias="lambda")
+    transfer_weight: OneOrMore[TransferWeight] | None = Field(None, alias="lambda")
     training: TrainingChange = TrainingChange()
     published: float | None = Field(None, ge=0, le=100)
     resources: ResourceChange = ResourceChange()
 
     @model_validator(mode="after")
     def _fits_its_paradigm(self) -> Self:
-        axes = ("teacher", "metric", "level", "representation", "weight")
+        axes = ("teacher", "metric", "transfer_level", "representation", "transfer_weight")
         given = [key for key in (*axes, *Transfer.model_fields) if getattr(self, key) is not None]
         if "single" in self.paradigm:
             if len(self.paradigm) > 1:
@@ -96,7 +96,7 @@ class ConfigurationEntry(Transfer):
                 raise ValueError(f"a single network has no {written!r}")
             return self
         missing = [k for k in ("teacher", "metric") if getattr(self, k) is None]
-        if self.level is None and not self._needs_no_level():
+        if self.transfer_level is None and not self._needs_no_level():
             missing.append("level")
         if missing:
             raise ValueError(f"{self.paradigm[0]} needs {missing[0]!r}")
@@ -129,8 +129,8 @@ class ConfigurationEntry(Transfer):
             self.paradigm,
             self.representation or ["feature"],
             self.metric or [],
-            self.level or ["global"],
-            self.weight or [1.0],
+            self.transfer_level or ["global"],
+            self.transfer_weight or [1.0],
         )
         rows = [
             Configuration(
@@ -138,8 +138,8 @@ class ConfigurationEntry(Transfer):
                 teacher=self.teacher,
                 representation=representation,
                 metric=metric,
-                level=level,
-                weight=weight,
+                transfer_level=level,
+                transfer_weight=weight,
                 **common,
                 **{key: getattr(self, key) for key in Transfer.model_fields},
             )
@@ -161,8 +161,8 @@ class Configuration(Transfer):
     teacher: str | None = None
     representation: TransferRepresentation | None = None
     metric: TransferMetric | None = None
-    level: TransferLevel | None = None
-    weight: float | None = None
+    transfer_level: TransferLevel | None = Field(None, alias="level")
+    transfer_weight: float | None = Field(None, alias="lambda")
     training: TrainingChange = TrainingChange()
     published: float | None = None
     resources: ResourceChange = ResourceChange()
@@ -171,13 +171,13 @@ class Configuration(Transfer):
         """All that decides the transfer loss, as the training stage takes it."""
         return {
             "metric": self.metric,
-            "level": self.level,
+            "level": self.transfer_level,
             "variant": self.variant or "scaled",
             "representation": self.representation,
             "projection": self.projection,
             "layers": [pair.model_dump() for pair in self.layers] if self.layers else None,
             "temperature": self.temperature or 1.0,
-            "weight": self.weight,
+            "weight": self.transfer_weight,
             "warmup": self.lambda_warmup or 0.0,
             **(
                 {"gradient": self.gradient or "both", "ema": self.ema}
@@ -187,20 +187,22 @@ class Configuration(Transfer):
         }
 
 
-REPRESENTATION_NAMES = {
+_REPRESENTATION_WORDS = {
     "spatial_map": "spatial map",
     "gram": "inner product",
     "activation_map": "activation map",
 }
 
 
-def describe(row: Configuration, label: Callable[[str], str], *, name_networks: bool) -> str:
-    """What a table calls a row that has no name: what tells it from others, in few words.
+def configuration_name(
+    row: Configuration, label: Callable[[str], str], *, name_networks: bool
+) -> str:
+    """Return what tables call a configuration that has no name, in few words.
 
     Args:
         row: the configuration.
-        label: backbone -> what tables print for it.
-        name_networks: whether the study aligns several pairs of networks.
+        label: maps a backbone to what tables print for it.
+        name_networks: whether to name both networks, since the study aligns several pairs.
 
     """
     student = label(row.student)
@@ -212,9 +214,9 @@ def describe(row: Configuration, label: Callable[[str], str], *, name_networks: 
         words = [f"{student} {'taught by' if taught else 'with'} {label(row.teacher)}"]
     metric = {"l1": "L1", "l2": "L2", "kl": "KL"}.get(str(row.metric), str(row.metric))
     of_logits = row.representation == "logits"
-    words.append(metric if of_logits else f"{metric} {row.level}")
+    words.append(metric if of_logits else f"{metric} {row.transfer_level}")
     if row.representation != "feature":
-        words.append(REPRESENTATION_NAMES.get(str(row.representation), str(row.representation)))
+        words.append(_REPRESENTATION_WORDS.get(str(row.representation), str(row.representation)))
     if row.projection is not None:
         names = {"none": "no projection", "mlp": "MLP", "conv1x1": "projected"}
         words.append(names.get(row.projection, row.projection))

@@ -69,6 +69,8 @@ def load_study(spec: str, changes: Sequence[str] = (), variants: Sequence[str] =
     if not isinstance(raw, dict):
         raise InputError(f"{file}: expected keys such as study, data, backbones; got {raw!r:.60}")
     offered = raw.pop("variants", None) or {}
+    written = {new: old for old, new in Study.OLD_SPELLINGS.items() if old in raw}
+    raw = {Study.OLD_SPELLINGS.get(key, key): value for key, value in raw.items()}
     for name in variants:
         _apply_variant(raw, offered, name, file)
     for change in changes:
@@ -80,7 +82,7 @@ def load_study(spec: str, changes: Sequence[str] = (), variants: Sequence[str] =
     try:
         return Study.model_validate(raw)
     except ValidationError as error:
-        raise InputError(f"{file}: {_one_line(error, raw)}") from error
+        raise InputError(f"{file}: {_first_problem(error, raw, written)}") from error
 
 
 def _find(spec: str) -> Path:
@@ -120,7 +122,8 @@ def _parsed(change: str) -> tuple[str, Any]:
 
 def _set(raw: dict[str, Any], path: str, value: Any, where: str) -> None:
     at: Any = raw
-    *parents, last = path.split(".")
+    first, dot, rest = path.partition(".")
+    *parents, last = f"{Study.OLD_SPELLINGS.get(first, first)}{dot}{rest}".split(".")
     for step in parents:
         at = at.setdefault(step, {}) if isinstance(at, dict) else _item(at, step, f"{where} {path}")
     if isinstance(at, dict):
@@ -149,11 +152,16 @@ def _leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
         yield path, value
 
 
-def _one_line(error: ValidationError, raw: dict[str, Any]) -> str:
-    """The first problem, as path: what is wrong (got value); and where there are more."""
+def _first_problem(error: ValidationError, raw: dict[str, Any], written: dict[str, str]) -> str:
+    """Return the first problem and the paths of the others; keys as the file spells them."""
+
+    def path_of(steps: Sequence[int | str]) -> str:
+        first, dot, rest = _path_in(raw, steps).partition(".")
+        return f"{written.get(first, first)}{dot}{rest}"
+
     problems = error.errors(include_url=False)
     first = problems[0]
-    path = _path_in(raw, first["loc"])
+    path = path_of(first["loc"])
     said = first["msg"].removeprefix("Value error, ").replace("Input should be", "expected")
     if first["type"] == "union_tag_not_found":
         said = "expected a source: scenes, folder or plugin"
@@ -163,7 +171,7 @@ def _one_line(error: ValidationError, raw: dict[str, Any]) -> str:
         said = "expected at least one item, got none"
     plain = isinstance(first["input"], str | int | float | bool | None)
     got = f", got {first['input']!r}" if plain and first["type"] != "missing" else ""
-    others = list(dict.fromkeys(_path_in(raw, problem["loc"]) for problem in problems[1:]))
+    others = list(dict.fromkeys(path_of(problem["loc"]) for problem in problems[1:]))
     named = ", ".join(others[:4]) + (", ..." if len(others) > 4 else "")
     more = f" (and {len(problems) - 1} more: {named})" if others else ""
     return f"{path}: {said}{got}{more}" if path else f"{said}{got}{more}"

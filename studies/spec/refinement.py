@@ -1,9 +1,9 @@
-"""The `refine` part of a study file: chains of steps that are scored beside the plain CAM.
+"""The `chains` section of a study file: refinement steps that are scored beside the plain CAM.
 
     refiners:                       # settings of steps by name; built-in names need none
       crf: {preset: thesis}
       strong_crf: {use: crf, preset: psa}
-    refine:
+    chains:
       CRF: [multi_scale, crf]       # a name and its steps; a plain list is one chain without a name
 
 A chain begins with steps that say how the CAM is made (`CAM_STEPS`), then come refiners.
@@ -111,7 +111,7 @@ class Clip(Strict):
     )
 
 
-REFINERS: dict[str, type[Strict]] = {
+STEP_SETTINGS: dict[str, type[Strict]] = {
     "crf": Crf,
     "par": Par,
     "affinity": Affinity,
@@ -121,7 +121,7 @@ REFINERS: dict[str, type[Strict]] = {
 }
 
 
-PLAIN, OPTIMAL = ROWS = ("none", "optimal threshold")
+PLAIN, OPTIMAL = TABLE_ROWS = ("none", "optimal threshold")
 """Rows that every table of chains has: the plain CAM, and the per-image oracle's upper bound."""
 
 
@@ -135,7 +135,7 @@ class PublishedSeeds(Strict):
 class ChainEntry(Strict):
     """A chain as the file writes it: step names, or steps with settings of their own.
 
-    Without steps it says no more than another work's figures of one of `ROWS`.
+    Without steps it says no more than another work's figures of one of `TABLE_ROWS`.
     """
 
     steps: list[str | dict[str, dict[str, Any] | None]] = Field(default_factory=list)
@@ -154,7 +154,7 @@ class ResolvedStep:
     """A refiner with all its settings.
 
     Attributes:
-        kind: a name of `REFINERS`, or a plug-in "module:attribute".
+        kind: a name of `STEP_SETTINGS`, or a plug-in "module:attribute".
         settings: of that kind's model, as JSON-able values; a plug-in's as given.
 
     """
@@ -179,8 +179,8 @@ class ResolvedChain:
     steps: tuple[ResolvedStep, ...]
 
 
-def chains_written(given: Any) -> Any:
-    """A `refine` section as a mapping of names to entries: a list is one chain without a name."""
+def named_chains(given: Any) -> Any:
+    """Return a `chains` section as names with entries; a list is one chain without a name."""
     if isinstance(given, list):
         given = {" + ".join(_step_name(step) for step in given): given}
     if not isinstance(given, dict):
@@ -216,17 +216,17 @@ def resolve_chain(
         own = next(iter(written.values())) if isinstance(written, dict) else None
         settings = {**refiners.get(step, {}), **(own or {})}
         kind = str(settings.pop("use", step))
-        where = f"refine.{name}: step {step!r}"
+        where = f"chains.{name}: step {step!r}"
         if kind in CAM_STEPS:
             if steps:
                 raise ValueError(f"{where} says how the CAM is made; it must precede the refiners")
             cam |= _checked(where, CamChange, {**CAM_STEPS[kind], **settings})
-        elif kind in REFINERS:
-            steps.append(ResolvedStep(kind, _checked(where, REFINERS[kind], settings)))
+        elif kind in STEP_SETTINGS:
+            steps.append(ResolvedStep(kind, _checked(where, STEP_SETTINGS[kind], settings)))
         elif is_plugin(kind):
             steps.append(ResolvedStep(kind, settings))
         else:
-            known = [*CAM_STEPS, *REFINERS, *refiners]
+            known = [*CAM_STEPS, *STEP_SETTINGS, *refiners]
             near = difflib.get_close_matches(kind, known, n=1, cutoff=0.5)
             hint = f"nearest: {near[0]!r}" if near else f"expected one of {', '.join(known)}"
             raise ValueError(f"{where} is unknown; {hint}, or a plug-in module:attribute")

@@ -34,9 +34,11 @@ class Space(Strict):
     """What is searched: names from lists, numbers from ranges."""
 
     metric: OneOrMore[TransferMetric]
-    level: OneOrMore[TransferLevel] = Field(default_factory=lambda: ["global"])
+    transfer_level: OneOrMore[TransferLevel] = Field(
+        default_factory=lambda: ["global"], alias="level"
+    )
     representation: OneOrMore[TransferRepresentation] = Field(default_factory=lambda: ["feature"])
-    weight: LogRange = Field(alias="lambda")
+    transfer_weight: LogRange = Field(alias="lambda")
     learning_rate: LogRange | None = None
 
 
@@ -87,8 +89,8 @@ class Search(Strict):
             student=self.student,
             teacher=self.teacher,
             metric=str(parameters["metric"]),
-            level=str(parameters["level"]),
+            transfer_level=str(parameters["level"]),
             representation=str(parameters["representation"]),
-            weight=float(parameters["lambda"]),
+            transfer_weight=float(parameters["lambda"]),
             training=TrainingChange(learning_rate=None if rate is None else float(rate)),
         )

@@ -7,19 +7,25 @@ an error that names the nearest valid one.
 from __future__ import annotations
 
 import difflib
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from studies.spec.base import Strict
-from studies.spec.configuration import Configuration, ConfigurationEntry, TrainingChange, describe
+from studies.spec.configuration import (
+    Configuration,
+    ConfigurationEntry,
+    TrainingChange,
+    configuration_name,
+)
+from studies.spec.data import Data
 from studies.spec.refinement import (
-    ROWS,
+    TABLE_ROWS,
     CamMerge,
     CamMethod,
     ChainEntry,
     ResolvedChain,
-    chains_written,
+    named_chains,
     resolve_chain,
 )
 from studies.spec.resources import Resources
@@ -27,53 +33,6 @@ from studies.spec.search import Search
 from wsss_core.evaluate import Normalisation
 from wsss_core.plugins import is_plugin
 from wsss_core.training.loop import LrSchedule, Precision
-
-
-class SceneData(Strict):
-    """Procedural smoke scenes, made on the spot (see `wsss_core.data.scenes.scene`)."""
-
-    source: Literal["scenes"]
-    size: int = Field(64, ge=16, le=1024)
-    train: int = Field(1500, ge=2)
-    tune: int = Field(150, ge=2)
-    test: int = Field(300, ge=2)
-    seed: int = Field(0, ge=0)
-    smoke: float = Field(0.5, gt=0, lt=1)
-    chimney_given_smoke: float = Field(0.95, ge=0, le=1)
-    chimney_given_clear: float = Field(0.4, ge=0, le=1)
-    steam: float = Field(0.0, ge=0, lt=1)
-    cooling_tower_given_steam: float = Field(0.95, ge=0, le=1)
-    cooling_tower_given_clear: float = Field(0.4, ge=0, le=1)
-
-
-class FolderData(Strict):
-    """A folder of images and masks (see `wsss_core.data.folder.source`)."""
-
-    source: Literal["folder"]
-    root: str
-    size: int = Field(224, ge=16, le=4096)
-
-
-class PluginData(Strict):
-    """Images of one's own: `factory` is "module:attribute" and returns an ImageSource.
-
-    It is called with `options`; see `wsss_core.data.image_set.ImageSource`.
-    """
-
-    source: Literal["plugin"]
-    factory: str
-    size: int = Field(224, ge=16, le=4096)
-    options: dict[str, Any] = Field(default_factory=dict)
-
-    @field_validator("factory")
-    @classmethod
-    def _is_a_plugin(cls, name: str) -> str:
-        if not is_plugin(name):
-            raise ValueError("expected module:attribute")
-        return name
-
-
-Data = Annotated[SceneData | FolderData | PluginData, Field(discriminator="source")]
 
 
 class Training(Strict):
@@ -158,8 +117,8 @@ class Thresholds(Strict):
         return names
 
 
-class Dial(Strict):
-    """One setting of the study that is turned through its values, all else alike.
+class Sweep(Strict):
+    """One setting of the study that takes several values while all else stays the same.
 
     `key` is a path of dots, as after --set: "data.chimney_given_clear".
     """
@@ -170,19 +129,24 @@ class Dial(Strict):
 
     @field_validator("values")
     @classmethod
-    def _each_once(cls, values: list[float]) -> list[float]:
+    def _differ(cls, values: list[float]) -> list[float]:
         if len(set(values)) != len(values):
             raise ValueError("holds one value twice")
         return values
 
     @property
     def name(self) -> str:
-        """What tables print."""
+        """The label that tables print; the key where the file gives none."""
         return self.label or self.key
 
 
 class Study(Strict):
-    """A study: data, backbones, how to train, and what to compare under which seeds."""
+    """A study: data, backbones, training, and the configurations to compare under seeds.
+
+    `dial` and `refine` are older spellings of `sweep` and `chains`.
+    """
+
+    OLD_SPELLINGS: ClassVar = {"dial": "sweep", "refine": "chains"}
 
     study: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*(/[A-Za-z0-9][A-Za-z0-9_-]*)*$")
     title: str
@@ -197,10 +161,10 @@ class Study(Strict):
     ] = Field(min_length=1)
     configurations: list[ConfigurationEntry] = Field(min_length=1)
     refiners: dict[str, dict[str, Any]] = Field(default_factory=dict)
-    refine: Annotated[dict[str, ChainEntry], BeforeValidator(chains_written)] = Field(
+    chains: Annotated[dict[str, ChainEntry], BeforeValidator(named_chains)] = Field(
         default_factory=dict
     )
-    dial: Dial | None = None
+    sweep: Sweep | None = None
     search: Search | None = None
     published_from: str | None = None
     panels: int = Field(6, ge=0, le=100)
@@ -219,10 +183,10 @@ class Study(Strict):
                         f"configurations[{index}].{role} {name!r} is no backbone of this study; "
                         f"nearest: {near[0]!r}"
                     )
-        self.chains()  # unknown steps and settings are errors
+        self.resolved_chains()  # unknown steps and settings are errors
         if self.search is not None:
-            if self.dial is not None:
-                raise ValueError("search and dial cannot be in one study")
+            if self.sweep is not None:
+                raise ValueError("search and sweep cannot be in one study")
             for role in ("student", "teacher"):
                 if (name := getattr(self.search, role)) not in self.backbones:
                     raise ValueError(f"search.{role} {name!r} is no backbone of this study")
@@ -257,44 +221,46 @@ class Study(Strict):
                 for row in rows]  # fmt: skip
         pairs = {(row.student, row.teacher) for row, _ in rows if row.teacher is not None}
         short = [self._describe(row, several, len(pairs) > 1) for row, several in rows]
-        return [
-            (f"{name}, λ {row.weight:g}" if short.count(name) > 1 and row.weight else name, row)
-            for name, (row, _) in zip(short, rows, strict=True)
-        ]
+        named = []
+        for name, (row, _) in zip(short, rows, strict=True):
+            if short.count(name) > 1 and row.transfer_weight:
+                name = f"{name}, λ {row.transfer_weight:g}"
+            named.append((name, row))
+        return named
 
-    def chains(self) -> list[ResolvedChain]:
+    def resolved_chains(self) -> list[ResolvedChain]:
         """Every refinement chain, in the file's order.
 
         Raises:
             ValueError: an unknown step, a misplaced one, or settings that do not fit.
 
         """
-        for name, entry in self.refine.items():
-            if (name in ROWS) == bool(entry.steps):
+        for name, entry in self.chains.items():
+            if (name in TABLE_ROWS) == bool(entry.steps):
                 raise ValueError(
-                    f"refine.{name}: every table has this row by itself; it has no steps"
+                    f"chains.{name}: every table has this row by itself; it has no steps"
                     if entry.steps
-                    else f"refine.{name}: a chain needs steps"
+                    else f"chains.{name}: a chain needs steps"
                 )
         return [
             resolve_chain(name, entry, self.refiners)
-            for name, entry in self.refine.items()
+            for name, entry in self.chains.items()
             if entry.steps
         ]
 
     def _describe(self, row: Configuration, one_of_several: bool, name_networks: bool) -> str:
         if row.name and not one_of_several:
             return row.name
-        own = describe(row, self.label, name_networks=name_networks)
+        own = configuration_name(row, self.label, name_networks=name_networks)
         return f"{row.name}: {own}" if row.name else own
 
-    def at(self, dial_value: float) -> Study:
-        """The study with its dial at a value."""
-        assert self.dial is not None
+    def at(self, value: float) -> Study:
+        """Return the study with its sweep's key set to one value."""
+        assert self.sweep is not None
         raw = self.model_dump(by_alias=True, exclude_unset=True)
-        *parents, last = self.dial.key.split(".")
+        *parents, last = self.sweep.key.split(".")
         at: Any = raw
         for step in parents:
             at = at.setdefault(step, {}) if isinstance(at, dict) else {}
-        at[last] = dial_value
+        at[last] = value
         return Study.model_validate(raw)

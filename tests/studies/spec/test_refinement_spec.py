@@ -1,4 +1,4 @@
-"""The `refine` section: steps looked up, settings checked, slips named."""
+"""The `chains` section: steps looked up, settings checked, slips named."""
 
 import inspect
 from typing import Any
@@ -6,13 +6,13 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from studies.spec.refinement import CAM_STEPS, REFINERS
+from studies.spec.refinement import CAM_STEPS, STEP_SETTINGS
 from studies.spec.study import Study
-from wsss_core.refine.steps import registry as refiners
+from wsss_core.refine.steps import registry
 
 
-def chains_of(tiny: dict[str, Any], refine: Any, **more: Any) -> list[Any]:
-    return Study.model_validate({**tiny, "refine": refine, **more}).chains()
+def chains_of(tiny: dict[str, Any], chains: Any, **more: Any) -> list[Any]:
+    return Study.model_validate({**tiny, "chains": chains, **more}).resolved_chains()
 
 
 def test_a_plain_list_is_one_chain_named_by_its_steps(tiny):
@@ -31,17 +31,17 @@ def test_a_named_step_takes_its_settings_from_refiners_and_the_step_itself(tiny)
     assert chain.steps[1].settings == {"iterations": 3, "dilations": [1, 2]}
 
 
-@pytest.mark.parametrize("kind", REFINERS)
+@pytest.mark.parametrize("kind", STEP_SETTINGS)
 def test_what_a_study_leaves_out_is_what_the_library_leaves_out(kind):
     left_out = {
         name: parameter.default
-        for name, parameter in inspect.signature(refiners.REFINERS[kind]).parameters.items()
+        for name, parameter in inspect.signature(registry.REFINERS[kind]).parameters.items()
     }
 
     def alike(value: Any) -> Any:
         return list(value) if isinstance(value, tuple) else value or None
 
-    in_a_study = REFINERS[kind]().model_dump()
+    in_a_study = STEP_SETTINGS[kind]().model_dump()
     assert {name: alike(value) for name, value in left_out.items()} == {
         name: alike(value) for name, value in in_a_study.items()
     }
@@ -56,24 +56,32 @@ def test_cam_steps_add_up(tiny):
 
 def test_rows_that_every_table_has_may_hold_published_figures_alone(tiny):
     study = Study.model_validate(
-        {**tiny, "refine": {"none": {"published": {"worse": 37.42}}, "x": ["par"]}}
+        {**tiny, "chains": {"none": {"published": {"worse": 37.42}}, "x": ["par"]}}
     )
-    assert [chain.name for chain in study.chains()] == ["x"]
+    assert [chain.name for chain in study.resolved_chains()] == ["x"]
 
 
 @pytest.mark.parametrize(
-    ("refine", "said"),
+    ("chains", "said"),
     [
-        ({"x": ["crff"]}, "refine.x: step 'crff' is unknown; nearest: 'crf'"),
+        ({"x": ["crff"]}, "chains.x: step 'crff' is unknown; nearest: 'crf'"),
         ({"x": ["crf", "multi_scale"]}, "it must precede the refiners"),
         ({"x": [{"crf": {"preset": "best"}}]}, "preset: expected 'thesis', 'psa', 'irn' or 'afa'"),
         ({"x": [{"crf": {"iters": 3}}]}, "unknown key 'iters'"),
         ({"x": [{"crf": {}, "par": {}}]}, "a step with settings is one name"),
-        ({"x": []}, "refine.x: a chain needs steps"),
+        ({"x": []}, "chains.x: a chain needs steps"),
         ({"none": ["crf"]}, "every table has this row by itself"),
     ],
 )
-def test_a_slip_is_named(tiny, refine, said):
-    with pytest.raises(ValidationError, match=r"(?s)refine") as error:
-        chains_of(tiny, refine)
+def test_a_slip_is_named(tiny, chains, said):
+    with pytest.raises(ValidationError, match=r"(?s)chains") as error:
+        chains_of(tiny, chains)
     assert said in str(error.value)
+
+
+def test_refine_is_an_older_spelling_of_chains(tiny: dict[str, Any]) -> None:
+    chains = {"x": ["crf"]}
+    old, new = ({**tiny, key: chains} for key in ("refine", "chains"))
+    assert Study.model_validate(old) == Study.model_validate(new)
+    with pytest.raises(ValidationError, match="'chains' is given twice"):
+        Study.model_validate({**old, **new})

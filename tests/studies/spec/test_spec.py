@@ -37,7 +37,8 @@ def test_lists_multiply_out_with_the_first_key_varying_slowest(taught: Raw) -> N
                     expected.append((paradigm, representation, metric, level, weight))
     rows = [row for _, row in Study.model_validate(taught).rows()]
     assert [
-        (row.paradigm, row.representation, row.metric, row.level, row.weight) for row in rows
+        (row.paradigm, row.representation, row.metric, row.transfer_level, row.transfer_weight)
+        for row in rows
     ] == expected
 
 
@@ -107,7 +108,7 @@ def test_words_are_read_in_any_case_and_with_underscores(taught: Raw) -> None:
         "representation": "Activation_Map",
     }
     _, row = Study.model_validate(taught).rows()[0]
-    assert (row.paradigm, row.metric, row.level, row.representation) == (
+    assert (row.paradigm, row.metric, row.transfer_level, row.representation) == (
         "teacher-student",
         "l2",
         "global",
@@ -117,7 +118,7 @@ def test_words_are_read_in_any_case_and_with_underscores(taught: Raw) -> None:
 
 def test_transfer_has_its_defaults_where_the_file_is_silent(taught: Raw) -> None:
     _, row = Study.model_validate(taught).rows()[0]
-    assert (row.representation, row.weight, row.variant, row.projection) == (
+    assert (row.representation, row.transfer_weight, row.variant, row.projection) == (
         "feature",
         1.0,
         None,

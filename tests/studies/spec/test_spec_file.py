@@ -37,7 +37,7 @@ def test_a_file_gives_the_study_it_writes_down(tiny: Raw, write_study: Write) ->
         ("seeds=[3, 4]", "seeds", [3, 4]),
         ("seeds=3", "seeds", [3]),
         ("title=a = b", "title", "a = b"),
-        ("configurations.1.lambda=[1, 2]", "configurations.1.weight", [1.0, 2.0]),
+        ("configurations.1.lambda=[1, 2]", "configurations.1.transfer_weight", [1.0, 2.0]),
         ("configurations.0.student=vit", "configurations.0.student", "vit"),
         ("backbones.cnn.training.epochs=9", "backbones.cnn.training.epochs", 9),
         ("cam={normalisation: max}", "cam.normalisation", "max"),
@@ -195,7 +195,7 @@ def test_every_shipped_study_is_whole_once_its_open_values_are_given(name: str) 
     changes = [f"{key}=given" for key in _open_values(raw)]
     study = load_study(name, changes)
     assert study.study == name
-    assert len(study.rows()) + len(study.chains()) >= 2
+    assert len(study.rows()) + len(study.resolved_chains()) >= 2
 
 
 VARIANTS = [
@@ -248,3 +248,16 @@ def test_a_key_given_twice_is_an_error_that_names_it_and_its_line(tmp_path: Path
 def test_an_option_without_a_value_is_an_error(tiny: Raw, write_study: Write) -> None:
     said = problem(write_study(tiny), "backbones.vit.options={depth:4}")
     assert said.endswith("backbones.vit.options: option 'depth:4' has no value")
+
+
+def test_a_file_in_older_spelling_is_read_changed_and_named_by_its_own_words(
+    tmp_path: Path, tiny: dict[str, Any]
+) -> None:
+    sweep = {"key": "data.smoke", "values": [0.3, 0.7]}
+    old = tmp_path / "old.yaml"
+    old.write_text(yaml.safe_dump({**tiny, "dial": sweep}), encoding="utf-8")
+    study = load_study(str(old), ["dial.values=[0.2, 0.4]"])
+    assert study.sweep is not None
+    assert study.sweep.values == [0.2, 0.4]
+    with pytest.raises(InputError, match=r"old\.yaml: dial\.values: expected"):
+        load_study(str(old), ["sweep.values=much"])

@@ -1,4 +1,4 @@
-"""A study with a dial: one setting turned through its values, all else alike."""
+"""A study with a sweep: one setting takes several values, all else stays the same."""
 
 import copy
 from collections.abc import Callable
@@ -18,9 +18,9 @@ Raw = dict[str, Any]
 
 
 @pytest.fixture
-def dialled(tiny: Raw) -> Raw:
+def swept(tiny: Raw) -> Raw:
     tiny["configurations"] = tiny["configurations"][:2]
-    tiny["dial"] = {
+    tiny["sweep"] = {
         "key": "data.chimney_given_clear",
         "label": "P(chimney | clear)",
         "values": [0.9, 0.1],
@@ -28,8 +28,8 @@ def dialled(tiny: Raw) -> Raw:
     return tiny
 
 
-def test_every_value_has_all_trials_on_images_of_its_own(dialled: Raw) -> None:
-    plan = make_plan(Study.model_validate(dialled))
+def test_every_value_has_all_trials_on_images_of_its_own(swept: Raw) -> None:
+    plan = make_plan(Study.model_validate(swept))
     assert [(t.dial_value, t.configuration) for t in plan.trials] == [
         (0.9, "CNN alone"), (0.9, "ViT alone"), (0.1, "CNN alone"), (0.1, "ViT alone"),
     ]  # fmt: skip
@@ -37,31 +37,31 @@ def test_every_value_has_all_trials_on_images_of_its_own(dialled: Raw) -> None:
     assert len({trial.key for trial in plan.trials}) == 4
 
 
-def test_a_trial_at_a_value_is_that_of_the_study_written_with_it(dialled: Raw) -> None:
-    plain = copy.deepcopy(dialled)
-    del plain["dial"]
+def test_a_trial_at_a_value_is_that_of_the_study_written_with_it(swept: Raw) -> None:
+    plain = copy.deepcopy(swept)
+    del plain["sweep"]
     plain["data"]["chimney_given_clear"] = 0.1
     keys = {t.key for t in make_plan(Study.model_validate(plain)).trials}
-    turned = make_plan(Study.model_validate(dialled)).trials
-    assert keys == {t.key for t in turned if t.dial_value == 0.1}
+    at_each = make_plan(Study.model_validate(swept)).trials
+    assert keys == {t.key for t in at_each if t.dial_value == 0.1}
 
 
 @pytest.mark.parametrize(
     ("key", "said"),
     [("data.chimneys", "unknown key 'chimneys'"), ("data.smoke", "less than 1")],
 )
-def test_a_dial_that_cannot_be_turned_is_refused_before_anything_runs(
-    dialled: Raw, key: str, said: str
+def test_a_sweep_that_cannot_be_taken_is_refused_before_anything_runs(
+    swept: Raw, key: str, said: str
 ) -> None:
-    dialled["dial"] |= {"key": key, "values": [0.5, 1.0]}
+    swept["sweep"] |= {"key": key, "values": [0.5, 1.0]}
     with pytest.raises(InputError, match=said):
-        make_plan(Study.model_validate(dialled))
+        make_plan(Study.model_validate(swept))
 
 
 def test_a_finished_dial_is_one_page_over_all_its_values(
-    dialled: Raw, tmp_path: Path, run: Callable[..., Any]
+    swept: Raw, tmp_path: Path, run: Callable[..., Any]
 ) -> None:
-    finished = run(dialled, tmp_path)
+    finished = run(swept, tmp_path)
     assert finished.result.failed == {}
     plan = read_table(tmp_path, "plan")
     assert sorted(plan["dial_value"].unique()) == [0.1, 0.9]
