@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 from reports.storage.folder import Location, StorageError, below, is_uri, local_path, located
 from studies.cli.common import log_to_terminal
 from studies.cli.data import add_data_commands
+from studies.cli.masks import add_masks_command
 from studies.cli.status import add_status_command
 from studies.cli.store import add_store_commands
 from wsss_core.errors import InputError
@@ -129,39 +130,11 @@ def _parser() -> argparse.ArgumentParser:
         help="choices and curves as Parquet [RESULTS/report/tables]",
     )  # fmt: skip
 
-    _add_masks(commands)
+    add_masks_command(commands, _command)
     add_status_command(commands, _command)
     add_store_commands(commands, _command)
     add_data_commands(commands, _command)
     return parser
-
-
-def _add_masks(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    masks = _command(
-        commands, "masks", _masks,
-        "make pseudo masks (PNG) of a folder of images with a study's trained network; what is not "
-        "asked for is chosen by the tune split; resumable",
-        "wsss masks results/quickstart --images DIR --out masks --refinement CRF",
-    )  # fmt: skip
-    masks.add_argument("results", type=located, metavar="RESULTS")
-    masks.add_argument("--images", type=Path, required=True, metavar="DIR", help="any sizes")
-    masks.add_argument("--out", type=Path, required=True, metavar="DIR", help="made")
-    masks.add_argument("--configuration", metavar="NAME", help="[the best on the tune split]")
-    masks.add_argument("--seed", type=int, metavar="N", help="[the best on the tune split]")
-    masks.add_argument("--refinement", metavar="NAME", help="a chain of the study [none]")
-    cut = masks.add_mutually_exclusive_group()
-    cut.add_argument("--threshold", type=float, metavar="VALUE", help="0 to 1, instead of a rule")
-    cut.add_argument("--rule", metavar="RULE", help="tuned, fixed, otsu, ... [the study's]")
-    masks.add_argument(
-        "--uncertain", type=float, default=0.0, metavar="MARGIN",
-        help="255 where the score is nearer than this to the threshold [0]",
-    )  # fmt: skip
-    masks.add_argument("--soft", action="store_true", help="write the scores too, to OUT/soft")
-    masks.add_argument("--store", type=located, metavar="DIR", help="[RESULTS/store]")
-    masks.add_argument("--study", metavar="NAME", help="where RESULTS holds several")
-    masks.add_argument("--batch", type=int, default=16, metavar="N", help="images a task [16]")
-    masks.add_argument("--address", metavar="ADDR", help="a running Ray cluster")
-    masks.add_argument("--in-process", action="store_true", help="no Ray, for debugging")
 
 
 def _command(
@@ -339,38 +312,6 @@ def _thresholds(options: argparse.Namespace) -> int:
     listing = list_thresholds(options.results, out, processes=_cores(), say=_say_aside)
     print(listing.text, *(f"wrote {file}" for file in listing.files), sep="\n")
     return 0
-
-
-def _masks(options: argparse.Namespace) -> int:
-    from studies.formatting import duration
-    from studies.masks.folder import make_masks
-    from studies.masks.recipe import MaskSelection, choose_recipe
-    from studies.masks.worker import MaskJob
-    from studies.store.artifacts import ArtifactStore
-
-    def say(line: str) -> None:
-        print(line, flush=True)
-
-    wish = MaskSelection(
-        **{name: getattr(options, name) for name in MaskSelection.__dataclass_fields__}
-    )
-    store = ArtifactStore(options.store or below(options.results, "store"))
-    recipe, lines = choose_recipe(options.results, store, wish)
-    for line in lines:
-        say(line)
-    images, out = (str(folder.absolute()) for folder in (options.images, options.out))
-    made = make_masks(
-        MaskJob(recipe, images, out, options.uncertain, options.soft),
-        batch=options.batch,
-        address=options.address,
-        in_process=options.in_process,
-        say=say,
-    )
-    rate = f", {made.written / made.seconds:.1f} images/s" if made.written else ""
-    say(f"{made.written} masks written to {options.out} in {duration(made.seconds)}{rate}")
-    for name, error in made.failed.items():
-        print(f"failed: {name}: {error}", file=sys.stderr)
-    return 1 if made.failed else 0
 
 
 if __name__ == "__main__":

@@ -34,7 +34,7 @@ class MaskSelection:
         study: the study's name; None: the only one.
         configuration: whose networks.
         seed: which of them.
-        refinement: the chain's name; None or "none": the plain CAM.
+        chain: the chain's name; None or "none": the plain CAM.
         rule: the threshold rule; None: that of the study's tables.
         threshold: a threshold of 0 to 1 instead of a rule's.
 
@@ -43,7 +43,7 @@ class MaskSelection:
     study: str | None = None
     configuration: str | None = None
     seed: int | None = None
-    refinement: str | None = None
+    chain: str | None = None
     rule: str | None = None
     threshold: float | None = None
 
@@ -120,7 +120,7 @@ def choose_recipe(
 
     """
     record = _study(read_studies(results), wish.study)
-    refinement = _refinement(record, wish.refinement)
+    refinement = _refinement(record, wish.chain)
     candidates = _candidates(record, refinement)
     configuration, why_configuration = _configuration(record, candidates, wish.configuration)
     of_seed = {seed: trial for (name, seed), trial in candidates.items() if name == configuration}
@@ -159,7 +159,7 @@ def choose_recipe(
     return recipe, [
         f"configuration {configuration} ({why_configuration})",
         f"seed {seed} ({why_seed})",
-        f"refinement {refinement}",
+        f"chain {refinement}",
         f"threshold {recipe.level / 255:.3f}, level {recipe.level} ({why_level})",
     ]
 
@@ -178,9 +178,9 @@ def _refinement(record: StudyRecord, name: str | None) -> str:
         return PLAIN
     chains = {chain.name: chain for chain in record.chains if chain.name not in (PLAIN, OPTIMAL)}
     if name not in chains:
-        raise InputError(f"--refinement {name!r}: {_expected([PLAIN, *chains], name)}")
+        raise InputError(f"--chain {name!r}: {_expected([PLAIN, *chains], name)}")
     if (lacks := chains[name].lacks) is not None:
-        raise InputError(f"--refinement {name!r}: was not run: {lacks}")
+        raise InputError(f"--chain {name!r}: was not run: {lacks}")
     return name
 
 

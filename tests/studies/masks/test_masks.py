@@ -134,7 +134,7 @@ def iou(mask: np.ndarray, truth: np.ndarray) -> float:
 @pytest.mark.parametrize("refinement", [None, "PAR twice", "own"])
 @pytest.mark.parametrize("rule", ["tuned", "fixed", "otsu"])
 def test_masks_have_the_iou_that_was_scored_image_by_image(crops, tmp_path, refinement, rule):
-    wish = MaskSelection(configuration="ViT alone", seed=1, refinement=refinement, rule=rule)
+    wish = MaskSelection(configuration="ViT alone", seed=1, chain=refinement, rule=rule)
     job = crops.job(tmp_path / "masks", wish)
     assert make_masks(job, in_process=True, say=quiet).failed == {}
     (record,) = read_studies(crops.ran.results)
@@ -163,7 +163,7 @@ def test_masks_of_competing_gated_classes_have_the_iou_that_was_scored(run, shar
     (record,) = read_studies(ran.results)
     found = set()
     for chain in (None, "PAR"):
-        wish = MaskSelection(refinement=chain, threshold=0.2)
+        wish = MaskSelection(chain=chain, threshold=0.2)
         recipe, _ = choose_recipe(ran.results, ran.store, wish)
         job = MaskJob(recipe, str(tmp_path / "images"), str(tmp_path / f"masks {chain}"))
         make_masks(job, in_process=True, say=quiet)
@@ -192,7 +192,7 @@ def test_ray_data_makes_the_same_files_as_one_process_and_names_a_bad_image(
 
     stream = functools.partial(masks_pipeline.stream_masks, apart=apart)
     monkeypatch.setattr(masks_pipeline, "stream_masks", stream)
-    alone = crops.job(tmp_path / "alone", MaskSelection(refinement="own"), soft=True, uncertain=0.1)
+    alone = crops.job(tmp_path / "alone", MaskSelection(chain="own"), soft=True, uncertain=0.1)
     make_masks(alone, in_process=True, batch=4, say=quiet)
     spread = dataclasses.replace(alone, out=str(tmp_path / "spread"))
     (tmp_path / "images").mkdir()
@@ -308,8 +308,8 @@ def test_a_given_threshold_is_the_smallest_level_that_reaches_it(crops, tmp_path
     [
         ({"configuration": "CNN alon"}, "--configuration 'CNN alon': nearest: 'CNN alone'; exp"),
         ({"seed": 7}, "--seed 7: expected one of 0, 1"),
-        ({"refinement": "PAX"}, "--refinement 'PAX': nearest: 'PAR'; expected one of none, PAR, "),
-        ({"refinement": "SAM"}, "--refinement 'SAM': was not run: no weights were given"),
+        ({"chain": "PAX"}, "--chain 'PAX': nearest: 'PAR'; expected one of none, PAR, "),
+        ({"chain": "SAM"}, "--chain 'SAM': was not run: no weights were given"),
         ({"rule": "tunned"}, "--rule 'tunned': chose no level here; nearest: 'tuned'"),
         ({"rule": "image_oracle"}, "--rule 'image_oracle': chose no level here"),
         ({"study": "crop"}, "--study 'crop': nearest: 'crops'"),
@@ -320,6 +320,16 @@ def test_a_given_threshold_is_the_smallest_level_that_reaches_it(crops, tmp_path
 def test_a_slip_names_what_there_is(crops, tmp_path, wish, said):
     with pytest.raises(InputError, match=said):
         crops.job(tmp_path, MaskSelection(**wish))
+
+
+def test_refinement_is_the_old_spelling_of_chain(crops, wsss, tmp_path):
+    for option in ("--chain", "--refinement"):
+        ended = wsss(
+            "masks", crops.ran.results, "--images", crops.images, "--out", tmp_path / "masks",
+            option, "PAX",
+        )  # fmt: skip
+        assert ended.code == 2
+        assert "--chain 'PAX': nearest: 'PAR'" in ended.err
 
 
 def test_another_store_is_refused(crops, wsss, tmp_path):
@@ -334,7 +344,7 @@ def test_another_store_is_refused(crops, wsss, tmp_path):
 def test_a_step_whose_version_was_raised_since_is_refused(crops, tmp_path, monkeypatch):
     monkeypatch.setattr(REFINERS["par"], "version", 99)
     with pytest.raises(InputError, match="refiner par: the study was run with its version 1, here"):
-        crops.job(tmp_path, MaskSelection(refinement="PAR twice"))
+        crops.job(tmp_path, MaskSelection(chain="PAR twice"))
 
 
 def test_bad_images_are_named_fail_the_command_and_keep_no_other_from_its_mask(
@@ -374,7 +384,7 @@ def test_a_mask_that_cannot_be_written_ends_the_run_with_one_line(crops, tmp_pat
 
 
 def test_the_record_says_what_the_masks_are(crops, tmp_path):
-    job = crops.job(tmp_path / "masks", MaskSelection(refinement="PAR twice", seed=0))
+    job = crops.job(tmp_path / "masks", MaskSelection(chain="PAR twice", seed=0))
     make_masks(job, in_process=True, say=quiet)
     record = json.loads((tmp_path / "masks" / "masks.json").read_text())
     settings = record["settings"]
@@ -516,7 +526,7 @@ def test_killed_and_run_again_loses_and_repeats_nothing(crops, tmp_path):
     out = tmp_path / "masks"
     command = [
         sys.executable, "-m", "studies.cli.main", "masks", str(crops.ran.results), "--images",
-        str(tmp_path / "images"), "--out", str(out), "--refinement", "PAR twice", "--batch", "2",
+        str(tmp_path / "images"), "--out", str(out), "--chain", "PAR twice", "--batch", "2",
     ]  # fmt: skip
     path = os.pathsep.join(filter(None, [str(Path(__file__).parents[3]), os.getenv("PYTHONPATH")]))
     environment = {**os.environ, "PYTHONPATH": path}
@@ -536,7 +546,7 @@ def test_killed_and_run_again_loses_and_repeats_nothing(crops, tmp_path):
     assert [line for line in ended.stderr.splitlines() if "core_worker.cc" not in line] == []
     for name, written_at in there.items():
         assert (out / name).stat().st_mtime_ns == written_at
-    job = crops.job(tmp_path / "whole", MaskSelection(refinement="PAR twice"))
+    job = crops.job(tmp_path / "whole", MaskSelection(chain="PAR twice"))
     make_masks(
         dataclasses.replace(job, images=str(tmp_path / "images")), in_process=True, say=quiet
     )

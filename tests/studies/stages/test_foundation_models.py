@@ -113,7 +113,7 @@ def job(refined: Any, tmp_path: Path) -> Callable[[str], MaskJob]:
     for number in range(7):
         pixels = random.integers(0, 256, (40 + number, 50, 3), dtype=np.uint8)
         Image.fromarray(pixels).save(tmp_path / "images" / f"{number}.png")
-    wish = MaskSelection(configuration="ViT alone", refinement="CLIP, SAM")
+    wish = MaskSelection(configuration="ViT alone", chain="CLIP, SAM")
     recipe, _ = choose_recipe(refined.results, refined.store, wish)
 
     def named(out: str) -> MaskJob:
