@@ -1,13 +1,37 @@
-"""What every command does: it prints what the packages log."""
+"""Common parts of the commands: exit codes, adding a command, printing what the packages log."""
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import logging
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+FAILED = 1
+USAGE_ERROR = 2
+INTERRUPTED = 130
+
+if TYPE_CHECKING:
+    Commands = argparse._SubParsersAction[argparse.ArgumentParser]
 
 PACKAGES = ("studies", "reports", "wsss_core")
+
+
+def add_command(
+    commands: Commands,
+    name: str,
+    function: Callable[[argparse.Namespace], int],
+    help_text: str,
+    example: str,
+) -> argparse.ArgumentParser:
+    """Add a command that `function` carries out; it takes the options and returns an exit code."""
+    command = commands.add_parser(
+        name, help=help_text, description=help_text, epilog=f"Example: {example}"
+    )
+    command.set_defaults(command=function)
+    return command
 
 
 class _ToTerminal(logging.Handler):

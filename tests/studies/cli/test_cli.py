@@ -154,7 +154,7 @@ def test_ctrl_c_is_exit_code_130(
     monkeypatch.setattr(studies.stages.job, "train_unit", interrupt)
     command = ("run", write_study(tiny), "--in-process", "--results", str(tmp_path / "results"))
     ended = wsss(*command)
-    said = f"interrupted; what is finished is kept; go on with: wsss {' '.join(command)}"
+    said = f"interrupted; finished work is kept; go on with: wsss {' '.join(command)}"
     assert (ended.code, ended.err) == (130, f"wsss: {said}\n")
 
 

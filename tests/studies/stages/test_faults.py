@@ -337,5 +337,5 @@ def test_a_disk_that_is_full_ends_the_run_in_one_line_and_with_room_it_goes_on(
     first, second = said.splitlines()
     assert first.startswith(f"wsss: {tmp_path}/small/results")
     assert "no space left on the storage" in first
-    assert second.startswith("what is finished is kept; go on with: wsss run ")
+    assert second.startswith("finished work is kept; go on with: wsss run ")
     assert statuses(tmp_path) == {"ViT alone": "ok"}

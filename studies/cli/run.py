@@ -1,0 +1,204 @@
+"""`wsss plan` and `wsss run`."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from reports.storage.folder import Location, below, is_uri, local_path, located
+from studies.cli.common import FAILED, INTERRUPTED, add_command
+from studies.formatting import duration
+from wsss_core.errors import InputError
+
+if TYPE_CHECKING:
+    from studies.cli.common import Commands
+    from studies.planning.plan import Plan
+    from studies.runner import RunResult
+    from studies.spec.study import Study
+    from studies.store.artifacts import ArtifactStore
+
+
+def add_run_commands(commands: Commands) -> None:
+    """Add `plan` and `run`."""
+    plan = add_command(
+        commands,
+        "plan",
+        _plan,
+        "list a study's trials, what is cached and what it costs; nothing is trained",
+        "wsss plan smoke_crops --set data.root=DIR --set seeds=[0,1]",
+    )
+    run = add_command(
+        commands,
+        "run",
+        _run,
+        "run what is missing of a study",
+        "wsss run quickstart --results results/quickstart",
+    )
+    for command in (plan, run):
+        command.add_argument("spec", metavar="SPEC", help="a YAML file or a shipped study's name")
+        command.add_argument(
+            "--variant",
+            dest="variants",
+            action="append",
+            default=[],
+            metavar="NAME",
+            help="one of the study file's variants, e.g. quick; may be given again",
+        )
+        command.add_argument(
+            "--set",
+            dest="changes",
+            action="append",
+            default=[],
+            metavar="KEY=VALUE",
+            help="change a key of the study, e.g. training.epochs=5; may be given again",
+        )
+        command.add_argument(
+            "--results", type=located, metavar="DIR", help="the ledger's folder [results/STUDY]"
+        )
+        command.add_argument(
+            "--store",
+            type=located,
+            metavar="DIR",
+            help="trained networks and CAMs; one store may serve many studies [RESULTS/store]",
+        )
+        command.add_argument(
+            "--address", metavar="ADDR", help="a running Ray cluster; without it, Ray starts here"
+        )
+    plan.add_argument(
+        "--check",
+        action="store_true",
+        help="try all that a run needs: images, networks, and every node of the cluster",
+    )
+    plan.add_argument(
+        "--slots",
+        type=int,
+        metavar="N",
+        help="trials at a time for the wall time's estimate [what fits on this machine]",
+    )
+    run.add_argument(
+        "--in-process", action="store_true", help="no Ray: one trial after another, for debugging"
+    )
+
+
+def _opened(options: argparse.Namespace) -> tuple[Study, Location, ArtifactStore]:
+    """The study, the results folder and the store that the arguments name."""
+    from studies.spec.loading import load_study
+    from studies.store.artifacts import ArtifactStore
+
+    study = load_study(options.spec, options.changes, options.variants)
+    results = options.results or Path("results") / study.study
+    return study, results, ArtifactStore(options.store or below(results, "store"))
+
+
+def _plan(options: argparse.Namespace) -> int:
+    from studies.cli.plan_text import describe
+    from studies.planning.planner import make_plan
+
+    if options.slots is not None and options.slots < 1:
+        raise InputError(f"--slots {options.slots}: expected 1 or more")
+    study, results, store = _opened(options)
+    plan = make_plan(study)
+    print(describe(plan, store, results, at_once=options.slots), flush=True)
+    if options.check:
+        _check(plan, results, store, options.address)
+    elif options.address is not None:
+        raise InputError("--address: a plan alone asks no cluster; give --check too")
+    return 0
+
+
+def _check(plan: Plan, results: Location, store: ArtifactStore, address: str | None) -> None:
+    """What `wsss run` would check before it trains, a study's search included."""
+    from studies.ray_tune.runner import check_cluster
+    from studies.runner import run_context
+    from studies.stages.preflight import preflight
+
+    def say(line: str) -> None:
+        print(line, flush=True)
+
+    results = results if is_uri(results) else local_path(results)
+    pending = plan.pending(store)
+    if plan.study.search is not None:
+        from studies.search.candidates import first_units
+
+        searched = first_units(plan.study, plan.image_sets[0])[1].units
+        plan.units.update(searched)
+        pending += searched.values()
+    if not pending:
+        say("nothing is left to run, so nothing is checked")
+        return
+    say("")
+    preflight(plan, pending, store, results, say)
+    check_cluster(plan, pending, run_context(plan, store, results), address, say)
+
+
+def _run(options: argparse.Namespace) -> int:
+    from reports.ledger.parts import finished_trials
+    from studies.planning.planner import make_plan
+    from studies.runner import run_study
+    from studies.scheduling.stopping import interrupt_on_terminate
+
+    interrupt_on_terminate()
+
+    def say(line: str) -> None:
+        print(line, flush=True)
+
+    study, results, store = _opened(options)
+    if study.search is not None:
+        if options.in_process:
+            raise InputError("--in-process: a search is Ray Tune's; leave the option out")
+        from studies.search.run import run_search
+
+        study = run_search(study, results, store, address=options.address, say=say)
+    result = run_study(
+        make_plan(study),
+        results,
+        store,
+        address=options.address,
+        in_process=options.in_process,
+        say=say,
+    )
+    with contextlib.suppress(InputError):
+        # Leaves many small parts in one file, for those who look next.
+        finished_trials(results)
+    return _closing(result, results, options.again)
+
+
+def _closing(result: RunResult, results: Location, again: str) -> int:
+    if result.trained or result.scored:
+        also = f", {result.scored} trained before were scored" if result.scored else ""
+        print(f"{result.trained} training runs{also}, in {duration(result.seconds)}")
+    elif not result.remaining:
+        print(f"nothing to train: all {result.reused} trials were done ({result.seconds:.1f} s)")
+    ended = (
+        ("collapsed", result.collapsed), ("failed", result.failed),
+        ("not refined", result.unrefined),
+    )  # fmt: skip
+    for state, named in ended:
+        _print_causes(state, named)
+    if result.stopped is not None:
+        done = result.trials - result.remaining
+        print(f"stopped by {result.stopped}: {done} of {result.trials} trials are done")
+    if result.remaining:
+        print(f"{result.remaining} trials remain; go on with: {again}")
+    print(f"next: wsss report {results}")
+    failed = bool(result.failed or result.unrefined)
+    if result.stopped is not None or (result.remaining and not failed):
+        return INTERRUPTED
+    return FAILED if failed else 0
+
+
+def _print_causes(state: str, named: dict[str, str]) -> None:
+    """What did not end well: few with their errors, many grouped by cause."""
+    from reports.results.failure_causes import Failure, causes, describe_causes
+
+    found = causes(Failure(name, error) for name, error in named.items())
+    if len(found) == len(named):
+        for name, error in named.items():
+            print(f"{state}: {name}: {error}", file=sys.stderr)
+        return
+    print(f"{state}: {len(named)}, of {len(found)} causes", file=sys.stderr)
+    for line in describe_causes(found, limit=20):
+        print(f"  {line}", file=sys.stderr)
