@@ -16,7 +16,7 @@ INTERRUPTED = 130
 if TYPE_CHECKING:
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]
 
-PACKAGES = ("studies", "reports", "wsss_core")
+_LOGGED = ("studies", "reports", "wsss_core")
 
 
 def add_command(
@@ -55,7 +55,7 @@ def log_to_terminal(*, aside: bool = False) -> Iterator[None]:
 
     """
     handler = _ToTerminal(aside=aside)
-    loggers = [logging.getLogger(name) for name in PACKAGES]
+    loggers = [logging.getLogger(name) for name in _LOGGED]
     levels = [logger.level for logger in loggers]
     try:
         for logger in loggers:
