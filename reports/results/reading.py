@@ -18,7 +18,7 @@ from reports.results.study_record import (
     TrialRecord,
 )
 from reports.results.trial_cache import ReadTrial, Settings, read_figures
-from reports.storage.folder import Location
+from reports.storage.locations import Location
 from wsss_core.errors import InputError
 
 

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from reports.storage.folder import is_uri, located
+from reports.storage.locations import is_uri, located
 from studies.cli.common import add_command
 
 if TYPE_CHECKING:
