@@ -1,7 +1,6 @@
 """Writing a report: the page, the tables in three formats, the figures, the tidy outcomes."""
 
 import re
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -50,7 +49,6 @@ def make_report(
     out: Path | str,
     *,
     processes: int = 1,
-    say: Callable[[str], None] | None = None,
 ) -> ReportFiles:
     """Write the report of every study of a results folder; equal ledgers give equal bytes.
 
@@ -65,7 +63,7 @@ def make_report(
 
     """
     out = Path(out)
-    views = views_of(read_studies(results, processes=processes, say=say), _slug)
+    views = views_of(read_studies(results, processes=processes), _slug)
     outcomes = pd.concat([view.outcomes for view in views], ignore_index=True)
     diagnostics = pd.concat([view.diagnostics for view in views], ignore_index=True)
     tables: dict[str, str | bytes] = {
