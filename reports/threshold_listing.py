@@ -1,7 +1,7 @@
 """What ``wsss thresholds`` prints and writes: every choice, its figures, and the curves it cut."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from reports.results.score_curves import CURVES, score_curves
 from reports.results.study_record import PLAIN, StudyRecord
 from reports.results.trial_cache import read_scores
 from reports.statistics import summarise
-from reports.storage.folder import Location
+from reports.storage.locations import Location
 from reports.tables.cells import ABSENT, MEASURE_NAMES, equals, mean_and_spread, points
 from reports.tables.thresholds import peeks_at
 from wsss_core.errors import InputError
@@ -75,22 +75,20 @@ def list_thresholds(
     out: Path,
     *,
     processes: int = 1,
-    say: Callable[[str], None] | None = None,
 ) -> ThresholdListing:
     """List the thresholds of every study of a results folder and write choices and curves.
 
     Args:
         results: A folder with ``ledger/``.
         out: Folder of ``FILES``; made if absent.
-        processes: See ``reports.results.trial_cache.read_figures``.
-        say: Likewise.
+        processes: see `reports.results.trial_cache.read_figures`.
 
     Raises:
         InputError: If the ledger has no plan, a part of it cannot be read, or ``out`` cannot be
             written.
 
     """
-    records = read_studies(results, processes=processes, say=say)
+    records = read_studies(results, processes=processes)
     choices = pd.concat([threshold_choices(one) for one in records], ignore_index=True)
     files = tuple(out / name for name in FILES)
     try:

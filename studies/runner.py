@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from reports.ledger.parts import write_part
-from reports.storage.folder import Location, StorageError, is_uri, local_path
+from reports.storage.errors import StorageError
+from reports.storage.locations import Location, is_uri, local_path
 from studies.planning.plan import Plan
 from studies.scheduling.progress import Progress
 from studies.scheduling.stopping import Stop

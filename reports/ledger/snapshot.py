@@ -17,7 +17,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from reports.storage.folder import Entry, Folder, StorageError
+from reports.storage.errors import StorageError
+from reports.storage.folder import Entry, Folder
 
 DERIVED = "derived"
 """The folder of a results folder for what can be made again."""

@@ -1,20 +1,36 @@
 """Writing a report: the page, the tables in three formats, the figures, the tidy outcomes."""
 
 import re
-from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from reports import ReportFiles
 from reports.page.views import render_html, render_markdown, views_of
 from reports.results.reading import read_studies
-from reports.storage.folder import Location
+from reports.storage.locations import Location
 from reports.tables.model import to_csv, to_latex, to_markdown
 from wsss_core.errors import InputError
+
+
+@dataclass(frozen=True)
+class ReportFiles:
+    """The files that `make_report` wrote.
+
+    Attributes:
+        html: one self-contained page.
+        markdown: the same page in Markdown, beside its figures.
+        tables: `tables/*.{tex,md,csv}` and the tidy frames, as CSV and Parquet.
+        figures: `figures/*.svg`.
+
+    """
+
+    html: Path
+    markdown: Path
+    tables: tuple[Path, ...]
+    figures: tuple[Path, ...]
 
 
 def _slug(name: str) -> str:
@@ -28,15 +44,26 @@ def _parquet(frame: pd.DataFrame) -> bytes:
     return sink.getvalue().to_pybytes()
 
 
-def write_report(
+def make_report(
     results: Location,
-    out: Path,
+    out: Path | str,
     *,
     processes: int = 1,
-    say: Callable[[str], None] | None = None,
 ) -> ReportFiles:
-    """Write the report of every study of a results folder; see ``reports.make_report``."""
-    views = views_of(read_studies(results, processes=processes, say=say), _slug)
+    """Write the report of every study of a results folder; equal ledgers give equal bytes.
+
+    Args:
+        results: a folder with `ledger/`, a path or a URI.
+        out: a folder of this machine; made if it does not exist.
+        processes: how many processes may compute figures at once if there are many trials. More
+            than one needs a main script guarded by `if __name__ == "__main__"`.
+
+    Raises:
+        InputError: the ledger has no plan, a part of it cannot be read, or `out` cannot be written.
+
+    """
+    out = Path(out)
+    views = views_of(read_studies(results, processes=processes), _slug)
     outcomes = pd.concat([view.outcomes for view in views], ignore_index=True)
     diagnostics = pd.concat([view.diagnostics for view in views], ignore_index=True)
     tables: dict[str, str | bytes] = {

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from reports.ledger.parts import read_table
-from reports.storage.folder import Location
+from reports.storage.locations import Location
 
 
 @dataclass(frozen=True)

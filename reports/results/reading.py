@@ -1,7 +1,7 @@
 """Reading studies from the ledger: what was planned, how each trial ended, what its scores say."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
@@ -18,7 +18,7 @@ from reports.results.study_record import (
     TrialRecord,
 )
 from reports.results.trial_cache import ReadTrial, Settings, read_figures
-from reports.storage.folder import Location
+from reports.storage.locations import Location
 from wsss_core.errors import InputError
 
 
@@ -62,15 +62,13 @@ def read_study(
     plan: pd.DataFrame,
     *,
     processes: int = 1,
-    say: Callable[[str], None] | None = None,
 ) -> StudyRecord:
     """Read one study.
 
     Args:
         results: The results folder.
         plan: The rows of the ledger's ``plan`` table of that study, at one value of its dial.
-        processes: See ``reports.results.trial_cache.read_figures``.
-        say: Likewise.
+        processes: see `reports.results.trial_cache.read_figures`.
 
     """
     rows = _records(plan.sort_values(["position", "seed"], kind="stable"))
@@ -88,7 +86,7 @@ def read_study(
         rows[0]["fixed_threshold"],
         tuple(json.loads(rows[0]["own_rules"] or "[]")),
     )
-    read = read_figures(results, [*ended, *refined_ended], settings, processes=processes, say=say)
+    read = read_figures(results, [*ended, *refined_ended], settings, processes=processes)
     trials = {
         (row["configuration"], int(row["seed"])): _trial(row, ended, read, row["trial_key"])
         for row in rows
@@ -165,15 +163,12 @@ def _refined(
     return tuple(chains.values()), found
 
 
-def read_studies(
-    results: Location, *, processes: int = 1, say: Callable[[str], None] | None = None
-) -> list[StudyRecord]:
+def read_studies(results: Location, *, processes: int = 1) -> list[StudyRecord]:
     """Read every study of a results folder, by name; one with a dial once for each value.
 
     Args:
         results: The results folder.
-        processes: See ``reports.results.trial_cache.read_figures``.
-        say: Likewise.
+        processes: see `reports.results.trial_cache.read_figures`.
 
     Raises:
         InputError: If there is no plan; LedgerError for a part that cannot be read.
@@ -185,4 +180,4 @@ def read_studies(
             f"{results}: no plan in a ledger there; expected a folder that `wsss run` wrote"
         )
     groups = plan.groupby(["study", "dial_value"], sort=True, dropna=False)
-    return [read_study(results, rows, processes=processes, say=say) for _, rows in groups]
+    return [read_study(results, rows, processes=processes) for _, rows in groups]

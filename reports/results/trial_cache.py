@@ -13,9 +13,10 @@ import contextlib
 import hashlib
 import io
 import itertools
+import logging
 import multiprocessing
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import cache, partial
@@ -34,7 +35,10 @@ from reports.results.diagnostics import DIAGNOSTICS, diagnostic_rows
 from reports.results.outcomes import COLUMNS, RULES, TrialFigures, figure_rows
 from reports.results.score_rows import ScoreRows
 from reports.results.scored_network import Rules
-from reports.storage.folder import Entry, Location, StorageError, open_folder
+from reports.storage.errors import StorageError
+from reports.storage.folder import Entry
+from reports.storage.locations import Location
+from reports.storage.opening import open_folder
 
 FILE = "figures.parquet"
 _CHUNK = 20
@@ -61,7 +65,7 @@ _SCHEMA = pa.schema(
     ]
 )
 
-Say = Callable[[str], None]
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -92,7 +96,6 @@ def read_figures(
     settings: Settings,
     *,
     processes: int = 1,
-    say: Say | None = None,
 ) -> dict[str, ReadTrial]:
     """Figures of trials; those without scores of the test split are left out.
 
@@ -102,7 +105,6 @@ def read_figures(
         settings: The study's.
         processes: How many may compute at once, where there is much to compute. More than one
             starts processes that import the main script again, so it must be guarded.
-        say: Told of the progress where it takes long.
 
     Raises:
         LedgerError: A part that cannot be read.
@@ -116,7 +118,7 @@ def read_figures(
     missing = [key for key in entries if key not in known]
     computed: list[dict[str, Any]] = []
     try:
-        for rows in _computed(results, missing, settings, processes, say):
+        for rows in _computed(results, missing, settings, processes):
             computed += rows
     finally:
         if kept is not None and len(computed) >= WORTH:
@@ -126,11 +128,11 @@ def read_figures(
 
 
 def _computed(
-    results: Location, keys: Sequence[str], settings: Settings, processes: int, say: Say | None
+    results: Location, keys: Sequence[str], settings: Settings, processes: int
 ) -> Iterator[list[dict[str, Any]]]:
     chunks = [keys[start : start + _CHUNK] for start in range(0, len(keys), _CHUNK)]
     compute = partial(_compute, results, settings)
-    progress = _Progress(len(keys), say)
+    progress = _Progress(len(keys))
     if processes < 2 or len(keys) < 4 * WORTH:
         for chunk in chunks:
             yield compute(chunk)
@@ -148,21 +150,21 @@ def _computed(
 
 
 class _Progress:
-    """A line now and then where it takes long."""
+    """Logs the progress every 20 seconds."""
 
-    def __init__(self, total: int, say: Say | None) -> None:
-        self._total, self._say = total, say
+    def __init__(self, total: int) -> None:
+        self._total = total
         self._done = 0
-        self._started = self._said = time.monotonic()
+        self._started = self._logged = time.monotonic()
 
     def add(self, count: int) -> None:
         self._done += count
         now = time.monotonic()
-        if self._say is None or now - self._said < 20 or self._done >= self._total:
+        if now - self._logged < 20 or self._done >= self._total:
             return
         rest = (now - self._started) / self._done * (self._total - self._done)
-        self._say(f"figures of {self._done} of {self._total} trials, about {rest:.0f} s left")
-        self._said = now
+        logger.info("figures of %d of %d trials, about %.0f s left", self._done, self._total, rest)
+        self._logged = now
 
 
 def _compute(results: Location, settings: Settings, keys: Sequence[str]) -> list[dict[str, Any]]:

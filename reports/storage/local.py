@@ -1,7 +1,7 @@
 """Folders of this machine's file systems, shared ones included.
 
-A folder that a run has made carries a mark, a small file. Where the mark is gone the file system is
-away (an NFS mount point without its mount is an empty folder), so nothing there is taken as missing
+A run marks each folder it makes with a small file. If the mark is gone, the file system is not
+mounted (an NFS mount point without its mount is an empty folder). Then no file counts as missing,
 and nothing is written below the empty mount point.
 """
 
@@ -17,8 +17,9 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from reports.storage.folder import MARK, Entry, Location, local_path, plain_name
-from reports.storage.retry import patiently
+from reports.storage.folder import MARK, Entry, plain_name
+from reports.storage.locations import Location, local_path
+from reports.storage.retry import retry
 from wsss_core.errors import InputError
 
 _MARK_TEXT = b"A folder that wsss writes to; this file shows that its file system is there.\n"
@@ -26,15 +27,15 @@ _NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
 
 _T = TypeVar("_T")
 _marked: set[str] = set()
-"""The folders of which this process knows that they carry a mark."""
+"""The folders that this process knows to carry a mark."""
 
 
 class LocalFolder:
-    """A folder below one that may carry a mark.
+    """A folder below one that may carry a mark; see `reports.storage.folder.Folder`.
 
     Args:
         anchor: the folder whose mark counts.
-        names: from there to this folder.
+        names: the path from there to this folder.
 
     """
 
@@ -46,18 +47,18 @@ class LocalFolder:
 
     @classmethod
     def opened(cls, where: Location) -> LocalFolder:
-        """A folder that is its own anchor."""
+        """Open a folder that is its own anchor."""
         folder = cls(local_path(where))
         if folder.where not in _marked and (folder.path / MARK).is_file():
             _marked.add(folder.where)
         return folder
 
     def joined(self, *names: str) -> LocalFolder:
-        """See `reports.storage.folder.Folder`, here and below."""
+        """Return a folder below this one, with the same anchor."""
         return LocalFolder(self._anchor, (*self._names, *map(plain_name, names)))
 
     def make(self) -> None:
-        """Make and mark it; one that was marked before is waited for instead."""
+        """Make and mark the folder; if it was marked before, wait for it instead."""
         try:
             if self.where not in _marked:
                 self.path.mkdir(parents=True, exist_ok=True)
@@ -69,26 +70,26 @@ class LocalFolder:
         _marked.add(self.where)
 
     def await_mark(self) -> None:
-        """Wait until its mark is seen, once in this process."""
+        """Wait until its mark appears, once in this process."""
         if self.where not in _marked:
-            patiently(self._require_mark, self.where, lambda: False)
+            retry(self._require_mark, self.where, lambda: False)
             _marked.add(self.where)
 
     def _require_mark(self) -> None:
         (self._anchor / MARK).stat()
 
     def _is_there(self) -> bool:
-        # Of a folder that no run has made nothing can be expected.
+        # A folder that no run has made has no mark to look for.
         return str(self._anchor) not in _marked or (self._anchor / MARK).is_file()
 
     def _do(self, action: Callable[[], _T]) -> _T:
-        return patiently(action, self.where, self._is_there)
+        return retry(action, self.where, self._is_there)
 
     def _file(self, name: str) -> Path:
         return self.path / plain_name(name)
 
     def _ensure(self) -> None:
-        """Make the folder, but never a marked anchor: where that is gone, it is not mounted."""
+        """Make the folder, but never a marked anchor: if that is gone, it is not mounted."""
         if str(self._anchor) not in _marked:
             self.path.mkdir(parents=True, exist_ok=True)
             return
@@ -100,7 +101,7 @@ class LocalFolder:
 
     @contextlib.contextmanager
     def _beside(self, name: str) -> Iterator[Path]:
-        """A temporary name beside a file's that does not outlive the block."""
+        """Give a temporary name beside a file's; it is removed after the block."""
         file = self._file(name)
         self._ensure()
         unfinished = file.with_name(f".{name}.{uuid.uuid4().hex}.tmp")
@@ -131,7 +132,7 @@ class LocalFolder:
                 try:
                     os.link(unfinished, self.path / name)
                 except FileExistsError:
-                    # NFS may ask its server twice, when the first answer was lost.
+                    # NFS may ask its server twice if the first answer was lost.
                     return unfinished.stat().st_nlink == 2
                 except OSError as error:
                     if error.errno not in _NO_LINKS:
@@ -226,7 +227,7 @@ def _write_through(file: Path, content: bytes, mode: str = "wb") -> None:
 
 
 def _created_without_links(file: Path, content: bytes) -> bool:
-    """`create` where a file system has no hard links; a reader may see the file before its end."""
+    """Create a file without hard links; a reader may see the file before it is whole."""
     try:
         _write_through(file, content, "xb")
     except FileExistsError:

@@ -1,7 +1,7 @@
 """Folders of object stores and of the other file systems that fsspec knows.
 
-Endpoints and credentials are the environment's, as each file system's package documents them: for
-S3 ``AWS_ENDPOINT_URL``, ``AWS_ACCESS_KEY_ID`` and so on.
+Endpoints and credentials come from the environment, as the package of each file system documents:
+for S3 `AWS_ENDPOINT_URL`, `AWS_ACCESS_KEY_ID` and so on.
 """
 
 from __future__ import annotations
@@ -15,32 +15,33 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
 
-from reports.storage.folder import FULL, MARK, Entry, StorageError, plain_name
-from reports.storage.retry import UnansweredError, patiently
+from reports.storage.errors import FULL, StorageError
+from reports.storage.folder import MARK, Entry, plain_name
+from reports.storage.retry import TransientError, retry
 from wsss_core.errors import InputError, one_line
 
 _MARK_TEXT = b"A folder that wsss writes to.\n"
 _EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gcs", "gcs": "gcs"}
 _OBJECT_STORES = ("s3", "s3a", "gs", "gcs", "abfs", "abfss", "az")
-"""They have no folders to be made; a bucket that is not there is a mistake, and is not made."""
+"""They need no folders; a missing bucket is a mistake of the user, and is not made."""
 
 _LASTING = {
     "NoCredentialsError", "PartialCredentialsError", "CredentialRetrievalError", "ProfileNotFound",
     "ParamValidationError", "InvalidRegionError", "InvalidEndpointConfigurationError",
     "DefaultCredentialsError", "ValueError", "TypeError", "NotImplementedError",
 }  # fmt: skip
-"""Names of errors (of packages that need not be there) that do not pass by waiting."""
+"""Names of errors that retrying cannot mend; their packages need not be installed."""
 
 _AT_ONCE = 64
-"""So many files are asked for together; each is held in memory until it is read."""
+"""Files requested together; each is held in memory until it is read."""
 
 _T = TypeVar("_T")
 _creating = threading.Lock()
-"""fsspec's file system in memory looks and writes in two steps."""
+"""A lock: fsspec's file system in memory creates a file in two steps."""
 
 
 class RemoteFolder:
-    """A folder at a URI.
+    """A folder at a URI; see `reports.storage.folder.Folder`.
 
     Args:
         where: its URI.
@@ -52,13 +53,13 @@ class RemoteFolder:
 
     @classmethod
     def opened(cls, where: str) -> RemoteFolder:
-        """A folder of a file system that is known here."""
-        _opened(where, os.getpid())  # raises what there is to raise
+        """Open a folder; raise InputError if its file system is unknown."""
+        _opened(where, os.getpid())
         return cls(where)
 
     @property
     def _files(self) -> Any:
-        # Of this process: connections do not survive a fork.
+        # One per process: connections do not survive a fork.
         return _opened(self.where, os.getpid())[0]
 
     @property
@@ -66,19 +67,19 @@ class RemoteFolder:
         return _opened(self.where, os.getpid())[1]
 
     def joined(self, *names: str) -> RemoteFolder:
-        """See `reports.storage.folder.Folder`, here and below."""
+        """Return a folder below this one."""
         return RemoteFolder("/".join([self.where, *map(plain_name, names)]))
 
     def make(self) -> None:
-        """Mark it; object stores have no folders."""
+        """Mark the folder; object stores have no folders to make."""
         try:
             self.write(MARK, _MARK_TEXT)
         except OSError as error:
-            said = one_line(error, 300)
-            raise InputError(f"{self.where}: cannot be written ({said})") from error
+            reason = one_line(error, 300)
+            raise InputError(f"{self.where}: cannot be written ({reason})") from error
 
     def await_mark(self) -> None:
-        """Nothing to wait for: a storage that is away does not answer, and is then waited for."""
+        """Do nothing: a storage out of reach does not answer, and each action retries."""
 
     def _do(self, action: Callable[[], _T]) -> _T:
         def answered() -> _T:
@@ -91,13 +92,13 @@ class RemoteFolder:
             except Exception as error:
                 if isinstance(error, OSError) and error.errno in FULL:
                     raise
-                said = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+                reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
                 if type(error).__name__ in _LASTING:
-                    raise StorageError(f"{self.where}: cannot be used ({said})") from error
-                raise UnansweredError(None, said) from error
+                    raise StorageError(f"{self.where}: cannot be used ({reason})") from error
+                raise TransientError(None, reason) from error
 
-        # What an object store does not find is not there: it has no mount that could be away.
-        return patiently(answered, self.where, lambda: True)
+        # A file that an object store does not find is missing: there is no mount to be lost.
+        return retry(answered, self.where, lambda: True)
 
     def _at(self, name: str) -> str:
         return f"{self._path}/{plain_name(name)}"
@@ -130,8 +131,8 @@ class RemoteFolder:
                 with _creating if _protocol(self.where) == "memory" else contextlib.nullcontext():
                     self._files.pipe_file(self._at(name), content, mode="create")
             except OSError:
-                # Not every store's refusal comes back as FileExistsError; and a request whose
-                # answer was lost is sent again, and then refused because of itself.
+                # Some stores refuse with another error than FileExistsError. And a request is sent
+                # again if its answer was lost; then the store refuses it because of itself.
                 if not self._files.exists(self._at(name)):
                     raise
                 return bool(self._files.cat_file(self._at(name)) == content)
@@ -217,10 +218,10 @@ def _protocol(where: str) -> str:
 
 @lru_cache(maxsize=4096)
 def _opened(where: str, process: int) -> tuple[Any, str]:
-    """The file system of a URI and the path there, for one process.
+    """Return the file system of a URI and the path there, for one process.
 
     Raises:
-        InputError: it is not known here, or its package is not installed.
+        InputError: it is unknown, or its package is not installed.
 
     """
     import fsspec
@@ -242,7 +243,7 @@ def _entry(entry: dict[str, Any]) -> Entry:
 
 
 def _changed(entry: dict[str, Any]) -> str:
-    """What tells one version of a remote file from another."""
+    """Return a text that differs between versions of a remote file."""
     for key in ("ETag", "etag", "LastModified", "mtime", "updated", "created"):
         if entry.get(key) is not None:
             return str(entry[key])
@@ -251,12 +252,12 @@ def _changed(entry: dict[str, Any]) -> str:
 
 def _modified(entry: dict[str, Any]) -> float:
     for key in ("LastModified", "last_modified", "mtime", "updated", "created"):
-        said = entry.get(key)
-        if isinstance(said, str):
+        time = entry.get(key)
+        if isinstance(time, str):
             with contextlib.suppress(ValueError):
-                said = datetime.fromisoformat(said)
-        if isinstance(said, datetime):
-            return said.timestamp()
-        if isinstance(said, int | float):
-            return float(said)
+                time = datetime.fromisoformat(time)
+        if isinstance(time, datetime):
+            return time.timestamp()
+        if isinstance(time, int | float):
+            return float(time)
     return 0.0

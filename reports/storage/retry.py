@@ -1,4 +1,4 @@
-"""Waiting for a storage that is away for a moment, and saying so when it stays away."""
+"""Retrying a storage that does not answer for a moment; an error if it stays out of reach."""
 
 from __future__ import annotations
 
@@ -8,13 +8,16 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
-from reports.storage.folder import FULL, StorageError
+from reports.storage.errors import FULL, StorageError
 from wsss_core.errors import InputError, one_line
 
-PATIENCE = "WSSS_STORAGE_PATIENCE"
-"""Environment variable: for how many seconds an unreachable storage is waited for [60]."""
+TIMEOUT = "WSSS_STORAGE_TIMEOUT"
+"""Environment variable: seconds for which an unreachable storage is retried; 60 if unset."""
 
-_AWAY = {
+OLD_TIMEOUT = "WSSS_STORAGE_PATIENCE"
+"""The older name of the same variable; it counts where the new one is not set."""
+
+_TRANSIENT = {
     errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.ENOTCONN, errno.EHOSTDOWN, errno.EHOSTUNREACH,
     errno.ENETUNREACH, errno.ENETDOWN, errno.EREMOTEIO, errno.EAGAIN, errno.ECONNREFUSED,
     errno.ECONNRESET, errno.ECONNABORTED, errno.EBUSY, errno.ENODEV, errno.ENXIO,
@@ -23,38 +26,40 @@ _AWAY = {
 _T = TypeVar("_T")
 
 
-class UnansweredError(OSError):
+class TransientError(OSError):
     """A remote file system failed in a way that may pass."""
 
 
-def patience() -> float:
-    """For how many seconds a storage that does not answer is waited for.
+def timeout() -> float:
+    """Return for how many seconds a storage that does not answer is retried.
 
     Raises:
-        InputError: the environment says something else than a number.
+        InputError: the environment variable holds no number.
 
     """
-    text = os.environ.get(PATIENCE, "60")
+    name = OLD_TIMEOUT if OLD_TIMEOUT in os.environ and TIMEOUT not in os.environ else TIMEOUT
+    text = os.environ.get(name, "60")
     try:
         return float(text)
     except ValueError:
-        raise InputError(f"{PATIENCE}={text}: expected a number of seconds") from None
+        raise InputError(f"{name}={text}: expected a number of seconds") from None
 
 
-def patiently(action: Callable[[], _T], where: str, is_there: Callable[[], bool]) -> _T:
-    """Do something on a file system, again while it is away.
+def retry(action: Callable[[], _T], where: str, is_there: Callable[[], bool]) -> _T:
+    """Run an action on a file system; run it again while the file system is out of reach.
 
     Args:
-        action: what to do; done again from its beginning.
-        where: what messages call the storage.
-        is_there: whether a file that is not found is missing, or its whole file system.
+        action: each attempt runs it from its beginning.
+        where: the storage's name in messages.
+        is_there: asked when a file is not found: True if only the file is missing, False if its
+            whole file system is.
 
     Raises:
-        StorageError: no space is left, or it stays away for longer than `patience`.
-        OSError: what else goes wrong, at once.
+        StorageError: no space is left, or the storage stays out of reach for longer than `timeout`.
+        OSError: any other failure, at once.
 
     """
-    deadline = time.monotonic() + patience()
+    deadline = time.monotonic() + timeout()
     pause = 0.1
     while True:
         try:
@@ -62,13 +67,13 @@ def patiently(action: Callable[[], _T], where: str, is_there: Callable[[], bool]
         except OSError as error:
             if error.errno in FULL:
                 raise StorageError(f"{where}: no space left on the storage") from error
-            away = error.errno in _AWAY or isinstance(error, UnansweredError)
-            if not away and (not isinstance(error, FileNotFoundError) or is_there()):
+            transient = error.errno in _TRANSIENT or isinstance(error, TransientError)
+            if not transient and (not isinstance(error, FileNotFoundError) or is_there()):
                 raise
             if time.monotonic() > deadline:
-                said = error.strerror or one_line(error, 200)
+                reason = error.strerror or one_line(error, 200)
                 raise StorageError(
-                    f"{where}: the storage stays out of reach ({said}); what is finished is kept"
+                    f"{where}: the storage stays out of reach ({reason}); finished work is kept"
                 ) from error
         time.sleep(pause)
         pause = min(2 * pause, 5.0)

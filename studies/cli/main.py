@@ -13,7 +13,7 @@ import shlex
 import sys
 from collections.abc import Sequence
 
-from reports.storage.folder import StorageError
+from reports.storage.errors import StorageError
 from studies.cli.common import FAILED, INTERRUPTED, USAGE_ERROR, add_command, log_to_terminal
 from studies.cli.data import add_data_commands
 from studies.cli.masks import add_masks_command

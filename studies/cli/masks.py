@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from reports.storage.folder import below, located
+from reports.storage.locations import below, located
 
 
 def add_masks_command(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from reports.storage.folder import Location
+from reports.storage.locations import Location
 from studies.cluster.machine import this_machine
 from studies.formatting import duration, in_hours
 from studies.planning.estimate import Estimate, estimate, money

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from reports.storage.folder import is_uri, located
+from reports.storage.locations import is_uri, located
 from studies.cli.common import add_command
 
 if TYPE_CHECKING:
@@ -50,7 +49,6 @@ def _report(options: argparse.Namespace) -> int:
         options.results,
         options.out or _own_folder(options) / "report",
         processes=_cores(),
-        say=_say_aside,
     )
     print(files.html)
     return 0
@@ -60,7 +58,7 @@ def _thresholds(options: argparse.Namespace) -> int:
     from reports.threshold_listing import list_thresholds
 
     out = options.out or _own_folder(options) / "report" / "tables"
-    listing = list_thresholds(options.results, out, processes=_cores(), say=_say_aside)
+    listing = list_thresholds(options.results, out, processes=_cores())
     print(listing.text, *(f"wrote {file}" for file in listing.files), sep="\n")
     return 0
 
@@ -77,7 +75,3 @@ def _cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
-
-
-def _say_aside(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)

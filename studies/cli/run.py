@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from reports.storage.folder import Location, below, is_uri, local_path, located
+from reports.storage.locations import Location, below, is_uri, local_path, located
 from studies.cli.common import FAILED, INTERRUPTED, add_command
 from studies.formatting import duration
 from wsss_core.errors import InputError

@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 
-from reports.storage.folder import located
+from reports.storage.locations import located
 from studies.status.model import StudyStatus
 from studies.status.reading import Watcher
 from studies.status.text import MARKS, describe_status, status_record

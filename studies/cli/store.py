@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from reports.storage.folder import located
+from reports.storage.locations import located
 from wsss_core.errors import one_line
 
 STAGES_HELP = "only these stages: images, train, cams, scores, described, fits, refined"

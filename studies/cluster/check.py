@@ -18,7 +18,7 @@ from typing import Any
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from reports.storage.folder import open_folder
+from reports.storage.opening import open_folder
 from studies.cluster.probe import Answer, Question, code_facts, sees
 from studies.cluster.question import gpu_needs, question_about, question_about_masks
 from studies.cluster.verdict import Expected, Reply, judge, node_names, ready, table

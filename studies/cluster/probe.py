@@ -18,7 +18,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TypedDict
 
-from reports.storage.folder import is_uri, local_path, open_folder
+from reports.storage.locations import is_uri, local_path
+from reports.storage.opening import open_folder
 from studies.stages import environment as provenance
 from wsss_core.data.file_hashes import file_hashes
 from wsss_core.errors import InputError, one_line

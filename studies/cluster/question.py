@@ -11,7 +11,7 @@ from typing import Any
 import timm
 
 from reports.ledger.parts import read_table
-from reports.storage.folder import Location, is_uri
+from reports.storage.locations import Location, is_uri
 from studies.cluster.probe import ExpectedFile, HubFile, Question
 from studies.masks.worker import UNFINISHED, MaskJob
 from studies.planning.chains import Chain

@@ -16,7 +16,7 @@ from typing import Any
 from reports.ledger.parts import read_table
 from reports.results.reading import read_studies
 from reports.results.study_record import OPTIMAL, PLAIN, StudyRecord, TrialRecord
-from reports.storage.folder import Location
+from reports.storage.locations import Location
 from studies.planning.chains import Chain, base_of, fit_key
 from studies.store.artifacts import ArtifactStore
 from wsss_core.cams import CamSettings

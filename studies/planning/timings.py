@@ -18,7 +18,7 @@ from typing import Any
 import pandas as pd
 
 from reports.ledger.parts import part_name, read_table, table_folder
-from reports.storage.folder import Location
+from reports.storage.locations import Location
 from studies.planning.plan import Plan, Unit
 from studies.store.keys import canonical
 

@@ -18,7 +18,7 @@ from typing import Any
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from reports.storage.folder import StorageError
+from reports.storage.errors import StorageError
 from studies.planning.chains import described_key
 from studies.planning.images import SCORED_SPLITS
 from studies.planning.plan import Plan, Unit

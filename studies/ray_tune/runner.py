@@ -20,7 +20,7 @@ from studies.cluster.ray_start import node_amounts, nodes_by_id, start_ray
 import ray
 from ray import tune
 
-from reports.storage.folder import StorageError
+from reports.storage.errors import StorageError
 from studies.cluster.check import check_nodes
 from studies.planning.plan import Plan, Unit
 from studies.ray_tune.callbacks import (

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from typing import Any
 
-from reports.storage.folder import StorageError
+from reports.storage.errors import StorageError
 from studies.planning.plan import Plan, Unit
 from studies.scheduling.progress import Progress
 from studies.scheduling.schedule import Outcome, Scheduler

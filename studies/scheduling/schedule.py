@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from reports.storage.folder import StorageError
+from reports.storage.errors import StorageError
 from studies.planning.plan import Plan, Unit
 from studies.scheduling.progress import Progress
 from studies.scheduling.stopping import Stop

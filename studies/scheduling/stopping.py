@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterator
 from types import FrameType
 
-from reports.storage.folder import StorageError
+from reports.storage.errors import StorageError
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 

@@ -16,7 +16,7 @@ from itertools import product
 import pandas as pd
 
 from reports.ledger.parts import part_name, parts_of, read_table, table_folder
-from reports.storage.folder import Location
+from reports.storage.locations import Location
 from studies.planning.images import StudyImages
 from studies.planning.plan import Plan, Trial, Unit
 from studies.planning.planner import Planner

@@ -14,7 +14,8 @@ from studies.search.trials import run_trials
 import ray
 
 from reports.ledger.parts import part_name, table_folder, write_part
-from reports.storage.folder import Location, StorageError, is_uri, local_path
+from reports.storage.errors import StorageError
+from reports.storage.locations import Location, is_uri, local_path
 from studies.cluster.check import check_nodes
 from studies.planning.plan import Plan
 from studies.planning.planner import make_plan

@@ -23,7 +23,8 @@ from ray.tune.schedulers import ASHAScheduler
 
 from reports.ledger.parts import read_table, write_part
 from reports.results.outcomes import MEAN_OF_CLASSES, trial_figures
-from reports.storage.folder import Location, StorageError
+from reports.storage.errors import StorageError
+from reports.storage.locations import Location
 from studies.planning.plan import Plan
 from studies.planning.planner import Planner
 from studies.ray_tune.callbacks import (

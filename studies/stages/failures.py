@@ -13,7 +13,9 @@ import socket
 import uuid
 from typing import Any, Literal
 
-from reports.storage.folder import FULL, Folder, StorageError, open_folder
+from reports.storage.errors import FULL, StorageError
+from reports.storage.folder import Folder
+from reports.storage.opening import open_folder
 from studies.formatting import error_line
 from studies.store.artifacts import ArtifactStore, CorruptArtifactError
 

@@ -13,7 +13,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from reports.ledger.parts import read_table, write_part
-from reports.storage.folder import StorageError, open_folder
+from reports.storage.errors import StorageError
+from reports.storage.opening import open_folder
 from studies.planning.images import SCORED_SPLITS
 from studies.stages import environment as provenance
 from studies.stages.chain_scores import record_collapsed

@@ -8,7 +8,8 @@ from typing import Any
 
 import torch
 
-from reports.storage.folder import Location, open_folder
+from reports.storage.locations import Location
+from reports.storage.opening import open_folder
 from studies.planning.images import StudyImages
 from studies.planning.plan import Plan, Unit
 from studies.stages.training import build_paradigm, initial_network

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from reports.ledger.parts import part_name, read_table, table_folder
-from reports.storage.folder import Entry, Location
+from reports.storage.folder import Entry
+from reports.storage.locations import Location
 from studies.store.artifacts import ArtifactStore
 
 SEALS = ("trials", "refined")

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from reports.storage.folder import StorageError
+from reports.storage.errors import StorageError
 from studies.formatting import error_line
 from studies.planning.chains import (
     Chain,

@@ -20,7 +20,9 @@ import pyarrow as pa
 
 from reports.ledger.parts import read_arrow
 from reports.results.failure_causes import Failure
-from reports.storage.folder import Folder, Location, below, open_folder
+from reports.storage.folder import Folder
+from reports.storage.locations import Location, below
+from reports.storage.opening import open_folder
 from studies.status.model import ChainState, Running, SearchState, StudyStatus
 from studies.store.leases import NAME, LeaseOwner, Leases
 from wsss_core.errors import InputError

@@ -27,15 +27,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from reports.storage.folder import (
-    FULL,
-    Folder,
-    Location,
-    StorageError,
-    is_uri,
-    local_path,
-    open_folder,
-)
+from reports.storage.errors import FULL, StorageError
+from reports.storage.folder import Folder
+from reports.storage.locations import Location, is_uri, local_path
+from reports.storage.opening import open_folder
 from studies.store.keys import VERSIONS
 from studies.store.leases import Leases
 from studies.store.manifest import MANIFEST, as_json, differences, manifest_of, read_manifest

@@ -15,7 +15,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from reports.storage.folder import MARK, Entry, Folder, Location, open_folder
+from reports.storage.folder import MARK, Entry, Folder
+from reports.storage.locations import Location
+from reports.storage.opening import open_folder
 from studies.store.artifacts import DAMAGED, UNFINISHED, ArtifactStore
 from studies.store.keys import VERSIONS
 from studies.store.leases import NAME as LEASES

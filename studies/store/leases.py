@@ -27,7 +27,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from reports.storage.folder import Folder, StorageError
+from reports.storage.errors import StorageError
+from reports.storage.folder import Folder
 
 EXPIRY_S = float(os.environ.get("WSSS_LEASE_EXPIRY", "90"))
 """After how many seconds without a heartbeat an owner is dead. Four heartbeats fit into it, and an

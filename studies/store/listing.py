@@ -6,7 +6,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from reports.storage.folder import MARK, is_uri, open_folder
+from reports.storage.folder import MARK
+from reports.storage.locations import is_uri
+from reports.storage.opening import open_folder
 from studies.formatting import in_bytes
 from studies.store.artifacts import ArtifactStore
 from studies.store.keys import VERSIONS

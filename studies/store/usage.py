@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from reports.ledger.parts import read_table
-from reports.storage.folder import Location
+from reports.storage.locations import Location
 from studies.store.artifacts import ArtifactStore
 from studies.store.keys import VERSIONS
 from wsss_core.errors import InputError

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import studies.cluster.probe
-from reports.storage.folder import open_folder
+from reports.storage.opening import open_folder
 from studies.cluster.probe import answer, compare_file, is_cached, see_gpus
 from studies.cluster.question import expected_file
 from wsss_core.data.file_hashes import file_hashes

@@ -18,7 +18,7 @@ import torch
 
 from reports import make_report
 from reports.ledger.parts import SCHEMAS, read_table
-from reports.storage.folder import open_folder
+from reports.storage.opening import open_folder
 from reports.storage.remote import RemoteFolder
 from studies.planning.planner import make_plan
 from studies.spec.study import Study

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 import studies.store.leases
-from reports.storage.folder import open_folder
+from reports.storage.opening import open_folder
 from studies.planning.images import StudyImages
 from studies.planning.plan import Plan, Trial, Unit
 from studies.scheduling.schedule import RETRIES, Scheduler

@@ -16,7 +16,7 @@ import torch
 
 import studies.stages.job
 from reports.ledger.parts import read_table
-from reports.storage.folder import StorageError
+from reports.storage.errors import StorageError
 from studies.planning.planner import make_plan
 from studies.runner import run_context, run_study
 from studies.spec.study import Study

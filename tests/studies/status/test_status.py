@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from reports.ledger.parts import write_part
-from reports.storage.folder import open_folder
+from reports.storage.opening import open_folder
 from studies.cli.main import main
 from studies.status.reading import Watcher
 from studies.status.text import PLAIN_MARKS, describe_status, status_record

@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 
 import studies.store.artifacts
-from reports.storage.folder import StorageError
-from reports.storage.retry import PATIENCE
+from reports.storage.errors import StorageError
+from reports.storage.retry import TIMEOUT
 from studies.store.artifacts import CACHE, ArtifactStore, CorruptArtifactError, require_writable
 from wsss_core.errors import InputError
 
@@ -391,7 +391,7 @@ def test_a_store_that_went_away_is_waited_for_and_never_made_anew(
     threading.Timer(0.3, (tmp_path / "away").rename, [tmp_path / "store"]).start()
     assert content_of(store) == "weights"
     (tmp_path / "store").rename(tmp_path / "away")
-    monkeypatch.setenv(PATIENCE, "0.1")
+    monkeypatch.setenv(TIMEOUT, "0.1")
     for action in (
         lambda: store.fetch("train", "abc"), lambda: make(store, "def"), store.make,
         lambda: store.scratch("train", "abc"), lambda: store.has("train", "def"),

@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 
 import studies.store.leases
-from reports.storage.folder import Folder, open_folder
+from reports.storage.folder import Folder
+from reports.storage.opening import open_folder
 from studies.store.leases import Leases, gone, this_process
 
 ROOT = Path(__file__).parents[3]
@@ -38,7 +39,7 @@ def local(tmp_path: Path) -> Folder:
 
 OWNS = """
 import sys, time
-from reports.storage.folder import open_folder
+from reports.storage.opening import open_folder
 from studies.store.leases import Leases
 leases = Leases(open_folder(sys.argv[1]), expiry=float(sys.argv[2]))
 lease = leases.take("train", "k")

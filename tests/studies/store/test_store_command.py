@@ -15,7 +15,7 @@ import pytest
 
 import studies.store.leases
 from reports.ledger.parts import write_part
-from reports.storage.folder import open_folder
+from reports.storage.opening import open_folder
 from studies.store.artifacts import CACHE, ArtifactStore
 from studies.store.garbage import garbage
 from studies.store.leases import Leases
@@ -272,7 +272,7 @@ def test_a_dead_lease_goes_and_one_of_another_machine_that_beats_stays(
     store = ArtifactStore(tmp_path / "store")
     store.make()
     code = (
-        "import sys\nfrom reports.storage.folder import open_folder\n"
+        "import sys\nfrom reports.storage.opening import open_folder\n"
         "from studies.store.leases import Leases\n"
         "assert Leases(open_folder(sys.argv[1])).take('train', 'dead')\n"
     )
