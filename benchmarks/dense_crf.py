@@ -43,7 +43,7 @@ from torch import Tensor
 
 from wsss_core.data.scenes.scene import SceneSettings, render_scene
 from wsss_core.errors import InputError
-from wsss_core.refine import PRESETS, CrfSettings, dense_crf, unary_probabilities
+from wsss_core.refine import CRF_PRESETS, CrfSettings, dense_crf, unary_probabilities
 from wsss_core.refine.crf.mean_field import bilateral_kernel, gaussian_kernel
 
 ITERATIONS = 10
@@ -171,7 +171,7 @@ def measure(count: int, size: int, rounds: int, threads: int) -> dict[str, Any]:
         "copy_gb_per_s": copy_bandwidth() / 1e9,
         "presets": {},
     }
-    for name, preset in PRESETS.items():
+    for name, preset in CRF_PRESETS.items():
         settings = replace(preset, iterations=ITERATIONS)
         unary = unary_probabilities(scores, preset=settings)
         dense_crf(images[0], unary[0], preset=settings)

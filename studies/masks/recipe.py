@@ -19,11 +19,11 @@ from reports.results.study_record import OPTIMAL, PLAIN, StudyRecord, TrialRecor
 from reports.storage.locations import Location
 from studies.planning.chains import Chain, base_of, fit_key
 from studies.store.artifacts import ArtifactStore
-from wsss_core.cams import CamSettings
+from wsss_core.cams.settings import CamSettings
 from wsss_core.errors import InputError
 from wsss_core.evaluate import level_of
 from wsss_core.plugins import is_plugin, plugin_version
-from wsss_core.refine.steps.registry import REFINERS, make_refiner
+from wsss_core.refine.steps.registry import STEP_KINDS, check_step
 
 
 @dataclass(frozen=True)
@@ -310,8 +310,8 @@ def _checked_steps(
     for step in chain.steps:
         if is_plugin(step.kind):
             version: Any = plugin_version("refine", step.kind)
-        elif step.kind in REFINERS:
-            version = REFINERS[step.kind].version
+        elif step.kind in STEP_KINDS:
+            version = STEP_KINDS[step.kind].version
         else:
             raise InputError(f"refiner {step.kind!r}: this release has no such step")
         if version != step.identity["version"]:
@@ -319,7 +319,7 @@ def _checked_steps(
                 f"refiner {step.kind}: the study was run with its version "
                 f"{step.identity['version']}, here is version {version}; run the study again"
             )
-        make_refiner(step.kind, step.arguments).check()
+        check_step(step.kind, step.arguments)
         fits.append(None)
         if step.fits:
             key = fit_key(unit, chain, step, base)

@@ -198,7 +198,9 @@ class MaskWriter:
             with tempfile.TemporaryDirectory() as folder:
                 described = Path(folder) if step.describes_images else None
                 if described is not None:
-                    refiner.describe_images(images, recipe.classes, described, device=self._device)
+                    refiner.compute_image_features(
+                        images, recipe.classes, described, device=self._device
+                    )
                 kept = step_taken(
                     step.kind,
                     refiner,

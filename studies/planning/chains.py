@@ -13,10 +13,10 @@ from typing import Any
 
 from studies.spec.refinement import ResolvedChain, ResolvedStep
 from studies.store.keys import stage_key
-from wsss_core.cams import CamSettings
+from wsss_core.cams.settings import CamSettings
 from wsss_core.data.file_hashes import file_hashes
 from wsss_core.plugins import is_plugin, plugin_version
-from wsss_core.refine.steps.registry import REFINERS
+from wsss_core.refine.steps.registry import STEP_KINDS, check_step
 
 _PLAIN = CamSettings().as_config()
 
@@ -29,7 +29,7 @@ class Step:
     """A refiner of a chain.
 
     Attributes:
-        kind: a name of `wsss_core.refine.steps.registry.REFINERS`, or a plug-in.
+        kind: a name of `wsss_core.refine.steps.registry.STEP_KINDS`, or a plug-in.
         identity: what decides its result: settings, version, weights by content.
         arguments: what it is made with here: the same, weights by path.
 
@@ -42,12 +42,12 @@ class Step:
     @property
     def describes_images(self) -> bool:
         """Whether it has to see the images alone first, once for all trials."""
-        return not is_plugin(self.kind) and REFINERS[self.kind].describes_images
+        return not is_plugin(self.kind) and STEP_KINDS[self.kind].image_features
 
     @property
     def fits(self) -> bool:
         """Whether it has to learn from the training images' CAMs first, once a trial."""
-        return not is_plugin(self.kind) and REFINERS[self.kind].fits
+        return not is_plugin(self.kind) and STEP_KINDS[self.kind].fitted_state
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,7 @@ def planned_chain(resolved: ResolvedChain, cam: CamSettings) -> Chain:
 
 
 def _lacks(step: ResolvedStep) -> str | None:
-    if "weights" in step.settings and step.settings["weights"] is None and step.kind in REFINERS:
+    if "weights" in step.settings and step.settings["weights"] is None and step.kind in STEP_KINDS:
         return f"no weights were given: refiners.{step.kind}.weights"
     return None
 
@@ -124,9 +124,8 @@ def _planned_step(step: ResolvedStep) -> Step:
         version = plugin_version("refine", step.kind)
         identity = {"kind": step.kind, "version": version, **step.settings}
         return Step(step.kind, identity, step.settings)
-    refiner = REFINERS[step.kind]
-    refiner(**step.settings).check()
-    identity = {"kind": step.kind, "version": refiner.version, **step.settings}
+    check_step(step.kind, step.settings)
+    identity = {"kind": step.kind, "version": STEP_KINDS[step.kind].version, **step.settings}
     arguments = dict(step.settings)
     if weights := step.settings.get("weights"):
         folder = Path(weights).expanduser().absolute()

@@ -18,7 +18,7 @@ from studies.spec.resources import Demand
 from studies.spec.study import Study
 from studies.store.artifacts import ArtifactStore
 from studies.store.keys import canonical
-from wsss_core.backbones.network import is_vit
+from wsss_core.backbones.names import is_vit
 
 
 @dataclass(frozen=True)

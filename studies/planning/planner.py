@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import timm
 from pydantic import ValidationError
 
 from studies.planning.chains import Chain, chain_scores_key, planned_chain
@@ -14,8 +13,8 @@ from studies.planning.plan import Plan, Trial, Unit
 from studies.spec.configuration import Configuration, TrainingChange
 from studies.spec.study import Study
 from studies.store.keys import stage_key
-from wsss_core.backbones.network import check_backbone_name
-from wsss_core.cams import CamSettings
+from wsss_core.backbones.names import check_backbone_name
+from wsss_core.cams.settings import CamSettings
 from wsss_core.data.file_hashes import file_hashes
 from wsss_core.errors import InputError
 from wsss_core.evaluate.own_rule import load_own_rule
@@ -133,6 +132,8 @@ class Planner:
             settings["version"] = plugin_version(f"backbones.{name}.model", backbone.model)
         weights = backbone.weights
         if weights == "pretrained":
+            import timm  # takes seconds and loads torch
+
             config = timm.get_pretrained_cfg(backbone.model)
             assert config is not None  # the name was checked
             tag = f"pretrained {config.architecture}.{config.tag}"

@@ -11,14 +11,20 @@ from pydantic import BeforeValidator, Field, model_validator
 from studies.spec.base import OneOrMore, Strict, listed, lower, one_of
 from studies.spec.resources import ResourceChange
 from wsss_core.plugins import is_plugin
-from wsss_core.training.loop import LrSchedule, Precision
-from wsss_core.transfer import LEVELS, METRICS, PROJECTIONS, REPRESENTATIONS
-from wsss_core.transfer.losses import Variant
-from wsss_core.transfer.paradigms import Gradient, ParadigmName
+from wsss_core.training.settings import LrSchedule, Precision
+from wsss_core.transfer.names import (
+    METRICS,
+    PROJECTIONS,
+    REPRESENTATIONS,
+    TRANSFER_LEVELS,
+    GradientName,
+    ParadigmName,
+    VariantName,
+)
 
 TransferWeight = Annotated[float, Field(ge=0)]
 TransferMetric = Annotated[str, BeforeValidator(lower), one_of(METRICS)]
-TransferLevel = Annotated[str, BeforeValidator(lower), one_of(LEVELS)]
+TransferLevel = Annotated[str, BeforeValidator(lower), one_of(TRANSFER_LEVELS)]
 TransferRepresentation = Annotated[str, BeforeValidator(lower), one_of(REPRESENTATIONS)]
 TransferProjection = Annotated[str, BeforeValidator(lower), one_of(PROJECTIONS)]
 
@@ -50,12 +56,12 @@ class LayerPairEntry(Strict):
 class Transfer(Strict):
     """What a row says of the alignment besides its axes; the same for all it is multiplied into."""
 
-    variant: Variant | None = None
+    variant: VariantName | None = None
     projection: TransferProjection | None = None
     layers: list[LayerPairEntry] | None = Field(None, min_length=1)
     temperature: float | None = Field(None, gt=0)
     lambda_warmup: float | None = Field(None, ge=0, le=1)
-    gradient: Gradient | None = None
+    gradient: GradientName | None = None
     ema: float | None = Field(None, gt=0, lt=1)
 
 

@@ -19,10 +19,8 @@ from typing import Any, Literal, Self
 from pydantic import Field, ValidationError, model_validator
 
 from studies.spec.base import Strict
+from wsss_core.cams.settings import CamMerge, CamMethod
 from wsss_core.plugins import is_plugin
-
-CamMethod = Literal["class_weight", "grad_cam", "layer_cam", "attention"]
-CamMerge = Literal["normalised_mean", "sum_max"]
 
 
 class CamChange(Strict):
@@ -61,7 +59,7 @@ class Crf(Strict):
 
 
 class Par(Strict):
-    """Pixel-adaptive refinement, see `wsss_core.refine.par`."""
+    """Pixel-adaptive refinement, see `wsss_core.refine.pixel_adaptive`."""
 
     iterations: int = Field(10, ge=1)
     dilations: list[int] = Field([1, 2, 4, 8, 12, 24], min_length=1)

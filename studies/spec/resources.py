@@ -15,7 +15,7 @@ from pydantic import AfterValidator, Field
 
 from studies.spec.base import Strict
 from wsss_core.errors import InputError
-from wsss_core.transfer.paradigms import ParadigmName
+from wsss_core.transfer.names import ParadigmName
 
 GIB = 2**30
 

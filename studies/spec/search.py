@@ -14,7 +14,7 @@ from studies.spec.configuration import (
     TransferMetric,
     TransferRepresentation,
 )
-from wsss_core.transfer.paradigms import ParadigmName
+from wsss_core.transfer.names import ParadigmName
 
 
 class LogRange(Strict):

@@ -32,7 +32,7 @@ from studies.spec.resources import Resources
 from studies.spec.search import Search
 from wsss_core.evaluate import Normalisation
 from wsss_core.plugins import is_plugin
-from wsss_core.training.loop import LrSchedule, Precision
+from wsss_core.training.settings import LrSchedule, Precision
 
 
 class Training(Strict):

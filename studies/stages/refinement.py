@@ -164,7 +164,7 @@ def describe_shard(work: Description, store: ArtifactStore, device: str) -> None
     images = ImageSet.load(store.fetch("images", work.images_key))
     about = {"step": work.step.identity, "bounds": work.bounds, "images": work.images_key}
     with store.build("described", work.key, about) as folder:
-        _made(work.step).describe_images(
+        _made(work.step).compute_image_features(
             np.asarray(images.images[slice(*work.bounds)]), images.classes, folder, device=device
         )
 
@@ -290,7 +290,9 @@ def step_taken(
     What follows goes on from these, so that what a chain gives does not depend on which chain made
     its beginning.
     """
-    refined = refiner(images, scores, described=described, fitted=fitted, network=network)
+    refined = refiner(
+        images, scores, image_features=described, fitted_state=fitted, network=network
+    )
     return checked_scores(kind, refined, scores).astype(np.float16)
 
 

@@ -35,7 +35,7 @@ from wsss_core.refine.affinity.training import encoder_maps, tapped_layers
 from wsss_core.refine.crf.dense_crf import dense_crf, unary_probabilities
 from wsss_core.refine.crf.mean_field import gaussian_kernel
 from wsss_core.refine.crf.permutohedral import SparseRows
-from wsss_core.refine.par import par
+from wsss_core.refine.pixel_adaptive import par
 from wsss_core.transfer.alignment import Alignment
 from wsss_core.transfer.paradigms import CoTraining, Paradigm, Single, TeacherStudent
 

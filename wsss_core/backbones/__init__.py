@@ -1,13 +1,22 @@
 """A timm CNN or ViT as one thing: image -> feature maps, class activation maps, logits."""
 
-from wsss_core.backbones.network import Network, Output, build_network, check_backbone_name
-from wsss_core.backbones.weights import load_weights, read_weights
+from typing import TYPE_CHECKING
+
+from wsss_core.lazy import lazy_exports
+
+if TYPE_CHECKING:
+    from wsss_core.backbones.names import check_backbone_name, is_vit
+    from wsss_core.backbones.network import Network, Output, build_network
+    from wsss_core.backbones.weights import load_weights, read_weights
 
 __all__ = [
     "Network",
     "Output",
     "build_network",
     "check_backbone_name",
+    "is_vit",
     "load_weights",
     "read_weights",
 ]
+
+__getattr__ = lazy_exports(__name__, __file__)

@@ -10,10 +10,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from wsss_core.backbones.names import Layer
 from wsss_core.errors import InputError
-
-Layer = str | int
-"""An inner layer: a CNN's stage by name or timm's index, a ViT's block by number (-1: the last)."""
 
 
 class Encoder(nn.Module):

@@ -7,7 +7,6 @@ bias. A ViT's feature map is its patch tokens after the last norm, put back on t
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,7 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from wsss_core.backbones.encoder import LastStage, Layer, PatchTokens
+from wsss_core.backbones.encoder import LastStage, PatchTokens
+from wsss_core.backbones.names import Layer, check_backbone_name, is_vit
 from wsss_core.backbones.pcm import PixelCorrelation, View
 from wsss_core.backbones.weights import load_weights
 from wsss_core.errors import InputError, one_line
@@ -135,25 +135,6 @@ class Network(nn.Module):
         return self.channels if layer is None else self.encoder.channels_at(layer)
 
 
-def check_backbone_name(name: str) -> None:
-    """Raise InputError if timm has no such model (the nearest are named) or no such tag of it.
-
-    A plug-in ("module:attribute") has to be importable.
-    """
-    if is_plugin(name):
-        load_plugin("model", name)
-        return
-    if timm.is_model(name):
-        try:
-            timm.get_pretrained_cfg(name)
-        except RuntimeError as error:
-            raise InputError(one_line(error)) from error
-        return
-    near = difflib.get_close_matches(name.split(".")[0], timm.list_models(), n=3, cutoff=0.5)
-    hint = f"; nearest: {', '.join(near)}" if near else ""
-    raise InputError(f"timm {timm.__version__} has no model {name!r}{hint}")
-
-
 def build_network(
     name: str,
     *,
@@ -244,17 +225,6 @@ def _plugin_network(
                 "wsss_core.backbones.Network or a module with its interface"
             )
     return network
-
-
-def is_vit(name: str) -> bool:
-    """Whether the model keeps one sequence of tokens on a fixed patch grid.
-
-    A plug-in says so itself by an attribute `is_vit`.
-    """
-    if is_plugin(name):
-        return bool(getattr(load_plugin("model", name), "is_vit", False))
-    module = timm.model_entrypoint(name).__module__.rsplit(".", 1)[-1]
-    return module in {"vision_transformer", "deit", "eva", "beit"}
 
 
 def _check_patch(name: str, vit: Any, image_size: int) -> None:

@@ -1,12 +1,17 @@
 """Class activation maps of every class: raw, or of several scales, layers and networks as one."""
 
-from wsss_core.cams.attention import attention_cams, attention_weighted, listening
-from wsss_core.cams.class_weight import RawScores, class_weight_cams
-from wsss_core.cams.fusion import fuse, merge
-from wsss_core.cams.gradient import grad_cam, gradient_cams, layer_cam
-from wsss_core.cams.multi_scale import cams, check_cam
-from wsss_core.cams.normalisation import gate, normalise, predicted
-from wsss_core.cams.settings import CamSettings
+from typing import TYPE_CHECKING
+
+from wsss_core.lazy import lazy_exports
+
+if TYPE_CHECKING:
+    from wsss_core.cams.attention import attention_cams, attention_weighted, listening
+    from wsss_core.cams.class_weight import RawScores, class_weight_cams
+    from wsss_core.cams.fusion import fuse, merge
+    from wsss_core.cams.gradient import grad_cam, gradient_cams, layer_cam
+    from wsss_core.cams.multi_scale import cams, check_cam
+    from wsss_core.cams.normalisation import gate, normalise, predicted
+    from wsss_core.cams.settings import CamSettings
 
 __all__ = [
     "CamSettings",
@@ -26,3 +31,5 @@ __all__ = [
     "normalise",
     "predicted",
 ]
+
+__getattr__ = lazy_exports(__name__, __file__)

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from wsss_core.cams.normalisation import MapNormalisation, normalise
+from wsss_core.cams.settings import CamMerge
 from wsss_core.errors import InputError
 
 Grid = tuple[int, int]
-Merge = Literal["normalised_mean", "sum_max"]
 
 
 def on_grid(maps: Tensor, grid: Grid) -> Tensor:
@@ -53,7 +52,7 @@ def fuse(
     return normalise(resized.mean(0), how)
 
 
-def merge(views: Sequence[Tensor], grid: Grid, how: Merge) -> Tensor:
+def merge(views: Sequence[Tensor], grid: Grid, how: CamMerge) -> Tensor:
     """Merge the maps of several scales and flips.
 
     - `normalised_mean`: min-max each, then average (the thesis). All views count alike, however far

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from wsss_core.backbones import Network
-from wsss_core.backbones.encoder import PatchTokens
+from wsss_core.backbones.encoder import Encoder, PatchTokens
 from wsss_core.cams.attention import attention_cams
 from wsss_core.cams.class_weight import RawScores, class_weight_cams
 from wsss_core.cams.fusion import fuse, merge, on_grid
@@ -58,7 +58,7 @@ def cams(
     settings = settings or CamSettings()
     if settings == CamSettings():
         return class_weight_cams(network, images, device=device, batch_size=batch_size)
-    settings.check_encoder(network)
+    check_encoder(network, settings)
     network.to(device)
 
     def of(part: slice, size: int) -> tuple[np.ndarray, np.ndarray]:
@@ -70,6 +70,28 @@ def cams(
         made = in_batches(of, len(images), batch_size, device=device, what=what)
     maps, logits = zip(*made, strict=True)
     return RawScores(np.concatenate(maps), np.concatenate(logits))
+
+
+def check_encoder(network: Any, settings: CamSettings) -> None:
+    """Raise InputError unless a network has what the method looks into.
+
+    The error names the layers there are, or says that there is no encoder to look into.
+    """
+    if settings.method == "class_weight":
+        return
+    encoder = getattr(network, "encoder", None)
+    if not isinstance(encoder, Encoder):
+        raise InputError(
+            f"method {settings.method}: expected a network with an encoder of this package, "
+            f"{type(network).__name__} has none; class_weight works for every network"
+        )
+    if settings.method == "attention" and not isinstance(encoder, PatchTokens):
+        raise InputError(
+            "method attention: expected a ViT, this network is a CNN; it can have "
+            "class_weight, grad_cam or layer_cam"
+        )
+    for layer in settings.layers:
+        encoder.module_at(layer)
 
 
 def check_cam(network: Network, settings: CamSettings, image_size: int) -> None:
@@ -84,7 +106,7 @@ def check_cam(network: Network, settings: CamSettings, image_size: int) -> None:
         InputError: it cannot; the error says why.
 
     """
-    settings.check_encoder(network)
+    check_encoder(network, settings)
     tried = replace(settings, scales=(min(settings.scales),))
     device = next((str(p.device) for p in network.parameters()), "cpu")
     try:

@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, get_args
 
-from wsss_core.backbones.encoder import Encoder, Layer, PatchTokens
-from wsss_core.cams.fusion import Merge
-from wsss_core.cams.gradient import GRADIENT_METHODS
+from wsss_core.backbones.names import Layer
 from wsss_core.errors import InputError
 
-Method = Literal["class_weight", "grad_cam", "layer_cam", "attention"]
+CamMethod = Literal["class_weight", "grad_cam", "layer_cam", "attention"]
+CamMerge = Literal["normalised_mean", "sum_max"]
+WITH_LAYERS = ("grad_cam", "layer_cam")
+"""The methods that look into layers of choice."""
 
 
 @dataclass(frozen=True)
@@ -41,14 +42,14 @@ class CamSettings:
 
     """
 
-    method: Method = "class_weight"
+    method: CamMethod = "class_weight"
     layers: tuple[Layer, ...] = ()
     scales: tuple[float, ...] = (1.0,)
     flip: bool = False
-    merge: Merge = "normalised_mean"
+    merge: CamMerge = "normalised_mean"
 
     def __post_init__(self) -> None:
-        for key, known in (("method", Method), ("merge", Merge)):
+        for key, known in (("method", CamMethod), ("merge", CamMerge)):
             if getattr(self, key) not in get_args(known):
                 raise InputError(
                     f"{key} {getattr(self, key)!r}: expected one of {', '.join(get_args(known))}"
@@ -67,13 +68,13 @@ class CamSettings:
         for layer in self.layers:
             if not isinstance(layer, int | str) or isinstance(layer, bool):
                 raise InputError(f"layers: expected names or numbers, got {layer!r}")
-        if self.method not in GRADIENT_METHODS and self.layers:
+        if self.method not in WITH_LAYERS and self.layers:
             raise InputError(
                 f"layers {list(self.layers)}: method {self.method} has no choice of layers; "
-                f"expected none (those with layers are {', '.join(GRADIENT_METHODS)})"
+                f"expected none (those with layers are {', '.join(WITH_LAYERS)})"
             )
         layers = tuple(self.layers)
-        if self.method in GRADIENT_METHODS and not layers:
+        if self.method in WITH_LAYERS and not layers:
             layers = (-1,)
         object.__setattr__(self, "layers", layers)
         object.__setattr__(self, "scales", tuple(float(scale) for scale in self.scales))
@@ -92,26 +93,3 @@ class CamSettings:
         """The settings as JSON-able values; `CamSettings(**config)` gives them back."""
         config = asdict(self)
         return {**config, "layers": list(self.layers), "scales": list(self.scales)}
-
-    def check_encoder(self, network: Any) -> None:
-        """See that a network has what the method looks into.
-
-        Raises:
-            InputError: no such layer (those there are are named), or no encoder to look into.
-
-        """
-        if self.method == "class_weight":
-            return
-        encoder = getattr(network, "encoder", None)
-        if not isinstance(encoder, Encoder):
-            raise InputError(
-                f"method {self.method}: expected a network with an encoder of this package, "
-                f"{type(network).__name__} has none; class_weight works for every network"
-            )
-        if self.method == "attention" and not isinstance(encoder, PatchTokens):
-            raise InputError(
-                "method attention: expected a ViT, this network is a CNN; it can have "
-                "class_weight, grad_cam or layer_cam"
-            )
-        for layer in self.layers:
-            encoder.module_at(layer)

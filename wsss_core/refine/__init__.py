@@ -1,5 +1,45 @@
 """Refinement of class scores into masks that follow the picture."""
 
-from wsss_core.refine.crf.dense_crf import PRESETS, CrfSettings, dense_crf, unary_probabilities
+from typing import TYPE_CHECKING
 
-__all__ = ["PRESETS", "CrfSettings", "dense_crf", "unary_probabilities"]
+from wsss_core.lazy import lazy_exports
+
+if TYPE_CHECKING:
+    from wsss_core.refine.affinity.boundary import BoundaryNet, boundary_walk, train_boundary
+    from wsss_core.refine.affinity.net import AffinityNet, train_affinity
+    from wsss_core.refine.affinity.random_walk import random_walk
+    from wsss_core.refine.affinity.settings import AFFINITY_PRESETS, AffinitySettings
+    from wsss_core.refine.crf.dense_crf import dense_crf, unary_probabilities
+    from wsss_core.refine.crf.settings import CRF_PRESETS, CrfSettings
+    from wsss_core.refine.foundation.clip_weights import clip_similarity, weight_cams
+    from wsss_core.refine.foundation.mask_proposals import automatic_masks
+    from wsss_core.refine.foundation.models import load_foundation
+    from wsss_core.refine.foundation.sam_merging import merge_sam_wsss, merge_thesis
+    from wsss_core.refine.pixel_adaptive import par
+    from wsss_core.refine.steps.registry import check_step, make_refiner
+
+__all__ = [
+    "AFFINITY_PRESETS",
+    "CRF_PRESETS",
+    "AffinityNet",
+    "AffinitySettings",
+    "BoundaryNet",
+    "CrfSettings",
+    "automatic_masks",
+    "boundary_walk",
+    "check_step",
+    "clip_similarity",
+    "dense_crf",
+    "load_foundation",
+    "make_refiner",
+    "merge_sam_wsss",
+    "merge_thesis",
+    "par",
+    "random_walk",
+    "train_affinity",
+    "train_boundary",
+    "unary_probabilities",
+    "weight_cams",
+]
+
+__getattr__ = lazy_exports(__name__, __file__)

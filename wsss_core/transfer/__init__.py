@@ -1,27 +1,37 @@
 """Knowledge transfer between a CNN and a ViT: losses, what is aligned, who teaches whom."""
 
-from wsss_core.transfer.alignment import Alignment
-from wsss_core.transfer.losses import LEVELS, METRICS, VARIANTS, transfer_loss
-from wsss_core.transfer.paradigms import (
-    GRADIENTS,
-    PARADIGMS,
-    CoTraining,
-    Losses,
-    Paradigm,
-    Single,
-    TeacherStudent,
-    classification_loss,
-)
-from wsss_core.transfer.projection import PROJECTIONS
-from wsss_core.transfer.representations import REPRESENTATIONS
+from typing import TYPE_CHECKING
+
+from wsss_core.lazy import lazy_exports
+
+if TYPE_CHECKING:
+    from wsss_core.transfer.alignment import Alignment
+    from wsss_core.transfer.losses import transfer_loss
+    from wsss_core.transfer.names import (
+        GRADIENTS,
+        METRICS,
+        PARADIGMS,
+        PROJECTIONS,
+        REPRESENTATIONS,
+        TRANSFER_LEVELS,
+        VARIANTS,
+    )
+    from wsss_core.transfer.paradigms import (
+        CoTraining,
+        Losses,
+        Paradigm,
+        Single,
+        TeacherStudent,
+        classification_loss,
+    )
 
 __all__ = [
     "GRADIENTS",
-    "LEVELS",
     "METRICS",
     "PARADIGMS",
     "PROJECTIONS",
     "REPRESENTATIONS",
+    "TRANSFER_LEVELS",
     "VARIANTS",
     "Alignment",
     "CoTraining",
@@ -32,3 +42,5 @@ __all__ = [
     "classification_loss",
     "transfer_loss",
 ]
+
+__getattr__ = lazy_exports(__name__, __file__)

@@ -10,10 +10,17 @@ from torch import Tensor, nn
 from wsss_core.backbones import Network, Output
 from wsss_core.errors import InputError
 from wsss_core.plugins import is_plugin
-from wsss_core.transfer.losses import LEVELS, METRICS, VARIANTS, known_name, transfer_loss
-from wsss_core.transfer.projection import DEFAULT_PROJECTION, PROJECTIONS, build_projection
-from wsss_core.transfer.representations import (
+from wsss_core.transfer.losses import transfer_loss
+from wsss_core.transfer.names import (
+    METRICS,
+    PROJECTIONS,
     REPRESENTATIONS,
+    TRANSFER_LEVELS,
+    VARIANTS,
+    known_name,
+)
+from wsss_core.transfer.projection import DEFAULT_PROJECTION, build_projection
+from wsss_core.transfer.representations import (
     has_no_direction,
     of_features,
     represent,
@@ -77,7 +84,7 @@ class Alignment(nn.Module):
     ) -> None:
         super().__init__()
         self.metric = known_name("metric", metric, METRICS)
-        self.level = known_name("level", level, LEVELS)
+        self.level = known_name("level", level, TRANSFER_LEVELS)
         self.variant = known_name("variant", variant, VARIANTS)
         self.representation = known_name("representation", representation, REPRESENTATIONS)
         self.temperature = temperature

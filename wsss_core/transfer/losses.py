@@ -9,21 +9,13 @@ training code published with it; where the two leave the scale open, `variant` n
 
 from __future__ import annotations
 
-from typing import Literal, get_args
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from wsss_core.errors import InputError
 from wsss_core.plugins import is_plugin, load_plugin
-
-Metric = Literal["cosine", "l1", "l2", "kl"]
-Level = Literal["global", "channel", "spatial"]
-Variant = Literal["scaled", "thesis"]
-METRICS: tuple[str, ...] = get_args(Metric)
-LEVELS: tuple[str, ...] = get_args(Level)
-VARIANTS: tuple[str, ...] = get_args(Variant)
+from wsss_core.transfer.names import METRICS, TRANSFER_LEVELS, VARIANTS, known_name
 
 
 def transfer_loss(
@@ -83,7 +75,7 @@ def transfer_loss(
 
     """
     metric = known_name("metric", metric, METRICS)
-    level = known_name("level", level, LEVELS)
+    level = known_name("level", level, TRANSFER_LEVELS)
     variant = known_name("variant", variant, VARIANTS)
     all_pairs = (metric, level, variant) == ("cosine", "channel", "thesis")
     student, teacher = _on_one_grid(student, teacher, same_channels=not all_pairs)
@@ -105,15 +97,6 @@ def transfer_loss(
     if level == "global":
         return difference.square().mean()
     return _norm(difference).mean() / difference.shape[-1] ** 0.5
-
-
-def known_name(what: str, name: str, names: tuple[str, ...]) -> str:
-    """The name in lower case, a plug-in's as it is; InputError if it is none of `names`."""
-    if is_plugin(name) and what in ("metric", "representation", "projection"):
-        return name
-    if str(name).lower() not in names:
-        raise InputError(f"{what} {name!r} is unknown; expected one of {', '.join(names)}")
-    return str(name).lower()
 
 
 def _on_one_grid(student: Tensor, teacher: Tensor, *, same_channels: bool) -> tuple[Tensor, Tensor]:

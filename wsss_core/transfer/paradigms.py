@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
-from typing import Literal, NamedTuple, Self, get_args
+from typing import NamedTuple, Self
 
 import torch
 import torch.nn.functional as F
@@ -19,12 +19,7 @@ from torch import Tensor, nn
 from wsss_core.backbones import Network, Output
 from wsss_core.errors import InputError
 from wsss_core.transfer.alignment import Alignment
-from wsss_core.transfer.losses import known_name
-
-ParadigmName = Literal["single", "teacher-student", "co-training"]
-Gradient = Literal["both", "student", "teacher"]
-GRADIENTS: tuple[str, ...] = get_args(Gradient)
-PARADIGMS: tuple[str, ...] = get_args(ParadigmName)
+from wsss_core.transfer.names import GRADIENTS, known_name
 
 
 class Losses(NamedTuple):

@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Literal, get_args
-
 from torch import nn
 
 from wsss_core.errors import InputError
 from wsss_core.plugins import is_plugin, load_plugin
-
-Projection = Literal["conv1x1", "mlp", "none"]
-PROJECTIONS: tuple[str, ...] = get_args(Projection)
 
 DEFAULT_PROJECTION = {"feature": "conv1x1", "gram": "conv1x1"}
 """What a representation is projected with where nothing else is asked for; else nothing is."""

@@ -16,16 +16,12 @@ The grids of two Gram matrices need not meet: their entries are means over locat
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 
 from wsss_core.backbones import Output
 from wsss_core.plugins import is_plugin, load_plugin
-
-Representation = Literal["feature", "spatial_map", "gram", "activation_map", "logits"]
-REPRESENTATIONS: tuple[str, ...] = get_args(Representation)
 
 Represent = Callable[[Tensor, Output], Tensor]
 """Features [B, C, h, w] (of the layer that is aligned, projected if they are) and all that the

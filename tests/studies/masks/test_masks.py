@@ -28,7 +28,7 @@ from studies.masks.worker import Cams, MaskJob, MaskWriter
 from studies.stages.training import load_network
 from wsss_core.data.image_set import ImageSet
 from wsss_core.errors import InputError
-from wsss_core.refine.steps.registry import REFINERS, Refiner
+from wsss_core.refine.steps.registry import STEP_KINDS, Refiner, StepKind
 
 Raw = dict[str, Any]
 
@@ -342,7 +342,7 @@ def test_another_store_is_refused(crops, wsss, tmp_path):
 
 
 def test_a_step_whose_version_was_raised_since_is_refused(crops, tmp_path, monkeypatch):
-    monkeypatch.setattr(REFINERS["par"], "version", 99)
+    monkeypatch.setitem(STEP_KINDS, "par", dataclasses.replace(STEP_KINDS["par"], version=99))
     with pytest.raises(InputError, match="refiner par: the study was run with its version 1, here"):
         crops.job(tmp_path, MaskSelection(chain="PAR twice"))
 
@@ -477,26 +477,26 @@ def test_broken_off_and_run_again_loses_and_repeats_nothing(crops, tmp_path, mon
 class Describing(Refiner):
     """Sees images first, and fails on white ones; its scores say what it has seen of each."""
 
-    describes_images = True
     batches: list[int] = []  # noqa: RUF012
     devices: set[str] = set()  # noqa: RUF012
 
-    def describe_images(self, images, classes, folder, *, device="cpu"):
+    def compute_image_features(self, images, classes, folder, *, device="cpu"):
         self.batches.append(len(images))
         self.devices.add(device)
         if (images == 255).all(axis=(1, 2, 3)).any():
             raise ValueError("dazzled")
         np.save(folder / "seen.npy", images.mean(axis=(1, 2, 3)) / 255)
 
-    def __call__(self, images, scores, *, described=None, fitted=None, network=None):
-        seen = np.load(described / "seen.npy")
+    def __call__(self, images, scores, *, image_features=None, fitted_state=None, network=None):
+        seen = np.load(image_features / "seen.npy")
         return np.ones_like(scores) * seen[:, None, None, None]
 
 
 def test_a_step_that_sees_images_first_gets_a_batch_and_one_bad_image_harms_no_other(
     crops, tmp_path, monkeypatch
 ):
-    monkeypatch.setitem(REFINERS, "describing", Describing)
+    kind = StepKind(__name__, "Describing", image_features=True)
+    monkeypatch.setitem(STEP_KINDS, "describing", kind)
     monkeypatch.setattr(Describing, "batches", [])
     monkeypatch.setattr(Describing, "devices", set())
     step = {"kind": "describing", "identity": {}, "arguments": {}}

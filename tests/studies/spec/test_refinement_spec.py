@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from studies.spec.refinement import CAM_STEPS, STEP_SETTINGS
 from studies.spec.study import Study
-from wsss_core.refine.steps import registry
+from wsss_core.refine.steps.registry import STEP_KINDS
 
 
 def chains_of(tiny: dict[str, Any], chains: Any, **more: Any) -> list[Any]:
@@ -35,7 +35,7 @@ def test_a_named_step_takes_its_settings_from_refiners_and_the_step_itself(tiny)
 def test_what_a_study_leaves_out_is_what_the_library_leaves_out(kind):
     left_out = {
         name: parameter.default
-        for name, parameter in inspect.signature(registry.REFINERS[kind]).parameters.items()
+        for name, parameter in inspect.signature(STEP_KINDS[kind].load()).parameters.items()
     }
 
     def alike(value: Any) -> Any:

@@ -91,8 +91,8 @@ def test_scores_under_a_chain_of_models_are_those_of_the_steps_called_by_hand(
         ((kind, settings),) = steps[name].items()
         refiner, folder = make_refiner(kind, settings), tmp_path / name
         folder.mkdir()
-        refiner.describe_images(np.asarray(images.images), images.classes, folder)
-        found = refiner(np.asarray(images.images), maps, described=folder)
+        refiner.compute_image_features(np.asarray(images.images), images.classes, folder)
+        found = refiner(np.asarray(images.images), maps, image_features=folder)
         maps = found.astype(np.float16).astype(np.float32)  # as the store keeps them
     rows = read_table(refined.results, "scores", keys=[trial.chain_keys[3]])
     rows = rows[rows["split"] == "test"].set_index("image")

@@ -17,7 +17,8 @@ from studies.stages.cams import base_scores, network_maps
 from wsss_core.data.image_set import ImageSet
 from wsss_core.errors import InputError
 from wsss_core.evaluate import ScoreHistogram, quantise, resize
-from wsss_core.refine.steps.registry import AffinityWalk, PixelAdaptive
+from wsss_core.refine.steps.pixel import PixelAdaptive
+from wsss_core.refine.steps.walk import AffinityWalk
 
 REFINE = {
     "scales": ["multi_scale"],

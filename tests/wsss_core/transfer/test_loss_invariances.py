@@ -7,13 +7,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from wsss_core.transfer import LEVELS, METRICS, VARIANTS, transfer_loss
+from wsss_core.transfer import METRICS, TRANSFER_LEVELS, VARIANTS, transfer_loss
 
 shapes = st.tuples(*(st.integers(1, top) for top in (3, 5, 4, 4)))
 seeds = st.integers(0, 2**16)
 names = {
     "metric": st.sampled_from(METRICS),
-    "level": st.sampled_from(LEVELS),
+    "level": st.sampled_from(TRANSFER_LEVELS),
     "variant": st.sampled_from(VARIANTS),
 }
 few = settings(max_examples=60, deadline=None, derandomize=True)
@@ -103,7 +103,7 @@ def test_every_loss_is_blind_to_a_joint_permutation_of_channels(
 
 
 @pytest.mark.parametrize("metric", METRICS)
-@pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize("level", TRANSFER_LEVELS)
 def test_no_loss_of_matched_vectors_is_blind_to_a_permutation_of_one_side(metric, level):
     maps, _ = normal_pair((2, 4, 3, 3), 0)
     for moved in (maps.roll(1, dims=1), maps.roll(1, dims=3)):
@@ -116,7 +116,7 @@ def test_channel_cosine_alone_forgives_each_channel_its_scale_and_spatial_each_l
     by_location = maps * torch.arange(1, 10).double().view(1, 1, 3, 3)
     seen = {
         (level, name): transfer_loss(moved, maps, metric="cosine", level=level).item()
-        for level in LEVELS
+        for level in TRANSFER_LEVELS
         for name, moved in (("channel", by_channel), ("spatial", by_location))
     }
     forgiven = {key for key, loss in seen.items() if loss < 1e-12}
@@ -127,7 +127,10 @@ def test_channel_cosine_alone_forgives_each_channel_its_scale_and_spatial_each_l
 @given(shape=shapes, seed=seeds)
 def test_scaled_l1_is_one_number_at_all_levels(shape, seed):
     student, teacher = normal_pair(shape, seed)
-    losses = [transfer_loss(student, teacher, metric="l1", level=level).item() for level in LEVELS]
+    losses = [
+        transfer_loss(student, teacher, metric="l1", level=level).item()
+        for level in TRANSFER_LEVELS
+    ]
     assert losses == pytest.approx([losses[0]] * 3, abs=1e-12)
 
 
@@ -148,7 +151,7 @@ def test_a_constant_gap_costs_the_thesis_l2_the_gap_times_the_root_of_the_vector
 @given(shape=shapes, seed=seeds, gap=st.floats(0.01, 10))
 def test_a_constant_gap_costs_the_scaled_losses_the_same_at_every_size(shape, seed, gap):
     maps, _ = normal_pair(shape, seed)
-    for level in LEVELS:
+    for level in TRANSFER_LEVELS:
         l1 = transfer_loss(maps - gap, maps, metric="l1", level=level)
         l2 = transfer_loss(maps - gap, maps, metric="l2", level=level)
         assert l1.item() == pytest.approx(gap)

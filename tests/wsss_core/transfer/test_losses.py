@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from wsss_core.errors import InputError
-from wsss_core.transfer import LEVELS, METRICS, VARIANTS, transfer_loss
+from wsss_core.transfer import METRICS, TRANSFER_LEVELS, VARIANTS, transfer_loss
 
-EVERY_LOSS = list(itertools.product(METRICS, LEVELS, VARIANTS))
+EVERY_LOSS = list(itertools.product(METRICS, TRANSFER_LEVELS, VARIANTS))
 
 
 def vectors(maps: np.ndarray, level: str) -> list[list[float]]:
@@ -134,7 +134,7 @@ def test_the_gradient_of_both_sides_is_the_derivative_of_the_loss(metric, level,
     assert torch.autograd.gradcheck(loss, (student.requires_grad_(), teacher.requires_grad_()))
 
 
-@pytest.mark.parametrize(("metric", "level"), list(itertools.product(METRICS, LEVELS)))
+@pytest.mark.parametrize(("metric", "level"), list(itertools.product(METRICS, TRANSFER_LEVELS)))
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_the_gradient_is_finite_where_the_maps_agree_and_where_they_are_zero(
     metric, level, variant

@@ -23,12 +23,10 @@ import torch
 from torch import Tensor
 
 from wsss_core.errors import InputError
+from wsss_core.refine.affinity.settings import MOST_SQUARINGS
 
 Offset = tuple[int, int]
 """(dy, dx) from a pixel to its partner, dy >= 0."""
-
-MOST_SQUARINGS = 16
-"""65,536 steps; the literature's walks take 2 to 256."""
 
 
 def half_disc(radius: int) -> tuple[Offset, ...]:

@@ -7,9 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from wsss_core.backbones.encoder import Layer
+from wsss_core.backbones.names import Layer
 from wsss_core.errors import InputError
-from wsss_core.refine.affinity.random_walk import MOST_SQUARINGS
+
+MOST_SQUARINGS = 16
+"""65,536 steps of a random walk; those of the literature take 2 to 256."""
 
 
 @dataclass(frozen=True)

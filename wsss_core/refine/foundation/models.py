@@ -65,7 +65,7 @@ _KINDS: dict[str, _Kind] = {
 }
 
 
-def check_foundation(kind: FoundationKind, weights: str | Path) -> None:
+def check_foundation(kind: FoundationKind, weights: str | Path | None) -> None:
     """Find out without loading them whether weights can be had.
 
     Args:
@@ -78,12 +78,11 @@ def check_foundation(kind: FoundationKind, weights: str | Path) -> None:
             missing (it is named), or config.json is one of another kind of model.
 
     """
-    _require_extra(kind)
-    _model_type(kind, weights)
+    _model_type(kind, _given(kind, weights))
 
 
 def load_foundation(
-    kind: FoundationKind, weights: str | Path, device: str = "cpu"
+    kind: FoundationKind, weights: str | Path | None, device: str = "cpu"
 ) -> tuple[Any, Any]:
     """Load a checkpoint in float32 and evaluation mode.
 
@@ -102,7 +101,7 @@ def load_foundation(
             some of the model's parameters or have others of them in another shape.
 
     """
-    _require_extra(kind)
+    weights = _given(kind, weights)
     model_type = _model_type(kind, weights)
     import torch
     import transformers
@@ -136,11 +135,15 @@ def load_foundation(
     return model.eval().to(device), processor
 
 
-def _require_extra(kind: str) -> None:
+def _given(kind: str, weights: str | Path | None) -> str | Path:
+    """Return the weights if any were given and there is what loads them."""
     if kind not in _KINDS:
         raise InputError(f"foundation model {kind!r}: expected one of {', '.join(_KINDS)}")
+    if weights is None:
+        raise InputError(f"refiner {kind} needs weights: a folder or a hub's name")
     if importlib.util.find_spec("transformers") is None:
         raise InputError(f"refiner {kind}: needs the package transformers; {EXTRA}")
+    return weights
 
 
 def _source(kind: str, weights: str | Path) -> tuple[str, bool]:

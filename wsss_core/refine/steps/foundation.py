@@ -10,10 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from wsss_core.errors import InputError
 from wsss_core.refine.foundation.clip_weights import clip_similarity, weight_cams
 from wsss_core.refine.foundation.mask_proposals import automatic_masks
-from wsss_core.refine.foundation.models import FoundationKind, check_foundation, load_foundation
+from wsss_core.refine.foundation.models import FoundationKind, load_foundation
 from wsss_core.refine.foundation.proposals import load_proposals, save_proposals
 from wsss_core.refine.foundation.sam_merging import (
     class_seeds,
@@ -38,27 +37,17 @@ class _Foundation(Refiner):
 
     """
 
-    describes_images = True
     kind: ClassVar[FoundationKind]
 
     def __init__(self, weights: str | None) -> None:
         self.weights = weights
         self._loaded: tuple[str, tuple[Any, Any]] | None = None
 
-    def check(self) -> None:
-        """The checkpoint has to be there."""
-        check_foundation(self.kind, self._given())
-
     def model(self, device: str) -> tuple[Any, Any]:
         """The model on a device and its processor, see `load_foundation`."""
         if self._loaded is None or self._loaded[0] != device:
-            self._loaded = device, load_foundation(self.kind, self._given(), device=device)
+            self._loaded = device, load_foundation(self.kind, self.weights, device=device)
         return self._loaded[1]
-
-    def _given(self) -> str:
-        if self.weights is None:
-            raise InputError(f"refiner {self.kind} needs weights: a folder or a hub's name")
-        return self.weights
 
 
 class SegmentAnything(_Foundation):
@@ -85,7 +74,7 @@ class SegmentAnything(_Foundation):
             "minimum_area": minimum_area,
         }
 
-    def describe_images(
+    def compute_image_features(
         self, images: Images, classes: Sequence[str], folder: Path, *, device: str = "cpu"
     ) -> None:
         """Make every image's mask proposals."""
@@ -98,9 +87,9 @@ class SegmentAnything(_Foundation):
 
     def refine(self, images: Images, scores: Scores, known: Known) -> Scores:
         """See `Refiner`."""
-        assert known.described is not None
+        assert known.image_features is not None
         upsampled = torch.from_numpy(at_image_size(scores, images))
-        proposals = load_proposals(known.described)
+        proposals = load_proposals(known.image_features)
         merged = [
             self._merged(maps, torch.from_numpy(one.masks()))
             for maps, one in zip(upsampled, proposals, strict=True)
@@ -134,7 +123,7 @@ class ClipAided(_Foundation):
         super().__init__(weights)
         self.prompts, self.background = dict(prompts or {}), background
 
-    def describe_images(
+    def compute_image_features(
         self, images: Images, classes: Sequence[str], folder: Path, *, device: str = "cpu"
     ) -> None:
         """Make every image's similarity maps; a class without prompts is prompted by its name."""
@@ -145,6 +134,8 @@ class ClipAided(_Foundation):
 
     def refine(self, images: Images, scores: Scores, known: Known) -> Scores:
         """See `Refiner`."""
-        assert known.described is not None
-        similarity = np.load(known.described / self._FILE, allow_pickle=False).astype(np.float32)
+        assert known.image_features is not None
+        similarity = np.load(known.image_features / self._FILE, allow_pickle=False).astype(
+            np.float32
+        )
         return np.asarray(weight_cams(torch.from_numpy(scores), torch.from_numpy(similarity)))

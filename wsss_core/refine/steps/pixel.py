@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -10,9 +9,9 @@ import numpy as np
 import torch
 
 from wsss_core.data.network_input import to_input
-from wsss_core.errors import InputError
-from wsss_core.refine.crf.dense_crf import PRESETS, dense_crf, unary_probabilities
-from wsss_core.refine.par import POSITION_WEIGHT, par
+from wsss_core.refine.crf.dense_crf import dense_crf, unary_probabilities
+from wsss_core.refine.crf.settings import CRF_PRESETS
+from wsss_core.refine.pixel_adaptive import POSITION_WEIGHT, par
 from wsss_core.refine.steps.refiner import Images, Known, Refiner, Scores, at_image_size
 
 
@@ -22,18 +21,10 @@ class DenseCrf(Refiner):
     def __init__(
         self, preset: str = "thesis", background: float | None = None, backend: str = "torch"
     ) -> None:
-        settings = PRESETS[preset]
+        settings = CRF_PRESETS[preset]
         if background is not None:
             settings = replace(settings, background=background)
         self.settings, self.backend = settings, backend
-
-    def check(self) -> None:
-        """The backend has to be installed."""
-        if self.backend == "pydensecrf" and importlib.util.find_spec("pydensecrf") is None:
-            raise InputError(
-                "refiner crf: backend pydensecrf is not installed; "
-                "pip install 'wsss-studies[crf]', or take backend torch"
-            )
 
     def refine(self, images: Images, scores: Scores, known: Known) -> Scores:
         """See `Refiner`; image by image, so that memory stays that of one lattice."""

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import ClassVar, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from wsss_core.backbones import Network
-from wsss_core.evaluate import resize
+from wsss_core.evaluate.quantise import resize
+
+if TYPE_CHECKING:
+    from wsss_core.backbones.network import Network
 
 Images = NDArray[np.uint8]
 Scores = NDArray[np.float32]
@@ -19,36 +21,23 @@ Scores = NDArray[np.float32]
 class Known(NamedTuple):
     """What a step has been given beforehand, see `Refiner.__call__`."""
 
-    described: Path | None
-    fitted: Path | None
+    image_features: Path | None
+    fitted_state: Path | None
     network: Network | None
 
 
 class Refiner:
     """One step of a chain.
 
-    A step that has to see the images alone first (a large model, once for all trials) or has to
-    learn from the training images' CAMs (once a trained network) says so; what that gives lies in
-    a folder.
-
-    Attributes:
-        version: raised by hand when its code changes its result.
-        describes_images: whether `describe_images` has to be called first.
-        fits: whether `fit` has to be called first.
-
+    Some steps have to see the images alone first (a large model, once for all trials), others have
+    to learn from the training images' CAMs (once a trained network); what that gives lies in a
+    folder. `wsss_core.refine.steps.registry` says which step needs what.
     """
 
-    version: ClassVar[int] = 1
-    describes_images: ClassVar[bool] = False
-    fits: ClassVar[bool] = False
-
-    def check(self) -> None:
-        """Find out quickly whether it can run here; InputError names what is missing."""
-
-    def describe_images(
+    def compute_image_features(
         self, images: Images, classes: Sequence[str], folder: Path, *, device: str = "cpu"
     ) -> None:
-        """Write to a folder what the step needs to know of images uint8 [n, H, W, 3] alone."""
+        """Write to a folder what follows from images uint8 [n, H, W, 3] alone."""
         raise NotImplementedError
 
     def fit(
@@ -81,8 +70,8 @@ class Refiner:
         images: Images,
         scores: Scores,
         *,
-        described: Path | None = None,
-        fitted: Path | None = None,
+        image_features: Path | None = None,
+        fitted_state: Path | None = None,
         network: Network | None = None,
     ) -> Scores:
         """Refine maps.
@@ -90,15 +79,15 @@ class Refiner:
         Args:
             images: uint8 [n, S, S, 3].
             scores: float32 [n, K, h, w], 0..1, at a grid of their own.
-            described: what `describe_images` wrote for these very images.
-            fitted: what `fit` wrote.
-            network: the trained network; for a step that fits.
+            image_features: what `compute_image_features` wrote for these very images.
+            fitted_state: what `fit` wrote.
+            network: the trained network; for a step with a fitted state.
 
         Returns:
             float32 [n, K, h', w'], 0..1.
 
         """
-        return self.refine(images, scores, Known(described, fitted, network))
+        return self.refine(images, scores, Known(image_features, fitted_state, network))
 
     def refine(self, images: Images, scores: Scores, known: Known) -> Scores:
         """What a step does; see `__call__`."""

@@ -1,20 +1,83 @@
 """The steps of a refinement chain by their names in a study, built in or a researcher's own.
 
-A step of one's own is a plug-in, called as f(images, scores, **settings).
+What planning has to know of a built-in step (its version, what it needs beforehand, whether it can
+run here) is known without loading what computes it. A step of a researcher's own is a plug-in,
+called as f(images, scores, **settings).
 """
 
 from __future__ import annotations
 
+import importlib
+import importlib.util
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from wsss_core.errors import InputError
 from wsss_core.plugins import is_plugin, load_plugin
-from wsss_core.refine.steps.foundation import ClipAided, SegmentAnything
-from wsss_core.refine.steps.pixel import DenseCrf, PixelAdaptive
+from wsss_core.refine.foundation.models import FoundationKind, check_foundation
 from wsss_core.refine.steps.refiner import Images, Known, Refiner, Scores
-from wsss_core.refine.steps.walk import AffinityWalk, BoundaryWalk
+
+
+@dataclass(frozen=True)
+class StepKind:
+    """What is known of a built-in step without loading it.
+
+    Attributes:
+        module: where its class is defined.
+        refiner: the name of its class, a `Refiner`.
+        version: part of its keys; raised by hand when its code changes its result.
+        image_features: it has to see the images alone first (a large model), once for all trials.
+        fitted_state: it has to learn from the CAMs of the training images first, once a network.
+        check: called with its settings; raises InputError where the step cannot run.
+
+    """
+
+    module: str
+    refiner: str
+    version: int = 1
+    image_features: bool = False
+    fitted_state: bool = False
+    check: Callable[[Mapping[str, Any]], None] = lambda settings: None
+
+    def load(self) -> type[Refiner]:
+        """Import its class."""
+        found: type[Refiner] = getattr(importlib.import_module(self.module), self.refiner)
+        return found
+
+
+def _check_crf(settings: Mapping[str, Any]) -> None:
+    if settings.get("backend") == "pydensecrf" and importlib.util.find_spec("pydensecrf") is None:
+        raise InputError(
+            "refiner crf: backend pydensecrf is not installed; "
+            "pip install 'wsss-studies[crf]', or take backend torch"
+        )
+
+
+def _check_weights(kind: FoundationKind) -> Callable[[Mapping[str, Any]], None]:
+    return lambda settings: check_foundation(kind, settings.get("weights"))
+
+
+STEP_KINDS: dict[str, StepKind] = {
+    "crf": StepKind("wsss_core.refine.steps.pixel", "DenseCrf", check=_check_crf),
+    "par": StepKind("wsss_core.refine.steps.pixel", "PixelAdaptive"),
+    "affinity": StepKind("wsss_core.refine.steps.walk", "AffinityWalk", fitted_state=True),
+    "boundary": StepKind("wsss_core.refine.steps.walk", "BoundaryWalk", fitted_state=True),
+    "sam": StepKind(
+        "wsss_core.refine.steps.foundation",
+        "SegmentAnything",
+        image_features=True,
+        check=_check_weights("sam"),
+    ),
+    "clip": StepKind(
+        "wsss_core.refine.steps.foundation",
+        "ClipAided",
+        image_features=True,
+        check=_check_weights("clip"),
+    ),
+}
 
 
 class PlugIn(Refiner):
@@ -30,15 +93,13 @@ class PlugIn(Refiner):
 
 
 def make_refiner(kind: str, settings: Mapping[str, Any]) -> Refiner:
-    """A step by its name in `REFINERS`, or a plug-in "module:attribute"."""
-    return PlugIn(kind, settings) if is_plugin(kind) else REFINERS[kind](**settings)
+    """Return a step by its name in `STEP_KINDS`, or a plug-in "module:attribute"."""
+    return PlugIn(kind, settings) if is_plugin(kind) else STEP_KINDS[kind].load()(**settings)
 
 
-REFINERS: dict[str, type[Refiner]] = {
-    "crf": DenseCrf,
-    "par": PixelAdaptive,
-    "affinity": AffinityWalk,
-    "boundary": BoundaryWalk,
-    "sam": SegmentAnything,
-    "clip": ClipAided,
-}
+def check_step(kind: str, settings: Mapping[str, Any]) -> None:
+    """Raise InputError where a step cannot run: weights, a package or a plug-in is missing."""
+    if is_plugin(kind):
+        load_plugin("refine", kind)
+    else:
+        STEP_KINDS[kind].check(settings)

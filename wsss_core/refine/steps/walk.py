@@ -21,7 +21,8 @@ from wsss_core.refine.affinity.labels import confident_labels, labels_at_grid
 from wsss_core.refine.affinity.net import AffinityNet, affinity, train_affinity
 from wsss_core.refine.affinity.random_walk import random_walk
 from wsss_core.refine.affinity.settings import AFFINITY_PRESETS
-from wsss_core.refine.crf.dense_crf import PRESETS, dense_crf, unary_probabilities
+from wsss_core.refine.crf.dense_crf import dense_crf, unary_probabilities
+from wsss_core.refine.crf.settings import CRF_PRESETS
 from wsss_core.refine.steps.refiner import Images, Known, Refiner, Scores, at_image_size
 
 
@@ -33,7 +34,6 @@ class AffinityWalk(Refiner):
     maximum, as in PSA.
     """
 
-    fits = True
     _FILE = "head.safetensors"
     _HEAD: ClassVar[type[AffinityNet] | type[BoundaryNet]] = AffinityNet
     _TRAIN: ClassVar[Callable[..., nn.Module]] = staticmethod(train_affinity)
@@ -80,7 +80,7 @@ class AffinityWalk(Refiner):
             maps = torch.from_numpy(at_image_size(held, images[some])).to(device)
             posteriors = []
             for background in (strong, weak):
-                crf = replace(PRESETS[preset], background=background)
+                crf = replace(CRF_PRESETS[preset], background=background)
                 unary = unary_probabilities(maps, preset=crf)
                 posteriors.append(dense_crf(pictures, unary, preset=crf))
             found: NDArray[np.uint8] = (
@@ -97,10 +97,10 @@ class AffinityWalk(Refiner):
 
     def refine(self, images: Images, scores: Scores, known: Known) -> Scores:
         """See `Refiner`; the maps come back on the affinity grid."""
-        assert known.fitted is not None
+        assert known.fitted_state is not None
         assert known.network is not None
         head = self._HEAD.over(known.network, self.settings)
-        head.load_state_dict(load_file(known.fitted / self._FILE))
+        head.load_state_dict(load_file(known.fitted_state / self._FILE))
         at_grid = torch.from_numpy(resize(scores, self.settings.grid(*images.shape[1:3])))
         walked = self._walk(head, known.network, np.array(images), at_grid)
         highest = walked.amax((-2, -1), keepdim=True)

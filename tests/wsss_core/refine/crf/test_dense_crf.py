@@ -14,7 +14,7 @@ from torch import Tensor
 
 from wsss_core.data.scenes.scene import SceneSettings, render_scene
 from wsss_core.errors import InputError
-from wsss_core.refine import PRESETS, CrfSettings, dense_crf, unary_probabilities
+from wsss_core.refine import CRF_PRESETS, CrfSettings, dense_crf, unary_probabilities
 from wsss_core.refine.crf.mean_field import bilateral_kernel, gaussian_kernel, mean_field
 
 CPU = torch.device("cpu")
@@ -54,7 +54,7 @@ class TestBesidePydensecrf:
         pytest.importorskip("pydensecrf.densecrf")
 
     @pytest.mark.parametrize("classes", [2, 4])
-    @pytest.mark.parametrize("name", PRESETS)
+    @pytest.mark.parametrize("name", CRF_PRESETS)
     def test_scenes_get_the_same_posteriors(self, name: str, classes: int) -> None:
         for index in range(20):
             scene = render_scene(SceneSettings(size=128, seed=3), index, smoke=index % 4 > 0)
@@ -67,7 +67,7 @@ class TestBesidePydensecrf:
         "WSSS_DATA" not in os.environ, reason="WSSS_DATA names no folder of real images"
     )
     @pytest.mark.parametrize("classes", [2, 4])
-    @pytest.mark.parametrize("name", PRESETS)
+    @pytest.mark.parametrize("name", CRF_PRESETS)
     def test_real_crops_get_the_same_posteriors(self, name: str, classes: int) -> None:
         folder = Path(os.environ["WSSS_DATA"]) / "smoke_crops/test/images"
         files = sorted(folder.glob("*.jpg"))
@@ -82,14 +82,14 @@ class TestBesidePydensecrf:
     def test_sizes_that_leave_its_groups_of_four_unfilled_too(self, shape: tuple) -> None:
         # It fills them up with black at the corner, which shows where the picture is dark.
         image = np.random.default_rng(0).integers(0, 20, (*shape, 3)).astype(np.uint8)
-        for name in PRESETS:
+        for name in CRF_PRESETS:
             assert compare(image, name, 3, 1)[0] < 1e-4
 
     def test_a_constant_image_and_a_one_hot_unary(self) -> None:
         unary = np.zeros((2, 20, 20), np.float32)
         unary[0, :, :9] = unary[1, :, 9:] = 1
         image = np.full((20, 20, 3), 128, np.uint8)
-        for name in PRESETS:
+        for name in CRF_PRESETS:
             own = dense_crf(image, unary, preset=name)
             theirs = dense_crf(image, unary, preset=name, backend="pydensecrf")
             torch.testing.assert_close(own, theirs, atol=1e-4, rtol=0)
@@ -120,7 +120,7 @@ class TestMeanField:
 
     def test_no_iterations_leave_the_probabilities(self) -> None:
         unary = unary_probabilities(smooth_scores(2, 8, 9, 0), preset="afa")
-        settings = replace(PRESETS["afa"], iterations=0)
+        settings = replace(CRF_PRESETS["afa"], iterations=0)
         torch.testing.assert_close(dense_crf(picture(8, 9), unary, preset=settings), unary)
 
     def test_the_kernel_of_positions_is_built_once_a_size_and_few_are_kept(self) -> None:
@@ -133,7 +133,7 @@ class TestMeanField:
 
 
 class TestPosteriors:
-    @pytest.mark.parametrize("name", PRESETS)
+    @pytest.mark.parametrize("name", CRF_PRESETS)
     def test_they_sum_to_one_and_are_float32(self, name: str) -> None:
         unary = unary_probabilities(smooth_scores(3, 24, 30, 0), preset=name).double()
         posteriors = dense_crf(picture(), unary, preset=name)
@@ -141,7 +141,7 @@ class TestPosteriors:
         assert posteriors.shape == (4, 24, 30)
         torch.testing.assert_close(posteriors.sum(0), torch.ones(24, 30))
 
-    @pytest.mark.parametrize("name", PRESETS)
+    @pytest.mark.parametrize("name", CRF_PRESETS)
     def test_a_batch_gives_what_its_images_give_one_by_one(self, name: str) -> None:
         images = np.stack([picture(seed=seed) for seed in range(3)])
         unary = torch.stack(
@@ -188,11 +188,11 @@ class TestPosteriors:
         expected = dense_crf(image, unary, preset="irn")
         assert torch.equal(dense_crf(image, unary**3, preset="irn"), expected)
         believed = torch.full_like(unary, 0.15).scatter_(0, unary.argmax(0, keepdim=True), 0.7)
-        soft = replace(PRESETS["irn"], unary="softmax")
+        soft = replace(CRF_PRESETS["irn"], unary="softmax")
         torch.testing.assert_close(dense_crf(image, believed, preset=soft), expected)
 
     @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
-    @pytest.mark.parametrize("name", PRESETS)
+    @pytest.mark.parametrize("name", CRF_PRESETS)
     def test_a_gpu_gives_what_the_cpu_gives(self, name: str) -> None:
         images = np.stack([picture(seed=seed) for seed in range(3)])
         scores = np.stack([smooth_scores(3, 24, 30, s) for s in range(3)])
@@ -207,7 +207,7 @@ class TestUnaries:
     SCORES = torch.tensor([[0.0, 0.2, 0.5, 1.0], [0.0, 0.1, 0.6, 0.3]])[:, None]
 
     def found(self, **changes: Any) -> Tensor:
-        settings = replace(PRESETS["thesis"], **changes)
+        settings = replace(CRF_PRESETS["thesis"], **changes)
         return unary_probabilities(self.SCORES, preset=settings)[:, 0]
 
     def test_power(self) -> None:
@@ -241,7 +241,7 @@ class TestUnaries:
         found = unary_probabilities(cam, preset="thesis")[1].numpy()
         np.testing.assert_allclose(found, (cam / (cam + (1 - cam) ** 48))[0], rtol=1e-5)
 
-    @pytest.mark.parametrize("name", PRESETS)
+    @pytest.mark.parametrize("name", CRF_PRESETS)
     def test_a_batch_is_its_images(self, name: str) -> None:
         scores = np.stack([smooth_scores(2, 8, 9, seed) for seed in range(3)])
         for index, found in enumerate(unary_probabilities(scores, preset=name)):
@@ -306,7 +306,7 @@ class TestBadInput:
     def test_settings_out_of_range_are_named(self, change: dict[str, Any]) -> None:
         (name,) = change
         with pytest.raises(InputError, match=name):
-            replace(PRESETS["thesis"], **change)
+            replace(CRF_PRESETS["thesis"], **change)
 
     def test_deviations_too_small_for_the_picture_are_refused(self) -> None:
         noise = np.random.default_rng(0).integers(0, 256, (4, 5, 3)).astype(np.uint8)

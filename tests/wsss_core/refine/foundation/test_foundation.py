@@ -199,7 +199,7 @@ def test_neither_import_nor_check_loads_transformers(checkpoint):
     """So the package can be had without the extra, and a bad name is found out at once."""
     script = (
         "import sys\n"
-        "from wsss_core.refine import clip_weights, mask_proposals, sam_merging\n"
+        "from wsss_core.refine.foundation import clip_weights, mask_proposals, sam_merging\n"
         "from wsss_core.refine.foundation.models import check_foundation\n"
         f"check_foundation('sam', {str(checkpoint('sam'))!r})\n"
         "assert 'transformers' not in sys.modules\n"

@@ -10,11 +10,12 @@ from wsss_core.backbones import build_network
 from wsss_core.errors import InputError
 from wsss_core.evaluate import resize
 from wsss_core.refine.affinity.net import AffinityNet
-from wsss_core.refine.crf.dense_crf import PRESETS, dense_crf, unary_probabilities
+from wsss_core.refine.crf.dense_crf import dense_crf, unary_probabilities
+from wsss_core.refine.crf.settings import CRF_PRESETS
 from wsss_core.refine.foundation.proposals import load_proposals
 from wsss_core.refine.foundation.sam_merging import merge_thesis
-from wsss_core.refine.par import par
-from wsss_core.refine.steps.registry import REFINERS, make_refiner
+from wsss_core.refine.pixel_adaptive import par
+from wsss_core.refine.steps.registry import STEP_KINDS, check_step, make_refiner
 from wsss_core.refine.steps.walk import AffinityWalk
 
 SIDE = 32
@@ -60,7 +61,7 @@ def test_dense_crf_gives_the_posteriors_of_the_foreground_at_the_images_size(
 
 def test_a_background_of_ones_own_takes_the_place_of_the_presets(images, scores):
     refined = make_refiner("crf", {"preset": "psa", "background": 1.0})(images, scores)
-    crf = replace(PRESETS["psa"], background=1.0)
+    crf = replace(CRF_PRESETS["psa"], background=1.0)
     unary = unary_probabilities(resize(scores[1], (SIDE, SIDE)), preset=crf)
     np.testing.assert_array_equal(refined[1], dense_crf(images[1], unary, preset=crf)[1:].numpy())
 
@@ -105,7 +106,9 @@ def test_a_walk_learns_once_and_says_the_same_from_what_it_kept(
         refiner = make_refiner(kind, settings)
         refiner.fit(network, images, scores, held(4), tmp_path / name, seed=3)
         refined.append(
-            make_refiner(kind, settings)(images, scores, fitted=tmp_path / name, network=network)
+            make_refiner(kind, settings)(
+                images, scores, fitted_state=tmp_path / name, network=network
+            )
         )
     np.testing.assert_array_equal(*refined)
     stride = refiner.settings.stride
@@ -118,7 +121,7 @@ def test_a_walk_of_nothing_is_nothing(images, scores, network, tmp_path):
     refiner = make_refiner("affinity", {"preset": "psa", "epochs": 1})
     refiner.fit(network, images, scores, held(4), tmp_path, seed=0)
     nothing = np.zeros_like(scores)
-    assert not refiner(images, nothing, fitted=tmp_path, network=network).any()
+    assert not refiner(images, nothing, fitted_state=tmp_path, network=network).any()
 
 
 def test_settings_of_an_affinity_step_change_its_preset():
@@ -132,9 +135,9 @@ def test_sam_merges_the_proposals_it_kept(name, checkpoint, images, scores, tmp_
     settings = {"weights": str(checkpoint(name)), "points_per_side": 3, "pred_iou": 0.0,
                 "stability": 0.0}  # fmt: skip
     refiner = make_refiner("sam", settings)
-    refiner.check()
-    refiner.describe_images(images, ("disc",), tmp_path)
-    refined = refiner(images, scores, described=tmp_path)
+    check_step("sam", settings)
+    refiner.compute_image_features(images, ("disc",), tmp_path)
+    refined = refiner(images, scores, image_features=tmp_path)
     assert refined.shape == (4, 1, SIDE, SIDE)
     assert set(np.unique(refined)) <= {0.0, 1.0}
     proposals = load_proposals(tmp_path)
@@ -148,8 +151,8 @@ def test_clip_weighs_each_class_by_its_own_prompts(checkpoint, images, scores, t
     settings = {"weights": str(checkpoint("clip")), "prompts": {"disc": ["a disc", "disc"]},
                 "background": ["ground"]}  # fmt: skip
     refiner = make_refiner("clip", settings)
-    refiner.describe_images(images, ("disc",), tmp_path)
-    refined = refiner(images, scores, described=tmp_path)
+    refiner.compute_image_features(images, ("disc",), tmp_path)
+    refined = refiner(images, scores, image_features=tmp_path)
     similarity = np.load(tmp_path / "similarity.npy").astype(np.float32)
     assert similarity.shape == (4, 1, 4, 4)
     np.testing.assert_allclose(refined, scores * resize(similarity, (8, 8)), atol=1e-6)
@@ -158,11 +161,14 @@ def test_clip_weighs_each_class_by_its_own_prompts(checkpoint, images, scores, t
 @pytest.mark.parametrize("kind", ["sam", "clip"])
 def test_a_large_model_that_is_not_there_is_an_error_that_names_it(kind, tmp_path):
     with pytest.raises(InputError, match="needs weights"):
-        make_refiner(kind, {}).check()
+        check_step(kind, {})
     with pytest.raises(InputError, match=str(tmp_path)):
-        make_refiner(kind, {"weights": str(tmp_path)}).check()
+        check_step(kind, {"weights": str(tmp_path)})
 
 
 def test_what_a_step_needs_first_is_known_without_making_it():
-    assert {kind for kind, step in REFINERS.items() if step.describes_images} == {"sam", "clip"}
-    assert {kind for kind, step in REFINERS.items() if step.fits} == {"affinity", "boundary"}
+    assert {kind for kind, step in STEP_KINDS.items() if step.image_features} == {"sam", "clip"}
+    assert {kind for kind, step in STEP_KINDS.items() if step.fitted_state} == {
+        "affinity",
+        "boundary",
+    }

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from wsss_core.errors import InputError
-from wsss_core.refine.par import par
+from wsss_core.refine.pixel_adaptive import par
 
 
 def neighbours(height: int, width: int, y: int, x: int, dilations: tuple[int, ...]):

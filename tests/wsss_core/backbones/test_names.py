@@ -1,0 +1,51 @@
+"""Names of backbones, read from timm's source, against what timm itself says."""
+
+import pytest
+import timm
+
+from wsss_core.backbones.names import check_backbone_name, is_vit, timm_models
+from wsss_core.errors import InputError
+
+
+def test_the_names_are_those_that_timm_lists():
+    assert set(timm_models()) == set(timm.list_models())
+
+
+def test_a_model_is_of_the_module_that_timm_says():
+    for name, module in timm_models().items():
+        assert timm.model_entrypoint(name).__module__ == f"timm.models.{module}"
+
+
+def test_plain_vits_are_told_by_their_module():
+    modules = {"vision_transformer", "deit", "eva", "beit"}
+    for name in timm.list_models(include_tags=True):
+        module = timm.model_entrypoint(name).__module__.rsplit(".", 1)[-1]
+        assert is_vit(name) == (module in modules), name
+
+
+def test_a_deprecated_name_and_one_with_a_tag_are_known():
+    check_backbone_name("vit_tiny_patch16_224_in21k")
+    check_backbone_name("resnet18.a1_in1k")
+    assert not is_vit("gluon_resnet18_v1b")
+
+
+def test_a_model_that_somebody_registered_is_known(monkeypatch):
+    def my_network(**settings):
+        raise NotImplementedError
+
+    my_network.__module__ = "my_models"
+    monkeypatch.setitem(timm.models._registry._model_entrypoints, "my_network", my_network)
+    check_backbone_name("my_network")
+    assert not is_vit("my_network")
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("resnet81", "has no model 'resnet81'; nearest: resnet18"),
+        ("resnet18.zz", r"Invalid pretrained tag \(zz\) for resnet18"),
+    ],
+)
+def test_an_unknown_name_is_an_error_with_the_nearest_and_so_is_an_unknown_tag(name, said):
+    with pytest.raises(InputError, match=said):
+        check_backbone_name(name)

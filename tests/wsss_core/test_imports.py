@@ -1,0 +1,76 @@
+"""Which modules load no torch: what study files are checked against, and what planning asks."""
+
+import importlib
+import pkgutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import wsss_core
+
+ROOT = Path(__file__).parents[2]
+HEAVY = {"torch", "torchvision", "timm", "ray", "pandas", "pyarrow", "matplotlib", "transformers"}
+LIGHT = [
+    "wsss_core.backbones.names",
+    "wsss_core.cams.settings",
+    "wsss_core.data.file_hashes",
+    "wsss_core.data.folder.source",
+    "wsss_core.data.image_set",
+    "wsss_core.data.scenes.source",
+    "wsss_core.evaluate",
+    "wsss_core.evaluate.own_rule",
+    "wsss_core.plugins",
+    "wsss_core.refine.affinity.settings",
+    "wsss_core.refine.crf.settings",
+    "wsss_core.refine.steps.registry",
+    "wsss_core.training.settings",
+    "wsss_core.transfer.names",
+]
+LAZY = ["backbones", "cams", "refine", "transfer"]
+
+
+def loaded_by(code: str) -> set[str]:
+    """The top-level modules that are loaded after some code in a fresh interpreter."""
+    code = f"{code}\nimport sys\nprint(*{{name.split('.')[0] for name in sys.modules}})"
+    run = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    return set(run.stdout.splitlines()[-1].split())
+
+
+def test_vocabularies_settings_and_registries_load_nothing_heavy():
+    loaded = loaded_by("\n".join(f"import {module}" for module in LIGHT))
+    assert loaded & HEAVY == set()
+
+
+def test_a_backbone_is_checked_without_timm():
+    code = (
+        "from wsss_core.backbones.names import check_backbone_name, is_vit\n"
+        "check_backbone_name('resnet18')\n"
+        "assert is_vit('vit_tiny_patch16_224') and not is_vit('resnet18')"
+    )
+    assert loaded_by(code) & HEAVY == set()
+
+
+def test_a_step_of_a_chain_is_checked_without_torch():
+    code = (
+        "from wsss_core.refine.steps.registry import check_step\n"
+        "check_step('crf', {'preset': 'thesis'}); check_step('affinity', {})"
+    )
+    assert loaded_by(code) & HEAVY == set()
+
+
+@pytest.mark.parametrize("room", LAZY)
+def test_every_export_is_there_and_none_has_the_name_of_a_submodule(room):
+    package = importlib.import_module(f"wsss_core.{room}")
+    modules = {module.name for module in pkgutil.iter_modules(package.__path__)}
+    assert modules.isdisjoint(package.__all__)
+    for name in package.__all__:
+        assert getattr(package, name) is not None
+
+
+def test_an_unknown_name_of_a_package_is_an_attribute_error():
+    with pytest.raises(AttributeError, match=r"'wsss_core\.cams' has no attribute 'camz'"):
+        wsss_core.cams.camz  # noqa: B018
