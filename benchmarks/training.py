@@ -31,7 +31,7 @@ import torch
 from torch import nn
 
 from wsss_core.backbones import build_network
-from wsss_core.training.loop import TrainingSettings, train
+from wsss_core.training import TrainingSettings, train
 from wsss_core.transfer import Single
 
 SIZE = 64

@@ -35,7 +35,7 @@ from wsss_core.backbones import Network, build_network
 from wsss_core.data.network_input import to_input
 from wsss_core.data.scenes.scene import SceneSettings
 from wsss_core.data.scenes.source import SceneSource
-from wsss_core.training.loop import TrainingSettings, train
+from wsss_core.training import TrainingSettings, train
 from wsss_core.transfer import Alignment, CoTraining, TeacherStudent
 
 

@@ -1,6 +1,7 @@
 """Which modules load no torch: what study files are checked against, and what planning asks."""
 
 import importlib
+import inspect
 import pkgutil
 import subprocess
 import sys
@@ -8,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-import wsss_core
+import wsss_core.refine
 
 ROOT = Path(__file__).parents[2]
 HEAVY = {"torch", "torchvision", "timm", "ray", "pandas", "pyarrow", "matplotlib", "transformers"}
@@ -28,7 +29,17 @@ LIGHT = [
     "wsss_core.training.settings",
     "wsss_core.transfer.names",
 ]
-LAZY = ["backbones", "cams", "refine", "transfer"]
+LAZY = [
+    "backbones",
+    "cams",
+    "data",
+    "data.folder",
+    "data.scenes",
+    "evaluate",
+    "refine",
+    "training",
+    "transfer",
+]
 
 
 def loaded_by(code: str) -> set[str]:
@@ -69,6 +80,13 @@ def test_every_export_is_there_and_none_has_the_name_of_a_submodule(room):
     assert modules.isdisjoint(package.__all__)
     for name in package.__all__:
         assert getattr(package, name) is not None
+
+
+@pytest.mark.parametrize("name", ["par", "dense_crf", "random_walk"])
+def test_a_refinement_is_a_function_whatever_was_imported_before(name):
+    for _, module, _ in pkgutil.walk_packages(wsss_core.refine.__path__, "wsss_core.refine."):
+        importlib.import_module(module)
+    assert inspect.isfunction(getattr(wsss_core.refine, name))
 
 
 def test_an_unknown_name_of_a_package_is_an_attribute_error():

@@ -1,1 +1,20 @@
-"""Images and their labels: procedural scenes, ordinary folders, and the decoded set both become."""
+"""Images, labels and masks: splits in memory, and the folders and scenes they come from."""
+
+from typing import TYPE_CHECKING
+
+from wsss_core.lazy import lazy_exports
+
+if TYPE_CHECKING:
+    from wsss_core.data.image_set import IGNORED, SPLITS, ImageSet, ImageSource, PixelMaps
+    from wsss_core.data.network_input import to_input
+
+__all__ = [
+    "IGNORED",
+    "SPLITS",
+    "ImageSet",
+    "ImageSource",
+    "PixelMaps",
+    "to_input",
+]
+
+__getattr__ = lazy_exports(__name__, __file__)

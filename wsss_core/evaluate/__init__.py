@@ -1,29 +1,34 @@
 """Score maps against masks: histograms, thresholds and IoU, with NumPy alone."""
 
-from wsss_core.evaluate.competition import compete
-from wsss_core.evaluate.degenerate import collapse_reason
-from wsss_core.evaluate.gaussian_mixture import (
-    GaussianMixture,
-    fit_gaussian_mixture,
-    gaussian_mixture_level,
-)
-from wsss_core.evaluate.histogram_stack import HistogramStack
-from wsss_core.evaluate.multi_class import MultiClassStack
-from wsss_core.evaluate.otsu import otsu_level
-from wsss_core.evaluate.own_rule import OwnRule, load_own_rule
-from wsss_core.evaluate.quantise import Normalisation, normalise, quantise, resize
-from wsss_core.evaluate.regions import peak_region, ring_around
-from wsss_core.evaluate.score_histogram import ScoreHistogram
-from wsss_core.evaluate.thresholds import (
-    Evaluation,
-    NoThresholdError,
-    Objective,
-    ThresholdChoice,
-    ThresholdRule,
-    choose_threshold,
-    evaluate,
-    level_of,
-)
+from typing import TYPE_CHECKING
+
+from wsss_core.lazy import lazy_exports
+
+if TYPE_CHECKING:
+    from wsss_core.evaluate.competition import compete
+    from wsss_core.evaluate.degenerate import collapse_reason
+    from wsss_core.evaluate.gaussian_mixture import (
+        GaussianMixture,
+        fit_gaussian_mixture,
+        gaussian_mixture_level,
+    )
+    from wsss_core.evaluate.histogram_stack import HistogramStack
+    from wsss_core.evaluate.multi_class import MultiClassStack
+    from wsss_core.evaluate.otsu import otsu_level
+    from wsss_core.evaluate.own_rule import OwnRule, load_own_rule
+    from wsss_core.evaluate.regions import peak_region, ring_around
+    from wsss_core.evaluate.score_histogram import ScoreHistogram
+    from wsss_core.evaluate.score_maps import Normalisation, normalise, quantise, resize
+    from wsss_core.evaluate.thresholds import (
+        Evaluation,
+        NoThresholdError,
+        Objective,
+        ThresholdChoice,
+        ThresholdRule,
+        choose_threshold,
+        evaluate,
+        level_of,
+    )
 
 __all__ = [
     "Evaluation",
@@ -52,3 +57,5 @@ __all__ = [
     "resize",
     "ring_around",
 ]
+
+__getattr__ = lazy_exports(__name__, __file__)

@@ -30,7 +30,7 @@ import torch
 from wsss_core.data.network_input import to_input
 from wsss_core.errors import InputError
 from wsss_core.training.micro_batches import batch_gradients
-from wsss_core.training.settings import LrSchedule, Precision, TrainingSettings
+from wsss_core.training.settings import TrainingSettings
 from wsss_core.transfer.paradigms import Losses, Paradigm
 
 
@@ -47,16 +47,6 @@ class EpochRecord:
     transfer_loss: float | None
     seconds: float
     micro_batch: int | None = None
-
-
-__all__ = [
-    "CollapseError",
-    "EpochRecord",
-    "LrSchedule",
-    "Precision",
-    "TrainingSettings",
-    "train",
-]
 
 
 class CollapseError(RuntimeError):

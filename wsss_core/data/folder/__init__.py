@@ -1,1 +1,21 @@
-"""Data folders: images and masks as files, their layout, and a check of both."""
+"""A data set in a folder: its layout, its splits, and a check of it."""
+
+from typing import TYPE_CHECKING
+
+from wsss_core.lazy import lazy_exports
+
+if TYPE_CHECKING:
+    from wsss_core.data.folder.check import DataSummary, summarise
+    from wsss_core.data.folder.layout import FolderClasses, find_classes, list_split
+    from wsss_core.data.folder.source import FolderSource
+
+__all__ = [
+    "DataSummary",
+    "FolderClasses",
+    "FolderSource",
+    "find_classes",
+    "list_split",
+    "summarise",
+]
+
+__getattr__ = lazy_exports(__name__, __file__)

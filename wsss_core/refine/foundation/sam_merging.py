@@ -18,7 +18,7 @@ from torch import Tensor
 from wsss_core.errors import InputError
 
 _ROUNDING = 1e-5  # how far beyond [0, 1] another refiner's float32 may end
-_LEVELS = 255  # scores are compared after rounding to 256 levels, see wsss_core.evaluate.quantise
+_LEVELS = 255  # scores are compared after rounding to 256 levels, see wsss_core.evaluate.score_maps
 
 
 def class_seeds(scores: Tensor, seed_threshold: float = 0.3) -> Tensor:

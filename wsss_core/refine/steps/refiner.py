@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from wsss_core.evaluate.quantise import resize
+from wsss_core.evaluate.score_maps import resize
 
 if TYPE_CHECKING:
     from wsss_core.backbones.network import Network

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from wsss_core.errors import InputError
-from wsss_core.evaluate.quantise import quantise
+from wsss_core.evaluate.score_maps import quantise
 from wsss_core.refine.foundation.sam_merging import (
     class_seeds,
     merge_sam_wsss,
