@@ -22,7 +22,7 @@ from reports.ledger.parts import read_arrow
 from reports.results.failure_causes import Failure
 from reports.storage.folder import Folder, Location, below, open_folder
 from studies.status.model import ChainState, Running, SearchState, StudyStatus
-from studies.store.leases import NAME, LeaseOwner, Leases
+from studies.store.leases import LEASES, LeaseOwner, Leases
 from wsss_core.errors import InputError
 
 _SAMPLE = 64
@@ -111,14 +111,14 @@ class Watcher:
         if not folder.has(".wsss") and not folder.folders():
             return None
         modified: dict[str, float] = {}
-        for file, entry in folder.joined(NAME).listing().items():
+        for file, entry in folder.joined(LEASES).listing().items():
             name = file.rpartition(".")[0]
             modified[name] = max(modified.get(name, 0.0), entry.modified)
         found = []
-        for holder in leases.held():
-            last = modified.get(f"{holder.stage}-{holder.key}", 0.0)
+        for owner in leases.owners():
+            last = modified.get(f"{owner.stage}-{owner.key}", 0.0)
             silent = time.time() - last if last else 0.0
-            found.append((holder, silent if silent > 2 * leases.expiry else None))
+            found.append((owner, silent if silent > 2 * leases.expiry else None))
         return found
 
 
