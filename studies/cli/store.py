@@ -105,7 +105,7 @@ def _list(options: argparse.Namespace) -> int:
     if options.keys or options.stages:
         print(details(found), end="\n\n")
     print(summary(found))
-    held = store.leases.held()
+    held = store.leases.owners()
     for holder in held:
         note = f", {holder.note}" if holder.note else ""
         print(f"at work: {holder.stage}/{holder.key} on {holder.host} since {holder.since}{note}")

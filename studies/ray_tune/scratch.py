@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from studies.store.leases import gone, this_process
+from studies.store.processes import gone, this_process
 
 _OWNER = "owner"
 

@@ -175,9 +175,9 @@ class Scheduler:
     def _look(self) -> None:
         leases = self._store.leases
         held = {
-            holder.key
-            for holder in leases.held()
-            if holder.stage == "train" and holder.run != self._run
+            owner.key
+            for owner in leases.owners()
+            if owner.stage == "train" and owner.run != self._run
         }
         if not (held or self._elsewhere):
             return

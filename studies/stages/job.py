@@ -179,7 +179,7 @@ def _train_and_score(
         unit, training_images, store,
         device=device, given=given, on_epoch=_after_epoch(unit, store, lease),
     )  # fmt: skip
-    lease.say("scoring")
+    lease.report("scoring")
     history = outcome["history"]
     seconds = sum(epoch["seconds"] for epoch in history)
     record = {
@@ -234,7 +234,7 @@ def _after_epoch(
     def on_epoch(epoch: EpochRecord) -> None:
         if lease.lost:
             raise LeaseLostError
-        lease.say(f"epoch {epoch.epoch + 1} of {epochs}")
+        lease.report(f"epoch {epoch.epoch + 1} of {epochs}")
         store.keep_scratch("train", unit["key"])
 
     return on_epoch

@@ -24,7 +24,7 @@ from reports.storage.folder import Folder
 from reports.storage.locations import Location, below
 from reports.storage.opening import open_folder
 from studies.status.model import ChainState, Running, SearchState, StudyStatus
-from studies.store.leases import NAME, LeaseOwner, Leases
+from studies.store.leases import LEASES, LeaseOwner, Leases
 from wsss_core.errors import InputError
 
 _SAMPLE = 64
@@ -113,14 +113,14 @@ class Watcher:
         if not folder.has(".wsss") and not folder.folders():
             return None
         modified: dict[str, float] = {}
-        for file, entry in folder.joined(NAME).listing().items():
+        for file, entry in folder.joined(LEASES).listing().items():
             name = file.rpartition(".")[0]
             modified[name] = max(modified.get(name, 0.0), entry.modified)
         found = []
-        for holder in leases.held():
-            last = modified.get(f"{holder.stage}-{holder.key}", 0.0)
+        for owner in leases.owners():
+            last = modified.get(f"{owner.stage}-{owner.key}", 0.0)
             silent = time.time() - last if last else 0.0
-            found.append((holder, silent if silent > 2 * leases.expiry else None))
+            found.append((owner, silent if silent > 2 * leases.expiry else None))
         return found
 
 

@@ -20,8 +20,7 @@ from reports.storage.locations import Location
 from reports.storage.opening import open_folder
 from studies.store.artifacts import DAMAGED, UNFINISHED, ArtifactStore
 from studies.store.keys import VERSIONS
-from studies.store.leases import NAME as LEASES
-from studies.store.leases import LeaseOwner
+from studies.store.leases import LEASES, LeaseOwner
 from studies.store.usage import unused
 
 DAY_S = 86_400.0
@@ -104,17 +103,17 @@ def _age(manifest: dict[str, Any] | None) -> float:
 def _held(store: ArtifactStore, say: Callable[[str], None]) -> list[LeaseOwner]:
     """The living owners of leases; those of other machines have to be watched for a while."""
     leases = store.leases
-    held = leases.held()
-    elsewhere = {h.owner: h.beat for h in held if h.host != socket.gethostname()}
+    held = leases.owners()
+    elsewhere = {h.token: h.beat for h in held if h.host != socket.gethostname()}
     if elsewhere:
         say(f"watching {len(elsewhere)} leases of other machines, for up to {leases.expiry:.0f} s")
     deadline = time.monotonic() + leases.expiry
     while elsewhere and time.monotonic() < deadline:
         time.sleep(min(1.0, leases.expiry / 4))
-        held = leases.held()
-        beats = {holder.owner: holder.beat for holder in held}
+        held = leases.owners()
+        beats = {holder.token: holder.beat for holder in held}
         elsewhere = {o: beat for o, beat in elsewhere.items() if beats.get(o) == beat}
-    return leases.held()
+    return leases.owners()
 
 
 def _dead_leases(store: ArtifactStore) -> list[Garbage]:

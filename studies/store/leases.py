@@ -1,14 +1,14 @@
-"""Leases: who is making what, so that several drivers and nodes do a piece of work once.
+"""Leases: several drivers and nodes share a store, and each artifact is made once.
 
-    STORE/leases/<stage>-<key>.<generation>     the owner, and a number that it raises as it works
+    STORE/leases/<stage>-<key>.<generation>     the lease owner, with a number that it raises
 
-An owner that is dead is one whose number has stood still for `EXPIRY_S` by the observer's own
-clock (no two clocks are compared), or whose process is gone from the observer's machine. Its lease
-is taken over by creating the next generation, which has one winner.
+A lease owner is dead if its number has stood still for `EXPIRY_S` by the observer's own clock (no
+two clocks are compared), or if its process has ended on the observer's machine. An observer takes
+the lease over by creating the next generation; one observer wins.
 
-A lease saves work, results do not depend on it: two owners of one key, possible after a long pause
-of one, make the same artifact, and the first to end stays. Who takes a lease looks again whether
-the artifact is there, as its last owner may have ended in between.
+A lease saves work, and no result depends on it. A lease owner that pauses for long may lose its
+lease and go on: then two processes make the same artifact, and the first to end stays. After taking
+a lease, look again whether the artifact is there: the last owner may have finished it meanwhile.
 """
 
 from __future__ import annotations
@@ -23,41 +23,40 @@ import uuid
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
-from functools import cache
-from pathlib import Path
-from typing import Any
 
 from reports.storage.errors import StorageError
 from reports.storage.folder import Folder
+from studies.store.processes import gone, this_process
 
 EXPIRY_S = float(os.environ.get("WSSS_LEASE_EXPIRY", "90"))
-"""After how many seconds without a heartbeat an owner is dead. Four heartbeats fit into it, and an
-NFS client may show what is 60 seconds old."""
+"""Seconds without a heartbeat after which a lease owner is dead. Four heartbeats fit into them, and
+an NFS client may show a file as it was 60 seconds ago."""
 
-NAME = "leases"
+LEASES = "leases"
+"""The folder of a store that holds the leases."""
 
 
 @dataclass(frozen=True)
 class LeaseOwner:
-    """Who makes an artifact.
+    """The process that makes an artifact.
 
     Attributes:
-        stage: of what is made.
-        key: likewise.
-        owner: a random name, new for each lease.
-        host: where.
-        pid: of the process there.
-        process: tells this process from a later one of the same number, on the same machine.
-        since: when it began, ISO 8601, by its own clock.
+        stage: the artifact's stage.
+        key: the artifact's key.
+        token: a random name, new for each lease.
+        host: the name of the machine.
+        pid: the number of the process there.
+        process: tells the process from a later one of the same number, see `this_process`.
+        since: when it took the lease, ISO 8601, by its own clock.
         beat: raised with every heartbeat.
-        note: what it says of its progress.
-        run: of which run's driver; that knows which of its workers are dead.
+        note: its progress in a few words.
+        run: the run whose driver started it; that driver knows which of its workers are dead.
 
     """
 
     stage: str
     key: str
-    owner: str
+    token: str
     host: str
     pid: int
     process: str
@@ -71,18 +70,18 @@ class Leases:
     """The leases of a store.
 
     Args:
-        store: its folder.
-        expiry: seconds after which an owner without a heartbeat is dead.
+        store: the store's folder.
+        expiry: seconds without a heartbeat after which a lease owner is dead.
 
     """
 
     def __init__(self, store: Folder, expiry: float = EXPIRY_S) -> None:
-        self._folder = store.joined(NAME)
+        self._folder = store.joined(LEASES)
         self.expiry = expiry
         self._seen: dict[str, tuple[str, int, float]] = {}
 
     def take(self, stage: str, key: str, note: str = "", run: str = "") -> Lease | None:
-        """Take a lease; None while another owner that lives has it.
+        """Take a lease; return None while another process lives and owns it.
 
         An owner of the same run is dead: a run gives a key to one worker at a time.
         """
@@ -90,41 +89,48 @@ class Leases:
         generation, before = self._latest(name)
         if before is not None and self._lives(name, before) and not (run and before.run == run):
             return None
-        holder = LeaseOwner(
-            stage, key, uuid.uuid4().hex, socket.gethostname(), os.getpid(), this_process(),
-            datetime.now(UTC).isoformat(timespec="seconds"), note=note, run=run,
-        )  # fmt: skip
+        owner = LeaseOwner(
+            stage,
+            key,
+            token=uuid.uuid4().hex,
+            host=socket.gethostname(),
+            pid=os.getpid(),
+            process=this_process(),
+            since=datetime.now(UTC).isoformat(timespec="seconds"),
+            note=note,
+            run=run,
+        )
         file = f"{name}.{generation + 1}"
-        if not self._folder.create(file, _content(holder)):
+        if not self._folder.create(file, _content(owner)):
             return None
         # A listing made while another took the lease over may have shown neither owner.
         latest, current = self._latest(name, but=generation + 1)
-        replaced = current is not None and _owner(current) != _owner(before)
+        replaced = current is not None and (before is None or current.token != before.token)
         if latest > generation or (latest == generation and replaced):
             self._folder.delete(file)
             return None
         for older in range(max(0, generation - 1), generation + 1):
             self._folder.delete(f"{name}.{older}")
-        return Lease(self._folder, file, holder, self.expiry / 4)
+        return Lease(self._folder, file, owner, self.expiry / 4)
 
-    def holder(self, stage: str, key: str) -> LeaseOwner | None:
-        """The living owner of a key, if there is one."""
+    def owner(self, stage: str, key: str) -> LeaseOwner | None:
+        """Return the living owner of a key's lease, if there is one."""
         name = f"{stage}-{key}"
-        _, holder = self._latest(name)
-        return holder if holder is not None and self._lives(name, holder) else None
+        _, owner = self._latest(name)
+        return owner if owner is not None and self._lives(name, owner) else None
 
-    def held(self) -> list[LeaseOwner]:
-        """Every owner that is not known to be dead, in order of stage and key."""
-        return [holder for name, holder in self._all() if self._lives(name, holder)]
+    def owners(self) -> list[LeaseOwner]:
+        """Return every lease owner that is not known to be dead, in order of stage and key."""
+        return [owner for name, owner in self._all() if self._lives(name, owner)]
 
     def dead(self) -> list[str]:
-        """Names of leases whose owners are known to be dead."""
-        return [name for name, holder in self._all() if not self._lives(name, holder)]
+        """Return the names of the leases whose owners are known to be dead."""
+        return [name for name, owner in self._all() if not self._lives(name, owner)]
 
     def drop_run(self, run: str) -> None:
-        """Delete what a run's workers have left, once all of them have ended."""
-        for name, holder in list(self._all()):
-            if holder.run == run:
+        """Delete the leases that a run's workers left, once all of them have ended."""
+        for name, owner in list(self._all()):
+            if owner.run == run:
                 self.drop(name)
 
     def drop(self, name: str) -> None:
@@ -140,72 +146,68 @@ class Leases:
             if generation.isdigit():
                 latest[name] = max(latest.get(name, 0), int(generation))
         found = _read_many(self._folder, [f"{name}.{highest}" for name, highest in latest.items()])
-        for name, holder in zip(latest, found, strict=True):
-            if holder is not None:
-                yield name, holder
+        for name, owner in zip(latest, found, strict=True):
+            if owner is not None:
+                yield name, owner
 
     def _latest(self, name: str, but: int = -1) -> tuple[int, LeaseOwner | None]:
-        """The highest generation of a lease, but for one, and its owner; -1 if there is none."""
+        """Return the highest generation of a lease, but for one, and its owner; -1 for none."""
         generation = -1
         for file in self._folder.listing():
             stem, _, number = file.rpartition(".")
             if stem == name and number.isdigit() and int(number) != but:
                 generation = max(generation, int(number))
-        holder = _read(self._folder, f"{name}.{generation}") if generation >= 0 else None
-        return generation, holder
+        owner = _read(self._folder, f"{name}.{generation}") if generation >= 0 else None
+        return generation, owner
 
-    def _lives(self, name: str, holder: LeaseOwner) -> bool:
-        if holder.host == socket.gethostname() and gone(holder.pid, holder.process):
+    def _lives(self, name: str, owner: LeaseOwner) -> bool:
+        if owner.host == socket.gethostname() and gone(owner.pid, owner.process):
             return False
         now = time.monotonic()
-        owner, beat, since = self._seen.get(name, ("", -1, now))
-        if (owner, beat) != (holder.owner, holder.beat):
-            self._seen[name] = holder.owner, holder.beat, now
+        token, beat, since = self._seen.get(name, ("", -1, now))
+        if (token, beat) != (owner.token, owner.beat):
+            self._seen[name] = owner.token, owner.beat, now
             return True
         return now - since < self.expiry
 
 
-def _owner(holder: LeaseOwner | None) -> str | None:
-    return None if holder is None else holder.owner
-
-
 class Lease:
-    """A lease that is held; its heartbeat is a thread's. Use as a context manager.
+    """A lease of this process; a thread writes its heartbeat. Use it as a context manager.
 
     Attributes:
-        lost: whether another has taken it over, which a pause longer than the expiry allows.
+        lost: whether another process has taken it over, after a pause longer than the expiry.
 
     """
 
-    def __init__(self, folder: Folder, file: str, holder: LeaseOwner, every: float) -> None:
-        self._folder, self._file, self._holder = folder, file, holder
+    def __init__(self, folder: Folder, file: str, owner: LeaseOwner, every: float) -> None:
+        self._folder, self._file, self._owner = folder, file, owner
         self._every = every
         self.lost = False
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._beat, daemon=True, name=f"lease {file}")
         self._thread.start()
 
-    def say(self, note: str) -> None:
-        """What `wsss status` shows of the progress; written with the next heartbeat."""
-        self._holder = replace(self._holder, note=note)
+    def report(self, note: str) -> None:
+        """Set the progress that `wsss status` shows; the next heartbeat writes it."""
+        self._owner = replace(self._owner, note=note)
 
     def _beat(self) -> None:
         while not self._ended.wait(self._every):
-            self._holder = replace(self._holder, beat=self._holder.beat + 1)
+            self._owner = replace(self._owner, beat=self._owner.beat + 1)
             try:
                 if not self._is_mine():
                     self.lost = True
                     return
                 if not self._ended.is_set():
-                    self._folder.write(self._file, _content(self._holder))
+                    self._folder.write(self._file, _content(self._owner))
             except (OSError, StorageError):
                 continue  # the work itself will say that the storage is away
         self._delete()
 
     def _is_mine(self) -> bool:
-        """Whether the file is there and names this owner; a released name is used again."""
+        """Return whether the file is there and names this owner; a released name is used again."""
         found = _read(self._folder, self._file)
-        return found is not None and found.owner == self._holder.owner
+        return found is not None and found.token == self._owner.token
 
     def _delete(self) -> None:
         with contextlib.suppress(OSError, StorageError):
@@ -213,7 +215,7 @@ class Lease:
                 self._folder.delete(self._file)
 
     def release(self) -> None:
-        """Give it back; where the storage is away, without waiting for it."""
+        """Give the lease back; do not wait for a storage that is away."""
         self._ended.set()
         self._thread.join(timeout=self._every)
 
@@ -226,57 +228,24 @@ class Lease:
 
 def _read(folder: Folder, file: str) -> LeaseOwner | None:
     try:
-        return _holder(folder.read(file))
+        return _owner_of(folder.read(file))
     except FileNotFoundError:
         return None  # released meanwhile
 
 
 def _read_many(folder: Folder, files: list[str]) -> list[LeaseOwner | None]:
     try:
-        return [_holder(content) for content in folder.read_many(files)]
+        return [_owner_of(content) for content in folder.read_many(files)]
     except FileNotFoundError:
         return [_read(folder, file) for file in files]
 
 
-def _holder(content: bytes) -> LeaseOwner | None:
+def _owner_of(content: bytes) -> LeaseOwner | None:
     try:
         return LeaseOwner(**json.loads(content))
     except (ValueError, TypeError):
         return None  # no lease of this release's
 
 
-def _content(holder: LeaseOwner) -> bytes:
-    return json.dumps(asdict(holder)).encode()
-
-
-def this_process() -> str:
-    """This boot of the machine and when this process started: what a used-up number cannot fake."""
-    return f"{_boot()}-{_started(os.getpid())}"
-
-
-def gone(pid: int, process: str) -> bool:
-    """Whether a process of this machine is known to have ended."""
-    if process.startswith("-") or not _boot() or not process.startswith(_boot()):
-        # Another boot, or another container, whose process numbers mean nothing here.
-        return False
-    return f"{_boot()}-{_started(pid)}" != process
-
-
-@cache
-def _boot() -> str:
-    """This boot and this process namespace; empty where that cannot be known."""
-    try:
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-        return f"{boot}-{os.readlink('/proc/self/ns/pid')}"
-    except OSError:
-        return ""
-
-
-def _started(pid: int) -> str:
-    try:
-        text: Any = Path(f"/proc/{pid}/stat").read_text()
-    except OSError:
-        return ""
-    # The command's name, in parentheses, may hold anything; field 22 is the start in clock ticks.
-    fields = text.rpartition(")")[2].split()
-    return "" if fields[0] == "Z" else str(fields[19])
+def _content(owner: LeaseOwner) -> bytes:
+    return json.dumps(asdict(owner)).encode()

@@ -230,6 +230,6 @@ def test_a_worker_killed_and_a_server_away_give_the_ledger_of_an_undisturbed_loc
     assert make_report(where, tmp_path / "report").html.is_file()
     for one in garbage(store, older_than=0):
         one.delete()
-    assert store.leases.held() == []
+    assert store.leases.owners() == []
     assert unfinished.tree() == {}
     assert garbage(store, older_than=0) == []

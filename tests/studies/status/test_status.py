@@ -123,7 +123,7 @@ def test_without_a_store_nothing_is_said_of_what_runs(results):
 
 def test_a_lease_makes_a_trial_running(results, store):
     with Leases(store).take("train", f"unit{key_of('L2', 1)}") as lease:
-        lease.say("epoch 3 of 8")
+        lease.report("epoch 3 of 8")
         assert only(results).states["L2", None, 1] == "running"
         (running,) = only(results).running
     assert (running.what, running.stage, running.pid) == ("L2, seed 1", "train", os.getpid())

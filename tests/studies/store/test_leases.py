@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import time
-import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -17,7 +16,7 @@ import pytest
 import studies.store.leases
 from reports.storage.folder import Folder
 from reports.storage.opening import open_folder
-from studies.store.leases import Leases, gone, this_process
+from studies.store.leases import Leases
 
 ROOT = Path(__file__).parents[3]
 EXPIRY = 0.4
@@ -113,30 +112,30 @@ def test_of_many_processes_that_ask_together_one_becomes_the_owner(local: Folder
 def test_the_owner_is_known_by_host_process_time_and_note(store: Folder) -> None:
     leases = Leases(store, EXPIRY)
     with leases.take("train", "k", note="begins") or pytest.fail("not taken"):
-        holder = Leases(store).holder("train", "k")
-        assert holder is not None
-        assert (holder.stage, holder.key, holder.pid) == ("train", "k", os.getpid())
-        assert holder.host == os.uname().nodename
-        assert holder.note == "begins"
-        assert [one.key for one in Leases(store).held()] == ["k"]
-    assert Leases(store).holder("train", "k") is None
-    assert Leases(store).held() == []
+        found = Leases(store).owner("train", "k")
+        assert found is not None
+        assert (found.stage, found.key, found.pid) == ("train", "k", os.getpid())
+        assert found.host == os.uname().nodename
+        assert found.note == "begins"
+        assert [one.key for one in Leases(store).owners()] == ["k"]
+    assert Leases(store).owner("train", "k") is None
+    assert Leases(store).owners() == []
 
 
 def test_a_heartbeat_brings_the_latest_note(store: Folder) -> None:
     lease = Leases(store, EXPIRY).take("train", "k")
     assert lease is not None
-    lease.say("epoch 3 of 30")
+    lease.report("epoch 3 of 30")
     beats = []
     deadline = time.monotonic() + 20
     while len(beats) < 3 and time.monotonic() < deadline:
-        holder = Leases(store).holder("train", "k")
-        assert holder is not None
-        if holder.beat not in beats:
-            beats.append(holder.beat)
+        found = Leases(store).owner("train", "k")
+        assert found is not None
+        if found.beat not in beats:
+            beats.append(found.beat)
     assert beats == sorted(beats)
     assert len(beats) == 3
-    assert holder.note == "epoch 3 of 30"
+    assert found.note == "epoch 3 of 30"
     lease.release()
 
 
@@ -196,7 +195,7 @@ def test_a_stopped_owner_loses_its_lease_and_learns_it_when_it_goes_on(store: Fo
     stopped._ended.set()  # as SIGSTOP does: no more beats
     stopped._thread.join()
     # Its file is as it was before: what ends by itself takes it away.
-    stale = json.dumps({**studies.store.leases.asdict(stopped._holder), "host": "another"}).encode()
+    stale = json.dumps({**studies.store.leases.asdict(stopped._owner), "host": "another"}).encode()
     store.joined("leases").write("train-k.0", stale)
     others = Leases(store, 0.2)
     assert taken_within(20, others) is not None
@@ -204,23 +203,23 @@ def test_a_stopped_owner_loses_its_lease_and_learns_it_when_it_goes_on(store: Fo
     stopped._ended.clear()
     stopped._beat()
     assert stopped.lost
-    holder = others.holder("train", "k")
-    assert holder is not None
-    assert holder.owner != stopped._holder.owner
+    found = others.owner("train", "k")
+    assert found is not None
+    assert found.token != stopped._owner.token
 
 
 def test_exactly_one_of_several_takes_a_dead_owner_s_lease_over(store: Folder) -> None:
     dead = Leases(store, 3600).take("train", "k")
     assert dead is not None
-    stale = json.dumps({**studies.store.leases.asdict(dead._holder), "host": "another"}).encode()
+    stale = json.dumps({**studies.store.leases.asdict(dead._owner), "host": "another"}).encode()
     dead.release()
     store.joined("leases").write("train-k.0", stale)
 
     def take(_: int) -> Any:
         leases = Leases(store, 0.3)
         while not (lease := leases.take("train", "k")):
-            _, holder = leases._latest("train-k")
-            if holder is not None and holder.host != "another":
+            _, found = leases._latest("train-k")
+            if found is not None and found.host != "another":
                 return None
         return lease
 
@@ -237,9 +236,9 @@ def test_an_owner_that_was_replaced_does_not_delete_its_successor_s_lease(store:
     second = Leases(store, 3600).take("train", "k")
     assert second is not None
     first.release()
-    holder = Leases(store).holder("train", "k")
-    assert holder is not None
-    assert holder.owner == second._holder.owner
+    found = Leases(store).owner("train", "k")
+    assert found is not None
+    assert found.token == second._owner.token
     second.release()
 
 
@@ -252,7 +251,7 @@ def test_a_worker_that_is_started_again_by_its_run_takes_its_lease_over(store: F
 
 def test_a_lease_that_cannot_be_read_belongs_to_nobody(store: Folder) -> None:
     store.joined("leases").write("train-k.4", b"half a le")
-    assert Leases(store).held() == []
+    assert Leases(store).owners() == []
     assert Leases(store).take("train", "k") is not None
     assert list(store.joined("leases").listing()) == ["train-k.5"]
 
@@ -261,7 +260,7 @@ def test_the_leases_of_a_run_are_dropped_and_no_others(store: Folder) -> None:
     for key, run in (("a", "r1"), ("b", "r2"), ("c", "r1")):
         assert Leases(store, 3600).take("train", key, run=run) is not None
     Leases(store).drop_run("r1")
-    assert [holder.key for holder in Leases(store).held()] == ["b"]
+    assert [owner.key for owner in Leases(store).owners()] == ["b"]
 
 
 def test_a_beat_survives_a_storage_that_is_away(
@@ -278,25 +277,11 @@ def test_a_beat_survives_a_storage_that_is_away(
     time.sleep(0.2)
     monkeypatch.setattr(type(store), "write", write)
     found = Leases(store)
-    before = found.holder("train", "k")
+    before = found.owner("train", "k")
     time.sleep(0.5)
-    after = found.holder("train", "k")
+    after = found.owner("train", "k")
     assert before is not None
     assert after is not None
     assert after.beat > before.beat
     assert not lease.lost
     lease.release()
-
-
-@LINUX
-def test_a_process_is_gone_only_if_it_is_known_to_be() -> None:
-    assert not gone(os.getpid(), this_process())
-    mine = this_process()
-    # Of another boot or another container nothing is known.
-    assert not gone(os.getpid(), f"{uuid.uuid4()}-pid:[1]-5")
-    assert not gone(os.getpid(), "-5")
-    assert not gone(os.getpid(), "")
-    # A process of the same number that was started at another time.
-    assert gone(os.getpid(), f"{mine}0")
-    # None of that number.
-    assert gone(2**22 + 1, mine)

@@ -261,7 +261,7 @@ def test_nothing_that_a_living_lease_holds_goes(wsss: Wsss, store: ArtifactStore
         assert "unfinished/train-t9/checkpoint.pt" in everything(store)
         # Nor what another worker of the same run may be making at the moment.
         assert {name for name in left if "/.c2" in name or "/c2" in name} <= everything(store)
-        assert [holder.key for holder in Leases(store.folder).held()] == ["t9"]
+        assert [owner.key for owner in Leases(store.folder).owners()] == ["t9"]
     wsss("store", "gc", store.where, "--older-than", "0", "--delete")
     assert not everything(store) & left
 
@@ -281,7 +281,7 @@ def test_a_dead_lease_goes_and_one_of_another_machine_that_beats_stays(
     lease = Leases(store.folder, 0.8).take("train", "alive")
     assert lease is not None
     leases = open_folder(store.where).joined("leases")
-    stale = {**json.loads(leases.read("train-alive.0")), "key": "still", "owner": "other"}
+    stale = {**json.loads(leases.read("train-alive.0")), "key": "still", "token": "other"}
     leases.write("train-still.0", json.dumps({**stale, "host": "another"}).encode())
     monkeypatch.setattr(studies.store.leases, "EXPIRY_S", 1.0)
     store.leases.expiry = 1.0
