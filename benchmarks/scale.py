@@ -39,7 +39,7 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from reports.ledger.parts import SCHEMAS
-from studies.cli.plan_text import describe
+from studies.cli.plan_text import describe_plan
 from studies.planning.plan import Plan, Trial, Unit
 from studies.planning.planner import make_plan
 from studies.spec.study import Study
@@ -260,7 +260,7 @@ def plan_seconds(trials: int, folder: Path) -> dict[str, Any]:
     store = ArtifactStore(folder / "none")
     store.make()
     listed_from = time.perf_counter()
-    describe(plan, store, folder)
+    describe_plan(plan, store, folder)
     return {
         "trials": len(plan.trials),
         "plan": planned - started,

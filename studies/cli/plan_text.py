@@ -7,15 +7,15 @@ from collections.abc import Callable
 from reports.storage.locations import Location
 from studies.cluster.machine import this_machine
 from studies.formatting import duration, in_hours
-from studies.planning.estimate import Estimate, estimate, money
+from studies.planning.estimate import Estimate, estimate
 from studies.planning.plan import Plan, Unit
-from studies.planning.timings import measured, passes
+from studies.planning.timings import passes, read_timings
 from studies.search.candidates import first_units, parts_prefix, tried, units_left
 from studies.spec.search import Search
 from studies.store.artifacts import ArtifactStore
 
 
-def describe(
+def describe_plan(
     plan: Plan, store: ArtifactStore, results: Location, *, at_once: int | None = None
 ) -> str:
     """The trials of a study with their keys and states, and the work that is left.
@@ -95,46 +95,53 @@ def _chains(plan: Plan, has: Callable[[str, str], bool]) -> list[str]:
 
 
 def _cost(
-    plan: Plan, pending: list[Unit], has: Callable[[str, str], bool], results: Location,
+    plan: Plan,
+    pending: list[Unit],
+    has: Callable[[str, str], bool],
+    results: Location,
     at_once: int | None,
-) -> list[str]:  # fmt: skip
-    """What the work that is left takes, as the trials of this results folder took it."""
-    found = measured(plan, results)
-    if not found.trials:
+) -> list[str]:
+    """Return the cost of the work that is left, by what the trials of this results folder took."""
+    timings = read_timings(plan, results)
+    if not timings.trials:
         return ["no trial of this results folder is measured yet: the first ones give the estimate"]
     resources = plan.study.resources
-    left = estimate(plan, pending, has, found, this_machine(), at_once)
-    parts = (
-        ("training", left.training), ("scoring", left.scoring), ("refinement", left.refinement)
-    )  # fmt: skip
+    left = estimate(plan, pending, has, timings, this_machine(), at_once)
+    stages = {"training": left.training, "scoring": left.scoring, "refinement": left.refinement}
     hours = in_hours([(left.gpu_hours, "GPU"), (left.core_hours, "CPU-core")])
+    measured = f"{timings.trials}, {timings.device}"
     lines = [
-        f"cost of what is left, from the trials measured here ({found.trials}, {found.device}):",
-        "  trials     " + ", ".join(f"{name} {duration(s)}" for name, s in parts if s),
+        f"cost of what is left, from the trials measured here ({measured}):",
+        "  trials     " + ", ".join(f"{name} {duration(s)}" for name, s in stages.items() if s),
         f"  resources  {hours}",
         f"  wall time  {_wall(left, at_once)}",
     ]
-    prices = {"GPU": resources.price_per_gpu_hour, "CPU-core": resources.price_per_cpu_hour}
-    if (priced := money(left, prices, with_gpu=found.with_gpu)) is not None:
-        lines.append(f"  money      about {priced[0]:.2f}, at {priced[1]}")
+    # The price of a GPU's hour covers the machine around it.
+    name, used, price = (
+        ("GPU", left.gpu_hours, resources.price_per_gpu_hour)
+        if timings.with_gpu
+        else ("CPU-core", left.core_hours, resources.price_per_cpu_hour)
+    )
+    if price is not None:
+        lines.append(f"  money      about {price * used:.2f}, at {price:g} a {name}-hour")
     if left.unmeasured:
         lines.append(
-            f"  {left.unmeasured} training runs are of kinds that no trial has measured: taken by "
-            "their passes over the images, at what all others need for one"
+            f"  {left.unmeasured} training runs are of kinds that no trial has measured: predicted "
+            "by their passes over the images, from the time that all others need for one"
         )
-    asks = [unit.resources.gpus for unit in pending if unit.resources.gpus not in ("auto", 0)]
-    if asks and not found.with_gpu:
-        lines.append("  the study asks for GPUs, the measured trials had none: theirs is the time")
+    asks_gpu = any(unit.resources.gpus not in ("auto", 0) for unit in pending)
+    if asks_gpu and not timings.with_gpu:
+        lines.append("  the study asks for GPUs, but the times are those of trials without one")
     return lines
 
 
 def _wall(left: Estimate, at_once: int | None) -> str:
-    fewest, most = left.at_once
     if left.wall is None:
         return (
             f"unknown: {left.unfitting!r} does not fit on this machine; "
-            "--slots N says it for N trials at a time"
+            "--slots N estimates it for N trials at a time"
         )
+    fewest, most = left.at_once
     several = f"{fewest}" if fewest == most else f"{fewest} to {most}"
-    where = "" if at_once else " on this machine; --slots N says it for N"
+    where = "" if at_once else " on this machine; --slots N estimates it for N"
     return f"about {duration(left.wall)}, with {several} at a time{where}"

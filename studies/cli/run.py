@@ -94,14 +94,14 @@ def _opened(options: argparse.Namespace) -> tuple[Study, Location, ArtifactStore
 
 
 def _plan(options: argparse.Namespace) -> int:
-    from studies.cli.plan_text import describe
+    from studies.cli.plan_text import describe_plan
     from studies.planning.planner import make_plan
 
     if options.slots is not None and options.slots < 1:
         raise InputError(f"--slots {options.slots}: expected 1 or more")
     study, results, store = _opened(options)
     plan = make_plan(study)
-    print(describe(plan, store, results, at_once=options.slots), flush=True)
+    print(describe_plan(plan, store, results, at_once=options.slots), flush=True)
     if options.check:
         _check(plan, results, store, options.address)
     elif options.address is not None:

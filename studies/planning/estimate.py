@@ -1,59 +1,60 @@
-"""What is left of a plan, in hours of resources, in wall time and in money.
+"""Estimates of what is left of a plan: hours of resources and wall time.
 
-Hours add up what trials hold: a half GPU for two hours is one GPU-hour. Wall time is that of the
-queue as the runner keeps it: teachers first, a student after its teacher, and as many trials at a
-time as fit.
+Hours add up what training runs hold: half a GPU for two hours is one GPU-hour. Wall time is that of
+the queue as the runner keeps it: teachers first, a student after its teacher, and as many training
+runs at a time as fit.
 """
 
 from __future__ import annotations
 
 import heapq
 from collections import defaultdict, deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from studies.planning.plan import Plan, Unit
-from studies.planning.timings import Measured, kind
+from studies.planning.timings import Timings, chain_work, kind, scoring_work, training_work
+from studies.rates import Work
 from studies.spec.resources import Demand, NodeAmounts, slots, whole_gpu
 
 HOUR = 3600.0
 
 
-@dataclass(frozen=True)
+@dataclass
 class Estimate:
-    """What is left to do, in seconds and hours.
+    """The work that is left, in seconds and hours.
 
     Attributes:
         training: seconds of all training runs together.
-        scoring: likewise.
+        scoring: seconds of scoring all trials.
         refinement: seconds of a CPU core.
         gpu_hours: held by training runs that have a GPU or a share of one.
-        core_hours: of training runs without a GPU, and of refinement.
-        wall: seconds from start to end; None where it cannot be said.
-        at_once: the fewest and the most trials at a time.
+        core_hours: held by training runs without a GPU, and by refinement.
+        wall: seconds from start to end; None where a training run does not fit on the machine.
+        at_once: the fewest and the most training runs at a time.
         unmeasured: training runs of a kind that was never measured.
-        unfitting: the name of a trial that does not fit here, why there is no wall time.
+        unfitting: name of the first training run that does not fit on the machine.
 
     """
 
-    training: float
-    scoring: float
-    refinement: float
-    gpu_hours: float
-    core_hours: float
-    wall: float | None
-    at_once: tuple[int, int]
-    unmeasured: int
-    unfitting: str | None
+    training: float = 0.0
+    scoring: float = 0.0
+    refinement: float = 0.0
+    gpu_hours: float = 0.0
+    core_hours: float = 0.0
+    wall: float | None = None
+    at_once: tuple[int, int] = (0, 0)
+    unmeasured: int = 0
+    unfitting: str | None = None
 
 
 @dataclass(frozen=True)
-class Job:
+class QueuedRun:
     """A training run in the queue.
 
     Attributes:
-        key: its unit's.
-        parent: the key of the unit it waits for, if it waits.
+        key: the training run's.
+        parent: the key of the training run it waits for, if it waits.
         seconds: how long it takes.
         part: the share of all slots that it holds, above 0, 1 at most.
 
@@ -69,112 +70,103 @@ def estimate(
     plan: Plan,
     pending: Sequence[Unit],
     has: Callable[[str, str], bool],
-    found: Measured,
+    timings: Timings,
     machine: NodeAmounts,
     at_once: int | None = None,
 ) -> Estimate:
-    """Add up what pending units take.
+    """Add up the work of pending training runs.
 
     Args:
-        plan: theirs.
+        plan: the plan they belong to.
         pending: what has to run, see `Plan.pending`.
         has: whether the store holds a stage's artifact.
-        found: what trials have taken; of some trials at least.
-        machine: what there is, in Ray's names; of one machine.
-        at_once: how many trials run at a time, if not as many as fit on the machine.
+        timings: what trials have taken, of one trial at least.
+        machine: the amounts of one machine, in Ray's names.
+        at_once: how many run at a time; None: as many as fit on the machine.
 
     """
-    training = scoring = refinement = gpu_hours = core_hours = 0.0
-    unmeasured, jobs, unfitting = 0, [], None
+
+    def seconds(*works: Work) -> float:
+        return sum(timings.rates.predict(work) or 0.0 for work in works)
+
+    left = Estimate()
+    queue: list[QueuedRun] = []
     fitting: dict[Demand, int] = {}
-    chains = plan.runnable_chains
+    names = [chain.name for chain in plan.runnable_chains]
     for unit in pending:
-        seconds, this = 0.0, kind(unit.settings)
+        held = unit.resources.asks(float(timings.with_gpu))
+        training = 0.0
         if not has("train", unit.key):
-            seconds, known = found.training_seconds(unit, this)
-            unmeasured += not known
+            images = unit.images.fingerprints.get("train")
+            share = unit.resources.cpus, held.get("GPU", 0.0)
+            training = seconds(training_work(unit.settings, *share, images))
+            left.unmeasured += not timings.rates.knows(kind(unit.settings))
         unscored = sum(not has("scores", trial.key) for trial in unit.trials)
-        score = unscored * found.scoring_seconds(unit, this)
-        refine = sum(
-            found.refining_seconds(chain.name)
-            for trial in unit.trials
-            # A search's own trials are not refined.
-            for chain, key in zip(chains, trial.chain_keys, strict=False)
-            if not has("scores", key)
+        scoring = unscored * seconds(scoring_work(unit.settings))
+        refinement = seconds(
+            *(
+                chain_work(name)
+                for trial in unit.trials
+                # The trials of a search are not refined.
+                for name, key in zip(names, trial.chain_keys, strict=False)
+                if not has("scores", key)
+            )
         )
-        training, scoring, refinement = training + seconds, scoring + score, refinement + refine
-        held = unit.resources.asks(float(found.with_gpu))
-        if found.with_gpu and "GPU" in held:
-            gpu_hours += held["GPU"] * (seconds + score) / HOUR
+        left.training += training
+        left.scoring += scoring
+        left.refinement += refinement
+        left.core_hours += refinement / HOUR
+        took = training + scoring
+        if timings.with_gpu and "GPU" in held:
+            left.gpu_hours += held["GPU"] * took / HOUR
         else:
-            core_hours += held["CPU"] * (seconds + score) / HOUR
-            score += refine  # takes the cores that trials train on
-        core_hours += refine / HOUR
+            left.core_hours += held["CPU"] * took / HOUR
+            took += refinement  # on the cores that trials train on
         if unit.resources not in fitting:
-            fitting[unit.resources] = at_once or _fitting(unit.resources, found, machine)
-        fits = fitting[unit.resources]
-        if not fits:
-            unfitting = unfitting or unit.name
-        jobs.append(Job(unit.key, unit.parent, seconds + score, 1 / max(1, fits)))
-    wall = wall_seconds(jobs) if unfitting is None else None
-    bounds = min(fitting.values(), default=0), max(fitting.values(), default=0)
-    return Estimate(
-        training, scoring, refinement, gpu_hours, core_hours, wall, bounds, unmeasured, unfitting
-    )
+            fitting[unit.resources] = at_once or _fitting(unit.resources, timings, machine)
+        if not fitting[unit.resources]:
+            left.unfitting = left.unfitting or unit.name
+        queue.append(QueuedRun(unit.key, unit.parent, took, 1 / max(1, fitting[unit.resources])))
+    if left.unfitting is None:
+        left.wall = wall_seconds(queue)
+    left.at_once = min(fitting.values(), default=0), max(fitting.values(), default=0)
+    return left
 
 
-def _fitting(demand: Demand, found: Measured, machine: NodeAmounts) -> int:
+def _fitting(demand: Demand, timings: Timings, machine: NodeAmounts) -> int:
     asked = demand.asks(whole_gpu([machine]))
-    if found.with_gpu and "GPU" in demand.asks(1.0) and "GPU" not in asked:
-        return 0  # what was measured on a GPU says nothing of a machine without one
+    if timings.with_gpu and "GPU" in demand.asks(1.0) and "GPU" not in asked:
+        return 0  # times on a GPU do not hold for a machine without one
     return slots(asked, [machine])
 
 
-def wall_seconds(jobs: Sequence[Job]) -> float:
-    """When the last of some jobs ends, as many running at a time as their parts make a whole.
+def wall_seconds(queue: Sequence[QueuedRun]) -> float:
+    """Return when the last training run ends; as many run at a time as their parts make a whole.
 
-    Those that others wait for come first, then the rest in order; a job whose parent is not among
-    them waits for nobody.
+    Those that others wait for come first, then the rest in order. A training run whose parent is
+    not among them waits for nothing.
 
-    >>> a, b = Job("a", None, 3.0, 0.5), Job("b", "a", 2.0, 0.5)
-    >>> wall_seconds([a, b]), wall_seconds([a, Job("c", None, 4.0, 0.5)])
+    >>> a, b = QueuedRun("a", None, 3.0, 0.5), QueuedRun("b", "a", 2.0, 0.5)
+    >>> wall_seconds([a, b]), wall_seconds([a, QueuedRun("c", None, 4.0, 0.5)])
     (5.0, 4.0)
     """
-    keys = {job.key for job in jobs}
-    awaited = {job.parent for job in jobs}
-    waiting: dict[str, list[Job]] = defaultdict(list)
-    ready: deque[Job] = deque()
-    for job in sorted(jobs, key=lambda job: job.key not in awaited):
-        if job.parent in keys:
-            waiting[str(job.parent)].append(job)
+    keys = {run.key for run in queue}
+    awaited = {run.parent for run in queue}
+    waiting: dict[str, list[QueuedRun]] = defaultdict(list)
+    ready: deque[QueuedRun] = deque()
+    for run in sorted(queue, key=lambda run: run.key not in awaited):
+        if run.parent in keys:
+            waiting[str(run.parent)].append(run)
         else:
-            ready.append(job)
+            ready.append(run)
     now, free = 0.0, 1.0
     running: list[tuple[float, str, float]] = []
     while ready or running:
         while ready and ready[0].part <= free + 1e-9:
-            job = ready.popleft()
-            free -= job.part
-            heapq.heappush(running, (now + job.seconds, job.key, job.part))
+            run = ready.popleft()
+            free -= run.part
+            heapq.heappush(running, (now + run.seconds, run.key, run.part))
         now, key, part = heapq.heappop(running)
         free += part
         ready.extend(waiting.pop(key, []))
     return now
-
-
-def money(
-    hours: Estimate, prices: Mapping[str, float | None], *, with_gpu: bool
-) -> tuple[float, str] | None:
-    """What it costs, and by which price; None without one.
-
-    Args:
-        hours: see there.
-        prices: of an hour of a "GPU" and of a "CPU-core"; the first covers the machine around it.
-        with_gpu: whether trials have GPUs.
-
-    """
-    name = "GPU" if with_gpu else "CPU-core"
-    price = prices[name]
-    if price is None:
-        return None
-    return price * (hours.gpu_hours if with_gpu else hours.core_hours), f"{price:g} a {name}-hour"

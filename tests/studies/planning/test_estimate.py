@@ -12,12 +12,12 @@ import studies.cli.plan_text
 import studies.planning.timings
 from reports.ledger.parts import write_part
 from studies.cli.main import main
-from studies.cli.plan_text import describe
+from studies.cli.plan_text import describe_plan
 from studies.formatting import duration
-from studies.planning.estimate import Estimate, Job, estimate, wall_seconds
+from studies.planning.estimate import Estimate, QueuedRun, estimate, wall_seconds
 from studies.planning.plan import Plan, Trial, Unit
 from studies.planning.planner import make_plan
-from studies.planning.timings import measured
+from studies.planning.timings import read_timings
 from studies.search.candidates import first_units, parts_prefix
 from studies.spec.resources import GIB
 from studies.spec.study import Study
@@ -75,7 +75,7 @@ def record(results: Path, unit: Unit, trial: Trial, **more: Any) -> None:
 
 
 def left(plan: Plan, results: Path, machine: Raw = MACHINE, at_once: int | None = None) -> Estimate:
-    found = measured(plan, results)
+    found = read_timings(plan, results)
     nothing: Callable[[str, str], bool] = lambda stage, key: False  # noqa: E731
     return estimate(plan, list(plan.units.values()), nothing, found, machine, at_once)
 
@@ -123,7 +123,7 @@ def test_a_collapsed_and_a_failed_trial_are_no_measure(study: Raw, tmp_path: Pat
     for name, status in (("CNN alone", "failed"), ("ViT alone", "collapsed")):
         unit = unit_of(plan, name)
         record(tmp_path, unit, unit.trials[0], status=status, error="so")
-    assert measured(plan, tmp_path).trials == 0
+    assert read_timings(plan, tmp_path).trials == 0
 
 
 def test_trials_on_another_device_than_the_last_one_say_nothing(study: Raw, tmp_path: Path) -> None:
@@ -135,7 +135,7 @@ def test_trials_on_another_device_than_the_last_one_say_nothing(study: Raw, tmp_
         tmp_path, fast, fast.trials[0], seconds_training=20.0, device="A10", gpus=1.0,
         started_at=START + timedelta(hours=1),
     )  # fmt: skip
-    found = measured(plan, tmp_path)
+    found = read_timings(plan, tmp_path)
     assert (found.trials, found.device, found.with_gpu) == (1, "A10", True)
     assert left(plan, tmp_path).training == pytest.approx(4 * 20)
 
@@ -147,7 +147,7 @@ def test_more_threads_of_a_cpu_are_no_other_device(study: Raw, tmp_path: Path) -
     record(tmp_path, one, one.trials[0], started_at=START - timedelta(hours=1))
     about = {"cpus": 2, "device": "x86_64 CPU, 2 thread(s)", "seconds_training": 500.0}
     record(tmp_path, both, both.trials[0], **about)
-    found = measured(plan, tmp_path)
+    found = read_timings(plan, tmp_path)
     assert (found.trials, found.device) == (2, "x86_64 CPU")
     # Those that were not measured, by 50 s a pass of the one and 125 s of the other.
     assert left(plan, tmp_path).training == pytest.approx(2 * (100 + 175 + 175 + 500))
@@ -187,7 +187,9 @@ def test_what_the_store_holds_is_not_counted(study: Raw, tmp_path: Path) -> None
         record(tmp_path, unit, unit.trials[0])
     vit, cnn = unit_of(plan, "ViT alone"), unit_of(plan, "CNN alone")
     there = {("train", vit.key), ("train", cnn.key), ("scores", cnn.trials[0].key)}
-    found = estimate(plan, [vit, cnn], lambda *one: one in there, measured(plan, tmp_path), MACHINE)
+    found = estimate(
+        plan, [vit, cnn], lambda *one: one in there, read_timings(plan, tmp_path), MACHINE
+    )
     assert (found.training, found.scoring) == (0, 10)
 
 
@@ -204,14 +206,14 @@ def test_refinement_counts_on_cores_by_chain(study: Raw, tmp_path: Path) -> None
     assert found.core_hours == pytest.approx((found.training + found.scoring + 56) / 3600)
 
 
-def brute_force(jobs: list[Job]) -> float:
+def brute_force(jobs: list[QueuedRun]) -> float:
     """The same queue in steps of a second."""
     first = [job for job in jobs if job.key in {other.parent for other in jobs}]
     order = first + [job for job in jobs if job not in first]
     keys = {job.key for job in jobs}
     queue = [job for job in order if job.parent not in keys]
     waiting = [job for job in order if job.parent in keys]
-    running: list[tuple[int, Job]] = []
+    running: list[tuple[int, QueuedRun]] = []
     for now in itertools.count():
         for end, job in sorted(running, key=lambda one: one[0]):
             if end == now:
@@ -227,18 +229,18 @@ def brute_force(jobs: list[Job]) -> float:
 
 @pytest.mark.parametrize("slots", [1, 2, 3, 7])
 def test_the_wall_time_is_that_of_the_queue_second_by_second(slots: int) -> None:
-    jobs = [Job(f"teacher {seed}", None, 7 + seed, 1 / slots) for seed in range(3)]
+    jobs = [QueuedRun(f"teacher {seed}", None, 7 + seed, 1 / slots) for seed in range(3)]
     jobs += [
-        Job(f"student {number}", f"teacher {number % 3}", 2 + 3 * (number % 4), 1 / slots)
+        QueuedRun(f"student {number}", f"teacher {number % 3}", 2 + 3 * (number % 4), 1 / slots)
         for number in range(10)
     ]
-    jobs += [Job(f"large {number}", None, 5, min(1.0, 2 / slots)) for number in range(3)]
-    jobs.append(Job("of a teacher that is trained", "another", 4, 1 / slots))
+    jobs += [QueuedRun(f"large {number}", None, 5, min(1.0, 2 / slots)) for number in range(3)]
+    jobs.append(QueuedRun("of a teacher that is trained", "another", 4, 1 / slots))
     assert wall_seconds(jobs) == brute_force(jobs)
 
 
 def test_more_slots_are_no_help_to_a_chain() -> None:
-    jobs = [Job("a", None, 5, 0.1), Job("b", "a", 6, 0.1), Job("c", "b", 7, 0.1)]
+    jobs = [QueuedRun("a", None, 5, 0.1), QueuedRun("b", "a", 6, 0.1), QueuedRun("c", "b", 7, 0.1)]
     assert wall_seconds(jobs) == 18
 
 
@@ -277,7 +279,7 @@ def listed(study: Raw, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Calla
         unit = unit_of(plan, "CNN alone")
         about = {"device": "A10", "gpus": 0.5, "seconds_training": 3590.0}
         record(tmp_path, unit, unit.trials[0], **about)
-        return describe(plan, ArtifactStore(tmp_path / "store"), tmp_path)
+        return describe_plan(plan, ArtifactStore(tmp_path / "store"), tmp_path)
 
     return listing
 
@@ -314,7 +316,7 @@ def test_a_search_and_the_confirmation_of_its_best_are_in_the_cost(
     row = {"study": "tiny", "number": 0, "configuration": "a", "parameters": "{}", "seed": 8,
            "objective": 0.5, "state": "pruned"}  # fmt: skip
     write_part(tmp_path, "search", parts_prefix(planner) + "00000", [row])
-    said = describe(plan, ArtifactStore(tmp_path / "store"), tmp_path, at_once=1)
+    said = describe_plan(plan, ArtifactStore(tmp_path / "store"), tmp_path, at_once=1)
     assert "4 configurations, 1 of them tried; seeds each: up to 2; of them join" in said
     assert "the best 3; the cost is that of all" in said
     # CNN alone under both seeds, which teaches the confirmed ones too; CNN alone under the seeds of
@@ -335,13 +337,13 @@ def test_a_few_trials_of_each_kind_are_read_however_many_there_are(
         for trial in unit.trials:
             record(tmp_path, unit, trial)
     read: list[str] = []
-    whole = studies.planning.timings.read_table
+    whole = studies.planning.timings.read_arrow
 
     def counting(results: Path, table: str, **more: Any) -> Any:
         read.extend(more["keys"])
         return whole(results, table, **more)
 
-    monkeypatch.setattr(studies.planning.timings, "read_table", counting)
+    monkeypatch.setattr(studies.planning.timings, "read_arrow", counting)
     assert left(plan, tmp_path).unmeasured == 0
     assert len(read) == 4 * studies.planning.timings.SAMPLE
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from studies.cli.plan_text import describe
+from studies.cli.plan_text import describe_plan
 from studies.planning.plan import Plan
 from studies.planning.planner import make_plan
 from studies.spec.study import Study
@@ -185,7 +185,7 @@ def test_a_baseline_trained_alike_goes_before_the_ordinary_one(tiny: Raw) -> Non
 
 
 def states(plan: Plan, store: ArtifactStore) -> list[str]:
-    lines = describe(plan, store, store.root.parent).splitlines()
+    lines = describe_plan(plan, store, store.root.parent).splitlines()
     return [line.split(trial.key)[1].strip() for line, trial in zip(lines[3:], plan.trials,
                                                                    strict=False)]  # fmt: skip
 
@@ -217,7 +217,7 @@ def test_the_listing_counts_the_passes_that_are_left(taught: Raw, store: Artifac
     assert (
         "2 trials, 3 training runs to do (1 of them teachers that no row reports): "
         "12 passes over the training images"
-    ) in describe(plan, store, store.root.parent)
+    ) in describe_plan(plan, store, store.root.parent)
 
 
 def test_the_estimate_is_made_of_measured_trials_of_the_same_kind(tiny: Raw, finished: Any) -> None:
@@ -229,7 +229,7 @@ def test_the_estimate_is_made_of_measured_trials_of_the_same_kind(tiny: Raw, fin
     measured = read_table(finished.results, "trials").set_index("configuration")
     seconds = measured["seconds_training"]
     expected = 2 * 1000 * (seconds["CNN alone"] + seconds["ViT alone"])
-    said = describe(planned(tiny), ArtifactStore(finished.results / "no"), finished.results)
+    said = describe_plan(planned(tiny), ArtifactStore(finished.results / "no"), finished.results)
     from studies.formatting import duration
 
     assert f"training {duration(expected)}, scoring" in said

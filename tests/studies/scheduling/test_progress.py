@@ -1,16 +1,20 @@
 """Progress lines: counts, and an estimate of what is left."""
 
+import logging
 from typing import Any
 
 import pytest
 
 import studies.scheduling.progress
+from studies.formatting import duration
 from studies.planning.images import StudyImages
 from studies.planning.plan import Trial, Unit
-from studies.scheduling.progress import Progress, duration
+from studies.scheduling.progress import Progress
 from studies.spec.configuration import Configuration
 from wsss_core.data.scenes.scene import SceneSettings
 from wsss_core.data.scenes.source import SceneSource
+
+Log = pytest.LogCaptureFixture
 
 NO_IMAGES = StudyImages(SceneSource(SceneSettings(size=16)), 16, {})
 
@@ -32,6 +36,11 @@ def ok(seconds: float | None = None) -> dict[str, Any]:
     return {"status": "ok", "error": None, "seconds": seconds}
 
 
+@pytest.fixture(autouse=True)
+def _every_line(caplog: Log) -> None:
+    caplog.set_level(logging.INFO)
+
+
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     now = [100.0]
@@ -39,10 +48,9 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     return now
 
 
-def test_a_line_tells_the_number_the_time_and_what_is_left(clock: list[float]) -> None:
-    said: list[str] = []
+def test_a_line_tells_the_number_the_time_and_what_is_left(clock: list[float], caplog: Log) -> None:
     units = [unit("ViT alone", seed) for seed in range(12)]
-    progress = Progress(units, said.append)
+    progress = Progress(units)
     clock[0] += 30
     progress.ended(units[0], ok())
     clock[0] += 30
@@ -50,125 +58,121 @@ def test_a_line_tells_the_number_the_time_and_what_is_left(clock: list[float]) -
     for one in units[2:]:
         progress.ended(one, ok())
     # One of 12 in 30 s leaves 11 x 30 s; two in 60 s leave 10 x 30 s.
-    assert said[0] == "[ 1/12] ViT alone, seed 0  (30 s, about 5 min 30 s left)"
-    assert said[1] == "[ 2/12] ViT alone, seed 1  (1 min 00 s, about 5 min 00 s left)"
-    assert said[-1] == "[12/12] ViT alone, seed 11  (1 min 00 s)"
+    assert caplog.messages[0] == "[ 1/12] ViT alone, seed 0  (30 s, about 5 min 30 s left)"
+    assert caplog.messages[1] == "[ 2/12] ViT alone, seed 1  (1 min 00 s, about 5 min 00 s left)"
+    assert caplog.messages[-1] == "[12/12] ViT alone, seed 11  (1 min 00 s)"
 
 
-def test_runs_that_took_no_time_are_counted(clock: list[float]) -> None:
-    said: list[str] = []
+def test_runs_that_took_no_time_are_counted(clock: list[float], caplog: Log) -> None:
     units = [unit("alone", seed) for seed in range(5)]
-    progress = Progress(units, said.append)
+    progress = Progress(units)
     progress.at_once = 1
     for one in units[:3]:
         clock[0] += 1
         progress.ended(one, ok(0.0))
-    assert left(said) == "2 s"
+    assert left(caplog) == "2 s"
 
 
-def left(said: list[str]) -> str:
-    return said[-1].split("about ")[1].split(" left")[0]
+def left(caplog: Log) -> str:
+    return caplog.messages[-1].split("about ")[1].split(" left")[0]
 
 
-def test_what_is_left_counts_by_what_its_kind_took(clock: list[float]) -> None:
+def test_what_is_left_counts_by_what_its_kind_took(clock: list[float], caplog: Log) -> None:
     """One after another: two single runs of 10 s and a co-training of 30 s; one and one are left.
 
     By counting alone it would be 2 / 3 * 50 s.
     """
-    said: list[str] = []
     units = [unit("alone", seed) for seed in range(3)]
     units += [unit("both", seed, "co-training") for seed in range(2)]
-    progress = Progress(units, said.append)
+    progress = Progress(units)
     for one, seconds in ((units[0], 10), (units[1], 10), (units[3], 30)):
         clock[0] += seconds
         progress.ended(one, ok(seconds))
-    assert left(said) == "40 s"
+    assert left(caplog) == "40 s"
 
 
 def test_a_kind_that_none_has_finished_counts_by_its_passes_over_the_images(
-    clock: list[float],
+    clock: list[float], caplog: Log
 ) -> None:
     """Co-training takes two networks through every epoch; the last run has three times as many."""
-    said: list[str] = []
     units = [unit("alone", 0), unit("both", 0, "co-training"), unit("long", 0, epochs=12)]
-    progress = Progress(units, said.append)
+    progress = Progress(units)
     clock[0] += 10
     progress.ended(units[0], ok(10))
-    assert left(said) == "50 s"
+    assert left(caplog) == "50 s"
 
 
-def test_runs_side_by_side_are_counted_from_the_first_on(clock: list[float]) -> None:
+def test_runs_side_by_side_are_counted_from_the_first_on(clock: list[float], caplog: Log) -> None:
     """Four at a time, 10 s each: when the first of eight ends, seven are left for 70 s of work."""
-    said: list[str] = []
     units = [unit("alone", seed) for seed in range(8)]
-    progress = Progress(units, said.append)
+    progress = Progress(units)
     progress.at_once = 4
     clock[0] += 10
     progress.ended(units[0], ok(10))
-    assert left(said) == "18 s"
+    assert left(caplog) == "18 s"
     for one in units[1:7]:
         progress.ended(one, ok(10))
     # One run is left, however many could run beside it.
-    assert left(said) == "10 s"
+    assert left(caplog) == "10 s"
 
 
-def test_later_what_ran_at_a_time_is_what_was_seen(clock: list[float]) -> None:
+def test_later_what_ran_at_a_time_is_what_was_seen(clock: list[float], caplog: Log) -> None:
     """Eight were to fit at a time; 16 runs of 10 s have taken 80 s, so two ran at a time."""
-    said: list[str] = []
     units = [unit("alone", seed) for seed in range(20)]
-    progress = Progress(units, said.append)
+    progress = Progress(units)
     progress.at_once = 8
     clock[0] += 80
     for one in units[:16]:
         progress.ended(one, ok(10))
-    assert left(said) == "20 s"
+    assert left(caplog) == "20 s"
 
 
-def test_what_is_only_scored_does_not_count_as_a_training_run(clock: list[float]) -> None:
-    said: list[str] = []
+def test_what_is_only_scored_does_not_count_as_a_training_run(
+    clock: list[float], caplog: Log
+) -> None:
     units = [unit("alone", seed) for seed in range(4)]
-    progress = Progress(units, said.append, only_scored={units[0].key, units[1].key})
+    progress = Progress(units, only_scored={units[0].key, units[1].key})
     for one, seconds in ((units[0], 1), (units[2], 20)):
         clock[0] += seconds
         progress.ended(one, ok(seconds))
-    assert left(said) == "21 s"
+    assert left(caplog) == "21 s"
 
 
-def test_a_failure_of_a_second_does_not_make_the_others_short(clock: list[float]) -> None:
-    said: list[str] = []
+def test_a_failure_of_a_second_does_not_make_the_others_short(
+    clock: list[float], caplog: Log
+) -> None:
     units = [unit("alone", seed) for seed in range(3)]
-    progress = Progress(units, said.append)
+    progress = Progress(units)
     clock[0] += 20
     progress.ended(units[0], ok(20))
     clock[0] += 1
     progress.ended(units[1], {"status": "failed", "error": "no room", "seconds": 1})
-    assert left(said) == "20 s"
+    assert left(caplog) == "20 s"
 
 
-def test_one_unit_more_counts_with_its_own_kind(clock: list[float]) -> None:
-    said: list[str] = []
+def test_one_unit_more_counts_with_its_own_kind(clock: list[float], caplog: Log) -> None:
     units = [unit("alone", 0), unit("alone", 1)]
-    progress = Progress(units, said.append)
+    progress = Progress(units)
     progress.more(unit("both", 0, "co-training"))
     clock[0] += 10
     progress.ended(units[0], ok(10))
-    assert said[-1].startswith("[1/3] ")
-    assert left(said) == "30 s"
+    assert caplog.messages[-1].startswith("[1/3] ")
+    assert left(caplog) == "30 s"
 
 
 @pytest.mark.parametrize("status", ["failed", "collapsed"])
-def test_an_end_that_is_not_ok_says_why(clock: list[float], status: str) -> None:
-    said: list[str] = []
+def test_an_end_that_is_not_ok_says_why(clock: list[float], caplog: Log, status: str) -> None:
     one = unit("ViT alone", 3)
-    Progress([one], said.append).ended(one, {"status": status, "error": "no room"})
-    assert said == [f"[1/1] ViT alone, seed 3  {status}: no room  (0 s)"]
+    Progress([one]).ended(one, {"status": status, "error": "no room"})
+    assert caplog.messages == [f"[1/1] ViT alone, seed 3  {status}: no room  (0 s)"]
 
 
-def test_a_teacher_that_no_row_reports_is_called_by_its_model(clock: list[float]) -> None:
-    said: list[str] = []
+def test_a_teacher_that_no_row_reports_is_called_by_its_model(
+    clock: list[float], caplog: Log
+) -> None:
     teacher = unit("", 0)
-    Progress([teacher], said.append).ended(teacher, {"status": "ok"})
-    assert said == ["[1/1] teacher resnet18, seed 0  (0 s)"]
+    Progress([teacher]).ended(teacher, {"status": "ok"})
+    assert caplog.messages == ["[1/1] teacher resnet18, seed 0  (0 s)"]
 
 
 @pytest.mark.parametrize(
