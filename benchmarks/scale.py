@@ -38,7 +38,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-from reports.ledger.parts import SCHEMAS
+from reports.ledger.schema import SCHEMAS
 from studies.cli.plan_text import describe_plan
 from studies.planning.plan import Plan, Trial, Unit
 from studies.planning.planner import make_plan

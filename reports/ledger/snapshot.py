@@ -1,10 +1,10 @@
 """Many small parts of a table as one file: quick to read again, and never trusted over the parts.
 
 Opening a Parquet file costs about a millisecond however little it holds, so a table of thousands of
-parts costs seconds each time. A snapshot, ``RESULTS/derived/<table>.parquet``, holds the rows of
-many parts with each part's name, size and time of change. Rows of parts that are unchanged since
-are taken from it, other parts are read themselves. Where many were, a new snapshot is left behind.
-It may be deleted at any time.
+parts costs seconds each time. A snapshot, `RESULTS/derived/<table>.parquet`, holds the rows of many
+parts with each part's name, size and time of change. Rows of unchanged parts come from the
+snapshot; other parts are read themselves. If many were read, a new snapshot is written. A snapshot
+may be deleted at any time.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ from reports.storage.errors import StorageError
 from reports.storage.folder import Entry, Folder
 
 DERIVED = "derived"
-"""The folder of a results folder for what can be made again."""
+"""The subfolder of a results folder for files that can be made again."""
 
 WORTH = 64
-"""So many parts are worth a snapshot; so many that it lacks, a new one."""
+"""A table of so many parts gets a snapshot; one that lacks so many parts is replaced."""
 
 _PARTS = b"parts"
 _VERSION = b"schema_version"
 
 ReadParts = Callable[[Sequence[str], list[str] | None], Iterable[pa.Table]]
-"""Parts' names and columns (None: all) -> a table of each, in that order."""
+"""Names of parts and columns (None: all) -> a table of each part, in that order."""
 
 
 def read_with_snapshot(
@@ -42,16 +42,16 @@ def read_with_snapshot(
     columns: list[str] | None,
     read_parts: ReadParts,
 ) -> list[pa.Table]:
-    """Read parts of a table, as many as possible at once.
+    """Read parts of a table, as many as possible from its snapshot.
 
     Args:
-        folder: Where snapshots are kept; it need not be there.
-        table: The table's name.
-        version: Of its schema; a snapshot of another one is passed over.
-        listing: All of its parts as they are now.
-        names: Of those that are asked for, ascending.
-        columns: Only these, where a part has them; None: all.
-        read_parts: Reads the parts themselves.
+        folder: the folder of the snapshots; it need not exist.
+        table: the table's name.
+        version: the version of its schema; a snapshot of another version is ignored.
+        listing: all parts of the table as they are now.
+        names: the names of the requested parts, ascending.
+        columns: read these columns only, if a part has them; None: all.
+        read_parts: reads the parts themselves.
 
     Returns:
         Tables whose rows, one table after the other, are those of the parts in their order.
@@ -67,7 +67,7 @@ def read_with_snapshot(
     read = list(read_parts(new, None))
     known = sorted({*kept.rows, *new})
     everything = _in_order(known, whole, kept.rows, new, read)
-    counts = {**{name: stop - start for name, (start, stop) in kept.rows.items()}}
+    counts = {name: stop - start for name, (start, stop) in kept.rows.items()}
     counts |= {name: part.num_rows for name, part in zip(new, read, strict=True)}
     _write(folder, table, version, everything, [(n, listing[n], counts[n]) for n in known])
     found = _in_order(names, whole, kept.rows, new, read)
@@ -81,7 +81,7 @@ def _in_order(
     new: Sequence[str],
     read: Iterable[pa.Table],
 ) -> list[pa.Table]:
-    """The rows of parts in the order of their names: runs of the snapshot between single parts."""
+    """Return the rows of parts by name: runs of the snapshot between parts read singly."""
     fresh = dict(zip(new, read, strict=True))
     found: list[pa.Table] = []
     run: tuple[int, int] | None = None
@@ -103,7 +103,7 @@ def _only(table: pa.Table, columns: Sequence[str]) -> pa.Table:
 
 
 class _Snapshot:
-    """A snapshot as far as it still holds: the rows of parts that are as they were."""
+    """The part of a snapshot that still holds: the rows of unchanged parts."""
 
     def __init__(self, file: pq.ParquetFile | None, rows: dict[str, tuple[int, int]]) -> None:
         self._file = file
@@ -113,7 +113,7 @@ class _Snapshot:
     def read(
         cls, folder: Folder, table: str, version: int, listing: Mapping[str, Entry]
     ) -> _Snapshot:
-        """Open it; one that is not there, of another version or cannot be read holds nothing."""
+        """Open it; a missing or unreadable snapshot, or one of another version, holds nothing."""
         nothing = cls(None, {})
         try:
             file = pq.ParquetFile(pa.BufferReader(folder.read(f"{table}.parquet")))
@@ -132,7 +132,7 @@ class _Snapshot:
         return cls(file, rows) if start == file.metadata.num_rows else nothing
 
     def table(self, columns: list[str] | None) -> pa.Table | None:
-        """All of its rows, those of changed parts included; None where it holds nothing."""
+        """Read all of its rows, those of changed parts included; None if it holds nothing."""
         if self._file is None:
             return None
         names = self._file.schema_arrow.names
@@ -149,7 +149,7 @@ def _write(
 ) -> None:
     about = [(name, entry.size, entry.changed, count) for name, entry, count in parts]
     sink = io.BytesIO()
-    # A reader without the right to write has no snapshot, and reads all the same.
+    # A reader without the right to write goes on without a snapshot.
     with contextlib.suppress(OSError, StorageError, pa.ArrowException):
         whole = pa.concat_tables(content, promote_options="permissive")
         with pq.ParquetWriter(sink, whole.schema, compression="zstd") as writer:

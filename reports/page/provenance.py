@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from reports.ledger.parts import SCHEMA_VERSION
+from reports.ledger.schema import SCHEMA_VERSION
 from reports.results.failure_causes import Cause, Failure, causes
 from reports.results.study_record import StudyRecord, TrialRecord
 

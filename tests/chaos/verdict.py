@@ -15,7 +15,8 @@ import numpy as np
 import pandas as pd
 from study_folder import STAGES, StudyFolder
 
-from reports.ledger.parts import SCHEMAS, read_table
+from reports.ledger.parts import read_table
+from reports.ledger.schema import SCHEMAS
 from reports.ledger.snapshot import DERIVED
 from reports.storage.folder import MARK
 

@@ -10,14 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from reports.ledger.parts import (
-    SCHEMA_VERSION,
-    SCHEMAS,
-    LedgerError,
-    finished_trials,
-    read_table,
-    write_part,
-)
+from reports.ledger.parts import LedgerError, finished_trials, read_table, write_part
+from reports.ledger.schema import SCHEMA_VERSION, SCHEMAS
 from wsss_core.errors import InputError
 
 
@@ -112,10 +106,18 @@ def test_the_schema_version_travels_with_each_part(tmp_path):
     assert pq.read_schema(path).metadata[b"schema_version"] == str(SCHEMA_VERSION).encode()
 
 
-def test_a_column_that_an_older_part_lacks_is_empty_in_its_rows_alone(tmp_path):
+def write_by_hand(results, key, rows, without=(), version=SCHEMA_VERSION):
+    """Write a part of `history` that the schema would refuse."""
+    folder = results / "ledger" / "history"
+    folder.mkdir(parents=True, exist_ok=True)
+    part = pa.Table.from_pylist(rows).drop_columns(list(without))
+    part = part.replace_schema_metadata({b"schema_version": str(version).encode()})
+    pq.write_table(part, folder / f"{key}.parquet")
+
+
+def test_a_column_that_a_part_lacks_is_empty_in_its_rows_alone(tmp_path):
     write_part(tmp_path, "history", "b", [epoch_row(trial_key="b", transfer_loss=0.75)])
-    old = pa.Table.from_pylist([epoch_row()]).drop_columns(["transfer_loss", "seconds"])
-    pq.write_table(old, tmp_path / "ledger" / "history" / "a.parquet")
+    write_by_hand(tmp_path, "a", [epoch_row()], without=["transfer_loss", "seconds"])
 
     frame = read_table(tmp_path, "history").set_index("trial_key")
 
@@ -125,23 +127,23 @@ def test_a_column_that_an_older_part_lacks_is_empty_in_its_rows_alone(tmp_path):
     assert frame["epoch"].to_dict() == {"a": 1, "b": 1}
 
 
-def test_a_column_that_only_a_later_part_has_is_kept(tmp_path):
+def test_a_column_that_only_one_part_has_is_kept(tmp_path):
     write_part(tmp_path, "history", "a", [epoch_row()])
-    later = pa.Table.from_pylist([epoch_row(trial_key="b", loss=1.0, extra="new")])
-    pq.write_table(later.drop_columns(["transfer_loss"]), tmp_path / "ledger/history/b.parquet")
+    row = epoch_row(trial_key="b", loss=1.0, extra="new")
+    write_by_hand(tmp_path, "b", [row], without=["transfer_loss"])
 
     frame = read_table(tmp_path, "history").set_index("trial_key")
 
     assert frame.loc["b", "extra"] == "new"
 
 
-def test_a_part_of_a_newer_schema_version_is_refused_by_name(tmp_path):
-    folder = tmp_path / "ledger" / "history"
-    folder.mkdir(parents=True)
-    newer = SCHEMAS["history"].with_metadata({b"schema_version": b"99"})
-    pq.write_table(pa.Table.from_pylist([epoch_row()], schema=newer), folder / "z.parquet")
+@pytest.mark.parametrize("version", [0, SCHEMA_VERSION - 1, 99])
+def test_a_part_of_another_schema_version_is_refused_by_name(tmp_path, version):
+    write_by_hand(tmp_path, "z", [epoch_row()], version=version)
 
-    with pytest.raises(LedgerError, match=r"z\.parquet: schema version 99"):
+    with pytest.raises(
+        LedgerError, match=rf"z\.parquet: schema version {version}; this .* reads 5"
+    ):
         read_table(tmp_path, "history")
 
 

@@ -3,6 +3,7 @@
 import os
 
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 
 from reports.ledger import snapshot as ledger_snapshot
@@ -113,10 +114,14 @@ def test_a_damaged_snapshot_is_passed_over(results, content):
     pd.testing.assert_frame_equal(read_table(results, "history"), first)
 
 
-def test_a_snapshot_of_another_schema_version_is_passed_over(results, monkeypatch):
+def test_a_snapshot_of_another_schema_version_is_passed_over(results):
     read_table(results, "history")
     (results / "ledger" / "history" / f"{KEYS[0]}.parquet").unlink()
-    monkeypatch.setattr("reports.ledger.parts.SCHEMA_VERSION", 99)
+    with pq.ParquetFile(snapshot(results)) as file:
+        kept, about = file.read(), dict(file.metadata.metadata)
+    with pq.ParquetWriter(snapshot(results), kept.schema) as writer:
+        writer.write_table(kept)
+        writer.add_key_value_metadata({b"parts": about[b"parts"], b"schema_version": b"4"})
     spoil_all_but(results, KEYS[:6])
     with pytest.raises(LedgerError, match="cannot be read"):
         read_table(results, "history")

@@ -17,7 +17,8 @@ import pytest
 import torch
 
 from reports import make_report
-from reports.ledger.parts import SCHEMAS, read_table
+from reports.ledger.parts import read_table
+from reports.ledger.schema import SCHEMAS
 from reports.storage.opening import open_folder
 from reports.storage.remote import RemoteFolder
 from studies.planning.planner import make_plan

@@ -1,0 +1,187 @@
+"""The tables of the ledger: their columns, types and vocabularies.
+
+| table | one part per | one row per |
+|---|---|---|
+| plan | study | configuration x seed (rewritten whole at each run) |
+| trials | trial | trial: its status, cost and provenance |
+| scores | trial | network x split x image x class: the score histogram |
+| panels | trial | network x image x class: pictures to look at |
+| history | trial | epoch |
+| search | search trial | seed it was scored under |
+| refinements | study | refinement chain x trial (rewritten whole at each run) |
+| refined | trial x chain | trial x chain: its status and cost |
+
+A trial's scores and panels under a refinement chain are parts of their own; the column `scores_key`
+of `refinements` names them. The columns `dial` and `dial_value` describe the study's sweep.
+"""
+
+from __future__ import annotations
+
+import pyarrow as pa
+
+from wsss_core.evaluate.pixel_counts import LEVELS
+
+SCHEMA_VERSION = 5
+VERSION_KEY = b"schema_version"
+"""The key of a part's metadata that holds its schema version."""
+
+SEARCH_STATES = ("complete", "pruned", "collapsed", "failed")
+"""How a search trial can end, from the best to the worst."""
+
+
+def _schema(**columns: pa.DataType | tuple[pa.DataType, str]) -> pa.Schema:
+    """Make a schema; a column given as `(type, "null")` may be empty, others must be filled."""
+    fields = [
+        pa.field(name, kind[0], nullable=True)
+        if isinstance(kind, tuple)
+        else pa.field(name, kind, nullable=False)
+        for name, kind in columns.items()
+    ]
+    return pa.schema(fields, metadata={VERSION_KEY: str(SCHEMA_VERSION).encode()})
+
+
+_TEXT = pa.string()
+_REAL = pa.float64()
+_HISTOGRAM = pa.list_(pa.uint32(), LEVELS)
+
+SCHEMAS: dict[str, pa.Schema] = {
+    "plan": _schema(
+        study=_TEXT,
+        study_title=_TEXT,
+        position=pa.int32(),
+        configuration=_TEXT,
+        seed=pa.int64(),
+        trial_key=_TEXT,
+        paradigm=_TEXT,
+        metric=(_TEXT, "null"),
+        level=(_TEXT, "null"),
+        representation=(_TEXT, "null"),
+        weight=(_REAL, "null"),
+        student=_TEXT,
+        teacher=(_TEXT, "null"),
+        baseline=(_TEXT, "null"),
+        reference=(_TEXT, "null"),
+        fixed_threshold=_REAL,
+        objective=_TEXT,
+        own_rules=(_TEXT, "null"),
+        settings=_TEXT,
+        family=_TEXT,
+        dial=(_TEXT, "null"),
+        dial_value=(_REAL, "null"),
+        published=(_REAL, "null"),
+        published_from=(_TEXT, "null"),
+        artifacts=(_TEXT, "null"),
+        search_trials=(pa.int32(), "null"),
+    ),
+    "trials": _schema(
+        trial_key=_TEXT,
+        configuration=_TEXT,
+        seed=pa.int64(),
+        status=_TEXT,
+        error=(_TEXT, "null"),
+        traceback=(_TEXT, "null"),
+        settings=_TEXT,
+        train_fingerprint=(_TEXT, "null"),
+        evaluation_fingerprint=(_TEXT, "null"),
+        code_revision=(_TEXT, "null"),
+        package_version=_TEXT,
+        packages=_TEXT,
+        device=(_TEXT, "null"),
+        host=(_TEXT, "null"),
+        started_at=pa.timestamp("us", tz="UTC"),
+        seconds_training=(_REAL, "null"),
+        seconds_scoring=(_REAL, "null"),
+        images_per_second=(_REAL, "null"),
+        peak_memory_bytes=(pa.int64(), "null"),
+        epochs=(pa.int32(), "null"),
+        parameters=(pa.int64(), "null"),
+        micro_batch=(pa.int32(), "null"),
+        cpus=(pa.int32(), "null"),
+        gpus=(_REAL, "null"),
+    ),
+    "scores": _schema(
+        trial_key=_TEXT,
+        network=_TEXT,
+        split=_TEXT,
+        image=_TEXT,
+        group=_TEXT,
+        class_name=_TEXT,
+        labelled=pa.bool_(),
+        logit=pa.float32(),
+        foreground=_HISTOGRAM,
+        background=_HISTOGRAM,
+        context=(_HISTOGRAM, "null"),
+        ring=(_HISTOGRAM, "null"),
+        peak=(_TEXT, "null"),
+        logit_without_object=(pa.float32(), "null"),
+        logit_without_context=(pa.float32(), "null"),
+        refinement=(_TEXT, "null"),
+    ),
+    "panels": _schema(
+        trial_key=_TEXT,
+        network=_TEXT,
+        split=_TEXT,
+        image=_TEXT,
+        class_name=_TEXT,
+        image_png=pa.binary(),
+        mask_png=pa.binary(),
+        cam_png=pa.binary(),
+        refinement=(_TEXT, "null"),
+    ),
+    "history": _schema(
+        trial_key=_TEXT,
+        epoch=pa.int32(),
+        loss=_REAL,
+        classification_loss=_REAL,
+        transfer_loss=(_REAL, "null"),
+        seconds=_REAL,
+    ),
+    "search": _schema(
+        study=_TEXT,
+        number=pa.int32(),
+        configuration=_TEXT,
+        parameters=_TEXT,
+        seed=pa.int64(),
+        objective=(_REAL, "null"),
+        state=_TEXT,
+    ),
+    "refinements": _schema(
+        study=_TEXT,
+        trial_key=_TEXT,
+        refinement=_TEXT,
+        position=pa.int32(),
+        scores_key=(_TEXT, "null"),
+        lacks=(_TEXT, "null"),
+        chain=(_TEXT, "null"),
+        published_worse=(_REAL, "null"),
+        published_best=(_REAL, "null"),
+        published_from=(_TEXT, "null"),
+    ),
+    "refined": _schema(
+        scores_key=_TEXT,
+        trial_key=_TEXT,
+        refinement=_TEXT,
+        status=_TEXT,
+        error=(_TEXT, "null"),
+        traceback=(_TEXT, "null"),
+        seconds=(_REAL, "null"),
+        code_revision=(_TEXT, "null"),
+        host=(_TEXT, "null"),
+        ended_at=pa.timestamp("us", tz="UTC"),
+    ),
+}
+
+_NETWORKS = ("student", "teacher", "fused")
+_STATUSES = ("ok", "failed", "collapsed")
+
+CHOICES: dict[tuple[str, str], tuple[str, ...]] = {
+    ("plan", "paradigm"): ("single", "teacher-student", "co-training"),
+    ("trials", "status"): _STATUSES,
+    ("refined", "status"): _STATUSES,
+    ("search", "state"): SEARCH_STATES,
+    ("scores", "network"): _NETWORKS,
+    ("scores", "split"): ("tune", "test"),
+    ("panels", "network"): _NETWORKS,
+    ("panels", "split"): ("tune", "test"),
+}
+"""The values that a column of text may hold, by table and column."""
