@@ -60,7 +60,7 @@ def _parser() -> argparse.ArgumentParser:
     add_run_commands(commands)
     add_report_commands(commands)
     add_masks_command(commands, add_command)
-    add_status_command(commands, add_command)
+    add_status_command(commands)
     add_store_commands(commands, add_command)
     add_data_commands(commands, add_command)
     return parser

@@ -1,4 +1,4 @@
-"""What `wsss plan` prints: trials, what is cached, what it will cost."""
+"""Writes what `wsss plan` prints: the trials, which are finished, and the cost of the others."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from studies.formatting import duration, in_hours
 from studies.planning.estimate import Estimate, estimate
 from studies.planning.plan import Plan, Unit
 from studies.planning.timings import passes, read_timings
-from studies.search.candidates import first_units, parts_prefix, tried, units_left
 from studies.spec.search import Search
 from studies.store.artifacts import ArtifactStore
 
@@ -18,13 +17,13 @@ from studies.store.artifacts import ArtifactStore
 def describe_plan(
     plan: Plan, store: ArtifactStore, results: Location, *, at_once: int | None = None
 ) -> str:
-    """The trials of a study with their keys and states, and the work that is left.
+    """Return a study's trials with their keys and states, and the cost of the work that is left.
 
-    The cost is taken from the trials of this results folder, see `studies.planning.timings`.
+    The cost is estimated from the trials of this results folder, see `studies.planning.timings`.
 
     Args:
         plan: see `studies.planning.planner.make_plan`.
-        store: where finished stages are looked up.
+        store: holds the finished stages.
         results: the folder of the ledger.
         at_once: how many trials run at a time; None: as many as fit on this machine.
 
@@ -68,19 +67,22 @@ def describe_plan(
 
 
 def _search(plan: Plan, search: Search, results: Location) -> tuple[list[Unit], str]:
-    """What is left of a search and of the confirmation of its best, at most; and a line."""
+    """Return the most that is left of a search and of the confirmation of its best; and a line."""
+    # Loads pandas, which a study without a search does not need.
+    from studies.search.candidates import first_units, parts_prefix, tried, units_left
+
     planner, _ = first_units(plan.study, plan.image_sets[0])
     done = tried(results, parts_prefix(planner))["number"].nunique()
     left = units_left(planner, max(0, search.trials - done))
     return left, (
         f"before them a search: {search.trials} configurations, {done} of them tried; seeds each: "
         f"up to {len(search.seeds)}; of them join the rows above: the best {search.confirm}; "
-        "the cost is that of all, less what ASHA saves by stopping poor ones early"
+        "the cost is that of all; ASHA saves some of it by stopping poor ones early"
     )
 
 
 def _chains(plan: Plan, has: Callable[[str, str], bool]) -> list[str]:
-    """Every refinement chain, over how many trials it is done, or why it is not run."""
+    """Return a line for each chain: over how many trials it is done, or why it is not run."""
     lines = ["", "refinement, beside the plain CAM:"] if plan.chains else []
     runnable = [chain.name for chain in plan.runnable_chains]
     trials = plan.trials

@@ -1,4 +1,4 @@
-"""`wsss status`: how far a study is, from another terminal while it runs."""
+"""`wsss status`: the progress of a study, from another terminal while it runs."""
 
 from __future__ import annotations
 
@@ -7,91 +7,87 @@ import json
 import shutil
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from reports.storage.locations import located
-from studies.status.model import StudyStatus
-from studies.status.reading import Watcher
-from studies.status.text import MARKS, describe_status, status_record
+from studies.cli.common import add_command
 
-EVERY_S = 5.0
+if TYPE_CHECKING:
+    from studies.cli.common import Commands
+    from studies.status.model import StudyStatus
+
+EVERY_S = 5.0  # seconds between two looks with --watch
 
 
-def add_status_command(
-    commands: argparse._SubParsersAction[argparse.ArgumentParser],
-    command: Callable[..., argparse.ArgumentParser],
-) -> None:
-    """Add `status`.
-
-    Args:
-        commands: of `wsss`.
-        command: makes one of them, see `studies.cli.main`.
-
-    """
-    status = command(
-        commands, "status", _status,
-        "say how far a study is: done, running, failed and why, collapsed, remaining; exit code 1 "
-        "if anything failed",
+def add_status_command(commands: Commands) -> None:
+    """Add `status` to the commands of `wsss`."""
+    status = add_command(
+        commands,
+        "status",
+        _status,
+        "print a study's progress: trials done, running, failed and why, collapsed, to do; exit "
+        "code 1 if anything failed",
         "wsss status results/quickstart --watch",
-    )  # fmt: skip
+    )
     status.add_argument("results", type=located, metavar="RESULTS", help="a path or a URI")
     status.add_argument(
-        "--store", type=located, metavar="DIR", help="says what is running [RESULTS/store]"
+        "--store", type=located, metavar="DIR", help="its leases show what runs [RESULTS/store]"
     )
     status.add_argument("--study", metavar="NAME", help="where RESULTS holds several [all]")
-    status.add_argument("--all", action="store_true", help="a row for every configuration")
+    status.add_argument("--all", action="store_true", help="a line for every configuration")
     status.add_argument("--json", action="store_true", help="for scripts")
     status.add_argument(
-        "--watch", nargs="?", type=float, const=EVERY_S, metavar="SECONDS",
+        "--watch",
+        nargs="?",
+        type=float,
+        const=EVERY_S,
+        metavar="SECONDS",
         help=f"again and again until nothing is left to do [{EVERY_S:g}]",
-    )  # fmt: skip
+    )
 
 
 def _status(options: argparse.Namespace) -> int:
+    from studies.status.reading import Watcher
+
     watcher = Watcher(options.results, options.store, options.study)
     found = watcher.look()
     _show(found, options)
-    while options.watch is not None and not _ended(found):
+    while options.watch is not None and not all(status.ended for status in found):
         try:
             time.sleep(max(0.1, options.watch))
         except KeyboardInterrupt:
             break
         found = watcher.look()
         _show(found, options)
-    return int(any(one.failed or one.unrefined for one in found))
-
-
-def _ended(found: Sequence[StudyStatus]) -> bool:
-    return not any(
-        one.goes_on or one.counts["to do"] or any(chain.remaining for chain in one.chains)
-        for one in found
-    )
+    return int(any(status.failed or status.unrefined for status in found))
 
 
 def _show(found: Sequence[StudyStatus], options: argparse.Namespace) -> None:
+    from studies.status.text import MARKS, describe_status, status_record
+
     if options.json:
-        print(json.dumps([status_record(one) for one in found]), flush=True)
+        print(json.dumps([status_record(status) for status in found]), flush=True)
         return
-    size = shutil.get_terminal_size()
-    rows = None if options.all else max(10, size.lines - 16) if sys.stdout.isatty() else 40
-    plain = not _can_print("".join(MARKS.values()) + "×…")
+    size, terminal = shutil.get_terminal_size(), sys.stdout.isatty()
+    rows = None if options.all else max(10, size.lines - 16) if terminal else 40
+    encoding = sys.stdout.encoding or "ascii"
+    plain = not _can_encode("".join(MARKS.values()) + "×…", encoding)
     text = "\n\n".join(
-        describe_status(one, width=size.columns, rows=rows, plain=plain) for one in found
+        describe_status(status, width=size.columns, rows=rows, plain=plain) for status in found
     )
-    if options.watch is not None and sys.stdout.isatty():
-        text = f"\033[2J\033[H{text}"
+    if options.watch is not None and terminal:
+        text = f"\033[2J\033[H{text}"  # clears the screen
     elif options.watch is not None:
         text = f"{time.strftime('%Y-%m-%d %H:%M:%S')}\n{text}\n"
     if plain:
-        text = text.encode(sys.stdout.encoding or "ascii", "replace").decode(
-            sys.stdout.encoding or "ascii"
-        )
+        text = text.encode(encoding, "replace").decode(encoding)
     print(text, flush=True)
 
 
-def _can_print(text: str) -> bool:
+def _can_encode(text: str, encoding: str) -> bool:
     try:
-        text.encode(sys.stdout.encoding or "ascii")
+        text.encode(encoding)
     except UnicodeEncodeError:
         return False
     return True

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
 from pathlib import Path
 
 
@@ -31,11 +32,19 @@ def free_memory() -> int:
 
 
 def this_machine() -> dict[str, float]:
-    """The amounts that Ray would find here, about."""
-    import torch
-
+    """Return the amounts that Ray would find here, about."""
     return {
         "CPU": float(usable_cpus()),
-        "GPU": float(torch.cuda.device_count()),
+        "GPU": float(_gpus()),
         "memory": float(free_memory()),
     }
+
+
+def _gpus() -> int:
+    """Return how many GPUs torch sees, without loading torch where no driver is."""
+    drivers = ("/dev/nvidiactl", "/dev/nvmap", "/dev/kfd", "/dev/dxg")
+    if sys.platform == "linux" and not any(Path(driver).exists() for driver in drivers):
+        return 0
+    import torch
+
+    return torch.cuda.device_count()

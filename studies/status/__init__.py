@@ -1,1 +1,1 @@
-"""How far a study is, read from its ledger and leases while it runs."""
+"""The status of a study, read from its ledger and leases while it runs."""

@@ -1,6 +1,6 @@
-"""What is known of a study while it runs: its trials' states, its chains, its search, who is at it.
+"""The status of a study while it runs: its trials, chains and search, and the processes at work.
 
-Reading it is `studies.status.reading`, saying it `studies.status.text`.
+`studies.status.reading` reads it, `studies.status.text` writes it for people and for scripts.
 """
 
 from __future__ import annotations
@@ -8,24 +8,37 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 
 from reports.results.failure_causes import Failure
 
-STATES = ("done", "running", "failed", "collapsed", "to do")
+
+class TrialState(StrEnum):
+    """The state of a trial, in the order in which counts are printed."""
+
+    DONE = "done"
+    RUNNING = "running"
+    FAILED = "failed"
+    COLLAPSED = "collapsed"
+    TO_DO = "to do"
+
+
+TrialPlace = tuple[str, float | None, int]
+"""Configuration, value of the sweep (None without a sweep) and seed of a trial."""
 
 
 @dataclass(frozen=True)
 class Running:
-    """What is being made.
+    """A process that makes an artifact.
 
     Attributes:
-        what: configurations and seed, or what else it is.
-        stage: "train" (a training run and its scores), "refine" or another stage of the store.
-        host: where.
-        pid: the process there.
-        since: seconds since it began, by its own clock and this one's.
-        note: how far it is, as far as it says.
-        silent: seconds without a heartbeat, where it should have given one long ago; else None.
+        what: the trials it works for, or the artifact in words.
+        stage: "train" (a training run and its scores), "refined" or another stage of the store.
+        host: the name of its machine.
+        pid: its number there.
+        since: seconds since it began, by its own clock and this machine's.
+        note: its progress in a few words.
+        silent: seconds since its last heartbeat where that is far too long ago; else None.
 
     """
 
@@ -37,10 +50,25 @@ class Running:
     note: str
     silent: float | None = None
 
+    @property
+    def trains(self) -> bool:
+        """Whether it is a training run with a heartbeat."""
+        return self.stage == "train" and self.silent is None
+
 
 @dataclass(frozen=True)
 class ChainState:
-    """A refinement chain over all trials of a study; `lacks` says why it is not run."""
+    """A chain over all trials of a study.
+
+    Attributes:
+        name: the chain's.
+        done: trials that it has refined.
+        failed: trials over which it failed.
+        collapsed: trials over which it collapsed.
+        remaining: trials that are left to refine.
+        lacks: why it is not run; None where it is.
+
+    """
 
     name: str
     done: int
@@ -52,46 +80,43 @@ class ChainState:
 
 @dataclass(frozen=True)
 class SearchState:
-    """How far a study's search is.
+    """The progress of a study's search.
 
     Attributes:
-        states: how many of the configurations that were tried ended in which state.
-        wanted: how many it tries; None once it is over.
-        best: the highest objective of one scored under all seeds, 0..1; None before there is one.
+        states: the state in which a configuration ended -> how many were tried and ended so.
+        wanted: how many configurations are tried in all; None once the search is over.
+        best: the highest mean objective of a configuration scored under all seeds, 0..1; None
+            before there is one.
 
     """
 
-    states: Counter[str]
+    states: dict[str, int]
     wanted: int | None
     best: float | None
 
 
 @dataclass(frozen=True)
 class StudyStatus:
-    """One study.
+    """The status of one study.
 
     Attributes:
-        name: its own.
-        title: its question.
-        seeds: ascending.
-        dial: what it turns, if it has a dial.
-        states: (configuration, dial value, seed) -> one of `STATES`, in the plan's order.
+        name: the study's name.
+        title: the question it asks.
+        states: the state of every trial, in the plan's order.
         failed: the failed trials.
-        collapsed: likewise.
-        unrefined: trials under a chain that failed.
+        collapsed: the collapsed trials.
+        unrefined: the trials over which a chain failed.
         chains: in the study's order.
         search: None without one.
-        running: what has a lease; None where there is no store to ask.
-        at_once: how many trials at a time the estimate is for.
-        seconds_left: what is left; None where nothing says so.
+        running: the processes that hold a lease; None where the store is not known.
+        at_once: how many trials at a time the estimate is for; None without an estimate.
+        seconds_left: seconds until the last trial ends; None before any trial is measured.
 
     """
 
     name: str
     title: str
-    seeds: tuple[int, ...]
-    dial: str | None
-    states: Mapping[tuple[str, float | None, int], str]
+    states: Mapping[TrialPlace, TrialState]
     failed: tuple[Failure, ...]
     collapsed: tuple[Failure, ...]
     unrefined: tuple[Failure, ...]
@@ -102,11 +127,17 @@ class StudyStatus:
     seconds_left: float | None = None
 
     @property
-    def counts(self) -> Counter[str]:
-        """How many trials are in which state."""
+    def counts(self) -> Counter[TrialState]:
+        """The number of trials in each state."""
         return Counter(self.states.values())
 
     @property
     def goes_on(self) -> bool:
-        """Whether something is being made."""
+        """Whether any process is at work."""
         return any(one.silent is None for one in self.running or ())
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing is at work and nothing is left to do."""
+        left = self.counts[TrialState.TO_DO] or any(chain.remaining for chain in self.chains)
+        return not (self.goes_on or left)

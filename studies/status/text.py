@@ -1,34 +1,40 @@
-"""What `wsss status` prints of a study: counts, a row of marks for each configuration, causes."""
+"""Writes the status of a study: counts, marks for each configuration, causes of failures."""
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
 from reports.results.failure_causes import Cause, causes, describe_causes
 from studies.formatting import duration
-from studies.status.model import STATES, Running, SearchState, StudyStatus
+from studies.status.model import Running, SearchState, StudyStatus, TrialState
 
-MARKS = {"done": "✓", "running": "r", "failed": "F", "collapsed": "C", "to do": "·"}
-PLAIN_MARKS = {**MARKS, "done": "+", "to do": "."}
-_NAME = 48
-_RUNNING = 12
-_CAUSES = 8
+MARKS = {
+    TrialState.DONE: "✓",
+    TrialState.RUNNING: "r",
+    TrialState.FAILED: "F",
+    TrialState.COLLAPSED: "C",
+    TrialState.TO_DO: "·",
+}
+PLAIN_MARKS = {**MARKS, TrialState.DONE: "+", TrialState.TO_DO: "."}
+_NAME_WIDTH = 48
+_MAX_RUNNING = 12
+_MAX_CAUSES = 8
 
 
 def describe_status(
     status: StudyStatus, *, width: int = 80, rows: int | None = 40, plain: bool = False
 ) -> str:
-    """A study's status for a terminal.
+    """Return a study's status for a terminal.
 
     Args:
         status: see `studies.status.reading`.
-        width: of the terminal.
-        rows: so many configurations at most, those that are neither done nor untouched first;
+        width: of the terminal, in characters.
+        rows: the most configurations to show, those that are neither done nor untouched first;
             None: all.
-        plain: with ASCII marks.
+        plain: use ASCII marks.
 
     """
     parts = [[f"{status.name}: {status.title}", _counted(status)]]
@@ -36,71 +42,78 @@ def describe_status(
         parts.append([_search_line(status.search)])
     parts.append(_grid(status, width, rows, PLAIN_MARKS if plain else MARKS))
     if status.chains:
-        parts.append(["refinement:", *(f"  {line}" for line in _chain_lines(status))])
+        parts.append(["refinement:", *_indented(_chain_lines(status))])
     if status.running is None:
         parts.append(["running: unknown without the store; give it with --store"])
     elif status.running:
-        parts.append(
-            ["running:", *(f"  {_running_line(one)}" for one in status.running[:_RUNNING])]
-        )
-        if len(status.running) > _RUNNING:
-            parts[-1].append(f"  and {len(status.running) - _RUNNING} more")
+        lines = [_running_line(process) for process in status.running[:_MAX_RUNNING]]
+        if len(status.running) > _MAX_RUNNING:
+            lines.append(f"and {len(status.running) - _MAX_RUNNING} more")
+        parts.append(["running:", *_indented(lines)])
     for title, failures in (
         ("failed", status.failed),
         ("not refined", status.unrefined),
         ("collapsed", status.collapsed),
     ):
         if failures:
-            lines = describe_causes(causes(failures), limit=_CAUSES)
-            parts.append([f"{title}:", *(f"  {line}" for line in lines)])
+            lines = describe_causes(causes(failures), limit=_MAX_CAUSES)
+            parts.append([f"{title}:", *_indented(lines)])
     parts.append([_outlook(status)])
     text = "\n\n".join("\n".join(lines) for lines in parts if lines)
     return text.replace(" × ", " x ") if plain else text
 
 
+def _indented(lines: Sequence[str]) -> list[str]:
+    return [f"  {line}" for line in lines]
+
+
 def _counted(status: StudyStatus) -> str:
-    counts = status.counts
-    known = [name for name in STATES if name != "running" or status.running is not None]
-    return f"{len(status.states)} trials: " + ", ".join(f"{counts[n]} {n}" for n in known)
+    known = [
+        state
+        for state in TrialState
+        if state is not TrialState.RUNNING or status.running is not None
+    ]
+    counts = ", ".join(f"{status.counts[state]} {state}" for state in known)
+    return f"{len(status.states)} trials: {counts}"
 
 
-def _grid(status: StudyStatus, width: int, rows: int | None, marks: dict[str, str]) -> list[str]:
-    """A mark for each seed, the seeds of one dial value side by side."""
-    of_row: dict[str, dict[float | None, list[str]]] = defaultdict(lambda: defaultdict(list))
+def _grid(
+    status: StudyStatus, width: int, rows: int | None, marks: Mapping[TrialState, str]
+) -> list[str]:
+    """Return a line for each configuration: a mark for each seed, grouped by the sweep's value."""
+    states: dict[str, dict[float | None, list[TrialState]]] = defaultdict(lambda: defaultdict(list))
     for (name, value, _), state in status.states.items():
-        of_row[name][value].append(state)
-    shown = list(of_row)
+        states[name][value].append(state)
+    quiet = {name: _quiet_state(by_value) for name, by_value in states.items()}
+    shown = list(states)
     if rows is not None and len(shown) > rows:
-        shown = [name for name in shown if not _alike(of_row[name])][:rows]
+        shown = [name for name in shown if quiet[name] is None][:rows]
     lines = []
-    room = min(_NAME, max(12, width - 30), max((len(name) for name in shown), default=0))
+    room = min(_NAME_WIDTH, max(12, width - 30), max(map(len, shown), default=0))
     for name in shown:
-        cells = ["".join(marks[state] for state in of_row[name][value]) for value in of_row[name]]
-        ended = Counter(state for states in of_row[name].values() for state in states)
-        line = f"{_cut(name, room):{room}}  {' '.join(cells)}"
+        label = f"{_cut(name, room):{room}}"
+        cells = ["".join(marks[state] for state in group) for group in states[name].values()]
+        line = f"{label}  {' '.join(cells)}"
         if len(line) > width:
-            line = f"{_cut(name, room):{room}}  {_in_words(ended)}"
+            counts = Counter(state for group in states[name].values() for state in group)
+            said = ", ".join(f"{counts[state]} {state}" for state in TrialState if counts[state])
+            line = f"{label}  {said}"
         lines.append(line)
-    left = [name for name in of_row if name not in set(shown)]
-    for words, is_alike in (("done", "done"), ("not begun", "to do")):
-        count = sum(_alike(of_row[name]) == is_alike for name in left)
-        if count:
-            lines.append(f"{count} configurations {'more ' if shown else ''}{words}")
-    others = sum(_alike(of_row[name]) not in ("done", "to do") for name in left)
-    if others:
-        lines.append(f"{others} configurations more, with --all")
-    used = [state for state in STATES if status.counts[state]]
+    left = Counter(quiet[name] for name in states.keys() - set(shown))
+    more = "more " if shown else ""
+    for words, alike in (("done", TrialState.DONE), ("not begun", TrialState.TO_DO)):
+        if left[alike]:
+            lines.append(f"{left[alike]} configurations {more}{words}")
+    if left[None]:
+        lines.append(f"{left[None]} configurations more, with --all")
+    used = [state for state in TrialState if status.counts[state]]
     return [*lines, "  ".join(f"{marks[state]} {state}" for state in used)]
 
 
-def _alike(of_values: dict[float | None, list[str]]) -> str:
-    """The state of all trials of a configuration if it is one and needs no look, else empty."""
-    states = {state for states in of_values.values() for state in states}
-    return states.pop() if states in ({"done"}, {"to do"}) else ""
-
-
-def _in_words(ended: Counter[str]) -> str:
-    return ", ".join(f"{ended[state]} {state}" for state in STATES if ended[state])
+def _quiet_state(by_value: Mapping[float | None, Sequence[TrialState]]) -> TrialState | None:
+    """Return the state of all trials of a configuration if all are done, or all to do."""
+    states = {state for group in by_value.values() for state in group}
+    return states.pop() if states in ({TrialState.DONE}, {TrialState.TO_DO}) else None
 
 
 def _cut(name: str, room: int) -> str:
@@ -111,47 +124,46 @@ def _chain_lines(status: StudyStatus) -> list[str]:
     width = max(len(chain.name) for chain in status.chains)
     lines = []
     for chain in status.chains:
-        if chain.lacks is not None:
-            lines.append(f"{chain.name:{width}}  not run, {chain.lacks}")
-            continue
         counts = {"failed": chain.failed, "collapsed": chain.collapsed, "to do": chain.remaining}
         rest = "".join(f", {count} {state}" for state, count in counts.items() if count)
-        lines.append(f"{chain.name:{width}}  {chain.done} done{rest}")
+        said = f"{chain.done} done{rest}" if chain.lacks is None else f"not run, {chain.lacks}"
+        lines.append(f"{chain.name:{width}}  {said}")
     return lines
 
 
 def _search_line(search: SearchState) -> str:
     of = "" if search.wanted is None else f" of {search.wanted}"
     states = ", ".join(f"{count} {state}" for state, count in sorted(search.states.items()))
-    said = f"search: {search.states.total()}{of} configurations tried"
+    line = f"search: {sum(search.states.values())}{of} configurations tried"
     if states:
-        said += f" ({states})"
+        line += f" ({states})"
     if search.best is not None:
-        said += f"; the best reached {100 * search.best:.1f} % on the tune split"
-    return said
+        line += f"; the best reached {100 * search.best:.1f} % on the tune split"
+    return line
 
 
-def _running_line(one: Running) -> str:
-    note = f", {one.note}" if one.note else ""
-    stage = "" if one.stage == "train" else f" ({one.stage})"
-    silent = f"; NO HEARTBEAT for {duration(one.silent)}" if one.silent is not None else ""
-    return f"{one.what}{stage}: on {one.host} for {duration(one.since)}{note}{silent}"
+def _running_line(process: Running) -> str:
+    stage = "" if process.stage == "train" else f" ({process.stage})"
+    note = f", {process.note}" if process.note else ""
+    silent = ""
+    if process.silent is not None:
+        silent = f"; NO HEARTBEAT for {duration(process.silent)}"
+    return f"{process.what}{stage}: on {process.host} for {duration(process.since)}{note}{silent}"
 
 
 def _outlook(status: StudyStatus) -> str:
-    left = [status.counts["to do"], status.counts["running"]]
     chains = sum(chain.remaining for chain in status.chains)
-    if not any(left):
+    if not (status.counts[TrialState.TO_DO] or status.counts[TrialState.RUNNING]):
         if chains:
             return f"all trained; {chains} times a chain over a trial to do"
-        return "nothing is left to do" + ("" if not status.failed else "; running again retries")
+        return "nothing is left to do" + ("; running again retries" if status.failed else "")
     idle = status.running is not None and not status.goes_on
     head = "nothing runs now; " if idle else ""
     if status.search is not None and status.search.wanted is not None:
         return f"{head}the search comes before the trials above, and its best join them"
     if status.seconds_left is None or status.at_once is None:
         return f"{head}no trial is measured yet: the first ones give the estimate"
-    also = ", refinement aside" if chains else ""
+    also = ", without refinement" if chains else ""
     return (
         f"{head}about {duration(status.seconds_left)} to go{also}, "
         f"at {status.at_once:.2g} trials at a time"
@@ -159,7 +171,7 @@ def _outlook(status: StudyStatus) -> str:
 
 
 def status_record(status: StudyStatus) -> dict[str, Any]:
-    """The same as plain values, for scripts."""
+    """Return a study's status as plain values, for scripts."""
     configurations: dict[tuple[str, float | None], dict[str, str]] = defaultdict(dict)
     for (name, value, seed), state in status.states.items():
         configurations[name, value][str(seed)] = state
@@ -167,7 +179,7 @@ def status_record(status: StudyStatus) -> dict[str, Any]:
         "study": status.name,
         "title": status.title,
         "trials": len(status.states),
-        "counts": {state: status.counts[state] for state in STATES},
+        "counts": {state: status.counts[state] for state in TrialState},
         "configurations": [
             {"name": name, **({} if value is None else {"dial_value": value}), "seeds": seeds}
             for (name, value), seeds in configurations.items()

@@ -234,3 +234,21 @@ def test_the_command_line_itself_loads_neither_torch_nor_ray() -> None:
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
     )
     assert ended.stdout.strip() == "[]"
+
+
+def test_a_plan_with_its_estimate_loads_neither_torch_nor_pandas(
+    write_study: Write, tiny: Raw, finished: Any
+) -> None:
+    tiny["seeds"] = [0, 1]
+    # Where there is a GPU, torch counts how many.
+    program = (
+        "import sys; import studies.cli.plan_text; from studies.cli.main import main; "
+        "studies.cli.plan_text.this_machine = lambda: {'CPU': 2.0, 'memory': 2.0**33}; "
+        f"main(['plan', {write_study(tiny)!r}, '--results', {str(finished.results)!r}]); "
+        "print(sorted({'torch', 'ray', 'timm', 'pandas', 'matplotlib'} & set(sys.modules)))"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert "cost of what is left, from the trials measured here (4, " in ended.stdout
+    assert ended.stdout.splitlines()[-1] == "[]"
