@@ -86,20 +86,22 @@ def add_run_commands(commands: Commands) -> None:
 def _opened(options: argparse.Namespace) -> tuple[Study, Location, ArtifactStore]:
     """The study, the results folder and the store that the arguments name."""
     from studies.spec.loading import load_study
-    from studies.store.artifacts import ArtifactStore
 
     study = load_study(options.spec, options.changes, options.variants)
+    # Imported after the study is checked, as elsewhere here: a slip is told before they load.
+    from studies.store.artifacts import ArtifactStore
+
     results = options.results or Path("results") / study.study
     return study, results, ArtifactStore(options.store or below(results, "store"))
 
 
 def _plan(options: argparse.Namespace) -> int:
-    from studies.cli.plan_text import describe_plan
-    from studies.planning.planner import make_plan
-
     if options.slots is not None and options.slots < 1:
         raise InputError(f"--slots {options.slots}: expected 1 or more")
     study, results, store = _opened(options)
+    from studies.cli.plan_text import describe_plan
+    from studies.planning.planner import make_plan
+
     plan = make_plan(study)
     print(describe_plan(plan, store, results, at_once=options.slots), flush=True)
     if options.check:
@@ -135,9 +137,6 @@ def _check(plan: Plan, results: Location, store: ArtifactStore, address: str | N
 
 
 def _run(options: argparse.Namespace) -> int:
-    from reports.ledger.parts import finished_trials
-    from studies.planning.planner import make_plan
-    from studies.runner import run_study
     from studies.scheduling.stopping import interrupt_on_terminate
 
     interrupt_on_terminate()
@@ -146,6 +145,10 @@ def _run(options: argparse.Namespace) -> int:
         print(line, flush=True)
 
     study, results, store = _opened(options)
+    from reports.ledger.parts import finished_trials
+    from studies.planning.planner import make_plan
+    from studies.runner import run_study
+
     if study.search is not None:
         if options.in_process:
             raise InputError("--in-process: a search is Ray Tune's; leave the option out")
