@@ -39,6 +39,9 @@ from safetensors.torch import save_file
 from studies.masks.folder import make_masks
 from studies.masks.recipe import MaskRecipe
 from studies.masks.worker import MaskJob
+from studies.planning.chains import Chain, MapScaling, Step
+from studies.planning.images import ImageSplits
+from studies.planning.job import TrainingJob
 from studies.stages.training import initial_network
 from studies.store.artifacts import ArtifactStore
 from wsss_core.cams import CamSettings
@@ -108,11 +111,10 @@ def recipe(folder: Path, size: int, refine: str) -> MaskRecipe:
         seed=0,
         trial_key="none",
         scores_key="none",
-        unit_key="random",
-        settings=settings,
+        training=TrainingJob("random", settings, ImageSplits(size, {})),
         store=str(store.root),
-        chain={"name": refine, "cam": CamSettings().as_config(), "steps": steps},
-        base={"normalisation": "min_max", "gating": "none"},
+        chain=Chain(refine, CamSettings(), tuple(Step(**step) for step in steps)),
+        scaling=MapScaling("min_max", "none"),
         fits=(None,) * len(steps),
         rule="given",
         level=128,

@@ -40,7 +40,8 @@ from PIL import Image
 
 from reports.ledger.schema import SCHEMAS
 from studies.cli.plan_text import describe_plan
-from studies.planning.plan import Plan, Trial, Unit
+from studies.planning.job import TrainingJob, Trial
+from studies.planning.plan import Plan
 from studies.planning.planner import make_plan
 from studies.spec.study import Study
 from studies.store.artifacts import ArtifactStore
@@ -175,13 +176,13 @@ def _panel_rows(key: str) -> list[dict[str, Any]]:
     ]  # fmt: skip
 
 
-def _trial_row(trial: Trial, unit: Unit, number: int) -> dict[str, Any]:
+def _trial_row(trial: Trial, job: TrainingJob, number: int) -> dict[str, Any]:
     collapsed = number % 500 == 499
     return {
         "trial_key": trial.key, "configuration": trial.configuration, "seed": trial.seed,
         "status": "collapsed" if collapsed else "ok",
         "error": f"student: the loss is not finite in epoch {number % 7}" if collapsed else None,
-        "settings": json.dumps(unit.settings), "train_fingerprint": "f1" * 8,
+        "settings": json.dumps(job.settings), "train_fingerprint": "f1" * 8,
         "evaluation_fingerprint": "e2" * 8, "code_revision": "0123abc", "package_version": "0",
         "packages": "{}", "device": "cpu", "host": "node",
         "started_at": datetime(2026, 1, 1, tzinfo=UTC) + timedelta(seconds=15 * number),
@@ -213,10 +214,10 @@ def write_finished(plan: Plan, store: ArtifactStore, results: Path) -> int:
     tables = {name: results / "ledger" / name for name in ("scores", "panels", "history", "trials")}
     for folder in tables.values():
         folder.mkdir(parents=True, exist_ok=True)
-    for number, unit in enumerate(plan.units.values()):
-        with store.build("train", unit.key, {}) as folder:
+    for number, job in enumerate(plan.jobs.values()):
+        with store.build("train", job.key, {}) as folder:
             (folder / "outcome.json").write_text("{}")
-        for trial in unit.trials:
+        for trial in job.trials:
             history: list[dict[str, Any]] = [
                 {
                     "trial_key": trial.key, "epoch": epoch + 1, "loss": 1 / (epoch + 1),
@@ -228,9 +229,9 @@ def write_finished(plan: Plan, store: ArtifactStore, results: Path) -> int:
                 "scores": scores.of(trial.key, number),
                 "panels": _panel_rows(trial.key),
                 "history": history,
-                "trials": [_trial_row(trial, unit, number)],
+                "trials": [_trial_row(trial, job, number)],
             }
-            with store.build("scores", trial.key, {"parent": unit.key}) as folder:
+            with store.build("scores", trial.key, {"parent": job.key}) as folder:
                 for name, found in content.items():
                     part = folder / "ledger" / name / f"{trial.key}.parquet"
                     part.parent.mkdir(parents=True)
@@ -326,22 +327,23 @@ def study_runner(count: int, folder: Path, samples: _Samples) -> None:
     from ray import tune
 
     from studies.ray_tune import runner as tune_runner
-    from studies.runner import run_context
     from studies.scheduling.progress import Progress
+    from studies.stages.context import RunContext
+    from studies.stages.outcome import JobStatus, Outcome
 
-    def nothing(config: dict[str, Any], context: dict[str, Any]) -> None:
-        tune.report({"ended": 1, "status": "ok", "error": None, "seconds": 0.0})
+    def nothing(config: dict[str, Any], **_: Any) -> None:
+        tune.report({"ended": 1, "outcome": Outcome(JobStatus.OK, seconds=0.0)})
 
     def say(line: str) -> None:
         if line.startswith("["):
             samples.add()
 
     plan = make_plan(Study.model_validate(study_of(count)))
-    pending = list(plan.units.values())
+    pending = list(plan.jobs.values())
     store = ArtifactStore(folder / "store")
     store.make()
     tune_runner._tune_trial = nothing
-    context = run_context(plan, store, folder)
+    context = RunContext.of(plan, store, folder)
     # No image is decoded and no network built here, so nothing is asked of the nodes.
     tune_runner.run_with_tune(plan, pending, context, None, Progress(pending, say), checked=True)
 

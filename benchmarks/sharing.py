@@ -3,7 +3,7 @@
 Shared is one run of `thesis/strategies`: the teacher of a seed is trained once for the rows that it
 teaches and is a row of the table itself, and images are decoded (scenes: drawn) once. Alone is what
 a script per run does: every trial trains its teacher, and its loader decodes a training image each
-time it is needed. Both train in this process, one unit after the other on one thread, so the ratio
+time it is needed. Both train in this process, one job after the other on one thread, so the ratio
 of processor times is not disturbed by whatever else the machine does. What starting a process per
 trial would cost is left out.
 
@@ -52,7 +52,7 @@ def cost(study: Study, folder: Path) -> np.ndarray:
     for images in plan.image_sets:
         images.decode(store)
     decoded = time.process_time() - began
-    result = run_study(plan, folder, store, in_process=True, say=lambda _: None)
+    result = run_study(plan, folder, store, in_process=True)
     if result.failed or result.remaining:
         raise SystemExit(f"trials failed: {result.failed}")
     spent = time.perf_counter() - wall, time.process_time() - began
@@ -64,7 +64,7 @@ def cost_of_decoding_again(study: Study, trainings: int) -> np.ndarray:
     wall, began = time.perf_counter(), time.process_time()
     for images in make_plan(study).image_sets:
         for _ in range(trainings * study.training.epochs - 1):
-            images.source.read("train", images.size)
+            images.source.read("train", images.splits.size)
     spent = time.process_time() - began
     return np.array([time.perf_counter() - wall, spent, spent, 0])
 

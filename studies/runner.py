@@ -1,27 +1,29 @@
-"""Running a study: Ray Tune schedules its units over whatever cluster there is.
+"""Running a study: Ray Tune schedules its jobs over whatever cluster there is.
 
 Tune's own state is scratch. What is done is what the store holds, so resuming is running again.
 """
 
 from __future__ import annotations
 
+import logging
 import time
-import uuid
-from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 from reports.ledger.parts import write_part
 from reports.storage.errors import StorageError
 from reports.storage.locations import Location, is_uri, local_path
+from studies.planning.job import TrainingJob, Trial
 from studies.planning.plan import Plan
 from studies.scheduling.progress import Progress
 from studies.scheduling.stopping import Stop
+from studies.stages.context import RunContext
 from studies.stages.job import recorded_failure
+from studies.stages.outcome import JobStatus, Outcome
 from studies.stages.preflight import preflight
 from studies.stages.publishing import publish_all
 from studies.store.artifacts import ArtifactStore, CorruptArtifactError
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,6 @@ def run_study(
     *,
     address: str | None = None,
     in_process: bool = False,
-    say: Callable[[str], None] = print,
 ) -> RunResult:
     """Run what is missing of a plan and bring its ledger up to date.
 
@@ -70,8 +71,7 @@ def run_study(
         results: the folder of the ledger.
         store: where finished stages are looked up and kept.
         address: of a running Ray cluster; None starts Ray on this machine.
-        in_process: no Ray, one unit after another in this process (for a debugger).
-        say: where progress lines go.
+        in_process: no Ray, one job after another in this process (for a debugger).
 
     Raises:
         InputError: anything `studies.stages.preflight` or reading the images finds.
@@ -80,106 +80,142 @@ def run_study(
     """
     started = time.perf_counter()
     results = results if is_uri(results) else local_path(results)
-    pending = plan.pending(store)
-    if pending:
-        preflight(plan, pending, store, results, say)
-        pending = plan.pending(store)  # what was found damaged has to be made again
-    write_part(results, "plan", plan.study.file_name, plan.ledger_rows())
-    if plan.chains:
-        write_part(results, "refinements", plan.study.file_name, plan.chain_rows())
-    if _published(plan, store, results, say):
-        pending = plan.pending(store)
-        preflight(plan, pending, store, results, say)
-    has = store.seen()
-    done = [trial for trial in plan.trials if has("scores", trial.key)]
-    untrained = {unit.key for unit in pending if not has("train", unit.key)}
-    unscored = [u for u in pending if any(not has("scores", t.key) for t in u.trials)]
-    to_score = sum(unit.key not in untrained for unit in unscored)
-    to_refine = sum(not has("scores", key) for trial in plan.trials for key in trial.chain_keys)
-    say(
-        f"{plan.study.study}: {len(plan.trials)} trials, {len(done)} done before"
-        + (f", {len(untrained)} training runs to go" if untrained else "; nothing to train")
-        + (f", {to_score} trained before to be scored" if to_score else "")
-        + (f", {to_refine} times a chain over a trial" if to_refine else "")
-    )
-    for chain in plan.chains:
-        if chain.lacks is not None:
-            say(f"  refinement {chain.name} is not run: {chain.lacks}")
-    outcomes: dict[str, dict[str, Any]] = {}
-    stop = Stop()
-    if pending:
-        trained = {unit.key for unit in pending}.difference(untrained)
-        progress = Progress(pending, say, only_scored=trained)
-        context = run_context(plan, store, results)
-        if in_process:
-            from studies.scheduling.in_process import run_in_process
-
-            outcomes = run_in_process(plan, pending, context, progress, stop)
-        else:
-            from studies.ray_tune.runner import run_with_tune
-
-            outcomes = run_with_tune(plan, pending, context, address, progress, stop)
+    work = _prepared(plan, results, store)
+    work.log(plan)
+    stop, outcomes, unrefined = Stop(), dict[str, Outcome](), dict[str, str]()
+    if work.pending:
+        progress = Progress(work.pending, only_scored=work.pending_keys - work.untrained)
+        context = RunContext.of(plan, store, results)
+        outcomes = _run(plan, work.pending, context, progress, stop, address, in_process)
+        unrefined = progress.unrefined
         for key, outcome in outcomes.items():
-            if outcome.get("unrecorded"):
-                recorded_failure(plan.units[key].as_config(), context, outcome["error"])
+            if outcome.unrecorded:
+                recorded_failure(plan.jobs[key], context, str(outcome.error))
         if stop.storage is not None:
-            ended = [key for key, o in outcomes.items() if o["status"] in ("ok", "collapsed")]
-            finished = {trial.key for key in ended for trial in plan.units[key].trials}
-            finished |= {trial.key for trial in done}
+            ended = {key for key, outcome in outcomes.items() if outcome.has_result}
+            finished = {trial.key for key in ended for trial in plan.jobs[key].trials}
+            finished |= {trial.key for trial in work.done}
             raise StorageError(
                 f"{stop.storage}; {len(finished)} of {len(plan.trials)} trials are finished"
             )
-
-    def named(status: str) -> dict[str, str]:
-        return {
-            f"{name}, seed {unit.seed}": str(outcomes[unit.key]["error"])
-            for unit in plan.units.values()
-            if unit.key in outcomes and outcomes[unit.key]["status"] == status
-            for name in [trial.configuration for trial in unit.trials] or [unit.name]
-        }
-
     scores = store.finished("scores")
     return RunResult(
         trials=len(plan.trials),
-        trained=len(outcomes.keys() & untrained),
-        scored=len(outcomes.keys() & {u.key for u in unscored} - set(untrained)),
-        reused=len(done),
-        failed=named("failed"),
-        unrefined=progress.unrefined if pending else {},
-        collapsed=named("collapsed"),
-        remaining=sum(
-            not scores.issuperset((trial.key, *trial.chain_keys)) for trial in plan.trials
-        ),
+        trained=len(outcomes.keys() & work.untrained),
+        scored=len(outcomes.keys() & work.unscored),
+        reused=len(work.done),
+        failed=_named(plan, outcomes, JobStatus.FAILED),
+        unrefined=unrefined,
+        collapsed=_named(plan, outcomes, JobStatus.COLLAPSED),
+        remaining=sum(not scores.issuperset(trial.score_keys) for trial in plan.trials),
         seconds=time.perf_counter() - started,
         stopped=stop.signal,
     )
 
 
-def _published(
-    plan: Plan, store: ArtifactStore, results: Location, say: Callable[[str], None]
-) -> bool:
-    """Bring the ledger up to date with the store; whether something there was damaged."""
-    keys = [key for trial in plan.trials for key in (trial.key, *trial.chain_keys)]
-    damaged = False
+@dataclass(frozen=True)
+class _Work:
+    """What is missing of a plan.
+
+    Attributes:
+        pending: the jobs that have to run.
+        done: trials that were done before.
+        untrained: the keys of jobs to train.
+        unscored: the keys of jobs that were trained before and have trials to score.
+        unrefined: how often a chain has to run over a trial.
+
+    """
+
+    pending: list[TrainingJob]
+    done: list[Trial]
+    untrained: set[str]
+    unscored: set[str]
+    unrefined: int
+
+    @property
+    def pending_keys(self) -> set[str]:
+        """The keys of the jobs that have to run."""
+        return {job.key for job in self.pending}
+
+    def log(self, plan: Plan) -> None:
+        """Log what is missing, and the chains that cannot run."""
+        training = f", {len(self.untrained)} training runs to go" if self.untrained else ""
+        logger.info(
+            f"{plan.study.study}: {len(plan.trials)} trials, {len(self.done)} done before"
+            + (training or "; nothing to train")
+            + (f", {len(self.unscored)} trained before to be scored" if self.unscored else "")
+            + (f", {self.unrefined} times a chain over a trial" if self.unrefined else "")
+        )
+        for chain in plan.chains:
+            if chain.lacks is not None:
+                logger.info("  refinement %s is not run: %s", chain.name, chain.lacks)
+
+
+def _prepared(plan: Plan, results: Location, store: ArtifactStore) -> _Work:
+    """Check what has to run, write the plan to the ledger, and return what is missing."""
+    pending = plan.pending(store)
+    if pending:
+        preflight(plan, pending, store, results)
+        pending = plan.pending(store)  # what was found corrupt has to be made again
+    write_part(results, "plan", plan.study.file_name, plan.ledger_rows())
+    if plan.chains:
+        write_part(results, "refinements", plan.study.file_name, plan.chain_rows())
+    if _published(plan, store, results):
+        pending = plan.pending(store)
+        preflight(plan, pending, store, results)
+    has = store.seen()
+    untrained = {job.key for job in pending if not has("train", job.key)}
+    unscored = {
+        job.key for job in pending if any(not has("scores", trial.key) for trial in job.trials)
+    }
+    return _Work(
+        pending=pending,
+        done=[trial for trial in plan.trials if has("scores", trial.key)],
+        untrained=untrained,
+        unscored=unscored - untrained,
+        unrefined=sum(
+            not has("scores", key) for trial in plan.trials for key in trial.chains.values()
+        ),
+    )
+
+
+def _published(plan: Plan, store: ArtifactStore, results: Location) -> bool:
+    """Bring the ledger up to date with the store; return whether an artifact was corrupt."""
+    keys = [key for trial in plan.trials for key in trial.score_keys]
+    corrupt = False
     while True:
         try:
             publish_all(store, keys, results)
-            return damaged
+            return corrupt
         except CorruptArtifactError as error:
             # It was set aside, so the next round does not meet it.
-            say(f"  {error}")
-            damaged = True
+            logger.warning("  %s", error)
+            corrupt = True
 
 
-def run_context(plan: Plan, store: ArtifactStore, results: Location) -> dict[str, Any]:
-    """What every unit needs besides its own settings; plain values, sent to each worker."""
+def _run(
+    plan: Plan,
+    pending: list[TrainingJob],
+    context: RunContext,
+    progress: Progress,
+    stop: Stop,
+    address: str | None,
+    in_process: bool,
+) -> dict[str, Outcome]:
+    if in_process:
+        from studies.scheduling.in_process import run_in_process
+
+        return run_in_process(plan, pending, context, progress, stop)
+    from studies.ray_tune.runner import run_with_tune
+
+    return run_with_tune(plan, pending, context, address, progress, stop)
+
+
+def _named(plan: Plan, outcomes: dict[str, Outcome], status: JobStatus) -> dict[str, str]:
+    """Return "configuration, seed" -> error of the jobs that ended so."""
     return {
-        "run": uuid.uuid4().hex,
-        "store": store.where,
-        "results": str(results),
-        "device": "cpu",
-        # Where the driver found a plug-in that is no installed package, its workers look too.
-        "import_path": str(Path.cwd()),
-        "cam": plan.cam_settings,
-        "chains": [chain.as_config() for chain in plan.runnable_chains],
+        f"{name}, seed {job.seed}": str(outcomes[job.key].error)
+        for job in plan.jobs.values()
+        if job.key in outcomes and outcomes[job.key].status is status
+        for name in [trial.configuration for trial in job.trials] or [job.name]
     }

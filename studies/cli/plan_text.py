@@ -8,7 +8,8 @@ from reports.storage.locations import Location
 from studies.cluster.machine import this_machine
 from studies.formatting import duration, in_hours
 from studies.planning.estimate import Estimate, estimate
-from studies.planning.plan import Plan, Unit
+from studies.planning.job import TrainingJob
+from studies.planning.plan import Plan
 from studies.planning.timings import passes, read_timings
 from studies.spec.search import Search
 from studies.store.artifacts import ArtifactStore
@@ -31,49 +32,49 @@ def describe_plan(
     has = store.seen()
     study = plan.study
     pending = plan.pending(store)
-    waiting = {unit.key for unit in pending}
+    waiting = {job.key for job in pending}
     lines = [f"{study.study}: {study.title}", ""]
     width = max(len(name) for name, _ in study.rows())
     lines.append(f"{'configuration':{width}}  seed  trial                 state")
-    owner = {trial.key: unit for unit in plan.units.values() for trial in unit.trials}
+    owner = {trial.key: job for job in plan.jobs.values() for trial in job.trials}
     for trial in plan.trials:
-        unit = owner[trial.key]
+        job = owner[trial.key]
         if has("scores", trial.key):
             state = "done"
-        elif unit.key not in waiting or has("train", unit.key):
+        elif job.key not in waiting or has("train", job.key):
             state = "trained, to be scored"
-        elif unit.parent in waiting and not has("train", unit.parent):
+        elif job.parent in waiting and not has("train", job.parent):
             state = "to be trained after its teacher"
         else:
             state = "to be trained"
         at = f"  {study.sweep.name} = {trial.dial_value:g}" if study.sweep else ""
         lines.append(f"{trial.configuration:{width}}  {trial.seed:4}  {trial.key}  {state}{at}")
-    training = [unit for unit in pending if not has("train", unit.key)]
-    teachers = [unit for unit in training if not unit.trials]
+    training = [job for job in pending if not has("train", job.key)]
+    teachers = [job for job in training if not job.trials]
     lines += [
         "",
         f"{len(plan.trials)} trials, {len(training)} training runs to do"
         + (f" ({len(teachers)} of them teachers that no row reports)" if teachers else "")
-        + f": {sum(passes(unit.settings) for unit in training)} passes over the training images",
+        + f": {sum(passes(job.settings) for job in training)} passes over the training images",
     ]
     lines += _chains(plan, has)
     if study.search is not None:
         left, said = _search(plan, study.search, results)
-        pending += [unit for unit in left if unit.key not in waiting]
+        pending += [job for job in left if job.key not in waiting]
         lines.append(said)
     if pending:
         lines += ["", *_cost(plan, pending, has, results, at_once)]
     return "\n".join(lines)
 
 
-def _search(plan: Plan, search: Search, results: Location) -> tuple[list[Unit], str]:
+def _search(plan: Plan, search: Search, results: Location) -> tuple[list[TrainingJob], str]:
     """Return the most that is left of a search and of the confirmation of its best; and a line."""
     # Loads pandas, which a study without a search does not need.
-    from studies.search.candidates import first_units, parts_prefix, tried, units_left
+    from studies.search.candidates import first_jobs, jobs_left, parts_prefix, tried
 
-    planner, _ = first_units(plan.study, plan.image_sets[0])
+    planner, _ = first_jobs(plan.study, plan.image_sets[0])
     done = tried(results, parts_prefix(planner))["number"].nunique()
-    left = units_left(planner, max(0, search.trials - done))
+    left = jobs_left(planner, max(0, search.trials - done))
     return left, (
         f"before them a search: {search.trials} configurations, {done} of them tried; seeds each: "
         f"up to {len(search.seeds)}; of them join the rows above: the best {search.confirm}; "
@@ -84,21 +85,19 @@ def _search(plan: Plan, search: Search, results: Location) -> tuple[list[Unit], 
 def _chains(plan: Plan, has: Callable[[str, str], bool]) -> list[str]:
     """Return a line for each chain: over how many trials it is done, or why it is not run."""
     lines = ["", "refinement, beside the plain CAM:"] if plan.chains else []
-    runnable = [chain.name for chain in plan.runnable_chains]
     trials = plan.trials
     for chain in plan.chains:
         if chain.lacks is not None:
             lines.append(f"  {chain.name}: not run, {chain.lacks}")
             continue
-        place = runnable.index(chain.name)
-        done = sum(has("scores", trial.chain_keys[place]) for trial in trials)
+        done = sum(has("scores", trial.chains[chain.name]) for trial in trials)
         lines.append(f"  {chain.name}: done over {done} of {len(trials)} trials")
     return lines
 
 
 def _cost(
     plan: Plan,
-    pending: list[Unit],
+    pending: list[TrainingJob],
     has: Callable[[str, str], bool],
     results: Location,
     at_once: int | None,
@@ -108,7 +107,7 @@ def _cost(
     if not timings.trials:
         return ["no trial of this results folder is measured yet: the first ones give the estimate"]
     resources = plan.study.resources
-    left = estimate(plan, pending, has, timings, this_machine(), at_once)
+    left = estimate(pending, has, timings, this_machine(), at_once)
     stages = {"training": left.training, "scoring": left.scoring, "refinement": left.refinement}
     hours = in_hours([(left.gpu_hours, "GPU"), (left.core_hours, "CPU-core")])
     measured = f"{timings.trials}, {timings.device}"
@@ -131,7 +130,7 @@ def _cost(
             f"  {left.unmeasured} training runs are of kinds that no trial has measured: predicted "
             "by their passes over the images, from the time that all others need for one"
         )
-    asks_gpu = any(unit.resources.gpus not in ("auto", 0) for unit in pending)
+    asks_gpu = any(job.resources.gpus not in ("auto", 0) for job in pending)
     if asks_gpu and not timings.with_gpu:
         lines.append("  the study asks for GPUs, but the times are those of trials without one")
     return lines

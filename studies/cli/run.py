@@ -114,36 +114,29 @@ def _plan(options: argparse.Namespace) -> int:
 def _check(plan: Plan, results: Location, store: ArtifactStore, address: str | None) -> None:
     """What `wsss run` would check before it trains, a study's search included."""
     from studies.ray_tune.runner import check_cluster
-    from studies.runner import run_context
+    from studies.stages.context import RunContext
     from studies.stages.preflight import preflight
-
-    def say(line: str) -> None:
-        print(line, flush=True)
 
     results = results if is_uri(results) else local_path(results)
     pending = plan.pending(store)
     if plan.study.search is not None:
-        from studies.search.candidates import first_units
+        from studies.search.candidates import first_jobs
 
-        searched = first_units(plan.study, plan.image_sets[0])[1].units
-        plan.units.update(searched)
+        searched = first_jobs(plan.study, plan.image_sets[0])[1].jobs
+        plan.jobs.update(searched)
         pending += searched.values()
     if not pending:
-        say("nothing is left to run, so nothing is checked")
+        print("nothing is left to run, so nothing is checked")
         return
-    say("")
-    preflight(plan, pending, store, results, say)
-    check_cluster(plan, pending, run_context(plan, store, results), address, say)
+    print(flush=True)
+    preflight(plan, pending, store, results)
+    check_cluster(plan, pending, RunContext.of(plan, store, results), address)
 
 
 def _run(options: argparse.Namespace) -> int:
     from studies.scheduling.stopping import interrupt_on_terminate
 
     interrupt_on_terminate()
-
-    def say(line: str) -> None:
-        print(line, flush=True)
-
     study, results, store = _opened(options)
     from reports.ledger.parts import finished_trials
     from studies.planning.planner import make_plan
@@ -154,14 +147,13 @@ def _run(options: argparse.Namespace) -> int:
             raise InputError("--in-process: a search is Ray Tune's; leave the option out")
         from studies.search.run import run_search
 
-        study = run_search(study, results, store, address=options.address, say=say)
+        study = run_search(study, results, store, address=options.address)
     result = run_study(
         make_plan(study),
         results,
         store,
         address=options.address,
         in_process=options.in_process,
-        say=say,
     )
     with contextlib.suppress(InputError):
         # Leaves many small parts in one file, for those who look next.

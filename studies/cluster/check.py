@@ -24,8 +24,10 @@ from studies.cluster.question import gpu_needs, question_about, question_about_m
 from studies.cluster.verdict import Expected, Reply, judge, node_names, ready, table
 from studies.formatting import error_line
 from studies.masks.worker import MaskJob
-from studies.planning.plan import Plan, Unit
+from studies.planning.job import TrainingJob
+from studies.planning.plan import Plan
 from studies.spec.resources import whole_gpu
+from studies.stages.context import RunContext
 from wsss_core.errors import InputError
 
 ANSWER_SECONDS = 240.0
@@ -42,20 +44,20 @@ _AT_ONCE = 16
 
 def check_nodes(
     plan: Plan,
-    pending: list[Unit],
-    context: dict[str, Any],
+    pending: list[TrainingJob],
+    context: RunContext,
     say: Callable[[str], None] = print,
     *,
     always_say: bool = False,
 ) -> None:
-    """Ask all nodes at once whether a plan's units can run there; Ray has to be up.
+    """Ask all nodes at once whether a plan's jobs can run there; Ray has to be up.
 
     Of one node nothing is said unless something is wrong; of several, a table and a line.
 
     Args:
         plan: what is to run.
-        pending: its units that have to.
-        context: what their workers will be given, see `studies.runner.run_context`.
+        pending: its jobs that have to.
+        context: what their workers will be given, see `studies.stages.context.RunContext`.
         say: where the table, warnings and the verdict go.
         always_say: say it of one node too.
 
@@ -65,7 +67,7 @@ def check_nodes(
 
     """
     whole = whole_gpu(node["Resources"] for node in _lending())
-    needs = gpu_needs(pending, whole, context["results"])
+    needs = gpu_needs(pending, whole, context.results)
     question = question_about(plan, pending, context, gpus=bool(needs))
     _check(Expected(question, code_facts(), plan.plugins, needs), say, always_say=always_say)
 

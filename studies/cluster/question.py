@@ -15,7 +15,9 @@ from reports.storage.locations import Location, is_uri
 from studies.cluster.probe import ExpectedFile, HubFile, Question
 from studies.masks.worker import UNFINISHED, MaskJob
 from studies.planning.chains import Chain
-from studies.planning.plan import Plan, Unit
+from studies.planning.job import TrainingJob
+from studies.planning.plan import Plan
+from studies.stages.context import RunContext
 from studies.store.artifacts import ArtifactStore
 from studies.store.keys import canonical
 from studies.store.manifest import MANIFEST
@@ -24,14 +26,14 @@ from wsss_core.plugins import is_plugin
 
 
 def question_about(
-    plan: Plan, pending: list[Unit], context: dict[str, Any], *, gpus: bool
+    plan: Plan, pending: list[TrainingJob], context: RunContext, *, gpus: bool
 ) -> Question:
-    """What to ask every node before a plan's units are scheduled.
+    """What to ask every node before a plan's jobs are scheduled.
 
     Args:
         plan: names the plug-ins and the refinement chains.
-        pending: the units that have to run; the weights they start from are asked for.
-        context: see `studies.runner.run_context`.
+        pending: the jobs that have to run; the weights they start from are asked for.
+        context: see `studies.stages.context.RunContext`.
         gpus: whether any of them asks for a GPU.
 
     """
@@ -42,14 +44,14 @@ def question_about(
     for chain in plan.runnable_chains:
         files |= _files_of(chain)
     return {
-        "import_path": context["import_path"],
+        "import_path": context.import_path,
         "plugins": list(plan.plugins),
-        "folders": {"results": context["results"], "store": context["store"]},
+        "folders": {"results": context.results, "store": context.store},
         "token": _token(),
         "files": files,
         "pretrained": {tag: hub_file(model) for kind, tag, model in weights if kind == "hub"},
         "gpus": gpus,
-        "compiler": any(unit.settings["training"]["compile"] for unit in pending),
+        "compiler": any(job.settings["training"]["compile"] for job in pending),
     }
 
 
@@ -68,7 +70,9 @@ def question_about_masks(
     """
     needed = [Path(job.images) / image]
     if not is_uri(job.recipe.store):
-        needed.append(ArtifactStore(job.recipe.store).path("train", job.recipe.unit_key) / MANIFEST)
+        needed.append(
+            ArtifactStore(job.recipe.store).path("train", job.recipe.training.key) / MANIFEST
+        )
     digests = file_hashes(needed)
     return {
         "import_path": import_path,
@@ -77,7 +81,7 @@ def question_about_masks(
         "token": _token(),
         "files": {
             **{str(f): expected_file(f, digest) for f, digest in zip(needed, digests, strict=True)},
-            **_files_of(Chain.from_config(job.recipe.chain)),
+            **_files_of(job.recipe.chain),
         },
         "pretrained": {},
         "gpus": gpus,
@@ -102,13 +106,13 @@ def _files_of(chain: Chain) -> dict[str, ExpectedFile]:
     return files
 
 
-def _weights_of(pending: Iterable[Unit]) -> Iterator[tuple[str, str, str]]:
-    """("file", digest, path) or ("hub", tag, model) of what the units' networks start from."""
-    for unit in pending:
-        # Of a teacher that is trained alone first, its own unit reads the weights.
-        roles = ("student", "teacher")[: 2 if unit.settings["paradigm"] == "co-training" else 1]
+def _weights_of(pending: Iterable[TrainingJob]) -> Iterator[tuple[str, str, str]]:
+    """("file", digest, path) or ("hub", tag, model) of what the jobs' networks start from."""
+    for job in pending:
+        # Of a teacher that is trained alone first, its own job reads the weights.
+        roles = ("student", "teacher")[: 2 if job.settings["paradigm"] == "co-training" else 1]
         for role in roles:
-            settings, source = unit.settings[role], unit.weights[role]
+            settings, source = job.settings[role], job.weights[role]
             if source == "pretrained":
                 yield "hub", settings["weights"], settings["model"]
             elif source != "none":
@@ -137,20 +141,20 @@ def hub_file(model: str) -> HubFile:
     }  # fmt: skip
 
 
-def gpu_needs(pending: list[Unit], whole: float, results: Location) -> dict[float, int]:
+def gpu_needs(pending: list[TrainingJob], whole: float, results: Location) -> dict[float, int]:
     """What trials need of a GPU: the share they get -> the most memory that such trials took.
 
     Memory is what trials with the same networks, paradigm, batch and image size took on a GPU
-    before, by the ledger; 0 where none is measured. Empty if no unit asks for a GPU.
+    before, by the ledger; 0 where none is measured. Empty if no job asks for a GPU.
 
     Args:
-        pending: the units that have to run.
+        pending: the jobs that have to run.
         whole: what `gpus: auto` stands for, see `studies.spec.resources.whole_gpu`.
         results: where the ledger is.
 
     """
-    shares = {unit.key: unit.resources.asks(whole).get("GPU", 0.0) for unit in pending}
-    asking = [unit for unit in pending if shares[unit.key]]
+    shares = {job.key: job.resources.asks(whole).get("GPU", 0.0) for job in pending}
+    asking = [job for job in pending if shares[job.key]]
     if not asking:
         return {}
     columns = ["settings", "device", "peak_memory_bytes"]
@@ -161,9 +165,9 @@ def gpu_needs(pending: list[Unit], whole: float, results: Location) -> dict[floa
         kind = _kind(json.loads(text))
         peaks[kind] = max(peaks.get(kind, 0), int(peak))
     needs: dict[float, int] = {}
-    for unit in asking:
-        share = min(shares[unit.key], 1.0)
-        needs[share] = max(needs.get(share, 0), peaks.get(_kind(unit.settings), 0))
+    for job in asking:
+        share = min(shares[job.key], 1.0)
+        needs[share] = max(needs.get(share, 0), peaks.get(_kind(job.settings), 0))
     return needs
 
 

@@ -10,14 +10,16 @@ import difflib
 import json
 import math
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from reports.ledger.parts import read_table
 from reports.results.reading import read_studies
 from reports.results.study_record import OPTIMAL, PLAIN, StudyRecord, TrialRecord
 from reports.storage.locations import Location
-from studies.planning.chains import Chain, base_of, fit_key
+from studies.planning.chains import Chain, MapScaling, fitted_state_key
+from studies.planning.images import ImageSplits
+from studies.planning.job import TrainingJob
 from studies.store.artifacts import ArtifactStore
 from wsss_core.cams.settings import CamSettings
 from wsss_core.errors import InputError
@@ -58,11 +60,10 @@ class MaskRecipe:
         seed: its seed.
         trial_key: the trial's.
         scores_key: of the scores that the threshold was chosen by.
-        unit_key: of the training run.
-        settings: that run's, see `studies.planning.plan.Unit`.
+        training: the training run of the network.
         store: where its network lies.
-        chain: `studies.planning.chains.Chain.as_config`.
-        base: how raw maps become scores: normalisation and gating.
+        chain: the refinement chain.
+        scaling: how raw maps become scores.
         fits: for each step, the key of what it has learnt; None for one that learns nothing.
         rule: what chose the threshold; "given" where it was.
         level: the threshold, 0-255.
@@ -74,11 +75,10 @@ class MaskRecipe:
     seed: int
     trial_key: str
     scores_key: str
-    unit_key: str
-    settings: dict[str, Any]
+    training: TrainingJob
     store: str
-    chain: dict[str, Any]
-    base: dict[str, str]
+    chain: Chain
+    scaling: MapScaling
     fits: tuple[str | None, ...]
     rule: str
     level: int
@@ -86,20 +86,20 @@ class MaskRecipe:
     @property
     def classes(self) -> list[str]:
         """The classes, in the order of their numbers in a mask."""
-        return list(self.settings["classes"])
+        return list(self.training.settings["classes"])
 
     def as_record(self) -> dict[str, Any]:
         """What a reader of the masks has to know, and what two runs have to share."""
-        steps = [step["identity"] for step in self.chain["steps"]]
+        steps = [step.identity for step in self.chain.steps]
         return {
             "study": self.study,
             "configuration": self.configuration,
             "seed": self.seed,
             "trial_key": self.trial_key,
             "scores_key": self.scores_key,
-            "refinement": self.chain["name"],
-            "chain": {"cam": self.chain["cam"], "steps": steps},
-            **self.base,
+            "refinement": self.chain.name,
+            "chain": {"cam": self.chain.cam.as_config(), "steps": steps},
+            **asdict(self.scaling),
             "rule": self.rule,
             "level": self.level,
             "threshold": self.level / 255,
@@ -130,32 +130,32 @@ def choose_recipe(
     row = record.trials[configuration, seed].row
     settings = json.loads(row["settings"])
     cam = settings.pop("cam")
-    chain = Chain(PLAIN, cam.get("cam") or CamSettings().as_config(), ())
+    scaling = MapScaling(cam["normalisation"], cam["gating"])
+    chain = Chain(PLAIN, CamSettings(**cam.get("cam", {})), ())
     if refinement != PLAIN:
         chain = _recorded_chain(results, of_seed[seed].key)
-    unit = {
-        "key": _unit_key(store, record.trials[configuration, seed].key),
-        "settings": settings,
-        "fingerprints": {"train": row["train_fingerprint"]},
-    }
+    training = TrainingJob(
+        key=_job_key(store, record.trials[configuration, seed].key),
+        settings=settings,
+        images=ImageSplits(settings["image_size"], {"train": row["train_fingerprint"]}),
+    )
     recipe = MaskRecipe(
         study=record.name,
         configuration=configuration,
         seed=seed,
         trial_key=record.trials[configuration, seed].key,
         scores_key=of_seed[seed].key,
-        unit_key=unit["key"],
-        settings=settings,
+        training=training,
         store=store.where,
-        chain=chain.as_config(),
-        base=base_of(cam),
-        fits=_checked_steps(store, unit, chain, base_of(cam)),
+        chain=chain,
+        scaling=scaling,
+        fits=_checked_steps(store, training, chain, scaling),
         rule=rule,
         level=level,
     )
     if len(recipe.classes) > 1:
         # Level 0 stands for "nothing competes" and is no threshold.
-        recipe = MaskRecipe(**{**vars(recipe), "level": max(1, level)})
+        recipe = replace(recipe, level=max(1, level))
     return recipe, [
         f"configuration {configuration} ({why_configuration})",
         f"seed {seed} ({why_seed})",
@@ -287,10 +287,10 @@ def _recorded_chain(results: Location, scores_key: str) -> Chain:
             f"{results}: its ledger does not say what the chain consists of; run the study again "
             "with this release"
         )
-    return Chain.from_config(json.loads(found.iloc[0]))
+    return Chain.from_record(found.iloc[0])
 
 
-def _unit_key(store: ArtifactStore, trial_key: str) -> str:
+def _job_key(store: ArtifactStore, trial_key: str) -> str:
     if not store.has("scores", trial_key):
         raise InputError(
             f"{store.where}: does not hold the trial {trial_key}; expected, as --store, the store "
@@ -303,7 +303,7 @@ def _unit_key(store: ArtifactStore, trial_key: str) -> str:
 
 
 def _checked_steps(
-    store: ArtifactStore, unit: dict[str, Any], chain: Chain, base: dict[str, Any]
+    store: ArtifactStore, training: TrainingJob, chain: Chain, scaling: MapScaling
 ) -> tuple[str | None, ...]:
     """See that every step can run as it did; the key of what each has learnt."""
     fits: list[str | None] = []
@@ -322,7 +322,7 @@ def _checked_steps(
         check_step(step.kind, step.arguments)
         fits.append(None)
         if step.fits:
-            key = fit_key(unit, chain, step, base)
+            key = fitted_state_key(training, chain, step, scaling)
             if not store.has("fits", key):
                 raise InputError(f"{store.where}: what {step.kind} has learnt is not there ({key})")
             fits[-1] = key

@@ -23,7 +23,6 @@ from studies.cluster.ray_start import start_ray, starts_ray_here
 from studies.formatting import error_line
 from studies.masks.recipe import MaskRecipe
 from studies.masks.worker import CamMaker, Cams, MaskJob, MaskWriter
-from studies.planning.chains import Chain
 from studies.stages.failures import gpu_failed, is_gpu_failure
 from wsss_core.errors import InputError
 from wsss_core.plugins import is_plugin, search_in
@@ -88,8 +87,7 @@ def _dataset(
     resources = ray.cluster_resources()
     gpus = int(resources.get("GPU", 0))
     apart = gpus > 0 if apart is None else apart
-    chain = Chain.from_config(job.recipe.chain)
-    describing = any(step.describes_images for step in chain.steps)
+    describing = any(step.describes_images for step in job.recipe.chain.steps)
     # Of a GPU, the large model of a step that sees images alone gets half.
     share = {"num_gpus": 0.5 if describing and apart else 1.0} if gpus else {}
     device = "cuda" if gpus else "cpu"
@@ -216,7 +214,7 @@ def _in_words(error: Exception) -> str:
     if isinstance(error, InputError):
         return str(error)
     if is_gpu_failure(error):
-        return str(gpu_failed(error)["error"])
+        return gpu_failed(error)
     return error_line(error)
 
 
@@ -254,8 +252,8 @@ def _unpacked(block: Block, classes: int) -> list[Cams]:
 
 def _plugins(recipe: MaskRecipe) -> dict[str, str]:
     """What every node has to be able to import: the network's own parts and the chain's."""
-    found = Chain.from_config(recipe.chain).plugins
-    student = recipe.settings["student"]
+    found = recipe.chain.plugins
+    student = recipe.training.settings["student"]
     if is_plugin(student["model"]):
         found[student["model"]] = str(student["version"])
     return found

@@ -19,14 +19,14 @@ import torch
 from studies.formatting import error_line
 from studies.masks.files import mask_of, score_levels, write_grey, write_mask
 from studies.masks.recipe import MaskRecipe
-from studies.planning.chains import Chain, Step
+from studies.planning.chains import Step
 from studies.stages.cams import NetworkMaps, base_scores
-from studies.stages.refinement import step_taken
+from studies.stages.refinement import run_step
 from studies.stages.training import load_network
 from studies.store.artifacts import ArtifactStore
 from studies.store.keys import canonical
 from wsss_core.backbones import Network
-from wsss_core.cams import CamSettings, cams
+from wsss_core.cams import cams
 from wsss_core.data.image_decoding import image_shape, read_rgb
 from wsss_core.errors import InputError, one_line
 from wsss_core.refine.steps.refiner import Refiner
@@ -95,10 +95,11 @@ class CamMaker:
     def __init__(self, job: MaskJob, *, device: str = "cpu", readers: int = 1) -> None:
         recipe = job.recipe
         self._job, self._device = job, device
-        self._size = recipe.settings["image_size"]
-        self._settings = CamSettings(**recipe.chain["cam"])
+        self._size = recipe.training.image_size
+        self._settings = recipe.chain.cam
         store = ArtifactStore(recipe.store)
-        network = load_network(store, recipe.unit_key, recipe.settings, "student")
+        training = recipe.training
+        network = load_network(store, training.key, training.settings, "student")
         self._network = network.to(device)
         self._readers = ThreadPoolExecutor(readers) if readers > 1 else None
 
@@ -143,11 +144,12 @@ class MaskWriter:
         self._job, self._device = job, device
         self._steps: list[tuple[Step, Refiner, Path | None]] = []
         self._network: Network | None = None
-        for step, key in zip(Chain.from_config(recipe.chain).steps, recipe.fits, strict=True):
+        for step, key in zip(recipe.chain.steps, recipe.fits, strict=True):
             learnt = None
             if key is not None:
                 learnt = ArtifactStore(recipe.store).fetch("fits", key)
-                self._network = _trained(recipe.store, recipe.unit_key, canonical(recipe.settings))
+                training = recipe.training
+                self._network = _trained(recipe.store, training.key, canonical(training.settings))
             self._steps.append((step, make_refiner(step.kind, step.arguments), learnt))
         # Such steps load a model; others gain nothing from several images at a time.
         self._together = any(step.describes_images or step.fits for step, _, _ in self._steps)
@@ -189,25 +191,25 @@ class MaskWriter:
             np.stack([np.asarray(one.maps) for one in batch]),
             np.stack([np.asarray(one.logits) for one in batch]),
         )
-        scores = base_scores(raw, recipe.chain["cam"], **recipe.base)  # type: ignore[arg-type]
+        scores = base_scores(raw, recipe.chain.cam, recipe.scaling)
         if not self._steps:
             return scores
-        size = recipe.settings["image_size"]
+        size = recipe.training.image_size
         images = np.stack([read_rgb(Path(self._job.images) / one.name, size) for one in batch])
         for step, refiner, learnt in self._steps:
             with tempfile.TemporaryDirectory() as folder:
-                described = Path(folder) if step.describes_images else None
-                if described is not None:
+                features = Path(folder) if step.describes_images else None
+                if features is not None:
                     refiner.compute_image_features(
-                        images, recipe.classes, described, device=self._device
+                        images, recipe.classes, features, device=self._device
                     )
-                kept = step_taken(
+                kept = run_step(
                     step.kind,
                     refiner,
                     images,
                     scores,
-                    described=described,
-                    fitted=learnt,
+                    image_features=features,
+                    fitted_state=learnt,
                     network=self._network if step.fits else None,
                 )
             scores = kept.astype(np.float32)
@@ -217,7 +219,7 @@ class MaskWriter:
 def _write(job: MaskJob, image: Cams, maps: np.ndarray, shape: tuple[int, int]) -> None:
     """The mask comes last: where it is, everything is."""
     recipe = job.recipe
-    gated = recipe.base["gating"] == "predicted"
+    gated = recipe.scaling.gating == "predicted"
     out = np.asarray(image.logits) <= 0 if gated else np.zeros(len(maps), bool)
     levels = score_levels(maps, shape, out)
     unfinished = Path(job.out) / UNFINISHED
@@ -229,8 +231,8 @@ def _write(job: MaskJob, image: Cams, maps: np.ndarray, shape: tuple[int, int]) 
 
 
 @lru_cache(maxsize=1)
-def _trained(store: str, unit_key: str, settings: str) -> Network:
-    return load_network(ArtifactStore(store), unit_key, json.loads(settings), "student")
+def _trained(store: str, job_key: str, settings: str) -> Network:
+    return load_network(ArtifactStore(store), job_key, json.loads(settings), "student")
 
 
 def one_batch_after_another(

@@ -7,21 +7,74 @@ shards of `SHARD` images, each a stage of its own: a broken-off run loses one at
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from studies.planning.images import SCORED_SPLITS
+from studies.planning.job import TrainingJob
 from studies.spec.refinement import ResolvedChain, ResolvedStep
-from studies.store.keys import stage_key
+from studies.store.keys import canonical, stage_key
 from wsss_core.cams.settings import CamSettings
 from wsss_core.data.file_hashes import file_hashes
+from wsss_core.evaluate import Normalisation
 from wsss_core.plugins import is_plugin, plugin_version
 from wsss_core.refine.steps.registry import STEP_KINDS, check_step
 
-_PLAIN = CamSettings().as_config()
+_PLAIN = CamSettings()
 
 SHARD = 64
 """Images a shard. It is part of the keys, so no setting: equal work has to stay equal."""
+
+
+@dataclass(frozen=True)
+class MapScaling:
+    """How raw maps become scores of 0 to 1.
+
+    Attributes:
+        normalisation: how each map is normalised.
+        gating: "predicted" sets a class to 0 where the network does not predict it, or "none".
+
+    """
+
+    normalisation: Normalisation
+    gating: str
+
+
+@dataclass(frozen=True)
+class CamScoring:
+    """How a study's plain CAMs are made and scored.
+
+    Attributes:
+        normalisation: see `MapScaling`.
+        gating: see `MapScaling`.
+        panels: pictures of each class.
+        size: the side of the network's input in pixels.
+        cam: how the CAM is made.
+
+    """
+
+    normalisation: Normalisation
+    gating: str
+    panels: int
+    size: int
+    cam: CamSettings = _PLAIN
+
+    @property
+    def scaling(self) -> MapScaling:
+        """How raw maps become scores of 0 to 1."""
+        return MapScaling(self.normalisation, self.gating)
+
+    def as_settings(self) -> dict[str, Any]:
+        """Return what keys and the ledger hold; of a plain CAM they do not say how it is made."""
+        settings = {
+            "normalisation": self.normalisation,
+            "gating": self.gating,
+            "panels": self.panels,
+            "size": self.size,
+        }
+        return settings if self.cam == _PLAIN else {**settings, "cam": self.cam.as_config()}
 
 
 @dataclass(frozen=True)
@@ -41,12 +94,12 @@ class Step:
 
     @property
     def describes_images(self) -> bool:
-        """Whether it has to see the images alone first, once for all trials."""
+        """Whether it precomputes features from images alone, once for all trials."""
         return not is_plugin(self.kind) and STEP_KINDS[self.kind].image_features
 
     @property
     def fits(self) -> bool:
-        """Whether it has to learn from the training images' CAMs first, once a trial."""
+        """Whether it learns from the training images' CAMs first, once for each training run."""
         return not is_plugin(self.kind) and STEP_KINDS[self.kind].fitted_state
 
 
@@ -56,39 +109,35 @@ class Chain:
 
     Attributes:
         name: what tables print.
-        cam: how the CAM it begins with is made, see `wsss_core.cams.CamSettings.as_config`.
+        cam: how the CAM it begins with is made.
         steps: its refiners.
         lacks: why it cannot run here (weights that were not given); None if it can.
 
     """
 
     name: str
-    cam: dict[str, Any]
+    cam: CamSettings
     steps: tuple[Step, ...]
     lacks: str | None = None
 
     @property
     def plugins(self) -> dict[str, str]:
-        """Steps of one's own, with the versions they declared."""
+        """Steps that are plug-ins, with the versions they declare."""
         return {
             step.kind: str(step.identity["version"]) for step in self.steps if is_plugin(step.kind)
         }
 
-    def as_config(self) -> dict[str, Any]:
-        """Plain values, to be sent to a worker."""
-        return {
-            "name": self.name,
-            "cam": self.cam,
-            "steps": [
-                {"kind": s.kind, "identity": s.identity, "arguments": s.arguments}
-                for s in self.steps
-            ],
-        }
+    def as_record(self) -> str:
+        """Return the chain as the ledger keeps it."""
+        steps = [asdict(step) for step in self.steps]
+        return canonical({"name": self.name, "cam": self.cam.as_config(), "steps": steps})
 
     @classmethod
-    def from_config(cls, config: dict[str, Any]) -> Chain:
-        """What `as_config` gave, in a worker."""
-        return cls(config["name"], config["cam"], tuple(Step(**s) for s in config["steps"]))
+    def from_record(cls, record: str) -> Chain:
+        """Return the chain that a ledger recorded."""
+        found = json.loads(record)
+        steps = tuple(Step(**step) for step in found["steps"])
+        return cls(found["name"], CamSettings(**found["cam"]), steps)
 
 
 def planned_chain(resolved: ResolvedChain, cam: CamSettings) -> Chain:
@@ -109,7 +158,7 @@ def planned_chain(resolved: ResolvedChain, cam: CamSettings) -> Chain:
     base = cam.as_config()
     if resolved.cam.get("method", base["method"]) != base["method"]:
         base["layers"] = []  # those of another method
-    changed = CamSettings(**{**base, **resolved.cam}).as_config()
+    changed = CamSettings(**{**base, **resolved.cam})
     return Chain(resolved.name, changed, tuple(steps), lacks)
 
 
@@ -150,61 +199,53 @@ def shard_key(key: str, bounds: tuple[int, int]) -> str:
     return stage_key("refined", {"start": bounds[0], "stop": bounds[1]}, parents=[key])
 
 
-def cams_key(
-    unit_key: str, role: str, cam: dict[str, Any], image_size: int, fingerprint: str
+def cams_key(job: TrainingJob, role: str, cam: CamSettings, split: str) -> str:
+    """Return the key of a trained network's raw maps of a split."""
+    settings = {
+        "cam": "class_weight" if cam == _PLAIN else cam.as_config(),
+        "role": role,
+        "size": job.image_size,
+    }
+    return stage_key("cams", settings, parents=[job.key], data=[job.images.fingerprints[split]])
+
+
+def image_features_key(
+    step: Step, image_size: int, fingerprint: str, bounds: tuple[int, int]
 ) -> str:
-    """The key of a trained network's raw maps of a split."""
-    plain = cam == _PLAIN
-    settings = {"cam": "class_weight" if plain else cam, "role": role, "size": image_size}
-    return stage_key("cams", settings, parents=[unit_key], data=[fingerprint])
-
-
-def described_key(step: Step, image_size: int, fingerprint: str, bounds: tuple[int, int]) -> str:
-    """The key of what a step makes of a shard of images alone."""
+    """Return the key of the features that a step precomputes from a shard of images."""
     settings = {**step.identity, "size": image_size, "start": bounds[0], "stop": bounds[1]}
     return stage_key("described", settings, data=[fingerprint])
 
 
-def fit_key(unit: dict[str, Any], chain: Chain, step: Step, base: dict[str, Any]) -> str:
-    """The key of what a step learns from the CAMs of a unit's training images.
+def fitted_state_key(job: TrainingJob, chain: Chain, step: Step, scaling: MapScaling) -> str:
+    """Return the key of what a step learns from the CAMs of a job's training images.
 
     Args:
-        unit: `Unit.as_config()`, or as much of it: key, settings, fingerprints.
-        chain: the chain it is in; its CAM is what it learns from.
+        job: key, settings and images count.
+        chain: the chain that holds the step; the step learns from its CAM.
         step: the step.
-        base: how raw maps become scores: normalisation and gating.
+        scaling: how raw maps become scores.
 
     """
-    train = unit["fingerprints"]["train"]
-    size = unit["settings"]["image_size"]
-    parent = cams_key(unit["key"], "student", chain.cam, size, train)
-    settings = {**step.identity, **base, "seed": unit["settings"]["seed"]}
-    return stage_key("fits", settings, parents=[parent], data=[train])
+    parent = cams_key(job, "student", chain.cam, "train")
+    settings = {**step.identity, **asdict(scaling), "seed": job.seed}
+    return stage_key("fits", settings, parents=[parent], data=[job.images.fingerprints["train"]])
 
 
-def prefix_keys(unit: dict[str, Any], chain: Chain, base: dict[str, Any], split: str) -> list[str]:
-    """The keys of a split's maps before the first refiner and after each."""
-    fingerprint = unit["fingerprints"][split]
-    size = unit["settings"]["image_size"]
-    cams = cams_key(unit["key"], "student", chain.cam, size, fingerprint)
-    keys = [stage_key("refined", base, parents=[cams])]
+def prefix_keys(job: TrainingJob, chain: Chain, scaling: MapScaling, split: str) -> list[str]:
+    """Return the keys of a split's maps before the first refiner and after each."""
+    cams = cams_key(job, "student", chain.cam, split)
+    keys = [stage_key("refined", asdict(scaling), parents=[cams])]
+    data = [job.images.fingerprints[split]]
     for step in chain.steps:
         parents = [keys[-1]]
         if step.fits:
-            parents.append(fit_key(unit, chain, step, base))
-        keys.append(stage_key("refined", step.identity, parents=parents, data=[fingerprint]))
+            parents.append(fitted_state_key(job, chain, step, scaling))
+        keys.append(stage_key("refined", step.identity, parents=parents, data=data))
     return keys
 
 
-def chain_scores_key(
-    unit: dict[str, Any], chain: Chain, cam_settings: dict[str, Any], splits: tuple[str, ...]
-) -> str:
-    """The key of a trial's scores under a chain: what names it in the ledger."""
-    base = base_of(cam_settings)
-    parents = [prefix_keys(unit, chain, base, split)[-1] for split in splits]
-    return stage_key("scores", {**cam_settings, "refined": True}, parents=parents)
-
-
-def base_of(cam_settings: dict[str, Any]) -> dict[str, Any]:
-    """How raw maps become scores of 0 to 1, of a plan's CAM settings."""
-    return {name: cam_settings[name] for name in ("normalisation", "gating")}
+def chain_scores_key(job: TrainingJob, chain: Chain, scoring: CamScoring) -> str:
+    """Return the key of a trial's scores under a chain, which names it in the ledger."""
+    parents = [prefix_keys(job, chain, scoring.scaling, split)[-1] for split in SCORED_SPLITS]
+    return stage_key("scores", {**scoring.as_settings(), "refined": True}, parents=parents)

@@ -12,7 +12,7 @@ from collections import defaultdict, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from studies.planning.plan import Plan, Unit
+from studies.planning.job import TrainingJob
 from studies.planning.timings import Timings, chain_work, kind, scoring_work, training_work
 from studies.rates import Work
 from studies.spec.resources import Demand, NodeAmounts, slots, whole_gpu
@@ -67,8 +67,7 @@ class QueuedRun:
 
 
 def estimate(
-    plan: Plan,
-    pending: Sequence[Unit],
+    pending: Sequence[TrainingJob],
     has: Callable[[str, str], bool],
     timings: Timings,
     machine: NodeAmounts,
@@ -77,7 +76,6 @@ def estimate(
     """Add up the work of pending training runs.
 
     Args:
-        plan: the plan they belong to.
         pending: what has to run, see `Plan.pending`.
         has: whether the store holds a stage's artifact.
         timings: what trials have taken, of one trial at least.
@@ -92,23 +90,21 @@ def estimate(
     left = Estimate()
     queue: list[QueuedRun] = []
     fitting: dict[Demand, int] = {}
-    names = [chain.name for chain in plan.runnable_chains]
-    for unit in pending:
-        held = unit.resources.asks(float(timings.with_gpu))
+    for job in pending:
+        held = job.resources.asks(float(timings.with_gpu))
         training = 0.0
-        if not has("train", unit.key):
-            images = unit.images.fingerprints.get("train")
-            share = unit.resources.cpus, held.get("GPU", 0.0)
-            training = seconds(training_work(unit.settings, *share, images))
-            left.unmeasured += not timings.rates.knows(kind(unit.settings))
-        unscored = sum(not has("scores", trial.key) for trial in unit.trials)
-        scoring = unscored * seconds(scoring_work(unit.settings))
+        if not has("train", job.key):
+            images = job.images.fingerprints.get("train")
+            share = job.resources.cpus, held.get("GPU", 0.0)
+            training = seconds(training_work(job.settings, *share, images))
+            left.unmeasured += not timings.rates.knows(kind(job.settings))
+        unscored = sum(not has("scores", trial.key) for trial in job.trials)
+        scoring = unscored * seconds(scoring_work(job.settings))
         refinement = seconds(
             *(
                 chain_work(name)
-                for trial in unit.trials
-                # The trials of a search are not refined.
-                for name, key in zip(names, trial.chain_keys, strict=False)
+                for trial in job.trials
+                for name, key in trial.chains.items()
                 if not has("scores", key)
             )
         )
@@ -122,11 +118,11 @@ def estimate(
         else:
             left.core_hours += held["CPU"] * took / HOUR
             took += refinement  # on the cores that trials train on
-        if unit.resources not in fitting:
-            fitting[unit.resources] = at_once or _fitting(unit.resources, timings, machine)
-        if not fitting[unit.resources]:
-            left.unfitting = left.unfitting or unit.name
-        queue.append(QueuedRun(unit.key, unit.parent, took, 1 / max(1, fitting[unit.resources])))
+        if job.resources not in fitting:
+            fitting[job.resources] = at_once or _fitting(job.resources, timings, machine)
+        if not fitting[job.resources]:
+            left.unfitting = left.unfitting or job.name
+        queue.append(QueuedRun(job.key, job.parent, took, 1 / max(1, fitting[job.resources])))
     if left.unfitting is None:
         left.wall = wall_seconds(queue)
     left.at_once = min(fitting.values(), default=0), max(fitting.values(), default=0)

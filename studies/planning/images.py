@@ -20,25 +20,46 @@ SCORED_SPLITS = ("tune", "test")
 
 
 @dataclass(frozen=True)
-class StudyImages:
-    """The three splits of a study, named by what is in them.
+class ImageSplits:
+    """The three splits of a study's images, named by their content; it travels to workers.
 
     Attributes:
-        source: reads and checks them.
-        size: the network's input side in pixels.
+        size: the side of the network's input in pixels.
         fingerprints: split -> hash of its content.
 
     """
 
-    source: ImageSource
     size: int
     fingerprints: dict[str, str]
 
+    @property
+    def keys(self) -> dict[str, str]:
+        """Split -> the key of the decoded split."""
+        return {split: self.key(split) for split in self.fingerprints}
+
     def key(self, split: str) -> str:
-        """The key of a decoded split."""
+        """Return the key of a decoded split."""
         return stage_key(
             "images", {"split": split, "size": self.size}, data=[self.fingerprints[split]]
         )
+
+    def load(self, store: ArtifactStore, split: str) -> ImageSet:
+        """Return a decoded split, memory-mapped."""
+        return ImageSet.load(store.fetch("images", self.key(split)))
+
+
+@dataclass(frozen=True)
+class StudyImages:
+    """The images of a study where they can be read: in the driver.
+
+    Attributes:
+        source: reads and checks them.
+        splits: what the rest of the study knows of them.
+
+    """
+
+    source: ImageSource
+    splits: ImageSplits
 
     def decode(self, store: ArtifactStore) -> list[str]:
         """Check and decode every split that the store does not hold; return those it made.
@@ -47,18 +68,15 @@ class StudyImages:
             InputError: the first image or mask that cannot be used.
 
         """
-        missing = [split for split in SPLITS if not store.has("images", self.key(split))]
+        splits = self.splits
+        missing = [split for split in SPLITS if not store.has("images", splits.key(split))]
         # All splits are read before any is kept: a bad test image stops the study at its start.
-        read = {split: self.source.read(split, self.size) for split in missing}
+        read = {split: self.source.read(split, splits.size) for split in missing}
         for split, images in read.items():
-            about = {"split": split, "size": self.size, "fingerprint": self.fingerprints[split]}
-            with store.build("images", self.key(split), about) as folder:
+            about = {"split": split, "size": splits.size, "fingerprint": splits.fingerprints[split]}
+            with store.build("images", splits.key(split), about) as folder:
                 images.save(folder)
         return missing
-
-    def load(self, store: ArtifactStore, split: str) -> ImageSet:
-        """A decoded split, memory-mapped."""
-        return ImageSet.load(store.fetch("images", self.key(split)))
 
 
 def study_images(data: SceneData | FolderData | PluginData) -> StudyImages:
@@ -85,7 +103,8 @@ def study_images(data: SceneData | FolderData | PluginData) -> StudyImages:
         source = FolderSource(Path(data.root).expanduser().absolute())
     else:
         source = _plugin_source(data)
-    return StudyImages(source, data.size, {split: source.fingerprint(split) for split in SPLITS})
+    fingerprints = {split: source.fingerprint(split) for split in SPLITS}
+    return StudyImages(source, ImageSplits(data.size, fingerprints))
 
 
 def _plugin_source(data: PluginData) -> ImageSource:

@@ -1,15 +1,17 @@
-"""Working a study out: the units that its configurations and seeds ask for, each once, and keys."""
+"""Working a study out: the jobs that its configurations and seeds ask for, each once, and keys."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
-from studies.planning.chains import Chain, chain_scores_key, planned_chain
+from studies.planning.chains import CamScoring, chain_scores_key, planned_chain
 from studies.planning.images import SCORED_SPLITS, StudyImages, study_images
-from studies.planning.plan import Plan, Trial, Unit
+from studies.planning.job import TrainingJob, Trial
+from studies.planning.plan import Plan
 from studies.spec.configuration import Configuration, TrainingChange
 from studies.spec.study import Study
 from studies.store.keys import stage_key
@@ -22,7 +24,7 @@ from wsss_core.plugins import is_plugin, plugin_version
 
 
 def make_plan(study: Study, images: StudyImages | None = None) -> Plan:
-    """Work out every unit and trial of a study.
+    """Work out every job and trial of a study.
 
     Args:
         study: which.
@@ -40,18 +42,18 @@ def make_plan(study: Study, images: StudyImages | None = None) -> Plan:
             raise InputError(f"backbones.{name}.model: {error}") from error
     for name in study.thresholds.rules:
         load_own_rule(name)
-    units: dict[str, Unit] = {}
-    cam_settings: dict[str, Any] = {}
-    chains: tuple[Chain, ...] = ()
+    jobs: dict[str, TrainingJob] = {}
+    image_sets: list[StudyImages] = []
     sweep = study.sweep
     for value in sweep.values if sweep else [None]:
         turned = study if value is None else _turned(study, value)
-        planner = Planner(turned, units, images)
-        cam_settings, chains = planner.cam_settings, planner.chains
+        planner = Planner(turned, jobs, images)
+        if all(planner.images.splits != known.splits for known in image_sets):
+            image_sets.append(planner.images)
         for position, (name, row) in enumerate(turned.rows()):
             for seed in turned.seeds:
                 planner.trial(name, position, row, seed, value)
-    return Plan(study, units, cam_settings, chains)
+    return Plan(study, jobs, planner.cam, image_sets, planner.chains)
 
 
 def _turned(study: Study, value: float) -> Study:
@@ -64,32 +66,27 @@ def _turned(study: Study, value: float) -> Study:
 
 
 class Planner:
-    """Makes units and trials of a study, each training run once.
+    """Makes jobs and trials of a study, each training run once.
 
     Args:
         study: with its dial, if it has one, at a value.
-        units: where they are collected, by key.
+        jobs: where they are collected, by key.
         images: the study's, if they have been opened; their fingerprints read every file.
 
     """
 
     def __init__(
-        self, study: Study, units: dict[str, Unit], images: StudyImages | None = None
+        self, study: Study, jobs: dict[str, TrainingJob], images: StudyImages | None = None
     ) -> None:
         self.study = study
-        self.units = units
+        self.jobs = jobs
         self.images = images or study_images(study.data)
         classes = self.images.source.classes
         gating = study.cam.gating or ("predicted" if len(classes) > 1 else "none")
-        self.cam_settings: dict[str, Any] = {
-            "normalisation": study.cam.normalisation,
-            "gating": gating,
-            "panels": study.panels,
-            "size": self.images.size,
-        }
         cam = CamSettings(**study.cam.model_dump(exclude={"normalisation", "gating"}))
-        if cam != CamSettings():
-            self.cam_settings["cam"] = cam.as_config()
+        self.cam = CamScoring(
+            study.cam.normalisation, gating, study.panels, self.images.splits.size, cam
+        )
         self.chains = tuple(planned_chain(chain, cam) for chain in study.resolved_chains())
         self.backbones = {
             name: self._identity(name) for name in study.backbones
@@ -103,25 +100,30 @@ class Planner:
         seed: int,
         dial_value: float | None = None,
     ) -> Trial:
-        """A configuration under a seed, added to the unit that trains it."""
-        unit = self.unit(row, seed)
-        data = [self.images.fingerprints[split] for split in SCORED_SPLITS]
-        key = stage_key("scores", self.cam_settings, parents=[unit.key], data=data)
-        trained = {
-            "key": unit.key,
-            "settings": unit.settings,
-            "fingerprints": unit.images.fingerprints,
-        }
-        chain_keys = tuple(
-            chain_scores_key(trained, chain, self.cam_settings, SCORED_SPLITS)
-            for chain in self.chains
-            if chain.lacks is None
+        """Return a configuration under a seed, added to the job that trains it."""
+        job = self.job(row, seed)
+        trial = Trial(
+            key=stage_key(
+                "scores",
+                self.cam.as_settings(),
+                parents=[job.key],
+                data=[job.images.fingerprints[split] for split in SCORED_SPLITS],
+            ),
+            configuration=name,
+            position=position,
+            seed=seed,
+            row=row,
+            dial_value=dial_value,
+            chains={
+                chain.name: chain_scores_key(job, chain, self.cam)
+                for chain in self.chains
+                if chain.lacks is None
+            },
         )
-        trial = Trial(key, name, position, seed, row, dial_value, chain_keys)
         asked = self.study.resources.demand(row.paradigm, row.resources)
         # What a row asks for stands before what was taken for a teacher that no row reports.
-        unit.resources = unit.resources.larger(asked) if unit.trials else asked
-        unit.trials.append(trial)
+        resources = job.resources.larger(asked) if job.trials else asked
+        self.jobs[job.key] = replace(job, trials=(*job.trials, trial), resources=resources)
         return trial
 
     def _identity(self, name: str) -> tuple[dict[str, Any], str]:
@@ -149,9 +151,10 @@ class Planner:
             weights, tag = str(file), file_hashes([file])[0]
         return {**settings, "weights": tag}, weights
 
-    def unit(self, row: Configuration, seed: int) -> Unit:
+    def job(self, row: Configuration, seed: int) -> TrainingJob:
         """The training run of a configuration under a seed, its teacher's before it."""
         study = self.study
+        splits = self.images.splits
         student, student_weights = self.backbones[row.student]
         training = _changed(
             study.training.model_dump(mode="json"),
@@ -164,7 +167,7 @@ class Planner:
             "training": training,
             "seed": seed,
             "classes": list(self.images.source.classes),
-            "image_size": self.images.size,
+            "image_size": splits.size,
         }
         weights = {"student": student_weights}
         parent = None
@@ -180,17 +183,17 @@ class Planner:
                 settings["plugins"] = versions
         if row.paradigm == "teacher-student" and row.teacher is not None:
             alone = Configuration(paradigm="single", student=row.teacher)
-            parent = self.unit(alone, seed).key
+            parent = self.job(alone, seed).key
         key = stage_key(
             "train",
             settings,
             parents=[parent] if parent else [],
-            data=[self.images.fingerprints["train"]],
+            data=[splits.fingerprints["train"]],
         )
-        if key not in self.units:
+        if key not in self.jobs:
             asked = study.resources.demand(row.paradigm)
-            self.units[key] = Unit(key, settings, weights, self.images, parent, [], asked)
-        return self.units[key]
+            self.jobs[key] = TrainingJob(key, settings, splits, weights, parent, (), asked)
+        return self.jobs[key]
 
 
 def _changed(settings: dict[str, Any], *changes: TrainingChange) -> dict[str, Any]:

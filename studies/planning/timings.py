@@ -91,8 +91,8 @@ def read_timings(plan: Plan, results: Location) -> Timings:
 
     """
     of_kind: dict[Hashable, list[str]] = defaultdict(list)
-    for unit in plan.units.values():
-        of_kind[kind(unit.settings), unit.resources] += [trial.key for trial in unit.trials]
+    for job in plan.jobs.values():
+        of_kind[kind(job.settings), job.resources] += [trial.key for trial in job.trials]
     names = table_folder(results, "trials").listing()
     own = {part_name(trial.key) for trial in plan.trials}
     others = [name.removesuffix(part_name("")) for name in names if name not in own]
@@ -120,7 +120,10 @@ def _learn_chains(plan: Plan, results: Location, rates: Rates) -> None:
     if not plan.runnable_chains:
         return
     names = table_folder(results, "refined").listing()
-    keys = _latest(zip(*(trial.chain_keys for trial in plan.trials), strict=True), names)
+    keys = _latest(
+        ([trial.chains[chain.name] for trial in plan.trials] for chain in plan.runnable_chains),
+        names,
+    )
     columns = ("refinement", "status", "seconds")
     for row in read_arrow(results, "refined", keys=keys, columns=columns).to_pylist():
         if row["status"] == "ok" and row["seconds"] is not None:

@@ -1,7 +1,7 @@
 """A `Scheduler` as Ray Tune's searcher, callback and stopper.
 
-Tune knows grids and samplers, but no order between trials and no unit that comes back: each time a
-unit is started is one trial of Tune's, and what its end means is the schedule's to say.
+Tune knows grids and samplers, but no order between trials and no job that comes back: each time a
+job is started is one trial of Tune's, and what its end means is the schedule's to say.
 """
 
 from __future__ import annotations
@@ -22,22 +22,23 @@ from ray.tune.stopper import Stopper
 
 from studies.ray_tune.job_store import JobStore
 from studies.ray_tune.refinement import RefinementTasks
-from studies.scheduling.schedule import Outcome, Scheduler
+from studies.scheduling.schedule import Scheduler
 from studies.scheduling.stopping import Stop
+from studies.stages.outcome import JobStatus, Outcome
 from wsss_core.errors import InputError
 
 NODE_IS_GONE = ("node has died", "node is dead", "node was terminated", "preempted", "unavailable")
 """How Ray says, in the text of the error alone, that it is a node that took a worker with it."""
 
-LOOK_S = 0.2
-"""Seconds between two looks at refinement: for so long a core may stand idle after a task."""
+COLLECT_S = 0.2
+"""Seconds between two looks at refinement tasks: for so long a core may stand idle after one."""
 
-SET_ASIDE = "set aside"
-"""The status of a worker whose GPU has failed: it waits, so that no other is given the GPU."""
+QUARANTINED = "quarantined"
+"""What a worker reports whose GPU has failed: it waits, so that no other job is given the GPU."""
 
-UNITS_A_TUNE = 10_000
-"""After so many units Tune is ended and started again. It forgets no trial while it runs, which is
-30 KiB of the driver's memory each; what it costs is one wait for the units that still run."""
+JOBS_A_TUNE = 10_000
+"""After so many jobs Tune is ended and started again. It forgets no trial while it runs, which is
+30 KiB of the driver's memory each; what it costs is one wait for the jobs that still run."""
 
 
 class _NotPickled:
@@ -48,25 +49,25 @@ class _NotPickled:
 
 
 class PlanSearcher(_NotPickled, Searcher):
-    """Suggests each unit once its teacher's has ended and no other driver's worker is at it.
+    """Suggests each job once its teacher's has ended and no other driver's worker is at it.
 
-    Where nothing runs and nothing can be started, and after `UNITS_A_TUNE`, it says that it is at
+    Where nothing runs and nothing can be started, and after `JOBS_A_TUNE`, it says that it is at
     its end: Tune gives back what it holds, and whoever started it waits and starts it again.
     """
 
     at_end = False
 
-    def __init__(self, schedule: Scheduler, shelves: JobStore) -> None:
+    def __init__(self, schedule: Scheduler, job_store: JobStore) -> None:
         super().__init__(metric="ended", mode="max")
-        self._schedule, self._shelves = schedule, shelves
-        self._left = UNITS_A_TUNE
+        self._schedule, self._job_store = schedule, job_store
+        self._left = JOBS_A_TUNE
 
     def suggest(self, trial_id: str) -> Any:
-        """The next unit, None while none can be started, FINISHED once none runs either."""
-        unit = self._schedule.next() if self._left else None
-        if unit is not None:
+        """The next job, None while none can be started, FINISHED once none runs either."""
+        job = self._schedule.next() if self._left else None
+        if job is not None:
             self._left -= 1
-            return {"unit": self._shelves.label(unit)}
+            return {"job": self._job_store.label(job)}
         if self._schedule.running:
             return None
         self.at_end = True
@@ -113,11 +114,11 @@ class StopCallback(_NotPickled, tune.Callback):
                 ray.kill(self._workers.popitem()[1])
 
 
-class GpusSetAside:
-    """The trials of Tune's whose workers keep others from a GPU that has failed.
+class QuarantinedGpus:
+    """The trials of Tune whose workers keep others from a GPU that has failed.
 
     Args:
-        at_once: how many run at a time where none has failed.
+        at_once: how many run at a time where no GPU has failed.
 
     """
 
@@ -128,11 +129,11 @@ class GpusSetAside:
         return trial_id in self._trials
 
     def add(self, trial_id: str) -> None:
-        """One has met such a GPU."""
+        """Count a trial that has met a failed GPU."""
         self._trials.add(trial_id)
 
-    def require_one_left(self, last: str) -> None:
-        """Raise InputError if there is no room for a trial any more.
+    def require_one_left(self, last: str | None) -> None:
+        """Raise InputError if no GPU is left for a trial.
 
         Args:
             last: what is wrong with the last GPU.
@@ -142,7 +143,7 @@ class GpusSetAside:
             raise InputError(f"no GPU is left that can be used; the last: {last}")
 
     def lost(self, trial_id: str) -> bool:
-        """Whether a trial whose worker died was one of them; it is no more."""
+        """Forget a trial whose worker died; return whether it kept others from a GPU."""
         was = trial_id in self._trials
         self._trials.discard(trial_id)
         return was
@@ -159,7 +160,7 @@ class ScheduleCallback(_NotPickled, tune.Callback):
         self, schedule: Scheduler, refinement: RefinementTasks, stop: Stop, at_once: int
     ) -> None:
         self._schedule, self._refinement, self._stop = schedule, refinement, stop
-        self._aside = GpusSetAside(at_once)
+        self._quarantined = QuarantinedGpus(at_once)
         self._next_look = 0.0
 
     def on_step_begin(self, iteration: int, trials: list[Any], **_: Any) -> None:
@@ -167,42 +168,38 @@ class ScheduleCallback(_NotPickled, tune.Callback):
         if time.monotonic() >= self._next_look:
             waits = self._schedule.waiting or any(t.status == Trial.PENDING for t in trials)
             self._refinement.collect(alone=not waits)
-            self._next_look = time.monotonic() + LOOK_S
+            self._next_look = time.monotonic() + COLLECT_S
 
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **_: Any
     ) -> None:
-        """A unit comes back whose worker stays, to set its GPU aside."""
-        if result.get("status") != "device":
+        """Take a job back whose worker stays, to keep others from its failed GPU."""
+        outcome: Outcome | None = result.get("outcome")
+        if outcome is None or outcome.status is not JobStatus.GPU_FAILED:
             return
-        self._aside.add(trial.trial_id)
+        self._quarantined.add(trial.trial_id)
         with self._stop.keeping_faults():
-            self._schedule.came_back(trial.config["unit"]["key"], _outcome(result))
-            self._aside.require_one_left(result["error"])
+            self._schedule.came_back(trial.config["job"].key, outcome)
+            self._quarantined.require_one_left(outcome.error)
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
-        """A unit came back."""
-        if trial.trial_id in self._aside:
+        """Take a job that came back."""
+        if trial.trial_id in self._quarantined:
             return
-        outcome, key = _outcome(trial.last_result or {}), trial.config["unit"]["key"]
+        outcome, key = (trial.last_result or {}).get("outcome"), trial.config["job"].key
         with self._stop.keeping_faults():
-            if "status" in outcome:
+            if outcome is not None:
                 self._schedule.came_back(key, outcome)
             else:
                 self._schedule.died(key, node_lost=False)
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
-        """A unit's worker died."""
-        if self._aside.lost(trial.trial_id):
+        """Take the death of a job's worker."""
+        if self._quarantined.lost(trial.trial_id):
             return
         lost = is_node_loss(error_of(trial))
         with self._stop.keeping_faults():
-            self._schedule.died(trial.config["unit"]["key"], node_lost=lost)
-
-
-def _outcome(reported: dict[str, Any]) -> Outcome:
-    names = ("status", "error", "seconds", "unrecorded", "unprepared")
-    return {name: reported[name] for name in names if name in reported}
+            self._schedule.died(trial.config["job"].key, node_lost=lost)
 
 
 class _Ends(Protocol):
@@ -222,7 +219,7 @@ class StopWhenAsked(Stopper):
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
         """Whether this one has nothing to wait for any more."""
-        return self._searcher.at_end and result.get("status") == SET_ASIDE
+        return self._searcher.at_end and bool(result.get(QUARANTINED))
 
     def stop_all(self) -> bool:
         """Whether the run has been asked to end."""

@@ -1,14 +1,15 @@
 """Refinement as plain Ray tasks: they run on whatever CPUs are free while GPUs go on training.
 
 A task takes about a second to minutes, far less than what Tune needs for a trial, so refinement is
-no Tune trial. Tasks of a unit wait for nobody but the unit and what is known of its images. The
-driver holds a lease for what its tasks are at; what another driver's are at is looked at later.
+no Tune trial. Tasks of a job wait for nobody but the job and the features of its images. The driver
+holds a lease for what its tasks make; what another driver's tasks make is looked at later.
 
 While trials wait for a GPU and its cores, tasks are held back here, see `spare_cores`.
 """
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import deque
 from collections.abc import Callable
@@ -19,24 +20,33 @@ import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from reports.storage.errors import StorageError
-from studies.planning.chains import described_key
 from studies.planning.images import SCORED_SPLITS
-from studies.planning.plan import Plan, Unit
+from studies.planning.job import TrainingJob
+from studies.planning.plan import Plan
 from studies.ray_tune.spare_cores import SpareCores
 from studies.scheduling.progress import Progress
-from studies.scheduling.schedule import LOOK_S, Outcome
+from studies.scheduling.schedule import OTHER_DRIVERS_S
 from studies.scheduling.stopping import Stop
 from studies.stages.chain_scores import score_chains
+from studies.stages.context import RunContext
 from studies.stages.device import use_share
+from studies.stages.outcome import FailedChain, Outcome
 from studies.stages.publishing import publish
-from studies.stages.refinement import Description, ShardOutcome, Unprepared, refine_shard
-from studies.stages.shards import describe, descriptions, missing, shards_of
+from studies.stages.refinement import ImageFeatureTask, ShardOutcome, refine_shard
+from studies.stages.shards import (
+    missing_image_features,
+    shards_of,
+    still_missing,
+    try_image_features,
+)
 from studies.store.artifacts import ArtifactStore, CorruptArtifactError
 from studies.store.leases import Lease
 from wsss_core.plugins import search_in
 
-RETRIES = 10
-"""Of a task whose worker or node was lost; what it had finished is not made again."""
+logger = logging.getLogger(__name__)
+
+TASK_RETRIES = 10
+"""Retries of a task whose worker or node was lost; what it had finished is not made again."""
 
 
 _Start = Callable[[dict[str, Any]], Any]
@@ -48,7 +58,7 @@ class _Work:
     """Tasks that belong together under a lease.
 
     Attributes:
-        unit: None where images are described.
+        job: None where features of images are made.
         lease: given back when all have ended.
         todo: those that have not been started.
         started: the references of those that were.
@@ -56,7 +66,7 @@ class _Work:
 
     """
 
-    unit: Unit | None
+    job: TrainingJob | None
     lease: Lease
     todo: deque[_Start] = field(default_factory=deque)
     started: list[Any] = field(default_factory=list)
@@ -64,14 +74,14 @@ class _Work:
 
 
 class RefinementTasks:
-    """The refinement of a study's units, started unit by unit as these are trained.
+    """The refinement of a study's jobs, started job by job as these are trained.
 
     Args:
-        plan: whose chains are walked.
-        context: see `studies.runner.run_context`; with the device of the study's trials.
-        gpus: share of a GPU that a task gets which sees images alone by a large model.
+        plan: the study's plan.
+        context: its run.
+        gpus: share of a GPU that a task gets which makes image features by a large model.
         spare: the cores that the study's trials leave.
-        progress: told of each unit's end.
+        progress: told of each job's end.
         stop: when to start no more; told when the storage is away.
 
     """
@@ -79,7 +89,7 @@ class RefinementTasks:
     def __init__(
         self,
         plan: Plan,
-        context: dict[str, Any],
+        context: RunContext,
         gpus: float,
         spare: SpareCores,
         progress: Progress,
@@ -87,29 +97,29 @@ class RefinementTasks:
     ) -> None:
         self._context, self._gpus, self._spare = context, gpus, spare
         self._progress, self._stop = progress, stop
-        self._store = store = ArtifactStore(context["store"])
+        self._store = store = ArtifactStore(context.store)
         self._works: list[_Work] = []
         self._in_flight: dict[Any, str | None] = {}
         """Tasks that run or wait in Ray's queue, and the nodes whose spare cores they took."""
-        self._waiting: deque[tuple[Unit, Unprepared]] = deque()
-        self._deferred: list[tuple[Unit, Unprepared]] = []
+        self._waiting: deque[tuple[TrainingJob, Outcome]] = deque()
+        self._deferred: list[tuple[TrainingJob, Outcome]] = []
         self._next_look = 0.0
-        self._described: dict[tuple[str, tuple[int, int]], list[Any]] = {}
-        self._elsewhere: dict[str, list[Description]] = {}
-        self._shards = shards_of(plan, store) if context["chains"] else {}
-        # Beyond this, units wait here, each under no lease yet.
+        self._feature_tasks: dict[tuple[str, tuple[int, int]], list[Any]] = {}
+        """The tasks that make features of a shard of a split, by its fingerprint and bounds."""
+        self._features_to_make: dict[str, list[ImageFeatureTask]] = {}
+        self._shards = shards_of(plan, store) if context.chains else {}
+        # Beyond this, jobs wait here, each under no lease yet.
         self._at_once = max(4, 2 * int(ray.cluster_resources().get("CPU", 1)))
         # On the object store once, not once a task.
         self._shared = ray.put(context)
-        for work in descriptions(plan, store):
-            whole = described_key(work.step, work.image_size, work.fingerprint, (0, 0))
-            self._elsewhere.setdefault(whole, []).append(work)
-        self._describe()
+        for task in missing_image_features(plan, store):
+            self._features_to_make.setdefault(task.split_key, []).append(task)
+        self._make_image_features()
 
-    def submit(self, unit: Unit, outcome: Outcome) -> None:
-        """Refine a unit that has been trained and scored, as soon as there is room."""
-        if self._context["chains"] and unit.trials:
-            self._waiting.append((unit, outcome.get("unprepared") or []))
+    def submit(self, job: TrainingJob, outcome: Outcome) -> None:
+        """Refine a job that has been trained and scored, as soon as there is room."""
+        if self._context.chains and job.trials:
+            self._waiting.append((job, outcome))
 
     def collect(self, timeout: float = 0.0, *, alone: bool = False) -> None:
         """Report what has ended by now, or within `timeout` seconds, and start what can be.
@@ -149,14 +159,18 @@ class RefinementTasks:
         for work in self._works:
             work.lease.release()
         for held in (
-            self._works, self._in_flight, self._waiting, self._deferred, self._elsewhere,
-        ):  # fmt: skip
+            self._works,
+            self._in_flight,
+            self._waiting,
+            self._deferred,
+            self._features_to_make,
+        ):
             held.clear()
 
     @property
     def _left(self) -> bool:
         """Whether something has not been begun."""
-        return bool(self._waiting or self._deferred or self._elsewhere)
+        return bool(self._waiting or self._deferred or self._features_to_make)
 
     def _close(self) -> None:
         """Go on with works whose tasks have ended, and report those that have none left."""
@@ -186,80 +200,81 @@ class RefinementTasks:
                 self._in_flight[task] = node
 
     def _begin(self) -> None:
-        """Begin units while there is room; those that are elsewhere are looked at now and then."""
+        """Begin jobs while there is room; those that are elsewhere are looked at now and then."""
         if not self._left:
             return
         if time.monotonic() >= self._next_look:
-            self._describe()
+            self._make_image_features()
             self._waiting.extend(self._deferred)
             self._deferred.clear()
-            self._next_look = time.monotonic() + LOOK_S
+            self._next_look = time.monotonic() + OTHER_DRIVERS_S
         while self._waiting and len(self._works) < self._at_once:
-            unit, unprepared = self._waiting.popleft()
-            if not self._begun(unit, unprepared):
-                self._deferred.append((unit, unprepared))
+            job, outcome = self._waiting.popleft()
+            if not self._begun(job, outcome.unprepared):
+                self._deferred.append((job, outcome))
 
-    def _begun(self, unit: Unit, unprepared: Unprepared) -> bool:
-        """Begin a unit, or report it if others have refined it; whether either was done."""
-        data = [unit.images.fingerprints[split] for split in SCORED_SPLITS]
-        if any(work.fingerprint in data for works in self._elsewhere.values() for work in works):
+    def _begun(self, job: TrainingJob, unprepared: tuple[FailedChain, ...]) -> bool:
+        """Begin a job, or report it if others have refined it; whether either was done."""
+        data = [job.images.fingerprints[split] for split in SCORED_SPLITS]
+        not_made = (task for tasks in self._features_to_make.values() for task in tasks)
+        if any(task.fingerprint in data for task in not_made):
             return False
-        lease = self._store.leases.take("refine", unit.key, run=self._context["run"])
+        lease = self._store.leases.take("refine", job.key, run=self._context.run_id)
         if lease is None:
             return False
-        keys = [key for trial in unit.trials for key in trial.chain_keys]
+        keys = [key for trial in job.trials for key in trial.chains.values()]
         if all(self._store.has("scores", key) for key in keys):
             for key in keys:
-                publish(self._store, key, self._context["results"])
-            self._progress.refined(unit, {})
+                publish(self._store, key, self._context.results)
+            self._progress.refined(job, {})
             lease.release()
             return True
-        config = unit.as_config()
 
-        def walk(split: str, bounds: tuple[int, int]) -> _Start:
-            seen = self._described.get((unit.images.fingerprints[split], bounds), [])
+        def refine(split: str, bounds: tuple[int, int]) -> _Start:
+            features = self._feature_tasks.get((job.images.fingerprints[split], bounds), [])
             return lambda options: _refine.options(**options).remote(
-                config, split, bounds, self._shared, unprepared, *seen
+                job, split, bounds, self._shared, unprepared, *features
             )
 
-        walks = deque(
-            walk(split, bounds)
+        todo = deque(
+            refine(split, bounds)
             for split in SCORED_SPLITS
-            for bounds in self._shards[unit.images.fingerprints[split]]
+            for bounds in self._shards[job.images.fingerprints[split]]
         )
 
-        def score(walked: list[Any]) -> _Start:
-            tasks = tuple(walked)
-            return lambda options: _score.options(**options).remote(config, self._shared, *tasks)
+        def score(refined: list[Any]) -> _Start:
+            tasks = tuple(refined)
+            return lambda options: _score.options(**options).remote(job, self._shared, *tasks)
 
-        self._works.append(_Work(unit, lease, walks, closing=score))
+        self._works.append(_Work(job, lease, todo, closing=score))
         return True
 
-    def _describe(self) -> None:
-        """Start what steps have to see of images alone, where no other driver is at it."""
-        for whole in list(self._elsewhere):
-            left = missing(self._elsewhere[whole], self._store)
+    def _make_image_features(self) -> None:
+        """Start what steps precompute from images alone, where no other driver is at it."""
+        for split_key in list(self._features_to_make):
+            left = still_missing(self._features_to_make[split_key], self._store)
             if left:
-                lease = self._store.leases.take("described", whole, run=self._context["run"])
+                lease = self._store.leases.take("described", split_key, run=self._context.run_id)
                 if lease is None:
                     continue
-                one = _Work(None, lease)
-                for work in left:
+                work = _Work(None, lease)
+                for task in left:
                     if self._gpus:
-                        on_gpu = _describe_on_gpu.options(num_gpus=self._gpus)
-                        task = on_gpu.remote(work, self._shared, self._gpus)
+                        on_gpu = _make_features_on_gpu.options(num_gpus=self._gpus)
+                        started = on_gpu.remote(task, self._shared, self._gpus)
                     else:
-                        task = _describe.remote(work, self._shared)
-                    self._described.setdefault((work.fingerprint, work.bounds), []).append(task)
-                    one.started.append(task)
-                    self._in_flight[task] = None
-                self._works.append(one)
-            del self._elsewhere[whole]
+                        started = _make_features.remote(task, self._shared)
+                    of_shard = (task.fingerprint, task.bounds)
+                    self._feature_tasks.setdefault(of_shard, []).append(started)
+                    work.started.append(started)
+                    self._in_flight[started] = None
+                self._works.append(work)
+            del self._features_to_make[split_key]
 
     def _report(self, work: _Work) -> None:
         result: Any
         try:
-            result = ray.get(work.started if work.unit is None else work.started[-1])
+            result = ray.get(work.started if work.job is None else work.started[-1])
         except StorageError as error:
             if not isinstance(error, CorruptArtifactError):
                 self._stop.without_storage(getattr(error, "cause", error))
@@ -267,52 +282,52 @@ class RefinementTasks:
             result = self._all_failed(error)
         except ray.exceptions.RayError as error:
             result = self._all_failed(error)
-        if work.unit is not None:
-            self._progress.refined(work.unit, result)
+        if work.job is not None:
+            self._progress.refined(work.job, result)
             return
         for said in result if isinstance(result, list) else list(result.values())[:1]:
             if said is not None:
-                self._progress.say(f"  {said}")
+                logger.warning("  %s", said)
 
     def _all_failed(self, error: Exception) -> dict[str, str]:
         said = " ".join(str(getattr(error, "cause", None) or error).split())[:300]
-        return {chain["name"]: said for chain in self._context["chains"]}
+        return {chain.name: said for chain in self._context.chains}
 
 
-def _opened(context: dict[str, Any]) -> ArtifactStore:
+def _opened(context: RunContext) -> ArtifactStore:
     """Set a worker up: one thread for one CPU, and where plug-ins are looked for."""
     import torch
 
     torch.set_num_threads(1)
-    search_in(context["import_path"])
-    return ArtifactStore(context["store"], expect=True)
+    search_in(context.import_path)
+    return ArtifactStore(context.store, expect=True)
 
 
-@ray.remote(num_cpus=1, max_retries=RETRIES)
-def _describe(work: Description, context: dict[str, Any]) -> str | None:
-    return describe(work, _opened(context), "cpu")
+@ray.remote(num_cpus=1, max_retries=TASK_RETRIES)
+def _make_features(task: ImageFeatureTask, context: RunContext) -> str | None:
+    return try_image_features(task, _opened(context), "cpu")
 
 
 # Each in a process of its own: one that had seen a GPU would keep it, and its memory, for whatever
 # Ray gives the process next. Ray does so itself only where the share stands here.
-@ray.remote(num_cpus=1, max_calls=1, max_retries=RETRIES)
-def _describe_on_gpu(work: Description, context: dict[str, Any], gpus: float) -> str | None:
-    given = use_share({"CPU": 1.0, "GPU": gpus}, simulated=context["simulated_gpus"])
-    return describe(work, _opened(context), given["device"])
+@ray.remote(num_cpus=1, max_calls=1, max_retries=TASK_RETRIES)
+def _make_features_on_gpu(task: ImageFeatureTask, context: RunContext, gpus: float) -> str | None:
+    share = use_share({"CPU": 1.0, "GPU": gpus}, simulated=context.simulated_gpus)
+    return try_image_features(task, _opened(context), share.device)
 
 
-@ray.remote(num_cpus=1, max_retries=RETRIES)
+@ray.remote(num_cpus=1, max_retries=TASK_RETRIES)
 def _refine(
-    unit: dict[str, Any],
+    job: TrainingJob,
     split: str,
     bounds: tuple[int, int],
-    context: dict[str, Any],
-    unprepared: Unprepared,
-    *described: str | None,
+    context: RunContext,
+    unprepared: tuple[FailedChain, ...],
+    *features: str | None,
 ) -> ShardOutcome:
-    return refine_shard(unit, split, bounds, context, _opened(context), unprepared)
+    return refine_shard(job, split, bounds, context, _opened(context), unprepared)
 
 
-@ray.remote(num_cpus=1, max_retries=RETRIES)
-def _score(unit: dict[str, Any], context: dict[str, Any], *walked: ShardOutcome) -> dict[str, str]:
-    return score_chains(unit, context, _opened(context), walked)
+@ray.remote(num_cpus=1, max_retries=TASK_RETRIES)
+def _score(job: TrainingJob, context: RunContext, *refined: ShardOutcome) -> dict[str, str]:
+    return score_chains(job, context, _opened(context), refined)

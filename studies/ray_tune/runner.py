@@ -1,4 +1,4 @@
-"""Ray Tune as the scheduler of a plan's units: ask for resources, run, stop, start again.
+"""Ray Tune as the scheduler of a plan's jobs: ask for resources, run, stop, start again.
 
 The order is `studies.scheduling`'s. Tune runs what can be run; where all that is left is in other
 drivers' hands, Tune is ended, so that nothing is held, and started again when there is work.
@@ -11,7 +11,8 @@ import logging
 import os
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, NoReturn
 
 from studies.cluster.ray_start import node_amounts, nodes_by_id, start_ray
@@ -22,28 +23,33 @@ from ray import tune
 
 from reports.storage.errors import StorageError
 from studies.cluster.check import check_nodes
-from studies.planning.plan import Plan, Unit
+from studies.planning.job import TrainingJob
+from studies.planning.plan import Plan
 from studies.ray_tune.callbacks import (
-    SET_ASIDE,
+    QUARANTINED,
     PlanSearcher,
     ScheduleCallback,
     StopCallback,
     StopWhenAsked,
 )
-from studies.ray_tune.job_store import JobStore, unit_of
+from studies.ray_tune.job_store import JobLabel, JobStore, job_of
 from studies.ray_tune.refinement import RefinementTasks
 from studies.ray_tune.scratch import tune_scratch
 from studies.ray_tune.spare_cores import SpareCores
 from studies.scheduling.progress import Progress
 from studies.scheduling.schedule import Scheduler
 from studies.scheduling.stopping import Stop
-from studies.spec.resources import Demand, require_room, slots, whole_gpu
-from studies.stages.device import return_freed_memory, use_share
+from studies.spec.resources import NodeAmounts, require_room, slots, whole_gpu
+from studies.stages.context import RunContext
+from studies.stages.device import WorkerShare, return_freed_memory, use_share
 from studies.stages.failures import gpu_failed
-from studies.stages.job import finished_unit, run_unit
+from studies.stages.job import finished_job, run_job
+from studies.stages.outcome import JobStatus, Outcome
 from studies.store.artifacts import ArtifactStore
 
-SET_ASIDE_S = 5.0
+logger = logging.getLogger(__name__)
+
+QUARANTINE_S = 5.0
 """Seconds between two signs of life of a worker that keeps others from a GPU that has failed."""
 
 SIMULATED_GPUS = "WSSS_SIMULATED_GPUS"
@@ -52,87 +58,93 @@ SIMULATED_GPUS = "WSSS_SIMULATED_GPUS"
 
 def run_with_tune(
     plan: Plan,
-    pending: list[Unit],
-    context: dict[str, Any],
+    pending: list[TrainingJob],
+    context: RunContext,
     address: str | None,
     progress: Progress,
     stop: Stop | None = None,
     *,
     checked: bool = False,
-) -> dict[str, dict[str, Any]]:
-    """Run units on a cluster and wait for them, and for what other drivers are at.
+) -> dict[str, Outcome]:
+    """Run jobs on a cluster and wait for them, and for those that other drivers run.
 
     Args:
-        plan: what they belong to.
-        pending: what has to run.
-        context: see `studies.runner.run_context`.
+        plan: the jobs' plan.
+        pending: the jobs that have to run.
+        context: their run.
         address: of a running cluster; None starts Ray on this machine, on loopback alone.
-        progress: told of each unit's end.
+        progress: told of each job's end.
         stop: ends the run when it is asked, by a signal for one, or by a storage that stays away;
-            running trials are broken off.
+            running jobs are broken off.
         checked: whether `studies.cluster.check.check_nodes` has asked the nodes already.
 
     Returns:
-        The outcomes of the units that ended, by key; see `Scheduler.outcomes`.
+        The outcomes of the jobs that ended, by key; see `Scheduler.outcomes`.
 
     """
     stop = stop or Stop()
     started_here = start_ray(address)
-    store = ArtifactStore(context["store"])
+    store = ArtifactStore(context.store)
     try:
         # After Ray has started: it takes SIGTERM for itself.
         with stop.listening():
             if not checked:
-                check_nodes(plan, pending, context, progress.say)
+                check_nodes(plan, pending, context, logger.info)
             return _scheduled(plan, pending, context, store, progress, stop)
     finally:
         if started_here:
             ray.shutdown()
         # All workers have ended or are being killed: nobody has to find out that they are dead.
         with contextlib.suppress(OSError, StorageError):
-            store.leases.drop_run(context["run"])
+            store.leases.drop_run(context.run_id)
 
 
 def _scheduled(
     plan: Plan,
-    pending: list[Unit],
-    context: dict[str, Any],
+    pending: list[TrainingJob],
+    context: RunContext,
     store: ArtifactStore,
     progress: Progress,
     stop: Stop,
-) -> dict[str, dict[str, Any]]:
+) -> dict[str, Outcome]:
+    jobs = _with_teachers(plan, pending)
     nodes = node_amounts()
-    whole = whole_gpu(nodes)
-    asked = [unit.resources.asks(whole) for unit in pending]
-    require_room(zip((unit.name for unit in pending), asked, strict=True), nodes)
+    requests = requests_of(jobs, nodes)
+    asked = [requests[job.key] for job in pending]
+    require_room(zip((job.name for job in pending), asked, strict=True), nodes)
     # Without this, Tune asks for one trial at a time of a searcher that is not random.
     at_once = max(slots(request, nodes) for request in asked)
     os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(at_once)
     progress.at_once = at_once
     gpus = max(request.get("GPU", 0.0) for request in asked)
-    simulated = bool(os.environ.get(SIMULATED_GPUS))
-    device = "cuda" if gpus and not simulated else "cpu"
-    shelves = JobStore(_with_teachers(plan, pending))
-    context = {
-        **context, "device": device, "whole_gpu": whole, "simulated_gpus": simulated,
-        "units": shelves.shelves,
-    }  # fmt: skip
+    context = replace(context, simulated_gpus=bool(os.environ.get(SIMULATED_GPUS)))
+    job_store = JobStore(jobs, requests)
     schedule = Scheduler(
-        plan, pending, store, progress, stop,
-        lambda unit: finished_unit(unit.as_config(), context, store), context["run"],
-    )  # fmt: skip
+        plan,
+        pending,
+        store,
+        progress,
+        stop,
+        lambda job: finished_job(job, context, store),
+        context.run_id,
+    )
     refinement = RefinementTasks(
         plan, context, gpus, SpareCores(asked, nodes_by_id), progress, stop
     )
     schedule.on_ok = refinement.submit
     try:
         while not (schedule.all_ended or stop.asked):
-            searcher = PlanSearcher(schedule, shelves)
+            searcher = PlanSearcher(schedule, job_store)
             callbacks: list[tune.Callback] = [
                 ScheduleCallback(schedule, refinement, stop, at_once),
                 StopCallback(stop),
             ]
-            _run_tune(plan, context, searcher, callbacks, stop, reuse=not gpus)
+            trainable = tune.with_resources(
+                tune.with_parameters(_tune_trial, context=context, shelves=job_store.shelves),
+                # Of each job: Tune hands a worker on between trials of equal requests alone.
+                lambda config: tune.PlacementGroupFactory([dict(config["job"].request)]),
+            )
+            _run_tune(plan, trainable, searcher, callbacks, stop, reuse=not gpus)
             while not (schedule.can_start or schedule.all_ended or stop.asked):
                 schedule.wait()
                 refinement.collect(alone=True)
@@ -142,12 +154,20 @@ def _scheduled(
     return schedule.outcomes
 
 
-def _with_teachers(plan: Plan, pending: list[Unit]) -> list[Unit]:
-    """The units and all that they build upon: a damaged teacher has to be made again."""
-    found = {unit.key: unit for unit in pending}
+def requests_of(
+    jobs: list[TrainingJob], nodes: Sequence[NodeAmounts]
+) -> dict[str, dict[str, float]]:
+    """Return what each job, by its key, asks of a cluster of these nodes."""
+    whole = whole_gpu(nodes)
+    return {job.key: job.resources.asks(whole) for job in jobs}
+
+
+def _with_teachers(plan: Plan, pending: list[TrainingJob]) -> list[TrainingJob]:
+    """The jobs and all that they build upon: a damaged teacher has to be made again."""
+    found = {job.key: job for job in pending}
     wanted = list(pending)
     while wanted:
-        teacher = plan.units.get(wanted.pop().parent or "")
+        teacher = plan.jobs.get(wanted.pop().parent or "")
         if teacher is not None and teacher.key not in found:
             found[teacher.key] = teacher
             wanted.append(teacher)
@@ -156,20 +176,14 @@ def _with_teachers(plan: Plan, pending: list[Unit]) -> list[Unit]:
 
 def _run_tune(
     plan: Plan,
-    context: dict[str, Any],
+    trainable: Any,
     searcher: PlanSearcher,
     callbacks: list[tune.Callback],
     stop: Stop,
     *,
     reuse: bool,
 ) -> None:
-    """Let Tune run units until none runs and none can be started."""
-    whole = context["whole_gpu"]
-    trainable = tune.with_resources(
-        tune.with_parameters(_tune_trial, context=context),
-        # Of each unit: Tune hands a worker on between trials of equal requests alone.
-        lambda config: tune.PlacementGroupFactory([requested(config["unit"], whole)]),
-    )
+    """Let Tune run jobs until none runs and none can be started."""
     # Workers that died are the schedule's to speak of.
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
     with tune_scratch() as scratch, warnings.catch_warnings():
@@ -185,7 +199,7 @@ def _run_tune(
                 trial_name_creator=_trial_name,
                 trial_dirname_creator=_trial_name,
             ),
-            # A unit whose worker died is started again by the schedule, which knows whether it had
+            # A job whose worker died is started again by the schedule, which knows whether it had
             # come further and whether its node is to blame.
             run_config=run_config(plan, scratch, StopWhenAsked(stop, searcher), callbacks),
         ).fit()
@@ -208,13 +222,9 @@ def run_config(
 
 
 def check_cluster(
-    plan: Plan,
-    pending: list[Unit],
-    context: dict[str, Any],
-    address: str | None,
-    say: Callable[[str], None],
+    plan: Plan, pending: list[TrainingJob], context: RunContext, address: str | None
 ) -> None:
-    """All that `run_with_tune` checks before it schedules anything; nothing is scheduled.
+    """Check all that `run_with_tune` checks before it schedules anything; nothing is scheduled.
 
     Raises:
         InputError: what `start_ray`, `check_nodes` or `require_room` find.
@@ -222,49 +232,45 @@ def check_cluster(
     """
     started_here = start_ray(address)
     try:
-        check_nodes(plan, pending, context, say, always_say=True)
+        check_nodes(plan, pending, context, logger.info, always_say=True)
         nodes = node_amounts()
-        whole = whole_gpu(nodes)
-        require_room([(unit.name, unit.resources.asks(whole)) for unit in pending], nodes)
+        requests = requests_of(pending, nodes)
+        require_room([(job.name, requests[job.key]) for job in pending], nodes)
     finally:
         if started_here:
             ray.shutdown()
 
 
-def _tune_trial(config: dict[str, Any], context: dict[str, Any]) -> None:
-    """One unit inside a worker of Ray Tune."""
-    share = share_of(requested(config["unit"], context["whole_gpu"]), context)
-    outcome = run_unit(unit_of(config["unit"], context["units"]), {**context, **share})
+def _tune_trial(config: dict[str, Any], context: RunContext, shelves: list[Any]) -> None:
+    """Run one job inside a worker of Ray Tune."""
+    label: JobLabel = config["job"]
+    share = share_of(label.request, context)
+    outcome = run_job(job_of(label, shelves), context, share)
     return_freed_memory()
-    if outcome["status"] == "device":
-        set_gpu_aside(outcome)
-    tune.report({"ended": 1, **outcome})
+    if outcome.status is JobStatus.GPU_FAILED:
+        quarantine_gpu(outcome)
+    tune.report({"ended": 1, "outcome": outcome})
 
 
-def share_of(given: dict[str, float], context: dict[str, Any]) -> dict[str, Any]:
-    """See `studies.stages.device.use_share`; a GPU that cannot be used is set aside."""
+def share_of(request: Mapping[str, float], context: RunContext) -> WorkerShare:
+    """Hold this worker to its share, see `use_share`; a GPU that has failed is quarantined."""
     try:
-        return use_share(given, simulated=context["simulated_gpus"])
+        return use_share(request, simulated=context.simulated_gpus)
     except (RuntimeError, AssertionError) as error:
-        set_gpu_aside(gpu_failed(error))
+        quarantine_gpu(Outcome(JobStatus.GPU_FAILED, gpu_failed(error)))
 
 
-def set_gpu_aside(outcome: dict[str, Any]) -> NoReturn:
+def quarantine_gpu(outcome: Outcome) -> NoReturn:
     """Report that this worker's GPU has failed, and stay until Tune ends this worker.
 
     Ray would give the GPU to the next trial, which would end as soon, and so on.
     """
-    tune.report({"ended": 1, **outcome})
+    tune.report({"ended": 1, "outcome": outcome})
     while True:
-        time.sleep(SET_ASIDE_S)
-        tune.report({"ended": 0, "status": SET_ASIDE})
-
-
-def requested(unit: dict[str, Any], whole: float) -> dict[str, float]:
-    """What a unit, by its label, asks of Ray; `whole` is what `gpus: auto` stands for."""
-    return Demand(**unit["resources"]).asks(whole)
+        time.sleep(QUARANTINE_S)
+        tune.report({"ended": 0, QUARANTINED: True})
 
 
 def _trial_name(trial: Any) -> str:
     # Tune's default name holds the whole configuration, which is too long for a folder.
-    return f"unit_{trial.trial_id}"
+    return f"job_{trial.trial_id}"

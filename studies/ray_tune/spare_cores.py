@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Mapping
 
 from studies.spec.resources import NodeAmounts, slots
 
-LOOK_S = 5.0
+NODES_S = 5.0
 """Seconds between two looks at the nodes, which come and go."""
 
 
@@ -53,7 +53,7 @@ class SpareCores:
             self._spare = {
                 node: spare_cores(has, self._asked) for node, has in self._nodes().items()
             }
-            self._next_look = time.monotonic() + LOOK_S
+            self._next_look = time.monotonic() + NODES_S
         free = {node: spare - self._taken[node] for node, spare in self._spare.items()}
         node = max(free, key=lambda name: free[name], default=None)
         if node is None or free[node] < 1:

@@ -1,63 +1,72 @@
-"""A plan's units one after another in this process, without Ray: for a debugger."""
+"""A plan's jobs one after another in this process, without Ray: for a debugger."""
 
 from __future__ import annotations
 
 import contextlib
-from typing import Any
+import logging
 
 from reports.storage.errors import StorageError
-from studies.planning.plan import Plan, Unit
+from studies.planning.job import TrainingJob
+from studies.planning.plan import Plan
 from studies.scheduling.progress import Progress
-from studies.scheduling.schedule import Outcome, Scheduler
+from studies.scheduling.schedule import Scheduler
 from studies.scheduling.stopping import Stop
+from studies.stages.context import RunContext
+from studies.stages.device import WorkerShare
 from studies.stages.environment import device_name
-from studies.stages.job import finished_unit, run_unit
-from studies.stages.refinement import Unprepared
-from studies.stages.shards import describe_all, refine_unit, shards_of
+from studies.stages.job import finished_job, run_job
+from studies.stages.outcome import JobStatus, Outcome
+from studies.stages.shards import make_all_image_features, refine_job, shards_of
 from studies.store.artifacts import ArtifactStore
 from wsss_core.errors import InputError
 
+logger = logging.getLogger(__name__)
+
 
 def run_in_process(
-    plan: Plan,
-    pending: list[Unit],
-    context: dict[str, Any],
-    progress: Progress,
-    stop: Stop,
-) -> dict[str, dict[str, Any]]:
-    """Run units here, and wait for what other drivers are at.
+    plan: Plan, pending: list[TrainingJob], context: RunContext, progress: Progress, stop: Stop
+) -> dict[str, Outcome]:
+    """Run jobs here, and wait for those that other drivers run.
 
     Args:
-        plan: what they belong to.
-        pending: what has to run.
-        context: see `studies.runner.run_context`.
-        progress: told of each unit's end.
-        stop: ends the run when it is asked; a signal breaks off what is at work.
+        plan: the jobs' plan.
+        pending: the jobs that have to run.
+        context: their run.
+        progress: told of each job's end.
+        stop: ends the run when it is asked; a signal breaks off the job that runs.
 
     Returns:
-        The outcomes of the units that ended, by key; see `Scheduler.outcomes`.
+        The outcomes of the jobs that ended, by key; see `Scheduler.outcomes`.
+
+    Raises:
+        InputError: this process's GPU cannot be used.
 
     """
-    store = ArtifactStore(context["store"])
-    context = {**context, "device": _device(pending)}
+    store = ArtifactStore(context.store)
+    share = WorkerShare(_device(pending))
     schedule = Scheduler(
-        plan, pending, store, progress, stop,
-        lambda unit: finished_unit(unit.as_config(), context, store), context["run"],
-    )  # fmt: skip
-    refine = _Refinement(plan, context, store, progress)
-    schedule.on_ok = refine.add
+        plan,
+        pending,
+        store,
+        progress,
+        stop,
+        lambda job: finished_job(job, context, store),
+        context.run_id,
+    )
+    refinement = _Refinement(plan, context, store, progress)
+    schedule.on_ok = refinement.add
     try:
         with stop.listening(at_once=True):
-            progress.say(f"one after another in this process, on {device_name(context['device'])}")
-            describe_all(plan, store, context["device"], progress.say)
-            while not (schedule.all_ended and not refine.left) and not stop.asked:
-                unit = schedule.next()
-                if unit is not None:
-                    outcome = run_unit(unit.as_config(), context)
-                    if outcome["status"] == "device":
-                        raise InputError(outcome["error"])  # of this process and all it would do
-                    schedule.came_back(unit.key, outcome)
-                if not refine.some() and unit is None:
+            logger.info("one after another in this process, on %s", device_name(share.device))
+            make_all_image_features(plan, store, share.device)
+            while not (schedule.all_ended and not refinement.left) and not stop.asked:
+                job = schedule.next()
+                if job is not None:
+                    outcome = run_job(job, context, share)
+                    if outcome.status is JobStatus.GPU_FAILED:
+                        raise InputError(str(outcome.error))  # of all jobs in this process
+                    schedule.came_back(job.key, outcome)
+                if not refinement.some() and job is None:
                     schedule.wait()
     except StorageError as away:
         stop.without_storage(away)
@@ -66,45 +75,45 @@ def run_in_process(
             raise
     finally:
         with contextlib.suppress(OSError, StorageError):
-            store.leases.drop_run(context["run"])
+            store.leases.drop_run(context.run_id)
     return schedule.outcomes
 
 
-def _device(pending: list[Unit]) -> str:
-    """A GPU where there is one and some unit would ask Ray for it."""
+def _device(pending: list[TrainingJob]) -> str:
+    """Return a GPU where there is one and some job would ask Ray for it."""
     import torch
 
-    asks = any("GPU" in unit.resources.asks(whole_gpu=1.0) for unit in pending)
+    asks = any("GPU" in job.resources.asks(whole_gpu=1.0) for job in pending)
     return "cuda" if asks and torch.cuda.is_available() else "cpu"
 
 
 class _Refinement:
-    """The units that are to be refined; `left` are those that have not been."""
+    """The jobs whose chains have to run; `left` are those whose chains have not."""
 
     def __init__(
-        self, plan: Plan, context: dict[str, Any], store: ArtifactStore, progress: Progress
+        self, plan: Plan, context: RunContext, store: ArtifactStore, progress: Progress
     ) -> None:
-        self.left: list[tuple[Unit, Unprepared]] = []
+        self.left: list[tuple[TrainingJob, Outcome]] = []
         self._context, self._store, self._progress = context, store, progress
-        self._bounds = shards_of(plan, store) if context["chains"] else {}
+        self._bounds = shards_of(plan, store) if context.chains else {}
 
-    def add(self, unit: Unit, outcome: Outcome) -> None:
-        """Refine a unit that has been trained and scored."""
-        self.left.append((unit, outcome.get("unprepared", [])))
+    def add(self, job: TrainingJob, outcome: Outcome) -> None:
+        """Take a job that has been trained and scored."""
+        self.left.append((job, outcome))
 
     def some(self) -> bool:
-        """Refine those that no other driver is at; whether there were any."""
+        """Refine the jobs that no other driver refines; return whether there were any."""
         before, self.left[:] = list(self.left), []
-        for unit, unprepared in before:
-            if not (self._context["chains"] and unit.trials):
+        for job, outcome in before:
+            if not (self._context.chains and job.trials):
                 continue
-            lease = self._store.leases.take("refine", unit.key, run=self._context["run"])
+            lease = self._store.leases.take("refine", job.key, run=self._context.run_id)
             if lease is None:
-                self.left.append((unit, unprepared))
+                self.left.append((job, outcome))
                 continue
             with lease:
-                errors = refine_unit(
-                    unit.as_config(), self._context, self._store, self._bounds, unprepared
+                errors = refine_job(
+                    job, self._context, self._store, self._bounds, outcome.unprepared
                 )
-            self._progress.refined(unit, errors)
+            self._progress.refined(job, errors)
         return len(self.left) < len(before)

@@ -10,12 +10,12 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Collection
-from typing import Any
 
 from studies.formatting import duration
-from studies.planning.plan import Unit
+from studies.planning.plan import TrainingJob
 from studies.planning.timings import kind, passes
 from studies.rates import Rates, Work
+from studies.stages.outcome import JobStatus, Outcome
 
 logger = logging.getLogger(__name__)
 
@@ -24,7 +24,7 @@ class Progress:
     """Counts the training runs that have ended and estimates the time of the others.
 
     Args:
-        units: what has to run.
+        jobs: what has to run.
         say: where lines go.
         only_scored: the keys of those that were trained before.
 
@@ -37,7 +37,7 @@ class Progress:
 
     def __init__(
         self,
-        units: Collection[Unit],
+        jobs: Collection[TrainingJob],
         say: Callable[[str], None] = logger.info,
         only_scored: Collection[str] = (),
     ) -> None:
@@ -46,57 +46,58 @@ class Progress:
         self.unrefined: dict[str, str] = {}
         self._only_scored = frozenset(only_scored)
         self._started = time.perf_counter()
-        self._total, self._ended = len(units), 0
-        self._left = Counter(map(self._work, units))
+        self._total, self._ended = len(jobs), 0
+        self._left = Counter(map(self._work, jobs))
         self._rates = Rates()
         self._worked = 0.0
 
-    def more(self, unit: Unit | None = None) -> None:
+    def more(self, job: TrainingJob | None = None) -> None:
         """Count one more training run than was known at the start."""
         self._total += 1
-        if unit is not None:
-            self._left[self._work(unit)] += 1
+        if job is not None:
+            self._left[self._work(job)] += 1
 
-    def ended(self, unit: Unit, outcome: dict[str, Any]) -> None:
+    def ended(self, job: TrainingJob, outcome: Outcome) -> None:
         """Log that a training run has ended, and learn from it how long the others will take."""
         self._ended += 1
-        work = self._work(unit)
+        work = self._work(job)
         self._left[work] -= 1
-        seconds = outcome.get("seconds")
+        seconds = outcome.seconds
         if seconds is not None:
             self._worked += seconds
-            if outcome["status"] != "failed":
+            if outcome.status is not JobStatus.FAILED:
                 self._rates.learn(work, seconds)
         took = time.perf_counter() - self._started
-        state = "" if outcome["status"] == "ok" else f"  {outcome['status']}: {outcome['error']}"
+        ok = outcome.status is JobStatus.OK
+        state = "" if ok else f"  {outcome.status}: {outcome.error}"
         left = self._total - self._ended
         rest = f", about {duration(self._rest(took, left))} left" if left else ""
         self.say(
-            f"[{self._ended:{self._width}}/{self._total}] {unit.name}, seed {unit.seed}{state}"
+            f"[{self._ended:{self._width}}/{self._total}] {job.name}, seed {job.seed}{state}"
             f"  ({duration(took)}{rest})"
         )
 
-    def refined(self, unit: Unit, errors: dict[str, str]) -> None:
+    def refined(self, job: TrainingJob, errors: dict[str, str]) -> None:
         """Log that the chains over a training run's trials have ended.
 
         Args:
-            unit: the training run.
+            job: the training run.
             errors: chain -> why it failed.
 
         """
         for chain, error in errors.items():
-            self.unrefined[f"{unit.name}, seed {unit.seed}, {chain}"] = error
+            self.unrefined[f"{job.name}, seed {job.seed}, {chain}"] = error
         state = f"  {len(errors)} failed: {next(iter(errors.values()))}" if errors else ""
-        self.say(f"{'':{2 * self._width + 3}} refined: {unit.name}, seed {unit.seed}{state}")
+        self.say(f"{'':{2 * self._width + 3}} refined: {job.name}, seed {job.seed}{state}")
 
     @property
     def _width(self) -> int:
         return len(str(self._total))
 
-    def _work(self, unit: Unit) -> Work:
-        if unit.key in self._only_scored:
-            return Work((("scored", kind(unit.settings)), "scored"))
-        return Work((kind(unit.settings), "trained"), passes(unit.settings))
+    def _work(self, job: TrainingJob) -> Work:
+        if job.key in self._only_scored:
+            return Work((("scored", kind(job.settings)), "scored"))
+        return Work((kind(job.settings), "trained"), passes(job.settings))
 
     def _rest(self, took: float, left: int) -> float:
         """Return the seconds of wall time that the training runs which are left will take."""

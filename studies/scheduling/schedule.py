@@ -1,76 +1,78 @@
-"""Which unit is next, and what its end means for the others. Nothing here knows Ray.
+"""Which training run is next, and what its end means for the others. Nothing here knows Ray.
 
-A student is not started before its teacher's unit has ended, and a unit that another driver's
-worker is at is left to it: nobody waits while holding a GPU. Once one unit was found to be
-elsewhere, leases and finished artifacts are listed now and then: what is done is not run, and what
-a dead owner left is taken over.
+A student is not started before its teacher's run has ended. A job that another driver's worker runs
+is left to it: nobody waits while holding a GPU. Once one job is leased elsewhere, leases and
+finished artifacts are listed now and then: what is done is not run again, and what a dead owner
+left is taken over.
 """
 
 from __future__ import annotations
 
 import contextlib
+import logging
 import time
 from collections.abc import Callable
-from typing import Any
 
 from reports.storage.errors import StorageError
-from studies.planning.plan import Plan, Unit
+from studies.planning.job import TrainingJob
+from studies.planning.plan import Plan
 from studies.scheduling.progress import Progress
 from studies.scheduling.stopping import Stop
+from studies.stages.outcome import JobStatus, Outcome
 from studies.store.artifacts import UNFINISHED, ArtifactStore, CorruptArtifactError
 
-RETRIES = 2
-"""Of a unit whose worker died without having come further, whose inputs were damaged, or that met
-GPUs which cannot be used. An exception inside a unit is a result and is not tried again."""
+logger = logging.getLogger(__name__)
 
-LOOK_S = 5.0
-"""Seconds between two looks at what others do; more where a look itself takes long."""
+JOB_RETRIES = 2
+"""Retries of a job whose worker died without having come further, whose inputs were corrupt, or
+that met failed GPUs. An exception inside a job is a result and is not tried again."""
+
+OTHER_DRIVERS_S = 5.0
+"""Seconds between two looks at what other drivers do; more where a look itself takes long."""
 
 NEVER = float("inf")
 
-Outcome = dict[str, Any]
-
 
 class Scheduler:
-    """The units that have to run, in their order, and how they ended.
+    """The jobs that have to run, in their order, and how they ended.
 
     Those that others wait for come first, then the rest in the plan's order.
 
     Args:
         plan: what they belong to.
-        units: what has to run. A teacher that is not among them is taken as trained.
+        jobs: what has to run. A teacher that is not among them is taken as trained.
         store: where artifacts and leases lie.
-        progress: told of each unit's end.
+        progress: told of each job's end.
         stop: when to start no more; told when the storage is away.
-        finished: the outcome of a unit that others have finished, its trials in the ledger.
+        finished: the outcome of a job that others have finished, its trials in the ledger.
         run: of this driver, see `studies.store.leases.LeaseOwner`.
-        look_every: see `LOOK_S`.
+        look_every: see `OTHER_DRIVERS_S`.
 
     Attributes:
-        outcomes: of the units that ended, by key. One marked `unrecorded` is not in the ledger.
-        on_ok: called with each unit that ended well, and its outcome.
+        outcomes: of the jobs that ended, by key. One marked `unrecorded` is not in the ledger.
+        on_ok: called with each job that ended well, and its outcome.
 
     """
 
     def __init__(
         self,
         plan: Plan,
-        units: list[Unit],
+        jobs: list[TrainingJob],
         store: ArtifactStore,
         progress: Progress,
         stop: Stop,
-        finished: Callable[[Unit], Outcome],
+        finished: Callable[[TrainingJob], Outcome],
         run: str = "",
-        look_every: float = LOOK_S,
+        look_every: float = OTHER_DRIVERS_S,
     ) -> None:
-        awaited = {unit.parent for unit in units}
+        awaited = {job.parent for job in jobs}
         self.outcomes: dict[str, Outcome] = {}
-        self.on_ok: Callable[[Unit, Outcome], None] = lambda unit, outcome: None
+        self.on_ok: Callable[[TrainingJob, Outcome], None] = lambda job, outcome: None
         self._plan, self._store, self._progress = plan, store, progress
         self._stop, self._finished, self._run = stop, finished, run
-        self._waiting = sorted(units, key=lambda unit: unit.key not in awaited)
-        self._running: dict[str, Unit] = {}
-        self._not_ended = {unit.key for unit in units}
+        self._waiting = sorted(jobs, key=lambda job: job.key not in awaited)
+        self._running: dict[str, TrainingJob] = {}
+        self._not_ended = {job.key for job in jobs}
         self._elsewhere: set[str] = set()
         self._tried_again: dict[str, int] = {}
         self._came_to: dict[str, object] = {}
@@ -78,82 +80,82 @@ class Scheduler:
 
     @property
     def running(self) -> int:
-        """How many units have been given out and not come back."""
+        """How many jobs have been given out and not come back."""
         return len(self._running)
 
     @property
     def waiting(self) -> int:
-        """How many units have to be given out yet."""
+        """How many jobs have to be given out yet."""
         return len(self._waiting)
 
     @property
     def all_ended(self) -> bool:
-        """Whether every unit has ended."""
+        """Whether every job has ended."""
         return not self._not_ended
 
     @property
     def can_start(self) -> bool:
-        """Whether `next` would give a unit out."""
+        """Whether `next` would give a job out."""
         self.look()
         return not self._stop.asked and self._place() is not None
 
-    def next(self) -> Unit | None:
-        """A unit that can be started now; None while there is none."""
+    def next(self) -> TrainingJob | None:
+        """A job that can be started now; None while there is none."""
         if not self.can_start or (place := self._place()) is None:
             return None
-        unit = self._waiting.pop(place)
-        self._running[unit.key] = unit
-        return unit
+        job = self._waiting.pop(place)
+        self._running[job.key] = job
+        return job
 
     def _place(self) -> int | None:
-        for place, unit in enumerate(self._waiting):
-            if unit.parent not in self._not_ended and unit.key not in self._elsewhere:
+        for place, job in enumerate(self._waiting):
+            if job.parent not in self._not_ended and job.key not in self._elsewhere:
                 return place
         return None
 
     def came_back(self, key: str, outcome: Outcome) -> None:
-        """A unit that was given out is back, with what `studies.stages.job.run_unit` says of it."""
-        unit = self._running.pop(key, None)
-        if unit is None:
+        """A job that was given out is back, with what `studies.stages.job.run_job` says of it."""
+        job = self._running.pop(key, None)
+        if job is None:
             return
-        match outcome["status"]:
-            case "elsewhere":
+        match outcome.status:
+            case JobStatus.LEASED_ELSEWHERE:
                 self._elsewhere.add(key)
-                self._waiting.insert(0, unit)
+                self._waiting.insert(0, job)
                 if self._next_look == NEVER:
                     self._next_look = 0.0
-            case "storage":
-                self._stop.without_storage(outcome["error"])
-                self._waiting.insert(0, unit)
-            case "damaged":
-                self._make_again(unit, outcome["error"])
-            case "device":
-                if self._again(unit, "device"):
-                    error = (
-                        f"met {RETRIES + 1} GPUs that cannot be used; the last: {outcome['error']}"
+            case JobStatus.STORAGE_DOWN:
+                self._stop.without_storage(outcome.error)
+                self._waiting.insert(0, job)
+            case JobStatus.INPUT_CORRUPT:
+                self._make_again(job, str(outcome.error))
+            case JobStatus.GPU_FAILED:
+                if self._again(job, JobStatus.GPU_FAILED):
+                    tries = JOB_RETRIES + 1
+                    self._fail(
+                        job, f"met {tries} GPUs that cannot be used; the last: {outcome.error}"
                     )
-                    self._end(unit, {"status": "failed", "error": error, "unrecorded": True})
                     return
-                self._progress.say(f"  {outcome['error']}")
-                self._waiting.insert(0, unit)
+                logger.warning("  %s", outcome.error)
+                self._waiting.insert(0, job)
             case _:
-                self._end(unit, outcome)
+                self._end(job, outcome)
 
     def died(self, key: str, *, node_lost: bool) -> None:
-        """The worker of a unit died; it is started again unless it dies without coming further."""
-        unit = self._running.pop(key, None)
-        if unit is None:
+        """The worker of a job died; it is started again unless it dies without coming further."""
+        job = self._running.pop(key, None)
+        if job is None:
             return
-        if not node_lost and self._again(unit, self._progress_of(unit)):
-            error = f"its worker process died {RETRIES + 1} times without coming further"
-            self._end(unit, {"status": "failed", "error": error, "unrecorded": True})
+        if not node_lost and self._again(job, self._progress_of(job)):
+            tries = JOB_RETRIES + 1
+            self._fail(job, f"its worker process died {tries} times without coming further")
             return
         what = "node was lost" if node_lost else "worker process died"
-        self._progress.say(f"  {unit.name}, seed {unit.seed}: its {what}; it is started again")
-        self._waiting.insert(0, unit)
+        logger.warning("  %s, seed %d: its %s; it is started again", job.name, job.seed, what)
+        self._waiting.insert(0, job)
 
     def look(self) -> None:
-        """See, at a modest rate, what others do and have done with the units that wait."""
+        """See, at a modest rate, what others do and have done with the jobs that wait."""
         if not self._waiting or time.monotonic() < self._next_look:
             return
         began = time.monotonic()
@@ -162,7 +164,7 @@ class Scheduler:
         except StorageError as away:
             self._stop.without_storage(away)
         if not self._elsewhere and self._next_look == 0.0:
-            self._next_look = NEVER  # until a unit comes back that is elsewhere
+            self._next_look = NEVER  # until a job comes back that is elsewhere
             return
         took = time.monotonic() - began
         self._next_look = time.monotonic() + max(self._look_every, 20 * took)
@@ -182,66 +184,68 @@ class Scheduler:
         if not (held or self._elsewhere):
             return
         scored, trained = self._store.finished("scores"), self._store.finished("train")
-        for unit in list(self._waiting):
-            keys = [key for trial in unit.trials for key in (trial.key, *trial.chain_keys)]
-            if unit.key in held:
-                self._elsewhere.add(unit.key)
-            elif unit.key in trained and scored.issuperset(keys):
+        for job in list(self._waiting):
+            if job.key in held:
+                self._elsewhere.add(job.key)
+            elif job.key in trained and scored.issuperset(job.score_keys()):
                 with contextlib.suppress(CorruptArtifactError):  # then it is run again
-                    outcome = self._finished(unit)
-                    self._waiting.remove(unit)
-                    self._end(unit, outcome, refine=False)
-                self._elsewhere.discard(unit.key)
-            elif unit.key in self._elsewhere and (lease := leases.take("train", unit.key)):
+                    outcome = self._finished(job)
+                    self._waiting.remove(job)
+                    self._end(job, outcome, refine=False)
+                self._elsewhere.discard(job.key)
+            elif job.key in self._elsewhere and (lease := leases.take("train", job.key)):
                 # A worker that has not seen the dead owner's heart stand still could not take it.
                 lease.release()
-                self._elsewhere.discard(unit.key)
+                self._elsewhere.discard(job.key)
 
-    def _end(self, unit: Unit, outcome: Outcome, *, refine: bool = True) -> None:
-        self._not_ended.discard(unit.key)
-        self.outcomes[unit.key] = outcome
-        self._progress.ended(unit, outcome)
-        if outcome["status"] == "ok" and refine:
-            self.on_ok(unit, outcome)
+    def _end(self, job: TrainingJob, outcome: Outcome, *, refine: bool = True) -> None:
+        self._not_ended.discard(job.key)
+        self.outcomes[job.key] = outcome
+        self._progress.ended(job, outcome)
+        if outcome.status is JobStatus.OK and refine:
+            self.on_ok(job, outcome)
 
-    def _make_again(self, unit: Unit, error: str) -> None:
-        """Put a unit back and what it builds upon before it."""
-        if self._again(unit, "damaged"):
-            self._end(unit, {"status": "failed", "error": error, "unrecorded": True})
+    def _fail(self, job: TrainingJob, error: str) -> None:
+        self._end(job, Outcome(JobStatus.FAILED, error, unrecorded=True))
+
+    def _make_again(self, job: TrainingJob, error: str) -> None:
+        """Put a job back and what it builds upon before it."""
+        if self._again(job, JobStatus.INPUT_CORRUPT):
+            self._fail(job, error)
             return
-        self._progress.say(f"  {error}")
+        logger.warning("  %s", error)
         try:
-            unit.images.decode(self._store)
-            teacher = self._plan.units.get(unit.parent or "")
+            self._plan.images_of(job).decode(self._store)
+            teacher = self._plan.jobs.get(job.parent or "")
             if teacher is not None and not self._store.has("train", teacher.key):
                 self._add(teacher)
         except StorageError as away:
             self._stop.without_storage(away)
-        self._waiting.insert(0, unit)
+        self._waiting.insert(0, job)
 
-    def _add(self, unit: Unit) -> None:
-        if unit.key in self._not_ended:
+    def _add(self, job: TrainingJob) -> None:
+        if job.key in self._not_ended:
             return
-        if unit.parent is not None and not self._store.has("train", unit.parent):
-            self._add(self._plan.units[unit.parent])
-        self._not_ended.add(unit.key)
-        self._waiting.insert(0, unit)
-        self._progress.more(unit)
+        if job.parent is not None and not self._store.has("train", job.parent):
+            self._add(self._plan.jobs[job.parent])
+        self._not_ended.add(job.key)
+        self._waiting.insert(0, job)
+        self._progress.more(job)
 
-    def _again(self, unit: Unit, came_to: object) -> bool:
+    def _again(self, job: TrainingJob, came_to: object) -> bool:
         """Count a try that ended where the one before did; whether there were too many."""
-        if self._came_to.get(unit.key) != came_to:
-            self._came_to[unit.key] = came_to
-            self._tried_again[unit.key] = 0
-        self._tried_again[unit.key] += 1
-        return self._tried_again[unit.key] > RETRIES
+        if self._came_to.get(job.key) != came_to:
+            self._came_to[job.key] = came_to
+            self._tried_again[job.key] = 0
+        self._tried_again[job.key] += 1
+        return self._tried_again[job.key] > JOB_RETRIES
 
-    def _progress_of(self, unit: Unit) -> object:
-        """What differs once a unit has come further: its checkpoint and what it has finished."""
+    def _progress_of(self, job: TrainingJob) -> object:
+        """What differs once a job has come further: its checkpoint and what it has finished."""
         try:
-            kept = self._store.folder.joined(UNFINISHED, f"train-{unit.key}").listing()
-            scored = sum(self._store.has("scores", trial.key) for trial in unit.trials)
-            return str(kept), self._store.has("train", unit.key), scored
+            kept = self._store.folder.joined(UNFINISHED, f"train-{job.key}").listing()
+            scored = sum(self._store.has("scores", trial.key) for trial in job.trials)
+            return str(kept), self._store.has("train", job.key), scored
         except StorageError as away:
             self._stop.without_storage(away)
             return None

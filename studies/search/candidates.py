@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+import logging
 from dataclasses import replace
 from itertools import product
 
@@ -18,7 +18,8 @@ import pandas as pd
 from reports.ledger.parts import part_name, parts_of, read_table, table_folder
 from reports.storage.locations import Location
 from studies.planning.images import StudyImages
-from studies.planning.plan import Plan, Trial, Unit
+from studies.planning.job import TrainingJob, Trial
+from studies.planning.plan import Plan
 from studies.planning.planner import Planner
 from studies.spec.configuration import Configuration, configuration_name
 from studies.spec.search import Search
@@ -26,16 +27,18 @@ from studies.spec.study import Study
 from studies.store.keys import canonical
 from wsss_core.errors import InputError
 
+logger = logging.getLogger(__name__)
 
-def first_units(study: Study, images: StudyImages | None = None) -> tuple[Planner, Plan]:
-    """What can be known of a search before it begins: the units of one point of its space.
+
+def first_jobs(study: Study, images: StudyImages | None = None) -> tuple[Planner, Plan]:
+    """What can be known of a search before it begins: the jobs of one point of its space.
 
     Args:
         study: with a `search` section.
         images: see `studies.planning.planner.Planner`.
 
     Returns:
-        The planner of all its units, and a plan of these.
+        The planner of all its jobs, and a plan of these.
 
     """
     search = study.search
@@ -43,11 +46,11 @@ def first_units(study: Study, images: StudyImages | None = None) -> tuple[Planne
     planner = Planner(study, {}, images)
     first = search.row(_a_point(search))
     for seed in search.seeds:
-        planner.unit(first, seed)
-    return planner, Plan(study, planner.units, planner.cam_settings)
+        planner.job(first, seed)
+    return planner, Plan(study, planner.jobs, planner.cam, [planner.images])
 
 
-def units_left(planner: Planner, count: int) -> list[Unit]:
+def jobs_left(planner: Planner, count: int) -> list[TrainingJob]:
     """What a search will train at most, and then the confirmation of its best; for an estimate.
 
     Args:
@@ -61,27 +64,28 @@ def units_left(planner: Planner, count: int) -> list[Unit]:
     study, search = planner.study, planner.study.search
     assert search is not None
     row = search.row(_a_point(search))
-    chains = tuple(f"chain {n}" for n, chain in enumerate(planner.chains) if chain.lacks is None)
+    chains = {
+        chain.name: f"chain {n}" for n, chain in enumerate(planner.chains) if chain.lacks is None
+    }
     found = []
     for times, seeds, refined in (
-        (count, search.seeds, ()),
+        (count, search.seeds, {}),
         (search.confirm, study.seeds, chains),
     ):
         for seed, each in product(seeds, range(times)):
             key = f"stand-in {each}, seed {seed}"  # no seed of the search is one of the study
             trial = Trial(key, key, 0, seed, row, None, refined)
-            found.append(replace(planner.unit(row, seed), key=key, trials=[trial]))
-    awaited = {unit.parent for unit in found}
-    return [unit for key, unit in planner.units.items() if key in awaited] + found
+            found.append(replace(planner.job(row, seed), key=key, trials=(trial,)))
+    awaited = {job.parent for job in found}
+    return [job for key, job in planner.jobs.items() if key in awaited] + found
 
 
-def confirmation(study: Study, searched: pd.DataFrame, say: Callable[[str], None] = print) -> Study:
+def confirmation(study: Study, searched: pd.DataFrame) -> Study:
     """The study without its search and with the winners as rows.
 
     Args:
         study: with a `search` section.
         searched: rows of the ledger's `search` table.
-        say: where the winners are named.
 
     Raises:
         InputError: no search trial was scored under all seeds.
@@ -101,7 +105,7 @@ def confirmation(study: Study, searched: pd.DataFrame, say: Callable[[str], None
     for rank, (_, found) in enumerate(best.iterrows(), 1):
         row = search.row(json.loads(found["parameters"]))
         name = f"search {rank}: {row_name(row, study)}"
-        say(f"  {name}: {100 * found['objective']:.1f} % on the tune split")
+        logger.info("  %s: %.1f %% on the tune split", name, 100 * found["objective"])
         raw["configurations"].append({
             "name": name,
             "paradigm": row.paradigm,
@@ -125,8 +129,8 @@ def parts_prefix(planner: Planner) -> str:
         planner.backbones[search.student][0],
         planner.backbones[search.teacher][0],
         study.training.model_dump(mode="json"),
-        planner.cam_settings,
-        planner.images.fingerprints,
+        planner.cam.as_settings(),
+        planner.images.splits.fingerprints,
         study.thresholds.objective,
     ])  # fmt: skip
     digest = hashlib.blake2b(content.encode(), digest_size=5).hexdigest()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import studies.cluster.ray_start  # noqa: F401
@@ -15,11 +15,13 @@ import pandas as pd
 from ray.tune.search import Searcher
 from ray.tune.search.optuna import OptunaSearch
 
+from studies.planning.job import TrainingJob
 from studies.planning.planner import Planner
-from studies.scheduling.schedule import RETRIES
+from studies.scheduling.schedule import JOB_RETRIES
 from studies.search.candidates import row_name
 from studies.spec.configuration import Configuration
 from studies.spec.search import Search
+from studies.stages.outcome import JobStatus, Outcome
 from studies.stages.preflight import check_networks
 from wsss_core.errors import InputError
 
@@ -35,7 +37,7 @@ class Tried:
         number: in the order in which the search proposed them.
         name: what Optuna calls it.
         parameters: the point of the space.
-        units: one for each seed.
+        jobs: one for each seed.
         deaths: how often a worker died over it.
 
     """
@@ -43,16 +45,16 @@ class Tried:
     number: int
     name: str
     parameters: dict[str, Any]
-    units: list[dict[str, Any]]
+    jobs: list[TrainingJob]
     deaths: int = 0
 
 
 class ConfigurationSearcher(Searcher):
-    """Optuna's TPE over a search's space; what it suggests is turned into units, one a seed.
+    """Optuna's TPE over a search's space; what it suggests is turned into jobs, one a seed.
 
     Args:
         search: the space and the seeds.
-        planner: makes units.
+        planner: makes jobs.
         done: rows of the ledger's `search` table that the sampler starts from.
         left: configurations to suggest.
 
@@ -83,7 +85,7 @@ class ConfigurationSearcher(Searcher):
         )
 
     def suggest(self, trial_id: str) -> Any:
-        """A point of the space with a unit for each seed; first those that have to be tried again.
+        """A point of the space with a job for each seed; first those that have to be tried again.
 
         None while others run and nothing is left.
         """
@@ -98,7 +100,7 @@ class ConfigurationSearcher(Searcher):
             self.at_end = True
             return str(Searcher.FINISHED)
         self._running[trial_id] = tried
-        return {"number": tried.number, "parameters": tried.parameters, "units": tried.units}
+        return {"number": tried.number, "parameters": tried.parameters, "jobs": tried.jobs}
 
     def _suggested(self, trial_id: str) -> Tried:
         """What Optuna suggests; points that cannot work are passed over.
@@ -111,33 +113,32 @@ class ConfigurationSearcher(Searcher):
             assert suggested is not None  # it is asked for a space of its own
             point = _rounded(suggested)
             try:
-                units = self._units(self._search.row(point))
+                jobs = self._jobs(self._search.row(point))
             except InputError:
                 self._optuna.on_trial_complete(name, error=True)
                 continue
-            tried = Tried(self._number, name, point, units)
+            tried = Tried(self._number, name, point, jobs)
             self._number += 1
             return tried
         raise InputError(f"search: {_POINTS} points in a row could not be built")
 
-    def _units(self, row: Configuration) -> list[dict[str, Any]]:
-        units = []
+    def _jobs(self, row: Configuration) -> list[TrainingJob]:
+        jobs = []
         for seed in self._search.seeds:
             trial = self._planner.trial(row_name(row, self._planner.study), 0, row, seed)
-            unit = self._planner.unit(row, seed)
-            check_networks([unit])
-            units.append({
-                **unit.as_config(),
-                "trials": [{"key": trial.key, "configuration": trial.configuration, "seed": seed}],
-            })  # fmt: skip
-        return units
+            job = self._planner.job(row, seed)
+            check_networks([job])
+            jobs.append(replace(job, trials=(replace(trial, chains={}),)))
+        return jobs
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """See to it that one whose GPU has failed is tried again.
 
         Optuna needs no result before the last: ASHA prunes, and the sampler asks what was reached.
         """
-        if result.get("status") == "device" and trial_id in self._running:
+        outcome: Outcome | None = result.get("outcome")
+        failed = outcome is not None and outcome.status is JobStatus.GPU_FAILED
+        if failed and trial_id in self._running:
             self._again.append(self._running.pop(trial_id))
 
     def on_trial_complete(
@@ -147,11 +148,12 @@ class ConfigurationSearcher(Searcher):
         tried = self._running.pop(trial_id, None)
         if tried is None:
             return
-        if error and tried.deaths < RETRIES:
+        if error and tried.deaths < JOB_RETRIES:
             tried.deaths += 1
             self._again.append(tried)
             return
-        failed = error or (result or {}).get("status") == "failed"
+        outcome: Outcome | None = (result or {}).get("outcome")
+        failed = error or (outcome is not None and outcome.status is JobStatus.FAILED)
         self._optuna.on_trial_complete(tried.name, None if failed else result, failed)
 
     def comes_again(self, number: int) -> bool:

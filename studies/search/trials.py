@@ -7,11 +7,12 @@ the search ends and goes on where it was.
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 import time
 import warnings
-from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from studies.cluster.ray_start import node_amounts
@@ -28,44 +29,47 @@ from reports.storage.locations import Location
 from studies.planning.plan import Plan
 from studies.planning.planner import Planner
 from studies.ray_tune.callbacks import (
-    GpusSetAside,
+    QuarantinedGpus,
     StopCallback,
     StopWhenAsked,
     error_of,
     is_node_loss,
 )
-from studies.ray_tune.runner import SIMULATED_GPUS, run_config, set_gpu_aside, share_of
+from studies.ray_tune.runner import SIMULATED_GPUS, quarantine_gpu, run_config, share_of
 from studies.ray_tune.scratch import tune_scratch
-from studies.scheduling.schedule import LOOK_S, RETRIES
+from studies.scheduling.schedule import JOB_RETRIES, OTHER_DRIVERS_S
 from studies.scheduling.stopping import Stop
 from studies.search.candidates import row_name
 from studies.search.sampler import ConfigurationSearcher
 from studies.spec.resources import require_room, slots, whole_gpu
 from studies.spec.study import Study
+from studies.stages.context import RunContext
 from studies.stages.device import return_freed_memory
-from studies.stages.job import run_unit
+from studies.stages.job import run_job
+from studies.stages.outcome import JobStatus, Outcome
 from studies.store.keys import canonical
 from wsss_core.errors import InputError
+
+logger = logging.getLogger(__name__)
 
 
 def run_trials(
     plan: Plan, planner: Planner, done: pd.DataFrame, prefix: str, left: int, results: Location,
-    context: dict[str, Any], stop: Stop, say: Callable[[str], None],
+    context: RunContext, stop: Stop,
 ) -> None:  # fmt: skip
     """Try configurations on the Ray that runs; each is in the `search` table once it has ended.
 
     Args:
         plan: of a study with a `search` section.
-        planner: makes its units.
+        planner: makes its jobs.
         done: rows of the `search` table that the sampler starts from.
         prefix: of the names of the table's parts.
         left: configurations to try.
         results: the folder of the ledger.
-        context: see `studies.runner.run_context`.
+        context: its run.
         stop: ends the search when it is asked; trials that run are broken off. It is told when no
             GPU is left that can be used, and of a damaged artifact, which a further run makes
             again.
-        say: told of each trial's end.
 
     Raises:
         InputError: a trial that no node has room for.
@@ -83,12 +87,12 @@ def run_trials(
     os.environ["TUNE_DISABLE_STRICT_METRIC_CHECKING"] = "1"
     trainable = tune.with_parameters(
         _search_trial,
-        context={**context, "simulated_gpus": bool(os.environ.get(SIMULATED_GPUS))},
+        context=replace(context, simulated_gpus=bool(os.environ.get(SIMULATED_GPUS))),
         objective=plan.study.thresholds.objective,
         asked=asked,
     )
     searcher = ConfigurationSearcher(search, planner, done, left)
-    ledger = SearchLedger(plan.study, results, prefix, searcher, stop, say, at_once)
+    ledger = SearchLedger(plan.study, results, prefix, searcher, stop, at_once)
     with tune_scratch() as scratch, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         tuner = tune.Tuner(
@@ -123,11 +127,11 @@ class SearchLedger(tune.Callback):
 
     def __init__(
         self, study: Study, results: Location, prefix: str, searcher: ConfigurationSearcher,
-        stop: Stop, say: Callable[[str], None], at_once: int,
+        stop: Stop, at_once: int,
     ) -> None:  # fmt: skip
         self._study, self._results, self._prefix = study, results, prefix
-        self._searcher, self._stop, self._say = searcher, stop, say
-        self._aside = GpusSetAside(at_once)
+        self._searcher, self._stop = searcher, stop
+        self._quarantined = QuarantinedGpus(at_once)
         self._values: dict[int, list[dict[str, Any]]] = {}
         self._errors: dict[int, str] = {}
 
@@ -136,39 +140,43 @@ class SearchLedger(tune.Callback):
     ) -> None:
         """One more seed of a trial is scored, or it can go no further."""
         number = trial.config["number"]
-        match result.get("status"):
-            case "ok" | "collapsed":
+        outcome: Outcome | None = result.get("outcome")
+        if outcome is None:
+            return
+        error = str(outcome.error)
+        match outcome.status:
+            case JobStatus.OK | JobStatus.COLLAPSED as status:
                 values = self._values.setdefault(number, [])
                 if len(values) < result["seeds_done"]:  # else it is told again, after a death
-                    values.append({"objective": result["last"], "status": result["status"]})
-            case "failed":
-                self._errors[number] = result["error"]
-            case "storage":
-                self._stop.without_storage(result["error"])
-            case "damaged":
+                    values.append({"objective": result["last"], "status": status})
+            case JobStatus.FAILED:
+                self._errors[number] = error
+            case JobStatus.STORAGE_DOWN:
+                self._stop.without_storage(error)
+            case JobStatus.INPUT_CORRUPT:
                 with self._stop.keeping_faults():
-                    raise InputError(f"{result['error']}; run again, and it is made again")
-            case "device":
-                self._say(f"  {result['error']}")
-                self._aside.add(trial.trial_id)
+                    raise InputError(f"{error}; run again, and it is made again")
+            case JobStatus.GPU_FAILED:
+                logger.warning("  %s", error)
+                self._quarantined.add(trial.trial_id)
                 with self._stop.keeping_faults():
-                    self._aside.require_one_left(result["error"])
+                    self._quarantined.require_one_left(error)
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
         """A trial was scored under all of its seeds, ASHA stopped it, or it failed."""
-        if trial.trial_id not in self._aside and not self._stop.asked:
+        if trial.trial_id not in self._quarantined and not self._stop.asked:
             self._write(trial)
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
         """A trial's worker died."""
-        if self._aside.lost(trial.trial_id) or self._stop.asked:
+        if self._quarantined.lost(trial.trial_id) or self._stop.asked:
             return
         number, error = trial.config["number"], error_of(trial)
         what = "node was lost" if is_node_loss(error) else "worker process died"
         if self._searcher.comes_again(number):
-            self._say(f"search {number + 1:3}  its {what}; it is started again")
+            logger.warning("search %3d  its %s; it is started again", number + 1, what)
             return
-        self._errors[number] = f"its {what}, {RETRIES + 1} times"
+        self._errors[number] = f"its {what}, {JOB_RETRIES + 1} times"
         self._write(trial)
 
     def _write(self, trial: Any) -> None:
@@ -200,38 +208,37 @@ class SearchLedger(tune.Callback):
         reached = [v["objective"] for v in values]
         mean = f"{100 * sum(reached) / len(reached):5.1f} %" if reached else "    –"
         why = "" if error is None else f": {error}"
-        self._say(f"search {number + 1:3}  {mean}  {state}, {len(values)} seeds: {name}{why}")
+        logger.info(f"search {number + 1:3}  {mean}  {state}, {len(values)} seeds: {name}{why}")
 
 
 def _search_trial(
-    config: dict[str, Any], context: dict[str, Any], objective: str, asked: dict[str, float]
+    config: dict[str, Any], context: RunContext, objective: str, asked: dict[str, float]
 ) -> None:
     """One trial inside a worker: seed after seed, each reported to ASHA."""
-    context = {**context, **share_of(asked, context)}
+    share = share_of(asked, context)
     reached: list[float] = []
-    for unit in config["units"]:
-        while (outcome := run_unit(unit, context))["status"] == "elsewhere":
-            # Another driver trains this very unit; a search trial is a chain of them, and the next
+    for job in config["jobs"]:
+        while (outcome := run_job(job, context, share)).status is JobStatus.LEASED_ELSEWHERE:
+            # Another driver trains this very job; a search trial is a chain of them, and the next
             # cannot be told before this one has ended.
-            time.sleep(LOOK_S)
+            time.sleep(OTHER_DRIVERS_S)
         return_freed_memory()
-        status = outcome["status"]
-        if status == "device":
-            set_gpu_aside(outcome)
-        if status not in ("ok", "collapsed"):
-            tune.report({"status": status, "error": outcome["error"]})
+        if outcome.status is JobStatus.GPU_FAILED:
+            quarantine_gpu(outcome)
+        if not outcome.has_result:
+            tune.report({"outcome": outcome})
             return
         try:
-            value = tuned_objective(context["results"], unit["trials"][0]["key"], objective)
+            value = tuned_objective(context.results, job.trials[0].key, objective)
         except StorageError as away:
-            tune.report({"status": "storage", "error": str(away)})
+            tune.report({"outcome": Outcome(JobStatus.STORAGE_DOWN, str(away))})
             return
         reached.append(value)
         tune.report({
             "objective": sum(reached) / len(reached),
             "last": reached[-1],
             "seeds_done": len(reached),
-            "status": status,
+            "outcome": outcome,
         })  # fmt: skip
 
 

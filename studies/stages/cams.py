@@ -7,11 +7,12 @@ are normalised one by one before they are put together, as scores of 0 to 1.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 
-from studies.planning.chains import cams_key
+from studies.planning.chains import MapScaling, cams_key
+from studies.planning.job import TrainingJob
 from studies.stages.training import load_network
 from studies.store.artifacts import ArtifactStore
 from wsss_core.backbones import Network
@@ -19,6 +20,8 @@ from wsss_core.cams import CamSettings, cams, class_weight_cams
 from wsss_core.data.image_set import COUNTERFACTUALS, ImageSet
 from wsss_core.evaluate import Normalisation, normalise
 from wsss_core.training.loop import CollapseError
+
+PLAIN_CAM = CamSettings()
 
 
 @dataclass(frozen=True)
@@ -51,39 +54,37 @@ class NetworkMaps:
 
 
 def network_maps(
-    unit: dict[str, Any],
+    job: TrainingJob,
     role: str,
     split: str,
     images: ImageSet,
     store: ArtifactStore,
     device: str,
-    cam: dict[str, Any] | None = None,
+    cam: CamSettings = PLAIN_CAM,
 ) -> NetworkMaps:
-    """A trained network's maps of a split, from the store if they are there.
+    """Return a trained network's maps of a split, from the store if they are there.
 
     Args:
-        unit: `studies.planning.plan.Unit.as_config()`.
-        role: whose maps.
-        split: of which images.
-        images: these images.
+        job: the training run of the network.
+        role: which of its networks.
+        split: the split's name.
+        images: the split's images.
         store: where the network lies and the maps go.
         device: where they are made.
-        cam: how, see `wsss_core.cams.CamSettings.as_config`; None: the class weights' CAM.
+        cam: how they are made.
 
     Raises:
         CollapseError: scores that are not finite (the last step ruined the network).
 
     """
-    cam = cam or CamSettings().as_config()
-    size = unit["settings"]["image_size"]
-    key = cams_key(unit["key"], role, cam, size, unit["fingerprints"][split])
+    key = cams_key(job, role, cam, split)
     if not store.has("cams", key):
-        network = load_network(store, unit["key"], unit["settings"], role)
-        scores = cams(network, images.images, CamSettings(**cam), device=device)
+        network = load_network(store, job.key, job.settings, role)
+        scores = cams(network, images.images, cam, device=device)
         if not (np.isfinite(scores.maps).all() and np.isfinite(scores.logits).all()):
             raise CollapseError(f"the scores of the trained {role} are not finite", [])
-        about = {"settings": {"cam": cam, "role": role, "size": size}, "parent": unit["key"]}
-        with store.build("cams", key, about) as folder:
+        settings = {"cam": cam.as_config(), "role": role, "size": job.image_size}
+        with store.build("cams", key, {"settings": settings, "parent": job.key}) as folder:
             np.save(folder / "maps.npy", scores.maps)
             np.save(folder / "logits.npy", scores.logits)
             for name in COUNTERFACTUALS:
@@ -108,21 +109,15 @@ def _own_class_logits(network: Network, altered: np.ndarray, device: str) -> np.
     return np.stack([one.logits[:, number] for number, one in enumerate(scores)], axis=1)
 
 
-def normalised_maps(
-    raw: NetworkMaps, cam: dict[str, Any] | None, normalisation: Normalisation
-) -> np.ndarray:
-    """Scores of 0 to 1, float32 [N, K, h, w], at the network's own grid."""
+def normalised_maps(raw: NetworkMaps, cam: CamSettings, normalisation: Normalisation) -> np.ndarray:
+    """Return scores of 0 to 1, float32 [N, K, h, w], at the network's own grid."""
     maps = raw.maps.astype(np.float32)
-    if cam is not None and CamSettings(**cam).normalised:
-        return maps
-    return normalise(maps, normalisation)
+    return maps if cam.normalised else normalise(maps, normalisation)
 
 
-def base_scores(
-    raw: NetworkMaps, cam: dict[str, Any], *, normalisation: Normalisation, gating: str
-) -> np.ndarray:
-    """What refiners begin with: normalised scores, a class that is not predicted being 0."""
-    scores = normalised_maps(raw, cam, normalisation)
-    if gating == "predicted":
+def base_scores(raw: NetworkMaps, cam: CamSettings, scaling: MapScaling) -> np.ndarray:
+    """Return what refiners begin with: normalised scores, 0 where gating rules a class out."""
+    scores = normalised_maps(raw, cam, scaling.normalisation)
+    if scaling.gating == "predicted":
         scores[raw.logits <= 0] = 0
     return scores

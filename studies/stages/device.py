@@ -8,22 +8,40 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 CONTEXT_BYTES = 3 * 2**28
 """0.75 GiB of a GPU that a process takes beside its tensors: the CUDA context, kernels, the
 libraries' workspaces. PyTorch's limit does not count them."""
 
 
-def use_share(given: dict[str, float], *, simulated: bool = False) -> dict[str, Any]:
+@dataclass(frozen=True)
+class WorkerShare:
+    """What a worker has of its machine.
+
+    Attributes:
+        device: "cpu" or "cuda".
+        cpus: cores, and threads of its process; None where nobody counted them.
+        gpus: 1, a share of one, or 0; None where nobody counted them.
+
+    """
+
+    device: str = "cpu"
+    cpus: int | None = None
+    gpus: float | None = None
+
+
+UNCOUNTED = WorkerShare()
+"""The CPU of a process whose cores nobody counted."""
+
+
+def use_share(request: Mapping[str, float], *, simulated: bool = False) -> WorkerShare:
     """Hold this worker to what it was given of the machine.
 
     Args:
-        given: see `studies.spec.resources.Demand.asks`.
-        simulated: whether the GPUs are not there, see `studies.ray_tune.runner.SIMULATED_GPUS`.
-
-    Returns:
-        What a trial's context says of it: device, cpus, gpus.
+        request: what was asked of Ray for it, see `studies.spec.resources.Demand.asks`.
+        simulated: whether the GPUs are not there, see `studies.stages.context.RunContext`.
 
     Raises:
         RuntimeError: the GPU cannot be used, with what CUDA says of it.
@@ -31,7 +49,7 @@ def use_share(given: dict[str, float], *, simulated: bool = False) -> dict[str, 
     """
     import torch
 
-    cpus, gpus = int(given["CPU"]), given.get("GPU", 0.0)
+    cpus, gpus = int(request["CPU"]), request.get("GPU", 0.0)
     torch.set_num_threads(cpus)
     # Otherwise a process a core of the machine, for every trial that compiles its networks.
     os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", str(cpus))
@@ -40,7 +58,7 @@ def use_share(given: dict[str, float], *, simulated: bool = False) -> dict[str, 
         total = torch.cuda.get_device_properties(0).total_memory
         if gpus < 1:
             torch.cuda.set_per_process_memory_fraction(memory_fraction(gpus, total))
-    return {"device": device, "cpus": cpus, "gpus": gpus}
+    return WorkerShare(device, cpus, gpus)
 
 
 def memory_fraction(share: float, total: int) -> float:

@@ -1,8 +1,8 @@
-"""What an error inside a unit says: of it, of what it builds upon, of the storage or of a GPU.
+"""What an error inside a training run means: a fault of its own, of its inputs, storage or GPU.
 
-An error of the unit itself is a result and goes to the ledger. One of the storage is not: nothing
-can be kept, so the run ends. An error of a file system that came back is tried again. One of the
-GPU would be every following unit's: the GPU is set aside, and the unit started elsewhere.
+The run's own error is a result and goes to the ledger. A storage error is not: nothing can be kept,
+so the run of the study ends. A file system that came back is tried again. A failed GPU would fail
+every following job: it is quarantined, and the job is started elsewhere.
 """
 
 from __future__ import annotations
@@ -11,15 +11,16 @@ import errno
 import os
 import socket
 import uuid
-from typing import Any, Literal
+from dataclasses import dataclass
 
 from reports.storage.errors import FULL, StorageError
 from reports.storage.folder import Folder
 from reports.storage.opening import open_folder
 from studies.formatting import error_line
+from studies.planning.job import TrainingJob
+from studies.stages.context import RunContext
+from studies.stages.outcome import JobStatus
 from studies.store.artifacts import ArtifactStore, CorruptArtifactError
-
-Fault = Literal["own", "again", "damaged", "storage", "device"]
 
 PROBE_BYTES = 2**16
 """A full disk still takes a few bytes here and there."""
@@ -52,42 +53,60 @@ class LeaseLostError(RuntimeError):
     """Another has taken over what this process was working on, which stood still for too long."""
 
 
+@dataclass(frozen=True)
+class Fault:
+    """What an error inside a job means.
+
+    Attributes:
+        status: how the job ends.
+        error: the error in a line.
+        passing: whether the next try succeeds, as what was in the way is gone.
+
+    """
+
+    status: JobStatus
+    error: str
+    passing: bool = False
+
+    @property
+    def own(self) -> bool:
+        """Whether the error is the job's own, and so its result."""
+        return self.status is JobStatus.FAILED and not self.passing
+
+
 def fault_of(
-    error: Exception, unit: dict[str, Any], context: dict[str, Any], store: ArtifactStore
-) -> tuple[Fault, str]:
-    """Tell what an error inside a unit means, with a line that says so.
+    error: Exception, job: TrainingJob, context: RunContext, store: ArtifactStore
+) -> Fault:
+    """Tell what an error inside a job means.
 
     Args:
         error: what was raised.
-        unit: `studies.planning.plan.Unit.as_config()`.
-        context: see `studies.runner.run_context`.
-        store: where the unit's artifacts lie.
-
-    Returns:
-        "own": the unit has failed. "again": its next try will do, as what was in the way is gone.
-        "damaged": the driver has to make again what it builds upon. "storage": nothing can be kept.
-        "device": this process's GPU cannot be used.
+        job: the training run it was raised in.
+        context: its run.
+        store: where the job's artifacts lie.
 
     """
     said = error_line(error)
     try:
-        for folder in (store.folder, open_folder(context["results"])):
+        for folder in (store.folder, open_folder(context.results)):
             _write_to(folder)
         if isinstance(error, CorruptArtifactError):
-            return ("again" if _builds_upon(unit, store) else "damaged"), str(error)
+            if _inputs_are_there(job, store):
+                return Fault(JobStatus.FAILED, str(error), passing=True)
+            return Fault(JobStatus.INPUT_CORRUPT, str(error))
     except StorageError as away:
-        return "storage", str(away)
+        return Fault(JobStatus.STORAGE_DOWN, str(away))
     if isinstance(error, OSError) and error.errno in FULL:
-        return "storage", f"{error.filename or store.where}: no space left on the storage"
+        full = f"{error.filename or store.where}: no space left on the storage"
+        return Fault(JobStatus.STORAGE_DOWN, full)
     if isinstance(error, StorageError):
         # It answers again, but was waited for as long as anyone wanted.
-        return "storage", str(error)
+        return Fault(JobStatus.STORAGE_DOWN, str(error))
     if is_gpu_failure(error):
-        return "device", f"{_gpu_in_words()}: {said}"
+        return Fault(JobStatus.GPU_FAILED, gpu_failed(error))
     passing = isinstance(error, OSError) and error.errno != errno.EACCES
-    if passing or any(text in str(error) for text in _WRITING_FAILED):
-        return "again", said
-    return "own", said
+    passing = passing or any(text in str(error) for text in _WRITING_FAILED)
+    return Fault(JobStatus.FAILED, said, passing)
 
 
 def is_gpu_failure(error: Exception) -> bool:
@@ -102,9 +121,9 @@ def is_gpu_failure(error: Exception) -> bool:
     return by_cuda and any(said in str(error) for said in _GPU_FAILED)
 
 
-def gpu_failed(error: Exception) -> dict[str, Any]:
-    """How a unit ended whose GPU could not even be looked at, see `studies.stages.job.run_unit`."""
-    return {"status": "device", "error": f"{_gpu_in_words()}: {error_line(error)}"}
+def gpu_failed(error: Exception) -> str:
+    """Return an error of this process's GPU in a line that names the GPU."""
+    return f"{_gpu_in_words()}: {error_line(error)}"
 
 
 def _gpu_in_words() -> str:
@@ -121,8 +140,8 @@ def _write_to(folder: Folder) -> None:
         folder.delete(probe)
 
 
-def _builds_upon(unit: dict[str, Any], store: ArtifactStore) -> bool:
-    """Whether all is there that others make for a unit."""
-    if unit["parent"] is not None and not store.has("train", unit["parent"]):
+def _inputs_are_there(job: TrainingJob, store: ArtifactStore) -> bool:
+    """Return whether the store holds all that others make for a job."""
+    if job.parent is not None and not store.has("train", job.parent):
         return False
-    return all(store.has("images", key) for key in unit["images"].values())
+    return all(store.has("images", key) for key in job.images.keys.values())

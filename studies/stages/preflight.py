@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -11,7 +13,8 @@ import torch
 from reports.storage.locations import Location
 from reports.storage.opening import open_folder
 from studies.planning.images import StudyImages
-from studies.planning.plan import Plan, Unit
+from studies.planning.job import TrainingJob
+from studies.planning.plan import Plan
 from studies.stages.training import build_paradigm, initial_network
 from studies.store.artifacts import ArtifactStore
 from wsss_core.cams import CamSettings, check_cam
@@ -19,17 +22,18 @@ from wsss_core.data.image_set import SPLITS
 from wsss_core.errors import InputError, one_line
 from wsss_core.transfer import Paradigm
 
+logger = logging.getLogger(__name__)
+
 
 def preflight(
     plan: Plan,
-    pending: list[Unit],
+    pending: list[TrainingJob],
     store: ArtifactStore,
     results: Location,
-    say: Callable[[str], None] = print,
 ) -> None:
     """Check all that is to run: folders, then networks with their weights, then every image.
 
-    What is quick to check comes first. What pending units build upon and is damaged is set aside,
+    What is quick to check comes first. What pending jobs build upon and is damaged is set aside,
     so that it is made again. The images are decoded into the store on the way.
 
     Raises:
@@ -38,67 +42,68 @@ def preflight(
     """
     open_folder(results, make=True)
     store.make()
-    cams = [chain.cam for chain in plan.runnable_chains]
-    check_networks(pending, [plan.cam_settings.get("cam"), *cams])
-    set_damaged_aside(plan, pending, store, say)
+    check_networks(pending, [plan.cam.cam, *(chain.cam for chain in plan.runnable_chains)])
+    set_corrupt_aside(plan, pending, store)
     for images in plan.image_sets:
-        _check_images(images, store, say)
+        _check_images(images, store)
 
 
-def set_damaged_aside(
-    plan: Plan, pending: list[Unit], store: ArtifactStore, say: Callable[[str], None] = print
-) -> None:
-    """Compare the checksums of the networks and images that units build upon with their manifests.
+def set_corrupt_aside(plan: Plan, pending: list[TrainingJob], store: ArtifactStore) -> None:
+    """Compare the checksums of the networks and images that jobs build upon with their manifests.
 
     Of a remote store each node does so when it first reads an artifact.
     """
     if store.remote:
         return
-    networks = dict.fromkeys(key for unit in pending for key in (unit.parent, unit.key) if key)
+    networks = dict.fromkeys(key for job in pending for key in (job.parent, job.key) if key)
     inputs = [("train", key) for key in networks]
-    inputs += [("images", images.key(split)) for images in plan.image_sets for split in SPLITS]
+    inputs += [("images", key) for images in plan.image_sets for key in images.splits.keys.values()]
     for stage, key in inputs:
         if store.has(stage, key) and (problems := store.problems(stage, key)):
             store.set_aside(stage, key)
-            say(f"{stage}/{key} is damaged ({problems[0]}); it was set aside and is made again")
+            logger.warning(
+                "%s/%s is corrupt (%s); it was set aside and is made again", stage, key, problems[0]
+            )
 
 
-def _check_images(images: StudyImages, store: ArtifactStore, say: Callable[[str], None]) -> None:
+def _check_images(images: StudyImages, store: ArtifactStore) -> None:
     """Decode what the store lacks of a data set; every class has to occur in every split."""
     began = time.perf_counter()
     made = images.decode(store)
     if made:
-        say(f"images: {', '.join(made)} checked and decoded in {time.perf_counter() - began:.1f} s")
+        took = time.perf_counter() - began
+        logger.info("images: %s checked and decoded in %.1f s", ", ".join(made), took)
     for split in SPLITS:
-        decoded = images.load(store, split)
+        decoded = images.splits.load(store, split)
         for number, name in enumerate(decoded.classes):
             if not decoded.labels[:, number].any():
                 raise InputError(f"{split}: no image holds class {name!r}, expected at least one")
 
 
-def check_networks(pending: list[Unit], cams: Sequence[dict[str, Any] | None] = ()) -> None:
+def check_networks(pending: list[TrainingJob], cams: Sequence[CamSettings] = ()) -> None:
     """Build and try every network and alignment once, and every way of making its CAMs.
 
     A stage that a CNN lacks, weights whose shapes do not fit or maps that do not meet are named
     here, not after the first teacher.
     """
     seen: set[str] = set()
-    for unit in pending:
-        settings = {**unit.settings, "seed": 0}
+    for job in pending:
+        alike = replace(job, settings={**job.settings, "seed": 0})
+        settings = alike.settings
         if (signature := repr({**settings, "training": None})) in seen:
             continue
         seen.add(signature)
         teacher = None
         try:
             if settings["paradigm"] == "teacher-student":
-                teacher = initial_network(settings, "teacher", unit.weights["teacher"])
-            paradigm = build_paradigm(settings, unit.weights, teacher)
+                teacher = initial_network(settings, "teacher", job.weights["teacher"])
+            paradigm = build_paradigm(alike, teacher)
             _try_two_images(paradigm, settings)
-            for cam in cams if unit.trials else ():
+            for cam in cams if job.trials else ():
                 student: Any = paradigm.networks["student"]
-                check_cam(student, CamSettings(**(cam or {})), settings["image_size"])
+                check_cam(student, cam, job.image_size)
         except InputError as error:
-            raise InputError(f"{unit.name}: {error}") from error
+            raise InputError(f"{job.name}: {error}") from error
 
 
 def _try_two_images(paradigm: Paradigm, settings: dict[str, Any]) -> None:

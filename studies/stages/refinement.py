@@ -1,6 +1,6 @@
 """The `described`, `fits` and `refined` stages: from raw maps to the maps of every chain.
 
-Nothing here knows Ray. A unit's chains are walked shard by shard, each prefix once; what the store
+Nothing here knows Ray. A job's chains are run shard by shard, each prefix once; what the store
 holds is not made again.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 import traceback
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,17 +19,20 @@ from reports.storage.errors import StorageError
 from studies.formatting import error_line
 from studies.planning.chains import (
     Chain,
+    MapScaling,
     Step,
-    base_of,
-    described_key,
-    fit_key,
+    fitted_state_key,
+    image_features_key,
     prefix_keys,
     shard_key,
     shards,
 )
-from studies.planning.images import SCORED_SPLITS
+from studies.planning.images import SCORED_SPLITS, ImageSplits
+from studies.planning.job import TrainingJob
 from studies.stages.cams import base_scores, network_maps
+from studies.stages.context import RunContext
 from studies.stages.failures import fault_of
+from studies.stages.outcome import FailedChain
 from studies.stages.training import load_network
 from studies.store.artifacts import ArtifactStore, CorruptArtifactError
 from studies.store.keys import canonical
@@ -44,175 +47,187 @@ MAPS = "maps.npy"
 
 @dataclass(frozen=True)
 class ShardOutcome:
-    """What a shard's walk did.
+    """How the chains ended over one shard.
 
     Attributes:
-        errors: chain -> (one line, traceback) of those that could not go on.
+        errors: by the names of the chains that failed.
         seconds: chain -> time spent on its own steps; a prefix counts for the first that needs it.
 
     """
 
-    errors: dict[str, tuple[str, str]]
+    errors: dict[str, FailedChain]
     seconds: dict[str, float]
 
 
-Unprepared = list[tuple[str, str, str]]
-"""Chains that cannot be walked: their names, the error in a line, the traceback."""
+def prepare_chains(
+    job: TrainingJob, context: RunContext, store: ArtifactStore, device: str
+) -> tuple[FailedChain, ...]:
+    """Make what a trained job's chains begin with, where its network is at hand.
 
-
-def prepare_unit(unit: dict[str, Any], context: dict[str, Any], store: ArtifactStore) -> Unprepared:
-    """Make what a trained unit's chains begin with, where its network is at hand.
-
-    That is the raw maps of every way of making CAMs, and what steps have to learn from them. A
-    chain whose step cannot learn is named in what is returned, and keeps no other from it.
+    These are the raw maps of every way of making CAMs, and what steps learn from them. A chain
+    whose step cannot learn is returned as failed; the others go on.
 
     Raises:
-        Exception: what is no chain's own, see `studies.stages.failures.fault_of`.
+        Exception: what is not a chain's own error, see `studies.stages.failures.fault_of`.
 
     """
-    device = context["device"]
-    failed: Unprepared = []
-    tried: dict[str, tuple[str, str]] = {}
-    for chain in map(Chain.from_config, context["chains"]):
-        beginning = canonical([chain.cam, [s.identity for s in chain.steps if s.fits]])
+    failed: list[FailedChain] = []
+    tried: dict[str, FailedChain] = {}
+    for chain in context.chains:
+        steps = [step.identity for step in chain.steps if step.fits]
+        beginning = canonical([chain.cam.as_config(), steps])
         if beginning in tried:  # in vain, for another chain
-            failed.append((chain.name, *tried[beginning]))
+            failed.append(replace(tried[beginning], name=chain.name))
             continue
         try:
-            _prepare(unit, chain, context, store)
+            _prepare(job, chain, context.cam.scaling, store, device)
         except Exception as error:
-            fault, said = fault_of(error, unit, context, store)
-            if fault != "own":
+            fault = fault_of(error, job, context, store)
+            if not fault.own:
                 raise
-            tried[beginning] = said, traceback.format_exc()
-            failed.append((chain.name, *tried[beginning]))
+            tried[beginning] = FailedChain(chain.name, fault.error, traceback.format_exc())
+            failed.append(tried[beginning])
         else:
             continue
         # The error is gone, and with it what its frames held.
         give_back(device)
-    return failed
+    return tuple(failed)
 
 
 def _prepare(
-    unit: dict[str, Any], chain: Chain, context: dict[str, Any], store: ArtifactStore
+    job: TrainingJob, chain: Chain, scaling: MapScaling, store: ArtifactStore, device: str
 ) -> None:
-    base, device = base_of(context["cam"]), context["device"]
     for split in SCORED_SPLITS:
-        images = ImageSet.load(store.fetch("images", unit["images"][split]))
-        network_maps(unit, "student", split, images, store, device, chain.cam)
+        images = job.images.load(store, split)
+        network_maps(job, "student", split, images, store, device, chain.cam)
     for step in chain.steps:
         if step.fits:
-            _fit(unit, chain, step, base, store, device)
+            _fit(job, chain, step, scaling, store, device)
 
 
 def _fit(
-    unit: dict[str, Any],
+    job: TrainingJob,
     chain: Chain,
     step: Step,
-    base: dict[str, Any],
+    scaling: MapScaling,
     store: ArtifactStore,
     device: str,
 ) -> None:
-    key = fit_key(unit, chain, step, base)
+    key = fitted_state_key(job, chain, step, scaling)
     if store.has("fits", key):
         return
-    images = ImageSet.load(store.fetch("images", unit["images"]["train"]))
-    raw = network_maps(unit, "student", "train", images, store, device, chain.cam)
-    scores = base_scores(raw, chain.cam, **base)
-    network = load_network(store, unit["key"], unit["settings"], "student").to(device)
-    with store.build("fits", key, {"step": step.identity, "parent": unit["key"]}) as folder:
+    images = job.images.load(store, "train")
+    raw = network_maps(job, "student", "train", images, store, device, chain.cam)
+    scores = base_scores(raw, chain.cam, scaling)
+    network = load_network(store, job.key, job.settings, "student").to(device)
+    with store.build("fits", key, {"step": step.identity, "parent": job.key}) as folder:
         _made(step).fit(
             network,
             images.images,
             scores,
             images.labels,
             folder,
-            seed=unit["settings"]["seed"],
+            seed=job.seed,
             device=device,
         )
 
 
 @dataclass(frozen=True)
-class Description:
-    """A step that has to see a shard of images, once for all trials.
+class ImageFeatureTask:
+    """A step that precomputes features from a shard of images, once for all trials.
 
     Attributes:
-        step: which.
-        images_key: of the decoded split.
-        image_size: of its images.
-        fingerprint: of its content.
+        step: the step.
+        splits: the images that the split is one of.
+        split: the split's name.
         bounds: of the shard.
 
     """
 
     step: Step
-    images_key: str
-    image_size: int
-    fingerprint: str
+    splits: ImageSplits
+    split: str
     bounds: tuple[int, int]
 
     @property
+    def fingerprint(self) -> str:
+        """The hash of the split's content."""
+        return self.splits.fingerprints[self.split]
+
+    @property
     def key(self) -> str:
-        """Of what the step makes of the shard."""
-        return described_key(self.step, self.image_size, self.fingerprint, self.bounds)
+        """The key of the shard's features."""
+        return self._key(self.bounds)
+
+    @property
+    def split_key(self) -> str:
+        """A key for all shards of the split together, which are leased as one."""
+        return self._key((0, 0))
+
+    def _key(self, bounds: tuple[int, int]) -> str:
+        return image_features_key(self.step, self.splits.size, self.fingerprint, bounds)
 
 
-def describe_shard(work: Description, store: ArtifactStore, device: str) -> None:
-    """Make what a step needs to know of a shard of images alone, for all trials."""
-    if store.has("described", work.key):
+def make_image_features(task: ImageFeatureTask, store: ArtifactStore, device: str) -> None:
+    """Precompute a step's features of a shard of images, for all trials."""
+    if store.has("described", task.key):
         return
-    images = ImageSet.load(store.fetch("images", work.images_key))
-    about = {"step": work.step.identity, "bounds": work.bounds, "images": work.images_key}
-    with store.build("described", work.key, about) as folder:
-        _made(work.step).compute_image_features(
-            np.asarray(images.images[slice(*work.bounds)]), images.classes, folder, device=device
+    images = task.splits.load(store, task.split)
+    about = {
+        "step": task.step.identity,
+        "bounds": task.bounds,
+        "images": task.splits.key(task.split),
+    }
+    with store.build("described", task.key, about) as folder:
+        _made(task.step).compute_image_features(
+            np.asarray(images.images[slice(*task.bounds)]), images.classes, folder, device=device
         )
 
 
 def refine_shard(
-    unit: dict[str, Any],
+    job: TrainingJob,
     split: str,
     bounds: tuple[int, int],
-    context: dict[str, Any],
+    context: RunContext,
     store: ArtifactStore,
-    unprepared: Unprepared,
+    unprepared: Sequence[FailedChain],
 ) -> ShardOutcome:
-    """Walk all chains over a shard of a split; a chain that fails does not keep others from it."""
-    walk = _ShardWalk(unit, split, bounds, base_of(context["cam"]), store)
-    errors = {name: (said, trace) for name, said, trace in unprepared}
+    """Run all chains over a shard of a split; a chain that fails does not stop the others."""
+    refinement = _ShardRefinement(job, split, bounds, context.cam.scaling, store)
+    errors = {failed.name: failed for failed in unprepared}
     seconds: dict[str, float] = {}
-    for chain in map(Chain.from_config, context["chains"]):
+    for chain in context.chains:
         if chain.name in errors:
             continue
         began = time.perf_counter()
         try:
             try:
-                walk.along(chain)
+                refinement.run(chain)
             except CorruptArtifactError:  # it was set aside, and is made again on the way
-                walk.forget_failures()
-                walk.along(chain)
+                refinement.forget_failures()
+                refinement.run(chain)
         except Exception as error:
             if isinstance(error, StorageError) and not isinstance(error, CorruptArtifactError):
                 raise
-            errors[chain.name] = error_line(error), traceback.format_exc()
+            errors[chain.name] = FailedChain(chain.name, error_line(error), traceback.format_exc())
         seconds[chain.name] = time.perf_counter() - began
     return ShardOutcome(errors, seconds)
 
 
-class _ShardWalk:
-    """The chains of one shard; a prefix that failed fails every chain that begins with it."""
+class _ShardRefinement:
+    """The chains over one shard; a prefix that failed fails every chain that begins with it."""
 
     def __init__(
         self,
-        unit: dict[str, Any],
+        job: TrainingJob,
         split: str,
         bounds: tuple[int, int],
-        base: dict[str, Any],
+        scaling: MapScaling,
         store: ArtifactStore,
     ) -> None:
-        self.unit, self.split, self.bounds = unit, split, bounds
-        self.base, self.store = base, store
-        self.images = ImageSet.load(store.fetch("images", unit["images"][split]))
+        self.job, self.split, self.bounds = job, split, bounds
+        self.scaling, self.store = scaling, store
+        self.images = job.images.load(store, split)
         self._failed: dict[str, Exception] = {}
         self._network: Network | None = None
 
@@ -220,9 +235,9 @@ class _ShardWalk:
         """Try again what has failed."""
         self._failed.clear()
 
-    def along(self, chain: Chain) -> None:
+    def run(self, chain: Chain) -> None:
         """Make the maps after each refiner that the store lacks."""
-        keys = prefix_keys(self.unit, chain, self.base, self.split)
+        keys = prefix_keys(self.job, chain, self.scaling, self.split)
         scores: np.ndarray | None = None
         for step, before, key in zip(chain.steps, keys, keys[1:], strict=False):
             if key in self._failed:
@@ -243,55 +258,60 @@ class _ShardWalk:
     def _start(self, chain: Chain, key: str, *, first: bool) -> np.ndarray:
         if first:
             raw = network_maps(
-                self.unit, "student", self.split, self.images, self.store, "cpu", chain.cam
+                self.job, "student", self.split, self.images, self.store, "cpu", chain.cam
             )
-            return base_scores(raw.part(*self.bounds), chain.cam, **self.base)
+            return base_scores(raw.part(*self.bounds), chain.cam, self.scaling)
         return load_refined(self.store, key, self.bounds)
 
     def _refined(self, chain: Chain, step: Step, scores: np.ndarray) -> np.ndarray:
         images = np.asarray(self.images.images[slice(*self.bounds)])
-        described = fitted = network = None
+        image_features = fitted_state = network = None
         if step.describes_images:
-            size, data = self.unit["settings"]["image_size"], self.unit["fingerprints"][self.split]
-            key = described_key(step, size, data, self.bounds)
-            described = self.store.fetch("described", key)
+            task = ImageFeatureTask(step, self.job.images, self.split, self.bounds)
+            image_features = self.store.fetch("described", task.key)
         if step.fits:
-            fitted = self.store.fetch("fits", fit_key(self.unit, chain, step, self.base))
+            key = fitted_state_key(self.job, chain, step, self.scaling)
+            fitted_state = self.store.fetch("fits", key)
             network = self._trained()
-        return step_taken(
-            step.kind, _made(step), images, scores,
-            described=described, fitted=fitted, network=network,
-        )  # fmt: skip
+        return run_step(
+            step.kind,
+            _made(step),
+            images,
+            scores,
+            image_features=image_features,
+            fitted_state=fitted_state,
+            network=network,
+        )
 
     def _trained(self) -> Network:
         if self._network is None:
-            unit = self.unit
-            self._network = load_network(self.store, unit["key"], unit["settings"], "student")
+            job = self.job
+            self._network = load_network(self.store, job.key, job.settings, "student")
         return self._network
 
     def _keep(self, step: Step, key: str, scores: np.ndarray) -> None:
-        about = {"step": step.identity, "bounds": self.bounds, "parent": self.unit["key"]}
+        about = {"step": step.identity, "bounds": self.bounds, "parent": self.job.key}
         with self.store.build("refined", shard_key(key, self.bounds), about) as folder:
             np.save(folder / MAPS, scores)
 
 
-def step_taken(
+def run_step(
     kind: str,
     refiner: Refiner,
     images: np.ndarray,
     scores: np.ndarray,
     *,
-    described: Path | None,
-    fitted: Path | None,
+    image_features: Path | None,
+    fitted_state: Path | None,
     network: Network | None,
 ) -> np.ndarray:
-    """What a step makes of maps, checked; float16, as the store keeps it.
+    """Return what a step makes of maps, checked; float16, as the store keeps it.
 
-    What follows goes on from these, so that what a chain gives does not depend on which chain made
-    its beginning.
+    The next step goes on from these, so a chain's result does not depend on which chain made its
+    beginning.
     """
     refined = refiner(
-        images, scores, image_features=described, fitted_state=fitted, network=network
+        images, scores, image_features=image_features, fitted_state=fitted_state, network=network
     )
     return checked_scores(kind, refined, scores).astype(np.float16)
 
@@ -330,18 +350,18 @@ def load_refined(store: ArtifactStore, key: str, bounds: tuple[int, int]) -> np.
 
 
 def chain_maps(
-    unit: dict[str, Any],
+    job: TrainingJob,
     chain: Chain,
     split: str,
     images: ImageSet,
     store: ArtifactStore,
-    base: dict[str, Any],
+    scaling: MapScaling,
 ) -> np.ndarray:
-    """A chain's maps of a whole split, float32 [N, K, h, w] in 0..1."""
+    """Return a chain's maps of a whole split, float32 [N, K, h, w] in 0..1."""
     if not chain.steps:
-        raw = network_maps(unit, "student", split, images, store, "cpu", chain.cam)
-        return base_scores(raw, chain.cam, **base)
-    key = prefix_keys(unit, chain, base, split)[-1]
+        raw = network_maps(job, "student", split, images, store, "cpu", chain.cam)
+        return base_scores(raw, chain.cam, scaling)
+    key = prefix_keys(job, chain, scaling, split)[-1]
     parts: Sequence[np.ndarray] = [
         load_refined(store, key, bounds) for bounds in shards(len(images))
     ]

@@ -5,14 +5,14 @@ Maps of 0 to 1 at their own grid are resized to each mask, and quantised to 256 
 
 from __future__ import annotations
 
-import io
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from reports.results.outcomes import ANY_CLASS
+from studies.planning.chains import CamScoring
+from studies.planning.job import TrainingJob
 from studies.stages.cams import network_maps, normalised_maps
 from studies.store.artifacts import ArtifactStore
 from wsss_core.data.image_set import IGNORED, ImageSet
@@ -63,28 +63,27 @@ class NetworkScores:
 
 
 def network_scores(
-    unit: dict[str, Any],
+    job: TrainingJob,
     role: str,
     split: str,
     images: ImageSet,
     store: ArtifactStore,
     device: str,
-    cam: dict[str, Any],
+    scoring: CamScoring,
 ) -> NetworkScores:
-    """A trained network's scores of a split under the study's own CAM settings.
+    """Return a trained network's scores of a split under the study's own CAM settings.
 
     Raises:
         CollapseError: scores that are not finite (the last step ruined the network).
 
     """
-    raw = network_maps(unit, role, split, images, store, device, cam.get("cam"))
-    how: Normalisation = cam["normalisation"]
+    raw = network_maps(job, role, split, images, store, device, scoring.cam)
     return NetworkScores(
-        (normalised_maps(raw, cam.get("cam"), how),),
+        (normalised_maps(raw, scoring.cam, scoring.normalisation),),
         raw.logits,
         raw.without_object,
         raw.without_context,
-        how,
+        scoring.normalisation,
     )
 
 
@@ -216,34 +215,3 @@ def collapse_of(rows: list[dict[str, Any]], classes: tuple[str, ...], gating: st
     ]
     logits = [[row["logit"] for row in rows if row["class_name"] == name] for name in classes]
     return collapse_reason(np.array(counts).reshape(-1, 256), np.array(logits).T)
-
-
-def panel_rows(
-    scores: NetworkScores, images: ImageSet, *, network: str, count: int
-) -> list[dict[str, Any]]:
-    """Pictures of `count` test images a class, evenly spaced over those that hold it.
-
-    The choice depends on the images alone, so every trial shows the same ones.
-    """
-    rows = []
-    for number, class_name in enumerate(images.classes):
-        holding = np.flatnonzero(images.labels[:, number])
-        chosen = holding[np.unique(np.linspace(0, len(holding) - 1, count).astype(int))]
-        for index in chosen if count and len(holding) else ():
-            mask = images.mask(int(index))
-            rows.append({
-                "network": network,
-                "split": "test",
-                "image": images.identifiers[index],
-                "class_name": class_name,
-                "image_png": _png(np.asarray(images.images[index])),
-                "mask_png": _png(np.where(mask == number + 1, 255, 0).astype(np.uint8)),
-                "cam_png": _png(quantise(scores.at(int(index), mask.shape)[number])),
-            })  # fmt: skip
-    return rows
-
-
-def _png(pixels: np.ndarray) -> bytes:
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "PNG")
-    return buffer.getvalue()

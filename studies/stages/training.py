@@ -1,4 +1,4 @@
-"""The `train` stage: from a unit's settings to trained networks in the store.
+"""The `train` stage: from a job's settings to trained networks in the store.
 
 Artifact: student.safetensors (and teacher.safetensors after co-training), outcome.json.
 """
@@ -9,18 +9,24 @@ import json
 import os
 import socket
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
 
+from studies.planning.job import TrainingJob
+from studies.stages.device import UNCOUNTED, WorkerShare
+from studies.stages.environment import device_name
+from studies.stages.outcome import JobStatus
 from studies.store.artifacts import ArtifactStore
 from wsss_core.backbones import Network, build_network
 from wsss_core.data.image_set import ImageSet
 from wsss_core.training.loop import CollapseError, EpochRecord, TrainingSettings, train
 from wsss_core.transfer import Alignment, CoTraining, Paradigm, Single, TeacherStudent
+
+OUTCOME = "outcome.json"
 
 
 def initial_network(settings: dict[str, Any], role: str, weights: str) -> Network:
@@ -54,24 +60,22 @@ def load_network(store: ArtifactStore, key: str, settings: dict[str, Any], role:
     return network.eval()
 
 
-def build_paradigm(
-    settings: dict[str, Any], weights: dict[str, str], teacher: Network | None
-) -> Paradigm:
-    """The networks and the loss that a unit's settings describe.
+def build_paradigm(job: TrainingJob, teacher: Network | None) -> Paradigm:
+    """Build the networks and the loss that a job's settings describe.
 
     Args:
-        settings: see `studies.planning.plan.Unit`.
-        weights: role -> file, "pretrained" or "none".
-        teacher: the trained teacher of a teacher-student unit.
+        job: the training run.
+        teacher: the trained teacher of a teacher-student job.
 
     """
-    student = initial_network(settings, "student", weights["student"])
+    settings = job.settings
+    student = initial_network(settings, "student", job.weights["student"])
     if settings["paradigm"] == "single":
         return Single(student)
     if settings["paradigm"] == "co-training":
-        teacher = initial_network(settings, "teacher", weights["teacher"])
+        teacher = initial_network(settings, "teacher", job.weights["teacher"])
     if teacher is None:
-        raise ValueError("a teacher-student unit needs its trained teacher")
+        raise ValueError("a teacher-student job needs its trained teacher")
     transfer = dict(settings["transfer"])
     # How strongly and on whom the loss acts is the paradigm's; the rest says what is aligned.
     acts = {k: transfer.pop(k) for k in ("weight", "warmup", "gradient", "ema") if k in transfer}
@@ -81,95 +85,117 @@ def build_paradigm(
     return kind(student, teacher, alignment, **acts)
 
 
-def train_unit(
-    unit: dict[str, Any],
+@dataclass(frozen=True)
+class TrainingOutcome:
+    """How a training run ended, as its artifact keeps it.
+
+    Attributes:
+        status: ok or collapsed.
+        error: why it collapsed.
+        history: its epochs.
+        images: how many it was trained on.
+        parameters: of all its networks together.
+        given: what its process had of the machine: "cpus", "gpus", and the "device" by its name.
+        micro_batch: the most images at once where memory ran out; None: whole batches.
+
+    """
+
+    status: JobStatus
+    error: str | None
+    history: list[EpochRecord]
+    images: int
+    parameters: int
+    given: dict[str, str | float | None]
+    micro_batch: int | None
+
+    @classmethod
+    def read(cls, store: ArtifactStore, key: str) -> TrainingOutcome:
+        """Return how a finished training run ended."""
+        kept = json.loads((store.fetch("train", key) / OUTCOME).read_text())
+        history = [EpochRecord(**epoch) for epoch in kept["history"]]
+        return cls(**{**kept, "status": JobStatus(kept["status"]), "history": history})
+
+    def write(self, folder: Path) -> None:
+        """Write it to the folder of the artifact."""
+        (folder / OUTCOME).write_text(json.dumps(asdict(self)))
+
+
+def train_job(
+    job: TrainingJob,
     images: ImageSet,
     store: ArtifactStore,
+    share: WorkerShare = UNCOUNTED,
     *,
-    device: str,
-    given: dict[str, Any] | None = None,
     on_epoch: Callable[[EpochRecord], None] | None = None,
-) -> dict[str, Any]:
-    """Train a unit unless the store holds it; going on from its last epoch if it was broken off.
+) -> TrainingOutcome:
+    """Train a job's networks unless the store holds them; an interrupted training goes on.
 
     Args:
-        unit: `studies.planning.plan.Unit.as_config()`.
+        job: the training run.
         images: the training split.
         store: where its teacher lies and its networks go.
-        device: "cpu" or "cuda".
-        given: what this process was given of the machine ("cpus", "gpus", "device" by its name),
-            kept with the outcome.
-        on_epoch: called after each epoch.
-
-    Returns:
-        The outcome: status ("ok" or "collapsed"), error, history, images, parameters, given,
-        micro_batch (the most images at once where memory ran out, else None).
+        share: what this process has of the machine.
+        on_epoch: called after each epoch, whose checkpoint is written by then.
 
     Raises:
         torch.OutOfMemoryError: not even one image at a time fits.
 
     """
-    if store.has("train", unit["key"]):
-        return outcome_of(store, unit["key"])
-    settings = unit["settings"]
-    teacher = None
-    status, error = "ok", None
-    if unit["parent"] is not None:
-        if not store.has("train", unit["parent"]):
-            raise RuntimeError("its teacher is not trained: that training run failed")
-        parent = outcome_of(store, unit["parent"])
-        if parent["status"] != "ok":
-            status, error = "collapsed", f"its teacher collapsed: {parent['error']}"
-        else:
-            teacher = load_network(store, unit["parent"], settings, "teacher")
+    if store.has("train", job.key):
+        return TrainingOutcome.read(store, job.key)
     history: list[EpochRecord] = []
     networks: dict[str, Network] = {}
+    teacher, error = _trained_teacher(job, store)
 
     def after_epoch(record: EpochRecord) -> None:
-        # The checkpoint of this epoch is written.
-        store.keep_scratch("train", unit["key"])
+        store.keep_scratch("train", job.key)
         if on_epoch is not None:
             on_epoch(record)
 
-    if status == "ok":
-        paradigm = build_paradigm(settings, unit["weights"], teacher)
+    if error is None:
+        paradigm = build_paradigm(job, teacher)
         networks = paradigm.networks
         try:
             history = train(
                 paradigm,
                 images.images,
                 images.labels,
-                TrainingSettings(**settings["training"]),
-                seed=settings["seed"],
-                device=device,
-                checkpoint=store.scratch("train", unit["key"]) / "checkpoint.pt",
+                TrainingSettings(**job.settings["training"]),
+                seed=job.seed,
+                device=share.device,
+                checkpoint=store.scratch("train", job.key) / "checkpoint.pt",
                 on_epoch=after_epoch,
             )
         except CollapseError as collapse:
-            status, error, history = "collapsed", str(collapse), collapse.history
-    outcome = {
-        "status": status,
-        "error": error,
-        "history": [asdict(record) for record in history],
-        "images": len(images),
-        "parameters": sum(p.numel() for n in networks.values() for p in n.parameters()),
-        "given": given,
-        "micro_batch": history[-1].micro_batch if history else None,
-    }
+            error, history = str(collapse), collapse.history
+    outcome = TrainingOutcome(
+        status=JobStatus.OK if error is None else JobStatus.COLLAPSED,
+        error=error,
+        history=history,
+        images=len(images),
+        parameters=sum(p.numel() for n in networks.values() for p in n.parameters()),
+        given={"cpus": share.cpus, "gpus": share.gpus, "device": device_name(share.device)},
+        micro_batch=history[-1].micro_batch if history else None,
+    )
     made_by = {"host": socket.gethostname(), "pid": os.getpid()}
-    about = {"settings": settings, "parent": unit["parent"], "made_by": made_by}
-    with store.build("train", unit["key"], about) as folder:
+    about = {"settings": job.settings, "parent": job.parent, "made_by": made_by}
+    with store.build("train", job.key, about) as folder:
         for role, network in networks.items():
             save_file(_on_cpu(network), folder / f"{role}.safetensors")
-        (folder / "outcome.json").write_text(json.dumps(outcome))
+        outcome.write(folder)
     return outcome
 
 
-def outcome_of(store: ArtifactStore, key: str) -> dict[str, Any]:
-    """How a finished training ended."""
-    file: Path = store.fetch("train", key) / "outcome.json"
-    outcome: dict[str, Any] = json.loads(file.read_text())
-    return outcome
+def _trained_teacher(job: TrainingJob, store: ArtifactStore) -> tuple[Network | None, str | None]:
+    """Return the teacher that a job needs, if it needs one; and why it cannot teach."""
+    if job.parent is None:
+        return None, None
+    if not store.has("train", job.parent):
+        raise RuntimeError("its teacher is not trained: that training run failed")
+    parent = TrainingOutcome.read(store, job.parent)
+    if parent.status is not JobStatus.OK:
+        return None, f"its teacher collapsed: {parent.error}"
+    return load_network(store, job.parent, job.settings, "teacher"), None
 
 
 def _on_cpu(network: Network) -> dict[str, torch.Tensor]:

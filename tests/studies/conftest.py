@@ -1,6 +1,8 @@
 """A study of seconds, its finished run, a folder data set, the command line and a small Ray."""
 
+import contextlib
 import copy
+import logging
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -117,11 +119,42 @@ class Ran:
     store: ArtifactStore
 
 
+class Listener(logging.Handler):
+    """Hands each line that studies log to a function."""
+
+    def __init__(self, hear: Callable[[str], None]) -> None:
+        super().__init__(logging.INFO)
+        self.hear = hear
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.hear(self.format(record))
+
+
+@contextlib.contextmanager
+def heard(hear: Callable[[str], None]) -> Iterator[None]:
+    logger, listener = logging.getLogger("studies"), Listener(hear)
+    level = logger.level
+    logger.addHandler(listener)
+    logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        logger.removeHandler(listener)
+        logger.setLevel(level)
+
+
+@pytest.fixture(scope="session")
+def listening() -> Callable[..., contextlib.AbstractContextManager[None]]:
+    """Hear what studies log: with listening(lines.append): ..."""
+    return heard
+
+
 def run_in_process(study: dict[str, Any], results: Any, store: Any = None) -> Ran:
     plan = make_plan(Study.model_validate(study))
     artifacts = ArtifactStore(store or results / "store")
     said: list[str] = []
-    result = run_study(plan, results, artifacts, in_process=True, say=said.append)
+    with heard(said.append):
+        result = run_study(plan, results, artifacts, in_process=True)
     return Ran(plan, result, said, results, artifacts)
 
 

@@ -14,9 +14,11 @@ import studies.runner
 import studies.stages.job
 from reports.ledger.parts import read_table
 from reports.storage.folder import MARK
+from studies.planning.job import TrainingJob
 from studies.planning.planner import make_plan
 from studies.spec.study import Study
-from studies.stages.training import train_unit
+from studies.stages.outcome import JobStatus, Outcome
+from studies.stages.training import TrainingOutcome, train_job
 from studies.store.artifacts import ArtifactStore
 
 Raw = dict[str, Any]
@@ -112,23 +114,23 @@ def test_a_run_leaves_no_half_made_files(finished: Any) -> None:
 
 
 class Broken:
-    """Stands in for `train_unit`: raises for the units of a paradigm and model."""
+    """Stands in for `train_job`: raises for the jobs of a paradigm and model."""
 
     def __init__(self, paradigm: str, model: str) -> None:
         self.paradigm, self.model, self.calls = paradigm, model, 0
 
-    def __call__(self, unit: Raw, *arguments: Any, **options: Any) -> Raw:
-        settings = unit["settings"]
+    def __call__(self, job: TrainingJob, *arguments: Any, **options: Any) -> TrainingOutcome:
+        settings = job.settings
         if (settings["paradigm"], settings["student"]["model"]) == (self.paradigm, self.model):
             self.calls += 1
             raise MemoryError("no room for\n12 GB")
-        return train_unit(unit, *arguments, **options)
+        return train_job(job, *arguments, **options)
 
 
 def test_a_failed_trial_is_in_the_ledger_and_the_others_go_on(
     tiny: Raw, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(studies.stages.job, "train_unit", Broken("single", "vit_tiny_patch16_224"))
+    monkeypatch.setattr(studies.stages.job, "train_job", Broken("single", "vit_tiny_patch16_224"))
     ran = run(tiny, tmp_path / "results")
     table = trials(tmp_path / "results")
     assert dict(table["status"]) == {
@@ -148,7 +150,7 @@ def test_a_failed_trial_is_tried_again_and_its_row_replaced(
 ) -> None:
     broken = Broken("single", "vit_tiny_patch16_224")
     with monkeypatch.context() as patched:
-        patched.setattr(studies.stages.job, "train_unit", broken)
+        patched.setattr(studies.stages.job, "train_job", broken)
         run(tiny, tmp_path / "results")
         run(tiny, tmp_path / "results")
     assert broken.calls == 2
@@ -163,7 +165,7 @@ def test_a_failed_trial_is_tried_again_and_its_row_replaced(
 def test_a_teacher_that_failed_is_named_beside_the_students_it_leaves_without(
     taught: Raw, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(studies.stages.job, "train_unit", Broken("single", "resnet18"))
+    monkeypatch.setattr(studies.stages.job, "train_job", Broken("single", "resnet18"))
     ran = run(taught, tmp_path / "results")
     assert ran.result.failed == {
         "teacher resnet18, seed 0": "MemoryError: no room for 12 GB",
@@ -222,8 +224,8 @@ def test_a_training_that_was_broken_off_goes_on_from_its_last_epoch_to_the_same_
     tiny["configurations"] = tiny["configurations"][1:2]
     tiny["training"] |= {"epochs": 4, "flip": True, "schedule": "cosine"}
     whole = run(tiny, tmp_path / "whole")
-    (unit,) = whole.plan.units.values()
-    images = whole.plan.image_sets[0].load(whole.store, "train")
+    (job,) = whole.plan.jobs.values()
+    images = job.images.load(whole.store, "train")
     store = ArtifactStore(tmp_path / "broken")
     epochs: list[int] = []
 
@@ -232,16 +234,13 @@ def test_a_training_that_was_broken_off_goes_on_from_its_last_epoch_to_the_same_
         if record.epoch == 1:
             raise KeyboardInterrupt
 
-    config = unit.as_config()
     with pytest.raises(KeyboardInterrupt):
-        train_unit(config, images, store, device="cpu", on_epoch=break_off)
-    assert not store.has("train", unit.key)
-    outcome = train_unit(
-        config, images, store, device="cpu", on_epoch=lambda record: epochs.append(record.epoch)
-    )
+        train_job(job, images, store, on_epoch=break_off)
+    assert not store.has("train", job.key)
+    outcome = train_job(job, images, store, on_epoch=lambda record: epochs.append(record.epoch))
     assert epochs == [0, 1, 2, 3]
-    assert [record["epoch"] for record in outcome["history"]] == [0, 1, 2, 3]
-    expected, found = weights(whole.store, unit.key), weights(store, unit.key)
+    assert [record.epoch for record in outcome.history] == [0, 1, 2, 3]
+    expected, found = weights(whole.store, job.key), weights(store, job.key)
     assert all(torch.equal(expected[name], found[name]) for name in expected)
 
 
@@ -255,12 +254,12 @@ def test_with_ray_stubbed_out_a_dead_worker_s_trials_are_recorded_as_failed(
     tiny["configurations"] = tiny["configurations"][:1]
     plan = make_plan(Study.model_validate(tiny))
 
-    def dies(*_: Any) -> Raw:
-        (key,) = plan.units
-        return {key: {"status": "failed", "error": error, "unrecorded": True}}
+    def dies(*_: Any) -> dict[str, Outcome]:
+        (key,) = plan.jobs
+        return {key: Outcome(JobStatus.FAILED, error, unrecorded=True)}
 
     monkeypatch.setattr(studies.ray_tune.runner, "run_with_tune", dies)
-    result = run_study(plan, tmp_path, ArtifactStore(tmp_path / "store"), say=lambda _: None)
+    result = run_study(plan, tmp_path, ArtifactStore(tmp_path / "store"))
     assert result.failed == {"CNN alone, seed 0": error}
     assert trials(tmp_path)["error"]["CNN alone"] == error
 
@@ -269,13 +268,11 @@ def test_a_network_that_was_found_damaged_is_trained_again_though_its_scores_are
     finished: Any, tmp_path: Path
 ) -> None:
     store = ArtifactStore(shutil.copytree(finished.store.root, tmp_path / "store"))
-    damaged, gone = (unit.key for unit in list(finished.plan.units.values())[:2])
+    damaged, gone = (job.key for job in list(finished.plan.jobs.values())[:2])
     assert finished.plan.pending(store) == []
     store.set_aside("train", damaged)
     shutil.rmtree(store.path("train", gone))  # by its owner, who has no more use for it
-    assert [unit.key for unit in finished.plan.pending(store)] == [damaged]
-    result = studies.runner.run_study(
-        finished.plan, tmp_path, store, in_process=True, say=lambda _: None
-    )
+    assert [job.key for job in finished.plan.pending(store)] == [damaged]
+    result = studies.runner.run_study(finished.plan, tmp_path, store, in_process=True)
     assert (result.trained, result.remaining) == (1, 0)
     assert store.problems("train", damaged) == []

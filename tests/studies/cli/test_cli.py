@@ -109,7 +109,7 @@ def test_a_failed_trial_is_exit_code_1_and_named(
     def fail(*_: Any, **__: Any) -> Raw:
         raise RuntimeError("disk on fire")
 
-    monkeypatch.setattr(studies.stages.job, "train_unit", fail)
+    monkeypatch.setattr(studies.stages.job, "train_job", fail)
     tiny["configurations"] = tiny["configurations"][1:2]
     command = ("run", write_study(tiny), "--in-process", "--results", str(tmp_path / "results"))
     ended = wsss(*command)
@@ -151,7 +151,7 @@ def test_ctrl_c_is_exit_code_130(
     def interrupt(*_: Any, **__: Any) -> Raw:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(studies.stages.job, "train_unit", interrupt)
+    monkeypatch.setattr(studies.stages.job, "train_job", interrupt)
     command = ("run", write_study(tiny), "--in-process", "--results", str(tmp_path / "results"))
     ended = wsss(*command)
     said = f"interrupted; finished work is kept; go on with: wsss {' '.join(command)}"

@@ -13,18 +13,22 @@ from safetensors.torch import save_file
 
 from reports.ledger.parts import write_part
 from studies.cluster.question import gpu_needs, hub_file, question_about
-from studies.planning.plan import Plan, Unit
+from studies.planning.chains import CamScoring
+from studies.planning.plan import Plan, TrainingJob
 from studies.planning.planner import make_plan
 from studies.spec.study import Study
+from studies.stages.context import RunContext
 from wsss_core.data.file_hashes import file_hashes
 
 Raw = dict[str, Any]
-CONTEXT = {"import_path": "/here", "results": "/results", "store": "s3://bucket/store"}
+CONTEXT = RunContext(
+    "run", "s3://bucket/store", "/results", "/here", CamScoring("min_max", "none", 0, 32)
+)
 
 
-def planned(study: Raw) -> tuple[Plan, list[Unit]]:
+def planned(study: Raw) -> tuple[Plan, list[TrainingJob]]:
     plan = make_plan(Study.model_validate(study))
-    return plan, list(plan.units.values())
+    return plan, list(plan.jobs.values())
 
 
 @pytest.fixture
@@ -51,18 +55,18 @@ def test_a_teacher_trained_before_is_not_asked_for_its_weights_again(
     taught: Raw, weights: Path
 ) -> None:
     taught["backbones"]["cnn"]["weights"] = str(weights)
-    plan, units = planned(taught)
-    students = [unit for unit in units if unit.parent is not None]
+    plan, jobs = planned(taught)
+    students = [job for job in jobs if job.parent is not None]
     assert question_about(plan, students, CONTEXT, gpus=False)["files"] == {}
-    assert question_about(plan, units, CONTEXT, gpus=False)["files"].keys() == {str(weights)}
+    assert question_about(plan, jobs, CONTEXT, gpus=False)["files"].keys() == {str(weights)}
 
 
 def test_co_training_needs_the_weights_of_both(tiny: Raw, weights: Path) -> None:
     tiny["backbones"]["cnn"]["weights"] = str(weights)
     tiny["configurations"] = tiny["configurations"][3:]
-    plan, units = planned(tiny)
-    assert [unit.settings["paradigm"] for unit in units] == ["co-training"]
-    assert question_about(plan, units, CONTEXT, gpus=False)["files"].keys() == {str(weights)}
+    plan, jobs = planned(tiny)
+    assert [job.settings["paradigm"] for job in jobs] == ["co-training"]
+    assert question_about(plan, jobs, CONTEXT, gpus=False)["files"].keys() == {str(weights)}
 
 
 def test_pretrained_weights_are_asked_for_by_where_timm_gets_them(tiny: Raw) -> None:
@@ -94,8 +98,8 @@ def test_a_compiler_is_needed_where_some_network_is_to_be_compiled(tiny: Raw) ->
 
 
 def test_the_token_is_another_one_every_time_and_no_reader_sees_it(tiny: Raw) -> None:
-    plan, units = planned(tiny)
-    tokens = {question_about(plan, units, CONTEXT, gpus=False)["token"] for _ in range(20)}
+    plan, jobs = planned(tiny)
+    tokens = {question_about(plan, jobs, CONTEXT, gpus=False)["token"] for _ in range(20)}
     assert len(tokens) == 20
     assert all(token.startswith(".") for token in tokens)
 
@@ -113,8 +117,8 @@ def test_the_need_of_a_share_is_the_most_that_trials_like_those_took_on_a_gpu(
     tiny: Raw, tmp_path: Path
 ) -> None:
     tiny["resources"] |= {"gpus": 0.25, "co-training": {"gpus": 1}}
-    _, units = planned(tiny)
-    single, alike = units[0].settings, copy.deepcopy(units[0].settings)
+    _, jobs = planned(tiny)
+    single, alike = jobs[0].settings, copy.deepcopy(jobs[0].settings)
     alike["seed"] = 7
     alike["training"]["epochs"] = 99
     larger = copy.deepcopy(single)
@@ -123,10 +127,10 @@ def test_the_need_of_a_share_is_the_most_that_trials_like_those_took_on_a_gpu(
     measured(tmp_path, alike, "NVIDIA L4", 300, "b")
     measured(tmp_path, larger, "NVIDIA L4", 9000, "c")
     measured(tmp_path, single, "x86_64 CPU, 1 thread(s)", 9000, "d")
-    assert gpu_needs(units, 1.0, tmp_path) == {0.25: 300, 1.0: 0}
+    assert gpu_needs(jobs, 1.0, tmp_path) == {0.25: 300, 1.0: 0}
 
 
 def test_trials_that_ask_for_no_gpu_need_nothing_of_one(tiny: Raw, tmp_path: Path) -> None:
-    _, units = planned(tiny)
-    assert gpu_needs(units, 0.0, tmp_path) == {}
-    assert gpu_needs(units, 1.0, tmp_path) == {1.0: 0}
+    _, jobs = planned(tiny)
+    assert gpu_needs(jobs, 0.0, tmp_path) == {}
+    assert gpu_needs(jobs, 1.0, tmp_path) == {1.0: 0}

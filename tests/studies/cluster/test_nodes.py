@@ -18,10 +18,10 @@ from PIL import Image
 from studies.cluster.check import ask_nodes, check_nodes, check_nodes_for_masks
 from studies.masks.recipe import MaskSelection, choose_recipe
 from studies.masks.worker import MaskJob
-from studies.planning.plan import Plan, Unit
+from studies.planning.plan import Plan, TrainingJob
 from studies.planning.planner import make_plan
-from studies.runner import run_context
 from studies.spec.study import Study
+from studies.stages.context import RunContext
 from studies.stages.environment import package_version
 from studies.store.artifacts import ArtifactStore
 from wsss_core.errors import InputError
@@ -34,14 +34,14 @@ PLUGIN = (
 
 
 @pytest.fixture
-def ready_to_run(tiny: Raw, tmp_path: Path) -> tuple[Plan, list[Unit], Raw]:
+def ready_to_run(tiny: Raw, tmp_path: Path) -> tuple[Plan, list[TrainingJob], RunContext]:
     plan = make_plan(Study.model_validate(tiny))
     store = ArtifactStore(tmp_path / "store")
-    return plan, list(plan.units.values()), run_context(plan, store, tmp_path)
+    return plan, list(plan.jobs.values()), RunContext.of(plan, store, tmp_path)
 
 
 def test_one_node_that_is_well_is_not_spoken_of_and_keeps_nothing(
-    ray_here: None, ready_to_run: tuple[Plan, list[Unit], Raw], tmp_path: Path
+    ray_here: None, ready_to_run: tuple[Plan, list[TrainingJob], RunContext], tmp_path: Path
 ) -> None:
     said: list[str] = []
     check_nodes(*ready_to_run, said.append)
@@ -50,7 +50,7 @@ def test_one_node_that_is_well_is_not_spoken_of_and_keeps_nothing(
 
 
 def test_a_table_and_a_verdict_of_one_node_are_there_for_who_asks(
-    ray_here: None, ready_to_run: tuple[Plan, list[Unit], Raw]
+    ray_here: None, ready_to_run: tuple[Plan, list[TrainingJob], RunContext]
 ) -> None:
     said: list[str] = []
     check_nodes(*ready_to_run, said.append, always_say=True)
@@ -133,7 +133,7 @@ def test_a_plan_that_is_checked_ends_with_the_verdict_and_trains_nothing(
     assert not ArtifactStore(tmp_path / "results" / "store").folder.joined("train").folders()
 
 
-def test_the_first_units_of_a_search_are_checked_too(
+def test_the_first_jobs_of_a_search_are_checked_too(
     ray_here: None, tiny: Raw, write_study: Callable[[Raw], str], wsss: Callable[..., Any],
     tmp_path: Path,
 ) -> None:  # fmt: skip

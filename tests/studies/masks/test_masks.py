@@ -25,8 +25,8 @@ from reports.results.reading import read_studies
 from studies.masks.folder import find_images, make_masks
 from studies.masks.recipe import MaskSelection, choose_recipe
 from studies.masks.worker import Cams, MaskJob, MaskWriter
+from studies.planning.chains import Step
 from studies.stages.training import load_network
-from wsss_core.data.image_set import ImageSet
 from wsss_core.errors import InputError
 from wsss_core.refine.steps.registry import STEP_KINDS, Refiner, StepKind
 
@@ -156,8 +156,7 @@ def test_masks_of_competing_gated_classes_have_the_iou_that_was_scored(run, shar
     study = {**shared_tiny, "data": data, "configurations": shared_tiny["configurations"][:1]}
     study["refine"] = {"PAR": [{"par": {"iterations": 2, "dilations": [1, 2]}}]}
     ran = run(study, tmp_path / "results")
-    unit = next(iter(ran.plan.units.values())).as_config()
-    images = ImageSet.load(ran.store.path("images", unit["images"]["test"]))
+    images = next(iter(ran.plan.jobs.values())).images.load(ran.store, "test")
     for name, pixels in zip(images.identifiers, images.images, strict=True):
         put(tmp_path / "images" / f"{name}.png", np.asarray(pixels))
     (record,) = read_studies(ran.results)
@@ -214,7 +213,7 @@ def test_a_worker_that_cannot_begin_ends_the_run_with_one_line(crops, tmp_path, 
 
     store = shutil.copytree(crops.ran.store.root, tmp_path / "store")
     job = crops.job(tmp_path / "masks")
-    (store / "train" / job.recipe.unit_key / "student.safetensors").write_bytes(b"cut")
+    (store / "train" / job.recipe.training.key / "student.safetensors").write_bytes(b"cut")
     job = dataclasses.replace(job, recipe=dataclasses.replace(job.recipe, store=str(store)))
     (tmp_path / "masks").mkdir()
     names = find_images(crops.images)
@@ -222,7 +221,7 @@ def test_a_worker_that_cannot_begin_ends_the_run_with_one_line(crops, tmp_path, 
     with pytest.raises(InputError) as raised:
         list(made)
     said = str(raised.value)
-    assert f"train/{job.recipe.unit_key}" in said
+    assert f"train/{job.recipe.training.key}" in said
     assert said.endswith("; masks that are there stay: run again to go on")
     assert "\n" not in said
 
@@ -243,7 +242,9 @@ def test_soft_maps_are_the_stretched_cam_at_the_image_s_size_and_what_the_mask_w
     job = crops.job(tmp_path / "masks", soft=True)
     make_masks(job, in_process=True, say=quiet)
     recipe = job.recipe
-    network = load_network(crops.ran.store, recipe.unit_key, recipe.settings, "student")
+    network = load_network(
+        crops.ran.store, recipe.training.key, recipe.training.settings, "student"
+    )
     for name in find_images(crops.images):
         image = Image.open(crops.images / name).convert("RGB")
         pixels = np.asarray(image.resize((32, 32), Image.Resampling.BILINEAR))
@@ -499,10 +500,10 @@ def test_a_step_that_sees_images_first_gets_a_batch_and_one_bad_image_harms_no_o
     monkeypatch.setitem(STEP_KINDS, "describing", kind)
     monkeypatch.setattr(Describing, "batches", [])
     monkeypatch.setattr(Describing, "devices", set())
-    step = {"kind": "describing", "identity": {}, "arguments": {}}
+    step = Step("describing", {}, {})
     job = crops.job(tmp_path / "masks", soft=True)
     recipe = dataclasses.replace(
-        job.recipe, chain={**job.recipe.chain, "steps": [step]}, fits=(None,)
+        job.recipe, chain=dataclasses.replace(job.recipe.chain, steps=(step,)), fits=(None,)
     )
     job = dataclasses.replace(job, recipe=recipe, images=str(tmp_path / "images"))
     for number, grey in enumerate((51, 102, 255, 204)):

@@ -15,10 +15,11 @@ from studies.cli.main import main
 from studies.cli.plan_text import describe_plan
 from studies.formatting import duration
 from studies.planning.estimate import Estimate, QueuedRun, estimate, wall_seconds
-from studies.planning.plan import Plan, Trial, Unit
+from studies.planning.job import TrainingJob, Trial
+from studies.planning.plan import Plan
 from studies.planning.planner import make_plan
 from studies.planning.timings import read_timings
-from studies.search.candidates import first_units, parts_prefix
+from studies.search.candidates import first_jobs, parts_prefix
 from studies.spec.resources import GIB
 from studies.spec.study import Study
 from studies.store.artifacts import ArtifactStore
@@ -44,22 +45,22 @@ def planned(study: Raw) -> Plan:
     return make_plan(Study.model_validate(study))
 
 
-def unit_of(plan: Plan, configuration: str, seed: int = 0) -> Unit:
+def job_of(plan: Plan, configuration: str, seed: int = 0) -> TrainingJob:
     return next(
-        unit for unit in plan.units.values() for trial in unit.trials
+        job for job in plan.jobs.values() for trial in job.trials
         if (trial.configuration, trial.seed) == (configuration, seed)
     )  # fmt: skip
 
 
-def record(results: Path, unit: Unit, trial: Trial, **more: Any) -> None:
+def record(results: Path, job: TrainingJob, trial: Trial, **more: Any) -> None:
     """Write a trial to the ledger as if it had run."""
     row = {
         "trial_key": trial.key,
         "configuration": trial.configuration,
         "seed": trial.seed,
         "status": "ok",
-        "settings": canonical(unit.settings),
-        "train_fingerprint": unit.images.fingerprints["train"],
+        "settings": canonical(job.settings),
+        "train_fingerprint": job.images.fingerprints["train"],
         "package_version": "1",
         "packages": "{}",
         "device": CPU,
@@ -77,16 +78,16 @@ def record(results: Path, unit: Unit, trial: Trial, **more: Any) -> None:
 def left(plan: Plan, results: Path, machine: Raw = MACHINE, at_once: int | None = None) -> Estimate:
     found = read_timings(plan, results)
     nothing: Callable[[str, str], bool] = lambda stage, key: False  # noqa: E731
-    return estimate(plan, list(plan.units.values()), nothing, found, machine, at_once)
+    return estimate(list(plan.jobs.values()), nothing, found, machine, at_once)
 
 
 def test_each_kind_takes_what_its_own_trials_took(study: Raw, tmp_path: Path) -> None:
     plan = planned(study)
     took = {"CNN alone": 100.0, "ViT alone": 40.0, "taught, cosine global": 60.0}
     for name, seconds in took.items():
-        unit = unit_of(plan, name)
-        record(tmp_path, unit, unit.trials[0], seconds_training=seconds)
-    both = unit_of(plan, "co-trained, cosine global")
+        job = job_of(plan, name)
+        record(tmp_path, job, job.trials[0], seconds_training=seconds)
+    both = job_of(plan, "co-trained, cosine global")
     record(tmp_path, both, both.trials[0], seconds_training=300.0, seconds_scoring=30.0)
     found = left(plan, tmp_path)
     assert found.training == pytest.approx(2 * (100 + 40 + 60 + 300))
@@ -102,8 +103,8 @@ def test_the_mean_of_a_kind_s_trials_counts_and_epochs_are_scaled(
     study["configurations"] = study["configurations"][:1]
     plan = planned(study)
     for seed, seconds in ((0, 100.0), (1, 140.0)):
-        unit = unit_of(plan, "CNN alone", seed)
-        record(tmp_path, unit, unit.trials[0], seconds_training=seconds)
+        job = job_of(plan, "CNN alone", seed)
+        record(tmp_path, job, job.trials[0], seconds_training=seconds)
     study["training"]["epochs"] = 20
     assert left(planned(study), tmp_path).training == pytest.approx(2 * 10 * 120)
 
@@ -111,8 +112,8 @@ def test_the_mean_of_a_kind_s_trials_counts_and_epochs_are_scaled(
 def test_what_was_never_measured_is_taken_by_its_passes(study: Raw, tmp_path: Path) -> None:
     """2 epochs in 100 s are 50 s a pass; co-training makes two passes an epoch."""
     plan = planned(study)
-    unit = unit_of(plan, "CNN alone")
-    record(tmp_path, unit, unit.trials[0])
+    job = job_of(plan, "CNN alone")
+    record(tmp_path, job, job.trials[0])
     found = left(plan, tmp_path)
     assert found.training == pytest.approx(2 * (100 + 100 + 100 + 200))
     assert found.unmeasured == 6
@@ -121,15 +122,15 @@ def test_what_was_never_measured_is_taken_by_its_passes(study: Raw, tmp_path: Pa
 def test_a_collapsed_and_a_failed_trial_are_no_measure(study: Raw, tmp_path: Path) -> None:
     plan = planned(study)
     for name, status in (("CNN alone", "failed"), ("ViT alone", "collapsed")):
-        unit = unit_of(plan, name)
-        record(tmp_path, unit, unit.trials[0], status=status, error="so")
+        job = job_of(plan, name)
+        record(tmp_path, job, job.trials[0], status=status, error="so")
     assert read_timings(plan, tmp_path).trials == 0
 
 
 def test_trials_on_another_device_than_the_last_one_say_nothing(study: Raw, tmp_path: Path) -> None:
     study["configurations"] = study["configurations"][:2]
     plan = planned(study)
-    slow, fast = unit_of(plan, "CNN alone"), unit_of(plan, "CNN alone", 1)
+    slow, fast = job_of(plan, "CNN alone"), job_of(plan, "CNN alone", 1)
     record(tmp_path, slow, slow.trials[0], seconds_training=5000.0)
     record(
         tmp_path, fast, fast.trials[0], seconds_training=20.0, device="A10", gpus=1.0,
@@ -143,7 +144,7 @@ def test_trials_on_another_device_than_the_last_one_say_nothing(study: Raw, tmp_
 def test_more_threads_of_a_cpu_are_no_other_device(study: Raw, tmp_path: Path) -> None:
     study["resources"]["co-training"] = {"cpus": 2}
     plan = planned(study)
-    one, both = unit_of(plan, "CNN alone"), unit_of(plan, "co-trained, cosine global")
+    one, both = job_of(plan, "CNN alone"), job_of(plan, "co-trained, cosine global")
     record(tmp_path, one, one.trials[0], started_at=START - timedelta(hours=1))
     about = {"cpus": 2, "device": "x86_64 CPU, 2 thread(s)", "seconds_training": 500.0}
     record(tmp_path, both, both.trials[0], **about)
@@ -159,9 +160,9 @@ def test_a_trial_with_the_same_share_of_a_gpu_counts_before_others(
     study["configurations"] = study["configurations"][:1]
     plan = planned(study)
     for seed, gpus, seconds in ((0, 1.0, 50.0), (1, 0.5, 80.0)):
-        unit = unit_of(plan, "CNN alone", seed)
+        job = job_of(plan, "CNN alone", seed)
         about = {"gpus": gpus, "seconds_training": seconds, "device": "A10"}
-        record(tmp_path, unit, unit.trials[0], **about)
+        record(tmp_path, job, job.trials[0], **about)
     for asked, seconds in ((1, 50.0), (0.5, 80.0), (0.25, 65.0), ("auto", 50.0)):
         study["resources"]["gpus"] = asked
         assert left(planned(study), tmp_path).training == pytest.approx(2 * seconds)
@@ -172,8 +173,8 @@ def test_hours_are_those_of_what_a_trial_holds(study: Raw, tmp_path: Path) -> No
     study["resources"]["single"] = {"gpus": 0, "cpus": 3}
     plan = planned(study)
     for name, share in (("CNN alone", 0.0), ("taught, cosine global", 0.25)):
-        unit = unit_of(plan, name)
-        record(tmp_path, unit, unit.trials[0], device="A10", gpus=share, seconds_scoring=0.0)
+        job = job_of(plan, name)
+        record(tmp_path, job, job.trials[0], device="A10", gpus=share, seconds_scoring=0.0)
     found = left(plan, tmp_path)
     # Two seeds of 100 s with a quarter of a GPU, of 200 s with one; four single runs on 3 cores.
     assert found.gpu_hours == pytest.approx(2 * (0.25 * 100 + 1 * 200) / 3600)
@@ -183,23 +184,21 @@ def test_hours_are_those_of_what_a_trial_holds(study: Raw, tmp_path: Path) -> No
 def test_what_the_store_holds_is_not_counted(study: Raw, tmp_path: Path) -> None:
     plan = planned(study)
     for name in ("CNN alone", "ViT alone"):
-        unit = unit_of(plan, name)
-        record(tmp_path, unit, unit.trials[0])
-    vit, cnn = unit_of(plan, "ViT alone"), unit_of(plan, "CNN alone")
+        job = job_of(plan, name)
+        record(tmp_path, job, job.trials[0])
+    vit, cnn = job_of(plan, "ViT alone"), job_of(plan, "CNN alone")
     there = {("train", vit.key), ("train", cnn.key), ("scores", cnn.trials[0].key)}
-    found = estimate(
-        plan, [vit, cnn], lambda *one: one in there, read_timings(plan, tmp_path), MACHINE
-    )
+    found = estimate([vit, cnn], lambda *one: one in there, read_timings(plan, tmp_path), MACHINE)
     assert (found.training, found.scoring) == (0, 10)
 
 
 def test_refinement_counts_on_cores_by_chain(study: Raw, tmp_path: Path) -> None:
     study["refine"] = {"CRF": {"steps": ["crf"]}}
     plan = planned(study)
-    unit = unit_of(plan, "CNN alone")
-    record(tmp_path, unit, unit.trials[0])
-    key = unit.trials[0].chain_keys[0]
-    row = {"scores_key": key, "trial_key": unit.trials[0].key, "refinement": "CRF", "status": "ok"}
+    job = job_of(plan, "CNN alone")
+    record(tmp_path, job, job.trials[0])
+    key = job.trials[0].chains["CRF"]
+    row = {"scores_key": key, "trial_key": job.trials[0].key, "refinement": "CRF", "status": "ok"}
     write_part(tmp_path, "refined", key, [{**row, "seconds": 7.0, "ended_at": START}])
     found = left(plan, tmp_path)
     assert found.refinement == pytest.approx(8 * 7)
@@ -247,8 +246,8 @@ def test_more_slots_are_no_help_to_a_chain() -> None:
 def test_as_many_run_at_a_time_as_fit_on_the_machine(study: Raw, tmp_path: Path) -> None:
     study["configurations"] = study["configurations"][:1]
     plan = planned(study)
-    unit = unit_of(plan, "CNN alone")
-    record(tmp_path, unit, unit.trials[0], seconds_scoring=0.0)
+    job = job_of(plan, "CNN alone")
+    record(tmp_path, job, job.trials[0], seconds_scoring=0.0)
     assert left(plan, tmp_path).wall == pytest.approx(100)
     assert left(plan, tmp_path, {**MACHINE, "CPU": 1.0}).wall == pytest.approx(200)
     assert left(plan, tmp_path, {**MACHINE, "memory": 1.5 * GIB}).wall == pytest.approx(200)
@@ -259,8 +258,8 @@ def test_as_many_run_at_a_time_as_fit_on_the_machine(study: Raw, tmp_path: Path)
 
 def test_gpu_time_says_nothing_of_a_machine_without_one(study: Raw, tmp_path: Path) -> None:
     plan = planned(study)
-    unit = unit_of(plan, "CNN alone")
-    record(tmp_path, unit, unit.trials[0], device="A10", gpus=1.0)
+    job = job_of(plan, "CNN alone")
+    record(tmp_path, job, job.trials[0], device="A10", gpus=1.0)
     assert left(plan, tmp_path).wall is None
     assert left(plan, tmp_path, {**MACHINE, "GPU": 1.0}).at_once == (1, 1)
     assert left(plan, tmp_path, at_once=8).wall is not None
@@ -276,9 +275,9 @@ def listed(study: Raw, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Calla
     def listing(**resources: float) -> str:
         study["resources"] |= resources
         plan = planned(study)
-        unit = unit_of(plan, "CNN alone")
+        job = job_of(plan, "CNN alone")
         about = {"device": "A10", "gpus": 0.5, "seconds_training": 3590.0}
-        record(tmp_path, unit, unit.trials[0], **about)
+        record(tmp_path, job, job.trials[0], **about)
         return describe_plan(plan, ArtifactStore(tmp_path / "store"), tmp_path)
 
     return listing
@@ -310,9 +309,9 @@ def test_a_search_and_the_confirmation_of_its_best_are_in_the_cost(
     }  # fmt: skip
     checked = Study.model_validate(study)
     plan = planned(study)
-    unit = unit_of(plan, "CNN alone")
-    record(tmp_path, unit, unit.trials[0])
-    planner, _ = first_units(checked)
+    job = job_of(plan, "CNN alone")
+    record(tmp_path, job, job.trials[0])
+    planner, _ = first_jobs(checked)
     row = {"study": "tiny", "number": 0, "configuration": "a", "parameters": "{}", "seed": 8,
            "objective": 0.5, "state": "pruned"}  # fmt: skip
     write_part(tmp_path, "search", parts_prefix(planner) + "00000", [row])
@@ -333,9 +332,9 @@ def test_a_few_trials_of_each_kind_are_read_however_many_there_are(
     study["seeds"] = list(range(10))
     study["configurations"][2]["lambda"] = [1, 2, 3, 4, 5]
     plan = planned(study)
-    for unit in plan.units.values():
-        for trial in unit.trials:
-            record(tmp_path, unit, trial)
+    for job in plan.jobs.values():
+        for trial in job.trials:
+            record(tmp_path, job, trial)
     read: list[str] = []
     whole = studies.planning.timings.read_arrow
 
@@ -362,8 +361,8 @@ def test_slots_are_those_of_the_cluster_that_is_meant(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     plan = planned(study)
-    unit = unit_of(plan, "CNN alone")
-    record(tmp_path, unit, unit.trials[0])
+    job = job_of(plan, "CNN alone")
+    record(tmp_path, job, job.trials[0])
     arguments = ["plan", write_study(study), "--results", str(tmp_path), "--slots", "8"]
     assert main(arguments) == 0
     # Of each seed, side by side: CNN 110 s and then its student 110 s, ViT 110 s, both 210 s.

@@ -1,6 +1,7 @@
-"""From a study to units, what they wait for, and what the ledger expects."""
+"""From a study to jobs, what they wait for, and what the ledger expects."""
 
 import json
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -42,37 +43,37 @@ def test_a_trial_is_a_configuration_under_a_seed_in_the_order_of_the_file(tiny: 
     assert found == [(name, seed) for name in names for seed in (3, 1)]
 
 
-def test_a_teacher_is_one_unit_per_seed_for_all_whom_it_teaches(taught: Raw) -> None:
+def test_a_teacher_is_one_job_per_seed_for_all_whom_it_teaches(taught: Raw) -> None:
     taught["seeds"] = [0, 1]
     taught["configurations"][0]["level"] = ["global", "channel", "spatial"]
-    units = planned(taught).units
-    teachers = {key for key, unit in units.items() if unit.settings["paradigm"] == "single"}
+    jobs = planned(taught).jobs
+    teachers = {key for key, job in jobs.items() if job.settings["paradigm"] == "single"}
     assert len(teachers) == 2
-    assert len(units) == 2 + 2 * 3
-    for unit in units.values():
-        if unit.parent is not None:
-            assert units[unit.parent].seed == unit.seed
+    assert len(jobs) == 2 + 2 * 3
+    for job in jobs.values():
+        if job.parent is not None:
+            assert jobs[job.parent].seed == job.seed
 
 
-def test_the_teacher_is_the_unit_of_the_configuration_that_has_it_alone(tiny: Raw) -> None:
+def test_the_teacher_is_the_job_of_the_configuration_that_has_it_alone(tiny: Raw) -> None:
     plan = planned(tiny)
     alone, _, student, _ = plan.trials
-    unit = {trial.key: unit for unit in plan.units.values() for trial in unit.trials}
-    assert unit[student.key].parent == unit[alone.key].key
+    job = {trial.key: job for job in plan.jobs.values() for trial in job.trials}
+    assert job[student.key].parent == job[alone.key].key
 
 
 def test_a_configuration_trained_otherwise_is_not_the_teacher(tiny: Raw) -> None:
     tiny["configurations"][0]["training"] = {"epochs": 2}
     plan = planned(tiny)
-    unit = {trial.configuration: u for u in plan.units.values() for trial in u.trials}
-    taught = unit["taught, cosine global"]
-    assert taught.parent != unit["CNN alone"].key
-    assert plan.units[str(taught.parent)].trials == []
+    job = {trial.configuration: u for u in plan.jobs.values() for trial in u.trials}
+    taught = job["taught, cosine global"]
+    assert taught.parent != job["CNN alone"].key
+    assert plan.jobs[str(taught.parent)].trials == ()
 
 
 def test_a_teacher_that_no_row_reports_is_made_all_the_same(taught: Raw) -> None:
-    teacher, student = planned(taught).units.values()
-    assert teacher.trials == []
+    teacher, student = planned(taught).jobs.values()
+    assert teacher.trials == ()
     assert teacher.name == "teacher resnet18"
     assert student.parent == teacher.key
 
@@ -80,20 +81,20 @@ def test_a_teacher_that_no_row_reports_is_made_all_the_same(taught: Raw) -> None
 def test_teachers_come_before_whom_they_teach(tiny: Raw) -> None:
     tiny["configurations"].reverse()
     seen: set[str] = set()
-    for unit in planned(tiny).units.values():
-        assert unit.parent is None or unit.parent in seen
-        seen.add(unit.key)
+    for job in planned(tiny).jobs.values():
+        assert job.parent is None or job.parent in seen
+        seen.add(job.key)
 
 
 def test_networks_that_learn_together_wait_for_nobody(tiny: Raw) -> None:
-    together = [u for u in planned(tiny).units.values() if u.settings["paradigm"] == "co-training"]
-    assert [unit.parent for unit in together] == [None]
+    together = [u for u in planned(tiny).jobs.values() if u.settings["paradigm"] == "co-training"]
+    assert [job.parent for job in together] == [None]
 
 
 def test_a_student_is_trained_as_its_backbone_and_its_configuration_say(taught: Raw) -> None:
     taught["backbones"]["vit"]["training"] = {"epochs": 5, "batch_size": 2}
     taught["configurations"][0]["training"] = {"epochs": 7}
-    teacher, student = planned(taught).units.values()
+    teacher, student = planned(taught).jobs.values()
     assert (teacher.settings["training"]["epochs"], teacher.settings["training"]["batch_size"]) == (
         1,
         8,
@@ -109,17 +110,20 @@ def test_two_names_for_one_thing_are_one_training_run(tiny: Raw) -> None:
         {"paradigm": "single", "student": "cnn", "name": "one"},
         {"paradigm": "single", "student": "cnn", "name": "two"},
     ]
-    (unit,) = planned(tiny).units.values()
-    assert [trial.configuration for trial in unit.trials] == ["one", "two"]
+    (job,) = planned(tiny).jobs.values()
+    assert [trial.configuration for trial in job.trials] == ["one", "two"]
 
 
-def test_a_unit_sent_to_a_worker_is_plain_json(tiny: Raw) -> None:
-    for unit in planned(tiny).units.values():
-        assert json.loads(json.dumps(unit.as_config())) == unit.as_config()
+def test_a_job_sent_to_a_worker_arrives_whole_and_is_small(tiny: Raw) -> None:
+    for job in planned(tiny).jobs.values():
+        sent = pickle.dumps(job)
+        assert pickle.loads(sent) == job
+        assert len(sent) < 4096
+        assert json.loads(json.dumps(job.settings)) == job.settings
 
 
 def pending(plan: Plan, store: ArtifactStore) -> list[str]:
-    return [unit.name for unit in plan.pending(store)]
+    return [job.name for job in plan.pending(store)]
 
 
 def test_with_nothing_done_everything_is_pending(taught: Raw, store: ArtifactStore) -> None:
@@ -131,13 +135,13 @@ def test_with_nothing_done_everything_is_pending(taught: Raw, store: ArtifactSto
 
 def test_a_trained_teacher_is_not_trained_again(taught: Raw, store: ArtifactStore) -> None:
     plan = planned(taught)
-    finish(store, "train", next(iter(plan.units)))
+    finish(store, "train", next(iter(plan.jobs)))
     assert pending(plan, store) == ["taught, cosine global"]
 
 
 def test_a_trained_student_is_scored_without_its_teacher(taught: Raw, store: ArtifactStore) -> None:
     plan = planned(taught)
-    finish(store, "train", list(plan.units)[1])
+    finish(store, "train", list(plan.jobs)[1])
     assert pending(plan, store) == ["taught, cosine global"]
 
 
@@ -198,7 +202,7 @@ def test_the_listing_says_what_each_trial_waits_for(tiny: Raw, store: ArtifactSt
         "to be trained after its teacher",
         "to be trained",
     ]
-    cnn, vit, *_ = plan.units
+    cnn, vit, *_ = plan.jobs
     finish(store, "train", cnn, vit)
     finish(store, "scores", plan.trials[1].key)
     assert states(plan, store) == [

@@ -22,13 +22,13 @@ def planned(study: Raw) -> Plan:
 def keys(study: Raw) -> tuple[str, str, str]:
     """The keys of the taught ViT under seed 0: of its teacher, its training and its scores."""
     plan = planned(study)
-    unit = next(
-        unit
-        for unit in plan.units.values()
-        if unit.settings["paradigm"] == "teacher-student" and unit.seed == 0
+    job = next(
+        job
+        for job in plan.jobs.values()
+        if job.settings["paradigm"] == "teacher-student" and job.seed == 0
     )
-    assert unit.parent is not None
-    return unit.parent, unit.key, unit.trials[0].key
+    assert job.parent is not None
+    return job.parent, job.key, job.trials[0].key
 
 
 def changed(before: Raw, after: Raw) -> str:
@@ -120,7 +120,7 @@ def test_a_change_makes_anew_what_depends_on_it_and_nothing_else(
 def test_each_seed_has_keys_of_its_own(taught: Raw) -> None:
     taught["seeds"] = [0, 1, 2]
     plan = planned(taught)
-    assert len(plan.units) == 6
+    assert len(plan.jobs) == 6
     assert len({trial.key for trial in plan.trials}) == 3
 
 

@@ -16,7 +16,7 @@ import pytest
 import yaml
 from PIL import Image
 
-from studies.planning.chains import described_key, shard_key
+from studies.planning.chains import image_features_key, shard_key
 from studies.planning.planner import make_plan
 from studies.spec.loading import REQUIRED, load_study, shipped_studies
 
@@ -76,21 +76,19 @@ def planned_keys(name: str, variant: str | None, folder: Path) -> dict[str, Any]
     """Stage -> keys, in the plan's order."""
     variants = [variant] if variant else []
     plan = make_plan(load_study(name, given(name, variant, folder), variants))
-    refined = [key for trial in plan.trials for key in trial.chain_keys]
+    refined = [key for trial in plan.trials for key in trial.chains.values()]
     return {
-        "images": [
-            images.key(split) for images in plan.image_sets for split in images.fingerprints
-        ],
-        "train": list(plan.units),
+        "images": [key for images in plan.image_sets for key in images.splits.keys.values()],
+        "train": list(plan.jobs),
         "scores": {
             f"{t.configuration}, seed {t.seed}"
             + ("" if t.dial_value is None else f", at {t.dial_value:g}"): t.key
             for t in plan.trials
         },
-        "chains": {t.key: list(t.chain_keys) for t in plan.trials if t.chain_keys},
+        "chains": {t.key: list(t.chains.values()) for t in plan.trials if t.chains},
         "shards": [shard_key(key, SHARD) for key in refined[:4]],
         "described": [
-            described_key(step, plan.image_sets[0].size, "fingerprint", SHARD)
+            image_features_key(step, plan.image_sets[0].splits.size, "fingerprint", SHARD)
             for chain in plan.runnable_chains
             for step in chain.steps
         ],

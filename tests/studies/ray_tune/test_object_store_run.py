@@ -23,7 +23,7 @@ from reports.storage.opening import open_folder
 from reports.storage.remote import RemoteFolder
 from studies.planning.planner import make_plan
 from studies.spec.study import Study
-from studies.stages.training import train_unit
+from studies.stages.training import train_job
 from studies.store.artifacts import CACHE, ArtifactStore
 from studies.store.garbage import garbage
 from studies.store.verification import verify
@@ -99,10 +99,10 @@ def test_a_node_goes_on_from_the_checkpoint_that_a_lost_one_left_on_the_store(
     tiny["configurations"] = tiny["configurations"][1:2]
     tiny["training"]["epochs"] = 3
     plan = make_plan(Study.model_validate(tiny))
-    (unit,) = plan.units.values()
+    (job,) = plan.jobs.values()
     store = ArtifactStore("s3://bucket/store")
-    unit.images.decode(store)
-    images = unit.images.load(store, "train")
+    plan.images_of(job).decode(store)
+    images = job.images.load(store, "train")
     seen: list[Any] = []
 
     def dies(record: Any) -> None:
@@ -111,16 +111,16 @@ def test_a_node_goes_on_from_the_checkpoint_that_a_lost_one_left_on_the_store(
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        train_unit(unit.as_config(), images, store, device="cpu", on_epoch=dies)
+        train_job(job, images, store, on_epoch=dies)
     monkeypatch.setenv(CACHE, str(tmp_path / "cache of another"))
     other = ArtifactStore("s3://bucket/store")
-    kept = torch.load(other.scratch("train", unit.key) / "checkpoint.pt", weights_only=True)
+    kept = torch.load(other.scratch("train", job.key) / "checkpoint.pt", weights_only=True)
     assert len(kept["history"]) in (1, 2), "no more than what its share of the time allows is lost"
-    outcome = train_unit(unit.as_config(), unit.images.load(other, "train"), other, device="cpu")
-    assert len(outcome["history"]) == 3
+    outcome = train_job(job, job.images.load(other, "train"), other)
+    assert len(outcome.history) == 3
     # The wall time of an epoch does not come twice: these were not trained again.
     before = [record.seconds for record in seen][: len(kept["history"])]
-    assert [one["seconds"] for one in outcome["history"]][: len(before)] == before
+    assert [one.seconds for one in outcome.history][: len(before)] == before
     assert open_folder("s3://bucket/store/unfinished").tree() == {}
 
 
@@ -137,7 +137,7 @@ def test_a_plan_of_many_trials_costs_a_few_listings(
             RemoteFolder, name,
             lambda *given, name=name, was=was: asked.append(name) or was(*given),
         )  # fmt: skip
-    assert len(plan.pending(store)) == len(plan.units) == 200
+    assert len(plan.pending(store)) == len(plan.jobs) == 200
     assert asked == ["listing"] * 3  # of what was set aside, trained and scored
 
 
@@ -226,7 +226,7 @@ def test_a_worker_killed_and_a_server_away_give_the_ledger_of_an_undisturbed_loc
 
     same_ledger(local, where)
     plan = make_plan(Study.model_validate(small))
-    assert store.finished("train") == set(plan.units)
+    assert store.finished("train") == set(plan.jobs)
     assert verify(store, []).damaged == {}
     assert make_report(where, tmp_path / "report").html.is_file()
     for one in garbage(store, older_than=0):

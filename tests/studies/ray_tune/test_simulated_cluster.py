@@ -36,13 +36,13 @@ from studies.cli.main import main
 LOG = sys.argv.pop(1)
 
 
-def logged(config, context):
+def logged(config, **given):
     import ray
     import studies.ray_tune.runner
 
     about = ray.get_runtime_context()
     line = {
-        "attempt": uuid.uuid4().hex, "unit": config["unit"]["key"], "node": about.get_node_id(),
+        "attempt": uuid.uuid4().hex, "job": config["job"].key, "node": about.get_node_id(),
         "gpus": ray.get_gpu_ids(), "share": about.get_assigned_resources().get("GPU", 0.0),
     }
 
@@ -52,7 +52,7 @@ def logged(config, context):
 
     write(start=time.time())
     try:
-        studies.ray_tune.runner._tune_trial(config, context)
+        studies.ray_tune.runner._tune_trial(config, **given)
     finally:
         write(end=time.time())
 
@@ -70,7 +70,7 @@ if __name__ == "__main__":
 class Attempt:
     """A trial's process, from start to end; the end of one that was lost is not known."""
 
-    unit: str
+    job: str
     node: str
     gpus: list[str]
     share: float
@@ -84,7 +84,7 @@ def attempts(log: Path) -> list[Attempt]:
         about = json.loads(line)
         if "start" in about:
             gpus = [str(gpu) for gpu in about["gpus"]]
-            place = about["unit"], about["node"], gpus, about["share"], about["start"]
+            place = about["job"], about["node"], gpus, about["share"], about["start"]
             found[about["attempt"]] = Attempt(*place)
         else:
             found[about["attempt"]].end = about["end"]
@@ -164,7 +164,7 @@ def test_a_study_whose_node_is_lost_while_another_joins_ends_as_an_undisturbed_o
             file.parent.name.removeprefix("train-")
             for file in results.glob("store/unfinished/*/checkpoint.pt")
         }
-        busy = {one.node for one in attempts(log) if one.unit in begun and one.end is None}
+        busy = {one.node for one in attempts(log) if one.job in begun and one.end is None}
         assert busy
         lost = next(node for node in cluster.workers if node.node_id in busy)
         cluster.remove_node(lost, allow_graceful=False)
@@ -180,7 +180,7 @@ def test_a_study_whose_node_is_lost_while_another_joins_ends_as_an_undisturbed_o
     ran = attempts(log)
     broken_off = [one for one in ran if one.end is None]
     assert {one.node for one in broken_off} == {lost.node_id}
-    assert {one.unit for one in broken_off} <= {one.unit for one in ran if one.end is not None}
+    assert {one.job for one in broken_off} <= {one.job for one in ran if one.end is not None}
     assert len({one.node for one in ran}) > 1
     assert all(one.node != lost.node_id or one.start < lost_at for one in ran)
     assert joined.node_id != lost.node_id

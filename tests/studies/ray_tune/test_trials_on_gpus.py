@@ -45,16 +45,16 @@ def begun():
         raise RuntimeError("CUDA error: uncorrectable ECC error encountered")
 
     if gpu in os.environ["BROKEN"].split():
-        studies.stages.job.train_unit = fails
+        studies.stages.job.train_job = fails
     with open(os.environ["LOG"], "a") as file:
         file.write(json.dumps({"gpu": gpu, "trial": time.time()}) + "\\n")
 
 
-def trial(config, context):
+def trial(config, **given):
     import studies.ray_tune.runner
 
     begun()
-    studies.ray_tune.runner._tune_trial(config, context)
+    studies.ray_tune.runner._tune_trial(config, **given)
 
 
 def search_trial(config, **given):

@@ -8,7 +8,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +24,12 @@ from reports.storage.folder import MARK
 from studies.cluster.ray_start import start_ray
 from studies.planning.plan import Plan
 from studies.planning.planner import make_plan
-from studies.runner import RunResult, run_context, run_study
+from studies.runner import RunResult, run_study
 from studies.scheduling.progress import Progress
 from studies.spec.study import Study
+from studies.stages.context import RunContext
 from studies.stages.device import use_share
+from studies.stages.outcome import JobStatus, Outcome
 from studies.store.artifacts import ArtifactStore
 from wsss_core.errors import InputError
 
@@ -58,8 +60,9 @@ class Ran:
     said: list[str] = field(default_factory=list)
     result: RunResult | None = None
 
-    def go(self) -> None:
-        self.result = run_study(self.plan, self.results, self.store, say=self.said.append)
+    def go(self, listening: Callable[..., Any]) -> None:
+        with listening(self.said.append):
+            self.result = run_study(self.plan, self.results, self.store)
 
 
 def prepared(study: Raw, results: Path) -> Ran:
@@ -67,13 +70,18 @@ def prepared(study: Raw, results: Path) -> Ran:
 
 
 @pytest.fixture(scope="module")
-def ran(ray_here: None, shared_tiny: Raw, tmp_path_factory: pytest.TempPathFactory) -> Ran:
+def ran(
+    ray_here: None,
+    shared_tiny: Raw,
+    listening: Callable[..., Any],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Ran:
     """Under two seeds a ViT taught two ways, by a teacher that no row reports."""
     study = copy.deepcopy(shared_tiny)
     study["seeds"] = [0, 1]
     study["configurations"] = [study["configurations"][2] | {"level": ["global", "spatial"]}]
     ran = prepared(study, tmp_path_factory.mktemp("tuned"))
-    ran.go()
+    ran.go(listening)
     return ran
 
 
@@ -106,7 +114,7 @@ def test_each_end_is_a_line_with_its_number_and_an_estimate(ran: Ran) -> None:
     assert all("left)" in line for line in lines[:-1])
     assert "left" not in lines[-1]
     ended = sorted(line[6:].split("  (")[0] for line in lines)
-    assert ended == sorted(f"{unit.name}, seed {unit.seed}" for unit in ran.plan.units.values())
+    assert ended == sorted(f"{job.name}, seed {job.seed}" for job in ran.plan.jobs.values())
 
 
 def test_ray_tune_s_own_files_are_gone(ran: Ran) -> None:
@@ -118,7 +126,7 @@ def test_a_worker_of_ray_trains_the_weights_that_this_process_trains(
 ) -> None:
     study = ran.plan.study.model_dump(by_alias=True, exclude_none=True) | {"seeds": [1]}
     here = run(study, tmp_path)
-    for key in here.plan.units:
+    for key in here.plan.jobs:
         found, expected = (
             load_file(store.path("train", key) / "student.safetensors")
             for store in (ran.store, here.store)
@@ -126,13 +134,15 @@ def test_a_worker_of_ray_trains_the_weights_that_this_process_trains(
         assert all(torch.equal(found[name], expected[name]) for name in expected)
 
 
-def test_a_second_run_does_not_even_ask_ray(ran: Ran, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_second_run_does_not_even_ask_ray(
+    ran: Ran, listening: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     def asked(*_: Any) -> Raw:
         raise AssertionError
 
     monkeypatch.setattr(studies.ray_tune.runner, "run_with_tune", asked)
     again = Ran(ran.plan, ran.results, ran.store)
-    again.go()
+    again.go(listening)
     assert again.result is not None
     assert (again.result.trained, again.result.reused) == (0, 4)
 
@@ -166,13 +176,17 @@ def workers_of_this_process() -> list[int]:
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="finds the worker in /proc")
 def test_a_worker_killed_in_the_middle_is_started_again_and_goes_on_from_its_checkpoint(
-    ray_here: None, tiny: Raw, run: Callable[..., Any], tmp_path: Path
+    ray_here: None,
+    tiny: Raw,
+    run: Callable[..., Any],
+    listening: Callable[..., Any],
+    tmp_path: Path,
 ) -> None:
     tiny["configurations"] = tiny["configurations"][1:2]
     tiny["data"]["train"] = 200
     tiny["training"]["epochs"] = 30
     ran = prepared(tiny, tmp_path / "killed")
-    (key,) = ran.plan.units
+    (key,) = ran.plan.jobs
     checkpoint = ran.store.root / "unfinished" / f"train-{key}" / "checkpoint.pt"
     before: Raw = {}
 
@@ -187,7 +201,7 @@ def test_a_worker_killed_in_the_middle_is_started_again_and_goes_on_from_its_che
 
     killer = threading.Thread(target=kill)
     killer.start()
-    ran.go()
+    ran.go(listening)
     killer.join()
     assert len(before["killed"]) == 1
     assert ran.result is not None
@@ -207,59 +221,59 @@ def test_a_worker_killed_in_the_middle_is_started_again_and_goes_on_from_its_che
 
 def scheduled(
     study: Raw, folder: Path, say: Callable[[str], None] = lambda line: None
-) -> tuple[Plan, Raw]:
-    """Give every unit of a study to Ray; where `_tune_trial` is a stand-in, none is trained."""
+) -> tuple[Plan, dict[str, Outcome]]:
+    """Give every job of a study to Ray; where `_tune_trial` is a stand-in, none is trained."""
     plan = make_plan(Study.model_validate(study))
     store = ArtifactStore(folder / "store")
-    context = run_context(plan, store, folder)
-    pending = list(plan.units.values())
+    context = RunContext.of(plan, store, folder)
+    pending = list(plan.jobs.values())
     progress = Progress(pending, say)
     run = studies.ray_tune.runner.run_with_tune
     return plan, run(plan, pending, context, None, progress, checked=True)
 
 
 @pytest.mark.slow
-def test_units_get_what_each_asks_for_and_workers_stay_among_equals(
+def test_jobs_get_what_each_asks_for_and_workers_stay_among_equals(
     ray_here: None, tiny: Raw, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """On two cores: four units of one core, two of two; no worker serves both kinds."""
+    """On two cores: four jobs of one core, two of two; no worker serves both kinds."""
     seen = tmp_path / "seen"
     seen.mkdir()
 
-    def looks(config: Raw, context: Raw) -> None:
+    def looks(config: Raw, **_: Any) -> None:
         tune_runner = studies.ray_tune.runner
-        given = tune_runner.requested(config["unit"], context["whole_gpu"])
+        label = config["job"]
         about = {
-            **use_share(given),
+            **asdict(use_share(label.request)),
             "threads": torch.get_num_threads(),
             "assigned": tune_runner.ray.get_runtime_context().get_assigned_resources()["CPU"],
             "process": os.getpid(),
         }
-        (seen / config["unit"]["key"]).write_text(json.dumps(about))
-        tune_runner.tune.report({"ended": 1, "status": "ok", "error": None})
+        (seen / label.key).write_text(json.dumps(about))
+        tune_runner.tune.report({"ended": 1, "outcome": Outcome(JobStatus.OK)})
 
     monkeypatch.setattr(studies.ray_tune.runner, "_tune_trial", looks)
     tiny["seeds"] = [0, 1]
     tiny["configurations"] = [tiny["configurations"][index] for index in (0, 3, 1)]
     tiny["resources"]["co-training"] = {"cpus": 2}
     plan, outcomes = scheduled(tiny, tmp_path)
-    assert set(outcomes) == set(plan.units)
+    assert set(outcomes) == set(plan.jobs)
     workers: dict[int, set[int]] = {1: set(), 2: set()}
-    for key, unit in plan.units.items():
+    for key, job in plan.jobs.items():
         about = json.loads((seen / key).read_text())
-        cpus = 2 if unit.settings["paradigm"] == "co-training" else 1
+        cpus = 2 if job.settings["paradigm"] == "co-training" else 1
         assert (about["cpus"], about["threads"], about["assigned"]) == (cpus, cpus, cpus)
         assert (about["device"], about["gpus"]) == ("cpu", 0.0)
         workers[cpus].add(about["process"])
     assert not workers[1] & workers[2]
-    assert len(workers[1]) + len(workers[2]) < len(plan.units), "no worker was used twice"
+    assert len(workers[1]) + len(workers[2]) < len(plan.jobs), "no worker was used twice"
 
 
 @pytest.mark.ci
 def test_a_tune_that_has_had_its_share_is_followed_by_another(
     ray_here: None, tiny: Raw, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each worker finds its own unit, whichever Tune started it."""
+    """Each worker finds its own job, whichever Tune started it."""
     started: list[Any] = []
     once = studies.ray_tune.runner._run_tune
 
@@ -267,19 +281,19 @@ def test_a_tune_that_has_had_its_share_is_followed_by_another(
         started.append(args)
         once(*args, **kwargs)
 
-    def found(config: Raw, context: Raw) -> None:
-        unit = studies.ray_tune.runner.unit_of(config["unit"], context["units"])
-        status = {"status": "ok", "error": None} if unit["key"] == config["unit"]["key"] else {}
-        studies.ray_tune.runner.tune.report({"ended": 1, **status})
+    def found(config: Raw, shelves: list[Any], **_: Any) -> None:
+        job = studies.ray_tune.runner.job_of(config["job"], shelves)
+        ok = {"outcome": Outcome(JobStatus.OK)} if job.key == config["job"].key else {}
+        studies.ray_tune.runner.tune.report({"ended": 1, **ok})
 
     monkeypatch.setattr(studies.ray_tune.runner, "_tune_trial", found)
     monkeypatch.setattr(studies.ray_tune.runner, "_run_tune", counted)
-    monkeypatch.setattr(studies.ray_tune.callbacks, "UNITS_A_TUNE", 2)
+    monkeypatch.setattr(studies.ray_tune.callbacks, "JOBS_A_TUNE", 2)
     monkeypatch.setattr(studies.ray_tune.job_store, "ON_A_SHELF", 3)
     plan, outcomes = scheduled(tiny, tmp_path)
-    assert set(outcomes) == set(plan.units)
-    assert all(outcome["status"] == "ok" for outcome in outcomes.values())
-    assert len(started) == -(-len(plan.units) // 2)
+    assert set(outcomes) == set(plan.jobs)
+    assert all(outcome.status is JobStatus.OK for outcome in outcomes.values())
+    assert len(started) == -(-len(plan.jobs) // 2)
 
 
 @pytest.mark.ci
@@ -288,8 +302,9 @@ def test_an_error_of_the_driver_ends_the_run_as_itself(
 ) -> None:
     """Tune takes what its callbacks raise for an error of the trial."""
 
-    def nothing(config: Raw, context: Raw) -> None:
-        studies.ray_tune.runner.tune.report({"ended": 1, "status": "ok", "error": None})
+    def nothing(config: Raw, **_: Any) -> None:
+        outcome = Outcome(JobStatus.OK)
+        studies.ray_tune.runner.tune.report({"ended": 1, "outcome": outcome})
 
     def gone(line: str) -> None:
         raise BrokenPipeError("who read the lines has left")
@@ -299,7 +314,7 @@ def test_an_error_of_the_driver_ends_the_run_as_itself(
         scheduled(tiny, tmp_path, gone)
 
 
-def test_a_unit_that_fits_on_no_node_is_refused_by_name(
+def test_a_job_that_fits_on_no_node_is_refused_by_name(
     ray_here: None, tiny: Raw, tmp_path: Path
 ) -> None:
     tiny["configurations"][3] |= {"name": "both", "resources": {"cpus": 3}}

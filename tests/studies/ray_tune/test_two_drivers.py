@@ -196,8 +196,8 @@ def test_a_signal_ends_a_run_soon_and_the_command_it_names_goes_on_from_there(
     assert "3 trials, 0 done before" in out
     after = trained(tmp_path)
     # The checkpoint of the first was gone on from: an epoch at most is begun twice.
-    units = {"cnn 0": 1 + 2, "vit 0": 3}
-    for name, count in units.items():
+    jobs = {"cnn 0": 1 + 2, "vit 0": 3}
+    for name, count in jobs.items():
         assert 25 * count <= before[name] + after[name] <= 25 * count + 2
 
 

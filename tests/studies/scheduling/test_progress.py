@@ -1,25 +1,25 @@
 """Progress lines: counts, and an estimate of what is left."""
 
 import logging
-from typing import Any
 
 import pytest
 
 import studies.scheduling.progress
 from studies.formatting import duration
-from studies.planning.images import StudyImages
-from studies.planning.plan import Trial, Unit
+from studies.planning.images import ImageSplits
+from studies.planning.job import TrainingJob, Trial
 from studies.scheduling.progress import Progress
 from studies.spec.configuration import Configuration
-from wsss_core.data.scenes.scene import SceneSettings
-from wsss_core.data.scenes.source import SceneSource
+from studies.stages.outcome import JobStatus, Outcome
 
 Log = pytest.LogCaptureFixture
 
-NO_IMAGES = StudyImages(SceneSource(SceneSettings(size=16)), 16, {})
+NO_IMAGES = ImageSplits(16, {})
 
 
-def unit(name: str, seed: int, paradigm: str = "single", epochs: int = 4, key: str = "") -> Unit:
+def job(
+    name: str, seed: int, paradigm: str = "single", epochs: int = 4, key: str = ""
+) -> TrainingJob:
     settings = {
         "seed": seed,
         "paradigm": paradigm,
@@ -28,12 +28,12 @@ def unit(name: str, seed: int, paradigm: str = "single", epochs: int = 4, key: s
         "training": {"epochs": epochs, "batch_size": 8, "precision": "auto"},
     }
     row = Configuration(paradigm="single", student="vit")
-    trials = [Trial("key", name, 0, seed, row)] if name else []
-    return Unit(key or f"{name} {seed}", settings, {}, NO_IMAGES, None, trials)
+    trials = (Trial("key", name, 0, seed, row),) if name else ()
+    return TrainingJob(key or f"{name} {seed}", settings, NO_IMAGES, trials=trials)
 
 
-def ok(seconds: float | None = None) -> dict[str, Any]:
-    return {"status": "ok", "error": None, "seconds": seconds}
+def ok(seconds: float | None = None) -> Outcome:
+    return Outcome(JobStatus.OK, seconds=seconds)
 
 
 @pytest.fixture(autouse=True)
@@ -49,13 +49,13 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 
 def test_a_line_tells_the_number_the_time_and_what_is_left(clock: list[float], caplog: Log) -> None:
-    units = [unit("ViT alone", seed) for seed in range(12)]
-    progress = Progress(units)
+    jobs = [job("ViT alone", seed) for seed in range(12)]
+    progress = Progress(jobs)
     clock[0] += 30
-    progress.ended(units[0], ok())
+    progress.ended(jobs[0], ok())
     clock[0] += 30
-    progress.ended(units[1], ok())
-    for one in units[2:]:
+    progress.ended(jobs[1], ok())
+    for one in jobs[2:]:
         progress.ended(one, ok())
     # One of 12 in 30 s leaves 11 x 30 s; two in 60 s leave 10 x 30 s.
     assert caplog.messages[0] == "[ 1/12] ViT alone, seed 0  (30 s, about 5 min 30 s left)"
@@ -64,10 +64,10 @@ def test_a_line_tells_the_number_the_time_and_what_is_left(clock: list[float], c
 
 
 def test_runs_that_took_no_time_are_counted(clock: list[float], caplog: Log) -> None:
-    units = [unit("alone", seed) for seed in range(5)]
-    progress = Progress(units)
+    jobs = [job("alone", seed) for seed in range(5)]
+    progress = Progress(jobs)
     progress.at_once = 1
-    for one in units[:3]:
+    for one in jobs[:3]:
         clock[0] += 1
         progress.ended(one, ok(0.0))
     assert left(caplog) == "2 s"
@@ -82,10 +82,10 @@ def test_what_is_left_counts_by_what_its_kind_took(clock: list[float], caplog: L
 
     By counting alone it would be 2 / 3 * 50 s.
     """
-    units = [unit("alone", seed) for seed in range(3)]
-    units += [unit("both", seed, "co-training") for seed in range(2)]
-    progress = Progress(units)
-    for one, seconds in ((units[0], 10), (units[1], 10), (units[3], 30)):
+    jobs = [job("alone", seed) for seed in range(3)]
+    jobs += [job("both", seed, "co-training") for seed in range(2)]
+    progress = Progress(jobs)
+    for one, seconds in ((jobs[0], 10), (jobs[1], 10), (jobs[3], 30)):
         clock[0] += seconds
         progress.ended(one, ok(seconds))
     assert left(caplog) == "40 s"
@@ -95,22 +95,22 @@ def test_a_kind_that_none_has_finished_counts_by_its_passes_over_the_images(
     clock: list[float], caplog: Log
 ) -> None:
     """Co-training takes two networks through every epoch; the last run has three times as many."""
-    units = [unit("alone", 0), unit("both", 0, "co-training"), unit("long", 0, epochs=12)]
-    progress = Progress(units)
+    jobs = [job("alone", 0), job("both", 0, "co-training"), job("long", 0, epochs=12)]
+    progress = Progress(jobs)
     clock[0] += 10
-    progress.ended(units[0], ok(10))
+    progress.ended(jobs[0], ok(10))
     assert left(caplog) == "50 s"
 
 
 def test_runs_side_by_side_are_counted_from_the_first_on(clock: list[float], caplog: Log) -> None:
     """Four at a time, 10 s each: when the first of eight ends, seven are left for 70 s of work."""
-    units = [unit("alone", seed) for seed in range(8)]
-    progress = Progress(units)
+    jobs = [job("alone", seed) for seed in range(8)]
+    progress = Progress(jobs)
     progress.at_once = 4
     clock[0] += 10
-    progress.ended(units[0], ok(10))
+    progress.ended(jobs[0], ok(10))
     assert left(caplog) == "18 s"
-    for one in units[1:7]:
+    for one in jobs[1:7]:
         progress.ended(one, ok(10))
     # One run is left, however many could run beside it.
     assert left(caplog) == "10 s"
@@ -118,11 +118,11 @@ def test_runs_side_by_side_are_counted_from_the_first_on(clock: list[float], cap
 
 def test_later_what_ran_at_a_time_is_what_was_seen(clock: list[float], caplog: Log) -> None:
     """Eight were to fit at a time; 16 runs of 10 s have taken 80 s, so two ran at a time."""
-    units = [unit("alone", seed) for seed in range(20)]
-    progress = Progress(units)
+    jobs = [job("alone", seed) for seed in range(20)]
+    progress = Progress(jobs)
     progress.at_once = 8
     clock[0] += 80
-    for one in units[:16]:
+    for one in jobs[:16]:
         progress.ended(one, ok(10))
     assert left(caplog) == "20 s"
 
@@ -130,9 +130,9 @@ def test_later_what_ran_at_a_time_is_what_was_seen(clock: list[float], caplog: L
 def test_what_is_only_scored_does_not_count_as_a_training_run(
     clock: list[float], caplog: Log
 ) -> None:
-    units = [unit("alone", seed) for seed in range(4)]
-    progress = Progress(units, only_scored={units[0].key, units[1].key})
-    for one, seconds in ((units[0], 1), (units[2], 20)):
+    jobs = [job("alone", seed) for seed in range(4)]
+    progress = Progress(jobs, only_scored={jobs[0].key, jobs[1].key})
+    for one, seconds in ((jobs[0], 1), (jobs[2], 20)):
         clock[0] += seconds
         progress.ended(one, ok(seconds))
     assert left(caplog) == "21 s"
@@ -141,37 +141,37 @@ def test_what_is_only_scored_does_not_count_as_a_training_run(
 def test_a_failure_of_a_second_does_not_make_the_others_short(
     clock: list[float], caplog: Log
 ) -> None:
-    units = [unit("alone", seed) for seed in range(3)]
-    progress = Progress(units)
+    jobs = [job("alone", seed) for seed in range(3)]
+    progress = Progress(jobs)
     clock[0] += 20
-    progress.ended(units[0], ok(20))
+    progress.ended(jobs[0], ok(20))
     clock[0] += 1
-    progress.ended(units[1], {"status": "failed", "error": "no room", "seconds": 1})
+    progress.ended(jobs[1], Outcome(JobStatus.FAILED, "no room", seconds=1))
     assert left(caplog) == "20 s"
 
 
-def test_one_unit_more_counts_with_its_own_kind(clock: list[float], caplog: Log) -> None:
-    units = [unit("alone", 0), unit("alone", 1)]
-    progress = Progress(units)
-    progress.more(unit("both", 0, "co-training"))
+def test_one_job_more_counts_with_its_own_kind(clock: list[float], caplog: Log) -> None:
+    jobs = [job("alone", 0), job("alone", 1)]
+    progress = Progress(jobs)
+    progress.more(job("both", 0, "co-training"))
     clock[0] += 10
-    progress.ended(units[0], ok(10))
+    progress.ended(jobs[0], ok(10))
     assert caplog.messages[-1].startswith("[1/3] ")
     assert left(caplog) == "30 s"
 
 
 @pytest.mark.parametrize("status", ["failed", "collapsed"])
 def test_an_end_that_is_not_ok_says_why(clock: list[float], caplog: Log, status: str) -> None:
-    one = unit("ViT alone", 3)
-    Progress([one]).ended(one, {"status": status, "error": "no room"})
+    one = job("ViT alone", 3)
+    Progress([one]).ended(one, Outcome(JobStatus(status), "no room"))
     assert caplog.messages == [f"[1/1] ViT alone, seed 3  {status}: no room  (0 s)"]
 
 
 def test_a_teacher_that_no_row_reports_is_called_by_its_model(
     clock: list[float], caplog: Log
 ) -> None:
-    teacher = unit("", 0)
-    Progress([teacher]).ended(teacher, {"status": "ok"})
+    teacher = job("", 0)
+    Progress([teacher]).ended(teacher, Outcome(JobStatus.OK))
     assert caplog.messages == ["[1/1] teacher resnet18, seed 0  (0 s)"]
 
 
@@ -186,5 +186,5 @@ def test_a_teacher_that_no_row_reports_is_called_by_its_model(
         (90061, "25 h 01 min"),
     ],
 )
-def test_a_duration_is_written_in_its_two_largest_units(seconds: float, written: str) -> None:
+def test_a_duration_is_written_in_its_two_largest_jobs(seconds: float, written: str) -> None:
     assert duration(seconds) == written

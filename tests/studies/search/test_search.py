@@ -1,8 +1,10 @@
 """A search: what it tries and keeps, where it goes on, and whose numbers are reported."""
 
 import json
+import logging
 import os
 import signal
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,13 +16,14 @@ from reports import make_report
 from reports.ledger.parts import read_table
 from studies.planning.planner import make_plan
 from studies.runner import run_study
-from studies.scheduling.schedule import RETRIES
+from studies.scheduling.schedule import JOB_RETRIES
 from studies.scheduling.stopping import Stop
-from studies.search.candidates import confirmation, first_units
+from studies.search.candidates import confirmation, first_jobs
 from studies.search.run import run_search
 from studies.search.sampler import ConfigurationSearcher
 from studies.search.trials import SearchLedger, tuned_objective
 from studies.spec.study import Study
+from studies.stages.outcome import JobStatus, Outcome
 from studies.store.artifacts import ArtifactStore
 from wsss_core.errors import InputError
 
@@ -50,27 +53,29 @@ def searching(tiny: Raw) -> Raw:
 
 @pytest.mark.ci
 def test_a_search_goes_on_where_it_ended_and_its_winners_run_under_fresh_seeds(
-    searching: Raw, tmp_path: Path, ray_here: None
+    searching: Raw, listening: Callable[..., Any], tmp_path: Path, ray_here: None
 ) -> None:
     store = ArtifactStore(tmp_path / "store")
-    run_search(Study.model_validate(searching), tmp_path, store, say=lambda _: None)
+    run_search(Study.model_validate(searching), tmp_path, store)
     first = read_table(tmp_path, "search")
     assert sorted(first["number"].unique()) == [0, 1, 2]
     assert set(first["state"]) <= {"complete", "pruned", "collapsed"}
 
     searching["search"]["trials"] = 5
     said: list[str] = []
-    study = run_search(Study.model_validate(searching), tmp_path, store, say=said.append)
+    with listening(said.append):
+        study = run_search(Study.model_validate(searching), tmp_path, store)
     whole = read_table(tmp_path, "search")
     pd.testing.assert_frame_equal(whole[whole["number"] < 3].reset_index(drop=True), first)
     assert sorted(whole["number"].unique()) == [0, 1, 2, 3, 4]
 
     again: list[str] = []
-    assert run_search(Study.model_validate(searching), tmp_path, store, say=again.append) == study
+    with listening(again.append):
+        assert run_search(Study.model_validate(searching), tmp_path, store) == study
     assert not any("to try" in line for line in again)
 
     trial = whole[whole["state"] == "complete"].iloc[0]
-    result = run_study(make_plan(study), tmp_path, store, in_process=True, say=lambda _: None)
+    result = run_study(make_plan(study), tmp_path, store, in_process=True)
     assert result.failed == {}
     plan = read_table(tmp_path, "plan")
     assert set(plan["seed"]) == {0}
@@ -83,7 +88,7 @@ def test_a_search_goes_on_where_it_ended_and_its_winners_run_under_fresh_seeds(
 
 @pytest.mark.ci
 def test_a_search_that_is_broken_off_keeps_what_ended_alone_and_goes_on(
-    searching: Raw, tmp_path: Path, ray_here: None
+    searching: Raw, listening: Callable[..., Any], tmp_path: Path, ray_here: None
 ) -> None:
     store = ArtifactStore(tmp_path / "store")
 
@@ -93,12 +98,12 @@ def test_a_search_that_is_broken_off_keeps_what_ended_alone_and_goes_on(
 
     searching["search"]["trials"] = 5
     study = Study.model_validate(searching)
-    with pytest.raises(KeyboardInterrupt):
-        run_search(study, tmp_path, store, say=interrupt_after_the_first)
+    with pytest.raises(KeyboardInterrupt), listening(interrupt_after_the_first):
+        run_search(study, tmp_path, store)
     kept = read_table(tmp_path, "search")
     assert 1 <= kept["number"].nunique() < 5
     assert "failed" not in set(kept["state"])
-    run_search(study, tmp_path, store, say=lambda _: None)
+    run_search(study, tmp_path, store)
     whole = read_table(tmp_path, "search")
     assert whole["number"].nunique() == 5
     old = whole[whole["number"].isin(kept["number"])].reset_index(drop=True)
@@ -108,17 +113,21 @@ def test_a_search_that_is_broken_off_keeps_what_ended_alone_and_goes_on(
 class Searching:
     """A searcher and its ledger as Tune calls them, without Tune."""
 
-    def __init__(self, raw: Raw, results: Path, left: int, at_once: int = 2) -> None:
+    def __init__(
+        self, raw: Raw, results: Path, log: pytest.LogCaptureFixture, left: int, at_once: int
+    ) -> None:
         study = Study.model_validate(raw)
         assert study.search is not None
-        planner, _ = first_units(study)
+        planner, _ = first_jobs(study)
         done = read_table(results, "search")
-        self.results, self.stop, self.said = results, Stop(), list[str]()
+        self.results, self.stop, self.log = results, Stop(), log
         self.searcher = ConfigurationSearcher(study.search, planner, done, left)
-        self.ledger = SearchLedger(
-            study, results, "tiny.", self.searcher, self.stop, self.said.append, at_once
-        )
+        self.ledger = SearchLedger(study, results, "tiny.", self.searcher, self.stop, at_once)
         self._trials: dict[str, Any] = {}
+
+    @property
+    def said(self) -> list[str]:
+        return self.log.messages
 
     def start(self, trial_id: str) -> Any:
         """What Tune is given to start: a configuration, None or that all is done."""
@@ -129,8 +138,14 @@ class Searching:
             )
         return config
 
-    def report(self, trial_id: str, status: str = "ok", **result: Any) -> None:
-        told = {"status": status, **result}
+    def report(
+        self,
+        trial_id: str,
+        status: JobStatus = JobStatus.OK,
+        error: str | None = None,
+        **result: Any,
+    ) -> None:
+        told = {"outcome": Outcome(status, error), **result}
         self.searcher.on_trial_result(trial_id, told)
         self.ledger.on_trial_result(0, [], self._trials[trial_id], told)
 
@@ -156,10 +171,23 @@ class Searching:
                         strict=True))  # fmt: skip
 
 
+Begin = Callable[..., Searching]
+
+
+@pytest.fixture
+def begin(searching: Raw, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> Begin:
+    caplog.set_level(logging.INFO)
+
+    def make(left: int, at_once: int = 2) -> Searching:
+        return Searching(searching, tmp_path, caplog, left, at_once)
+
+    return make
+
+
 def test_a_search_says_that_it_is_done_once_none_runs_that_might_have_to_be_started_again(
-    searching: Raw, tmp_path: Path
+    begin: Begin,
 ) -> None:
-    one = Searching(searching, tmp_path, left=2)
+    one = begin(left=2)
     assert [one.start("a")["number"], one.start("b")["number"]] == [0, 1]
     assert one.start("c") is None
     one.score("a", 0.25, 0.75)
@@ -174,10 +202,8 @@ def test_a_search_says_that_it_is_done_once_none_runs_that_might_have_to_be_star
     ]  # fmt: skip
 
 
-def test_a_configuration_whose_worker_died_is_started_again_and_counts_once(
-    searching: Raw, tmp_path: Path
-) -> None:
-    one = Searching(searching, tmp_path, left=1)
+def test_a_configuration_whose_worker_died_is_started_again_and_counts_once(begin: Begin) -> None:
+    one = begin(left=1)
     config = one.start("a")
     one.score("a", 0.25)
     one.die("a", "The node was terminated")
@@ -190,37 +216,37 @@ def test_a_configuration_whose_worker_died_is_started_again_and_counts_once(
     assert one.table() == [(0, "complete", 8, 0.25), (0, "complete", 9, 0.75)]
 
 
-def test_one_whose_workers_die_again_and_again_has_failed(searching: Raw, tmp_path: Path) -> None:
-    one = Searching(searching, tmp_path, left=1)
-    for attempt in range(RETRIES + 1):
+def test_one_whose_workers_die_again_and_again_has_failed(begin: Begin) -> None:
+    one = begin(left=1)
+    for attempt in range(JOB_RETRIES + 1):
         one.start(f"{attempt}")
         one.die(f"{attempt}", "out of memory")
     assert one.start("last") == "FINISHED"
     ((number, state, seed, objective),) = one.table()
     assert (number, state, seed) == (0, "failed", 8)
     assert pd.isna(objective)
-    assert one.said[-1].endswith(f": its worker process died, {RETRIES + 1} times")
+    assert one.said[-1].endswith(f": its worker process died, {JOB_RETRIES + 1} times")
 
 
 def test_a_training_run_that_fails_fails_its_configuration_at_once_and_says_why(
-    searching: Raw, tmp_path: Path
+    begin: Begin,
 ) -> None:
-    one = Searching(searching, tmp_path, left=1)
+    one = begin(left=1)
     one.start("a")
     one.score("a", 0.5)
-    one.report("a", "failed", error="ValueError: no")
-    one.end("a", status="failed")
+    one.report("a", JobStatus.FAILED, error="ValueError: no")
+    one.end("a", outcome=Outcome(JobStatus.FAILED))
     assert one.table() == [(0, "failed", 8, 0.5)]
     assert one.said[-1].endswith(": ValueError: no")
     assert one.start("b") == "FINISHED"
 
 
 def test_a_configuration_that_met_a_gpu_which_cannot_be_used_is_tried_on_another(
-    searching: Raw, tmp_path: Path
+    begin: Begin,
 ) -> None:
-    one = Searching(searching, tmp_path, left=1)
+    one = begin(left=1)
     config = one.start("a")
-    one.report("a", "device", error="GPU 1 of node7: ECC")
+    one.report("a", JobStatus.GPU_FAILED, error="GPU 1 of node7: ECC")
     assert one.said == ["  GPU 1 of node7: ECC"]
     assert one.start("b") == config
     one.score("b", 0.25, 0.75)
@@ -231,31 +257,29 @@ def test_a_configuration_that_met_a_gpu_which_cannot_be_used_is_tried_on_another
     assert not one.stop.asked
 
 
-def test_where_no_gpu_is_left_the_search_ends_and_nothing_has_failed(
-    searching: Raw, tmp_path: Path
-) -> None:
-    one = Searching(searching, tmp_path, left=3, at_once=2)
+def test_where_no_gpu_is_left_the_search_ends_and_nothing_has_failed(begin: Begin) -> None:
+    one = begin(left=3, at_once=2)
     for name in ("a", "b"):
         one.start(name)
-        one.report(name, "device", error=f"GPU {name} of node7: ECC")
+        one.report(name, JobStatus.GPU_FAILED, error=f"GPU {name} of node7: ECC")
     assert str(one.stop.fault) == ("no GPU is left that can be used; the last: GPU b of node7: ECC")
     assert one.table() == []
 
 
-@pytest.mark.parametrize("status", ["storage", "damaged"])
+@pytest.mark.parametrize("status", [JobStatus.STORAGE_DOWN, JobStatus.INPUT_CORRUPT])
 def test_where_nothing_can_be_kept_or_built_upon_the_search_ends_and_nothing_has_failed(
-    searching: Raw, tmp_path: Path, status: str
+    begin: Begin, status: JobStatus
 ) -> None:
-    one = Searching(searching, tmp_path, left=3)
+    one = begin(left=3)
     one.start("a")
     one.start("b")
     one.score("b", 0.5)
-    one.report("a", status, error="train/t is damaged")
+    one.report("a", status, error="train/t is corrupt")
     assert one.stop.asked
     one.end("a")
     one.end("b", objective=0.5)
     assert one.table() == []
-    assert "train/t is damaged" in str(one.stop.storage or one.stop.fault)
+    assert "train/t is corrupt" in str(one.stop.storage or one.stop.fault)
 
 
 def searched(*objectives: tuple[str, float, str]) -> pd.DataFrame:
@@ -290,7 +314,7 @@ def test_the_best_are_those_of_the_highest_mean_that_were_scored_under_all_seeds
         (point(3), 0.4, "complete"),
         (point(4), 0.3, "complete"),
     )
-    study = confirmation(Study.model_validate(searching), found, lambda _: None)
+    study = confirmation(Study.model_validate(searching), found)
     assert study.search is None
     rows = [row for _, row in study.rows()]
     assert [row.transfer_weight for row in rows[2:]] == [3.0, 4.0]

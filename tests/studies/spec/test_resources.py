@@ -1,6 +1,7 @@
 """What trials ask for: the study's word, the paradigm's, the entry's; and whether a node has it."""
 
 import itertools
+import pickle
 from typing import Any
 
 import pytest
@@ -24,7 +25,7 @@ def planned(study: Raw) -> Plan:
 
 
 def demands(study: Raw) -> dict[str, Demand]:
-    return {unit.name: unit.resources for unit in planned(study).units.values()}
+    return {job.name: job.resources for job in planned(study).jobs.values()}
 
 
 @pytest.mark.parametrize(
@@ -86,8 +87,8 @@ def test_a_training_run_of_several_rows_asks_for_the_largest_of_each(
         {"paradigm": "single", "student": "cnn", "name": f"row {index}", "resources": asked[index]}
         for index in order
     ]
-    (unit,) = planned(tiny).units.values()
-    assert unit.resources == Demand(2, 0.5, 3)
+    (job,) = planned(tiny).jobs.values()
+    assert job.resources == Demand(2, 0.5, 3)
 
 
 @pytest.mark.parametrize("place", [0, 1])
@@ -117,15 +118,15 @@ def test_resources_change_no_key(tiny: Raw) -> None:
     for entry in tiny["configurations"]:
         entry["resources"] = {"memory_gb": 3}
     after = planned(tiny)
-    assert list(after.units) == list(before.units)
+    assert list(after.jobs) == list(before.jobs)
     assert [trial.key for trial in after.trials] == [trial.key for trial in before.trials]
     assert after.ledger_rows() == before.ledger_rows()
 
 
-def test_a_unit_takes_its_demand_to_the_worker(tiny: Raw) -> None:
+def test_a_job_takes_its_demand_to_the_worker(tiny: Raw) -> None:
     tiny["resources"] = {"cpus": 3, "gpus": 0.5, "memory_gb": 2}
-    unit = next(iter(planned(tiny).units.values()))
-    assert Demand(**unit.as_config()["resources"]) == unit.resources == Demand(3, 0.5, 2)
+    job = next(iter(planned(tiny).jobs.values()))
+    assert pickle.loads(pickle.dumps(job)).resources == Demand(3, 0.5, 2)
 
 
 @pytest.mark.parametrize(

@@ -17,12 +17,16 @@ import torch
 import studies.stages.job
 from reports.ledger.parts import read_table
 from reports.storage.errors import StorageError
+from studies.planning.job import TrainingJob
 from studies.planning.planner import make_plan
-from studies.runner import run_context, run_study
+from studies.runner import run_study
 from studies.spec.study import Study
+from studies.stages.context import RunContext
+from studies.stages.device import UNCOUNTED
 from studies.stages.failures import is_gpu_failure
-from studies.stages.job import run_unit
-from studies.stages.training import train_unit
+from studies.stages.job import run_job
+from studies.stages.outcome import JobStatus
+from studies.stages.training import TrainingOutcome, train_job
 from studies.store.artifacts import ArtifactStore
 from wsss_core.errors import InputError
 
@@ -31,24 +35,24 @@ Run = Callable[..., Any]
 
 
 class Failing:
-    """Stands in for `train_unit`: raises what it is given, one after the other, then trains."""
+    """Stands in for `train_job`: raises what it is given, one after the other, then trains."""
 
     def __init__(self, *errors: Exception) -> None:
         self.errors = list(errors)
         self.calls = 0
 
-    def __call__(self, *arguments: Any, **options: Any) -> Raw:
+    def __call__(self, *arguments: Any, **options: Any) -> TrainingOutcome:
         self.calls += 1
         if self.errors:
             raise self.errors.pop(0)
-        return train_unit(*arguments, **options)
+        return train_job(*arguments, **options)
 
 
 @pytest.fixture
 def failing(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Failing]:
     def make(*errors: Exception) -> Failing:
         failing = Failing(*errors)
-        monkeypatch.setattr(studies.stages.job, "train_unit", failing)
+        monkeypatch.setattr(studies.stages.job, "train_job", failing)
         monkeypatch.setattr(studies.stages.job, "PAUSE_S", 0.0)
         return failing
 
@@ -149,12 +153,12 @@ def test_a_full_or_absent_storage_ends_the_run_with_what_is_finished_and_fails_n
 ) -> None:
     tiny["configurations"] = tiny["configurations"][:2]
 
-    def second_fails(unit: Raw, *arguments: Any, **options: Any) -> Raw:
-        if "patch16" in unit["settings"]["student"]["model"]:
+    def second_fails(job: TrainingJob, *arguments: Any, **options: Any) -> TrainingOutcome:
+        if "patch16" in job.settings["student"]["model"]:
             raise error
-        return train_unit(unit, *arguments, **options)
+        return train_job(job, *arguments, **options)
 
-    monkeypatch.setattr(studies.stages.job, "train_unit", second_fails)
+    monkeypatch.setattr(studies.stages.job, "train_job", second_fails)
     with pytest.raises(StorageError, match=r"; 1 of 2 trials are finished$") as raised:
         run(tiny, tmp_path)
     assert str(getattr(error, "filename", None) or error).split(":")[0] in str(raised.value)
@@ -174,18 +178,18 @@ def test_a_failure_that_cannot_be_written_is_said_to_be_unrecorded(
     store = ArtifactStore(tmp_path / "store")
     store.make()
     plan.image_sets[0].decode(store)
-    (unit,) = plan.units.values()
+    (job,) = plan.jobs.values()
     failing(ValueError("the trial's own"))
 
     def full(*_: Any) -> None:
         raise StorageError("no space left")
 
     monkeypatch.setattr(studies.stages.job, "write_part", full)
-    context = run_context(plan, store, tmp_path)
+    context = RunContext.of(plan, store, tmp_path)
     (tmp_path / ".wsss").write_text("")
-    outcome = run_unit(unit.as_config(), context)
-    assert (outcome["status"], outcome["unrecorded"]) == ("failed", True)
-    assert outcome["error"] == "ValueError: the trial's own"
+    outcome = run_job(job, context, UNCOUNTED)
+    assert (outcome.status, outcome.unrecorded) == (JobStatus.FAILED, True)
+    assert outcome.error == "ValueError: the trial's own"
 
 
 def spoil(file: Path) -> None:
@@ -196,7 +200,7 @@ def spoil(file: Path) -> None:
 
 
 def teacher_of(plan: Any) -> str:
-    (key,) = {unit.parent for unit in plan.units.values() if unit.parent}
+    (key,) = {job.parent for job in plan.jobs.values() if job.parent}
     return str(key)
 
 
@@ -208,13 +212,13 @@ def test_a_teacher_spoilt_before_a_run_is_trained_again_by_it(
     spoil(first.store.path("train", teacher) / "student.safetensors")
     taught["configurations"][0]["lambda"] = 2.0
     again = run(taught, tmp_path)
-    assert any(line.startswith(f"train/{teacher} is damaged") for line in again.said)
+    assert any(line.startswith(f"train/{teacher} is corrupt") for line in again.said)
     assert (again.result.trained, again.result.failed, again.result.remaining) == (2, {}, 0)
     assert again.store.problems("train", teacher) == []
 
 
 def test_a_teacher_spoilt_during_a_run_is_trained_again_in_the_same_run(
-    taught: Raw, tmp_path: Path
+    taught: Raw, tmp_path: Path, listening: Callable[..., Any]
 ) -> None:
     plan = make_plan(Study.model_validate(taught))
     store = ArtifactStore(tmp_path / "store")
@@ -225,7 +229,8 @@ def test_a_teacher_spoilt_during_a_run_is_trained_again_in_the_same_run(
             spoil(store.path("train", teacher) / "student.safetensors")
         said.append(line)
 
-    result = run_study(plan, tmp_path, store, in_process=True, say=say)
+    with listening(say):
+        result = run_study(plan, tmp_path, store, in_process=True)
     assert (result.failed, result.remaining) == ({}, 0)
     assert statuses(tmp_path) == {"taught, cosine global": "ok"}
     assert len([line for line in said if line.startswith("[") and "teacher" in line]) == 2
@@ -236,11 +241,11 @@ def test_images_spoilt_before_a_run_are_decoded_again_by_it(
 ) -> None:
     tiny["configurations"] = tiny["configurations"][:1]
     first = run(tiny, tmp_path)
-    key = first.plan.image_sets[0].key("test")
+    key = first.plan.image_sets[0].splits.key("test")
     spoil(first.store.path("images", key) / "images.npy")
     tiny["configurations"][0]["training"] = {"learning_rate": 2e-3}
     again = run(tiny, tmp_path)
-    assert any(line.startswith(f"images/{key} is damaged") for line in again.said)
+    assert any(line.startswith(f"images/{key} is corrupt") for line in again.said)
     assert again.store.problems("images", key) == []
 
 
@@ -263,7 +268,7 @@ def test_a_checkpoint_that_was_cut_off_is_not_gone_on_from(
     vit_alone: Raw, run: Run, tmp_path: Path
 ) -> None:
     whole = run(vit_alone, tmp_path / "whole")
-    (key,) = whole.plan.units
+    (key,) = whole.plan.jobs
     store = ArtifactStore(tmp_path / "cut" / "store")
     store.make()
     checkpoint = store.scratch("train", key) / "checkpoint.pt"
@@ -279,7 +284,7 @@ def test_a_storage_that_is_away_for_a_moment_is_waited_for(
     vit_alone["training"]["epochs"] = 6
     results, away = tmp_path / "mounted", tmp_path / "away"
     plan = make_plan(Study.model_validate(vit_alone))
-    (key,) = plan.units
+    (key,) = plan.jobs
     checkpoint = results / "store" / "unfinished" / f"train-{key}" / "checkpoint.pt"
     hidden: list[str] = []
 

@@ -14,9 +14,8 @@ from reports.ledger.parts import read_table
 from studies.masks.folder import make_masks
 from studies.masks.recipe import MaskSelection, choose_recipe
 from studies.masks.worker import MaskJob
-from studies.planning.chains import shards
+from studies.planning.chains import MapScaling, shards
 from studies.stages.cams import base_scores, network_maps
-from wsss_core.data.image_set import ImageSet
 from wsss_core.evaluate import ScoreHistogram, quantise, resize
 from wsss_core.refine.foundation.models import load_foundation
 from wsss_core.refine.steps.registry import make_refiner
@@ -82,11 +81,11 @@ def test_scores_under_a_chain_of_models_are_those_of_the_steps_called_by_hand(
     refined: Any, steps: dict[str, Raw], tmp_path: Path
 ) -> None:
     trial = refined.plan.trials[1]
-    unit = next(u for u in refined.plan.units.values() if trial in u.trials).as_config()
-    images = ImageSet.load(refined.store.path("images", unit["images"]["test"]))
-    raw = network_maps(unit, "student", "test", images, refined.store, "cpu")
+    job = next(job for job in refined.plan.jobs.values() if trial in job.trials)
+    images = job.images.load(refined.store, "test")
+    raw = network_maps(job, "student", "test", images, refined.store, "cpu")
     chain = refined.plan.chains[3]
-    maps = base_scores(raw, chain.cam, normalisation="min_max", gating="none")
+    maps = base_scores(raw, chain.cam, MapScaling("min_max", "none"))
     for name in ("CLIP", "SAM"):
         ((kind, settings),) = steps[name].items()
         refiner, folder = make_refiner(kind, settings), tmp_path / name
@@ -94,7 +93,7 @@ def test_scores_under_a_chain_of_models_are_those_of_the_steps_called_by_hand(
         refiner.compute_image_features(np.asarray(images.images), images.classes, folder)
         found = refiner(np.asarray(images.images), maps, image_features=folder)
         maps = found.astype(np.float16).astype(np.float32)  # as the store keeps them
-    rows = read_table(refined.results, "scores", keys=[trial.chain_keys[3]])
+    rows = read_table(refined.results, "scores", keys=[trial.chains[chain.name]])
     rows = rows[rows["split"] == "test"].set_index("image")
     for index, name in enumerate(images.identifiers):
         mask = images.mask(index)

@@ -10,11 +10,10 @@ import pytest
 
 from reports.ledger.parts import read_table
 from reports.results.reading import read_studies
-from studies.planning.chains import prefix_keys, shard_key, shards
+from studies.planning.chains import MapScaling, prefix_keys, shard_key, shards
 from studies.planning.planner import make_plan
 from studies.spec.study import Study
 from studies.stages.cams import base_scores, network_maps
-from wsss_core.data.image_set import ImageSet
 from wsss_core.errors import InputError
 from wsss_core.evaluate import ScoreHistogram, quantise, resize
 from wsss_core.refine.steps.pixel import PixelAdaptive
@@ -53,12 +52,12 @@ def test_a_chain_that_lacks_weights_is_listed_as_not_run(refined):
 
 def test_scores_under_a_chain_are_those_of_the_refiner_called_by_hand(refined):
     (trial,) = refined.plan.trials
-    unit = next(u for u in refined.plan.units.values() if u.trials).as_config()
-    images = ImageSet.load(refined.store.path("images", unit["images"]["test"]))
-    raw = network_maps(unit, "student", "test", images, refined.store, "cpu")
-    plain = base_scores(raw, refined.plan.chains[1].cam, normalisation="min_max", gating="none")
+    job = next(job for job in refined.plan.jobs.values() if job.trials)
+    images = job.images.load(refined.store, "test")
+    raw = network_maps(job, "student", "test", images, refined.store, "cpu")
+    plain = base_scores(raw, refined.plan.chains[1].cam, MapScaling("min_max", "none"))
     maps = PixelAdaptive(2, (1, 2))(np.asarray(images.images), plain)
-    rows = read_table(refined.results, "scores", keys=[trial.chain_keys[1]])
+    rows = read_table(refined.results, "scores", keys=[trial.chains["PAR"]])
     rows = rows[rows["split"] == "test"].set_index("image")
     for index, name in enumerate(images.identifiers):
         mask = images.mask(index)
@@ -69,15 +68,15 @@ def test_scores_under_a_chain_are_those_of_the_refiner_called_by_hand(refined):
 
 
 def test_chains_that_begin_alike_share_what_they_have_in_common(refined):
-    unit = next(u for u in refined.plan.units.values() if u.trials).as_config()
+    job = next(job for job in refined.plan.jobs.values() if job.trials)
     _, par, twice = refined.plan.runnable_chains
-    base = {"normalisation": "min_max", "gating": "none"}
-    assert prefix_keys(unit, par, base, "test") == prefix_keys(unit, twice, base, "test")[:2]
+    scaling = MapScaling("min_max", "none")
+    assert prefix_keys(job, par, scaling, "test") == prefix_keys(job, twice, scaling, "test")[:2]
     kept = {folder.name for folder in (refined.store.root / "refined").iterdir()}
     expected = {
         shard_key(key, bounds)
         for split in ("tune", "test")
-        for key in prefix_keys(unit, twice, base, split)[1:]
+        for key in prefix_keys(job, twice, scaling, split)[1:]
         for bounds in shards(8)
     }
     assert kept == expected
@@ -104,9 +103,9 @@ def test_a_step_of_ones_own_is_called_and_its_version_is_part_of_the_key(
     taught["refine"] = {"own": [{"own_step:invert": {"strength": 0.5}}]}
     ran = run(taught, tmp_path)
     assert ran.result.remaining == 0
-    keys = ran.plan.trials[0].chain_keys
+    keys = ran.plan.trials[0].chains
     module.VERSION = 2
-    assert make_plan(Study.model_validate(taught)).trials[0].chain_keys != keys
+    assert make_plan(Study.model_validate(taught)).trials[0].chains != keys
 
 
 def test_a_failing_chain_is_recorded_and_keeps_no_other_from_being_scored(
@@ -185,7 +184,7 @@ def test_what_a_chain_gives_does_not_depend_on_which_chain_made_its_beginning(
 
     def rows(refine, folder):
         ran = run({**taught, "refine": refine}, folder)
-        key = ran.plan.trials[0].chain_keys[-1]
+        key = list(ran.plan.trials[0].chains.values())[-1]
         return read_table(folder, "scores", keys=[key])
 
     alone = rows(long, tmp_path / "alone")

@@ -18,6 +18,7 @@ from safetensors.torch import load_file
 
 import studies.runner
 from reports.ledger.parts import read_table
+from studies.stages.device import WorkerShare
 from wsss_core.backbones import Network, build_network
 from wsss_core.data.image_set import ImageSet
 from wsss_core.data.scenes.scene import SceneSettings
@@ -34,17 +35,17 @@ NAMES = {
 }
 
 
-def unit_of(finished: Any, configuration: str) -> Any:
+def job_of(finished: Any, configuration: str) -> Any:
     return next(
-        unit
-        for unit in finished.plan.units.values()
-        if configuration in [trial.configuration for trial in unit.trials]
+        job
+        for job in finished.plan.jobs.values()
+        if configuration in [trial.configuration for trial in job.trials]
     )
 
 
 def stored_vit(finished: Any, configuration: str) -> Network:
     network = build_network("vit_tiny_patch16_224", classes=1, image_size=32, options=VIT_OPTIONS)
-    folder = finished.store.path("train", unit_of(finished, configuration).key)
+    folder = finished.store.path("train", job_of(finished, configuration).key)
     network.load_state_dict(load_file(folder / "student.safetensors"))
     return network.eval()
 
@@ -79,7 +80,7 @@ def test_the_histograms_are_those_of_the_stored_network_counted_pixel_by_pixel(
 ) -> None:
     images = scenes(split)
     levels, logits, _ = naive_levels(stored_vit(finished, configuration), images.images)
-    key = unit_of(finished, configuration).trials[0].key
+    key = job_of(finished, configuration).trials[0].key
     table = read_table(finished.results, "scores", keys=[key])
     rows = table[(table["split"] == split) & (table["network"] == "student")]
     assert len(rows) == 8
@@ -111,7 +112,7 @@ def test_the_raw_scores_are_kept_as_float16_on_the_network_s_own_grid(finished: 
     for folder in (finished.store.root / "cams").iterdir():
         manifest = json.loads((folder / "manifest.json").read_text())
         kept.append((manifest["parent"], np.load(folder / "maps.npy")))
-    key = unit_of(finished, NAMES["vit"]).key
+    key = job_of(finished, NAMES["vit"]).key
     own = [maps for parent, maps in kept if parent == key]
     assert [(maps.dtype, maps.shape) for maps in own] == [(np.float16, (8, 1, 4, 4))] * 2
     expected = [
@@ -135,13 +136,13 @@ def test_both_networks_that_learned_together_are_scored_and_others_the_student_a
 
 
 def test_a_student_learned_from_the_stored_teacher_and_left_it_as_it_was(finished: Any) -> None:
-    teacher = finished.store.path("train", unit_of(finished, "CNN alone").key)
+    teacher = finished.store.path("train", job_of(finished, "CNN alone").key)
     manifest = json.loads((teacher / "manifest.json").read_text())
     from wsss_core.data.file_hashes import file_hashes
 
     network = teacher / "student.safetensors"
     assert file_hashes([network])[0] == manifest["files"]["student.safetensors"]
-    student = finished.store.path("train", unit_of(finished, NAMES["taught"]).key)
+    student = finished.store.path("train", job_of(finished, NAMES["taught"]).key)
     assert sorted(file.name for file in student.iterdir()) == [
         "manifest.json",
         "outcome.json",
@@ -150,7 +151,7 @@ def test_a_student_learned_from_the_stored_teacher_and_left_it_as_it_was(finishe
 
 
 def pictures(finished: Any, configuration: str) -> pd.DataFrame:
-    key = unit_of(finished, configuration).trials[0].key
+    key = job_of(finished, configuration).trials[0].key
     return read_table(finished.results, "panels", keys=[key])
 
 
@@ -187,8 +188,8 @@ def test_every_trial_shows_the_first_and_the_last_test_image_that_holds_smoke(
 def test_the_ledger_says_on_what_and_with_what_a_trial_ran(finished: Any) -> None:
     rows = read_table(finished.results, "trials").set_index("trial_key")
     source = SceneSource(SceneSettings(size=32), train=24, tune=8, test=8)
-    for unit in finished.plan.units.values():
-        (trial,) = unit.trials
+    for job in finished.plan.jobs.values():
+        (trial,) = job.trials
         row = rows.loc[trial.key]
         assert (row["configuration"], row["seed"]) == (trial.configuration, 0)
         assert row["status"] == "ok"
@@ -207,7 +208,7 @@ def test_the_ledger_counts_the_parameters_of_what_was_trained(finished: Any) -> 
     rows = read_table(finished.results, "trials").set_index("configuration")["parameters"]
 
     def stored(configuration: str, *roles: str) -> int:
-        folder = finished.store.path("train", unit_of(finished, configuration).key)
+        folder = finished.store.path("train", job_of(finished, configuration).key)
         counted = 0
         for role in roles:
             state = load_file(folder / f"{role}.safetensors")
@@ -239,8 +240,8 @@ def test_networks_of_one_seed_start_alike_in_every_configuration(finished: Any) 
 
     states = []
     for configuration in NAMES.values():
-        unit = unit_of(finished, configuration)
-        states.append(initial_network(unit.settings, "student", "none").state_dict())
+        job = job_of(finished, configuration)
+        states.append(initial_network(job.settings, "student", "none").state_dict())
     for state in states[1:]:
         assert all(torch.equal(states[0][name], state[name]) for name in states[0])
 
@@ -256,7 +257,7 @@ def test_a_part_of_the_ledger_is_the_store_s_own_byte_for_byte(finished: Any) ->
 def test_scene_trials_say_where_their_maps_lie_and_what_their_logits_hang_on(finished: Any) -> None:
     scores = read_table(finished.results, "scores")
     test = scores[(scores["split"] == "test") & (scores["network"] == "student")]
-    images = finished.plan.image_sets[0].load(finished.store, "test")
+    images = finished.plan.image_sets[0].splits.load(finished.store, "test")
     for _, row in test.iterrows():
         index = images.identifiers.index(row["image"])
         mask, context = images.mask(index) == 1, images.context(index)
@@ -331,10 +332,10 @@ def test_the_ledger_keeps_what_training_was_given_of_the_machine(
 ) -> None:
     """Scored again by another process, the trial's time is still that of the first."""
     tiny["configurations"] = tiny["configurations"][:1]
-    whole = studies.runner.run_context
 
-    def given(**share: float) -> None:
-        monkeypatch.setattr(studies.runner, "run_context", lambda *a: {**whole(*a), **share})
+    def given(cpus: int, gpus: float) -> None:
+        share = WorkerShare("cpu", cpus, gpus)
+        monkeypatch.setattr(studies.scheduling.in_process, "WorkerShare", lambda device: share)
 
     given(cpus=3, gpus=0.25)
     run(tiny, tmp_path)

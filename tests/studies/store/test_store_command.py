@@ -376,9 +376,9 @@ def test_what_no_plan_needs_goes_and_the_study_is_still_done(
     tiny["study"] = "smaller"
     shutil.rmtree(tmp_path / "results" / "ledger")
     smaller = run(tiny, tmp_path / "results")
-    needed = set(smaller.plan.units)
+    needed = set(smaller.plan.jobs)
     assert len(needed) == 2
-    (images, *_) = next(iter(smaller.plan.units.values())).artifacts["images"]
+    (images, *_) = next(iter(smaller.plan.jobs.values())).artifacts["images"]
     put(store, "described", "d1", images=images)
     put(store, "described", "d2", images="others")
     put(store, "described", "d3")  # of an older release, which does not say
@@ -400,20 +400,20 @@ def test_a_trial_that_is_still_to_run_keeps_its_teacher(
     wsss: Wsss, finished: Any, tmp_path: Path
 ) -> None:
     store = copied(finished, tmp_path)
-    students = [unit for unit in finished.plan.units.values() if unit.parent is not None]
-    for unit in students:
-        shutil.rmtree(store.path("train", unit.key))
-        for trial in unit.trials:
+    students = [job for job in finished.plan.jobs.values() if job.parent is not None]
+    for job in students:
+        shutil.rmtree(store.path("train", job.key))
+        for trial in job.trials:
             shutil.rmtree(store.path("scores", trial.key))
     # As if the study had no rows but these.
     rows = [
         row
         for row in finished.plan.ledger_rows()
-        if row["trial_key"] in {trial.key for unit in students for trial in unit.trials}
+        if row["trial_key"] in {trial.key for job in students for trial in job.trials}
     ]
     write_part(tmp_path / "results", "plan", "tiny", rows)
     wsss("store", "gc", store.where, "--unused-by", tmp_path / "results", "--delete")
-    assert store.finished("train") == {unit.parent for unit in students}
+    assert store.finished("train") == {job.parent for job in students}
 
 
 def test_results_without_a_plan_are_refused(wsss: Wsss, store: ArtifactStore) -> None:

@@ -1,0 +1,101 @@
+"""What travels to a worker, whole: a training run with the trials that score it.
+
+A trial is a configuration under a seed. Several trials of one study may score one training run,
+and a student's training run names its teacher's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from studies.planning.images import ImageSplits
+from studies.spec.configuration import Configuration
+from studies.spec.resources import Demand
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A configuration under a seed: one training run, scored.
+
+    Attributes:
+        key: names its scores in the store, and the trial in the ledger.
+        configuration: the configuration's name in this study.
+        position: the configuration's place in this study.
+        seed: the seed that pairs it with other trials.
+        row: the configuration itself.
+        dial_value: the value of the study's sweep, if it has one.
+        chains: the name of each chain that can run -> the key of the trial's scores under it.
+
+    """
+
+    key: str
+    configuration: str
+    position: int
+    seed: int
+    row: Configuration
+    dial_value: float | None = None
+    chains: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def score_keys(self) -> tuple[str, ...]:
+        """The keys of its scores: of the plain CAM, then under each chain."""
+        return (self.key, *self.chains.values())
+
+
+@dataclass(frozen=True)
+class TrainingJob:
+    """One training run and the trials that score it.
+
+    Attributes:
+        key: names the trained networks in the store.
+        settings: everything that decides the result, as JSON-able values.
+        images: the images it is trained on and scored with.
+        weights: role -> the weights file to start from ("none" or "pretrained" included).
+        parent: the key of the teacher's training run, if there is one.
+        trials: empty for a teacher that the study does not report.
+        resources: what it asks of the cluster, the largest of what its trials ask; no part of any
+            key.
+
+    """
+
+    key: str
+    settings: dict[str, Any]
+    images: ImageSplits
+    weights: dict[str, str] = field(default_factory=dict)
+    parent: str | None = None
+    trials: tuple[Trial, ...] = ()
+    resources: Demand = field(default_factory=Demand)
+
+    @property
+    def name(self) -> str:
+        """What progress lines call it."""
+        if self.trials:
+            trial = self.trials[0]
+            at = "" if trial.dial_value is None else f", dial {trial.dial_value:g}"
+            return trial.configuration + at
+        return f"teacher {self.settings['student']['model']}"
+
+    @property
+    def seed(self) -> int:
+        """The seed of initialisation and of the order of the images."""
+        return int(self.settings["seed"])
+
+    @property
+    def image_size(self) -> int:
+        """The side of the network's input in pixels."""
+        return int(self.settings["image_size"])
+
+    @property
+    def artifacts(self) -> dict[str, list[str]]:
+        """Stage -> keys of what its trials build upon, for `wsss store gc`."""
+        return {
+            "train": [self.key, *([self.parent] if self.parent else [])],
+            "images": list(self.images.keys.values()),
+        }
+
+    def score_keys(self) -> Iterator[str]:
+        """The keys of the scores of all of its trials, chains included."""
+        for trial in self.trials:
+            yield from trial.score_keys
