@@ -1,29 +1,36 @@
-"""Every node of a cluster is asked before anything is scheduled on it.
+"""Every node of a cluster is checked before anything is scheduled on it.
 
-What differs between nodes (a folder that is not shared, an older toolkit, a plug-in or weights that
-were not copied) otherwise fails one trial after another, or makes results that are not alike. A
-node that joins later is not asked.
+Differences between nodes (a folder that is not shared, an older toolkit, a plug-in or weights that
+were not copied) otherwise fail one trial after another, or make results that are not alike. A node
+that joins later is not checked.
 """
 
 from __future__ import annotations
 
 import contextlib
+import logging
+import pickle
 import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from dataclasses import replace
-from itertools import product
 from typing import Any
 
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from reports.storage.opening import open_folder
-from studies.cluster.probe import Answer, Question, code_facts, sees
-from studies.cluster.question import gpu_needs, question_about, question_about_masks
-from studies.cluster.verdict import Expected, Reply, judge, node_names, ready, table
+from studies.cluster.checks.base import NodeCheck, NodeReport
+from studies.cluster.checks.code import CodeCheck, code_facts
+from studies.cluster.findings import (
+    finding_lines,
+    findings,
+    node_names,
+    raise_problems,
+    ready_line,
+    table,
+)
+from studies.cluster.plan_checks import checks_for_plan
+from studies.cluster.ray_start import node_amounts
 from studies.formatting import error_line
-from studies.masks.worker import MaskJob
 from studies.planning.job import TrainingJob
 from studies.planning.plan import Plan
 from studies.spec.resources import whole_gpu
@@ -31,7 +38,7 @@ from studies.stages.context import RunContext
 from wsss_core.errors import InputError
 
 ANSWER_SECONDS = 240.0
-"""For how long an answer is waited for: a worker starts, a storage is waited for, weights read."""
+"""For how long an answer is waited for: a worker starts, waits for a storage, reads weights."""
 
 GONE_SECONDS = 60.0
 """For how long a node that cannot be reached may be listed as alive: Ray takes tens of seconds to
@@ -39,192 +46,153 @@ give one up."""
 
 _UNREACHABLE = (ray.exceptions.NodeDiedError, ray.exceptions.TaskUnschedulableError)
 
-_AT_ONCE = 16
+logger = logging.getLogger(__name__)
 
 
 def check_nodes(
-    plan: Plan,
-    pending: list[TrainingJob],
-    context: RunContext,
-    say: Callable[[str], None] = print,
-    *,
-    always_say: bool = False,
+    plan: Plan, pending: Sequence[TrainingJob], context: RunContext, *, always_log: bool = False
 ) -> None:
-    """Ask all nodes at once whether a plan's jobs can run there; Ray has to be up.
-
-    Of one node nothing is said unless something is wrong; of several, a table and a line.
+    """Check that a plan's training runs can run on all nodes; Ray has to be up.
 
     Args:
-        plan: what is to run.
-        pending: its jobs that have to.
+        plan: whose study is to run.
+        pending: the training runs that are left.
         context: what their workers will be given, see `studies.stages.context.RunContext`.
-        say: where the table, warnings and the verdict go.
-        always_say: say it of one node too.
+        always_log: see `require_ready`.
 
     Raises:
-        InputError: nodes that cannot run the study, with all that was found on each; or all are
-            gone. A node that is lost while it is asked is said and left out if others remain.
+        InputError: see `require_ready`.
 
     """
-    whole = whole_gpu(node["Resources"] for node in _lending())
-    needs = gpu_needs(pending, whole, context.results)
-    question = question_about(plan, pending, context, gpus=bool(needs))
-    _check(Expected(question, code_facts(), plan.plugins, needs), say, always_say=always_say)
+    checks = checks_for_plan(plan, pending, context, whole_gpu(node_amounts()))
+    require_ready(checks, always_log=always_log)
 
 
-def check_nodes_for_masks(
-    job: MaskJob,
-    image: str,
-    plugins: dict[str, str],
-    import_path: str,
-    say: Callable[[str], None] = print,
-) -> None:
-    """Ask all nodes whether masks can be made there; Ray has to be up.
+def require_ready(checks: Sequence[NodeCheck[Any]], *, always_log: bool = False) -> None:
+    """Raise unless all nodes pass all checks; Ray has to be up.
+
+    The log of several nodes is a table, warnings and a closing line; of a single node, warnings.
 
     Args:
-        job: whose folders they have to share.
-        image: one of its images.
-        plugins: name -> the version that the network and the chain were made with.
-        import_path: a folder that is searched for them too.
-        say: see `check_nodes`.
+        checks: the first is `CodeCheck`.
+        always_log: log all of it of a single node too.
 
     Raises:
-        InputError: see `check_nodes`.
+        InputError: nodes that cannot be used, with all that was found on each; or all nodes are
+            gone. A node that is lost during the check is left out, with a warning.
 
     """
-    gpus = whole_gpu(node["Resources"] for node in _lending()) > 0
-    question = question_about_masks(job, image, plugins, import_path, gpus=gpus)
-    _check(Expected(question, code_facts(), plugins), say)
+    nodes = [node["NodeID"] for node in _lending()]
+    with contextlib.ExitStack() as prepared:
+        for check in checks:
+            prepared.enter_context(check.prepared(nodes))
+        reports = _without_lost(probe_nodes(checks))
+        found = findings(checks, reports)
+    log_all = always_log or len(reports) > 1
+    if log_all:
+        for line in table(reports):
+            logger.info(line)
+    for line in finding_lines(found, problems=False):
+        logger.warning("warning: %s", line)
+    raise_problems(found, len(reports))
+    if log_all:
+        logger.info(ready_line(reports))
 
 
-def _check(expected: Expected, say: Callable[[str], None], *, always_say: bool = False) -> None:
-    question = expected.question
-    with _token(question):
-        replies = _still_there(ask_nodes(question), say)
-        _read_back(question, replies)
-    verdict = judge(expected, replies)
-    if len(replies) > 1 or always_say:
-        for line in table(replies):
-            say(line)
-    for line in verdict.lines(verdict.warnings):
-        say(f"warning: {line}")
-    verdict.require_none(len(replies))
-    if len(replies) > 1 or always_say:
-        say(ready(replies))
+def _lending() -> list[dict[str, Any]]:
+    """Return Ray's record of each node that can run something of a study."""
+    return [node for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU")]
 
 
-def ask_nodes(question: Question, seconds: float = ANSWER_SECONDS) -> list[Reply]:
-    """Ask all nodes that lend a CPU, at once; a node without one runs nothing of a study.
+def probe_nodes(
+    checks: Sequence[NodeCheck[Any]], seconds: float = ANSWER_SECONDS
+) -> list[NodeReport]:
+    """Probe all nodes that lend a CPU, at once; a node without a CPU runs nothing of a study.
 
     Returns:
-        A reply of each, in Ray's order; without an answer of those that failed, hang or are lost.
+        A report of each, in Ray's order; without facts of those that fail, hang or are lost.
 
     """
-    asker = _asker()
-    asked: dict[Any, Reply] = {}
+    probe, packed = _probe_task(), pickle.dumps(list(checks))
+    code = next((check.here for check in checks if isinstance(check, CodeCheck)), code_facts())
+    probed: dict[Any, NodeReport] = {}
     for node in _lending():
-        reply = Reply(
-            node["NodeID"], node["NodeManagerHostname"], node["NodeManagerAddress"],
-            node["Resources"], sent=time.time(),
-        )  # fmt: skip
-        here = NodeAffinitySchedulingStrategy(node_id=reply.node, soft=False)
-        task = asker.options(scheduling_strategy=here).remote(
-            question, _reply_file(question, reply)
+        report = NodeReport(
+            node["NodeID"],
+            node["NodeManagerHostname"],
+            node["NodeManagerAddress"],
+            node["Resources"],
+            sent=time.time(),
         )
-        asked[task] = reply
+        there = NodeAffinitySchedulingStrategy(node_id=report.node, soft=False)
+        task = probe.options(scheduling_strategy=there).remote(
+            (code["version"], code["source"]), packed, report.node
+        )
+        probed[task] = report
     deadline = time.monotonic() + seconds
-    waiting = list(asked)
+    waiting = list(probed)
     while waiting:
         ended, waiting = ray.wait(waiting, timeout=max(deadline - time.monotonic(), 0.0))
         if not ended:
             break
         for task in ended:
-            asked[task] = _replied(asked[task], task)
+            probed[task] = _answered(probed[task], task)
     for task in waiting:
         ray.cancel(task, force=True)
-        asked[task] = replace(asked[task], failure=f"does not answer within {seconds:.0f} s")
-    return list(asked.values())
+        probed[task] = replace(probed[task], failure=f"does not answer within {seconds:.0f} s")
+    return list(probed.values())
 
 
-def _lending() -> list[dict[str, Any]]:
-    """The nodes on which something of a study can be scheduled."""
-    return [node for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU")]
-
-
-def _asker() -> Any:
+def _probe_task() -> Any:
     # Inside a function, so that it is sent whole and not by the name of a module that the node may
-    # lack. It holds nothing of the node: it would wait for what other jobs hold.
+    # lack. It reserves nothing of the node: it would wait for what other jobs hold.
     @ray.remote(num_cpus=0, max_retries=1)
-    def ask(question: Question, reply: str) -> Answer | str:
+    def probe(toolkit: tuple[str, str], packed: bytes, node: str) -> str | dict[str, Any]:
+        started = time.time()
         try:
-            from studies.cluster.probe import answer
+            from studies.cluster.checks.code import code_facts
         except ImportError as error:
             return f"wsss-studies cannot be imported there, or is another version: {error}"
-        return answer(question, reply)
+        code = code_facts()
+        if (code["version"], code["source"]) != toolkit:
+            # The classes of the checks may be others there, so the checks stay packed.
+            return {"code": code}
+        checks = pickle.loads(packed)
+        facts = {type(check): check.probe(node) for check in checks}
+        return {"facts": facts, "started": started, "ended": time.time()}
 
-    return ask
+    return probe
 
 
-def _replied(reply: Reply, task: Any) -> Reply:
+def _answered(report: NodeReport, task: Any) -> NodeReport:
     received = time.time()
     try:
         answer = ray.get(task)
     except ray.exceptions.RayError as error:
         cause = getattr(error, "cause", None) or error
-        said = error_line(cause)[:300]
-        return replace(
-            reply, failure=f"cannot be asked: {said}", cut_off=isinstance(error, _UNREACHABLE)
-        )
+        failure = f"cannot be checked: {error_line(cause)[:300]}"
+        return replace(report, failure=failure, cut_off=isinstance(error, _UNREACHABLE))
     if isinstance(answer, str):
-        return replace(reply, failure=answer)
-    return replace(reply, answer=answer, received=received)
+        return replace(report, failure=answer)
+    if "code" in answer:
+        return replace(report, facts={CodeCheck: answer["code"]})
+    return replace(report, **answer, received=received)
 
 
-def _still_there(replies: list[Reply], say: Callable[[str], None]) -> list[Reply]:
-    """Without the nodes that were lost while they were asked, which are said."""
-    cut_off = {reply.node for reply in replies if reply.cut_off}
+def _without_lost(reports: list[NodeReport]) -> list[NodeReport]:
+    """Leave out the nodes that were lost during the check, with a warning."""
+    cut_off = {report.node for report in reports if report.cut_off}
     deadline = time.monotonic() + GONE_SECONDS
     there = {node["NodeID"] for node in _lending()}
     # A node's task fails before Ray takes the node from its list, and until then gives it work.
     while cut_off & there and time.monotonic() < deadline:
         time.sleep(0.5)
         there = {node["NodeID"] for node in _lending()}
-    names = node_names(replies)
-    left = [reply for reply in replies if reply.node in there]
-    for lost in (reply for reply in replies if reply.node not in there):
-        say(f"warning: node {names[lost.node]} was lost while it was asked")
+    names = node_names(reports)
+    for report in reports:
+        if report.node not in there:
+            logger.warning("warning: node %s was lost during the check", names[report.node])
+    left = [report for report in reports if report.node in there]
     if not left:
         raise InputError("no node of the cluster is left that lends a CPU")
     return left
-
-
-def _reply_file(question: Question, reply: Reply) -> str:
-    return f"{question['token']}-{reply.node[:16]}"
-
-
-@contextlib.contextmanager
-def _token(question: Question) -> Iterator[None]:
-    """Write the driver's file to each folder, and take it and all answers to it away at the end."""
-    folders = [open_folder(where, make=True) for where in question["folders"].values()]
-    names = [question["token"]]
-    names += [f"{names[0]}-{node['NodeID'][:16]}" for node in _lending()]
-    try:
-        for folder in folders:
-            folder.write(question["token"], question["token"].encode())
-        yield
-    finally:
-        with contextlib.suppress(OSError, InputError), ThreadPoolExecutor(_AT_ONCE) as pool:
-            list(pool.map(lambda both: both[0].delete(both[1]), product(folders, names)))
-
-
-def _read_back(question: Question, replies: list[Reply]) -> None:
-    """Note where a node wrote to a folder and the driver does not see it."""
-
-    def read(reply: Reply) -> None:
-        for name, facts in reply.answer["folders"].items() if reply.answer else ():
-            where = question["folders"][name]
-            if facts["error"] is None and not sees(where, _reply_file(question, reply)):
-                facts["error"] = "does not bring to the driver what is written there"
-
-    with ThreadPoolExecutor(_AT_ONCE) as pool:
-        list(pool.map(read, replies))

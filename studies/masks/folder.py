@@ -94,7 +94,7 @@ def make_masks(
         else:
             from studies.masks.stream import stream_masks
 
-            done = stream_masks(job, missing, batch=batch, address=address, say=say)
+            done = stream_masks(job, missing, batch=batch, address=address)
         progress = _Progress(len(missing), say)
         for name, error in done:
             if error is None:

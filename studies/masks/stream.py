@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +18,13 @@ import numpy as np
 import ray
 import ray.data
 
-from studies.cluster.check import check_nodes_for_masks
-from studies.cluster.ray_start import start_ray, starts_ray_here
+from studies.cluster.check import require_ready
+from studies.cluster.ray_start import node_amounts, start_ray, starts_ray_here
 from studies.formatting import error_line
+from studies.masks.cluster_check import checks_for_masks
 from studies.masks.recipe import MaskRecipe
 from studies.masks.worker import CamMaker, Cams, MaskJob, MaskWriter
+from studies.spec.resources import whole_gpu
 from studies.stages.failures import gpu_failed, is_gpu_failure
 from wsss_core.errors import InputError
 from wsss_core.plugins import is_plugin, search_in
@@ -42,7 +44,6 @@ def stream_masks(
     *,
     batch: int,
     address: str | None,
-    say: Callable[[str], None] = print,
     apart: bool | None = None,
 ) -> Iterator[tuple[str, str | None]]:
     """Make masks on a cluster; yields each image's name and error as its batch is done.
@@ -52,7 +53,6 @@ def stream_masks(
         names: the images, relative to the job's folder.
         batch: images that travel together.
         address: of a running cluster; None starts Ray on this machine.
-        say: told of the nodes where there are several, and of what is odd about them.
         apart: CAMs and their refinement in workers of their own; None: where there are GPUs.
 
     Raises:
@@ -66,7 +66,8 @@ def stream_masks(
     try:
         plugins = _plugins(job.recipe)
         if plugins or not alone:
-            check_nodes_for_masks(job, names[0], plugins, import_path, say)
+            gpus = whole_gpu(node_amounts()) > 0
+            require_ready(checks_for_masks(job, names[0], plugins, import_path, gpus=gpus))
         with _quiet_context():
             dataset = _dataset(job, names, batch, import_path, apart)
             for block in dataset.iter_batches(

@@ -89,7 +89,7 @@ def run_with_tune(
         # After Ray has started: it takes SIGTERM for itself.
         with stop.listening():
             if not checked:
-                check_nodes(plan, pending, context, logger.info)
+                check_nodes(plan, pending, context)
             return _scheduled(plan, pending, context, store, progress, stop)
     finally:
         if started_here:
@@ -232,7 +232,7 @@ def check_cluster(
     """
     started_here = start_ray(address)
     try:
-        check_nodes(plan, pending, context, logger.info, always_say=True)
+        check_nodes(plan, pending, context, always_log=True)
         nodes = node_amounts()
         requests = requests_of(pending, nodes)
         require_room([(job.name, requests[job.key]) for job in pending], nodes)

@@ -69,7 +69,7 @@ def run_search(
         stop = Stop()
         started_here = start_ray(address)
         try:
-            check_nodes(plan, jobs, context, logger.info)
+            check_nodes(plan, jobs, context)
             _train_teachers(plan, store, context, address, stop)
             logger.info(
                 "%s: search, %d of %d configurations to try", study.study, left, search.trials

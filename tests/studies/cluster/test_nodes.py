@@ -1,6 +1,7 @@
-"""Asking the nodes: of a Ray on this machine, and of a simulated cluster whose nodes differ."""
+"""Checking the nodes: of a Ray on this machine, and of a simulated cluster whose nodes differ."""
 
 import copy
+import logging
 import os
 import socket
 import subprocess
@@ -15,10 +16,14 @@ import pytest
 import yaml
 from PIL import Image
 
-from studies.cluster.check import ask_nodes, check_nodes, check_nodes_for_masks
+from studies.cluster.check import check_nodes, probe_nodes, require_ready
+from studies.cluster.checks.code import CodeCheck, code_facts
+from studies.cluster.checks.plugins import PluginsCheck
+from studies.masks.cluster_check import checks_for_masks
 from studies.masks.recipe import MaskSelection, choose_recipe
 from studies.masks.worker import MaskJob
-from studies.planning.plan import Plan, TrainingJob
+from studies.planning.job import TrainingJob
+from studies.planning.plan import Plan
 from studies.planning.planner import make_plan
 from studies.spec.study import Study
 from studies.stages.context import RunContext
@@ -33,6 +38,16 @@ PLUGIN = (
 )
 
 
+Logged = Callable[[], list[str]]
+
+
+@pytest.fixture
+def logged(caplog: pytest.LogCaptureFixture) -> Logged:
+    """All that the checks have logged so far."""
+    caplog.set_level(logging.INFO, "studies.cluster.check")
+    return lambda: caplog.messages
+
+
 @pytest.fixture
 def ready_to_run(tiny: Raw, tmp_path: Path) -> tuple[Plan, list[TrainingJob], RunContext]:
     plan = make_plan(Study.model_validate(tiny))
@@ -40,20 +55,22 @@ def ready_to_run(tiny: Raw, tmp_path: Path) -> tuple[Plan, list[TrainingJob], Ru
     return plan, list(plan.jobs.values()), RunContext.of(plan, store, tmp_path)
 
 
-def test_one_node_that_is_well_is_not_spoken_of_and_keeps_nothing(
-    ray_here: None, ready_to_run: tuple[Plan, list[TrainingJob], RunContext], tmp_path: Path
+def test_one_node_that_is_ready_is_not_logged_and_keeps_nothing(
+    ray_here: None,
+    ready_to_run: tuple[Plan, list[TrainingJob], RunContext],
+    tmp_path: Path,
+    logged: Logged,
 ) -> None:
-    said: list[str] = []
-    check_nodes(*ready_to_run, said.append)
-    assert said == []
+    check_nodes(*ready_to_run)
+    assert logged() == []
     assert not [file for file in tmp_path.rglob("*") if "node-check" in file.name]
 
 
-def test_a_table_and_a_verdict_of_one_node_are_there_for_who_asks(
-    ray_here: None, ready_to_run: tuple[Plan, list[TrainingJob], RunContext]
+def test_a_table_and_a_closing_line_of_one_node_are_logged_on_request(
+    ray_here: None, ready_to_run: tuple[Plan, list[TrainingJob], RunContext], logged: Logged
 ) -> None:
-    said: list[str] = []
-    check_nodes(*ready_to_run, said.append, always_say=True)
+    check_nodes(*ready_to_run, always_log=True)
+    said = logged()
     assert len(said) == 3
     assert said[0].split()[:3] == ["node", "host", "address"]
     assert said[2] == "1 node ready: 2 CPUs"
@@ -68,12 +85,15 @@ def job(finished: Any, tmp_path: Path) -> MaskJob:
     return MaskJob(recipe, str(tmp_path), str(tmp_path / "masks"))
 
 
-def test_a_node_that_can_make_masks_is_not_spoken_of_and_keeps_nothing(
-    ray_here: None, job: MaskJob
+def check_for_masks(job: MaskJob, plugins: dict[str, str], import_path: str) -> None:
+    require_ready(checks_for_masks(job, "one.png", plugins, import_path, gpus=False))
+
+
+def test_a_node_that_can_make_masks_is_not_logged_and_keeps_nothing(
+    ray_here: None, job: MaskJob, logged: Logged
 ) -> None:
-    said: list[str] = []
-    check_nodes_for_masks(job, "one.png", {}, ".", said.append)
-    assert said == []
+    check_for_masks(job, {}, ".")
+    assert logged() == []
     assert not [file for file in Path(job.out).rglob("*") if "node-check" in file.name]
 
 
@@ -81,49 +101,49 @@ def test_a_plug_in_that_a_node_cannot_import_is_named_with_the_node(
     ray_here: None, job: MaskJob
 ) -> None:
     with pytest.raises(InputError, match=r"^node .*: plug-in 'no_such_module:loss': module "):
-        check_nodes_for_masks(job, "one.png", {"no_such_module:loss": "1"}, ".")
+        check_for_masks(job, {"no_such_module:loss": "1"}, ".")
 
 
 def test_a_plug_in_of_another_version_on_a_node_is_refused(
     ray_here: None, job: MaskJob, tmp_path: Path
 ) -> None:
     (tmp_path / "versioned_losses.py").write_text(PLUGIN)
-    check_nodes_for_masks(job, "one.png", {"versioned_losses:far": "2"}, str(tmp_path))
-    said = r"^node .*: has version 2 of versioned_losses:far, the driver 1$"
+    check_for_masks(job, {"versioned_losses:far": "2"}, str(tmp_path))
+    said = r"^node .*: has version 2 of versioned_losses:far, the driver has version 1$"
     with pytest.raises(InputError, match=said):
-        check_nodes_for_masks(job, "one.png", {"versioned_losses:far": "1"}, str(tmp_path))
+        check_for_masks(job, {"versioned_losses:far": "1"}, str(tmp_path))
 
 
 def test_a_node_that_does_not_answer_in_time_is_not_waited_for(
     ray_here: None, tmp_path: Path
 ) -> None:
     (tmp_path / "hanging_losses.py").write_text("import time\ntime.sleep(60)\n")
-    asked: Any = {
-        "import_path": str(tmp_path), "plugins": ["hanging_losses:loss"], "folders": {},
-        "token": "", "files": {}, "pretrained": {}, "gpus": False, "compiler": False,
-    }  # fmt: skip
     began = time.monotonic()
-    (reply,) = ask_nodes(asked, seconds=1.0)
+    hanging = PluginsCheck({"hanging_losses:loss": "1"}, str(tmp_path))
+    (report,) = probe_nodes([hanging], seconds=1.0)
     assert time.monotonic() - began < 20
-    assert reply.answer is None
-    assert reply.failure == "does not answer within 1 s"
+    assert report.facts == {}
+    assert report.failure == "does not answer within 1 s"
 
 
 def test_a_worker_that_dies_of_a_plug_in_is_a_problem_of_its_node(
     ray_here: None, tmp_path: Path
 ) -> None:
     (tmp_path / "fatal_losses.py").write_text("import os\nos._exit(1)\n")
-    asked: Any = {
-        "import_path": str(tmp_path), "plugins": ["fatal_losses:loss"], "folders": {},
-        "token": "", "files": {}, "pretrained": {}, "gpus": False, "compiler": False,
-    }  # fmt: skip
-    (reply,) = ask_nodes(asked)
-    assert reply.answer is None
-    assert str(reply.failure).startswith("cannot be asked: WorkerCrashedError: ")
-    assert not reply.cut_off
+    (report,) = probe_nodes([PluginsCheck({"fatal_losses:loss": "1"}, str(tmp_path))])
+    assert report.facts == {}
+    assert str(report.failure).startswith("cannot be checked: WorkerCrashedError: ")
+    assert not report.cut_off
 
 
-def test_a_plan_that_is_checked_ends_with_the_verdict_and_trains_nothing(
+def test_a_node_with_other_code_keeps_the_checks_packed(ray_here: None, tmp_path: Path) -> None:
+    (tmp_path / "untouched_losses.py").write_text("raise AssertionError('was imported')\n")
+    driver = CodeCheck({**code_facts(), "source": "another"})
+    (report,) = probe_nodes([driver, PluginsCheck({"untouched_losses:loss": "1"}, str(tmp_path))])
+    assert report.facts == {CodeCheck: code_facts()}
+
+
+def test_a_plan_that_is_checked_ends_with_the_closing_line_and_trains_nothing(
     ray_here: None, tiny: Raw, write_study: Callable[[Raw], str], wsss: Callable[..., Any],
     tmp_path: Path,
 ) -> None:  # fmt: skip
@@ -297,7 +317,7 @@ class TestACluster:
         assert len(said) == 3
         assert said[2] == "2 nodes ready: 2 CPUs"
 
-    def test_a_node_that_is_lost_while_it_is_asked_is_left_out(
+    def test_a_node_that_is_lost_during_the_check_is_left_out(
         self, nodes: Nodes, spec: Path, tmp_path: Path
     ) -> None:
         asked = tmp_path / "asked"
@@ -311,7 +331,7 @@ class TestACluster:
         nodes.cluster.remove_node(node, allow_graceful=False)
         out, errors = running.communicate(timeout=150)
         assert (errors, running.returncode) == ("", 0)
-        lost = [line for line in out.splitlines() if "was lost while it was asked" in line]
+        lost = [line for line in out.splitlines() if "was lost during the check" in line]
         assert len(lost) == 1
         assert node.node_id[:8] in lost[0]
         assert out.splitlines()[-1] == "2 nodes ready: 2 CPUs"
@@ -359,7 +379,7 @@ class TestACluster:
 
     def test_nodes_that_differ_are_counted_and_the_others_not_named(self, refused: Refused) -> None:
         assert refused.code == 2
-        assert len(refused.said) == 5, "a row a node and no verdict"
+        assert len(refused.said) == 5, "a row a node and no closing line"
         assert refused.errors[0] == "wsss: 3 of 5 nodes cannot be used:"
         assert len(refused.errors) == 1 + sum(len(refused.of(kind)) for kind in refused.names)
 

@@ -217,7 +217,7 @@ def test_a_worker_that_cannot_begin_ends_the_run_with_one_line(crops, tmp_path, 
     job = dataclasses.replace(job, recipe=dataclasses.replace(job.recipe, store=str(store)))
     (tmp_path / "masks").mkdir()
     names = find_images(crops.images)
-    made = masks_pipeline.stream_masks(job, names, batch=2, address=None, apart=apart, say=quiet)
+    made = masks_pipeline.stream_masks(job, names, batch=2, address=None, apart=apart)
     with pytest.raises(InputError) as raised:
         list(made)
     said = str(raised.value)

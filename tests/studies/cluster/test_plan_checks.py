@@ -1,8 +1,9 @@
-"""What a plan asks every node: weights of what has to run, and what trials need of a GPU."""
+"""What a plan needs of every node: weights of what has to run, and what trials need of a GPU."""
 
 import copy
 import json
 import os
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -12,15 +13,23 @@ import timm
 from safetensors.torch import save_file
 
 from reports.ledger.parts import write_part
-from studies.cluster.question import gpu_needs, hub_file, question_about
+from studies.cluster.checks.base import NodeCheck
+from studies.cluster.checks.compiler import CompilerCheck
+from studies.cluster.checks.files import ExpectedFile, FilesCheck
+from studies.cluster.checks.folders import FoldersCheck
+from studies.cluster.checks.gpus import GpuCheck
+from studies.cluster.checks.hub import HubCheck, HubFile
+from studies.cluster.plan_checks import checks_for_plan
 from studies.planning.chains import CamScoring
-from studies.planning.plan import Plan, TrainingJob
+from studies.planning.job import TrainingJob
+from studies.planning.plan import Plan
 from studies.planning.planner import make_plan
 from studies.spec.study import Study
 from studies.stages.context import RunContext
 from wsss_core.data.file_hashes import file_hashes
 
 Raw = dict[str, Any]
+Checks = dict[type[NodeCheck[Any]], Any]
 CONTEXT = RunContext(
     "run", "s3://bucket/store", "/results", "/here", CamScoring("min_max", "none", 0, 32)
 )
@@ -29,6 +38,11 @@ CONTEXT = RunContext(
 def planned(study: Raw) -> tuple[Plan, list[TrainingJob]]:
     plan = make_plan(Study.model_validate(study))
     return plan, list(plan.jobs.values())
+
+
+def checks(plan: Plan, jobs: list[TrainingJob], gpus: float = 0.0, **context: Any) -> Checks:
+    """The checks of every node, by their kinds."""
+    return {type(c): c for c in checks_for_plan(plan, jobs, replace(CONTEXT, **context), gpus)}
 
 
 @pytest.fixture
@@ -42,13 +56,13 @@ def weights(tmp_path: Path) -> Path:
 
 def test_weights_files_are_asked_for_with_size_time_and_hash(tiny: Raw, weights: Path) -> None:
     tiny["backbones"]["cnn"]["weights"] = str(weights)
-    asked = question_about(*planned(tiny), CONTEXT, gpus=False)
+    asked = checks(*planned(tiny))
     (digest,) = file_hashes([weights])
-    assert asked["files"] == {
-        str(weights): {"bytes": weights.stat().st_size, "modified": 5, "digest": digest}
+    assert asked[FilesCheck].files == {
+        str(weights): ExpectedFile(weights.stat().st_size, 5, digest)
     }
-    assert asked["pretrained"] == {}
-    assert asked["folders"] == {"results": "/results", "store": "s3://bucket/store"}
+    assert HubCheck not in asked
+    assert asked[FoldersCheck].folders == {"results": "/results", "store": "s3://bucket/store"}
 
 
 def test_a_teacher_trained_before_is_not_asked_for_its_weights_again(
@@ -57,8 +71,8 @@ def test_a_teacher_trained_before_is_not_asked_for_its_weights_again(
     taught["backbones"]["cnn"]["weights"] = str(weights)
     plan, jobs = planned(taught)
     students = [job for job in jobs if job.parent is not None]
-    assert question_about(plan, students, CONTEXT, gpus=False)["files"] == {}
-    assert question_about(plan, jobs, CONTEXT, gpus=False)["files"].keys() == {str(weights)}
+    assert checks(plan, students)[FilesCheck].files == {}
+    assert checks(plan, jobs)[FilesCheck].files.keys() == {str(weights)}
 
 
 def test_co_training_needs_the_weights_of_both(tiny: Raw, weights: Path) -> None:
@@ -66,40 +80,36 @@ def test_co_training_needs_the_weights_of_both(tiny: Raw, weights: Path) -> None
     tiny["configurations"] = tiny["configurations"][3:]
     plan, jobs = planned(tiny)
     assert [job.settings["paradigm"] for job in jobs] == ["co-training"]
-    assert question_about(plan, jobs, CONTEXT, gpus=False)["files"].keys() == {str(weights)}
+    assert checks(plan, jobs)[FilesCheck].files.keys() == {str(weights)}
 
 
 def test_pretrained_weights_are_asked_for_by_where_timm_gets_them(tiny: Raw) -> None:
     tiny["backbones"]["cnn"] |= {"weights": "pretrained", "options": {}}
-    asked = question_about(*planned(tiny), CONTEXT, gpus=False)
-    assert asked["files"] == {}
-    assert asked["pretrained"] == {
-        "pretrained resnet18.a1_in1k": {
-            "repository": "timm/resnet18.a1_in1k", "revision": None, "file": None
-        }
-    }  # fmt: skip
+    asked = checks(*planned(tiny))
+    assert asked[FilesCheck].files == {}
+    assert asked[HubCheck].weights == {
+        "pretrained resnet18.a1_in1k": HubFile("timm/resnet18.a1_in1k", None, None)
+    }
 
 
 def test_weights_that_the_hub_lacks_are_a_file_of_pytorch_s_cache() -> None:
     for name in timm.list_pretrained():
         config = timm.get_pretrained_cfg(name)
         if config.url and not config.hf_hub_id:
-            assert hub_file(name) == {
-                "repository": None, "revision": None, "file": config.url.split("/")[-1]
-            }  # fmt: skip
+            assert HubFile.of(name) == (None, None, config.url.split("/")[-1])
             return
     pytest.skip("every model of this timm lies on the hub")
 
 
 def test_a_compiler_is_needed_where_some_network_is_to_be_compiled(tiny: Raw) -> None:
-    assert not question_about(*planned(tiny), CONTEXT, gpus=False)["compiler"]
+    assert CompilerCheck not in checks(*planned(tiny))
     tiny["configurations"][1]["training"] = {"compile": True}
-    assert question_about(*planned(tiny), CONTEXT, gpus=False)["compiler"]
+    assert CompilerCheck in checks(*planned(tiny))
 
 
 def test_the_token_is_another_one_every_time_and_no_reader_sees_it(tiny: Raw) -> None:
     plan, jobs = planned(tiny)
-    tokens = {question_about(plan, jobs, CONTEXT, gpus=False)["token"] for _ in range(20)}
+    tokens = {checks(plan, jobs)[FoldersCheck].token for _ in range(20)}
     assert len(tokens) == 20
     assert all(token.startswith(".") for token in tokens)
 
@@ -117,7 +127,7 @@ def test_the_need_of_a_share_is_the_most_that_trials_like_those_took_on_a_gpu(
     tiny: Raw, tmp_path: Path
 ) -> None:
     tiny["resources"] |= {"gpus": 0.25, "co-training": {"gpus": 1}}
-    _, jobs = planned(tiny)
+    plan, jobs = planned(tiny)
     single, alike = jobs[0].settings, copy.deepcopy(jobs[0].settings)
     alike["seed"] = 7
     alike["training"]["epochs"] = 99
@@ -127,10 +137,11 @@ def test_the_need_of_a_share_is_the_most_that_trials_like_those_took_on_a_gpu(
     measured(tmp_path, alike, "NVIDIA L4", 300, "b")
     measured(tmp_path, larger, "NVIDIA L4", 9000, "c")
     measured(tmp_path, single, "x86_64 CPU, 1 thread(s)", 9000, "d")
-    assert gpu_needs(jobs, 1.0, tmp_path) == {0.25: 300, 1.0: 0}
+    found = checks(plan, jobs, 1.0, results=str(tmp_path))
+    assert found[GpuCheck].needs == {0.25: 300, 1.0: 0}
 
 
 def test_trials_that_ask_for_no_gpu_need_nothing_of_one(tiny: Raw, tmp_path: Path) -> None:
-    _, jobs = planned(tiny)
-    assert gpu_needs(jobs, 0.0, tmp_path) == {}
-    assert gpu_needs(jobs, 1.0, tmp_path) == {1.0: 0}
+    plan, jobs = planned(tiny)
+    assert GpuCheck not in checks(plan, jobs, 0.0, results=str(tmp_path))
+    assert checks(plan, jobs, 1.0, results=str(tmp_path))[GpuCheck].needs == {1.0: 0}

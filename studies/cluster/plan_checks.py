@@ -1,0 +1,110 @@
+"""What a plan's training runs need of every node of a cluster."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from reports.ledger.parts import read_table
+from reports.storage.locations import Location
+from studies.cluster.checks.base import NodeCheck
+from studies.cluster.checks.clock import ClockCheck
+from studies.cluster.checks.code import CodeCheck, code_facts
+from studies.cluster.checks.compiler import CompilerCheck
+from studies.cluster.checks.files import ExpectedFile, FilesCheck
+from studies.cluster.checks.folders import FoldersCheck
+from studies.cluster.checks.gpus import GpuCheck
+from studies.cluster.checks.hub import HubCheck, HubFile
+from studies.cluster.checks.plugins import PluginsCheck
+from studies.planning.chains import Chain
+from studies.planning.job import TrainingJob
+from studies.planning.plan import Plan
+from studies.stages.context import RunContext
+from studies.store.keys import canonical
+from wsss_core.plugins import is_plugin
+
+
+def checks_for_plan(
+    plan: Plan, pending: Sequence[TrainingJob], context: RunContext, whole: float
+) -> list[NodeCheck[Any]]:
+    """Return the checks of every node, in the order in which their findings are listed.
+
+    Args:
+        plan: names the plug-ins and the refinement chains.
+        pending: the training runs that are left.
+        context: what their workers are given, see `studies.stages.context.RunContext`.
+        whole: what `gpus: auto` stands for, see `studies.spec.resources.whole_gpu`.
+
+    """
+    weights = list(_initial_weights(pending))
+    files = {path: ExpectedFile.of(Path(path), tag) for path, tag, _ in weights if path}
+    for chain in plan.runnable_chains:
+        files |= files_of_chain(chain)
+    pretrained = {tag: HubFile.of(model) for path, tag, model in weights if not path}
+    shares = {job.key: job.resources.asks(whole).get("GPU", 0.0) for job in pending}
+    gpus = any(shares.values())
+    compiled = any(job.settings["training"]["compile"] for job in pending)
+    checks: list[NodeCheck[Any] | None] = [
+        CodeCheck(code_facts()),
+        FoldersCheck({"results": context.results, "store": context.store}),
+        PluginsCheck(plan.plugins, context.import_path),
+        FilesCheck(files),
+        HubCheck(pretrained) if pretrained else None,
+        CompilerCheck(gpus) if compiled else None,
+        ClockCheck(),
+        GpuCheck(_gpu_needs(pending, shares, context.results)) if gpus else None,
+    ]
+    return [check for check in checks if check is not None]
+
+
+def _initial_weights(pending: Iterable[TrainingJob]) -> Iterator[tuple[str | None, str, str]]:
+    """Yield what networks start from: path (None: pretrained), hash or tag, timm's model."""
+    for job in pending:
+        # A teacher that is trained alone first has its own training run, which reads the weights.
+        roles = ("student", "teacher")[: 2 if job.settings["paradigm"] == "co-training" else 1]
+        for role in roles:
+            settings, source = job.settings[role], job.weights[role]
+            if source != "none":
+                path = None if source == "pretrained" else source
+                yield path, settings["weights"], settings["model"]
+
+
+def files_of_chain(chain: Chain) -> dict[str, ExpectedFile]:
+    """Return the files of a chain's large models, where they lie in folders, by path."""
+    files = {}
+    for step in chain.steps:
+        digests = step.identity.get("weights")
+        if isinstance(digests, list) and not is_plugin(step.kind):
+            folder = Path(step.arguments["weights"])
+            found = sorted(file for file in folder.iterdir() if file.is_file())
+            for file, digest in zip(found, digests, strict=True):
+                files[str(file)] = ExpectedFile.of(file, digest)
+    return files
+
+
+def _gpu_needs(
+    pending: Iterable[TrainingJob], shares: dict[str, float], results: Location
+) -> dict[float, int]:
+    """Return each share of a GPU -> the most bytes that trials like those took on a GPU before.
+
+    Alike are trials with the same networks, paradigm, batch and image size in the ledger. A share
+    whose trials were never measured gets 0.
+    """
+    columns = ["settings", "device", "peak_memory_bytes"]
+    measured = read_table(results, "trials", columns=columns).dropna()
+    on_gpu = measured[~measured["device"].str.contains(" CPU, ", regex=False)]
+    kinds = on_gpu["settings"].map(lambda text: _kind(json.loads(text)))
+    peaks = on_gpu["peak_memory_bytes"].groupby(kinds).max()
+    needs: dict[float, int] = {}
+    for job in pending:
+        if share := min(shares[job.key], 1.0):
+            needs[share] = max(needs.get(share, 0), int(peaks.get(_kind(job.settings), 0)))
+    return needs
+
+
+def _kind(settings: dict[str, Any]) -> str:
+    names = ("paradigm", "student", "teacher", "image_size")
+    batch = settings["training"]["batch_size"]
+    return canonical([*(settings.get(name) for name in names), batch])
