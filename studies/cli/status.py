@@ -51,15 +51,15 @@ def _status(options: argparse.Namespace) -> int:
     from studies.status.reading import Watcher
 
     watcher = Watcher(options.results, options.store, options.study)
-    found = watcher.look()
-    _show(found, options)
-    while options.watch is not None and not all(status.ended for status in found):
+    while True:
+        found = watcher.look()
+        _show(found, options)
+        if options.watch is None or all(status.ended for status in found):
+            break
         try:
             time.sleep(max(0.1, options.watch))
         except KeyboardInterrupt:
             break
-        found = watcher.look()
-        _show(found, options)
     return int(any(status.failed or status.unrefined for status in found))
 
 
@@ -72,22 +72,17 @@ def _show(found: Sequence[StudyStatus], options: argparse.Namespace) -> None:
     size, terminal = shutil.get_terminal_size(), sys.stdout.isatty()
     rows = None if options.all else max(10, size.lines - 16) if terminal else 40
     encoding = sys.stdout.encoding or "ascii"
-    plain = not _can_encode("".join(MARKS.values()) + "×…", encoding)
+    marks = "".join(MARKS.values()) + "×…"
+    plain = _encoded(marks, encoding) != marks
     text = "\n\n".join(
         describe_status(status, width=size.columns, rows=rows, plain=plain) for status in found
     )
-    if options.watch is not None and terminal:
-        text = f"\033[2J\033[H{text}"  # clears the screen
-    elif options.watch is not None:
-        text = f"{time.strftime('%Y-%m-%d %H:%M:%S')}\n{text}\n"
-    if plain:
-        text = text.encode(encoding, "replace").decode(encoding)
-    print(text, flush=True)
+    if options.watch is not None:
+        clear, head = "\033[2J\033[H", f"{time.strftime('%Y-%m-%d %H:%M:%S')}\n"
+        text = f"{clear}{text}" if terminal else f"{head}{text}\n"
+    print(_encoded(text, encoding), flush=True)
 
 
-def _can_encode(text: str, encoding: str) -> bool:
-    try:
-        text.encode(encoding)
-    except UnicodeEncodeError:
-        return False
-    return True
+def _encoded(text: str, encoding: str) -> str:
+    """Return a text with a question mark for every character that the terminal cannot show."""
+    return text.encode(encoding, "replace").decode(encoding)

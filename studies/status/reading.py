@@ -10,12 +10,10 @@ import math
 import time
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import datetime
 from statistics import fmean
 
 from reports.results.failure_causes import Failure
-from reports.storage.folder import Folder
 from reports.storage.locations import Location, below
 from reports.storage.opening import open_folder
 from studies.rates import Rates, Work
@@ -44,7 +42,6 @@ HeldLease = tuple[LeaseOwner, float | None]
 """A lease owner and the seconds since its heartbeat, if that should have come long ago."""
 
 
-@dataclass
 class Watcher:
     """Reads the status of studies again and again; notices a lease owner that stands still.
 
@@ -55,10 +52,13 @@ class Watcher:
 
     """
 
-    results: Location
-    store: Location | None = None
-    study: str | None = None
-    _leases: tuple[Folder, Leases] | None = field(default=None, repr=False)
+    def __init__(
+        self, results: Location, store: Location | None = None, study: str | None = None
+    ) -> None:
+        self.results = results
+        self.study = study
+        self._store = open_folder(store or below(results, "store"))
+        self._leases = Leases(self._store)
 
     def look(self) -> list[StudyStatus]:
         """Return the status of every study of the results folder, by name.
@@ -79,7 +79,7 @@ class Watcher:
                 raise InputError(f"--study {self.study}: {self.results} holds {', '.join(names)}")
             names = [self.study]
         keys = {row.trial_key for row in plan if row.study in names}
-        trials = {row.trial_key: row for row in read_rows(self.results, "trials", EndedTrial, keys)}
+        ended = {row.trial_key: row for row in read_rows(self.results, "trials", EndedTrial, keys)}
         chains = read_rows(self.results, "refinements", PlannedChain)
         chain_keys = [row.scores_key for row in chains if row.scores_key is not None]
         refined = {
@@ -91,7 +91,7 @@ class Watcher:
         return [
             _status(
                 [row for row in plan if row.study == name],
-                trials,
+                ended,
                 [row for row in chains if row.study == name],
                 refined,
                 [row for row in tried if row.study == name],
@@ -105,22 +105,18 @@ class Watcher:
 
         A silence is measured between the storage's clock and this machine's: good for a hint.
         """
-        if self._leases is None:
-            folder = open_folder(self.store or below(self.results, "store"))
-            self._leases = folder, Leases(folder)
-        folder, leases = self._leases
-        if not folder.has(".wsss") and not folder.folders():
+        if not self._store.has(".wsss") and not self._store.folders():
             return None
-        modified: dict[str, float] = {}
-        for file, entry in folder.joined(LEASES).listing().items():
+        beats: dict[str, float] = defaultdict(float)
+        for file, entry in self._store.joined(LEASES).listing().items():
             name = file.rpartition(".")[0]
-            modified[name] = max(modified.get(name, 0.0), entry.modified)
-        found = []
-        for owner in leases.owners():
-            last = modified.get(f"{owner.stage}-{owner.key}", 0.0)
-            silent = time.time() - last if last else 0.0
-            found.append((owner, silent if silent > 2 * leases.expiry else None))
-        return found
+            beats[name] = max(beats[name], entry.modified)
+        now, limit = time.time(), 2 * self._leases.expiry
+        silences = [
+            (owner, now - beats.get(f"{owner.stage}-{owner.key}", now))
+            for owner in self._leases.owners()
+        ]
+        return [(owner, silent if silent > limit else None) for owner, silent in silences]
 
 
 def _status(

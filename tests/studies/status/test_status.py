@@ -177,6 +177,15 @@ def test_the_estimate_is_what_trials_of_the_kind_took_over_those_at_work(tmp_pat
     assert busy.seconds_left == pytest.approx((400 + 2 * 250) / 2, abs=5)
 
 
+def test_a_kind_that_was_never_measured_takes_what_all_others_took(tmp_path):
+    write_plan(tmp_path)
+    for number, seconds in enumerate((50.0, 90.0)):
+        end(tmp_path, "ViT alone", number, number=number, seconds=seconds)
+    # A ViT alone and six taught ones are left; trials took 60 s and 100 s, one after another.
+    status = only(tmp_path)
+    assert status.seconds_left == pytest.approx(7 * 80)
+
+
 def test_nothing_is_estimated_before_a_trial_was_measured(tmp_path):
     write_plan(tmp_path)
     status = only(tmp_path)
