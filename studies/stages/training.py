@@ -36,7 +36,7 @@ def initial_network(settings: dict[str, Any], role: str, weights: str) -> Networ
         image_size=settings["image_size"],
         weights=weights,
         partial_weights=backbone["partial_weights"],
-        stage=backbone["stage"],
+        feature_stage=backbone["stage"],
         output_stride=backbone["output_stride"],
         head=backbone["head"],
         options=backbone["options"],
@@ -74,7 +74,8 @@ def build_paradigm(
         raise ValueError("a teacher-student unit needs its trained teacher")
     transfer = dict(settings["transfer"])
     # How strongly and on whom the loss acts is the paradigm's; the rest says what is aligned.
-    acts = {k: transfer.pop(k) for k in ("weight", "warmup", "gradient", "ema") if k in transfer}
+    acts = {k: transfer.pop(k) for k in ("gradient", "ema") if k in transfer}
+    acts |= {"transfer_weight": transfer.pop("weight"), "lambda_warmup": transfer.pop("warmup")}
     torch.manual_seed(settings["seed"])
     alignment = Alignment(student, teacher, **transfer)
     kind = CoTraining if settings["paradigm"] == "co-training" else TeacherStudent
@@ -139,7 +140,7 @@ def train_unit(
                 paradigm,
                 images.images,
                 images.labels,
-                TrainingSettings(**settings["training"]),
+                TrainingSettings.from_config(**settings["training"]),
                 seed=settings["seed"],
                 device=device,
                 checkpoint=store.scratch("train", unit["key"]) / "checkpoint.pt",
