@@ -43,7 +43,7 @@ from wsss_core.refine.affinity.random_walk import (
     _Windows,
     half_disc,
     moved,
-    on_grid,
+    pixels_with_partner,
     power_terms,
     random_walk,
 )
@@ -59,7 +59,7 @@ def draw_affinity(side: int, radius: int, device: str) -> Tensor:
     offsets = half_disc(radius)
     maps = torch.zeros(1, len(offsets), side, side)
     for number, offset in enumerate(offsets):
-        here = on_grid(offset, side, side)
+        here = pixels_with_partner(offset, side, side)
         there = moved(here, offset)
         maps[0, number][here] = torch.exp(-(features[here] - features[there]).abs())
     return maps.to(device)
@@ -72,7 +72,7 @@ def indices_of(affinity: Tensor, radius: int) -> tuple[Tensor, Tensor, Tensor]:
     rows, columns = [number.flatten()], [number.flatten()]
     values = [torch.ones(side * side, device=affinity.device)]
     for map_, offset in zip(affinity[0] ** BETA, half_disc(radius), strict=True):
-        here = on_grid(offset, side, side)
+        here = pixels_with_partner(offset, side, side)
         one, other = number[here].flatten(), number[moved(here, offset)].flatten()
         rows += [one, other]
         columns += [other, one]

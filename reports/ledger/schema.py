@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-from wsss_core.evaluate.pixel_counts import LEVELS
+from wsss_core.evaluate.pixel_counts import SCORE_LEVELS
 
 SCHEMA_VERSION = 5
 VERSION_KEY = b"schema_version"
@@ -42,7 +42,7 @@ def _schema(**columns: pa.DataType | tuple[pa.DataType, str]) -> pa.Schema:
 
 _TEXT = pa.string()
 _REAL = pa.float64()
-_HISTOGRAM = pa.list_(pa.uint32(), LEVELS)
+_HISTOGRAM = pa.list_(pa.uint32(), SCORE_LEVELS)
 
 SCHEMAS: dict[str, pa.Schema] = {
     "plan": _schema(

@@ -9,7 +9,7 @@ from reports.results.outcomes import ANY_CLASS, MEAN_OF_CLASSES, MEASURES
 from reports.results.score_rows import ScoreRows
 from wsss_core.evaluate import HistogramStack, MultiClassStack
 from wsss_core.evaluate.curves import Curve
-from wsss_core.evaluate.pixel_counts import LEVELS
+from wsss_core.evaluate.pixel_counts import SCORE_LEVELS
 
 CURVES = (*MEASURES, "precision", "recall")
 COLUMNS = ("network", "class_name", "split", "level", "threshold", *CURVES)
@@ -38,8 +38,8 @@ def score_curves(scores: pd.DataFrame | ScoreRows) -> pd.DataFrame:
                         "network": network,
                         "class_name": name,
                         "split": split,
-                        "level": np.arange(LEVELS, dtype=np.int16),
-                        "threshold": np.arange(LEVELS) / (LEVELS - 1),
+                        "level": np.arange(SCORE_LEVELS, dtype=np.int16),
+                        "threshold": np.arange(SCORE_LEVELS) / (SCORE_LEVELS - 1),
                         **found,
                     }
                 )

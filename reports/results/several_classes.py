@@ -20,7 +20,7 @@ from wsss_core.evaluate import (
     ThresholdRule,
     choose_threshold,
 )
-from wsss_core.evaluate.pixel_counts import LEVELS
+from wsss_core.evaluate.pixel_counts import SCORE_LEVELS
 
 
 def several_classes(
@@ -42,7 +42,7 @@ def several_classes(
             stack = of_split.get(split)
             if stack is None:
                 continue
-            cut, level = stack, levels if isinstance(levels, int) else LEVELS - 1
+            cut, level = stack, levels if isinstance(levels, int) else SCORE_LEVELS - 1
             if not isinstance(levels, int):
                 cut = stack.cut_at(levels)
             shared = {

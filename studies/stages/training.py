@@ -42,7 +42,7 @@ def initial_network(settings: dict[str, Any], role: str, weights: str) -> Networ
         image_size=settings["image_size"],
         weights=weights,
         partial_weights=backbone["partial_weights"],
-        stage=backbone["stage"],
+        feature_stage=backbone["stage"],
         output_stride=backbone["output_stride"],
         head=backbone["head"],
         options=backbone["options"],
@@ -78,7 +78,8 @@ def build_paradigm(job: TrainingJob, teacher: Network | None) -> Paradigm:
         raise ValueError("a teacher-student job needs its trained teacher")
     transfer = dict(settings["transfer"])
     # How strongly and on whom the loss acts is the paradigm's; the rest says what is aligned.
-    acts = {k: transfer.pop(k) for k in ("weight", "warmup", "gradient", "ema") if k in transfer}
+    acts = {k: transfer.pop(k) for k in ("gradient", "ema") if k in transfer}
+    acts |= {"transfer_weight": transfer.pop("weight"), "lambda_warmup": transfer.pop("warmup")}
     torch.manual_seed(settings["seed"])
     alignment = Alignment(student, teacher, **transfer)
     kind = CoTraining if settings["paradigm"] == "co-training" else TeacherStudent
@@ -160,7 +161,7 @@ def train_job(
                 paradigm,
                 images.images,
                 images.labels,
-                TrainingSettings(**job.settings["training"]),
+                TrainingSettings.from_config(**job.settings["training"]),
                 seed=job.seed,
                 device=share.device,
                 checkpoint=store.scratch("train", job.key) / "checkpoint.pt",

@@ -142,7 +142,7 @@ def build_network(
     image_size: int,
     weights: str | Path = "none",
     partial_weights: bool = False,
-    stage: str | int | None = None,
+    feature_stage: str | int | None = None,
     output_stride: int | None = None,
     head: str = "linear",
     options: Mapping[str, Any] | None = None,
@@ -156,7 +156,7 @@ def build_network(
         image_size: side of the square input in pixels; a ViT's patch must divide it.
         weights: "none" (random), "pretrained" (timm's hub) or a file (.safetensors, .pth).
         partial_weights: accept a file that lacks some of the encoder's parameters.
-        stage: CNN only: the stage whose map is used, by name ("layer3") or by timm's index;
+        feature_stage: CNN only: the stage whose map is used, by name ("layer3") or by timm's index;
             the last one by default.
         output_stride: CNN only: input pixels per feature location, by dilation (8, 16, 32).
         head: "linear", or "pcm" (CNN only): activation maps refined by the pixel correlation
@@ -174,7 +174,7 @@ def build_network(
         return _plugin_network(name, classes, image_size, options or {}, head)
     pretrained = weights == "pretrained"
     vit_named = is_vit(name)
-    if vit_named and (stage is not None or output_stride is not None or head == "pcm"):
+    if vit_named and (feature_stage is not None or output_stride is not None or head == "pcm"):
         raise InputError(f"{name}: stage, output_stride and head: pcm are for CNNs; this is a ViT")
     arguments = {**(options or {}), "pretrained": pretrained}
     try:
@@ -184,7 +184,7 @@ def build_network(
             encoder: PatchTokens | LastStage = PatchTokens(vit)
             channels = int(vit.num_features)
         else:
-            encoder, channels = _cnn(name, stage, output_stride, arguments)
+            encoder, channels = _cnn(name, feature_stage, output_stride, arguments)
     except InputError:
         raise
     except (TypeError, ValueError, RuntimeError, AssertionError, OSError) as error:
@@ -236,21 +236,21 @@ def _check_patch(name: str, vit: Any, image_size: int) -> None:
 
 
 def _cnn(
-    name: str, stage: str | int | None, output_stride: int | None, arguments: dict[str, Any]
+    name: str, feature_stage: str | int | None, output_stride: int | None, arguments: dict[str, Any]
 ) -> tuple[LastStage, int]:
     if output_stride is not None:
         arguments = {**arguments, "output_stride": output_stride}
     # Which stages there are is known from the architecture alone, so ask without weights.
     outline: Any = timm.create_model(name, features_only=True, **{**arguments, "pretrained": False})
     names = list(outline.feature_info.module_name())
-    if stage is None:
+    if feature_stage is None:
         index = len(names) - 1
-    elif isinstance(stage, str) and stage in names:
-        index = names.index(stage)
-    elif isinstance(stage, int) and 0 <= stage < len(names):
-        index = stage
+    elif isinstance(feature_stage, str) and feature_stage in names:
+        index = names.index(feature_stage)
+    elif isinstance(feature_stage, int) and 0 <= feature_stage < len(names):
+        index = feature_stage
     else:
-        raise InputError(f"{name} has no stage {stage!r}; it has {', '.join(names)}")
+        raise InputError(f"{name} has no stage {feature_stage!r}; it has {', '.join(names)}")
     used = list(range(index + 1))
     extractor: Any = timm.create_model(name, features_only=True, out_indices=used, **arguments)
     channels_last = getattr(extractor, "output_fmt", None) == "NHWC"

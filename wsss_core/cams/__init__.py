@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from wsss_core.cams.fusion import fuse, merge
     from wsss_core.cams.gradient import grad_cam, gradient_cams, layer_cam
     from wsss_core.cams.multi_scale import cams, check_cam
-    from wsss_core.cams.normalisation import gate, normalise, predicted
+    from wsss_core.cams.normalisation import gate, normalise_maps, predicted_classes
     from wsss_core.cams.settings import CamSettings
 
 __all__ = [
@@ -28,8 +28,8 @@ __all__ = [
     "layer_cam",
     "listening",
     "merge",
-    "normalise",
-    "predicted",
+    "normalise_maps",
+    "predicted_classes",
 ]
 
 __getattr__ = lazy_exports(__name__, __file__)

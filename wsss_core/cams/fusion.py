@@ -8,14 +8,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from wsss_core.cams.normalisation import MapNormalisation, normalise
+from wsss_core.cams.normalisation import MapNormalisation, normalise_maps
 from wsss_core.cams.settings import CamMerge
 from wsss_core.errors import InputError
 
 Grid = tuple[int, int]
 
 
-def on_grid(maps: Tensor, grid: Grid) -> Tensor:
+def resize_maps(maps: Tensor, grid: Grid) -> Tensor:
     """Maps float [N, K, h, w] at another grid, bilinear with align_corners=False."""
     if tuple(maps.shape[-2:]) == grid:
         return maps
@@ -48,8 +48,8 @@ def fuse(
     if grid is None:
         largest = max(members, key=lambda maps: maps[0, 0].numel())
         grid = (largest.shape[-2], largest.shape[-1])
-    resized = torch.stack([on_grid(normalise(maps, how), grid) for maps in members])
-    return normalise(resized.mean(0), how)
+    resized = torch.stack([resize_maps(normalise_maps(maps, how), grid) for maps in members])
+    return normalise_maps(resized.mean(0), how)
 
 
 def merge(views: Sequence[Tensor], grid: Grid, how: CamMerge) -> Tensor:
@@ -72,7 +72,7 @@ def merge(views: Sequence[Tensor], grid: Grid, how: CamMerge) -> Tensor:
 
     """
     if how == "sum_max":
-        positive = torch.stack([on_grid(F.relu(maps), grid) for maps in views])
-        return normalise(positive.sum(0), "max")
-    scaled = torch.stack([on_grid(normalise(maps, "min_max"), grid) for maps in views])
+        positive = torch.stack([resize_maps(F.relu(maps), grid) for maps in views])
+        return normalise_maps(positive.sum(0), "max")
+    scaled = torch.stack([resize_maps(normalise_maps(maps, "min_max"), grid) for maps in views])
     return scaled.mean(0)

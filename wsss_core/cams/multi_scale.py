@@ -15,7 +15,7 @@ from wsss_core.backbones import Network
 from wsss_core.backbones.encoder import Encoder, PatchTokens
 from wsss_core.cams.attention import attention_cams
 from wsss_core.cams.class_weight import RawScores, class_weight_cams
-from wsss_core.cams.fusion import fuse, merge, on_grid
+from wsss_core.cams.fusion import fuse, merge, resize_maps
 from wsss_core.cams.gradient import GRADIENT_METHODS, gradient_cams
 from wsss_core.cams.restoring import evaluating, resized_for
 from wsss_core.cams.settings import CamSettings
@@ -148,7 +148,7 @@ def _block_cams(
         else:
             views += _views(network, pixels, side, settings.flip, settings, batch_size)[0]
     if not settings.merged:
-        return on_grid(views[0], grid), logits
+        return resize_maps(views[0], grid), logits
     return merge(views, grid, settings.merge), logits
 
 

@@ -16,7 +16,7 @@ from wsss_core.errors import InputError
 MapNormalisation = Literal["raw", "max", "min_max"]
 
 
-def normalise(maps: Tensor, how: MapNormalisation) -> Tensor:
+def normalise_maps(maps: Tensor, how: MapNormalisation) -> Tensor:
     """Bring each map to [0, 1], on its own. A map with a value that is not finite gets NaN.
 
     - `raw`: as it is.
@@ -50,7 +50,7 @@ def normalise(maps: Tensor, how: MapNormalisation) -> Tensor:
     return torch.where(span == 0, torch.zeros_like(shifted), shifted / span)
 
 
-def predicted(logits: Tensor, probability: float = 0.5) -> Tensor:
+def predicted_classes(logits: Tensor, probability: float = 0.5) -> Tensor:
     """The classes a network says are in an image: those of at least this probability.
 
     Args:
@@ -68,7 +68,7 @@ def gate(maps: Tensor, keep: Tensor) -> Tensor:
     """Maps of the classes that are kept; those of the others become 0.
 
     A map that was normalised peaks at 1 whether its class is in the image or not. Which classes
-    are, their labels say, or the network (`predicted`).
+    are, their labels say, or the network (`predicted_classes`).
 
     Args:
         maps: float [N, K, h, w].

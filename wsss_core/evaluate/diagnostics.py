@@ -13,11 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wsss_core.errors import InputError
-from wsss_core.evaluate.curves import share
-from wsss_core.evaluate.pixel_counts import LEVELS
+from wsss_core.evaluate.curves import Counts, share
+from wsss_core.evaluate.pixel_counts import SCORE_LEVELS
 
-Counts = NDArray[np.integer]
-REGIONS = ("object", "context", "ring", "elsewhere")
+CAM_REGIONS = ("object", "context", "ring", "elsewhere")
 
 
 @dataclass(frozen=True)
@@ -78,7 +77,7 @@ def mass_shares(
         outside = outside if counts is None else outside - counts.astype(np.int64)
     if outside.size and outside.min() < 0:
         raise InputError("context and ring: expected disjoint parts of the background, got more")
-    weight = np.arange(LEVELS)
+    weight = np.arange(SCORE_LEVELS)
     whole = (foreground + background) @ weight
     some = whole > 0
 
@@ -147,12 +146,12 @@ def pointing_game(peaks: Sequence[str]) -> dict[str, float]:
     count = len(peaks)
     return {
         region: sum(peak == region for peak in peaks) / count if count else float("nan")
-        for region in REGIONS
+        for region in CAM_REGIONS
     }
 
 
 @dataclass(frozen=True)
-class Reliance:
+class CounterfactualReliance:
     """What happens to the logit of the images that hold the class when one thing is taken out.
 
     Attributes:
@@ -174,7 +173,7 @@ def reliance(
     logits: NDArray[np.floating],
     without_object: NDArray[np.floating],
     without_context: NDArray[np.floating],
-) -> Reliance:
+) -> CounterfactualReliance:
     """Counterfactual reliance of one class.
 
     Args:
@@ -196,7 +195,7 @@ def reliance(
     on_object, on_context = mean(logits - without_object), mean(logits - without_context)
     both = abs(on_object) + abs(on_context)
     found = (logits > 0) & ~np.isnan(without_context)
-    return Reliance(
+    return CounterfactualReliance(
         on_object,
         on_context,
         abs(on_context) / both if both else float("nan"),
@@ -205,5 +204,5 @@ def reliance(
 
 
 def _check_level(level: int) -> None:
-    if not 0 <= level < LEVELS:
+    if not 0 <= level < SCORE_LEVELS:
         raise InputError(f"level: expected 0-255, got {level}")

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wsss_core.evaluate.otsu import otsu_level
-from wsss_core.evaluate.pixel_counts import LEVELS
+from wsss_core.evaluate.pixel_counts import SCORE_LEVELS
 from wsss_core.evaluate.score_histogram import checked_counts
 
 LEVEL_VARIANCE = 1 / 12
@@ -142,4 +142,4 @@ def gaussian_mixture_level(scores: NDArray[np.integer]) -> int | None:
     """
     mixture = fit_gaussian_mixture(scores)
     crossing = None if mixture is None else mixture.crossing()
-    return None if crossing is None else min(max(math.ceil(crossing), 1), LEVELS - 1)
+    return None if crossing is None else min(max(math.ceil(crossing), 1), SCORE_LEVELS - 1)

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from wsss_core.errors import InputError
 from wsss_core.evaluate import curves
 from wsss_core.evaluate.curves import Curve
-from wsss_core.evaluate.pixel_counts import LEVELS
+from wsss_core.evaluate.pixel_counts import SCORE_LEVELS
 from wsss_core.evaluate.score_histogram import ScoreHistogram, checked_counts
 
 
@@ -57,7 +57,7 @@ class HistogramStack:
         each = list(histograms)
         foreground = np.array([one.foreground for one in each], dtype=np.int64)
         background = np.array([one.background for one in each], dtype=np.int64)
-        return cls(foreground.reshape(-1, LEVELS), background.reshape(-1, LEVELS))
+        return cls(foreground.reshape(-1, SCORE_LEVELS), background.reshape(-1, SCORE_LEVELS))
 
     def __len__(self) -> int:
         return len(self.foreground)
@@ -153,7 +153,7 @@ class HistogramStack:
             levels: float [N]; NaN for an image in which nothing is predicted.
 
         """
-        reached = np.arange(LEVELS) >= levels[:, np.newaxis]  # false throughout for NaN
+        reached = np.arange(SCORE_LEVELS) >= levels[:, np.newaxis]  # false throughout for NaN
         cut = []
         for counts in (self.foreground, self.background):
             ends = np.zeros_like(counts)
@@ -163,7 +163,7 @@ class HistogramStack:
         return HistogramStack(*cut)
 
     def _pooled(self, curve: Curve) -> Curve:
-        return curve if self.holds_class.any() else np.full(LEVELS, np.nan)
+        return curve if self.holds_class.any() else np.full(SCORE_LEVELS, np.nan)
 
 
 _Array = TypeVar("_Array", bound=NDArray[Any])
@@ -175,4 +175,4 @@ def _frozen(array: _Array) -> _Array:
 
 
 def _mean(per_image: Curve) -> Curve:
-    return per_image.mean(axis=0) if len(per_image) else np.full(LEVELS, np.nan)
+    return per_image.mean(axis=0) if len(per_image) else np.full(SCORE_LEVELS, np.nan)

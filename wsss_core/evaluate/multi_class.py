@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from wsss_core.errors import InputError
 from wsss_core.evaluate.curves import Curve
 from wsss_core.evaluate.histogram_stack import HistogramStack
-from wsss_core.evaluate.pixel_counts import LEVELS
+from wsss_core.evaluate.pixel_counts import SCORE_LEVELS
 from wsss_core.evaluate.score_histogram import ScoreHistogram
 from wsss_core.evaluate.thresholds import Objective, member_named
 
@@ -62,7 +62,7 @@ class MultiClassStack:
     def dataset_iou(self, name: str) -> Curve:
         """IoU of a class over the pixels of all images that hold any class."""
         if not self.classes[name].holds_class.any():
-            return np.full(LEVELS, np.nan)
+            return np.full(SCORE_LEVELS, np.nan)
         return _from_one(self.pooled(name).iou())
 
     def pooled(self, name: str) -> ScoreHistogram:
@@ -79,7 +79,7 @@ class MultiClassStack:
     def background_iou(self) -> Curve:
         """IoU of the background over the same pixels; NaN where no image holds any class."""
         if not self.holds_any.any():
-            return np.full(LEVELS, np.nan)
+            return np.full(SCORE_LEVELS, np.nan)
         return _from_one(self.any_class.total_with_class().background_iou())
 
     def dataset_miou(self) -> Curve:

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from wsss_core.errors import InputError
 from wsss_core.evaluate.histogram_stack import HistogramStack
-from wsss_core.evaluate.pixel_counts import LEVELS
+from wsss_core.evaluate.pixel_counts import SCORE_LEVELS
 from wsss_core.plugins import load_plugin, plugin_version
 
 NOT_DECLARED = "not declared"
@@ -61,7 +61,7 @@ class OwnRule:
         if level is None:
             return None
         whole = isinstance(level, int | np.integer) and not isinstance(level, bool)
-        if not whole or not 0 <= level < LEVELS:
+        if not whole or not 0 <= level < SCORE_LEVELS:
             raise InputError(
                 f"threshold rule {self.name!r}: expected a whole level 0-255 or None, got {level!r}"
             )

@@ -15,7 +15,7 @@ Measured on one core (512x512, NumPy 2.4; the figures justify the two ways below
 import numpy as np
 from numpy.typing import NDArray
 
-LEVELS = 256
+SCORE_LEVELS = 256
 """Score levels of a map: a pixel is foreground at threshold t = 0..255 where score >= t."""
 
 _PAIRS_PAY_FROM = 40_000  # pixels; both ways take 50 us near 200 x 200
@@ -33,10 +33,10 @@ def count_levels(scores: NDArray[np.uint8]) -> NDArray[np.int64]:
 
     """
     if scores.size < _PAIRS_PAY_FROM:
-        return np.bincount(scores, minlength=LEVELS)
+        return np.bincount(scores, minlength=SCORE_LEVELS)
     even = scores.size - scores.size % 2
-    pairs = np.bincount(scores[:even].view(np.uint16), minlength=LEVELS * LEVELS)
-    pairs = pairs.reshape(LEVELS, LEVELS)
+    pairs = np.bincount(scores[:even].view(np.uint16), minlength=SCORE_LEVELS * SCORE_LEVELS)
+    pairs = pairs.reshape(SCORE_LEVELS, SCORE_LEVELS)
     counts: NDArray[np.int64] = pairs.sum(axis=0) + pairs.sum(axis=1)
     if even < scores.size:
         counts[scores[-1]] += 1
@@ -80,5 +80,5 @@ def _count_folded(
         index[ignore] = 2
     index <<= 8
     index |= scores
-    counts = np.bincount(index, minlength=3 * LEVELS)
-    return counts[LEVELS : 2 * LEVELS], counts[:LEVELS]
+    counts = np.bincount(index, minlength=3 * SCORE_LEVELS)
+    return counts[SCORE_LEVELS : 2 * SCORE_LEVELS], counts[:SCORE_LEVELS]

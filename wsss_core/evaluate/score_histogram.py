@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from wsss_core.errors import InputError
 from wsss_core.evaluate import curves
 from wsss_core.evaluate.curves import Curve
-from wsss_core.evaluate.pixel_counts import LEVELS, count_by_region
+from wsss_core.evaluate.pixel_counts import SCORE_LEVELS, count_by_region
 
 
 @dataclass(frozen=True, eq=False)
@@ -138,7 +138,7 @@ def checked_counts(name: str, counts: NDArray[np.integer], *, ndim: int) -> NDAr
     expected = f"{name}: expected whole counts {'[256]' if ndim == 1 else '[N, 256]'}"
     if array.dtype.kind not in "iu":
         raise InputError(f"{expected}, got {array.dtype}")
-    if array.ndim != ndim or array.shape[-1] != LEVELS:
+    if array.ndim != ndim or array.shape[-1] != SCORE_LEVELS:
         raise InputError(f"{expected}, got the shape {list(array.shape)}")
     if array.size and array.min() < 0:
         raise InputError(f"{expected} of at least 0, got {array.min()}")

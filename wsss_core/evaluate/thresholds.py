@@ -21,7 +21,7 @@ from wsss_core.evaluate.gaussian_mixture import gaussian_mixture_level
 from wsss_core.evaluate.histogram_stack import HistogramStack
 from wsss_core.evaluate.otsu import otsu_level
 from wsss_core.evaluate.own_rule import load_own_rule
-from wsss_core.evaluate.pixel_counts import LEVELS
+from wsss_core.evaluate.pixel_counts import SCORE_LEVELS
 from wsss_core.plugins import is_plugin
 
 
@@ -132,7 +132,7 @@ def level_of(value: float) -> int:
     """Return the smallest level t with t / 255 >= value, for a threshold value in [0, 1]."""
     if not 0 <= value <= 1:  # NaN fails too
         raise InputError(f"fixed threshold: expected a value in [0, 1], got {value}")
-    return int(np.searchsorted(np.arange(LEVELS) / (LEVELS - 1), value))
+    return int(np.searchsorted(np.arange(SCORE_LEVELS) / (SCORE_LEVELS - 1), value))
 
 
 def choose_threshold(
@@ -222,7 +222,7 @@ def evaluate(choice: ThresholdChoice, test: HistogramStack) -> Evaluation:
     """
     if choice.image_levels is None:
         level, cut = choice.level, test
-        if level is None or not 0 <= level < LEVELS:
+        if level is None or not 0 <= level < SCORE_LEVELS:
             raise InputError(f"threshold choice: expected a level 0-255, got {level}")
     else:
         if choice.image_levels.shape != (len(test),) or not np.array_equal(
@@ -231,7 +231,7 @@ def evaluate(choice: ThresholdChoice, test: HistogramStack) -> Evaluation:
             raise InputError(
                 "threshold choice: expected the images that the per-image oracle saw, got others"
             )
-        level, cut = LEVELS - 1, test.cut_at(choice.image_levels)
+        level, cut = SCORE_LEVELS - 1, test.cut_at(choice.image_levels)
     clear = cut.clear_false_positive_share() if choice.image_levels is None else None
     return Evaluation(
         per_image_iou=float(cut.per_image_iou()[level]),

@@ -5,12 +5,12 @@ from __future__ import annotations
 import itertools
 import math
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Any, Literal, Self, get_args
 
 from wsss_core.errors import InputError
 
 LrSchedule = Literal["constant", "cosine", "step"]
-SCHEDULES: tuple[str, ...] = get_args(LrSchedule)
+LR_SCHEDULES: tuple[str, ...] = get_args(LrSchedule)
 Precision = Literal["auto", "fp32", "bf16"]
 PRECISIONS: tuple[str, ...] = get_args(Precision)
 
@@ -24,8 +24,8 @@ class TrainingSettings:
         batch_size: images a step; the last, smaller batch of an epoch is used too.
         learning_rate: of AdamW, at its highest.
         weight_decay: of AdamW.
-        schedule: "constant", "cosine" (down to 0 over all steps) or "step".
-        warmup: share of all steps over which the rate rises linearly, 0..1.
+        lr_schedule: "constant", "cosine" (down to 0 over all steps) or "step".
+        lr_warmup: share of all steps over which the rate rises linearly, 0..1.
         milestones: of "step": shares of all steps, rising, at each of which the rate is multiplied
             by `decay`.
         decay: of "step".
@@ -43,8 +43,8 @@ class TrainingSettings:
     batch_size: int = 8
     learning_rate: float = 1e-4
     weight_decay: float = 0.01
-    schedule: str = "constant"
-    warmup: float = 0.0
+    lr_schedule: str = "constant"
+    lr_warmup: float = 0.0
     milestones: tuple[float, ...] = (0.5, 0.75)
     decay: float = 0.1
     flip: bool = False
@@ -57,14 +57,19 @@ class TrainingSettings:
             ("batch_size", "1 or more", self.batch_size >= 1),
             ("learning_rate", "a finite number above 0", 0 < self.learning_rate < math.inf),
             ("weight_decay", "a finite number, 0 or more", 0 <= self.weight_decay < math.inf),
-            ("schedule", f"one of {', '.join(SCHEDULES)}", self.schedule in SCHEDULES),
-            ("warmup", "0 to 1", 0 <= self.warmup <= 1),
+            ("lr_schedule", f"one of {', '.join(LR_SCHEDULES)}", self.lr_schedule in LR_SCHEDULES),
+            ("lr_warmup", "0 to 1", 0 <= self.lr_warmup <= 1),
             ("milestones", "rising shares between 0 and 1", self._milestones_rise()),
             ("decay", "above 0, 1 at most", 0 < self.decay <= 1),
             ("precision", f"one of {', '.join(PRECISIONS)}", self.precision in PRECISIONS),
         ):
             if not fits:
                 raise InputError(f"{name} is {getattr(self, name)!r}; expected {expected}")
+
+    @classmethod
+    def from_config(cls, schedule: str = "constant", warmup: float = 0.0, **others: Any) -> Self:
+        """Return the settings that a study file calls by these names, `schedule` and `warmup`."""
+        return cls(lr_schedule=schedule, lr_warmup=warmup, **others)
 
     def _milestones_rise(self) -> bool:
         bounds = (0.0, *self.milestones, 1.0)
@@ -82,15 +87,15 @@ class TrainingSettings:
     def rate(self, step: int, steps: int) -> float:
         """The learning rate at a step, 0-based, of all steps.
 
-        >>> TrainingSettings(learning_rate=1.0, schedule="cosine").rate(50, 100)
+        >>> TrainingSettings(learning_rate=1.0, lr_schedule="cosine").rate(50, 100)
         0.5
         """
-        rising = math.ceil(self.warmup * steps)
+        rising = math.ceil(self.lr_warmup * steps)
         if step < rising:
             return self.learning_rate * (step + 1) / rising
-        if self.schedule == "constant":
+        if self.lr_schedule == "constant":
             return self.learning_rate
-        if self.schedule == "step":
+        if self.lr_schedule == "step":
             passed = sum(step >= share * steps for share in self.milestones)
             return self.learning_rate * self.decay**passed
         done = (step - rising) / max(1, steps - rising)

@@ -28,7 +28,7 @@ from wsss_core.transfer.representations import (
 )
 
 
-class LayerPair(NamedTuple):
+class AlignedLayers(NamedTuple):
     """Which layer of the student meets which of the teacher; None: the final features."""
 
     student: str | int | None = None
@@ -91,7 +91,7 @@ class Alignment(nn.Module):
         if projection is None:
             projection = DEFAULT_PROJECTION.get(self.representation, "none")
         self.projection_name = known_name("projection", projection, PROJECTIONS)
-        self.pairs = [LayerPair(**pair) for pair in layers or [{}]]
+        self.pairs = [AlignedLayers(**pair) for pair in layers or [{}]]
         self._represent = represent(self.representation)
         self._check_names()
         self.student_taps = tuple(p.student for p in self.pairs if p.student is not None)
@@ -130,7 +130,7 @@ class Alignment(nn.Module):
             if self.projected:
                 raise InputError("projection: logits of the same classes need none")
 
-    def _check_channels(self, pair: LayerPair, source: int, target: int) -> None:
+    def _check_channels(self, pair: AlignedLayers, source: int, target: int) -> None:
         all_pairs = (self.metric, self.level, self.variant) == ("cosine", "channel", "thesis")
         meets = self.representation in ("spatial_map", "logits") or is_plugin(self.representation)
         if not self.projected and source != target and not all_pairs and not meets:
@@ -157,7 +157,7 @@ class Alignment(nn.Module):
         assert total is not None
         return total
 
-    def _distance(self, pair: LayerPair, student: Tensor, teacher: Tensor) -> Tensor:
+    def _distance(self, pair: AlignedLayers, student: Tensor, teacher: Tensor) -> Tensor:
         if has_no_direction(self.metric, vector_length(student.shape, self.level)):
             raise InputError(
                 f"the cosine of single numbers has no gradient: {self.representation} "

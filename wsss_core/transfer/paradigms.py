@@ -1,6 +1,6 @@
 """Who learns from whom: L = L_cls + lambda * L_tf (arXiv 2507.21959, knowledge transfer).
 
-lambda may rise linearly from 0 over a first share of all steps (`warmup`).
+lambda may rise linearly from 0 over a first share of all steps (`lambda_warmup`).
 
 A paradigm is a module with `networks` (role -> network to score), `losses(images, labels)` and
 `trainable_parameters()`; the training loop knows nothing else about it.
@@ -59,13 +59,15 @@ def classification_loss(output: Output, labels: Tensor) -> Tensor:
     return loss if output.consistency is None else loss + output.consistency.float()
 
 
-def transfer_weight(weight: float, warmup: float, progress: float) -> float:
+def ramped_weight(transfer_weight: float, lambda_warmup: float, progress: float) -> float:
     """Lambda when a share `progress` of all steps is done.
 
-    >>> [transfer_weight(2.0, 0.5, progress) for progress in (0.0, 0.25, 0.5, 0.9)]
+    >>> [ramped_weight(2.0, 0.5, progress) for progress in (0.0, 0.25, 0.5, 0.9)]
     [0.0, 1.0, 2.0, 2.0]
     """
-    return weight if progress >= warmup else weight * progress / warmup
+    if progress >= lambda_warmup:
+        return transfer_weight
+    return transfer_weight * progress / lambda_warmup
 
 
 class Single(Paradigm):
@@ -94,12 +96,12 @@ class TeacherStudent(Paradigm):
         student: Network,
         teacher: Network,
         alignment: Alignment,
-        weight: float,
-        warmup: float = 0.0,
+        transfer_weight: float,
+        lambda_warmup: float = 0.0,
     ) -> None:
         super().__init__()
         self.student, self.teacher, self.alignment = student, teacher, alignment
-        self.weight, self.warmup = weight, warmup
+        self.transfer_weight, self.lambda_warmup = transfer_weight, lambda_warmup
         self.networks = {"student": student}
         self.teacher.requires_grad_(False).eval()
 
@@ -116,7 +118,7 @@ class TeacherStudent(Paradigm):
             teacher = self.teacher(images, self.alignment.teacher_taps)
         classification = classification_loss(student, labels)
         transfer = self.alignment(student, teacher)
-        weight = transfer_weight(self.weight, self.warmup, progress)
+        weight = ramped_weight(self.transfer_weight, self.lambda_warmup, progress)
         return Losses(classification + weight * transfer, classification, transfer)
 
 
@@ -127,8 +129,8 @@ class CoTraining(Paradigm):
         student: see `networks`.
         teacher: its partner.
         alignment: of the two.
-        weight: lambda.
-        warmup: see the module.
+        transfer_weight: lambda.
+        lambda_warmup: see the module.
         gradient: whom L_tf moves: "both", or one of them, the other's side detached. The
             alignment's projection learns in any case.
         ema: with gradient "student": the student is aligned with a running average of its partner,
@@ -145,14 +147,14 @@ class CoTraining(Paradigm):
         student: Network,
         teacher: Network,
         alignment: Alignment,
-        weight: float,
-        warmup: float = 0.0,
+        transfer_weight: float,
+        lambda_warmup: float = 0.0,
         gradient: str = "both",
         ema: float | None = None,
     ) -> None:
         super().__init__()
         self.student, self.teacher, self.alignment = student, teacher, alignment
-        self.weight, self.warmup = weight, warmup
+        self.transfer_weight, self.lambda_warmup = transfer_weight, lambda_warmup
         self.gradient = known_name("gradient", gradient, GRADIENTS)
         self.networks = {"student": student, "teacher": teacher}
         self.ema = ema
@@ -187,7 +189,7 @@ class CoTraining(Paradigm):
         elif self.gradient == "teacher":
             source = _detached(student)
         transfer = self.alignment(source, target)
-        weight = transfer_weight(self.weight, self.warmup, progress)
+        weight = ramped_weight(self.transfer_weight, self.lambda_warmup, progress)
         return Losses(classification + weight * transfer, classification, transfer)
 
     @torch.no_grad()

@@ -92,8 +92,8 @@ def test_the_output_stride_is_the_pixels_a_location(cnn, stride, side):
 
 def test_a_stage_is_found_by_name_and_by_index(cnn):
     images = rendered(1, 32)
-    by_name = cnn(stage="layer3").eval()
-    by_index = cnn(stage=3).eval()
+    by_name = cnn(feature_stage="layer3").eval()
+    by_index = cnn(feature_stage=3).eval()
     assert by_name.channels == 16
     assert torch.equal(by_name(images).features, by_index(images).features)
 
@@ -101,7 +101,7 @@ def test_a_stage_is_found_by_name_and_by_index(cnn):
 def test_a_stage_is_the_map_that_the_whole_network_computes_there(cnn):
     torch.manual_seed(1)
     whole = timm.create_model("resnet18", channels=(8, 8, 16, 32), zero_init_last=False).eval()
-    network = cnn(stage="layer3", output_stride=None).eval()
+    network = cnn(feature_stage="layer3", output_stride=None).eval()
     network.encoder.extractor.load_state_dict(whole.state_dict(), strict=False)
     images = rendered(1, 32)
     x = (images - network.mean) / network.std
@@ -144,7 +144,9 @@ def test_a_patch_that_does_not_divide_the_image_is_an_error():
         build("vit_tiny_patch16_224", image_size=40, options={"depth": 1})
 
 
-@pytest.mark.parametrize("more", [{"stage": "layer3"}, {"stage": 3}, {"output_stride": 8}])
+@pytest.mark.parametrize(
+    "more", [{"feature_stage": "layer3"}, {"feature_stage": 3}, {"output_stride": 8}]
+)
 def test_a_stage_or_an_output_stride_of_a_vit_is_an_error(more):
     with pytest.raises(InputError, match=r"vit_tiny_patch16_224.*are for CNNs"):
         build("vit_tiny_patch16_224", **more)
@@ -153,7 +155,7 @@ def test_a_stage_or_an_output_stride_of_a_vit_is_an_error(more):
 @pytest.mark.parametrize("stage", ["layer5", 9, -1])
 def test_a_stage_that_a_cnn_lacks_is_an_error_that_lists_its_stages(stage):
     with pytest.raises(InputError, match=f"no stage {stage!r}; it has .*layer1, layer2, layer3"):
-        build("resnet18", stage=stage)
+        build("resnet18", feature_stage=stage)
 
 
 def test_an_output_stride_that_the_model_cannot_have_is_an_error():

@@ -61,7 +61,7 @@ def test_a_file_of_the_early_stages_fits_a_network_that_ends_there(tmp_path):
     whole = whole_model("resnet18")
     early = {n: v for n, v in whole.state_dict().items() if not n.startswith(("layer4", "fc"))}
     file = write(early, tmp_path / "early.safetensors")
-    own = encoder_of(build("resnet18", file, stage="layer3")).state_dict()
+    own = encoder_of(build("resnet18", file, feature_stage="layer3")).state_dict()
     assert set(own) == set(early)
     assert all(torch.equal(own[name], early[name]) for name in own)
 

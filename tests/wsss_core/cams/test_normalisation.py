@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from wsss_core import evaluate
-from wsss_core.cams import gate, normalise, predicted
+from wsss_core.cams import gate, normalise_maps, predicted_classes
 from wsss_core.errors import InputError
 
 
@@ -17,27 +17,27 @@ from wsss_core.errors import InputError
     st.sampled_from(["max", "min_max"]),
 )
 def test_it_is_the_normalisation_of_the_evaluation(maps, how):
-    found = normalise(torch.from_numpy(maps), how).numpy()
+    found = normalise_maps(torch.from_numpy(maps), how).numpy()
     np.testing.assert_allclose(found, evaluate.normalise(maps, how), rtol=1e-6, atol=1e-7)
 
 
 def test_raw_scores_stay_as_they_are():
     maps = torch.tensor([[[-3.0, 5.0]]])
-    assert torch.equal(normalise(maps, "raw"), maps)
+    assert torch.equal(normalise_maps(maps, "raw"), maps)
 
 
 @pytest.mark.parametrize("how", ["max", "min_max"])
 @pytest.mark.parametrize("broken", [float("nan"), float("inf")])
 def test_a_broken_score_is_not_hidden(how, broken):
     maps = torch.tensor([[[0.5, broken]], [[0.5, 1.0]]])
-    found = normalise(maps, how)
+    found = normalise_maps(maps, how)
     assert found[0].isnan().any()
     assert found[1].isfinite().all()
 
 
 def test_an_unknown_normalisation_is_an_error():
     with pytest.raises(InputError, match="'zscore': expected one of raw, max, min_max"):
-        normalise(torch.zeros(1, 2, 2), "zscore")
+        normalise_maps(torch.zeros(1, 2, 2), "zscore")
 
 
 def test_gating_zeroes_the_maps_of_classes_that_are_not_kept():
@@ -53,8 +53,8 @@ def test_gating_zeroes_a_broken_map_too():
 
 def test_a_class_is_predicted_from_its_probability_on():
     logits = torch.tensor([[-0.1, 0.0, 2.0]])
-    assert predicted(logits).tolist() == [[False, True, True]]
-    assert predicted(logits, 0.8).tolist() == [[False, False, True]]  # sigmoid(2) = 0.88
+    assert predicted_classes(logits).tolist() == [[False, True, True]]
+    assert predicted_classes(logits, 0.8).tolist() == [[False, False, True]]  # sigmoid(2) = 0.88
 
 
 def test_gating_by_labels_of_another_shape_is_an_error():

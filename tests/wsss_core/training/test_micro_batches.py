@@ -16,7 +16,7 @@ from wsss_core.transfer import Alignment, CoTraining, Paradigm, Single, TeacherS
 from wsss_core.transfer.paradigms import Losses
 
 SETTINGS = TrainingSettings(
-    epochs=4, batch_size=7, learning_rate=3e-3, schedule="cosine", warmup=0.2, flip=True
+    epochs=4, batch_size=7, learning_rate=3e-3, lr_schedule="cosine", lr_warmup=0.2, flip=True
 )
 IMAGES = np.random.default_rng(0).integers(0, 256, (12, 16, 16, 3), np.uint8)
 LABELS = np.random.default_rng(1).random((12, 1)) < 0.5

@@ -102,7 +102,7 @@ def test_the_batches_of_a_seed_do_not_depend_on_the_configuration():
 
     plain = TrainingSettings(epochs=2, batch_size=4, flip=True)
     other = TrainingSettings(
-        epochs=5, batch_size=4, flip=True, learning_rate=0.1, schedule="cosine", warmup=0.3
+        epochs=5, batch_size=4, flip=True, learning_rate=0.1, lr_schedule="cosine", lr_warmup=0.3
     )
     one, two = recorded(plain), recorded(other, loss=draws)
     for first, second in zip(one.images, two.images[: len(one.images)], strict=True):
@@ -156,7 +156,12 @@ def test_images_in_memory_are_left_as_they_are():
 def test_each_step_is_that_of_adamw_at_the_rate_of_its_schedule():
     """Under a constant gradient of 1 AdamW steps by its rate; its decay shrinks the number."""
     settings = TrainingSettings(
-        epochs=3, batch_size=4, learning_rate=0.1, weight_decay=0.2, schedule="cosine", warmup=0.25
+        epochs=3,
+        batch_size=4,
+        learning_rate=0.1,
+        weight_decay=0.2,
+        lr_schedule="cosine",
+        lr_warmup=0.25,
     )
     recorder = recorded(settings)
     expected = [0.0]

@@ -11,7 +11,7 @@ from wsss_core.training.loop import EpochRecord, TrainingSettings, train
 from wsss_core.transfer import Alignment, CoTraining, Paradigm, Single, TeacherStudent
 
 SETTINGS = TrainingSettings(
-    epochs=4, batch_size=5, learning_rate=3e-3, schedule="cosine", warmup=0.2, flip=True
+    epochs=4, batch_size=5, learning_rate=3e-3, lr_schedule="cosine", lr_warmup=0.2, flip=True
 )
 IMAGES = np.random.default_rng(0).integers(0, 256, (12, 16, 16, 3), np.uint8)
 LABELS = np.random.default_rng(1).random((12, 1)) < 0.5
@@ -34,7 +34,7 @@ def paradigm(cnn, vit) -> Callable[[str], Paradigm]:
         alignment = Alignment(student, teacher, metric="l2", level="spatial")
         if kind == "average, warm-up":
             return CoTraining(
-                student, teacher, alignment, 0.7, warmup=0.6, gradient="student", ema=0.8
+                student, teacher, alignment, 0.7, lambda_warmup=0.6, gradient="student", ema=0.8
             )
         paradigms = {"teacher-student": TeacherStudent, "co-training": CoTraining}
         return paradigms[kind](student, teacher, alignment, 0.7)

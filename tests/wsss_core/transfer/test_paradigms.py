@@ -220,9 +220,9 @@ def test_an_unknown_gradient_or_a_pointless_average_is_an_error(paired, more, sa
 
 @pytest.mark.parametrize("kind", [TeacherStudent, CoTraining])
 def test_lambda_rises_over_the_first_share_of_the_steps(paired, images, kind):
-    paradigm = paired(kind, warmup=0.5).eval()
+    paradigm = paired(kind, lambda_warmup=0.5).eval()
     with torch.no_grad():
         for progress, share in ((0.0, 0.0), (0.125, 0.25), (0.5, 1.0), (0.9, 1.0)):
             losses = paradigm.losses(images, LABELS, progress)
-            expected = losses.classification + share * paradigm.weight * losses.transfer
+            expected = losses.classification + share * paradigm.transfer_weight * losses.transfer
             torch.testing.assert_close(losses.total, expected)

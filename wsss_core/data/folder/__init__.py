@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from wsss_core.lazy import lazy_exports
 
 if TYPE_CHECKING:
-    from wsss_core.data.folder.check import DataSummary, summarise
+    from wsss_core.data.folder.check import DataSummary, summarise_folder
     from wsss_core.data.folder.layout import FolderClasses, find_classes, list_split
     from wsss_core.data.folder.source import FolderSource
 
@@ -15,7 +15,7 @@ __all__ = [
     "FolderSource",
     "find_classes",
     "list_split",
-    "summarise",
+    "summarise_folder",
 ]
 
 __getattr__ = lazy_exports(__name__, __file__)

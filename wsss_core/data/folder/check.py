@@ -93,7 +93,7 @@ class DataSummary:
         return "\n".join(lines)
 
 
-def summarise(
+def summarise_folder(
     source: _Folder, listed: Mapping[str, list[ListedImage]], *, counts_every_value: bool
 ) -> DataSummary:
     """Read every file of a data folder and return what it holds.

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from wsss_core.data.file_hashes import file_hashes
-from wsss_core.data.folder.check import DataSummary, summarise
+from wsss_core.data.folder.check import DataSummary, summarise_folder
 from wsss_core.data.folder.layout import (
     LABELS,
     FolderClasses,
@@ -146,7 +146,7 @@ class FolderSource:
 
         """
         listed = {split: self.images(split) for split in SPLITS}
-        return summarise(self, listed, counts_every_value=self._classes.mask_values is None)
+        return summarise_folder(self, listed, counts_every_value=self._classes.mask_values is None)
 
 
 def _common_shape(entry: ListedImage) -> tuple[int, int]:

@@ -19,12 +19,18 @@ from torch import Tensor, nn
 
 from wsss_core.backbones import Network
 from wsss_core.errors import InputError
-from wsss_core.refine.affinity.random_walk import Offset, half_disc, moved, on_grid, random_walk
+from wsss_core.refine.affinity.random_walk import (
+    Offset,
+    half_disc,
+    moved,
+    pixels_with_partner,
+    random_walk,
+)
 from wsss_core.refine.affinity.settings import AffinitySettings
 from wsss_core.refine.affinity.training import (
     at_grid,
     encoder_maps,
-    predicted,
+    predict_in_batches,
     tapped_layers,
     train_head,
 )
@@ -109,7 +115,7 @@ def path_maximum(edge: Tensor, offsets: Sequence[Offset]) -> Tensor:
     height, width = edge.shape[-2:]
     maps = []
     for offset in offsets:
-        here = on_grid(offset, height, width)
+        here = pixels_with_partner(offset, height, width)
         rows, columns = here
         along = [edge[:, 0, y, x] for y, x in (moved(here, step) for step in straight_path(offset))]
         # `max` keeps where it was found for the gradient, not the whole path.
@@ -173,7 +179,9 @@ def edges(
         )
         return (plain / 2 + mirrored.flip(-1) / 2).sigmoid()
 
-    return predicted(predict, network, images, settings, device=device, batch_size=batch_size)
+    return predict_in_batches(
+        predict, network, images, settings, device=device, batch_size=batch_size
+    )
 
 
 def boundary_walk(

@@ -13,11 +13,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from wsss_core.data.image_set import IGNORED
 from wsss_core.errors import InputError
-from wsss_core.refine.affinity.random_walk import half_disc, moved, on_grid
-
-IGNORED = 255
-"""The label of a pixel that is not sure."""
+from wsss_core.refine.affinity.random_walk import half_disc, moved, pixels_with_partner
 
 _EPSILON = 1e-5  # of PSA and IRN, inside the logarithm and under the count
 
@@ -106,7 +104,7 @@ def pair_labels(labels: Tensor, radius: int) -> Pairs:
     batch, height, width = labels.shape
     partner = labels.new_full((batch, len(offsets), height, width), IGNORED)
     for number, offset in enumerate(offsets):
-        rows, columns = here = on_grid(offset, height, width)
+        rows, columns = here = pixels_with_partner(offset, height, width)
         there_rows, there_columns = moved(here, offset)
         partner[:, number, rows, columns] = labels[:, there_rows, there_columns]
     own = labels[:, None]

@@ -18,12 +18,12 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from wsss_core.backbones import Network
-from wsss_core.refine.affinity.random_walk import Offset, half_disc, moved, on_grid
+from wsss_core.refine.affinity.random_walk import Offset, half_disc, moved, pixels_with_partner
 from wsss_core.refine.affinity.settings import AffinitySettings
 from wsss_core.refine.affinity.training import (
     at_grid,
     encoder_maps,
-    predicted,
+    predict_in_batches,
     tapped_layers,
     train_head,
 )
@@ -158,7 +158,9 @@ def affinity(
         features = head(encoder_maps(network, inputs, layers), grid)
         return feature_affinity(features, settings.radius)
 
-    return predicted(predict, network, images, settings, device=device, batch_size=batch_size)
+    return predict_in_batches(
+        predict, network, images, settings, device=device, batch_size=batch_size
+    )
 
 
 def _reduced(layer: nn.Module, map_: Tensor, grid: tuple[int, int]) -> Tensor:
@@ -169,7 +171,7 @@ def _reduced(layer: nn.Module, map_: Tensor, grid: tuple[int, int]) -> Tensor:
 
 
 def _alike(features: Tensor, offset: Offset) -> Tensor:
-    rows, columns = here = on_grid(offset, *features.shape[-2:])
+    rows, columns = here = pixels_with_partner(offset, *features.shape[-2:])
     there_rows, there_columns = moved(here, offset)
     difference = features[..., rows, columns] - features[..., there_rows, there_columns]
     alike = torch.exp(-difference.abs().mean(1))

@@ -53,7 +53,7 @@ def half_disc(radius: int) -> tuple[Offset, ...]:
     return (*right, *below)
 
 
-def on_grid(offset: Offset, height: int, width: int) -> tuple[slice, slice]:
+def pixels_with_partner(offset: Offset, height: int, width: int) -> tuple[slice, slice]:
     """The pixels whose partner at an offset lies on the grid too: rows and columns.
 
     They may be none. The partners are the same slices moved by the offset, see `moved`.
@@ -113,7 +113,7 @@ def random_walk(scores: Tensor, affinity: Tensor, *, beta: float, squarings: int
     wide = torch.promote_types(scores.dtype, torch.float32)
     used = torch.zeros(affinity.shape, dtype=wide, device=scores.device)
     for number, offset in enumerate(offsets):
-        rows, columns = on_grid(offset, *scores.shape[-2:])
+        rows, columns = pixels_with_partner(offset, *scores.shape[-2:])
         used[:, number, rows, columns] = affinity[:, number, rows, columns].to(wide)
     if not bool(((used >= 0) & (used <= 1)).all()):
         raise InputError("affinity has values outside 0..1; expected one map an offset in 0..1")
@@ -212,7 +212,7 @@ class _Windows:
         side, size = 2 * reach + 1, height * width
         weights = affinity.new_zeros(side, side, height, width)
         for weight, (dy, dx) in zip(affinity, offsets, strict=True):
-            here = on_grid((dy, dx), height, width)
+            here = pixels_with_partner((dy, dx), height, width)
             weights[reach + dy, reach + dx][here] = weight[here]
             weights[reach - dy, reach - dx][moved(here, (dy, dx))] = weight[here]
         self.weights = weights.flatten(2)

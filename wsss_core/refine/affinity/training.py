@@ -7,8 +7,7 @@ running statistics stay what they were.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 import numpy as np
@@ -16,8 +15,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from wsss_core.backbones import Network
-from wsss_core.backbones.encoder import Layer
+from wsss_core.backbones.names import Layer
+from wsss_core.backbones.network import Network
+from wsss_core.cams.restoring import evaluating
 from wsss_core.data.network_input import to_input
 from wsss_core.errors import InputError
 from wsss_core.refine.affinity.labels import labels_at_grid, pair_labels, pair_loss
@@ -65,17 +65,6 @@ def at_grid(maps: Tensor, grid: tuple[int, int]) -> Tensor:
     if height > grid[0] or width > grid[1]:
         return F.adaptive_avg_pool2d(maps, grid)
     return F.interpolate(maps, grid, mode="bilinear", align_corners=False)
-
-
-@contextmanager
-def frozen(network: Network, device: str) -> Iterator[None]:
-    """The network on a device and in evaluation mode; the mode it came in is put back."""
-    was_training = network.training
-    network.eval().to(device)
-    try:
-        yield
-    finally:
-        network.train(was_training)
 
 
 def train_head(
@@ -132,7 +121,8 @@ def train_head(
         loss = pair_loss(predict(head, maps, grid, settings.training_radius), pairs)
         return Losses(loss, loss, None)
 
-    with frozen(network, device):
+    network.to(device)
+    with evaluating(network):
         for epoch in range(settings.epochs):
             order = np.random.default_rng([seed, epoch]).permutation(len(images))
             total = torch.zeros((), dtype=torch.float64, device=device)
@@ -151,7 +141,7 @@ def train_head(
     return head.eval()
 
 
-def predicted(
+def predict_in_batches(
     predict: Callable[[Tensor, tuple[int, int]], Tensor],
     network: Network,
     images: np.ndarray,
@@ -163,7 +153,8 @@ def predicted(
     """What `predict`, (inputs, grid) to a tensor, says of uint8 [N, S, S, 3] images, on the CPU."""
     check_images(images)
     grid = settings.grid(*images.shape[1:3])
-    with torch.no_grad(), frozen(network, device):
+    network.to(device)
+    with torch.no_grad(), evaluating(network):
         return torch.cat(
             [
                 predict(to_input(images[start : start + batch_size], device), grid).cpu()
