@@ -76,10 +76,10 @@ class ConfigurationEntry(Transfer):
     paradigm: Annotated[
         list[ParadigmName],
         Field(min_length=1),
-        BeforeValidator(lambda v: [
-            x.replace("_", "-") if isinstance(x, str) else x for x in listed(v)
-        ]),
-    ]  # fmt: skip
+        BeforeValidator(
+            lambda v: [x.replace("_", "-") if isinstance(x, str) else x for x in listed(v)]
+        ),
+    ]
     student: str
     teacher: str | None = None
     metric: OneOrMore[TransferMetric] | None = None

@@ -218,8 +218,11 @@ class Study(Strict):
         networks if the study aligns several pairs, and lambda if configurations differ in nothing
         else.
         """
-        rows = [(row, len(rows) > 1) for rows in map(ConfigurationEntry.expand, self.configurations)
-                for row in rows]  # fmt: skip
+        rows = [
+            (row, len(rows) > 1)
+            for rows in map(ConfigurationEntry.expand, self.configurations)
+            for row in rows
+        ]
         pairs = {(row.student, row.teacher) for row, _ in rows if row.teacher is not None}
         short = [self._describe(row, several, len(pairs) > 1) for row, several in rows]
         named = []
