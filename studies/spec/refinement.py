@@ -46,7 +46,7 @@ norm1 of four blocks."""
 
 
 class Crf(Strict):
-    """Dense CRF, see `wsss_core.refine.crf.dense_crf`.
+    """Dense CRF, see `wsss_core.refine.dense_crf`.
 
     `background` replaces the preset's exponent, threshold or score of the background. It decides
     where the seed ends, so it has to fit the maps. The presets fit maps that are low off the
@@ -59,7 +59,7 @@ class Crf(Strict):
 
 
 class Par(Strict):
-    """Pixel-adaptive refinement, see `wsss_core.refine.pixel_adaptive`."""
+    """Pixel-adaptive refinement, see `wsss_core.refine.par`."""
 
     iterations: int = Field(10, ge=1)
     dilations: list[int] = Field([1, 2, 4, 8, 12, 24], min_length=1)
