@@ -1,4 +1,4 @@
-"""Common parts of the commands: exit codes, adding a command, printing what the packages log."""
+"""Common parts of the commands: exit codes, adding a command, printing log messages."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def add_command(
     help_text: str,
     example: str,
 ) -> argparse.ArgumentParser:
-    """Add a command that `function` carries out; it takes the options and returns an exit code."""
+    """Add a command; `function` takes its options and returns an exit code."""
     command = commands.add_parser(
         name, help=help_text, description=help_text, epilog=f"Example: {example}"
     )
@@ -35,23 +35,23 @@ def add_command(
 
 
 class _ToTerminal(logging.Handler):
-    """Prints messages as they are: to standard output, or to standard error."""
+    """A handler that prints messages as they are, to standard output or standard error."""
 
     def __init__(self, *, aside: bool) -> None:
         super().__init__(logging.INFO)
         self.aside = aside
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Print one message; the streams are looked up now, as a caller may have replaced them."""
+        """Print one message; look the stream up now, because a caller may have replaced it."""
         print(self.format(record), file=sys.stderr if self.aside else sys.stdout, flush=True)
 
 
 @contextlib.contextmanager
 def log_to_terminal(*, aside: bool = False) -> Iterator[None]:
-    """Print what the packages log, from INFO on, while the block runs.
+    """Print the packages' log messages at INFO and above while the block runs.
 
     Args:
-        aside: print to standard error: standard output is the command's result.
+        aside: print to standard error, because standard output is the command's result.
 
     """
     handler = _ToTerminal(aside=aside)

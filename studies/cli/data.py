@@ -1,4 +1,4 @@
-"""`wsss data`: make and check data sets."""
+"""The commands `wsss data ...`: make and check data sets."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ def add_data_commands(
     """Add `data` with its commands.
 
     Args:
-        commands: of `wsss`.
-        command: makes one of them, see `studies.cli.main`.
+        commands: the commands of `wsss`.
+        command: adds a command, see `studies.cli.common.add_command`.
 
     """
     data = commands.add_parser(
@@ -26,22 +26,34 @@ def add_data_commands(
     )
     kinds = data.add_subparsers(required=True, metavar="WHAT")
     scenes = command(
-        kinds, "scenes", _scenes, "write procedural smoke scenes as a folder data set",
+        kinds,
+        "scenes",
+        _scenes,
+        "write procedural smoke scenes as a folder data set",
         "wsss data scenes scenes --train 1500 --chimney-given-clear 0.4",
-    )  # fmt: skip
-    scenes.add_argument("out", type=Path, metavar="DIR", help="made; must be new or empty")
+    )
+    scenes.add_argument(
+        "out", type=Path, metavar="DIR", help="folder to write; must be new or empty"
+    )
     for name, default in (("size", 64), ("train", 1500), ("tune", 150), ("test", 300), ("seed", 0)):
         scenes.add_argument(f"--{name}", type=int, default=default, help=f"[{default}]")
     shares = (
-        ("smoke", 0.5), ("chimney-given-smoke", 0.95), ("chimney-given-clear", 0.4), ("steam", 0.0),
-        ("cooling-tower-given-steam", 0.95), ("cooling-tower-given-clear", 0.4),
-    )  # fmt: skip
+        ("smoke", 0.5),
+        ("chimney-given-smoke", 0.95),
+        ("chimney-given-clear", 0.4),
+        ("steam", 0.0),
+        ("cooling-tower-given-steam", 0.95),
+        ("cooling-tower-given-clear", 0.4),
+    )
     for name, value in shares:
         scenes.add_argument(f"--{name}", type=float, default=value, help=f"[{value}]")
     check = command(
-        kinds, "check", _check, "read every file of a folder data set and say what it holds",
+        kinds,
+        "check",
+        _check,
+        "read every file of a folder data set and list its contents or the error",
         "wsss data check DIR",
-    )  # fmt: skip
+    )
     check.add_argument("root", type=Path, metavar="DIR")
 
 

@@ -1,8 +1,8 @@
 """The command `wsss` and its exit codes.
 
-Bad input is one line on standard error and exit code 2. Failed trials are exit code 1, as is a
-storage that is full or stays away. A run that Ctrl-C or SIGTERM ends is 130. Heavy libraries are
-loaded by the command that needs them.
+Bad input gives one line on standard error and exit code 2. Failed trials give exit code 1, and so
+does a storage that is full or unreachable. A run that Ctrl-C or SIGTERM ends gives 130. Each
+command loads the heavy libraries that it needs.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
         return INTERRUPTED
     except BrokenPipeError:
-        # The reader (head, less) has gone; Python must not fail again when it flushes at its end.
+        # The reader (head, less) has gone; Python must not fail again when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
 

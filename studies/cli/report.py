@@ -1,4 +1,4 @@
-"""`wsss report` and `wsss thresholds`."""
+"""The commands `wsss report` and `wsss thresholds`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def add_report_commands(commands: Commands) -> None:
-    """Add `report` and `thresholds`."""
+    """Add the commands `report` and `thresholds`."""
     report = add_command(
         commands,
         "report",
@@ -23,7 +23,9 @@ def add_report_commands(commands: Commands) -> None:
         "make the page, tables and figures from a results folder",
         "wsss report results/quickstart",
     )
-    report.add_argument("--out", type=Path, metavar="DIR", help="[RESULTS/report]")
+    report.add_argument(
+        "--out", type=Path, metavar="DIR", help="folder of the report [RESULTS/report]"
+    )
     thresholds = add_command(
         commands,
         "thresholds",
@@ -35,7 +37,7 @@ def add_report_commands(commands: Commands) -> None:
         "--out",
         type=Path,
         metavar="DIR",
-        help="choices and curves as Parquet [RESULTS/report/tables]",
+        help="folder for choices and curves as Parquet [RESULTS/report/tables]",
     )
     for command in (report, thresholds):
         command.add_argument("results", type=located, metavar="RESULTS")
@@ -64,7 +66,7 @@ def _thresholds(options: argparse.Namespace) -> int:
 
 
 def _own_folder(options: argparse.Namespace) -> Path:
-    """Where a command writes beside its results; what lies at a URI is written to this folder."""
+    """Return the folder that a command writes to: RESULTS, or `results/NAME` here for a URI."""
     if is_uri(options.results):
         return Path("results") / str(options.results).rpartition("/")[2]
     return Path(options.results)

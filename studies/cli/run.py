@@ -1,4 +1,4 @@
-"""`wsss plan` and `wsss run`."""
+"""The commands `wsss plan` and `wsss run`."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ if TYPE_CHECKING:
 
 
 def add_run_commands(commands: Commands) -> None:
-    """Add `plan` and `run`."""
+    """Add the commands `plan` and `run`."""
     plan = add_command(
         commands,
         "plan",
         _plan,
-        "list a study's trials, what is cached and what it costs; nothing is trained",
+        "list a study's trials, which of them are done, and the cost; train nothing",
         "wsss plan smoke_crops --set data.root=DIR --set seeds=[0,1]",
     )
     run = add_command(
         commands,
         "run",
         _run,
-        "run what is missing of a study",
+        "run the missing trials of a study",
         "wsss run quickstart --results results/quickstart",
     )
     for command in (plan, run):
@@ -45,7 +45,7 @@ def add_run_commands(commands: Commands) -> None:
             action="append",
             default=[],
             metavar="NAME",
-            help="one of the study file's variants, e.g. quick; may be given again",
+            help="a variant of the study file, e.g. quick; may be repeated",
         )
         command.add_argument(
             "--set",
@@ -53,7 +53,7 @@ def add_run_commands(commands: Commands) -> None:
             action="append",
             default=[],
             metavar="KEY=VALUE",
-            help="change a key of the study, e.g. training.epochs=5; may be given again",
+            help="change a key of the study, e.g. training.epochs=5; may be repeated",
         )
         command.add_argument(
             "--results", type=located, metavar="DIR", help="the ledger's folder [results/STUDY]"
@@ -65,26 +65,28 @@ def add_run_commands(commands: Commands) -> None:
             help="trained networks and CAMs; one store may serve many studies [RESULTS/store]",
         )
         command.add_argument(
-            "--address", metavar="ADDR", help="a running Ray cluster; without it, Ray starts here"
+            "--address", metavar="ADDR", help="a running Ray cluster [start Ray here]"
         )
     plan.add_argument(
         "--check",
         action="store_true",
-        help="try all that a run needs: images, networks, and every node of the cluster",
+        help="check all that a run needs: images, networks, and every node of the cluster",
     )
     plan.add_argument(
         "--slots",
         type=int,
         metavar="N",
-        help="trials at a time for the wall time's estimate [what fits on this machine]",
+        help="trials at a time, for the estimate of wall time [as many as fit here]",
     )
     run.add_argument(
-        "--in-process", action="store_true", help="no Ray: one trial after another, for debugging"
+        "--in-process",
+        action="store_true",
+        help="run one trial after another without Ray, for debugging",
     )
 
 
 def _opened(options: argparse.Namespace) -> tuple[Study, Location, ArtifactStore]:
-    """The study, the results folder and the store that the arguments name."""
+    """Return the study, the results folder and the store that the arguments name."""
     from studies.spec.loading import load_study
 
     study = load_study(options.spec, options.changes, options.variants)
@@ -107,12 +109,12 @@ def _plan(options: argparse.Namespace) -> int:
     if options.check:
         _check(plan, results, store, options.address)
     elif options.address is not None:
-        raise InputError("--address: a plan alone asks no cluster; give --check too")
+        raise InputError("--address: plan asks the cluster only with --check; give --check too")
     return 0
 
 
 def _check(plan: Plan, results: Location, store: ArtifactStore, address: str | None) -> None:
-    """What `wsss run` would check before it trains, a study's search included."""
+    """Make the checks that `wsss run` makes before it trains, those of a search included."""
     from studies.ray_tune.runner import check_cluster
     from studies.stages.context import RunContext
     from studies.stages.preflight import preflight
@@ -144,7 +146,7 @@ def _run(options: argparse.Namespace) -> int:
 
     if study.search is not None:
         if options.in_process:
-            raise InputError("--in-process: a search is Ray Tune's; leave the option out")
+            raise InputError("--in-process: a search needs Ray Tune; leave the option out")
         from studies.search.run import run_search
 
         study = run_search(study, results, store, address=options.address)
@@ -156,7 +158,7 @@ def _run(options: argparse.Namespace) -> int:
         in_process=options.in_process,
     )
     with contextlib.suppress(InputError):
-        # Leaves many small parts in one file, for those who look next.
+        # Merges the many small parts into one file, so that the next reader is fast.
         finished_trials(results)
     return _closing(result, results, options.again)
 
@@ -186,7 +188,7 @@ def _closing(result: RunResult, results: Location, again: str) -> int:
 
 
 def _print_causes(state: str, named: dict[str, str]) -> None:
-    """What did not end well: few with their errors, many grouped by cause."""
+    """Print the trials that did not end well: few with their errors, many grouped by cause."""
     from reports.results.failure_causes import Failure, causes, describe_causes
 
     found = causes(Failure(name, error) for name, error in named.items())
@@ -194,6 +196,6 @@ def _print_causes(state: str, named: dict[str, str]) -> None:
         for name, error in named.items():
             print(f"{state}: {name}: {error}", file=sys.stderr)
         return
-    print(f"{state}: {len(named)}, of {len(found)} causes", file=sys.stderr)
+    print(f"{state}: {len(named)}, with {len(found)} causes", file=sys.stderr)
     for line in describe_causes(found, limit=20):
         print(f"  {line}", file=sys.stderr)

@@ -1,1 +1,1 @@
-"""The study file: what a researcher writes, checked whole before anything runs."""
+"""The study file: its keys, their values, and the checks before anything runs."""

@@ -1,4 +1,4 @@
-"""What every part of a study file has in common: unknown keys are errors, names may be plug-ins."""
+"""Common parts of the study file's models: unknown keys are errors, names may be plug-ins."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from wsss_core.plugins import is_plugin
 
 
 class Strict(BaseModel):
-    """A part of the study file: unknown keys are errors, values do not change once checked."""
+    """A part of the study file: an unknown key is an error, a checked value does not change."""
 
     model_config = ConfigDict(
         extra="forbid", frozen=True, populate_by_name=True, allow_inf_nan=False
     )
 
     OLD_SPELLINGS: ClassVar[Mapping[str, str]] = {}
-    """Older name of a key -> its name; both are read."""
+    """Older spelling of a key -> its spelling; both are read."""
 
     @model_validator(mode="before")
     @classmethod
@@ -41,17 +41,17 @@ class Strict(BaseModel):
 
 
 def lower(value: Any) -> Any:
-    """A name in lower case; a plug-in's name as it is written."""
+    """Return a name in lower case; return a plug-in's name and any other value unchanged."""
     return value.lower() if isinstance(value, str) and not is_plugin(value) else value
 
 
 def listed(value: Any) -> Any:
-    """A value or a list of values as a list, names in lower case."""
+    """Return a value or a list of values as a list, names in lower case."""
     return [lower(v) for v in (value if isinstance(value, list) else [value])]
 
 
 def one_of(names: tuple[str, ...]) -> AfterValidator:
-    """A check that lets the given names and plug-ins through."""
+    """Return a check that accepts the given names and plug-ins."""
 
     def check(name: str) -> str:
         if name not in names and not is_plugin(name):
@@ -65,4 +65,4 @@ def one_of(names: tuple[str, ...]) -> AfterValidator:
 
 _Item = TypeVar("_Item")
 OneOrMore = Annotated[list[_Item], Field(min_length=1), BeforeValidator(listed)]
-"""A value or a list of values that is multiplied out."""
+"""A value or a list of values; `ConfigurationEntry.expand` multiplies lists out."""

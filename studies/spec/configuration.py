@@ -1,4 +1,4 @@
-"""A configuration of a study: who learns from whom, how, and what a table calls it."""
+"""A configuration of a study: its paradigm, networks and transfer, and its name in tables."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ TransferProjection = Annotated[str, BeforeValidator(lower), one_of(PROJECTIONS)]
 
 
 class TrainingChange(Strict):
-    """What one backbone or configuration changes of the study's training settings."""
+    """Training settings that a backbone or configuration changes; None keeps the study's."""
 
     epochs: int | None = Field(None, ge=1)
     batch_size: int | None = Field(None, ge=1)
@@ -46,7 +46,7 @@ class TrainingChange(Strict):
 
 
 class LayerPairEntry(Strict):
-    """Which layer of the student meets which of the teacher; without a name, the last features."""
+    """A pair of layers to align, with its weight; None is the layer of the last features."""
 
     student: str | int | None = None
     teacher: str | int | None = None
@@ -54,7 +54,7 @@ class LayerPairEntry(Strict):
 
 
 class Transfer(Strict):
-    """What a row says of the alignment besides its axes; the same for all it is multiplied into."""
+    """Settings of the transfer that are not multiplied out; None is the default."""
 
     variant: VariantName | None = None
     projection: TransferProjection | None = None
@@ -66,20 +66,20 @@ class Transfer(Strict):
 
 
 class ConfigurationEntry(Transfer):
-    """One row of the table, or several: lists are multiplied out.
+    """An entry of `configurations`: one configuration, or several where it holds lists.
 
-    `published` is another work's figure for the row, in percent; see `Study.published_from`.
-    `resources` is what its trials ask for in place of what the study's `resources` say.
+    `published` is another work's figure for the configuration, in percent; see
+    `Study.published_from`. `resources` overrides the study's `resources` for its trials.
     """
 
     name: str | None = Field(None, min_length=1, max_length=120)
     paradigm: Annotated[
         list[ParadigmName],
         Field(min_length=1),
-        BeforeValidator(lambda v: [
-            x.replace("_", "-") if isinstance(x, str) else x for x in listed(v)
-        ]),
-    ]  # fmt: skip
+        BeforeValidator(
+            lambda v: [x.replace("_", "-") if isinstance(x, str) else x for x in listed(v)]
+        ),
+    ]
     student: str
     teacher: str | None = None
     metric: OneOrMore[TransferMetric] | None = None
@@ -99,7 +99,7 @@ class ConfigurationEntry(Transfer):
                 raise ValueError("'single' cannot share an entry with other paradigms")
             if given:
                 written = type(self).model_fields[given[0]].alias or given[0]
-                raise ValueError(f"a single network has no {written!r}")
+                raise ValueError(f"paradigm 'single' takes no {written!r}")
             return self
         missing = [k for k in ("teacher", "metric") if getattr(self, k) is None]
         if self.transfer_level is None and not self._needs_no_level():
@@ -108,21 +108,21 @@ class ConfigurationEntry(Transfer):
             raise ValueError(f"{self.paradigm[0]} needs {missing[0]!r}")
         for key in ("gradient", "ema"):
             if key in given and self.paradigm != ["co-training"]:
-                raise ValueError(f"{key!r} is for co-training alone")
+                raise ValueError(f"{key!r} applies to co-training alone")
         if self.ema is not None and self.gradient != "student":
             raise ValueError(
                 "'ema' aligns the student with an average of its partner: set gradient: student"
             )
         if self.temperature is not None and self.metric != ["kl"]:
-            raise ValueError("'temperature' is of the metric kl alone")
+            raise ValueError("'temperature' applies to the metric kl alone")
         return self
 
     def _needs_no_level(self) -> bool:
-        """Logits have one place, and a loss of one's own may know none."""
+        """Return whether `level` may be missing: for logits, and for plug-in metrics."""
         return self.representation == ["logits"] or all(is_plugin(m) for m in self.metric or [""])
 
     def expand(self) -> list[Configuration]:
-        """Multiply the lists out, the first key varying slowest."""
+        """Return the configurations: lists are multiplied out, the paradigm varies slowest."""
         common = {
             "name": self.name,
             "student": self.student,
@@ -154,12 +154,14 @@ class ConfigurationEntry(Transfer):
         if self.published is None:
             return rows
         if len(rows) > 1:
-            raise ValueError("'published' is one row's figure; this entry is multiplied out")
+            raise ValueError(
+                "'published' is the figure of one configuration; this entry is multiplied out"
+            )
         return [rows[0].model_copy(update={"published": self.published})]
 
 
 class Configuration(Transfer):
-    """One configuration: what is run under every seed and becomes one row of a table."""
+    """One configuration; the study trains it under every seed. A table shows it as one row."""
 
     name: str | None = None
     paradigm: ParadigmName
@@ -174,7 +176,7 @@ class Configuration(Transfer):
     resources: ResourceChange = ResourceChange()
 
     def transfer(self) -> dict[str, Any]:
-        """All that decides the transfer loss, as the training stage takes it."""
+        """Return all settings that decide the transfer loss, as the training stage takes them."""
         return {
             "metric": self.metric,
             "level": self.transfer_level,
@@ -203,12 +205,12 @@ _REPRESENTATION_WORDS = {
 def configuration_name(
     row: Configuration, label: Callable[[str], str], *, name_networks: bool
 ) -> str:
-    """Return what tables call a configuration that has no name, in few words.
+    """Return the name that tables print for a configuration without a name of its own.
 
     Args:
         row: the configuration.
-        label: maps a backbone to what tables print for it.
-        name_networks: whether to name both networks, since the study aligns several pairs.
+        label: maps a backbone to its name in tables.
+        name_networks: name both networks, because the study aligns several pairs.
 
     """
     student = label(row.student)

@@ -36,9 +36,9 @@ class FolderData(Strict):
 
 
 class PluginData(Strict):
-    """A researcher's own images: `factory` is "module:attribute" and returns an ImageSource.
+    """Images of a plug-in: `factory` ("module:attribute") is called with `options`.
 
-    It is called with `options`; see `wsss_core.data.image_set.ImageSource`.
+    It returns a `wsss_core.data.image_set.ImageSource`.
     """
 
     source: Literal["plugin"]

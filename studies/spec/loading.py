@@ -1,4 +1,4 @@
-"""From a path or the name of a shipped study, and `--set` changes, to a checked `Study`."""
+"""Read a study file, apply variants and `--set` changes, and check it."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from studies.spec.study import Study
 from wsss_core.errors import InputError, one_line
 
 REQUIRED = "???"
-"""The value of a key that must be given with `--set`."""
+"""A key with this value in the file must be given with `--set`."""
 
 
 class _Loader(yaml.SafeLoader):
-    """Plain values only, as SafeLoader, and a key given twice is an error."""
+    """A `SafeLoader` that reads plain values only and refuses a key that is given twice."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        """Read a mapping, each key once."""
+        """Return a mapping; raise if a key is given twice."""
         seen: set[str] = set()
         for key, _ in node.value:
             if not isinstance(key, yaml.ScalarNode):
@@ -35,26 +35,26 @@ class _Loader(yaml.SafeLoader):
 
 
 def shipped_studies() -> dict[str, Path]:
-    """Name -> file of every study that comes with the package."""
+    """Return name -> file of every study that comes with the package."""
     folder = Path(__file__).parents[1] / "configs"
     files = sorted(folder.rglob("*.yaml"))
     return {file.relative_to(folder).with_suffix("").as_posix(): file for file in files}
 
 
 def load_study(spec: str, changes: Sequence[str] = (), variants: Sequence[str] = ()) -> Study:
-    """Read and check a study.
+    """Return a checked study.
 
-    A file's `variants` name sets of changes to itself, each written as `--set` would have them:
+    A file's section `variants` holds named sets of changes to the file, with keys as for `--set`:
     `quick: {seeds: [0], training.epochs: 1}`. The study is then called "NAME-quick".
 
     Args:
         spec: the path of a YAML file, or the name of a shipped study ("quickstart").
-        variants: names of variants, applied one after the other and before `changes`.
+        variants: names of variants; they are applied in this order, before `changes`.
         changes: "key=value" items; a key is a path of dots ("data.root", "backbones.cnn.weights",
             "configurations.0.lambda"), a value is YAML ("[0, 1]", "0.5", "some/path").
 
     Raises:
-        InputError: one line that names the file, the key, what it holds and what was expected.
+        InputError: one line that names the file, the key, its value and the expected values.
 
     """
     file = _find(spec)
@@ -153,7 +153,7 @@ def _leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def _first_problem(error: ValidationError, raw: dict[str, Any], written: dict[str, str]) -> str:
-    """Return the first problem and the paths of the others; keys as the file spells them."""
+    """Return the first problem and the paths of the others, with keys as the file spells them."""
 
     def path_of(steps: Sequence[int | str]) -> str:
         first, dot, rest = _path_in(raw, steps).partition(".")
@@ -178,7 +178,7 @@ def _first_problem(error: ValidationError, raw: dict[str, Any], written: dict[st
 
 
 def _path_in(raw: dict[str, Any], steps: Sequence[int | str]) -> str:
-    """The place of a problem as the file writes it, without pydantic's names of alternatives."""
+    """Return the path of a problem as the file writes it, without pydantic's union tags."""
     path = ""
     at: Any = raw
     for step in steps:

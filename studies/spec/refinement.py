@@ -1,4 +1,4 @@
-"""The `chains` section of a study file: refinement steps that are scored beside the plain CAM.
+"""The section `chains` of a study file: chains of steps that are scored beside the plain CAM.
 
     refiners:                       # settings of steps by name; built-in names need none
       crf: {preset: thesis}
@@ -6,7 +6,7 @@
     chains:
       CRF: [multi_scale, crf]       # a name and its steps; a plain list is one chain without a name
 
-A chain begins with steps that say how the CAM is made (`CAM_STEPS`), then come refiners.
+A chain begins with steps that make the CAM (`CAM_STEPS`). Refiners follow.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from wsss_core.plugins import is_plugin
 
 
 class CamChange(Strict):
-    """What a step changes of how the CAM is made; see `wsss_core.cams.CamSettings`."""
+    """CAM settings that a step changes; see `wsss_core.cams.CamSettings`."""
 
     method: CamMethod | None = None
     layers: list[int | str] | None = Field(None, min_length=1)
@@ -41,15 +41,15 @@ CAM_STEPS: dict[str, dict[str, Any]] = {
     "multi_scale": {"scales": [0.5, 1.0, 1.5, 2.0], "merge": "normalised_mean"},
     "fusion": {"method": "grad_cam", "layers": [-5, -4, -2, -1]},
 }
-"""Steps that say how the CAM is made, with the thesis's settings (method.md: scales without flip,
-fusion of Grad-CAM at norm1 of four blocks)."""
+"""Steps that make the CAM, with the thesis's settings: scales without flip, fusion of Grad-CAM at
+norm1 of four blocks."""
 
 
 class Crf(Strict):
-    """Dense CRF, see `wsss_core.refine.crf.dense_crf`.
+    """Dense CRF, see `wsss_core.refine.dense_crf`.
 
-    `background` takes the place of the preset's exponent, threshold or score of the background:
-    where it sets the seed is what a map has to fit, and presets fit maps that are low off the
+    `background` replaces the preset's exponent, threshold or score of the background. It decides
+    where the seed ends, so it has to fit the maps. The presets fit maps that are low off the
     object.
     """
 
@@ -59,7 +59,7 @@ class Crf(Strict):
 
 
 class Par(Strict):
-    """Pixel-adaptive refinement, see `wsss_core.refine.pixel_adaptive`."""
+    """Pixel-adaptive refinement, see `wsss_core.refine.par`."""
 
     iterations: int = Field(10, ge=1)
     dilations: list[int] = Field([1, 2, 4, 8, 12, 24], min_length=1)
@@ -82,7 +82,7 @@ class Boundary(Affinity):
 class Sam(Strict):
     """Masks of a Segment Anything model, merged with the CAM; see `wsss_core.refine.foundation`.
 
-    Without `weights` its chains are listed as not run.
+    Without `weights`, chains with this step are listed as not run.
     """
 
     weights: str | None = None
@@ -97,8 +97,8 @@ class Sam(Strict):
 class Clip(Strict):
     """CAMs weighted by CLIP's similarity to prompts; see `wsss_core.refine.foundation`.
 
-    Without `weights` its chains are listed as not run. A class without prompts is prompted by its
-    name.
+    Without `weights`, chains with this step are listed as not run. A class without prompts is
+    prompted by its name.
     """
 
     weights: str | None = None
@@ -120,20 +120,20 @@ STEP_SETTINGS: dict[str, type[Strict]] = {
 
 
 PLAIN, OPTIMAL = TABLE_ROWS = ("none", "optimal threshold")
-"""Rows that every table of chains has: the plain CAM, and the per-image oracle's upper bound."""
+"""Rows of every table of chains: the plain CAM, and the per-image oracle's upper bound."""
 
 
 class PublishedSeeds(Strict):
-    """Another work's figures of a chain, in percent, under its worse and its best seed."""
+    """Another work's figures for a chain, in percent, under its worse and its best seed."""
 
     worse: float | None = Field(None, ge=0, le=100)
     best: float | None = Field(None, ge=0, le=100)
 
 
 class ChainEntry(Strict):
-    """A chain as the file writes it: step names, or steps with settings of their own.
+    """A chain as the file writes it: names of steps, or steps with their own settings.
 
-    Without steps it says no more than another work's figures of one of `TABLE_ROWS`.
+    An entry without steps gives another work's figures for a row of `TABLE_ROWS`.
     """
 
     steps: list[str | dict[str, dict[str, Any] | None]] = Field(default_factory=list)
@@ -143,7 +143,7 @@ class ChainEntry(Strict):
     def _one_name_a_step(self) -> Self:
         for step in self.steps:
             if isinstance(step, dict) and len(step) != 1:
-                raise ValueError(f"a step with settings is one name: {{crf: {{...}}}}; got {step}")
+                raise ValueError(f"a step with settings has one name: {{crf: {{...}}}}; got {step}")
         return self
 
 
@@ -153,7 +153,7 @@ class ResolvedStep:
 
     Attributes:
         kind: a name of `STEP_SETTINGS`, or a plug-in "module:attribute".
-        settings: of that kind's model, as JSON-able values; a plug-in's as given.
+        settings: JSON-able values for every setting of the kind; a plug-in's as given.
 
     """
 
@@ -163,11 +163,11 @@ class ResolvedStep:
 
 @dataclass(frozen=True)
 class ResolvedChain:
-    """A chain with its steps' settings.
+    """A chain with the settings of its steps.
 
     Attributes:
-        name: what tables print.
-        cam: changes of the study's CAM settings.
+        name: the chain's name in tables.
+        cam: changes to the study's CAM settings.
         steps: the refiners in their order.
 
     """
@@ -178,7 +178,7 @@ class ResolvedChain:
 
 
 def named_chains(given: Any) -> Any:
-    """Return a `chains` section as names with entries; a list is one chain without a name."""
+    """Return a section `chains` as name -> entry; a list is one chain, named by its steps."""
     if isinstance(given, list):
         given = {" + ".join(_step_name(step) for step in given): given}
     if not isinstance(given, dict):
@@ -196,15 +196,15 @@ def _step_name(step: Any) -> str:
 def resolve_chain(
     name: str, entry: ChainEntry, refiners: Mapping[str, dict[str, Any]]
 ) -> ResolvedChain:
-    """Look every step up and check its settings.
+    """Return a chain with the checked settings of every step.
 
     Args:
-        name: of the chain.
-        entry: its steps.
-        refiners: the study's section of that name.
+        name: the chain's name in tables.
+        entry: the chain as the file writes it.
+        refiners: the study's section `refiners`: name -> settings.
 
     Raises:
-        ValueError: an unknown step, a CAM step behind a refiner, settings that do not fit.
+        ValueError: a step is unknown, a CAM step follows a refiner, or settings do not fit.
 
     """
     cam: dict[str, Any] = {}
@@ -217,7 +217,7 @@ def resolve_chain(
         where = f"chains.{name}: step {step!r}"
         if kind in CAM_STEPS:
             if steps:
-                raise ValueError(f"{where} says how the CAM is made; it must precede the refiners")
+                raise ValueError(f"{where} makes the CAM; it must precede the refiners")
             cam |= _checked(where, CamChange, {**CAM_STEPS[kind], **settings})
         elif kind in STEP_SETTINGS:
             steps.append(ResolvedStep(kind, _checked(where, STEP_SETTINGS[kind], settings)))

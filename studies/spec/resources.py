@@ -1,8 +1,8 @@
-"""What a training run asks of the machine it runs on: CPUs, a share of a GPU, memory.
+"""Resources that a training run requests from its machine: CPUs, a share of a GPU, memory.
 
-Nothing here enters a key: equal work under equal settings, wherever it runs. (Where a share of a
-GPU is too small for whole batches, the ledger says so, see `wsss_core.training.loop`.) Amounts of a
-cluster are given as Ray gives them: one mapping a node of "CPU", "GPU" and "memory" (bytes).
+No resource enters a key: equal settings give equal work on any machine. (If a share of a GPU is
+too small for whole batches, the ledger says so, see `wsss_core.training.loop`.) The amounts of a
+cluster come in Ray's form: one mapping of "CPU", "GPU" and "memory" (bytes) per node.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from wsss_core.transfer.names import ParadigmName
 GIB = 2**30
 
 NodeAmounts = Mapping[str, float]
-"""What one node has in all."""
+"""The total amounts of one node."""
 
 
 def _share(value: float | str) -> float | str:
@@ -33,12 +33,12 @@ Gpus = Annotated[float | Literal["auto"], AfterValidator(_share)]
 Memory = Annotated[float, Field(gt=0)] | Literal["auto"]
 
 AUTO_MEMORY_GB = {False: 1.0, True: 3.0}
-"""What `memory_gb: auto` stands for without and with a GPU: PyTorch with CUDA's libraries loaded is
-some 2 GiB before the first image."""
+"""GiB that `memory_gb: auto` stands for, without and with a GPU: PyTorch with CUDA's libraries
+takes some 2 GiB before the first image."""
 
 
 class ResourceChange(Strict):
-    """What one paradigm or configuration asks for in place of what every trial does."""
+    """Resources that a paradigm or configuration changes; None keeps the study's."""
 
     cpus: int | None = Field(None, ge=1)
     gpus: Gpus | None = None
@@ -46,16 +46,17 @@ class ResourceChange(Strict):
 
 
 class Resources(Strict):
-    """What a trial asks of the cluster; `gpus: auto` is one where there are any.
+    """Resources that a trial requests from the cluster.
 
-    `memory_gb: auto` is 1 without a GPU and 3 with one.
+    `gpus: auto` is one GPU where the cluster has any, otherwise none. `memory_gb: auto` is 1
+    without a GPU and 3 with a GPU.
 
-    A paradigm's name as a key changes some of it for that paradigm (`co-training: {gpus: 1}`), the
-    `resources` of an entry of `configurations` for its rows; the entry's word counts most. A
-    training run that several rows share asks for the largest of what they ask.
+    A paradigm's name as a key changes settings for that paradigm (`co-training: {gpus: 1}`). The
+    `resources` of an entry of `configurations` change them for its trials and override the
+    paradigm's. A training run that several configurations share requests their largest amounts.
 
-    The prices turn `wsss plan`'s hours into money. That of a GPU's hour covers the machine around
-    it; that of a core's hour is for trials without a GPU.
+    `wsss plan` multiplies hours by the prices. The price of a GPU's hour includes the machine
+    around it; the price of a core's hour is for trials without a GPU.
     """
 
     cpus: int = Field(1, ge=1)
@@ -68,11 +69,11 @@ class Resources(Strict):
     price_per_cpu_hour: float | None = Field(None, ge=0)
 
     def demand(self, paradigm: ParadigmName, own: ResourceChange | None = None) -> Demand:
-        """What a configuration asks for.
+        """Return the demand of a configuration.
 
         Args:
-            paradigm: the configuration's.
-            own: what its entry says itself.
+            paradigm: the configuration's paradigm.
+            own: the changes of the configuration's own entry.
 
         """
         of_paradigm: ResourceChange = getattr(self, paradigm.replace("-", "_"))
@@ -84,12 +85,12 @@ class Resources(Strict):
 
 @dataclass(frozen=True)
 class Demand:
-    """What one training run asks for.
+    """Resources that one training run requests.
 
     Attributes:
         cpus: cores, and threads of its process.
-        gpus: 1, a share of one, or "auto": one where the cluster has any.
-        memory_gb: of the machine, in GiB, or "auto", see `AUTO_MEMORY_GB`.
+        gpus: 1, a share of a GPU, or "auto": 1 where the cluster has any GPU, otherwise 0.
+        memory_gb: memory of the machine in GiB, or "auto", see `AUTO_MEMORY_GB`.
 
     """
 
@@ -98,7 +99,7 @@ class Demand:
     memory_gb: float | Literal["auto"] = "auto"
 
     def larger(self, other: Demand) -> Demand:
-        """What serves both; of memory a number counts more than "auto".
+        """Return the demand that serves both; a number for memory overrides "auto".
 
         >>> Demand(2, 0.5, 1.0).larger(Demand(1, "auto", 4.0))
         Demand(cpus=2, gpus=1.0, memory_gb=4.0)
@@ -106,16 +107,16 @@ class Demand:
         asked = [gpus for gpus in (self.gpus, other.gpus) if gpus != "auto"]
         gpus: float | Literal["auto"] = max(asked, default=0.0)
         if len(asked) < 2:
-            # One GPU where there are any; whoever asks for a share of one needs one anyway.
+            # "auto" is a GPU where there are any, and a share needs a GPU anyway.
             gpus = max(1.0, gpus) if gpus else "auto"
         memory = [gb for gb in (self.memory_gb, other.memory_gb) if gb != "auto"]
         return Demand(max(self.cpus, other.cpus), gpus, max(memory, default="auto"))
 
     def asks(self, whole_gpu: float) -> dict[str, float]:
-        """The request as Ray takes it; "GPU" is in it only where it is not 0.
+        """Return the request in Ray's form: "CPU", "memory" in bytes, and "GPU" unless it is 0.
 
         Args:
-            whole_gpu: what "auto" stands for, see `whole_gpu`.
+            whole_gpu: the GPUs that "auto" stands for, see the function `whole_gpu`.
 
         """
         gpus = whole_gpu if self.gpus == "auto" else float(self.gpus)
@@ -124,17 +125,17 @@ class Demand:
         return {**asked, "GPU": gpus} if gpus else asked
 
     def as_config(self) -> dict[str, Any]:
-        """Plain values, to be sent to a worker; `Demand(**config)` is the demand again."""
+        """Return plain values to send to a worker; `Demand(**config)` restores the demand."""
         return asdict(self)
 
 
 def whole_gpu(nodes: Iterable[NodeAmounts]) -> float:
-    """What `gpus: auto` stands for on a cluster: 1 where a node has a GPU, else 0."""
+    """Return the GPUs that `gpus: auto` stands for on a cluster: 1 if a node has a GPU, else 0."""
     return min(1.0, max((node.get("GPU", 0.0) for node in nodes), default=0.0))
 
 
 def slots(asked: Mapping[str, float], nodes: Iterable[NodeAmounts]) -> int:
-    """How many trials that ask this fit at once; each lies on one node.
+    """Return how many trials with this request fit at once, each on one node.
 
     >>> slots({"CPU": 2.0, "GPU": 0.1}, [{"CPU": 64, "GPU": 1}, {"CPU": 3}, {"CPU": 3, "GPU": 8}])
     11
@@ -145,14 +146,14 @@ def slots(asked: Mapping[str, float], nodes: Iterable[NodeAmounts]) -> int:
 def require_room(
     asked: Iterable[tuple[str, Mapping[str, float]]], nodes: Sequence[NodeAmounts]
 ) -> None:
-    """See that every trial fits on some node; one that does not would be waited for for ever.
+    """Raise unless every trial fits on some node: Ray would wait for ever for room.
 
     Args:
-        asked: configurations' names and requests, see `Demand.asks`.
-        nodes: of the cluster.
+        asked: pairs of a configuration's name and its request, see `Demand.asks`.
+        nodes: the nodes of the cluster.
 
     Raises:
-        InputError: the first that fits nowhere, with the node that comes nearest.
+        InputError: the first trial that fits on no node, with the nearest node.
 
     """
     seen: list[Mapping[str, float]] = []
@@ -180,7 +181,7 @@ def _fitting(asked: Mapping[str, float], node: NodeAmounts) -> int:
     for what, amount in asked.items():
         there = node.get(what, 0.0)
         if what == "GPU" and amount < 1:
-            # A share lies on one GPU: what remains of several makes no other.
+            # A share lies on one GPU: the rests of several GPUs do not add up.
             fitting.append(int(there) * _times(1.0, amount) + _times(there % 1, amount))
         else:
             fitting.append(_times(there, amount))
@@ -188,7 +189,7 @@ def _fitting(asked: Mapping[str, float], node: NodeAmounts) -> int:
 
 
 def _times(there: float, amount: float) -> int:
-    # Ray counts in steps of 1/10000; in floating point ten shares of 0.1 would not fill a GPU.
+    # Ray counts in steps of 1/10000. In floating point ten shares of 0.1 would not fill a GPU.
     return round(there * 1e4) // round(amount * 1e4)
 
 

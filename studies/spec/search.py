@@ -1,4 +1,4 @@
-"""The search section of a study: a space, a budget, and how its winners are confirmed."""
+"""The section `search` of a study file: the space, the budget, and the confirmation of winners."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from wsss_core.transfer.names import ParadigmName
 
 
 class LogRange(Strict):
-    """Numbers drawn so that each factor is as likely as any other."""
+    """A range of numbers that are drawn uniformly on a logarithmic scale."""
 
     low: float = Field(gt=0)
     high: float = Field(gt=0)
@@ -31,7 +31,7 @@ class LogRange(Strict):
 
 
 class Space(Strict):
-    """What is searched: names from lists, numbers from ranges."""
+    """The space of a search: names from lists, numbers from ranges."""
 
     metric: OneOrMore[TransferMetric]
     transfer_level: OneOrMore[TransferLevel] = Field(
@@ -43,22 +43,22 @@ class Space(Strict):
 
 
 class Search(Strict):
-    """A search by Optuna's TPE, pruned by ASHA, its winners run again under fresh seeds.
+    """A search by Optuna's TPE, pruned by ASHA; its winners run again under fresh seeds.
 
-    A search trial is scored under one seed after the other; its objective is the mean, over
-    the seeds so far, of the IoU at the best threshold of the tune split. ASHA stops a trial between
-    seeds. Only the confirmations are reported as results.
+    A search trial is scored under one seed after another. Its objective is the IoU at the best
+    threshold of the tune split, mean over the seeds so far. ASHA stops trials between seeds. Only
+    the confirmations are reported as results.
 
     Attributes:
-        paradigm: of all trials.
-        student: backbone.
-        teacher: backbone.
-        space: see there.
-        trials: how many configurations are tried.
-        seeds: under which each is scored; none of them is a seed of the study.
-        confirm: how many of the best are run again.
-        grace: seeds that every trial gets before it can be stopped.
-        sampler_seed: of TPE.
+        paradigm: the paradigm of all trials.
+        student: the student's backbone.
+        teacher: the teacher's backbone.
+        space: the axes and their values.
+        trials: number of configurations to try.
+        seeds: seeds to score each configuration under; none of them is a seed of the study.
+        confirm: number of best configurations to run again.
+        grace: number of seeds that every trial gets before it can be stopped.
+        sampler_seed: seed of TPE.
 
     """
 
@@ -78,11 +78,11 @@ class Search(Strict):
     @model_validator(mode="after")
     def _teaches(self) -> Self:
         if self.paradigm == "single":
-            raise ValueError("a search is over ways to transfer; paradigm 'single' has none")
+            raise ValueError("a search compares transfers; paradigm 'single' has none")
         return self
 
     def row(self, parameters: dict[str, str | float]) -> Configuration:
-        """The configuration that a point of the space stands for."""
+        """Return the configuration at a point of the space."""
         rate = parameters.get("learning_rate")
         return Configuration(
             paradigm=self.paradigm,

@@ -1,7 +1,7 @@
-"""The study file: what a researcher writes, checked whole before anything runs.
+"""The study file as a whole, checked before anything runs.
 
-A key whose value is `???` must be given on the command line (`--set key=value`). An unknown key is
-an error that names the nearest valid one.
+A key with the value `???` must be given on the command line (`--set key=value`). An unknown key is
+an error that names the nearest valid key.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from wsss_core.training.settings import LrSchedule, Precision
 
 
 class Training(Strict):
-    """See `wsss_core.training.loop.TrainingSettings`."""
+    """Settings of training; see `wsss_core.training.loop.TrainingSettings`."""
 
     epochs: int = Field(3, ge=1)
     batch_size: int = Field(8, ge=1)
@@ -54,8 +54,8 @@ class Training(Strict):
 class Backbone(Strict):
     """A timm model (see `wsss_core.backbones.build_network`).
 
-    `label` is what tables print. `training` holds for the network alone, as a baseline and as a
-    teacher, and for a student of this backbone.
+    Tables print `label`. `training` applies to the network alone (as a baseline and as a teacher)
+    and to a student of this backbone.
     """
 
     model: str
@@ -71,7 +71,7 @@ class Backbone(Strict):
     @field_validator("options")
     @classmethod
     def _each_has_a_value(cls, options: dict[str, Any]) -> dict[str, Any]:
-        # timm drops what is None without a word, so a slip like {depth:4} would go unseen.
+        # timm ignores options of None silently, so a slip like {depth:4} would go unseen.
         for name, value in options.items():
             if value is None:
                 raise ValueError(f"option {name!r} has no value")
@@ -79,12 +79,12 @@ class Backbone(Strict):
 
 
 class Cam(Strict):
-    """How class activation maps are made and become scores of 0 to 1.
+    """Settings of class activation maps and their scores of 0 to 1.
 
-    The first five keys are those of `wsss_core.cams.CamSettings`. `normalisation` is of one raw
-    map; several scales or layers come out normalised. `gating: predicted` takes a class that the
-    network does not predict in an image out of the competition there; by default so where there
-    are several classes.
+    The first five keys are those of `wsss_core.cams.CamSettings`. `normalisation` applies to a
+    single raw map; maps of several scales or layers are normalised already. With
+    `gating: predicted` a class that the network does not predict in an image cannot win a pixel
+    there. This is the default for several classes.
     """
 
     method: CamMethod = "class_weight"
@@ -97,9 +97,9 @@ class Cam(Strict):
 
 
 class Thresholds(Strict):
-    """The fixed threshold, and what the tuned ones and the oracles maximise.
+    """The fixed threshold, and the objective of the tuned thresholds and the oracles.
 
-    `rules` are one's own beside the built-in ones, see `wsss_core.evaluate.own_rule`.
+    `rules` are plug-ins beside the built-in rules, see `wsss_core.evaluate.own_rule`.
     """
 
     fixed: float = Field(0.3, ge=0, le=1)
@@ -118,9 +118,9 @@ class Thresholds(Strict):
 
 
 class Sweep(Strict):
-    """One setting of the study that takes several values while all else stays the same.
+    """A sweep: one setting of the study takes several values, all others stay the same.
 
-    `key` is a path of dots, as after --set: "data.chimney_given_clear".
+    `key` is a dotted path, as for `--set`: "data.chimney_given_clear".
     """
 
     key: str
@@ -131,17 +131,17 @@ class Sweep(Strict):
     @classmethod
     def _differ(cls, values: list[float]) -> list[float]:
         if len(set(values)) != len(values):
-            raise ValueError("holds one value twice")
+            raise ValueError("a value is given twice")
         return values
 
     @property
     def name(self) -> str:
-        """The label that tables print; the key where the file gives none."""
+        """The label that tables print; the key if the file gives no label."""
         return self.label or self.key
 
 
 class Study(Strict):
-    """A study: data, backbones, training, and the configurations to compare under seeds.
+    """A study: data, backbones, training, and configurations to compare under every seed.
 
     `dial` and `refine` are older spellings of `sweep` and `chains`.
     """
@@ -173,7 +173,7 @@ class Study(Strict):
     @model_validator(mode="after")
     def _refers_to_what_there_is(self) -> Self:
         if len(set(self.seeds)) != len(self.seeds):
-            raise ValueError(f"seeds {self.seeds} holds one twice")
+            raise ValueError(f"seeds {self.seeds} holds a seed twice")
         for index, entry in enumerate(self.configurations):
             for role in ("student", "teacher"):
                 name = getattr(entry, role)
@@ -186,7 +186,7 @@ class Study(Strict):
         self.resolved_chains()  # unknown steps and settings are errors
         if self.search is not None:
             if self.sweep is not None:
-                raise ValueError("search and sweep cannot be in one study")
+                raise ValueError("a study takes search or sweep, not both")
             for role in ("student", "teacher"):
                 if (name := getattr(self.search, role)) not in self.backbones:
                     raise ValueError(f"search.{role} {name!r} is no backbone of this study")
@@ -204,21 +204,25 @@ class Study(Strict):
 
     @property
     def file_name(self) -> str:
-        """The study's name as that of one file: thesis/lambda becomes thesis+lambda."""
+        """The study's name as a file name: thesis/lambda becomes thesis+lambda."""
         return self.study.replace("/", "+")
 
     def label(self, backbone: str) -> str:
-        """What tables print for a backbone."""
+        """Return the name that tables print for a backbone."""
         return self.backbones[backbone].label or backbone
 
     def rows(self) -> list[tuple[str, Configuration]]:
-        """Every configuration with its name, in the file's order.
+        """Return every configuration with its name, in the file's order.
 
-        A row without a name of its own is called by what tells it from the others: the networks if
-        the study aligns several pairs, lambda if rows differ in nothing else.
+        A configuration without a name of its own is named by its transfer. The name includes the
+        networks if the study aligns several pairs, and lambda if configurations differ in nothing
+        else.
         """
-        rows = [(row, len(rows) > 1) for rows in map(ConfigurationEntry.expand, self.configurations)
-                for row in rows]  # fmt: skip
+        rows = [
+            (row, len(rows) > 1)
+            for rows in map(ConfigurationEntry.expand, self.configurations)
+            for row in rows
+        ]
         pairs = {(row.student, row.teacher) for row, _ in rows if row.teacher is not None}
         short = [self._describe(row, several, len(pairs) > 1) for row, several in rows]
         named = []
@@ -229,16 +233,16 @@ class Study(Strict):
         return named
 
     def resolved_chains(self) -> list[ResolvedChain]:
-        """Every refinement chain, in the file's order.
+        """Return every chain, in the file's order.
 
         Raises:
-            ValueError: an unknown step, a misplaced one, or settings that do not fit.
+            ValueError: a step is unknown or misplaced, or settings do not fit.
 
         """
         for name, entry in self.chains.items():
             if (name in TABLE_ROWS) == bool(entry.steps):
                 raise ValueError(
-                    f"chains.{name}: every table has this row by itself; it has no steps"
+                    f"chains.{name}: every table already has this row; it takes no steps"
                     if entry.steps
                     else f"chains.{name}: a chain needs steps"
                 )

@@ -182,7 +182,9 @@ def test_a_plan_asks_no_cluster_unless_it_is_checked(
 ) -> None:
     ended = wsss("plan", write_study(tiny), "--address", "127.0.0.1:1", "--results", tmp_path)
     assert ended.code == 2
-    assert ended.err == "wsss: --address: a plan alone asks no cluster; give --check too\n"
+    assert (
+        ended.err == "wsss: --address: plan asks the cluster only with --check; give --check too\n"
+    )
 
 
 class Nodes:

@@ -20,7 +20,7 @@ def test_failures_of_one_cause_are_said_once(monkeypatch, write_study, tiny, tmp
     assert closing(monkeypatch, write_study, tiny, tmp_path, failed) == 1
     said = capsys.readouterr().err.splitlines()
     assert said == [
-        "failed: 4, of 2 causes",
+        "failed: 4, with 2 causes",
         "  3 × OSError: /data/0.png is cut off",
         "      ViT alone, seed 0; ViT alone, seed 1; ViT alone, seed 2",
         "  1 × ValueError: expected a mask",

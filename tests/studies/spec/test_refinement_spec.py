@@ -68,9 +68,9 @@ def test_rows_that_every_table_has_may_hold_published_figures_alone(tiny):
         ({"x": ["crf", "multi_scale"]}, "it must precede the refiners"),
         ({"x": [{"crf": {"preset": "best"}}]}, "preset: expected 'thesis', 'psa', 'irn' or 'afa'"),
         ({"x": [{"crf": {"iters": 3}}]}, "unknown key 'iters'"),
-        ({"x": [{"crf": {}, "par": {}}]}, "a step with settings is one name"),
+        ({"x": [{"crf": {}, "par": {}}]}, "a step with settings has one name"),
         ({"x": []}, "chains.x: a chain needs steps"),
-        ({"none": ["crf"]}, "every table has this row by itself"),
+        ({"none": ["crf"]}, "every table already has this row"),
     ],
 )
 def test_a_slip_is_named(tiny, chains, said):

@@ -164,7 +164,7 @@ def test_a_single_seed_may_stand_without_brackets(tiny: Raw) -> None:
         ("thresholds", {"fixed": 1.1}, "less than or equal to 1"),
         ("thresholds", {"objective": "miou"}, "'per_image_iou'"),
         ("seeds", [], "at least 1 item"),
-        ("seeds", [0, 1, 0], "holds one twice"),
+        ("seeds", [0, 1, 0], "holds a seed twice"),
         ("seeds", [-1], "greater than or equal to 0"),
         ("configurations", [], "at least 1 item"),
         ("panels", -1, "greater than or equal to 0"),
@@ -232,7 +232,7 @@ def test_a_configuration_that_cannot_be_meant_is_refused(
 )
 def test_a_single_network_takes_nothing_of_transfer(tiny: Raw, key: str, value: Any) -> None:
     tiny["configurations"] = [{"paradigm": "single", "student": "vit", key: value}]
-    assert f"a single network has no {key!r}" in problem(tiny)
+    assert f"paradigm 'single' takes no {key!r}" in problem(tiny)
 
 
 def test_two_rows_of_one_name_are_refused(tiny: Raw) -> None:
