@@ -18,7 +18,7 @@ from studies.planning.chains import Chain
 from studies.planning.plan import Plan, Unit
 from studies.store.artifacts import ArtifactStore
 from studies.store.keys import canonical
-from studies.store.manifest import MANIFEST
+from studies.store.layout import MANIFEST
 from wsss_core.data.file_hashes import file_hashes
 from wsss_core.plugins import is_plugin
 

@@ -163,7 +163,7 @@ class Plan:
         and set aside: its scores are known, but masks are made with it.
         """
         has = store.seen()
-        aside = store.damaged("train")
+        aside = store.corrupt("train")
         teachers: set[str] = set()
         units = []
         for unit in reversed(self.units.values()):

@@ -17,7 +17,8 @@ from reports.storage.errors import StorageError
 from studies.planning.plan import Plan, Unit
 from studies.scheduling.progress import Progress
 from studies.scheduling.stopping import Stop
-from studies.store.artifacts import UNFINISHED, ArtifactStore, CorruptArtifactError
+from studies.store.artifacts import ArtifactStore, CorruptArtifactError
+from studies.store.layout import SCRATCH
 
 RETRIES = 2
 """Of a unit whose worker died without having come further, whose inputs were damaged, or that met
@@ -239,7 +240,7 @@ class Scheduler:
     def _progress_of(self, unit: Unit) -> object:
         """What differs once a unit has come further: its checkpoint and what it has finished."""
         try:
-            kept = self._store.folder.joined(UNFINISHED, f"train-{unit.key}").listing()
+            kept = self._store.folder.joined(SCRATCH, f"train-{unit.key}").listing()
             scored = sum(self._store.has("scores", trial.key) for trial in unit.trials)
             return str(kept), self._store.has("train", unit.key), scored
         except StorageError as away:

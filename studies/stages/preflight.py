@@ -59,7 +59,7 @@ def set_damaged_aside(
     inputs += [("images", images.key(split)) for images in plan.image_sets for split in SPLITS]
     for stage, key in inputs:
         if store.has(stage, key) and (problems := store.problems(stage, key)):
-            store.set_aside(stage, key)
+            store.quarantine(stage, key)
             say(f"{stage}/{key} is damaged ({problems[0]}); it was set aside and is made again")
 
 
