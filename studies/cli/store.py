@@ -1,4 +1,4 @@
-"""`wsss store`: what an artifact store holds, whether it is sound, and what can go."""
+"""`wsss store`: list an artifact store, verify it, and delete what nobody needs."""
 
 from __future__ import annotations
 
@@ -6,10 +6,13 @@ import argparse
 import re
 import sys
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING
 
 from reports.storage.locations import located
 from wsss_core.errors import one_line
+
+if TYPE_CHECKING:
+    from studies.store.artifacts import ArtifactStore
 
 STAGES_HELP = "only these stages: images, train, cams, scores, described, fits, refined"
 
@@ -20,13 +23,7 @@ def add_store_commands(
     commands: argparse._SubParsersAction[argparse.ArgumentParser],
     command: Callable[..., argparse.ArgumentParser],
 ) -> None:
-    """Add `store` with its commands.
-
-    Args:
-        commands: of `wsss`.
-        command: makes one of them, see `studies.cli.main`.
-
-    """
+    """Add `store` with its commands; `command` adds a parser, see `studies.cli.main`."""
     store = commands.add_parser(
         "store",
         help="list, verify and clean a store of trained networks and CAMs",
@@ -35,45 +32,61 @@ def add_store_commands(
     )
     kinds = store.add_subparsers(required=True, metavar="WHAT")
     lists = command(
-        kinds, "list", _list, "say what a store holds",
+        kinds,
+        "list",
+        _list,
+        "list what a store holds",
         "wsss store list results/quickstart/store train",
-    )  # fmt: skip
+    )
     verifies = command(
-        kinds, "verify", _verify,
+        kinds,
+        "verify",
+        _verify,
         "compare every file with its checksum; exit code 1 if one differs or is missing",
-        "wsss store verify s3://bucket/study/store --set-aside",
-    )  # fmt: skip
+        "wsss store verify s3://bucket/study/store --quarantine",
+    )
     cleans = command(
-        kinds, "gc", _gc,
-        "name what nobody needs: what dead builders, leases and broken-off runs have left",
+        kinds,
+        "gc",
+        _gc,
+        "name what nobody needs: leftovers of dead processes, their leases and broken-off runs",
         "wsss store gc results/quickstart/store --delete",
-    )  # fmt: skip
+    )
     for one in (lists, verifies, cleans):
         one.add_argument("store", type=located, metavar="STORE", help="a path or a URI")
     for one in (lists, verifies):
         one.add_argument("stages", nargs="*", metavar="STAGE", help=STAGES_HELP)
-    lists.add_argument(
-        "--keys", action="store_true", help="every artifact; so too where stages are given"
-    )
+    lists.add_argument("--keys", action="store_true", help="list every artifact, as with stages")
     verifies.add_argument(
-        "--set-aside", action="store_true",
-        help="take damaged artifacts out, so that the next run makes them anew",
-    )  # fmt: skip
+        "--quarantine",
+        "--set-aside",
+        action="store_true",
+        help="take corrupt artifacts out, so that the next run makes them anew",
+    )
+    for one in (verifies, cleans):
+        one.set_defaults(aside=True)  # progress goes to standard error
     cleans.add_argument(
-        "--delete", action="store_true", help="delete it; without, it is only named"
+        "--delete", action="store_true", help="delete it; without this it is only named"
     )
     cleans.add_argument(
-        "--older-than", type=seconds, default=7 * _UNITS["d"], metavar="AGE",
-        help="leave what has no known owner and changed since: 30m, 12h, 7d, 0 for nothing [7d]",
-    )  # fmt: skip
+        "--older-than",
+        type=seconds,
+        default=7 * _UNITS["d"],
+        metavar="AGE",
+        help="keep what has no known owner and is younger: 30m, 12h, 7d, or 0 to keep nothing [7d]",
+    )
     cleans.add_argument(
-        "--unused-by", type=located, nargs="+", default=[], metavar="RESULTS",
-        help="artifacts too that no plan in these ledgers needs; name all studies that use STORE",
-    )  # fmt: skip
+        "--unused-by",
+        type=located,
+        nargs="+",
+        default=[],
+        metavar="RESULTS",
+        help="name artifacts too that no plan in these ledgers needs; give all that use STORE",
+    )
 
 
 def seconds(text: str) -> float:
-    """What "30m", "12h", "7d" or "90" (seconds) stand for.
+    """Return the seconds that "30m", "12h", "7d" or "90" stand for.
 
     >>> seconds("30m"), seconds("0"), seconds("1.5h")
     (1800.0, 0.0, 5400.0)
@@ -84,7 +97,7 @@ def seconds(text: str) -> float:
     return float(found[1]) * _UNITS[found[2] or "s"]
 
 
-def _opened(options: argparse.Namespace) -> Any:
+def _opened(options: argparse.Namespace) -> ArtifactStore:
     from studies.store.artifacts import ArtifactStore
     from studies.store.listing import require_store
 
@@ -95,25 +108,23 @@ def _opened(options: argparse.Namespace) -> Any:
 
 def _list(options: argparse.Namespace) -> int:
     from studies.formatting import in_bytes
-    from studies.store.listing import artifacts, details, summary
+    from studies.store.listing import details, summary
+    from studies.store.walk import Kind, finished, read_artifacts, walk
 
     store = _opened(options)
-    found = artifacts(store, options.stages)
+    records = walk(store.folder)
+    found = read_artifacts(store, finished(records, options.stages))
     if not found:
         print(f"{store.where}: no artifact is finished" + (" of these" if options.stages else ""))
         return 0
     if options.keys or options.stages:
         print(details(found), end="\n\n")
     print(summary(found))
-    held = store.leases.owners()
-    for holder in held:
-        note = f", {holder.note}" if holder.note else ""
-        print(f"at work: {holder.stage}/{holder.key} on {holder.host} since {holder.since}{note}")
-    damaged = store.folder.joined("damaged")
-    aside = list(damaged.listing()) + damaged.folders()
-    if aside:
-        size = sum(entry.size for entry in damaged.tree().values())
-        print(f"set aside as damaged: {len(aside)}, {in_bytes(size)}; wsss store gc names them")
+    for owner in store.leases.owners():
+        note = f", {owner.note}" if owner.note else ""
+        print(f"at work: {owner.stage}/{owner.key} on {owner.host} since {owner.since}{note}")
+    if sizes := [record.bytes for record in records if record.kind is Kind.QUARANTINED]:
+        print(f"quarantined: {len(sizes)}, {in_bytes(sum(sizes))}; wsss store gc names them")
     return 0
 
 
@@ -121,30 +132,29 @@ def _verify(options: argparse.Namespace) -> int:
     from studies.formatting import in_bytes
     from studies.store.verification import verify
 
-    store = _opened(options)
-    report = verify(store, options.stages, set_aside=options.set_aside, say=_say)
-    for name, problems in report.damaged.items():
+    result = verify(_opened(options), options.stages, quarantine=options.quarantine)
+    for name, problems in result.corrupt.items():
         for problem in problems:
-            print(f"damaged: {name}: {problem}", file=sys.stderr)
-    if report.orphans:
+            print(f"corrupt: {name}: {problem}", file=sys.stderr)
+    if result.orphans:
         print(
-            f"{len(report.orphans)} artifacts are of training runs that are no longer here; that "
-            "is no damage"
+            f"{len(result.orphans)} artifacts belong to training runs that are no longer here; "
+            "they are not corrupt"
         )
-        for name, parent in list(report.orphans.items())[:20]:
+        for name, parent in list(result.orphans.items())[:20]:
             print(f"  {name} of {parent}")
-        if len(report.orphans) > 20:
-            print(f"  and {len(report.orphans) - 20} more")
-    sound = report.checked - len(report.damaged)
+        if len(result.orphans) > 20:
+            print(f"  and {len(result.orphans) - 20} more")
+    sound = result.checked - len(result.corrupt)
     print(
-        f"{sound} of {report.checked} artifacts are as their manifests say, "
-        f"{in_bytes(report.bytes)} read"
+        f"{sound} of {result.checked} artifacts are as their manifests say, "
+        f"{in_bytes(result.bytes)} read"
     )
-    if report.damaged and report.set_aside:
-        print(f"{len(report.damaged)} were set aside; the next `wsss run` makes them anew")
-    elif report.damaged:
-        print("with --set-aside they are taken out, and the next `wsss run` makes them anew")
-    return 1 if report.damaged else 0
+    if result.corrupt and options.quarantine:
+        print(f"{len(result.corrupt)} were quarantined; the next `wsss run` makes them anew")
+    elif result.corrupt:
+        print("with --quarantine they are taken out, and the next `wsss run` makes them anew")
+    return 1 if result.corrupt else 0
 
 
 def _gc(options: argparse.Namespace) -> int:
@@ -152,28 +162,23 @@ def _gc(options: argparse.Namespace) -> int:
     from studies.store.garbage import garbage
 
     store = _opened(options)
-    found = garbage(store, older_than=options.older_than, unused_by=options.unused_by, say=_say)
+    found = garbage(store, older_than=options.older_than, unused_by=options.unused_by)
     for one in found:
         print(f"{one.name}  ({one.why}, {in_bytes(one.bytes)})")
     total = sum(one.bytes for one in found)
     if not found:
         print(f"{store.where}: nothing to delete")
-    elif not options.delete:
+        return 0
+    if not options.delete:
         print(f"{len(found)} to delete, {in_bytes(total)}; --delete does it")
-    else:
-        kept = {}
-        for one in found:
-            try:
-                one.delete()
-            except OSError as error:
-                kept[one] = one_line(error)
-        for one, said in kept.items():
-            print(f"not deleted: {one.name}: {said}", file=sys.stderr)
-        freed = total - sum(one.bytes for one in kept)
-        print(f"{len(found) - len(kept)} deleted, {in_bytes(freed)} freed")
-        return 1 if kept else 0
-    return 0
-
-
-def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
+        return 0
+    kept = []
+    for one in found:
+        try:
+            one.delete()
+        except OSError as error:
+            kept.append(one)
+            print(f"not deleted: {one.name}: {one_line(error)}", file=sys.stderr)
+    freed = total - sum(one.bytes for one in kept)
+    print(f"{len(found) - len(kept)} deleted, {in_bytes(freed)} freed")
+    return 1 if kept else 0

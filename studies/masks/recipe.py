@@ -296,7 +296,7 @@ def _job_key(store: ArtifactStore, trial_key: str) -> str:
             f"{store.where}: does not hold the trial {trial_key}; expected, as --store, the store "
             "that the study was run with"
         )
-    key = str(store.manifest("scores", trial_key)["parent"])
+    key = str(store.manifest("scores", trial_key).parent)
     if not store.has("train", key):
         raise InputError(f"{store.where}: the trained network {key} is no longer there")
     return key

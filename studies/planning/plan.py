@@ -80,7 +80,7 @@ class Plan:
         corrupt: its scores are known, but masks are made with it.
         """
         has = store.seen()
-        aside = store.damaged("train")
+        aside = store.corrupt("train")
         teachers: set[str] = set()
         jobs = []
         for job in reversed(self.jobs.values()):

@@ -19,7 +19,8 @@ from studies.planning.plan import Plan
 from studies.scheduling.progress import Progress
 from studies.scheduling.stopping import Stop
 from studies.stages.outcome import JobStatus, Outcome
-from studies.store.artifacts import UNFINISHED, ArtifactStore, CorruptArtifactError
+from studies.store.artifacts import ArtifactStore, CorruptArtifactError
+from studies.store.layout import SCRATCH
 
 logger = logging.getLogger(__name__)
 
@@ -243,7 +244,7 @@ class Scheduler:
     def _progress_of(self, job: TrainingJob) -> object:
         """What differs once a job has come further: its checkpoint and what it has finished."""
         try:
-            kept = self._store.folder.joined(UNFINISHED, f"train-{job.key}").listing()
+            kept = self._store.folder.joined(SCRATCH, f"train-{job.key}").listing()
             scored = sum(self._store.has("scores", trial.key) for trial in job.trials)
             return str(kept), self._store.has("train", job.key), scored
         except StorageError as away:

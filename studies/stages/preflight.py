@@ -60,9 +60,12 @@ def set_corrupt_aside(plan: Plan, pending: list[TrainingJob], store: ArtifactSto
     inputs += [("images", key) for images in plan.image_sets for key in images.splits.keys.values()]
     for stage, key in inputs:
         if store.has(stage, key) and (problems := store.problems(stage, key)):
-            store.set_aside(stage, key)
+            store.quarantine(stage, key)
             logger.warning(
-                "%s/%s is corrupt (%s); it was set aside and is made again", stage, key, problems[0]
+                "%s/%s is corrupt (%s); it was quarantined and is made again",
+                stage,
+                key,
+                problems[0],
             )
 
 

@@ -1,32 +1,37 @@
 """What nobody needs any more in a store: `wsss store gc` names it, and deletes it if asked to.
 
-Nothing is followed out of the store: links are deleted as links. What somebody may be making is
-left: whose owner is known to live stays whatever its age, and while anyone works with the store,
-so does what is younger than a day and has no known owner.
+Nothing is followed out of the store: links are deleted as links. Whatever may be in the making is
+left: a living lease owner keeps what it makes whatever its age, and while anyone works with the
+store, whatever is younger than a day and has no known owner stays too.
 """
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import socket
 import time
-import uuid
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from functools import partial
 
-from reports.storage.folder import MARK, Entry, Folder
+from reports.storage.folder import Folder
 from reports.storage.locations import Location
 from reports.storage.opening import open_folder
-from studies.store.artifacts import DAMAGED, UNFINISHED, ArtifactStore
-from studies.store.keys import VERSIONS
+from studies.store.artifacts import ArtifactStore
+from studies.store.layout import FILES
 from studies.store.leases import LEASES, LeaseOwner
-from studies.store.usage import unused
+from studies.store.usage import unneeded
+from studies.store.walk import Artifact, Kind, Record, read_artifacts, walk
 
 DAY_S = 86_400.0
 
 PROBES = (".node-check-", ".written-")
 """How the files begin by which drivers and workers find out whether a folder can be used."""
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -36,7 +41,7 @@ class Garbage:
     Attributes:
         name: its path or URI.
         why: in a few words.
-        bytes: that it takes.
+        bytes: the space it takes.
         delete: makes it go.
 
     """
@@ -48,221 +53,167 @@ class Garbage:
 
 
 def garbage(
-    store: ArtifactStore,
-    *,
-    older_than: float,
-    unused_by: Sequence[Location] = (),
-    say: Callable[[str], None] = print,
+    store: ArtifactStore, *, older_than: float, unused_by: Sequence[Location] = ()
 ) -> list[Garbage]:
-    """All that nobody needs.
+    """Return all that nobody needs.
 
     Args:
-        store: which; of a remote one, this machine's cache too.
+        store: the store; of a remote one, this machine's cache too.
         older_than: seconds; what has no known owner and changed since is left.
-        unused_by: results folders. With them, artifacts that none of their plans needs.
-        say: told where it takes a while.
+        unused_by: results folders. With them, artifacts too that none of their plans needs.
 
     """
-    held = _held(store, say)
-    if held:
+    owners = _living_owners(store)
+    if owners:
         older_than = max(older_than, DAY_S)
-    keys = {holder.key for holder in held}
-
-    def is_held(key: str, manifest: dict[str, Any] | None) -> bool:
-        return bool(held) and (
-            key in keys or (manifest or {}).get("parent") in keys or _age(manifest) < older_than
-        )
-
-    found = _Tree(store, store.folder, "", older_than, keys).garbage()
-    found += _dead_leases(store)
+    records = walk(store.folder)
+    # Read after the walk, so that it names the files of whatever was finished meanwhile.
+    artifacts = read_artifacts(store, (r for r in records if r.kind in (Kind.ARTIFACT, Kind.BUILD)))
+    use = _Use(artifacts, {owner.key for owner in owners}, older_than)
+    records = [record for record in records if record.kind is not Kind.ARTIFACT]
+    found = _unused(store.folder, records, use) + _dead_leases(store, records)
     if store.remote and store.root.is_dir():
-        here = open_folder(store.root)
-        found += _Tree(store, here, "in this machine's cache: ", older_than, keys).garbage()
+        cache = open_folder(store.root)
+        found += _unused(cache, walk(cache), use, "in this machine's cache: ")
     for results in dict.fromkeys([*_beside(store), *unused_by]):
         found += _temporary(open_folder(results), older_than)
-    if unused_by:
-        found += [
-            Garbage(
-                f"{store.where}/{stage}/{key}",
-                "no plan of these results needs it",
-                sum((manifest or {}).get("bytes", {}).values()),
-                lambda stage=stage, key=key: _delete_artifact(store, stage, key),  # type: ignore[misc]
-            )
-            for stage, key, manifest in unused(store, unused_by, is_held)
-        ]
+    for one in unneeded(artifacts, unused_by) if unused_by else ():
+        if not (owners and use.may_need(one)):
+            delete = partial(store.delete, one.stage, one.key)
+            name = f"{store.where}/{one.name}"
+            found.append(Garbage(name, "no plan of these results needs it", one.bytes, delete))
     return found
 
 
-def _age(manifest: dict[str, Any] | None) -> float:
-    try:
-        return time.time() - datetime.fromisoformat((manifest or {})["written_at"]).timestamp()
-    except (KeyError, ValueError):
-        return float("inf")
-
-
-def _held(store: ArtifactStore, say: Callable[[str], None]) -> list[LeaseOwner]:
-    """The living owners of leases; those of other machines have to be watched for a while."""
+def _living_owners(store: ArtifactStore) -> list[LeaseOwner]:
+    """Return the living lease owners; those of other machines have to be watched for a while."""
     leases = store.leases
-    held = leases.owners()
-    elsewhere = {h.token: h.beat for h in held if h.host != socket.gethostname()}
+    elsewhere = {o.token: o.beat for o in leases.owners() if o.host != socket.gethostname()}
     if elsewhere:
-        say(f"watching {len(elsewhere)} leases of other machines, for up to {leases.expiry:.0f} s")
+        logger.info(
+            f"watching {len(elsewhere)} leases of other machines, for up to {leases.expiry:.0f} s"
+        )
     deadline = time.monotonic() + leases.expiry
     while elsewhere and time.monotonic() < deadline:
         time.sleep(min(1.0, leases.expiry / 4))
-        held = leases.owners()
-        beats = {holder.token: holder.beat for holder in held}
-        elsewhere = {o: beat for o, beat in elsewhere.items() if beats.get(o) == beat}
+        beats = {owner.token: owner.beat for owner in leases.owners()}
+        elsewhere = {token: beat for token, beat in elsewhere.items() if beats.get(token) == beat}
     return leases.owners()
 
 
-def _dead_leases(store: ArtifactStore) -> list[Garbage]:
-    sizes = store.folder.joined(LEASES).listing()
+class _Use:
+    """What still needs something of a store.
+
+    Args:
+        artifacts: the finished artifacts of the store.
+        held: the keys that lease owners work on.
+        older_than: seconds; whatever changed since may have an owner that is not known.
+
+    """
+
+    def __init__(self, artifacts: Iterable[Artifact], held: set[str], older_than: float) -> None:
+        self._held, self._older_than = held, older_than
+        self._manifests = {(one.stage, one.key): one.manifest for one in artifacts}
+
+    def reason(self, record: Record) -> str | None:
+        """Return why a record can go; None if it stays. Artifacts are those of a cache."""
+        names = record.stage, record.key
+        free = self._is_old(record.modified) and record.key not in self._held
+        match record.kind:
+            case Kind.QUARANTINED:
+                return "a corrupt artifact that was quarantined"
+            case Kind.SCRATCH if names in self._manifests:
+                return "checkpoints of a finished artifact"
+            case Kind.SCRATCH if free:
+                return "checkpoints that nobody resumes from"
+            case Kind.BUILD if free and not self._is_named(record):
+                return "left by a builder"
+            case Kind.TEMPORARY if free:
+                return "a temporary file"
+            case Kind.ARTIFACT if free and names not in self._manifests:
+                return "the store no longer holds it"
+        return None
+
+    def _is_named(self, build: Record) -> bool:
+        """Return whether a manifest names the files of a build, or cannot be read and may do so."""
+        if (build.stage, build.key) not in self._manifests:
+            return False
+        manifest = self._manifests[build.stage, build.key]
+        return manifest is None or build.path == f"{FILES}/{manifest.folder}"
+
+    def may_need(self, artifact: Artifact) -> bool:
+        """Return whether a lease owner may be working with an artifact."""
+        try:
+            written = datetime.fromisoformat(
+                artifact.manifest.written_at if artifact.manifest else ""
+            )
+        except ValueError:
+            young = False
+        else:
+            young = not self._is_old(written.timestamp())
+        return young or artifact.key in self._held or artifact.parent in self._held
+
+    def _is_old(self, moment: float) -> bool:
+        return time.time() - moment >= self._older_than
+
+
+def _unused(folder: Folder, records: Iterable[Record], use: _Use, where: str = "") -> list[Garbage]:
+    """Return the records of a folder that can go."""
+    return [
+        Garbage(f"{folder.where}/{record.path}", where + why, record.bytes,
+                partial(_delete, folder, record.path))
+        for record in records
+        if (why := use.reason(record))
+    ]  # fmt: skip
+
+
+def _delete(folder: Folder, path: str) -> None:
+    """Delete a file, a link or a folder."""
+    *above, name = path.split("/")
+    place = folder.joined(*above)
+    with contextlib.suppress(IsADirectoryError, PermissionError):
+        place.delete(name)
+    place.joined(name).delete_all()
+
+
+def _dead_leases(store: ArtifactStore, records: Iterable[Record]) -> list[Garbage]:
+    sizes: Counter[str] = Counter()
+    for record in records:
+        if record.kind is Kind.LEASE:
+            sizes[record.path.rpartition(".")[0]] += record.bytes
     return [
         Garbage(
             f"{store.where}/{LEASES}/{name}",
             "the lease of a process that has ended",
-            sum(e.size for file, e in sizes.items() if file.rpartition(".")[0] == name),
-            lambda name=name: store.leases.drop(name),  # type: ignore[misc]
+            sizes[f"{LEASES}/{name}"],
+            partial(store.leases.drop, name),
         )
         for name in store.leases.dead()
     ]
 
 
-class _Tree:
-    """What can go of a store's files, or of what a node's cache holds of them.
-
-    Args:
-        store: which.
-        folder: the store's, or this machine's cache of it.
-        where: what reasons begin with.
-        older_than: seconds.
-        held: keys that somebody works on.
-
-    """
-
-    def __init__(
-        self, store: ArtifactStore, folder: Folder, where: str, older_than: float, held: set[str]
-    ) -> None:
-        self._store, self._folder, self._where = store, folder, where
-        self._older_than, self._held = older_than, held
-        self._has = store.seen()
-        self._is_cache = folder is not store.folder
-        self._versions: dict[str, str] = {}
-
-    def garbage(self) -> list[Garbage]:
-        groups: dict[tuple[str, ...], list[Entry]] = {}
-        for path, entry in self._folder.tree().items():
-            parts = tuple(part for part in path.split("/") if part)
-            if group := self._group(parts):
-                groups.setdefault(group, []).append(entry)
-        found = []
-        for group, entries in groups.items():
-            if why := self._reason(group, max(entry.modified for entry in entries)):
-                path = "/".join(group)
-                size = sum(entry.size for entry in entries)
-                where = f"{self._folder.where}/{path}"
-                found.append(Garbage(where, f"{self._where}{why}", size, self._deletion(group)))
-        return found
-
-    def _group(self, parts: tuple[str, ...]) -> tuple[str, ...] | None:
-        """What a file belongs to that could only go as one."""
-        if parts[0] in (UNFINISHED, DAMAGED, LEASES):
-            return parts[:2] if len(parts) > 1 else None
-        if parts[0] in VERSIONS and len(parts) > 1:
-            if self._store.remote and not self._is_cache and not parts[1].startswith("."):
-                return parts[:3] if len(parts) > 3 else None
-            return parts[:2]
-        return parts[:1] if parts[0].startswith(".") and parts[0] != MARK else None
-
-    def _reason(self, group: tuple[str, ...], modified: float) -> str | None:
-        """Why a group can go; None if it stays."""
-        old = time.time() - modified >= self._older_than
-        kind, name = group[0], group[-1]
-        if kind == DAMAGED:
-            return "a damaged artifact that was set aside"
-        if kind == UNFINISHED:
-            stage, _, key = name.partition("-")
-            if stage in VERSIONS and self._has(stage, key):
-                return "checkpoints of what is finished"
-            return "checkpoints that nobody goes on from" if old and key not in self._held else None
-        if kind == LEASES or len(group) == 1:
-            return "a temporary file" if name.startswith(".") and old else None
-        key = group[1].lstrip(".").split("-")[0].split(".")[0]
-        if group[1].startswith("."):
-            return "left by a builder" if old and key not in self._held else None
-        if self._is_cache:
-            gone = old and not self._has(kind, key)
-            return "of what the store no longer holds" if gone else None
-        if len(group) == 3 and old and key not in self._held and not self._counts(*group):
-            return "files that no manifest names"
-        return None
-
-    def _counts(self, stage: str, key: str, version: str) -> bool:
-        """Whether a folder of files is the one that a remote artifact's manifest names."""
-        if not self._has(stage, key):
-            return False
-        if (name := f"{stage}/{key}") not in self._versions:
-            try:
-                self._versions[name] = str(self._store.manifest(stage, key).get("folder"))
-            except (FileNotFoundError, ValueError):
-                return True  # what cannot be told stays
-        return self._versions[name] == version
-
-    def _deletion(self, group: tuple[str, ...]) -> Callable[[], None]:
-        above = self._folder.joined(*group[:-1])
-
-        def delete() -> None:
-            # A file and a link go as a file; what is left, as a folder.
-            try:
-                above.delete(group[-1])
-            except (IsADirectoryError, PermissionError):
-                above.joined(group[-1]).delete_all()
-            else:
-                if self._store.remote and not self._is_cache:
-                    above.joined(group[-1]).delete_all()
-
-        return delete
-
-
 def _beside(store: ArtifactStore) -> Iterable[str]:
-    """The results folder that a store lies in, where it is in its usual place."""
+    """Yield the results folder that a store lies in, where it is in its usual place."""
     above, _, name = store.where.rpartition("/")
     if name == "store" and above and open_folder(above).joined("ledger").folders():
         yield above
 
 
 def _temporary(results: Folder, older_than: float) -> list[Garbage]:
-    """What those that were killed have left in results: between a ledger's parts, or probing."""
-    looked = [
+    """Return the temporary files that killed processes left in results."""
+    found = [
         (results, name, entry)
         for name, entry in results.listing(hidden=True).items()
         if name.startswith(PROBES)
     ]
-    ledger = results.joined("ledger")
-    written = [
-        (ledger.joined(*path.split("/")[:-1]), path.rpartition("/")[2], entry)
-        for path, entry in ledger.tree().items()
-    ]
+    for path, entry in results.joined("ledger").tree().items():
+        *above, name = path.split("/")
+        if name.startswith(".") and name.endswith(".tmp"):
+            found.append((results.joined("ledger", *above), name, entry))
     return [
         Garbage(
-            f"{folder.where}/{name}", "a temporary file", entry.size,
-            lambda folder=folder, name=name: folder.delete(name),  # type: ignore[misc]
+            f"{folder.where}/{name}", "a temporary file", entry.size, partial(folder.delete, name)
         )
-        for folder, name, entry in looked
-        + [one for one in written if one[1].startswith(".") and one[1].endswith(".tmp")]
+        for folder, name, entry in found
         if time.time() - entry.modified >= older_than
-    ]  # fmt: skip
-
-
-def _delete_artifact(store: ArtifactStore, stage: str, key: str) -> None:
-    """Delete a finished artifact; broken off in between, it is not finished, and garbage."""
-    store.path(stage, key)
-    if store.remote:
-        store.folder.joined(stage).delete(f"{key}.json")
-        store.folder.joined(stage, key).delete_all()
-        return
-    going = f".{key}-{uuid.uuid4().hex[:8]}"
-    path = store.path(stage, key)
-    path.rename(path.with_name(going))
-    store.folder.joined(stage, going).delete_all()
+    ]

@@ -1,9 +1,8 @@
-"""What a store holds, as `wsss store list` prints it: by stage, or every artifact."""
+"""What `wsss store list` prints: the artifacts of a store by stage, or every single one."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from reports.storage.folder import MARK
@@ -12,36 +11,15 @@ from reports.storage.opening import open_folder
 from studies.formatting import in_bytes
 from studies.store.artifacts import ArtifactStore
 from studies.store.keys import VERSIONS
+from studies.store.walk import Artifact
 from wsss_core.errors import InputError
 
 
-@dataclass(frozen=True)
-class Artifact:
-    """A finished artifact as its manifest describes it.
-
-    Attributes:
-        stage: a name of `studies.store.keys.VERSIONS`.
-        key: see `studies.store.keys.stage_key`.
-        bytes: of all its files; None where the manifest cannot be read or does not say.
-        written_at: ISO 8601; empty where it is not known.
-        parent: the key of the training run it is of, if it is of one.
-        about: its settings in a few words.
-
-    """
-
-    stage: str
-    key: str
-    bytes: int | None
-    written_at: str
-    parent: str | None
-    about: str
-
-
 def require_store(store: ArtifactStore) -> None:
-    """See that a place is a store, so that a mistyped one is not an empty store.
+    """Raise unless a place is a store, so that a mistyped one is not an empty store.
 
     Raises:
-        InputError: it is none; a store below it is named.
+        InputError: it is none; the message names a store below it.
 
     """
     if _is_store(store):
@@ -60,87 +38,62 @@ def _is_store(store: ArtifactStore) -> bool:
     return marked or any(stage in folders for stage in VERSIONS)
 
 
-def artifacts(store: ArtifactStore, stages: Iterable[str] = ()) -> list[Artifact]:
-    """The finished artifacts of some stages, or of all, by stage and key.
-
-    Raises:
-        InputError: no such stage.
-
-    """
-    asked = list(stages) or list(VERSIONS)
-    for stage in asked:
-        if stage not in VERSIONS:
-            raise InputError(f"stage {stage!r}: expected one of {', '.join(VERSIONS)}")
-    return [
-        _artifact(stage, key, manifest)
-        for stage in asked
-        for key, manifest in store.manifests(stage)
-    ]
-
-
-def _artifact(stage: str, key: str, manifest: dict[str, Any] | None) -> Artifact:
-    if manifest is None:
-        return Artifact(stage, key, None, "", None, "its manifest cannot be read")
-    sizes = manifest.get("bytes")
-    size = sum(sizes.values()) if isinstance(sizes, dict) else None
-    parent = manifest.get("parent")
-    return Artifact(
-        stage, key, size, str(manifest.get("written_at", "")), parent and str(parent),
-        _about(stage, manifest),
-    )  # fmt: skip
-
-
-def _about(stage: str, manifest: dict[str, Any]) -> str:
-    """What tells an artifact from others of its stage, as far as its manifest says."""
-    settings = manifest.get("settings")
-    settings = settings if isinstance(settings, dict) else {}
-    step = manifest.get("step")
-    said: list[Any] = []
-    if stage == "train":
-        networks = [settings.get(role, {}).get("model") for role in ("student", "teacher")]
-        transfer = settings.get("transfer", {})
-        said = [
-            settings.get("paradigm"), " <- ".join(str(name) for name in networks if name),
-            *(transfer.get(name) for name in ("metric", "level")),
-            f"seed {settings['seed']}" if "seed" in settings else None,
-        ]  # fmt: skip
-    elif stage == "images":
-        size = manifest.get("size")
-        fingerprint = str(manifest.get("fingerprint", ""))[:12]
-        said = [manifest.get("split"), f"{size} px" if size else None, fingerprint]
-    elif stage == "cams":
-        cam = settings.get("cam")
-        said = [settings.get("role"), cam.get("method") if isinstance(cam, dict) else cam]
-    elif isinstance(step, dict):
-        bounds = manifest.get("bounds")
-        said = [step.get("kind"), "images {}-{}".format(*bounds) if bounds else None]
-    return ", ".join(str(one) for one in said if one)
-
-
-def summary(found: list[Artifact]) -> str:
-    """A line for each stage: how many artifacts, how many bytes, the newest."""
+def summary(found: Sequence[Artifact]) -> str:
+    """Return a line for each stage: how many artifacts, how many bytes, the newest."""
     rows = [("stage", "artifacts", "size", "newest")]
     for stage in VERSIONS:
-        of_stage = [one for one in found if one.stage == stage]
-        if of_stage:
-            newest = max(one.written_at for one in of_stage)
-            rows.append((stage, f"{len(of_stage)}", in_bytes(_sum(of_stage)), newest))
+        if of_stage := [one for one in found if one.stage == stage]:
+            rows.append((stage, *_sum(of_stage), max(_written_at(one) for one in of_stage)))
     if len(found) != 1 and len(rows) > 2:
-        rows.append(("all", f"{len(found)}", in_bytes(_sum(found)), ""))
+        rows.append(("all", *_sum(found), ""))
     return _table(rows, right=(1, 2))
 
 
-def details(found: list[Artifact]) -> str:
-    """A line for each artifact."""
+def details(found: Iterable[Artifact]) -> str:
+    """Return a line for each artifact."""
     rows = [("stage", "key", "size", "written", "of", "what")]
     for one in found:
-        size = "?" if one.bytes is None else in_bytes(one.bytes)
-        rows.append((one.stage, one.key, size, one.written_at, one.parent or "", one.about))
+        size, about = "?", "its manifest cannot be read"
+        if one.manifest is not None:
+            size, about = in_bytes(one.bytes), _about(one.stage, one.manifest.about)
+        rows.append((one.stage, one.key, size, _written_at(one), one.parent or "", about))
     return _table(rows, right=(2,))
 
 
-def _sum(found: list[Artifact]) -> int:
-    return sum(one.bytes or 0 for one in found)
+def _about(stage: str, about: Mapping[str, Any]) -> str:
+    """Return what tells an artifact from others of its stage, as far as its manifest says."""
+    settings = about.get("settings")
+    settings = settings if isinstance(settings, dict) else {}
+    step = about.get("step")
+    words: list[Any] = []
+    if stage == "train":
+        networks = [settings.get(role, {}).get("model") for role in ("student", "teacher")]
+        transfer = settings.get("transfer", {})
+        words = [
+            settings.get("paradigm"),
+            " <- ".join(str(name) for name in networks if name),
+            *(transfer.get(name) for name in ("metric", "level")),
+            f"seed {settings['seed']}" if "seed" in settings else None,
+        ]
+    elif stage == "images":
+        size = about.get("size")
+        fingerprint = str(about.get("fingerprint", ""))[:12]
+        words = [about.get("split"), f"{size} px" if size else None, fingerprint]
+    elif stage == "cams":
+        cam = settings.get("cam")
+        words = [settings.get("role"), cam.get("method") if isinstance(cam, dict) else cam]
+    elif isinstance(step, dict):
+        bounds = about.get("bounds")
+        words = [step.get("kind"), "images {}-{}".format(*bounds) if bounds else None]
+    return ", ".join(str(word) for word in words if word)
+
+
+def _written_at(one: Artifact) -> str:
+    return "" if one.manifest is None else one.manifest.written_at
+
+
+def _sum(found: Sequence[Artifact]) -> tuple[str, str]:
+    return f"{len(found)}", in_bytes(sum(one.bytes for one in found))
 
 
 def _table(rows: Sequence[tuple[str, ...]], right: tuple[int, ...]) -> str:

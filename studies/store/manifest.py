@@ -1,57 +1,98 @@
-"""The manifest of an artifact: what was said about it, and size and checksum of every file."""
+"""The manifest of an artifact: what its builder says of it, and size and checksum of every file."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from reports.storage.folder import plain_name
+from studies.store.layout import MANIFEST
 from wsss_core.data.file_hashes import file_hashes
 from wsss_core.errors import InputError
 
-MANIFEST = "manifest.json"
 
+@dataclass(frozen=True)
+class Manifest:
+    """What an artifact holds.
 
-def manifest_of(folder: Path, about: dict[str, Any]) -> dict[str, Any]:
-    """What `folder` holds, with what is to be said about it."""
-    files = sorted(file for file in folder.rglob("*") if file.is_file())
-    names = [file.relative_to(folder).as_posix() for file in files]
-    return {
-        **about,
-        "written_at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "files": dict(zip(names, file_hashes(files), strict=True)),
-        "bytes": {n: f.stat().st_size for n, f in zip(names, files, strict=True)},
-    }
-
-
-def as_json(manifest: dict[str, Any]) -> bytes:
-    """A manifest as it is kept."""
-    return json.dumps(manifest, indent=1, sort_keys=True).encode()
-
-
-def read_manifest(content: bytes) -> dict[str, Any]:
-    """A manifest whose names stay in their folder.
-
-    Raises:
-        ValueError: what is there is no manifest, or names a file elsewhere.
+    Attributes:
+        about: what its builder says of it: settings, parent and the like, as JSON has them.
+        written_at: ISO 8601.
+        checksums: the name of each file, below the artifact's folder -> its BLAKE2b digest.
+        sizes: the name of each file -> its size in bytes.
+        folder: the name of the files' folder in ``files/``; empty if they lie beside the manifest.
 
     """
-    manifest = json.loads(content)
-    if not isinstance(manifest, dict) or not isinstance(manifest.get("files"), dict):
-        raise ValueError("it names no files")
-    for name in manifest["files"]:
-        path = PurePosixPath(name)
-        if path.is_absolute() or not path.parts or ".." in path.parts or "\\" in name:
-            raise ValueError(f"it names a file elsewhere: {name!r}")
-    return manifest
+
+    about: Mapping[str, Any]
+    written_at: str
+    checksums: Mapping[str, str]
+    sizes: Mapping[str, int]
+    folder: str = ""
+
+    @property
+    def parent(self) -> str | None:
+        """The key of the training run that the artifact belongs to, if the manifest names one."""
+        parent = self.about.get("parent")
+        return None if parent is None else str(parent)
+
+    @property
+    def size(self) -> int:
+        """The bytes of all files."""
+        return sum(self.sizes.values())
+
+    @classmethod
+    def of(cls, folder: Path, about: Mapping[str, Any]) -> Manifest:
+        """Describe the files of a folder."""
+        files = sorted(file for file in folder.rglob("*") if file.is_file())
+        names = [file.relative_to(folder).as_posix() for file in files]
+        return cls(
+            about,
+            datetime.now(UTC).isoformat(timespec="seconds"),
+            dict(zip(names, file_hashes(files), strict=True)),
+            {name: file.stat().st_size for name, file in zip(names, files, strict=True)},
+        )
+
+    @classmethod
+    def from_json(cls, content: bytes) -> Manifest:
+        """Read a manifest whose names stay in their folder.
+
+        Raises:
+            ValueError: the content is no manifest, or names a file elsewhere.
+
+        """
+        about = json.loads(content)
+        if not isinstance(about, dict):
+            raise ValueError("it is no mapping")
+        files, sizes = about.pop("files", None), about.pop("bytes", None)
+        if not isinstance(files, dict) or not isinstance(sizes, dict):
+            raise ValueError("it names no files")
+        if files.keys() != sizes.keys() or not all(isinstance(s, int) for s in sizes.values()):
+            raise ValueError("it does not say how long its files are")
+        for name in files:
+            path = PurePosixPath(name)
+            if path.is_absolute() or not path.parts or ".." in path.parts or "\\" in name:
+                raise ValueError(f"it names a file elsewhere: {name!r}")
+        if folder := str(about.pop("folder", "")):
+            plain_name(folder)
+        return cls(about, str(about.pop("written_at", "")), files, sizes, folder)
+
+    def as_json(self) -> bytes:
+        """Return the content of the manifest's file."""
+        fields = {"written_at": self.written_at, "files": self.checksums, "bytes": self.sizes}
+        place = {"folder": self.folder} if self.folder else {}
+        return json.dumps({**self.about, **fields, **place}, indent=1, sort_keys=True).encode()
 
 
 def differences(folder: Path, *, whole: bool) -> list[str]:
-    """How the files of a folder differ from its manifest; empty if they do not.
+    """Return how the files of a folder differ from the manifest in it; empty if they do not.
 
     Args:
-        folder: holds the manifest too.
+        folder: a folder of this machine.
         whole: compare checksums, not only sizes.
 
     Raises:
@@ -59,30 +100,29 @@ def differences(folder: Path, *, whole: bool) -> list[str]:
 
     """
     try:
-        manifest = read_manifest((folder / MANIFEST).read_bytes())
+        manifest = Manifest.from_json((folder / MANIFEST).read_bytes())
     except FileNotFoundError:
         raise
     except (ValueError, OSError) as error:
         return [f"{MANIFEST}: {error}"]
     found: list[str] = []
-    compared: dict[str, str] = {}
-    sizes = manifest.get("bytes", {})
-    for name in manifest["files"]:
+    compared: list[str] = []
+    for name, expected in manifest.sizes.items():
         try:
             size = (folder / name).stat().st_size
         except OSError:
             found.append(f"{name} is missing")
             continue
-        if name in sizes and size != sizes[name]:
-            found.append(f"{name} has {size} bytes, expected {sizes[name]}")
+        if size != expected:
+            found.append(f"{name} has {size} bytes, expected {expected}")
         elif whole:
-            compared[name] = manifest["files"][name]
+            compared.append(name)
     try:
         digests = file_hashes([folder / name for name in compared])
     except InputError as error:
         return [*found, str(error)]
     return found + [
         f"{name} has another checksum than its manifest says"
-        for (name, digest), is_now in zip(compared.items(), digests, strict=True)
-        if digest != is_now
+        for name, digest in zip(compared, digests, strict=True)
+        if digest != manifest.checksums[name]
     ]

@@ -1,106 +1,189 @@
-"""Artifacts on another file system: a folder of files, and a manifest that is written last.
+"""Artifacts on other file systems: uploaded, named by a manifest written last, read from a cache.
 
-    STORE/<stage>/<key>.json             the manifest; its "folder" names the version that counts
-    STORE/<stage>/<key>/<version>/...    the files
-
-Object stores rename nothing. Two builders upload to folders of their own, and the one that creates
-the manifest has made the artifact.
+Two builders of a key upload to folders of their own; the one that creates the manifest has made the
+artifact.
 """
 
 from __future__ import annotations
 
 import contextlib
 import fcntl
+import hashlib
 import json
+import os
 import shutil
+import time
 import uuid
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from reports.storage.folder import Folder
-from studies.store.manifest import MANIFEST, as_json, differences, read_manifest
+from studies.store.layout import FILES, MANIFEST, QUARANTINED, SCRATCH, new_version
+from studies.store.local import LocalFiles
+from studies.store.manifest import Manifest, differences
+
+CACHE = "WSSS_CACHE"
+"""Environment variable: where a node keeps artifacts of remote stores [~/.cache/wsss]."""
+
+KEEPING_SHARE = 0.1
+"""The share of a stage's time that may go into copying its checkpoints to a remote store."""
+
+_KEPT = ".kept.json"
+"""The file in a node's scratch that says which versions of the store's files it has seen."""
 
 
-def upload(store: Folder, stage: str, key: str, folder: Path, manifest: dict[str, Any]) -> bool:
-    """Copy an artifact to a store; whether it has become the one that counts.
-
-    Args:
-        store: its folder.
-        stage: see `studies.store.artifacts.ArtifactStore`.
-        key: likewise.
-        folder: the files; its manifest is written here too.
-        manifest: what they are.
-
-    """
-    version = uuid.uuid4().hex
-    place = store.joined(stage, key, version)
-    for name in manifest["files"]:
-        *parents, last = name.split("/")
-        place.joined(*parents).put(folder / name, last)
-    content = as_json({**manifest, "folder": version})
-    if not store.joined(stage).create(f"{key}.json", content):
-        place.delete_all()
-        return False
-    (folder / MANIFEST).write_bytes(content)
-    return True
-
-
-def download(store: Folder, stage: str, key: str, to: Path) -> list[str]:
-    """Copy a finished artifact to a folder that is there and empty, and compare its checksums.
-
-    Returns:
-        How it differs from its manifest; empty if it does not.
-
-    Raises:
-        FileNotFoundError: it is not finished.
-
-    """
-    content = store.joined(stage).read(f"{key}.json")
-    (to / MANIFEST).write_bytes(content)
-    try:
-        manifest = read_manifest(content)
-        place = store.joined(stage, key, str(manifest.get("folder")))
-    except ValueError as error:
-        return [f"{key}.json: {error}"]
-    for name in manifest["files"]:
-        *parents, last = name.split("/")
-        (to / name).parent.mkdir(parents=True, exist_ok=True)
-        with contextlib.suppress(FileNotFoundError):  # `differences` names it
-            place.joined(*parents).get(last, to / name)
-    return differences(to, whole=True)
-
-
-def take_out(store: Folder, stage: str, key: str, content: bytes, aside: Folder) -> bool:
-    """Take an artifact out of the store, so that it is made anew; its manifest is kept aside.
+class RemoteFiles(LocalFiles):
+    """The files of artifacts at a URI, with a cache of them on this machine.
 
     Args:
-        store: its folder.
-        stage: see `studies.store.artifacts.ArtifactStore`.
-        key: likewise.
-        content: of the manifest; another, of an artifact made meanwhile, stays.
-        aside: where it goes.
-
-    Returns:
-        Whether it was there.
+        folder: the store.
 
     """
-    manifests = store.joined(stage)
+
+    def __init__(self, folder: Folder) -> None:
+        name = hashlib.blake2b(folder.where.encode(), digest_size=8).hexdigest()
+        cache = Path(os.environ.get(CACHE, "~/.cache/wsss")).expanduser().absolute()
+        super().__init__(folder, cache / name)
+        self._keep_again: dict[tuple[str, str], float] = {}
+
+    def wait(self) -> None:
+        """Return at once: each request waits for the storage itself."""
+
+    def finished(self, stage: str) -> set[str]:
+        """Return the keys of a stage's finished artifacts."""
+        manifests = self.folder.joined(stage).tree()
+        return {path.partition("/")[0] for path in manifests if path.endswith(f"/{MANIFEST}")}
+
+    def publish(self, folder: Path, stage: str, key: str, manifest: Manifest) -> None:
+        """Upload an artifact and create its manifest, unless another builder has done so."""
+        place = self.folder.joined(FILES, folder.name)
+        for name in manifest.sizes:
+            *parents, last = name.split("/")
+            place.joined(*parents).put(folder / name, last)
+        content = replace(manifest, folder=folder.name).as_json()
+        if not self.folder.joined(stage, key).create(MANIFEST, content):
+            place.delete_all()
+            return
+        (folder / MANIFEST).write_bytes(content)
+        shutil.rmtree(self.root / stage / key, ignore_errors=True)  # one that was quarantined
+        with contextlib.suppress(OSError):  # another process fetches the artifact meanwhile
+            self.install(folder, stage, key)
+
+    def fetch(self, stage: str, key: str, *, whole: bool) -> list[str]:
+        """Bring an artifact to the cache; return how it differs from its manifest."""
+        path = self.root / stage / key
+        if _is_sound(path, whole):
+            return []
+        with _one_at_a_time(self.root / FILES / f".{stage}-{key}.lock"):
+            if _is_sound(path, whole):
+                return []  # another process of this node has fetched it
+            shutil.rmtree(path, ignore_errors=True)
+            with self.new_folder(stage, key) as folder:
+                if problems := self._download(stage, key, folder):
+                    self.quarantine(stage, key, (folder / MANIFEST).read_bytes())
+                    return problems
+                self.install(folder, stage, key)
+        return []
+
+    def problems(self, stage: str, key: str) -> list[str]:
+        """Return how an artifact of the store, not of the cache, differs from its manifest."""
+        with self.new_folder(stage, key) as folder:
+            return self._download(stage, key, folder)
+
+    def _download(self, stage: str, key: str, to: Path) -> list[str]:
+        """Copy an artifact to an empty folder; return how the copy differs from its manifest."""
+        content = self.folder.joined(stage, key).read(MANIFEST)
+        (to / MANIFEST).write_bytes(content)
+        try:
+            manifest = Manifest.from_json(content)
+            place = self.folder.joined(FILES, manifest.folder)
+        except ValueError as error:
+            return [f"{MANIFEST}: {error}"]
+        for name in manifest.sizes:
+            *parents, last = name.split("/")
+            (to / name).parent.mkdir(parents=True, exist_ok=True)
+            with contextlib.suppress(FileNotFoundError):  # `differences` names it
+                place.joined(*parents).get(last, to / name)
+        return differences(to, whole=True)
+
+    def quarantine(self, stage: str, key: str, content: bytes | None = None) -> None:
+        """Take an artifact's manifest out of the store and keep it; its files stay for a while."""
+        shutil.rmtree(self.root / stage / key, ignore_errors=True)
+        place = self.folder.joined(stage, key)
+        with contextlib.suppress(FileNotFoundError):  # another process has done so
+            found = place.read(MANIFEST)
+            if content is None or found == content:
+                out = self.folder.joined(QUARANTINED, new_version(stage, key))
+                out.write(MANIFEST, found)
+                place.delete(MANIFEST)
+
+    def delete(self, stage: str, key: str) -> None:
+        """Delete an artifact's manifest, then its files."""
+        place = self.folder.joined(stage, key)
+        content = place.read(MANIFEST)
+        place.delete(MANIFEST)
+        try:
+            files = self.folder.joined(FILES, Manifest.from_json(content).folder)
+        except ValueError:
+            return  # no manifest names its files any more, so they are garbage
+        files.delete_all()
+
+    def scratch(self, stage: str, key: str) -> Path:
+        """Return the folder of a stage's checkpoints, with those that another node kept since.
+
+        The checkpoints that this node kept last may be older than its own, which stay.
+        """
+        here, kept = super().scratch(stage, key), self._kept(stage, key)
+        try:
+            seen: dict[str, str] = json.loads((here / _KEPT).read_bytes())
+        except (FileNotFoundError, ValueError):
+            seen = {}
+        listing = kept.listing()
+        for name, entry in listing.items():
+            if seen.get(name) != entry.changed or not (here / name).is_file():
+                unfinished = here / f".{name}.{uuid.uuid4().hex[:8]}"
+                kept.get(name, unfinished)
+                unfinished.replace(here / name)
+        (here / _KEPT).write_text(json.dumps({n: entry.changed for n, entry in listing.items()}))
+        self._keep_again.setdefault((stage, key), 0.0)
+        return here
+
+    def keep_scratch(self, stage: str, key: str) -> None:
+        """Copy the checkpoints to the store, as often as `KEEPING_SHARE` allows."""
+        began = time.monotonic()
+        if began < self._keep_again.get((stage, key), 0.0):
+            return
+        here, kept = super().scratch(stage, key), self._kept(stage, key)
+        for file in sorted(here.iterdir()):
+            if file.is_file() and not file.name.startswith("."):
+                kept.put(file, file.name)
+        changed = {name: entry.changed for name, entry in kept.listing().items()}
+        (here / _KEPT).write_text(json.dumps(changed))
+        self._keep_again[stage, key] = began + (time.monotonic() - began) / KEEPING_SHARE
+
+    def drop_scratch(self, stage: str, key: str) -> None:
+        """Delete the checkpoints of a finished artifact, here and on the store."""
+        super().drop_scratch(stage, key)
+        if self._keep_again.pop((stage, key), None) is not None:
+            self._kept(stage, key).delete_all()
+
+    def _kept(self, stage: str, key: str) -> Folder:
+        return self.folder.joined(SCRATCH, f"{stage}-{key}")
+
+
+def _is_sound(path: Path, whole: bool) -> bool:
+    """Return whether a cached artifact is there and as its manifest says."""
     try:
-        if manifests.read(f"{key}.json") != content:
-            return False
+        return not differences(path, whole=whole)
     except FileNotFoundError:
         return False
-    aside.write(f"{stage}-{key}-{uuid.uuid4().hex[:8]}.json", content)
-    manifests.delete(f"{key}.json")
-    return True
 
 
 @contextlib.contextmanager
-def one_download(path: Path) -> Iterator[None]:
-    """Let one process of this machine copy an artifact while others wait for it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    lock = path.with_name(f".{path.name}.lock")
+def _one_at_a_time(lock: Path) -> Iterator[None]:
+    """Let one process of this machine in while others wait for it."""
+    lock.parent.mkdir(parents=True, exist_ok=True)
     with lock.open("wb") as opened:
         with contextlib.suppress(OSError):  # a file system without locks: each copies for itself
             fcntl.flock(opened, fcntl.LOCK_EX)
@@ -108,58 +191,3 @@ def one_download(path: Path) -> Iterator[None]:
             yield
         finally:
             lock.unlink(missing_ok=True)
-
-
-@contextlib.contextmanager
-def beside(path: Path) -> Iterator[Path]:
-    """An empty folder, to be filled and renamed to `path`; it does not outlive the block."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    folder = path.with_name(f".{path.name}-{uuid.uuid4().hex[:8]}")
-    folder.mkdir()
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-class KeptScratch:
-    """The unfinished work of a stage, in a folder of this node and on the store.
-
-    Args:
-        kept: the store's folder of it.
-        folder: this node's.
-
-    """
-
-    SEEN = ".kept.json"
-
-    def __init__(self, kept: Folder, folder: Path) -> None:
-        self._kept, self._folder = kept, folder
-
-    def bring(self) -> None:
-        """Copy here what another node has kept since; what this node kept last may have gone on."""
-        seen = self._seen()
-        listing = self._kept.listing()
-        for name, entry in listing.items():
-            if seen.get(name) != entry.changed or not (self._folder / name).is_file():
-                unfinished = self._folder / f".{name}.{uuid.uuid4().hex[:8]}"
-                self._kept.get(name, unfinished)
-                unfinished.replace(self._folder / name)
-        self._see({name: entry.changed for name, entry in listing.items()})
-
-    def keep(self) -> None:
-        """Copy all files to the store."""
-        for file in sorted(self._folder.iterdir()):
-            if file.is_file() and not file.name.startswith("."):
-                self._kept.put(file, file.name)
-        self._see({name: entry.changed for name, entry in self._kept.listing().items()})
-
-    def _seen(self) -> dict[str, str]:
-        try:
-            seen: dict[str, str] = json.loads((self._folder / self.SEEN).read_bytes())
-        except (FileNotFoundError, ValueError):
-            return {}
-        return seen
-
-    def _see(self, seen: dict[str, str]) -> None:
-        (self._folder / self.SEEN).write_text(json.dumps(seen))

@@ -1,94 +1,91 @@
-"""The checksums of a store's artifacts, as `wsss store verify` compares them."""
+"""What `wsss store verify` does: it compares every file of a store with its checksum."""
 
 from __future__ import annotations
 
+import logging
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
 
 from studies.formatting import duration, in_bytes
 from studies.store.artifacts import ArtifactStore
-from studies.store.listing import Artifact, artifacts
+from studies.store.walk import Artifact, finished, read_artifacts, walk
 
-SAY_EVERY_S = 10.0
+REPORT_EVERY_S = 10.0  # seconds between two lines of progress
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass
-class Verified:
-    """What comparing a store's artifacts with their manifests has shown.
+class Verification:
+    """How a store's artifacts compare with their manifests.
 
     Attributes:
-        checked: how many artifacts.
+        checked: the number of artifacts.
         bytes: in them.
-        damaged: "stage/key" -> how its files differ.
-        set_aside: whether the damaged ones were taken out.
-        orphans: "stage/key" -> the training run it is of, which the store no longer holds.
+        corrupt: "stage/key" -> how its files differ.
+        orphans: "stage/key" -> its training run, which the store no longer holds.
 
     """
 
     checked: int = 0
     bytes: int = 0
-    damaged: dict[str, list[str]] = field(default_factory=dict)
-    set_aside: bool = False
+    corrupt: dict[str, list[str]] = field(default_factory=dict)
     orphans: dict[str, str] = field(default_factory=dict)
 
 
 def verify(
-    store: ArtifactStore,
-    stages: list[str],
-    *,
-    set_aside: bool = False,
-    say: Callable[[str], None] = print,
-) -> Verified:
+    store: ArtifactStore, stages: Sequence[str] = (), *, quarantine: bool = False
+) -> Verification:
     """Read every file of some stages, or of all, and compare it with its checksum.
 
     Args:
-        store: which.
-        stages: see `studies.store.listing.artifacts`.
-        set_aside: take damaged artifacts out, so that the next run makes them anew.
-        say: where lines of progress go.
+        store: the store.
+        stages: names of stages.
+        quarantine: take corrupt artifacts out, so that the next run makes them anew.
+
+    Raises:
+        InputError: no such stage.
 
     """
-    found = artifacts(store, stages)
-    report = Verified(set_aside=set_aside)
-    trained = store.finished("train")
-    for one in found:
-        if one.parent is not None and one.parent not in trained:
-            report.orphans[f"{one.stage}/{one.key}"] = one.parent
-    total = sum(one.bytes or 0 for one in found)
-    began = said = time.monotonic()
+    records = finished(walk(store.folder))
+    trained = {record.key for record in records if record.stage == "train"}
+    found = read_artifacts(store, finished(records, stages))
+    result = Verification(
+        orphans={o.name: o.parent for o in found if o.parent and o.parent not in trained}
+    )
+    total = sum(one.bytes for one in found)
+    began = reported = time.monotonic()
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
         tasks = {pool.submit(_problems, store, one): one for one in found}
         try:
             for task in as_completed(tasks):
-                one, problems = tasks[task], task.result()
-                report.checked += 1
-                report.bytes += one.bytes or 0
-                if problems:
-                    report.damaged[f"{one.stage}/{one.key}"] = problems
+                one = tasks[task]
+                result.checked += 1
+                result.bytes += one.bytes
+                if problems := task.result():
+                    result.corrupt[one.name] = problems
                 now = time.monotonic()
-                if now - said > SAY_EVERY_S:
-                    said = now
-                    left = (now - began) * (total - report.bytes) / max(1, report.bytes)
-                    say(
-                        f"  {report.checked} of {len(found)} artifacts, {in_bytes(report.bytes)} "
+                if now - reported > REPORT_EVERY_S:
+                    reported = now
+                    left = (now - began) * (total - result.bytes) / max(1, result.bytes)
+                    logger.info(
+                        f"  {result.checked} of {len(found)} artifacts, {in_bytes(result.bytes)} "
                         f"of {in_bytes(total)} read (about {duration(left)} left)"
                     )
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
-    report.damaged = dict(sorted(report.damaged.items()))
-    if set_aside:
-        for name in report.damaged:
-            stage, key = name.split("/")
-            store.set_aside(stage, key)
-    return report
+    result.corrupt = dict(sorted(result.corrupt.items()))
+    for name in result.corrupt if quarantine else ():
+        store.quarantine(*name.split("/"))
+    return result
 
 
 def _problems(store: ArtifactStore, one: Artifact) -> list[str]:
     try:
         return store.problems(one.stage, one.key)
     except FileNotFoundError:
-        return []  # set aside or deleted meanwhile
+        return []  # quarantined or deleted meanwhile

@@ -192,12 +192,12 @@ class Chaos:
         tries = 3 if study.tampered else 1
         while self._start(joins=False).process.wait(timeout=600) != 0 and tries > 1:
             tries -= 1
-        verified = study.wsss("store", "verify", str(study.store), "--set-aside")
+        verified = study.wsss("store", "verify", str(study.store), "--quarantine")
         if verified.returncode:
-            damaged = set(re.findall(r"damaged: (\w+)/(\w+):", verified.stderr))
+            corrupt = set(re.findall(r"corrupt: (\w+)/(\w+):", verified.stderr))
             self.violations += [
-                f"{study.folder.name}: {'/'.join(one)} is damaged, and nobody cut it"
-                for one in damaged - set(study.tampered)
+                f"{study.folder.name}: {'/'.join(one)} is corrupt, and nobody cut it"
+                for one in corrupt - set(study.tampered)
             ]
             self._start(joins=False).process.wait(timeout=600)
 

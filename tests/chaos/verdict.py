@@ -77,7 +77,7 @@ def store_differences(study: StudyFolder, undisturbed: StudyFolder) -> list[str]
 
 
 def made_when_needed(study: StudyFolder, stage: str, key: str) -> bool:
-    """Whether an artifact was cut after its last reader: it is set aside, and nobody misses it."""
+    """Whether an artifact was cut after its last reader: it is quarantined, and not missed."""
     return stage in INTERMEDIATE and (stage, key) in study.tampered
 
 
@@ -177,7 +177,7 @@ def strange_folders(study: StudyFolder) -> list[str]:
         for folder in sorted(study.results.rglob("*"))
         if folder.is_dir() and not any(entry.is_file() for entry in folder.rglob("*"))
         if (name := folder.relative_to(study.results).as_posix())
-        not in ("store/leases", "store/unfinished", "store/damaged")
+        not in ("store/files", "store/leases", "store/unfinished", "store/quarantined")
     ]
 
 

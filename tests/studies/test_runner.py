@@ -270,7 +270,7 @@ def test_a_network_that_was_found_damaged_is_trained_again_though_its_scores_are
     store = ArtifactStore(shutil.copytree(finished.store.root, tmp_path / "store"))
     damaged, gone = (job.key for job in list(finished.plan.jobs.values())[:2])
     assert finished.plan.pending(store) == []
-    store.set_aside("train", damaged)
+    store.quarantine("train", damaged)
     shutil.rmtree(store.path("train", gone))  # by its owner, who has no more use for it
     assert [job.key for job in finished.plan.pending(store)] == [damaged]
     result = studies.runner.run_study(finished.plan, tmp_path, store, in_process=True)

@@ -30,7 +30,7 @@ Command = Callable[..., Any]
         (["run"], "wsss run quickstart --results results/quickstart"),
         (["report"], "wsss report results/quickstart"),
         (["store"], "wsss store list results/quickstart/store"),
-        (["store", "verify"], "wsss store verify s3://bucket/study/store --set-aside"),
+        (["store", "verify"], "wsss store verify s3://bucket/study/store --quarantine"),
         (["store", "gc"], "wsss store gc results/quickstart/store --delete"),
         (["data"], "wsss data check DIR"),
         (["data", "scenes"], "wsss data scenes scenes --train 1500 --chimney-given-clear 0.4"),

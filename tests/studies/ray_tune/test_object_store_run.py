@@ -24,8 +24,9 @@ from reports.storage.remote import RemoteFolder
 from studies.planning.planner import make_plan
 from studies.spec.study import Study
 from studies.stages.training import train_job
-from studies.store.artifacts import CACHE, ArtifactStore
+from studies.store.artifacts import ArtifactStore
 from studies.store.garbage import garbage
+from studies.store.remote import CACHE
 from studies.store.verification import verify
 
 ROOT = Path(__file__).parents[3]
@@ -131,14 +132,14 @@ def test_a_plan_of_many_trials_costs_a_few_listings(
     plan = make_plan(Study.model_validate(tiny))
     store = ArtifactStore("s3://bucket/store")
     asked: list[str] = []
-    for name in ("listing", "has", "read"):
+    for name in ("folders", "listing", "tree", "has", "read"):
         was = getattr(RemoteFolder, name)
         monkeypatch.setattr(
             RemoteFolder, name,
             lambda *given, name=name, was=was: asked.append(name) or was(*given),
         )  # fmt: skip
     assert len(plan.pending(store)) == len(plan.jobs) == 200
-    assert asked == ["listing"] * 3  # of what was set aside, trained and scored
+    assert asked == ["folders", "tree", "tree"]  # of what was quarantined, trained and scored
 
 
 @pytest.mark.slow
@@ -167,7 +168,7 @@ def test_a_run_in_this_process_gives_the_ledger_of_a_local_one(
     monkeypatch.setenv(CACHE, str(tmp_path / "cache of another"))
     elsewhere = run(small, "s3://bucket/tiny", "s3://bucket/tiny/store")
     assert (elsewhere.result.trained, elsewhere.result.reused) == (0, 1)
-    assert verify(far.store, []).damaged == {}
+    assert verify(far.store).corrupt == {}
 
     said = {}
     for name, where in (("far", "s3://bucket/tiny"), ("here", tmp_path / "local")):
@@ -227,7 +228,7 @@ def test_a_worker_killed_and_a_server_away_give_the_ledger_of_an_undisturbed_loc
     same_ledger(local, where)
     plan = make_plan(Study.model_validate(small))
     assert store.finished("train") == set(plan.jobs)
-    assert verify(store, []).damaged == {}
+    assert verify(store).corrupt == {}
     assert make_report(where, tmp_path / "report").html.is_file()
     for one in garbage(store, older_than=0):
         one.delete()

@@ -95,14 +95,15 @@ def test_a_study_run_by_ray_ends_ok(ran: Ran) -> None:
 
 def test_a_teacher_is_trained_once_a_seed(ran: Ran) -> None:
     manifests = [
-        ran.store.manifest("train", folder.name) for folder in (ran.store.root / "train").iterdir()
+        ran.store.manifest("train", folder.name).about
+        for folder in (ran.store.root / "train").iterdir()
     ]
     assert len(manifests) == 2 + 2 * 2
     teachers = [one["settings"]["seed"] for one in manifests if one["parent"] is None]
     assert sorted(teachers) == [0, 1]
     for one in manifests:
         if one["parent"] is not None:
-            parent = ran.store.manifest("train", one["parent"])
+            parent = ran.store.manifest("train", one["parent"]).about
             assert parent["settings"]["seed"] == one["settings"]["seed"]
             assert parent["written_at"] <= one["written_at"]
 

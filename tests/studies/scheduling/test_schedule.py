@@ -240,7 +240,7 @@ def test_a_teacher_found_damaged_is_trained_again_before_its_student(made: Make)
     teacher, student = job("t"), job("s", "t")
     one = made(student, of=(teacher,), trained=("t",))
     assert one.given_out() == ["s"]
-    one.store.set_aside("train", "t")
+    one.store.quarantine("train", "t")
     one.schedule.came_back("s", CORRUPT)
     assert one.given_out() == ["t"]
     assert one.told.more_jobs == ["t"]

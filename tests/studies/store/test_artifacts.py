@@ -14,10 +14,12 @@ from typing import Any
 
 import pytest
 
-import studies.store.artifacts
+import studies.store.remote
 from reports.storage.errors import StorageError
 from reports.storage.retry import TIMEOUT
-from studies.store.artifacts import CACHE, ArtifactStore, CorruptArtifactError, require_writable
+from studies.store.artifacts import ArtifactStore, CorruptArtifactError, require_writable
+from studies.store.manifest import Manifest
+from studies.store.remote import CACHE, RemoteFiles
 from wsss_core.errors import InputError
 
 Nodes = Callable[[str], ArtifactStore]
@@ -52,11 +54,10 @@ def remote(s3: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Artifact
     return ArtifactStore("s3://bucket/store")
 
 
-def damage(store: ArtifactStore, key: str, name: str, how: str) -> None:
+def corrupt(store: ArtifactStore, key: str, name: str, how: str) -> None:
     """Cut a file of an artifact off, change a byte of it, or take it away."""
-    folder = store.folder.joined("train", key)
-    if store.remote:
-        folder = folder.joined(str(store.manifest("train", key)["folder"]))
+    version = store.manifest("train", key).folder
+    folder = store.folder.joined(*(("files", version) if store.remote else ("train", key)))
     content = folder.read(name)
     if how == "missing":
         folder.delete(name)
@@ -68,6 +69,11 @@ def make(store: ArtifactStore, key: str = "abc", content: str = "weights") -> Pa
     with store.build("train", key, {"epochs": 3}) as folder:
         (folder / "w.bin").write_text(content)
     return store.path("train", key)
+
+
+def nothing_is_left(node: ArtifactStore) -> bool:
+    """Whether no builder and no download has left files on a node."""
+    return os.listdir(node.root / "files") == []
 
 
 def content_of(store: ArtifactStore, key: str = "abc") -> str:
@@ -93,7 +99,7 @@ def test_what_a_node_has_made_another_reads(nodes: Nodes) -> None:
     assert other.has("images", "abc")
     fetched = other.fetch("images", "abc", whole=True)
     assert (fetched / "deep" / "er" / "a.bin").read_bytes() == b"\0" * 100_000
-    assert other.manifest("images", "abc")["size"] == 32
+    assert other.manifest("images", "abc").about == {"size": 32}
 
 
 def test_the_folder_is_moved_whole_and_not_copied_file_by_file(local: ArtifactStore) -> None:
@@ -144,8 +150,8 @@ def test_a_block_that_fails_leaves_nothing(store: ArtifactStore) -> None:
     with pytest.raises(RuntimeError, match="out of memory"):
         fail()
     assert not store.has("train", "abc")
-    assert list((store.root / "train").iterdir()) == []
-    assert store.folder.joined("train").folders() == []
+    assert not (store.root / "train").exists()
+    assert nothing_is_left(store)
 
 
 def test_a_folder_without_its_manifest_is_not_finished(local: ArtifactStore) -> None:
@@ -163,13 +169,16 @@ def test_the_manifest_holds_what_was_said_and_a_checksum_of_every_file(
         (folder / "a.txt").write_bytes(b"alpha")
         (folder / "deep" / "er" / "b.bin").write_bytes(b"\0" * 100_000)
     manifest = store.manifest("scores", "k1")
-    assert manifest["parent"] == "p0"
-    assert manifest["files"] == {
+    assert manifest.parent == "p0"
+    assert manifest.checksums == {
         "a.txt": hashlib.blake2b(b"alpha", digest_size=16).hexdigest(),
         "deep/er/b.bin": hashlib.blake2b(b"\0" * 100_000, digest_size=16).hexdigest(),
     }
-    assert manifest["bytes"] == {"a.txt": 5, "deep/er/b.bin": 100_000}
-    assert json.loads((store.path("scores", "k1") / "manifest.json").read_text()) == manifest
+    assert manifest.sizes == {"a.txt": 5, "deep/er/b.bin": 100_000}
+    assert manifest.size == 100_005
+    content = (store.path("scores", "k1") / "manifest.json").read_bytes()
+    assert Manifest.from_json(content) == manifest
+    assert json.loads(content)["parent"] == "p0"
 
 
 def test_of_two_builders_of_one_key_the_first_to_end_stays(nodes: Nodes) -> None:
@@ -180,8 +189,8 @@ def test_of_two_builders_of_one_key_the_first_to_end_stays(nodes: Nodes) -> None
     for store in (one, other, nodes("third")):
         assert content_of(store) == "quick"
         assert [entry.name for entry in (store.root / "train").iterdir()] == ["abc"]
-    kept = one.folder.joined("train", "abc")
-    assert len(kept.folders()) == (1 if one.remote else 0)
+    kept = one.folder.joined("files").folders()
+    assert kept == ([one.manifest("train", "abc").folder] if one.remote else [])
 
 
 def test_many_that_build_one_key_together_make_one_artifact(store: ArtifactStore) -> None:
@@ -194,7 +203,7 @@ def test_many_that_build_one_key_together_make_one_artifact(store: ArtifactStore
 
     with ThreadPoolExecutor(5) as pool:
         list(pool.map(build, range(5)))
-    assert content_of(store) == str(store.manifest("train", "abc")["number"])
+    assert content_of(store) == str(store.manifest("train", "abc").about["number"])
     assert store.problems("train", "abc") == []
 
 
@@ -204,7 +213,7 @@ def test_a_key_that_is_occupied_by_something_unfinished_is_an_error(local: Artif
         make(local)
 
 
-def test_what_helps_to_go_on_is_kept_until_the_stage_is_finished(store: ArtifactStore) -> None:
+def test_checkpoints_are_kept_until_the_stage_is_finished(store: ArtifactStore) -> None:
     checkpoint = store.scratch("train", "abc") / "checkpoint.pt"
     checkpoint.write_text("epoch 1")
     other = store.scratch("train", "def") / "checkpoint.pt"
@@ -218,7 +227,7 @@ def test_what_helps_to_go_on_is_kept_until_the_stage_is_finished(store: Artifact
     assert other.read_text() == "epoch 1"
 
 
-def test_a_stage_that_fails_keeps_what_helps_to_go_on(store: ArtifactStore) -> None:
+def test_a_stage_that_fails_keeps_its_checkpoints(store: ArtifactStore) -> None:
     checkpoint = store.scratch("train", "abc") / "checkpoint.pt"
     checkpoint.write_text("epoch 1")
 
@@ -259,13 +268,13 @@ def test_keeping_takes_no_more_than_its_share_of_the_time(
     now = [100.0]
     kept: list[float] = []
 
-    def keep(_: Any) -> None:
+    def put(*_: Any) -> None:
         kept.append(now[0])
         now[0] += 2.0
 
-    monkeypatch.setattr(studies.store.artifacts.KeptScratch, "keep", keep)
-    monkeypatch.setattr(studies.store.artifacts.time, "monotonic", lambda: now[0])
-    remote.scratch("train", "abc")
+    monkeypatch.setattr(type(remote.folder), "put", put)
+    monkeypatch.setattr(studies.store.remote.time, "monotonic", lambda: now[0])
+    (remote.scratch("train", "abc") / "checkpoint.pt").write_text("epoch 1")
     for _ in range(50):
         now[0] += 1.0
         remote.keep_scratch("train", "abc")
@@ -273,14 +282,14 @@ def test_keeping_takes_no_more_than_its_share_of_the_time(
 
 
 @pytest.mark.parametrize("how", ["cut off", "missing"])
-def test_an_artifact_that_lacks_something_is_set_aside_when_it_is_read(
+def test_an_artifact_that_lacks_something_is_quarantined_when_it_is_read(
     nodes: Nodes, how: str
 ) -> None:
     make(nodes("one"), "abc", "weights")
     make(nodes("one"), "def", "sound")
-    damage(nodes("one"), "abc", "w.bin", how)
+    corrupt(nodes("one"), "abc", "w.bin", how)
     other = nodes("another")
-    with pytest.raises(CorruptArtifactError, match=r"train/abc in .*store is damaged \(w.bin "):
+    with pytest.raises(CorruptArtifactError, match=r"train/abc in .*store is corrupt \(w.bin "):
         other.fetch("train", "abc")
     assert not other.has("train", "abc")
     assert not nodes("third").has("train", "abc")
@@ -291,7 +300,7 @@ def test_an_artifact_that_lacks_something_is_set_aside_when_it_is_read(
 
 def test_a_changed_byte_is_seen_where_checksums_are_compared(nodes: Nodes) -> None:
     make(nodes("one"))
-    damage(nodes("one"), "abc", "w.bin", "changed")
+    corrupt(nodes("one"), "abc", "w.bin", "changed")
     assert nodes("one").problems("train", "abc") == [
         "w.bin has another checksum than its manifest says"
     ]
@@ -300,32 +309,29 @@ def test_a_changed_byte_is_seen_where_checksums_are_compared(nodes: Nodes) -> No
     assert not nodes("third").has("train", "abc")
 
 
-def test_what_was_set_aside_is_kept(store: ArtifactStore) -> None:
+def test_what_was_quarantined_is_kept_and_named(store: ArtifactStore) -> None:
     make(store)
-    store.set_aside("train", "abc")
-    store.set_aside("train", "abc")  # another has done so
-    kept = store.folder.joined("damaged")
-    names = list(kept.listing()) if store.remote else kept.folders()
-    assert len(names) == 1
-    assert names[0].startswith("train-abc-")
+    store.quarantine("train", "abc")
+    store.quarantine("train", "abc")  # another process has done so
+    (name,) = store.folder.joined("quarantined").folders()
+    assert name.startswith("train-abc-")
+    assert store.folder.joined("quarantined", name).has("manifest.json")
+    assert store.corrupt("train") == {"abc"}
+    assert store.corrupt("cams") == set()
 
 
-def test_an_artifact_made_anew_meanwhile_is_not_set_aside_with_the_damaged_one(
-    remote: ArtifactStore,
+def test_an_artifact_made_anew_meanwhile_is_not_quarantined_with_the_corrupt_one(
+    store: ArtifactStore,
 ) -> None:
-    make(remote)
-    manifests = remote.folder.joined("train")
-    damaged = manifests.read("abc.json")
-    manifests.delete("abc.json")
-    make(remote, "abc", "again")
-    out = studies.store.artifacts.take_out(
-        remote.folder, "train", "abc", damaged, remote.folder.joined("damaged")
-    )
-    assert out is False
-    assert content_of(remote) == "again"
+    make(store)
+    found = store.folder.joined("train", "abc").read("manifest.json")
+    store.quarantine("train", "abc")
+    make(store, "abc", "again")
+    store._files.quarantine("train", "abc", found)
+    assert content_of(store) == "again"
 
 
-def test_a_damaged_copy_in_the_cache_is_brought_again(remote: ArtifactStore) -> None:
+def test_a_corrupt_copy_in_the_cache_is_brought_again(remote: ArtifactStore) -> None:
     make(remote, "abc", "weights")
     (remote.path("train", "abc") / "w.bin").write_text("weight?")
     assert (remote.fetch("train", "abc", whole=True) / "w.bin").read_text() == "weights"
@@ -341,18 +347,19 @@ def test_many_processes_of_a_node_bring_an_artifact_once(
     make(nodes("one"))
     node = nodes("another")
     brought: list[int] = []
-    download = studies.store.artifacts.download
+    download = RemoteFiles._download
 
     def slow(*arguments: Any) -> Any:
         brought.append(1)
         time.sleep(0.2)
         return download(*arguments)
 
-    monkeypatch.setattr(studies.store.artifacts, "download", slow)
+    monkeypatch.setattr(RemoteFiles, "_download", slow)
     with ThreadPoolExecutor(4) as pool:
         assert list(pool.map(lambda _: content_of(node), range(4))) == ["weights"] * 4
     assert len(brought) == 1
-    assert sorted(os.listdir(node.root / "train")) == ["abc"]
+    assert os.listdir(node.root / "train") == ["abc"]
+    assert nothing_is_left(node)
 
 
 @pytest.mark.parametrize("name", ["../../stolen", "/stolen", "a/../../stolen"])
@@ -360,10 +367,11 @@ def test_a_manifest_cannot_make_a_reader_write_elsewhere(
     remote: ArtifactStore, tmp_path: Path, name: str
 ) -> None:
     make(remote)
-    manifests = remote.folder.joined("train")
-    manifest = json.loads(manifests.read("abc.json"))
-    manifest["files"][name] = manifest["files"].pop("w.bin")
-    manifests.write("abc.json", json.dumps(manifest).encode())
+    place = remote.folder.joined("train", "abc")
+    manifest = json.loads(place.read("manifest.json"))
+    for files in (manifest["files"], manifest["bytes"]):
+        files[name] = files.pop("w.bin")
+    place.write("manifest.json", json.dumps(manifest).encode())
     shutil.rmtree(remote.root)
     with pytest.raises(CorruptArtifactError, match="names a file elsewhere"):
         remote.fetch("train", "abc")
@@ -378,7 +386,8 @@ def test_a_full_disk_is_said_and_leaves_nothing(store: ArtifactStore) -> None:
 
     with pytest.raises(StorageError, match="no space left on the storage"):
         fill()
-    assert list((store.root / "train").iterdir()) == []
+    assert not (store.root / "train").exists()
+    assert nothing_is_left(store)
 
 
 def test_a_store_that_went_away_is_waited_for_and_never_made_anew(
@@ -418,7 +427,7 @@ def test_a_store_that_went_away_is_waited_for_and_never_made_anew(
     ],
 )
 def test_a_name_cannot_lead_out_of_the_store(local: ArtifactStore, stage: str, key: str) -> None:
-    for action in (local.path, local.has, local.fetch, local.scratch, local.set_aside):
+    for action in (local.path, local.has, local.fetch, local.scratch, local.quarantine):
         with pytest.raises(ValueError, match="no such artifact"):
             action(stage, key)
 

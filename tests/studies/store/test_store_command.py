@@ -16,9 +16,10 @@ import pytest
 import studies.store.leases
 from reports.ledger.parts import write_part
 from reports.storage.opening import open_folder
-from studies.store.artifacts import CACHE, ArtifactStore
+from studies.store.artifacts import ArtifactStore
 from studies.store.garbage import garbage
 from studies.store.leases import Leases
+from studies.store.remote import CACHE
 
 Wsss = Callable[..., Any]
 
@@ -54,12 +55,12 @@ def put(store: ArtifactStore, stage: str, key: str, **about: Any) -> None:
 
 
 def files_of(store: ArtifactStore, stage: str, key: str) -> Any:
-    folder = store.folder.joined(stage, key)
-    return folder.joined(str(store.manifest(stage, key)["folder"])) if store.remote else folder
+    version = store.manifest(stage, key).folder
+    return store.folder.joined(*(("files", version) if store.remote else (stage, key)))
 
 
 def everything(store: ArtifactStore) -> set[str]:
-    empty = ("damaged/", "unfinished/", "leases/")
+    empty = ("quarantined/", "unfinished/", "leases/", "files/")
     return {name for name in store.folder.tree() if name not in empty}
 
 
@@ -76,7 +77,7 @@ def test_a_list_has_a_line_for_each_stage_and_the_sum(wsss: Wsss, store: Artifac
         ["cams", "1", "1.0", "KiB"],
         ["all", "4", "4.0", "KiB"],
     ]
-    assert cells[2][4] == max(store.manifest("train", key)["written_at"] for key in ("t1", "t2"))
+    assert cells[2][4] == max(store.manifest("train", key).written_at for key in ("t1", "t2"))
 
 
 def test_a_list_of_a_stage_says_what_each_artifact_is(wsss: Wsss, store: ArtifactStore) -> None:
@@ -128,47 +129,49 @@ def test_a_sound_store_is_said_to_be_sound(wsss: Wsss, store: ArtifactStore) -> 
     assert said.out == "4 of 4 artifacts are as their manifests say, 4.0 KiB read\n"
 
 
-def test_every_damaged_and_missing_file_is_named(wsss: Wsss, store: ArtifactStore) -> None:
+def test_every_corrupt_and_missing_file_is_named(wsss: Wsss, store: ArtifactStore) -> None:
     files_of(store, "train", "t1").write("a.bin", bytes(999) + b"x")
     files_of(store, "train", "t1").joined("deep").delete("b.bin")
     files_of(store, "cams", "c1").write("a.bin", bytes(10))
     said = wsss("store", "verify", store.where)
     assert said.code == 1
     assert said.err.splitlines() == [
-        "damaged: cams/c1: a.bin has 10 bytes, expected 1000",
-        "damaged: train/t1: deep/b.bin is missing",
-        "damaged: train/t1: a.bin has another checksum than its manifest says",
+        "corrupt: cams/c1: a.bin has 10 bytes, expected 1000",
+        "corrupt: train/t1: deep/b.bin is missing",
+        "corrupt: train/t1: a.bin has another checksum than its manifest says",
     ]
     assert said.out.startswith("2 of 4 artifacts are as their manifests say")
     assert store.finished("train") == {"t1", "t2"}
     assert wsss("store", "verify", store.where, "images").code == 0
 
 
-def test_a_manifest_that_cannot_be_read_is_damage(wsss: Wsss, store: ArtifactStore) -> None:
-    if store.remote:
-        store.folder.joined("train").write("t1.json", b"{")
-    else:
-        store.folder.joined("train", "t1").write("manifest.json", b"{")
+def test_an_artifact_whose_manifest_cannot_be_read_is_corrupt(
+    wsss: Wsss, store: ArtifactStore
+) -> None:
+    store.folder.joined("train", "t1").write("manifest.json", b"{")
     said = wsss("store", "verify", store.where, "train")
     assert said.code == 1
-    assert said.err.startswith("damaged: train/t1: ")
+    assert said.err.startswith("corrupt: train/t1: ")
     assert "its manifest cannot be read" in wsss("store", "list", store.where, "train").out
 
 
-def test_damaged_artifacts_are_set_aside_and_made_anew(wsss: Wsss, store: ArtifactStore) -> None:
+@pytest.mark.parametrize("option", ["--quarantine", "--set-aside"])
+def test_corrupt_artifacts_are_quarantined_and_made_anew(
+    wsss: Wsss, store: ArtifactStore, option: str
+) -> None:
     files_of(store, "train", "t1").write("a.bin", bytes(10))
-    assert wsss("store", "verify", store.where, "--set-aside").code == 1
+    assert wsss("store", "verify", store.where, option).code == 1
     assert store.finished("train") == {"t2"}
     put(store, "train", "t1")
     assert wsss("store", "verify", store.where).code == 0
-    assert "set aside as damaged: 1" in wsss("store", "list", store.where).out
+    assert "quarantined: 1, " in wsss("store", "list", store.where).out
 
 
 def test_what_is_of_a_network_that_is_gone_is_information(wsss: Wsss, store: ArtifactStore) -> None:
-    store.set_aside("train", "t1")
+    store.quarantine("train", "t1")
     said = wsss("store", "verify", store.where)
     assert said.code == 0
-    assert "2 artifacts are of training runs that are no longer here" in said.out
+    assert "2 artifacts belong to training runs that are no longer here" in said.out
     assert "  cams/c1 of t1\n  train/t2 of t1\n" in said.out or (
         "  train/t2 of t1\n  cams/c1 of t1\n" in said.out
     )
@@ -180,20 +183,19 @@ def test_what_is_of_a_network_that_is_gone_is_information(wsss: Wsss, store: Art
 def leave_behind(store: ArtifactStore) -> set[str]:
     """What crashes leave: the paths, below the store, that have to go."""
     put(store, "train", "gone")
-    store.set_aside("train", "gone")
+    store.quarantine("train", "gone")
     left = {name for name in everything(store) if "gone" in name}
     for name in ("train-t1", "train-t9"):  # finished meanwhile, and broken off
         store.folder.joined("unfinished", name).write("checkpoint.pt", bytes(100))
         left.add(f"unfinished/{name}/checkpoint.pt")
-    if store.remote:
-        store.folder.joined("cams", "c2", "v" * 32).write("maps.npy", bytes(50))
-        store.folder.joined("cams", "c1", "w" * 32, "deep").write("maps.npy", bytes(50))
-        left |= {f"cams/c2/{'v' * 32}/maps.npy", f"cams/c1/{'w' * 32}/deep/maps.npy"}
-    else:
-        (store.root / "cams" / ".c2-0123abcd" / "deep").mkdir(parents=True)
-        (store.root / "cams" / ".c2-0123abcd" / "maps.npy").write_bytes(bytes(50))
-        (store.root / "train" / ".t8-0123abcd").mkdir()
-        left |= {"cams/.c2-0123abcd/maps.npy", "cams/.c2-0123abcd/deep/", "train/.t8-0123abcd/"}
+    for name in ("cams-c2-0123abcd/maps.npy", "cams-c1-0123abcd/deep/maps.npy"):
+        *folders, last = name.split("/")
+        store.folder.joined("files", *folders).write(last, bytes(50))
+        left.add(f"files/{name}")
+    if not store.remote:
+        (store.root / "files" / "cams-c2-0123abcd" / "deep").mkdir(parents=True)
+        (store.root / "files" / "train-t8-0123abcd").mkdir()
+        left |= {"files/cams-c2-0123abcd/deep/", "files/train-t8-0123abcd/"}
     store.folder.write(".written-0123", b"")
     return left | {".written-0123"}
 
@@ -233,10 +235,10 @@ def test_what_is_young_and_of_nobody_known_is_left_by_itself(
     left = leave_behind(store)
     wsss("store", "gc", store.where, "--delete")
     kept = everything(store) & left
-    # Gone: what was set aside, and the checkpoints of what is finished.
+    # Gone: quarantined artifacts, and the checkpoints of finished ones.
     assert "unfinished/train-t9/checkpoint.pt" in kept
     assert ".written-0123" in kept
-    assert not any(name.startswith("damaged") for name in kept)
+    assert not any(name.startswith("quarantined") for name in kept)
     assert "unfinished/train-t1/checkpoint.pt" not in kept
 
 
@@ -260,7 +262,7 @@ def test_nothing_that_a_living_lease_holds_goes(wsss: Wsss, store: ArtifactStore
         wsss("store", "gc", store.where, "--older-than", "0", "--delete")
         assert "unfinished/train-t9/checkpoint.pt" in everything(store)
         # Nor what another worker of the same run may be making at the moment.
-        assert {name for name in left if "/.c2" in name or "/c2" in name} <= everything(store)
+        assert {name for name in left if "/cams-c2" in name} <= everything(store)
         assert [owner.key for owner in Leases(store.folder).owners()] == ["t9"]
     wsss("store", "gc", store.where, "--older-than", "0", "--delete")
     assert not everything(store) & left
@@ -285,7 +287,7 @@ def test_a_dead_lease_goes_and_one_of_another_machine_that_beats_stays(
     leases.write("train-still.0", json.dumps({**stale, "host": "another"}).encode())
     monkeypatch.setattr(studies.store.leases, "EXPIRY_S", 1.0)
     store.leases.expiry = 1.0
-    found = garbage(store, older_than=0, say=lambda _: None)
+    found = garbage(store, older_than=0)
     with lease:
         names = sorted(one.name.rpartition("/")[2] for one in found)
         assert names == ["train-dead", "train-still"]
@@ -302,11 +304,12 @@ def test_gc_cleans_this_machine_s_cache_of_a_remote_store(
     store.make()
     for key in ("t1", "t2"):
         put(store, "train", key)
-    open_folder("s3://bucket/store").joined("train").delete("t2.json")
-    (store.root / "train" / ".t3-0123abcd").mkdir()
-    (store.root / "train" / ".t1.lock").write_bytes(b"")
+    open_folder("s3://bucket/store").joined("train", "t2").delete("manifest.json")
+    (store.root / "files" / "train-t3-0123abcd").mkdir()
+    (store.root / "files" / ".train-t1.lock").write_bytes(b"")
     wsss("store", "gc", store.where, "--older-than", "0", "--delete")
     assert os.listdir(store.root / "train") == ["t1"]
+    assert os.listdir(store.root / "files") == []
     assert store.problems("train", "t1") == []
 
 
@@ -333,15 +336,16 @@ def test_gc_follows_no_link_out_of_the_store(wsss: Wsss, tmp_path: Path) -> None
     store = ArtifactStore(tmp_path / "store")
     store.make()
     put(store, "train", "t1")
-    (store.root / "damaged").mkdir()
+    (store.root / "quarantined").mkdir()
     (store.root / "unfinished").mkdir()
-    (store.root / "damaged" / "train-t5-0123").symlink_to(outside)
+    (store.root / "quarantined" / "train-t5-0123").symlink_to(outside)
     (store.root / "unfinished" / "train-t6").symlink_to(outside)
-    (store.root / "train" / ".t7-0123abcd").symlink_to(outside)
+    (store.root / "files" / "train-t7-0123abcd").symlink_to(outside)
     (store.root / "cams").symlink_to(outside)
     wsss("store", "gc", store.where, "--older-than", "0", "--delete")
     assert (outside / "precious").read_text() == "kept"
-    assert os.listdir(store.root / "damaged") == []
+    assert os.listdir(store.root / "quarantined") == []
+    assert os.listdir(store.root / "files") == []
     assert os.listdir(store.root / "unfinished") == []
     assert os.listdir(store.root / "train") == ["t1"]
 
@@ -381,14 +385,14 @@ def test_what_no_plan_needs_goes_and_the_study_is_still_done(
     (images, *_) = next(iter(smaller.plan.jobs.values())).artifacts["images"]
     put(store, "described", "d1", images=images)
     put(store, "described", "d2", images="others")
-    put(store, "described", "d3")  # of an older release, which does not say
+    put(store, "described", "d3")  # does not say which images it is made from
     put(store, "refined", "r1", parent=next(iter(needed)))
     put(store, "refined", "r2", parent="others")
     assert len(store.finished("train")) > 2
     wsss("store", "gc", store.where, "--unused-by", tmp_path / "results", "--delete")
     assert store.finished("train") == needed
     assert store.finished("scores") == {trial.key for trial in smaller.plan.trials}
-    assert {store.manifest("cams", key)["parent"] for key in store.finished("cams")} <= needed
+    assert {store.manifest("cams", key).parent for key in store.finished("cams")} <= needed
     assert len(store.finished("images")) == 3
     assert store.finished("described") == {"d1", "d3"}
     assert store.finished("refined") == {"r1"}

@@ -1,0 +1,36 @@
+"""The names in a store, the same on every file system.
+
+    STORE/<stage>/<key>/manifest.json            an artifact is finished if its manifest is there
+    STORE/files/<stage>-<key>-<version>/         the files of a build
+    STORE/unfinished/<stage>-<key>/              scratch: checkpoints that a stage resumes from
+    STORE/quarantined/<stage>-<key>-<version>/   a corrupt artifact that was taken out
+    STORE/leases/<stage>-<key>.<generation>      who makes what, see `studies.store.leases`
+
+A local file system renames the folder of a build, manifest and all, to ``STORE/<stage>/<key>``.
+Object stores rename nothing: there the files stay in ``files/``, and the manifest, written last,
+names their folder. A node's cache of a remote store is laid out as a local store.
+"""
+
+from __future__ import annotations
+
+import uuid
+
+MANIFEST = "manifest.json"
+FILES = "files"
+SCRATCH = "unfinished"
+QUARANTINED = "quarantined"
+
+
+def new_version(stage: str, key: str) -> str:
+    """Return a new name for the files of a build, or for an artifact that is taken out."""
+    return f"{stage}-{key}-{uuid.uuid4().hex[:12]}"
+
+
+def stage_and_key(name: str) -> tuple[str, str]:
+    """Return the stage and the key that a name in a side folder begins with.
+
+    >>> stage_and_key("train-0a1b-c2d3"), stage_and_key(".cams-0a1b.lock")
+    (('train', '0a1b'), ('cams', '0a1b'))
+    """
+    stage, _, rest = name.lstrip(".").partition("-")
+    return stage, rest.partition("-")[0].partition(".")[0]
