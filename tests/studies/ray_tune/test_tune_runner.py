@@ -95,17 +95,17 @@ def test_a_study_run_by_ray_ends_ok(ran: Ran) -> None:
 
 def test_a_teacher_is_trained_once_a_seed(ran: Ran) -> None:
     manifests = [
-        ran.store.manifest("train", folder.name).about
+        ran.store.manifest("train", folder.name)
         for folder in (ran.store.root / "train").iterdir()
     ]
     assert len(manifests) == 2 + 2 * 2
-    teachers = [one["settings"]["seed"] for one in manifests if one["parent"] is None]
+    teachers = [one.about["settings"]["seed"] for one in manifests if one.parent is None]
     assert sorted(teachers) == [0, 1]
     for one in manifests:
-        if one["parent"] is not None:
-            parent = ran.store.manifest("train", one["parent"]).about
-            assert parent["settings"]["seed"] == one["settings"]["seed"]
-            assert parent["written_at"] <= one["written_at"]
+        if one.parent is not None:
+            parent = ran.store.manifest("train", one.parent)
+            assert parent.about["settings"]["seed"] == one.about["settings"]["seed"]
+            assert parent.written_at <= one.written_at
 
 
 def test_each_end_is_a_line_with_its_number_and_an_estimate(ran: Ran) -> None:
