@@ -72,16 +72,16 @@ def test_nodes_that_come_and_go_are_seen_at_the_next_look(
     assert all_taken(spare) == ["a"]
     nodes["b"] = {"CPU": 3}
     assert all_taken(spare) == []
-    clock(studies.ray_tune.spare_cores.LOOK_S)
+    clock(studies.ray_tune.spare_cores.NODES_S)
     assert all_taken(spare) == ["b"] * 3
     del nodes["b"]
-    clock(studies.ray_tune.spare_cores.LOOK_S)
+    clock(studies.ray_tune.spare_cores.NODES_S)
     # Its tasks end later, elsewhere or in vain: they make no core free that is not there.
     for _ in range(3):
         spare.give_back("b")
     assert all_taken(spare) == []
     nodes["b"] = {"CPU": 3}
-    clock(studies.ray_tune.spare_cores.LOOK_S)
+    clock(studies.ray_tune.spare_cores.NODES_S)
     assert all_taken(spare) == ["b"] * 3
 
 
