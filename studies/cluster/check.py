@@ -31,9 +31,9 @@ from studies.cluster.findings import (
 from studies.cluster.plan_checks import checks_for_plan
 from studies.cluster.ray_start import node_amounts
 from studies.formatting import error_line
+from studies.planning.capacity import whole_gpu
 from studies.planning.job import TrainingJob
 from studies.planning.plan import Plan
-from studies.spec.resources import whole_gpu
 from studies.stages.context import RunContext
 from wsss_core.errors import InputError
 

@@ -24,7 +24,7 @@ from studies.formatting import error_line
 from studies.masks.cluster_check import checks_for_masks
 from studies.masks.recipe import MaskRecipe
 from studies.masks.worker import CamMaker, Cams, MaskJob, MaskWriter
-from studies.spec.resources import whole_gpu
+from studies.planning.capacity import whole_gpu
 from studies.stages.failures import gpu_failed, is_gpu_failure
 from wsss_core.errors import InputError
 from wsss_core.plugins import is_plugin, search_in

@@ -12,10 +12,11 @@ from collections import defaultdict, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from studies.planning.capacity import NodeAmounts, slots, whole_gpu
 from studies.planning.job import TrainingJob
 from studies.planning.timings import Timings, chain_work, kind, scoring_work, training_work
 from studies.rates import Work
-from studies.spec.resources import Demand, NodeAmounts, slots, whole_gpu
+from studies.spec.resources import Demand
 
 HOUR = 3600.0
 

@@ -12,9 +12,9 @@ from typing import Any
 from studies.planning.chains import CamScoring, Chain
 from studies.planning.images import StudyImages
 from studies.planning.job import TrainingJob, Trial
-from studies.spec.configuration import TrainingChange
 from studies.spec.refinement import PublishedSeeds
 from studies.spec.study import Study
+from studies.spec.training import TrainingChange
 from studies.store.artifacts import ArtifactStore
 from studies.store.keys import canonical
 from wsss_core.backbones.names import is_vit

@@ -12,8 +12,9 @@ from studies.planning.chains import CamScoring, chain_scores_key, planned_chain
 from studies.planning.images import SCORED_SPLITS, StudyImages, study_images
 from studies.planning.job import TrainingJob, Trial
 from studies.planning.plan import Plan
-from studies.spec.configuration import Configuration, TrainingChange
+from studies.spec.configuration import Configuration
 from studies.spec.study import Study
+from studies.spec.training import TrainingChange
 from studies.store.keys import stage_key
 from wsss_core.backbones.names import check_backbone_name
 from wsss_core.cams.settings import CamSettings

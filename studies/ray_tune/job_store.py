@@ -15,6 +15,7 @@ import studies.cluster.ray_start  # noqa: F401
 # ruff: isort: split
 import ray
 
+from studies.planning.capacity import Request
 from studies.planning.job import TrainingJob
 
 ON_A_SHELF = 32
@@ -34,7 +35,7 @@ class JobLabel:
     """
 
     key: str
-    request: Mapping[str, float]
+    request: Request
     shelf: int
     place: int
 
@@ -51,9 +52,7 @@ class JobStore:
 
     """
 
-    def __init__(
-        self, jobs: Sequence[TrainingJob], requests: Mapping[str, Mapping[str, float]]
-    ) -> None:
+    def __init__(self, jobs: Sequence[TrainingJob], requests: Mapping[str, Request]) -> None:
         self._labels = {
             job.key: JobLabel(job.key, requests[job.key], *divmod(number, ON_A_SHELF))
             for number, job in enumerate(jobs)

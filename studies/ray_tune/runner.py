@@ -11,7 +11,6 @@ import logging
 import os
 import time
 import warnings
-from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NoReturn
 
@@ -23,6 +22,7 @@ from ray import tune
 
 from reports.storage.errors import StorageError
 from studies.cluster.check import check_nodes
+from studies.planning.capacity import Request, requests_of, require_room, slots
 from studies.planning.job import TrainingJob
 from studies.planning.plan import Plan
 from studies.ray_tune.callbacks import (
@@ -39,7 +39,6 @@ from studies.ray_tune.spare_cores import SpareCores
 from studies.scheduling.progress import Progress
 from studies.scheduling.schedule import Scheduler
 from studies.scheduling.stopping import Stop
-from studies.spec.resources import NodeAmounts, require_room, slots, whole_gpu
 from studies.stages.context import RunContext
 from studies.stages.device import WorkerShare, return_freed_memory, use_share
 from studies.stages.failures import gpu_failed
@@ -154,14 +153,6 @@ def _scheduled(
     return schedule.outcomes
 
 
-def requests_of(
-    jobs: list[TrainingJob], nodes: Sequence[NodeAmounts]
-) -> dict[str, dict[str, float]]:
-    """Return what each job, by its key, asks of a cluster of these nodes."""
-    whole = whole_gpu(nodes)
-    return {job.key: job.resources.asks(whole) for job in jobs}
-
-
 def _with_teachers(plan: Plan, pending: list[TrainingJob]) -> list[TrainingJob]:
     """The jobs and all that they build upon: a damaged teacher has to be made again."""
     found = {job.key: job for job in pending}
@@ -252,7 +243,7 @@ def _tune_trial(config: dict[str, Any], context: RunContext, shelves: list[Any])
     tune.report({"ended": 1, "outcome": outcome})
 
 
-def share_of(request: Mapping[str, float], context: RunContext) -> WorkerShare:
+def share_of(request: Request, context: RunContext) -> WorkerShare:
     """Hold this worker to its share, see `use_share`; a GPU that has failed is quarantined."""
     try:
         return use_share(request, simulated=context.simulated_gpus)

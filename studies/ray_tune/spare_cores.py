@@ -12,7 +12,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 
-from studies.spec.resources import NodeAmounts, slots
+from studies.planning.capacity import NodeAmounts, Request, slots
 
 NODES_S = 5.0
 """Seconds between two looks at the nodes, which come and go."""
@@ -30,10 +30,10 @@ class SpareCores:
 
     def __init__(
         self,
-        asked: Iterable[Mapping[str, float]],
+        asked: Iterable[Request],
         nodes: Callable[[], Mapping[str, NodeAmounts]],
     ) -> None:
-        self._asked: list[Mapping[str, float]] = []
+        self._asked: list[Request] = []
         for request in asked:
             if "GPU" in request and request not in self._asked:
                 self._asked.append(request)
@@ -66,7 +66,7 @@ class SpareCores:
         self._taken[node] -= 1
 
 
-def spare_cores(node: NodeAmounts, asked: Iterable[Mapping[str, float]]) -> int:
+def spare_cores(node: NodeAmounts, asked: Iterable[Request]) -> int:
     """The cores of a node that no trial on a GPU can want at once.
 
     >>> spare_cores({"CPU": 64, "GPU": 8, "memory": 1e12}, [{"CPU": 4, "GPU": 1, "memory": 1e9}])

@@ -26,6 +26,7 @@ from reports.ledger.parts import read_table, write_part
 from reports.results.outcomes import MEAN_OF_CLASSES, trial_figures
 from reports.storage.errors import StorageError
 from reports.storage.locations import Location
+from studies.planning.capacity import require_room, slots, whole_gpu
 from studies.planning.plan import Plan
 from studies.planning.planner import Planner
 from studies.ray_tune.callbacks import (
@@ -41,7 +42,6 @@ from studies.scheduling.schedule import JOB_RETRIES, OTHER_DRIVERS_S
 from studies.scheduling.stopping import Stop
 from studies.search.candidates import row_name
 from studies.search.sampler import ConfigurationSearcher
-from studies.spec.resources import require_room, slots, whole_gpu
 from studies.spec.study import Study
 from studies.stages.context import RunContext
 from studies.stages.device import return_freed_memory

@@ -10,8 +10,8 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from studies.spec.base import OneOrMore, Strict, listed, lower, one_of
 from studies.spec.resources import ResourceChange
+from studies.spec.training import TrainingChange
 from wsss_core.plugins import is_plugin
-from wsss_core.training.settings import LrSchedule, Precision
 from wsss_core.transfer.names import (
     METRICS,
     PROJECTIONS,
@@ -27,22 +27,6 @@ TransferMetric = Annotated[str, BeforeValidator(lower), one_of(METRICS)]
 TransferLevel = Annotated[str, BeforeValidator(lower), one_of(TRANSFER_LEVELS)]
 TransferRepresentation = Annotated[str, BeforeValidator(lower), one_of(REPRESENTATIONS)]
 TransferProjection = Annotated[str, BeforeValidator(lower), one_of(PROJECTIONS)]
-
-
-class TrainingChange(Strict):
-    """Training settings that a backbone or configuration changes; None keeps the study's."""
-
-    epochs: int | None = Field(None, ge=1)
-    batch_size: int | None = Field(None, ge=1)
-    learning_rate: float | None = Field(None, gt=0)
-    weight_decay: float | None = Field(None, ge=0)
-    schedule: LrSchedule | None = None
-    warmup: float | None = Field(None, ge=0, lt=1)
-    milestones: tuple[float, ...] | None = None
-    decay: float | None = Field(None, gt=0, le=1)
-    flip: bool | None = None
-    precision: Precision | None = None
-    compile: bool | None = None
 
 
 class LayerPairEntry(Strict):

@@ -7,20 +7,15 @@ cluster come in Ray's form: one mapping of "CPU", "GPU" and "memory" (bytes) per
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Annotated, Any, Literal
+from dataclasses import dataclass
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
 from studies.spec.base import Strict
-from wsss_core.errors import InputError
 from wsss_core.transfer.names import ParadigmName
 
 GIB = 2**30
-
-NodeAmounts = Mapping[str, float]
-"""The total amounts of one node."""
 
 
 def _share(value: float | str) -> float | str:
@@ -116,87 +111,10 @@ class Demand:
         """Return the request in Ray's form: "CPU", "memory" in bytes, and "GPU" unless it is 0.
 
         Args:
-            whole_gpu: the GPUs that "auto" stands for, see the function `whole_gpu`.
+            whole_gpu: the GPUs that "auto" stands for, see `studies.planning.capacity.whole_gpu`.
 
         """
         gpus = whole_gpu if self.gpus == "auto" else float(self.gpus)
         memory = AUTO_MEMORY_GB[gpus > 0] if self.memory_gb == "auto" else self.memory_gb
         asked = {"CPU": float(self.cpus), "memory": float(int(memory * GIB))}
         return {**asked, "GPU": gpus} if gpus else asked
-
-    def as_config(self) -> dict[str, Any]:
-        """Return plain values to send to a worker; `Demand(**config)` restores the demand."""
-        return asdict(self)
-
-
-def whole_gpu(nodes: Iterable[NodeAmounts]) -> float:
-    """Return the GPUs that `gpus: auto` stands for on a cluster: 1 if a node has a GPU, else 0."""
-    return min(1.0, max((node.get("GPU", 0.0) for node in nodes), default=0.0))
-
-
-def slots(asked: Mapping[str, float], nodes: Iterable[NodeAmounts]) -> int:
-    """Return how many trials with this request fit at once, each on one node.
-
-    >>> slots({"CPU": 2.0, "GPU": 0.1}, [{"CPU": 64, "GPU": 1}, {"CPU": 3}, {"CPU": 3, "GPU": 8}])
-    11
-    """
-    return sum(_fitting(asked, node) for node in nodes)
-
-
-def require_room(
-    asked: Iterable[tuple[str, Mapping[str, float]]], nodes: Sequence[NodeAmounts]
-) -> None:
-    """Raise unless every trial fits on some node: Ray would wait for ever for room.
-
-    Args:
-        asked: pairs of a configuration's name and its request, see `Demand.asks`.
-        nodes: the nodes of the cluster.
-
-    Raises:
-        InputError: the first trial that fits on no node, with the nearest node.
-
-    """
-    seen: list[Mapping[str, float]] = []
-    for name, request in asked:
-        if request in seen:
-            continue
-        seen.append(request)
-        if slots(request, nodes):
-            continue
-
-        def nearness(node: NodeAmounts, request: Mapping[str, float] = request) -> list[float]:
-            met = sum(node.get(what, 0.0) >= amount for what, amount in request.items())
-            return [met, *(node.get(what, 0.0) for what in ("GPU", "CPU", "memory"))]
-
-        nearest = max(nodes, key=nearness, default={})
-        there = {what: nearest.get(what, 0.0) for what in request}
-        raise InputError(
-            f"resources: a trial of {name!r} asks for {_in_words(request)} on one node; "
-            f"the largest node of the cluster has {_in_words(there)}"
-        )
-
-
-def _fitting(asked: Mapping[str, float], node: NodeAmounts) -> int:
-    fitting = []
-    for what, amount in asked.items():
-        there = node.get(what, 0.0)
-        if what == "GPU" and amount < 1:
-            # A share lies on one GPU: the rests of several GPUs do not add up.
-            fitting.append(int(there) * _times(1.0, amount) + _times(there % 1, amount))
-        else:
-            fitting.append(_times(there, amount))
-    return min(fitting)
-
-
-def _times(there: float, amount: float) -> int:
-    # Ray counts in steps of 1/10000. In floating point ten shares of 0.1 would not fill a GPU.
-    return round(there * 1e4) // round(amount * 1e4)
-
-
-def _in_words(amounts: Mapping[str, float]) -> str:
-    said = [
-        f"{amounts[what]:.3g} {what}{'' if amounts[what] == 1 else 's'}"
-        for what in ("GPU", "CPU")
-        if what in amounts
-    ]
-    return ", ".join([*said, f"{amounts['memory'] / GIB:.3g} GiB memory"])

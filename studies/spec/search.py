@@ -9,11 +9,11 @@ from pydantic import BeforeValidator, Field, model_validator
 from studies.spec.base import OneOrMore, Strict
 from studies.spec.configuration import (
     Configuration,
-    TrainingChange,
     TransferLevel,
     TransferMetric,
     TransferRepresentation,
 )
+from studies.spec.training import TrainingChange
 from wsss_core.transfer.names import ParadigmName
 
 

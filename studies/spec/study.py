@@ -15,7 +15,6 @@ from studies.spec.base import Strict
 from studies.spec.configuration import (
     Configuration,
     ConfigurationEntry,
-    TrainingChange,
     configuration_name,
 )
 from studies.spec.data import Data
@@ -30,25 +29,9 @@ from studies.spec.refinement import (
 )
 from studies.spec.resources import Resources
 from studies.spec.search import Search
+from studies.spec.training import Training, TrainingChange
 from wsss_core.evaluate import Normalisation
 from wsss_core.plugins import is_plugin
-from wsss_core.training.settings import LrSchedule, Precision
-
-
-class Training(Strict):
-    """Settings of training; see `wsss_core.training.loop.TrainingSettings`."""
-
-    epochs: int = Field(3, ge=1)
-    batch_size: int = Field(8, ge=1)
-    learning_rate: float = Field(1e-4, gt=0)
-    weight_decay: float = Field(0.01, ge=0)
-    schedule: LrSchedule = "constant"
-    warmup: float = Field(0.0, ge=0, lt=1)
-    milestones: tuple[float, ...] = (0.5, 0.75)
-    decay: float = Field(0.1, gt=0, le=1)
-    flip: bool = False
-    precision: Precision = "auto"
-    compile: bool = False
 
 
 class Backbone(Strict):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, Self, get_args
 
 from wsss_core.errors import InputError
@@ -17,7 +17,7 @@ PRECISIONS: tuple[str, ...] = get_args(Precision)
 
 @dataclass(frozen=True)
 class TrainingSettings:
-    """How long and how to step.
+    """How long and how to step. A study file takes its fields, bounds included, from here.
 
     Attributes:
         epochs: passes over the training images.
@@ -39,16 +39,16 @@ class TrainingSettings:
 
     """
 
-    epochs: int = 3
-    batch_size: int = 8
-    learning_rate: float = 1e-4
-    weight_decay: float = 0.01
-    lr_schedule: str = "constant"
-    lr_warmup: float = 0.0
+    epochs: int = field(default=3, metadata={"ge": 1})
+    batch_size: int = field(default=8, metadata={"ge": 1})
+    learning_rate: float = field(default=1e-4, metadata={"gt": 0})
+    weight_decay: float = field(default=0.01, metadata={"ge": 0})
+    lr_schedule: LrSchedule = field(default="constant", metadata={"key": "schedule"})
+    lr_warmup: float = field(default=0.0, metadata={"key": "warmup", "ge": 0, "lt": 1})
     milestones: tuple[float, ...] = (0.5, 0.75)
-    decay: float = 0.1
+    decay: float = field(default=0.1, metadata={"gt": 0, "le": 1})
     flip: bool = False
-    precision: str = "auto"
+    precision: Precision = "auto"
     compile: bool = False
 
     def __post_init__(self) -> None:
@@ -67,7 +67,9 @@ class TrainingSettings:
                 raise InputError(f"{name} is {getattr(self, name)!r}; expected {expected}")
 
     @classmethod
-    def from_config(cls, schedule: str = "constant", warmup: float = 0.0, **others: Any) -> Self:
+    def from_config(
+        cls, schedule: LrSchedule = "constant", warmup: float = 0.0, **others: Any
+    ) -> Self:
         """Return the settings that a study file calls by these names, `schedule` and `warmup`."""
         return cls(lr_schedule=schedule, lr_warmup=warmup, **others)
 
