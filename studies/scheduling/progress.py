@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 
 from studies.formatting import duration
 from studies.planning.plan import TrainingJob
@@ -25,7 +25,6 @@ class Progress:
 
     Args:
         jobs: what has to run.
-        say: where lines go.
         only_scored: the keys of those that were trained before.
 
     Attributes:
@@ -35,13 +34,7 @@ class Progress:
 
     """
 
-    def __init__(
-        self,
-        jobs: Collection[TrainingJob],
-        say: Callable[[str], None] = logger.info,
-        only_scored: Collection[str] = (),
-    ) -> None:
-        self.say = say
+    def __init__(self, jobs: Collection[TrainingJob], only_scored: Collection[str] = ()) -> None:
         self.at_once: int | None = None
         self.unrefined: dict[str, str] = {}
         self._only_scored = frozenset(only_scored)
@@ -62,17 +55,16 @@ class Progress:
         self._ended += 1
         work = self._work(job)
         self._left[work] -= 1
-        seconds = outcome.seconds
-        if seconds is not None:
-            self._worked += seconds
+        if outcome.seconds is not None:
+            self._worked += outcome.seconds
             if outcome.status is not JobStatus.FAILED:
-                self._rates.learn(work, seconds)
+                self._rates.learn(work, outcome.seconds)
         took = time.perf_counter() - self._started
         ok = outcome.status is JobStatus.OK
         state = "" if ok else f"  {outcome.status}: {outcome.error}"
         left = self._total - self._ended
         rest = f", about {duration(self._rest(took, left))} left" if left else ""
-        self.say(
+        logger.info(
             f"[{self._ended:{self._width}}/{self._total}] {job.name}, seed {job.seed}{state}"
             f"  ({duration(took)}{rest})"
         )
@@ -88,7 +80,7 @@ class Progress:
         for chain, error in errors.items():
             self.unrefined[f"{job.name}, seed {job.seed}, {chain}"] = error
         state = f"  {len(errors)} failed: {next(iter(errors.values()))}" if errors else ""
-        self.say(f"{'':{2 * self._width + 3}} refined: {job.name}, seed {job.seed}{state}")
+        logger.info(f"{'':{2 * self._width + 3}} refined: {job.name}, seed {job.seed}{state}")
 
     @property
     def _width(self) -> int:
