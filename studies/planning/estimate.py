@@ -93,7 +93,8 @@ def estimate(
     for job in pending:
         held = job.resources.asks(float(timings.with_gpu))
         share = job.resources.cpus, held.get("GPU", 0.0)
-        work = training_work(job.settings, *share, job.images.fingerprints.get("train"))
+        images = job.images.fingerprints.get("train")
+        work = training_work(job.settings, (share, images), share)
         untrained = not has("train", job.key)
         training = untrained * seconds(work)
         left.unmeasured += untrained and not timings.rates.knows(kind(job.settings))
