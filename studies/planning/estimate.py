@@ -90,15 +90,15 @@ def estimate(
 
     left = Estimate()
     queue: list[QueuedRun] = []
-    fitting: dict[Demand, int] = {}
+    fits: list[int] = []
     for job in pending:
         held = job.resources.asks(float(timings.with_gpu))
-        training = 0.0
-        if not has("train", job.key):
-            images = job.images.fingerprints.get("train")
-            share = job.resources.cpus, held.get("GPU", 0.0)
-            training = seconds(training_work(job.settings, *share, images))
-            left.unmeasured += not timings.rates.knows(kind(job.settings))
+        share = job.resources.cpus, held.get("GPU", 0.0)
+        images = job.images.fingerprints.get("train")
+        work = training_work(job.settings, (share, images), share)
+        untrained = not has("train", job.key)
+        training = untrained * seconds(work)
+        left.unmeasured += untrained and not timings.rates.knows(kind(job.settings))
         unscored = sum(not has("scores", trial.key) for trial in job.trials)
         scoring = unscored * seconds(scoring_work(job.settings))
         refinement = seconds(
@@ -119,14 +119,13 @@ def estimate(
         else:
             left.core_hours += held["CPU"] * took / HOUR
             took += refinement  # on the cores that trials train on
-        if job.resources not in fitting:
-            fitting[job.resources] = at_once or _fitting(job.resources, timings, machine)
-        if not fitting[job.resources]:
-            left.unfitting = left.unfitting or job.name
-        queue.append(QueuedRun(job.key, job.parent, took, 1 / max(1, fitting[job.resources])))
-    if left.unfitting is None:
+        fits.append(at_once or _fitting(job.resources, timings, machine))
+        queue.append(QueuedRun(job.key, job.parent, took, 1 / max(1, fits[-1])))
+    left.at_once = min(fits, default=0), max(fits, default=0)
+    if 0 in fits:
+        left.unfitting = pending[fits.index(0)].name
+    else:
         left.wall = wall_seconds(queue)
-    left.at_once = min(fitting.values(), default=0), max(fitting.values(), default=0)
     return left
 
 

@@ -45,18 +45,22 @@ def kind(settings: Mapping[str, Any]) -> str:
     )
 
 
-def training_work(
-    settings: Mapping[str, Any], cpus: float, gpus: float, fingerprint: str | None
-) -> Work:
-    """Return the work of a training run, on a share of a machine and on a set of images."""
-    own, share = kind(settings), (cpus, gpus)
-    return Work(((own, share, fingerprint), (own, share), own, "training"), passes(settings))
+def training_work(settings: Mapping[str, Any], *narrower: Hashable) -> Work:
+    """Return the work of a training run.
+
+    Args:
+        settings: the training run's.
+        narrower: kinds within the training run's own, the narrowest first, such as its share of a
+            machine.
+
+    """
+    own = kind(settings)
+    return Work((*((own, more) for more in narrower), own, "training"), passes(settings))
 
 
 def scoring_work(settings: Mapping[str, Any]) -> Work:
     """Return the work of scoring one trial."""
-    own, paradigm = kind(settings), settings["paradigm"]
-    return Work((("scoring", own), ("scoring", paradigm), "scoring"))
+    return Work((("scoring", kind(settings)), ("scoring", settings["paradigm"]), "scoring"))
 
 
 def chain_work(chain: str) -> Work:
@@ -109,7 +113,7 @@ def read_timings(plan: Plan, results: Location) -> Timings:
     for row in trials:
         settings = json.loads(row["settings"])
         share = row["cpus"] or 1, row["gpus"] or 0.0
-        work = training_work(settings, *share, row["train_fingerprint"])
+        work = training_work(settings, (share, row["train_fingerprint"]), share)
         timings.rates.learn(work, row["seconds_training"])
         timings.rates.learn(scoring_work(settings), row["seconds_scoring"] or 0.0)
     _learn_chains(plan, results, timings.rates)

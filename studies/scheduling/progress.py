@@ -1,7 +1,7 @@
 """Progress in the driver: a line for each training run that ends, with an estimate of the rest.
 
-The estimate learns from the training runs that have ended (`studies.rates`): a kind of its own
-(`timings.kind`) where one has, else all others, per pass over the training images.
+The estimate learns from the training runs that have ended (`studies.rates`): from those of the same
+kind where one has, else from all others, per pass over the training images.
 """
 
 from __future__ import annotations
@@ -9,11 +9,11 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 
 from studies.formatting import duration
 from studies.planning.plan import TrainingJob
-from studies.planning.timings import kind, passes
+from studies.planning.timings import scoring_work, training_work
 from studies.rates import Rates, Work
 from studies.stages.outcome import JobStatus, Outcome
 
@@ -25,7 +25,6 @@ class Progress:
 
     Args:
         jobs: what has to run.
-        say: where lines go.
         only_scored: the keys of those that were trained before.
 
     Attributes:
@@ -35,45 +34,35 @@ class Progress:
 
     """
 
-    def __init__(
-        self,
-        jobs: Collection[TrainingJob],
-        say: Callable[[str], None] = logger.info,
-        only_scored: Collection[str] = (),
-    ) -> None:
-        self.say = say
+    def __init__(self, jobs: Collection[TrainingJob], only_scored: Collection[str] = ()) -> None:
         self.at_once: int | None = None
         self.unrefined: dict[str, str] = {}
         self._only_scored = frozenset(only_scored)
         self._started = time.perf_counter()
-        self._total, self._ended = len(jobs), 0
+        self._ended = 0
         self._left = Counter(map(self._work, jobs))
         self._rates = Rates()
         self._worked = 0.0
 
-    def more(self, job: TrainingJob | None = None) -> None:
+    def more(self, job: TrainingJob) -> None:
         """Count one more training run than was known at the start."""
-        self._total += 1
-        if job is not None:
-            self._left[self._work(job)] += 1
+        self._left[self._work(job)] += 1
 
     def ended(self, job: TrainingJob, outcome: Outcome) -> None:
         """Log that a training run has ended, and learn from it how long the others will take."""
         self._ended += 1
         work = self._work(job)
         self._left[work] -= 1
-        seconds = outcome.seconds
-        if seconds is not None:
-            self._worked += seconds
+        if outcome.seconds is not None:
+            self._worked += outcome.seconds
             if outcome.status is not JobStatus.FAILED:
-                self._rates.learn(work, seconds)
+                self._rates.learn(work, outcome.seconds)
         took = time.perf_counter() - self._started
         ok = outcome.status is JobStatus.OK
         state = "" if ok else f"  {outcome.status}: {outcome.error}"
-        left = self._total - self._ended
-        rest = f", about {duration(self._rest(took, left))} left" if left else ""
-        self.say(
-            f"[{self._ended:{self._width}}/{self._total}] {job.name}, seed {job.seed}{state}"
+        rest = f", about {duration(self._rest(took))} left" if self._left.total() else ""
+        logger.info(
+            f"[{self._ended:{len(self._total)}}/{self._total}] {job.name}, seed {job.seed}{state}"
             f"  ({duration(took)}{rest})"
         )
 
@@ -88,19 +77,19 @@ class Progress:
         for chain, error in errors.items():
             self.unrefined[f"{job.name}, seed {job.seed}, {chain}"] = error
         state = f"  {len(errors)} failed: {next(iter(errors.values()))}" if errors else ""
-        self.say(f"{'':{2 * self._width + 3}} refined: {job.name}, seed {job.seed}{state}")
+        logger.info(f"{'':{2 * len(self._total) + 3}} refined: {job.name}, seed {job.seed}{state}")
 
     @property
-    def _width(self) -> int:
-        return len(str(self._total))
+    def _total(self) -> str:
+        return str(self._ended + self._left.total())
 
     def _work(self, job: TrainingJob) -> Work:
-        if job.key in self._only_scored:
-            return Work((("scored", kind(job.settings)), "scored"))
-        return Work((kind(job.settings), "trained"), passes(job.settings))
+        learnt = scoring_work if job.key in self._only_scored else training_work
+        return learnt(job.settings)
 
-    def _rest(self, took: float, left: int) -> float:
+    def _rest(self, took: float) -> float:
         """Return the seconds of wall time that the training runs which are left will take."""
+        left = self._left.total()
         work = self._rates.total(self._left)
         if work is None or not self._worked:
             return took / self._ended * left  # no training run like those left has ended yet

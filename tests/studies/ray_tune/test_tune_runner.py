@@ -8,6 +8,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -220,15 +221,13 @@ def test_a_worker_killed_in_the_middle_is_started_again_and_goes_on_from_its_che
     assert all(torch.equal(found[name], expected[name]) for name in expected)
 
 
-def scheduled(
-    study: Raw, folder: Path, say: Callable[[str], None] = lambda line: None
-) -> tuple[Plan, dict[str, Outcome]]:
+def scheduled(study: Raw, folder: Path) -> tuple[Plan, dict[str, Outcome]]:
     """Give every job of a study to Ray; where `_tune_trial` is a stand-in, none is trained."""
     plan = make_plan(Study.model_validate(study))
     store = ArtifactStore(folder / "store")
     context = RunContext.of(plan, store, folder)
     pending = list(plan.jobs.values())
-    progress = Progress(pending, say)
+    progress = Progress(pending)
     run = studies.ray_tune.runner.run_with_tune
     return plan, run(plan, pending, context, None, progress, checked=True)
 
@@ -299,7 +298,11 @@ def test_a_tune_that_has_had_its_share_is_followed_by_another(
 
 @pytest.mark.ci
 def test_an_error_of_the_driver_ends_the_run_as_itself(
-    ray_here: None, tiny: Raw, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ray_here: None,
+    tiny: Raw,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    listening: Callable[..., AbstractContextManager[None]],
 ) -> None:
     """Tune takes what its callbacks raise for an error of the trial."""
 
@@ -311,8 +314,9 @@ def test_an_error_of_the_driver_ends_the_run_as_itself(
         raise BrokenPipeError("who read the lines has left")
 
     monkeypatch.setattr(studies.ray_tune.runner, "_tune_trial", nothing)
-    with pytest.raises(BrokenPipeError, match="who read the lines has left"):
-        scheduled(tiny, tmp_path, gone)
+    left = pytest.raises(BrokenPipeError, match="who read the lines has left")
+    with left, listening(gone):
+        scheduled(tiny, tmp_path)
 
 
 def test_a_job_that_fits_on_no_node_is_refused_by_name(
