@@ -9,8 +9,10 @@ is what the scene would look like without its smoke or without its chimney.
 ((64, 64, 3), dtype('uint8'))
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 
@@ -20,10 +22,15 @@ from wsss_core.data.scenes.buildings import (
     paint_building,
     paint_chimney,
 )
-from wsss_core.data.scenes.cooling_tower import draw_cooling_tower, draw_steam, paint_cooling_tower
+from wsss_core.data.scenes.cooling_tower import (
+    CoolingTower,
+    draw_cooling_tower,
+    draw_steam,
+    paint_cooling_tower,
+)
 from wsss_core.data.scenes.landscape import paint_clouds, paint_ground, paint_sky, paint_skyline
-from wsss_core.data.scenes.noise import stream
-from wsss_core.data.scenes.painting import draw_light, paint
+from wsss_core.data.scenes.noise import Ingredient, stream
+from wsss_core.data.scenes.painting import Light, draw_light, paint
 from wsss_core.data.scenes.plume import draw_plume, plume_opacity
 from wsss_core.errors import InputError
 
@@ -40,6 +47,9 @@ SMALLEST, LARGEST = 16, 1024
 
 SECOND_CLASS = ("steam", "cooling_tower_given_steam", "cooling_tower_given_clear")
 SHARES = ("chimney_given_smoke", "chimney_given_clear", "smoke", *SECOND_CLASS)
+
+_Streams = Callable[[Ingredient], np.random.Generator]
+"""The random numbers of each ingredient of one scene."""
 
 
 @dataclass(frozen=True)
@@ -143,35 +153,94 @@ def render_scene(
     Raises:
         InputError: the index is negative or no whole number.
     """
-    if isinstance(index, bool) or not isinstance(index, int | np.integer) or not 0 <= index < 2**64:
-        raise InputError(f"scenes: index is {index!r}, expected a whole number, 0 or more")
-    random = partial(stream, settings.seed, index)
+    random = _streams(settings.seed, index)
     size = settings.size
-
-    labels = random("labels").random(2)
-    drawn_smoke = bool(labels[0] < settings.smoke)
-    chimney_share = settings.chimney_given_smoke if drawn_smoke else settings.chimney_given_clear
-    drawn_chimney = bool(labels[1] < chimney_share)
-    has_smoke = drawn_smoke if smoke is None else smoke
-    has_chimney = drawn_chimney if chimney is None else chimney
-
-    second = settings.steam > 0
-    towering = random("second_labels").random(2)
-    drawn_steam = second and bool(towering[0] < settings.steam)
-    tower_share = (
-        settings.cooling_tower_given_steam if drawn_steam else settings.cooling_tower_given_clear
-    )
-    drawn_tower = second and bool(towering[1] < tower_share)
-    has_steam = drawn_steam if steam is None else steam
-    has_tower = drawn_tower if cooling_tower is None else cooling_tower
+    drawn = _drawn_things(settings, random)
+    asked = {"smoke": smoke, "chimney": chimney, "steam": steam, "cooling_tower": cooling_tower}
+    there = drawn._replace(**{name: it for name, it in asked.items() if it is not None})
 
     light = draw_light(random("light"))
     horizon = random("horizon").uniform(0.66, 0.86)
-    back_row = draw_buildings(random("back_row"), horizon, front=False)
     front_row = draw_buildings(random("front_row"), horizon, front=True)
     chimneys = draw_chimneys(random("chimneys"), horizon)
+    tower = draw_cooling_tower(random("tower"), horizon)
 
     picture = np.empty((3, size, size), np.float32)
+    _paint_background(picture, light, horizon, random)
+    tower_cover, chimney_cover, opacity, steam_opacity = np.zeros((4, size, size), np.float32)
+    if there.cooling_tower:
+        tower_cover = paint_cooling_tower(picture, light, tower)
+    for stack in chimneys if there.chimney else ():
+        np.maximum(chimney_cover, paint_chimney(picture, light, stack), out=chimney_cover)
+    behind_front = False
+    if there.smoke:
+        plume_random = random("plume")
+        plume = draw_plume(plume_random, horizon, chimneys[0] if drawn.chimney else None, front_row)
+        opacity, smoke_colour = plume_opacity(
+            plume, size, light, random=plume_random, texture_random=random("plume_texture")
+        )
+        behind_front = plume.behind_front
+        if behind_front:
+            paint(picture, smoke_colour, opacity)
+    for building in front_row:
+        hidden = paint_building(picture, light, building)
+        chimney_cover *= 1 - hidden
+        tower_cover *= 1 - hidden
+        if behind_front:
+            opacity *= 1 - hidden
+    if there.steam:
+        source = tower if drawn.cooling_tower else None
+        steam_opacity = _paint_steam(picture, light, horizon, source, random)
+    if there.smoke and not behind_front:
+        paint(picture, smoke_colour, opacity)
+
+    return Scene(
+        image=_photograph(picture, random),
+        smoke_mask=opacity > SMOKE_OPACITY,
+        context_mask=chimney_cover > CHIMNEY_COVER,
+        has_smoke=there.smoke,
+        has_chimney=there.chimney,
+        steam_mask=steam_opacity > SMOKE_OPACITY,
+        tower_mask=tower_cover > CHIMNEY_COVER,
+        has_steam=there.steam,
+        has_cooling_tower=there.cooling_tower,
+        smoke_in_front=not behind_front,
+    )
+
+
+def _streams(seed: int, index: int) -> _Streams:
+    if isinstance(index, bool) or not isinstance(index, int | np.integer) or not 0 <= index < 2**64:
+        raise InputError(f"scenes: index is {index!r}, expected a whole number, 0 or more")
+    return partial(stream, seed, index)
+
+
+class _Things(NamedTuple):
+    """Which of its things are in a scene."""
+
+    smoke: bool
+    chimney: bool
+    steam: bool
+    cooling_tower: bool
+
+
+def _drawn_things(settings: SceneSettings, random: _Streams) -> _Things:
+    """Draw which things a scene holds, by the shares of its family."""
+    object_draw, context_draw = random("labels").random(2)
+    smoke = bool(object_draw < settings.smoke)
+    chimney_share = settings.chimney_given_smoke if smoke else settings.chimney_given_clear
+    chimney = bool(context_draw < chimney_share)
+    if not settings.steam > 0:
+        return _Things(smoke, chimney, False, False)
+    object_draw, context_draw = random("second_labels").random(2)
+    steam = bool(object_draw < settings.steam)
+    tower_share = (
+        settings.cooling_tower_given_steam if steam else settings.cooling_tower_given_clear
+    )
+    return _Things(smoke, chimney, steam, bool(context_draw < tower_share))
+
+
+def _paint_background(picture: np.ndarray, light: Light, horizon: float, random: _Streams) -> None:
+    """Paint the sky, the ground and the back row of buildings: all that hides no thing."""
     paint_sky(picture, light, horizon)
     paint_clouds(
         picture,
@@ -186,63 +255,29 @@ def render_scene(
     paint_skyline(
         picture, light, horizon, hills_random=random("hills"), trees_random=random("trees")
     )
-    for building in back_row:
+    for building in draw_buildings(random("back_row"), horizon, front=False):
         paint_building(picture, light, building)
 
-    tower = draw_cooling_tower(random("tower"), horizon)
-    tower_cover = np.zeros((size, size), np.float32)
-    if has_tower:
-        tower_cover = paint_cooling_tower(picture, light, tower)
-    chimney_cover = np.zeros((size, size), np.float32)
-    if has_chimney:
-        for stack in chimneys:
-            np.maximum(chimney_cover, paint_chimney(picture, light, stack), out=chimney_cover)
 
-    opacity = np.zeros((size, size), np.float32)
-    behind_front = False
-    if has_smoke:
-        plume_random = random("plume")
-        plume = draw_plume(plume_random, horizon, chimneys[0] if drawn_chimney else None, front_row)
-        opacity, smoke_colour = plume_opacity(
-            plume, size, light, random=plume_random, texture_random=random("plume_texture")
-        )
-        behind_front = plume.behind_front
-        if behind_front:
-            paint(picture, smoke_colour, opacity)
-    for building in front_row:
-        hidden = paint_building(picture, light, building)
-        chimney_cover *= 1 - hidden
-        tower_cover *= 1 - hidden
-        if behind_front:
-            opacity *= 1 - hidden
-    steam_opacity = np.zeros((size, size), np.float32)
-    if has_steam:
-        steam_random = random("steam")
-        white = draw_steam(
-            steam_random,
-            draw_plume(steam_random, horizon, None, []),
-            horizon,
-            tower if drawn_tower else None,
-        )
-        steam_opacity, steam_colour = plume_opacity(
-            white, size, light, random=steam_random, texture_random=random("steam_texture")
-        )
-        paint(picture, steam_colour, steam_opacity)
-    if has_smoke and not behind_front:
-        paint(picture, smoke_colour, opacity)
-
-    picture += random("sensor").standard_normal((size, size), dtype=np.float32) * np.float32(0.008)
-    np.clip(picture, 0, 1, out=picture)
-    image = np.rint(picture * 255).astype(np.uint8).transpose(1, 2, 0)
-    return Scene(
-        image=np.ascontiguousarray(image),
-        smoke_mask=opacity > SMOKE_OPACITY,
-        context_mask=chimney_cover > CHIMNEY_COVER,
-        has_smoke=has_smoke,
-        has_chimney=has_chimney,
-        steam_mask=steam_opacity > SMOKE_OPACITY,
-        tower_mask=tower_cover > CHIMNEY_COVER,
-        has_steam=has_steam,
-        has_cooling_tower=has_tower,
-        smoke_in_front=not behind_front,
+def _paint_steam(
+    picture: np.ndarray,
+    light: Light,
+    horizon: float,
+    tower: CoolingTower | None,
+    random: _Streams,
+) -> np.ndarray:
+    """Paint steam, out of a cooling tower if there is one; its opacity, float32 [S, S]."""
+    drawing = random("steam")
+    plume = draw_steam(drawing, draw_plume(drawing, horizon, None, []), horizon, tower)
+    opacity, steam_colour = plume_opacity(
+        plume, picture.shape[-1], light, random=drawing, texture_random=random("steam_texture")
     )
+    paint(picture, steam_colour, opacity)
+    return opacity
+
+
+def _photograph(picture: np.ndarray, random: _Streams) -> np.ndarray:
+    """Add the sensor's noise to a picture float32 [3, S, S] of 0..1; uint8 [S, S, 3]."""
+    noise = random("sensor").standard_normal(picture.shape[1:], dtype=np.float32)
+    levels = np.rint(np.clip(picture + noise * np.float32(0.008), 0, 1) * 255)
+    return np.ascontiguousarray(levels.astype(np.uint8).transpose(1, 2, 0))

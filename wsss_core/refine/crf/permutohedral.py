@@ -21,6 +21,7 @@ import math
 import warnings
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple, Self
 
 import numpy as np
 import torch
@@ -131,40 +132,15 @@ def build_lattice(features: Tensor) -> Lattice:
     origin, rank, weights = _enclosing_simplices(points)
     weights[real:] = 0
 
-    # A vertex's coordinates are the digits of one number. Steps along the lattice are then plain
-    # additions, the margin keeping neighbours of the outermost vertices from running into the next
-    # digit. A simplex is known by its origin, multiples of d + 1, plus its ranks, 0 to d.
-    lowest = origin[:-1].amin(1)
-    margin = 2 * corners
-    spans = (origin[:-1].amax(1) - lowest + 2 * margin).long().tolist()
-    strides = [math.prod(spans[axis + 1 :]) for axis in range(dimensions)] + [0]
-    image_stride = math.prod(spans)
-    if images * image_stride >= 2**63:
-        raise InputError(
-            f"dense CRF: the features span {spans} lattice steps, too far to number the lattice; "
-            "expected larger standard deviations (sxy, srgb) or fewer images at once"
-        )
-    simplex_keys = image * image_stride
-    for axis in range(dimensions):
-        simplex_keys += (origin[axis] - lowest[axis] + rank[axis]).long() * strides[axis]
-    keys, by_simplex = simplex_keys.sort()
+    numbering = _Numbering.over(origin, images)
+    keys, by_simplex = numbering.simplices(image, origin, rank).sort()
     keys, simplex, sizes = torch.unique_consecutive(keys, return_inverse=True, return_counts=True)
     first = sizes.cumsum(0) - sizes
 
-    # Vertex k of a simplex lies k further on every axis, and d + 1 back on the axes of the last k
-    # ranks (p. 4 of the paper, the canonical simplex).
     member = by_simplex[first]
-    stride = torch.tensor(strides, device=device)
-    origin_keys = image[member] * image_stride
-    for axis in range(dimensions):
-        digit = (origin[axis, member] - lowest[axis]).long() + margin
-        origin_keys += digit * strides[axis]
-    ranks = rank[:, member].long()
-    stride_of_rank = torch.zeros_like(ranks).scatter_(0, ranks, stride[:, None].expand_as(ranks))
-    back = stride_of_rank.flip(0).cumsum(0).roll(1, 0)
-    back[0] = 0
-    steps = torch.arange(corners, device=device) * sum(strides)
-    vertex_keys = (origin_keys + steps[:, None] - corners * back).T.reshape(-1)
+    vertex_keys = numbering.vertices(image[member], origin[:, member], rank[:, member]).T.reshape(
+        -1
+    )
     vertex_keys, by_vertex = vertex_keys.sort()
     vertex_keys, vertex, blocks = torch.unique_consecutive(
         vertex_keys, return_inverse=True, return_counts=True
@@ -202,7 +178,74 @@ def build_lattice(features: Tensor) -> Lattice:
         weights.view(-1).index_select(0, weight),
         real,
     )
-    return Lattice(splat, slices, _neighbours(vertex_keys, strides))
+    return Lattice(splat, slices, _neighbours(vertex_keys, numbering.strides))
+
+
+class _Numbering(NamedTuple):
+    """Lattice points as whole numbers whose digits are the coordinates of their first d axes.
+
+    Steps along the lattice are then plain additions. The margin keeps the neighbours of the
+    outermost vertices from running into the next digit.
+
+    Attributes:
+        lowest: float32 [d], the smallest coordinate of any origin.
+        strides: what a step along each of the d + 1 axes adds; 0 for the last one.
+        image_stride: what lies between two images.
+        margin: of each digit.
+
+    """
+
+    lowest: Tensor
+    strides: list[int]
+    image_stride: int
+    margin: int
+
+    @classmethod
+    def over(cls, origin: Tensor, images: int) -> Self:
+        """Return the numbering of simplices of these origins, float32 [d + 1, P]; see `Lattice`.
+
+        Raises:
+            InputError: the numbers would not fit into 63 bits.
+
+        """
+        lowest = origin[:-1].amin(1)
+        margin = 2 * len(origin)
+        spans = (origin[:-1].amax(1) - lowest + 2 * margin).long().tolist()
+        strides = [math.prod(spans[axis + 1 :]) for axis in range(len(spans))] + [0]
+        image_stride = math.prod(spans)
+        if images * image_stride >= 2**63:
+            raise InputError(
+                f"dense CRF: the features span {spans} lattice steps, too far to number the "
+                "lattice; expected larger standard deviations (sxy, srgb) or fewer images at once"
+            )
+        return cls(lowest, strides, image_stride, margin)
+
+    def simplices(self, image: Tensor, origin: Tensor, rank: Tensor) -> Tensor:
+        """Return a number for each simplex, int64 [P].
+
+        A simplex is known by its origin, multiples of d + 1, plus its ranks, 0 to d.
+        """
+        numbers = image * self.image_stride
+        for axis, stride in enumerate(self.strides[:-1]):
+            numbers += (origin[axis] - self.lowest[axis] + rank[axis]).long() * stride
+        return numbers
+
+    def vertices(self, image: Tensor, origin: Tensor, rank: Tensor) -> Tensor:
+        """Return the numbers of the vertices of S simplices, int64 [d + 1, S].
+
+        Vertex k of a simplex lies k further on every axis, and d + 1 back on the axes of the last k
+        ranks (p. 4 of the paper, the canonical simplex).
+        """
+        corners = len(self.strides)
+        numbers = image * self.image_stride
+        for axis, stride in enumerate(self.strides[:-1]):
+            numbers += ((origin[axis] - self.lowest[axis]).long() + self.margin) * stride
+        ranks = rank.long()
+        strides = torch.tensor(self.strides, device=ranks.device)[:, None].expand_as(ranks)
+        back = torch.zeros_like(ranks).scatter_(0, ranks, strides).flip(0).cumsum(0).roll(1, 0)
+        back[0] = 0
+        steps = torch.arange(corners, device=ranks.device) * sum(self.strides)
+        return numbers + steps[:, None] - corners * back
 
 
 def _enclosing_simplices(points: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -106,11 +106,16 @@ def automatic_masks(
             kept_quality.append(quality[likely][steady])
     if not kept_masks:
         return Proposals.pack(np.zeros((0, height, width), bool), np.zeros(0))
-    masks, quality = suppress(torch.cat(kept_masks), torch.cat(kept_quality), box_nms)
+    return _cleaned(torch.cat(kept_masks), torch.cat(kept_quality), minimum_area, box_nms)
+
+
+def _cleaned(masks: Tensor, quality: Tensor, minimum_area: int, box_nms: float) -> Proposals:
+    """Clean masks bool [n, H, W] of holes and islands, and keep the best of those that overlap."""
+    masks, quality = suppress(masks, quality, box_nms)
     cleaned = [clean(mask, minimum_area) for mask in masks.cpu().numpy()]
     left = [i for i, mask in enumerate(cleaned) if mask.sum() >= max(minimum_area, 1)]
     if not left:
-        return Proposals.pack(np.zeros((0, height, width), bool), np.zeros(0))
+        return Proposals.pack(np.zeros((0, *masks.shape[1:]), bool), np.zeros(0))
     masks = torch.from_numpy(np.stack([cleaned[i] for i in left]))
     masks, quality = suppress(masks, quality.cpu()[left], box_nms)
     return Proposals.pack(masks.numpy(), quality.numpy())
