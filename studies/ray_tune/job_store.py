@@ -6,7 +6,7 @@ a label, and the job lies in Ray's object store, outside the driver.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,32 +31,32 @@ class JobLabel:
         request: what it asks of Ray, see `studies.spec.resources.Demand.asks`.
         shelf: the number of the object that holds it.
         place: its place in there.
+        job: the job itself, where it was not known when the store was made (in a search).
 
     """
 
     key: str
     request: Request
-    shelf: int
-    place: int
+    shelf: int = 0
+    place: int = 0
+    job: TrainingJob | None = None
 
 
 class JobStore:
     """Jobs in Ray's object store, for as long as this object is there.
 
     Args:
-        jobs: the jobs that may have to run, in any order.
-        requests: a job's key -> what it asks of Ray.
+        jobs: the jobs that are known to have to run, in any order.
+        whole_gpu: the GPUs that `gpus: auto` stands for, see `studies.planning.capacity`.
 
     Attributes:
         shelves: for `job_of`, in a worker.
 
     """
 
-    def __init__(self, jobs: Sequence[TrainingJob], requests: Mapping[str, Request]) -> None:
-        self._labels = {
-            job.key: JobLabel(job.key, requests[job.key], *divmod(number, ON_A_SHELF))
-            for number, job in enumerate(jobs)
-        }
+    def __init__(self, jobs: Sequence[TrainingJob], whole_gpu: float) -> None:
+        self._whole_gpu = whole_gpu
+        self._places = {job.key: divmod(n, ON_A_SHELF) for n, job in enumerate(jobs)}
         self.shelves = [
             ray.put(list(jobs[start : start + ON_A_SHELF]))
             for start in range(0, len(jobs), ON_A_SHELF)
@@ -64,10 +64,15 @@ class JobStore:
 
     def label(self, job: TrainingJob) -> JobLabel:
         """Return what Tune has to know of a job."""
-        return self._labels[job.key]
+        request = job.resources.asks(self._whole_gpu)
+        if job.key in self._places:
+            return JobLabel(job.key, request, *self._places[job.key])
+        return JobLabel(job.key, request, job=job)
 
 
 def job_of(label: JobLabel, shelves: Sequence[Any]) -> TrainingJob:
     """Return the job of a label, in a worker."""
+    if label.job is not None:
+        return label.job
     job: TrainingJob = ray.get(shelves[label.shelf])[label.place]
     return job

@@ -22,7 +22,7 @@ from ray import tune
 
 from reports.storage.errors import StorageError
 from studies.cluster.check import check_nodes
-from studies.planning.capacity import Request, requests_of, require_room, slots
+from studies.planning.capacity import Request, requests_of, require_room, slots, whole_gpu
 from studies.planning.job import TrainingJob
 from studies.planning.plan import Plan
 from studies.ray_tune.callbacks import (
@@ -37,7 +37,7 @@ from studies.ray_tune.refinement import RefinementTasks
 from studies.ray_tune.scratch import tune_scratch
 from studies.ray_tune.spare_cores import SpareCores
 from studies.scheduling.progress import Progress
-from studies.scheduling.schedule import Scheduler
+from studies.scheduling.schedule import OnEnd, Scheduler
 from studies.scheduling.stopping import Stop
 from studies.stages.context import RunContext
 from studies.stages.device import WorkerShare, return_freed_memory, use_share
@@ -64,6 +64,7 @@ def run_with_tune(
     stop: Stop | None = None,
     *,
     checked: bool = False,
+    on_end: OnEnd | None = None,
 ) -> dict[str, Outcome]:
     """Run jobs on a cluster and wait for them, and for those that other drivers run.
 
@@ -76,6 +77,7 @@ def run_with_tune(
         stop: ends the run when it is asked, by a signal for one, or by a storage that stays away;
             running jobs are broken off.
         checked: whether `studies.cluster.check.check_nodes` has asked the nodes already.
+        on_end: see `Scheduler.on_end`.
 
     Returns:
         The outcomes of the jobs that ended, by key; see `Scheduler.outcomes`.
@@ -89,7 +91,7 @@ def run_with_tune(
         with stop.listening():
             if not checked:
                 check_nodes(plan, pending, context)
-            return _scheduled(plan, pending, context, store, progress, stop)
+            return _scheduled(plan, pending, context, store, progress, stop, on_end)
     finally:
         if started_here:
             ray.shutdown()
@@ -105,6 +107,7 @@ def _scheduled(
     store: ArtifactStore,
     progress: Progress,
     stop: Stop,
+    on_end: OnEnd | None,
 ) -> dict[str, Outcome]:
     jobs = _with_teachers(plan, pending)
     nodes = node_amounts()
@@ -117,7 +120,7 @@ def _scheduled(
     progress.at_once = at_once
     gpus = max(request.get("GPU", 0.0) for request in asked)
     context = replace(context, simulated_gpus=bool(os.environ.get(SIMULATED_GPUS)))
-    job_store = JobStore(jobs, requests)
+    job_store = JobStore(jobs, whole_gpu(nodes))
     schedule = Scheduler(
         plan,
         pending,
@@ -131,6 +134,7 @@ def _scheduled(
         plan, context, gpus, SpareCores(asked, nodes_by_id), progress, stop
     )
     schedule.on_ok = refinement.submit
+    schedule.on_end = on_end or schedule.on_end
     try:
         while not (schedule.all_ended or stop.asked):
             searcher = PlanSearcher(schedule, job_store)

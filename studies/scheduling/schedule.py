@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from reports.storage.errors import StorageError
 from studies.planning.job import TrainingJob
@@ -33,6 +33,9 @@ OTHER_DRIVERS_S = 5.0
 
 NEVER = float("inf")
 
+OnEnd = Callable[[TrainingJob, Outcome], Iterable[TrainingJob]]
+"""Takes a job that has ended and its outcome; returns jobs that are to run because of it."""
+
 
 class Scheduler:
     """The jobs that have to run, in their order, and how they ended.
@@ -52,6 +55,7 @@ class Scheduler:
     Attributes:
         outcomes: of the jobs that ended, by key. One marked `unrecorded` is not in the ledger.
         on_ok: called with each job that ended well, and its outcome.
+        on_end: called with each job that ended; returns jobs that are to run because of it.
 
     """
 
@@ -69,6 +73,7 @@ class Scheduler:
         awaited = {job.parent for job in jobs}
         self.outcomes: dict[str, Outcome] = {}
         self.on_ok: Callable[[TrainingJob, Outcome], None] = lambda job, outcome: None
+        self.on_end: OnEnd = lambda job, outcome: ()
         self._plan, self._store, self._progress = plan, store, progress
         self._stop, self._finished, self._run = stop, finished, run
         self._waiting = sorted(jobs, key=lambda job: job.key not in awaited)
@@ -205,6 +210,8 @@ class Scheduler:
         self._progress.ended(job, outcome)
         if outcome.status is JobStatus.OK and refine:
             self.on_ok(job, outcome)
+        for following in self.on_end(job, outcome):
+            self._add(following)
 
     def _fail(self, job: TrainingJob, error: str) -> None:
         self._end(job, Outcome(JobStatus.FAILED, error, unrecorded=True))

@@ -29,6 +29,9 @@ from wsss_core.errors import InputError
 
 logger = logging.getLogger(__name__)
 
+Point = dict[str, str | float]
+"""A point of a search's space: the names and numbers of one configuration."""
+
 
 def first_jobs(study: Study, images: StudyImages | None = None) -> tuple[Planner, Plan]:
     """What can be known of a search before it begins: the jobs of one point of its space.
@@ -144,7 +147,7 @@ def tried(results: Location, prefix: str) -> pd.DataFrame:
     return read_table(results, "search", keys=keys)
 
 
-def _a_point(search: Search) -> dict[str, str | float]:
+def _a_point(search: Search) -> Point:
     space = search.space
     return {
         "metric": space.metric[0],

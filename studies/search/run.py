@@ -1,13 +1,12 @@
-"""Running a search: its teachers first, then its trials, in the end the study of its best."""
+"""Running a search, and the study that confirms its best configurations."""
 
 from __future__ import annotations
 
 import contextlib
 import logging
 
-from studies.cluster.ray_start import start_ray
+from studies.cluster.ray_start import node_amounts, start_ray
 from studies.ray_tune.runner import run_with_tune
-from studies.search.trials import run_trials
 
 # ruff: isort: split
 import ray
@@ -16,19 +15,32 @@ from reports.ledger.parts import part_name, table_folder, write_part
 from reports.storage.errors import StorageError
 from reports.storage.locations import Location, is_uri, local_path
 from studies.cluster.check import check_nodes
-from studies.planning.plan import Plan
+from studies.planning.capacity import require_room, slots, whole_gpu
+from studies.planning.job import TrainingJob
 from studies.planning.planner import make_plan
 from studies.scheduling.progress import Progress
 from studies.scheduling.stopping import Stop
 from studies.search.candidates import confirmation, first_jobs, parts_prefix, tried
+from studies.search.trials import SearchTrials
 from studies.spec.study import Study
 from studies.stages.context import RunContext
-from studies.stages.outcome import JobStatus
+from studies.stages.outcome import Outcome
 from studies.stages.preflight import preflight
 from studies.store.artifacts import ArtifactStore
-from wsss_core.errors import InputError
 
 logger = logging.getLogger(__name__)
+
+
+class _TeachersProgress(Progress):
+    """Counts the teachers of a search; its trials say themselves how they ended."""
+
+    def more(self, job: TrainingJob) -> None:
+        if not job.trials:
+            super().more(job)
+
+    def ended(self, job: TrainingJob, outcome: Outcome) -> None:
+        if not job.trials:
+            super().ended(job, outcome)
 
 
 def run_search(
@@ -47,7 +59,8 @@ def run_search(
         address: of a running Ray cluster; None starts Ray on this machine.
 
     Raises:
-        InputError: anything `studies.stages.preflight` finds, or no trial of the search ended well.
+        InputError: what `studies.stages.preflight` finds, a trial that no node has room for, a
+            teacher that was not trained, or no trial of the search that ended well.
 
     """
     search = study.search
@@ -58,8 +71,8 @@ def run_search(
     done = tried(results, prefix)
     left = search.trials - done["number"].nunique()
     if left > 0:
-        jobs = list(plan.jobs.values())
-        preflight(plan, jobs, store, results)
+        known = list(plan.jobs.values())
+        preflight(plan, known, store, results)
         if part_name(study.file_name) not in table_folder(results, "plan").listing():
             # For `wsss status`; the study that confirms the best writes it anew.
             write_part(
@@ -69,14 +82,28 @@ def run_search(
         stop = Stop()
         started_here = start_ray(address)
         try:
-            check_nodes(plan, jobs, context)
-            _train_teachers(plan, store, context, address, stop)
+            check_nodes(plan, known, context)
+            nodes = node_amounts()
+            # All trials of a search are of one paradigm, so they ask for one and the same.
+            request = study.resources.demand(search.paradigm).asks(whole_gpu(nodes))
+            require_room([(f"the search ({search.paradigm})", request)], nodes)
+            awaited = {job.parent for job in known}
+            teachers = [j for j in known if j.key in awaited and not store.has("train", j.key)]
             logger.info(
                 "%s: search, %d of %d configurations to try", study.study, left, search.trials
             )
-            # After Ray has started: it takes SIGTERM for itself.
-            with stop.listening():
-                run_trials(plan, planner, done, prefix, left, results, context, stop)
+            trials = SearchTrials(planner, results, done, prefix, left, stop)
+            first = trials.start(slots(request, nodes))
+            run_with_tune(
+                plan,
+                [*teachers, *first],
+                context,
+                address,
+                _TeachersProgress(teachers),
+                stop,
+                checked=True,
+                on_end=trials.ended,
+            )
         finally:
             if started_here:
                 ray.shutdown()
@@ -84,21 +111,3 @@ def run_search(
                 store.leases.drop_run(context.run_id)
         stop.raise_reason()
     return confirmation(study, tried(results, prefix))
-
-
-def _train_teachers(
-    plan: Plan, store: ArtifactStore, context: RunContext, address: str | None, stop: Stop
-) -> None:
-    """Teachers first: two search trials would otherwise train one and the same at once."""
-    awaited = {job.parent for job in plan.jobs.values()}
-    missing = [
-        job for key, job in plan.jobs.items() if key in awaited and not store.has("train", key)
-    ]
-    if missing:
-        outcomes = run_with_tune(
-            plan, missing, context, address, Progress(missing), stop, checked=True
-        )
-        stop.raise_reason()
-        bad = [o.error for o in outcomes.values() if o.status is not JobStatus.OK]
-        if bad or len(outcomes) < len(missing):
-            raise InputError(f"a teacher of the search was not trained: {(bad or ['stopped'])[0]}")

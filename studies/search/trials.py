@@ -1,251 +1,280 @@
-"""The trials of a search under Ray Tune: ASHA prunes them, the ledger keeps how they ended.
+"""The trials of a search: Optuna proposes configurations and prunes them, the ledger keeps them.
 
-What befalls a trial and is none of its own doing costs it nothing: one whose worker died is started
-again, one that met a GPU which cannot be used is tried on another, and where nothing can be kept
-the search ends and goes on where it was.
+Each configuration is scored under one seed after the other; each seed is an ordinary training run
+that the one scheduler gives out. Deaths of workers, failed GPUs, corrupt inputs and other drivers
+are therefore the scheduler's, as in every run; what comes here has ended.
 """
 
 from __future__ import annotations
 
+import json
 import logging
 import math
-import os
-import time
-import warnings
-from dataclasses import replace
-from typing import Any
+from collections import defaultdict
+from dataclasses import dataclass, field, replace
 
-from studies.cluster.ray_start import node_amounts
-
-# ruff: isort: split
+import optuna
 import pandas as pd
-from ray import tune
-from ray.tune.schedulers import ASHAScheduler
 
 from reports.ledger.parts import read_table, write_part
 from reports.results.outcomes import MEAN_OF_CLASSES, trial_figures
 from reports.storage.errors import StorageError
 from reports.storage.locations import Location
-from studies.planning.capacity import require_room, slots, whole_gpu
-from studies.planning.plan import Plan
+from studies.planning.job import TrainingJob
 from studies.planning.planner import Planner
-from studies.ray_tune.callbacks import (
-    QuarantinedGpus,
-    StopCallback,
-    StopWhenAsked,
-    error_of,
-    is_node_loss,
-)
-from studies.ray_tune.runner import SIMULATED_GPUS, quarantine_gpu, run_config, share_of
-from studies.ray_tune.scratch import tune_scratch
-from studies.scheduling.schedule import JOB_RETRIES, OTHER_DRIVERS_S
 from studies.scheduling.stopping import Stop
-from studies.search.candidates import row_name
-from studies.search.sampler import ConfigurationSearcher
-from studies.spec.study import Study
-from studies.stages.context import RunContext
-from studies.stages.device import return_freed_memory
-from studies.stages.job import run_job
+from studies.search.candidates import Point, row_name
 from studies.stages.outcome import JobStatus, Outcome
+from studies.stages.preflight import check_networks
 from studies.store.keys import canonical
 from wsss_core.errors import InputError
 
 logger = logging.getLogger(__name__)
 
+_POINTS = 100
+"""Points in a row that cannot be built, after which a space is taken to have none that can."""
 
-def run_trials(
-    plan: Plan, planner: Planner, done: pd.DataFrame, prefix: str, left: int, results: Location,
-    context: RunContext, stop: Stop,
-) -> None:  # fmt: skip
-    """Try configurations on the Ray that runs; each is in the `search` table once it has ended.
 
-    Args:
-        plan: of a study with a `search` section.
-        planner: makes its jobs.
-        done: rows of the `search` table that the sampler starts from.
-        prefix: of the names of the table's parts.
-        left: configurations to try.
-        results: the folder of the ledger.
-        context: its run.
-        stop: ends the search when it is asked; trials that run are broken off. It is told when no
-            GPU is left that can be used, and of a damaged artifact, which a further run makes
-            again.
+@dataclass
+class Candidate:
+    """A configuration that is tried.
 
-    Raises:
-        InputError: a trial that no node has room for.
+    Attributes:
+        number: its place in the order in which the search proposed it.
+        name: what it is called in lines and in the ledger.
+        point: the point of the space.
+        jobs: its training runs, one a seed.
+        trial: what Optuna knows of it.
+        objectives: the objective under each seed so far.
+        state: how it ended; "collapsed" as soon as one of its networks has collapsed.
 
     """
-    search = plan.study.search
-    assert search is not None
-    nodes = node_amounts()
-    # All trials of a search are of one paradigm, so they ask for one and the same.
-    asked = plan.study.resources.demand(search.paradigm).asks(whole_gpu(nodes))
-    require_room([(f"the search ({search.paradigm})", asked)], nodes)
-    at_once = slots(asked, nodes)
-    os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(at_once)
-    # How a trial ended is reported too, which has no objective.
-    os.environ["TUNE_DISABLE_STRICT_METRIC_CHECKING"] = "1"
-    trainable = tune.with_parameters(
-        _search_trial,
-        context=replace(context, simulated_gpus=bool(os.environ.get(SIMULATED_GPUS))),
-        objective=plan.study.thresholds.objective,
-        asked=asked,
-    )
-    searcher = ConfigurationSearcher(search, planner, done, left)
-    ledger = SearchLedger(plan.study, results, prefix, searcher, stop, at_once)
-    with tune_scratch() as scratch, warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        tuner = tune.Tuner(
-            tune.with_resources(trainable, asked),
-            tune_config=tune.TuneConfig(
-                search_alg=searcher,
-                scheduler=ASHAScheduler(
-                    metric="objective",
-                    mode="max",
-                    time_attr="seeds_done",
-                    max_t=max(len(search.seeds), search.grace),
-                    grace_period=search.grace,
-                    reduction_factor=2,
-                ),
-                num_samples=-1,
-                reuse_actors="GPU" not in asked,
-                trial_dirname_creator=lambda trial: f"search_{trial.trial_id}",
-            ),
-            # A trial whose worker died is the searcher's to start again.
-            run_config=run_config(
-                plan, scratch, StopWhenAsked(stop, searcher), [ledger, StopCallback(stop)]
-            ),
-        )
-        tuner.fit()
+
+    number: int
+    name: str
+    point: Point
+    jobs: list[TrainingJob]
+    trial: optuna.trial.Trial
+    objectives: list[float] = field(default_factory=list)
+    state: str = "complete"
 
 
-class SearchLedger(tune.Callback):
-    """Writes a part of the `search` table as each trial ends, and says so.
+class SearchTrials:
+    """The training runs of a search, each given out once the ones before it have ended.
 
-    One that was broken off, or is tried again, has not ended.
+    Optuna's TPE proposes; asynchronous successive halving (ASHA, Li et al., MLSys 2020; Optuna's
+    `SuccessiveHalvingPruner`) stops a configuration between seeds. A part of the `search` table is
+    written as each configuration ends; those that are broken off leave none.
+
+    Args:
+        planner: makes the jobs; of a study with a `search` section.
+        results: the folder of the ledger.
+        done: rows of the `search` table that Optuna starts from.
+        prefix: begins the names of the table's parts.
+        left: configurations to propose.
+        stop: told of errors and of a storage that is down; when it asks, no part is written.
+
     """
 
     def __init__(
-        self, study: Study, results: Location, prefix: str, searcher: ConfigurationSearcher,
-        stop: Stop, at_once: int,
-    ) -> None:  # fmt: skip
-        self._study, self._results, self._prefix = study, results, prefix
-        self._searcher, self._stop = searcher, stop
-        self._quarantined = QuarantinedGpus(at_once)
-        self._values: dict[int, list[dict[str, Any]]] = {}
-        self._errors: dict[int, str] = {}
-
-    def on_trial_result(
-        self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **_: Any
+        self,
+        planner: Planner,
+        results: Location,
+        done: pd.DataFrame,
+        prefix: str,
+        left: int,
+        stop: Stop,
     ) -> None:
-        """One more seed of a trial is scored, or it can go no further."""
-        number = trial.config["number"]
-        outcome: Outcome | None = result.get("outcome")
-        if outcome is None:
-            return
-        error = str(outcome.error)
-        match outcome.status:
-            case JobStatus.OK | JobStatus.COLLAPSED as status:
-                values = self._values.setdefault(number, [])
-                if len(values) < result["seeds_done"]:  # else it is told again, after a death
-                    values.append({"objective": result["last"], "status": status})
-            case JobStatus.FAILED:
-                self._errors[number] = error
-            case JobStatus.STORAGE_DOWN:
-                self._stop.without_storage(error)
-            case JobStatus.INPUT_CORRUPT:
-                with self._stop.keeping_faults():
-                    raise InputError(f"{error}; run again, and it is made again")
-            case JobStatus.GPU_FAILED:
-                logger.warning("  %s", error)
-                self._quarantined.add(trial.trial_id)
-                with self._stop.keeping_faults():
-                    self._quarantined.require_one_left(error)
-
-    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
-        """A trial was scored under all of its seeds, ASHA stopped it, or it failed."""
-        if trial.trial_id not in self._quarantined and not self._stop.asked:
-            self._write(trial)
-
-    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
-        """A trial's worker died."""
-        if self._quarantined.lost(trial.trial_id) or self._stop.asked:
-            return
-        number, error = trial.config["number"], error_of(trial)
-        what = "node was lost" if is_node_loss(error) else "worker process died"
-        if self._searcher.comes_again(number):
-            logger.warning("search %3d  its %s; it is started again", number + 1, what)
-            return
-        self._errors[number] = f"its {what}, {JOB_RETRIES + 1} times"
-        self._write(trial)
-
-    def _write(self, trial: Any) -> None:
-        search = self._study.search
+        search = planner.study.search
         assert search is not None
-        number, parameters = trial.config["number"], trial.config["parameters"]
-        values, error = self._values.get(number, []), self._errors.get(number)
-        name = row_name(search.row(parameters), self._study)
-        state = "complete" if len(values) == len(search.seeds) else "pruned"
-        if error is not None:
-            state = "failed"
-        if any(value["status"] == "collapsed" for value in values):
-            state = "collapsed"
-        about = {
-            "study": self._study.study,
-            "number": number,
-            "configuration": name,
-            "parameters": canonical(parameters),
-            "state": state,
-        }
-        rows = [
-            {**about, "seed": seed, "objective": value["objective"]}
-            for seed, value in zip(search.seeds, values, strict=False)
-        ] or [{**about, "seed": search.seeds[0], "objective": None}]
+        self._search, self._planner, self._results = search, planner, results
+        self._prefix, self._left, self._stop = prefix, left, stop
+        self._number = int(done["number"].max()) + 1 if len(done) else 0
+        self._awaiting: dict[str, list[Candidate]] = defaultdict(list)
+        self._space = _distributions(planner)
+        known = done.dropna(subset=["objective"]).groupby("number")
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        self._study = optuna.create_study(
+            direction="maximize",
+            sampler=optuna.samplers.TPESampler(seed=search.sampler_seed + len(known)),
+            pruner=optuna.pruners.SuccessiveHalvingPruner(
+                min_resource=search.grace, reduction_factor=2
+            ),
+        )
+        for _, rows in known:
+            self._study.add_trial(
+                optuna.trial.create_trial(
+                    params=self._within(json.loads(rows["parameters"].iloc[0])),
+                    distributions=self._space,
+                    value=float(rows["objective"].mean()),
+                )
+            )
+
+    @property
+    def running(self) -> int:
+        """How many configurations have been proposed and have not ended."""
+        return sum(map(len, self._awaiting.values()))
+
+    @property
+    def finished(self) -> list[optuna.trial.FrozenTrial]:
+        """The configurations that Optuna learns from, those of an earlier search included."""
+        return self._study.get_trials(states=(optuna.trial.TrialState.COMPLETE,))
+
+    def start(self, at_once: int) -> list[TrainingJob]:
+        """Propose configurations until a number of them run; return their first training runs."""
+        begun: dict[str, TrainingJob] = {}  # two points may come out as one training run
+        while self._left and self.running < at_once:
+            self._left -= 1
+            job = self._await(self._proposed())
+            begun[job.key] = job
+        return list(begun.values())
+
+    def ended(self, job: TrainingJob, outcome: Outcome) -> list[TrainingJob]:
+        """Return what to run after a training run has ended.
+
+        That is the next seed of its configuration, or the first one of another. An error in here is
+        the driver's and ends the search.
+        """
+        with self._stop.keeping_faults():
+            if not job.trials:
+                if outcome.status is not JobStatus.OK:
+                    raise InputError(f"a teacher of the search was not trained: {outcome.error}")
+                return []
+            candidates = self._awaiting.pop(job.key, [])
+            following = [self._go_on(candidate, job, outcome) for candidate in candidates]
+            found = [candidate for candidate in following if candidate is not None]
+            return found + self.start(self.running + len(candidates) - len(found))
+        return []
+
+    def _await(self, candidate: Candidate) -> TrainingJob:
+        job = candidate.jobs[len(candidate.objectives)]
+        self._awaiting[job.key].append(candidate)
+        return job
+
+    def _go_on(
+        self, candidate: Candidate, job: TrainingJob, outcome: Outcome
+    ) -> TrainingJob | None:
+        """Take a seed's result; return the next seed's training run unless that was the last."""
+        if outcome.status is JobStatus.FAILED:
+            self._study.tell(candidate.trial, state=optuna.trial.TrialState.FAIL)
+            candidate.state = "failed"
+            self._write(candidate, outcome.error)
+            return None
         try:
-            write_part(self._results, "search", f"{self._prefix}{number:05d}", rows)
+            objective = self._planner.study.thresholds.objective
+            value = tuned_objective(self._results, job.trials[0].key, objective)
         except StorageError as away:
             self._stop.without_storage(away)
-        reached = [v["objective"] for v in values]
+            return None
+        candidate.objectives.append(value)
+        if outcome.status is JobStatus.COLLAPSED:
+            candidate.state = "collapsed"
+        mean = sum(candidate.objectives) / len(candidate.objectives)
+        candidate.trial.report(mean, step=len(candidate.objectives))
+        if len(candidate.objectives) < len(candidate.jobs):
+            if not candidate.trial.should_prune():
+                return self._await(candidate)
+            candidate.state = "pruned" if candidate.state == "complete" else candidate.state
+        # TPE learns from what a pruned one has reached, as from a whole one.
+        self._study.tell(candidate.trial, mean)
+        self._write(candidate)
+        return None
+
+    def _proposed(self) -> Candidate:
+        """Return a configuration that can be built; points that cannot are told to Optuna.
+
+        Not every level suits every representation: the cosine of single numbers has no gradient.
+        """
+        for _ in range(_POINTS):
+            trial = self._study.ask(self._space)
+            # Three digits: more say nothing, and a table has to print them.
+            point = self._within(
+                {
+                    name: float(f"{value:.3g}") if isinstance(value, float) else value
+                    for name, value in trial.params.items()
+                }
+            )
+            name = row_name(self._search.row(point), self._planner.study)
+            try:
+                candidate = Candidate(self._number, name, point, self._jobs(name, point), trial)
+            except InputError:
+                self._study.tell(trial, state=optuna.trial.TrialState.FAIL)
+                continue
+            self._number += 1
+            return candidate
+        raise InputError(f"search: {_POINTS} points in a row could not be built")
+
+    def _jobs(self, name: str, point: Point) -> list[TrainingJob]:
+        row = self._search.row(point)
+        jobs = []
+        for seed in self._search.seeds:
+            trial = self._planner.trial(name, 0, row, seed)
+            # Its own trial alone, and no chains: only confirmed configurations are refined.
+            jobs.append(replace(self._planner.job(row, seed), trials=(replace(trial, chains={}),)))
+        check_networks(jobs[:1])
+        return jobs
+
+    def _within(self, point: Point) -> Point:
+        """Return a point with its numbers inside the space, which rounding may have left."""
+        bounds = {
+            name: (span.low, span.high)
+            for name, span in self._space.items()
+            if isinstance(span, optuna.distributions.FloatDistribution)
+        }
+        return {
+            name: min(max(float(value), bounds[name][0]), bounds[name][1])
+            if name in bounds
+            else value
+            for name, value in point.items()
+        }
+
+    def _write(self, candidate: Candidate, error: str | None = None) -> None:
+        seeds, reached = self._search.seeds, candidate.objectives
+        about = {
+            "study": self._planner.study.study,
+            "number": candidate.number,
+            "configuration": candidate.name,
+            "parameters": canonical(candidate.point),
+            "state": candidate.state,
+        }
+        rows = [
+            {**about, "seed": seed, "objective": value}
+            for seed, value in zip(seeds, reached, strict=False)
+        ] or [{**about, "seed": seeds[0], "objective": None}]
+        try:
+            write_part(self._results, "search", f"{self._prefix}{candidate.number:05d}", rows)
+        except StorageError as away:
+            self._stop.without_storage(away)
         mean = f"{100 * sum(reached) / len(reached):5.1f} %" if reached else "    –"
         why = "" if error is None else f": {error}"
-        logger.info(f"search {number + 1:3}  {mean}  {state}, {len(values)} seeds: {name}{why}")
+        logger.info(
+            f"search {candidate.number + 1:3}  {mean}  {candidate.state}, {len(reached)} seeds: "
+            f"{candidate.name}{why}"
+        )
 
 
-def _search_trial(
-    config: dict[str, Any], context: RunContext, objective: str, asked: dict[str, float]
-) -> None:
-    """One trial inside a worker: seed after seed, each reported to ASHA."""
-    share = share_of(asked, context)
-    reached: list[float] = []
-    for job in config["jobs"]:
-        while (outcome := run_job(job, context, share)).status is JobStatus.LEASED_ELSEWHERE:
-            # Another driver trains this very job; a search trial is a chain of them, and the next
-            # cannot be told before this one has ended.
-            time.sleep(OTHER_DRIVERS_S)
-        return_freed_memory()
-        if outcome.status is JobStatus.GPU_FAILED:
-            quarantine_gpu(outcome)
-        if not outcome.has_result:
-            tune.report({"outcome": outcome})
-            return
-        try:
-            value = tuned_objective(context.results, job.trials[0].key, objective)
-        except StorageError as away:
-            tune.report({"outcome": Outcome(JobStatus.STORAGE_DOWN, str(away))})
-            return
-        reached.append(value)
-        tune.report({
-            "objective": sum(reached) / len(reached),
-            "last": reached[-1],
-            "seeds_done": len(reached),
-            "outcome": outcome,
-        })  # fmt: skip
+def _distributions(planner: Planner) -> dict[str, optuna.distributions.BaseDistribution]:
+    search = planner.study.search
+    assert search is not None
+    space = search.space
+    found: dict[str, optuna.distributions.BaseDistribution] = {
+        name: optuna.distributions.CategoricalDistribution(choices)
+        for name, choices in (
+            ("metric", space.metric),
+            ("level", space.transfer_level),
+            ("representation", space.representation),
+        )
+    }
+    for name, span in (("lambda", space.transfer_weight), ("learning_rate", space.learning_rate)):
+        if span is not None:
+            found[name] = optuna.distributions.FloatDistribution(span.low, span.high, log=True)
+    return found
 
 
 def tuned_objective(results: Location, trial_key: str, objective: str) -> float:
-    """The objective on the tune split at the threshold tuned on it; 0 without any scores.
+    """Return the objective on the tune split at the threshold tuned on it.
 
-    Of several classes it is their mean.
+    With several classes it is their mean. It is 0 without any scores.
     """
     scores = read_table(results, "scores", keys=[trial_key])
     if scores.empty:

@@ -25,7 +25,6 @@ import sys
 
 import studies.cluster.ray_start
 import studies.search.run
-import studies.search.trials
 import studies.ray_tune.runner
 from studies.cli.main import main
 
@@ -57,13 +56,6 @@ def trial(config, **given):
     studies.ray_tune.runner._tune_trial(config, **given)
 
 
-def search_trial(config, **given):
-    import studies.search.trials
-
-    begun()
-    studies.search.trials._search_trial(config, **given)
-
-
 if __name__ == "__main__":
     cpus, gpus = map(int, (sys.argv.pop(1), sys.argv.pop(1)))
     ray.init(
@@ -71,7 +63,6 @@ if __name__ == "__main__":
         include_dashboard=False, log_to_driver=False, _node_ip_address="127.0.0.1",
     )
     studies.ray_tune.runner._tune_trial = trial
-    studies.search.trials._search_trial = search_trial
     # It would say, rightly, that PyTorch sees none of the GPUs that Ray lends.
     studies.ray_tune.runner.check_nodes = studies.search.run.check_nodes = lambda *_, **__: None
     sys.exit(main(sys.argv[1:]))
