@@ -326,6 +326,7 @@ def study_runner(count: int, folder: Path, samples: _Samples) -> None:
     """`run_with_tune` as it is, but for the trial itself, which ends at once."""
     from ray import tune
 
+    from studies.planning.job import TrainingJob
     from studies.ray_tune import runner as tune_runner
     from studies.scheduling.progress import Progress
     from studies.stages.context import RunContext
@@ -334,8 +335,9 @@ def study_runner(count: int, folder: Path, samples: _Samples) -> None:
     def nothing(config: dict[str, Any], **_: Any) -> None:
         tune.report({"ended": 1, "outcome": Outcome(JobStatus.OK, seconds=0.0)})
 
-    def say(line: str) -> None:
-        if line.startswith("["):
+    class Sampling(Progress):
+        def ended(self, job: TrainingJob, outcome: Outcome) -> None:
+            super().ended(job, outcome)
             samples.add()
 
     plan = make_plan(Study.model_validate(study_of(count)))
@@ -345,7 +347,7 @@ def study_runner(count: int, folder: Path, samples: _Samples) -> None:
     tune_runner._tune_trial = nothing
     context = RunContext.of(plan, store, folder)
     # No image is decoded and no network built here, so nothing is asked of the nodes.
-    tune_runner.run_with_tune(plan, pending, context, None, Progress(pending, say), checked=True)
+    tune_runner.run_with_tune(plan, pending, context, None, Sampling(pending), checked=True)
 
 
 WAYS = {"bare Ray tasks": bare_tasks, "Tune used plainly": plain_tune, "wsss run": study_runner}

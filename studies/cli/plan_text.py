@@ -59,9 +59,9 @@ def describe_plan(
     ]
     lines += _chains(plan, has)
     if study.search is not None:
-        left, said = _search(plan, study.search, results)
+        left, line = _search(plan, study.search, results)
         pending += [job for job in left if job.key not in waiting]
-        lines.append(said)
+        lines.append(line)
     if pending:
         lines += ["", *_cost(plan, pending, has, results, at_once)]
     return "\n".join(lines)
@@ -102,7 +102,7 @@ def _cost(
     results: Location,
     at_once: int | None,
 ) -> list[str]:
-    """Return the cost of the work that is left, by what the trials of this results folder took."""
+    """Return the cost of the work that is left, as lines."""
     timings = read_timings(plan, results)
     if not timings.trials:
         return ["no trial of this results folder is measured yet: the first ones give the estimate"]

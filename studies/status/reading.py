@@ -1,7 +1,7 @@
 """Reads the status of a study while another process runs it, from the ledger and the leases alone.
 
-The ledger holds what has ended, a lease in the store what is being made. Loads neither Ray nor
-torch nor pandas, so that it can be called often.
+The ledger holds the trials that have ended; a lease in the store shows that a process makes an
+artifact. Loads neither Ray nor torch nor pandas, so that it can be called often.
 """
 
 from __future__ import annotations

@@ -96,8 +96,10 @@ def _grid(
         line = f"{label}  {' '.join(cells)}"
         if len(line) > width:
             counts = Counter(state for group in states[name].values() for state in group)
-            said = ", ".join(f"{counts[state]} {state}" for state in TrialState if counts[state])
-            line = f"{label}  {said}"
+            in_words = ", ".join(
+                f"{counts[state]} {state}" for state in TrialState if counts[state]
+            )
+            line = f"{label}  {in_words}"
         lines.append(line)
     left = Counter(quiet[name] for name in states.keys() - set(shown))
     more = "more " if shown else ""
@@ -126,8 +128,8 @@ def _chain_lines(status: StudyStatus) -> list[str]:
     for chain in status.chains:
         counts = {"failed": chain.failed, "collapsed": chain.collapsed, "to do": chain.remaining}
         rest = "".join(f", {count} {state}" for state, count in counts.items() if count)
-        said = f"{chain.done} done{rest}" if chain.lacks is None else f"not run, {chain.lacks}"
-        lines.append(f"{chain.name:{width}}  {said}")
+        counted = f"{chain.done} done{rest}" if chain.lacks is None else f"not run, {chain.lacks}"
+        lines.append(f"{chain.name:{width}}  {counted}")
     return lines
 
 
