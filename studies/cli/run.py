@@ -170,9 +170,10 @@ def _closing(result: RunResult, results: Location, again: str) -> int:
     elif not result.remaining:
         print(f"nothing to train: all {result.reused} trials were done ({result.seconds:.1f} s)")
     ended = (
-        ("collapsed", result.collapsed), ("failed", result.failed),
+        ("collapsed", result.collapsed),
+        ("failed", result.failed),
         ("not refined", result.unrefined),
-    )  # fmt: skip
+    )
     for state, named in ended:
         _print_causes(state, named)
     if result.stopped is not None:
