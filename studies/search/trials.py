@@ -54,9 +54,15 @@ logger = logging.getLogger(__name__)
 
 
 def run_trials(
-    plan: Plan, planner: Planner, done: pd.DataFrame, prefix: str, left: int, results: Location,
-    context: RunContext, stop: Stop,
-) -> None:  # fmt: skip
+    plan: Plan,
+    planner: Planner,
+    done: pd.DataFrame,
+    prefix: str,
+    left: int,
+    results: Location,
+    context: RunContext,
+    stop: Stop,
+) -> None:
     """Try configurations on the Ray that runs; each is in the `search` table once it has ended.
 
     Args:
@@ -126,9 +132,14 @@ class SearchLedger(tune.Callback):
     """
 
     def __init__(
-        self, study: Study, results: Location, prefix: str, searcher: ConfigurationSearcher,
-        stop: Stop, at_once: int,
-    ) -> None:  # fmt: skip
+        self,
+        study: Study,
+        results: Location,
+        prefix: str,
+        searcher: ConfigurationSearcher,
+        stop: Stop,
+        at_once: int,
+    ) -> None:
         self._study, self._results, self._prefix = study, results, prefix
         self._searcher, self._stop = searcher, stop
         self._quarantined = QuarantinedGpus(at_once)
@@ -234,12 +245,14 @@ def _search_trial(
             tune.report({"outcome": Outcome(JobStatus.STORAGE_DOWN, str(away))})
             return
         reached.append(value)
-        tune.report({
-            "objective": sum(reached) / len(reached),
-            "last": reached[-1],
-            "seeds_done": len(reached),
-            "outcome": outcome,
-        })  # fmt: skip
+        tune.report(
+            {
+                "objective": sum(reached) / len(reached),
+                "last": reached[-1],
+                "seeds_done": len(reached),
+                "outcome": outcome,
+            }
+        )
 
 
 def tuned_objective(results: Location, trial_key: str, objective: str) -> float:
