@@ -31,16 +31,16 @@ class RunResult:
     """What a run did.
 
     Attributes:
-        trials: of the plan.
-        trained: training runs that ended, however they ended.
+        trials: how many the plan has.
+        trained: training runs that ended, failures included.
         scored: trained networks of an earlier run that were only scored.
         reused: trials that were done before.
         failed: "configuration, seed" -> error, teachers that no row reports included.
         unrefined: "configuration, seed, chain" -> error.
-        collapsed: likewise.
-        remaining: trials without a result: failed, or the run was broken off.
-        seconds: all in all.
-        stopped: the signal that ended the run before its end.
+        collapsed: "configuration, seed" -> why.
+        remaining: trials without a result: failed, or the run was interrupted.
+        seconds: wall time of the run.
+        stopped: the name of the signal that interrupted the run.
 
     """
 

@@ -321,7 +321,7 @@ def _checked_steps(
             )
         check_step(step.kind, step.arguments)
         fits.append(None)
-        if step.fits:
+        if step.needs_fitted_state:
             key = fitted_state_key(training, chain, step, scaling)
             if not store.has("fits", key):
                 raise InputError(f"{store.where}: what {step.kind} has learnt is not there ({key})")

@@ -88,7 +88,7 @@ def _dataset(
     resources = ray.cluster_resources()
     gpus = int(resources.get("GPU", 0))
     apart = gpus > 0 if apart is None else apart
-    describing = any(step.describes_images for step in job.recipe.chain.steps)
+    describing = any(step.needs_image_features for step in job.recipe.chain.steps)
     # Of a GPU, the large model of a step that sees images alone gets half.
     share = {"num_gpus": 0.5 if describing and apart else 1.0} if gpus else {}
     device = "cuda" if gpus else "cpu"

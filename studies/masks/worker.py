@@ -152,7 +152,9 @@ class MaskWriter:
                 self._network = _trained(recipe.store, training.key, canonical(training.settings))
             self._steps.append((step, make_refiner(step.kind, step.arguments), learnt))
         # Such steps load a model; others gain nothing from several images at a time.
-        self._together = any(step.describes_images or step.fits for step, _, _ in self._steps)
+        self._together = any(
+            step.needs_image_features or step.needs_fitted_state for step, _, _ in self._steps
+        )
 
     def __call__(self, batch: Sequence[Cams]) -> list[tuple[str, str | None]]:
         """Refine a batch of CAMs and write the masks, each as soon as it is there.
@@ -198,7 +200,7 @@ class MaskWriter:
         images = np.stack([read_rgb(Path(self._job.images) / one.name, size) for one in batch])
         for step, refiner, learnt in self._steps:
             with tempfile.TemporaryDirectory() as folder:
-                features = Path(folder) if step.describes_images else None
+                features = Path(folder) if step.needs_image_features else None
                 if features is not None:
                     refiner.compute_image_features(
                         images, recipe.classes, features, device=self._device
@@ -210,7 +212,7 @@ class MaskWriter:
                     scores,
                     image_features=features,
                     fitted_state=learnt,
-                    network=self._network if step.fits else None,
+                    network=self._network if step.needs_fitted_state else None,
                 )
             scores = kept.astype(np.float32)
         return scores

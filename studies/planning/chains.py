@@ -1,8 +1,8 @@
-"""Refinement chains as a plan has them: what every map of every prefix is called in the store.
+"""Refinement chains as a plan has them: the store's key of every map after every step.
 
 A chain is a way of making CAMs followed by refiners. Each prefix has a key of its own, so that two
 chains that begin alike share what they have in common, and so do two studies. Maps are kept in
-shards of `SHARD` images, each a stage of its own: a broken-off run loses one at most.
+shards of `SHARD` images, each an artifact of its own: an interrupted run loses one at most.
 """
 
 from __future__ import annotations
@@ -93,12 +93,12 @@ class Step:
     arguments: dict[str, Any]
 
     @property
-    def describes_images(self) -> bool:
+    def needs_image_features(self) -> bool:
         """Whether it precomputes features from images alone, once for all trials."""
         return not is_plugin(self.kind) and STEP_KINDS[self.kind].image_features
 
     @property
-    def fits(self) -> bool:
+    def needs_fitted_state(self) -> bool:
         """Whether it learns from the training images' CAMs first, once for each training run."""
         return not is_plugin(self.kind) and STEP_KINDS[self.kind].fitted_state
 
@@ -141,7 +141,7 @@ class Chain:
 
 
 def planned_chain(resolved: ResolvedChain, cam: CamSettings) -> Chain:
-    """A chain of a study whose plain CAM is made in a given way.
+    """Return a study's chain with the keys' identities and the files of its steps.
 
     Raises:
         InputError: weights that are not there, or a plug-in that cannot be loaded.
@@ -186,7 +186,7 @@ def _planned_step(step: ResolvedStep) -> Step:
 
 
 def shards(count: int) -> list[tuple[int, int]]:
-    """The bounds of the shards of a split.
+    """Return the bounds of the shards of a split of `count` images.
 
     >>> shards(130)
     [(0, 64), (64, 128), (128, 130)]
@@ -195,7 +195,7 @@ def shards(count: int) -> list[tuple[int, int]]:
 
 
 def shard_key(key: str, bounds: tuple[int, int]) -> str:
-    """The key of a shard of maps."""
+    """Return the key of a shard of maps."""
     return stage_key("refined", {"start": bounds[0], "stop": bounds[1]}, parents=[key])
 
 
@@ -239,7 +239,7 @@ def prefix_keys(job: TrainingJob, chain: Chain, scaling: MapScaling, split: str)
     data = [job.images.fingerprints[split]]
     for step in chain.steps:
         parents = [keys[-1]]
-        if step.fits:
+        if step.needs_fitted_state:
             parents.append(fitted_state_key(job, chain, step, scaling))
         keys.append(stage_key("refined", step.identity, parents=parents, data=data))
     return keys

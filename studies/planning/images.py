@@ -1,4 +1,4 @@
-"""From the study's data section to the images: which source, which fingerprint, which artifact."""
+"""A study's images: from the data section to a source, fingerprints and artifacts."""
 
 from __future__ import annotations
 

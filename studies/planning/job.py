@@ -70,7 +70,7 @@ class TrainingJob:
 
     @property
     def name(self) -> str:
-        """What progress lines call it."""
+        """The name in progress lines."""
         if self.trials:
             trial = self.trials[0]
             at = "" if trial.dial_value is None else f", dial {trial.dial_value:g}"

@@ -95,7 +95,7 @@ class Plan:
         return jobs[::-1]
 
     def ledger_rows(self) -> list[dict[str, Any]]:
-        """The plan as the report reads it: every cell that is to be expected."""
+        """Return the plan as the report reads it: every cell to expect."""
         study = self.study
         owner = {trial.key: job for job in self.jobs.values() for trial in job.trials}
         alone = {
@@ -107,56 +107,62 @@ class Plan:
         for trial in self.trials:
             row = trial.row
             single = row.paradigm == "single"
-            rows.append({
-                "study": study.study,
-                "study_title": study.title,
-                "position": trial.position,
-                "configuration": trial.configuration,
-                "seed": trial.seed,
-                "trial_key": trial.key,
-                "paradigm": row.paradigm,
-                "metric": row.metric,
-                "level": row.transfer_level,
-                "representation": row.representation,
-                "weight": row.transfer_weight,
-                "student": study.label(row.student),
-                "teacher": study.label(row.teacher) if row.teacher else None,
-                "baseline": None if single else alone.get((row.student, row.training))
-                or alone.get((row.student, TrainingChange())),
-                "reference": alone.get((row.teacher or "", TrainingChange())),
-                "fixed_threshold": study.thresholds.fixed,
-                "objective": study.thresholds.objective,
-                "own_rules": canonical(study.thresholds.rules),
-                "settings": canonical(
-                    row.model_dump(mode="json", by_alias=True, exclude={"resources"})
-                ),
-                "family": "vit" if is_vit(study.backbones[row.student].model) else "cnn",
-                "dial": study.sweep.name if study.sweep else None,
-                "dial_value": trial.dial_value,
-                "published": _share(row.published),
-                "published_from": study.published_from if row.published is not None else None,
-                "artifacts": canonical(owner[trial.key].artifacts),
-                "search_trials": study.search.trials if study.search else None,
-            })  # fmt: skip
+            rows.append(
+                {
+                    "study": study.study,
+                    "study_title": study.title,
+                    "position": trial.position,
+                    "configuration": trial.configuration,
+                    "seed": trial.seed,
+                    "trial_key": trial.key,
+                    "paradigm": row.paradigm,
+                    "metric": row.metric,
+                    "level": row.transfer_level,
+                    "representation": row.representation,
+                    "weight": row.transfer_weight,
+                    "student": study.label(row.student),
+                    "teacher": study.label(row.teacher) if row.teacher else None,
+                    "baseline": None
+                    if single
+                    else alone.get((row.student, row.training))
+                    or alone.get((row.student, TrainingChange())),
+                    "reference": alone.get((row.teacher or "", TrainingChange())),
+                    "fixed_threshold": study.thresholds.fixed,
+                    "objective": study.thresholds.objective,
+                    "own_rules": canonical(study.thresholds.rules),
+                    "settings": canonical(
+                        row.model_dump(mode="json", by_alias=True, exclude={"resources"})
+                    ),
+                    "family": "vit" if is_vit(study.backbones[row.student].model) else "cnn",
+                    "dial": study.sweep.name if study.sweep else None,
+                    "dial_value": trial.dial_value,
+                    "published": _share(row.published),
+                    "published_from": study.published_from if row.published is not None else None,
+                    "artifacts": canonical(owner[trial.key].artifacts),
+                    "search_trials": study.search.trials if study.search else None,
+                }
+            )
         return rows
 
     def chain_rows(self) -> list[dict[str, Any]]:
-        """The refinement chains of every trial as the report reads them, those not run included."""
+        """Return the chains of every trial as the report reads them, those not run included."""
         chains = {chain.name: chain for chain in self.chains}
         alike = []
         for position, (name, entry) in enumerate(self.study.chains.items()):
             chain = chains.get(name)
             published = entry.published or PublishedSeeds()
-            alike.append({
-                "study": self.study.study,
-                "refinement": name,
-                "position": position,
-                "lacks": chain.lacks if chain else None,
-                "chain": chain.as_record() if chain else None,
-                "published_worse": _share(published.worse),
-                "published_best": _share(published.best),
-                "published_from": self.study.published_from if entry.published else None,
-            })  # fmt: skip
+            alike.append(
+                {
+                    "study": self.study.study,
+                    "refinement": name,
+                    "position": position,
+                    "lacks": chain.lacks if chain else None,
+                    "chain": chain.as_record() if chain else None,
+                    "published_worse": _share(published.worse),
+                    "published_best": _share(published.best),
+                    "published_from": self.study.published_from if entry.published else None,
+                }
+            )
         return [
             {
                 **row,

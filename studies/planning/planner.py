@@ -1,4 +1,4 @@
-"""Working a study out: the jobs that its configurations and seeds ask for, each once, and keys."""
+"""Planning a study: the jobs that its configurations and seeds need, each once, with their keys."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ def make_plan(study: Study, images: StudyImages | None = None) -> Plan:
     """Work out every job and trial of a study.
 
     Args:
-        study: which.
-        images: see `Planner`; of a study without a dial.
+        study: the study.
+        images: see `Planner`; for a study without a sweep.
 
     Raises:
-        InputError: data or a weights file that is not there, a model that timm lacks, a plug-in
-            that cannot be imported or declares no version.
+        InputError: data or a weights file is missing, timm lacks a model, or a plug-in cannot be
+            imported or declares no version.
 
     """
     for name, backbone in study.backbones.items():
@@ -67,12 +67,12 @@ def _turned(study: Study, value: float) -> Study:
 
 
 class Planner:
-    """Makes jobs and trials of a study, each training run once.
+    """Plans jobs and trials of a study, each training run once.
 
     Args:
-        study: with its dial, if it has one, at a value.
-        jobs: where they are collected, by key.
-        images: the study's, if they have been opened; their fingerprints read every file.
+        study: the study; if it has a sweep, at one value of it.
+        jobs: collects the jobs by key.
+        images: the study's images if they are open already; opening them reads every file.
 
     """
 
@@ -122,13 +122,13 @@ class Planner:
             },
         )
         asked = self.study.resources.demand(row.paradigm, row.resources)
-        # What a row asks for stands before what was taken for a teacher that no row reports.
+        # A configuration's own request replaces the one of a teacher that no row reports.
         resources = job.resources.larger(asked) if job.trials else asked
         self.jobs[job.key] = replace(job, trials=(*job.trials, trial), resources=resources)
         return trial
 
     def _identity(self, name: str) -> tuple[dict[str, Any], str]:
-        """What decides the network a backbone stands for: weights by content, not by path."""
+        """Return a backbone's settings for keys, its weights by content, and its weights file."""
         backbone = self.study.backbones[name]
         settings = backbone.model_dump(mode="json", exclude={"label", "training", "weights"})
         if is_plugin(backbone.model):
@@ -153,7 +153,7 @@ class Planner:
         return {**settings, "weights": tag}, weights
 
     def job(self, row: Configuration, seed: int) -> TrainingJob:
-        """The training run of a configuration under a seed, its teacher's before it."""
+        """Return the training run of a configuration under a seed; plan its teacher's before it."""
         study = self.study
         splits = self.images.splits
         student, student_weights = self.backbones[row.student]

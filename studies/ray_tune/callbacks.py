@@ -1,7 +1,7 @@
 """A `Scheduler` as Ray Tune's searcher, callback and stopper.
 
-Tune knows grids and samplers, but no order between trials and no job that comes back: each time a
-job is started is one trial of Tune's, and what its end means is the schedule's to say.
+Tune knows grids and samplers, but no order between trials and no retries by cause. So each start of
+a job is a trial of Tune's own, and the scheduler decides what the trial's end means.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ NODE_IS_GONE = ("node has died", "node is dead", "node was terminated", "preempt
 COLLECT_S = 0.2
 """Seconds between two looks at refinement tasks: for so long a core may stand idle after one."""
 
-QUARANTINED = "quarantined"
+GPU_QUARANTINED = "gpu_quarantined"
 """What a worker reports whose GPU has failed: it waits, so that no other job is given the GPU."""
 
 JOBS_A_TUNE = 10_000
@@ -42,17 +42,17 @@ JOBS_A_TUNE = 10_000
 
 
 class _NotPickled:
-    """Tune writes all that it is given to a file that nobody reads; an empty shell goes there."""
+    """Pickles as an empty shell: Tune writes its callbacks to a file that nobody reads."""
 
     def __getstate__(self) -> dict[str, Any]:
         return {}
 
 
 class PlanSearcher(_NotPickled, Searcher):
-    """Suggests each job once its teacher's has ended and no other driver's worker is at it.
+    """Suggests each job once its teacher's has ended and while no other driver runs it.
 
-    Where nothing runs and nothing can be started, and after `JOBS_A_TUNE`, it says that it is at
-    its end: Tune gives back what it holds, and whoever started it waits and starts it again.
+    Where nothing runs and nothing can be started, and after `JOBS_A_TUNE`, it is at its end: Tune
+    ends and frees its resources, and the runner waits and starts another Tune.
     """
 
     at_end = False
@@ -63,7 +63,7 @@ class PlanSearcher(_NotPickled, Searcher):
         self._left = JOBS_A_TUNE
 
     def suggest(self, trial_id: str) -> Any:
-        """The next job, None while none can be started, FINISHED once none runs either."""
+        """Return the next job, None while none can be started, FINISHED once none runs either."""
         job = self._schedule.next() if self._left else None
         if job is not None:
             self._left -= 1
@@ -76,13 +76,13 @@ class PlanSearcher(_NotPickled, Searcher):
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
-        """`ScheduleCallback` hears of it too, and of what was reported."""
+        """Do nothing: `ScheduleCallback` handles the end, with what was reported."""
 
     def save(self, checkpoint_path: str) -> None:
-        """Nothing to keep: the store and the ledger say what is done."""
+        """Save nothing: the store and the ledger say what is done."""
 
     def restore(self, checkpoint_path: str) -> None:
-        """Nothing to bring back."""
+        """Restore nothing."""
 
 
 class StopCallback(_NotPickled, tune.Callback):
@@ -100,11 +100,11 @@ class StopCallback(_NotPickled, tune.Callback):
         self._workers[trial.trial_id] = trial.temporary_state.ray_actor
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
-        """The worker is free."""
+        """Forget the worker, which is free."""
         self._workers.pop(trial.trial_id, None)
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
-        """The worker is dead."""
+        """Forget the worker, which is dead."""
         self._workers.pop(trial.trial_id, None)
 
     def on_step_end(self, iteration: int, trials: list[Any], **_: Any) -> None:
@@ -164,7 +164,7 @@ class ScheduleCallback(_NotPickled, tune.Callback):
         self._next_look = 0.0
 
     def on_step_begin(self, iteration: int, trials: list[Any], **_: Any) -> None:
-        """Tune's loop goes round."""
+        """Collect refinement tasks now and then, as Tune's loop goes round."""
         if time.monotonic() >= self._next_look:
             waits = self._schedule.waiting or any(t.status == Trial.PENDING for t in trials)
             self._refinement.collect(alone=not waits)
@@ -211,28 +211,28 @@ class _Ends(Protocol):
 class StopWhenAsked(Stopper):
     """Stops all of Tune's trials once a run has been asked to end.
 
-    Those that keep a GPU aside are stopped too once there is nothing to keep it from.
+    Workers that quarantine a GPU are stopped too once no job is left that could get it.
     """
 
     def __init__(self, stop: Stop, searcher: _Ends) -> None:
         self._stop, self._searcher = stop, searcher
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
-        """Whether this one has nothing to wait for any more."""
-        return self._searcher.at_end and bool(result.get(QUARANTINED))
+        """Return whether a quarantined worker can end, as nothing is left to start."""
+        return self._searcher.at_end and bool(result.get(GPU_QUARANTINED))
 
     def stop_all(self) -> bool:
-        """Whether the run has been asked to end."""
+        """Return whether the run has been asked to end."""
         return self._stop.asked
 
 
 def is_node_loss(error: str) -> bool:
-    """Whether a worker died because its node did, or can no longer be reached."""
+    """Return whether a worker died because its node died or cannot be reached any more."""
     return any(text in error for text in NODE_IS_GONE)
 
 
 def error_of(trial: Any) -> str:
-    """What ended a trial of Tune's, which keeps it in a file; empty if that is not there."""
+    """Return the error that ended a trial of Tune's, from the file where Tune keeps it, or ""."""
     with contextlib.suppress(OSError, TypeError):
         return Path(trial.error_file).read_text()
     return ""

@@ -169,7 +169,7 @@ class RefinementTasks:
 
     @property
     def _left(self) -> bool:
-        """Whether something has not been begun."""
+        """Whether a job or features of images have not been begun."""
         return bool(self._waiting or self._deferred or self._features_to_make)
 
     def _close(self) -> None:
@@ -193,14 +193,14 @@ class RefinementTasks:
                 node = self._spare.take() if limited else None
                 if limited and node is None:
                     return
-                # If the node is lost, another has to do.
+                # If the node is lost, another takes the task.
                 near = node and NodeAffinitySchedulingStrategy(node, soft=True)
                 task = work.todo.popleft()({"scheduling_strategy": near} if near else {})
                 work.started.append(task)
                 self._in_flight[task] = node
 
     def _begin(self) -> None:
-        """Begin jobs while there is room; those that are elsewhere are looked at now and then."""
+        """Begin jobs while there is room; retry those leased elsewhere now and then."""
         if not self._left:
             return
         if time.monotonic() >= self._next_look:
@@ -214,7 +214,7 @@ class RefinementTasks:
                 self._deferred.append((job, outcome))
 
     def _begun(self, job: TrainingJob, unprepared: tuple[FailedChain, ...]) -> bool:
-        """Begin a job, or report it if others have refined it; whether either was done."""
+        """Begin a job, or report it if others have refined it; return whether either was done."""
         data = [job.images.fingerprints[split] for split in SCORED_SPLITS]
         not_made = (task for tasks in self._features_to_make.values() for task in tasks)
         if any(task.fingerprint in data for task in not_made):
@@ -295,7 +295,7 @@ class RefinementTasks:
 
 
 def _opened(context: RunContext) -> ArtifactStore:
-    """Set a worker up: one thread for one CPU, and where plug-ins are looked for."""
+    """Prepare a worker: one thread for one CPU, and the folder of plug-ins; return the store."""
     import torch
 
     torch.set_num_threads(1)

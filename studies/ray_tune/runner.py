@@ -26,7 +26,7 @@ from studies.planning.capacity import Request, requests_of, require_room, slots,
 from studies.planning.job import TrainingJob
 from studies.planning.plan import Plan
 from studies.ray_tune.callbacks import (
-    QUARANTINED,
+    GPU_QUARANTINED,
     PlanSearcher,
     ScheduleCallback,
     StopCallback,
@@ -158,7 +158,7 @@ def _scheduled(
 
 
 def _with_teachers(plan: Plan, pending: list[TrainingJob]) -> list[TrainingJob]:
-    """The jobs and all that they build upon: a damaged teacher has to be made again."""
+    """Return the jobs and all they build upon: a corrupt teacher has to be trained again."""
     found = {job.key: job for job in pending}
     wanted = list(pending)
     while wanted:
@@ -205,7 +205,7 @@ def _run_tune(
 def run_config(
     plan: Plan, scratch: str, stopper: StopWhenAsked, callbacks: list[tune.Callback]
 ) -> tune.RunConfig:
-    """How Tune runs here: it keeps, says and starts again nothing by itself."""
+    """Return how Tune runs here: it keeps nothing, prints nothing and retries nothing by itself."""
     return tune.RunConfig(
         name=plan.study.file_name,
         storage_path=scratch,
@@ -263,7 +263,7 @@ def quarantine_gpu(outcome: Outcome) -> NoReturn:
     tune.report({"ended": 1, "outcome": outcome})
     while True:
         time.sleep(QUARANTINE_S)
-        tune.report({"ended": 0, QUARANTINED: True})
+        tune.report({"ended": 0, GPU_QUARANTINED: True})
 
 
 def _trial_name(trial: Any) -> str:

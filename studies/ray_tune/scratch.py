@@ -1,4 +1,4 @@
-"""Where Ray Tune keeps its own state, none of which is needed to go on."""
+"""The folder of Ray Tune's own state, none of which is needed to resume."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _OWNER = "owner"
 
 @contextlib.contextmanager
 def tune_scratch() -> Iterator[str]:
-    """A folder in TMPDIR that is gone at the end; those of killed drivers go before it is made."""
+    """Yield a folder in TMPDIR and delete it at the end; first delete those of killed drivers."""
     for left in Path(tempfile.gettempdir()).glob("wsss-*"):
         with contextlib.suppress(OSError, ValueError):
             host, pid, process = (left / _OWNER).read_text(encoding="utf-8").split("\n")

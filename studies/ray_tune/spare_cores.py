@@ -19,7 +19,7 @@ NODES_S = 5.0
 
 
 class SpareCores:
-    """The cores that trials leave to tasks of one core.
+    """Counts the cores that trials leave to tasks of one core.
 
     Args:
         asked: what the study's trials ask for, see `Demand.asks`. Those without
@@ -44,11 +44,11 @@ class SpareCores:
 
     @property
     def counted(self) -> bool:
-        """Whether cores have to be left to trials at all."""
+        """Whether trials on GPUs need cores at all."""
         return bool(self._asked)
 
     def take(self) -> str | None:
-        """A core, by the node with the most to spare; None if there is none."""
+        """Take a core of the node with the most to spare; return the node, or None."""
         if time.monotonic() >= self._next_look:
             self._spare = {
                 node: spare_cores(has, self._asked) for node, has in self._nodes().items()
@@ -62,12 +62,12 @@ class SpareCores:
         return node
 
     def give_back(self, node: str) -> None:
-        """A task that was given to a node has ended."""
+        """Give a core back, as its task has ended."""
         self._taken[node] -= 1
 
 
 def spare_cores(node: NodeAmounts, asked: Iterable[Request]) -> int:
-    """The cores of a node that no trial on a GPU can want at once.
+    """Return the cores of a node that trials on its GPUs can never use at once.
 
     >>> spare_cores({"CPU": 64, "GPU": 8, "memory": 1e12}, [{"CPU": 4, "GPU": 1, "memory": 1e9}])
     32

@@ -40,22 +40,22 @@ OnEnd = Callable[[TrainingJob, Outcome], Iterable[TrainingJob]]
 class Scheduler:
     """The jobs that have to run, in their order, and how they ended.
 
-    Those that others wait for come first, then the rest in the plan's order.
+    Teachers come first, then the rest in the plan's order.
 
     Args:
-        plan: what they belong to.
-        jobs: what has to run. A teacher that is not among them is taken as trained.
-        store: where artifacts and leases lie.
-        progress: told of each job's end.
-        stop: when to start no more; told when the storage is away.
-        finished: the outcome of a job that others have finished, its trials in the ledger.
-        run: of this driver, see `studies.store.leases.LeaseOwner`.
+        plan: the jobs' plan.
+        jobs: the jobs that have to run. A teacher that is not among them is taken as trained.
+        store: holds artifacts and leases.
+        progress: learns of each job's end.
+        stop: says when to start no more; learns when the storage is away.
+        finished: brings a job that others have finished to the ledger; returns its outcome.
+        run: this driver's run, see `studies.store.leases.LeaseOwner`.
         look_every: see `OTHER_DRIVERS_S`.
 
     Attributes:
-        outcomes: of the jobs that ended, by key. One marked `unrecorded` is not in the ledger.
-        on_ok: called with each job that ended well, and its outcome.
-        on_end: called with each job that ended; returns jobs that are to run because of it.
+        outcomes: the outcomes of the jobs that ended, by key.
+        on_ok: is called with each job that ended well, and its outcome.
+        on_end: is called with each job that ended; returns jobs that are to run because of it.
 
     """
 
@@ -79,19 +79,19 @@ class Scheduler:
         self._waiting = sorted(jobs, key=lambda job: job.key not in awaited)
         self._running: dict[str, TrainingJob] = {}
         self._not_ended = {job.key for job in jobs}
-        self._elsewhere: set[str] = set()
-        self._tried_again: dict[str, int] = {}
-        self._came_to: dict[str, object] = {}
+        self._leased_elsewhere: set[str] = set()
+        self._retries: dict[str, int] = {}
+        self._progress_then: dict[str, object] = {}
         self._look_every, self._next_look = look_every, 0.0
 
     @property
     def running(self) -> int:
-        """How many jobs have been given out and not come back."""
+        """How many jobs run."""
         return len(self._running)
 
     @property
     def waiting(self) -> int:
-        """How many jobs have to be given out yet."""
+        """How many jobs wait to be started."""
         return len(self._waiting)
 
     @property
@@ -101,12 +101,12 @@ class Scheduler:
 
     @property
     def can_start(self) -> bool:
-        """Whether `next` would give a job out."""
+        """Whether `next` would return a job."""
         self.look()
         return not self._stop.asked and self._place() is not None
 
     def next(self) -> TrainingJob | None:
-        """A job that can be started now; None while there is none."""
+        """Return a job that can be started now, or None."""
         if not self.can_start or (place := self._place()) is None:
             return None
         job = self._waiting.pop(place)
@@ -115,18 +115,18 @@ class Scheduler:
 
     def _place(self) -> int | None:
         for place, job in enumerate(self._waiting):
-            if job.parent not in self._not_ended and job.key not in self._elsewhere:
+            if job.parent not in self._not_ended and job.key not in self._leased_elsewhere:
                 return place
         return None
 
     def came_back(self, key: str, outcome: Outcome) -> None:
-        """A job that was given out is back, with what `studies.stages.job.run_job` says of it."""
+        """Take the outcome of a job that `next` returned, see `studies.stages.job.run_job`."""
         job = self._running.pop(key, None)
         if job is None:
             return
         match outcome.status:
             case JobStatus.LEASED_ELSEWHERE:
-                self._elsewhere.add(key)
+                self._leased_elsewhere.add(key)
                 self._waiting.insert(0, job)
                 if self._next_look == NEVER:
                     self._next_look = 0.0
@@ -148,7 +148,7 @@ class Scheduler:
                 self._end(job, outcome)
 
     def died(self, key: str, *, node_lost: bool) -> None:
-        """The worker of a job died; it is started again unless it dies without coming further."""
+        """Take the death of a job's worker: retry the job, but not for ever without progress."""
         job = self._running.pop(key, None)
         if job is None:
             return
@@ -161,7 +161,7 @@ class Scheduler:
         self._waiting.insert(0, job)
 
     def look(self) -> None:
-        """See, at a modest rate, what others do and have done with the jobs that wait."""
+        """Look now and then which waiting jobs other drivers run or have finished."""
         if not self._waiting or time.monotonic() < self._next_look:
             return
         began = time.monotonic()
@@ -169,14 +169,14 @@ class Scheduler:
             self._look()
         except StorageError as away:
             self._stop.without_storage(away)
-        if not self._elsewhere and self._next_look == 0.0:
-            self._next_look = NEVER  # until a job comes back that is elsewhere
+        if not self._leased_elsewhere and self._next_look == 0.0:
+            self._next_look = NEVER  # until a job is leased elsewhere
             return
         took = time.monotonic() - began
         self._next_look = time.monotonic() + max(self._look_every, 20 * took)
 
     def wait(self) -> None:
-        """Sleep until the next look; for a driver that has nothing to do meanwhile."""
+        """Sleep until the next look, as the driver has nothing to do meanwhile."""
         left = self._next_look - time.monotonic()
         self._stop.sleep(left if left < NEVER else self._look_every)
 
@@ -187,22 +187,22 @@ class Scheduler:
             for owner in leases.owners()
             if owner.stage == "train" and owner.run != self._run
         }
-        if not (held or self._elsewhere):
+        if not (held or self._leased_elsewhere):
             return
         scored, trained = self._store.finished("scores"), self._store.finished("train")
         for job in list(self._waiting):
             if job.key in held:
-                self._elsewhere.add(job.key)
+                self._leased_elsewhere.add(job.key)
             elif job.key in trained and scored.issuperset(job.score_keys()):
                 with contextlib.suppress(CorruptArtifactError):  # then it is run again
                     outcome = self._finished(job)
                     self._waiting.remove(job)
                     self._end(job, outcome, refine=False)
-                self._elsewhere.discard(job.key)
-            elif job.key in self._elsewhere and (lease := leases.take("train", job.key)):
+                self._leased_elsewhere.discard(job.key)
+            elif job.key in self._leased_elsewhere and (lease := leases.take("train", job.key)):
                 # A worker that has not seen the dead owner's heart stand still could not take it.
                 lease.release()
-                self._elsewhere.discard(job.key)
+                self._leased_elsewhere.discard(job.key)
 
     def _end(self, job: TrainingJob, outcome: Outcome, *, refine: bool = True) -> None:
         self._not_ended.discard(job.key)
@@ -240,16 +240,16 @@ class Scheduler:
         self._waiting.insert(0, job)
         self._progress.more(job)
 
-    def _again(self, job: TrainingJob, came_to: object) -> bool:
-        """Count a try that ended where the one before did; whether there were too many."""
-        if self._came_to.get(job.key) != came_to:
-            self._came_to[job.key] = came_to
-            self._tried_again[job.key] = 0
-        self._tried_again[job.key] += 1
-        return self._tried_again[job.key] > JOB_RETRIES
+    def _again(self, job: TrainingJob, progress: object) -> bool:
+        """Count a retry without progress since the last one; return whether there were too many."""
+        if self._progress_then.get(job.key) != progress:
+            self._progress_then[job.key] = progress
+            self._retries[job.key] = 0
+        self._retries[job.key] += 1
+        return self._retries[job.key] > JOB_RETRIES
 
     def _progress_of(self, job: TrainingJob) -> object:
-        """What differs once a job has come further: its checkpoint and what it has finished."""
+        """Return what changes with a job's progress: its checkpoint and what it has finished."""
         try:
             kept = self._store.folder.joined(SCRATCH, f"train-{job.key}").listing()
             scored = sum(self._store.has("scores", trial.key) for trial in job.trials)

@@ -1,4 +1,4 @@
-"""Ending a run before its end: by a signal, or because its storage is away or full.
+"""Interrupting a run: by a signal, or because its storage is away or full.
 
 The first Ctrl-C (SIGINT) or SIGTERM, which SLURM, Kubernetes and clouds send before they take a
 machine away, asks a run to end; the second ends it at once. Either is safe at any moment: what is
@@ -20,7 +20,7 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Stop:
-    """Whether a run has been asked to end, and why.
+    """Holds whether a run has been asked to end, and why.
 
     Attributes:
         signal: the name of the signal that asked.
@@ -45,7 +45,7 @@ class Stop:
 
     @contextlib.contextmanager
     def keeping_faults(self) -> Iterator[None]:
-        """Take an error inside the block for one of the driver itself; the first one stays."""
+        """Keep an error inside the block as the driver's own; the first one stays."""
         try:
             yield
         except Exception as error:
@@ -69,7 +69,7 @@ class Stop:
 
     @contextlib.contextmanager
     def listening(self, *, at_once: bool = False) -> Iterator[None]:
-        """Take signals as the wish to end while the block runs; in the main thread alone.
+        """Let signals ask the run to end while the block runs; in the main thread alone.
 
         Args:
             at_once: raise KeyboardInterrupt at the first signal, not at the second.
@@ -94,14 +94,14 @@ class Stop:
                 signal.signal(number, signal.SIG_DFL if handler is None else handler)
 
     def sleep(self, seconds: float) -> None:
-        """Wait, but not once the run has been asked to end."""
+        """Wait for some seconds, or until the run is asked to end."""
         deadline = time.monotonic() + seconds
         while not self.asked and (left := deadline - time.monotonic()) > 0:
             time.sleep(min(left, 0.2))
 
 
 def interrupt_on_terminate() -> None:
-    """From now on SIGTERM is KeyboardInterrupt, as Ctrl-C is; in the main thread alone."""
+    """Turn SIGTERM into KeyboardInterrupt, as Ctrl-C is; in the main thread alone."""
 
     def heard(*_: object) -> None:
         raise KeyboardInterrupt

@@ -99,8 +99,9 @@ def confirmation(study: Study, searched: pd.DataFrame) -> Study:
     whole = searched[searched["state"] == "complete"]
     if whole.empty:
         raise InputError(f"{study.study}: no search trial was scored under all of its seeds")
-    means = whole.groupby("number").agg(objective=("objective", "mean"),
-                                        parameters=("parameters", "first"))  # fmt: skip
+    means = whole.groupby("number").agg(
+        objective=("objective", "mean"), parameters=("parameters", "first")
+    )
     best = means.sort_values("objective", ascending=False, kind="stable")
     best = best.drop_duplicates("parameters").head(search.confirm)
     raw = study.model_dump(by_alias=True, exclude_unset=True)
@@ -109,17 +110,19 @@ def confirmation(study: Study, searched: pd.DataFrame) -> Study:
         row = search.row(json.loads(found["parameters"]))
         name = f"search {rank}: {row_name(row, study)}"
         logger.info("  %s: %.1f %% on the tune split", name, 100 * found["objective"])
-        raw["configurations"].append({
-            "name": name,
-            "paradigm": row.paradigm,
-            "student": row.student,
-            "teacher": row.teacher,
-            "metric": row.metric,
-            "level": row.transfer_level,
-            "representation": row.representation,
-            "lambda": row.transfer_weight,
-            "training": row.training.model_dump(exclude_none=True),
-        })  # fmt: skip
+        raw["configurations"].append(
+            {
+                "name": name,
+                "paradigm": row.paradigm,
+                "student": row.student,
+                "teacher": row.teacher,
+                "metric": row.metric,
+                "level": row.transfer_level,
+                "representation": row.representation,
+                "lambda": row.transfer_weight,
+                "training": row.training.model_dump(exclude_none=True),
+            }
+        )
     return Study.model_validate(raw)
 
 
@@ -127,15 +130,17 @@ def parts_prefix(planner: Planner) -> str:
     """What names the parts of this very search; another space, data or training is another."""
     study, search = planner.study, planner.study.search
     assert search is not None
-    content = canonical([
-        search.model_dump(mode="json", exclude={"trials", "confirm"}),
-        planner.backbones[search.student][0],
-        planner.backbones[search.teacher][0],
-        study.training.model_dump(mode="json"),
-        planner.cam.as_settings(),
-        planner.images.splits.fingerprints,
-        study.thresholds.objective,
-    ])  # fmt: skip
+    content = canonical(
+        [
+            search.model_dump(mode="json", exclude={"trials", "confirm"}),
+            planner.backbones[search.student][0],
+            planner.backbones[search.teacher][0],
+            study.training.model_dump(mode="json"),
+            planner.cam.as_settings(),
+            planner.images.splits.fingerprints,
+            study.thresholds.objective,
+        ]
+    )
     digest = hashlib.blake2b(content.encode(), digest_size=5).hexdigest()
     return f"{study.file_name}.{digest}."
 

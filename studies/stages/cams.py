@@ -1,4 +1,4 @@
-"""The `cams` stage: raw maps and logits of a trained network, and what they become first.
+"""The `cams` stage: raw maps and logits of a trained network, and their normalisation.
 
 Raw scores are kept as float16 at the network's own grid; CAMs of several scales or layers, which
 are normalised one by one before they are put together, as scores of 0 to 1.
@@ -26,14 +26,14 @@ PLAIN_CAM = CamSettings()
 
 @dataclass(frozen=True)
 class NetworkMaps:
-    """What a network says of N images.
+    """Maps and logits of N images.
 
     Attributes:
         maps: float16 [N, K, h, w]; raw, or normalised where its CAM settings say so.
         logits: float32 [N, K].
         without_object: float32 [N, K], each class's logit on the image without that class's
             object; None where no such images are known.
-        without_context: likewise without its context.
+        without_context: float32 [N, K], the same without that class's context.
 
     """
 
@@ -43,7 +43,7 @@ class NetworkMaps:
     without_context: np.ndarray | None = None
 
     def part(self, start: int, stop: int) -> Self:
-        """The maps and logits of some of the images."""
+        """Return the maps and logits of some of the images."""
         return replace(
             self,
             maps=self.maps[start:stop],
@@ -104,7 +104,7 @@ def network_maps(
 
 
 def _own_class_logits(network: Network, altered: np.ndarray, device: str) -> np.ndarray:
-    """Images [K, N, S, S, 3], altered for one class each, to that class's logits [N, K]."""
+    """Return logits [N, K] of each class on images [K, N, S, S, 3] altered for that class."""
     scores = [class_weight_cams(network, one, device=device) for one in altered]
     return np.stack([one.logits[:, number] for number, one in enumerate(scores)], axis=1)
 

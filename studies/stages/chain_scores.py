@@ -5,7 +5,6 @@ from __future__ import annotations
 import socket
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Any
 
 from reports.ledger.parts import write_part
 from studies.planning.chains import Chain
@@ -17,11 +16,8 @@ from studies.stages.context import RunContext
 from studies.stages.panels import panel_rows
 from studies.stages.publishing import publish
 from studies.stages.refinement import ShardOutcome, chain_maps
-from studies.stages.scoring import NetworkScores, score_rows
+from studies.stages.scoring import LedgerRow, LedgerRows, NetworkScores, score_rows
 from studies.store.artifacts import ArtifactStore
-
-Rows = dict[str, list[dict[str, Any]]]
-"""Table -> rows."""
 
 
 def score_chains(
@@ -45,7 +41,7 @@ def score_chains(
     for chain in context.chains:
         failed = next((one.errors[chain.name] for one in refined if chain.name in one.errors), None)
         seconds = sum(one.seconds.get(chain.name, 0.0) for one in refined)
-        rows: Rows | None = None
+        rows: LedgerRows | None = None
         for trial in job.trials:
             key = trial.chains[chain.name]
             record = {**_record(trial, chain), "seconds": seconds}
@@ -78,9 +74,9 @@ def record_collapsed(job: TrainingJob, context: RunContext, store: ArtifactStore
             publish(store, key, context.results)
 
 
-def _rows(job: TrainingJob, chain: Chain, context: RunContext, store: ArtifactStore) -> Rows:
+def _rows(job: TrainingJob, chain: Chain, context: RunContext, store: ArtifactStore) -> LedgerRows:
     cam = context.cam
-    rows: Rows = {"scores": [], "panels": []}
+    rows: LedgerRows = {"scores": [], "panels": []}
     for split in SCORED_SPLITS:
         images = job.images.load(store, split)
         raw = network_maps(job, "student", split, images, store, "cpu", chain.cam)
@@ -94,14 +90,14 @@ def _rows(job: TrainingJob, chain: Chain, context: RunContext, store: ArtifactSt
     return rows
 
 
-def _keep(store: ArtifactStore, job: TrainingJob, key: str, rows: Rows) -> None:
+def _keep(store: ArtifactStore, job: TrainingJob, key: str, rows: LedgerRows) -> None:
     with store.build("scores", key, {"parent": job.key}) as folder:
         for table, content in rows.items():
             if content:
                 write_part(folder, table, key, content)
 
 
-def _record(trial: Trial, chain: Chain) -> dict[str, Any]:
+def _record(trial: Trial, chain: Chain) -> LedgerRow:
     return {
         "scores_key": trial.chains[chain.name],
         "trial_key": trial.key,

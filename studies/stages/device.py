@@ -1,6 +1,6 @@
-"""What a worker does with its share of a machine: threads, GPU memory, what it gives back.
+"""A worker's share of its machine: threads, GPU memory, and memory given back.
 
-Nothing here knows Ray, which counts what it lends and holds nobody to it.
+Nothing here knows Ray, which counts what it lends and enforces nothing.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def use_share(request: Mapping[str, float], *, simulated: bool = False) -> Worke
 
 
 def memory_fraction(share: float, total: int) -> float:
-    """The part of a GPU's memory that PyTorch may take in a process that has a share of the GPU.
+    """Return the part of a GPU's memory that PyTorch may take in a process with a share of it.
 
     Args:
         share: 0..1.

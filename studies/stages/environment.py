@@ -1,6 +1,6 @@
-"""What a result was made with: versions, code, machine, memory.
+"""The environment of a result: versions, code, machine, memory.
 
-PyTorch is loaded by what asks a device alone: versions and code are compared on every node of a
+Only functions that ask a device load PyTorch: versions and code are compared on every node of a
 cluster before anything is scheduled, which has to be quick.
 """
 
@@ -22,7 +22,7 @@ PACKAGES = ("torch", "torchvision", "timm", "ray", "numpy", "pyarrow", "pandas",
 
 @cache
 def versions() -> str:
-    """The versions of what computes, as JSON."""
+    """Return the versions of the packages that compute, as JSON."""
     found = {"python": platform.python_version()}
     for package in PACKAGES:
         try:
@@ -34,7 +34,7 @@ def versions() -> str:
 
 @cache
 def package_version() -> str:
-    """The version of this toolkit."""
+    """Return the version of this toolkit."""
     try:
         return metadata.version("wsss-studies")
     except metadata.PackageNotFoundError:
@@ -43,7 +43,7 @@ def package_version() -> str:
 
 @cache
 def code_revision() -> str | None:
-    """The Git commit of the toolkit's own checkout, "+changes" if it differs; None without one."""
+    """Return the Git commit of the toolkit's own checkout, "+changes" if it differs, or None."""
     folder = Path(__file__).parent
 
     def git(*arguments: str) -> str:
@@ -60,7 +60,7 @@ def code_revision() -> str | None:
 
 @cache
 def source_digest() -> str:
-    """A digest of the toolkit's own source files: equal digests, equal code.
+    """Return a digest of the toolkit's own source files: equal digests, equal code.
 
     A revision says less: "+changes" hides which, and a wheel has none.
     """
@@ -74,7 +74,7 @@ def source_digest() -> str:
 
 
 def device_name(device: str) -> str:
-    """A readable name of the device and, for a CPU, its threads.
+    """Return a readable name of the device and, for a CPU, its threads.
 
     A GPU that does not answer is named by what it answers: a failed trial's row is written too.
     """
@@ -89,7 +89,7 @@ def device_name(device: str) -> str:
 
 
 class PeakMemory:
-    """The peak memory of this process from now on: of the GPU where there is one, else resident.
+    """Measures the peak memory of this process from now on: GPU memory, or resident memory.
 
     On Linux the peak of the resident memory is set back at the start, so that a worker that is used
     for several trials reports each one's own; elsewhere it is the worker's peak so far.
@@ -106,7 +106,7 @@ class PeakMemory:
             Path("/proc/self/clear_refs").write_text("5")
 
     def bytes(self) -> int:
-        """The peak so far."""
+        """Return the peak so far."""
         if self._device.startswith("cuda"):
             import torch
 

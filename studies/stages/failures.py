@@ -50,7 +50,7 @@ address and a failed assertion are not among them: they are mostly the code's.""
 
 
 class LeaseLostError(RuntimeError):
-    """Another has taken over what this process was working on, which stood still for too long."""
+    """Another process has taken over the lease, whose heartbeat stood still for too long."""
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,7 @@ def fault_of(
 
 
 def is_gpu_failure(error: Exception) -> bool:
-    """Whether an error says that this process's GPU cannot be used, by this trial or another.
+    """Return whether an error says that no trial can use this process's GPU.
 
     >>> is_gpu_failure(RuntimeError("CUDA error: uncorrectable ECC error encountered"))
     True
@@ -127,12 +127,12 @@ def gpu_failed(error: Exception) -> str:
 
 
 def _gpu_in_words() -> str:
-    """This process's GPU, as whoever has to repair it would look for it."""
+    """Return this process's GPU by number and host, for the person who repairs it."""
     return f"GPU {os.environ.get('CUDA_VISIBLE_DEVICES', '0')} of {socket.gethostname()}"
 
 
 def _write_to(folder: Folder) -> None:
-    """Wait until a storage is there, and see that it takes what is written to it."""
+    """Wait until a storage is there, and raise unless it can be written to."""
     probe = f".written-{uuid.uuid4().hex[:12]}"
     try:
         folder.write(probe, bytes(PROBE_BYTES))

@@ -11,7 +11,6 @@ import traceback
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
-from typing import Any
 
 from reports.ledger.parts import read_table, write_part
 from reports.storage.errors import StorageError
@@ -19,7 +18,7 @@ from reports.storage.opening import open_folder
 from studies.planning.images import SCORED_SPLITS
 from studies.planning.job import TrainingJob, Trial
 from studies.stages import environment as provenance
-from studies.stages.chain_scores import Rows, record_collapsed
+from studies.stages.chain_scores import record_collapsed
 from studies.stages.context import RunContext
 from studies.stages.device import UNCOUNTED, WorkerShare
 from studies.stages.failures import Fault, LeaseLostError, fault_of
@@ -27,7 +26,15 @@ from studies.stages.outcome import JobStatus, Outcome
 from studies.stages.panels import panel_rows
 from studies.stages.publishing import publish
 from studies.stages.refinement import prepare_chains
-from studies.stages.scoring import NetworkScores, collapse_of, fused, network_scores, score_rows
+from studies.stages.scoring import (
+    LedgerRow,
+    LedgerRows,
+    NetworkScores,
+    collapse_of,
+    fused,
+    network_scores,
+    score_rows,
+)
 from studies.stages.training import TrainingOutcome, train_job
 from studies.store.artifacts import ArtifactStore
 from studies.store.keys import canonical
@@ -37,9 +44,6 @@ from wsss_core.training.loop import CollapseError, EpochRecord
 
 TRIES = 3  # of a job whose errors come from a storage that is there again
 PAUSE_S = 1.0  # between them
-
-Record = dict[str, Any]
-"""The columns of a row of the `trials` table, as far as they are known."""
 
 
 def run_job(job: TrainingJob, context: RunContext, share: WorkerShare) -> Outcome:
@@ -92,7 +96,7 @@ def recorded_failure(
     context: RunContext,
     error: str,
     trace: str | None = None,
-    record: Record | None = None,
+    record: LedgerRow | None = None,
 ) -> bool:
     """Write a job's trials to the ledger as failed, if that is possible; return whether it was."""
     try:
@@ -107,7 +111,7 @@ def record_failure(
     context: RunContext,
     error: str,
     trace: str | None = None,
-    record: Record | None = None,
+    record: LedgerRow | None = None,
 ) -> None:
     """Write a job's trials to the ledger as failed; a later run tries them again."""
     failed = {"status": "failed", "error": error, "traceback": trace}
@@ -133,7 +137,7 @@ class _Work:
     def tried(self, *, last: bool) -> Outcome | None:
         """Try once; return None where the next try will succeed, unless this is the last."""
         job, context, store = self.job, self.context, self.store
-        record: Record = {}
+        record: LedgerRow = {}
         try:
             record = _record(job, context, self.share)
             status, error = self._train_and_score(record)
@@ -157,7 +161,7 @@ class _Work:
         recorded = recorded_failure(job, context, fault.error, trace, record)
         return Outcome(JobStatus.FAILED, fault.error, unrecorded=not recorded)
 
-    def _train_and_score(self, record: Record) -> tuple[JobStatus, str | None]:
+    def _train_and_score(self, record: LedgerRow) -> tuple[JobStatus, str | None]:
         job, store = self.job, self.store
         memory = provenance.PeakMemory(self.share.device)
         training_images = job.images.load(store, "train")
@@ -182,7 +186,7 @@ class _Work:
             if store.has("scores", trial.key):
                 continue
             started = time.perf_counter()
-            rows: Rows = {}
+            rows: LedgerRows = {}
             if status is JobStatus.OK:
                 try:
                     rows, collapse = self._scored()
@@ -209,13 +213,13 @@ class _Work:
                         write_part(folder, table, trial.key, keyed)
         return status, error
 
-    def _scored(self) -> tuple[Rows, str | None]:
+    def _scored(self) -> tuple[LedgerRows, str | None]:
         """Return rows of `scores` and `panels` of the networks, and why one of them collapsed.
 
         After co-training both networks are scored, and their fusion. The rows lack the trial's key.
         """
         job, store, cam = self.job, self.store, self.context.cam
-        rows: Rows = {"scores": [], "panels": []}
+        rows: LedgerRows = {"scores": [], "panels": []}
         collapse = None
         for split in SCORED_SPLITS:
             images = job.images.load(store, split)
@@ -252,7 +256,7 @@ def trained_roles(paradigm: str) -> tuple[str, ...]:
     return ("student", "teacher") if paradigm == "co-training" else ("student",)
 
 
-def _record(job: TrainingJob, context: RunContext, share: WorkerShare) -> Record:
+def _record(job: TrainingJob, context: RunContext, share: WorkerShare) -> LedgerRow:
     """Return what is known of a job's trials before they run."""
     fingerprints = job.images.fingerprints
     return {
@@ -270,10 +274,10 @@ def _record(job: TrainingJob, context: RunContext, share: WorkerShare) -> Record
     }
 
 
-def _identity(trial: Trial) -> Record:
+def _identity(trial: Trial) -> LedgerRow:
     """Return the columns of the `trials` table that say which trial it is."""
     return {"trial_key": trial.key, "configuration": trial.configuration, "seed": trial.seed}
 
 
-def _history_row(epoch: EpochRecord) -> Record:
+def _history_row(epoch: EpochRecord) -> LedgerRow:
     return {name: value for name, value in asdict(epoch).items() if name != "micro_batch"}

@@ -1,4 +1,4 @@
-"""What can be known to fail is found before anything is trained."""
+"""Checks before anything is trained: folders, networks, images."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ def preflight(
 ) -> None:
     """Check all that is to run: folders, then networks with their weights, then every image.
 
-    What is quick to check comes first. What pending jobs build upon and is damaged is set aside,
-    so that it is made again. The images are decoded into the store on the way.
+    Quick checks come first. Corrupt artifacts that pending jobs build upon are taken out of the
+    store, so that they are made again. The images are decoded into the store on the way.
 
     Raises:
         InputError: the first thing that cannot work.
@@ -49,7 +49,7 @@ def preflight(
 
 
 def set_corrupt_aside(plan: Plan, pending: list[TrainingJob], store: ArtifactStore) -> None:
-    """Compare the checksums of the networks and images that jobs build upon with their manifests.
+    """Take networks and images out of the store whose checksums differ from their manifests.
 
     Of a remote store each node does so when it first reads an artifact.
     """
@@ -70,7 +70,7 @@ def set_corrupt_aside(plan: Plan, pending: list[TrainingJob], store: ArtifactSto
 
 
 def _check_images(images: StudyImages, store: ArtifactStore) -> None:
-    """Decode what the store lacks of a data set; every class has to occur in every split."""
+    """Decode what the store lacks of a data set; raise unless every split holds every class."""
     began = time.perf_counter()
     made = images.decode(store)
     if made:
@@ -110,7 +110,7 @@ def check_networks(pending: list[TrainingJob], cams: Sequence[CamSettings] = ())
 
 
 def _try_two_images(paradigm: Paradigm, settings: dict[str, Any]) -> None:
-    """Take black images through every network and the loss: what does not fit shows here."""
+    """Run every network and the loss on black images; raise if anything does not fit."""
     size, classes = settings["image_size"], len(settings["classes"])
     try:
         with torch.no_grad():

@@ -74,7 +74,7 @@ def prepare_chains(
     failed: list[FailedChain] = []
     tried: dict[str, FailedChain] = {}
     for chain in context.chains:
-        steps = [step.identity for step in chain.steps if step.fits]
+        steps = [step.identity for step in chain.steps if step.needs_fitted_state]
         beginning = canonical([chain.cam.as_config(), steps])
         if beginning in tried:  # in vain, for another chain
             failed.append(replace(tried[beginning], name=chain.name))
@@ -101,7 +101,7 @@ def _prepare(
         images = job.images.load(store, split)
         network_maps(job, "student", split, images, store, device, chain.cam)
     for step in chain.steps:
-        if step.fits:
+        if step.needs_fitted_state:
             _fit(job, chain, step, scaling, store, device)
 
 
@@ -266,10 +266,10 @@ class _ShardRefinement:
     def _refined(self, chain: Chain, step: Step, scores: np.ndarray) -> np.ndarray:
         images = np.asarray(self.images.images[slice(*self.bounds)])
         image_features = fitted_state = network = None
-        if step.describes_images:
+        if step.needs_image_features:
             task = ImageFeatureTask(step, self.job.images, self.split, self.bounds)
             image_features = self.store.fetch("described", task.key)
-        if step.fits:
+        if step.needs_fitted_state:
             key = fitted_state_key(self.job, chain, step, self.scaling)
             fitted_state = self.store.fetch("fits", key)
             network = self._trained()
@@ -321,7 +321,7 @@ def _made(step: Step) -> Refiner:
 
 
 def checked_scores(kind: str, refined: Any, before: np.ndarray) -> np.ndarray:
-    """What a refiner returned, if it is scores of the same images and classes.
+    """Return what a refiner returned, clipped to 0..1, float32 [n, K, h, w].
 
     Raises:
         InputError: another shape, or values that are not finite or not within 0..1.
@@ -343,7 +343,7 @@ def checked_scores(kind: str, refined: Any, before: np.ndarray) -> np.ndarray:
 
 
 def load_refined(store: ArtifactStore, key: str, bounds: tuple[int, int]) -> np.ndarray:
-    """The maps of a shard after a step, float32 [n, K, h, w] in 0..1."""
+    """Return the maps of a shard after a step, float32 [n, K, h, w] in 0..1."""
     file: Path = store.fetch("refined", shard_key(key, bounds)) / MAPS
     maps: np.ndarray = np.load(file, allow_pickle=False).astype(np.float32)
     return maps

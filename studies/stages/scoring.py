@@ -28,17 +28,23 @@ from wsss_core.evaluate import (
     ring_around,
 )
 
+LedgerRow = dict[str, Any]
+"""A row of a table of the ledger: column -> value."""
+
+LedgerRows = dict[str, list[LedgerRow]]
+"""Rows by the names of their tables."""
+
 
 @dataclass(frozen=True)
 class NetworkScores:
-    """What a network, or several fused, say of N images.
+    """Scores of N images by a network, or by several networks fused.
 
     Attributes:
         maps: one entry a network, float32 [N, K, h, w], normalised scores of 0 to 1 at its grid.
         logits: float32 [N, K].
         without_object: float32 [N, K], each class's logit on the image without that class's
             object; None where no such images are known.
-        without_context: likewise without its context.
+        without_context: float32 [N, K], the same without that class's context.
         normalisation: how the maps were normalised.
 
     """
@@ -50,7 +56,7 @@ class NetworkScores:
     normalisation: Normalisation
 
     def at(self, index: int, shape: tuple[int, int]) -> np.ndarray:
-        """The scores of one image at its mask's resolution, float32 [K, *shape].
+        """Return the scores of one image at its mask's resolution, float32 [K, *shape].
 
         Several networks are averaged and, as each map was, stretched again (arXiv 2507.21959, CAM
         fusion).
@@ -88,7 +94,7 @@ def network_scores(
 
 
 def fused(members: list[NetworkScores]) -> NetworkScores:
-    """Several networks as one: maps averaged at the mask's resolution, logits averaged."""
+    """Fuse networks: their maps are averaged at the mask's resolution, their logits averaged."""
 
     def mean(arrays: list[np.ndarray | None]) -> np.ndarray | None:
         known = [array for array in arrays if array is not None]
@@ -107,8 +113,8 @@ def fused(members: list[NetworkScores]) -> NetworkScores:
 
 def score_rows(
     scores: NetworkScores, images: ImageSet, *, split: str, network: str, gating: str
-) -> list[dict[str, Any]]:
-    """One ledger row an image and class: its logit, its histograms, where its map peaks.
+) -> list[LedgerRow]:
+    """Return a ledger row for each image and class: logit, histograms, place of the map's peak.
 
     One class is scored against the rest. Several compete for each pixel (`compete`), and a row of
     `ANY_CLASS` holds the winner's score against the mask of any class; with `gating="predicted"`
@@ -138,23 +144,27 @@ def score_rows(
             around = _around(maps[number], levels[number], holds, ignored, images, index, number)
             if out[number]:
                 around.pop("peak", None)  # what gating took out peaks nowhere
-            rows.append({
-                **shared,
-                "class_name": class_name,
-                "labelled": bool(images.labels[index, number]),
-                "logit": float(scores.logits[index, number]),
-                **_histograms(levels[number], holds, ignore),
-                **around,
-                **_counterfactual(scores, images, index, number),
-            })  # fmt: skip
+            rows.append(
+                {
+                    **shared,
+                    "class_name": class_name,
+                    "labelled": bool(images.labels[index, number]),
+                    "logit": float(scores.logits[index, number]),
+                    **_histograms(levels[number], holds, ignore),
+                    **around,
+                    **_counterfactual(scores, images, index, number),
+                }
+            )
         if several:
-            rows.append({
-                **shared,
-                "class_name": ANY_CLASS,
-                "labelled": bool(images.labels[index].any()),
-                "logit": float(scores.logits[index].max()),
-                **_histograms(levels.max(axis=0), (mask > 0) & ~ignored, ignore),
-            })  # fmt: skip
+            rows.append(
+                {
+                    **shared,
+                    "class_name": ANY_CLASS,
+                    "labelled": bool(images.labels[index].any()),
+                    "logit": float(scores.logits[index].max()),
+                    **_histograms(levels.max(axis=0), (mask > 0) & ~ignored, ignore),
+                }
+            )
     return rows
 
 
@@ -173,13 +183,13 @@ def _around(
     images: ImageSet,
     index: int,
     number: int,
-) -> dict[str, Any]:
-    """Where the map lies if not on the object: levels on its context and on a ring around it."""
+) -> LedgerRow:
+    """Return the map's levels on the object's context and on a ring around it, and its peak."""
     if not holds.any():
         return {}
     context = images.context(index, number)
     ring = ring_around(holds) & ~ignored
-    found: dict[str, Any] = {}
+    found: LedgerRow = {}
     if context is not None:
         context = context & ~holds & ~ignored
         ring &= ~context
@@ -201,11 +211,10 @@ def _counterfactual(
     return found
 
 
-def collapse_of(rows: list[dict[str, Any]], classes: tuple[str, ...], gating: str) -> str | None:
-    """Why the rows of one network on one split say that it says nothing; None if it is healthy.
+def collapse_of(rows: list[LedgerRow], classes: tuple[str, ...], gating: str) -> str | None:
+    """Return why a network has collapsed, by its rows of one split; None if it is healthy.
 
-    Maps that gating has emptied are no evidence: of a gated network those alone count in which a
-    class is predicted.
+    Maps that gating has emptied are no evidence: with gating, only maps of predicted classes count.
     """
     of_maps = ANY_CLASS if len(classes) > 1 else classes[0]
     counts = [

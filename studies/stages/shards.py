@@ -1,4 +1,4 @@
-"""The work of refinement as a list: which shards there are, and a job's in this process."""
+"""The shards and image features of refinement as lists, and a job's refinement in this process."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def missing_image_features(plan: Plan, store: ArtifactStore) -> list[ImageFeatur
     """Return the features of images that steps need and the store lacks."""
     steps: dict[str, Step] = {}
     for chain in plan.runnable_chains:
-        steps |= {repr(step.identity): step for step in chain.steps if step.describes_images}
+        steps |= {repr(step.identity): step for step in chain.steps if step.needs_image_features}
     tasks = [
         ImageFeatureTask(step, images.splits, split, bounds)
         for images in (plan.image_sets if steps else [])

@@ -30,7 +30,7 @@ OUTCOME = "outcome.json"
 
 
 def initial_network(settings: dict[str, Any], role: str, weights: str) -> Network:
-    """A role's network as training finds it; its random parts follow from the seed alone.
+    """Return a role's network before training; its random parts follow from the seed alone.
 
     The same seed gives a network the same start in every configuration: trials are paired by seed.
     """
@@ -50,7 +50,7 @@ def initial_network(settings: dict[str, Any], role: str, weights: str) -> Networ
 
 
 def load_network(store: ArtifactStore, key: str, settings: dict[str, Any], role: str) -> Network:
-    """A trained network; `settings[role]` describes it, the file holds every number of it."""
+    """Return a trained network: built as `settings[role]` says, with the artifact's weights."""
     network = initial_network(settings, role, "none")
     file = store.fetch("train", key, whole=True) / f"{role}.safetensors"
     if not file.exists():
