@@ -96,8 +96,7 @@ def test_a_study_run_by_ray_ends_ok(ran: Ran) -> None:
 
 def test_a_teacher_is_trained_once_a_seed(ran: Ran) -> None:
     manifests = [
-        ran.store.manifest("train", folder.name)
-        for folder in (ran.store.root / "train").iterdir()
+        ran.store.manifest("train", folder.name) for folder in (ran.store.root / "train").iterdir()
     ]
     assert len(manifests) == 2 + 2 * 2
     teachers = [one.about["settings"]["seed"] for one in manifests if one.parent is None]
