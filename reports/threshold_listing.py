@@ -1,4 +1,4 @@
-"""What ``wsss thresholds`` prints and writes: every choice, its figures, and the curves it cut."""
+"""The output of `wsss thresholds`: every threshold chosen, its figures, and the curves."""
 
 import math
 from collections.abc import Sequence
@@ -9,19 +9,19 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from reports.results.outcomes import MEASURES
+from reports.names import MEASURE_NAMES, MEASURES, PLAIN, SHORT_MEASURE_NAMES
 from reports.results.reading import read_studies
 from reports.results.score_curves import CURVES, score_curves
-from reports.results.study_record import PLAIN, StudyRecord
+from reports.results.study_record import StudyRecord
 from reports.results.trial_cache import read_scores
 from reports.statistics import summarise
 from reports.storage.locations import Location
-from reports.tables.cells import ABSENT, MEASURE_NAMES, equals, mean_and_spread, points
+from reports.tables.cells import ABSENT, equals, mean_and_spread, points
 from reports.tables.thresholds import peeks_at
 from wsss_core.errors import InputError
 
 FILES = ("threshold_choices.csv", "threshold_choices.parquet", "threshold_curves.parquet")
-"""Names that differ from those of the report's tables, which may lie in the same folder."""
+"""The files it writes; the report's tables, which may lie in the same folder, have other names."""
 
 GROUP = ("configuration", "refinement", "seed", "network", "class_name")
 CHOICES = (
@@ -48,21 +48,17 @@ CURVES_SCHEMA = pa.schema(
         *((name, pa.float64()) for name in CURVES),
     ]
 )
-_SHORT = {
-    "per_image_iou": "per-image IoU",
-    "dataset_iou": "dataset IoU",
-    "dataset_miou": "dataset mIoU",
-}
-_RIGHT = ("seed", "threshold", "level", "price", *_SHORT.values())
+_HEADERS = {"class_name": "class", "refinement": "chain"}
+_RIGHT = ("seed", "threshold", "level", "price", *SHORT_MEASURE_NAMES.values())
 
 
 @dataclass(frozen=True)
 class ThresholdListing:
-    """What the command made.
+    """The output of the command.
 
     Attributes:
-        text: For the terminal.
-        files: What it wrote.
+        text: for the terminal.
+        files: the files it wrote.
 
     """
 
@@ -79,13 +75,12 @@ def list_thresholds(
     """List the thresholds of every study of a results folder and write choices and curves.
 
     Args:
-        results: A folder with ``ledger/``.
-        out: Folder of ``FILES``; made if absent.
+        results: a folder with `ledger/`, a path or a URI.
+        out: the folder of `FILES`; made if it does not exist.
         processes: see `reports.results.trial_cache.read_figures`.
 
     Raises:
-        InputError: If the ledger has no plan, a part of it cannot be read, or ``out`` cannot be
-            written.
+        InputError: the ledger has no plan, a part of it cannot be read, or `out` cannot be written.
 
     """
     records = read_studies(results, processes=processes)
@@ -102,11 +97,11 @@ def list_thresholds(
 
 
 def threshold_choices(record: StudyRecord) -> pd.DataFrame:
-    """Give every choice: a row per configuration, refinement, seed, network, class and rule.
+    """Return every choice: a row per configuration, chain, seed, network, class and rule.
 
     Returns:
-        Columns ``CHOICES``, of the test split; shares in [0, 1]. ``price`` is the objective under
-        the dataset oracle less that under the rule.
+        Columns `CHOICES`, of the test split; shares in [0, 1]. `price` is the objective under the
+        dataset oracle minus the objective under the rule. `refinement` is the chain.
 
     """
     outcomes = record.outcomes()
@@ -116,21 +111,21 @@ def threshold_choices(record: StudyRecord) -> pd.DataFrame:
 
 
 def _write_curves(results: Location, records: Sequence[StudyRecord], file: Path) -> None:
-    """Write the curves of one trial after the other, as those of a large study are many.
+    """Write the curves trial by trial, because a large study has many.
 
-    Under a temporary name first, so that no half a file is left where this is broken off.
+    The temporary name makes sure that an interruption leaves no half-written file.
     """
     temporary = file.with_name(f".{file.name}.tmp")
     try:
         with pq.ParquetWriter(temporary, CURVES_SCHEMA, compression="zstd") as writer:
             for record in records:
-                for refinement, trial in record.every_trial():
+                for chain, trial in record.every_trial():
                     if trial.figures is None:
                         continue
                     found = score_curves(read_scores(results, trial.key)).assign(
                         study=record.name,
                         configuration=trial.configuration,
-                        refinement=refinement,
+                        refinement=chain,
                         seed=trial.seed,
                     )
                     writer.write_table(
@@ -142,7 +137,7 @@ def _write_curves(results: Location, records: Sequence[StudyRecord], file: Path)
 
 
 def describe_thresholds(record: StudyRecord) -> str:
-    """Write a study's thresholds for a terminal: legend, choices, mean prices, what is missing."""
+    """Write a study's thresholds for a terminal: legend, choices, mean prices, missing trials."""
     choices = threshold_choices(record)
     parts = [f"{record.name}: {record.title}", _legend(record)]
     if choices.empty:
@@ -151,9 +146,9 @@ def describe_thresholds(record: StudyRecord) -> str:
         parts += [_aligned(_lines(choices)), _aligned(_price_lines(record, choices))]
     unscored = [
         f"no scores: {trial.configuration}"
-        + ("" if refinement == PLAIN else f", {refinement}")
+        + ("" if chain == PLAIN else f", {chain}")
         + f", seed {trial.seed} ({trial.status})"
-        for refinement, trial in record.every_trial()
+        for chain, trial in record.every_trial()
         if trial.figures is None
     ]
     return "\n\n".join([*parts, *(["\n".join(unscored)] if unscored else [])])
@@ -164,19 +159,19 @@ def _legend(record: StudyRecord) -> str:
     width = max(map(len, seen))
     rules = "\n".join(f"  {rule:<{width}}  {what}" for rule, what in seen.items())
     return (
-        "IoU and price in percent points, on the test split; a pixel is marked where its score is\n"
-        "at least the threshold. Tuned and dataset-oracle rules maximise the "
+        "IoU and price in percent points, on the test split; a pixel is foreground if its score\n"
+        "is at least the threshold. Tuned and dataset-oracle rules maximise the "
         f"{MEASURE_NAMES[record.objective]};\n"
-        "the price of not knowing the masks is what the dataset oracle has more of it.\n"
+        "the price of not knowing the masks is the dataset oracle's advantage in it.\n"
         f"Rules and what they peek at:\n{rules}"
     )
 
 
 def _lines(choices: pd.DataFrame) -> list[list[str]]:
-    """Header and rows; what is the same throughout, or as in the row above, is not repeated."""
+    """Return header and rows; values that are equal throughout, or as above, are not repeated."""
     shown = [name for name in GROUP if name in ("configuration", "seed") or _varies(choices, name)]
-    header = [*shown, "rule", "threshold", "level", *_SHORT.values(), "price"]
-    lines = [["class" if name == "class_name" else name for name in header]]
+    header = [*shown, "rule", "threshold", "level", *SHORT_MEASURE_NAMES.values(), "price"]
+    lines = [[_HEADERS.get(name, name) for name in header]]
     above: list[str] = []
     for row in choices.to_dict("records"):
         group = [str(row[name]) for name in shown]
@@ -191,7 +186,7 @@ def _lines(choices: pd.DataFrame) -> list[list[str]]:
                 str(row["rule"]),
                 f"{row['threshold']:.3f}" if cut else ABSENT,
                 f"{row['level']:.0f}" if cut else ABSENT,
-                *(points(row[measure]) for measure in _SHORT),
+                *(points(row[measure]) for measure in SHORT_MEASURE_NAMES),
                 points(row["price"]),
             ]
         )
@@ -204,19 +199,19 @@ def _varies(choices: pd.DataFrame, name: str) -> bool:
 
 
 def _price_lines(record: StudyRecord, choices: pd.DataFrame) -> list[list[str]]:
-    """Mean price by refinement and rule over the healthy trials' students, of the main class."""
+    """Return mean prices by chain and rule, over the students of healthy trials, main class."""
     chosen = choices[
         (choices["status"] == "ok")
         & (choices["network"] == "student")
         & (choices["class_name"] == record.main_class)
         & choices["price"].notna()
     ]
-    refined = _varies(choices, "refinement")
-    lines = [[*(["refinement"] if refined else []), "rule", "mean price over healthy trials"]]
-    for (refinement, rule), rows in chosen.groupby(["refinement", "rule"], sort=False):
+    several = _varies(choices, "refinement")
+    lines = [[*(["chain"] if several else []), "rule", "mean price over healthy trials"]]
+    for (chain, rule), rows in chosen.groupby(["refinement", "rule"], sort=False):
         summary = summarise(rows["price"])
         text = f"{mean_and_spread(summary)} ({equals('n', summary.n)})"
-        lines.append([*([str(refinement)] if refined else []), str(rule), text])
+        lines.append([*([str(chain)] if several else []), str(rule), text])
     return lines
 
 

@@ -130,3 +130,24 @@ def test_writing_to_the_ledger_loads_no_plotting():
 
 def test_scenes_load_no_torch():
     assert loaded_by("import wsss_core.data.scenes.scene").isdisjoint({"torch", "ray"})
+
+
+@pytest.mark.parametrize(
+    ("room", "knows"),
+    [
+        ("storage", []),
+        ("ledger", ["storage"]),
+        ("results", ["names", "statistics", "ledger", "storage"]),
+        ("tables", ["names", "statistics", "results", "ledger"]),
+        ("figures", ["names", "statistics", "tables", "results", "ledger"]),
+    ],
+)
+def test_each_room_of_reports_knows_only_the_rooms_below_it(room, knows):
+    allowed = [f"reports.{name}" for name in (room, *knows)]
+    beyond = {
+        (module, name)
+        for module, tree in modules(f"reports/{room}").items()
+        for name in imported(tree)
+        if within(name, "reports") and not any(within(name, below) for below in allowed)
+    }
+    assert beyond == set()

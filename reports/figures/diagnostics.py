@@ -1,22 +1,21 @@
-"""Where each configuration's maps lie, and what its logit hangs on, as bars."""
+"""Bars of where each configuration's maps lie, and of what its logits depend on."""
 
 from dataclasses import dataclass
 
 import numpy as np
 from matplotlib.figure import Figure
 
-from reports.figures.seeds import wrapped
-from reports.figures.style import FAINT, INK
+from reports.figures.style import FAINT, GREEN, INK, VERMILION, wrapped
 from reports.results.study_record import StudyRecord
 from reports.statistics import summarise
 
-REGIONS = {
-    "mass_object": ("object", "#009e73"),
-    "mass_context": ("context", "#d55e00"),
+_REGIONS = {
+    "mass_object": ("object", GREEN),
+    "mass_context": ("context", VERMILION),
     "mass_ring": ("ring", "#b8dccf"),
     "mass_elsewhere": ("elsewhere", "#d5d9de"),
 }
-FALLS = {"reliance_object": ("object", "#009e73"), "reliance_context": ("context", "#d55e00")}
+_FALLS = {"reliance_object": ("object", GREEN), "reliance_context": ("context", VERMILION)}
 
 
 @dataclass(frozen=True)
@@ -24,11 +23,11 @@ class DiagnosticsInfo:
     """Means over healthy seeds, per configuration in the plan's order.
 
     Attributes:
-        names: Of the configurations that have any.
-        mass: Percent of the map's mass by region, one value per name; regions with data alone.
-        chance: The object's percentage of the pixels.
-        falls: Fall of the logit without object and context, likewise; empty where unknown.
-        fall_by_seed: The same for every seed.
+        names: of the configurations that have any.
+        mass: percent of the map's mass by region, one value per name; only regions with data.
+        chance: the object's percentage of the pixels.
+        falls: fall of the logit without object and context, one value per name; empty if unknown.
+        fall_by_seed: the same for every seed.
 
     """
 
@@ -40,7 +39,7 @@ class DiagnosticsInfo:
 
 
 def diagnostics_info(record: StudyRecord) -> DiagnosticsInfo:
-    """Collect what is drawn, for the main class."""
+    """Collect the numbers of the figure, for the main class."""
     names = tuple(
         one.name
         for one in record.configurations
@@ -58,16 +57,16 @@ def diagnostics_info(record: StudyRecord) -> DiagnosticsInfo:
         names,
         {
             key: tuple(100 * summarise(seeds(name, key)).mean for name in names)
-            for key in known(REGIONS)
+            for key in known(_REGIONS)
         },
         100 * chance[0] if chance else None,
-        {key: tuple(summarise(seeds(name, key)).mean for name in names) for key in known(FALLS)},
-        {key: tuple(seeds(name, key) for name in names) for key in known(FALLS)},
+        {key: tuple(summarise(seeds(name, key)).mean for name in names) for key in known(_FALLS)},
+        {key: tuple(seeds(name, key) for name in names) for key in known(_FALLS)},
     )
 
 
 def draw_diagnostics(info: DiagnosticsInfo) -> Figure:
-    """Draw stacked bars of the mass, and beside them the falls of the logit where known."""
+    """Draw stacked bars of the mass, and beside them the falls of the logit if known."""
     rows = np.arange(len(info.names))
     height = 1.1 + 0.36 * len(rows)
     figure = Figure(figsize=(9.4, height), layout="constrained")
@@ -75,7 +74,7 @@ def draw_diagnostics(info: DiagnosticsInfo) -> Figure:
     axes = figure.subplots(1, count, sharey=True, squeeze=False)[0]
     left = np.zeros(len(rows))
     for key, shares in info.mass.items():
-        label, colour = REGIONS[key]
+        label, colour = _REGIONS[key]
         width = np.nan_to_num(shares)
         axes[0].barh(rows, width, 0.62, left=left, color=colour, label=label)
         left = left + width
@@ -87,13 +86,13 @@ def draw_diagnostics(info: DiagnosticsInfo) -> Figure:
     axes[0].invert_yaxis()
     if info.falls:
         for place, (key, falls) in enumerate(info.falls.items()):
-            label, colour = FALLS[key]
+            label, colour = _FALLS[key]
             at = rows + (place - 0.5) * 0.3
             axes[1].barh(at, np.nan_to_num(falls), 0.28, color=colour, label=f"without {label}")
             for y, seeds in zip(at, info.fall_by_seed[key], strict=True):
                 axes[1].plot(seeds, np.full(len(seeds), y), ".", color=INK, markersize=3)
         axes[1].axvline(0, color=FAINT, linewidth=0.8)
-        axes[1].set_xlabel("fall of the logit when taken out of the scene")
+        axes[1].set_xlabel("fall of the logit when removed from the scene")
     for panel in axes:
         panel.grid(axis="y", visible=False)
         panel.legend(

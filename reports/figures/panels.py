@@ -1,6 +1,6 @@
-"""CAMs to look at: image, mask, and what each network marks, with its IoU and its tuned contour.
+"""CAMs to look at: image, mask, and each network's map with its IoU and its tuned contour.
 
-The colour map is viridis: equal steps of score look like equal steps of colour, in grey print too.
+The colour map is viridis: equal steps of score look equal, in grey print too.
 """
 
 import io
@@ -15,14 +15,15 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.patheffects import Normal, Stroke
 from PIL import Image
 
-from reports.figures.seeds import wrapped
-from reports.figures.style import INK
+from reports.figures.style import INK, wrapped
 from reports.ledger.parts import LedgerError
+from reports.results.comparisons import best_taught
 from reports.results.study_record import StudyRecord, TrialRecord
 from reports.tables.cells import points
-from reports.tables.strategies import best_taught
 
 LONGEST_SIDE = 192
+"""Pixels of the longest side of a picture in the figure."""
+
 MASK_COLOUR = "#ff3d71"
 _ROWS = 8
 _TAUGHT_COLUMNS = 3
@@ -33,9 +34,10 @@ class CamCell:
     """One CAM.
 
     Attributes:
-        cam: uint8 [H, W], 0-255; None where the trial left no panel.
-        level: The level it is cut at; None where there is none.
-        note: What stands below it.
+        cam: uint8 [H, W], 0-255; None if the trial left no panel.
+        level: the level it is cut at; None without a threshold.
+        note: the text below it.
+
     """
 
     cam: np.ndarray | None
@@ -56,7 +58,7 @@ class PanelRow:
 
 @dataclass(frozen=True)
 class CamPanels:
-    """A grid of CAMs of one seed; ``columns`` are titles over the cells of each row."""
+    """A grid of CAMs of one seed; `columns` are titles over the cells of each row."""
 
     columns: tuple[str, ...]
     rows: tuple[PanelRow, ...]
@@ -64,7 +66,7 @@ class CamPanels:
 
 
 def panel_columns(record: StudyRecord) -> list[str]:
-    """Choose whose CAMs stand side by side: teacher alone, student alone, the best three taught.
+    """Choose the columns: teacher alone, student alone, the best three taught configurations.
 
     Without any comparison, the first five configurations.
     """
@@ -81,7 +83,7 @@ def cam_panels_info(record: StudyRecord) -> CamPanels | None:
     """Collect the panels of the seed for which most columns have one; None without any.
 
     Raises:
-        LedgerError: If a picture in the ledger cannot be decoded.
+        LedgerError: a picture in the ledger cannot be decoded.
 
     """
     columns = panel_columns(record)
@@ -104,12 +106,12 @@ def panels_of(
     """Set the pictures of some trials side by side; None without any.
 
     Args:
-        record: The study.
-        columns: Title over each column -> the trial it shows, plain or under a refinement chain.
-        seed: Whose trials they are.
+        record: the study.
+        columns: title over each column -> the trial it shows, plain or under a chain.
+        seed: the seed of the trials.
 
     Raises:
-        LedgerError: If a picture in the ledger cannot be decoded.
+        LedgerError: a picture in the ledger cannot be decoded.
 
     """
     keys = {trial.key for trial in columns.values() if trial is not None}
@@ -174,7 +176,7 @@ def _cell(
 
 
 def _fitted(pixels: np.ndarray, filtering: Image.Resampling) -> np.ndarray:
-    """Shrink to ``LONGEST_SIDE`` at most, so that a page of large masks stays small."""
+    """Shrink to at most `LONGEST_SIDE`, so that a page of large masks stays small."""
     height, width = pixels.shape[:2]
     scale = min(1.0, LONGEST_SIDE / max(height, width))
     size = (max(1, round(width * scale)), max(1, round(height * scale)))

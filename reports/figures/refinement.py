@@ -2,16 +2,17 @@
 
 from reports.figures.panels import CamPanels, panels_of
 from reports.figures.seeds import SeedDots, SeedRow
-from reports.figures.style import chain_colours, seed_markers
-from reports.results.study_record import OPTIMAL, PLAIN, StudyRecord, TrialRecord
+from reports.figures.style import chain_colours, seed_markers, threshold_axis
+from reports.names import OPTIMAL, PLAIN
+from reports.results.comparisons import ChainResult, chain_results, worst_and_best_seed
+from reports.results.study_record import StudyRecord, TrialRecord
 from reports.statistics import summarise
-from reports.tables.cells import MEASURE_NAMES, count_text
-from reports.tables.refinement import ChainRow, chain_rows, chosen_seeds
+from reports.tables.cells import count_text
 
 _COLUMNS = 7
 
 
-def refinement_dots_info(record: StudyRecord) -> SeedDots:
+def chain_dots_info(record: StudyRecord) -> SeedDots:
     """Collect the IoU of every healthy trial under each chain, for the main class.
 
     Rows are in the table's order; a line marks each configuration without refinement.
@@ -19,42 +20,41 @@ def refinement_dots_info(record: StudyRecord) -> SeedDots:
     several = len(record.configurations) > 1
     hues = chain_colours([chain.name for chain in record.chains])
     rows, marks = [], []
-    for row in chain_rows(record):
-        if row.class_name != record.main_class or not row.states.get("ok"):
+    for result in chain_results(record):
+        if result.class_name != record.main_class or not result.states.get("ok"):
             continue
-        by_seed = {seed: 100 * value for seed, value in row.by_seed.items()}
+        by_seed = {seed: 100 * value for seed, value in result.by_seed.items()}
         mean = summarise(by_seed.values()).mean
-        rows.append(SeedRow(_named(row, several), hues[row.name], by_seed, mean, _note(row)))
-        if row.name == PLAIN and by_seed:
-            of = f": {row.configuration.name}" if several else ""
-            marks.append((f"no refinement{of}", hues[PLAIN], mean))
-    axis = f"{MEASURE_NAMES[record.objective]} at the {record.rule} threshold [%]"
-    return SeedDots(tuple(rows), tuple(marks), seed_markers(record), axis)
+        hue = hues[result.name]
+        rows.append(SeedRow(_name(result, several), hue, by_seed, mean, _note(result)))
+        if result.name == PLAIN and by_seed:
+            of = f": {result.configuration.name}" if several else ""
+            marks.append((f"no refinement{of}", hue, mean))
+    return SeedDots(tuple(rows), tuple(marks), seed_markers(record), threshold_axis(record))
 
 
-def _named(row: ChainRow, several: bool) -> str:
-    name = f"{row.name} (upper bound)" if row.is_oracle else row.name
-    return f"{row.configuration.name}: {name}" if several else name
+def _name(result: ChainResult, several: bool) -> str:
+    return f"{result.configuration.name}: {result.label}" if several else result.label
 
 
-def _note(row: ChainRow) -> str:
-    return "" if row.states["ok"] == row.states.total() else count_text(row.states)
+def _note(result: ChainResult) -> str:
+    return "" if result.states["ok"] == result.states.total() else count_text(result.states)
 
 
-def refinement_panels_info(record: StudyRecord) -> CamPanels | None:
+def chain_panels_info(record: StudyRecord) -> CamPanels | None:
     """Collect the maps of the best seed, chain beside chain; None without any.
 
-    The configuration is the last of the study that has chains: the one it is about.
+    The configuration is the last one of the study that has maps under a chain.
     """
     for one in reversed(record.configurations):
         plain = record.by_seed(one.name, record.objective)
         if not plain:
             continue
-        seeds = chosen_seeds(plain)
+        seeds = worst_and_best_seed(plain)
         seed = seeds[1] if seeds else next(iter(plain))
         columns: dict[str, TrialRecord] = {PLAIN: record.trials[one.name, seed]}
         for chain in record.chains:
-            trial = record.refined.get((one.name, seed, chain.name))
+            trial = record.chain_trials.get((one.name, seed, chain.name))
             if trial is not None and trial.status == "ok" and chain.name != OPTIMAL:
                 columns[chain.name] = trial
         shown = dict(list(columns.items())[:_COLUMNS])

@@ -1,4 +1,4 @@
-"""How a search went: what each trial reached in its turn, and against the weight of transfer."""
+"""The course of a search: each trial's objective in order, and against the transfer weight."""
 
 import math
 from collections.abc import Mapping
@@ -10,26 +10,41 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from reports.figures.seeds import wrapped
-from reports.figures.style import FAINT, INK
-from reports.tables.cells import MEASURE_NAMES
-from reports.tables.search import LAMBDA, METRIC, METRIC_NAMES, STATES, SearchTrial, search_trials
+from reports.figures.style import (
+    BLUE,
+    FAINT,
+    GREEN,
+    GREY,
+    INDIGO,
+    INK,
+    ORANGE,
+    PURPLE,
+    SKY,
+    VERMILION,
+    WINE,
+    wrapped,
+)
+from reports.ledger.schema import SEARCH_STATES
+from reports.names import MEASURE_NAMES, METRIC_NAMES
+from reports.results.search_trials import SearchTrial, search_trials
 
-# Hues of the other figures' palette, one for each metric whatever the search's order.
-_HUES = {"cosine": "#0072b2", "l1": "#d55e00", "l2": "#009e73", "kl": "#cc79a7"}
-_OTHER_HUES = ("#e69f00", "#56b4e9", "#332288", "#882255")
-_PLAIN = "#7b8794"
+# A metric has the same hue in every search.
+_HUES = {"cosine": BLUE, "l1": VERMILION, "l2": GREEN, "kl": PURPLE}
+_OTHER_HUES = (ORANGE, SKY, INDIGO, WINE)
 _MARKERS = {"complete": "o", "pruned": "o", "collapsed": "X", "failed": "x"}
 
 
 @dataclass(frozen=True)
 class SearchPoint:
-    """One search trial: mean objective in percent, NaN without any; None: no such parameter."""
+    """One search trial: its mean objective in percent, NaN without any.
+
+    `transfer_weight` and `metric` are None if the search has no such parameter.
+    """
 
     number: int
     objective: float
     state: str
-    weight: float | None
+    transfer_weight: float | None
     metric: str | None
 
 
@@ -38,10 +53,10 @@ class SearchInfo:
     """All trials by ascending number.
 
     Attributes:
-        points: The trials.
-        best: Where a complete trial surpassed all before it: its number and objective in percent.
-        colours: By metric; empty where no parameter names one.
-        axis: What the objective is.
+        points: the trials.
+        best: the complete trials that surpassed all before them: number and objective in percent.
+        colours: by metric; empty if no parameter names one.
+        axis: the label of the objective's axis.
 
     """
 
@@ -52,7 +67,7 @@ class SearchInfo:
 
 
 def _point(trial: SearchTrial) -> SearchPoint:
-    weight, metric = trial.parameters.get(LAMBDA), trial.parameters.get(METRIC)
+    weight, metric = trial.parameters.get("lambda"), trial.parameters.get("metric")
     return SearchPoint(
         trial.number,
         100 * trial.summary.mean,
@@ -63,12 +78,11 @@ def _point(trial: SearchTrial) -> SearchPoint:
 
 
 def search_info(rows: pd.DataFrame, *, objective: str = "per_image_iou") -> SearchInfo:
-    """Collect what the figure shows.
+    """Collect the points of the figure.
 
     Args:
-        rows: The ledger's ``search`` table of one study; ``search_table.search_trials`` says what
-            raises.
-        objective: Which IoU its values are.
+        rows: the ledger's `search` table of one study; errors as in `search_trials`.
+        objective: the IoU definition of its values.
 
     """
     points = tuple(_point(trial) for trial in search_trials(rows))
@@ -93,7 +107,7 @@ def search_info(rows: pd.DataFrame, *, objective: str = "per_image_iou") -> Sear
 def _mark(axes: Axes, info: SearchInfo, point: SearchPoint, at: float) -> None:
     """Draw one trial; one without an objective stands on the axis."""
     absent = math.isnan(point.objective)
-    colour = info.colours.get(str(point.metric), _PLAIN)
+    colour = info.colours.get(str(point.metric), GREY)
     axes.plot(
         at, 0 if absent else point.objective, "|" if absent else _MARKERS[point.state],
         color=colour, markersize=9 if absent else 6, alpha=0.85, clip_on=False, zorder=4,
@@ -104,8 +118,8 @@ def _mark(axes: Axes, info: SearchInfo, point: SearchPoint, at: float) -> None:
 
 
 def draw_search(info: SearchInfo) -> Figure:
-    """Draw the course of the search; where trials have a λ, also the objective against it."""
-    weighted = any(point.weight is not None for point in info.points)
+    """Draw the course of the search; if trials have a λ, also the objective against it."""
+    weighted = any(point.transfer_weight is not None for point in info.points)
     figure = Figure(figsize=(8.6, 3.7), layout="constrained")
     grid = figure.subplots(1, 1 + weighted, sharey=True, squeeze=False).ravel()
     course: Axes = grid[0]
@@ -124,8 +138,8 @@ def draw_search(info: SearchInfo) -> Figure:
     course.set_ylabel(info.axis)
     if weighted:
         for point in info.points:
-            if point.weight is not None:
-                _mark(grid[1], info, point, point.weight)
+            if point.transfer_weight is not None:
+                _mark(grid[1], info, point, point.transfer_weight)
         grid[1].set_xscale("log")
         grid[1].xaxis.set_major_formatter("{x:g}")
         grid[1].set_xlabel("λ, weight of the transfer loss (log scale)")
@@ -144,7 +158,7 @@ def _handles(axes: Axes, info: SearchInfo) -> list[Line2D]:
     ]
     if info.best:
         handles += axes.plot([], [], color=INK, linewidth=1.2, label="best so far")
-    for state in STATES:
+    for state in SEARCH_STATES:
         if any(point.state == state and not math.isnan(point.objective) for point in info.points):
             filling = "none" if state == "pruned" else FAINT
             handles += axes.plot(

@@ -1,26 +1,21 @@
-"""Three figures: IoU of every seed, IoU against image-level accuracy, and the training curves.
-
-Each is a plain record of what to show, made from the ledger's figures, and a function that draws
-it.
-"""
+"""IoU of every seed: a row of dots per configuration or chain."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from textwrap import shorten, wrap
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from reports.figures.style import FAINT, INK, colours, seed_markers
+from reports.figures.style import FAINT, INK, colours, seed_markers, threshold_axis, wrapped
 from reports.results.study_record import StudyRecord
 from reports.statistics import summarise
-from reports.tables.cells import MEASURE_NAMES, count_text
+from reports.tables.cells import count_text
 
 
 @dataclass(frozen=True)
 class SeedRow:
-    """One configuration: percent by seed, their mean, and a note where trials are lacking."""
+    """One configuration: percent by seed, their mean, and a note if trials are lacking."""
 
     name: str
     colour: str
@@ -33,36 +28,13 @@ class SeedRow:
 class SeedDots:
     """Every seed's IoU in percent, per configuration in the plan's order.
 
-    ``marks`` are vertical lines: label and percent of the student alone and of the teacher alone.
+    `marks` are vertical lines at the student alone and the teacher alone: label, colour, percent.
     """
 
     rows: tuple[SeedRow, ...]
     marks: tuple[tuple[str, str, float], ...]
     markers: Mapping[int, str]
     axis: str
-
-
-@dataclass(frozen=True)
-class AccuracyScatter:
-    """One point per healthy trial: configuration, seed, balanced accuracy and IoU in percent."""
-
-    points: tuple[tuple[str, int, float, float], ...]
-    colours: Mapping[str, str]
-    markers: Mapping[int, str]
-    axis: str
-
-
-@dataclass(frozen=True)
-class TrainingCurves:
-    """Losses by configuration and seed: (epochs, classification, transfer or None)."""
-
-    panels: Mapping[str, Mapping[int, tuple[np.ndarray, np.ndarray, np.ndarray | None]]]
-    colours: Mapping[str, str]
-
-
-def wrapped(name: str, width: int, lines: int = 2) -> str:
-    """Break a long name over lines, and shorten it where even those do not hold it."""
-    return "\n".join(wrap(shorten(name, width * lines, placeholder="…") or name, width)[:lines])
 
 
 def seed_dots_info(record: StudyRecord) -> SeedDots:
@@ -86,8 +58,7 @@ def seed_dots_info(record: StudyRecord) -> SeedDots:
         for name, role in roles.items()
         if name in means
     )
-    axis = f"{MEASURE_NAMES[record.objective]} at the {record.rule} threshold [%]"
-    return SeedDots(tuple(rows), marks, seed_markers(record), axis)
+    return SeedDots(tuple(rows), marks, seed_markers(record), threshold_axis(record))
 
 
 def draw_seed_dots(info: SeedDots) -> Figure:
@@ -127,101 +98,4 @@ def draw_seed_dots(info: SeedDots) -> Figure:
           for label, colour, _ in info.marks),
     ]  # fmt: skip
     figure.legend(handles=handles, loc="outside upper left", ncols=4, frameon=False, fontsize=8)
-    return figure
-
-
-def accuracy_scatter_info(record: StudyRecord) -> AccuracyScatter:
-    """Collect balanced accuracy and IoU of every healthy trial that has both."""
-    points = []
-    for one in record.configurations:
-        accuracy = record.by_seed(one.name, "balanced_accuracy")
-        reached = record.by_seed(one.name, record.objective)
-        points += [
-            (one.name, seed, 100 * accuracy[seed], 100 * reached[seed])
-            for seed in sorted(set(accuracy) & set(reached))
-        ]
-    axis = f"{MEASURE_NAMES[record.objective]}\nat the {record.rule} threshold [%]"
-    return AccuracyScatter(tuple(points), colours(record), seed_markers(record), axis)
-
-
-def draw_accuracy_scatter(info: AccuracyScatter) -> Figure:
-    """Draw the scatter; names stand at the right, in the order of their mean IoU."""
-    figure = Figure(figsize=(8.6, 4.4))
-    axes: Axes = figure.add_axes((0.09, 0.13, 0.54, 0.83))
-    for name, seed, accuracy, reached in info.points:
-        axes.plot(
-            accuracy, reached, info.markers[seed], color=info.colours[name], markersize=7.5,
-            alpha=0.85, markeredgecolor="white", markeredgewidth=0.8,
-        )  # fmt: skip
-    axes.set_xlabel("balanced accuracy of the image-level prediction [%]")
-    axes.set_ylabel(info.axis)
-    axes.set_ylim(bottom=0)
-    accuracies = [accuracy for *_, accuracy, _ in info.points]
-    if accuracies:
-        axes.set_xlim(min(48.0, min(accuracies) - 2), 101.5)
-    means = {
-        name: summarise([p[3] for p in info.points if p[0] == name]).mean
-        for name in {point[0] for point in info.points}
-    }
-    ranked = sorted(means, key=lambda name: (-means[name], name))
-    step = min(0.075, 0.95 / max(len(ranked), 1))
-    for place, name in enumerate(ranked):
-        at = 0.97 - step * place
-        axes.plot(
-            1.05, at, "o", color=info.colours[name], markersize=6.5, transform=axes.transAxes,
-            clip_on=False,
-        )  # fmt: skip
-        axes.text(
-            1.08, at, f"{means[name]:.1f}  {wrapped(name, 40, 1)}", transform=axes.transAxes,
-            va="center", fontsize=8.5,
-        )  # fmt: skip
-    return figure
-
-
-def training_curves_info(record: StudyRecord) -> TrainingCurves:
-    """Collect the losses of every trial that has a history, in the plan's order."""
-    panels: dict[str, dict[int, tuple[np.ndarray, np.ndarray, np.ndarray | None]]] = {}
-    for one in record.configurations:
-        for trial in record.of(one.name):
-            rows = record.history[record.history["trial_key"] == trial.key].sort_values("epoch")
-            if rows.empty:
-                continue
-            transfer = rows["transfer_loss"].to_numpy(np.float64)
-            panels.setdefault(one.name, {})[trial.seed] = (
-                rows["epoch"].to_numpy(np.int64),
-                rows["classification_loss"].to_numpy(np.float64),
-                None if np.isnan(transfer).all() else transfer,
-            )
-    return TrainingCurves(panels, colours(record))
-
-
-def small_multiples(count: int, height: float, *, columns: int = 4) -> tuple[Figure, list[Axes]]:
-    """Make a grid of axes that share both scales; only the outer ones are labelled."""
-    columns = min(columns, max(count, 1))
-    rows = -(-count // columns)
-    figure = Figure(figsize=(2.15 * columns + 0.4, height * rows + 0.5), layout="constrained")
-    grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).ravel()
-    for spare in grid[count:]:
-        spare.set_visible(False)
-    for axes in grid[max(count - columns, 0) : count]:
-        axes.xaxis.set_tick_params(labelbottom=True)
-    return figure, list(grid[:count])
-
-
-def draw_training_curves(info: TrainingCurves) -> Figure:
-    """Draw a small panel per configuration: classification loss solid, transfer loss dashed."""
-    figure, grid = small_multiples(len(info.panels), 1.75)
-    for axes, (name, by_seed) in zip(grid, info.panels.items(), strict=True):
-        for epochs, classification, transfer in by_seed.values():
-            axes.plot(epochs, classification, color=info.colours[name], linewidth=1.3)
-            if transfer is not None:
-                axes.plot(
-                    epochs, transfer, color=info.colours[name], linestyle=(0, (3, 2)), linewidth=1
-                )
-        axes.set_title(wrapped(name, 26), loc="left")
-        axes.set_yscale("log")
-        axes.yaxis.set_major_formatter("{x:g}")
-        axes.yaxis.set_minor_formatter("")
-    figure.supxlabel("epoch", fontsize=9)
-    figure.supylabel("loss (log scale)", fontsize=9)
     return figure

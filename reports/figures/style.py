@@ -1,26 +1,29 @@
-"""How every figure looks, and SVG that is the same to the byte for the same numbers."""
+"""The style of all figures, and SVG that is equal to the byte for equal numbers."""
 
 import io
 import re
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
+from textwrap import shorten, wrap
 from typing import Any
 
 import matplotlib as mpl
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
-from reports.results.study_record import OPTIMAL, PLAIN, StudyRecord
+from reports.names import MEASURE_NAMES, OPTIMAL, PLAIN
+from reports.results.study_record import StudyRecord
 
 INK = "#1f2933"
 FAINT = "#9aa5b1"
 GRID = "#e4e7eb"
-_ALONE = "#7b8794"
-_REFERENCE = "#1f2933"
-# Okabe and Ito's palette, then Tol's muted one: both told apart under colour-vision deficiencies.
+GREY = "#7b8794"
+BLUE, VERMILION, GREEN, PURPLE = "#0072b2", "#d55e00", "#009e73", "#cc79a7"
+ORANGE, SKY, INDIGO, WINE = "#e69f00", "#56b4e9", "#332288", "#882255"
+# Okabe and Ito's palette, then Tol's muted one: both suit colour-vision deficiencies.
 _TAUGHT = (
-    "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9",
-    "#332288", "#882255", "#44aa99", "#999933",
+    BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY, INDIGO, WINE, "#44aa99", "#999933",
 )  # fmt: skip
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "p")
 _STROKES = 'style="stroke-linejoin: round; stroke-linecap: butt"'
@@ -55,15 +58,15 @@ _STYLE: dict[str, Any] = {
 
 
 def style() -> AbstractContextManager[None]:
-    """Give the context in which a figure is drawn and written, whatever the user's own settings."""
+    """Return the context for drawing and writing figures; it overrides the user's settings."""
     settings: dict[Any, Any] = dict(mpl.rcParamsDefault)
     settings.update(_STYLE)
     return mpl.rc_context({k: v for k, v in settings.items() if not k.startswith("backend")})
 
 
 def chain_colours(names: Sequence[str]) -> dict[str, str]:
-    """Give each refinement chain its colour: grey for none, dark for the upper bound."""
-    found = {PLAIN: _ALONE, OPTIMAL: _REFERENCE}
+    """Give each chain its colour: grey for the plain CAM, dark for the upper bound."""
+    found = {PLAIN: GREY, OPTIMAL: INK}
     for name in names:
         if name not in found:
             found[name] = _TAUGHT[(len(found) - 2) % len(_TAUGHT)]
@@ -71,16 +74,16 @@ def chain_colours(names: Sequence[str]) -> dict[str, str]:
 
 
 def colours(record: StudyRecord) -> dict[str, str]:
-    """Give each configuration its colour: grey for what is compared with, a hue for the taught."""
+    """Give each configuration its colour: grey for baselines, dark for references, else a hue."""
     baselines = {one.baseline for one in record.configurations}
     references = {one.reference for one in record.configurations}
     found: dict[str, str] = {}
     hue = 0
     for one in record.configurations:
         if one.name in baselines:
-            found[one.name] = _ALONE
+            found[one.name] = GREY
         elif one.name in references:
-            found[one.name] = _REFERENCE
+            found[one.name] = INK
         else:
             found[one.name] = _TAUGHT[hue % len(_TAUGHT)]
             hue += 1
@@ -92,13 +95,36 @@ def seed_markers(record: StudyRecord) -> dict[int, str]:
     return {seed: MARKERS[i % len(MARKERS)] for i, seed in enumerate(record.seeds)}
 
 
+def wrapped(name: str, width: int, lines: int = 2) -> str:
+    """Break a long name over lines, and shorten it if it does not fit."""
+    return "\n".join(wrap(shorten(name, width * lines, placeholder="…") or name, width)[:lines])
+
+
+def small_multiples(count: int, height: float, *, columns: int = 4) -> tuple[Figure, list[Axes]]:
+    """Make a grid of axes that share both scales; only the outer ones are labelled."""
+    columns = min(columns, max(count, 1))
+    rows = -(-count // columns)
+    figure = Figure(figsize=(2.15 * columns + 0.4, height * rows + 0.5), layout="constrained")
+    grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).ravel()
+    for spare in grid[count:]:
+        spare.set_visible(False)
+    for axes in grid[max(count - columns, 0) : count]:
+        axes.xaxis.set_tick_params(labelbottom=True)
+    return figure, list(grid[:count])
+
+
+def threshold_axis(record: StudyRecord, between: str = " ") -> str:
+    """Label an axis of the study's main figure."""
+    return f"{MEASURE_NAMES[record.objective]}{between}at the {record.rule} threshold [%]"
+
+
 def draw_svg(draw: Callable[[], Figure], name: str, title: str) -> str:
     """Draw a figure and write it as SVG: text stays text, without clock or version.
 
     Args:
-        draw: Makes the figure; called in the project's style.
-        name: Prefix of every id, so that several figures can share one page.
-        title: What a screen reader says.
+        draw: makes the figure; called in the project's style.
+        name: the prefix of every id, so that several figures can share one page.
+        title: the title for screen readers.
 
     """
     with style():
@@ -123,5 +149,5 @@ def draw_svg(draw: Callable[[], Figure], name: str, title: str) -> str:
 
 
 def inline(svg: str) -> str:
-    """Strip what only a file of its own needs."""
+    """Strip the head that only a separate file needs."""
     return svg[svg.index("<svg") :]

@@ -1,4 +1,4 @@
-"""The dial's figure: IoU, reliance on the context and accuracy against what is varied."""
+"""The sweep's figure: IoU, reliance on the context and accuracy at each value."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -7,20 +7,19 @@ from dataclasses import dataclass, replace
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from reports.figures.seeds import wrapped
-from reports.figures.style import FAINT, INK, colours
+from reports.figures.style import FAINT, INK, colours, wrapped
+from reports.names import MEASURE_NAMES
 from reports.results.study_record import StudyRecord
-from reports.results.sweep import DialRow, read_dial
+from reports.results.sweep import SweepRow, read_sweep
 from reports.statistics import Summary, summarise
-from reports.tables.cells import MEASURE_NAMES
 
-Reliance = Mapping[tuple[float, str, int], float]
-RELIANCE_AXIS = "change of the logit\nwithout the context"
+RelianceBySeed = Mapping[tuple[float, str, int], float]
+"""Fall of the logit without the context, by value of the sweep, configuration and seed."""
 
 
 @dataclass(frozen=True)
-class DialPoint:
-    """One configuration at one dial value: figure by seed of the healthy trials, and its mean."""
+class SweepPoint:
+    """One configuration at one value: the figure of its healthy trials by seed, and their mean."""
 
     at: float
     by_seed: Mapping[int, float]
@@ -28,24 +27,24 @@ class DialPoint:
 
 
 @dataclass(frozen=True)
-class DialPanel:
-    """One figure along the dial: points by configuration, by ascending dial value.
+class SweepPanel:
+    """One figure over the sweep: points by configuration, by ascending value.
 
-    ``bounds`` are what the figure cannot leave, whatever an interval says; None: unbounded.
+    `bounds` limit the panel's scale: a share lies between 0 and 100 %; None: unbounded.
     """
 
     axis: str
-    lines: Mapping[str, tuple[DialPoint, ...]]
+    lines: Mapping[str, tuple[SweepPoint, ...]]
     bounds: tuple[float, float] | None
 
 
 @dataclass(frozen=True)
-class DialInfo:
-    """The panels, from top to bottom, and how lines look: dashed and dotted are compared with."""
+class SweepInfo:
+    """The panels from top to bottom, and the lines: baselines dashed, references dotted."""
 
     name: str
     values: tuple[float, ...]
-    panels: tuple[DialPanel, ...]
+    panels: tuple[SweepPanel, ...]
     colours: Mapping[str, str]
     dashes: Mapping[str, str]
 
@@ -54,20 +53,20 @@ def _panel(
     axis: str,
     figures: Mapping[str, Mapping[float, Mapping[int, float]]],
     bounds: tuple[float, float] | None,
-) -> DialPanel:
+) -> SweepPanel:
     lines = {
         name: tuple(
-            DialPoint(value, by_seed, summarise(by_seed.values()))
+            SweepPoint(value, by_seed, summarise(by_seed.values()))
             for value, by_seed in by_value.items()
             if by_seed
         )
         for name, by_value in figures.items()
     }
-    return DialPanel(axis, {name: line for name, line in lines.items() if line}, bounds)
+    return SweepPanel(axis, {name: line for name, line in lines.items() if line}, bounds)
 
 
-def _reliance(row: DialRow, reliance: Reliance) -> dict[float, dict[int, float]]:
-    """Pick a configuration's reliance, of the trials that its IoU is of."""
+def _reliance(row: SweepRow, reliance: RelianceBySeed) -> dict[float, dict[int, float]]:
+    """Pick a configuration's reliance, of the trials that have an IoU."""
     name = row.configuration.name
     return {
         value: {
@@ -79,27 +78,19 @@ def _reliance(row: DialRow, reliance: Reliance) -> dict[float, dict[int, float]]
     }
 
 
-def dial_info(
-    records: Sequence[StudyRecord],
-    reliance: Reliance | None = None,
-    *,
-    reliance_axis: str = RELIANCE_AXIS,
-) -> DialInfo:
-    """Collect what the figure shows.
+def sweep_info(records: Sequence[StudyRecord], reliance: RelianceBySeed | None = None) -> SweepInfo:
+    """Collect the numbers of the figure.
 
     Args:
-        records: One per dial value; see ``reports.results.sweep.read_dial`` for what raises.
-        reliance: How much a trial leans on the context, by dial value, configuration and seed, in
-            the unit that ``reliance_axis`` names; NaN and keys of no healthy trial are left out.
-            Without any there are two panels.
-        reliance_axis: What it is.
+        records: one per value of the sweep; errors as in `read_sweep`.
+        reliance: NaN and keys of no healthy trial are left out.
 
     Returns:
-        IoU and balanced accuracy in percent; reliance as it was given. A panel without any point
-        is left out.
+        IoU and balanced accuracy in percent; reliance as it was given. A panel without any point is
+        left out.
 
     """
-    dial = read_dial(records)
+    sweep = read_sweep(records)
 
     def percent(figure: Mapping[float, Mapping[int, float]]) -> dict[float, dict[int, float]]:
         return {
@@ -107,15 +98,15 @@ def dial_info(
             for value, by_seed in figure.items()
         }
 
-    rows = {row.configuration.name: row for row in dial.rows}
+    rows = {row.configuration.name: row for row in sweep.rows}
     panels = [
         _panel(
-            f"{MEASURE_NAMES[dial.objective]}\nat the {dial.rule} threshold [%]",
+            f"{MEASURE_NAMES[sweep.objective]}\nat the {sweep.rule} threshold [%]",
             {name: percent(row.iou) for name, row in rows.items()},
             (0.0, 100.0),
         ),
         _panel(
-            reliance_axis,
+            "fall of the logit\nwithout the context",
             {name: _reliance(row, reliance or {}) for name, row in rows.items()},
             None,
         ),
@@ -125,23 +116,23 @@ def dial_info(
             (0.0, 100.0),
         ),
     ]
-    shown = tuple(row.configuration for row in dial.rows)
+    shown = tuple(row.configuration for row in sweep.rows)
     dashes = {one.reference: ":" for one in shown if one.reference}
     dashes.update({one.baseline: "--" for one in shown if one.baseline})
-    return DialInfo(
-        dial.name,
-        dial.values,
+    return SweepInfo(
+        sweep.name,
+        sweep.values,
         tuple(panel for panel in panels if panel.lines),
         colours(replace(records[0], configurations=shown)),
         {one.name: dashes.get(one.name, "-") for one in shown},
     )
 
 
-def _scale(panel: DialPanel) -> tuple[float, float]:
-    """Find the ends of a panel's scale: all seeds are on it, and of wide intervals the most.
+def _scale(panel: SweepPanel) -> tuple[float, float]:
+    """Find the ends of a panel's scale: all seeds are inside, wide intervals may be cut.
 
-    The t interval of two seeds is six times as long as their range; drawn whole it would press
-    everything else flat, so that whiskers may leave the panel by half of what the seeds span.
+    The t interval of two seeds is six times as long as their range. Drawn whole it would press
+    everything else flat, so the scale extends the seeds' range by at most half of it on each side.
     """
     points = [point for line in panel.lines.values() for point in line]
     seeds = [value for point in points for value in point.by_seed.values()]
@@ -156,14 +147,14 @@ def _scale(panel: DialPanel) -> tuple[float, float]:
     low = max(min([low, *ends]), low - reach) - reach / 10
     high = min(max([high, *ends]), high + reach) + reach / 10
     if panel.bounds is not None:
-        # A little over the ends, so that dots at 0 and 100 % are whole.
+        # A margin, so that dots at 0 and 100 % are whole.
         margin = reach / 10
         low, high = max(low, panel.bounds[0] - margin), min(high, panel.bounds[1] + margin)
     return low, high
 
 
-def draw_dial(info: DialInfo) -> Figure:
-    """Draw the panels one below the other; lines stand beside each other at each dial value."""
+def draw_sweep(info: SweepInfo) -> Figure:
+    """Draw the panels one below the other; lines are set side by side at each value."""
     names = [name for name in info.colours if any(name in panel.lines for panel in info.panels)]
     figure = Figure(
         figsize=(8.6, 0.9 + 2.35 * len(info.panels) + 0.17 * math.ceil(len(names) / 3)),
@@ -171,7 +162,7 @@ def draw_dial(info: DialInfo) -> Figure:
     )
     stack = figure.subplots(max(len(info.panels), 1), 1, sharex=True, squeeze=False).ravel()
     gaps = [later - one for one, later in zip(info.values, info.values[1:], strict=False)]
-    # Far enough to tell whiskers apart; all together less than the way to the next value.
+    # Whiskers stand apart; all together they take less than the way to the next value.
     step = min(0.012 * sum(gaps), 0.6 * min(gaps) / len(names)) if gaps and names else 0.02
     shift = {name: step * (place - (len(names) - 1) / 2) for place, name in enumerate(names)}
     for axes, panel in zip(stack, info.panels, strict=False):
@@ -185,7 +176,7 @@ def draw_dial(info: DialInfo) -> Figure:
         for name in names
     ]  # fmt: skip
     if handles:
-        # As labels proper, names that begin with an underscore would be left out.
+        # Set as texts: matplotlib leaves out labels that begin with an underscore.
         legend = figure.legend(
             handles, ["name"] * len(names), loc="outside upper left", ncols=3, frameon=False,
             fontsize=8, handlelength=2.6,
@@ -195,7 +186,7 @@ def draw_dial(info: DialInfo) -> Figure:
     return figure
 
 
-def _draw_panel(axes: Axes, panel: DialPanel, info: DialInfo, shift: Mapping[str, float]) -> None:
+def _draw_panel(axes: Axes, panel: SweepPanel, info: SweepInfo, shift: Mapping[str, float]) -> None:
     if panel.bounds is None:
         axes.axhline(0, color=FAINT, linewidth=1, zorder=1)
     for name, line in panel.lines.items():
@@ -212,7 +203,7 @@ def _draw_panel(axes: Axes, panel: DialPanel, info: DialInfo, shift: Mapping[str
                 [x] * len(values), values, "o", color=colour, markersize=2.6, alpha=0.6,
                 markeredgewidth=0, zorder=3,
             )  # fmt: skip
-        # Broken, and not bridged, where all trials of a value are lost.
+        # The line breaks at a value that lost all its trials.
         means = {point.at: point.summary.mean for point in line}
         axes.plot(
             [value + shift[name] for value in info.values],

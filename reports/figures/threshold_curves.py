@@ -1,4 +1,4 @@
-"""The objective over all thresholds, per configuration and seed, and where it was cut."""
+"""The objective over all thresholds, per configuration and seed, and the chosen thresholds."""
 
 import math
 from collections.abc import Mapping
@@ -7,10 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from matplotlib.figure import Figure
 
-from reports.figures.seeds import small_multiples, wrapped
-from reports.figures.style import FAINT, colours
+from reports.figures.style import FAINT, colours, small_multiples, wrapped
+from reports.names import MEASURE_NAMES
 from reports.results.study_record import StudyRecord
-from reports.tables.cells import MEASURE_NAMES
 
 
 @dataclass(frozen=True)
@@ -23,7 +22,7 @@ class SeedCurve:
 
 @dataclass(frozen=True)
 class ThresholdCurves:
-    """Curves by configuration and seed; ``compared`` is the mean curve of the student alone."""
+    """Curves by configuration and seed; `compared` is the mean curve of the student alone."""
 
     panels: Mapping[str, Mapping[int, SeedCurve]]
     compared: Mapping[str, np.ndarray]
@@ -81,7 +80,7 @@ def draw_threshold_curves(info: ThresholdCurves) -> Figure:
         axes.set_xlim(0, 1)
         axes.set_xticks([0, 0.5, 1], ["0", "0.5", "1"])
     if grid:
-        # Only now: the scale is shared, and setting it earlier would leave later curves out of it.
+        # Set last: the scale is shared, and later curves would not extend it.
         grid[0].set_ylim(bottom=0)
     figure.supxlabel("threshold", fontsize=9)
     figure.supylabel(info.axis, fontsize=9)

@@ -1,19 +1,53 @@
-"""The sentences that open the page, computed: what the numbers show, and what they leave open."""
+"""The opening of the page: key figures, and sentences on what the numbers show and leave open."""
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 
+from reports.names import MEASURE_NAMES, THRESHOLD_NAMES, measure_phrase
+from reports.results.comparisons import Comparison, best_taught
 from reports.results.study_record import StudyRecord
 from reports.statistics import summarise
-from reports.tables.cells import MEASURE_NAMES, equals, p_value, percent, points, state_text
-from reports.tables.strategies import RULE_NAMES, Comparison, best_taught
+from reports.tables.cells import equals, p_value, percent, points, state_text
+
+
+@dataclass(frozen=True)
+class KeyFigure:
+    """A number in large type: role and name of a configuration, its IoU and accuracy in percent."""
+
+    role: str
+    name: str
+    iou: str
+    accuracy: str
+
+
+def key_figures(record: StudyRecord) -> tuple[KeyFigure, ...]:
+    """Return the figures of the student alone, the best taught and the teacher alone."""
+    ranked = best_taught(record)
+    if not ranked:
+        return ()
+    best = ranked[0].configuration
+    roles = {
+        "student alone": best.baseline,
+        "best taught": best.name,
+        "teacher alone": best.reference,
+    }
+    found = []
+    for role, name in roles.items():
+        if name is None or record.configuration(name) is None:
+            continue
+        reached = summarise(record.by_seed(name, record.objective).values())
+        accuracy = summarise(record.by_seed(name, "balanced_accuracy").values())
+        if reached.n:
+            found.append(KeyFigure(role, name, points(reached.mean), points(accuracy.mean)))
+    return tuple(found)
 
 
 def headlines(record: StudyRecord) -> list[str]:
-    """Say in a few sentences which transfer helps most, by how much and how surely.
+    """Say in a few sentences which transfer helps most, by how much, and how certain that is.
 
     Returns:
-        Sentences in reading order; plain text, to be escaped by whoever shows them.
+        Sentences in reading order, plain text.
 
     """
     ranked = best_taught(record)
@@ -22,7 +56,7 @@ def headlines(record: StudyRecord) -> list[str]:
 
 
 def left_out(records: Sequence[StudyRecord]) -> list[str]:
-    """Say how many trials are not healthy, over all records of a study; nothing if all are."""
+    """Say how many trials of all records are not healthy; nothing if all are."""
     ended = sum(
         (record.states(one.name) for record in records for one in record.configurations),
         Counter[str](),
@@ -35,8 +69,8 @@ def left_out(records: Sequence[StudyRecord]) -> list[str]:
         if rest in ended:
             rest = f"{ended[rest]} {rest}"
         sentences.append(
-            f"Of {ended.total()} planned trials {ended['ok']} are healthy ({rest}); means leave "
-            "the others out."
+            f"Of {ended.total()} planned trials {ended['ok']} are healthy ({rest}). Means include "
+            "healthy trials only."
         )
     return sentences
 
@@ -50,7 +84,7 @@ def _best(record: StudyRecord, ranked: list[Comparison]) -> list[str]:
     seeds = list(best.difference.by_seed)
     before = percent(summarise([alone[seed] for seed in seeds]).mean)
     after = percent(summarise([taught[seed] for seed in seeds]).mean)
-    what = f"{MEASURE_NAMES[record.objective]} at {RULE_NAMES[record.rule]}"
+    what = measure_phrase(record.objective, record.rule)
     change = f"{points(summary.mean, signed=True)} points on average ({_basis(best)})"
     if summary.mean > 0:
         fewer = any(c.difference.summary.n < summary.n for c in ranked)
@@ -66,8 +100,8 @@ def _best(record: StudyRecord, ranked: list[Comparison]) -> list[str]:
         ]
     if summary.low is not None and best.difference.interval_includes_zero:
         sentences.append(
-            f"That interval includes 0: {summary.n} seeds leave open whether the student gains "
-            "anything."
+            f"This interval includes 0: with {summary.n} seeds it is open whether the student "
+            "gains at all."
         )
     if len(ranked) > 1:
         sentences.append(_others(ranked))
@@ -93,14 +127,14 @@ def _others(ranked: list[Comparison]) -> str:
     raised = [c for c in ranked if c.difference.summary.mean > 0]
     sure = [c for c in raised if not c.difference.interval_includes_zero]
     return (
-        f"Of {len(ranked)} ways of teaching, {len(raised)} raise the mean, and for {len(sure)} the "
-        "interval excludes 0 before correction. The best was picked on these same test images; its "
-        "lead over the next is not tested."
+        f"Of {len(ranked)} transfers, {len(raised)} raise the mean, and for {len(sure)} the "
+        "interval excludes 0 before correction. The best was chosen on these test images; its lead "
+        "over the next is not tested."
     )
 
 
 def _reasons(record: StudyRecord, name: str, baseline: str) -> list[str]:
-    """Put the image-level accuracy beside the IoU, to see who is right for the wrong reason."""
+    """Put the accuracy beside the IoU: high and low together are right for the wrong reason."""
     means = [
         summarise(record.by_seed(who, figure).values()).mean
         for who in (baseline, name)
@@ -110,7 +144,7 @@ def _reasons(record: StudyRecord, name: str, baseline: str) -> list[str]:
         return []
     accuracy_alone, iou_alone, accuracy_taught, iou_taught = (percent(value) for value in means)
     return [
-        f"{baseline} tells the images apart with {accuracy_alone} balanced accuracy, at an IoU of "
+        f"{baseline} classifies images with {accuracy_alone} balanced accuracy, at an IoU of "
         f"{iou_alone}; {name} with {accuracy_taught}, at {iou_taught}."
     ]
 
@@ -126,7 +160,7 @@ def _without_baseline(record: StudyRecord) -> list[str]:
     name = max(reached, key=lambda name: reached[name].mean)
     return [
         f"{name} reaches the highest {MEASURE_NAMES[record.objective]}, "
-        f"{percent(reached[name].mean)} at {RULE_NAMES[record.rule]} "
-        f"({equals('n', reached[name].n)}); no taught configuration can be compared with its "
-        "student alone."
+        f"{percent(reached[name].mean)} at {THRESHOLD_NAMES[record.rule]} "
+        f"({equals('n', reached[name].n)}); no taught configuration has a student alone "
+        "to compare it with."
     ]

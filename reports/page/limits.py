@@ -1,4 +1,4 @@
-"""What a page shows of a study of hundreds of configurations; its files always hold all of it."""
+"""Limits of a page for studies of hundreds of configurations; its files always hold everything."""
 
 import math
 from collections.abc import Sequence
@@ -9,25 +9,26 @@ from reports.statistics import summarise
 from reports.tables.model import Table
 
 CONFIGURATIONS = 24
-"""As many are told apart in one figure."""
+"""The most configurations that one figure tells apart."""
 
-ROWS = 200
-"""As many rows of a table are looked through on a page."""
+TABLE_ROWS = 200
+"""The most rows of a table that a page shows."""
 
 
 def fewer(
     records: Sequence[StudyRecord], limit: int = CONFIGURATIONS
 ) -> tuple[list[StudyRecord], str]:
-    """The same records with as many configurations as a figure can show.
+    """Keep as many configurations of the records as a figure can show.
 
-    What others are compared with stays, then those with the highest mean of the main figure.
+    Baselines and references come first, then the configurations with the highest mean of the main
+    figure.
 
     Args:
-        records: Of one study: one, or one for each value of its dial.
-        limit: So many at most.
+        records: of one study: one, or one for each value of its sweep.
+        limit: the most configurations.
 
     Returns:
-        The records, and a sentence for the caption; empty where nothing was left out.
+        The records, and a sentence for the caption; empty if nothing was left out.
 
     """
     names = [one.name for one in records[0].configurations]
@@ -54,21 +55,21 @@ def fewer(
         for r in records
     ]
     return few, (
-        f" Of {len(names):,} configurations the {limit} with the highest mean are shown, "
-        "and what they are compared with."
+        f" Shown are {limit} of {len(names):,} configurations: those with the highest mean, and "
+        "those they are compared with."
     )
 
 
-def shortened(table: Table, file: str, limit: int = ROWS) -> Table:
-    """A table of as many rows as a page can show, in their order.
+def shortened(table: Table, file: str, limit: int = TABLE_ROWS) -> Table:
+    """Keep as many rows of a table as a page can show, in their order.
 
     Rows that did not end well come first, up to half of them, then the best of the first column
     that ranks its cells.
 
     Args:
-        table: All rows.
-        file: Its file's name, for a note that says where the others are.
-        limit: So many rows at most.
+        table: all rows.
+        file: the name of the table's file, for the note.
+        limit: the most rows.
 
     """
     if len(table.rows) <= limit:

@@ -1,4 +1,4 @@
-"""Where the numbers come from: code, packages, data, machines, and the settings."""
+"""The origin of the numbers: code, packages, data, machines, and the settings."""
 
 import json
 import re
@@ -16,14 +16,15 @@ from reports.results.study_record import StudyRecord, TrialRecord
 
 @dataclass(frozen=True)
 class Provenance:
-    """What the page says about origins.
+    """The origin of a study's numbers.
 
     Attributes:
-        facts: Name and value, the value with counts where trials differ.
-        warnings: One sentence for each thing that differs and should not.
-        settings: configuration and its settings as indented JSON.
-        errors: Of every trial with an error, by cause.
-        settings_left_out: Of how many configurations the settings are not there.
+        facts: name and value; the value with counts if trials differ.
+        warnings: one sentence for each difference between trials that should agree.
+        settings: configurations and their settings as indented JSON.
+        errors: the errors of all trials, by cause.
+        settings_left_out: the number of configurations whose settings are left out.
+
     """
 
     facts: tuple[tuple[str, str], ...]
@@ -87,13 +88,13 @@ def _ended(records: Sequence[StudyRecord]) -> list[TrialRecord]:
 
 
 def _warnings(records: Sequence[StudyRecord]) -> list[str]:
-    """Name what differs; the data of a study with a dial may do so from value to value alone."""
+    """Name the differences; the data of a sweep may differ between its values only."""
     found = []
     for column, words in _SHOULD_AGREE.items():
         alike = [[record] for record in records] if column == _OF_THE_DATA else [records]
         for group in alike:
             values = _column(_ended(group), column)
-            if column == "device":  # a trial's threads are its resources
+            if column == "device":  # the number of threads is a resource
                 values = Counter(_THREADS.sub("", value) for value in values.elements())
             if len(values) > 1:
                 at = _at(group[0]) if len(group) < len(records) else ""
@@ -102,17 +103,17 @@ def _warnings(records: Sequence[StudyRecord]) -> list[str]:
 
 
 def _at(record: StudyRecord) -> str:
-    return "" if record.dial_value is None else f" at {record.dial_value:g}"
+    return "" if record.sweep_value is None else f" at {record.sweep_value:g}"
 
 
 def provenance(
     records: Sequence[StudyRecord], few: Sequence[StudyRecord] | None = None
 ) -> Provenance:
-    """Collect origins over all trials of a study that have ended.
+    """Collect the origins of all trials of a study that have ended.
 
     Args:
-        records: Of one study: one, or one for each value of its dial.
-        few: The same with the configurations whose settings are shown; None: all.
+        records: of one study: one, or one for each value of its sweep.
+        few: the same with the configurations whose settings are shown; None: all.
 
     """
     ended = _ended(records)

@@ -1,4 +1,4 @@
-"""Writing a report: the page, the tables in three formats, the figures, the tidy outcomes."""
+"""Writing a report: the page, the tables in three formats, the figures, the tidy frames."""
 
 import re
 from dataclasses import dataclass, replace
@@ -8,10 +8,11 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from reports.page.views import render_html, render_markdown, views_of
+from reports.page.rendering import render_html, render_markdown
+from reports.page.views import views_of
 from reports.results.reading import read_studies
 from reports.storage.locations import Location
-from reports.tables.model import to_csv, to_latex, to_markdown
+from reports.tables.rendering import to_csv, to_latex, to_markdown
 from wsss_core.errors import InputError
 
 
@@ -76,7 +77,7 @@ def make_report(
         for name, table in view.tables.items():
             tables[f"{view.prefix}{name}.csv"] = to_csv(table)
             tables[f"{view.prefix}{name}.md"] = to_markdown(table)
-            # Labels are those of the files, as one document may take several tables of a kind.
+            # The label is the file's name: one document may include several tables of a kind.
             labelled = replace(table, name=f"{view.prefix}{name}")
             tables[f"{view.prefix}{name}.tex"] = to_latex(labelled)
     figures = {f"{f.name}.svg": f.svg for view in views for f in view.figures.values()}

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from reports.results.outcomes import ANY_CLASS, MEAN_OF_CLASSES
+from reports.names import ANY_CLASS, MEAN_OF_CLASSES
 from reports.results.score_rows import ScoreRows
 from wsss_core.evaluate.diagnostics import (
     confusion_ratio,

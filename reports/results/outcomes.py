@@ -16,36 +16,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from reports.names import ANY_CLASS, FIGURES, MEAN_OF_CLASSES, ORACLES, RULES
 from reports.results.score_rows import ScoreRows
-from reports.results.scored_network import (
-    ANY_CLASS,
-    FIGURES,
-    MEAN_OF_CLASSES,
-    MEASURES,
-    ORACLES,
-    RULES,
-    Rules,
-    ScoredNetwork,
-)
+from reports.results.scored_network import Rules, ScoredNetwork
 from reports.results.several_classes import several_classes
 from wsss_core.evaluate import NoThresholdError, choose_threshold, evaluate
 from wsss_core.evaluate.curves import false_positive_share
 
-__all__ = [
-    "ANY_CLASS",
-    "COLUMNS",
-    "FIGURES",
-    "MEAN_OF_CLASSES",
-    "MEASURES",
-    "ORACLES",
-    "RULES",
-    "Numbers",
-    "TrialFigures",
-    "classification",
-    "trial_figures",
-]
-
-COLUMNS = (
+OUTCOME_COLUMNS = (
     "network",
     "class_name",
     "split",
@@ -92,12 +70,12 @@ class TrialFigures:
     """Everything that follows from the scores of one trial.
 
     Attributes:
-        outcomes: One row per network x class x split x rule, shares in [0, 1]; columns ``COLUMNS``.
-            ``price`` is what a rule loses by not knowing the test masks: the objective under the
-            dataset oracle less that under the rule. Oracles, which do know them, have none.
-        curves: The objective on the test split over levels, float64 [256], by (network, class).
-        read_scores: Gives the trial's scores again; None: there are no figures of single images.
-            Those are many and few of them are shown, so they are computed when they are asked for.
+        outcomes: one row per network x class x split x rule, shares in [0, 1]; columns
+            `OUTCOME_COLUMNS`. `price` is the loss of a rule that does not know the test masks: the
+            objective under the dataset oracle minus the objective under the rule; NaN for oracles.
+        curves: the objective on the test split over levels, float64 [256], by (network, class).
+        read_scores: reads the trial's scores again; None: there are no figures of single images.
+            Those are computed on request, because they are many and few of them are shown.
 
     """
 
@@ -235,7 +213,7 @@ def trial_figures(
     """
     scored = ScoreRows.of(scores)
     rows, curves = figure_rows(scored, Rules((*RULES, *own_rules), objective, fixed))
-    outcomes = pd.DataFrame(rows, columns=list(COLUMNS))
+    outcomes = pd.DataFrame(rows, columns=list(OUTCOME_COLUMNS))
     return TrialFigures(outcomes, curves, read_scores or (lambda: scored))
 
 
@@ -311,4 +289,4 @@ def _mean_of_classes(outcomes: pd.DataFrame) -> pd.DataFrame:
         price=math.nan,
         images=math.nan,
         images_with_class=math.nan,
-    )[list(COLUMNS)]
+    )[list(OUTCOME_COLUMNS)]

@@ -1,23 +1,22 @@
-"""Reading studies from the ledger: what was planned, how each trial ended, what its scores say."""
+"""Reading studies from the ledger: the plan, how each trial ended, the figures of its scores."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import fields
 from typing import Any
 
 import pandas as pd
 
 from reports.ledger.parts import part_name, read_table, table_folder
-from reports.results.outcomes import MEAN_OF_CLASSES
+from reports.names import MEAN_OF_CLASSES, OPTIMAL, PLAIN
 from reports.results.panel_parts import PanelParts
 from reports.results.study_record import (
-    OPTIMAL,
-    PLAIN,
+    ChainRecord,
     ConfigurationRecord,
-    RefinementChain,
     StudyRecord,
     TrialRecord,
 )
-from reports.results.trial_cache import ReadTrial, Settings, read_figures
+from reports.results.trial_cache import FigureSettings, ReadTrial, read_figures
 from reports.storage.locations import Location
 from wsss_core.errors import InputError
 
@@ -28,11 +27,19 @@ def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
     return [{str(name): value for name, value in row.items()} for row in filled.to_dict("records")]
 
 
+_PLAN_COLUMNS = {
+    "name": "configuration",
+    "transfer_level": "level",
+    "transfer_weight": "weight",
+}
+"""Attributes of a `ConfigurationRecord` that another column of the plan holds."""
+
+
 def _configurations(plan: pd.DataFrame) -> tuple[ConfigurationRecord, ...]:
     first = plan.sort_values(["position", "seed"], kind="stable").drop_duplicates("configuration")
-    names = [f for f in ConfigurationRecord.__dataclass_fields__ if f != "name"]
+    names = [one.name for one in fields(ConfigurationRecord)]
     return tuple(
-        ConfigurationRecord(name=row["configuration"], **{name: row[name] for name in names})
+        ConfigurationRecord(**{name: row[_PLAN_COLUMNS.get(name, name)] for name in names})
         for row in _records(first)
     )
 
@@ -43,7 +50,7 @@ def _trial(
     read: Mapping[str, ReadTrial],
     key: str,
 ) -> TrialRecord:
-    """A trial, or one under a chain, whose parts are named by a key."""
+    """Make the record of a trial, plain or under a chain; the key names its parts."""
     configuration, seed = planned["configuration"], int(planned["seed"])
     row = ended.get(key)
     if row is None:
@@ -57,121 +64,109 @@ def _trial(
     return TrialRecord(key, configuration, seed, status, row)
 
 
-def read_study(
-    results: Location,
-    plan: pd.DataFrame,
-    *,
-    processes: int = 1,
-) -> StudyRecord:
+def read_study(results: Location, plan: pd.DataFrame, *, processes: int = 1) -> StudyRecord:
     """Read one study.
 
     Args:
-        results: The results folder.
-        plan: The rows of the ledger's ``plan`` table of that study, at one value of its dial.
+        results: the results folder.
+        plan: the study's rows of the ledger's `plan` table, at one value of its sweep.
         processes: see `reports.results.trial_cache.read_figures`.
 
     """
     rows = _records(plan.sort_values(["position", "seed"], kind="stable"))
-    ended = {
-        row["trial_key"]: row
-        for row in _records(read_table(results, "trials", keys=plan["trial_key"]))
-    }
-    listed = _listed(results, rows)
-    chain_keys = [row["scores_key"] for row in listed if row["scores_key"] is not None]
-    refined_ended = {
-        row["scores_key"]: row for row in _records(read_table(results, "refined", keys=chain_keys))
-    }
-    settings = Settings(
-        rows[0]["objective"],
-        rows[0]["fixed_threshold"],
-        tuple(json.loads(rows[0]["own_rules"] or "[]")),
+    first = rows[0]
+    ended = _by_key(read_table(results, "trials", keys=plan["trial_key"]), "trial_key")
+    listed = read_table(results, "refinements")
+    listed = listed[listed["study"] == first["study"]].sort_values("position", kind="stable")
+    chain_rows = _records(listed)
+    chain_keys = [row["scores_key"] for row in chain_rows if row["scores_key"] is not None]
+    ended |= _by_key(read_table(results, "refined", keys=chain_keys), "scores_key")
+    settings = FigureSettings(
+        first["objective"],
+        first["fixed_threshold"],
+        tuple(json.loads(first["own_rules"] or "[]")),
     )
-    read = read_figures(results, [*ended, *refined_ended], settings, processes=processes)
+    read = read_figures(results, list(ended), settings, processes=processes)
     trials = {
         (row["configuration"], int(row["seed"])): _trial(row, ended, read, row["trial_key"])
         for row in rows
     }
-    chains, refined = _refined(listed, rows, refined_ended, read)
+    chain_trials = _chain_trials(chain_rows, rows, ended, read)
     frames = [trial.figures.outcomes for trial in trials.values() if trial.figures is not None]
     names = {name for frame in frames for name in frame["class_name"]}
-    classes = sorted(names - {MEAN_OF_CLASSES}) + sorted(names & {MEAN_OF_CLASSES})
     tuned = any((frame["rule"] == "tuned").any() for frame in frames)
-    keys = plan["trial_key"].unique()
-    dial, dial_value = rows[0]["dial"], rows[0]["dial_value"]
+    sweep, value = first["dial"], first["dial_value"]
     searched = read_table(results, "search")
     return StudyRecord(
-        name=rows[0]["study"] if dial is None else f"{rows[0]['study']}, {dial} = {dial_value:g}",
-        title=rows[0]["study_title"],
-        objective=rows[0]["objective"],
+        name=first["study"] if sweep is None else f"{first['study']}, {sweep} = {value:g}",
+        title=first["study_title"],
+        objective=first["objective"],
         rule="tuned" if tuned or not frames else "fixed",
         configurations=_configurations(plan),
         seeds=tuple(sorted({int(seed) for seed in plan["seed"]})),
-        classes=tuple(classes),
+        classes=tuple(sorted(names, key=lambda name: (name == MEAN_OF_CLASSES, name))),
         trials=trials,
-        history=read_table(results, "history", keys=keys),
-        panels=_panels(results, trials, refined),
-        dial=dial,
-        dial_value=dial_value,
-        search=searched[searched["study"] == rows[0]["study"]],
-        chains=chains,
-        refined=refined,
+        history=read_table(results, "history", keys=plan["trial_key"].unique()),
+        panels=_panels(results, [*trials.values(), *chain_trials.values()]),
+        sweep=sweep,
+        sweep_value=value,
+        search=searched[searched["study"] == first["study"]],
+        chains=_chains(chain_rows),
+        chain_trials=chain_trials,
     )
 
 
-def _panels(
-    results: Location,
-    trials: Mapping[tuple[str, int], TrialRecord],
-    refined: Mapping[tuple[str, int, str], TrialRecord],
-) -> PanelParts:
+def _by_key(table: pd.DataFrame, key: str) -> dict[str, dict[str, Any]]:
+    return {row[key]: row for row in _records(table)}
+
+
+def _panels(results: Location, trials: Iterable[TrialRecord]) -> PanelParts:
     there = table_folder(results, "panels").listing()
-    keys = {trial.key for trial in (*trials.values(), *refined.values()) if trial.key}
+    keys = {trial.key for trial in trials if trial.key}
     return PanelParts(results, frozenset(key for key in keys if part_name(key) in there))
 
 
-def _listed(results: Location, planned: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The refinement chains of a study's trials."""
-    listed = read_table(results, "refinements")
-    listed = listed[listed["study"] == planned[0]["study"]].sort_values("position", kind="stable")
-    return _records(listed)
+def _chains(rows: list[dict[str, Any]]) -> tuple[ChainRecord, ...]:
+    names = [one.name for one in fields(ChainRecord) if one.name != "name"]
+    chains = {
+        row["refinement"]: ChainRecord(row["refinement"], **{name: row[name] for name in names})
+        for row in rows
+    }
+    return tuple(chains.values())
 
 
-def _refined(
-    rows: list[dict[str, Any]],
+def _chain_trials(
+    chain_rows: list[dict[str, Any]],
     planned: list[dict[str, Any]],
     ended: Mapping[str, Any],
     read: Mapping[str, ReadTrial],
-) -> tuple[tuple[RefinementChain, ...], dict[tuple[str, int, str], TrialRecord]]:
-    """The chains of a study and its trials under each."""
-    names = RefinementChain.__dataclass_fields__.keys() - {"name"}
-    chains = {
-        row["refinement"]: RefinementChain(row["refinement"], **{name: row[name] for name in names})
-        for row in rows
-    }
+) -> dict[tuple[str, int, str], TrialRecord]:
     by_trial: dict[str, list[dict[str, Any]]] = {}
-    for row in rows:
-        by_trial.setdefault(row["trial_key"], []).append(row)
+    for row in chain_rows:
+        if row["refinement"] not in (PLAIN, OPTIMAL):
+            by_trial.setdefault(row["trial_key"], []).append(row)
     found = {}
     for trial in planned:
+        configuration, seed = trial["configuration"], int(trial["seed"])
         for row in by_trial.get(trial["trial_key"], []):
-            place = trial["configuration"], int(trial["seed"]), row["refinement"]
-            if row["refinement"] in (PLAIN, OPTIMAL):
-                continue
-            if row["lacks"] is not None:
-                found[place] = TrialRecord("", place[0], place[1], "not run")
-            else:
-                found[place] = _trial(trial, ended, read, row["scores_key"])
-    return tuple(chains.values()), found
+            found[configuration, seed, row["refinement"]] = (
+                _trial(trial, ended, read, row["scores_key"])
+                if row["lacks"] is None
+                else TrialRecord("", configuration, seed, "not run")
+            )
+    return found
 
 
 def read_studies(results: Location, *, processes: int = 1) -> list[StudyRecord]:
-    """Read every study of a results folder, by name; one with a dial once for each value.
+    """Read every study of a results folder, by name; a study with a sweep once for each value.
 
     Args:
-        results: The results folder.
+        results: the results folder, a path or a URI.
         processes: see `reports.results.trial_cache.read_figures`.
 
     Raises:
-        InputError: If there is no plan; LedgerError for a part that cannot be read.
+        InputError: there is no plan.
+        LedgerError: a part cannot be read.
 
     """
     plan = read_table(results, "plan")

@@ -5,14 +5,14 @@ from collections.abc import Iterator
 import numpy as np
 import pandas as pd
 
-from reports.results.outcomes import ANY_CLASS, MEAN_OF_CLASSES, MEASURES
+from reports.names import ANY_CLASS, MEAN_OF_CLASSES, MEASURES
 from reports.results.score_rows import ScoreRows
 from wsss_core.evaluate import HistogramStack, MultiClassStack
 from wsss_core.evaluate.curves import Curve
 from wsss_core.evaluate.pixel_counts import SCORE_LEVELS
 
 CURVES = (*MEASURES, "precision", "recall")
-COLUMNS = ("network", "class_name", "split", "level", "threshold", *CURVES)
+CURVE_COLUMNS = ("network", "class_name", "split", "level", "threshold", *CURVES)
 
 
 def score_curves(scores: pd.DataFrame | ScoreRows) -> pd.DataFrame:
@@ -22,10 +22,10 @@ def score_curves(scores: pd.DataFrame | ScoreRows) -> pd.DataFrame:
         scores: Rows of the ledger's ``scores`` table, all of one trial under one refinement.
 
     Returns:
-        One row per network, class, split and level 0-255, columns ``COLUMNS``; shares in [0, 1],
-        all over the images that hold the class, NaN where none does. Several classes share a
-        threshold and have the rows of ``MEAN_OF_CLASSES`` besides; their level 0, which is no
-        threshold, is NaN.
+        One row per network, class, split and level 0-255, columns `CURVE_COLUMNS`; shares in
+        [0, 1], over the images that hold the class, NaN if none does. Several classes share a
+        threshold and have rows of `MEAN_OF_CLASSES` as well; their level 0 is no threshold and
+        NaN.
 
     """
     frames = []
@@ -44,7 +44,11 @@ def score_curves(scores: pd.DataFrame | ScoreRows) -> pd.DataFrame:
                     }
                 )
             )
-    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=list(COLUMNS))
+    return (
+        pd.concat(frames, ignore_index=True)
+        if frames
+        else pd.DataFrame(columns=list(CURVE_COLUMNS))
+    )
 
 
 def _of_network(stacks: dict[str, HistogramStack]) -> Iterator[tuple[str, dict[str, Curve]]]:

@@ -1,31 +1,16 @@
-"""The scores of one network as histogram stacks, and what thresholds are chosen by."""
+"""The scores of one network as histogram stacks, and how thresholds are chosen."""
 
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from wsss_core.evaluate import HistogramStack, Objective, ThresholdRule
-
-RULES = tuple(str(rule) for rule in ThresholdRule)
-ORACLES = tuple(str(rule) for rule in ThresholdRule if rule.is_oracle)
-MEASURES = tuple(str(objective) for objective in Objective)
-FIGURES = (
-    *MEASURES,
-    "precision",
-    "recall",
-    "clear_false_positive_share",
-    "accuracy",
-    "balanced_accuracy",
-)
-MEAN_OF_CLASSES = "mean over classes"
-ANY_CLASS = "any class"
-"""Rows of the highest score of several classes against the mask of any of them."""
+from wsss_core.evaluate import HistogramStack
 
 
 @dataclass(frozen=True)
 class Rules:
-    """What thresholds are chosen by: names of rules, in order, and the study's settings."""
+    """How thresholds are chosen: the names of rules, in order, and the study's settings."""
 
     names: tuple[str, ...]
     objective: str
@@ -41,9 +26,9 @@ class ScoredNetwork:
     """The scores of one network.
 
     Attributes:
-        stacks: By split and class.
-        labels: Accuracies, likewise.
-        pooled: Pixels per level of the test images that carry the label, by class.
+        stacks: by split and class.
+        labels: accuracy and balanced accuracy of the image-level prediction, by split and class.
+        pooled: pixels per level of the test images that carry the label, by class.
 
     """
 

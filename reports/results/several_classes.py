@@ -6,14 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from reports.results.scored_network import (
-    ANY_CLASS,
-    FIGURES,
-    MEAN_OF_CLASSES,
-    ORACLES,
-    Rules,
-    ScoredNetwork,
-)
+from reports.names import ANY_CLASS, FIGURES, MEAN_OF_CLASSES, ORACLES
+from reports.results.scored_network import Rules, ScoredNetwork
 from wsss_core.evaluate import (
     MultiClassStack,
     NoThresholdError,

@@ -1,4 +1,4 @@
-"""What the ledger knows of one study: configurations, seeds, how each trial ended, its figures."""
+"""A study as the ledger holds it: configurations, seeds, how each trial ended, its figures."""
 
 import math
 from collections import Counter
@@ -10,25 +10,22 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from reports.names import PLAIN
 from reports.results.outcomes import Numbers, TrialFigures
 from reports.results.panel_parts import PanelParts
-
-PLAIN, OPTIMAL = "none", "optimal threshold"
-"""Rows beside refinement chains: the plain CAM, and its cut where each image's mask would have it.
-"""
 
 
 @dataclass(frozen=True)
 class ConfigurationRecord:
-    """One row of the plan, common to its seeds."""
+    """One configuration of the plan, common to its seeds; attributes are columns of the plan."""
 
     name: str
     position: int
     paradigm: str
     metric: str | None
-    level: str | None
+    transfer_level: str | None
     representation: str | None
-    weight: float | None
+    transfer_weight: float | None
     student: str
     teacher: str | None
     baseline: str | None
@@ -41,7 +38,7 @@ class ConfigurationRecord:
 
     @property
     def networks(self) -> str:
-        """Who learns from whom, e.g. ``vit ← cnn``."""
+        """The student and its teacher, e.g. `vit ← cnn`."""
         if self.teacher is None or self.paradigm == "single":
             return self.student
         arrow = "↔" if self.paradigm == "co-training" else "←"
@@ -53,13 +50,15 @@ class TrialRecord:
     """One configuration under one seed.
 
     Attributes:
-        key: The trial's key.
-        configuration: Name of its configuration.
-        seed: Its seed.
-        status: ``ok``, ``failed``, ``collapsed``, or ``missing`` where the ledger has no result.
-        row: Its row of the ``trials`` table, empty values as None; empty where missing.
-        figures: What follows from its scores; None without scores.
-        diagnostics: What its maps and logits rely on, see ``reports.results.diagnostics``.
+        key: the trial's key.
+        configuration: the name of its configuration.
+        seed: its seed.
+        status: `ok`, `failed`, `collapsed`, `missing` if the ledger has no result, or `not run` if
+            its chain lacks something.
+        row: its row of the table `trials`, or of `refined` under a chain, empty values as None;
+            empty if missing.
+        figures: the figures computed from its scores; None without scores.
+        diagnostics: see `reports.results.diagnostics`; None without scores.
 
     """
 
@@ -72,7 +71,7 @@ class TrialRecord:
     diagnostics: pd.DataFrame | None = None
 
     def diagnostic(self, name: str, *, class_name: str, network: str = "student") -> float:
-        """Look a diagnostic up; NaN where there is none."""
+        """Return a diagnostic; NaN if there is none."""
         if self.diagnostics is None:
             return math.nan
         return self._diagnosed.at((network, class_name), name)
@@ -91,23 +90,23 @@ class TrialRecord:
         network: str = "student",
         split: str = "test",
     ) -> float:
-        """Look a figure up, of the test split unless said; NaN where there is none."""
+        """Return a column of the outcomes; NaN if there is none."""
         if self.figures is None:
             return math.nan
         return self.figures.value(name, network, class_name, split, rule)
 
 
 @dataclass(frozen=True)
-class RefinementChain:
-    """A chain of refiners that trials are scored under besides the plain CAM.
+class ChainRecord:
+    """A refinement chain under which trials are scored besides the plain CAM.
 
     Attributes:
-        name: What tables print.
-        position: Its place in the study.
-        lacks: Why it is not run; None if it is.
-        published_worse: Another work's figure under its worse seed, a share; None without.
-        published_best: Likewise under its best seed.
-        published_from: Which work.
+        name: as in the study.
+        position: its place in the study.
+        lacks: why it is not run; None if it is.
+        published_worse: another work's figure under its worse seed, a share; None without.
+        published_best: its figure under its best seed, a share; None without.
+        published_from: the work that published them.
 
     """
 
@@ -121,26 +120,25 @@ class RefinementChain:
 
 @dataclass(frozen=True)
 class StudyRecord:
-    """One study.
+    """One study, at one value of its sweep if it has one.
 
     Attributes:
-        name: Its name in the plan.
-        title: Its question.
-        objective: The IoU definition that thresholds are tuned for; the study's main figure.
-        rule: The threshold rule of its tables: ``tuned``, or ``fixed`` where none is tuned.
-        configurations: In the plan's order.
-        seeds: All seeds, ascending.
-        classes: Class names, and ``MEAN_OF_CLASSES`` last where there are several.
-        trials: By configuration and seed, only those that are planned.
-        history: The ``history`` table of its trials.
-        panels: The pictures of its trials, plain and under chains.
-        dial: What the study turns, if it has a dial; the record is of one of its values.
-        dial_value: Where it stands.
-        search: The ``search`` table's rows of the study.
-        chains: Its refinement chains, in the plan's order; ``PLAIN`` and ``OPTIMAL`` among them
-            hold no more than published figures.
-        refined: Trials under a chain, by configuration, seed and the chain's name; ``not run`` is
-            the status of a chain that lacks something.
+        name: its name in the plan.
+        title: its question.
+        objective: the IoU definition that thresholds are tuned for; the study's main figure.
+        rule: the threshold rule of its tables: `tuned`, or `fixed` if no threshold is tuned.
+        configurations: in the plan's order.
+        seeds: all seeds, ascending.
+        classes: class names; several are followed by `MEAN_OF_CLASSES`.
+        trials: planned trials by configuration and seed.
+        history: the table `history` of its trials.
+        panels: the pictures of its trials, plain and under chains.
+        sweep: the setting that the study varies; None without a sweep.
+        sweep_value: the value of that setting.
+        search: the study's rows of the table `search`.
+        chains: its refinement chains, in the plan's order; `PLAIN` and `OPTIMAL` among them hold
+            published figures only.
+        chain_trials: trials under a chain, by configuration, seed and the chain's name.
 
     """
 
@@ -154,19 +152,19 @@ class StudyRecord:
     trials: Mapping[tuple[str, int], TrialRecord]
     history: pd.DataFrame
     panels: PanelParts
-    dial: str | None = None
-    dial_value: float | None = None
+    sweep: str | None = None
+    sweep_value: float | None = None
     search: pd.DataFrame = field(default_factory=pd.DataFrame)
-    chains: tuple[RefinementChain, ...] = ()
-    refined: Mapping[tuple[str, int, str], TrialRecord] = field(default_factory=dict)
+    chains: tuple[ChainRecord, ...] = ()
+    chain_trials: Mapping[tuple[str, int, str], TrialRecord] = field(default_factory=dict)
 
     @property
     def main_class(self) -> str:
-        """The class that headlines and figures speak of: the only one, or the mean over all."""
+        """The class of headlines and figures: the only class, or the mean over all."""
         return self.classes[-1] if self.classes else ""
 
     def configuration(self, name: str | None) -> ConfigurationRecord | None:
-        """Find a configuration by its name."""
+        """Return a configuration by its name; None if there is none."""
         return self._by_name.get(name)
 
     @cached_property
@@ -174,81 +172,61 @@ class StudyRecord:
         return {one.name: one for one in reversed(self.configurations)}
 
     @cached_property
-    def _under(self) -> dict[tuple[str, str], list[TrialRecord]]:
+    def _under_chains(self) -> dict[tuple[str, str], list[TrialRecord]]:
         found: dict[tuple[str, str], list[TrialRecord]] = {}
-        for (name, _, chain), trial in self.refined.items():
+        for (name, _, chain), trial in self.chain_trials.items():
             found.setdefault((name, chain), []).append(trial)
         return found
 
-    def of(self, configuration: str) -> list[TrialRecord]:
-        """Planned trials of a configuration, by ascending seed."""
+    def of(self, configuration: str, chain: str = PLAIN) -> list[TrialRecord]:
+        """Return the planned trials of a configuration under a chain, by ascending seed."""
+        if chain != PLAIN:
+            return list(self._under_chains.get((configuration, chain), []))
         return [
             self.trials[configuration, seed]
             for seed in self.seeds
             if (configuration, seed) in self.trials
         ]
 
-    def healthy(self, configuration: str) -> list[TrialRecord]:
-        """Trials of a configuration that ended well: those that means are taken over."""
-        return [trial for trial in self.of(configuration) if trial.status == "ok"]
+    def healthy(self, configuration: str, chain: str = PLAIN) -> list[TrialRecord]:
+        """Return the trials that ended well: means are taken over these."""
+        return [trial for trial in self.of(configuration, chain) if trial.status == "ok"]
 
-    def states(self, configuration: str) -> Counter[str]:
-        """How many trials of a configuration ended how."""
-        return Counter(trial.status for trial in self.of(configuration))
+    def states(self, configuration: str, chain: str = PLAIN) -> Counter[str]:
+        """Count how the trials of a configuration ended."""
+        return Counter(trial.status for trial in self.of(configuration, chain))
 
     def by_seed(
         self,
         configuration: str,
         figure: str,
         *,
+        chain: str = PLAIN,
         rule: str | None = None,
         class_name: str | None = None,
         network: str = "student",
     ) -> dict[int, float]:
-        """Figure of the test split by seed over healthy trials, without NaN.
+        """Return a figure of the test split by seed, over healthy trials and without NaN.
 
         Args:
-            configuration: Its name.
-            figure: A column of the outcomes.
-            rule: Threshold rule; None: the study's.
+            configuration: its name.
+            figure: a column of the outcomes.
+            chain: the chain under which trials were scored.
+            rule: the threshold rule; None: the study's.
             class_name: None: the main class.
-            network: ``student``, or the co-trained ``teacher``.
+            network: `student`, or in co-training `teacher` or `fused`.
 
         """
         rule, class_name = rule or self.rule, class_name or self.main_class
         return _known(
-            self.healthy(configuration),
+            self.healthy(configuration, chain),
             lambda trial: trial.figure(figure, rule=rule, class_name=class_name, network=network),
         )
 
-    def under(self, configuration: str, chain: str) -> list[TrialRecord]:
-        """Trials of a configuration under a chain, those that were not run included."""
-        return list(self._under.get((configuration, chain), []))
-
     def every_trial(self) -> list[tuple[str, TrialRecord]]:
-        """All trials with the refinement that their scores are of: plain first, then by chain."""
+        """Return all trials with the chain of their scores: plain trials first, then by chain."""
         plain = [(PLAIN, trial) for one in self.configurations for trial in self.of(one.name)]
-        return plain + [(chain, trial) for (_, _, chain), trial in self.refined.items()]
-
-    def refined_by_seed(
-        self,
-        configuration: str,
-        chain: str,
-        figure: str,
-        *,
-        rule: str | None = None,
-        class_name: str | None = None,
-    ) -> dict[int, float]:
-        """Figure of a configuration's trials under a chain; see ``by_seed``."""
-        rule, class_name = rule or self.rule, class_name or self.main_class
-        return _known(
-            [trial for trial in self.under(configuration, chain) if trial.status == "ok"],
-            lambda trial: trial.figure(figure, rule=rule, class_name=class_name),
-        )
-
-    def refined_states(self, configuration: str, chain: str) -> Counter[str]:
-        """How many of a configuration's trials ended how under a chain."""
-        return Counter(trial.status for trial in self.under(configuration, chain))
+        return plain + [(chain, trial) for (_, _, chain), trial in self.chain_trials.items()]
 
     def diagnostic_by_seed(
         self,
@@ -258,7 +236,7 @@ class StudyRecord:
         class_name: str | None = None,
         network: str = "student",
     ) -> dict[int, float]:
-        """Diagnostic by seed over healthy trials, without NaN; see ``by_seed``."""
+        """Return a diagnostic by seed, over healthy trials and without NaN; see `by_seed`."""
         class_name = class_name or self.main_class
         return _known(
             self.healthy(configuration),
@@ -266,11 +244,11 @@ class StudyRecord:
         )
 
     def diagnostics(self) -> pd.DataFrame:
-        """All diagnostics of all trials as one tidy frame, in the plan's order."""
+        """Return all diagnostics of all trials as one tidy frame, in the plan's order."""
         return self._tidy(lambda trial: trial.diagnostics)
 
     def outcomes(self) -> pd.DataFrame:
-        """All figures of all trials as one tidy frame, in the plan's order."""
+        """Return all figures of all trials as one tidy frame, in the plan's order."""
         return self._tidy(lambda trial: trial.figures.outcomes if trial.figures else None)
 
     def _tidy(self, frame_of: Callable[[TrialRecord], pd.DataFrame | None]) -> pd.DataFrame:
@@ -290,7 +268,7 @@ class StudyRecord:
         if not found:
             return pd.DataFrame(columns=list(about))
         whole = pd.concat([frame for _, _, frame in found], ignore_index=True)
-        # Once for all of them: a column added to each of thousands of frames takes minutes.
+        # Added once: a column added to each of thousands of frames takes minutes.
         rows = np.repeat(np.arange(len(found)), [len(frame) for _, _, frame in found])
         return pd.concat([pd.DataFrame(about).take(rows).reset_index(drop=True), whole], axis=1)
 
@@ -298,6 +276,6 @@ class StudyRecord:
 def _known(
     trials: Iterable[TrialRecord], value_of: Callable[[TrialRecord], float]
 ) -> dict[int, float]:
-    """A figure by seed, without NaN."""
+    """Return a figure by seed, without NaN."""
     found = {trial.seed: value_of(trial) for trial in trials}
     return {seed: value for seed, value in found.items() if not math.isnan(value)}

@@ -28,11 +28,13 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+import reports.names
 import wsss_core.evaluate
 from reports.ledger.parts import part_name, read_arrow, table_folder
 from reports.ledger.snapshot import DERIVED, WORTH
+from reports.names import RULES
 from reports.results.diagnostics import DIAGNOSTICS, diagnostic_rows
-from reports.results.outcomes import COLUMNS, RULES, TrialFigures, figure_rows
+from reports.results.outcomes import OUTCOME_COLUMNS, TrialFigures, figure_rows
 from reports.results.score_rows import ScoreRows
 from reports.results.scored_network import Rules
 from reports.storage.errors import StorageError
@@ -44,7 +46,9 @@ FILE = "figures.parquet"
 _CHUNK = 20
 _CODE = b"code"
 _TEXTS = ("network", "class_name", "split", "rule", "peeks_at")
-_OUTCOME = pa.struct([(name, pa.string() if name in _TEXTS else pa.float64()) for name in COLUMNS])
+_OUTCOME = pa.struct(
+    [(name, pa.string() if name in _TEXTS else pa.float64()) for name in OUTCOME_COLUMNS]
+)
 _DIAGNOSTIC = pa.struct(
     [("network", pa.string()), ("class_name", pa.string())]
     + [(name, pa.float64()) for name in DIAGNOSTICS]
@@ -69,7 +73,7 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Settings:
+class FigureSettings:
     """What figures depend on besides the scores, see ``reports.results.outcomes.trial_figures``."""
 
     objective: str
@@ -93,7 +97,7 @@ def read_scores(results: Location, key: str) -> ScoreRows:
 def read_figures(
     results: Location,
     keys: Sequence[str],
-    settings: Settings,
+    settings: FigureSettings,
     *,
     processes: int = 1,
 ) -> dict[str, ReadTrial]:
@@ -128,7 +132,7 @@ def read_figures(
 
 
 def _computed(
-    results: Location, keys: Sequence[str], settings: Settings, processes: int
+    results: Location, keys: Sequence[str], settings: FigureSettings, processes: int
 ) -> Iterator[list[dict[str, Any]]]:
     chunks = [keys[start : start + _CHUNK] for start in range(0, len(keys), _CHUNK)]
     compute = partial(_compute, results, settings)
@@ -167,7 +171,9 @@ class _Progress:
         self._logged = now
 
 
-def _compute(results: Location, settings: Settings, keys: Sequence[str]) -> list[dict[str, Any]]:
+def _compute(
+    results: Location, settings: FigureSettings, keys: Sequence[str]
+) -> list[dict[str, Any]]:
     """The figures of some trials as plain values."""
     rules = Rules((*RULES, *settings.own_rules), settings.objective, settings.fixed)
     found = []
@@ -197,7 +203,7 @@ def _levels(outcomes: Sequence[Mapping[str, Any]]) -> dict[tuple[str, str], floa
 
 
 def _table(
-    computed: Sequence[Mapping[str, Any]], entries: Mapping[str, Entry], settings: Settings
+    computed: Sequence[Mapping[str, Any]], entries: Mapping[str, Entry], settings: FigureSettings
 ) -> pa.Table:
     about = repr(settings)
     return pa.Table.from_pylist(
@@ -220,10 +226,12 @@ class _Kept:
 
     everything: pa.Table
     table: pa.Table
-    settings: Settings
+    settings: FigureSettings
 
     @classmethod
-    def read(cls, results: Location, entries: Mapping[str, Entry], settings: Settings) -> _Kept:
+    def read(
+        cls, results: Location, entries: Mapping[str, Entry], settings: FigureSettings
+    ) -> _Kept:
         whole = _SCHEMA.empty_table()
         # Whatever is wrong with it, the figures can be computed.
         with contextlib.suppress(OSError, StorageError, pa.ArrowException, ValueError):
@@ -284,6 +292,7 @@ def _code() -> bytes:
     here = Path(__file__).parent
     names = ("outcomes", "score_rows", "scored_network", "several_classes", "diagnostics")
     files = [here / f"{name}.py" for name in (*names, Path(__file__).stem)]
+    files.append(Path(reports.names.__file__))
     files += sorted(Path(wsss_core.evaluate.__file__).parent.glob("*.py"))
     digest = hashlib.blake2b(digest_size=10)
     for file in files:

@@ -1,18 +1,14 @@
-"""How figures are written: shares as percent points, spreads with their n, and states in words."""
+"""Cells and the texts in them: shares as percent points, spreads with their n, states as words."""
 
 import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
+from reports.names import UNHEALTHY
 from reports.statistics import PairedDifference, Summary, summarise
 from reports.tables.model import Cell
 
 ABSENT = "–"
-MEASURE_NAMES = {
-    "per_image_iou": "per-image foreground IoU",
-    "dataset_iou": "dataset foreground IoU",
-    "dataset_miou": "dataset mIoU",
-}
 
 
 def points(share: float | None, decimals: int = 1, *, signed: bool = False) -> str:
@@ -32,18 +28,18 @@ def points(share: float | None, decimals: int = 1, *, signed: bool = False) -> s
 
 
 def percent(share: float) -> str:
-    """Write a share in percent, with a space that no line breaks at."""
+    """Write a share in percent with a space that no line breaks at."""
     return f"{points(share)}\u00a0%"
 
 
 def equals(name: str, value: str | int) -> str:
-    """Write ``n = 3`` or ``p < 0.001`` likewise."""
+    """Write `n = 3` or `p < 0.001` with spaces that no line breaks at."""
     text = str(value)
     return f"{name}\u00a0<\u00a0{text[1:]}" if text[0] == "<" else f"{name}\u00a0=\u00a0{text}"
 
 
 def mean_and_spread(summary: Summary, *, signed: bool = False) -> str:
-    """Write ``mean ± sd`` in percent points; the mean alone where n = 1.
+    """Write `mean ± sd` in percent points; the mean alone if n = 1.
 
     Example:
         >>> mean_and_spread(Summary(0.2, 0.01, 3, 0.175, 0.225))
@@ -75,7 +71,7 @@ def p_value(p: float | None) -> str:
 
 
 def count_text(states: Counter[str]) -> str:
-    """Write how many of the planned trials a mean is over, and what became of the others.
+    """Write how many of the planned trials a mean includes, and the states of the others.
 
     Example:
         >>> count_text(Counter(ok=2, failed=1)), count_text(Counter(ok=3))
@@ -83,25 +79,21 @@ def count_text(states: Counter[str]) -> str:
 
     """
     total = sum(states.values())
-    rest = [
-        f"{states[state]} {state}"
-        for state in ("failed", "collapsed", "missing")
-        if states.get(state)
-    ]
+    rest = [f"{states[state]} {state}" for state in UNHEALTHY if states.get(state)]
     return ", ".join([f"{states.get('ok', 0)} of {total}", *rest])
 
 
 def worst_state(states: Counter[str]) -> str:
-    """Name the state of a row: empty if all trials are healthy, ``partial`` if some are."""
-    bad = [state for state in ("failed", "collapsed", "missing") if states.get(state)]
+    """Return the state of a row: empty if all trials are healthy, `partial` if some are."""
+    bad = [state for state in UNHEALTHY if states.get(state)]
     if not bad:
         return ""
     return "partial" if states.get("ok") else bad[0]
 
 
 def state_text(states: Counter[str]) -> str:
-    """Write what became of trials that are not healthy: ``failed``, or ``2 failed, 1 missing``."""
-    bad = [state for state in ("failed", "collapsed", "missing") if states.get(state)]
+    """Write the states of unhealthy trials: `failed`, or `2 failed, 1 missing`."""
+    bad = [state for state in UNHEALTHY if states.get(state)]
     if len(bad) == 1:
         return bad[0]
     return ", ".join(f"{states[state]} {state}" for state in bad)
@@ -113,9 +105,9 @@ def summary_cell(
     """Make the cell of a figure over seeds; only a row with all its seeds can be the best.
 
     Args:
-        by_seed: Figure by seed of the healthy trials.
-        states: How the planned trials ended.
-        spell_out: Whether a partial cell says which trials it lacks.
+        by_seed: the figure of the healthy trials by seed.
+        states: how the planned trials ended.
+        spell_out: whether a partial cell names the states of the trials it lacks.
 
     """
     summary = summarise(by_seed.values())
@@ -132,7 +124,7 @@ def summary_cell(
 
 
 def difference_cell(difference: PairedDifference, states: Counter[str]) -> Cell:
-    """Make the cell of a paired difference: mean, spread, interval; CSV also gets the plain p."""
+    """Make the cell of a paired difference: mean, spread, interval; CSV holds its p as well."""
     summary = difference.summary
     data = {
         "mean": summary.mean,
@@ -151,3 +143,29 @@ def difference_cell(difference: PairedDifference, states: Counter[str]) -> Cell:
         part for part in (mean_and_spread(summary, signed=True), interval(summary)) if part
     )
     return Cell(text, None if state else summary.mean, data, state)
+
+
+def count_cell(states: Counter[str]) -> Cell:
+    """Make the cell of a row's number of healthy trials: `2 of 3`."""
+    data = {"ok": states["ok"], "planned": states.total()}
+    bad = {state: states[state] for state in UNHEALTHY}
+    text = f"{states['ok']} of {states.total()}"
+    return Cell(text, data={**data, **bad}, state=worst_state(states))
+
+
+def share_cell(share: float | None, decimals: int = 1) -> Cell:
+    """Make the cell of a share in percent points; `–` for None and NaN."""
+    return Cell(points(share, decimals), data={"": share})
+
+
+def absent_cell(suffix: str = "") -> Cell:
+    """Make the cell of a figure that a row does not have."""
+    return Cell(ABSENT, data={suffix: None})
+
+
+def published_notes(sources: Iterable[str | None]) -> list[str]:
+    """Write a note for each work whose published figures a table shows."""
+    return [
+        f"Published: {source}. Another data set and other networks: compare orders, not levels."
+        for source in sorted({source or "" for source in sources} - {""})
+    ]

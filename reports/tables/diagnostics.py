@@ -1,27 +1,27 @@
-"""What networks rely on: where their maps lie, what they mark falsely, what a logit hangs on."""
+"""The diagnostics table: where maps lie, false positives, and what the logits depend on."""
 
 from dataclasses import dataclass, replace
 
+from reports.names import MEASURE_NAMES, THRESHOLD_NAMES
 from reports.results.study_record import ConfigurationRecord, StudyRecord
 from reports.statistics import Summary, summarise
-from reports.tables.cells import MEASURE_NAMES, points, summary_cell
+from reports.tables.cells import points, summary_cell
 from reports.tables.model import Cell, Column, Table, mark_best
-from reports.tables.strategies import RULE_NAMES
 
 UNDEFINED_WITHOUT_HITS = "confusion_ratio"
 
 
 @dataclass(frozen=True)
 class _Figure:
-    """A column of the table and where its number comes from.
+    """A column of the table and the source of its numbers.
 
     Attributes:
-        key: A diagnostic, or a figure of the outcomes.
-        header: Name for people.
-        unit: ``%`` for shares; other numbers are written as they are.
-        higher_is_better: See ``reports.tables.model.Column``.
-        about: What it means.
-        outcome: Whether it is a figure of the outcomes.
+        key: a diagnostic, or a figure of the outcomes.
+        header: the name for people.
+        unit: `%` for shares; other numbers are written as they are.
+        higher_is_better: see `reports.tables.model.Column`.
+        about: its meaning.
+        outcome: whether it is a figure of the outcomes.
 
     """
 
@@ -39,7 +39,7 @@ _FIGURES = (
     _Figure("mass_object", "CAM on object", "%", True,
             "Share of the map's mass on the class's own pixels."),
     _Figure("mass_context", "on context", "%", False,
-            "Share on what accompanies the class, such as the chimney."),
+            "Share on the context of the class, such as the chimney."),
     _Figure("mass_ring", "on ring", "%", None,
             "Share on a ring around the object, a sixteenth of the image's side wide."),
     _Figure("mass_elsewhere", "elsewhere", "%", False, "Share on all other pixels."),
@@ -48,26 +48,26 @@ _FIGURES = (
     _Figure("pointing_context", "peaks on context", "%", False,
             "Share of images whose map peaks on the context."),
     _Figure("confusion_ratio", "FP / TP", "", False,
-            "Falsely marked pixels for each rightly marked one, on images with the class; "
-            "no number where none is rightly marked."),
+            "False positive pixels per true positive pixel, on images with the class; no "
+            "number if there is no true positive."),
     _Figure("false_positive_area", "clear images marked", "%", False,
-            "Mean share of an image without the class that is marked."),
+            "Mean share of pixels predicted foreground on images without the class."),
     _Figure("false_positive_area_gated", "the same, gated", "%", False,
-            "An image that the network predicts to be clear counts as unmarked."),
-    # No best: how far a logit falls also depends on the scale of a network's logits.
+            "An image that the network predicts to be clear counts as 0."),
+    # No best: the fall also depends on the scale of a network's logits.
     _Figure("reliance_object", "logit falls without object", "", None,
-            "Mean fall of the logit when only the object is taken out of the scene."),
+            "Mean fall of the logit when only the object is removed from the scene."),
     _Figure("reliance_context", "without context", "", None,
-            "Mean fall of the logit when only the context is taken out."),
+            "Mean fall of the logit when only the context is removed."),
     _Figure("reliance_context_share", "context's share", "%", False,
-            "Of both falls together, without their signs."),
+            "Share of the context in both falls, by absolute value."),
     _Figure("context_flips", "lost without context", "%", False,
-            "Share of rightly found images that are no longer found without the context."),
+            "Share of true positive images that the network misses without the context."),
 )  # fmt: skip
 
 
 def diagnostics_table(record: StudyRecord) -> Table:
-    """Build the table: a row per configuration and class; columns that have data alone."""
+    """Build the table: a row per configuration and class, and only columns that have data."""
     several = len(record.classes) > 1
     figures = [
         _Figure(record.objective, MEASURE_NAMES[record.objective], "%", True, "", outcome=True),
@@ -82,11 +82,8 @@ def diagnostics_table(record: StudyRecord) -> Table:
     columns = (
         Column("configuration", "configuration"),
         *([Column("class", "class")] if several else []),
-        *(
-            Column(f.key, f.header, f.unit, f.higher_is_better, True, f.about)
-            for f in known
-        ),
-    )  # fmt: skip
+        *(Column(f.key, f.header, f.unit, f.higher_is_better, True, f.about) for f in known),
+    )
     rows = tuple(
         (
             Cell(one.name),
@@ -122,12 +119,12 @@ def _cell(record: StudyRecord, one: ConfigurationRecord, name: str, figure: _Fig
     cell = replace(cell, data={**cell.data, "left_out": left_out})
     if not left_out:
         return cell
-    # Without its worst trials a mean is no candidate for the best.
+    # A mean without its worst trials cannot be the best.
     return replace(cell, text=f"{cell.text} ({left_out} of {healthy} left out)", rank=None)
 
 
 def _notes(record: StudyRecord) -> tuple[str, ...]:
-    """How many trials have no FP / TP, as those are the worst ones."""
+    """Say how many trials have no FP / TP: they are the worst."""
     healthy = sum(record.states(one.name).get("ok", 0) for one in record.configurations)
     known = sum(
         len(record.diagnostic_by_seed(one.name, UNDEFINED_WITHOUT_HITS))
@@ -137,13 +134,13 @@ def _notes(record: StudyRecord) -> tuple[str, ...]:
         return ()
     where = "of a class" if len(record.classes) > 1 else "of the class"
     return (
-        f"FP / TP is no number where not one pixel {where} is found: its means leave out "
+        f"FP / TP is undefined if no pixel {where} is found. Its means leave out "
         f"{healthy - known} of {healthy} healthy trials, the worst ones (in brackets).",
     )
 
 
 def _plain(summary: Summary) -> str:
-    """Write a number that is no share: ``1.2 ± 0.3``."""
+    """Write a number that is no share: `1.2 ± 0.3`."""
     text = f"{summary.mean:.1f}"
     if float(text) == 0:
         text = text.lstrip("-")
@@ -159,13 +156,13 @@ def _caption(record: StudyRecord) -> str:
         for value in record.diagnostic_by_seed(one.name, "object_pixels").values()
     ]
     caption = (
-        f"Test split, maps cut at {RULE_NAMES[record.rule]}; mean ± sample standard deviation over "
-        "healthy trials. A network is right for the wrong "
-        "reason where its accuracy is high and its maps or logits hang on something else."
+        f"Test split, maps cut at {THRESHOLD_NAMES[record.rule]}; mean ± sample standard deviation "
+        "over healthy trials. A network is right for the wrong reason if its accuracy is high, but "
+        "its maps or logits depend on the context."
     )
     if chance:
         caption += (
-            f" Chance level: the object has {points(chance[0])} % of the pixels of the images that "
-            "hold it, and so much of a map without any shape."
+            f" Chance level: the object covers {points(chance[0])} % of the pixels of its images, "
+            "and a uniform map has that share of its mass on it."
         )
     return caption

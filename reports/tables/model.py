@@ -1,17 +1,10 @@
-"""One table, four faces: Markdown, LaTeX (booktabs), CSV and HTML from the same model.
+"""A table for people: columns, cells and the numbers behind them, independent of any format."""
 
-The first three show a cell's text; CSV holds its numbers, unrounded, one column per figure.
-"""
-
-import csv
-import io
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from markupsafe import Markup, escape
-
-Value = str | int | float | None
+CellValue = str | int | float | None
 
 
 @dataclass(frozen=True)
@@ -19,12 +12,12 @@ class Column:
     """One column.
 
     Attributes:
-        key: Name in CSV.
-        header: Name for people.
-        unit: Shown after the header, e.g. ``"%"``.
-        higher_is_better: Which cell is best: the highest (True), the lowest (False), none (None).
-        numeric: Whether cells are set flush right.
-        about: What the figure means, one sentence; a tooltip in HTML.
+        key: the name in CSV.
+        header: the name for people.
+        unit: shown after the header, e.g. `"%"`.
+        higher_is_better: which cell is best: the highest (True), the lowest (False), none (None).
+        numeric: whether cells are set flush right.
+        about: one sentence on the figure's meaning; a tooltip in HTML.
 
     """
 
@@ -41,19 +34,18 @@ class Cell:
     """One cell.
 
     Attributes:
-        text: What people read.
-        rank: Figure by which the column's best cell is found; None takes no part.
-        data: Figures for CSV by suffix of the column's key (``""`` for the key itself). Empty: the
+        text: the text for people.
+        rank: the figure by which the column's best cell is found; None takes no part.
+        data: figures for CSV by suffix of the column's key (`""` for the key itself). Empty: the
             text.
-        state: ``""``, or how the cell stands out: ``failed``, ``collapsed``, ``missing``,
-            ``partial``.
-        best: Set by ``mark_best``.
+        state: `""`, or how the cell stands out: `failed`, `collapsed`, `missing`, `partial`.
+        best: set by `mark_best`.
 
     """
 
     text: str
     rank: float | None = None
-    data: Mapping[str, Value] = field(default_factory=dict)
+    data: Mapping[str, CellValue] = field(default_factory=dict)
     state: str = ""
     best: bool = False
 
@@ -63,12 +55,12 @@ class Table:
     """A table with its caption; every row has one cell per column.
 
     Attributes:
-        name: File name without its ending; also the LaTeX label.
-        title: One line.
-        columns: From left to right.
-        rows: From top to bottom.
-        caption: How to read it.
-        notes: Sentences below it.
+        name: the file's name without its ending; also the LaTeX label.
+        title: one line.
+        columns: from left to right.
+        rows: from top to bottom.
+        caption: how to read the table.
+        notes: sentences below it.
 
     """
 
@@ -88,14 +80,14 @@ class Table:
 
 
 def mark_best(table: Table, within: str | None = None) -> Table:
-    """Mark the best cells of every column that knows which way is up; ties are all marked.
+    """Mark the best cells of every column whose `higher_is_better` is set; mark all ties.
 
     Args:
-        table: The table.
-        within: Key of a column; rows are compared only where they agree in it. None: all rows.
+        table: the table.
+        within: the key of a column; only rows that agree in it are compared. None: all rows.
 
     Returns:
-        The table with ``best`` set; where fewer than two cells are ranked, none is the best.
+        The table with `best` set. If fewer than two cells are ranked, none is the best.
 
     """
     keys = [column.key for column in table.columns]
@@ -116,188 +108,3 @@ def mark_best(table: Table, within: str | None = None) -> Table:
         for row, group in zip(table.rows, groups, strict=True)
     )
     return replace(table, rows=marked)
-
-
-def _header(column: Column) -> str:
-    return f"{column.header} [{column.unit}]" if column.unit else column.header
-
-
-def escape_markdown(text: str) -> str:
-    r"""Escape what Markdown or the HTML inside it would read as markup; line ends become spaces.
-
-    Example:
-        >>> escape_markdown("a_b|<i>")
-        'a\\_b\\|&lt;i&gt;'
-
-    """
-    flat = " ".join(text.split())
-    flat = flat.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    return "".join("\\" + letter if letter in "\\`*_|[]#~$" else letter for letter in flat)
-
-
-def to_markdown(table: Table) -> str:
-    """Render as a GitHub-flavoured Markdown table, with its notes below."""
-
-    def line(cells: Sequence[str]) -> str:
-        return "| " + " | ".join(cells) + " |"
-
-    def shown(cell: Cell) -> str:
-        text = escape_markdown(cell.text)
-        return f"**{text}**" if cell.best else text
-
-    lines = [
-        line([escape_markdown(_header(column)) for column in table.columns]),
-        line(["---:" if column.numeric else ":---" for column in table.columns]),
-        *(line([shown(cell) for cell in row]) for row in table.rows),
-    ]
-    below = [escape_markdown(text) for text in (table.caption, *table.notes) if text]
-    return "\n".join(lines) + "\n" + "".join(f"\n{text}\n" for text in below)
-
-
-_LATEX = {
-    "\\": r"\textbackslash{}",
-    "{": r"\{",
-    "}": r"\}",
-    "&": r"\&",
-    "%": r"\%",
-    "$": r"\$",
-    "#": r"\#",
-    "_": r"\_",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "<": r"\textless{}",
-    ">": r"\textgreater{}",
-    "|": r"\textbar{}",
-    '"': "''",
-    "[": "{[}",  # else an optional argument after a row's end
-    "]": "{]}",
-    "±": r"$\pm$",
-    "−": r"$-$",
-    "×": r"$\times$",
-    "·": r"$\cdot$",
-    "→": r"$\rightarrow$",
-    "←": r"$\leftarrow$",
-    "↔": r"$\leftrightarrow$",
-    "≥": r"$\geq$",
-    "≤": r"$\leq$",
-    "λ": r"$\lambda$",
-    "Δ": r"$\Delta$",
-    "–": "--",
-    "—": "---",
-    "…": r"\ldots{}",
-    "\u202f": r"\,",
-    "\u00a0": "~",
-}
-
-
-def escape_latex(text: str) -> str:
-    r"""Escape text for LaTeX; line ends and control characters become spaces.
-
-    Example:
-        >>> escape_latex("a_b & 5% ± 1")
-        'a\\_b \\& 5\\% $\\pm$ 1'
-
-    """
-    return "".join(_LATEX.get(letter, letter if letter.isprintable() else " ") for letter in text)
-
-
-def to_latex(table: Table) -> str:
-    r"""Render as a ``table`` float; the document needs ``\usepackage{booktabs}`` alone."""
-
-    def shown(cell: Cell) -> str:
-        text = escape_latex(cell.text)
-        if cell.best:
-            return rf"\textbf{{{text}}}"
-        return rf"\emph{{{text}}}" if cell.state and cell.state != "partial" else text
-
-    alignment = "".join("r" if column.numeric else "l" for column in table.columns)
-    caption = " ".join(text for text in (table.title + ".", table.caption, *table.notes) if text)
-    lines = [
-        r"\begin{table}",
-        r"  \centering",
-        rf"  \caption{{{escape_latex(caption)}}}",
-        rf"  \label{{tab:{table.name}}}",
-        rf"  \begin{{tabular}}{{{alignment}}}",
-        r"    \toprule",
-        "    " + " & ".join(escape_latex(_header(column)) for column in table.columns) + r" \\",
-        r"    \midrule",
-        *("    " + " & ".join(shown(cell) for cell in row) + r" \\" for row in table.rows),
-        r"    \bottomrule",
-        r"  \end{tabular}",
-        r"\end{table}",
-    ]
-    return "\n".join(lines) + "\n"
-
-
-def _number(value: Value) -> str:
-    if value is None or (isinstance(value, float) and math.isnan(value)):
-        return ""
-    return repr(float(value)) if isinstance(value, float) else str(value)
-
-
-def to_csv(table: Table) -> str:
-    """Render the figures behind the cells; an absent figure is an empty field."""
-    suffixes: list[list[str]] = []
-    for position in range(len(table.columns)):
-        seen: dict[str, None] = {}
-        for row in table.rows:
-            seen.update(dict.fromkeys(row[position].data or {"": None}))
-        suffixes.append(list(seen) or [""])
-    sink = io.StringIO()
-    writer = csv.writer(sink, lineterminator="\n")
-    writer.writerow(
-        f"{column.key}_{suffix}" if suffix else column.key
-        for column, of_column in zip(table.columns, suffixes, strict=True)
-        for suffix in of_column
-    )
-    for row in table.rows:
-        writer.writerow(
-            _number((cell.data or {"": cell.text}).get(suffix))
-            for cell, of_column in zip(row, suffixes, strict=True)
-            for suffix in of_column
-        )
-    return sink.getvalue()
-
-
-def _html_text(column: Column, cell: Cell) -> Markup:
-    """Put the bracketed rest of a figure, its interval or what it lacks, on a line of its own."""
-    figure, bracket, rest = cell.text, "", ""
-    if column.numeric:
-        at = min((i for i in (figure.find(" ["), figure.find(" (")) if i > 0), default=-1)
-        if at > 0:
-            figure, bracket, rest = figure[:at], figure[at : at + 2], figure[at + 2 :]
-    text = Markup("<b>{}</b>").format(figure) if cell.best else escape(figure)
-    if rest:
-        text += Markup('<span class="aside">{}{}</span>').format(bracket, rest)
-    return text
-
-
-def to_html(table: Table) -> Markup:
-    """Render as an HTML table in a box that scrolls sideways; everything is escaped."""
-    parts = [Markup('<div class="scroll" tabindex="0" role="region" aria-label="{}"><table>')]
-    parts[0] = parts[0].format(table.title)
-    parts.append(Markup("<thead><tr>"))
-    for column in table.columns:
-        unit = Markup(' <span class="unit">{}</span>').format(column.unit) if column.unit else ""
-        about = Markup(' title="{}"').format(column.about) if column.about else ""
-        kind = Markup(' class="number"') if column.numeric else ""
-        parts.append(
-            Markup('<th scope="col"{}{}>{}{}</th>').format(kind, about, column.header, unit)
-        )
-    parts.append(Markup("</tr></thead>\n<tbody>\n"))
-    for row in table.rows:
-        parts.append(Markup("<tr>"))
-        for position, (column, cell) in enumerate(zip(table.columns, row, strict=True)):
-            names = [
-                *(["number"] if column.numeric else []),
-                *(["long"] if len(cell.text) > 40 else []),
-                *(["best"] if cell.best else []),
-                *([f"state-{cell.state}"] if cell.state else []),
-            ]
-            kind = Markup(' class="{}"').format(" ".join(names)) if names else ""
-            tag = Markup('th scope="row"') if position == 0 else Markup("td")
-            end = Markup("th") if position == 0 else Markup("td")
-            parts.append(Markup("<{}{}>{}</{}>").format(tag, kind, _html_text(column, cell), end))
-        parts.append(Markup("</tr>\n"))
-    parts.append(Markup("</tbody></table></div>"))
-    return Markup("").join(parts)

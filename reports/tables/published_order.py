@@ -1,10 +1,10 @@
-"""Does this study agree with a published ordering? By the intervals, and not by the means.
+"""The order of a published ablation against this study, judged by intervals.
 
-The published numbers are of another data set, so that only their order can be compared. For each
-pair of configurations the sign of the published difference stands against the 95 % t interval of
-the difference here, paired by seed: the order is confirmed or contradicted where that interval
-excludes 0, and else it stays open, whatever the means. Kendall's tau-b (Biometrika 33, 1945) of
-the means is given beside it.
+The published numbers are of another data set, so only their order can be compared. For each pair of
+configurations the sign of the published difference is compared with the 95 % t interval of the
+difference here, paired by seed. If that interval excludes 0, the order is confirmed or
+contradicted; otherwise the pair stays open. Kendall's tau-b (Biometrika 33, 1945) of the means is
+given beside it.
 """
 
 import math
@@ -13,20 +13,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
+from reports.names import measure_phrase
 from reports.results.study_record import StudyRecord
 from reports.statistics import PairedDifference, holm, paired_difference, summarise
 from reports.tables.cells import (
-    ABSENT,
-    MEASURE_NAMES,
+    absent_cell,
     count_text,
     equals,
     interval,
     p_value,
     points,
+    share_cell,
     summary_cell,
 )
 from reports.tables.model import Cell, Column, Table
-from reports.tables.strategies import RULE_NAMES
 
 VERDICTS = ("agrees", "contradicts", "open")
 NAMED = 10
@@ -35,15 +35,15 @@ SIGNIFICANT = 0.05
 
 @dataclass(frozen=True)
 class PublishedPair:
-    """Two configurations of which one is better in the published numbers.
+    """Two configurations, ordered by their published numbers.
 
     Attributes:
-        better: Name of the one with the higher published number.
-        worse: Name of the other.
-        published: Published difference, better less worse, a positive share.
-        difference: Better less worse here, paired by seed.
-        corrected_p: By Holm over all pairs.
-        verdict: ``agrees`` or ``contradicts`` where the interval here excludes 0, else ``open``.
+        better: the configuration with the higher published number.
+        worse: the other configuration.
+        published: published difference, better minus worse, a positive share.
+        difference: better minus worse here, paired by seed.
+        corrected_p: corrected by Holm over all pairs.
+        verdict: `agrees` or `contradicts` if the interval here excludes 0, else `open`.
 
     """
 
@@ -56,22 +56,22 @@ class PublishedPair:
 
     @property
     def withstands_correction(self) -> bool:
-        """Whether the verdict is kept when all pairs are judged at 5 % together."""
+        """Whether the verdict holds at 5 % after the correction over all pairs."""
         return self.corrected_p is not None and self.corrected_p < SIGNIFICANT
 
 
 @dataclass(frozen=True)
 class PublishedOrder:
-    """A published ordering and this study's word on each of its pairs.
+    """A published order and this study's verdict on each of its pairs.
 
     Attributes:
-        source: Where the numbers are from, e.g. ``thesis, IJmond``; empty if it is not said.
-        published: Published share by configuration, in the plan's order.
-        means: Mean here over healthy trials, a share, of those that have any.
-        pairs: All pairs whose published numbers differ, in the plan's order.
-        counts: How many pairs have which verdict.
-        corrected_counts: Likewise of the verdicts that Holm's correction leaves standing.
-        tau: Kendall's tau-b of published numbers and means; None where it is undefined.
+        source: the published work, e.g. `thesis, IJmond`; empty if the study names none.
+        published: published share by configuration, in the plan's order.
+        means: mean share here over healthy trials, of configurations that have any.
+        pairs: all pairs whose published numbers differ, in the plan's order.
+        counts: the number of pairs by verdict.
+        corrected_counts: the number of pairs by verdict that hold after Holm's correction.
+        tau: Kendall's tau-b of published numbers and means; None if it is undefined.
 
     """
 
@@ -84,19 +84,19 @@ class PublishedOrder:
     tau: float | None
 
     def of(self, configuration: str) -> Counter[str]:
-        """Count the verdicts on the pairs that a configuration is one of."""
+        """Count the verdicts on the pairs of a configuration."""
         return Counter(p.verdict for p in self.pairs if configuration in (p.better, p.worse))
 
 
 def kendall_tau(first: Sequence[float], second: Sequence[float]) -> float | None:
-    """Rank correlation tau-b, which allows for ties.
+    """Return the rank correlation tau-b, which allows for ties.
 
     Args:
-        first: Any number of values.
-        second: As many.
+        first: any number of values.
+        second: as many values.
 
     Returns:
-        In [-1, 1]; None where one side has no two different values.
+        In [-1, 1]; None if all values of one side are equal.
 
     Example:
         >>> kendall_tau([1, 2, 3], [1, 3, 2])
@@ -111,9 +111,9 @@ def kendall_tau(first: Sequence[float], second: Sequence[float]) -> float | None
 
 
 def verdict(difference: PairedDifference) -> str:
-    """Judge a difference that the published numbers hold to be positive.
+    """Judge a difference whose published counterpart is positive.
 
-    Without a p-value, for a single seed or differences that are all alike, nothing is judged.
+    A difference without a p-value, over a single seed or without any spread, is `open`.
     """
     if difference.p is None or difference.interval_includes_zero:
         return "open"
@@ -153,9 +153,9 @@ def published_order(record: StudyRecord) -> PublishedOrder:
 
 
 def _rank_cell(values: Mapping[str, float], name: str) -> Cell:
-    """Rank from the highest, 1, down; equals share the better rank."""
+    """Rank from 1, the highest, down; equal values share the better rank."""
     if name not in values:
-        return Cell(ABSENT, data={"": None})
+        return absent_cell()
     rank = 1 + sum(value > values[name] for value in values.values())
     return Cell(str(rank), data={"": rank})
 
@@ -170,7 +170,7 @@ def _pair_text(pair: PublishedPair) -> str:
 
 
 def _notes(record: StudyRecord, order: PublishedOrder) -> tuple[str, ...]:
-    """Name the pairs that are decided, the surest first, and who cannot be judged at all."""
+    """Name the decided pairs, smallest p first, and the configurations that cannot be judged."""
     notes = []
     for which, opening in (("contradicts", "Contradicted"), ("agrees", "Confirmed")):
         found = [pair for pair in order.pairs if pair.verdict == which]
@@ -182,24 +182,25 @@ def _notes(record: StudyRecord, order: PublishedOrder) -> tuple[str, ...]:
     unjudged = [name for name in order.published if len(record.healthy(name)) < 2]
     if unjudged:
         named = "; ".join(f"{name} ({count_text(record.states(name))})" for name in unjudged)
-        notes.append(f"With fewer than two healthy trials, hence open in all pairs: {named}.")
+        notes.append(f"Fewer than two healthy trials, so all their pairs are open: {named}.")
     return tuple(notes)
 
 
 def published_order_table(record: StudyRecord) -> Table:
     """Build the table: a row per configuration with a published number, in the plan's order."""
     order = published_order(record)
+    measure = measure_phrase(record.objective, record.rule)
     columns = (
         Column("configuration", "configuration"),
-        Column("published", "published", "%", None, True, f"Of {order.source or 'another work'}."),
-        Column("iou", "here", "%", None, True,
-               f"{MEASURE_NAMES[record.objective]} at {RULE_NAMES[record.rule]}, mean ± sd."),
+        Column("published", "published", "%", None, True,
+               f"From {order.source or 'another work'}."),
+        Column("iou", "here", "%", None, True, f"{measure}, mean ± sd."),
         Column("rank_published", "rank published", numeric=True),
-        Column("rank", "rank here", numeric=True, about="By the mean, among those that have one."),
+        Column("rank", "rank here", numeric=True, about="By the mean, if there is one."),
         Column("agrees", "pairs confirmed", numeric=True,
-               about="Its pairs whose interval here excludes 0 on the published side."),
+               about="Its pairs whose interval here excludes 0, with the published sign."),
         Column("contradicts", "contradicted", numeric=True,
-               about="Its pairs whose interval here excludes 0 on the other side."),
+               about="Its pairs whose interval here excludes 0, with the other sign."),
         Column("open", "open", numeric=True, about="Its pairs whose interval includes 0."),
     )  # fmt: skip
     rows = []
@@ -208,7 +209,7 @@ def published_order_table(record: StudyRecord) -> Table:
         rows.append(
             (
                 Cell(name),
-                Cell(points(share, 2), data={"": share}),
+                share_cell(share, 2),
                 summary_cell(
                     record.by_seed(name, record.objective), record.states(name), spell_out=True
                 ),
@@ -219,11 +220,10 @@ def published_order_table(record: StudyRecord) -> Table:
         )
     caption = (
         f"Published numbers{f' ({order.source})' if order.source else ''} are of another data set: "
-        "only their order is compared. Each pair of rows is judged by the 95 % Student-t interval "
-        "of its difference here, paired by seed, uncorrected: confirmed or contradicted where it "
-        "excludes 0, else open; published ties are no pair. Every pair counts in both its rows. "
-        f"Here: {MEASURE_NAMES[record.objective]} at {RULE_NAMES[record.rule]} on the test split, "
-        "mean ± sample standard deviation over healthy trials."
+        "only their order is compared. The 95 % Student-t interval of the difference here, paired "
+        "by seed and uncorrected, judges each pair of rows: confirmed or contradicted if it "
+        "excludes 0, else open. Published ties are no pair. Every pair counts in both its rows. "
+        f"Here: {measure} on the test split, mean ± sample standard deviation over healthy trials."
     )
     title = "The published order"
     return Table("published_order", title, columns, tuple(rows), caption, _notes(record, order))
@@ -233,7 +233,7 @@ def published_headline(record: StudyRecord) -> str | None:
     """Say how many pairs of the published order are confirmed, contradicted and left open.
 
     Returns:
-        One or two sentences, plain text; None where no two published numbers differ.
+        One or two sentences, plain text; None if no two published numbers differ.
 
     """
     order = published_order(record)
@@ -242,9 +242,8 @@ def published_headline(record: StudyRecord) -> str | None:
     total, counts, corrected = len(order.pairs), order.counts, order.corrected_counts
     source = f" ({order.source})" if order.source else ""
     text = (
-        f"Of the {total} pairs that the published numbers{source} put in order, the 95\u00a0% "
-        f"intervals here confirm {counts['agrees']}, contradict {counts['contradicts']} and leave "
-        f"{counts['open']} open"
+        f"Of {total} pairs in the published order{source}, the 95\u00a0% intervals here confirm "
+        f"{counts['agrees']}, contradict {counts['contradicts']} and leave {counts['open']} open"
     )
     if counts["open"] < total:
         text += (
@@ -253,5 +252,5 @@ def published_headline(record: StudyRecord) -> str | None:
         )
     if order.tau is not None:
         tau = f"{order.tau:.2f}".replace("-", "−")
-        text += f". Of the means alone, Kendall's tau-b is {tau}"
+        text += f". Kendall's tau-b of the means is {tau}"
     return text + "."

@@ -1,115 +1,25 @@
-"""What a search tried: its trials, best first, as a table.
+"""The search table: the trials of a search, best first.
 
-The values chose the winners, on the tune split, and the highest of many noisy values is too high
-on average; hence none of them is a result. Those are the confirmations under fresh seeds.
+The objective values chose the winners on the tune split. The best of many noisy values is too high
+on average, so no value is a result. Results are the confirmations under fresh seeds.
 """
 
 import json
-import math
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 
-from reports.statistics import Summary, summarise
-from reports.tables.cells import ABSENT, MEASURE_NAMES, mean_and_spread
+from reports.ledger.schema import SEARCH_STATES
+from reports.names import MEASURE_NAMES, METRIC_NAMES
+from reports.results.search_trials import SearchTrial, best_first, search_trials
+from reports.tables.cells import absent_cell, mean_and_spread
 from reports.tables.model import Cell, Column, Table, mark_best
-from wsss_core.errors import InputError
-
-# From the healthiest to the least; of seeds that ended differently a trial has the worst state.
-STATES = ("complete", "pruned", "collapsed", "failed")
-LAMBDA, METRIC = "lambda", "metric"
-METRIC_NAMES = {"l1": "L1", "l2": "L2", "kl": "KL"}
-
-
-@dataclass(frozen=True)
-class SearchTrial:
-    """One point of the search's space.
-
-    Attributes:
-        number: In the order in which the search proposed them.
-        configuration: Its name.
-        parameters: By name: numbers, texts.
-        by_seed: Objective, a share, of the seeds that finished with one.
-        summary: Of those.
-        state: One of ``STATES``.
-
-    """
-
-    number: int
-    configuration: str
-    parameters: Mapping[str, Any]
-    by_seed: Mapping[int, float]
-    summary: Summary
-    state: str
-
-
-def _parameters(number: int, text: str) -> dict[str, Any]:
-    try:
-        found = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise InputError(f"search trial {number}: parameters are no JSON: {error}") from error
-    if not isinstance(found, dict):
-        raise InputError(f"search trial {number}: expected a JSON object, got {text}")
-    return found
-
-
-def search_trials(rows: pd.DataFrame) -> list[SearchTrial]:
-    """Gather the seeds of each search trial, by ascending number.
-
-    Args:
-        rows: The ledger's ``search`` table of one study.
-
-    Raises:
-        InputError: For rows of several studies, parameters that are no JSON object or an unknown
-            state.
-
-    """
-    studies = sorted(set(rows["study"]))
-    if len(studies) > 1:
-        raise InputError(f"expected the search of one study, got {', '.join(studies)}")
-    found = []
-    for number, group in rows.groupby("number", sort=True):
-        by_seed = {
-            int(seed): float(value)
-            for seed, value in zip(group["seed"], group["objective"], strict=True)
-            if not pd.isna(value)
-        }
-        unknown = sorted(set(group["state"]) - set(STATES))
-        if unknown:
-            raise InputError(
-                f"search trial {number}: expected a state of {', '.join(STATES)}, got "
-                f"{', '.join(unknown)}"
-            )
-        first = group.iloc[0]
-        found.append(
-            SearchTrial(
-                number=int(first["number"]),
-                configuration=str(first["configuration"]),
-                parameters=_parameters(int(first["number"]), str(first["parameters"])),
-                by_seed=dict(sorted(by_seed.items())),
-                summary=summarise(by_seed.values()),
-                state=max(group["state"], key=STATES.index),
-            )
-        )
-    return found
-
-
-def best_first(trials: list[SearchTrial]) -> list[SearchTrial]:
-    """Order trials: complete ones by their mean, then the others, of which none could win."""
-
-    def place(trial: SearchTrial) -> tuple[int, float, int]:
-        mean = trial.summary.mean
-        return STATES.index(trial.state), math.inf if math.isnan(mean) else -mean, trial.number
-
-    return sorted(trials, key=place)
 
 
 def _parameter_cell(value: Any) -> Cell:
     if value is None:
-        return Cell(ABSENT, data={"": None})
+        return absent_cell()
     if isinstance(value, bool) or not isinstance(value, (int, float, str)):
         return Cell(json.dumps(value))
     if isinstance(value, str):
@@ -121,8 +31,8 @@ def search_table(rows: pd.DataFrame, *, objective: str = "per_image_iou") -> Tab
     """Build the table: a row per search trial, best first.
 
     Args:
-        rows: The ledger's ``search`` table of one study; see ``search_trials`` for what raises.
-        objective: Which IoU its values are.
+        rows: the ledger's `search` table of one study; errors as in `search_trials`.
+        objective: the IoU definition of its values.
 
     """
     trials = search_trials(rows)
@@ -134,26 +44,26 @@ def search_table(rows: pd.DataFrame, *, objective: str = "per_image_iou") -> Tab
         for name in names
     }
     columns = (
-        Column("number", "trial", about="In the order of the search, from 0."),
+        Column("number", "trial", about="Its place in the search, from 0."),
         Column("configuration", "configuration"),
         Column("objective", "objective, tune split", "%", True, True,
-               f"{MEASURE_NAMES[objective]} at the tune split's own best threshold; mean ± sd over "
+               f"{MEASURE_NAMES[objective]} at the tune split's best threshold; mean ± sd over "
                "seeds. It chose the winners and is no result."),
-        Column("seeds", "seeds", numeric=True, about="Seeds that finished with an objective."),
+        Column("seeds", "seeds", numeric=True, about="Seeds that finished."),
         Column("state", "state"),
-        *(Column(f"parameter_{name}", "λ" if name == LAMBDA else name.replace("_", " "),
+        *(Column(f"parameter_{name}", "λ" if name == "lambda" else name.replace("_", " "),
                  numeric=numeric[name]) for name in names),
     )  # fmt: skip
     ranked = [_row(trial, names) for trial in best_first(trials)]
     ended = Counter(trial.state for trial in trials)
-    states = ", ".join(f"{ended[state]} {state}" for state in STATES if ended[state])
+    states = ", ".join(f"{ended[state]} {state}" for state in SEARCH_STATES if ended[state])
     caption = (
-        f"All {len(trials)} trials of the search ({states or 'none'}), best first; those that did "
-        f"not complete stand below, as none of them could win. The objective is "
-        f"{MEASURE_NAMES[objective]} on the tune split at that split's own best threshold, mean ± "
+        f"All {len(trials)} trials of the search ({states or 'none'}), best first; trials that did "
+        f"not complete stand below, as they could not win. The objective is "
+        f"{MEASURE_NAMES[objective]} on the tune split at the best threshold of that split, mean ± "
         "sample standard deviation over the seeds that finished. These values chose the winners "
-        "and are therefore no results: the best of many is too high on average. Results are the "
-        "confirmations under fresh seeds alone."
+        "and are no results: the best of many is too high on average. Only the confirmations under "
+        "fresh seeds are results."
     )
     return mark_best(Table("search", "Search trials", columns, tuple(ranked), caption))
 

@@ -1,14 +1,14 @@
-"""The dial's table and sentences: what each configuration loses as the data are turned.
+"""The sweep's table and sentences: the IoU that each configuration loses over the sweep.
 
-The drop is the IoU at the lowest value less that at the highest, and no slope is fitted: the way
-between need not be straight.
+The drop is the IoU at the lowest value minus the IoU at the highest. No slope is fitted, because
+the course between them need not be straight.
 """
 
 from collections.abc import Sequence
 from dataclasses import replace
 
 from reports.results.study_record import StudyRecord
-from reports.results.sweep import Dial, DialRow, read_dial
+from reports.results.sweep import SweepRecord, SweepRow, read_sweep
 from reports.tables.cells import (
     ABSENT,
     difference_cell,
@@ -21,10 +21,10 @@ from reports.tables.cells import (
 from reports.tables.model import Cell, Column, Table
 
 
-def _drop_columns(dial: Dial) -> list[Column]:
-    header = f"IoU at {dial.values[0]:g} less at {dial.values[-1]:g} [95 %]"
+def _drop_columns(sweep: SweepRecord) -> list[Column]:
+    header = f"IoU at {sweep.values[0]:g} minus at {sweep.values[-1]:g} [95 %]"
     return [
-        Column("drop", header, "points", None, True, "By seed: mean ± sd and its t interval."),
+        Column("drop", header, "points", None, True, "Paired by seed: mean ± sd, t interval."),
         Column(
             "holm_p", "Holm p", numeric=True,
             about="Two-sided paired t-test of the drop, corrected over all rows.",
@@ -32,69 +32,69 @@ def _drop_columns(dial: Dial) -> list[Column]:
     ]  # fmt: skip
 
 
-def _drop_cells(dial: Dial, row: DialRow) -> tuple[Cell, Cell]:
-    """Write the drop, with its n where trials are missing at one of the two ends, and its p."""
-    states = row.states[dial.values[0]] + row.states[dial.values[-1]]
+def _drop_cells(sweep: SweepRecord, row: SweepRow) -> tuple[Cell, Cell]:
+    """Write the drop and its p; the drop with its n if trials are missing at either end."""
+    states = row.states[sweep.values[0]] + row.states[sweep.values[-1]]
     cell = difference_cell(row.drop, states)
     if worst_state(states) and row.drop.summary.n:
         cell = replace(cell, text=f"{cell.text} ({equals('n', row.drop.summary.n)})")
-    # The least drop is no merit by itself: who starts at nothing has nothing to lose.
+    # No best: a configuration that starts at nothing has nothing to lose.
     p = Cell(p_value(row.corrected_p), data={"": row.corrected_p})
     return replace(cell, rank=None), p
 
 
-def dial_table(records: Sequence[StudyRecord]) -> Table:
-    """Build the table: a row per configuration; IoU and accuracy per dial value, and the drop.
+def sweep_table(records: Sequence[StudyRecord]) -> Table:
+    """Build the table: a row per configuration; IoU and accuracy at each value, and the drop.
 
     Args:
-        records: One per dial value; see ``dial_record.read_dial`` for what raises.
+        records: one per value of the sweep; errors as in `read_sweep`.
 
     """
-    dial = read_dial(records)
+    sweep = read_sweep(records)
     columns = [Column("configuration", "configuration")]
-    for value in dial.values:
-        at = f"{dial.name} = {value:g}"
+    for value in sweep.values:
+        at = f"{sweep.name} = {value:g}"
         columns += [
             Column(f"iou_{value:g}", f"IoU at {value:g}", "%", None, True, f"{at}: mean ± sd."),
             Column(f"balanced_accuracy_{value:g}", f"accuracy at {value:g}", "%", None, True,
                    f"{at}: balanced accuracy of the image-level prediction, mean ± sd."),
         ]  # fmt: skip
-    turned = len(dial.values) > 1
-    if turned:
-        columns += _drop_columns(dial)
+    several = len(sweep.values) > 1
+    if several:
+        columns += _drop_columns(sweep)
     rows = []
-    for row in dial.rows:
+    for row in sweep.rows:
         cells = [Cell(row.configuration.name)]
-        for value in dial.values:
+        for value in sweep.values:
             states = row.states[value]
             for by_seed, spell_out in ((row.iou[value], True), (row.accuracy[value], False)):
                 cell = summary_cell(by_seed, states, spell_out=spell_out)
                 cells.append(cell if states else replace(cell, text=ABSENT))
-        if turned:
-            cells += _drop_cells(dial, row)
+        if several:
+            cells += _drop_cells(sweep, row)
         rows.append(tuple(cells))
     caption = (
-        f"IoU is {dial.measure} on the test split; accuracy is balanced accuracy of the "
-        "image-level prediction; mean ± sample standard deviation over seeds. What is varied: "
-        f"{dial.name}. Means are over healthy trials alone."
+        f"IoU is {sweep.measure} on the test split. Accuracy is balanced accuracy of the "
+        "image-level prediction. Cells are mean ± sample standard deviation over the seeds of "
+        f"healthy trials. The sweep varies {sweep.name}."
     )
-    if turned:
+    if several:
         caption += (
-            " The drop is positive where IoU falls as the dial rises; it is paired by seed, with a "
-            "95 % Student-t interval and a paired t-test, Holm-corrected over the rows. One drop "
-            "whose interval excludes 0 beside one whose does not is no evidence that the two "
-            "differ."
+            f" The drop is positive if IoU falls as {sweep.name} rises. It is paired by seed, with "
+            "a 95 % Student-t interval and a paired t-test, Holm-corrected over the rows. If one "
+            "drop's interval excludes 0 and another's does not, that is no evidence that the two "
+            "drops differ."
         )
-    return Table("dial", f"Along {dial.name}", tuple(columns), tuple(rows), caption)
+    return Table("sweep", f"Sweep of {sweep.name}", tuple(columns), tuple(rows), caption)
 
 
 def _listed(names: Sequence[str], limit: int = 10) -> str:
-    """Join with commas; of more than ``limit``, say how many follow."""
+    """Join with commas; name up to `limit` and count the rest."""
     rest = len(names) - limit
     return ", ".join(names[:limit]) + (f" and {rest} more" if rest > 0 else "")
 
 
-def _change(row: DialRow) -> str:
+def _change(row: SweepRow) -> str:
     summary = row.drop.summary
     sign = 1 if summary.mean > 0 else -1
     ends = sorted(sign * end for end in (summary.low, summary.high) if end is not None)
@@ -103,35 +103,35 @@ def _change(row: DialRow) -> str:
     return f"{row.configuration.name} {verb} {points(abs(summary.mean))} points ({basis})"
 
 
-def _not_judged(dial: Dial) -> str:
-    """Name the configurations that have no interval; a collapse at one end is a reason for it."""
-    names = [row.configuration.name for row in dial.rows if row.drop.summary.low is None]
+def _not_judged(sweep: SweepRecord) -> str:
+    """Name the configurations that have no interval, e.g. because trials collapsed at one end."""
+    names = [row.configuration.name for row in sweep.rows if row.drop.summary.low is None]
     if not names:
         return ""
-    return f" (not judged, as fewer than two seeds are healthy at both ends: {_listed(names)})"
+    return f" (not judged: {_listed(names)}, with fewer than two seeds healthy at both ends)"
 
 
-def dial_headlines(records: Sequence[StudyRecord]) -> list[str]:
-    """Say which configurations' drop is sure to be one, and for which the seeds leave it open.
+def sweep_headlines(records: Sequence[StudyRecord]) -> list[str]:
+    """Say for which configurations the drop's interval excludes 0, and for which it does not.
 
     Args:
-        records: One per dial value; see ``dial_record.read_dial`` for what raises.
+        records: one per value of the sweep; errors as in `read_sweep`.
 
     Returns:
-        One or two sentences, plain text; none where no drop has an interval.
+        One or two sentences, plain text; none if no drop has an interval.
 
     """
-    dial = read_dial(records)
-    judged = [row for row in dial.rows if row.drop.summary.low is not None]
-    if len(dial.values) < 2 or not judged:
+    sweep = read_sweep(records)
+    judged = [row for row in sweep.rows if row.drop.summary.low is not None]
+    if len(sweep.values) < 2 or not judged:
         return []
     sure = [row for row in judged if not row.drop.interval_includes_zero]
     sure.sort(key=lambda row: -row.drop.summary.mean)
     first = (
-        f"As {dial.name} goes from {dial.values[0]:g} to {dial.values[-1]:g}, the 95\u00a0% "
-        f"interval of the change in {dial.measure}, paired by seed, excludes 0 for "
+        f"As {sweep.name} goes from {sweep.values[0]:g} to {sweep.values[-1]:g}, the 95\u00a0% "
+        f"interval of the change in {sweep.measure}, paired by seed, excludes 0 for "
         f"{len(sure) or 'none'} of {len(judged)} "
-        f"configuration{'s' if len(judged) > 1 else ''}{_not_judged(dial)}"
+        f"configuration{'s' if len(judged) > 1 else ''}{_not_judged(sweep)}"
     )
     if sure:
         kept = sum(row.corrected_p is not None and row.corrected_p < 0.05 for row in sure)

@@ -1,24 +1,16 @@
-"""Thresholds per seed, under rules that peek at more and more, and the price of not knowing."""
+"""The thresholds table: each rule's threshold per seed, and what the rule loses to the oracle."""
 
 import math
 from collections.abc import Callable
 from typing import Any
 
-from reports.results.outcomes import MEAN_OF_CLASSES, ORACLES, RULES
+from reports.names import MEAN_OF_CLASSES, MEASURE_NAMES, ORACLES, RULE_NAMES, RULES
 from reports.results.study_record import StudyRecord, TrialRecord
 from reports.statistics import summarise
-from reports.tables.cells import ABSENT, MEASURE_NAMES, points
+from reports.tables.cells import ABSENT, points
 from reports.tables.model import Cell, Column, Table
 from wsss_core.evaluate import ThresholdRule
 
-RULE_NAMES = {
-    "fixed": "fixed",
-    "otsu": "Otsu",
-    "gaussian_mixture": "Gaussian mixture",
-    "tuned": "tuned",
-    "dataset_oracle": "dataset oracle",
-    "image_oracle": "per-image oracle",
-}
 _SEES = {
     "fixed": "no mask",
     "otsu": "scores and labels",
@@ -30,20 +22,19 @@ _SEES = {
 
 
 def peeks_at(record: StudyRecord) -> dict[str, str]:
-    """What each rule of a study has seen of the masks: those of the package, then its own."""
-    said = {rule: ThresholdRule(rule).peeks_at for rule in RULES}
-    for trial in (*record.trials.values(), *record.refined.values()):
+    """Return what each rule of a study sees of the masks: built-in rules, then the study's own."""
+    seen = {rule: ThresholdRule(rule).peeks_at for rule in RULES}
+    for trial in (*record.trials.values(), *record.chain_trials.values()):
         if trial.figures is not None:
             rows = trial.figures.outcomes
-            said |= dict(zip(rows["rule"], rows["peeks_at"], strict=True))
-    return said
+            seen |= dict(zip(rows["rule"], rows["peeks_at"], strict=True))
+    return seen
 
 
 def threshold_table(record: StudyRecord) -> Table:
     """Build the table: a row per configuration, seed and class; level and IoU under each rule.
 
-    The price, in brackets and in CSV, is what a single threshold chosen on the test masks would
-    have given on top.
+    The price, in brackets and in CSV, is the gain of a single threshold chosen on the test masks.
     """
     several = len(record.classes) > 1
     rules = peeks_at(record)
@@ -72,12 +63,13 @@ def threshold_table(record: StudyRecord) -> Table:
     fixed = sorted({one.fixed_threshold for one in record.configurations})
     at = " or ".join(f"{value:g}" for value in fixed)
     caption = (
-        f"IoU is {MEASURE_NAMES[record.objective]} on the test split; foreground is a score of at "
-        f"least level / 255. Fixed (at {at}) peeks at nothing; Otsu and the Gaussian mixture, at "
-        "the scores of the test images that carry the label, pooled; tuned, at the tune split's "
-        "masks; the dataset oracle, at the test masks, one threshold per trial; the per-image "
-        "oracle, at each test image's mask. Both oracles are upper bounds, not results. In "
-        "brackets the price of not knowing the masks: points below the dataset oracle."
+        f"IoU is {MEASURE_NAMES[record.objective]} on the test split. A pixel is foreground if its "
+        f"score is at least level / 255. The fixed rule (at {at}) sees nothing. Otsu and the "
+        "Gaussian mixture see the pooled scores of the test images that carry the label. The tuned "
+        "rule sees the tune split's masks. The dataset oracle sees the test masks and chooses one "
+        "threshold per trial; the per-image oracle chooses one per test image. Both oracles are "
+        "upper bounds, not results. In brackets: points below the dataset oracle, the price of not "
+        "knowing the masks."
     )
     return Table(
         "thresholds", "Thresholds per seed", tuple(columns), tuple(rows), caption, _notes(record)
@@ -118,7 +110,7 @@ def _with_price(reached: Cell, price: float) -> Cell:
 
 
 def _notes(record: StudyRecord) -> tuple[str, ...]:
-    """Average the prices over all healthy trials of the main class."""
+    """Average the prices of the main class over all healthy trials."""
     prices: dict[str, list[float]] = {
         rule: [
             price
@@ -132,7 +124,7 @@ def _notes(record: StudyRecord) -> tuple[str, ...]:
         return ()
     where = f" ({record.main_class})" if record.main_class == MEAN_OF_CLASSES else ""
     healthy = len(prices["fixed"])
-    said = [
+    means = [
         f"{points(summarise(found).mean)} for {RULE_NAMES.get(rule, rule)}"
         + (f" (of {len(found)})" if len(found) != healthy else "")
         for rule, found in prices.items()
@@ -140,7 +132,7 @@ def _notes(record: StudyRecord) -> tuple[str, ...]:
     ]
     text = (
         f"Points below the dataset oracle, averaged over {healthy} healthy trials{where}: "
-        f"{', '.join(said)}"
+        f"{', '.join(means)}"
     )
     above = _image_oracle_gain(record)
     if above is not None:

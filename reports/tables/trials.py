@@ -1,10 +1,11 @@
-"""Every planned trial: how it ended, what it reached, what it cost."""
+"""The trials table: each planned trial's status, figures, cost and error."""
 
 import math
 from typing import Any
 
+from reports.names import MEASURE_NAMES
 from reports.results.study_record import StudyRecord, TrialRecord
-from reports.tables.cells import ABSENT, MEASURE_NAMES, points
+from reports.tables.cells import ABSENT, absent_cell, share_cell
 from reports.tables.model import Cell, Column, Table
 
 
@@ -31,21 +32,20 @@ def trials_table(record: StudyRecord) -> Table:
     )
     caption = (
         f"All {len(rows)} planned trials. IoU is {MEASURE_NAMES[record.objective]} on the test "
-        f"split at the {record.rule} threshold; that of a collapsed trial is shown but enters no "
-        "mean."
+        f"split at the {record.rule} threshold. The table shows the IoU of a collapsed trial, but "
+        "no mean includes it."
     )
     return Table("trials", "All trials", columns, rows, caption)
 
 
 def _row(record: StudyRecord, trial: TrialRecord) -> tuple[Cell, ...]:
     def share(name: str) -> Cell:
-        value = trial.figure(name, rule=record.rule, class_name=record.main_class)
-        return Cell(points(value), data={"": value})
+        return share_cell(trial.figure(name, rule=record.rule, class_name=record.main_class))
 
     def measured(name: str, decimals: int, scale: float = 1.0) -> Cell:
         value: Any = trial.row.get(name)
         if value is None or math.isnan(value):
-            return Cell(ABSENT, data={"": None})
+            return absent_cell()
         return Cell(f"{value / scale:,.{decimals}f}".replace(",", "\u202f"), data={"": value})
 
     def text(name: str) -> Cell:

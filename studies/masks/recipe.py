@@ -14,8 +14,9 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from reports.ledger.parts import read_table
+from reports.names import OPTIMAL, PLAIN
 from reports.results.reading import read_studies
-from reports.results.study_record import OPTIMAL, PLAIN, StudyRecord, TrialRecord
+from reports.results.study_record import StudyRecord, TrialRecord
 from reports.storage.locations import Location
 from studies.planning.chains import Chain, MapScaling, fitted_state_key
 from studies.planning.images import ImageSplits
@@ -191,7 +192,7 @@ def _candidates(record: StudyRecord, refinement: str) -> dict[tuple[str, int], T
         return healthy
     return {
         (name, seed): trial
-        for (name, seed, chain), trial in record.refined.items()
+        for (name, seed, chain), trial in record.chain_trials.items()
         if chain == refinement and trial.status == "ok" and (name, seed) in healthy
     }
 

@@ -17,7 +17,8 @@ import optuna
 import pandas as pd
 
 from reports.ledger.parts import read_table, write_part
-from reports.results.outcomes import MEAN_OF_CLASSES, trial_figures
+from reports.names import MEAN_OF_CLASSES
+from reports.results.outcomes import trial_figures
 from reports.storage.errors import StorageError
 from reports.storage.locations import Location
 from studies.planning.job import TrainingJob

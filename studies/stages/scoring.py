@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from reports.results.outcomes import ANY_CLASS
+from reports.names import ANY_CLASS
 from studies.planning.chains import CamScoring
 from studies.planning.job import TrainingJob
 from studies.stages.cams import network_maps, normalised_maps

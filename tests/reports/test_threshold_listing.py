@@ -163,7 +163,7 @@ def test_a_refined_trial_has_rows_and_curves_of_its_own(refined, tmp_path):
     np.testing.assert_allclose(chain[figures], donor[figures])
     assert len(curves.query("refinement == 'CRF'")) == 2 * 256
     header = next(line for line in made.text.splitlines() if line.startswith("configuration"))
-    assert header.split()[:3] == ["configuration", "refinement", "seed"]
+    assert header.split()[:3] == ["configuration", "chain", "seed"]
     assert [line.split()[:2] for line in made.text.splitlines() if line.startswith("CRF")] == [
         ["CRF", rule] for rule in RULES[:-2]
     ]

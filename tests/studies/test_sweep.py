@@ -58,18 +58,18 @@ def test_a_sweep_that_cannot_be_taken_is_refused_before_anything_runs(
         make_plan(Study.model_validate(swept))
 
 
-def test_a_finished_dial_is_one_page_over_all_its_values(
+def test_a_finished_sweep_is_one_page_over_all_its_values(
     swept: Raw, tmp_path: Path, run: Callable[..., Any]
 ) -> None:
     finished = run(swept, tmp_path)
     assert finished.result.failed == {}
     plan = read_table(tmp_path, "plan")
     assert sorted(plan["dial_value"].unique()) == [0.1, 0.9]
-    assert [r.dial_value for r in read_studies(tmp_path)] == [0.1, 0.9]
+    assert [r.sweep_value for r in read_studies(tmp_path)] == [0.1, 0.9]
     files = make_report(tmp_path, tmp_path / "report")
     page = files.html.read_text()
     assert page.count("<article>") == 1
     assert "P(chimney | clear) = 0.9" in page
-    assert {"dial.csv", "strategies_0.1.csv", "diagnostics_0.9.csv"} <= {
+    assert {"sweep.csv", "strategies_0.1.csv", "diagnostics_0.9.csv"} <= {
         file.name for file in files.tables
     }

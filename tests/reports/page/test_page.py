@@ -1,4 +1,4 @@
-"""What sections a page has: a dial, a search and published numbers, where the ledger holds them."""
+"""The sections of a page: a sweep, a search and published numbers, if the ledger holds them."""
 
 import csv
 import json
@@ -12,7 +12,7 @@ from reports.ledger.parts import read_table, write_part
 from reports.page.views import study_view
 from reports.results.reading import read_studies
 
-DIAL = "P(chimney | no smoke)"
+SWEEP = "P(chimney | no smoke)"
 VALUES = (0.05, 0.5)
 PUBLISHED = {"ViT alone": 0.2, "cosine global": 0.4, "L1 global": 0.3}
 STATES = {("L2 global", 1): "failed", ("L1 global", 2): "collapsed"}
@@ -28,7 +28,7 @@ def rows_of(results, table):
 
 
 def turn(build_ledger, folder, *, values=VALUES, changed=None, **given):
-    """A results folder of one study with a dial: a ledger for each value, brought together."""
+    """A results folder of one study with a sweep: a ledger for each value, brought together."""
     whole, plan = folder / "whole", []
     for place, value in enumerate(values):
         part = folder / f"part{place}"
@@ -44,7 +44,7 @@ def turn(build_ledger, folder, *, values=VALUES, changed=None, **given):
             for key, rows in by_key.items():
                 write_part(whole, table, key, rows)
         plan += [
-            {**row, "trial_key": f"{place}{row['trial_key']}", "dial": DIAL, "dial_value": value}
+            {**row, "trial_key": f"{place}{row['trial_key']}", "dial": SWEEP, "dial_value": value}
             for row in rows_of(part, "plan")
         ]
     write_part(whole, "plan", "cooccurrence", plan)
@@ -52,49 +52,49 @@ def turn(build_ledger, folder, *, values=VALUES, changed=None, **given):
 
 
 @pytest.fixture(scope="module")
-def turned(build_ledger, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("turned")
+def swept(build_ledger, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("swept")
     return turn(build_ledger, folder, seeds=(0, 1, 2), states=STATES, diagnosed=True)
 
 
 @pytest.fixture(scope="module")
-def files(turned, tmp_path_factory):
-    return make_report(turned, tmp_path_factory.mktemp("report"))
+def files(swept, tmp_path_factory):
+    return make_report(swept, tmp_path_factory.mktemp("report"))
 
 
 def sections_of(files):
     return re.findall(r"^## (.*)$", files.markdown.read_text(), flags=re.MULTILINE)
 
 
-def test_a_record_is_read_for_each_value_of_the_dial(turned):
-    records = read_studies(turned)
+def test_a_record_is_read_for_each_value_of_the_sweep(swept):
+    records = read_studies(swept)
 
-    assert [(record.dial, record.dial_value) for record in records] == [
-        (DIAL, value) for value in VALUES
+    assert [(record.sweep, record.sweep_value) for record in records] == [
+        (SWEEP, value) for value in VALUES
     ]
     assert [record.name for record in records] == [
-        f"cooccurrence, {DIAL} = {value:g}" for value in VALUES
+        f"cooccurrence, {SWEEP} = {value:g}" for value in VALUES
     ]
     assert all(len(record.trials) == 24 for record in records)
     keys = [trial.key for record in records for trial in record.trials.values()]
     assert len(set(keys)) == 48
 
 
-def test_a_study_without_a_dial_has_none(ledger):
+def test_a_study_without_a_sweep_has_none(ledger):
     (record,) = read_studies(ledger.results)
 
-    assert (record.dial, record.dial_value, record.name) == (None, None, "strategies")
+    assert (record.sweep, record.sweep_value, record.name) == (None, None, "strategies")
 
 
-def test_the_dial_comes_first_and_then_each_value(files):
+def test_the_sweep_comes_first_and_then_each_value(files):
     text = files.markdown.read_text()
     found = [title.replace("\\", "") for title in sections_of(files)]
 
-    assert found[0] == f"Over {DIAL}"
-    assert [title for title in found if title.startswith(DIAL)] == [
-        f"{DIAL} = {value:g}" for value in VALUES
+    assert found[0] == f"Sweep of {SWEEP}"
+    assert [title for title in found if title.startswith(SWEEP)] == [
+        f"{SWEEP} = {value:g}" for value in VALUES
     ]
-    assert text.index("goes from 0.05 to 0.5") < text.index("## Over")
+    assert text.index("goes from 0.05 to 0.5") < text.index("## Sweep of")
     assert "Class activation maps" not in found
     assert len(re.findall(r"!\[", text)) == 1
 
@@ -112,11 +112,11 @@ def test_each_value_has_tables_of_its_own_with_labels_of_their_own(files):
     assert len(labels) == len(set(labels)) == 7
 
 
-def test_the_dial_shows_how_far_logits_fall_without_the_context(turned, files):
-    svg = (files.html.parent / "figures" / "dial.svg").read_text()
+def test_the_sweep_shows_how_far_logits_fall_without_the_context(swept, files):
+    svg = (files.html.parent / "figures" / "sweep.svg").read_text()
 
     assert "fall of the logit" in svg
-    falls = read_studies(turned)[0].diagnostic_by_seed("ViT alone", "reliance_context")
+    falls = read_studies(swept)[0].diagnostic_by_seed("ViT alone", "reliance_context")
     assert set(falls) == {0, 1, 2}
 
 
@@ -132,10 +132,10 @@ def test_tidy_files_tell_the_values_apart(files):
         )
 
 
-def test_a_dial_counts_the_trials_that_means_leave_out_over_all_values(files):
+def test_a_sweep_counts_the_trials_that_means_leave_out_over_all_values(files):
     said = files.markdown.read_text().replace("\\", "")
 
-    assert "Of 48 planned trials 44 are healthy (2 failed, 2 collapsed); means leave" in said
+    assert "Of 48 planned trials 44 are healthy (2 failed, 2 collapsed). Means" in said
 
 
 def test_errors_at_every_value_are_shown_and_all_settings(files):
@@ -167,7 +167,7 @@ def test_data_that_differ_within_a_value_and_code_that_differs_at_all_are_called
     assert "Trials differ in their code revision: " in page
 
 
-def test_a_dial_that_has_not_begun_is_a_page_of_missing_cells(build_ledger, tmp_path):
+def test_a_sweep_that_has_not_begun_is_a_page_of_missing_cells(build_ledger, tmp_path):
     names = ("CNN alone", "ViT alone", "cosine global", "cosine channel", "cosine spatial",
              "L1 global", "L2 global", "co-training")  # fmt: skip
     missing = {(name, 0): "missing" for name in names}
@@ -178,10 +178,10 @@ def test_a_dial_that_has_not_begun_is_a_page_of_missing_cells(build_ledger, tmp_
     assert "Of 16 planned trials 0 are healthy (16 missing)" in page
 
 
-def test_a_dial_stands_beside_a_plain_study(build_ledger, turned, tmp_path):
+def test_a_sweep_stands_beside_a_plain_study(build_ledger, swept, tmp_path):
     results = tmp_path / "results"
     for table in ("plan", "trials", "scores", "panels", "history"):
-        for part in (turned / "ledger" / table).glob("*.parquet"):
+        for part in (swept / "ledger" / table).glob("*.parquet"):
             target = results / "ledger" / table / part.name
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(part.read_bytes())
@@ -190,7 +190,7 @@ def test_a_dial_stands_beside_a_plain_study(build_ledger, turned, tmp_path):
     names = {path.name for path in files.tables}
     ids = re.findall(r'\sid="([^"]*)"', files.html.read_text())
 
-    assert {"1-cooccurrence-dial.csv", "2-plain-strategies.csv"} <= names
+    assert {"1-cooccurrence-sweep.csv", "2-plain-strategies.csv"} <= names
     assert len(ids) == len(set(ids))
 
 
@@ -202,7 +202,7 @@ def test_published_numbers_open_a_section_of_their_own(build_ledger, tmp_path):
         "Strategies", "Against the published order",
     ]  # fmt: skip
     assert [row[0].text for row in view.tables["published"].rows] == list(PUBLISHED)
-    assert any(text.startswith("Of the 3 pairs that the published") for text in view.headlines)
+    assert any(text.startswith("Of 3 pairs in the published order") for text in view.headlines)
 
 
 @pytest.mark.ci

@@ -24,7 +24,7 @@ def test_the_best_configurations_stay_with_what_they_are_compared_with(record):
     assert [one.name for one in few.configurations] == [
         name for name in names if name in compared | set(best)
     ]
-    assert f"Of {len(names)} configurations the 4 " in said
+    assert f"Shown are 4 of {len(names)} configurations: " in said
 
 
 def test_nothing_is_left_out_of_a_study_that_fits(record):

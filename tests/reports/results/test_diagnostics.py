@@ -15,7 +15,7 @@ from reports.ledger.parts import read_table
 from reports.results.diagnostics import DIAGNOSTICS, trial_diagnostics
 from reports.results.reading import read_studies
 from reports.tables.diagnostics import diagnostics_table
-from reports.tables.model import to_csv
+from reports.tables.rendering import to_csv
 
 NAMES = ("CNN alone", "ViT alone", "cosine global")
 

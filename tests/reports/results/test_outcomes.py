@@ -7,7 +7,8 @@ import pandas as pd
 import pytest
 
 from reports.ledger.parts import read_table
-from reports.results.outcomes import ANY_CLASS, MEAN_OF_CLASSES, classification, trial_figures
+from reports.names import ANY_CLASS, MEAN_OF_CLASSES
+from reports.results.outcomes import classification, trial_figures
 from wsss_core.errors import InputError
 from wsss_core.evaluate import compete, gaussian_mixture_level, otsu_level
 

@@ -5,8 +5,8 @@ import pandas as pd
 import pytest
 
 from reports.ledger.parts import read_table
-from reports.results.outcomes import ANY_CLASS, MEAN_OF_CLASSES
-from reports.results.score_curves import COLUMNS, score_curves
+from reports.names import ANY_CLASS, MEAN_OF_CLASSES
+from reports.results.score_curves import CURVE_COLUMNS, score_curves
 from wsss_core.evaluate import compete
 
 KEY = "0000abababababab"  # CNN alone, seed 0
@@ -36,7 +36,7 @@ def figures_at(levels, masks, pooled_over, level):
 def test_every_level_has_the_figures_of_maps_cut_there(ledger):
     found = score_curves(read_table(ledger.results, "scores", keys=[KEY]))
 
-    assert list(found) == list(COLUMNS)
+    assert list(found) == list(CURVE_COLUMNS)
     assert len(found) == 2 * 256
     for split in ("tune", "test"):
         cams = ledger.cams["CNN alone", 0, split, "student", "smoke"]
@@ -107,7 +107,7 @@ def test_competing_classes_are_pooled_over_the_images_that_hold_any(competing):
 
 def test_level_0_is_no_threshold_of_competing_classes(competing):
     at_0 = competing[2].query("level == 0")
-    assert at_0[list(COLUMNS[5:])].isna().all(axis=None)
+    assert at_0[list(CURVE_COLUMNS[5:])].isna().all(axis=None)
 
 
 def test_of_no_scores_there_are_no_curves():

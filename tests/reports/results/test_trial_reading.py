@@ -10,9 +10,9 @@ from reports.ledger.parts import part_name, read_arrow, read_table
 from reports.results import trial_cache as trial_reading
 from reports.results.outcomes import trial_figures
 from reports.results.score_rows import ScoreRows
-from reports.results.trial_cache import Settings, read_figures, read_scores
+from reports.results.trial_cache import FigureSettings, read_figures, read_scores
 
-SETTINGS = Settings("per_image_iou", 0.3)
+SETTINGS = FigureSettings("per_image_iou", 0.3)
 
 
 @pytest.fixture(autouse=True)
@@ -78,7 +78,7 @@ def test_scores_that_changed_are_computed_anew(results, keys):
 
 def test_other_settings_have_figures_of_their_own(results, keys):
     first = read_figures(results, keys, SETTINGS)
-    other = read_figures(results, keys, Settings("per_image_iou", 0.9))
+    other = read_figures(results, keys, FigureSettings("per_image_iou", 0.9))
     again = read_figures(results, keys, SETTINGS)
     alike(first, again)
     fixed = {s: trial[keys[0]].figures.value("threshold", "student", "smoke", "test", "fixed")

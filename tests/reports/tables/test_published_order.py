@@ -12,7 +12,7 @@ import scipy.stats
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reports.results.outcomes import COLUMNS, TrialFigures
+from reports.results.outcomes import OUTCOME_COLUMNS, TrialFigures
 from reports.results.panel_parts import PanelParts
 from reports.results.study_record import ConfigurationRecord, StudyRecord, TrialRecord
 from reports.tables.published_order import (
@@ -47,7 +47,7 @@ def study(published, by_seed, source=SOURCE):
                     "network": "student", "class_name": "smoke", "split": "test", "rule": "tuned",
                     "per_image_iou": ended,
                 }  # fmt: skip
-                outcomes = pd.DataFrame([row], columns=list(COLUMNS))
+                outcomes = pd.DataFrame([row], columns=list(OUTCOME_COLUMNS))
                 figures = TrialFigures(outcomes, {})
             trials[name, seed] = TrialRecord(f"{name}-{seed}", name, seed, status, {}, figures)
     blank = dict.fromkeys(ConfigurationRecord.__dataclass_fields__)
@@ -75,8 +75,8 @@ def study(published, by_seed, source=SOURCE):
         trials=trials,
         history=pd.DataFrame(),
         panels=PanelParts(Path()),
-        dial=None,
-        dial_value=None,
+        sweep=None,
+        sweep_value=None,
     )
 
 
@@ -260,7 +260,7 @@ def test_who_cannot_be_judged_is_noted():
     assert cell(table, "b", "iou").text == "collapsed"
     assert cell(table, "b", "rank").text == "–"
     assert table.notes == (
-        "With fewer than two healthy trials, hence open in all pairs: b (0 of 2, 2 collapsed).",
+        "Fewer than two healthy trials, so all their pairs are open: b (0 of 2, 2 collapsed).",
     )
 
 
@@ -268,12 +268,12 @@ def test_the_headline_counts_pairs_before_and_after_correction(record, expected)
     order = published_order(record)
     text = published_headline(record)
 
-    assert f"Of the 9 pairs that the published numbers ({SOURCE}) put in order" in text
+    assert f"Of 9 pairs in the published order ({SOURCE}), the 95\u00a0% intervals here" in text
     agrees, contradicts, open_ = (order.counts[v] for v in ("agrees", "contradicts", "open"))
     assert f"confirm {agrees}, contradict {contradicts} and leave {open_} open" in text
     kept = order.corrected_counts
     assert f"{kept['agrees']} stay confirmed and {kept['contradicts']} contradicted" in text
-    assert f"Kendall's tau-b is {order.tau:.2f}." in text.replace("−", "-")
+    assert f"Kendall's tau-b of the means is {order.tau:.2f}." in text.replace("−", "-")
 
 
 @pytest.mark.parametrize(

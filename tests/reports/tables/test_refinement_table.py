@@ -5,13 +5,14 @@ from datetime import UTC, datetime
 import numpy as np
 import pytest
 
-from reports.figures.refinement import refinement_dots_info, refinement_panels_info
+from reports.figures.refinement import chain_dots_info, chain_panels_info
 from reports.ledger.parts import read_table, write_part
+from reports.names import OPTIMAL, PLAIN
 from reports.page.views import study_view
+from reports.results.comparisons import chain_results, worst_and_best_seed
 from reports.results.reading import read_studies
-from reports.results.study_record import OPTIMAL, PLAIN
-from reports.tables.model import to_csv
-from reports.tables.refinement import chain_rows, chosen_seeds, refinement_table
+from reports.tables.refinement import refinement_table
+from reports.tables.rendering import to_csv
 
 NAME = "cosine global"
 CHAINS = {"perfect": 0.4327, "hard case": None, "SAM": 0.432}
@@ -109,7 +110,7 @@ def test_a_perfect_chain_has_an_iou_of_100_and_its_difference_is_to_the_plain_ca
 
 def test_worse_and_best_seed_are_chosen_by_the_score_before_refinement(record):
     plain = record.by_seed(NAME, "per_image_iou")
-    worse, best = chosen_seeds(plain)
+    worse, best = worst_and_best_seed(plain)
     row = cells(record, PLAIN)
     assert row["worse"].data[""] == min(plain.values()) == plain[worse]
     assert row["best"].data[""] == max(plain.values()) == plain[best]
@@ -129,7 +130,7 @@ def test_a_failed_chain_says_so_in_its_row(record):
 
 
 def test_the_per_image_oracle_is_the_last_row_and_never_the_best(record):
-    mine = [row for row in chain_rows(record) if row.configuration.name == NAME]
+    mine = [row for row in chain_results(record) if row.configuration.name == NAME]
     assert mine[-1].name == OPTIMAL
     oracle = cells(record, f"{OPTIMAL} (upper bound)")
     assert not oracle["per_image_iou"].best
@@ -146,10 +147,10 @@ def test_csv_holds_the_unrounded_figures(record):
 
 
 def test_the_figures_show_every_chain_that_ran_under_the_best_seed(record):
-    dots = refinement_dots_info(record)
+    dots = chain_dots_info(record)
     assert f"{NAME}: perfect" in [row.name for row in dots.rows]
-    panels = refinement_panels_info(record)
-    _, best = chosen_seeds(record.by_seed(NAME, "per_image_iou"))
+    panels = chain_panels_info(record)
+    _, best = worst_and_best_seed(record.by_seed(NAME, "per_image_iou"))
     assert panels.seed == best
     assert panels.columns[0] == PLAIN
     assert "perfect" in panels.columns
@@ -157,7 +158,7 @@ def test_the_figures_show_every_chain_that_ran_under_the_best_seed(record):
 
 
 def test_a_configuration_without_chains_has_none_but_the_rows_that_every_table_has(record):
-    mine = [row for row in chain_rows(record) if row.configuration.name == "ViT alone"]
+    mine = [row for row in chain_results(record) if row.configuration.name == "ViT alone"]
     assert [row.name for row in mine if row.states.total()] == [PLAIN, OPTIMAL]
 
 

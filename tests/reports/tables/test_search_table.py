@@ -10,8 +10,9 @@ import pytest
 
 from reports.figures.search import draw_search, search_info
 from reports.figures.style import draw_svg, style
-from reports.tables.model import to_csv
-from reports.tables.search import search_table, search_trials
+from reports.results.search_trials import search_trials
+from reports.tables.rendering import to_csv
+from reports.tables.search import search_table
 from wsss_core.errors import InputError
 
 # number, metric, lambda, objective by seed, state
@@ -114,7 +115,7 @@ def test_the_caption_says_that_these_values_are_no_results():
 
     assert "All 7 trials of the search (4 complete, 1 pruned, 1 collapsed, 1 failed)" in caption
     assert "dataset foreground IoU on the tune split" in caption
-    assert "chose the winners and are therefore no results" in caption
+    assert "chose the winners and are no results" in caption
     assert "confirmations under fresh seeds" in caption
 
 
@@ -172,7 +173,7 @@ def test_the_best_so_far_rises_over_complete_trials_alone():
 def test_points_stand_in_the_searchs_order_with_their_weight_and_metric():
     points = search_info(ledger_rows()).points
 
-    assert [(p.number, p.metric, p.weight, p.state) for p in points] == [
+    assert [(p.number, p.metric, p.transfer_weight, p.state) for p in points] == [
         (number, metric, weight, state) for number, metric, weight, _, state in TRIALS
     ]
     assert math.isnan(points[3].objective)
@@ -192,7 +193,7 @@ def test_the_figure_shows_every_trial_by_number_and_by_weight_on_a_log_scale():
         course, weights = draw_search(info).axes
 
     assert weights.get_xscale() == "log"
-    for axes, name in ((course, "number"), (weights, "weight")):
+    for axes, name in ((course, "number"), (weights, "transfer_weight")):
         drawn = {
             (line.get_xdata()[0], line.get_ydata()[0])
             for line in axes.lines

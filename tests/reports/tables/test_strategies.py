@@ -11,10 +11,11 @@ import scipy.stats
 
 from reports.ledger.parts import read_table, write_part
 from reports.page.headlines import headlines
+from reports.results.comparisons import best_taught, comparisons
 from reports.results.reading import read_studies
 from reports.tables.cells import count_text, p_value, points, state_text
-from reports.tables.model import to_csv
-from reports.tables.strategies import best_taught, comparisons, strategies_table
+from reports.tables.rendering import to_csv
+from reports.tables.strategies import strategies_table
 from reports.tables.trials import trials_table
 
 
@@ -287,8 +288,8 @@ def test_the_opening_names_the_largest_gain_among_rows_with_all_seeds(record, ex
 
 def test_the_opening_counts_the_trials_that_means_leave_out(record):
     assert headlines(record)[-1] == (
-        "Of 24 planned trials 21 are healthy (1 failed, 1 collapsed, 1 missing); means leave the "
-        "others out."
+        "Of 24 planned trials 21 are healthy (1 failed, 1 collapsed, 1 missing). Means include "
+        "healthy trials only."
     )
 
 

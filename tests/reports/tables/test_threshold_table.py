@@ -12,7 +12,7 @@ import pytest
 from reports.ledger.parts import read_table
 from reports.results.outcomes import trial_figures
 from reports.results.reading import read_studies
-from reports.tables.model import to_csv
+from reports.tables.rendering import to_csv
 from reports.tables.thresholds import threshold_table
 
 RULES = ("fixed", "otsu", "gaussian_mixture", "tuned", "dataset_oracle", "image_oracle")

@@ -140,7 +140,7 @@ def test_masks_have_the_iou_that_was_scored_image_by_image(crops, tmp_path, refi
     (record,) = read_studies(crops.ran.results)
     trial = record.trials["ViT alone", 1]
     if refinement is not None:
-        trial = record.refined["ViT alone", 1, refinement]
+        trial = record.chain_trials["ViT alone", 1, refinement]
     assert job.recipe.level == trial.figure("level", rule=rule, class_name="smoke")
     scored = trial.figures.image_iou["student", "smoke"][:, job.recipe.level]
     for name, expected in zip(trial.figures.images["student", "smoke"], scored, strict=True):
@@ -167,7 +167,7 @@ def test_masks_of_competing_gated_classes_have_the_iou_that_was_scored(run, shar
         job = MaskJob(recipe, str(tmp_path / "images"), str(tmp_path / f"masks {chain}"))
         make_masks(job, in_process=True, say=quiet)
         trial = record.trials["CNN alone", 0]
-        trial = record.refined["CNN alone", 0, chain] if chain else trial
+        trial = record.chain_trials["CNN alone", 0, chain] if chain else trial
         for number, class_name in enumerate(images.classes, 1):
             curves = trial.figures.image_iou["student", class_name]
             names = trial.figures.images["student", class_name]

@@ -10,7 +10,7 @@ import pytest
 
 from reports import make_report
 from reports.ledger.parts import read_table
-from reports.results.outcomes import ANY_CLASS, MEAN_OF_CLASSES
+from reports.names import ANY_CLASS, MEAN_OF_CLASSES
 from reports.results.reading import read_studies
 from studies.stages.scoring import collapse_of
 

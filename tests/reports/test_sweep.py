@@ -1,4 +1,4 @@
-"""The dial's table, sentences and figure, against plain loops and scipy."""
+"""The sweep's table, sentences and figure, against plain loops and scipy."""
 
 import math
 import xml.etree.ElementTree as ElementTree
@@ -12,17 +12,17 @@ import pytest
 import scipy.stats
 
 from reports.figures.style import draw_svg, style
-from reports.figures.sweep import dial_info, draw_dial
-from reports.results.outcomes import COLUMNS, TrialFigures
+from reports.figures.sweep import draw_sweep, sweep_info
+from reports.results.outcomes import OUTCOME_COLUMNS, TrialFigures
 from reports.results.panel_parts import PanelParts
 from reports.results.study_record import ConfigurationRecord, StudyRecord, TrialRecord
-from reports.results.sweep import read_dial
+from reports.results.sweep import read_sweep
 from reports.tables.cells import p_value
-from reports.tables.model import to_csv
-from reports.tables.sweep import dial_headlines, dial_table
+from reports.tables.rendering import to_csv
+from reports.tables.sweep import sweep_headlines, sweep_table
 from wsss_core.errors import InputError
 
-DIAL = "P(chimney | clear)"
+SWEEP = "P(chimney | clear)"
 VALUES = (0.05, 0.5, 0.95)
 SEEDS = (0, 1, 2, 3)
 NAMES = ("alone", "cosine", "L1", "co-training")
@@ -38,7 +38,7 @@ def record_at(
     value: float | None,
     trials: Mapping[str, Mapping[int, tuple[float, float] | str]],
     *,
-    dial: str | None = DIAL,
+    sweep: str | None = SWEEP,
     rule: str = "tuned",
     objective: str = "per_image_iou",
 ) -> StudyRecord:
@@ -60,7 +60,7 @@ def record_at(
                     }
                     for rule_, share in (("tuned", 1.0), ("fixed", 0.5))
                 ]  # fmt: skip
-                outcomes = pd.DataFrame(rows, columns=list(COLUMNS))
+                outcomes = pd.DataFrame(rows, columns=list(OUTCOME_COLUMNS))
                 figures = TrialFigures(outcomes, {})
             made[name, seed] = TrialRecord(f"{name}-{seed}", name, seed, status, {}, figures)
     return StudyRecord(
@@ -74,14 +74,14 @@ def record_at(
         trials=made,
         history=pd.DataFrame(),
         panels=PanelParts(Path()),
-        dial=dial,
-        dial_value=value,
+        sweep=sweep,
+        sweep_value=value,
     )
 
 
 @pytest.fixture(scope="module")
 def shares():
-    """IoU and accuracy by (dial value, name, seed): falling steeply, a little, not, and rising."""
+    """IoU and accuracy by (value, name, seed): falling steeply, a little, not, and rising."""
     random = np.random.default_rng(0)
     slopes = {"alone": -0.35, "cosine": -0.12, "L1": 0.0, "co-training": 0.1}
     return {
@@ -97,7 +97,7 @@ def shares():
 
 @pytest.fixture(scope="module")
 def records(shares):
-    """In falling order of the dial; one trial failed in the middle, one collapsed at an end."""
+    """In falling order of the sweep; one trial failed in the middle, one collapsed at an end."""
     lost = {(0.5, "cosine", 2): "failed", (0.95, "L1", 1): "collapsed"}
     made = []
     for value in reversed(VALUES):
@@ -121,8 +121,8 @@ def drops(shares, name, seeds=SEEDS):
     return [shares[0.05, name, seed][0] - shares[0.95, name, seed][0] for seed in seeds]
 
 
-def test_dial_values_ascend_whatever_the_order_of_the_records(records):
-    keys = [column.key for column in dial_table(records).columns]
+def test_sweep_values_ascend_whatever_the_order_of_the_records(records):
+    keys = [column.key for column in sweep_table(records).columns]
 
     assert keys == [
         "configuration",
@@ -131,24 +131,24 @@ def test_dial_values_ascend_whatever_the_order_of_the_records(records):
         "iou_0.95", "balanced_accuracy_0.95",
         "drop", "holm_p",
     ]  # fmt: skip
-    assert dial_table(records) == dial_table(records[::-1])
+    assert sweep_table(records) == sweep_table(records[::-1])
 
 
 def test_rows_stand_in_the_plans_order(records):
-    assert [row[0].text for row in dial_table(records).rows] == list(NAMES)
+    assert [row[0].text for row in sweep_table(records).rows] == list(NAMES)
 
 
 @pytest.mark.parametrize(("key", "which"), [("iou", 0), ("balanced_accuracy", 1)])
 def test_a_cell_is_mean_and_spread_over_seeds_in_percent(records, shares, key, which):
     for value in VALUES:
         values = [100 * shares[value, "alone", seed][which] for seed in SEEDS]
-        text = cell(dial_table(records), "alone", f"{key}_{value:g}").text
+        text = cell(sweep_table(records), "alone", f"{key}_{value:g}").text
         assert text == f"{np.mean(values):.1f} ± {np.std(values, ddof=1):.1f}"
 
 
 def test_a_cell_says_which_trials_its_mean_lacks(records, shares):
     values = [100 * shares[0.5, "cosine", seed][0] for seed in (0, 1, 3)]
-    found = cell(dial_table(records), "cosine", "iou_0.5")
+    found = cell(sweep_table(records), "cosine", "iou_0.5")
 
     assert found.text == (
         f"{np.mean(values):.1f} ± {np.std(values, ddof=1):.1f} (3 of 4, 1 failed)"
@@ -159,7 +159,7 @@ def test_a_cell_says_which_trials_its_mean_lacks(records, shares):
 def test_a_value_without_a_healthy_trial_says_how_they_ended():
     trials = {"alone": dict.fromkeys((0, 1), "collapsed"), "cosine": {0: (0.3, 0.9), 1: (0.4, 0.9)}}
     well = {name: {0: (0.3, 0.9), 1: (0.4, 0.9)} for name in trials}
-    table = dial_table([record_at(0.1, well), record_at(0.9, trials)])
+    table = sweep_table([record_at(0.1, well), record_at(0.9, trials)])
 
     assert cell(table, "alone", "iou_0.9").text == "collapsed"
     assert cell(table, "alone", "drop").text == "–"
@@ -167,7 +167,7 @@ def test_a_value_without_a_healthy_trial_says_how_they_ended():
 
 def test_a_configuration_that_is_not_planned_at_a_value_has_a_dash_there():
     both = {"alone": {0: (0.3, 0.9)}, "cosine": {0: (0.4, 0.9)}}
-    table = dial_table([record_at(0.1, both), record_at(0.9, {"alone": {0: (0.2, 0.9)}})])
+    table = sweep_table([record_at(0.1, both), record_at(0.9, {"alone": {0: (0.2, 0.9)}})])
 
     assert cell(table, "cosine", "iou_0.9").text == "–"
     assert cell(table, "cosine", "drop").text == "–"
@@ -178,7 +178,7 @@ def test_the_drop_is_lowest_less_highest_paired_by_seed_with_scipys_interval(rec
     low, high = scipy.stats.t.interval(
         0.95, 3, loc=np.mean(differences), scale=scipy.stats.sem(differences)
     )
-    data = cell(dial_table(records), "alone", "drop").data
+    data = cell(sweep_table(records), "alone", "drop").data
 
     assert data["mean"] == pytest.approx(np.mean(differences))
     assert data["sd"] == pytest.approx(np.std(differences, ddof=1))
@@ -188,12 +188,12 @@ def test_the_drop_is_lowest_less_highest_paired_by_seed_with_scipys_interval(rec
 
 
 def test_a_drop_uses_the_seeds_healthy_at_both_ends_and_says_how_many(records, shares):
-    found = cell(dial_table(records), "L1", "drop")
+    found = cell(sweep_table(records), "L1", "drop")
 
     assert found.data["mean"] == pytest.approx(np.mean(drops(shares, "L1", (0, 2, 3))))
     assert found.text.endswith("] (n\u00a0=\u00a03)")
     # What failed half way does not concern the ends.
-    assert "(n" not in cell(dial_table(records), "cosine", "drop").text
+    assert "(n" not in cell(sweep_table(records), "cosine", "drop").text
 
 
 def test_p_values_of_the_drops_are_corrected_over_all_rows_by_holm(records, shares):
@@ -206,7 +206,7 @@ def test_p_values_of_the_drops_are_corrected_over_all_rows_by_holm(records, shar
         largest = max(largest, min(1.0, (4 - rank) * plain[name]))
         expected[name] = largest
 
-    table = dial_table(records)
+    table = sweep_table(records)
     for name in NAMES:
         found = cell(table, name, "holm_p")
         assert found.data[""] == pytest.approx(expected[name])
@@ -214,11 +214,11 @@ def test_p_values_of_the_drops_are_corrected_over_all_rows_by_holm(records, shar
 
 
 def test_no_row_is_the_best_at_a_drop_since_nothing_cannot_fall(records):
-    assert not any(found.best for row in dial_table(records).rows for found in row)
+    assert not any(found.best for row in sweep_table(records).rows for found in row)
 
 
 def test_a_single_value_has_no_drop(records):
-    table = dial_table(records[:1])
+    table = sweep_table(records[:1])
 
     assert [column.key for column in table.columns] == [
         "configuration", "iou_0.95", "balanced_accuracy_0.95",
@@ -226,8 +226,8 @@ def test_a_single_value_has_no_drop(records):
     assert "drop" not in table.caption
 
 
-def test_csv_holds_shares_and_counts_per_dial_value(records):
-    header = to_csv(dial_table(records)).splitlines()[0]
+def test_csv_holds_shares_and_counts_per_sweep_value(records):
+    header = to_csv(sweep_table(records)).splitlines()[0]
 
     assert "iou_0.05_mean,iou_0.05_sd,iou_0.05_n,iou_0.05_expected" in header
     assert "drop_mean,drop_sd,drop_n,drop_low,drop_high,drop_p,holm_p" in header
@@ -238,15 +238,17 @@ def test_where_one_value_has_no_tuned_threshold_all_are_fixed():
     mixed = [record_at(0.1, trials), record_at(0.9, trials, rule="fixed")]
 
     # The fixed threshold reaches half as much.
-    assert cell(dial_table(mixed), "alone", "iou_0.1").data["mean"] == pytest.approx(0.25)
-    assert "at the fixed threshold" in dial_table(mixed).caption
+    assert cell(sweep_table(mixed), "alone", "iou_0.1").data["mean"] == pytest.approx(0.25)
+    assert "at the fixed threshold" in sweep_table(mixed).caption
 
 
 def test_a_value_without_scores_does_not_choose_the_rule():
     trials = {"alone": {0: (0.4, 0.9), 1: (0.6, 0.9)}}
     failed = {"alone": dict.fromkeys((0, 1), "failed")}
 
-    assert read_dial([record_at(0.1, trials), record_at(0.9, failed, rule="fixed")]).rule == "tuned"
+    assert (
+        read_sweep([record_at(0.1, trials), record_at(0.9, failed, rule="fixed")]).rule == "tuned"
+    )
 
 
 TRIALS = {"alone": {0: (0.4, 0.9)}}
@@ -256,19 +258,19 @@ TRIALS = {"alone": {0: (0.4, 0.9)}}
     ("given", "said"),
     [
         ([], "got none"),
-        ([record_at(None, TRIALS)], "expected a dial and its value"),
-        ([record_at(0.1, TRIALS, dial=None)], "expected a dial and its value"),
+        ([record_at(None, TRIALS)], "expected a sweep and its value"),
+        ([record_at(0.1, TRIALS, sweep=None)], "expected a sweep and its value"),
         ([record_at(0.1, TRIALS), record_at(0.1, TRIALS)], "two are at 0.1"),
-        ([record_at(0.1, TRIALS), record_at(0.2, TRIALS, dial="haze")], r"P\(chimney.*, haze"),
+        ([record_at(0.1, TRIALS), record_at(0.2, TRIALS, sweep="haze")], r"P\(chimney.*, haze"),
         (
             [record_at(0.1, TRIALS), record_at(0.2, TRIALS, objective="dataset_iou")],
             "dataset_iou, per_image_iou",
         ),
     ],
 )  # fmt: skip
-def test_records_that_are_no_dial_are_told_apart(given, said):
+def test_records_that_are_no_sweep_are_told_apart(given, said):
     with pytest.raises(InputError, match=said):
-        read_dial(given)
+        read_sweep(given)
 
 
 def test_headlines_name_the_drops_whose_interval_excludes_zero_and_those_left_open(records, shares):
@@ -277,10 +279,10 @@ def test_headlines_name_the_drops_whose_interval_excludes_zero_and_those_left_op
         for name in ("alone", "cosine", "co-training")
         if scipy.stats.ttest_1samp(drops(shares, name), 0).pvalue < 0.05
     ]
-    first, second = dial_headlines(records)
+    first, second = sweep_headlines(records)
 
     assert sure == ["alone", "cosine", "co-training"]
-    assert f"As {DIAL} goes from 0.05 to 0.95" in first
+    assert f"As {SWEEP} goes from 0.05 to 0.95" in first
     assert "excludes 0 for 3 of 4 configurations: alone loses" in first
     assert first.index("alone loses") < first.index("cosine loses") < first.index("co-training gai")
     assert "For the other 1, 3 paired seeds leave open whether they lose anything: L1." in second
@@ -290,7 +292,7 @@ def test_a_gain_is_told_with_its_interval_the_right_way_round():
     low = {"alone": {0: (0.20, 0.9), 1: (0.21, 0.9), 2: (0.22, 0.9)}}
     high = {"alone": {0: (0.30, 0.9), 1: (0.32, 0.9), 2: (0.31, 0.9)}}
     # Gains of 10, 11 and 9 points: 10 ± 4.3027 * 1 / sqrt(3).
-    (sentence,) = dial_headlines([record_at(0.1, low), record_at(0.9, high)])
+    (sentence,) = sweep_headlines([record_at(0.1, low), record_at(0.9, high)])
 
     assert "alone gains 10.0 points (7.5 to 12.5); for 1 of them after Holm" in sentence
 
@@ -298,7 +300,7 @@ def test_a_gain_is_told_with_its_interval_the_right_way_round():
 def test_where_nothing_is_sure_no_name_is_put_forward():
     low = {"alone": {0: (0.2, 0.9), 1: (0.5, 0.9)}}
     high = {"alone": {0: (0.4, 0.9), 1: (0.2, 0.9)}}
-    first, second = dial_headlines([record_at(0.1, low), record_at(0.9, high)])
+    first, second = sweep_headlines([record_at(0.1, low), record_at(0.9, high)])
 
     assert first.endswith("excludes 0 for none of 1 configuration.")
     assert second == "For the 1, 2 paired seeds leave open whether they lose anything."
@@ -307,28 +309,27 @@ def test_where_nothing_is_sure_no_name_is_put_forward():
 def test_whoever_collapses_at_an_end_is_named_as_not_judged():
     low = {name: {0: (0.5, 0.9), 1: (0.51, 0.9), 2: (0.53, 0.9)} for name in ("alone", "L2")}
     high = {"alone": low["alone"], "L2": dict.fromkeys((0, 1, 2), "collapsed")}
-    first, _ = dial_headlines([record_at(0.1, low), record_at(0.9, high)])
+    first, _ = sweep_headlines([record_at(0.1, low), record_at(0.9, high)])
 
     assert (
-        "1 configuration (not judged, as fewer than two seeds are healthy at both ends: L2)."
-        in first
+        "1 configuration (not judged: L2, with fewer than two seeds healthy at both ends)." in first
     )
 
 
 def test_sentences_say_how_many_drops_withstand_the_correction(records):
-    table = dial_table(records)
+    table = sweep_table(records)
     kept = [
         n for n in ("alone", "cosine", "co-training") if cell(table, n, "holm_p").data[""] < 0.05
     ]
 
-    assert f"; for {len(kept)} of them after Holm's correction." in dial_headlines(records)[0]
+    assert f"; for {len(kept)} of them after Holm's correction." in sweep_headlines(records)[0]
 
 
 def test_without_an_interval_there_is_nothing_to_say():
     one_seed = [record_at(value, TRIALS) for value in (0.1, 0.9)]
 
-    assert dial_headlines(one_seed) == []
-    assert dial_headlines(one_seed[:1]) == []
+    assert sweep_headlines(one_seed) == []
+    assert sweep_headlines(one_seed[:1]) == []
 
 
 @pytest.fixture(scope="module")
@@ -337,7 +338,7 @@ def reliance(shares):
 
 
 def test_the_figure_holds_every_healthy_trial_in_percent(records, shares):
-    info = dial_info(records)
+    info = sweep_info(records)
     iou, accuracy = info.panels
 
     assert info.values == VALUES
@@ -353,29 +354,29 @@ def test_the_figure_holds_every_healthy_trial_in_percent(records, shares):
 
 def test_reliance_is_of_the_trials_that_the_iou_is_of(records, reliance):
     lacking = {**reliance, (0.05, "alone", 1): math.nan}
-    _, middle, _ = dial_info(records, lacking, reliance_axis="reliance").panels
+    _, middle, _ = sweep_info(records, lacking).panels
 
-    assert middle.axis == "reliance"
+    assert middle.axis == "fall of the logit\nwithout the context"
     assert middle.lines["cosine"][1].by_seed == {0: 4.0, 1: 4.1, 3: 4.3}
     assert set(middle.lines["alone"][0].by_seed) == {0, 2, 3}
 
 
 def test_without_any_reliance_the_panel_is_left_out(records):
-    assert len(dial_info(records, {}).panels) == 2
-    assert len(dial_info(records, {(0.3, "nobody", 0): 1.0}).panels) == 2
+    assert len(sweep_info(records, {}).panels) == 2
+    assert len(sweep_info(records, {(0.3, "nobody", 0): 1.0}).panels) == 2
 
 
 def test_what_is_compared_with_is_dashed(records):
-    info = dial_info(records)
+    info = sweep_info(records)
 
     assert info.dashes == {"alone": "--", "cosine": "-", "L1": "-", "co-training": "-"}
     assert set(info.colours) == set(NAMES)
 
 
 def test_drawn_lines_are_the_means_and_drawn_dots_all_seeds(records, reliance):
-    info = dial_info(records, reliance)
+    info = sweep_info(records, reliance)
     with style():
-        figure = draw_dial(info)
+        figure = draw_sweep(info)
 
     assert len(figure.axes) == 3
     for axes, panel in zip(figure.axes, info.panels, strict=True):
@@ -388,10 +389,10 @@ def test_drawn_lines_are_the_means_and_drawn_dots_all_seeds(records, reliance):
                 assert any(list(drawn.get_ydata()) == seeds for drawn in mine)
 
 
-def test_lines_stand_apart_yet_nearest_to_their_own_dial_value(records):
-    info = dial_info(records)
+def test_lines_stand_apart_yet_nearest_to_their_own_sweep_value(records):
+    info = sweep_info(records)
     with style():
-        axes = draw_dial(info).axes[0]
+        axes = draw_sweep(info).axes[0]
     starts = []
     for name, line in info.panels[0].lines.items():
         means = [point.summary.mean for point in line]
@@ -409,9 +410,9 @@ def test_lines_stand_apart_yet_nearest_to_their_own_dial_value(records):
 def test_a_line_is_broken_where_every_trial_is_lost():
     well = {"alone": {0: (0.4, 0.9), 1: (0.5, 0.9)}}
     lost = {"alone": dict.fromkeys((0, 1), "collapsed")}
-    info = dial_info([record_at(0.1, well), record_at(0.5, lost), record_at(0.9, well)])
+    info = sweep_info([record_at(0.1, well), record_at(0.5, lost), record_at(0.9, well)])
     with style():
-        axes = draw_dial(info).axes[0]
+        axes = draw_sweep(info).axes[0]
 
     assert any(
         np.array_equal(drawn.get_ydata(), [45, math.nan, 45], equal_nan=True)
@@ -421,9 +422,9 @@ def test_a_line_is_broken_where_every_trial_is_lost():
 
 def test_every_seed_lies_within_its_panel_however_wide_the_intervals(reliance):
     trials = {"alone": {0: (0.1, 0.5), 1: (0.9, 1.0)}, "cosine": {0: (0.0, 0.5), 1: (0.02, 1.0)}}
-    info = dial_info([record_at(value, trials) for value in (0.05, 0.95)], reliance)
+    info = sweep_info([record_at(value, trials) for value in (0.05, 0.95)], reliance)
     with style():
-        figure = draw_dial(info)
+        figure = draw_sweep(info)
     for axes, panel in zip(figure.axes, info.panels, strict=True):
         bottom, top = axes.get_ylim()
         for line in panel.lines.values():
@@ -437,8 +438,8 @@ def test_every_seed_lies_within_its_panel_however_wide_the_intervals(reliance):
 def test_evil_names_stay_text_in_svg_that_is_the_same_to_the_byte():
     names = ("<script>alert(1)</script>", "_hidden", "$x_1$ & 5%")
     trials = {name: {0: (0.3, 0.9), 1: (0.4, 0.8)} for name in names}
-    given = [record_at(value, trials, dial="<b>$y$</b>") for value in (0.1, 0.9)]
-    first, second = (draw_svg(lambda: draw_dial(dial_info(given)), "dial", "&") for _ in "12")
+    given = [record_at(value, trials, sweep="<b>$y$</b>") for value in (0.1, 0.9)]
+    first, second = (draw_svg(lambda: draw_sweep(sweep_info(given)), "dial", "&") for _ in "12")
     tree = ElementTree.fromstring(first)
     texts = ["".join(text.itertext()) for text in tree.iter("{http://www.w3.org/2000/svg}text")]
 

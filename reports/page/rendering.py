@@ -1,0 +1,68 @@
+"""Rendering the page: one HTML file, and Markdown beside its figures."""
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from reports.figures.style import inline
+from reports.page.views import StudyView
+from reports.tables.model import Table
+from reports.tables.rendering import escape_markdown, to_html, to_markdown
+
+
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("reports.page"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.globals["table"] = to_html
+    # matplotlib escapes the text that it draws.
+    environment.globals["svg"] = lambda figure: Markup(inline(figure.svg))
+    return environment
+
+
+def render_html(views: list[StudyView]) -> str:
+    """Render the page as one file that has no script and fetches nothing."""
+    return _environment().get_template("report.html").render(views=views)
+
+
+def render_markdown(views: list[StudyView]) -> str:
+    """Render the page as Markdown that links `figures/*.svg`."""
+
+    def figure(view: StudyView, name: str) -> list[str]:
+        if name not in view.figures:
+            return []
+        shown = view.figures[name]
+        title = escape_markdown(shown.title)
+        return [f"![{title}](figures/{shown.name}.svg)", escape_markdown(shown.caption)]
+
+    def table(tables: dict[str, Table], name: str) -> list[str]:
+        return [to_markdown(tables[name]).rstrip()]
+
+    parts: list[str] = []
+    for view in views:
+        tables = view.shown
+        facts = [
+            f"- {escape_markdown(name)}: {escape_markdown(value)}"
+            for name, value in view.provenance.facts
+        ]
+        warnings = [f"**{escape_markdown(text)}**" for text in view.provenance.warnings]
+        parts += [
+            f"# {escape_markdown(view.title)}",
+            f"Study {escape_markdown(view.name)}.",
+            "\n".join(f"- {escape_markdown(text)}" for text in view.headlines),
+            *warnings,
+        ]
+        for section in view.sections:
+            parts.append(f"## {escape_markdown(section.title)}")
+            for item in section.items:
+                parts += table(tables, item) if item in tables else figure(view, item)
+        parts += [
+            *(["## All trials", *table(tables, "trials")] if "trials" in tables else []),
+            "## Provenance",
+            "\n".join(facts),
+        ]
+    return "\n\n".join(part for part in parts if part) + "\n"

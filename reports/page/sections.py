@@ -1,0 +1,264 @@
+"""The sections of a study's page, in reading order: which tables and figures each one holds."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from reports.figures.accuracy import accuracy_scatter_info, draw_accuracy_scatter
+from reports.figures.diagnostics import diagnostics_info, draw_diagnostics
+from reports.figures.panels import cam_panels_info, draw_cam_panels
+from reports.figures.refinement import chain_dots_info, chain_panels_info
+from reports.figures.search import draw_search, search_info
+from reports.figures.seeds import draw_seed_dots, seed_dots_info
+from reports.figures.style import draw_svg
+from reports.figures.threshold_curves import draw_threshold_curves, threshold_curves_info
+from reports.figures.training_curves import draw_training_curves, training_curves_info
+from reports.page.limits import CONFIGURATIONS, fewer
+from reports.results.study_record import StudyRecord
+from reports.tables.diagnostics import diagnostics_table
+from reports.tables.model import Table
+from reports.tables.published_order import published_order_table
+from reports.tables.refinement import refinement_table
+from reports.tables.search import search_table
+from reports.tables.strategies import strategies_table
+from reports.tables.thresholds import threshold_table
+
+
+@dataclass(frozen=True)
+class FigureView:
+    """A drawn figure: its file's name, its title, how to read it, and the SVG."""
+
+    name: str
+    title: str
+    caption: str
+    svg: str
+
+
+def draw_figure(name: str, title: str, caption: str, draw: Callable[[], Figure]) -> FigureView:
+    """Draw a figure of the page."""
+    return FigureView(name, title, caption, draw_svg(draw, name, title))
+
+
+@dataclass(frozen=True)
+class FigureSpec:
+    """A figure of a section.
+
+    Attributes:
+        key: its name on the page; no table has the same.
+        file: its file's name.
+        title: a template of `info` and `record`.
+        caption: how to read it; a template of `info` and `record`.
+        info: collects the numbers of the figure; None if there are none.
+        draw: draws them.
+        has_data: whether the numbers are worth a figure.
+        limit: the most configurations that the figure can show; None: all.
+
+    """
+
+    key: str
+    file: str
+    title: str
+    caption: str
+    info: Callable[[StudyRecord], Any]
+    draw: Callable[[Any], Figure]
+    has_data: Callable[[Any], object] = lambda info: info is not None
+    limit: Callable[[StudyRecord], int] | None = lambda record: CONFIGURATIONS
+
+    def view(self, record: StudyRecord, prefix: str) -> FigureView | None:
+        """Draw the figure of a study; None without data."""
+        shown, left_out = [record], ""
+        if self.limit is not None:
+            shown, left_out = fewer([record], self.limit(record))
+        info = self.info(shown[0])
+        if not self.has_data(info):
+            return None
+        title, caption = (
+            text.format(info=info, record=record) for text in (self.title, self.caption)
+        )
+        return draw_figure(prefix + self.file, title, caption + left_out, lambda: self.draw(info))
+
+
+@dataclass(frozen=True)
+class TableSpec:
+    """A table of a section: its name, also its file's, and what builds it."""
+
+    key: str
+    build: Callable[[StudyRecord], Table]
+
+
+@dataclass(frozen=True)
+class SectionSpec:
+    """A section: its anchor, its title, its tables and figures, and whether a study has it."""
+
+    key: str
+    title: str
+    items: tuple[TableSpec | FigureSpec, ...]
+    belongs: Callable[[StudyRecord], object] = lambda record: True
+
+
+def has_published_order(record: StudyRecord) -> bool:
+    """Return whether a study has scores and at least two published figures."""
+    published = sum(one.published is not None for one in record.configurations)
+    return published > 1 and bool(record.classes)
+
+
+SECTIONS = (
+    SectionSpec(
+        "strategies",
+        "Strategies",
+        (
+            TableSpec("strategies", strategies_table),
+            FigureSpec(
+                "seeds",
+                "seeds",
+                "IoU of every seed",
+                "A dot is one healthy trial, a bar the mean over seeds. Thin lines join the trials "
+                "of one seed. Vertical lines: means of the student alone and of the teacher alone.",
+                lambda record: seed_dots_info(record) if record.classes else None,
+                draw_seed_dots,
+            ),
+        ),
+    ),
+    SectionSpec(
+        "published",
+        "Against the published order",
+        (TableSpec("published", published_order_table),),
+        has_published_order,
+    ),
+    SectionSpec(
+        "refinement",
+        "Refinement",
+        (
+            TableSpec("refinement", refinement_table),
+            FigureSpec(
+                "refinement_dots",
+                "refinement",
+                "IoU of every seed under each chain",
+                "A dot is one healthy trial under a chain, a bar the mean over seeds. Thin lines "
+                "join the trials of one seed. Vertical lines: no refinement.",
+                chain_dots_info,
+                draw_seed_dots,
+                limit=lambda record: max(4, 3 * CONFIGURATIONS // len(record.chains)),
+            ),
+            FigureSpec(
+                "refinement_panels",
+                "refinement_panels",
+                "Maps under each chain, seed {info.seed}",
+                "Test images under the seed that is best without refinement; colours and lines as "
+                "in the figure of class activation maps.",
+                chain_panels_info,
+                draw_cam_panels,
+                limit=None,
+            ),
+        ),
+        lambda record: record.chains and record.classes,
+    ),
+    SectionSpec(
+        "reasons",
+        "Right for the wrong reason",
+        (
+            FigureSpec(
+                "reasons",
+                "reasons",
+                "Right for the wrong reason",
+                "A dot is one healthy trial; its shape is the seed, numbers are mean IoU. A "
+                "network far right and low classifies images well, but its maps miss the object.",
+                accuracy_scatter_info,
+                draw_accuracy_scatter,
+                lambda info: info.points,
+            ),
+        ),
+    ),
+    SectionSpec(
+        "diagnostics",
+        "What it relies on",
+        (
+            TableSpec("diagnostics", diagnostics_table),
+            FigureSpec(
+                "reliance",
+                "reliance",
+                "Where the maps lie and what the logits depend on",
+                "Left: mean share of the CAM's mass in each region; dashed: the object's share of "
+                "the pixels, which a uniform map would have. Right, if scenes can be rendered "
+                "without the object or its context: mean fall of the logit; dots are seeds.",
+                diagnostics_info,
+                draw_diagnostics,
+                lambda info: info.mass,
+            ),
+        ),
+    ),
+    SectionSpec(
+        "thresholds",
+        "Thresholds",
+        (
+            TableSpec("thresholds", threshold_table),
+            FigureSpec(
+                "threshold_curves",
+                "thresholds",
+                "IoU over all thresholds",
+                "A line is one trial on the test split. Filled dot: its tuned threshold; ring: the "
+                "dataset oracle's. Dashed grey: the student alone, mean over seeds.",
+                threshold_curves_info,
+                draw_threshold_curves,
+                lambda info: info.panels,
+            ),
+        ),
+    ),
+    SectionSpec(
+        "panels",
+        "Class activation maps",
+        (
+            FigureSpec(
+                "panels",
+                "panels",
+                "Class activation maps, seed {info.seed}",
+                "Test images under one seed. Scores run from dark blue (0) over green to yellow "
+                "(1), laid over the greyed image. White: the cut at the {record.rule} threshold; "
+                "red: the mask's outline. Below each map: the image's IoU in percent, or the share "
+                "of pixels predicted foreground if the image lacks the class. The taught networks "
+                "are the best by mean IoU.",
+                cam_panels_info,
+                draw_cam_panels,
+                limit=None,
+            ),
+        ),
+    ),
+    SectionSpec(
+        "training",
+        "Training",
+        (
+            FigureSpec(
+                "training",
+                "training",
+                "Training curves",
+                "A line is one trial. Solid: classification loss; dashed: transfer loss before its "
+                "weight λ.",
+                training_curves_info,
+                draw_training_curves,
+                lambda info: info.panels,
+            ),
+        ),
+    ),
+    SectionSpec(
+        "search",
+        "Search",
+        (
+            TableSpec("search", lambda one: search_table(one.search, objective=one.objective)),
+            FigureSpec(
+                "search_history",
+                "search",
+                "The search",
+                "A point is a search trial: its objective on the tune split, mean over the seeds "
+                "it was scored under. Hollow: stopped early. These values chose the winners and "
+                "are no results; the table of strategies has the winners under fresh seeds.",
+                lambda one: search_info(one.search, objective=one.objective),
+                draw_search,
+                limit=None,
+            ),
+        ),
+        lambda record: len(record.search),
+    ),
+)
+"""The sections of a study without a sweep; each one shows whatever of it has data."""
