@@ -84,7 +84,27 @@ class Single(Paradigm):
         return Losses(classification, classification, None)
 
 
-class TeacherStudent(Paradigm):
+class _Aligned(Paradigm):
+    """Two networks and the loss between them."""
+
+    def __init__(
+        self,
+        student: Network,
+        teacher: Network,
+        alignment: Alignment,
+        transfer_weight: float,
+        lambda_warmup: float,
+    ) -> None:
+        super().__init__()
+        self.student, self.teacher, self.alignment = student, teacher, alignment
+        self.transfer_weight, self.lambda_warmup = transfer_weight, lambda_warmup
+
+    def _sum(self, classification: Tensor, transfer: Tensor, progress: float) -> Losses:
+        weight = ramped_weight(self.transfer_weight, self.lambda_warmup, progress)
+        return Losses(classification + weight * transfer, classification, transfer)
+
+
+class TeacherStudent(_Aligned):
     """A student taught by a teacher that was trained before and stays as it is.
 
     The teacher's parameters get no gradient and its buffers (BatchNorm statistics) do not move:
@@ -99,9 +119,7 @@ class TeacherStudent(Paradigm):
         transfer_weight: float,
         lambda_warmup: float = 0.0,
     ) -> None:
-        super().__init__()
-        self.student, self.teacher, self.alignment = student, teacher, alignment
-        self.transfer_weight, self.lambda_warmup = transfer_weight, lambda_warmup
+        super().__init__(student, teacher, alignment, transfer_weight, lambda_warmup)
         self.networks = {"student": student}
         self.teacher.requires_grad_(False).eval()
 
@@ -118,11 +136,10 @@ class TeacherStudent(Paradigm):
             teacher = self.teacher(images, self.alignment.teacher_taps)
         classification = classification_loss(student, labels)
         transfer = self.alignment(student, teacher)
-        weight = ramped_weight(self.transfer_weight, self.lambda_warmup, progress)
-        return Losses(classification + weight * transfer, classification, transfer)
+        return self._sum(classification, transfer, progress)
 
 
-class CoTraining(Paradigm):
+class CoTraining(_Aligned):
     """Two networks that learn together.
 
     Args:
@@ -152,9 +169,7 @@ class CoTraining(Paradigm):
         gradient: str = "both",
         ema: float | None = None,
     ) -> None:
-        super().__init__()
-        self.student, self.teacher, self.alignment = student, teacher, alignment
-        self.transfer_weight, self.lambda_warmup = transfer_weight, lambda_warmup
+        super().__init__(student, teacher, alignment, transfer_weight, lambda_warmup)
         self.gradient = known_name("gradient", gradient, GRADIENTS)
         self.networks = {"student": student, "teacher": teacher}
         self.ema = ema
@@ -189,8 +204,7 @@ class CoTraining(Paradigm):
         elif self.gradient == "teacher":
             source = _detached(student)
         transfer = self.alignment(source, target)
-        weight = ramped_weight(self.transfer_weight, self.lambda_warmup, progress)
-        return Losses(classification + weight * transfer, classification, transfer)
+        return self._sum(classification, transfer, progress)
 
     @torch.no_grad()
     def after_step(self) -> None:

@@ -28,17 +28,16 @@ from wsss_core.refine.affinity.random_walk import (
 )
 from wsss_core.refine.affinity.settings import AffinitySettings
 from wsss_core.refine.affinity.training import (
+    PairHead,
     at_grid,
-    encoder_maps,
     predict_in_batches,
-    tapped_layers,
     train_head,
 )
 
 _GROUPS = 4  # of IRN's GroupNorm
 
 
-class BoundaryNet(nn.Module):
+class BoundaryNet(PairHead):
     """Maps of tapped layers to the logits of an edge map.
 
     Args:
@@ -62,12 +61,6 @@ class BoundaryNet(nn.Module):
         )
         self.edge = nn.Conv2d(sum(used), 1, 1)
 
-    @classmethod
-    def over(cls, network: Network, settings: AffinitySettings) -> BoundaryNet:
-        """A head that fits a network's layers; fill it by `load_state_dict`."""
-        layers = tapped_layers(network, settings)
-        return cls([network.channels_at(layer) for layer in layers], settings.widths)
-
     def forward(self, maps: Sequence[Tensor], grid: tuple[int, int]) -> Tensor:
         """Maps float [B, C', h', w'] of each layer to logits float [B, 1, h, w] on the grid."""
         reduced = [
@@ -75,6 +68,10 @@ class BoundaryNet(nn.Module):
             for layer, map_ in zip(self.reduce, maps, strict=True)
         ]
         return self.edge(torch.cat(reduced, dim=1))
+
+    def pair_affinity(self, maps: Sequence[Tensor], grid: tuple[int, int], radius: int) -> Tensor:
+        """Return 1 - the highest edge on the path between the two, see `path_maximum`."""
+        return 1 - path_maximum(self(maps, grid).sigmoid(), half_disc(radius))
 
 
 @cache
@@ -137,14 +134,10 @@ def train_boundary(
     device: str = "cpu",
     on_epoch: Callable[[int, float], None] | None = None,
 ) -> BoundaryNet:
-    """Train a boundary head over a frozen network; all as in `affinity_net.train_affinity`."""
+    """Train a boundary head over a frozen network; all as in `train_affinity`."""
     return train_head(
-        lambda: BoundaryNet.over(network, settings),
-        lambda head, maps, grid, radius: (
-            1 - path_maximum(head(maps, grid).sigmoid(), half_disc(radius))
-        ),
-        network, images, labels, settings, seed=seed, device=device, on_epoch=on_epoch,
-    )  # fmt: skip
+        BoundaryNet, network, images, labels, settings, seed=seed, device=device, on_epoch=on_epoch
+    )
 
 
 def edges(
@@ -170,17 +163,13 @@ def edges(
         float32 [N, 1, h, w] in 0..1 on the CPU.
 
     """
-    head.eval().to(device)
-    layers = tapped_layers(network, settings)
 
-    def predict(inputs: Tensor, grid: tuple[int, int]) -> Tensor:
-        plain, mirrored = (
-            head(encoder_maps(network, one, layers), grid) for one in (inputs, inputs.flip(-1))
-        )
-        return (plain / 2 + mirrored.flip(-1) / 2).sigmoid()
+    def predict(run: Callable[[Tensor], Tensor], inputs: Tensor) -> Tensor:
+        mirrored = run(inputs.flip(-1)).flip(-1)
+        return (run(inputs) / 2 + mirrored / 2).sigmoid()
 
     return predict_in_batches(
-        predict, network, images, settings, device=device, batch_size=batch_size
+        head, predict, network, images, settings, device=device, batch_size=batch_size
     )
 
 

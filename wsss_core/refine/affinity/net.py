@@ -21,15 +21,14 @@ from wsss_core.backbones import Network
 from wsss_core.refine.affinity.random_walk import Offset, half_disc, moved, pixels_with_partner
 from wsss_core.refine.affinity.settings import AffinitySettings
 from wsss_core.refine.affinity.training import (
+    PairHead,
     at_grid,
-    encoder_maps,
     predict_in_batches,
-    tapped_layers,
     train_head,
 )
 
 
-class AffinityNet(nn.Module):
+class AffinityNet(PairHead):
     """Maps of tapped layers to one feature map on the affinity grid.
 
     Args:
@@ -49,12 +48,6 @@ class AffinityNet(nn.Module):
             nn.init.kaiming_normal_(layer.weight)  # type: ignore[arg-type]
         nn.init.xavier_uniform_(self.mix.weight, gain=4)  # PSA's
 
-    @classmethod
-    def over(cls, network: Network, settings: AffinitySettings) -> AffinityNet:
-        """A head that fits a network's layers; fill it by `load_state_dict`."""
-        layers = tapped_layers(network, settings)
-        return cls([network.channels_at(layer) for layer in layers], settings.widths)
-
     def forward(self, maps: Sequence[Tensor], grid: tuple[int, int]) -> Tensor:
         """Maps float [B, C', h', w'] of each layer to features float [B, C, h, w] on the grid."""
         reduced = [
@@ -62,6 +55,10 @@ class AffinityNet(nn.Module):
             for layer, map_ in zip(self.reduce, maps, strict=True)
         ]
         return F.elu(self.mix(torch.cat(reduced, dim=1)))
+
+    def pair_affinity(self, maps: Sequence[Tensor], grid: tuple[int, int], radius: int) -> Tensor:
+        """See `feature_affinity`."""
+        return feature_affinity(self(maps, grid), radius)
 
 
 def feature_affinity(features: Tensor, radius: int) -> Tensor:
@@ -122,10 +119,8 @@ def train_affinity(
 
     """
     return train_head(
-        lambda: AffinityNet.over(network, settings),
-        lambda head, maps, grid, radius: feature_affinity(head(maps, grid), radius),
-        network, images, labels, settings, seed=seed, device=device, on_epoch=on_epoch,
-    )  # fmt: skip
+        AffinityNet, network, images, labels, settings, seed=seed, device=device, on_epoch=on_epoch
+    )
 
 
 def affinity(
@@ -151,15 +146,12 @@ def affinity(
         float32 [N, len(half_disc(radius)), h, w] on the CPU; 0 where the partner is off the grid.
 
     """
-    head.eval().to(device)
-    layers = tapped_layers(network, settings)
 
-    def predict(inputs: Tensor, grid: tuple[int, int]) -> Tensor:
-        features = head(encoder_maps(network, inputs, layers), grid)
-        return feature_affinity(features, settings.radius)
+    def predict(run: Callable[[Tensor], Tensor], inputs: Tensor) -> Tensor:
+        return feature_affinity(run(inputs), settings.radius)
 
     return predict_in_batches(
-        predict, network, images, settings, device=device, batch_size=batch_size
+        head, predict, network, images, settings, device=device, batch_size=batch_size
     )
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import TypeVar
+from typing import Self, TypeVar
 
 import numpy as np
 import torch
@@ -25,7 +25,26 @@ from wsss_core.refine.affinity.settings import AffinitySettings
 from wsss_core.training.micro_batches import batch_gradients
 from wsss_core.transfer.paradigms import Losses
 
-Head = TypeVar("Head", bound=nn.Module)
+
+class PairHead(nn.Module):
+    """A head over tapped layers that tells which neighbouring locations belong together.
+
+    It is made as `kind(channels, widths)`; called with maps float [B, C', h', w'] of each layer and
+    a grid (h, w), it returns a map on the grid.
+    """
+
+    @classmethod
+    def over(cls, network: Network, settings: AffinitySettings) -> Self:
+        """Return a head that fits a network's layers; fill it by `load_state_dict`."""
+        layers = tapped_layers(network, settings)
+        return cls([network.channels_at(layer) for layer in layers], settings.widths)
+
+    def pair_affinity(self, maps: Sequence[Tensor], grid: tuple[int, int], radius: int) -> Tensor:
+        """Return the affinity of all pairs less than `radius` apart, float [B, N, h, w]."""
+        raise NotImplementedError
+
+
+Head = TypeVar("Head", bound=PairHead)
 
 
 def default_layers(network: Network, count: int) -> tuple[Layer, ...]:
@@ -68,8 +87,7 @@ def at_grid(maps: Tensor, grid: tuple[int, int]) -> Tensor:
 
 
 def train_head(
-    build: Callable[[], Head],
-    predict: Callable[[Head, tuple[Tensor, ...], tuple[int, int], int], Tensor],
+    kind: type[Head],
     network: Network,
     images: np.ndarray,
     labels: np.ndarray,
@@ -85,8 +103,7 @@ def train_head(
     then balanced within each part.
 
     Args:
-        build: makes the head; what it draws is drawn under the seed.
-        predict: (head, maps of the tapped layers, grid, radius) to affinity [B, N, h, w].
+        kind: the class of the head, whose first weights are drawn under the seed.
         network: what is tapped.
         images: uint8 [N, S, S, 3], possibly memory-mapped.
         labels: uint8 [N, h, w], 255 where not sure.
@@ -110,7 +127,7 @@ def train_head(
     layers = tapped_layers(network, settings)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        head = build()
+        head = kind.over(network, settings)
     head.train().to(device)
     optimizer = torch.optim.Adam(head.parameters(), lr=settings.learning_rate)
     micro_batch: int | None = None
@@ -118,7 +135,7 @@ def train_head(
     def losses(part: np.ndarray) -> Losses:
         maps = encoder_maps(network, to_input(images[part], device), layers)
         pairs = pair_labels(targets[part].to(device), settings.training_radius)
-        loss = pair_loss(predict(head, maps, grid, settings.training_radius), pairs)
+        loss = pair_loss(head.pair_affinity(maps, grid, settings.training_radius), pairs)
         return Losses(loss, loss, None)
 
     network.to(device)
@@ -142,7 +159,8 @@ def train_head(
 
 
 def predict_in_batches(
-    predict: Callable[[Tensor, tuple[int, int]], Tensor],
+    head: PairHead,
+    predict: Callable[[Callable[[Tensor], Tensor], Tensor], Tensor],
     network: Network,
     images: np.ndarray,
     settings: AffinitySettings,
@@ -150,14 +168,23 @@ def predict_in_batches(
     device: str,
     batch_size: int,
 ) -> Tensor:
-    """What `predict`, (inputs, grid) to a tensor, says of uint8 [N, S, S, 3] images, on the CPU."""
+    """Return predict(run, inputs) of uint8 [N, S, S, 3] images, batch by batch, on the CPU.
+
+    `run` takes inputs float [B, 3, S, S] to the head's map on the affinity grid.
+    """
     check_images(images)
     grid = settings.grid(*images.shape[1:3])
+    layers = tapped_layers(network, settings)
+    head.eval().to(device)
     network.to(device)
+
+    def run(inputs: Tensor) -> Tensor:
+        return head(encoder_maps(network, inputs, layers), grid)
+
     with torch.no_grad(), evaluating(network):
         return torch.cat(
             [
-                predict(to_input(images[start : start + batch_size], device), grid).cpu()
+                predict(run, to_input(images[start : start + batch_size], device)).cpu()
                 for start in range(0, len(images), batch_size)
             ]
         )
