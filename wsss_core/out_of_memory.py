@@ -31,7 +31,7 @@ _Made = TypeVar("_Made")
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that memory ran out, of the GPU or of the machine.
+    """Return whether an error says that memory ran out, of the GPU or of the machine.
 
     >>> is_out_of_memory(RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling ..."))
     True
@@ -44,7 +44,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def give_back(device: str) -> None:
-    """Give back what no tensor holds any more.
+    """Give memory back that no tensor holds any more.
 
     To be called outside the `except` block: the error holds the frames it came through, and these
     hold the tensors that did not fit.
@@ -55,7 +55,7 @@ def give_back(device: str) -> None:
 
 
 def halved(images: int, what: str) -> int:
-    """Half as many images, rounded up.
+    """Return half as many images, rounded up.
 
     Args:
         images: how many did not fit at once.
@@ -78,7 +78,7 @@ def halved(images: int, what: str) -> int:
 def in_batches(
     make: Callable[[slice, int], _Made], count: int, batch_size: int, *, device: str, what: str
 ) -> list[_Made]:
-    """What a stateless function makes of a sequence, batch by batch, each as large as fits.
+    """Call a stateless function on parts of a sequence, each as large as fits into memory.
 
     Args:
         make: called with the part and the batch size that holds for it.

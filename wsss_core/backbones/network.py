@@ -80,7 +80,7 @@ class Network(nn.Module):
         self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1), persistent=False)
 
     def forward(self, images: Tensor, taps: Sequence[Layer] = ()) -> Output:
-        """Images float [B, 3, H, W], RGB in 0..1, to features, activation maps and logits.
+        """Return features, activation maps and logits of images float [B, 3, H, W], RGB in 0..1.
 
         Args:
             images: see above.
@@ -109,7 +109,7 @@ class Network(nn.Module):
 
     @torch.no_grad()
     def _at_half_size(self, normalised: Tensor) -> View:
-        """The same batch at half its size; BatchNorm's running statistics stay of the full size."""
+        """Return the batch at half its size; BatchNorm's running statistics stay as they are."""
         small = F.interpolate(normalised, scale_factor=0.5, mode="bilinear", align_corners=False)
         norms = [
             m for m in self.encoder.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)
@@ -126,7 +126,7 @@ class Network(nn.Module):
         return View(small, low, features, maps, self.head(features.mean((-2, -1))))
 
     def channels_at(self, layer: Layer | None) -> int:
-        """How many channels the map of a layer has; None stands for the final features.
+        """Return how many channels a layer's map has; None stands for the final features.
 
         Raises:
             InputError: there is no such layer; the error names those there are.

@@ -35,7 +35,7 @@ class RawScores:
 def class_weight_cams(
     network: Network, images: np.ndarray, *, device: str = "cpu", batch_size: int = 64
 ) -> RawScores:
-    """Raw CAMs and logits of uint8 [N, S, S, 3] images, in evaluation mode and without gradient.
+    """Return raw CAMs and logits of uint8 [N, S, S, 3] images, in evaluation mode.
 
     The network is left in the mode it came in. A batch that does not fit into memory is halved.
     """

@@ -81,15 +81,15 @@ class CamSettings:
 
     @property
     def merged(self) -> bool:
-        """Whether maps of several scales or flips are merged."""
+        """Return whether maps of several scales or flips are merged."""
         return self.flip or len(self.scales) > 1
 
     @property
     def normalised(self) -> bool:
-        """Whether the maps come out in 0..1, and not as raw scores."""
+        """Return whether the maps come out in 0..1, and not as raw scores."""
         return self.merged or len(self.layers) > 1
 
     def as_config(self) -> dict[str, Any]:
-        """The settings as JSON-able values; `CamSettings(**config)` gives them back."""
+        """Return the settings as JSON-able values; `CamSettings(**config)` gives them back."""
         config = asdict(self)
         return {**config, "layers": list(self.layers), "scales": list(self.scales)}

@@ -179,7 +179,7 @@ class ImageSet:
 
     @property
     def has_masks(self) -> bool:
-        """Whether masks are known for this split."""
+        """Return whether masks are known for this split."""
         return self.masks is not None
 
     def mask(self, index: int) -> np.ndarray:
@@ -259,7 +259,7 @@ class ImageSource(Protocol):
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """The foreground classes, in the order of their mask values."""
+        """Return the foreground classes, in the order of their mask values."""
         ...
 
     def fingerprint(self, split: str) -> str:

@@ -44,7 +44,7 @@ class MassShares:
 def mass_shares(
     foreground: Counts, background: Counts, context: Counts | None, ring: Counts | None
 ) -> MassShares:
-    """The share of the CAM's mass, the sum of its scores, in each region.
+    """Return the share of the CAM's mass, the sum of its scores, in each region.
 
     Args:
         foreground: pixels of the class per score level of N images that hold it, [N, 256].
@@ -97,7 +97,7 @@ def mass_shares(
 
 
 def confusion_ratio(foreground: Counts, background: Counts, level: int) -> float:
-    """FP / TP of the pixels at or above a level, pooled over images that hold the class.
+    """Return FP / TP of the pixels at or above a level, pooled over images with the class.
 
     NaN where no pixel of the class is found: both where nothing is marked and where only other
     pixels are. Such a trial is missing from a mean, so read the mean beside its n.
@@ -113,7 +113,7 @@ def confusion_ratio(foreground: Counts, background: Counts, level: int) -> float
 def false_positive_area(
     background: Counts, logits: NDArray[np.floating], level: int, *, gated: bool
 ) -> float:
-    """Mean share of an image's pixels marked, over images without the class.
+    """Return the mean share of an image's pixels marked, over images without the class.
 
     Args:
         background: [N, 256] of the images without the class; one whose pixels are all ignored
@@ -138,7 +138,7 @@ def false_positive_area(
 
 
 def pointing_game(peaks: Sequence[str]) -> dict[str, float]:
-    """Share of the images whose map peaks in each region; one that peaks nowhere misses them all.
+    """Return the share of images whose map peaks in each region; "nowhere" misses them all.
 
     >>> pointing_game(["object", "context", "object", "nowhere"])["object"]
     0.5
@@ -174,7 +174,7 @@ def reliance(
     without_object: NDArray[np.floating],
     without_context: NDArray[np.floating],
 ) -> CounterfactualReliance:
-    """Counterfactual reliance of one class.
+    """Measure the counterfactual reliance on one class's object and context.
 
     Args:
         logits: float [N] of the images that hold the class.

@@ -46,7 +46,7 @@ class OwnRule:
     choose: Callable[[HistogramStack | None, NDArray[np.int64]], Any]
 
     def level(self, tune: HistogramStack | None, scores: NDArray[np.int64]) -> int | None:
-        """The level it chooses, 0-255, or None.
+        """Return the level it chooses, 0-255, or None.
 
         Raises:
             InputError: It raised, or answered with something that is no level.

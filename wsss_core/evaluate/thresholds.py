@@ -47,12 +47,12 @@ class ThresholdRule(StrEnum):
 
     @property
     def peeks_at(self) -> str:
-        """What the rule has seen of the masks, in words for a table."""
+        """Return how much of the masks the rule has seen, in words for a table."""
         return _PEEKS_AT[self]
 
     @property
     def is_oracle(self) -> bool:
-        """Whether the figure it leads to is an upper bound rather than a result."""
+        """Return whether the rule's figure is an upper bound rather than a result."""
         return self in (ThresholdRule.DATASET_ORACLE, ThresholdRule.IMAGE_ORACLE)
 
 

@@ -79,7 +79,7 @@ def batch_gradients(
 
 
 def _parts(chosen: np.ndarray, micro_batch: int | None) -> list[np.ndarray]:
-    """The batch in as few parts as can be, of sizes as equal as can be, the largest first."""
+    """Split the batch into as few parts as can be, of sizes as equal as can be."""
     if micro_batch is None:
         return [chosen]
     return np.array_split(chosen, math.ceil(len(chosen) / micro_batch))

@@ -78,7 +78,7 @@ class TrainingSettings:
         return all(low < high for low, high in itertools.pairwise(bounds))
 
     def autocasts(self, device: str) -> bool:
-        """Whether networks run under bfloat16 autocast on a device."""
+        """Return whether networks run under bfloat16 autocast on a device."""
         if self.precision == "auto" and device.split(":")[0] == "cuda":
             import torch  # here alone: a study file is checked without it
 
@@ -87,7 +87,7 @@ class TrainingSettings:
         return self.precision == "bf16"
 
     def rate(self, step: int, steps: int) -> float:
-        """The learning rate at a step, 0-based, of all steps.
+        """Return the learning rate at a step, 0-based, of all steps.
 
         >>> TrainingSettings(learning_rate=1.0, lr_schedule="cosine").rate(50, 100)
         0.5

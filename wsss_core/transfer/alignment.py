@@ -108,7 +108,7 @@ class Alignment(nn.Module):
 
     @property
     def projected(self) -> bool:
-        """Whether the student's features go through a projection."""
+        """Return whether the student's features go through a projection."""
         return self.projection_name != "none"
 
     def _check_names(self) -> None:
@@ -141,7 +141,7 @@ class Alignment(nn.Module):
             )
 
     def forward(self, student: Output, teacher: Output) -> Tensor:
-        """The scalar L_tf of one batch; the gradient flows into both outputs."""
+        """Return the scalar L_tf of one batch; the gradient flows into both outputs."""
         of_student, of_teacher = iter(student.taps), iter(teacher.taps)
         total: Tensor | None = None
         for pair, projection in zip(self.pairs, self.projections, strict=True):

@@ -36,22 +36,22 @@ class Paradigm(nn.Module):
     networks: dict[str, Network]
 
     def losses(self, images: Tensor, labels: Tensor, progress: float = 1.0) -> Losses:
-        """Losses of images float [B, 3, H, W] in 0..1 with labels float [B, K] in {0, 1}.
+        """Return losses of images float [B, 3, H, W] in 0..1 with labels float [B, K] in {0, 1}.
 
         `progress` is the share of all steps that are done, 0..1.
         """
         raise NotImplementedError
 
     def after_step(self) -> None:
-        """Called after each step of the optimizer."""
+        """Update what is no parameter; called after each step of the optimizer."""
 
     def trainable_parameters(self) -> Iterator[nn.Parameter]:
-        """What the optimizer updates."""
+        """Return what the optimizer updates."""
         return (parameter for parameter in self.parameters() if parameter.requires_grad)
 
 
 def classification_loss(output: Output, labels: Tensor) -> Tensor:
-    """L_cls: binary cross-entropy of image-level logits [B, K], mean over images and classes.
+    """Return L_cls: binary cross-entropy of logits [B, K], mean over images and classes.
 
     What a head asks for itself (the consistency of PCM) is added.
     """
@@ -60,7 +60,7 @@ def classification_loss(output: Output, labels: Tensor) -> Tensor:
 
 
 def ramped_weight(transfer_weight: float, lambda_warmup: float, progress: float) -> float:
-    """Lambda when a share `progress` of all steps is done.
+    """Return lambda when a share `progress` of all steps is done.
 
     >>> [ramped_weight(2.0, 0.5, progress) for progress in (0.0, 0.25, 0.5, 0.9)]
     [0.0, 1.0, 2.0, 2.0]
@@ -79,7 +79,7 @@ class Single(Paradigm):
         self.networks = {"student": student}
 
     def losses(self, images: Tensor, labels: Tensor, progress: float = 1.0) -> Losses:
-        """L_cls of the network."""
+        """Return L_cls of the network."""
         classification = classification_loss(self.student(images), labels)
         return Losses(classification, classification, None)
 
@@ -130,7 +130,7 @@ class TeacherStudent(_Aligned):
         return self
 
     def losses(self, images: Tensor, labels: Tensor, progress: float = 1.0) -> Losses:
-        """L_cls of the student + lambda * L_tf towards the teacher."""
+        """Return L_cls of the student + lambda * L_tf towards the teacher."""
         student = self.student(images, self.alignment.student_taps)
         with torch.no_grad():
             teacher = self.teacher(images, self.alignment.teacher_taps)
@@ -190,7 +190,7 @@ class CoTraining(_Aligned):
         return self
 
     def losses(self, images: Tensor, labels: Tensor, progress: float = 1.0) -> Losses:
-        """L_cls of both + lambda * L_tf."""
+        """Return L_cls of both + lambda * L_tf."""
         student = self.student(images, self.alignment.student_taps)
         teacher = self.teacher(images, self.alignment.teacher_taps)
         classification = classification_loss(student, labels)
@@ -208,7 +208,7 @@ class CoTraining(_Aligned):
 
     @torch.no_grad()
     def after_step(self) -> None:
-        """Move the average towards the partner; counts and the like are taken over."""
+        """Update what is no parameter; called after each step of the optimizer."""
         if self.average is None or self.ema is None:
             return
         now = self.teacher.state_dict()

@@ -12,7 +12,7 @@ DEFAULT_PROJECTION = {"feature": "conv1x1", "gram": "conv1x1"}
 
 
 def build_projection(name: str, channels: int, target: int) -> nn.Module | None:
-    """A projection [B, channels, h, w] -> [B, target, h, w]; None where nothing is projected.
+    """Build a projection [B, channels, h, w] -> [B, target, h, w]; None if there is none.
 
     Args:
         name: "conv1x1"; "mlp", two 1x1 convolutions with a GELU between, the first to `target`

@@ -62,7 +62,7 @@ class BoundaryNet(PairHead):
         self.edge = nn.Conv2d(sum(used), 1, 1)
 
     def forward(self, maps: Sequence[Tensor], grid: tuple[int, int]) -> Tensor:
-        """Maps float [B, C', h', w'] of each layer to logits float [B, 1, h, w] on the grid."""
+        """Return logits float [B, 1, h, w] on the grid of each layer's map [B, C', h', w']."""
         reduced = [
             F.relu(at_grid(layer(map_), grid))
             for layer, map_ in zip(self.reduce, maps, strict=True)
@@ -76,7 +76,7 @@ class BoundaryNet(PairHead):
 
 @cache
 def straight_path(offset: Offset) -> tuple[Offset, ...]:
-    """The pixels between (0, 0) and (dy, dx), both included, as IRN takes them.
+    """Return the pixels between (0, 0) and (dy, dx), both included, as IRN takes them.
 
     Those within the rectangle that the two span whose centre is less than 1 from the line.
 
@@ -97,7 +97,7 @@ def straight_path(offset: Offset) -> tuple[Offset, ...]:
 
 
 def path_maximum(edge: Tensor, offsets: Sequence[Offset]) -> Tensor:
-    """The highest edge on the straight path from each pixel to its partner at each offset.
+    """Return the highest edge on the straight path from each pixel to each partner.
 
     Args:
         edge: float [B, 1, h, w].
@@ -149,7 +149,7 @@ def edges(
     device: str = "cpu",
     batch_size: int = 8,
 ) -> Tensor:
-    """Edge maps of images: the sigmoid of the mean logit of an image and its mirror, as in IRN.
+    """Return edge maps: the sigmoid of the mean logit of an image and its mirror, as in IRN.
 
     Args:
         head: from `train_boundary`.
@@ -176,7 +176,7 @@ def edges(
 def boundary_walk(
     scores: Tensor, edge: Tensor, *, radius: int, beta: float, squarings: int
 ) -> Tensor:
-    """IRN's random walk: scores times 1 - edge, walked over 1 - the highest edge on the path.
+    """Walk scores times 1 - edge over 1 - the highest edge on the path, as IRN does.
 
     Args:
         scores: float [B, K, h, w].

@@ -49,7 +49,7 @@ class AffinityNet(PairHead):
         nn.init.xavier_uniform_(self.mix.weight, gain=4)  # PSA's
 
     def forward(self, maps: Sequence[Tensor], grid: tuple[int, int]) -> Tensor:
-        """Maps float [B, C', h', w'] of each layer to features float [B, C, h, w] on the grid."""
+        """Return features float [B, C, h, w] on the grid of each layer's map [B, C', h', w']."""
         reduced = [
             F.elu(_reduced(layer, map_, grid))
             for layer, map_ in zip(self.reduce, maps, strict=True)
@@ -62,7 +62,7 @@ class AffinityNet(PairHead):
 
 
 def feature_affinity(features: Tensor, radius: int) -> Tensor:
-    """exp(-mean_c |f_ic - f_jc|) of all pairs less than `radius` apart.
+    """Return exp(-mean_c |f_ic - f_jc|) of all pairs less than `radius` apart.
 
     Args:
         features: float [B, C, h, w].
@@ -132,7 +132,7 @@ def affinity(
     device: str = "cpu",
     batch_size: int = 8,
 ) -> Tensor:
-    """Affinity of images within the walk's radius, what `random_walk` takes.
+    """Return the affinity of images within the walk's radius, for `random_walk`.
 
     Args:
         head: from `train_affinity`.
@@ -156,7 +156,7 @@ def affinity(
 
 
 def _reduced(layer: nn.Module, map_: Tensor, grid: tuple[int, int]) -> Tensor:
-    """The convolution on the coarser of both grids; without a bias it commutes with resizing."""
+    """Convolve on the coarser of both grids; without a bias it commutes with resizing."""
     if map_.shape[-2:].numel() > grid[0] * grid[1]:
         return layer(at_grid(map_, grid))
     return at_grid(layer(map_), grid)

@@ -72,11 +72,11 @@ class AffinitySettings:
 
     @property
     def training_radius(self) -> int:
-        """The radius within which pairs are learned."""
+        """Return the radius within which pairs are learned."""
         return self.radius if self.train_radius is None else self.train_radius
 
     def grid(self, height: int, width: int) -> tuple[int, int]:
-        """The grid of an image, the last stride counted where it is begun.
+        """Return the grid of an image, the last stride counted where it is begun.
 
         >>> AffinitySettings(stride=16).grid(512, 500)
         (32, 32)

@@ -48,7 +48,7 @@ Head = TypeVar("Head", bound=PairHead)
 
 
 def default_layers(network: Network, count: int) -> tuple[Layer, ...]:
-    """Layers to tap, lowest first: a CNN's last stages, a ViT's blocks at even distances.
+    """Return the layers to tap, lowest first: a CNN's last stages, a ViT's blocks evenly apart.
 
     At most `count`, fewer where the encoder has fewer. A ViT of 12 blocks gives 3, 7, 11 for 3.
 
@@ -66,18 +66,18 @@ def default_layers(network: Network, count: int) -> tuple[Layer, ...]:
 
 
 def tapped_layers(network: Network, settings: AffinitySettings) -> tuple[Layer, ...]:
-    """The layers of the settings, or the default ones."""
+    """Return the layers of the settings, or the default ones."""
     return settings.layers or default_layers(network, len(settings.widths))
 
 
 @torch.no_grad()
 def encoder_maps(network: Network, images: Tensor, layers: Sequence[Layer]) -> tuple[Tensor, ...]:
-    """The maps of tapped layers, float32 [B, C', h', w'] each, of images float [B, 3, H, W]."""
+    """Return maps of tapped layers, float32 [B, C', h', w'] each, of images [B, 3, H, W]."""
     return tuple(tap.float() for tap in network(images, tuple(layers)).taps)
 
 
 def at_grid(maps: Tensor, grid: tuple[int, int]) -> Tensor:
-    """Maps resized to a grid: bilinearly to a finer one, by means over cells to a coarser one."""
+    """Resize maps to a grid: bilinearly to a finer one, by means over cells to a coarser one."""
     height, width = maps.shape[-2:]
     if (height, width) == tuple(grid):
         return maps

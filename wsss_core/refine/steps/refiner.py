@@ -90,10 +90,10 @@ class Refiner:
         return self.refine(images, scores, Known(image_features, fitted_state, network))
 
     def refine(self, images: Images, scores: Scores, known: Known) -> Scores:
-        """What a step does; see `__call__`."""
+        """Refine maps; see `__call__`."""
         raise NotImplementedError
 
 
 def at_image_size(scores: Scores, images: Images) -> Scores:
-    """Maps float32 [n, K, h, w] resized bilinearly to images uint8 [n, H, W, 3]."""
+    """Resize maps float32 [n, K, h, w] bilinearly to images uint8 [n, H, W, 3]."""
     return resize(scores, (images.shape[1], images.shape[2]))
