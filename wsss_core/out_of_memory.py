@@ -1,4 +1,4 @@
-"""What to do when a batch does not fit: give back what was taken, and try with half of it.
+"""Running out of memory: free it, and try again with half the batch.
 
 PyTorch's allocator raises `torch.OutOfMemoryError`. Libraries that take memory past it report in
 words of their own: cuBLAS and cuDNN when they cannot make a handle or a workspace (it may read as
@@ -59,10 +59,10 @@ def halved(images: int, what: str) -> int:
 
     Args:
         images: how many did not fit at once.
-        what: what was tried, for the error.
+        what: names the work in the error.
 
     Raises:
-        torch.OutOfMemoryError: it was a single one.
+        torch.OutOfMemoryError: a single image did not fit.
 
     >>> [halved(images, "training") for images in (8, 3, 2)]
     [4, 2, 1]
@@ -84,11 +84,11 @@ def in_batches(
         make: called with the part and the batch size that holds for it.
         count: length of the sequence.
         batch_size: at first; halved, for all that follows, whenever a part does not fit.
-        device: where memory runs out.
-        what: what is made, for the error.
+        device: the device whose memory may run out.
+        what: names the work in the error.
 
     Returns:
-        What was made of each part, in order.
+        The results of the parts, in order.
 
     Raises:
         torch.OutOfMemoryError: a single one does not fit.

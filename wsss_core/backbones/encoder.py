@@ -1,4 +1,4 @@
-"""What turns images into feature maps: a timm ViT's patch tokens, or a CNN's last stage.
+"""Encoders, which turn images into feature maps: a timm ViT's patch tokens or a CNN's last stage.
 
 Both let inner layers be tapped, and say which submodule and map a CAM at a layer looks into.
 """
@@ -15,7 +15,7 @@ from wsss_core.errors import InputError
 
 
 class Encoder(nn.Module):
-    """What turns normalised images, float [B, 3, H, W], into a map [B, C, h, w]."""
+    """A module that turns normalised images, float [B, 3, H, W], into a map [B, C, h, w]."""
 
     layers: Sequence[Layer]
     size_multiple = 1
@@ -111,9 +111,9 @@ class LastStage(Encoder):
 
     Args:
         extractor: returns the maps of all stages up to the last that is used.
-        names: of those stages.
-        stage_channels: of those stages.
-        channels_last: its maps are [B, h, w, C].
+        names: the names of those stages.
+        stage_channels: their channels.
+        channels_last: whether its maps are [B, h, w, C].
 
     """
 

@@ -27,7 +27,7 @@ HEADS = ("linear", "pcm")
 
 
 class Output(NamedTuple):
-    """What a network says of B images.
+    """A network's answer for B images.
 
     Attributes:
         features: float [B, C, h, w].
@@ -52,10 +52,10 @@ class Network(nn.Module):
 
     Args:
         encoder: an `Encoder`, or where no layer is tapped any module [B, 3, H, W] -> [B, C, h, w].
-        channels: C.
-        classes: K.
-        mean: per RGB channel, of images in 0..1.
-        std: per RGB channel, of images in 0..1.
+        channels: C of the encoder's map.
+        classes: K, the outputs of the head.
+        mean: subtracted from each RGB channel of images in 0..1.
+        std: divides each RGB channel then.
 
     """
 
@@ -82,10 +82,7 @@ class Network(nn.Module):
     def forward(self, images: Tensor, taps: Sequence[Layer] = ()) -> Output:
         """Return features, activation maps and logits of images float [B, 3, H, W], RGB in 0..1.
 
-        Args:
-            images: see above.
-            taps: inner layers whose maps are returned too; they change nothing else.
-
+        `taps` names inner layers whose maps are returned too; they change nothing else.
         """
         normalised = (images - self.mean) / self.std
         asked: tuple[Layer, ...] = tuple(taps)

@@ -28,7 +28,7 @@ _EPSILON = 1e-5  # SEAM's, against a location without any embedding
 
 
 class View(NamedTuple):
-    """What the module sees of a batch at one size.
+    """A batch at one size, as the module takes it.
 
     Attributes:
         images: normalised, float [B, 3, H, W].
@@ -50,8 +50,8 @@ class PixelCorrelation(nn.Module):
     """Refines activation maps by the affinity of their locations.
 
     Args:
-        low_channels: of the next-to-last stage.
-        high_channels: of the last stage.
+        low_channels: channels of the next-to-last stage.
+        high_channels: channels of the last stage.
 
     """
 

@@ -32,7 +32,7 @@ class SelfAttention(NamedTuple):
         query: float [B, heads, T, d] of T tokens, the last L of them patches.
         key: float [B, heads, T, d].
         bias: float [B or 1, heads or 1, T, T], added before the softmax; or None.
-        scale: of the product of query and key; None: d ** -0.5.
+        scale: factor of the product of query and key; None: d ** -0.5.
 
     """
 
@@ -123,7 +123,7 @@ def attention_weighted(maps: Tensor, attention: Sequence[SelfAttention], prefix:
 
     Args:
         maps: float [B, K, h, w], raw scores; h * w = L patches.
-        attention: of each block.
+        attention: every block's attention.
         prefix: how many tokens come before the patches.
 
     Returns:

@@ -19,7 +19,7 @@ from wsss_core.out_of_memory import in_batches
 
 @dataclass(frozen=True)
 class RawScores:
-    """What a network says of N images.
+    """A network's raw answer for N images.
 
     Attributes:
         maps: float16 [N, K, h, w], raw class scores at the network's own grid; scores of 0 to 1

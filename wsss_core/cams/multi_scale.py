@@ -43,7 +43,7 @@ def cams(
         network: any for class-weight CAMs; else one with an encoder of this package.
         images: uint8 [N, S, S, 3].
         settings: how; a layer's raw maps are at its own grid, merged ones at that of scale 1.
-        device: where it runs.
+        device: where the network runs.
         batch_size: images a forward pass at scale 1. Other scales hold as many pixels, and methods
             that keep more than the last layer's values fewer images. Halved where memory runs out.
 

@@ -1,6 +1,6 @@
 """Context managers that put a network into the state a CAM needs, and back on the way out.
 
-What they change is put back after an exception too, to what it was and not to a default.
+They restore the earlier state, after an exception too, and not a default.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Right for the wrong reason? What a class activation map lies on, and what a logit hangs on.
+"""Diagnostics of CAMs: which regions a map lies on, and which things in an image a logit needs.
 
 All from score histograms, peaks and logits: nothing here opens an image. Pointing game: Zhang et
 al., "Top-down Neural Attention by Excitation Backprop", ECCV 2016.
@@ -119,7 +119,7 @@ def false_positive_area(
         background: [N, 256] of the images without the class; one whose pixels are all ignored
             counts as unmarked, as in `HistogramStack.clear_false_positive_share`.
         logits: float [N] of the class.
-        level: what is marked is at or above it.
+        level: 0-255; a pixel at or above it is marked.
         gated: an image whose logit is not above 0 counts as unmarked.
 
     Raises:
@@ -152,7 +152,7 @@ def pointing_game(peaks: Sequence[str]) -> dict[str, float]:
 
 @dataclass(frozen=True)
 class CounterfactualReliance:
-    """What happens to the logit of the images that hold the class when one thing is taken out.
+    """How the logit of images that hold the class falls when the object or its context is gone.
 
     Attributes:
         on_object: mean fall of the logit without the object.

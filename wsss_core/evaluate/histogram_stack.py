@@ -32,7 +32,7 @@ class HistogramStack:
 
     Attributes:
         foreground: integer [N, 256], kept as read-only int64: pixels of the class at each level.
-        background: integer [N, 256], likewise: all other pixels that are not ignored.
+        background: integer [N, 256], all other pixels that are not ignored.
 
     Raises:
         InputError: If the counts are not whole, not [N, 256], negative, or of different N.
@@ -86,7 +86,7 @@ class HistogramStack:
     def pooled_scores(self, labelled: NDArray[np.bool_]) -> NDArray[np.int64]:
         """Return pixels per level of the images labelled with the class, wherever its mask lies.
 
-        What a rule without masks cuts by. An image whose map is 0 throughout has no scores to add:
+        Rules without masks choose by these. An image whose map is 0 throughout adds no scores:
         it was gated out, or shows no contrast. Ignored pixels are in no histogram.
 
         Args:

@@ -26,7 +26,7 @@ from wsss_core.evaluate.thresholds import Objective, member_named
 class MultiClassStack:
     """The histograms of N images for K competing classes.
 
-    Pooled figures are over the images that hold any class; what is predicted on the others is a
+    Pooled figures are over the images that hold any class; pixels predicted on the others are a
     figure of its own. Curves are float64 [256]; entry 0 is NaN.
 
     Attributes:

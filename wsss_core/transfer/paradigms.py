@@ -31,7 +31,7 @@ class Losses(NamedTuple):
 
 
 class Paradigm(nn.Module):
-    """What the training loop needs of a way to learn."""
+    """A way to learn, as the training loop needs it."""
 
     networks: dict[str, Network]
 
@@ -53,7 +53,7 @@ class Paradigm(nn.Module):
 def classification_loss(output: Output, labels: Tensor) -> Tensor:
     """Return L_cls: binary cross-entropy of logits [B, K], mean over images and classes.
 
-    What a head asks for itself (the consistency of PCM) is added.
+    A loss of the head's own (the consistency of PCM) is added.
     """
     loss = F.binary_cross_entropy_with_logits(output.logits.float(), labels)
     return loss if output.consistency is None else loss + output.consistency.float()
@@ -143,12 +143,12 @@ class CoTraining(_Aligned):
     """Two networks that learn together.
 
     Args:
-        student: see `networks`.
-        teacher: its partner.
-        alignment: of the two.
+        student: the network scored as the student.
+        teacher: its partner, scored as the teacher.
+        alignment: the transfer loss between the two.
         transfer_weight: lambda.
-        lambda_warmup: see the module.
-        gradient: whom L_tf moves: "both", or one of them, the other's side detached. The
+        lambda_warmup: share of all steps over which lambda rises from 0.
+        gradient: which networks L_tf moves: "both", or one of them, the other's side detached. The
             alignment's projection learns in any case.
         ema: with gradient "student": the student is aligned with a running average of its partner,
             average = ema * average + (1 - ema) * partner after each step (Tarvainen and Valpola,

@@ -1,4 +1,4 @@
-"""What of a network is compared with another (arXiv 2507.21959, shapes of transferred knowledge).
+"""Representations, which two networks are compared by (arXiv 2507.21959, transferred knowledge).
 
 ======================  ================  ========================================================
 representation          map               vectors at the levels global / channel / spatial
@@ -25,7 +25,7 @@ from wsss_core.plugins import is_plugin, load_plugin
 
 Represent = Callable[[Tensor, Output], Tensor]
 """Features [B, C, h, w] (of the layer that is aligned, projected if they are) and all that the
-network says of the images, to the map that is compared."""
+network's output for the images, to the map that is compared."""
 
 
 def spatial_map(features: Tensor) -> Tensor:

@@ -41,9 +41,9 @@ class BoundaryNet(PairHead):
     """Maps of tapped layers to the logits of an edge map.
 
     Args:
-        channels: of each tapped layer, lowest first.
-        widths: of the 1x1 convolution of each, multiples of 4; with more widths than layers the
-            last ones count.
+        channels: channels of each tapped layer, lowest first.
+        widths: channels of each layer's 1x1 convolution, multiples of 4; of more widths than layers
+            the last count.
 
     Raises:
         InputError: a width that is no multiple of 4.
@@ -152,8 +152,8 @@ def edges(
     """Return edge maps: the sigmoid of the mean logit of an image and its mirror, as in IRN.
 
     Args:
-        head: from `train_boundary`.
-        network: the one it was trained over.
+        head: trained by `train_boundary`.
+        network: the network it was trained over.
         images: uint8 [N, S, S, 3].
         settings: those of the training.
         device: "cpu", "cuda", ...
@@ -181,9 +181,9 @@ def boundary_walk(
     Args:
         scores: float [B, K, h, w].
         edge: float [B, 1, h, w] in 0..1.
-        radius: of the pairs.
-        beta: see `random_walk`.
-        squarings: see `random_walk`.
+        radius: pairs less than this apart are walked.
+        beta: exponent of the affinity.
+        squarings: the walk takes 2^squarings steps.
 
     """
     affinity = 1 - path_maximum(edge, half_disc(radius))

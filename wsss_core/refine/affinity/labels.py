@@ -1,4 +1,4 @@
-"""What an affinity head learns from: confident pixels of a CAM, their pairs, and the loss on them.
+"""Labels of an affinity head: confident pixels of a CAM, their pairs, and the loss on them.
 
 Ahn & Kwak (PSA), CVPR 2018, "Learning AffinityNet", and Ahn et al. (IRN), CVPR 2019: no mask is
 used. Two CRF results of one CAM, of a strong and of a weak background, agree on the pixels that are
@@ -121,7 +121,7 @@ def pair_loss(affinity: Tensor, pairs: Pairs) -> Tensor:
 
     Args:
         affinity: float [B, N, h, w] in 0..1; what lies off the grid is never labelled.
-        pairs: of the same shape.
+        pairs: pairs of the same shape.
 
     Raises:
         InputError: shapes that differ.

@@ -32,8 +32,8 @@ class AffinityNet(PairHead):
     """Maps of tapped layers to one feature map on the affinity grid.
 
     Args:
-        channels: of each tapped layer, lowest first.
-        widths: of the 1x1 convolution of each; with more widths than layers the last ones count.
+        channels: channels of each tapped layer, lowest first.
+        widths: channels of each layer's 1x1 convolution; of more widths than layers the last count.
 
     """
 
@@ -104,8 +104,8 @@ def train_affinity(
         images: uint8 [N, S, S, 3], possibly memory-mapped.
         labels: uint8 [N, h, w], 0 background, 1..K, 255 not sure, see `confident_labels`; of
             another size than the affinity grid they are read at the centres of its cells.
-        settings: see there.
-        seed: of the head's weights and the order of the images.
+        settings: how the head is trained.
+        seed: decides the head's first weights and the order of the images.
         device: "cpu", "cuda", ...
         on_epoch: called after each epoch with its number, from 0, and mean loss.
 
@@ -135,8 +135,8 @@ def affinity(
     """Return the affinity of images within the walk's radius, for `random_walk`.
 
     Args:
-        head: from `train_affinity`.
-        network: the one it was trained over.
+        head: trained by `train_affinity`.
+        network: the network it was trained over.
         images: uint8 [N, S, S, 3].
         settings: those of the training.
         device: "cpu", "cuda", ...

@@ -104,11 +104,11 @@ def train_head(
 
     Args:
         kind: the class of the head, whose first weights are drawn under the seed.
-        network: what is tapped.
+        network: the network whose layers are tapped.
         images: uint8 [N, S, S, 3], possibly memory-mapped.
         labels: uint8 [N, h, w], 255 where not sure.
-        settings: see there.
-        seed: of the head's weights and the order of the images.
+        settings: how the head is trained.
+        seed: decides the head's first weights and the order of the images.
         device: "cpu", "cuda", ...
         on_epoch: called after each epoch with its number, from 0, and mean loss.
 

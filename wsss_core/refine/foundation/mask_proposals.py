@@ -1,4 +1,4 @@
-"""What a Segment Anything model finds in an image, asked at a grid of points, once per image.
+"""Mask proposals of a Segment Anything model, asked at a grid of points, once an image.
 
 The generator is SAM's (Kirillov et al., ICCV 2023, arXiv 2304.02643, section 5 and appendix B)
 without crops: three masks a point, kept by predicted IoU, by stability and by box suppression,

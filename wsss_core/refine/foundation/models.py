@@ -31,7 +31,7 @@ _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 
 @dataclass(frozen=True)
 class _Kind:
-    """What a kind of checkpoint looks like.
+    """The files and classes of a kind of checkpoint.
 
     Attributes:
         title: what it is called in errors.

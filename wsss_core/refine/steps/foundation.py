@@ -1,4 +1,4 @@
-"""Steps that ask a large model about the images, once for all trials: SAM and CLIP."""
+"""Steps that run a large model over the images, once for all trials: SAM and CLIP."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ from wsss_core.refine.steps.refiner import Images, Known, Refiner, Scores, at_im
 BACKGROUND = (
     "a photo of the sky", "a photo of clouds", "a photo of a building", "a photo of trees",
 )  # fmt: skip
-"""Prompts of what is no class, unless others are given."""
+"""Prompts of the background, unless others are given."""
 
 
 class _Foundation(Refiner):
     """A step whose model stays loaded for as long as the step is kept.
 
     Attributes:
-        kind: of the model.
+        kind: which model.
         weights: a folder or a hub's name; None: none were given.
 
     """
