@@ -2,7 +2,7 @@
 
 
 class InputError(ValueError):
-    """What the user gave cannot be used; the command line prints one line and exits with 2."""
+    """Bad input from the user; the command line prints one line and exits with 2."""
 
 
 def one_line(text: object, limit: int | None = None) -> str:

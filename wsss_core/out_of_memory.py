@@ -1,4 +1,4 @@
-"""What to do when a batch does not fit: give back what was taken, and try with half of it.
+"""Running out of memory: free it, and try again with half the batch.
 
 PyTorch's allocator raises `torch.OutOfMemoryError`. Libraries that take memory past it report in
 words of their own: cuBLAS and cuDNN when they cannot make a handle or a workspace (it may read as
@@ -31,7 +31,7 @@ _Made = TypeVar("_Made")
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that memory ran out, of the GPU or of the machine.
+    """Return whether an error says that memory ran out, of the GPU or of the machine.
 
     >>> is_out_of_memory(RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling ..."))
     True
@@ -44,7 +44,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def give_back(device: str) -> None:
-    """Give back what no tensor holds any more.
+    """Give memory back that no tensor holds any more.
 
     To be called outside the `except` block: the error holds the frames it came through, and these
     hold the tensors that did not fit.
@@ -55,14 +55,14 @@ def give_back(device: str) -> None:
 
 
 def halved(images: int, what: str) -> int:
-    """Half as many images, rounded up.
+    """Return half as many images, rounded up.
 
     Args:
         images: how many did not fit at once.
-        what: what was tried, for the error.
+        what: names the work in the error.
 
     Raises:
-        torch.OutOfMemoryError: it was a single one.
+        torch.OutOfMemoryError: a single image did not fit.
 
     >>> [halved(images, "training") for images in (8, 3, 2)]
     [4, 2, 1]
@@ -78,17 +78,17 @@ def halved(images: int, what: str) -> int:
 def in_batches(
     make: Callable[[slice, int], _Made], count: int, batch_size: int, *, device: str, what: str
 ) -> list[_Made]:
-    """What a stateless function makes of a sequence, batch by batch, each as large as fits.
+    """Call a stateless function on parts of a sequence, each as large as fits into memory.
 
     Args:
         make: called with the part and the batch size that holds for it.
         count: length of the sequence.
         batch_size: at first; halved, for all that follows, whenever a part does not fit.
-        device: where memory runs out.
-        what: what is made, for the error.
+        device: the device whose memory may run out.
+        what: names the work in the error.
 
     Returns:
-        What was made of each part, in order.
+        The results of the parts, in order.
 
     Raises:
         torch.OutOfMemoryError: a single one does not fit.

@@ -18,7 +18,7 @@ _NAME = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
 
 
 def is_plugin(name: object) -> bool:
-    """Whether a name is written as "module:attribute".
+    """Return whether a name is written as "module:attribute".
 
     >>> is_plugin("my_losses:margin_cosine"), is_plugin("cosine")
     (True, False)
@@ -67,7 +67,7 @@ def load_plugin(what: str, name: str) -> Any:
 
 
 def plugin_version(what: str, name: str) -> str:
-    """The version a plug-in declares: its own `version`, else its module's `VERSION`.
+    """Return the version a plug-in declares: its own `version`, or its module's `VERSION`.
 
     Raises:
         InputError: it cannot be loaded, or declares none.

@@ -1,4 +1,4 @@
-"""What turns images into feature maps: a timm ViT's patch tokens, or a CNN's last stage.
+"""Encoders, which turn images into feature maps: a timm ViT's patch tokens or a CNN's last stage.
 
 Both let inner layers be tapped, and say which submodule and map a CAM at a layer looks into.
 """
@@ -15,26 +15,26 @@ from wsss_core.errors import InputError
 
 
 class Encoder(nn.Module):
-    """What turns normalised images, float [B, 3, H, W], into a map [B, C, h, w]."""
+    """A module that turns normalised images, float [B, 3, H, W], into a map [B, C, h, w]."""
 
     layers: Sequence[Layer]
     size_multiple = 1
     """The input's height and width have to be multiples of it."""
 
     def with_taps(self, images: Tensor, taps: Sequence[Layer]) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """The final map, as `forward` gives it, and the maps of inner layers."""
+        """Return the final map, as `forward` gives it, and the maps of inner layers."""
         raise NotImplementedError
 
     def channels_at(self, layer: Layer) -> int:
-        """The channels of a layer's map; InputError if there is no such layer."""
+        """Return the channels of a layer's map; InputError if there is no such layer."""
         raise NotImplementedError
 
     def module_at(self, layer: Layer) -> nn.Module:
-        """The submodule whose output a CAM at this layer reads; InputError if there is none."""
+        """Return the submodule whose output a CAM at this layer reads; InputError if none."""
         raise NotImplementedError
 
     def as_map(self, output: Tensor, images: Tensor) -> Tensor:
-        """What such a submodule gave for these images (or its gradient) as [B, C, h, w]."""
+        """Return such a submodule's output for these images (or its gradient) as [B, C, h, w]."""
         raise NotImplementedError
 
 
@@ -51,11 +51,11 @@ class PatchTokens(Encoder):
 
     @property
     def layers(self) -> Sequence[Layer]:  # type: ignore[override]
-        """Block numbers."""
+        """Return block numbers."""
         return range(len(self.vit.blocks))
 
     def channels_at(self, layer: Layer) -> int:
-        """The same for every block."""
+        """Return the channels of a block's map, the same for all."""
         self._block(layer)
         return int(self.vit.num_features)
 
@@ -68,7 +68,7 @@ class PatchTokens(Encoder):
         return layer % depth
 
     def forward(self, images: Tensor) -> Tensor:
-        """Float [B, 3, H, W] -> [B, C, H / patch, W / patch]."""
+        """Return the map of images float [B, 3, H, W], float [B, C, h, w]."""
         return self._map(self.vit.forward_features(images), images)
 
     def with_taps(self, images: Tensor, taps: Sequence[Layer]) -> tuple[Tensor, tuple[Tensor, ...]]:
@@ -82,18 +82,18 @@ class PatchTokens(Encoder):
 
     @property
     def size_multiple(self) -> int:  # type: ignore[override]
-        """The side of a patch."""
+        """Return the side of a patch."""
         return int(self.vit.patch_embed.patch_size[0])
 
     def module_at(self, layer: Layer) -> nn.Module:
-        """See `Encoder`; a block's first norm (`norm1`), what its attention reads."""
+        """Return the submodule whose output a CAM at this layer reads; InputError if none."""
         block = self.vit.blocks[self._block(layer)]
         if not isinstance(getattr(block, "norm1", None), nn.Module):
             raise InputError(f"layer {layer!r}: this ViT's {type(block).__name__} has no norm1")
         return block.norm1
 
     def as_map(self, output: Tensor, images: Tensor) -> Tensor:
-        """See `Encoder`; tokens [B, L, C] lose the class and register tokens."""
+        """Return such a submodule's output for these images (or its gradient) as [B, C, h, w]."""
         return self._on_grid(output[:, self.vit.num_prefix_tokens :], images)
 
     def _map(self, tokens: Tensor, images: Tensor) -> Tensor:
@@ -111,9 +111,9 @@ class LastStage(Encoder):
 
     Args:
         extractor: returns the maps of all stages up to the last that is used.
-        names: of those stages.
-        stage_channels: of those stages.
-        channels_last: its maps are [B, h, w, C].
+        names: the names of those stages.
+        stage_channels: their channels.
+        channels_last: whether its maps are [B, h, w, C].
 
     """
 
@@ -127,7 +127,7 @@ class LastStage(Encoder):
         self.channels_last = channels_last
 
     def channels_at(self, layer: Layer) -> int:
-        """The channels of a stage, by its name or timm's index."""
+        """Return the channels of a stage, by its name or timm's index."""
         return self.stage_channels[self._stage(layer)]
 
     def _stage(self, layer: Layer) -> int:
@@ -139,7 +139,7 @@ class LastStage(Encoder):
         raise InputError(f"this CNN has no layer {layer!r}; it has {there}")
 
     def forward(self, images: Tensor) -> Tensor:
-        """Float [B, 3, H, W] -> [B, C, h, w]."""
+        """Return the map of images float [B, 3, H, W], float [B, C, h, w]."""
         return self.with_taps(images, ())[0]
 
     def with_taps(self, images: Tensor, taps: Sequence[Layer]) -> tuple[Tensor, tuple[Tensor, ...]]:
@@ -149,7 +149,7 @@ class LastStage(Encoder):
         return stages[-1], tuple(stages[self._stage(layer)] for layer in taps)
 
     def module_at(self, layer: Layer) -> nn.Module:
-        """See `Encoder`; the stage itself."""
+        """Return the submodule whose output a CAM at this layer reads; InputError if none."""
         name = str(self.layers[self._stage(layer)])
         modules = dict(self.extractor.named_modules())
         # timm lifts a stage out of its container under its name with underscores, or wraps it all.
@@ -159,5 +159,5 @@ class LastStage(Encoder):
         raise InputError(f"layer {layer!r}: timm gives no module of its own for stage {name!r}")
 
     def as_map(self, output: Tensor, images: Tensor) -> Tensor:
-        """See `Encoder`; channels come second."""
+        """Return such a submodule's output for these images (or its gradient) as [B, C, h, w]."""
         return output.permute(0, 3, 1, 2) if self.channels_last else output

@@ -27,7 +27,7 @@ HEADS = ("linear", "pcm")
 
 
 class Output(NamedTuple):
-    """What a network says of B images.
+    """A network's answer for B images.
 
     Attributes:
         features: float [B, C, h, w].
@@ -52,10 +52,10 @@ class Network(nn.Module):
 
     Args:
         encoder: an `Encoder`, or where no layer is tapped any module [B, 3, H, W] -> [B, C, h, w].
-        channels: C.
-        classes: K.
-        mean: per RGB channel, of images in 0..1.
-        std: per RGB channel, of images in 0..1.
+        channels: C of the encoder's map.
+        classes: K, the outputs of the head.
+        mean: subtracted from each RGB channel of images in 0..1.
+        std: divides each RGB channel then.
 
     """
 
@@ -80,12 +80,9 @@ class Network(nn.Module):
         self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1), persistent=False)
 
     def forward(self, images: Tensor, taps: Sequence[Layer] = ()) -> Output:
-        """Images float [B, 3, H, W], RGB in 0..1, to features, activation maps and logits.
+        """Return features, activation maps and logits of images float [B, 3, H, W], RGB in 0..1.
 
-        Args:
-            images: see above.
-            taps: inner layers whose maps are returned too; they change nothing else.
-
+        `taps` names inner layers whose maps are returned too; they change nothing else.
         """
         normalised = (images - self.mean) / self.std
         asked: tuple[Layer, ...] = tuple(taps)
@@ -109,7 +106,7 @@ class Network(nn.Module):
 
     @torch.no_grad()
     def _at_half_size(self, normalised: Tensor) -> View:
-        """The same batch at half its size; BatchNorm's running statistics stay of the full size."""
+        """Return the batch at half its size; BatchNorm's running statistics stay as they are."""
         small = F.interpolate(normalised, scale_factor=0.5, mode="bilinear", align_corners=False)
         norms = [
             m for m in self.encoder.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)
@@ -126,7 +123,7 @@ class Network(nn.Module):
         return View(small, low, features, maps, self.head(features.mean((-2, -1))))
 
     def channels_at(self, layer: Layer | None) -> int:
-        """How many channels the map of a layer has; None stands for the final features.
+        """Return how many channels a layer's map has; None stands for the final features.
 
         Raises:
             InputError: there is no such layer; the error names those there are.

@@ -28,7 +28,7 @@ _EPSILON = 1e-5  # SEAM's, against a location without any embedding
 
 
 class View(NamedTuple):
-    """What the module sees of a batch at one size.
+    """A batch at one size, as the module takes it.
 
     Attributes:
         images: normalised, float [B, 3, H, W].
@@ -50,8 +50,8 @@ class PixelCorrelation(nn.Module):
     """Refines activation maps by the affinity of their locations.
 
     Args:
-        low_channels: of the next-to-last stage.
-        high_channels: of the last stage.
+        low_channels: channels of the next-to-last stage.
+        high_channels: channels of the last stage.
 
     """
 
@@ -63,7 +63,7 @@ class PixelCorrelation(nn.Module):
         self.embed = nn.Conv2d(3 + width, width, 1, bias=False)
 
     def affinity(self, images: Tensor, low: Tensor, high: Tensor) -> Tensor:
-        """Row-normalised affinity, float [B, L, L] of the L = h*w locations of the high stage.
+        """Return the row-normalised affinity, float [B, L, L], of the high stage's L locations.
 
         Args:
             images: normalised, float [B, 3, H, W].
@@ -82,7 +82,7 @@ class PixelCorrelation(nn.Module):
         return alike / (alike.sum(dim=2, keepdim=True) + _EPSILON)
 
     def consistency(self, large: View, small: View) -> Tensor:
-        """L_ECR of an image and the same at half its size, a scalar.
+        """Return L_ECR of an image and the same at half its size, a scalar.
 
         Maps are cut at 0, scaled to a maximum of 1 and weighted by the predicted probability of
         their class, which stands for SEAM's label. The gradient reaches the affinity alone.
@@ -101,7 +101,7 @@ class PixelCorrelation(nn.Module):
         return crossed.mean()
 
     def forward(self, maps: Tensor, images: Tensor, low: Tensor, high: Tensor) -> Tensor:
-        """Maps float [B, K, h, w] to refined maps of the same shape."""
+        """Return refined maps of maps float [B, K, h, w], of the same shape."""
         weights = self.affinity(images, low, high)
         return (maps.flatten(2) @ weights.transpose(1, 2)).unflatten(2, maps.shape[-2:])
 

@@ -32,7 +32,7 @@ class SelfAttention(NamedTuple):
         query: float [B, heads, T, d] of T tokens, the last L of them patches.
         key: float [B, heads, T, d].
         bias: float [B or 1, heads or 1, T, T], added before the softmax; or None.
-        scale: of the product of query and key; None: d ** -0.5.
+        scale: factor of the product of query and key; None: d ** -0.5.
 
     """
 
@@ -42,7 +42,7 @@ class SelfAttention(NamedTuple):
     scale: float | None
 
     def between_patches(self, prefix: int) -> Tensor:
-        """The mean over heads between patches, float [B, L, L]; a row sums to at most 1.
+        """Return the mean over heads between patches, float [B, L, L]; a row sums to 1 at most.
 
         Args:
             prefix: how many tokens come before the patches.
@@ -55,7 +55,7 @@ class SelfAttention(NamedTuple):
         return scores.softmax(-1)[..., prefix:].mean(1)
 
     def spread(self, maps: Tensor, prefix: int) -> Tensor:
-        """Maps float [B, K, L] times `between_patches`, which is never held: [B, K, L].
+        """Multiply maps float [B, K, L] by `between_patches`, which is never held: [B, K, L].
 
         The maps stand where values would; the prefix tokens have the score 0.
         """
@@ -101,7 +101,7 @@ def _as_asked(
 
 @contextmanager
 def listening(encoder: PatchTokens) -> Iterator[list[SelfAttention]]:
-    """The attention of every block that runs meanwhile, in order.
+    """Yield the attention of every block that runs meanwhile, in order.
 
     Blocks that would attend step by step (`TIMM_FUSED_ATTN=0`) do so fused meanwhile, which differs
     by rounding alone.
@@ -123,7 +123,7 @@ def attention_weighted(maps: Tensor, attention: Sequence[SelfAttention], prefix:
 
     Args:
         maps: float [B, K, h, w], raw scores; h * w = L patches.
-        attention: of each block.
+        attention: every block's attention.
         prefix: how many tokens come before the patches.
 
     Returns:
@@ -138,7 +138,7 @@ def attention_weighted(maps: Tensor, attention: Sequence[SelfAttention], prefix:
 
 
 def attention_cams(network: Any, images: Tensor) -> tuple[Tensor, Tensor]:
-    """Attention-weighted CAMs of a ViT of this package, without gradient.
+    """Return attention-weighted CAMs of a ViT of this package, without gradient.
 
     Args:
         network: a `wsss_core.backbones.Network` over a ViT.

@@ -19,7 +19,7 @@ from wsss_core.out_of_memory import in_batches
 
 @dataclass(frozen=True)
 class RawScores:
-    """What a network says of N images.
+    """A network's raw answer for N images.
 
     Attributes:
         maps: float16 [N, K, h, w], raw class scores at the network's own grid; scores of 0 to 1
@@ -35,7 +35,7 @@ class RawScores:
 def class_weight_cams(
     network: Network, images: np.ndarray, *, device: str = "cpu", batch_size: int = 64
 ) -> RawScores:
-    """Raw CAMs and logits of uint8 [N, S, S, 3] images, in evaluation mode and without gradient.
+    """Return raw CAMs and logits of uint8 [N, S, S, 3] images, in evaluation mode.
 
     The network is left in the mode it came in. A batch that does not fit into memory is halved.
     """

@@ -16,7 +16,7 @@ Grid = tuple[int, int]
 
 
 def resize_maps(maps: Tensor, grid: Grid) -> Tensor:
-    """Maps float [N, K, h, w] at another grid, bilinear with align_corners=False."""
+    """Resize maps float [N, K, h, w] to a grid, bilinearly with align_corners=False."""
     if tuple(maps.shape[-2:]) == grid:
         return maps
     return F.interpolate(maps, grid, mode="bilinear", align_corners=False)

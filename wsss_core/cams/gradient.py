@@ -19,7 +19,7 @@ from wsss_core.errors import InputError
 
 
 def grad_cam(activation: Tensor, gradient: Tensor) -> Tensor:
-    """ReLU(sum_c w_c A_c), where w_c is the spatial mean of the gradient.
+    """Return ReLU(sum_c w_c A_c), where w_c is the spatial mean of the gradient.
 
     Args:
         activation: float [B, C, h, w].
@@ -34,7 +34,7 @@ def grad_cam(activation: Tensor, gradient: Tensor) -> Tensor:
 
 
 def layer_cam(activation: Tensor, gradient: Tensor) -> Tensor:
-    """ReLU(sum_c ReLU(G_c) A_c): every location weighs its channels by its own gradient.
+    """Return ReLU(sum_c ReLU(G_c) A_c): a location weighs channels by its own gradient.
 
     Arguments and result are those of `grad_cam`.
     """
@@ -53,7 +53,7 @@ def gradient_cams(
     layers: Sequence[Layer],
     combine: Callable[[Tensor, Tensor], Tensor] = grad_cam,
 ) -> tuple[list[Tensor], Tensor]:
-    """Maps of every class at each of several layers, from one forward pass.
+    """Return maps of every class at each of several layers, from one forward pass.
 
     The parameters get no gradient. The network's mode is left to the caller: with BatchNorm in
     training mode, a map depends on the other images of its batch.

@@ -32,7 +32,7 @@ def cams(
     device: str = "cpu",
     batch_size: int = 64,
 ) -> RawScores:
-    """CAMs and logits of images, in evaluation mode; the network is left as it came, on the device.
+    """Return CAMs and logits of images; the network keeps its mode and is on the device.
 
     The default settings give `class_weight_cams`. Grad-CAM and LayerCAM are multiplied by the
     number of locations of their layer: their gradients are of a mean over locations, so as defined
@@ -43,7 +43,7 @@ def cams(
         network: any for class-weight CAMs; else one with an encoder of this package.
         images: uint8 [N, S, S, 3].
         settings: how; a layer's raw maps are at its own grid, merged ones at that of scale 1.
-        device: where it runs.
+        device: where the network runs.
         batch_size: images a forward pass at scale 1. Other scales hold as many pixels, and methods
             that keep more than the last layer's values fewer images. Halved where memory runs out.
 
@@ -95,7 +95,7 @@ def check_encoder(network: Any, settings: CamSettings) -> None:
 
 
 def check_cam(network: Network, settings: CamSettings, image_size: int) -> None:
-    """See before a study starts that a network can be asked for such CAMs: one blank image is.
+    """Raise InputError unless a network can be asked for such CAMs: one blank image is tried.
 
     Args:
         network: with any weights; it is left as it came.
@@ -122,7 +122,7 @@ def check_cam(network: Network, settings: CamSettings, image_size: int) -> None:
 
 
 def scaled_size(size: int, scale: float, multiple: int = 1) -> int:
-    """The side of an image at a scale, rounded to a multiple of a ViT's patch (halves upwards).
+    """Return an image's side at a scale, a multiple of a ViT's patch (halves upwards).
 
     >>> scaled_size(224, 1.5, 16), scaled_size(224, 0.52, 16), scaled_size(16, 0.1, 8)
     (336, 112, 8)
@@ -133,7 +133,7 @@ def scaled_size(size: int, scale: float, multiple: int = 1) -> int:
 def _block_cams(
     network: Any, pixels: Tensor, settings: CamSettings, batch_size: int
 ) -> tuple[Tensor, Tensor]:
-    """Maps and logits of one block of images, float [B, 3, S, S] in 0..1."""
+    """Return maps and logits of one block of images, float [B, 3, S, S] in 0..1."""
     size = pixels.shape[-1]
     multiple = getattr(getattr(network, "encoder", None), "size_multiple", 1)
     sides = [scaled_size(size, scale, multiple) for scale in settings.scales]
@@ -155,7 +155,7 @@ def _block_cams(
 def _views(
     network: Any, pixels: Tensor, side: int, flip: bool, settings: CamSettings, batch_size: int
 ) -> tuple[list[Tensor], Tensor]:
-    """Maps of the images at one size, those of the mirrored images flipped back; and logits."""
+    """Return maps at one size, those of mirrored images flipped back, and logits."""
     size = pixels.shape[-1]
     per_image = (side / size) ** 2 * (1 + flip) * _kept(network, settings)
     encoder = getattr(network, "encoder", None)
@@ -181,7 +181,7 @@ def _views(
 
 
 def _maps(network: Any, images: Tensor, settings: CamSettings) -> tuple[Tensor, Tensor]:
-    """Maps, raw or fused, and logits of one batch, float [B, 3, H, W] in 0..1."""
+    """Return maps, raw or fused, and logits of a batch, float [B, 3, H, W] in 0..1."""
     if settings.method == "class_weight":
         output = network(images)
         return output.activation_maps, output.logits
@@ -194,7 +194,7 @@ def _maps(network: Any, images: Tensor, settings: CamSettings) -> tuple[Tensor, 
 
 
 def _kept(network: Any, settings: CamSettings) -> int:
-    """How many times the last layer's values a pass holds until its maps are made, about."""
+    """Return about how many times the last layer's values a pass holds until its maps are made."""
     if settings.method == "attention":
         return 4  # queries and keys of every block
     if not settings.layers:

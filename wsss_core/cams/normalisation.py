@@ -51,7 +51,7 @@ def normalise_maps(maps: Tensor, how: MapNormalisation) -> Tensor:
 
 
 def predicted_classes(logits: Tensor, probability: float = 0.5) -> Tensor:
-    """The classes a network says are in an image: those of at least this probability.
+    """Return the classes of at least this probability, which the network says are there.
 
     Args:
         logits: float [N, K].
@@ -65,7 +65,7 @@ def predicted_classes(logits: Tensor, probability: float = 0.5) -> Tensor:
 
 
 def gate(maps: Tensor, keep: Tensor) -> Tensor:
-    """Maps of the classes that are kept; those of the others become 0.
+    """Set the maps of classes that are not kept to 0.
 
     A map that was normalised peaks at 1 whether its class is in the image or not. Which classes
     are, their labels say, or the network (`predicted_classes`).

@@ -1,6 +1,6 @@
 """Context managers that put a network into the state a CAM needs, and back on the way out.
 
-What they change is put back after an exception too, to what it was and not to a default.
+They restore the earlier state, after an exception too, and not a default.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from wsss_core.errors import InputError
 
 @contextmanager
 def evaluating(network: nn.Module) -> Iterator[None]:
-    """Evaluation mode; afterwards every submodule has its own mode again."""
+    """Put a network into evaluation mode; afterwards every submodule has its own mode again."""
     modes = [(module, module.training) for module in network.modules()]
     network.eval()
     try:
@@ -29,7 +29,7 @@ def evaluating(network: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def frozen(network: nn.Module) -> Iterator[None]:
-    """No parameter asks for a gradient, so none is computed and none accumulated."""
+    """Let no parameter ask for a gradient, so that none is computed and none accumulated."""
     asking = [parameter for parameter in network.parameters() if parameter.requires_grad]
     for parameter in asking:
         parameter.requires_grad_(False)
@@ -42,7 +42,7 @@ def frozen(network: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def captured(modules: Sequence[nn.Module]) -> Iterator[dict[int, Tensor]]:
-    """What modules give during a forward pass, as points that gradients can be taken at.
+    """Yield the outputs of modules in a forward pass, as points to take gradients at.
 
     The first of them in the pass becomes a leaf, so that autograd records nothing before it. A
     compiled network runs as written meanwhile: what was compiled knows no hooks.
@@ -78,7 +78,7 @@ def captured(modules: Sequence[nn.Module]) -> Iterator[dict[int, Tensor]]:
 
 @contextmanager
 def resized_for(vit: Any, size: int) -> Iterator[None]:
-    """A timm ViT that takes square inputs of another size; its own parameters are not touched.
+    """Let a timm ViT take square inputs of another size; its own parameters are not touched.
 
     timm resamples the position embeddings, or tables of relative positions, into new parameters
     (`set_input_size`). Afterwards the old ones are back, the very same objects.

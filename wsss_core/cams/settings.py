@@ -1,4 +1,4 @@
-"""How CAMs are made, as one value that a study can hash."""
+"""Settings of CAMs, as a single value that a study can hash."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ class CamSettings:
 
     Attributes:
         method: "class_weight", "grad_cam", "layer_cam" or "attention" (ViTs).
-        layers: of Grad-CAM and LayerCAM: a ViT's blocks by number, -1 the last, or a CNN's stages
-            by name or number; the last by default. Several are fused (`wsss_core.cams.fuse`).
-        scales: of the image's side; a ViT's sizes are rounded to whole patches.
-        flip: take the mirrored image in as well, at every scale.
-        merge: of scales and flips, see `wsss_core.cams.merge`.
+        layers: where Grad-CAM and LayerCAM look: a ViT's blocks by number, -1 the last, or a CNN's
+            stages by name or number; the last by default. Several are fused (see `cams.fuse`).
+        scales: factors of the image's side; a ViT's sizes are rounded to whole patches.
+        flip: whether the mirrored image is taken in as well, at every scale.
+        merge: how scales and flips become one map, see `wsss_core.cams.merge`.
 
     Raises:
         InputError: a value that is not one of these.
@@ -81,15 +81,15 @@ class CamSettings:
 
     @property
     def merged(self) -> bool:
-        """Whether maps of several scales or flips are merged."""
+        """Return whether maps of several scales or flips are merged."""
         return self.flip or len(self.scales) > 1
 
     @property
     def normalised(self) -> bool:
-        """Whether the maps come out in 0..1, and not as raw scores."""
+        """Return whether the maps come out in 0..1, and not as raw scores."""
         return self.merged or len(self.layers) > 1
 
     def as_config(self) -> dict[str, Any]:
-        """The settings as JSON-able values; `CamSettings(**config)` gives them back."""
+        """Return the settings as JSON-able values; `CamSettings(**config)` gives them back."""
         config = asdict(self)
         return {**config, "layers": list(self.layers), "scales": list(self.scales)}

@@ -21,7 +21,7 @@ IGNORED = 255
 """The mask value of pixels that count neither as foreground nor as background."""
 
 COUNTERFACTUALS = ("without_objects", "without_contexts")
-"""What the images would look like without a class's object, or without its context."""
+"""Copies of the images without a class's object, and without its context."""
 
 _FORMAT = 2
 _INDEX = "index.json"
@@ -132,7 +132,7 @@ class ImageSet:
             unknown, not empty.
         without_objects: uint8 [K, N, S, S, 3], each image without the object of one class, the
             image itself where there is none; None where that is not known.
-        without_contexts: likewise without the context of one class.
+        without_contexts: the same without the context of one class.
 
     Raises:
         ValueError: two of these do not fit together.
@@ -179,7 +179,7 @@ class ImageSet:
 
     @property
     def has_masks(self) -> bool:
-        """Whether masks are known for this split."""
+        """Return whether masks are known for this split."""
         return self.masks is not None
 
     def mask(self, index: int) -> np.ndarray:
@@ -259,7 +259,7 @@ class ImageSource(Protocol):
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """The foreground classes, in the order of their mask values."""
+        """Return the foreground classes, in the order of their mask values."""
         ...
 
     def fingerprint(self, split: str) -> str:

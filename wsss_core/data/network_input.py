@@ -8,7 +8,7 @@ from torch import Tensor
 
 
 def to_input(images: np.ndarray, device: str | torch.device = "cpu") -> Tensor:
-    """Images uint8 [B, H, W, 3] (read-only is fine) to float32 [B, 3, H, W] in 0..1 on the device.
+    """Turn images uint8 [B, H, W, 3] into float32 [B, 3, H, W] in 0..1 on the device.
 
     Bytes cross to the device, not floats: a quarter of the traffic. Channels stay last in memory,
     as they are stored; convolutions are faster that way.

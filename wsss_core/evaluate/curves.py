@@ -28,29 +28,29 @@ def share(part: Counts, whole: Counts) -> Curve:
 
 
 def iou(foreground: Counts, background: Counts) -> Curve:
-    """Intersection over union of the class: TP / (TP + FP + FN)."""
+    """Return the intersection over union of the class: TP / (TP + FP + FN)."""
     class_pixels = foreground.sum(axis=-1, keepdims=True)
     return share(at_least(foreground), class_pixels + at_least(background))
 
 
 def background_iou(foreground: Counts, background: Counts) -> Curve:
-    """Intersection over union of the background: TN / (TN + FP + FN)."""
+    """Return the intersection over union of the background: TN / (TN + FP + FN)."""
     other_pixels = background.sum(axis=-1, keepdims=True)
     missed = foreground.sum(axis=-1, keepdims=True) - at_least(foreground)
     return share(other_pixels - at_least(background), other_pixels + missed)
 
 
 def precision(foreground: Counts, background: Counts) -> Curve:
-    """Share of the predicted pixels that hold the class: TP / (TP + FP)."""
+    """Return the share of the predicted pixels that hold the class: TP / (TP + FP)."""
     hits = at_least(foreground)
     return share(hits, hits + at_least(background))
 
 
 def recall(foreground: Counts) -> Curve:
-    """Share of the class's pixels that are predicted: TP / (TP + FN)."""
+    """Return the share of the class's pixels that are predicted: TP / (TP + FN)."""
     return share(at_least(foreground), foreground.sum(axis=-1, keepdims=True))
 
 
 def false_positive_share(background: Counts) -> Curve:
-    """Share of the background's pixels that are predicted as the class: FP / (FP + TN)."""
+    """Return the share of the background's pixels predicted as the class: FP / (FP + TN)."""
     return share(at_least(background), background.sum(axis=-1, keepdims=True))

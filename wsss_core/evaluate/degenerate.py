@@ -21,7 +21,7 @@ _LOW, _HIGH = 25, 230  # a tenth from either end of 256 levels
 
 
 def collapse_reason(levels: NDArray[np.integer], logits: NDArray[np.floating]) -> str | None:
-    """Why scores say nothing, or None if they say something, right or wrong.
+    """Return why scores say nothing, or None if they say something, right or wrong.
 
     Args:
         levels: pixels per score level of each image, [N, 256]. Maps that were emptied because the

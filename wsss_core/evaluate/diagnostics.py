@@ -1,4 +1,4 @@
-"""Right for the wrong reason? What a class activation map lies on, and what a logit hangs on.
+"""Diagnostics of CAMs: which regions a map lies on, and which things in an image a logit needs.
 
 All from score histograms, peaks and logits: nothing here opens an image. Pointing game: Zhang et
 al., "Top-down Neural Attention by Excitation Backprop", ECCV 2016.
@@ -44,7 +44,7 @@ class MassShares:
 def mass_shares(
     foreground: Counts, background: Counts, context: Counts | None, ring: Counts | None
 ) -> MassShares:
-    """The share of the CAM's mass, the sum of its scores, in each region.
+    """Return the share of the CAM's mass, the sum of its scores, in each region.
 
     Args:
         foreground: pixels of the class per score level of N images that hold it, [N, 256].
@@ -97,7 +97,7 @@ def mass_shares(
 
 
 def confusion_ratio(foreground: Counts, background: Counts, level: int) -> float:
-    """FP / TP of the pixels at or above a level, pooled over images that hold the class.
+    """Return FP / TP of the pixels at or above a level, pooled over images with the class.
 
     NaN where no pixel of the class is found: both where nothing is marked and where only other
     pixels are. Such a trial is missing from a mean, so read the mean beside its n.
@@ -113,13 +113,13 @@ def confusion_ratio(foreground: Counts, background: Counts, level: int) -> float
 def false_positive_area(
     background: Counts, logits: NDArray[np.floating], level: int, *, gated: bool
 ) -> float:
-    """Mean share of an image's pixels marked, over images without the class.
+    """Return the mean share of an image's pixels marked, over images without the class.
 
     Args:
         background: [N, 256] of the images without the class; one whose pixels are all ignored
             counts as unmarked, as in `HistogramStack.clear_false_positive_share`.
         logits: float [N] of the class.
-        level: what is marked is at or above it.
+        level: 0-255; a pixel at or above it is marked.
         gated: an image whose logit is not above 0 counts as unmarked.
 
     Raises:
@@ -138,7 +138,7 @@ def false_positive_area(
 
 
 def pointing_game(peaks: Sequence[str]) -> dict[str, float]:
-    """Share of the images whose map peaks in each region; one that peaks nowhere misses them all.
+    """Return the share of images whose map peaks in each region; "nowhere" misses them all.
 
     >>> pointing_game(["object", "context", "object", "nowhere"])["object"]
     0.5
@@ -152,7 +152,7 @@ def pointing_game(peaks: Sequence[str]) -> dict[str, float]:
 
 @dataclass(frozen=True)
 class CounterfactualReliance:
-    """What happens to the logit of the images that hold the class when one thing is taken out.
+    """How the logit of images that hold the class falls when the object or its context is gone.
 
     Attributes:
         on_object: mean fall of the logit without the object.
@@ -174,7 +174,7 @@ def reliance(
     without_object: NDArray[np.floating],
     without_context: NDArray[np.floating],
 ) -> CounterfactualReliance:
-    """Counterfactual reliance of one class.
+    """Measure the counterfactual reliance on one class's object and context.
 
     Args:
         logits: float [N] of the images that hold the class.

@@ -43,7 +43,7 @@ class GaussianMixture:
     variances: tuple[float, float]
 
     def crossing(self) -> float | None:
-        """Where the weighted densities are equal between the means; None where they are not.
+        """Return where the weighted densities are equal between the means; None if nowhere.
 
         Between the means there is one such place if each Gaussian is the denser one at its own
         mean, else there is none.
@@ -57,7 +57,7 @@ class GaussianMixture:
         return low - 2 * constant / (linear + root)
 
     def _polynomial(self) -> tuple[float, float, float]:
-        """The log ratio, upper to lower weighted density, over the distance to the lower mean."""
+        """Return the log ratio of the weighted densities over the distance to the lower mean."""
         between = self.means[1] - self.means[0]
         low, high = self.variances
         constant = math.log(self.weights[1] / self.weights[0]) + math.log(low / high) / 2
@@ -121,7 +121,7 @@ def fit_gaussian_mixture(scores: NDArray[np.integer]) -> GaussianMixture | None:
 
 
 def gaussian_mixture_level(scores: NDArray[np.integer]) -> int | None:
-    """The smallest level at or beyond the crossing of the two weighted densities.
+    """Return the smallest level at or beyond the crossing of the two weighted densities.
 
     Args:
         scores: whole counts [256], pixels at each level.

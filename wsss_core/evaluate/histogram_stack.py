@@ -32,7 +32,7 @@ class HistogramStack:
 
     Attributes:
         foreground: integer [N, 256], kept as read-only int64: pixels of the class at each level.
-        background: integer [N, 256], likewise: all other pixels that are not ignored.
+        background: integer [N, 256], all other pixels that are not ignored.
 
     Raises:
         InputError: If the counts are not whole, not [N, 256], negative, or of different N.
@@ -64,7 +64,7 @@ class HistogramStack:
 
     @cached_property
     def holds_class(self) -> NDArray[np.bool_]:
-        """Whether each image's mask has a pixel of the class; bool [N] (read-only)."""
+        """Return whether each image's mask has a pixel of the class; bool [N] (read-only)."""
         return _frozen(self.foreground.sum(axis=1) > 0)
 
     def total(self) -> ScoreHistogram:
@@ -84,9 +84,9 @@ class HistogramStack:
         )
 
     def pooled_scores(self, labelled: NDArray[np.bool_]) -> NDArray[np.int64]:
-        """Pixels per level of the images that carry the class's label, wherever its mask lies.
+        """Return pixels per level of the images labelled with the class, wherever its mask lies.
 
-        What a rule without masks cuts by. An image whose map is 0 throughout has no scores to add:
+        Rules without masks choose by these. An image whose map is 0 throughout adds no scores:
         it was gated out, or shows no contrast. Ignored pixels are in no histogram.
 
         Args:
@@ -109,11 +109,11 @@ class HistogramStack:
         return pooled
 
     def iou(self) -> Curve:
-        """Each image's IoU per threshold, float64 [N, 256]; 0 for images without the class."""
+        """Return each image's IoU per threshold, float64 [N, 256]; 0 without the class."""
         return curves.iou(self.foreground, self.background)
 
     def per_image_iou(self) -> Curve:
-        """Mean over the images that hold the class of their foreground IoU: the thesis's mIoU."""
+        """Return the mean foreground IoU of images that hold the class: the thesis's mIoU."""
         return self._per_image_iou
 
     @cached_property
@@ -122,24 +122,24 @@ class HistogramStack:
         return _frozen(_mean(curves.iou(self.foreground[holds], self.background[holds])))
 
     def dataset_iou(self) -> Curve:
-        """Foreground IoU of the pixels of all images that hold the class, pooled."""
+        """Return the foreground IoU of the pixels of all images that hold the class, pooled."""
         return self._pooled(self.total_with_class().iou())
 
     def dataset_miou(self) -> Curve:
-        """Mean of foreground and background IoU, pooled likewise: the mIoU of PASCAL VOC."""
+        """Return the mean of pooled foreground and background IoU: the mIoU of PASCAL VOC."""
         pooled = self.total_with_class()
         return self._pooled((pooled.iou() + pooled.background_iou()) / 2)
 
     def precision(self) -> Curve:
-        """Precision of the pixels of all images that hold the class, pooled."""
+        """Return the precision of the pixels of all images that hold the class, pooled."""
         return self._pooled(self.total_with_class().precision())
 
     def recall(self) -> Curve:
-        """Recall of the pixels of all images that hold the class, pooled."""
+        """Return the recall of the pixels of all images that hold the class, pooled."""
         return self._pooled(self.total_with_class().recall())
 
     def clear_false_positive_share(self) -> Curve:
-        """Mean over the images without the class of the share of their pixels predicted as it."""
+        """Return the mean share of pixels predicted as the class over images without it."""
         return self._clear_share
 
     @cached_property
@@ -147,7 +147,7 @@ class HistogramStack:
         return _frozen(_mean(curves.false_positive_share(self.background[~self.holds_class])))
 
     def cut_at(self, levels: NDArray[np.float64]) -> HistogramStack:
-        """The same pixels at level 255 where they reach their image's own level, else at 0.
+        """Move pixels that reach their image's own level to level 255, the others to 0.
 
         Args:
             levels: float [N]; NaN for an image in which nothing is predicted.

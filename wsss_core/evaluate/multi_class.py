@@ -26,7 +26,7 @@ from wsss_core.evaluate.thresholds import Objective, member_named
 class MultiClassStack:
     """The histograms of N images for K competing classes.
 
-    Pooled figures are over the images that hold any class; what is predicted on the others is a
+    Pooled figures are over the images that hold any class; pixels predicted on the others are a
     figure of its own. Curves are float64 [256]; entry 0 is NaN.
 
     Attributes:
@@ -52,38 +52,38 @@ class MultiClassStack:
 
     @property
     def holds_any(self) -> NDArray[np.bool_]:
-        """Whether each image holds any class; bool [N]."""
+        """Return whether each image holds any class; bool [N]."""
         return self.any_class.holds_class
 
     def per_image_iou(self, name: str) -> Curve:
-        """Mean over the images that hold the class of its IoU."""
+        """Return the mean IoU of a class over the images that hold it."""
         return _from_one(self.classes[name].per_image_iou())
 
     def dataset_iou(self, name: str) -> Curve:
-        """IoU of a class over the pixels of all images that hold any class."""
+        """Return the IoU of a class over the pixels of all images that hold any class."""
         if not self.classes[name].holds_class.any():
             return np.full(SCORE_LEVELS, np.nan)
         return _from_one(self.pooled(name).iou())
 
     def pooled(self, name: str) -> ScoreHistogram:
-        """A class's pixels of all images that hold any class, added up."""
+        """Add up a class's pixels over all images that hold any class."""
         stack, holds = self.classes[name], self.holds_any
         return ScoreHistogram(
             stack.foreground[holds].sum(axis=0), stack.background[holds].sum(axis=0)
         )
 
     def iou_with_background(self, name: str) -> Curve:
-        """The mean of a class's IoU and the background's over the same pixels."""
+        """Return the mean of a class's IoU and the background's over the same pixels."""
         return (self.dataset_iou(name) + self.background_iou()) / 2
 
     def background_iou(self) -> Curve:
-        """IoU of the background over the same pixels; NaN where no image holds any class."""
+        """Return the background's IoU over the same pixels; NaN where no image holds any class."""
         if not self.holds_any.any():
             return np.full(SCORE_LEVELS, np.nan)
         return _from_one(self.any_class.total_with_class().background_iou())
 
     def dataset_miou(self) -> Curve:
-        """The mean of the K classes' and the background's IoU: the mIoU of PASCAL VOC.
+        """Return the mean of the K classes' and the background's IoU: the mIoU of PASCAL VOC.
 
         NaN where a class occurs in no image: a mean of the others would be another figure.
         """
@@ -91,7 +91,7 @@ class MultiClassStack:
         return np.mean([*each, self.background_iou()], axis=0)
 
     def objective(self, objective: Objective | str) -> Curve:
-        """The curve that a threshold for all classes is chosen by: means over classes, or mIoU."""
+        """Return the curve that decides a threshold for all classes: class means, or mIoU."""
         objective = member_named(Objective, "objective", objective)
         if objective is Objective.DATASET_MIOU:
             return self.dataset_miou()
@@ -102,12 +102,12 @@ class MultiClassStack:
         return np.mean([of_class(name) for name in self.classes], axis=0)
 
     def best_level(self, objective: Objective | str) -> int | None:
-        """The smallest of the best levels 1..255; None where a class occurs in no image."""
+        """Return the smallest of the best levels 1..255; None where a class occurs in no image."""
         curve = self.objective(objective)
         return None if np.isnan(curve[1:]).any() else int(np.argmax(curve[1:])) + 1
 
     def image_levels(self) -> NDArray[np.float64]:
-        """Each image's own best level by the mean IoU of the classes it holds; NaN without any."""
+        """Return each image's best level by the mean IoU of its classes; NaN without any."""
         holds = np.stack([stack.holds_class for stack in self.classes.values()])  # [K, N]
         each = np.stack([stack.iou() for stack in self.classes.values()])  # [K, N, 256]
         summed = (each * holds[..., np.newaxis]).sum(axis=0)
@@ -115,7 +115,7 @@ class MultiClassStack:
         return np.where(holds.any(axis=0), levels, np.nan)
 
     def cut_at(self, levels: NDArray[np.float64]) -> MultiClassStack:
-        """The same pixels at level 255 where they reach their image's level, else at 0."""
+        """Move pixels that reach their image's level to level 255, the others to 0."""
         return MultiClassStack(
             {name: stack.cut_at(levels) for name, stack in self.classes.items()},
             self.any_class.cut_at(levels),

@@ -14,7 +14,7 @@ from wsss_core.evaluate.score_histogram import checked_counts
 
 
 def otsu_level(scores: NDArray[np.integer]) -> int | None:
-    """The level t at which "score >= t" and the rest differ most; of equals the smallest.
+    """Return the level t at which "score >= t" and the rest differ most; of equals the smallest.
 
     Args:
         scores: whole counts [256], pixels at each level.

@@ -1,4 +1,4 @@
-"""A threshold rule of one's own: "module:attribute", called with all that a rule may see.
+"""A researcher's own threshold rule: "module:attribute", called with all that a rule may see.
 
     VERSION = 1
 
@@ -36,7 +36,7 @@ class OwnRule:
 
     Attributes:
         name: "module:attribute".
-        peeks_at: What it says that it has seen of the masks.
+        peeks_at: How much of the masks it says it has seen.
         choose: The object itself.
 
     """
@@ -46,7 +46,7 @@ class OwnRule:
     choose: Callable[[HistogramStack | None, NDArray[np.int64]], Any]
 
     def level(self, tune: HistogramStack | None, scores: NDArray[np.int64]) -> int | None:
-        """The level it chooses, 0-255, or None.
+        """Return the level it chooses, 0-255, or None.
 
         Raises:
             InputError: It raised, or answered with something that is no level.

@@ -15,7 +15,7 @@ NOWHERE = "nowhere"
 
 
 def ring_around(mask: NDArray[np.bool_], width: int | None = None) -> NDArray[np.bool_]:
-    """The pixels outside a mask that are no farther than `width` from it, diagonals included.
+    """Return the pixels outside a mask at most `width` from it, diagonals included.
 
     Args:
         mask: bool [h, w].
@@ -41,7 +41,7 @@ def ring_around(mask: NDArray[np.bool_], width: int | None = None) -> NDArray[np
 
 
 def _dilated(mask: NDArray[np.bool_], width: int, axis: int) -> NDArray[np.bool_]:
-    """True where a pixel of the mask is within `width` along the axis, by a running sum."""
+    """Mark pixels within `width` of the mask along the axis, by a running sum."""
     counts = np.cumsum(mask, axis=axis, dtype=np.int32)
     size = mask.shape[axis]
     last = np.minimum(np.arange(size) + width, size - 1)
@@ -59,7 +59,7 @@ def peak_region(
     context: NDArray[np.bool_] | None,
     ring: NDArray[np.bool_],
 ) -> str:
-    """Where the highest score lies: "object", "context", "ring", "elsewhere" or `NOWHERE`.
+    """Return the region of the highest score: object, context, ring, elsewhere or `NOWHERE`.
 
     Of several equally high pixels the one in the first of these regions counts. A map that is the
     same everywhere points nowhere, whatever its score: a miss, not a hit on everything.

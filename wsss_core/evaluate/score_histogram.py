@@ -112,23 +112,23 @@ class ScoreHistogram:
     __hash__ = None  # type: ignore[assignment]
 
     def iou(self) -> Curve:
-        """Intersection over union of the class, TP / (TP + FP + FN); float64 [256]."""
+        """Return the intersection over union of the class, TP / (TP + FP + FN); float64 [256]."""
         return curves.iou(self.foreground, self.background)
 
     def background_iou(self) -> Curve:
-        """Intersection over union of the background, TN / (TN + FP + FN); float64 [256]."""
+        """Return the background's intersection over union, TN / (TN + FP + FN); float64 [256]."""
         return curves.background_iou(self.foreground, self.background)
 
     def precision(self) -> Curve:
-        """Share of predicted pixels that hold the class, TP / (TP + FP); float64 [256]."""
+        """Return the share of predicted pixels of the class, TP / (TP + FP); float64 [256]."""
         return curves.precision(self.foreground, self.background)
 
     def recall(self) -> Curve:
-        """Share of the class's pixels that are predicted, TP / (TP + FN); float64 [256]."""
+        """Return the share of the class's pixels predicted, TP / (TP + FN); float64 [256]."""
         return curves.recall(self.foreground)
 
     def false_positive_share(self) -> Curve:
-        """Share of background pixels predicted as the class, FP / (FP + TN); float64 [256]."""
+        """Return the share of background pixels predicted, FP / (FP + TN); float64 [256]."""
         return curves.false_positive_share(self.background)
 
 

@@ -3,7 +3,7 @@
 A threshold chosen with the test masks at hand is an upper bound, not a result, so every rule names
 the masks it peeks at and the choice carries the name. The thesis's "optimal threshold" (arXiv
 2507.21959) is the per-image oracle; its other numbers use a fixed 0.3. Two rules need no mask at
-all, and a rule can be one's own (`wsss_core.evaluate.own_rule`).
+all, and a rule can be a researcher's own (`wsss_core.evaluate.own_rule`).
 """
 
 from __future__ import annotations
@@ -47,12 +47,12 @@ class ThresholdRule(StrEnum):
 
     @property
     def peeks_at(self) -> str:
-        """What the rule has seen of the masks, in words for a table."""
+        """Return how much of the masks the rule has seen, in words for a table."""
         return _PEEKS_AT[self]
 
     @property
     def is_oracle(self) -> bool:
-        """Whether the figure it leads to is an upper bound rather than a result."""
+        """Return whether the rule's figure is an upper bound rather than a result."""
         return self in (ThresholdRule.DATASET_ORACLE, ThresholdRule.IMAGE_ORACLE)
 
 
@@ -91,8 +91,8 @@ class ThresholdChoice:
     """A chosen threshold.
 
     Attributes:
-        rule: The rule that chose it; of one's own, its "module:attribute".
-        peeks_at: What the rule has seen of the masks, in words.
+        rule: The rule that chose it; a plug-in's "module:attribute".
+        peeks_at: How much of the masks the rule has seen, in words.
         level: 0-255, foreground where score >= level; None under the per-image oracle.
         image_levels: Under the per-image oracle each image's own level, float64 [N], NaN for an
             image without the class (it has no mask to peek at); None under every other rule.
@@ -112,7 +112,7 @@ class Evaluation:
     Attributes:
         per_image_iou: Mean foreground IoU over the images that hold the class.
         dataset_iou: Foreground IoU of those images' pixels, pooled.
-        dataset_miou: Mean of foreground and background IoU, pooled likewise.
+        dataset_miou: Mean of foreground and background IoU of the same pooled pixels.
         clear_false_positive_share: Mean share of pixels predicted as the class on images without
             it.
         precision: Precision of the pixels of the images that hold the class, pooled.

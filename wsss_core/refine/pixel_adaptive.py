@@ -83,7 +83,7 @@ _RING = [step for step in itertools.product((-1, 0, 1), repeat=2) if step != (0,
 
 
 def _seen(padded: Tensor, shift: tuple[int, int], reach: int) -> Tensor:
-    """What each pixel sees at (dy, dx) from it, of maps padded by `reach` on all sides."""
+    """Return each pixel's view at (dy, dx) from it, of maps padded by `reach` on all sides."""
     height, width = padded.shape[-2] - 2 * reach, padded.shape[-1] - 2 * reach
     top, left = reach + shift[0], reach + shift[1]
     return padded[..., top : top + height, left : left + width]
@@ -92,7 +92,7 @@ def _seen(padded: Tensor, shift: tuple[int, int], reach: int) -> Tensor:
 def _affinity(
     images: Tensor, shifts: list[tuple[int, int]], bandwidth: float, position_weight: float
 ) -> Tensor:
-    """a_ij as float [B, number of neighbours, H, W]."""
+    """Return a_ij as float [B, number of neighbours, H, W]."""
     reach = max(dy for dy, _ in shifts)
     padded = F.pad(images, [reach] * 4, mode="replicate")
     count = len(shifts)

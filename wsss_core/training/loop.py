@@ -8,7 +8,7 @@ Where a batch does not fit into memory, its step is taken again in micro-batches
 images, and so is every step after it: gradients add up, each micro-batch counting by its images,
 and the optimizer steps once. For losses that are means over images that is the step of the whole
 batch up to rounding. It is another one where images of a batch meet: BatchNorm takes its statistics
-of each micro-batch (and moves its running ones once for each), and a loss of one's own that
+of each micro-batch (and moves its running ones once for each), and a plug-in's loss that
 compares images with each other compares those of a micro-batch; dropout draws other masks. Records
 therefore say what was done, and a run that goes on from its checkpoint keeps the micro-batches it
 had.
@@ -77,11 +77,10 @@ def train(
         paradigm: see `wsss_core.transfer.paradigms`.
         images: uint8 [N, S, S, 3], possibly memory-mapped.
         labels: bool [N, K], image-level.
-        settings: see there.
-        seed: of the order of the images, their flips, and dropout.
+        settings: how long and how to step.
+        seed: decides the order of the images, their flips, and dropout.
         device: "cpu", "cuda", ...
-        checkpoint: a file written after each epoch; if it is there and whole, training goes on
-            from it.
+        checkpoint: a file written after each epoch; training resumes from it if it is whole.
         on_epoch: called after each epoch.
 
     Returns:

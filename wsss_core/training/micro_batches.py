@@ -20,7 +20,7 @@ from wsss_core.transfer.paradigms import Losses
 
 
 class BatchTerms(NamedTuple):
-    """What a batch gave, its gradients aside.
+    """The losses of a batch, and how it was taken.
 
     Attributes:
         sums: float64 [3] on the device: total, classification and transfer loss, each summed over
@@ -50,12 +50,12 @@ def batch_gradients(
     mean over the batch's.
 
     Args:
-        network: whose parameters and buffers take part.
-        losses: of some of the images.
+        network: the module whose parameters and buffers take part.
+        losses: called with some of the images; their losses.
         chosen: the batch, any numbers that `losses` knows images by.
         micro_batch: the most images at once; None: all.
-        device: where memory runs out.
-        what: what is done, for the error.
+        device: the device whose memory may run out.
+        what: names the work in the error.
 
     Raises:
         torch.OutOfMemoryError: a single image does not fit.
@@ -79,7 +79,7 @@ def batch_gradients(
 
 
 def _parts(chosen: np.ndarray, micro_batch: int | None) -> list[np.ndarray]:
-    """The batch in as few parts as can be, of sizes as equal as can be, the largest first."""
+    """Split the batch into as few parts as can be, of sizes as equal as can be."""
     if micro_batch is None:
         return [chosen]
     return np.array_split(chosen, math.ceil(len(chosen) / micro_batch))
@@ -103,7 +103,7 @@ def _add_up(
 
 
 class _State:
-    """What a forward pass in training mode moves besides gradients, as it is now."""
+    """The present state of all that a forward pass in training mode changes, gradients aside."""
 
     def __init__(self, network: nn.Module, device: str) -> None:
         # A frozen teacher, in evaluation mode, moves none.

@@ -1,4 +1,4 @@
-"""How long and how to step: what a study file says of training."""
+"""Settings of training: how long, and how to step."""
 
 from __future__ import annotations
 
@@ -22,13 +22,12 @@ class TrainingSettings:
     Attributes:
         epochs: passes over the training images.
         batch_size: images a step; the last, smaller batch of an epoch is used too.
-        learning_rate: of AdamW, at its highest.
-        weight_decay: of AdamW.
+        learning_rate: AdamW's learning rate at its highest.
+        weight_decay: AdamW's weight decay.
         lr_schedule: "constant", "cosine" (down to 0 over all steps) or "step".
         lr_warmup: share of all steps over which the rate rises linearly, 0..1.
-        milestones: of "step": shares of all steps, rising, at each of which the rate is multiplied
-            by `decay`.
-        decay: of "step".
+        milestones: where "step" multiplies the rate by `decay`: rising shares of all steps.
+        decay: the factor of "step".
         flip: flip images left to right with probability 1/2.
         precision: "bf16" runs the networks under bfloat16 autocast, "auto" does so on a GPU that
             computes in it (NVIDIA's from Ampere on); losses and weights are float32 throughout.
@@ -78,7 +77,7 @@ class TrainingSettings:
         return all(low < high for low, high in itertools.pairwise(bounds))
 
     def autocasts(self, device: str) -> bool:
-        """Whether networks run under bfloat16 autocast on a device."""
+        """Return whether networks run under bfloat16 autocast on a device."""
         if self.precision == "auto" and device.split(":")[0] == "cuda":
             import torch  # here alone: a study file is checked without it
 
@@ -87,7 +86,7 @@ class TrainingSettings:
         return self.precision == "bf16"
 
     def rate(self, step: int, steps: int) -> float:
-        """The learning rate at a step, 0-based, of all steps.
+        """Return the learning rate at a step, 0-based, of all steps.
 
         >>> TrainingSettings(learning_rate=1.0, lr_schedule="cosine").rate(50, 100)
         0.5

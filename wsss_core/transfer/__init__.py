@@ -1,4 +1,4 @@
-"""Knowledge transfer between a CNN and a ViT: losses, what is aligned, who teaches whom."""
+"""Knowledge transfer between a CNN and a ViT: losses, alignments, paradigms."""
 
 from typing import TYPE_CHECKING
 

@@ -1,4 +1,4 @@
-"""L_tf between two networks: which layers, as what, through which projection, by which distance."""
+"""The transfer loss L_tf between two networks: layers, representation, projection, distance."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Alignment(nn.Module):
     Args:
         student: the network whose projection is learned.
         teacher: the network it is aligned with.
-        metric: see `transfer_loss`; "kl" is of logits alone.
+        metric: see `transfer_loss`; "kl" compares logits alone.
         level: see `transfer_loss`.
         variant: see `transfer_loss`.
         representation: see `wsss_core.transfer.representations`, or a plug-in
@@ -58,11 +58,11 @@ class Alignment(nn.Module):
             thesis's code); spatial maps and Gram matrices are made of projected features.
         layers: pairs of layers, as mappings with student, teacher and weight; by default the final
             features of both.
-        temperature: of the metric kl.
+        temperature: T of the metric kl.
 
     Attributes:
-        student_taps: what the student's `Network.forward` has to be asked for.
-        teacher_taps: likewise.
+        student_taps: the layers that the student's `Network.forward` has to return.
+        teacher_taps: the same of the teacher's.
 
     Raises:
         InputError: an unknown name or layer, or shapes that cannot meet; the error names them.
@@ -108,7 +108,7 @@ class Alignment(nn.Module):
 
     @property
     def projected(self) -> bool:
-        """Whether the student's features go through a projection."""
+        """Return whether the student's features go through a projection."""
         return self.projection_name != "none"
 
     def _check_names(self) -> None:
@@ -141,7 +141,7 @@ class Alignment(nn.Module):
             )
 
     def forward(self, student: Output, teacher: Output) -> Tensor:
-        """The scalar L_tf of one batch; the gradient flows into both outputs."""
+        """Return the scalar L_tf of one batch; the gradient flows into both outputs."""
         of_student, of_teacher = iter(student.taps), iter(teacher.taps)
         total: Tensor | None = None
         for pair, projection in zip(self.pairs, self.projections, strict=True):

@@ -27,7 +27,7 @@ def transfer_loss(
     variant: str = "scaled",
     temperature: float = 1.0,
 ) -> Tensor:
-    """Distance between a student's and a teacher's map, 0 where they agree.
+    """Return the distance between a student's and a teacher's map, 0 where they agree.
 
     With v running over the vectors that `level` names (all of them, of all B images):
 
@@ -119,7 +119,7 @@ def _on_one_grid(student: Tensor, teacher: Tensor, *, same_channels: bool) -> tu
 
 
 def _vectors(maps: Tensor, level: str) -> Tensor:
-    """[B, C, H, W] to [number of vectors, length of a vector]."""
+    """Turn [B, C, H, W] into [number of vectors, length of a vector]."""
     batch, channels, height, width = maps.shape
     if level == "global":
         return maps.reshape(batch, -1)
@@ -129,7 +129,7 @@ def _vectors(maps: Tensor, level: str) -> Tensor:
 
 
 def _norm(difference: Tensor) -> Tensor:
-    """The Euclidean norm of each row, its gradient 0 (not NaN) where the difference is 0."""
+    """Return each row's Euclidean norm, its gradient 0 (not NaN) where the difference is 0."""
     squared = difference.square().sum(-1)
     zero = squared == 0
     return torch.where(zero, torch.zeros_like(squared), squared.masked_fill(zero, 1.0).sqrt())

@@ -1,6 +1,6 @@
 """The vocabulary of knowledge transfer, as study files write it; loading it loads no torch.
 
-What the names mean: `wsss_core.transfer.losses` (metrics, levels, variants),
+The names are explained in `wsss_core.transfer.losses` (metrics, levels, variants),
 `wsss_core.transfer.representations`, `wsss_core.transfer.projection` and
 `wsss_core.transfer.paradigms` (paradigms, gradients).
 """

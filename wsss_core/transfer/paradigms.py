@@ -31,36 +31,36 @@ class Losses(NamedTuple):
 
 
 class Paradigm(nn.Module):
-    """What the training loop needs of a way to learn."""
+    """A way to learn, as the training loop needs it."""
 
     networks: dict[str, Network]
 
     def losses(self, images: Tensor, labels: Tensor, progress: float = 1.0) -> Losses:
-        """Losses of images float [B, 3, H, W] in 0..1 with labels float [B, K] in {0, 1}.
+        """Return losses of images float [B, 3, H, W] in 0..1 with labels float [B, K] in {0, 1}.
 
         `progress` is the share of all steps that are done, 0..1.
         """
         raise NotImplementedError
 
     def after_step(self) -> None:
-        """Called after each step of the optimizer."""
+        """Update what is no parameter; called after each step of the optimizer."""
 
     def trainable_parameters(self) -> Iterator[nn.Parameter]:
-        """What the optimizer updates."""
+        """Return what the optimizer updates."""
         return (parameter for parameter in self.parameters() if parameter.requires_grad)
 
 
 def classification_loss(output: Output, labels: Tensor) -> Tensor:
-    """L_cls: binary cross-entropy of image-level logits [B, K], mean over images and classes.
+    """Return L_cls: binary cross-entropy of logits [B, K], mean over images and classes.
 
-    What a head asks for itself (the consistency of PCM) is added.
+    A loss of the head's own (the consistency of PCM) is added.
     """
     loss = F.binary_cross_entropy_with_logits(output.logits.float(), labels)
     return loss if output.consistency is None else loss + output.consistency.float()
 
 
 def ramped_weight(transfer_weight: float, lambda_warmup: float, progress: float) -> float:
-    """Lambda when a share `progress` of all steps is done.
+    """Return lambda when a share `progress` of all steps is done.
 
     >>> [ramped_weight(2.0, 0.5, progress) for progress in (0.0, 0.25, 0.5, 0.9)]
     [0.0, 1.0, 2.0, 2.0]
@@ -79,12 +79,32 @@ class Single(Paradigm):
         self.networks = {"student": student}
 
     def losses(self, images: Tensor, labels: Tensor, progress: float = 1.0) -> Losses:
-        """L_cls of the network."""
+        """Return L_cls of the network."""
         classification = classification_loss(self.student(images), labels)
         return Losses(classification, classification, None)
 
 
-class TeacherStudent(Paradigm):
+class _Aligned(Paradigm):
+    """Two networks and the loss between them."""
+
+    def __init__(
+        self,
+        student: Network,
+        teacher: Network,
+        alignment: Alignment,
+        transfer_weight: float,
+        lambda_warmup: float,
+    ) -> None:
+        super().__init__()
+        self.student, self.teacher, self.alignment = student, teacher, alignment
+        self.transfer_weight, self.lambda_warmup = transfer_weight, lambda_warmup
+
+    def _sum(self, classification: Tensor, transfer: Tensor, progress: float) -> Losses:
+        weight = ramped_weight(self.transfer_weight, self.lambda_warmup, progress)
+        return Losses(classification + weight * transfer, classification, transfer)
+
+
+class TeacherStudent(_Aligned):
     """A student taught by a teacher that was trained before and stays as it is.
 
     The teacher's parameters get no gradient and its buffers (BatchNorm statistics) do not move:
@@ -99,9 +119,7 @@ class TeacherStudent(Paradigm):
         transfer_weight: float,
         lambda_warmup: float = 0.0,
     ) -> None:
-        super().__init__()
-        self.student, self.teacher, self.alignment = student, teacher, alignment
-        self.transfer_weight, self.lambda_warmup = transfer_weight, lambda_warmup
+        super().__init__(student, teacher, alignment, transfer_weight, lambda_warmup)
         self.networks = {"student": student}
         self.teacher.requires_grad_(False).eval()
 
@@ -112,26 +130,25 @@ class TeacherStudent(Paradigm):
         return self
 
     def losses(self, images: Tensor, labels: Tensor, progress: float = 1.0) -> Losses:
-        """L_cls of the student + lambda * L_tf towards the teacher."""
+        """Return L_cls of the student + lambda * L_tf towards the teacher."""
         student = self.student(images, self.alignment.student_taps)
         with torch.no_grad():
             teacher = self.teacher(images, self.alignment.teacher_taps)
         classification = classification_loss(student, labels)
         transfer = self.alignment(student, teacher)
-        weight = ramped_weight(self.transfer_weight, self.lambda_warmup, progress)
-        return Losses(classification + weight * transfer, classification, transfer)
+        return self._sum(classification, transfer, progress)
 
 
-class CoTraining(Paradigm):
+class CoTraining(_Aligned):
     """Two networks that learn together.
 
     Args:
-        student: see `networks`.
-        teacher: its partner.
-        alignment: of the two.
+        student: the network scored as the student.
+        teacher: its partner, scored as the teacher.
+        alignment: the transfer loss between the two.
         transfer_weight: lambda.
-        lambda_warmup: see the module.
-        gradient: whom L_tf moves: "both", or one of them, the other's side detached. The
+        lambda_warmup: share of all steps over which lambda rises from 0.
+        gradient: which networks L_tf moves: "both", or one of them, the other's side detached. The
             alignment's projection learns in any case.
         ema: with gradient "student": the student is aligned with a running average of its partner,
             average = ema * average + (1 - ema) * partner after each step (Tarvainen and Valpola,
@@ -152,9 +169,7 @@ class CoTraining(Paradigm):
         gradient: str = "both",
         ema: float | None = None,
     ) -> None:
-        super().__init__()
-        self.student, self.teacher, self.alignment = student, teacher, alignment
-        self.transfer_weight, self.lambda_warmup = transfer_weight, lambda_warmup
+        super().__init__(student, teacher, alignment, transfer_weight, lambda_warmup)
         self.gradient = known_name("gradient", gradient, GRADIENTS)
         self.networks = {"student": student, "teacher": teacher}
         self.ema = ema
@@ -175,7 +190,7 @@ class CoTraining(Paradigm):
         return self
 
     def losses(self, images: Tensor, labels: Tensor, progress: float = 1.0) -> Losses:
-        """L_cls of both + lambda * L_tf."""
+        """Return L_cls of both + lambda * L_tf."""
         student = self.student(images, self.alignment.student_taps)
         teacher = self.teacher(images, self.alignment.teacher_taps)
         classification = classification_loss(student, labels)
@@ -189,12 +204,11 @@ class CoTraining(Paradigm):
         elif self.gradient == "teacher":
             source = _detached(student)
         transfer = self.alignment(source, target)
-        weight = ramped_weight(self.transfer_weight, self.lambda_warmup, progress)
-        return Losses(classification + weight * transfer, classification, transfer)
+        return self._sum(classification, transfer, progress)
 
     @torch.no_grad()
     def after_step(self) -> None:
-        """Move the average towards the partner; counts and the like are taken over."""
+        """Update what is no parameter; called after each step of the optimizer."""
         if self.average is None or self.ema is None:
             return
         now = self.teacher.state_dict()

@@ -8,17 +8,17 @@ from wsss_core.errors import InputError
 from wsss_core.plugins import is_plugin, load_plugin
 
 DEFAULT_PROJECTION = {"feature": "conv1x1", "gram": "conv1x1"}
-"""What a representation is projected with where nothing else is asked for; else nothing is."""
+"""The projection of a representation where none is named; the others have none."""
 
 
 def build_projection(name: str, channels: int, target: int) -> nn.Module | None:
-    """A projection [B, channels, h, w] -> [B, target, h, w]; None where nothing is projected.
+    """Build a projection [B, channels, h, w] -> [B, target, h, w]; None if there is none.
 
     Args:
         name: "conv1x1"; "mlp", two 1x1 convolutions with a GELU between, the first to `target`
             channels; "none"; or a plug-in, called with both numbers.
-        channels: of the student's map.
-        target: of the teacher's map.
+        channels: channels of the student's map.
+        target: channels of the teacher's map.
 
     """
     if is_plugin(name):

@@ -1,4 +1,4 @@
-"""What of a network is compared with another (arXiv 2507.21959, shapes of transferred knowledge).
+"""Representations, which two networks are compared by (arXiv 2507.21959, transferred knowledge).
 
 ======================  ================  ========================================================
 representation          map               vectors at the levels global / channel / spatial
@@ -25,11 +25,11 @@ from wsss_core.plugins import is_plugin, load_plugin
 
 Represent = Callable[[Tensor, Output], Tensor]
 """Features [B, C, h, w] (of the layer that is aligned, projected if they are) and all that the
-network says of the images, to the map that is compared."""
+network's output for the images, to the map that is compared."""
 
 
 def spatial_map(features: Tensor) -> Tensor:
-    """The mean over channels, float [B, 1, h, w].
+    """Return the mean over channels, float [B, 1, h, w].
 
     After a LayerNorm whose weights are all alike, as at the end of a ViT that starts at random, it
     is 0 up to rounding. The cosine's first gradient is then some 1e7 times that of other losses,
@@ -42,7 +42,7 @@ def spatial_map(features: Tensor) -> Tensor:
 
 
 def gram(features: Tensor) -> Tensor:
-    """Inner products of channels over locations, F F^T / L, float [B, C, C, 1].
+    """Return inner products of channels over locations, F F^T / L, float [B, C, C, 1].
 
     >>> gram(torch.tensor([[1.0, 1.0], [2.0, 0.0]]).view(1, 2, 1, 2)).flatten().tolist()
     [1.0, 1.0, 1.0, 2.0]
@@ -61,7 +61,7 @@ _OF: dict[str, Represent] = {
 
 
 def represent(name: str) -> Represent:
-    """The function of a representation, built in or a plug-in."""
+    """Return the function of a representation, built in or a plug-in."""
     if is_plugin(name):
         plugin: Represent = load_plugin("representation", name)
         return plugin
@@ -69,17 +69,17 @@ def represent(name: str) -> Represent:
 
 
 def of_features(name: str) -> bool:
-    """Whether a representation is made of a layer's features (and may be of any layer)."""
+    """Return whether a representation is made of a layer's features (and may be of any layer)."""
     return is_plugin(name) or name in ("feature", "spatial_map", "gram")
 
 
 def has_no_direction(metric: str, length: int) -> bool:
-    """Whether the cosine of vectors of this length is only a sign, and has no gradient."""
+    """Return whether the cosine of vectors of this length is a mere sign, without gradient."""
     return metric == "cosine" and length == 1
 
 
 def vector_length(shape: torch.Size, level: str) -> int:
-    """How many numbers are compared as one vector in a map [B, C, h, w] at a level."""
+    """Return how many numbers of a map [B, C, h, w] are compared as one vector at a level."""
     _, channels, height, width = shape
     return {
         "global": channels * height * width,

@@ -1,4 +1,4 @@
-"""What a data folder holds, in numbers and as a table, and what looks wrong without being so."""
+"""The content of a data folder in numbers and as a table, with warnings of likely mistakes."""
 
 import math
 from collections import defaultdict
@@ -51,7 +51,7 @@ class SplitSummary:
 
 @dataclass(frozen=True)
 class DataSummary:
-    """What a data folder holds.
+    """The content of a data folder.
 
     Attributes:
         root: the data folder.

@@ -4,7 +4,7 @@
     train/clear/*           images that hold none; optional with several classes
     train/images, labels.csv  instead of those folders, where an image may hold several classes:
                             columns file, classes, the classes separated by ";", none for clear
-    tune/images, tune/masks images and their masks: same stem, .png; `test` likewise
+    tune/images, tune/masks images and their masks: same stem, .png; so in `test`
     tune/clear              images without any class, without masks; optional
     tune/context            masks of what accompanies a class (chimneys), same stem; optional
     classes.yaml            `classes: {1: smoke, 2: steam}`, the mask value of each class; optional

@@ -39,7 +39,7 @@ class FolderSource:
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """The foreground classes, in the order of their mask values."""
+        """Return the foreground classes, in the order of their mask values."""
         return self._classes.names
 
     def images(self, split: str) -> list[ListedImage]:

@@ -38,7 +38,7 @@ class Building:
 
 
 def draw_buildings(random: np.random.Generator, horizon: float, *, front: bool) -> list[Building]:
-    """A row of buildings before (`front`) or behind the chimneys, the farthest first."""
+    """Draw a row of buildings before (`front`) or behind the chimneys, the farthest first."""
     row = []
     for _ in range(random.integers(1, 4) if front else random.integers(0, 4)):
         tower = random.random() < 0.25
@@ -97,7 +97,7 @@ def paint_building(picture: np.ndarray, light: Light, building: Building) -> np.
 
 
 def _stripes(start: float, end: float, spacing: float, share: float, size: int) -> np.ndarray:
-    """Share of each pixel covered by evenly spaced stripes, a full margin kept at both ends."""
+    """Return each pixel's share under evenly spaced stripes, a full margin at both ends."""
     edges = np.clip(np.arange(size + 1) / size, start, end)
     phase = (edges - start) / spacing - (1 - share) / 2
     filled = np.floor(phase) * share + np.minimum(phase - np.floor(phase), share)
@@ -119,7 +119,7 @@ class Chimney:
 
 
 def draw_chimneys(random: np.random.Generator, horizon: float) -> list[Chimney]:
-    """One to three stacks of one works, the first the tallest."""
+    """Draw one to three stacks of one works, the first the tallest."""
     count = int(random.choice((1, 2, 3), p=(0.5, 0.35, 0.15)))
     x = random.uniform(0.15, 0.85)
     step = random.uniform(0.10, 0.15) * random.choice((-1.0, 1.0))

@@ -32,12 +32,12 @@ class CoolingTower:
     distance: float
 
     def half_width(self, share: np.ndarray) -> np.ndarray:
-        """Half its width at a share of its height, 0 at the top: a hyperbola."""
+        """Return half its width at a share of its height, 0 at the top: a hyperbola."""
         return self.half_width_waist * np.hypot(1, self.flare * (share - _WAIST))
 
 
 def draw_cooling_tower(random: np.random.Generator, horizon: float) -> CoolingTower:
-    """One tower, broader than any chimney and not as tall as most."""
+    """Draw a tower, broader than any chimney and not as tall as most."""
     base = horizon + random.uniform(0.0, 0.03)
     height = random.uniform(0.22, 0.34)
     return CoolingTower(

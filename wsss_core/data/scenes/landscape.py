@@ -1,4 +1,4 @@
-"""What a procedural scene always has: sky, clouds, hills, trees, ground."""
+"""The landscape of every procedural scene: sky, clouds, hills, trees, ground."""
 
 import numpy as np
 

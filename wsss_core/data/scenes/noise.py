@@ -42,7 +42,7 @@ _UNIT_VARIANCE = 1 / 0.479
 
 
 def stream(seed: int, index: int, ingredient: Ingredient) -> np.random.Generator:
-    """Random numbers of one ingredient of one scene, whatever else is drawn for that scene.
+    """Return the random numbers of one ingredient of a scene, whatever else is drawn.
 
     Args:
         seed: 0 to 2**64 - 1.
@@ -55,7 +55,7 @@ def stream(seed: int, index: int, ingredient: Ingredient) -> np.random.Generator
 
 
 def spline_weights(positions: np.ndarray, cells: int) -> np.ndarray:
-    """Cubic B-spline weights that read a lattice of `cells` + 3 numbers at some positions.
+    """Return cubic B-spline weights that read a lattice of `cells` + 3 numbers at positions.
 
     Args:
         positions: float [n]; 0 and 1 are the ends of the lattice's `cells` cells. Positions beyond
@@ -79,7 +79,7 @@ def spline_weights(positions: np.ndarray, cells: int) -> np.ndarray:
 
 @lru_cache(maxsize=256)
 def pixel_weights(size: int, cells: int) -> np.ndarray:
-    """`spline_weights` at the centres of `size` pixels, kept: every scene of a size reads these."""
+    """Return `spline_weights` at the centres of `size` pixels, kept for all scenes of a size."""
     weights = spline_weights((np.arange(size) + 0.5) / size, cells)
     weights.setflags(write=False)
     return weights
@@ -128,7 +128,7 @@ def fractal_noise(
 def fractal_line(
     random: np.random.Generator, size: int, *, cells: int, octaves: int, gain: float = 0.5
 ) -> np.ndarray:
-    """`fractal_noise` along one line of pixels: float32 [size]."""
+    """Return `fractal_noise` along one line of pixels: float32 [size]."""
     strengths = gain ** np.arange(octaves)
     strengths *= _UNIT_VARIANCE**0.5 / np.linalg.norm(strengths)
     line = np.zeros(size, np.float32)

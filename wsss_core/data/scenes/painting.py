@@ -14,12 +14,12 @@ Colour = np.ndarray  # float32 [3, 1, 1]
 
 
 def colour(red: float, green: float, blue: float) -> Colour:
-    """A colour that broadcasts against a planar picture."""
+    """Return a colour that broadcasts against a planar picture."""
     return np.array([red, green, blue], np.float32).reshape(3, 1, 1)
 
 
 def mix(first: Colour, second: Colour, share: float) -> Colour:
-    """`first` with a `share` (0 to 1) of `second`."""
+    """Return `first` with a `share` (0 to 1) of `second`."""
     return first + np.float32(share) * (second - first)
 
 
@@ -52,12 +52,12 @@ class Light:
     haze: float
 
     def on(self, surface: Colour, distance: float) -> Colour:
-        """A surface's colour in this light, seen through the haze of a distance from 0 to 1."""
+        """Return a surface's colour in this light, through the haze of a distance from 0 to 1."""
         return mix(surface * self.tint, self.horizon, self.haze * distance)
 
 
 def draw_light(random: np.random.Generator) -> Light:
-    """One of a few kinds of daylight, with some of another in it."""
+    """Draw one of a few kinds of daylight, with some of another in it."""
     first, second = (_SKIES[random.integers(len(_SKIES))] for _ in range(2))
     zenith, horizon, tint = (
         mix(a, b, random.uniform(0, 0.4)) for a, b in zip(first, second, strict=True)
@@ -73,18 +73,18 @@ def draw_light(random: np.random.Generator) -> Light:
 
 
 def centres(size: int) -> np.ndarray:
-    """Unit coordinates of the centres of a line of pixels: float32 [size]."""
+    """Return unit coordinates of the centres of a line of pixels: float32 [size]."""
     return ((np.arange(size) + 0.5) / size).astype(np.float32)
 
 
 def between(low: float, high: float, size: int) -> np.ndarray:
-    """Share of each pixel in a line that lies between two coordinates: float32 [size]."""
+    """Return the share of each pixel in a line between two coordinates: float32 [size]."""
     edges = np.clip(np.arange(size + 1, dtype=np.float64) / size, low, max(low, high))
     return (np.diff(edges) * size).astype(np.float32)
 
 
 def touched(cover: np.ndarray) -> slice:
-    """The pixels between the first and the last that a line of coverage does not leave at 0."""
+    """Return the slice from the first to the last pixel of a line that is covered at all."""
     (where,) = np.nonzero(cover)
     return slice(where[0], where[-1] + 1) if len(where) else slice(0, 0)
 

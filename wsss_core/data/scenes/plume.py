@@ -118,7 +118,7 @@ def plume_opacity(
     random: np.random.Generator,
     texture_random: np.random.Generator,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """What the smoke hides, and its colour, for every pixel.
+    """Return how much the smoke hides, and its colour, for every pixel.
 
     Args:
         plume: the plume.

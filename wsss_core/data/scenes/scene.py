@@ -54,7 +54,7 @@ _Streams = Callable[[Ingredient], np.random.Generator]
 
 @dataclass(frozen=True)
 class SceneSettings:
-    """What a family of scenes has in common.
+    """Settings of a family of scenes.
 
     Attributes:
         size: width and height in pixels, 16 to 1024.
@@ -101,7 +101,7 @@ class Scene:
 
     Attributes:
         image: uint8 [S, S, 3], RGB.
-        smoke_mask: bool [S, S], where smoke hides more than `SMOKE_OPACITY` of what is behind it.
+        smoke_mask: bool [S, S], where smoke hides more than `SMOKE_OPACITY` of its background.
         context_mask: bool [S, S], where a chimney fills more than `CHIMNEY_COVER` of the pixel.
             Chimney hidden by a building does not count; chimney seen through smoke does, so the two
             masks may share pixels.

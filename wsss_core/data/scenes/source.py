@@ -58,7 +58,7 @@ class SceneSource:
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """Smoke, and steam where there is any."""
+        """Return smoke, and steam where there is any."""
         return ("smoke", "steam") if self.settings.steam > 0 else ("smoke",)
 
     def indices(self, split: str) -> range:
@@ -142,7 +142,7 @@ class SceneSource:
 
 
 def index_mask(scene: Scene) -> np.ndarray:
-    """The scene's classes, uint8 [S, S]: 0 none, 1 smoke, 2 steam; what is in front where both."""
+    """Return the classes, uint8 [S, S]: 0 none, 1 smoke, 2 steam; the front one where both."""
     mask = scene.smoke_mask.astype(np.uint8)
     steam = scene.steam_mask & ~scene.smoke_mask if scene.smoke_in_front else scene.steam_mask
     mask[steam] = 2
@@ -150,7 +150,7 @@ def index_mask(scene: Scene) -> np.ndarray:
 
 
 def index_context(scene: Scene) -> np.ndarray:
-    """What accompanies them, uint8 [S, S]: 0 none, 1 chimney, 2 cooling tower."""
+    """Return the contexts, uint8 [S, S]: 0 none, 1 chimney, 2 cooling tower."""
     context = scene.context_mask.astype(np.uint8)
     context[scene.tower_mask & ~scene.context_mask] = 2
     return context

@@ -28,23 +28,22 @@ from wsss_core.refine.affinity.random_walk import (
 )
 from wsss_core.refine.affinity.settings import AffinitySettings
 from wsss_core.refine.affinity.training import (
+    PairHead,
     at_grid,
-    encoder_maps,
     predict_in_batches,
-    tapped_layers,
     train_head,
 )
 
 _GROUPS = 4  # of IRN's GroupNorm
 
 
-class BoundaryNet(nn.Module):
+class BoundaryNet(PairHead):
     """Maps of tapped layers to the logits of an edge map.
 
     Args:
-        channels: of each tapped layer, lowest first.
-        widths: of the 1x1 convolution of each, multiples of 4; with more widths than layers the
-            last ones count.
+        channels: channels of each tapped layer, lowest first.
+        widths: channels of each layer's 1x1 convolution, multiples of 4; of more widths than layers
+            the last count.
 
     Raises:
         InputError: a width that is no multiple of 4.
@@ -62,24 +61,22 @@ class BoundaryNet(nn.Module):
         )
         self.edge = nn.Conv2d(sum(used), 1, 1)
 
-    @classmethod
-    def over(cls, network: Network, settings: AffinitySettings) -> BoundaryNet:
-        """A head that fits a network's layers; fill it by `load_state_dict`."""
-        layers = tapped_layers(network, settings)
-        return cls([network.channels_at(layer) for layer in layers], settings.widths)
-
     def forward(self, maps: Sequence[Tensor], grid: tuple[int, int]) -> Tensor:
-        """Maps float [B, C', h', w'] of each layer to logits float [B, 1, h, w] on the grid."""
+        """Return logits float [B, 1, h, w] on the grid of each layer's map [B, C', h', w']."""
         reduced = [
             F.relu(at_grid(layer(map_), grid))
             for layer, map_ in zip(self.reduce, maps, strict=True)
         ]
         return self.edge(torch.cat(reduced, dim=1))
 
+    def pair_affinity(self, maps: Sequence[Tensor], grid: tuple[int, int], radius: int) -> Tensor:
+        """Return 1 - the highest edge on the path between the two, see `path_maximum`."""
+        return 1 - path_maximum(self(maps, grid).sigmoid(), half_disc(radius))
+
 
 @cache
 def straight_path(offset: Offset) -> tuple[Offset, ...]:
-    """The pixels between (0, 0) and (dy, dx), both included, as IRN takes them.
+    """Return the pixels between (0, 0) and (dy, dx), both included, as IRN takes them.
 
     Those within the rectangle that the two span whose centre is less than 1 from the line.
 
@@ -100,7 +97,7 @@ def straight_path(offset: Offset) -> tuple[Offset, ...]:
 
 
 def path_maximum(edge: Tensor, offsets: Sequence[Offset]) -> Tensor:
-    """The highest edge on the straight path from each pixel to its partner at each offset.
+    """Return the highest edge on the straight path from each pixel to each partner.
 
     Args:
         edge: float [B, 1, h, w].
@@ -137,14 +134,10 @@ def train_boundary(
     device: str = "cpu",
     on_epoch: Callable[[int, float], None] | None = None,
 ) -> BoundaryNet:
-    """Train a boundary head over a frozen network; all as in `affinity_net.train_affinity`."""
+    """Train a boundary head over a frozen network; all as in `train_affinity`."""
     return train_head(
-        lambda: BoundaryNet.over(network, settings),
-        lambda head, maps, grid, radius: (
-            1 - path_maximum(head(maps, grid).sigmoid(), half_disc(radius))
-        ),
-        network, images, labels, settings, seed=seed, device=device, on_epoch=on_epoch,
-    )  # fmt: skip
+        BoundaryNet, network, images, labels, settings, seed=seed, device=device, on_epoch=on_epoch
+    )
 
 
 def edges(
@@ -156,11 +149,11 @@ def edges(
     device: str = "cpu",
     batch_size: int = 8,
 ) -> Tensor:
-    """Edge maps of images: the sigmoid of the mean logit of an image and its mirror, as in IRN.
+    """Return edge maps: the sigmoid of the mean logit of an image and its mirror, as in IRN.
 
     Args:
-        head: from `train_boundary`.
-        network: the one it was trained over.
+        head: trained by `train_boundary`.
+        network: the network it was trained over.
         images: uint8 [N, S, S, 3].
         settings: those of the training.
         device: "cpu", "cuda", ...
@@ -170,31 +163,27 @@ def edges(
         float32 [N, 1, h, w] in 0..1 on the CPU.
 
     """
-    head.eval().to(device)
-    layers = tapped_layers(network, settings)
 
-    def predict(inputs: Tensor, grid: tuple[int, int]) -> Tensor:
-        plain, mirrored = (
-            head(encoder_maps(network, one, layers), grid) for one in (inputs, inputs.flip(-1))
-        )
-        return (plain / 2 + mirrored.flip(-1) / 2).sigmoid()
+    def predict(run: Callable[[Tensor], Tensor], inputs: Tensor) -> Tensor:
+        mirrored = run(inputs.flip(-1)).flip(-1)
+        return (run(inputs) / 2 + mirrored / 2).sigmoid()
 
     return predict_in_batches(
-        predict, network, images, settings, device=device, batch_size=batch_size
+        head, predict, network, images, settings, device=device, batch_size=batch_size
     )
 
 
 def boundary_walk(
     scores: Tensor, edge: Tensor, *, radius: int, beta: float, squarings: int
 ) -> Tensor:
-    """IRN's random walk: scores times 1 - edge, walked over 1 - the highest edge on the path.
+    """Walk scores times 1 - edge over 1 - the highest edge on the path, as IRN does.
 
     Args:
         scores: float [B, K, h, w].
         edge: float [B, 1, h, w] in 0..1.
-        radius: of the pairs.
-        beta: see `random_walk`.
-        squarings: see `random_walk`.
+        radius: pairs less than this apart are walked.
+        beta: exponent of the affinity.
+        squarings: the walk takes 2^squarings steps.
 
     """
     affinity = 1 - path_maximum(edge, half_disc(radius))

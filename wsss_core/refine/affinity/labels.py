@@ -1,4 +1,4 @@
-"""What an affinity head learns from: confident pixels of a CAM, their pairs, and the loss on them.
+"""Labels of an affinity head: confident pixels of a CAM, their pairs, and the loss on them.
 
 Ahn & Kwak (PSA), CVPR 2018, "Learning AffinityNet", and Ahn et al. (IRN), CVPR 2019: no mask is
 used. Two CRF results of one CAM, of a strong and of a weak background, agree on the pixels that are
@@ -36,7 +36,7 @@ class Pairs(NamedTuple):
 
 
 def confident_labels(low_alpha: Tensor, high_alpha: Tensor) -> Tensor:
-    """Labels of the pixels that two CRF results of one CAM make sure.
+    """Return labels of the pixels that two CRF results of one CAM make sure.
 
     The background's score is (1 - max)^alpha (PSA takes 4 and 32). A low alpha makes it
     strong, so what is still foreground is sure to be; a high alpha makes it weak, so what is still
@@ -75,7 +75,7 @@ def confident_labels(low_alpha: Tensor, high_alpha: Tensor) -> Tensor:
 
 
 def labels_at_grid(labels: Tensor, grid: tuple[int, int]) -> Tensor:
-    """Labels uint8 [B, H, W] at the centres of a grid's cells, uint8 [B, h, w] (nearest)."""
+    """Read labels uint8 [B, H, W] at the centres of a grid's cells, uint8 [B, h, w] (nearest)."""
     if labels.ndim != 3 or labels.dtype != torch.uint8:
         raise InputError(
             f"expected labels uint8 [B, H, W]; got {labels.dtype} {list(labels.shape)}"
@@ -86,7 +86,7 @@ def labels_at_grid(labels: Tensor, grid: tuple[int, int]) -> Tensor:
 
 
 def pair_labels(labels: Tensor, radius: int) -> Pairs:
-    """Which pairs of pixels less than `radius` apart belong together.
+    """Find which pairs of pixels less than `radius` apart belong together.
 
     Every pair of the grid counts once; PSA's code leaves out those whose upper pixel lies in the
     last radius - 1 rows or in the outer radius - 1 columns.
@@ -113,7 +113,7 @@ def pair_labels(labels: Tensor, radius: int) -> Pairs:
 
 
 def pair_loss(affinity: Tensor, pairs: Pairs) -> Tensor:
-    """Balanced cross-entropy of the pairs: bg / 4 + fg / 4 + neg / 2, a scalar.
+    """Return the balanced cross-entropy of the pairs, bg / 4 + fg / 4 + neg / 2, a scalar.
 
     Each term is the mean over all pairs of its kind in the batch of -log(affinity), of negative
     pairs -log(1 - affinity); a kind without pairs costs 0. PSA's
@@ -121,7 +121,7 @@ def pair_loss(affinity: Tensor, pairs: Pairs) -> Tensor:
 
     Args:
         affinity: float [B, N, h, w] in 0..1; what lies off the grid is never labelled.
-        pairs: of the same shape.
+        pairs: pairs of the same shape.
 
     Raises:
         InputError: shapes that differ.

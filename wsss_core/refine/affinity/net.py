@@ -21,20 +21,19 @@ from wsss_core.backbones import Network
 from wsss_core.refine.affinity.random_walk import Offset, half_disc, moved, pixels_with_partner
 from wsss_core.refine.affinity.settings import AffinitySettings
 from wsss_core.refine.affinity.training import (
+    PairHead,
     at_grid,
-    encoder_maps,
     predict_in_batches,
-    tapped_layers,
     train_head,
 )
 
 
-class AffinityNet(nn.Module):
+class AffinityNet(PairHead):
     """Maps of tapped layers to one feature map on the affinity grid.
 
     Args:
-        channels: of each tapped layer, lowest first.
-        widths: of the 1x1 convolution of each; with more widths than layers the last ones count.
+        channels: channels of each tapped layer, lowest first.
+        widths: channels of each layer's 1x1 convolution; of more widths than layers the last count.
 
     """
 
@@ -49,23 +48,21 @@ class AffinityNet(nn.Module):
             nn.init.kaiming_normal_(layer.weight)  # type: ignore[arg-type]
         nn.init.xavier_uniform_(self.mix.weight, gain=4)  # PSA's
 
-    @classmethod
-    def over(cls, network: Network, settings: AffinitySettings) -> AffinityNet:
-        """A head that fits a network's layers; fill it by `load_state_dict`."""
-        layers = tapped_layers(network, settings)
-        return cls([network.channels_at(layer) for layer in layers], settings.widths)
-
     def forward(self, maps: Sequence[Tensor], grid: tuple[int, int]) -> Tensor:
-        """Maps float [B, C', h', w'] of each layer to features float [B, C, h, w] on the grid."""
+        """Return features float [B, C, h, w] on the grid of each layer's map [B, C', h', w']."""
         reduced = [
             F.elu(_reduced(layer, map_, grid))
             for layer, map_ in zip(self.reduce, maps, strict=True)
         ]
         return F.elu(self.mix(torch.cat(reduced, dim=1)))
 
+    def pair_affinity(self, maps: Sequence[Tensor], grid: tuple[int, int], radius: int) -> Tensor:
+        """See `feature_affinity`."""
+        return feature_affinity(self(maps, grid), radius)
+
 
 def feature_affinity(features: Tensor, radius: int) -> Tensor:
-    """exp(-mean_c |f_ic - f_jc|) of all pairs less than `radius` apart.
+    """Return exp(-mean_c |f_ic - f_jc|) of all pairs less than `radius` apart.
 
     Args:
         features: float [B, C, h, w].
@@ -107,8 +104,8 @@ def train_affinity(
         images: uint8 [N, S, S, 3], possibly memory-mapped.
         labels: uint8 [N, h, w], 0 background, 1..K, 255 not sure, see `confident_labels`; of
             another size than the affinity grid they are read at the centres of its cells.
-        settings: see there.
-        seed: of the head's weights and the order of the images.
+        settings: how the head is trained.
+        seed: decides the head's first weights and the order of the images.
         device: "cpu", "cuda", ...
         on_epoch: called after each epoch with its number, from 0, and mean loss.
 
@@ -122,10 +119,8 @@ def train_affinity(
 
     """
     return train_head(
-        lambda: AffinityNet.over(network, settings),
-        lambda head, maps, grid, radius: feature_affinity(head(maps, grid), radius),
-        network, images, labels, settings, seed=seed, device=device, on_epoch=on_epoch,
-    )  # fmt: skip
+        AffinityNet, network, images, labels, settings, seed=seed, device=device, on_epoch=on_epoch
+    )
 
 
 def affinity(
@@ -137,11 +132,11 @@ def affinity(
     device: str = "cpu",
     batch_size: int = 8,
 ) -> Tensor:
-    """Affinity of images within the walk's radius, what `random_walk` takes.
+    """Return the affinity of images within the walk's radius, for `random_walk`.
 
     Args:
-        head: from `train_affinity`.
-        network: the one it was trained over.
+        head: trained by `train_affinity`.
+        network: the network it was trained over.
         images: uint8 [N, S, S, 3].
         settings: those of the training.
         device: "cpu", "cuda", ...
@@ -151,20 +146,17 @@ def affinity(
         float32 [N, len(half_disc(radius)), h, w] on the CPU; 0 where the partner is off the grid.
 
     """
-    head.eval().to(device)
-    layers = tapped_layers(network, settings)
 
-    def predict(inputs: Tensor, grid: tuple[int, int]) -> Tensor:
-        features = head(encoder_maps(network, inputs, layers), grid)
-        return feature_affinity(features, settings.radius)
+    def predict(run: Callable[[Tensor], Tensor], inputs: Tensor) -> Tensor:
+        return feature_affinity(run(inputs), settings.radius)
 
     return predict_in_batches(
-        predict, network, images, settings, device=device, batch_size=batch_size
+        head, predict, network, images, settings, device=device, batch_size=batch_size
     )
 
 
 def _reduced(layer: nn.Module, map_: Tensor, grid: tuple[int, int]) -> Tensor:
-    """The convolution on the coarser of both grids; without a bias it commutes with resizing."""
+    """Convolve on the coarser of both grids; without a bias it commutes with resizing."""
     if map_.shape[-2:].numel() > grid[0] * grid[1]:
         return layer(at_grid(map_, grid))
     return at_grid(layer(map_), grid)

@@ -30,7 +30,7 @@ Offset = tuple[int, int]
 
 
 def half_disc(radius: int) -> tuple[Offset, ...]:
-    """One offset (dy, dx) of each pair of pixels less than `radius` apart, in PSA's order.
+    """Return one offset (dy, dx) of each pair of pixels less than `radius` apart, as PSA does.
 
     The other half are the same pairs seen from the partner; affinity is symmetric.
 
@@ -54,7 +54,7 @@ def half_disc(radius: int) -> tuple[Offset, ...]:
 
 
 def pixels_with_partner(offset: Offset, height: int, width: int) -> tuple[slice, slice]:
-    """The pixels whose partner at an offset lies on the grid too: rows and columns.
+    """Return the rows and columns of pixels whose partner at an offset lies on the grid too.
 
     They may be none. The partners are the same slices moved by the offset, see `moved`.
     """
@@ -64,7 +64,7 @@ def pixels_with_partner(offset: Offset, height: int, width: int) -> tuple[slice,
 
 
 def moved(window: tuple[slice, slice], offset: Offset) -> tuple[slice, slice]:
-    """A window (rows, columns) of a grid moved by (dy, dx); an empty one stays where it is."""
+    """Move a window (rows, columns) of a grid by (dy, dx); an empty one stays where it is."""
     rows, columns = window
     if rows.start == rows.stop or columns.start == columns.stop:
         return window
@@ -138,7 +138,7 @@ def random_walk(scores: Tensor, affinity: Tensor, *, beta: float, squarings: int
 
 @functools.cache
 def power_terms(steps: int, tolerance: float) -> tuple[float, ...]:
-    """Coefficients c of x^steps = sum_k c_k T_k(x), T_k the Chebyshev polynomials.
+    """Return coefficients c of x^steps = sum_k c_k T_k(x), T_k the Chebyshev polynomials.
 
     c_k is the chance that a walk of `steps` fair coin tosses ends k away from its start, on either
     side. The last terms whose sum is at most `tolerance` are left out; for x in [-1, 1], where
@@ -167,7 +167,7 @@ class _Product(Protocol):
     """A times maps, A the affinity matrix of n pixels: symmetric, its diagonal 0 here."""
 
     def __call__(self, maps: Tensor) -> Tensor:
-        """Float [K, n] -> [K, n], the caller's to change, valid until the next call."""
+        """Multiply maps float [K, n]; the result is the caller's to change until the next call."""
         ...
 
 
@@ -230,12 +230,12 @@ class _Windows:
 
 
 def _walk(product: _Product, maps: Tensor, steps: int, tolerance: float) -> Tensor:
-    """T^steps applied to maps [K, n], up to an error of `tolerance` in the norm above."""
+    """Apply T^steps to maps [K, n], up to an error of `tolerance` in the norm above."""
     degree = product(torch.ones_like(maps)).clone()
     shares = 1 / (1 + degree)
 
     def change(of: Tensor) -> Tensor:
-        """(T - 1) times maps. A step added to its maps keeps a pixel with hardly any neighbour.
+        """Return (T - 1) times maps. Added to its maps, it keeps a pixel with hardly any neighbour.
 
         Multiplied by its rounded share of nearly 1 instead, 256 times, it drifts by 1e-5.
         """

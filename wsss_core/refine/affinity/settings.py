@@ -23,8 +23,8 @@ class AffinitySettings:
 
     Attributes:
         stride: input pixels per location of the grid that affinity lives on.
-        radius: of the walk; pairs less than this apart, in locations.
-        train_radius: of training; None: the same.
+        radius: pairs less than this apart are walked, in locations.
+        train_radius: pairs less than this apart are learned; None: the same.
         beta: exponent of the affinity.
         squarings: the walk takes 2^squarings steps.
         widths: channels of each tapped layer's 1x1 convolution, lowest layer first; of fewer
@@ -33,7 +33,7 @@ class AffinitySettings:
             `wsss_core.refine.affinity.training.default_layers`.
         epochs: passes over the training images.
         batch_size: images a step.
-        learning_rate: of Adam.
+        learning_rate: Adam's learning rate.
 
     Raises:
         InputError: a value out of its range.
@@ -72,11 +72,11 @@ class AffinitySettings:
 
     @property
     def training_radius(self) -> int:
-        """The radius within which pairs are learned."""
+        """Return the radius within which pairs are learned."""
         return self.radius if self.train_radius is None else self.train_radius
 
     def grid(self, height: int, width: int) -> tuple[int, int]:
-        """The grid of an image, the last stride counted where it is begun.
+        """Return the grid of an image, the last stride counted where it is begun.
 
         >>> AffinitySettings(stride=16).grid(512, 500)
         (32, 32)

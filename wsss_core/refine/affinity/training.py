@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import TypeVar
+from typing import Self, TypeVar
 
 import numpy as np
 import torch
@@ -25,11 +25,30 @@ from wsss_core.refine.affinity.settings import AffinitySettings
 from wsss_core.training.micro_batches import batch_gradients
 from wsss_core.transfer.paradigms import Losses
 
-Head = TypeVar("Head", bound=nn.Module)
+
+class PairHead(nn.Module):
+    """A head over tapped layers that tells which neighbouring locations belong together.
+
+    It is made as `kind(channels, widths)`; called with maps float [B, C', h', w'] of each layer and
+    a grid (h, w), it returns a map on the grid.
+    """
+
+    @classmethod
+    def over(cls, network: Network, settings: AffinitySettings) -> Self:
+        """Return a head that fits a network's layers; fill it by `load_state_dict`."""
+        layers = tapped_layers(network, settings)
+        return cls([network.channels_at(layer) for layer in layers], settings.widths)
+
+    def pair_affinity(self, maps: Sequence[Tensor], grid: tuple[int, int], radius: int) -> Tensor:
+        """Return the affinity of all pairs less than `radius` apart, float [B, N, h, w]."""
+        raise NotImplementedError
+
+
+Head = TypeVar("Head", bound=PairHead)
 
 
 def default_layers(network: Network, count: int) -> tuple[Layer, ...]:
-    """Layers to tap, lowest first: a CNN's last stages, a ViT's blocks at even distances.
+    """Return the layers to tap, lowest first: a CNN's last stages, a ViT's blocks evenly apart.
 
     At most `count`, fewer where the encoder has fewer. A ViT of 12 blocks gives 3, 7, 11 for 3.
 
@@ -47,18 +66,18 @@ def default_layers(network: Network, count: int) -> tuple[Layer, ...]:
 
 
 def tapped_layers(network: Network, settings: AffinitySettings) -> tuple[Layer, ...]:
-    """The layers of the settings, or the default ones."""
+    """Return the layers of the settings, or the default ones."""
     return settings.layers or default_layers(network, len(settings.widths))
 
 
 @torch.no_grad()
 def encoder_maps(network: Network, images: Tensor, layers: Sequence[Layer]) -> tuple[Tensor, ...]:
-    """The maps of tapped layers, float32 [B, C', h', w'] each, of images float [B, 3, H, W]."""
+    """Return maps of tapped layers, float32 [B, C', h', w'] each, of images [B, 3, H, W]."""
     return tuple(tap.float() for tap in network(images, tuple(layers)).taps)
 
 
 def at_grid(maps: Tensor, grid: tuple[int, int]) -> Tensor:
-    """Maps resized to a grid: bilinearly to a finer one, by means over cells to a coarser one."""
+    """Resize maps to a grid: bilinearly to a finer one, by means over cells to a coarser one."""
     height, width = maps.shape[-2:]
     if (height, width) == tuple(grid):
         return maps
@@ -68,8 +87,7 @@ def at_grid(maps: Tensor, grid: tuple[int, int]) -> Tensor:
 
 
 def train_head(
-    build: Callable[[], Head],
-    predict: Callable[[Head, tuple[Tensor, ...], tuple[int, int], int], Tensor],
+    kind: type[Head],
     network: Network,
     images: np.ndarray,
     labels: np.ndarray,
@@ -85,13 +103,12 @@ def train_head(
     then balanced within each part.
 
     Args:
-        build: makes the head; what it draws is drawn under the seed.
-        predict: (head, maps of the tapped layers, grid, radius) to affinity [B, N, h, w].
-        network: what is tapped.
+        kind: the class of the head, whose first weights are drawn under the seed.
+        network: the network whose layers are tapped.
         images: uint8 [N, S, S, 3], possibly memory-mapped.
         labels: uint8 [N, h, w], 255 where not sure.
-        settings: see there.
-        seed: of the head's weights and the order of the images.
+        settings: how the head is trained.
+        seed: decides the head's first weights and the order of the images.
         device: "cpu", "cuda", ...
         on_epoch: called after each epoch with its number, from 0, and mean loss.
 
@@ -110,7 +127,7 @@ def train_head(
     layers = tapped_layers(network, settings)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        head = build()
+        head = kind.over(network, settings)
     head.train().to(device)
     optimizer = torch.optim.Adam(head.parameters(), lr=settings.learning_rate)
     micro_batch: int | None = None
@@ -118,7 +135,7 @@ def train_head(
     def losses(part: np.ndarray) -> Losses:
         maps = encoder_maps(network, to_input(images[part], device), layers)
         pairs = pair_labels(targets[part].to(device), settings.training_radius)
-        loss = pair_loss(predict(head, maps, grid, settings.training_radius), pairs)
+        loss = pair_loss(head.pair_affinity(maps, grid, settings.training_radius), pairs)
         return Losses(loss, loss, None)
 
     network.to(device)
@@ -142,7 +159,8 @@ def train_head(
 
 
 def predict_in_batches(
-    predict: Callable[[Tensor, tuple[int, int]], Tensor],
+    head: PairHead,
+    predict: Callable[[Callable[[Tensor], Tensor], Tensor], Tensor],
     network: Network,
     images: np.ndarray,
     settings: AffinitySettings,
@@ -150,14 +168,23 @@ def predict_in_batches(
     device: str,
     batch_size: int,
 ) -> Tensor:
-    """What `predict`, (inputs, grid) to a tensor, says of uint8 [N, S, S, 3] images, on the CPU."""
+    """Return predict(run, inputs) of uint8 [N, S, S, 3] images, batch by batch, on the CPU.
+
+    `run` takes inputs float [B, 3, S, S] to the head's map on the affinity grid.
+    """
     check_images(images)
     grid = settings.grid(*images.shape[1:3])
+    layers = tapped_layers(network, settings)
+    head.eval().to(device)
     network.to(device)
+
+    def run(inputs: Tensor) -> Tensor:
+        return head(encoder_maps(network, inputs, layers), grid)
+
     with torch.no_grad(), evaluating(network):
         return torch.cat(
             [
-                predict(to_input(images[start : start + batch_size], device), grid).cpu()
+                predict(run, to_input(images[start : start + batch_size], device)).cpu()
                 for start in range(0, len(images), batch_size)
             ]
         )

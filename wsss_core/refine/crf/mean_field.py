@@ -70,7 +70,7 @@ def mean_field(
 
 @lru_cache(maxsize=4)
 def gaussian_kernel(height: int, width: int, sxy: float, device: torch.device) -> Kernel:
-    """The kernel of pixel positions alone; it depends on no picture and is kept for the next one.
+    """Return the kernel of pixel positions alone, which is kept for the next picture.
 
     One of a 512 x 512 image holds 15 MB.
     """
@@ -79,7 +79,7 @@ def gaussian_kernel(height: int, width: int, sxy: float, device: torch.device) -
 
 
 def bilateral_kernel(images: Tensor, sxy: float, srgb: float) -> Kernel:
-    """The kernel of positions and colours of uint8 [B, H, W, 3] images."""
+    """Return the kernel of positions and colours of uint8 [B, H, W, 3] images."""
     count, height, width, _ = images.shape
     device = images.device
     positions = _positions(height, width, device).expand(count, 2, -1)

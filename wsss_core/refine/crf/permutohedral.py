@@ -49,7 +49,7 @@ class SparseRows:
 
     @cached_property
     def _matrix(self) -> Tensor | None:
-        """The same as PyTorch's CSR matrix, or None where this build cannot multiply by one."""
+        """Return the same as PyTorch's CSR matrix; None where this build cannot multiply by one."""
         if self.weights.device.type == "cpu" and not torch.backends.mkl.is_available():
             return None
         with warnings.catch_warnings():

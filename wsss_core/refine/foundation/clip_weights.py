@@ -37,7 +37,7 @@ def clip_similarity(
     batch_size: int = 32,
     device: str = "cpu",
 ) -> NDArray[np.float32]:
-    """How well each patch matches each class.
+    """Measure how well each patch matches each class.
 
     Every image is brought to CLIP's own square size and normalisation. It is squeezed, not
     cropped: the weights have to cover all of it.
@@ -109,7 +109,7 @@ def clip_similarity(
 def similarity_weights(
     patches: Tensor, classes: Tensor, background: Tensor, *, rule: Rule, scale: float = 100.0
 ) -> Tensor:
-    """From embeddings to weights.
+    """Turn embeddings into weights.
 
     - `softmax`: the probability of the class against the background sentences, each a rival of its
       own: exp(s c_k) / (exp(s c_k) + sum_b exp(s c_b)), with cosines c. Other classes are no rivals
@@ -140,7 +140,7 @@ def similarity_weights(
 
 
 def weight_cams(scores: Tensor, similarity: Tensor) -> Tensor:
-    """CAMs times weights, which are resized to the CAMs' grid (bilinear, align_corners=False).
+    """Multiply CAMs by weights, resized to their grid (bilinear, align_corners=False).
 
     Args:
         scores: float [N, K, H, W], not negative: a small weight would raise a negative score.
@@ -169,7 +169,7 @@ def weight_cams(scores: Tensor, similarity: Tensor) -> Tensor:
 
 
 def embed_texts(model: Any, processor: Any, texts: Sequence[str], device: str) -> Tensor:
-    """Unit vectors of sentences, float32 [len(texts), D]."""
+    """Embed sentences as unit vectors, float32 [len(texts), D]."""
     inputs = processor.tokenizer(
         list(texts), padding=True, truncation=True, return_tensors="pt"
     ).to(device)
@@ -182,7 +182,7 @@ def embed_texts(model: Any, processor: Any, texts: Sequence[str], device: str) -
 def embed_patches(
     model: Any, processor: Any, images: NDArray[np.uint8], tokens: Tokens, device: str
 ) -> Tensor:
-    """Unit vectors of the patches of images: float32 [N, h, w, D]; see `clip_similarity`."""
+    """Embed the patches of images as unit vectors, float32 [N, h, w, D]."""
     side = model.config.vision_config.image_size
     pixels = processor.image_processor(
         torch.from_numpy(np.array(images)).permute(0, 3, 1, 2),

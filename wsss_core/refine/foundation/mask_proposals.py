@@ -1,4 +1,4 @@
-"""What a Segment Anything model finds in an image, asked at a grid of points, once per image.
+"""Mask proposals of a Segment Anything model, asked at a grid of points, once an image.
 
 The generator is SAM's (Kirillov et al., ICCV 2023, arXiv 2304.02643, section 5 and appendix B)
 without crops: three masks a point, kept by predicted IoU, by stability and by box suppression,
@@ -42,7 +42,7 @@ def automatic_masks(
     points_per_batch: int = 16,
     device: str = "cpu",
 ) -> Proposals:
-    """Masks of one image; the defaults are the thesis's settings.
+    """Propose masks of one image; the defaults are the thesis's settings.
 
     The image is encoded once. Point (i, j) of the grid lies at ((i + 0.5) / n, (j + 0.5) / n) of
     width and height, so none lies outside.
@@ -122,7 +122,7 @@ def _cleaned(masks: Tensor, quality: Tensor, minimum_area: int, box_nms: float) 
 
 
 def point_grid(points_per_side: int, height: int, width: int) -> NDArray[np.float64]:
-    """Points (x, y) in pixels, [n * n, 2], row by row, each in the middle of its cell.
+    """Return points (x, y) in pixels, [n * n, 2], row by row, in the middles of their cells.
 
     >>> point_grid(2, height=10, width=20).tolist()
     [[5.0, 2.5], [15.0, 2.5], [5.0, 7.5], [15.0, 7.5]]
@@ -133,7 +133,7 @@ def point_grid(points_per_side: int, height: int, width: int) -> NDArray[np.floa
 
 
 def stability_scores(logits: Tensor) -> Tensor:
-    """IoU of each mask cut at +`STABILITY_OFFSET` and at -`STABILITY_OFFSET`.
+    """Return the IoU of each mask cut at +`STABILITY_OFFSET` and at -`STABILITY_OFFSET`.
 
     Args:
         logits: float [M, H, W].
@@ -164,7 +164,7 @@ def suppress(masks: Tensor, quality: Tensor, box_nms: float) -> tuple[Tensor, Te
 
 
 def boxes(masks: Tensor) -> Tensor:
-    """The smallest box around each mask: float32 [M, 4], left, top, right, bottom.
+    """Return the smallest box around each mask: float32 [M, 4], left, top, right, bottom.
 
     Right and bottom are exclusive, so that a box of one pixel has the area 1. An empty mask has an
     empty box.
@@ -209,7 +209,7 @@ def _small_regions(mask: NDArray[np.bool_], minimum_area: int) -> NDArray[np.boo
 
 
 def _at_image_size(processor: Any, small: Tensor, inputs: Any) -> Tensor:
-    """Logits [M, h, w] of the model's grid at the image's size, without the model's padding."""
+    """Resize logits [M, h, w] from the model's grid to the image, without its padding."""
     sizes = {"original_sizes": inputs["original_sizes"].tolist()}
     # SAM pads an image to a square and says how far the image reaches; SAM 2 stretches it.
     if "reshaped_input_sizes" in inputs:

@@ -31,7 +31,7 @@ _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 
 @dataclass(frozen=True)
 class _Kind:
-    """What a kind of checkpoint looks like.
+    """The files and classes of a kind of checkpoint.
 
     Attributes:
         title: what it is called in errors.
@@ -147,7 +147,7 @@ def _given(kind: str, weights: str | Path | None) -> str | Path:
 
 
 def _source(kind: str, weights: str | Path) -> tuple[str, bool]:
-    """What from_pretrained takes, and whether it is a folder."""
+    """Return what from_pretrained takes, and whether it is a folder."""
     folder = Path(weights).expanduser()
     if folder.is_dir():
         return str(folder), True
@@ -165,7 +165,7 @@ def _named(kind: str, weights: str | Path) -> str:
 
 
 def _model_type(kind: str, weights: str | Path) -> str:
-    """The model_type of a checkpoint of which every file is there."""
+    """Return the model_type of a checkpoint of which every file is there."""
     source, is_folder = _source(kind, weights)
     expected = _KINDS[kind].expected
     said = f"refiner {kind}: {_named(kind, weights)}"
@@ -214,7 +214,7 @@ def _shards(index: Path, said: str) -> list[str]:
 
 
 def _hub_config(kind: str, name: str) -> Path:
-    """config.json of a hub repository, from the cache or fetched."""
+    """Return config.json of a hub repository, from the cache or fetched."""
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import (
         EntryNotFoundError,
@@ -255,7 +255,7 @@ def _hub_has(name: str, file: str) -> bool:
 
 
 def _cached(name: str, file: str) -> Path | None:
-    """A file of a hub repository in the local cache. Asked first: an unreachable hub takes long."""
+    """Return a hub repository's file in the cache, asked first: an unreachable hub takes long."""
     from huggingface_hub import try_to_load_from_cache
 
     found = try_to_load_from_cache(name, file)

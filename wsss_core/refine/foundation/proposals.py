@@ -42,7 +42,7 @@ class Proposals:
         return len(self.bits)
 
     def masks(self) -> NDArray[np.bool_]:
-        """The masks, bool [M, H, W]."""
+        """Return the masks, bool [M, H, W]."""
         height, width = self.shape
         pixels = np.unpackbits(self.bits, axis=1, count=height * width)
         return pixels.reshape(len(self), height, width).view(bool)

@@ -22,7 +22,7 @@ _LEVELS = 255  # scores are compared after rounding to 256 levels, see wsss_core
 
 
 def class_seeds(scores: Tensor, seed_threshold: float = 0.3) -> Tensor:
-    """Each class's pixels: where its score is the greatest of all and exceeds the threshold.
+    """Return each class's pixels: where its score is the greatest and exceeds the threshold.
 
     Args:
         scores: float [K, H, W], 0-1.
@@ -48,7 +48,7 @@ def merge_thesis(
     minimum_iou: float = 0.4,
     maximum_share: float = 0.5,
 ) -> Tensor:
-    """The thesis's rule: the seed, and every proposal that overlaps it well.
+    """Merge by the thesis's rule: the seed, and every proposal that overlaps it well.
 
     The seed is `scores > seed_threshold`. Proposals that cover more than `maximum_share` of the
     image are dropped; of the others those with IoU(seed, proposal) > `minimum_iou` are united with
@@ -89,7 +89,7 @@ def merge_sam_wsss(
     minimum_inside: float = 0.5,
     minimum_cover: float = 0.85,
 ) -> Tensor:
-    """SAM_WSSS's rule: proposals take the place of the class wherever there are proposals.
+    """Merge by SAM_WSSS's rule: where there are proposals, they take the class's place.
 
     Class by class, a proposal is accepted if more than `minimum_inside` of it lies in the class, or
     if it covers at least `minimum_cover` of the class's pixels. An accepted proposal is used up.
@@ -134,7 +134,7 @@ def merge_sam_wsss(
 def refined_scores(
     scores: Tensor, merged: Tensor, *, soft: bool = False, seed_threshold: float = 0.3
 ) -> Tensor:
-    """A merged mask as a map that the threshold study can take.
+    """Turn a merged mask into a map that the threshold study can take.
 
     - Hard (default): 1 in the mask, 0 outside, as the thesis scores it. Merging has already decided
       by `seed_threshold`; every later threshold gives the same mask, and the study says so.
@@ -173,7 +173,7 @@ def refined_scores(
 
 
 def mask_areas(masks: Tensor) -> Tensor:
-    """Pixels of each mask, bool [M, H, W] to int64 [M].
+    """Count the pixels of each mask, bool [M, H, W] to int64 [M].
 
     Mask by mask, because whole masks are counted some 20 times faster than rows are summed.
     """

@@ -1,4 +1,4 @@
-"""Steps that ask a large model about the images, once for all trials: SAM and CLIP."""
+"""Steps that run a large model over the images, once for all trials: SAM and CLIP."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ from wsss_core.refine.steps.refiner import Images, Known, Refiner, Scores, at_im
 BACKGROUND = (
     "a photo of the sky", "a photo of clouds", "a photo of a building", "a photo of trees",
 )  # fmt: skip
-"""Prompts of what is no class, unless others are given."""
+"""Prompts of the background, unless others are given."""
 
 
 class _Foundation(Refiner):
     """A step whose model stays loaded for as long as the step is kept.
 
     Attributes:
-        kind: of the model.
+        kind: which model.
         weights: a folder or a hub's name; None: none were given.
 
     """
@@ -44,7 +44,7 @@ class _Foundation(Refiner):
         self._loaded: tuple[str, tuple[Any, Any]] | None = None
 
     def model(self, device: str) -> tuple[Any, Any]:
-        """The model on a device and its processor, see `load_foundation`."""
+        """Return the model on a device and its processor, see `load_foundation`."""
         if self._loaded is None or self._loaded[0] != device:
             self._loaded = device, load_foundation(self.kind, self.weights, device=device)
         return self._loaded[1]
@@ -97,7 +97,7 @@ class SegmentAnything(_Foundation):
         return torch.stack(merged).numpy()
 
     def _merged(self, maps: Tensor, proposals: Tensor) -> Tensor:
-        """Maps [K, H, W] of one image to hard maps of the same shape."""
+        """Turn maps [K, H, W] of one image into hard maps of the same shape."""
         threshold = self.seed_threshold
         if self.rule == "sam_wsss":
             merged = merge_sam_wsss(class_seeds(maps, threshold), proposals)

@@ -1,4 +1,4 @@
-"""What every step of a refinement chain offers: score maps in, better score maps out."""
+"""The interface of a step of a refinement chain: score maps in, better score maps out."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Scores = NDArray[np.float32]
 
 
 class Known(NamedTuple):
-    """What a step has been given beforehand, see `Refiner.__call__`."""
+    """All that a step was given beforehand, see `Refiner.__call__`."""
 
     image_features: Path | None
     fitted_state: Path | None
@@ -54,13 +54,13 @@ class Refiner:
         """Learn from the training images' CAMs and write what was learnt to a folder.
 
         Args:
-            network: the trained one, on the device.
+            network: the trained network, on the device.
             images: uint8 [N, S, S, 3].
             scores: float32 [N, K, h, w], 0..1.
             labels: bool [N, K], image-level.
-            folder: empty.
-            seed: of all that is random.
-            device: where to.
+            folder: an empty folder for the fitted state.
+            seed: decides all that is random.
+            device: where the step computes.
 
         """
         raise NotImplementedError
@@ -90,10 +90,10 @@ class Refiner:
         return self.refine(images, scores, Known(image_features, fitted_state, network))
 
     def refine(self, images: Images, scores: Scores, known: Known) -> Scores:
-        """What a step does; see `__call__`."""
+        """Refine maps; see `__call__`."""
         raise NotImplementedError
 
 
 def at_image_size(scores: Scores, images: Images) -> Scores:
-    """Maps float32 [n, K, h, w] resized bilinearly to images uint8 [n, H, W, 3]."""
+    """Resize maps float32 [n, K, h, w] bilinearly to images uint8 [n, H, W, 3]."""
     return resize(scores, (images.shape[1], images.shape[2]))

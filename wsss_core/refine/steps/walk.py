@@ -70,7 +70,7 @@ class AffinityWalk(Refiner):
     def _sure_pixels(
         self, images: Images, scores: Scores, labels: NDArray[np.bool_], device: str
     ) -> NDArray[np.uint8]:
-        """Labels uint8 [N, h, w] on the affinity grid: 0, 1..K, and 255 where not sure."""
+        """Return labels uint8 [N, h, w] on the affinity grid: 0, 1..K, and 255 where not sure."""
         preset, strong, weak = self._SURE
         grid = self.settings.grid(*images.shape[1:3])
 
