@@ -25,8 +25,8 @@ from studies.planning.planner import make_plan
 from studies.spec.study import Study
 from studies.stages.training import train_job
 from studies.store.artifacts import ArtifactStore
+from studies.store.files import CACHE
 from studies.store.garbage import garbage
-from studies.store.remote import CACHE
 from studies.store.verification import verify
 
 ROOT = Path(__file__).parents[3]

@@ -14,12 +14,12 @@ from typing import Any
 
 import pytest
 
-import studies.store.remote
+import studies.store.files
 from reports.storage.errors import StorageError
 from reports.storage.retry import TIMEOUT
 from studies.store.artifacts import ArtifactStore, CorruptArtifactError, require_writable
+from studies.store.files import CACHE, RemoteFiles
 from studies.store.manifest import Manifest
-from studies.store.remote import CACHE, RemoteFiles
 from wsss_core.errors import InputError
 
 Nodes = Callable[[str], ArtifactStore]
@@ -273,7 +273,7 @@ def test_keeping_takes_no_more_than_its_share_of_the_time(
         now[0] += 2.0
 
     monkeypatch.setattr(type(remote.folder), "put", put)
-    monkeypatch.setattr(studies.store.remote.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(studies.store.files.time, "monotonic", lambda: now[0])
     (remote.scratch("train", "abc") / "checkpoint.pt").write_text("epoch 1")
     for _ in range(50):
         now[0] += 1.0
@@ -327,7 +327,7 @@ def test_an_artifact_made_anew_meanwhile_is_not_quarantined_with_the_corrupt_one
     found = store.folder.joined("train", "abc").read("manifest.json")
     store.quarantine("train", "abc")
     make(store, "abc", "again")
-    store._files.quarantine("train", "abc", found)
+    store._files.quarantine(store.path("train", "abc"), found)
     assert content_of(store) == "again"
 
 

@@ -17,9 +17,9 @@ import studies.store.leases
 from reports.ledger.parts import write_part
 from reports.storage.opening import open_folder
 from studies.store.artifacts import ArtifactStore
+from studies.store.files import CACHE
 from studies.store.garbage import garbage
 from studies.store.leases import Leases
-from studies.store.remote import CACHE
 
 Wsss = Callable[..., Any]
 
@@ -290,7 +290,7 @@ def test_a_dead_lease_goes_and_one_of_another_machine_that_beats_stays(
     found = garbage(store, older_than=0)
     with lease:
         names = sorted(one.name.rpartition("/")[2] for one in found)
-        assert names == ["train-dead", "train-still"]
+        assert names == ["train-dead.0", "train-still.0"]
         for one in found:
             one.delete()
         assert list(leases.listing()) == ["train-alive.0"]
