@@ -130,3 +130,22 @@ def test_writing_to_the_ledger_loads_no_plotting():
 
 def test_scenes_load_no_torch():
     assert loaded_by("import wsss_core.data.scenes.scene").isdisjoint({"torch", "ray"})
+
+
+def test_the_store_knows_no_study_and_nothing_above_it():
+    rooms = ("studies.store", "studies.formatting")
+    above = {
+        (module, name)
+        for module, tree in modules("studies").items()
+        if within(module, "studies.store")
+        for name in imported(tree)
+        if within(name, "studies") and not any(within(name, room) for room in rooms)
+    }
+    assert above == set()
+
+
+def test_the_store_loads_neither_torch_nor_ray_and_a_key_no_ledger():
+    every = ", ".join(name for name in modules("studies") if within(name, "studies.store"))
+    assert loaded_by(f"import {every}").isdisjoint({"torch", "torchvision", "ray", "timm"})
+    loaded = loaded_by("from studies.store import ArtifactStore, stage_key")
+    assert loaded.isdisjoint({"pandas", "pyarrow", "numpy", "fsspec"})

@@ -159,10 +159,10 @@ def _verify(options: argparse.Namespace) -> int:
 
 def _gc(options: argparse.Namespace) -> int:
     from studies.formatting import in_bytes
-    from studies.store.garbage import garbage
+    from studies.store.garbage import find_garbage
 
     store = _opened(options)
-    found = garbage(store, older_than=options.older_than, unused_by=options.unused_by)
+    found = find_garbage(store, older_than=options.older_than, unused_by=options.unused_by)
     for one in found:
         print(f"{one.name}  ({one.why}, {in_bytes(one.bytes)})")
     total = sum(one.bytes for one in found)

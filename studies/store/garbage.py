@@ -51,7 +51,7 @@ class Garbage:
     delete: Callable[[], None]
 
 
-def garbage(
+def find_garbage(
     store: ArtifactStore, *, older_than: float, unused_by: Sequence[Location] = ()
 ) -> list[Garbage]:
     """Return all that nobody needs.

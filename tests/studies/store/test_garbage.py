@@ -17,7 +17,7 @@ from reports.ledger.parts import write_part
 from reports.storage.opening import open_folder
 from studies.store.artifacts import ArtifactStore
 from studies.store.files import CACHE
-from studies.store.garbage import garbage
+from studies.store.garbage import find_garbage
 from studies.store.leases import Leases
 
 Wsss = Callable[..., Any]
@@ -147,7 +147,7 @@ def test_a_dead_lease_goes_and_one_of_another_machine_that_beats_stays(
     leases.write("train-still.0", json.dumps({**stale, "host": "another"}).encode())
     monkeypatch.setattr(studies.store.leases, "EXPIRY_S", 1.0)
     store.leases.expiry = 1.0
-    found = garbage(store, older_than=0)
+    found = find_garbage(store, older_than=0)
     with lease:
         names = sorted(one.name.rpartition("/")[2] for one in found)
         assert names == ["train-dead.0", "train-still.0"]

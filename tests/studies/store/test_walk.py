@@ -7,7 +7,7 @@ import pytest
 
 import studies.store.garbage
 from studies.store.artifacts import ArtifactStore
-from studies.store.garbage import garbage
+from studies.store.garbage import find_garbage
 from studies.store.walk import Record, read_artifacts, walk
 
 
@@ -94,7 +94,7 @@ def test_files_of_an_artifact_that_is_finished_after_the_walk_are_no_garbage(
         return found
 
     monkeypatch.setattr(studies.store.garbage, "walk", finished_meanwhile)
-    assert garbage(store, older_than=0) == []
+    assert find_garbage(store, older_than=0) == []
     assert store.problems("train", "abc") == []
 
 
@@ -109,13 +109,15 @@ def test_an_artifact_that_is_made_anew_after_the_walk_is_no_garbage(
         return [record for record in found if record.kind == "artifact"]
 
     monkeypatch.setattr(studies.store.garbage, "walk", quarantined_meanwhile)
-    assert [g.name for g in garbage(store, older_than=0) if g.name.startswith(store.where)] == []
+    assert [
+        g.name for g in find_garbage(store, older_than=0) if g.name.startswith(store.where)
+    ] == []
 
 
 def test_files_whose_manifest_cannot_be_read_are_no_garbage(store: ArtifactStore) -> None:
     build(store, "train", "abc")
     store.folder.joined("train", "abc").write("manifest.json", b"{")
-    assert garbage(store, older_than=0) == []
+    assert find_garbage(store, older_than=0) == []
 
 
 def test_a_link_is_one_name_and_leads_nowhere(local: ArtifactStore, tmp_path: Path) -> None:
