@@ -151,3 +151,22 @@ def test_each_room_of_reports_knows_only_the_rooms_below_it(room, knows):
         if within(name, "reports") and not any(within(name, below) for below in allowed)
     }
     assert beyond == set()
+
+
+def test_the_store_knows_no_study_and_nothing_above_it():
+    rooms = ("studies.store", "studies.formatting")
+    above = {
+        (module, name)
+        for module, tree in modules("studies").items()
+        if within(module, "studies.store")
+        for name in imported(tree)
+        if within(name, "studies") and not any(within(name, room) for room in rooms)
+    }
+    assert above == set()
+
+
+def test_the_store_loads_neither_torch_nor_ray_and_a_key_no_ledger():
+    every = ", ".join(name for name in modules("studies") if within(name, "studies.store"))
+    assert loaded_by(f"import {every}").isdisjoint({"torch", "torchvision", "ray", "timm"})
+    loaded = loaded_by("from studies.store import ArtifactStore, stage_key")
+    assert loaded.isdisjoint({"pandas", "pyarrow", "numpy", "fsspec"})

@@ -109,11 +109,11 @@ def _opened(options: argparse.Namespace) -> ArtifactStore:
 def _list(options: argparse.Namespace) -> int:
     from studies.formatting import in_bytes
     from studies.store.listing import details, summary
-    from studies.store.walk import Kind, finished, read_artifacts, walk
+    from studies.store.walk import read_artifacts, walk
 
     store = _opened(options)
     records = walk(store.folder)
-    found = read_artifacts(store, finished(records, options.stages))
+    found = read_artifacts(store, records, options.stages)
     if not found:
         print(f"{store.where}: no artifact is finished" + (" of these" if options.stages else ""))
         return 0
@@ -123,7 +123,7 @@ def _list(options: argparse.Namespace) -> int:
     for owner in store.leases.owners():
         note = f", {owner.note}" if owner.note else ""
         print(f"at work: {owner.stage}/{owner.key} on {owner.host} since {owner.since}{note}")
-    if sizes := [record.bytes for record in records if record.kind is Kind.QUARANTINED]:
+    if sizes := [record.bytes for record in records if record.kind == "quarantined"]:
         print(f"quarantined: {len(sizes)}, {in_bytes(sum(sizes))}; wsss store gc names them")
     return 0
 
@@ -159,10 +159,10 @@ def _verify(options: argparse.Namespace) -> int:
 
 def _gc(options: argparse.Namespace) -> int:
     from studies.formatting import in_bytes
-    from studies.store.garbage import garbage
+    from studies.store.garbage import find_garbage
 
     store = _opened(options)
-    found = garbage(store, older_than=options.older_than, unused_by=options.unused_by)
+    found = find_garbage(store, older_than=options.older_than, unused_by=options.unused_by)
     for one in found:
         print(f"{one.name}  ({one.why}, {in_bytes(one.bytes)})")
     total = sum(one.bytes for one in found)

@@ -2,7 +2,7 @@
 
 A reader sees an artifact whole or not at all. Two builders of one key make the same thing: the
 first to end stays, and the work of the other is dropped. `studies.store.layout` says where what
-lies; `studies.store.local` and `studies.store.remote` know what a kind of file system can do.
+lies; `studies.store.files` knows what a kind of file system can do.
 """
 
 from __future__ import annotations
@@ -18,12 +18,11 @@ from reports.storage.errors import FULL, StorageError
 from reports.storage.folder import Folder
 from reports.storage.locations import Location, is_uri, local_path
 from reports.storage.opening import open_folder
+from studies.store.files import LocalFiles, RemoteFiles
 from studies.store.keys import VERSIONS
 from studies.store.layout import MANIFEST, QUARANTINED, stage_and_key
 from studies.store.leases import Leases
-from studies.store.local import LocalFiles
-from studies.store.manifest import Manifest
-from studies.store.remote import RemoteFiles
+from studies.store.manifest import Manifest, is_sound
 from wsss_core.errors import InputError
 
 
@@ -117,7 +116,11 @@ class ArtifactStore:
 
         """
         path = self.path(stage, key)
-        if problems := self._files.fetch(stage, key, whole=whole):
+        if is_sound(path, whole=whole):
+            return path
+        problems, content = self._files.bring(path, whole=whole)
+        if problems:
+            self._files.quarantine(path, content)
             raise CorruptArtifactError(
                 f"{stage}/{key} in {self.where} is corrupt ({problems[0]}); it was quarantined, "
                 "and running again makes it anew"
@@ -131,13 +134,11 @@ class ArtifactStore:
             FileNotFoundError: it is not finished.
 
         """
-        self.path(stage, key)
-        return self._files.problems(stage, key)
+        return self._files.problems(self.path(stage, key))
 
     def quarantine(self, stage: str, key: str) -> None:
         """Take an artifact out of the store, so that it is made anew; its files are kept."""
-        self.path(stage, key)
-        self._files.quarantine(stage, key)
+        self._files.quarantine(self.path(stage, key))
 
     def corrupt(self, stage: str) -> set[str]:
         """Return the keys of which an artifact was quarantined, made anew since or not."""
@@ -146,22 +147,21 @@ class ArtifactStore:
 
     def delete(self, stage: str, key: str) -> None:
         """Delete a finished artifact; if that is broken off, it is not finished any more."""
-        self.path(stage, key)
-        self._files.delete(stage, key)
+        self._files.delete(self.path(stage, key))
 
     def scratch(self, stage: str, key: str) -> Path:
         """Return a folder that outlives a crash, for the checkpoints of a stage being made."""
-        self.path(stage, key)
+        path = self.path(stage, key)
         self._files.wait()
-        return self._files.scratch(stage, key)
+        return self._files.scratch(path)
 
     def keep_scratch(self, stage: str, key: str) -> None:
         """Let another node resume from the files in `scratch`: copy them to a remote store.
 
-        Copying takes a tenth of a stage's time at most (`studies.store.remote.KEEPING_SHARE`); a
+        Copying takes a tenth of a stage's time at most (`studies.store.files.KEEPING_SHARE`); a
         node that is lost costs the work done since the last copy.
         """
-        self._files.keep_scratch(stage, key)
+        self._files.keep_scratch(self.path(stage, key))
 
     @contextmanager
     def build(self, stage: str, key: str, about: Mapping[str, Any]) -> Iterator[Path]:
@@ -173,17 +173,17 @@ class ArtifactStore:
             about: what the manifest says beside checksums and sizes.
 
         """
-        self.path(stage, key)
+        path = self.path(stage, key)
         self._files.wait()
         try:
-            with self._files.new_folder(stage, key) as folder:
+            with self._files.new_folder(path) as folder:
                 yield folder
-                self._files.publish(folder, stage, key, Manifest.of(folder, about))
+                self._files.publish(folder, path, Manifest.of(folder, about))
         except OSError as error:
             if error.errno in FULL:
                 raise StorageError(f"{self.root}: no space left on the storage") from error
             raise
-        self._files.drop_scratch(stage, key)
+        self._files.drop_scratch(path)
 
     def manifest(self, stage: str, key: str) -> Manifest:
         """Return the manifest of a finished artifact.

@@ -11,7 +11,6 @@ import contextlib
 import logging
 import socket
 import time
-from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -24,7 +23,7 @@ from studies.store.artifacts import ArtifactStore
 from studies.store.layout import FILES
 from studies.store.leases import LEASES, LeaseOwner
 from studies.store.usage import unneeded
-from studies.store.walk import Artifact, Kind, Record, read_artifacts, walk
+from studies.store.walk import Record, read_artifacts, walk
 
 DAY_S = 86_400.0
 
@@ -52,7 +51,7 @@ class Garbage:
     delete: Callable[[], None]
 
 
-def garbage(
+def find_garbage(
     store: ArtifactStore, *, older_than: float, unused_by: Sequence[Location] = ()
 ) -> list[Garbage]:
     """Return all that nobody needs.
@@ -68,19 +67,19 @@ def garbage(
         older_than = max(older_than, DAY_S)
     records = walk(store.folder)
     # Read after the walk, so that it names the files of whatever was finished meanwhile.
-    artifacts = read_artifacts(store, (r for r in records if r.kind in (Kind.ARTIFACT, Kind.BUILD)))
-    use = _Use(artifacts, {owner.key for owner in owners}, older_than)
-    records = [record for record in records if record.kind is not Kind.ARTIFACT]
-    found = _unused(store.folder, records, use) + _dead_leases(store, records)
+    artifacts = read_artifacts(store, records)
+    dead = {f"{LEASES}/{name}" for name in store.leases.dead()}
+    needs = _Needs(artifacts, {owner.key for owner in owners}, dead, older_than)
+    found = _unneeded(store.folder, [r for r in records if r.kind != "artifact"], needs)
     if store.remote and store.root.is_dir():
         cache = open_folder(store.root)
-        found += _unused(cache, walk(cache), use, "in this machine's cache: ")
+        found += _unneeded(cache, walk(cache), needs, "in this machine's cache: ")
     for results in dict.fromkeys([*_beside(store), *unused_by]):
         found += _temporary(open_folder(results), older_than)
     for one in unneeded(artifacts, unused_by) if unused_by else ():
-        if not (owners and use.may_need(one)):
+        if not needs.works_with(one):
             delete = partial(store.delete, one.stage, one.key)
-            name = f"{store.where}/{one.name}"
+            name = f"{store.where}/{one.path}"
             found.append(Garbage(name, "no plan of these results needs it", one.bytes, delete))
     return found
 
@@ -101,36 +100,41 @@ def _living_owners(store: ArtifactStore) -> list[LeaseOwner]:
     return leases.owners()
 
 
-class _Use:
-    """What still needs something of a store.
+class _Needs:
+    """What may still be needed of a store.
 
     Args:
         artifacts: the finished artifacts of the store.
         held: the keys that lease owners work on.
+        dead: the paths, without their generations, of leases whose owners are dead.
         older_than: seconds; whatever changed since may have an owner that is not known.
 
     """
 
-    def __init__(self, artifacts: Iterable[Artifact], held: set[str], older_than: float) -> None:
-        self._held, self._older_than = held, older_than
+    def __init__(
+        self, artifacts: Iterable[Record], held: set[str], dead: set[str], older_than: float
+    ) -> None:
+        self._held, self._dead, self._older_than = held, dead, older_than
         self._manifests = {(one.stage, one.key): one.manifest for one in artifacts}
 
     def reason(self, record: Record) -> str | None:
-        """Return why a record can go; None if it stays. Artifacts are those of a cache."""
+        """Return why a record can go; None if it stays. An artifact is a cache's copy of one."""
         names = record.stage, record.key
         free = self._is_old(record.modified) and record.key not in self._held
         match record.kind:
-            case Kind.QUARANTINED:
+            case "quarantined":
                 return "a corrupt artifact that was quarantined"
-            case Kind.SCRATCH if names in self._manifests:
+            case "lease" if record.path.rpartition(".")[0] in self._dead:
+                return "the lease of a process that has ended"
+            case "scratch" if names in self._manifests:
                 return "checkpoints of a finished artifact"
-            case Kind.SCRATCH if free:
+            case "scratch" if free:
                 return "checkpoints that nobody resumes from"
-            case Kind.BUILD if free and not self._is_named(record):
+            case "build" if free and not self._is_named(record):
                 return "left by a builder"
-            case Kind.TEMPORARY if free:
+            case "temporary" if free:
                 return "a temporary file"
-            case Kind.ARTIFACT if free and names not in self._manifests:
+            case "artifact" if free and names not in self._manifests:
                 return "the store no longer holds it"
         return None
 
@@ -141,30 +145,33 @@ class _Use:
         manifest = self._manifests[build.stage, build.key]
         return manifest is None or build.path == f"{FILES}/{manifest.folder}"
 
-    def may_need(self, artifact: Artifact) -> bool:
-        """Return whether a lease owner may be working with an artifact."""
-        try:
-            written = datetime.fromisoformat(
-                artifact.manifest.written_at if artifact.manifest else ""
-            )
-        except ValueError:
-            young = False
-        else:
-            young = not self._is_old(written.timestamp())
-        return young or artifact.key in self._held or artifact.parent in self._held
+    def works_with(self, artifact: Record) -> bool:
+        """Return whether a lease owner may be working with an artifact of the store."""
+        young = False
+        if artifact.manifest is not None:
+            with contextlib.suppress(ValueError):
+                written = datetime.fromisoformat(artifact.manifest.written_at)
+                young = not self._is_old(written.timestamp())
+        return bool(self._held) and (
+            young or not self._held.isdisjoint({artifact.key, artifact.parent})
+        )
 
     def _is_old(self, moment: float) -> bool:
         return time.time() - moment >= self._older_than
 
 
-def _unused(folder: Folder, records: Iterable[Record], use: _Use, where: str = "") -> list[Garbage]:
+def _unneeded(
+    folder: Folder, records: Iterable[Record], needs: _Needs, where: str = ""
+) -> list[Garbage]:
     """Return the records of a folder that can go."""
-    return [
-        Garbage(f"{folder.where}/{record.path}", where + why, record.bytes,
-                partial(_delete, folder, record.path))
-        for record in records
-        if (why := use.reason(record))
-    ]  # fmt: skip
+    found = []
+    for record in records:
+        if why := needs.reason(record):
+            delete = partial(_delete, folder, record.path)
+            found.append(
+                Garbage(f"{folder.where}/{record.path}", where + why, record.bytes, delete)
+            )
+    return found
 
 
 def _delete(folder: Folder, path: str) -> None:
@@ -174,22 +181,6 @@ def _delete(folder: Folder, path: str) -> None:
     with contextlib.suppress(IsADirectoryError, PermissionError):
         place.delete(name)
     place.joined(name).delete_all()
-
-
-def _dead_leases(store: ArtifactStore, records: Iterable[Record]) -> list[Garbage]:
-    sizes: Counter[str] = Counter()
-    for record in records:
-        if record.kind is Kind.LEASE:
-            sizes[record.path.rpartition(".")[0]] += record.bytes
-    return [
-        Garbage(
-            f"{store.where}/{LEASES}/{name}",
-            "the lease of a process that has ended",
-            sizes[f"{LEASES}/{name}"],
-            partial(store.leases.drop, name),
-        )
-        for name in store.leases.dead()
-    ]
 
 
 def _beside(store: ArtifactStore) -> Iterable[str]:

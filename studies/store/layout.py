@@ -14,6 +14,7 @@ names their folder. A node's cache of a remote store is laid out as a local stor
 from __future__ import annotations
 
 import uuid
+from pathlib import Path
 
 MANIFEST = "manifest.json"
 FILES = "files"
@@ -21,9 +22,14 @@ SCRATCH = "unfinished"
 QUARANTINED = "quarantined"
 
 
-def new_version(stage: str, key: str) -> str:
-    """Return a new name for the files of a build, or for an artifact that is taken out."""
-    return f"{stage}-{key}-{uuid.uuid4().hex[:12]}"
+def side_name(artifact: Path) -> str:
+    """Return the name of an artifact, given its path, in the side folders."""
+    return f"{artifact.parent.name}-{artifact.name}"
+
+
+def new_version(artifact: Path) -> str:
+    """Return a new name for a build of an artifact, or for an artifact that is taken out."""
+    return f"{side_name(artifact)}-{uuid.uuid4().hex[:12]}"
 
 
 def stage_and_key(name: str) -> tuple[str, str]:

@@ -135,28 +135,29 @@ class Leases:
 
     def drop(self, name: str) -> None:
         """Delete every generation of a lease that `dead` named."""
-        for file in self._folder.listing():
-            if file.rpartition(".")[0] == name:
-                self._folder.delete(file)
+        for generation in self._generations().get(name, []):
+            self._folder.delete(f"{name}.{generation}")
 
     def _all(self) -> Iterator[tuple[str, LeaseOwner]]:
-        latest: dict[str, int] = {}
-        for file in self._folder.listing():
-            name, _, generation = file.rpartition(".")
-            if generation.isdigit():
-                latest[name] = max(latest.get(name, 0), int(generation))
-        found = _read_many(self._folder, [f"{name}.{highest}" for name, highest in latest.items()])
-        for name, owner in zip(latest, found, strict=True):
+        found = self._generations()
+        files = [f"{name}.{max(generations)}" for name, generations in found.items()]
+        for name, owner in zip(found, _read_many(self._folder, files), strict=True):
             if owner is not None:
                 yield name, owner
 
+    def _generations(self) -> dict[str, list[int]]:
+        """Return the generations of each lease, by name."""
+        found: dict[str, list[int]] = {}
+        for file in self._folder.listing():
+            name, _, generation = file.rpartition(".")
+            if generation.isdigit():
+                found.setdefault(name, []).append(int(generation))
+        return found
+
     def _latest(self, name: str, but: int = -1) -> tuple[int, LeaseOwner | None]:
         """Return the highest generation of a lease, but for one, and its owner; -1 for none."""
-        generation = -1
-        for file in self._folder.listing():
-            stem, _, number = file.rpartition(".")
-            if stem == name and number.isdigit() and int(number) != but:
-                generation = max(generation, int(number))
+        found = self._generations().get(name, [])
+        generation = max((number for number in found if number != but), default=-1)
         owner = _read(self._folder, f"{name}.{generation}") if generation >= 0 else None
         return generation, owner
 

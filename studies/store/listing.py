@@ -6,12 +6,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from reports.storage.folder import MARK
-from reports.storage.locations import is_uri
-from reports.storage.opening import open_folder
 from studies.formatting import in_bytes
 from studies.store.artifacts import ArtifactStore
 from studies.store.keys import VERSIONS
-from studies.store.walk import Artifact
+from studies.store.walk import Record
 from wsss_core.errors import InputError
 
 
@@ -30,15 +28,13 @@ def require_store(store: ArtifactStore) -> None:
 
 
 def _is_store(store: ArtifactStore) -> bool:
-    if not is_uri(store.where) and not store.root.is_dir():
-        return False
+    folders = store.folder.folders()
     # A results folder carries the mark too.
-    folders = open_folder(store.where).folders()
     marked = store.folder.has(MARK) and "ledger" not in folders
     return marked or any(stage in folders for stage in VERSIONS)
 
 
-def summary(found: Sequence[Artifact]) -> str:
+def summary(found: Sequence[Record]) -> str:
     """Return a line for each stage: how many artifacts, how many bytes, the newest."""
     rows = [("stage", "artifacts", "size", "newest")]
     for stage in VERSIONS:
@@ -49,7 +45,7 @@ def summary(found: Sequence[Artifact]) -> str:
     return _table(rows, right=(1, 2))
 
 
-def details(found: Iterable[Artifact]) -> str:
+def details(found: Iterable[Record]) -> str:
     """Return a line for each artifact."""
     rows = [("stage", "key", "size", "written", "of", "what")]
     for one in found:
@@ -88,11 +84,11 @@ def _about(stage: str, about: Mapping[str, Any]) -> str:
     return ", ".join(str(word) for word in words if word)
 
 
-def _written_at(one: Artifact) -> str:
+def _written_at(one: Record) -> str:
     return "" if one.manifest is None else one.manifest.written_at
 
 
-def _sum(found: Sequence[Artifact]) -> tuple[str, str]:
+def _sum(found: Sequence[Record]) -> tuple[str, str]:
     return f"{len(found)}", in_bytes(sum(one.bytes for one in found))
 
 

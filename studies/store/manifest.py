@@ -9,7 +9,6 @@ from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from reports.storage.folder import plain_name
 from studies.store.layout import MANIFEST
 from wsss_core.data.file_hashes import file_hashes
 from wsss_core.errors import InputError
@@ -69,23 +68,30 @@ class Manifest:
         if not isinstance(about, dict):
             raise ValueError("it is no mapping")
         files, sizes = about.pop("files", None), about.pop("bytes", None)
-        if not isinstance(files, dict) or not isinstance(sizes, dict):
-            raise ValueError("it names no files")
-        if files.keys() != sizes.keys() or not all(isinstance(s, int) for s in sizes.values()):
-            raise ValueError("it does not say how long its files are")
+        if not (
+            isinstance(files, dict) and isinstance(sizes, dict) and files.keys() == sizes.keys()
+        ):
+            raise ValueError("it does not say what its files are")
         for name in files:
             path = PurePosixPath(name)
             if path.is_absolute() or not path.parts or ".." in path.parts or "\\" in name:
                 raise ValueError(f"it names a file elsewhere: {name!r}")
-        if folder := str(about.pop("folder", "")):
-            plain_name(folder)
-        return cls(about, str(about.pop("written_at", "")), files, sizes, folder)
+        written_at, folder = (str(about.pop(name, "")) for name in ("written_at", "folder"))
+        return cls(about, written_at, files, sizes, folder)
 
     def as_json(self) -> bytes:
         """Return the content of the manifest's file."""
         fields = {"written_at": self.written_at, "files": self.checksums, "bytes": self.sizes}
         place = {"folder": self.folder} if self.folder else {}
         return json.dumps({**self.about, **fields, **place}, indent=1, sort_keys=True).encode()
+
+
+def is_sound(folder: Path, *, whole: bool) -> bool:
+    """Return whether a finished artifact is in a folder, as its manifest says."""
+    try:
+        return not differences(folder, whole=whole)
+    except FileNotFoundError:
+        return False
 
 
 def differences(folder: Path, *, whole: bool) -> list[str]:

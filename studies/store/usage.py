@@ -13,13 +13,13 @@ from collections.abc import Iterable, Sequence
 from reports.ledger.parts import read_table
 from reports.storage.locations import Location
 from studies.store.keys import VERSIONS
-from studies.store.walk import Artifact
+from studies.store.walk import Record
 from wsss_core.errors import InputError
 
 _OF_A_NETWORK = ("cams", "fits", "refined")
 
 
-def unneeded(artifacts: Sequence[Artifact], results: Iterable[Location]) -> list[Artifact]:
+def unneeded(artifacts: Sequence[Record], results: Iterable[Location]) -> list[Record]:
     """Return the artifacts that no plan needs.
 
     Args:
@@ -60,7 +60,7 @@ def _add_planned(keys: dict[str, set[str]], where: Location) -> None:
             keys.setdefault(stage, set()).update(of_stage)
 
 
-def _is_needed(one: Artifact, keys: dict[str, set[str]]) -> bool:
+def _is_needed(one: Record, keys: dict[str, set[str]]) -> bool:
     if one.key in keys[one.stage]:
         return True
     about = {} if one.manifest is None else one.manifest.about

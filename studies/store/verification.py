@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from studies.formatting import duration, in_bytes
 from studies.store.artifacts import ArtifactStore
-from studies.store.walk import Artifact, finished, read_artifacts, walk
+from studies.store.walk import Record, read_artifacts, walk
 
 REPORT_EVERY_S = 10.0  # seconds between two lines of progress
 
@@ -50,11 +50,11 @@ def verify(
         InputError: no such stage.
 
     """
-    records = finished(walk(store.folder))
-    trained = {record.key for record in records if record.stage == "train"}
-    found = read_artifacts(store, finished(records, stages))
+    records = walk(store.folder)
+    trained = {r.key for r in records if r.kind == "artifact" and r.stage == "train"}
+    found = read_artifacts(store, records, stages)
     result = Verification(
-        orphans={o.name: o.parent for o in found if o.parent and o.parent not in trained}
+        orphans={o.path: o.parent for o in found if o.parent and o.parent not in trained}
     )
     total = sum(one.bytes for one in found)
     began = reported = time.monotonic()
@@ -66,7 +66,7 @@ def verify(
                 result.checked += 1
                 result.bytes += one.bytes
                 if problems := task.result():
-                    result.corrupt[one.name] = problems
+                    result.corrupt[one.path] = problems
                 now = time.monotonic()
                 if now - reported > REPORT_EVERY_S:
                     reported = now
@@ -84,7 +84,7 @@ def verify(
     return result
 
 
-def _problems(store: ArtifactStore, one: Artifact) -> list[str]:
+def _problems(store: ArtifactStore, one: Record) -> list[str]:
     try:
         return store.problems(one.stage, one.key)
     except FileNotFoundError:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from enum import StrEnum
+from typing import Literal
 
 from reports.storage.errors import StorageError
 from reports.storage.folder import MARK, Entry, Folder
@@ -16,26 +16,17 @@ from studies.store.leases import LEASES
 from studies.store.manifest import Manifest
 from wsss_core.errors import InputError
 
-_AT_ONCE = 16  # manifests read together; each is a request to a remote store
+Kind = Literal["artifact", "build", "scratch", "quarantined", "lease", "temporary"]
 
-
-class Kind(StrEnum):
-    """What a name in a store stands for."""
-
-    ARTIFACT = "artifact"
-    BUILD = "build"
-    SCRATCH = "scratch"
-    QUARANTINED = "quarantined"
-    LEASE = "lease"
-    TEMPORARY = "temporary"
-
-
-_SIDE = {
-    FILES: Kind.BUILD,
-    SCRATCH: Kind.SCRATCH,
-    QUARANTINED: Kind.QUARANTINED,
-    LEASES: Kind.LEASE,
+_SIDE: dict[str, Kind] = {
+    FILES: "build",
+    SCRATCH: "scratch",
+    QUARANTINED: "quarantined",
+    LEASES: "lease",
 }
+"""What the side folders of a store hold."""
+
+_AT_ONCE = 16  # manifests read together; each is a request to a remote store
 
 
 @dataclass(frozen=True)
@@ -45,10 +36,11 @@ class Record:
     Attributes:
         kind: what it is.
         path: the name, below the store, with slashes.
-        stage: the stage it belongs to; empty for what belongs to none.
-        key: the key it belongs to.
-        bytes: of its files.
+        stage: the stage it belongs to, if any.
+        key: the key it belongs to, if any.
+        bytes: of its files, as far as they are known.
         modified: when the last of its files was, in seconds since 1970.
+        manifest: of an artifact that `read_artifacts` returned; None if it cannot be read.
 
     """
 
@@ -57,38 +49,13 @@ class Record:
     stage: str
     key: str
     bytes: int
-    modified: float
-
-
-@dataclass(frozen=True)
-class Artifact:
-    """A finished artifact.
-
-    Attributes:
-        stage: a name of `studies.store.keys.VERSIONS`.
-        key: see `studies.store.keys.stage_key`.
-        manifest: None if its file cannot be read as one.
-
-    """
-
-    stage: str
-    key: str
-    manifest: Manifest | None
-
-    @property
-    def name(self) -> str:
-        """Stage and key, as messages name an artifact."""
-        return f"{self.stage}/{self.key}"
+    modified: float = 0.0
+    manifest: Manifest | None = None
 
     @property
     def parent(self) -> str | None:
         """See `studies.store.manifest.Manifest`."""
         return None if self.manifest is None else self.manifest.parent
-
-    @property
-    def bytes(self) -> int:
-        """The bytes of all files, as far as they are known."""
-        return 0 if self.manifest is None else self.manifest.size
 
 
 def walk(folder: Folder) -> list[Record]:
@@ -96,37 +63,43 @@ def walk(folder: Folder) -> list[Record]:
 
     Files of no known place are left out.
     """
-    groups: dict[str, dict[str, Entry]] = {}
+    groups: dict[tuple[str, str], dict[str, Entry]] = {}
     for path, entry in folder.tree().items():
         first, _, rest = path.partition("/")
         name, _, file = rest.partition("/")
         if name and (first in VERSIONS or first in _SIDE):
-            groups.setdefault(f"{first}/{name}", {})[file] = entry
+            groups.setdefault((first, name), {})[file] = entry
         elif first.startswith(".") and first != MARK:
-            groups.setdefault(first, {})[path] = entry
+            groups.setdefault(("", first), {})[path] = entry
     records = []
-    for path, files in groups.items():
-        if found := _kind(path, files):
+    for (first, name), files in groups.items():
+        kind, (stage, key) = _SIDE.get(first), stage_and_key(name)
+        if name.startswith("."):
+            kind = "temporary"
+        elif first in VERSIONS and name.isalnum() and MANIFEST in files:
+            kind, stage, key = "artifact", first, name
+        if kind is not None:
             size = sum(entry.size for entry in files.values())
             modified = max(entry.modified for entry in files.values())
-            records.append(Record(found[0], path, *found[1:], size, modified))
+            path = f"{first}/{name}" if first else name
+            records.append(Record(kind, path, stage, key, size, modified))
     return records
 
 
-def _kind(path: str, files: Iterable[str]) -> tuple[Kind, str, str] | None:
-    """Return kind, stage and key of what lies under a path."""
-    first, _, name = path.partition("/")
-    if first in VERSIONS and name.isalnum():
-        return (Kind.ARTIFACT, first, name) if MANIFEST in files else None
-    hidden = path.startswith(".") or name.startswith(".")
-    stage, key = stage_and_key(name)
-    if first in _SIDE or hidden:
-        return (Kind.TEMPORARY if hidden else _SIDE[first]), stage, key
-    return None
+def read_artifacts(
+    store: ArtifactStore, records: Iterable[Record], stages: Sequence[str] = ()
+) -> list[Record]:
+    """Read the manifests of the artifacts that records belong to and that are finished now.
 
+    An artifact that was finished after the walk, when only its build was there, is among them.
 
-def finished(records: Iterable[Record], stages: Sequence[str] = ()) -> list[Record]:
-    """Return the records of finished artifacts, of some stages, or of all if none is named.
+    Args:
+        store: the store.
+        records: what `walk` found in it.
+        stages: only these stages; all if none is named.
+
+    Returns:
+        The artifacts by stage, as `VERSIONS` orders them, and key.
 
     Raises:
         InputError: no such stage.
@@ -135,31 +108,27 @@ def finished(records: Iterable[Record], stages: Sequence[str] = ()) -> list[Reco
     for stage in stages:
         if stage not in VERSIONS:
             raise InputError(f"stage {stage!r}: expected one of {', '.join(VERSIONS)}")
-    wanted = stages or VERSIONS
-    return [r for r in records if r.kind is Kind.ARTIFACT and r.stage in wanted]
-
-
-def read_artifacts(store: ArtifactStore, records: Iterable[Record]) -> list[Artifact]:
-    """Read the manifests of the artifacts that records name and that are finished now.
-
-    Returns:
-        The artifacts by stage, as `VERSIONS` orders them, and key.
-
-    """
-    names = {(r.stage, r.key) for r in records if r.stage in VERSIONS and r.key.isalnum()}
-    order = list(VERSIONS).index
+    known = {(r.stage, r.key) for r in records if r.kind in ("artifact", "build")}
+    names = [
+        (stage, key)
+        for stage in VERSIONS
+        if not stages or stage in stages
+        for key in sorted(key for of_stage, key in known if of_stage == stage and key.isalnum())
+    ]
     with ThreadPoolExecutor(_AT_ONCE) as pool:
-        ordered = sorted(names, key=lambda name: (order(name[0]), name[1]))
-        found = pool.map(lambda name: _read(store, *name), ordered)
+        found = pool.map(lambda name: _read(store, *name), names)
         return [artifact for artifact in found if artifact is not None]
 
 
-def _read(store: ArtifactStore, stage: str, key: str) -> Artifact | None:
+def _read(store: ArtifactStore, stage: str, key: str) -> Record | None:
+    manifest = None
     try:
-        return Artifact(stage, key, store.manifest(stage, key))
+        manifest = store.manifest(stage, key)
     except FileNotFoundError:
         return None  # not finished, or deleted meanwhile
     except StorageError:
         raise
     except ValueError:
-        return Artifact(stage, key, None)
+        pass  # it cannot be read
+    size = 0 if manifest is None else manifest.size
+    return Record("artifact", f"{stage}/{key}", stage, key, size, manifest=manifest)

@@ -25,8 +25,8 @@ from studies.planning.planner import make_plan
 from studies.spec.study import Study
 from studies.stages.training import train_job
 from studies.store.artifacts import ArtifactStore
-from studies.store.garbage import garbage
-from studies.store.remote import CACHE
+from studies.store.files import CACHE
+from studies.store.garbage import find_garbage
 from studies.store.verification import verify
 
 ROOT = Path(__file__).parents[3]
@@ -230,8 +230,8 @@ def test_a_worker_killed_and_a_server_away_give_the_ledger_of_an_undisturbed_loc
     assert store.finished("train") == set(plan.jobs)
     assert verify(store).corrupt == {}
     assert make_report(where, tmp_path / "report").html.is_file()
-    for one in garbage(store, older_than=0):
+    for one in find_garbage(store, older_than=0):
         one.delete()
     assert store.leases.owners() == []
     assert unfinished.tree() == {}
-    assert garbage(store, older_than=0) == []
+    assert find_garbage(store, older_than=0) == []

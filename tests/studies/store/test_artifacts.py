@@ -4,65 +4,20 @@ import errno
 import hashlib
 import json
 import os
-import shutil
 import threading
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-import studies.store.remote
 from reports.storage.errors import StorageError
 from reports.storage.retry import TIMEOUT
-from studies.store.artifacts import ArtifactStore, CorruptArtifactError, require_writable
+from studies.store.artifacts import ArtifactStore, require_writable
 from studies.store.manifest import Manifest
-from studies.store.remote import CACHE, RemoteFiles
 from wsss_core.errors import InputError
 
 Nodes = Callable[[str], ArtifactStore]
-
-
-@pytest.fixture(params=["local", "s3"])
-def nodes(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Nodes:
-    """One store as several nodes open it; those of a remote one have a cache each."""
-    if request.param == "s3":
-        request.getfixturevalue("s3")
-
-    def opened(node: str) -> ArtifactStore:
-        monkeypatch.setenv(CACHE, str(tmp_path / f"cache of {node}"))
-        return ArtifactStore("s3://bucket/store" if request.param == "s3" else tmp_path / "store")
-
-    return opened
-
-
-@pytest.fixture
-def store(nodes: Nodes) -> ArtifactStore:
-    return nodes("one")
-
-
-@pytest.fixture
-def local(tmp_path: Path) -> ArtifactStore:
-    return ArtifactStore(tmp_path / "store")
-
-
-@pytest.fixture
-def remote(s3: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ArtifactStore:
-    monkeypatch.setenv(CACHE, str(tmp_path / "cache"))
-    return ArtifactStore("s3://bucket/store")
-
-
-def corrupt(store: ArtifactStore, key: str, name: str, how: str) -> None:
-    """Cut a file of an artifact off, change a byte of it, or take it away."""
-    version = store.manifest("train", key).folder
-    folder = store.folder.joined(*(("files", version) if store.remote else ("train", key)))
-    content = folder.read(name)
-    if how == "missing":
-        folder.delete(name)
-    else:
-        folder.write(name, content[:-1] if how == "cut off" else content[:-1] + b"?")
 
 
 def make(store: ArtifactStore, key: str = "abc", content: str = "weights") -> Path:
@@ -211,171 +166,6 @@ def test_a_key_that_is_occupied_by_something_unfinished_is_an_error(local: Artif
     (local.path("train", "abc") / "stray").mkdir(parents=True)
     with pytest.raises(OSError, match="abc"):
         make(local)
-
-
-def test_checkpoints_are_kept_until_the_stage_is_finished(store: ArtifactStore) -> None:
-    checkpoint = store.scratch("train", "abc") / "checkpoint.pt"
-    checkpoint.write_text("epoch 1")
-    other = store.scratch("train", "def") / "checkpoint.pt"
-    other.write_text("epoch 1")
-    store.keep_scratch("train", "abc")
-    assert store.scratch("train", "abc") == checkpoint.parent
-    assert checkpoint.read_text() == "epoch 1"
-    make(store)
-    assert not checkpoint.parent.exists()
-    assert store.folder.joined("unfinished", "train-abc").listing() == {}
-    assert other.read_text() == "epoch 1"
-
-
-def test_a_stage_that_fails_keeps_its_checkpoints(store: ArtifactStore) -> None:
-    checkpoint = store.scratch("train", "abc") / "checkpoint.pt"
-    checkpoint.write_text("epoch 1")
-
-    def fail() -> None:
-        with store.build("train", "abc", {}):
-            raise RuntimeError
-
-    with pytest.raises(RuntimeError):
-        fail()
-    assert checkpoint.read_text() == "epoch 1"
-
-
-def test_another_node_goes_on_from_what_a_lost_one_has_kept(nodes: Nodes) -> None:
-    one = nodes("one")
-    (one.scratch("train", "abc") / "checkpoint.pt").write_text("epoch 1")
-    one.keep_scratch("train", "abc")
-    other = nodes("another")
-    checkpoint = other.scratch("train", "abc") / "checkpoint.pt"
-    assert checkpoint.read_text() == "epoch 1"
-    checkpoint.write_text("epoch 2")
-    other.keep_scratch("train", "abc")
-    # The first is back: what it has is older.
-    assert (one.scratch("train", "abc") / "checkpoint.pt").read_text() == "epoch 2"
-
-
-def test_a_node_prefers_its_own_checkpoint_to_an_older_one_that_it_kept(nodes: Nodes) -> None:
-    store = nodes("one")
-    checkpoint = store.scratch("train", "abc") / "checkpoint.pt"
-    checkpoint.write_text("epoch 1")
-    store.keep_scratch("train", "abc")
-    checkpoint.write_text("epoch 5")  # killed before it was kept
-    assert (nodes("one").scratch("train", "abc") / "checkpoint.pt").read_text() == "epoch 5"
-
-
-def test_keeping_takes_no_more_than_its_share_of_the_time(
-    remote: ArtifactStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    now = [100.0]
-    kept: list[float] = []
-
-    def put(*_: Any) -> None:
-        kept.append(now[0])
-        now[0] += 2.0
-
-    monkeypatch.setattr(type(remote.folder), "put", put)
-    monkeypatch.setattr(studies.store.remote.time, "monotonic", lambda: now[0])
-    (remote.scratch("train", "abc") / "checkpoint.pt").write_text("epoch 1")
-    for _ in range(50):
-        now[0] += 1.0
-        remote.keep_scratch("train", "abc")
-    assert kept == [101.0, 121.0, 141.0]
-
-
-@pytest.mark.parametrize("how", ["cut off", "missing"])
-def test_an_artifact_that_lacks_something_is_quarantined_when_it_is_read(
-    nodes: Nodes, how: str
-) -> None:
-    make(nodes("one"), "abc", "weights")
-    make(nodes("one"), "def", "sound")
-    corrupt(nodes("one"), "abc", "w.bin", how)
-    other = nodes("another")
-    with pytest.raises(CorruptArtifactError, match=r"train/abc in .*store is corrupt \(w.bin "):
-        other.fetch("train", "abc")
-    assert not other.has("train", "abc")
-    assert not nodes("third").has("train", "abc")
-    make(other, "abc", "again")
-    assert content_of(nodes("third")) == "again"
-    assert content_of(other, "def") == "sound"
-
-
-def test_a_changed_byte_is_seen_where_checksums_are_compared(nodes: Nodes) -> None:
-    make(nodes("one"))
-    corrupt(nodes("one"), "abc", "w.bin", "changed")
-    assert nodes("one").problems("train", "abc") == [
-        "w.bin has another checksum than its manifest says"
-    ]
-    with pytest.raises(CorruptArtifactError, match="another checksum"):
-        nodes("another").fetch("train", "abc", whole=True)
-    assert not nodes("third").has("train", "abc")
-
-
-def test_what_was_quarantined_is_kept_and_named(store: ArtifactStore) -> None:
-    make(store)
-    store.quarantine("train", "abc")
-    store.quarantine("train", "abc")  # another process has done so
-    (name,) = store.folder.joined("quarantined").folders()
-    assert name.startswith("train-abc-")
-    assert store.folder.joined("quarantined", name).has("manifest.json")
-    assert store.corrupt("train") == {"abc"}
-    assert store.corrupt("cams") == set()
-
-
-def test_an_artifact_made_anew_meanwhile_is_not_quarantined_with_the_corrupt_one(
-    store: ArtifactStore,
-) -> None:
-    make(store)
-    found = store.folder.joined("train", "abc").read("manifest.json")
-    store.quarantine("train", "abc")
-    make(store, "abc", "again")
-    store._files.quarantine("train", "abc", found)
-    assert content_of(store) == "again"
-
-
-def test_a_corrupt_copy_in_the_cache_is_brought_again(remote: ArtifactStore) -> None:
-    make(remote, "abc", "weights")
-    (remote.path("train", "abc") / "w.bin").write_text("weight?")
-    assert (remote.fetch("train", "abc", whole=True) / "w.bin").read_text() == "weights"
-    (remote.path("train", "abc") / "w.bin").write_text("w")
-    assert content_of(remote) == "weights"
-
-
-def test_many_processes_of_a_node_bring_an_artifact_once(
-    nodes: Nodes, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    if not nodes("one").remote:
-        pytest.skip("is not copied")
-    make(nodes("one"))
-    node = nodes("another")
-    brought: list[int] = []
-    download = RemoteFiles._download
-
-    def slow(*arguments: Any) -> Any:
-        brought.append(1)
-        time.sleep(0.2)
-        return download(*arguments)
-
-    monkeypatch.setattr(RemoteFiles, "_download", slow)
-    with ThreadPoolExecutor(4) as pool:
-        assert list(pool.map(lambda _: content_of(node), range(4))) == ["weights"] * 4
-    assert len(brought) == 1
-    assert os.listdir(node.root / "train") == ["abc"]
-    assert nothing_is_left(node)
-
-
-@pytest.mark.parametrize("name", ["../../stolen", "/stolen", "a/../../stolen"])
-def test_a_manifest_cannot_make_a_reader_write_elsewhere(
-    remote: ArtifactStore, tmp_path: Path, name: str
-) -> None:
-    make(remote)
-    place = remote.folder.joined("train", "abc")
-    manifest = json.loads(place.read("manifest.json"))
-    for files in (manifest["files"], manifest["bytes"]):
-        files[name] = files.pop("w.bin")
-    place.write("manifest.json", json.dumps(manifest).encode())
-    shutil.rmtree(remote.root)
-    with pytest.raises(CorruptArtifactError, match="names a file elsewhere"):
-        remote.fetch("train", "abc")
-    assert [file for file in tmp_path.rglob("*") if "stolen" in file.name] == []
 
 
 def test_a_full_disk_is_said_and_leaves_nothing(store: ArtifactStore) -> None:
