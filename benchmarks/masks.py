@@ -115,7 +115,7 @@ def recipe(folder: Path, size: int, refine: str) -> MaskRecipe:
         store=str(store.root),
         chain=Chain(refine, CamSettings(), tuple(Step(**step) for step in steps)),
         scaling=MapScaling("min_max", "none"),
-        fits=(None,) * len(steps),
+        fitted_states=(None,) * len(steps),
         rule="given",
         level=128,
     )

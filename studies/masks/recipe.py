@@ -1,22 +1,23 @@
-"""Which trained network, chain and threshold of a finished study pseudo masks are made with.
+"""Choose the trained network, the chain and the threshold of a finished study for pseudo masks.
 
-What is not asked for is chosen by the tune split alone, so that masks of test images stay fit to
-be scored.
+The choice is a query of the study's outcomes. Where the user selects nothing, figures of the tune
+split alone decide, so that masks of test images may still be scored.
 """
 
 from __future__ import annotations
 
 import difflib
 import json
-import math
-from collections.abc import Collection
-from dataclasses import asdict, dataclass, replace
-from typing import Any
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import pandas as pd
 
 from reports.ledger.parts import read_table
 from reports.names import OPTIMAL, PLAIN
 from reports.results.reading import read_studies
-from reports.results.study_record import StudyRecord, TrialRecord
+from reports.results.study_record import StudyRecord
 from reports.storage.locations import Location
 from studies.planning.chains import Chain, MapScaling, fitted_state_key
 from studies.planning.images import ImageSplits
@@ -28,18 +29,23 @@ from wsss_core.evaluate import level_of
 from wsss_core.plugins import is_plugin, plugin_version
 from wsss_core.refine.steps.registry import STEP_KINDS, check_step
 
+_COLUMNS = (
+    "configuration", "seed", "chain", "trial_key", "status", "network", "class_name", "split",
+    "rule", "level",
+)  # fmt: skip
+
 
 @dataclass(frozen=True)
 class MaskSelection:
-    """What of a results folder masks are wanted of; None: chosen by the tune split.
+    """The user's selection of what makes the masks; the tune split selects where a field is None.
 
     Attributes:
         study: the study's name; None: the only one.
-        configuration: whose networks.
-        seed: which of them.
-        chain: the chain's name; None or "none": the plain CAM.
+        configuration: the configuration whose network makes CAMs.
+        seed: the seed of that network.
+        chain: the name of the refinement chain; None or "none": the plain CAM.
         rule: the threshold rule; None: that of the study's tables.
-        threshold: a threshold of 0 to 1 instead of a rule's.
+        threshold: a threshold from 0 to 1 instead of a rule's.
 
     """
 
@@ -53,21 +59,21 @@ class MaskSelection:
 
 @dataclass(frozen=True)
 class MaskRecipe:
-    """All that decides a mask, as plain values that travel to workers.
+    """Everything that decides a mask; it travels to workers whole.
 
     Attributes:
         study: the study's name.
-        configuration: whose network.
-        seed: its seed.
-        trial_key: the trial's.
-        scores_key: of the scores that the threshold was chosen by.
+        configuration: the configuration whose network makes CAMs.
+        seed: the seed of that network.
+        trial_key: the key of that trial.
+        scores_key: the key of the scores that the threshold was chosen by.
         training: the training run of the network.
-        store: where its network lies.
+        store: the artifact store that holds the network.
         chain: the refinement chain.
         scaling: how raw maps become scores.
-        fits: for each step, the key of what it has learnt; None for one that learns nothing.
-        rule: what chose the threshold; "given" where it was.
-        level: the threshold, 0-255.
+        fitted_states: for each step, the key of its fitted state; None if it learns nothing.
+        rule: the rule that chose the threshold; "given" if the user did.
+        level: the threshold, 0 to 255.
 
     """
 
@@ -80,7 +86,7 @@ class MaskRecipe:
     store: str
     chain: Chain
     scaling: MapScaling
-    fits: tuple[str | None, ...]
+    fitted_states: tuple[str | None, ...]
     rule: str
     level: int
 
@@ -89,8 +95,15 @@ class MaskRecipe:
         """The classes, in the order of their numbers in a mask."""
         return list(self.training.settings["classes"])
 
+    @property
+    def plugins(self) -> dict[str, str]:
+        """The plug-ins of the network and of the chain: name -> version."""
+        student = self.training.settings["student"]
+        own = {student["model"]: str(student["version"])} if is_plugin(student["model"]) else {}
+        return self.chain.plugins | own
+
     def as_record(self) -> dict[str, Any]:
-        """What a reader of the masks has to know, and what two runs have to share."""
+        """Return what a reader of the masks has to know, and what a run that resumes must share."""
         steps = [step.identity for step in self.chain.steps]
         return {
             "study": self.study,
@@ -108,59 +121,60 @@ class MaskRecipe:
 
 
 def choose_recipe(
-    results: Location, store: ArtifactStore, wish: MaskSelection
+    results: Location, store: ArtifactStore, selection: MaskSelection
 ) -> tuple[MaskRecipe, list[str]]:
-    """Find what was asked for in a results folder.
+    """Choose network, chain and threshold from the outcomes of a results folder.
 
     Returns:
         The recipe, and lines that say what it is and how it was chosen.
 
     Raises:
-        InputError: no such study, configuration, seed, chain or threshold (those there are are
-            named), a trial that has no network, or a store that lacks what it needs.
+        InputError: no such study, configuration, seed, chain or threshold (the message names what
+            there is), or a store that lacks what the recipe needs.
 
     """
-    record = _study(read_studies(results), wish.study)
-    refinement = _refinement(record, wish.chain)
-    candidates = _candidates(record, refinement)
-    configuration, why_configuration = _configuration(record, candidates, wish.configuration)
-    of_seed = {seed: trial for (name, seed), trial in candidates.items() if name == configuration}
-    seed, why_seed = _seed(record, of_seed, wish.seed, configuration)
-    level, rule, why_level = _level(record, of_seed[seed], wish)
+    record = _study(read_studies(results), selection.study)
+    rows = _candidates(record, selection.chain)
+    configuration, why_configuration = _choose(
+        "configuration", selection.configuration, record, rows
+    )
+    rows = rows[rows["configuration"] == configuration]
+    seed, why_seed = _choose("seed", selection.seed, record, rows)
+    rows = rows[rows["seed"] == seed]
+    level, rule, why_level = _level(record, rows, selection)
 
-    row = record.trials[configuration, seed].row
-    settings = json.loads(row["settings"])
+    trial = record.trials[configuration, seed]
+    scores_key = str(rows["trial_key"].iloc[0])
+    settings = json.loads(trial.row["settings"])
     cam = settings.pop("cam")
     scaling = MapScaling(cam["normalisation"], cam["gating"])
     chain = Chain(PLAIN, CamSettings(**cam.get("cam", {})), ())
-    if refinement != PLAIN:
-        chain = _recorded_chain(results, of_seed[seed].key)
+    if scores_key != trial.key:
+        chain = _recorded_chain(results, scores_key)
     training = TrainingJob(
-        key=_job_key(store, record.trials[configuration, seed].key),
+        key=_job_key(store, trial.key),
         settings=settings,
-        images=ImageSplits(settings["image_size"], {"train": row["train_fingerprint"]}),
+        images=ImageSplits(settings["image_size"], {"train": trial.row["train_fingerprint"]}),
     )
     recipe = MaskRecipe(
         study=record.name,
         configuration=configuration,
         seed=seed,
-        trial_key=record.trials[configuration, seed].key,
-        scores_key=of_seed[seed].key,
+        trial_key=trial.key,
+        scores_key=scores_key,
         training=training,
         store=store.where,
         chain=chain,
         scaling=scaling,
-        fits=_checked_steps(store, training, chain, scaling),
+        fitted_states=_checked_steps(store, training, chain, scaling),
         rule=rule,
-        level=level,
+        # Several classes: level 0 stands for "nothing competes" and is no threshold.
+        level=max(1, level) if len(settings["classes"]) > 1 else level,
     )
-    if len(recipe.classes) > 1:
-        # Level 0 stands for "nothing competes" and is no threshold.
-        recipe = replace(recipe, level=max(1, level))
     return recipe, [
         f"configuration {configuration} ({why_configuration})",
         f"seed {seed} ({why_seed})",
-        f"chain {refinement}",
+        f"chain {chain.name}",
         f"threshold {recipe.level / 255:.3f}, level {recipe.level} ({why_level})",
     ]
 
@@ -174,113 +188,73 @@ def _study(records: list[StudyRecord], name: str | None) -> StudyRecord:
     return next(record for record in records if name in (None, record.name))
 
 
-def _refinement(record: StudyRecord, name: str | None) -> str:
-    if name in (None, PLAIN):
-        return PLAIN
-    chains = {chain.name: chain for chain in record.chains if chain.name not in (PLAIN, OPTIMAL)}
-    if name not in chains:
-        raise InputError(f"--chain {name!r}: {_expected([PLAIN, *chains], name)}")
-    if (lacks := chains[name].lacks) is not None:
-        raise InputError(f"--chain {name!r}: was not run: {lacks}")
-    return name
+def _candidates(record: StudyRecord, chain: str | None) -> pd.DataFrame:
+    """Return the outcomes that are chosen from, of the main class, under one chain.
+
+    They are those of the students of trials that ended well, both plain and under the chain.
+    """
+    chains: dict[str, str | None] = {PLAIN: None}
+    chains |= {one.name: one.lacks for one in record.chains if one.name != OPTIMAL}
+    chain = chain or PLAIN
+    if chain not in chains:
+        raise InputError(f"--chain {chain!r}: {_expected(chains, chain)}")
+    if lacks := chains[chain]:
+        raise InputError(f"--chain {chain!r}: was not run: {lacks}")
+    found = record.outcomes().rename(columns={"refinement": "chain"})
+    found = found.reindex(columns=[*_COLUMNS, record.objective])  # without trials it has fewer
+    of_student = (found["network"] == "student") & (found["class_name"] == record.main_class)
+    ok = found[of_student & (found["status"] == "ok")]
+    plain = ok.loc[ok["chain"] == PLAIN, ["configuration", "seed"]].drop_duplicates()
+    rows = ok[ok["chain"] == chain].merge(plain)
+    if rows.empty:
+        raise InputError(f"{record.name}, chain {chain}: no trial ended well, so none makes masks")
+    return rows
 
 
-def _candidates(record: StudyRecord, refinement: str) -> dict[tuple[str, int], TrialRecord]:
-    """The trials that may be chosen, under the chain: those that ended well without and with it."""
-    healthy = {place: trial for place, trial in record.trials.items() if trial.status == "ok"}
-    if refinement == PLAIN:
-        return healthy
-    return {
-        (name, seed): trial
-        for (name, seed, chain), trial in record.chain_trials.items()
-        if chain == refinement and trial.status == "ok" and (name, seed) in healthy
-    }
-
-
-def _tune_figure(record: StudyRecord, trial: TrialRecord) -> float:
-    """The study's main figure of a trial on the tune split; NaN without one."""
-    return trial.figure(
-        record.objective, rule=record.rule, class_name=record.main_class, split="tune"
-    )
-
-
-def _configuration(
-    record: StudyRecord, candidates: dict[tuple[str, int], TrialRecord], asked: str | None
-) -> tuple[str, str]:
-    names = [one.name for one in record.configurations]
-    with_trial = [name for name in names if any(name == place[0] for place in candidates)]
+def _choose(
+    column: Literal["configuration", "seed"],
+    asked: str | int | None,
+    record: StudyRecord,
+    rows: pd.DataFrame,
+) -> tuple[Any, str]:
+    """Return the value of a column that was asked for, else the best, and how it was chosen."""
+    there = rows[column].unique().tolist()
     if asked is not None:
-        if asked not in names:
-            raise InputError(f"--configuration {asked!r}: {_expected(names, asked)}")
-        if asked not in with_trial:
-            raise InputError(
-                f"--configuration {asked!r}: no seed of it ended well; {_expected(with_trial)}"
-            )
+        if asked not in there:
+            if any(getattr(trial, column) == asked for trial in record.trials.values()):
+                raise InputError(f"--{column} {asked!r} did not end well: {_expected(there)}")
+            raise InputError(f"--{column} {asked!r}: {_expected(there, asked)}")
         return asked, "as asked"
-    if not with_trial:
-        raise InputError(f"{record.name}: no trial ended well, so there is nothing to make masks")
-    if len(names) == 1:
-        return names[0], "the only one"
-    means = {}
-    for name in with_trial:
-        of_name = [trial for place, trial in candidates.items() if place[0] == name]
-        figures = [_tune_figure(record, trial) for trial in of_name]
-        known = [figure for figure in figures if not math.isnan(figure)]
-        if known:
-            means[name] = sum(known) / len(known)
-    if not means:
-        raise InputError(f"no figures of the tune split; --configuration: {_expected(names)}")
-    best = max(means, key=lambda name: means[name])
-    return best, (
-        f"of {len(with_trial)} the best by {record.objective} on the tune split, "
-        f"{means[best]:.4f} in the mean over seeds"
-    )
+    if len(there) == 1:
+        return there[0], "the only one that ended well"
+    tuned = rows[(rows["split"] == "tune") & (rows["rule"] == record.rule)]
+    figures = tuned.groupby(column, sort=False)[record.objective].mean().dropna()
+    if figures.empty:
+        raise InputError(f"no figures of the tune split; --{column}: {_expected(there)}")
+    best = figures.index.tolist()[figures.argmax()]
+    mean = f", {figures.max():.4f} in the mean over seeds" if column == "configuration" else ""
+    return best, f"of {len(there)} the best by {record.objective} on the tune split{mean}"
 
 
-def _seed(
-    record: StudyRecord, trials: dict[int, TrialRecord], asked: int | None, configuration: str
-) -> tuple[int, str]:
-    if asked is not None:
-        if asked not in trials:
-            state = record.trials.get((configuration, asked))
-            ended = f" is {state.status}" if state is not None else ""
-            raise InputError(
-                f"--seed {asked}{ended}: {_expected([str(s) for s in sorted(trials)])}"
-            )
-        return asked, "as asked"
-    if len(trials) == 1:
-        return next(iter(trials)), "the only one that ended well"
-    figures = {seed: _tune_figure(record, trial) for seed, trial in sorted(trials.items())}
-    known = {seed: figure for seed, figure in figures.items() if not math.isnan(figure)}
-    if not known:
-        raise InputError(
-            f"no figures of the tune split; --seed: {_expected([str(s) for s in figures])}"
-        )
-    best = max(known, key=lambda seed: known[seed])
-    return best, f"of {len(trials)} the best by {record.objective} on the tune split"
-
-
-def _level(record: StudyRecord, trial: TrialRecord, wish: MaskSelection) -> tuple[int, str, str]:
-    """The threshold's level, the rule's name, and how it was chosen, in words."""
-    if wish.threshold is not None:
-        if wish.rule is not None:
+def _level(
+    record: StudyRecord, rows: pd.DataFrame, selection: MaskSelection
+) -> tuple[int, str, str]:
+    """Return the threshold's level, the rule's name, and how the level was chosen."""
+    if selection.threshold is not None:
+        if selection.rule is not None:
             raise InputError("--threshold and --rule: expected one of them")
-        if not 0 <= wish.threshold <= 1:
-            raise InputError(f"--threshold {wish.threshold}: expected a value from 0 to 1")
-        return level_of(wish.threshold), "given", "as given"
-    rule = wish.rule or record.rule
-    level = trial.figure("level", rule=rule, class_name=record.main_class)
-    if math.isnan(level):
-        assert trial.figures is not None
-        rows = trial.figures.outcomes
-        known = rows.loc[rows["level"].notna() & (rows["class_name"] == record.main_class), "rule"]
-        names = list(dict.fromkeys(known))
-        raise InputError(f"--rule {rule!r}: chose no level here; {_expected(names, rule)}")
-    return int(level), rule, f"rule {rule}"
+        if not 0 <= selection.threshold <= 1:
+            raise InputError(f"--threshold {selection.threshold}: expected a value from 0 to 1")
+        return level_of(selection.threshold), "given", "as given"
+    rule = selection.rule or record.rule
+    levels = rows[rows["split"] == "test"].set_index("rule")["level"].dropna()
+    if rule not in levels:
+        raise InputError(f"--rule {rule!r}: chose no level here; {_expected(levels.index, rule)}")
+    return int(levels[rule]), rule, f"rule {rule}"
 
 
 def _recorded_chain(results: Location, scores_key: str) -> Chain:
-    """The chain of a trial as the study planned it."""
+    """Return the chain of a trial as the study planned it."""
     listed = read_table(results, "refinements")
     found = listed.loc[listed["scores_key"] == scores_key, "chain"]
     if not len(found) or not isinstance(found.iloc[0], str):
@@ -292,6 +266,7 @@ def _recorded_chain(results: Location, scores_key: str) -> Chain:
 
 
 def _job_key(store: ArtifactStore, trial_key: str) -> str:
+    """Return the key of a trial's training run, whose network has to be in the store."""
     if not store.has("scores", trial_key):
         raise InputError(
             f"{store.where}: does not hold the trial {trial_key}; expected, as --store, the store "
@@ -306,8 +281,8 @@ def _job_key(store: ArtifactStore, trial_key: str) -> str:
 def _checked_steps(
     store: ArtifactStore, training: TrainingJob, chain: Chain, scaling: MapScaling
 ) -> tuple[str | None, ...]:
-    """See that every step can run as it did; the key of what each has learnt."""
-    fits: list[str | None] = []
+    """Raise unless every step can run as it did; return the keys of the fitted states."""
+    keys: list[str | None] = []
     for step in chain.steps:
         if is_plugin(step.kind):
             version: Any = plugin_version("refine", step.kind)
@@ -321,16 +296,16 @@ def _checked_steps(
                 f"{step.identity['version']}, here is version {version}; run the study again"
             )
         check_step(step.kind, step.arguments)
-        fits.append(None)
-        if step.needs_fitted_state:
-            key = fitted_state_key(training, chain, step, scaling)
-            if not store.has("fits", key):
-                raise InputError(f"{store.where}: what {step.kind} has learnt is not there ({key})")
-            fits[-1] = key
-    return tuple(fits)
+        key = fitted_state_key(training, chain, step, scaling) if step.fits else None
+        if key is not None and not store.has("fits", key):
+            raise InputError(f"{store.where}: the fitted state of {step.kind} is not there ({key})")
+        keys.append(key)
+    return tuple(keys)
 
 
-def _expected(names: Collection[str], given: str | None = None) -> str:
-    near = difflib.get_close_matches(given, list(names), n=1) if given else []
+def _expected(names: Iterable[object], given: object = None) -> str:
+    """Say what there is to choose from, and which name is nearest to a given one."""
+    known = list(map(str, names))
+    near = difflib.get_close_matches(str(given), known, n=1) if isinstance(given, str) else []
     hint = f"nearest: {near[0]!r}; " if near else ""
-    return f"{hint}expected one of {', '.join(names) or '(none is there)'}"
+    return f"{hint}expected one of {', '.join(known) or '(none is there)'}"

@@ -22,12 +22,11 @@ from studies.cluster.check import require_ready
 from studies.cluster.ray_start import node_amounts, start_ray, starts_ray_here
 from studies.formatting import error_line
 from studies.masks.cluster_check import checks_for_masks
-from studies.masks.recipe import MaskRecipe
 from studies.masks.worker import CamMaker, Cams, MaskJob, MaskWriter
 from studies.planning.capacity import whole_gpu
 from studies.stages.failures import gpu_failed, is_gpu_failure
 from wsss_core.errors import InputError
-from wsss_core.plugins import is_plugin, search_in
+from wsss_core.plugins import search_in
 
 READERS = 4
 """Images a GPU's actor decodes at a time: one core decodes slower than a GPU makes CAMs."""
@@ -64,7 +63,7 @@ def stream_masks(
     alone = starts_ray_here(address)
     started_here = start_ray(address)
     try:
-        plugins = _plugins(job.recipe)
+        plugins = job.recipe.plugins
         if plugins or not alone:
             gpus = whole_gpu(node_amounts()) > 0
             require_ready(checks_for_masks(job, names[0], plugins, import_path, gpus=gpus))
@@ -249,12 +248,3 @@ def _unpacked(block: Block, classes: int) -> list[Cams]:
         grid = np.frombuffer(maps, np.float16).reshape(classes, -1, int(width))
         batch.append(Cams(str(name), None, grid, np.frombuffer(logits, np.float32)))
     return batch
-
-
-def _plugins(recipe: MaskRecipe) -> dict[str, str]:
-    """What every node has to be able to import: the network's own parts and the chain's."""
-    found = recipe.chain.plugins
-    student = recipe.training.settings["student"]
-    if is_plugin(student["model"]):
-        found[student["model"]] = str(student["version"])
-    return found

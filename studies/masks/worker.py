@@ -144,7 +144,7 @@ class MaskWriter:
         self._job, self._device = job, device
         self._steps: list[tuple[Step, Refiner, Path | None]] = []
         self._network: Network | None = None
-        for step, key in zip(recipe.chain.steps, recipe.fits, strict=True):
+        for step, key in zip(recipe.chain.steps, recipe.fitted_states, strict=True):
             learnt = None
             if key is not None:
                 learnt = ArtifactStore(recipe.store).fetch("fits", key)

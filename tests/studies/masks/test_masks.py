@@ -295,6 +295,39 @@ def test_configuration_and_seed_are_chosen_by_the_tune_split_and_never_by_the_te
     assert said[1] == "seed 1 (of 2 the best by per_image_iou on the tune split)"
 
 
+def test_only_trials_that_ended_well_are_chosen(crops, tmp_path):
+    shutil.copytree(crops.ran.results / "ledger", tmp_path / "ledger")
+    trials = {(t.configuration, t.seed): t.key for t in crops.ran.plan.trials}
+
+    def refused(**selection: Any) -> str:
+        with pytest.raises(InputError) as raised:
+            choose_recipe(tmp_path, crops.ran.store, MaskSelection(**selection))
+        return str(raised.value)
+
+    def fail(*place: Any) -> None:
+        (row,) = read_table(tmp_path, "trials", keys=[trials[place]]).to_dict("records")
+        write_part(
+            tmp_path, "trials", row["trial_key"], [_without_nan({**row, "status": "failed"})]
+        )
+
+    fail("CNN alone", 0)
+    recipe, said = choose_recipe(
+        tmp_path, crops.ran.store, MaskSelection(configuration="CNN alone", chain="PAR")
+    )
+    assert recipe.seed == 1
+    assert said[:2] == [
+        "configuration CNN alone (as asked)", "seed 1 (the only one that ended well)"
+    ]  # fmt: skip
+    of_seed = {"configuration": "CNN alone", "seed": 0}
+    assert refused(**of_seed) == "--seed 0 did not end well: expected one of 1"
+    fail("CNN alone", 1)
+    begins = "--configuration 'CNN alone' did not end well: expected one of ViT alone"
+    assert refused(**of_seed) == begins
+    fail("ViT alone", 0)
+    fail("ViT alone", 1)
+    assert "no trial ended well" in refused()
+
+
 def _without_nan(row: Raw) -> Raw:
     return {k: None if isinstance(v, float) and np.isnan(v) else v for k, v in row.items()}
 
@@ -503,7 +536,9 @@ def test_a_step_that_sees_images_first_gets_a_batch_and_one_bad_image_harms_no_o
     step = Step("describing", {}, {})
     job = crops.job(tmp_path / "masks", soft=True)
     recipe = dataclasses.replace(
-        job.recipe, chain=dataclasses.replace(job.recipe.chain, steps=(step,)), fits=(None,)
+        job.recipe,
+        chain=dataclasses.replace(job.recipe.chain, steps=(step,)),
+        fitted_states=(None,),
     )
     job = dataclasses.replace(job, recipe=recipe, images=str(tmp_path / "images"))
     for number, grey in enumerate((51, 102, 255, 204)):
