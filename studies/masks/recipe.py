@@ -296,7 +296,7 @@ def _checked_steps(
                 f"{step.identity['version']}, here is version {version}; run the study again"
             )
         check_step(step.kind, step.arguments)
-        key = fitted_state_key(training, chain, step, scaling) if step.fits else None
+        key = fitted_state_key(training, chain, step, scaling) if step.needs_fitted_state else None
         if key is not None and not store.has("fits", key):
             raise InputError(f"{store.where}: the fitted state of {step.kind} is not there ({key})")
         keys.append(key)
