@@ -20,11 +20,11 @@ from reports.tables.cells import ABSENT, equals, mean_and_spread, points
 from reports.tables.thresholds import peeks_at
 from wsss_core.errors import InputError
 
-FILES = ("threshold_choices.csv", "threshold_choices.parquet", "threshold_curves.parquet")
+LISTING_FILES = ("threshold_choices.csv", "threshold_choices.parquet", "threshold_curves.parquet")
 """The files it writes; the report's tables, which may lie in the same folder, have other names."""
 
 GROUP = ("configuration", "refinement", "seed", "network", "class_name")
-CHOICES = (
+CHOICE_COLUMNS = (
     "study",
     *GROUP,
     "rule",
@@ -76,7 +76,7 @@ def list_thresholds(
 
     Args:
         results: a folder with `ledger/`, a path or a URI.
-        out: the folder of `FILES`; made if it does not exist.
+        out: the folder of `LISTING_FILES`; made if it does not exist.
         processes: see `reports.results.trial_cache.read_figures`.
 
     Raises:
@@ -85,7 +85,7 @@ def list_thresholds(
     """
     records = read_studies(results, processes=processes)
     choices = pd.concat([threshold_choices(one) for one in records], ignore_index=True)
-    files = tuple(out / name for name in FILES)
+    files = tuple(out / name for name in LISTING_FILES)
     try:
         out.mkdir(parents=True, exist_ok=True)
         choices.to_csv(files[0], index=False, lineterminator="\n")
@@ -100,14 +100,14 @@ def threshold_choices(record: StudyRecord) -> pd.DataFrame:
     """Return every choice: a row per configuration, chain, seed, network, class and rule.
 
     Returns:
-        Columns `CHOICES`, of the test split; shares in [0, 1]. `price` is the objective under the
+        Columns `CHOICE_COLUMNS`, of the test split; shares in [0, 1]. `price` is the objective under the
         dataset oracle minus the objective under the rule. `refinement` is the chain.
 
     """
     outcomes = record.outcomes()
     if "rule" not in outcomes:
-        return pd.DataFrame(columns=list(CHOICES))
-    return outcomes.loc[outcomes["split"] == "test", list(CHOICES)].reset_index(drop=True)
+        return pd.DataFrame(columns=list(CHOICE_COLUMNS))
+    return outcomes.loc[outcomes["split"] == "test", list(CHOICE_COLUMNS)].reset_index(drop=True)
 
 
 def _write_curves(results: Location, records: Sequence[StudyRecord], file: Path) -> None:

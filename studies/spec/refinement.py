@@ -18,6 +18,7 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, ValidationError, model_validator
 
+from reports.names import OPTIMAL, PLAIN
 from studies.spec.base import Strict
 from wsss_core.cams.settings import CamMerge, CamMethod
 from wsss_core.plugins import is_plugin
@@ -119,7 +120,7 @@ STEP_SETTINGS: dict[str, type[Strict]] = {
 }
 
 
-PLAIN, OPTIMAL = TABLE_ROWS = ("none", "optimal threshold")
+TABLES_OWN_ROWS = (PLAIN, OPTIMAL)
 """Rows of every table of chains: the plain CAM, and the per-image oracle's upper bound."""
 
 
@@ -133,7 +134,7 @@ class PublishedSeeds(Strict):
 class ChainEntry(Strict):
     """A chain as the file writes it: names of steps, or steps with their own settings.
 
-    An entry without steps gives another work's figures for a row of `TABLE_ROWS`.
+    An entry without steps gives another work's figures for a row of `TABLES_OWN_ROWS`.
     """
 
     steps: list[str | dict[str, dict[str, Any] | None]] = Field(default_factory=list)

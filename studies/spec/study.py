@@ -19,7 +19,7 @@ from studies.spec.configuration import (
 )
 from studies.spec.data import Data
 from studies.spec.refinement import (
-    TABLE_ROWS,
+    TABLES_OWN_ROWS,
     CamMerge,
     CamMethod,
     ChainEntry,
@@ -223,7 +223,7 @@ class Study(Strict):
 
         """
         for name, entry in self.chains.items():
-            if (name in TABLE_ROWS) == bool(entry.steps):
+            if (name in TABLES_OWN_ROWS) == bool(entry.steps):
                 raise ValueError(
                     f"chains.{name}: every table already has this row; it takes no steps"
                     if entry.steps

@@ -10,7 +10,7 @@ import pytest
 from reports.ledger.parts import read_table, write_part
 from reports.results.reading import read_studies
 from reports.threshold_listing import (
-    CHOICES,
+    CHOICE_COLUMNS,
     describe_thresholds,
     list_thresholds,
     threshold_choices,
@@ -42,7 +42,7 @@ def lines_of(text, configuration):
 def test_every_choice_is_a_row_with_its_figures_and_price(ledger, record):
     choices = threshold_choices(record)
 
-    assert list(choices) == list(CHOICES)
+    assert list(choices) == list(CHOICE_COLUMNS)
     # 22 trials have scores; co-training has two networks under its two seeds that ran.
     assert len(choices) == (22 + 2) * len(RULES)
     cams = ledger.cams["L2 global", 0, "test", "student", "smoke"]
