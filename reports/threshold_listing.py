@@ -100,8 +100,8 @@ def threshold_choices(record: StudyRecord) -> pd.DataFrame:
     """Return every choice: a row per configuration, chain, seed, network, class and rule.
 
     Returns:
-        Columns `CHOICE_COLUMNS`, of the test split; shares in [0, 1]. `price` is the objective under the
-        dataset oracle minus the objective under the rule. `refinement` is the chain.
+        Columns `CHOICE_COLUMNS`, of the test split; shares in [0, 1]. `price` is the objective
+        under the dataset oracle minus the objective under the rule. `refinement` is the chain.
 
     """
     outcomes = record.outcomes()
