@@ -98,9 +98,10 @@ def recipe(folder: Path, size: int, refine: str) -> MaskRecipe:
         "classes": ["smoke"],
         "image_size": size,
     }
+    training = TrainingJob("random", settings, ImageSplits(size, {}))
     store = ArtifactStore(folder / "store")
     if not store.has("train", "random"):
-        network = initial_network(settings, "student", "none")
+        network = initial_network(training, "student", "none")
         with store.build("train", "random", {}) as kept:
             tensors = {name: value.contiguous() for name, value in network.state_dict().items()}
             save_file(tensors, kept / "student.safetensors")
@@ -111,7 +112,7 @@ def recipe(folder: Path, size: int, refine: str) -> MaskRecipe:
         seed=0,
         trial_key="none",
         scores_key="none",
-        training=TrainingJob("random", settings, ImageSplits(size, {})),
+        training=training,
         store=str(store.root),
         chain=Chain(refine, CamSettings(), tuple(Step(**step) for step in steps)),
         scaling=MapScaling("min_max", "none"),

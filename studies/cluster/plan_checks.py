@@ -63,8 +63,7 @@ def _initial_weights(pending: Iterable[TrainingJob]) -> Iterator[tuple[str | Non
     """Yield what networks start from: path (None: pretrained), hash or tag, timm's model."""
     for job in pending:
         # A teacher that is trained alone first has its own training run, which reads the weights.
-        roles = ("student", "teacher")[: 2 if job.settings["paradigm"] == "co-training" else 1]
-        for role in roles:
+        for role in job.trained_roles:
             settings, source = job.settings[role], job.weights[role]
             if source != "none":
                 path = None if source == "pretrained" else source

@@ -93,7 +93,7 @@ class MaskRecipe:
     @property
     def classes(self) -> list[str]:
         """The classes, in the order of their numbers in a mask."""
-        return list(self.training.settings["classes"])
+        return self.training.classes
 
     @property
     def plugins(self) -> dict[str, str]:

@@ -5,7 +5,6 @@ Nothing here knows Ray: `one_batch_after_another` can be followed in a debugger.
 
 from __future__ import annotations
 
-import json
 import tempfile
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -20,11 +19,11 @@ from studies.formatting import error_line
 from studies.masks.files import mask_of, score_levels, write_grey, write_mask
 from studies.masks.recipe import MaskRecipe
 from studies.planning.chains import Step
+from studies.planning.job import TrainingJob
 from studies.stages.cams import NetworkMaps, base_scores
 from studies.stages.refinement import run_step
 from studies.stages.training import load_network
 from studies.store.artifacts import ArtifactStore
-from studies.store.keys import canonical
 from wsss_core.backbones import Network
 from wsss_core.cams import cams
 from wsss_core.data.image_decoding import image_shape, read_rgb
@@ -98,8 +97,7 @@ class CamMaker:
         self._size = recipe.training.image_size
         self._settings = recipe.chain.cam
         store = ArtifactStore(recipe.store)
-        training = recipe.training
-        network = load_network(store, training.key, training.settings, "student")
+        network = load_network(store, recipe.training, "student")
         self._network = network.to(device)
         self._readers = ThreadPoolExecutor(readers) if readers > 1 else None
 
@@ -148,8 +146,7 @@ class MaskWriter:
             learnt = None
             if key is not None:
                 learnt = ArtifactStore(recipe.store).fetch("fits", key)
-                training = recipe.training
-                self._network = _trained(recipe.store, training.key, canonical(training.settings))
+                self._network = _trained(recipe.store, recipe.training)
             self._steps.append((step, make_refiner(step.kind, step.arguments), learnt))
         # Such steps load a model; others gain nothing from several images at a time.
         self._together = any(
@@ -233,8 +230,8 @@ def _write(job: MaskJob, image: Cams, maps: np.ndarray, shape: tuple[int, int]) 
 
 
 @lru_cache(maxsize=1)
-def _trained(store: str, job_key: str, settings: str) -> Network:
-    return load_network(ArtifactStore(store), job_key, json.loads(settings), "student")
+def _trained(store: str, training: TrainingJob) -> Network:
+    return load_network(ArtifactStore(store), training, "student")
 
 
 def one_batch_after_another(

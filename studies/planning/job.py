@@ -68,6 +68,9 @@ class TrainingJob:
     trials: tuple[Trial, ...] = ()
     resources: Demand = field(default_factory=Demand)
 
+    def __hash__(self) -> int:
+        return hash(self.key)
+
     @property
     def name(self) -> str:
         """The name in progress lines."""
@@ -81,6 +84,21 @@ class TrainingJob:
     def seed(self) -> int:
         """The seed of initialisation and of the order of the images."""
         return int(self.settings["seed"])
+
+    @property
+    def paradigm(self) -> str:
+        """The paradigm's name."""
+        return str(self.settings["paradigm"])
+
+    @property
+    def trained_roles(self) -> tuple[str, ...]:
+        """The networks that it trains: both in co-training."""
+        return ("student", "teacher") if self.paradigm == "co-training" else ("student",)
+
+    @property
+    def classes(self) -> list[str]:
+        """The classes' names, in the order of their numbers in a mask."""
+        return list(self.settings["classes"])
 
     @property
     def image_size(self) -> int:

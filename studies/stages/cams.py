@@ -79,7 +79,7 @@ def network_maps(
     """
     key = cams_key(job, role, cam, split)
     if not store.has("cams", key):
-        network = load_network(store, job.key, job.settings, role)
+        network = load_network(store, job, role)
         scores = cams(network, images.images, cam, device=device)
         if not (np.isfinite(scores.maps).all() and np.isfinite(scores.logits).all()):
             raise CollapseError(f"the scores of the trained {role} are not finite", [])

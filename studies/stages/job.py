@@ -98,26 +98,26 @@ def recorded_failure(
     trace: str | None = None,
     record: LedgerRow | None = None,
 ) -> bool:
-    """Write a job's trials to the ledger as failed, if that is possible; return whether it was."""
+    """Write a job's trials to the ledger as failed; return whether that was possible.
+
+    A later run tries them again.
+
+    Args:
+        job: the training run that failed.
+        context: its run.
+        error: why, in a line.
+        trace: where the error was raised.
+        record: what is known of the trials already.
+
+    """
+    failed = {"status": "failed", "error": error, "traceback": trace}
     try:
-        record_failure(job, context, error, trace, record)
+        for trial in job.trials:
+            row = {**(record or _record(job, context, UNCOUNTED)), **_identity(trial), **failed}
+            write_part(context.results, "trials", trial.key, [row])
     except Exception:
         return False
     return True
-
-
-def record_failure(
-    job: TrainingJob,
-    context: RunContext,
-    error: str,
-    trace: str | None = None,
-    record: LedgerRow | None = None,
-) -> None:
-    """Write a job's trials to the ledger as failed; a later run tries them again."""
-    failed = {"status": "failed", "error": error, "traceback": trace}
-    for trial in job.trials:
-        row = {**(record or _record(job, context, UNCOUNTED)), **_identity(trial), **failed}
-        write_part(context.results, "trials", trial.key, [row])
 
 
 class _Work:
@@ -225,7 +225,7 @@ class _Work:
             images = job.images.load(store, split)
             found: dict[str, NetworkScores] = {
                 role: network_scores(job, role, split, images, store, self.share.device, cam)
-                for role in trained_roles(job.settings["paradigm"])
+                for role in job.trained_roles
             }
             if len(found) > 1:
                 found["fused"] = fused(list(found.values()))
@@ -249,11 +249,6 @@ def _after_epoch(job: TrainingJob, lease: Lease) -> Callable[[EpochRecord], None
         lease.report(f"epoch {epoch.epoch + 1} of {epochs}")
 
     return on_epoch
-
-
-def trained_roles(paradigm: str) -> tuple[str, ...]:
-    """Return the networks that a paradigm trains: both after co-training."""
-    return ("student", "teacher") if paradigm == "co-training" else ("student",)
 
 
 def _record(job: TrainingJob, context: RunContext, share: WorkerShare) -> LedgerRow:

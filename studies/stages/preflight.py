@@ -92,16 +92,15 @@ def check_networks(pending: list[TrainingJob], cams: Sequence[CamSettings] = ())
     seen: set[str] = set()
     for job in pending:
         alike = replace(job, settings={**job.settings, "seed": 0})
-        settings = alike.settings
-        if (signature := repr({**settings, "training": None})) in seen:
+        if (signature := repr({**alike.settings, "training": None})) in seen:
             continue
         seen.add(signature)
         teacher = None
         try:
-            if settings["paradigm"] == "teacher-student":
-                teacher = initial_network(settings, "teacher", job.weights["teacher"])
+            if job.paradigm == "teacher-student":
+                teacher = initial_network(alike, "teacher", job.weights["teacher"])
             paradigm = build_paradigm(alike, teacher)
-            _try_two_images(paradigm, settings)
+            _try_two_images(paradigm, job)
             for cam in cams if job.trials else ():
                 student: Any = paradigm.networks["student"]
                 check_cam(student, cam, job.image_size)
@@ -109,9 +108,9 @@ def check_networks(pending: list[TrainingJob], cams: Sequence[CamSettings] = ())
             raise InputError(f"{job.name}: {error}") from error
 
 
-def _try_two_images(paradigm: Paradigm, settings: dict[str, Any]) -> None:
+def _try_two_images(paradigm: Paradigm, job: TrainingJob) -> None:
     """Run every network and the loss on black images; raise if anything does not fit."""
-    size, classes = settings["image_size"], len(settings["classes"])
+    size, classes = job.image_size, len(job.classes)
     try:
         with torch.no_grad():
             paradigm.eval().losses(torch.zeros(2, 3, size, size), torch.zeros(2, classes))

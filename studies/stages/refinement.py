@@ -119,7 +119,7 @@ def _fit(
     images = job.images.load(store, "train")
     raw = network_maps(job, "student", "train", images, store, device, chain.cam)
     scores = base_scores(raw, chain.cam, scaling)
-    network = load_network(store, job.key, job.settings, "student").to(device)
+    network = load_network(store, job, "student").to(device)
     with store.build("fits", key, {"step": step.identity, "parent": job.key}) as folder:
         _made(step).fit(
             network,
@@ -285,8 +285,7 @@ class _ShardRefinement:
 
     def _trained(self) -> Network:
         if self._network is None:
-            job = self.job
-            self._network = load_network(self.store, job.key, job.settings, "student")
+            self._network = load_network(self.store, self.job, "student")
         return self._network
 
     def _keep(self, step: Step, key: str, scores: np.ndarray) -> None:

@@ -11,7 +11,6 @@ import socket
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -29,17 +28,17 @@ from wsss_core.transfer import Alignment, CoTraining, Paradigm, Single, TeacherS
 OUTCOME = "outcome.json"
 
 
-def initial_network(settings: dict[str, Any], role: str, weights: str) -> Network:
+def initial_network(job: TrainingJob, role: str, weights: str) -> Network:
     """Return a role's network before training; its random parts follow from the seed alone.
 
     The same seed gives a network the same start in every configuration: trials are paired by seed.
     """
-    backbone = settings[role]
-    torch.manual_seed(settings["seed"])
+    backbone = job.settings[role]
+    torch.manual_seed(job.seed)
     return build_network(
         backbone["model"],
-        classes=len(settings["classes"]),
-        image_size=settings["image_size"],
+        classes=len(job.classes),
+        image_size=job.image_size,
         weights=weights,
         partial_weights=backbone["partial_weights"],
         feature_stage=backbone["stage"],
@@ -49,10 +48,20 @@ def initial_network(settings: dict[str, Any], role: str, weights: str) -> Networ
     )
 
 
-def load_network(store: ArtifactStore, key: str, settings: dict[str, Any], role: str) -> Network:
-    """Return a trained network: built as `settings[role]` says, with the artifact's weights."""
-    network = initial_network(settings, role, "none")
-    file = store.fetch("train", key, whole=True) / f"{role}.safetensors"
+def load_network(
+    store: ArtifactStore, job: TrainingJob, role: str, *, key: str | None = None
+) -> Network:
+    """Return a trained network: built as the job's settings say, with the artifact's weights.
+
+    Args:
+        store: where the network lies.
+        job: the training run whose settings describe the network.
+        role: "student" or "teacher".
+        key: the training run that trained the network; None: the job itself.
+
+    """
+    network = initial_network(job, role, "none")
+    file = store.fetch("train", key or job.key, whole=True) / f"{role}.safetensors"
     if not file.exists():
         # A teacher that was trained before, alone, was the student of its own training run.
         file = file.with_name("student.safetensors")
@@ -68,21 +77,20 @@ def build_paradigm(job: TrainingJob, teacher: Network | None) -> Paradigm:
         teacher: the trained teacher of a teacher-student job.
 
     """
-    settings = job.settings
-    student = initial_network(settings, "student", job.weights["student"])
-    if settings["paradigm"] == "single":
+    student = initial_network(job, "student", job.weights["student"])
+    if job.paradigm == "single":
         return Single(student)
-    if settings["paradigm"] == "co-training":
-        teacher = initial_network(settings, "teacher", job.weights["teacher"])
+    if job.paradigm == "co-training":
+        teacher = initial_network(job, "teacher", job.weights["teacher"])
     if teacher is None:
         raise ValueError("a teacher-student job needs its trained teacher")
-    transfer = dict(settings["transfer"])
+    transfer = dict(job.settings["transfer"])
     # How strongly and on whom the loss acts is the paradigm's; the rest says what is aligned.
     acts = {k: transfer.pop(k) for k in ("gradient", "ema") if k in transfer}
     acts |= {"transfer_weight": transfer.pop("weight"), "lambda_warmup": transfer.pop("warmup")}
-    torch.manual_seed(settings["seed"])
+    torch.manual_seed(job.seed)
     alignment = Alignment(student, teacher, **transfer)
-    kind = CoTraining if settings["paradigm"] == "co-training" else TeacherStudent
+    kind = CoTraining if job.paradigm == "co-training" else TeacherStudent
     return kind(student, teacher, alignment, **acts)
 
 
@@ -196,7 +204,7 @@ def _trained_teacher(job: TrainingJob, store: ArtifactStore) -> tuple[Network | 
     parent = TrainingOutcome.read(store, job.parent)
     if parent.status is not JobStatus.OK:
         return None, f"its teacher collapsed: {parent.error}"
-    return load_network(store, job.parent, job.settings, "teacher"), None
+    return load_network(store, job, "teacher", key=job.parent), None
 
 
 def _on_cpu(network: Network) -> dict[str, torch.Tensor]:

@@ -242,9 +242,7 @@ def test_soft_maps_are_the_stretched_cam_at_the_image_s_size_and_what_the_mask_w
     job = crops.job(tmp_path / "masks", soft=True)
     make_masks(job, in_process=True, say=quiet)
     recipe = job.recipe
-    network = load_network(
-        crops.ran.store, recipe.training.key, recipe.training.settings, "student"
-    )
+    network = load_network(crops.ran.store, recipe.training, "student")
     for name in find_images(crops.images):
         image = Image.open(crops.images / name).convert("RGB")
         pixels = np.asarray(image.resize((32, 32), Image.Resampling.BILINEAR))

@@ -241,7 +241,7 @@ def test_networks_of_one_seed_start_alike_in_every_configuration(finished: Any) 
     states = []
     for configuration in NAMES.values():
         job = job_of(finished, configuration)
-        states.append(initial_network(job.settings, "student", "none").state_dict())
+        states.append(initial_network(job, "student", "none").state_dict())
     for state in states[1:]:
         assert all(torch.equal(states[0][name], state[name]) for name in states[0])
 
