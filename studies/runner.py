@@ -188,7 +188,7 @@ def _published(plan: Plan, store: ArtifactStore, results: Location) -> bool:
             publish_all(store, keys, results)
             return corrupt
         except CorruptArtifactError as error:
-            # It was set aside, so the next round does not meet it.
+            # It was quarantined, so the next round does not meet it.
             logger.warning("  %s", error)
             corrupt = True
 

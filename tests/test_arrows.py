@@ -124,6 +124,19 @@ def test_every_module_of_reports_loads_without_torch_and_ray():
     assert loaded_by(f"import {every}").isdisjoint({"torch", "ray", "timm", "studies"})
 
 
+def test_study_files_planning_and_scheduling_load_no_torch_and_no_ray():
+    below_the_stages = "studies.spec.loading, studies.planning.planner, studies.planning.estimate"
+    loaded = loaded_by(f"import {below_the_stages}, studies.scheduling.schedule")
+    assert loaded.isdisjoint({"torch", "timm", "ray"})
+
+
+def test_what_travels_to_a_worker_is_described_without_torch():
+    loaded = loaded_by(
+        "import studies.planning.job, studies.stages.context, studies.stages.outcome"
+    )
+    assert loaded.isdisjoint({"torch", "timm", "ray", "pandas"})
+
+
 def test_writing_to_the_ledger_loads_no_plotting():
     assert "matplotlib" not in loaded_by("import reports, reports.ledger.parts")
 

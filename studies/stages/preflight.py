@@ -43,15 +43,15 @@ def preflight(
     open_folder(results, make=True)
     store.make()
     check_networks(pending, [plan.cam.cam, *(chain.cam for chain in plan.runnable_chains)])
-    set_corrupt_aside(plan, pending, store)
+    quarantine_corrupt(plan, pending, store)
     for images in plan.image_sets:
         _check_images(images, store)
 
 
-def set_corrupt_aside(plan: Plan, pending: list[TrainingJob], store: ArtifactStore) -> None:
+def quarantine_corrupt(plan: Plan, pending: list[TrainingJob], store: ArtifactStore) -> None:
     """Take networks and images out of the store whose checksums differ from their manifests.
 
-    Of a remote store each node does so when it first reads an artifact.
+    Each node checks an artifact of a remote store itself when it first reads it.
     """
     if store.remote:
         return

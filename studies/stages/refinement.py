@@ -203,7 +203,7 @@ def refine_shard(
         try:
             try:
                 refinement.run(chain)
-            except CorruptArtifactError:  # it was set aside, and is made again on the way
+            except CorruptArtifactError:  # it was quarantined, and is made again on the way
                 refinement.forget_failures()
                 refinement.run(chain)
         except Exception as error:
