@@ -18,8 +18,6 @@ NEED_RAY = [
     "studies.ray_tune.refinement",
     "studies.ray_tune.runner",
     "studies.search.run",
-    "studies.search.sampler",
-    "studies.search.trials",
 ]
 
 
