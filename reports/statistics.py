@@ -1,9 +1,9 @@
-"""What a handful of seeds can say: mean and spread, paired differences, corrected tests.
+"""Statistics over a few seeds: mean and spread, paired differences, corrected tests.
 
-With two or three seeds a percentile bootstrap covers far less than it promises, so intervals are
-Student's (Biometrika 6, 1908). Trials of one seed share their data order and teacher, hence
-comparisons are paired by seed. Several comparisons of one table are corrected by Holm's step-down
-rule (Scand. J. Statistics 6, 1979).
+With two or three seeds a percentile bootstrap covers far less than its nominal level, so intervals
+are Student's (Biometrika 6, 1908). Trials of one seed share their data order and teacher, so
+comparisons are paired by seed. The comparisons of one table are corrected by Holm's step-down rule
+(Scand. J. Statistics 6, 1979).
 """
 
 import math
@@ -16,7 +16,7 @@ from scipy.special import stdtr, stdtrit
 
 @dataclass(frozen=True)
 class Summary:
-    """Mean over n values; spread and interval are None where n < 2 leaves them undefined.
+    """The mean over n values; spread and interval are None for n < 2.
 
     Attributes:
         mean: Arithmetic mean, NaN for n = 0.
@@ -36,7 +36,7 @@ class Summary:
 
 @dataclass(frozen=True)
 class PairedDifference:
-    """Differences to a baseline over the seeds both have.
+    """Differences to a baseline over the seeds that both have.
 
     Attributes:
         by_seed: Value minus baseline, by seed.
@@ -51,13 +51,13 @@ class PairedDifference:
 
     @property
     def interval_includes_zero(self) -> bool:
-        """Whether the sign of the mean difference stays open; True without an interval."""
+        """Whether the interval includes 0; True without an interval."""
         low, high = self.summary.low, self.summary.high
         return low is None or high is None or low <= 0.0 <= high
 
 
 def summarise(values: Iterable[float], confidence: float = 0.95) -> Summary:
-    """Summarise values; NaN are left out.
+    """Summarise values; leave out NaN.
 
     Args:
         values: Any number of floats.
@@ -84,7 +84,7 @@ def summarise(values: Iterable[float], confidence: float = 0.95) -> Summary:
 def paired_difference(
     values: Mapping[int, float], baseline: Mapping[int, float], confidence: float = 0.95
 ) -> PairedDifference:
-    """Compare with a baseline, seed by seed; seeds that only one side has are left out.
+    """Compare values with a baseline, seed by seed; leave out seeds that only one side has.
 
     Args:
         values: Value by seed.

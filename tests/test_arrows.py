@@ -1,6 +1,7 @@
 """Which package may know which: the arrows of the house, read from the source."""
 
 import ast
+import importlib
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -181,3 +182,10 @@ def test_the_store_loads_neither_torch_nor_ray_and_a_key_no_ledger():
     assert loaded_by(f"import {every}").isdisjoint({"torch", "torchvision", "ray", "timm"})
     loaded = loaded_by("from studies.store import ArtifactStore, stage_key")
     assert loaded.isdisjoint({"pandas", "pyarrow", "numpy", "fsspec"})
+
+
+@pytest.mark.parametrize("package", ["reports", "reports.ledger", "reports.storage"])
+def test_every_exported_name_of_reports_is_there(package):
+    module = importlib.import_module(package)
+    assert all(hasattr(module, name) for name in module.__all__)
+    assert not hasattr(module, "no_such_name")

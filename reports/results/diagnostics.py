@@ -1,4 +1,4 @@
-"""One trial's diagnostics of spurious correlation, from its rows of the ``scores`` table."""
+"""A trial's diagnostics of spurious correlation, from its rows of the table `scores`."""
 
 import math
 from collections.abc import Mapping
@@ -38,13 +38,13 @@ DIAGNOSTICS = (
 
 
 def _with_context(rows: ScoreRows) -> ScoreRows:
-    """Keep the images whose context is known; all of them where none is."""
+    """Keep the images whose context is known; all images if none is."""
     known = rows.known["context"]
     return rows.at(known) if known.any() else rows
 
 
 def _peaks(rows: ScoreRows) -> list[str]:
-    """Where the maps of the rows that have one peak; a flat one is a map, an empty one is none."""
+    """Return where maps peak; a flat map counts, an image without a map does not."""
     peaks = rows.texts["peak"]
     has_mass = rows.counts["foreground"][:, 1:].any(axis=1)
     has_mass |= rows.counts["background"][:, 1:].any(axis=1)
@@ -62,15 +62,15 @@ def trial_diagnostics(
     """Diagnose one trial on the test split.
 
     Args:
-        scores: Rows of the ledger's ``scores`` table, all of one trial.
-        levels: The score level at which its maps are cut, by (network, class); NaN for none.
+        scores: rows of the ledger's table `scores`, all of one trial.
+        levels: the score level that cuts its maps, by (network, class); NaN for none.
 
     Returns:
-        One row per network and class with the columns ``DIAGNOSTICS``; of several classes also
-        their unweighted mean, NaN where one of them lacks the figure. Shares of the map's mass are
-        over the images whose context is known, if there are any; they and the peaks are over the
-        images that have a map: not over those where gating or competition left none. A map without
-        contrast peaks nowhere, which is a miss; where its scores are 0, it has no mass to share.
+        One row per network and class with the columns `DIAGNOSTICS`. Several classes have a row of
+        their unweighted mean as well, NaN if one class lacks the figure. Shares of the map's mass
+        are over the images whose context is known, if there are any. Shares and peaks leave out
+        images whose map gating or competition has emptied. A map without contrast peaks nowhere,
+        which is a miss; if its scores are 0, it has no mass.
 
     """
     rows = diagnostic_rows(ScoreRows.of(scores), levels)
@@ -80,7 +80,7 @@ def trial_diagnostics(
 def diagnostic_rows(
     scored: ScoreRows, levels: Mapping[tuple[str, str], float]
 ) -> list[dict[str, Any]]:
-    """The rows of ``trial_diagnostics``; what is not known is left out or NaN."""
+    """Return the rows of `trial_diagnostics`; unknown figures are left out or NaN."""
     found: list[dict[str, Any]] = []
     test = scored.at((scored.texts["split"] == "test") & (scored.texts["class_name"] != ANY_CLASS))
     for (network, name), rows in test.groups("network", "class_name"):
@@ -92,7 +92,7 @@ def diagnostic_rows(
     means: list[dict[str, Any]] = []
     for network in sorted({row["network"] for row in found}):
         rows_of = [row for row in found if row["network"] == network]
-        # The mean of the classes that have a figure would not be one of all.
+        # A mean over some of the classes would mislead.
         values = {name: [row.get(name, math.nan) for row in rows_of] for name in DIAGNOSTICS}
         of_all = len(rows_of) == len(names)
         means.append(

@@ -1,7 +1,7 @@
-"""Failures grouped by cause: forty trials that failed alike are one line to read, not forty.
+"""Failures grouped by cause: forty trials that fail alike are one line to read, not forty.
 
-Two failures have one cause if the kind of error, the place in the code and the message agree, but
-for what differs from trial to trial: numbers, addresses, keys, paths.
+Two failures have one cause if the kind of error, the place in the code and the message agree.
+Numbers, addresses, keys and paths in the message may differ.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ _VARYING = (
 
 @dataclass(frozen=True)
 class Failure:
-    """One trial that did not end well.
+    """A trial that did not end well.
 
     Attributes:
-        trial: What people call it.
-        error: Its message, "Kind: text" where an exception was the reason.
-        traceback: As Python prints it, if there is one.
+        trial: its name for people.
+        error: its message, "Kind: text" if an exception was the reason.
+        traceback: as Python prints it; None without.
 
     """
 
@@ -47,10 +47,11 @@ class Cause:
     """Failures that have one cause.
 
     Attributes:
-        kind: The exception's name; empty where the message names none.
-        message: The message, with marks like ``<number>`` for what differs.
-        place: "file:line in function", the last of one's own lines; empty without a traceback.
-        failures: All of them, in the order they came; the first stands as the example.
+        kind: the exception's name; empty if the message names none.
+        message: the message, with marks like `<number>` for the parts that may differ.
+        place: "file:line in function" of the last line outside installed packages; empty without a
+            traceback.
+        failures: all of them, in the order they came.
 
     """
 
@@ -61,12 +62,12 @@ class Cause:
 
     @property
     def count(self) -> int:
-        """How many trials it took."""
+        """The number of failures."""
         return len(self.failures)
 
     @property
     def example(self) -> Failure:
-        """The first."""
+        """The first failure."""
         return self.failures[0]
 
 
@@ -94,7 +95,7 @@ def causes(failures: Iterable[Failure]) -> list[Cause]:
 
 
 def parted(error: str) -> tuple[str, str]:
-    """The exception's name, without its module, and the rest of a message in one line.
+    """Split a message into the exception's name, without its module, and the rest in one line.
 
     >>> parted("torch.OutOfMemoryError: CUDA out of memory")
     ('OutOfMemoryError', 'CUDA out of memory')
@@ -110,7 +111,7 @@ def parted(error: str) -> tuple[str, str]:
 
 
 def normalised(message: str) -> str:
-    """A message without what differs from trial to trial.
+    """Replace the parts of a message that differ from trial to trial.
 
     >>> normalised("Tried to allocate 20.00 MiB at 0x7f3a, seed 3, in /data/a/0001.png")
     'Tried to allocate <number> MiB at <address>, seed <number>, in <path>'
@@ -121,7 +122,7 @@ def normalised(message: str) -> str:
 
 
 def own_line(traceback: str | None) -> str:
-    """The last line of a traceback that lies in no installed package, "file:line in function".
+    """Return the last line of a traceback outside installed packages, "file:line in function".
 
     >>> trace = '''Traceback (most recent call last):
     ...   File "/home/me/study/my_loss.py", line 7, in forward
@@ -142,7 +143,7 @@ def own_line(traceback: str | None) -> str:
 
 
 def _is_own(file: str) -> bool:
-    """Whether a file is the user's or this package's, wherever that is installed."""
+    """Return whether a file is the user's or this package's, wherever it is installed."""
     if any(f"/{package}/" in file for package in _OURS):
         return True
     return not any(stranger in file for stranger in _STRANGERS)
@@ -151,12 +152,12 @@ def _is_own(file: str) -> bool:
 def describe_causes(
     found: Sequence[Cause], *, names: int = 4, limit: int | None = None
 ) -> list[str]:
-    """Causes as lines for a terminal.
+    """Write causes as lines for a terminal.
 
     Args:
-        found: See ``causes``.
-        names: So many trials of each are named.
-        limit: So many causes are described; None: all.
+        found: as `causes` returns them.
+        names: the most trials to name for each cause.
+        limit: the most causes to describe; None: all.
 
     Example:
         >>> failures = [Failure(f"a, seed {s}", f"OSError: no file {s}") for s in (0, 1, 2)]

@@ -1,8 +1,8 @@
-"""From one trial's score histograms to its figures: a row per network, class, split and rule.
+"""A trial's figures from its score histograms: a row per network, class, split and rule.
 
-IoU comes in the three definitions that the field mixes up: the mean over images of foreground IoU,
-foreground IoU over all pixels, and mIoU of foreground and background over all pixels; all three
-over the images that hold the class. What a network predicts on the others is a figure of its own.
+The field uses three definitions of IoU: the mean over images of foreground IoU, foreground IoU over
+all pixels, and mIoU of foreground and background over all pixels. All three are over the images
+that hold the class. False positives on the other images are a figure of their own.
 """
 
 from __future__ import annotations
@@ -40,10 +40,7 @@ OUTCOME_COLUMNS = (
 
 @dataclass(frozen=True)
 class Numbers:
-    """The numbers of a small frame, by row and column.
-
-    A page looks so many up that looking in the frames would take most of its time.
-    """
+    """The numbers of a small frame, by row and column; faster to look up than in the frame."""
 
     rows: Mapping[tuple[str, ...], int]
     columns: Mapping[str, int]
@@ -51,7 +48,7 @@ class Numbers:
 
     @classmethod
     def of(cls, frame: pd.DataFrame, names: Sequence[str]) -> Numbers:
-        """Those of the columns of numbers; rows are named by some columns of texts."""
+        """Take the columns of numbers; the texts of some columns name the rows."""
         rows: dict[tuple[str, ...], int] = {}
         for place, texts in enumerate(zip(*(frame[name].tolist() for name in names), strict=True)):
             rows.setdefault(texts, place)
@@ -60,14 +57,14 @@ class Numbers:
         return cls(rows, {name: place for place, name in enumerate(columns)}, values)
 
     def at(self, row: tuple[str, ...], column: str) -> float:
-        """One of them; NaN where there is no such row."""
+        """Return a number; NaN if there is no such row."""
         place = self.rows.get(row)
         return math.nan if place is None else float(self.values[place, self.columns[column]])
 
 
 @dataclass(frozen=True)
 class TrialFigures:
-    """Everything that follows from the scores of one trial.
+    """The figures that follow from the scores of one trial.
 
     Attributes:
         outcomes: one row per network x class x split x rule, shares in [0, 1]; columns
@@ -84,7 +81,7 @@ class TrialFigures:
     read_scores: Callable[[], ScoreRows] | None = None
 
     def value(self, name: str, network: str, class_name: str, split: str, rule: str) -> float:
-        """A column of one row of the outcomes; NaN where there is no such row."""
+        """Return a column of one row of the outcomes; NaN if there is no such row."""
         return self._numbers.at((network, class_name, split, rule), name)
 
     @cached_property
@@ -110,27 +107,26 @@ class TrialFigures:
 
     @cached_property
     def clear_share(self) -> Mapping[tuple[str, str], np.ndarray]:
-        """Share of background pixels predicted foreground, float64 [N, 256], likewise."""
+        """False-positive share of background pixels, float64 [N, 256], by (network, class)."""
         return {
             key: false_positive_share(rows.stack().background) for key, rows in self._test.items()
         }
 
     @cached_property
     def images(self) -> Mapping[tuple[str, str], tuple[str, ...]]:
-        """Names of the test images, in the order of ``image_iou``, likewise."""
+        """Names of the test images, in the order of `image_iou`, by (network, class)."""
         return {key: tuple(rows.texts["image"]) for key, rows in self._test.items()}
 
 
 def classification(labelled: np.ndarray, logits: np.ndarray) -> dict[str, float]:
-    """Accuracy and balanced accuracy of image-level labels, predicted where the logit exceeds 0.
+    """Return accuracy and balanced accuracy of the image-level prediction, a logit above 0.
 
     Args:
         labelled: bool [N].
         logits: float [N].
 
     Returns:
-        ``accuracy`` and ``balanced_accuracy`` in [0, 1]; the latter is NaN where one of the two
-        labels does not occur.
+        `accuracy` and `balanced_accuracy` in [0, 1]; the latter is NaN unless both labels occur.
 
     Example:
         >>> classification(np.array([True, True, False]), np.array([1.0, -1.0, -2.0]))
@@ -162,7 +158,7 @@ def _split_rows(network: ScoredNetwork, name: str, rules: Rules) -> list[dict[st
             )
         except NoThresholdError:
             continue
-        # A level that comes of the test split says nothing about the tune split.
+        # A level chosen on the test split says nothing about the tune split.
         for split in ("test", "tune") if rule in ("fixed", "tuned") else ("test",):
             stack = stacks[split]
             if stack is None:
@@ -195,20 +191,20 @@ def trial_figures(
     """Evaluate one trial.
 
     Args:
-        scores: Rows of the ledger's ``scores`` table, all of one trial under one refinement.
-        objective: What the tuned and the oracle rules maximise, one of ``MEASURES``.
-        fixed: Threshold of the fixed rule, in [0, 1].
-        own_rules: Threshold rules besides ``RULES``, each "module:attribute"
-            (``wsss_core.evaluate.own_rule``).
-        read_scores: Gives the scores again; None: they are kept.
+        scores: rows of the ledger's table `scores`, all of one trial under one chain.
+        objective: the measure that the tuned and the oracle rules maximise, one of `MEASURES`.
+        fixed: the threshold of the fixed rule, in [0, 1].
+        own_rules: threshold rules besides `RULES`, each "module:attribute"
+            (`wsss_core.evaluate.own_rule`).
+        read_scores: reads the scores again; None: they are kept.
 
     Returns:
-        The trial's figures. A rule that has nothing to choose by, such as masks that do not hold
-        the class, has no row. Several classes share one background threshold
-        (``wsss_core.evaluate.MultiClassStack``) and have rows of ``MEAN_OF_CLASSES`` besides.
+        The trial's figures. A rule that has nothing to choose by has no row, e.g. if no mask holds
+        the class. Several classes share one background threshold
+        (`wsss_core.evaluate.MultiClassStack`) and have rows of `MEAN_OF_CLASSES` as well.
 
     Raises:
-        InputError: An own rule that cannot be loaded, or fails.
+        InputError: an own rule cannot be loaded, or fails.
 
     """
     scored = ScoreRows.of(scores)
@@ -220,7 +216,7 @@ def trial_figures(
 def figure_rows(
     scored: ScoreRows, rules: Rules
 ) -> tuple[list[dict[str, Any]], dict[tuple[str, str], np.ndarray]]:
-    """Evaluate one trial: the rows of its outcomes and its curves, see ``TrialFigures``."""
+    """Return the rows of a trial's outcomes and its curves, see `TrialFigures`."""
     rows: list[dict[str, Any]] = []
     curves: dict[tuple[str, str], np.ndarray] = {}
     for (network,), of_network in scored.groups("network"):
@@ -242,7 +238,7 @@ def figure_rows(
 
 
 def _priced(rows: list[dict[str, Any]], objective: str) -> list[dict[str, Any]]:
-    """Fill the price in: the dataset oracle's objective less each other rule's, on test."""
+    """Fill the price in: the dataset oracle's objective minus each other rule's, on test."""
     best = {
         (row["network"], row["class_name"]): float(row[objective])
         for row in rows
@@ -262,7 +258,7 @@ def _priced(rows: list[dict[str, Any]], objective: str) -> list[dict[str, Any]]:
 def _one_against_the_rest(
     network: ScoredNetwork, rules: Rules
 ) -> tuple[list[dict[str, Any]], dict[str, np.ndarray]]:
-    """Rows of the only class; of several without competition, as older ledgers hold them."""
+    """Return the rows of one class, or of several classes that do not compete."""
     rows: list[dict[str, Any]] = []
     test = network.stacks["test"]
     for name in test:
@@ -277,7 +273,7 @@ def _one_against_the_rest(
 
 
 def _mean_of_classes(outcomes: pd.DataFrame) -> pd.DataFrame:
-    """Average over classes; a figure that one class lacks has no mean, as it would not be one."""
+    """Average over classes; a figure that one class lacks has no mean."""
     keys = ["network", "split", "rule", "peeks_at"]
     grouped = outcomes.groupby(keys, sort=False)[list(FIGURES)]
     complete = grouped.count() == outcomes["class_name"].nunique()

@@ -1,4 +1,4 @@
-"""The ledger's pictures, read when they are looked at: few of a large study's are."""
+"""The ledger's pictures, read on request: a page shows few of a large study's pictures."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from reports.storage.locations import Location
 
 @dataclass(frozen=True)
 class PanelParts:
-    """The ``panels`` parts of a study's trials, plain and under chains.
+    """The parts of the table `panels` of a study's trials, plain and under chains.
 
     Attributes:
-        results: The results folder.
-        keys: Of the trials that have one.
+        results: the results folder.
+        keys: the keys of the trials that have one.
 
     """
 
@@ -25,7 +25,7 @@ class PanelParts:
     keys: frozenset[str] = frozenset()
 
     def of(self, keys: Iterable[str]) -> pd.DataFrame:
-        """The rows of some trials; ``part`` is the key of the part that holds them."""
+        """Read the rows of some trials; the column `part` is the key of their part."""
         found = [
             read_table(self.results, "panels", keys=[key]).assign(part=key)
             for key in sorted(self.keys.intersection(keys))

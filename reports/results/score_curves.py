@@ -1,4 +1,4 @@
-"""Every figure at every threshold: IoU in three definitions, precision and recall, as a frame."""
+"""All figures at every threshold: IoU in three definitions, precision and recall."""
 
 from collections.abc import Iterator
 
@@ -16,10 +16,10 @@ CURVE_COLUMNS = ("network", "class_name", "split", "level", "threshold", *CURVES
 
 
 def score_curves(scores: pd.DataFrame | ScoreRows) -> pd.DataFrame:
-    """Take every figure at every level.
+    """Compute all figures at every level.
 
     Args:
-        scores: Rows of the ledger's ``scores`` table, all of one trial under one refinement.
+        scores: rows of the ledger's table `scores`, all of one trial under one chain.
 
     Returns:
         One row per network, class, split and level 0-255, columns `CURVE_COLUMNS`; shares in
@@ -63,7 +63,7 @@ def _of_network(stacks: dict[str, HistogramStack]) -> Iterator[tuple[str, dict[s
     }
     yield from each.items()
     if len(each) > 1:
-        # NaN where a class lacks a figure: the mean of the others would not be one.
+        # NaN if a class lacks a figure: a mean over the others would mislead.
         mean = {key: np.mean([found[key] for found in each.values()], axis=0) for key in CURVES}
         if several is not None:
             mean["dataset_miou"] = several.dataset_miou()

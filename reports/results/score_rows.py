@@ -1,7 +1,7 @@
-"""Rows of the ledger's ``scores`` table as arrays: what figures and diagnostics are computed from.
+"""Rows of the ledger's table `scores` as arrays, the input of figures and diagnostics.
 
-A part of 400 images holds 1,600 histograms. As arrays straight from Parquet they are there at once;
-as a frame of one small array per cell they take longer than all that is computed from them.
+A part of 400 images holds 1,600 histograms. Arrays come straight from Parquet; a frame of one small
+array per cell takes longer than all computations on it.
 """
 
 from __future__ import annotations
@@ -22,15 +22,14 @@ _LOGITS = ("logit", "logit_without_object", "logit_without_context")
 
 @dataclass(frozen=True, eq=False)
 class ScoreRows:
-    """N rows, in their order.
+    """N rows of scores, in their order.
 
     Attributes:
-        texts: The columns network, split, class_name, image and peak; object [N], None for none.
-        labelled: Whether the image carries the label; bool [N].
-        logits: By column; floating [N], NaN for none. Columns that an older ledger lacks are not
-            there.
-        counts: By name of the histogram; integer [N, 256], 0 where a row has none.
-        known: Whether a row has the histogram; bool [N], likewise.
+        texts: the columns network, split, class_name, image and peak; object [N], None if empty.
+        labelled: whether the image carries the label; bool [N].
+        logits: by column; floating [N], NaN if empty.
+        counts: by name of the histogram; integer [N, 256], 0 if a row has none.
+        known: whether a row has the histogram, by name; bool [N].
 
     """
 
@@ -42,16 +41,18 @@ class ScoreRows:
 
     @classmethod
     def of(cls, rows: pd.DataFrame | pa.Table | ScoreRows) -> ScoreRows:
-        """Take rows as `reports.ledger.parts` gives them; a column that is not there is empty."""
+        """Take rows as `reports.ledger.parts` reads them; a missing column is empty."""
         if isinstance(rows, ScoreRows):
             return rows
-        return _from_arrow(rows) if isinstance(rows, pa.Table) else _from_frame(rows)
+        if isinstance(rows, pd.DataFrame):
+            rows = pa.Table.from_pandas(rows, preserve_index=False)
+        return _from_arrow(rows)
 
     def __len__(self) -> int:
         return len(self.labelled)
 
     def at(self, where: np.ndarray) -> ScoreRows:
-        """Some of the rows, by a mask."""
+        """Return some of the rows, by a mask."""
         if where.all():
             return self
         return ScoreRows(
@@ -63,7 +64,7 @@ class ScoreRows:
         )
 
     def groups(self, *names: str) -> Iterator[tuple[tuple[str, ...], ScoreRows]]:
-        """The rows that agree in some texts, in the order of these."""
+        """Yield the rows that agree in some texts, in the order of these texts."""
         columns = [self.texts[name] for name in names]
         for values in sorted(set(zip(*columns, strict=True))):
             alike = np.ones(len(self), bool)
@@ -72,18 +73,13 @@ class ScoreRows:
             yield tuple(map(str, values)), self.at(alike)
 
     def stacked(self, name: str) -> np.ndarray | None:
-        """A histogram of every row, int64 [N, 256]; None where a row lacks it or there is no row.
-
-        Args:
-            name: One of ``HISTOGRAMS``.
-
-        """
+        """Return a histogram of every row, int64 [N, 256]; None if a row lacks it."""
         if not len(self) or not self.known[name].all():
             return None
         return self.counts[name].astype(np.int64)
 
     def stack(self) -> HistogramStack:
-        """The histograms of object and background, in the order of the rows."""
+        """Return the histograms of object and background, in the order of the rows."""
         return HistogramStack(self.counts["foreground"], self.counts["background"])
 
 
@@ -103,7 +99,7 @@ def _from_arrow(rows: pa.Table) -> ScoreRows:
             counts[name] = np.zeros((count, 256), values.dtype)
             counts[name][known[name]] = values
     return ScoreRows(
-        {name: rows[name].to_numpy() if name in there else np.full(count, None) for name in _TEXTS},
+        {name: _texts(rows[name]) if name in there else np.full(count, None) for name in _TEXTS},
         rows["labelled"].to_numpy().astype(bool) if "labelled" in there else np.zeros(count, bool),
         {name: _floats(rows[name].to_numpy()) for name in _LOGITS if name in there},
         counts,
@@ -111,34 +107,13 @@ def _from_arrow(rows: pa.Table) -> ScoreRows:
     )
 
 
-def _from_frame(rows: pd.DataFrame) -> ScoreRows:
-    count = len(rows)
-    counts, known = {}, {}
-    for name in HISTOGRAMS:
-        has = rows[name].notna().to_numpy() if name in rows else np.zeros(count, bool)
-        counts[name], known[name] = _nothing(count)
-        if has.any():
-            values = np.stack(rows[name].to_numpy()[has].tolist())
-            counts[name] = np.zeros((count, 256), values.dtype)
-            counts[name][has] = values
-            known[name] = has
-    return ScoreRows(
-        {name: _texts(rows[name]) if name in rows else np.full(count, None) for name in _TEXTS},
-        rows["labelled"].to_numpy(bool) if "labelled" in rows else np.zeros(count, bool),
-        {name: _floats(rows[name].to_numpy()) for name in _LOGITS if name in rows},
-        counts,
-        known,
-    )
-
-
-def _texts(column: pd.Series) -> np.ndarray:
-    texts: np.ndarray = column.to_numpy(object, copy=True)
-    texts[column.isna().to_numpy()] = None
-    return texts
+def _texts(column: pa.ChunkedArray) -> np.ndarray:
+    """Return texts, also of a column that holds only None."""
+    return np.full(len(column), None) if pa.types.is_null(column.type) else column.to_numpy()
 
 
 def _floats(values: np.ndarray) -> np.ndarray:
-    """Numbers, of a column that may hold nothing but None."""
+    """Return numbers, also of a column that holds only None."""
     return values.astype(np.float64) if values.dtype == object else values
 
 

@@ -20,7 +20,7 @@ from wsss_core.evaluate.pixel_counts import SCORE_LEVELS
 def several_classes(
     network: ScoredNetwork, rules: Rules
 ) -> tuple[list[dict[str, Any]], dict[str, np.ndarray]]:
-    """Rows of each class and of their mean under one threshold, and the curves of the objective."""
+    """Return the rows of each class and of their mean, and the curves of the objective."""
     of_split = {
         split: MultiClassStack({k: v for k, v in found.items() if k != ANY_CLASS}, found[ANY_CLASS])
         for split, found in network.stacks.items()
@@ -57,7 +57,7 @@ def several_classes(
                 }
                 for name, one in cut.classes.items()
             ]
-            # NaN if one class lacks a figure: the mean of the others would not be one.
+            # NaN if one class lacks a figure: a mean over the others would mislead.
             means = {figure: float(np.mean([row[figure] for row in each])) for figure in FIGURES}
             means["dataset_miou"] = float(cut.dataset_miou()[level])
             rows += each
@@ -83,10 +83,10 @@ def several_classes(
 def _shared_level(
     rule: str, of_split: Mapping[str, MultiClassStack], scores: np.ndarray, rules: Rules
 ) -> tuple[int | np.ndarray, str] | None:
-    """The level of all classes under a rule, one or each image's own, and what the rule peeks at.
+    """Return a rule's level for all classes, or a level per image, and what the rule peeks at.
 
-    Rules without masks, and those of one's own, see the highest score of any class, as that is
-    what the level cuts; None where a rule has nothing to choose by.
+    Rules without masks, and the study's own rules, see the highest score of any class, because the
+    level cuts that score. None if a rule has nothing to choose by.
     """
     if rule == "tuned" or rule in ORACLES:
         seen = of_split.get("tune" if rule == "tuned" else "test")
@@ -100,12 +100,12 @@ def _shared_level(
     except NoThresholdError:
         return None
     assert choice.level is not None
-    # Level 0 stands for "nothing competes" and is no threshold.
+    # Level 0 means that no class competes; it is no threshold.
     return max(1, choice.level), choice.peeks_at
 
 
 def _at_level(cut: MultiClassStack, name: str, level: int, *, oracle: bool) -> dict[str, float]:
-    # Over the same images as the dataset's IoU: those that hold any class.
+    # Over the images of the dataset IoU: those that hold any class.
     pooled = cut.pooled(name)
     return {
         "per_image_iou": float(cut.per_image_iou(name)[level]),

@@ -1,10 +1,11 @@
 """Figures of many trials from the ledger: each computed once, several at a time.
 
-The figures of a trial follow from its ``scores`` part alone (and from rules of one's own, which may
-change any time). They take some twenty milliseconds and a megabyte or two; what is kept of a trial
-is a few kilobytes, in memory and in ``RESULTS/derived/figures.parquet``, beside the part's size and
-time of change, the settings and a hash of the code that computed them. That file may be deleted at
-any time; where anything of it differs, the trial is computed anew.
+The figures of a trial follow from its part of `scores` and the study's settings. They take some
+twenty milliseconds to compute and a few kilobytes to keep, in memory and in
+`RESULTS/derived/figures.parquet`, beside the part's size and time of change, the settings and a
+hash of the code. If any of these differs, the trial is computed again. The figures of a study with
+its own threshold rules are not kept, because the rules may change at any time. The file may be
+deleted at any time.
 """
 
 from __future__ import annotations
@@ -74,7 +75,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class FigureSettings:
-    """What figures depend on besides the scores, see ``reports.results.outcomes.trial_figures``."""
+    """The settings that figures depend on, see `reports.results.outcomes.trial_figures`."""
 
     objective: str
     fixed: float
@@ -83,14 +84,14 @@ class FigureSettings:
 
 @dataclass(frozen=True)
 class ReadTrial:
-    """A trial's figures and diagnostics."""
+    """The figures and diagnostics of a trial."""
 
     figures: TrialFigures
     diagnostics: pd.DataFrame
 
 
 def read_scores(results: Location, key: str) -> ScoreRows:
-    """A trial's rows of the ``scores`` table."""
+    """Read a trial's rows of the table `scores`."""
     return ScoreRows.of(read_arrow(results, "scores", keys=[key]))
 
 
@@ -101,18 +102,18 @@ def read_figures(
     *,
     processes: int = 1,
 ) -> dict[str, ReadTrial]:
-    """Figures of trials; those without scores of the test split are left out.
+    """Read or compute the figures of trials; leave out trials without test scores.
 
     Args:
-        results: The results folder.
-        keys: Of the trials, or of trials under chains.
-        settings: The study's.
-        processes: How many may compute at once, where there is much to compute. More than one
-            starts processes that import the main script again, so it must be guarded.
+        results: the results folder.
+        keys: the keys of trials, plain or under chains.
+        settings: the study's settings.
+        processes: how many processes may compute at once if there are many trials. More than one
+            imports the main script again, so the script must be guarded.
 
     Raises:
-        LedgerError: A part that cannot be read.
-        InputError: A rule of one's own that fails.
+        LedgerError: a part cannot be read.
+        InputError: the study's own rule fails.
 
     """
     there = table_folder(results, "scores").listing()
@@ -142,7 +143,7 @@ def _computed(
             yield compute(chunk)
             progress.add(len(chunk))
         return
-    # Not forked: this process may have threads, and locks that they hold.
+    # Spawned, not forked: threads of this process may hold locks.
     with ProcessPoolExecutor(processes, mp_context=multiprocessing.get_context("spawn")) as pool:
         try:
             for chunk, rows in zip(chunks, pool.map(compute, chunks), strict=True):
@@ -174,7 +175,7 @@ class _Progress:
 def _compute(
     results: Location, settings: FigureSettings, keys: Sequence[str]
 ) -> list[dict[str, Any]]:
-    """The figures of some trials as plain values."""
+    """Compute the figures of some trials as plain values."""
     rules = Rules((*RULES, *settings.own_rules), settings.objective, settings.fixed)
     found = []
     for key in keys:
@@ -193,7 +194,7 @@ def _compute(
 
 
 def _levels(outcomes: Sequence[Mapping[str, Any]]) -> dict[tuple[str, str], float]:
-    """Where maps are cut for diagnostics: at the tuned threshold, or the fixed one without any."""
+    """Return the levels that cut maps for diagnostics: tuned ones, or fixed ones without any."""
     rule = "tuned" if any(row["rule"] == "tuned" for row in outcomes) else "fixed"
     return {
         (row["network"], row["class_name"]): row["level"]
@@ -222,7 +223,7 @@ def _table(
 
 @dataclass(frozen=True)
 class _Kept:
-    """What ``FILE`` holds: all of it, and the rows that are asked for and still hold."""
+    """The content of `FILE`: all of it, and the requested rows that still hold."""
 
     everything: pa.Table
     table: pa.Table
@@ -233,7 +234,7 @@ class _Kept:
         cls, results: Location, entries: Mapping[str, Entry], settings: FigureSettings
     ) -> _Kept:
         whole = _SCHEMA.empty_table()
-        # Whatever is wrong with it, the figures can be computed.
+        # If the file cannot be used, the figures are computed.
         with contextlib.suppress(OSError, StorageError, pa.ArrowException, ValueError):
             content = open_folder(results).joined(DERIVED).read(FILE)
             with pq.ParquetFile(pa.BufferReader(content)) as file:
@@ -261,7 +262,7 @@ class _Kept:
     def write(
         self, results: Location, computed: Sequence[Mapping[str, Any]], entries: Mapping[str, Entry]
     ) -> None:
-        """Keep what was computed, in place of older figures of the same trials and settings."""
+        """Keep computed figures, in place of older ones of the same trials and settings."""
         new = {row["key"] for row in computed}
         about = repr(self.settings)
         old = [
@@ -288,7 +289,7 @@ class _Kept:
 
 @cache
 def _code() -> bytes:
-    """A hash of what computes figures: no version number that somebody could forget to raise."""
+    """Return a hash of the code that computes figures: no version number has to be raised."""
     here = Path(__file__).parent
     names = ("outcomes", "score_rows", "scored_network", "several_classes", "diagnostics")
     files = [here / f"{name}.py" for name in (*names, Path(__file__).stem)]
@@ -315,7 +316,7 @@ def _as_trials(results: Location, table: pa.Table) -> dict[str, ReadTrial]:
 
 
 def _frames(column: pa.ChunkedArray, whole: Sequence[str]) -> Iterator[pd.DataFrame]:
-    """A frame of each list of rows; `whole` are columns of whole numbers where none is NaN."""
+    """Yield a frame of each list of rows; columns in `whole` are integers if none is NaN."""
     lists = column.combine_chunks()
     rows = lists.flatten()
     frame = pa.Table.from_arrays(rows.flatten(), names=[f.name for f in rows.type]).to_pandas()

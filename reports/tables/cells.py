@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 
 from reports.names import UNHEALTHY
 from reports.statistics import PairedDifference, Summary, summarise
-from reports.tables.model import Cell
+from reports.tables.model import Cell, CellValue
 
 ABSENT = "–"
 
@@ -112,15 +112,10 @@ def summary_cell(
     """
     summary = summarise(by_seed.values())
     data = {"mean": summary.mean, "sd": summary.sd, "n": summary.n, "expected": states.total()}
-    state = worst_state(states)
-    if not states.get("ok"):
-        return Cell(state_text(states), None, data, state)
-    if summary.n == 0:
-        return Cell(ABSENT, None, data, state)
     text = mean_and_spread(summary)
-    if state and spell_out:
+    if spell_out and worst_state(states):
         text += f" ({count_text(states)})"
-    return Cell(text, None if state else summary.mean, data, state)
+    return _summary_cell(summary, text, data, states)
 
 
 def difference_cell(difference: PairedDifference, states: Counter[str]) -> Cell:
@@ -134,14 +129,18 @@ def difference_cell(difference: PairedDifference, states: Counter[str]) -> Cell:
         "high": summary.high,
         "p": difference.p,
     }
+    parts = mean_and_spread(summary, signed=True), interval(summary)
+    return _summary_cell(summary, " ".join(part for part in parts if part), data, states)
+
+
+def _summary_cell(
+    summary: Summary, text: str, data: Mapping[str, CellValue], states: Counter[str]
+) -> Cell:
     state = worst_state(states)
     if not states.get("ok"):
         return Cell(state_text(states), None, data, state)
     if summary.n == 0:
         return Cell(ABSENT, None, data, state)
-    text = " ".join(
-        part for part in (mean_and_spread(summary, signed=True), interval(summary)) if part
-    )
     return Cell(text, None if state else summary.mean, data, state)
 
 
