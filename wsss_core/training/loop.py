@@ -29,6 +29,7 @@ import torch
 
 from wsss_core.data.network_input import to_input
 from wsss_core.errors import InputError
+from wsss_core.training.augmentation import draw_flips, mirror
 from wsss_core.training.micro_batches import batch_gradients
 from wsss_core.training.settings import TrainingSettings
 from wsss_core.transfer.paradigms import Losses, Paradigm
@@ -92,9 +93,7 @@ def train(
         torch.OutOfMemoryError: a single image does not fit, or the optimizer's own state.
 
     """
-    if len(images) != len(labels) or len(images) == 0:
-        raise InputError(f"training expects labels of N > 0 images; got {len(images)} images, "
-                         f"{len(labels)} labels")  # fmt: skip
+    check_lengths(images, labels)
     paradigm.to(device)
     if settings.compile:
         for network in paradigm.networks.values():
@@ -127,6 +126,15 @@ def train(
     return history
 
 
+def check_lengths(images: np.ndarray, labels: np.ndarray) -> None:
+    """Raise InputError unless there are N > 0 images and as many labels."""
+    if len(images) != len(labels) or len(images) == 0:
+        raise InputError(
+            f"training expects labels of N > 0 images; got {len(images)} images, "
+            f"{len(labels)} labels"
+        )
+
+
 def _train_epoch(
     paradigm: Paradigm,
     optimizer: torch.optim.Optimizer,
@@ -144,7 +152,7 @@ def _train_epoch(
     batches = math.ceil(count / settings.batch_size)
     random = np.random.default_rng([seed, epoch])
     order = random.permutation(count)
-    flipped = random.random(count) < 0.5 if settings.flip else np.zeros(count, dtype=bool)
+    flipped = draw_flips(random, count) if settings.flip else None
     autocast = settings.autocasts(device)
     sums = torch.zeros(3, dtype=torch.float64, device=device)
     micro_batch = history[-1].micro_batch if history else None
@@ -156,9 +164,8 @@ def _train_epoch(
 
         def losses(part: np.ndarray, done: float = step / steps) -> Losses:
             inputs = to_input(images[part], device)
-            if settings.flip:
-                mirror = torch.from_numpy(flipped[part]).to(device)
-                inputs = torch.where(mirror.view(-1, 1, 1, 1), inputs.flip(-1), inputs)
+            if flipped is not None:
+                inputs = mirror(inputs, flipped[part])
             with torch.autocast(torch.device(device).type, torch.bfloat16, enabled=autocast):
                 return paradigm.losses(inputs, targets[part].to(device), done)
 

@@ -166,8 +166,12 @@ class Alignment(nn.Module):
             )
         try:
             return transfer_loss(
-                student, teacher, metric=self.metric, level=self.level, variant=self.variant,
+                student,
+                teacher,
+                metric=self.metric,
+                level=self.level,
+                variant=self.variant,
                 temperature=self.temperature,
-            )  # fmt: skip
+            )
         except InputError as error:
             raise InputError(f"{self.representation}, layers {pair}: {error}") from error

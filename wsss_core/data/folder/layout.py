@@ -1,4 +1,4 @@
-"""What lies where in a data folder, and whether the files belong together; opens no image.
+"""The layout of a data folder, and whether its files belong together; opens no image.
 
     train/<class>/*         images that hold the class (one class per image)
     train/clear/*           images that hold none; optional with several classes

@@ -1,4 +1,4 @@
-"""A data set of image and mask files in a folder; `folder_layout` describes what lies where."""
+"""A data set of image and mask files in a folder, laid out as `layout` describes."""
 
 import hashlib
 import json
@@ -23,7 +23,7 @@ from wsss_core.errors import InputError
 
 
 class FolderSource:
-    """The splits of a data folder, as an ImageSource; the layout is in `folder_layout`.
+    """The splits of a data folder, as an `ImageSource`; for the layout see `layout`.
 
     Args:
         root: the data folder.

@@ -88,7 +88,12 @@ AFFINITY_PRESETS: Mapping[str, AffinitySettings] = MappingProxyType(
     {
         "psa": AffinitySettings(),
         "irn": AffinitySettings(
-            stride=4, radius=5, train_radius=10, beta=10.0, widths=(32,) * 5, epochs=3,
+            stride=4,
+            radius=5,
+            train_radius=10,
+            beta=10.0,
+            widths=(32,) * 5,
+            epochs=3,
             batch_size=32,
         ),
         "transcam": AffinitySettings(beta=14.0, squarings=7),
@@ -96,6 +101,6 @@ AFFINITY_PRESETS: Mapping[str, AffinitySettings] = MappingProxyType(
             stride=16, beta=16.0, squarings=1, widths=(64, 128, 320), epochs=10, learning_rate=1e-4
         ),
     }
-)  # fmt: skip
+)
 """By the names of their sources: Ahn & Kwak, CVPR 2018; Ahn et al., CVPR 2019; Li et al.,
 "TransCAM", 2022; the thesis. "irn" is meant for the boundary head, the others for `AffinityNet`."""

@@ -22,6 +22,7 @@ from wsss_core.data.network_input import to_input
 from wsss_core.errors import InputError
 from wsss_core.refine.affinity.labels import labels_at_grid, pair_labels, pair_loss
 from wsss_core.refine.affinity.settings import AffinitySettings
+from wsss_core.training.loop import check_lengths
 from wsss_core.training.micro_batches import batch_gradients
 from wsss_core.transfer.paradigms import Losses
 
@@ -119,9 +120,7 @@ def train_head(
 
     """
     check_images(images)
-    if len(images) != len(labels) or len(images) == 0:
-        raise InputError(f"training expects labels of N > 0 images; got {len(images)} images, "
-                         f"{len(labels)} labels")  # fmt: skip
+    check_lengths(images, labels)
     grid = settings.grid(*images.shape[1:3])
     targets = labels_at_grid(torch.from_numpy(np.array(labels)), grid)
     layers = tapped_layers(network, settings)

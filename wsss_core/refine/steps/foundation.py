@@ -23,8 +23,11 @@ from wsss_core.refine.foundation.sam_merging import (
 from wsss_core.refine.steps.refiner import Images, Known, Refiner, Scores, at_image_size
 
 BACKGROUND = (
-    "a photo of the sky", "a photo of clouds", "a photo of a building", "a photo of trees",
-)  # fmt: skip
+    "a photo of the sky",
+    "a photo of clouds",
+    "a photo of a building",
+    "a photo of trees",
+)
 """Prompts of the background, unless others are given."""
 
 
@@ -79,11 +82,10 @@ class SegmentAnything(_Foundation):
     ) -> None:
         """Make every image's mask proposals."""
         model, processor = self.model(device)
-        save_proposals(
-            folder,
-            [automatic_masks(model, processor, image, device=device, **self.how)
-             for image in images],
-        )  # fmt: skip
+        proposals = [
+            automatic_masks(model, processor, image, device=device, **self.how) for image in images
+        ]
+        save_proposals(folder, proposals)
 
     def refine(self, images: Images, scores: Scores, known: Known) -> Scores:
         """See `Refiner`."""
