@@ -42,7 +42,7 @@ def add_store_commands(
         kinds,
         "verify",
         _verify,
-        "compare every file with its checksum; exit code 1 if one differs or is missing",
+        "compare every file with its checksum; exit code 1 if any differs or is missing",
         "wsss store verify s3://bucket/study/store --quarantine",
     )
     cleans = command(
@@ -52,10 +52,10 @@ def add_store_commands(
         "name what nobody needs: leftovers of dead processes, their leases and broken-off runs",
         "wsss store gc results/quickstart/store --delete",
     )
-    for one in (lists, verifies, cleans):
-        one.add_argument("store", type=located, metavar="STORE", help="a path or a URI")
-    for one in (lists, verifies):
-        one.add_argument("stages", nargs="*", metavar="STAGE", help=STAGES_HELP)
+    for parser in (lists, verifies, cleans):
+        parser.add_argument("store", type=located, metavar="STORE", help="a path or a URI")
+    for parser in (lists, verifies):
+        parser.add_argument("stages", nargs="*", metavar="STAGE", help=STAGES_HELP)
     lists.add_argument("--keys", action="store_true", help="list every artifact, as with stages")
     verifies.add_argument(
         "--quarantine",
@@ -63,8 +63,8 @@ def add_store_commands(
         action="store_true",
         help="take corrupt artifacts out, so that the next run makes them anew",
     )
-    for one in (verifies, cleans):
-        one.set_defaults(aside=True)  # progress goes to standard error
+    for parser in (verifies, cleans):
+        parser.set_defaults(aside=True)  # progress goes to standard error
     cleans.add_argument(
         "--delete", action="store_true", help="delete it; without this it is only named"
     )
@@ -163,9 +163,9 @@ def _gc(options: argparse.Namespace) -> int:
 
     store = _opened(options)
     found = find_garbage(store, older_than=options.older_than, unused_by=options.unused_by)
-    for one in found:
-        print(f"{one.name}  ({one.why}, {in_bytes(one.bytes)})")
-    total = sum(one.bytes for one in found)
+    for piece in found:
+        print(f"{piece.name}  ({piece.why}, {in_bytes(piece.bytes)})")
+    total = sum(piece.bytes for piece in found)
     if not found:
         print(f"{store.where}: nothing to delete")
         return 0
@@ -173,12 +173,12 @@ def _gc(options: argparse.Namespace) -> int:
         print(f"{len(found)} to delete, {in_bytes(total)}; --delete does it")
         return 0
     kept = []
-    for one in found:
+    for piece in found:
         try:
-            one.delete()
+            piece.delete()
         except OSError as error:
-            kept.append(one)
-            print(f"not deleted: {one.name}: {one_line(error)}", file=sys.stderr)
-    freed = total - sum(one.bytes for one in kept)
+            kept.append(piece)
+            print(f"not deleted: {piece.name}: {one_line(error)}", file=sys.stderr)
+    freed = total - sum(piece.bytes for piece in kept)
     print(f"{len(found) - len(kept)} deleted, {in_bytes(freed)} freed")
     return 1 if kept else 0

@@ -20,7 +20,7 @@ from reports.storage.locations import Location, is_uri, local_path
 from reports.storage.opening import open_folder
 from studies.store.files import LocalFiles, RemoteFiles
 from studies.store.keys import VERSIONS
-from studies.store.layout import MANIFEST, QUARANTINED, stage_and_key
+from studies.store.layout import MANIFEST, QUARANTINE, stage_and_key
 from studies.store.leases import Leases
 from studies.store.manifest import Manifest, is_sound
 from wsss_core.errors import InputError
@@ -142,7 +142,7 @@ class ArtifactStore:
 
     def corrupt(self, stage: str) -> set[str]:
         """Return the keys of which an artifact was quarantined, made anew since or not."""
-        names = map(stage_and_key, self.folder.joined(QUARANTINED).folders())
+        names = map(stage_and_key, self.folder.joined(QUARANTINE).folders())
         return {key for of_stage, key in names if of_stage == stage}
 
     def delete(self, stage: str, key: str) -> None:

@@ -21,7 +21,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from reports.storage.folder import Folder
-from studies.store.layout import FILES, MANIFEST, QUARANTINED, SCRATCH, new_version, side_name
+from studies.store.layout import BUILDS, MANIFEST, QUARANTINE, SCRATCH, new_version, side_name
 from studies.store.manifest import Manifest, differences, is_sound
 
 CACHE = "WSSS_CACHE"
@@ -61,7 +61,7 @@ class LocalFiles:
     @contextlib.contextmanager
     def new_folder(self, path: Path) -> Iterator[Path]:
         """Yield an empty folder; delete at the end of the block what was not renamed."""
-        folder = self.root / FILES / new_version(path)
+        folder = self.root / BUILDS / new_version(path)
         folder.mkdir(parents=True)
         try:
             yield folder
@@ -110,7 +110,7 @@ class LocalFiles:
             content: of its manifest; an artifact with another one was made anew, and stays.
 
         """
-        out = self.root / QUARANTINED / new_version(path)
+        out = self.root / QUARANTINE / new_version(path)
         with contextlib.suppress(FileNotFoundError):  # another process has done so
             if content is None or (path / MANIFEST).read_bytes() == content:
                 out.parent.mkdir(exist_ok=True)
@@ -118,10 +118,10 @@ class LocalFiles:
 
     def delete(self, path: Path) -> None:
         """Delete an artifact; if that is broken off, it is not finished any more."""
-        out = self.root / FILES / new_version(path)
+        out = self.root / BUILDS / new_version(path)
         out.parent.mkdir(exist_ok=True)
         path.rename(out)
-        self.folder.joined(FILES, out.name).delete_all()
+        self.folder.joined(BUILDS, out.name).delete_all()
 
     def scratch(self, path: Path) -> Path:
         """Return the folder of the checkpoints of an artifact that is being made."""
@@ -164,7 +164,7 @@ class RemoteFiles(LocalFiles):
 
     def publish(self, folder: Path, path: Path, manifest: Manifest) -> None:
         """Upload an artifact and create its manifest, unless another builder has done so."""
-        files = self.folder.joined(FILES, folder.name)
+        files = self.folder.joined(BUILDS, folder.name)
         for name in manifest.sizes:
             *parents, last = name.split("/")
             files.joined(*parents).put(folder / name, last)
@@ -179,7 +179,7 @@ class RemoteFiles(LocalFiles):
 
     def bring(self, path: Path, *, whole: bool) -> tuple[list[str], bytes | None]:
         """Copy an artifact to the cache and compare its checksums, see `LocalFiles.bring`."""
-        with _one_at_a_time(self.root / FILES / f".{side_name(path)}.lock"):
+        with _one_at_a_time(self.root / BUILDS / f".{side_name(path)}.lock"):
             if is_sound(path, whole=whole):
                 return [], None  # another process of this node has brought it
             shutil.rmtree(path, ignore_errors=True)
@@ -201,7 +201,7 @@ class RemoteFiles(LocalFiles):
         (to / MANIFEST).write_bytes(content)
         try:
             manifest = Manifest.from_json(content)
-            files = self.folder.joined(FILES, manifest.folder)
+            files = self.folder.joined(BUILDS, manifest.folder)
         except ValueError as error:
             return [f"{MANIFEST}: {error}"]
         for name in manifest.sizes:
@@ -217,7 +217,7 @@ class RemoteFiles(LocalFiles):
         with contextlib.suppress(FileNotFoundError):  # another process has done so
             found = self._place(path).read(MANIFEST)
             if content in (None, found):
-                self.folder.joined(QUARANTINED, new_version(path)).write(MANIFEST, found)
+                self.folder.joined(QUARANTINE, new_version(path)).write(MANIFEST, found)
                 self._place(path).delete(MANIFEST)
 
     def delete(self, path: Path) -> None:
@@ -225,7 +225,7 @@ class RemoteFiles(LocalFiles):
         content = self._place(path).read(MANIFEST)
         self._place(path).delete(MANIFEST)
         try:
-            files = self.folder.joined(FILES, Manifest.from_json(content).folder)
+            files = self.folder.joined(BUILDS, Manifest.from_json(content).folder)
         except ValueError:
             return  # no manifest names its files any more, so they are garbage
         files.delete_all()

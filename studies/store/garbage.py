@@ -20,10 +20,10 @@ from reports.storage.folder import Folder
 from reports.storage.locations import Location
 from reports.storage.opening import open_folder
 from studies.store.artifacts import ArtifactStore
-from studies.store.layout import FILES
+from studies.store.layout import BUILDS
 from studies.store.leases import LEASES, LeaseOwner
 from studies.store.usage import unneeded
-from studies.store.walk import Record, read_artifacts, walk
+from studies.store.walk import StoreRecord, read_artifacts, walk
 
 DAY_S = 86_400.0
 
@@ -76,27 +76,27 @@ def find_garbage(
         found += _unneeded(cache, walk(cache), needs, "in this machine's cache: ")
     for results in dict.fromkeys([*_beside(store), *unused_by]):
         found += _temporary(open_folder(results), older_than)
-    for one in unneeded(artifacts, unused_by) if unused_by else ():
-        if not needs.works_with(one):
-            delete = partial(store.delete, one.stage, one.key)
-            name = f"{store.where}/{one.path}"
-            found.append(Garbage(name, "no plan of these results needs it", one.bytes, delete))
+    for artifact in unneeded(artifacts, unused_by) if unused_by else ():
+        if not needs.works_with(artifact):
+            delete = partial(store.delete, artifact.stage, artifact.key)
+            name = f"{store.where}/{artifact.path}"
+            found.append(Garbage(name, "no plan of these results needs it", artifact.bytes, delete))
     return found
 
 
 def _living_owners(store: ArtifactStore) -> list[LeaseOwner]:
     """Return the living lease owners; those of other machines have to be watched for a while."""
     leases = store.leases
-    elsewhere = {o.token: o.beat for o in leases.owners() if o.host != socket.gethostname()}
-    if elsewhere:
+    others = {o.token: o.beat for o in leases.owners() if o.host != socket.gethostname()}
+    if others:
         logger.info(
-            f"watching {len(elsewhere)} leases of other machines, for up to {leases.expiry:.0f} s"
+            f"watching {len(others)} leases of other machines, for up to {leases.expiry:.0f} s"
         )
     deadline = time.monotonic() + leases.expiry
-    while elsewhere and time.monotonic() < deadline:
+    while others and time.monotonic() < deadline:
         time.sleep(min(1.0, leases.expiry / 4))
         beats = {owner.token: owner.beat for owner in leases.owners()}
-        elsewhere = {token: beat for token, beat in elsewhere.items() if beats.get(token) == beat}
+        others = {token: beat for token, beat in others.items() if beats.get(token) == beat}
     return leases.owners()
 
 
@@ -112,13 +112,15 @@ class _Needs:
     """
 
     def __init__(
-        self, artifacts: Iterable[Record], held: set[str], dead: set[str], older_than: float
+        self, artifacts: Iterable[StoreRecord], held: set[str], dead: set[str], older_than: float
     ) -> None:
         self._held, self._dead, self._older_than = held, dead, older_than
-        self._manifests = {(one.stage, one.key): one.manifest for one in artifacts}
+        self._manifests = {
+            (artifact.stage, artifact.key): artifact.manifest for artifact in artifacts
+        }
 
-    def reason(self, record: Record) -> str | None:
-        """Return why a record can go; None if it stays. An artifact is a cache's copy of one."""
+    def reason(self, record: StoreRecord) -> str | None:
+        """Return why a record can go; None if it stays. Artifacts are copies in a cache."""
         names = record.stage, record.key
         free = self._is_old(record.modified) and record.key not in self._held
         match record.kind:
@@ -138,14 +140,14 @@ class _Needs:
                 return "the store no longer holds it"
         return None
 
-    def _is_named(self, build: Record) -> bool:
+    def _is_named(self, build: StoreRecord) -> bool:
         """Return whether a manifest names the files of a build, or cannot be read and may do so."""
         if (build.stage, build.key) not in self._manifests:
             return False
         manifest = self._manifests[build.stage, build.key]
-        return manifest is None or build.path == f"{FILES}/{manifest.folder}"
+        return manifest is None or build.path == f"{BUILDS}/{manifest.folder}"
 
-    def works_with(self, artifact: Record) -> bool:
+    def works_with(self, artifact: StoreRecord) -> bool:
         """Return whether a lease owner may be working with an artifact of the store."""
         young = False
         if artifact.manifest is not None:
@@ -161,7 +163,7 @@ class _Needs:
 
 
 def _unneeded(
-    folder: Folder, records: Iterable[Record], needs: _Needs, where: str = ""
+    folder: Folder, records: Iterable[StoreRecord], needs: _Needs, where: str = ""
 ) -> list[Garbage]:
     """Return the records of a folder that can go."""
     found = []

@@ -17,9 +17,9 @@ import uuid
 from pathlib import Path
 
 MANIFEST = "manifest.json"
-FILES = "files"
+BUILDS = "files"
 SCRATCH = "unfinished"
-QUARANTINED = "quarantined"
+QUARANTINE = "quarantined"
 
 
 def side_name(artifact: Path) -> str:

@@ -1,4 +1,4 @@
-"""What `wsss store list` prints: the artifacts of a store by stage, or every single one."""
+"""What `wsss store list` prints: the artifacts of a store by stage, or every single artifact."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from reports.storage.folder import MARK
 from studies.formatting import in_bytes
 from studies.store.artifacts import ArtifactStore
 from studies.store.keys import VERSIONS
-from studies.store.walk import Record
+from studies.store.walk import StoreRecord
 from wsss_core.errors import InputError
 
 
@@ -34,25 +34,34 @@ def _is_store(store: ArtifactStore) -> bool:
     return marked or any(stage in folders for stage in VERSIONS)
 
 
-def summary(found: Sequence[Record]) -> str:
+def summary(found: Sequence[StoreRecord]) -> str:
     """Return a line for each stage: how many artifacts, how many bytes, the newest."""
     rows = [("stage", "artifacts", "size", "newest")]
     for stage in VERSIONS:
-        if of_stage := [one for one in found if one.stage == stage]:
-            rows.append((stage, *_sum(of_stage), max(_written_at(one) for one in of_stage)))
+        if of_stage := [artifact for artifact in found if artifact.stage == stage]:
+            rows.append((stage, *_sum(of_stage), max(map(_written_at, of_stage))))
     if len(found) != 1 and len(rows) > 2:
         rows.append(("all", *_sum(found), ""))
     return _table(rows, right=(1, 2))
 
 
-def details(found: Iterable[Record]) -> str:
+def details(found: Iterable[StoreRecord]) -> str:
     """Return a line for each artifact."""
     rows = [("stage", "key", "size", "written", "of", "what")]
-    for one in found:
+    for artifact in found:
         size, about = "?", "its manifest cannot be read"
-        if one.manifest is not None:
-            size, about = in_bytes(one.bytes), _about(one.stage, one.manifest.about)
-        rows.append((one.stage, one.key, size, _written_at(one), one.parent or "", about))
+        if artifact.manifest is not None:
+            size, about = in_bytes(artifact.bytes), _about(artifact.stage, artifact.manifest.about)
+        rows.append(
+            (
+                artifact.stage,
+                artifact.key,
+                size,
+                _written_at(artifact),
+                artifact.parent or "",
+                about,
+            )
+        )
     return _table(rows, right=(2,))
 
 
@@ -84,12 +93,12 @@ def _about(stage: str, about: Mapping[str, Any]) -> str:
     return ", ".join(str(word) for word in words if word)
 
 
-def _written_at(one: Record) -> str:
-    return "" if one.manifest is None else one.manifest.written_at
+def _written_at(artifact: StoreRecord) -> str:
+    return "" if artifact.manifest is None else artifact.manifest.written_at
 
 
-def _sum(found: Sequence[Record]) -> tuple[str, str]:
-    return f"{len(found)}", in_bytes(sum(one.bytes for one in found))
+def _sum(found: Sequence[StoreRecord]) -> tuple[str, str]:
+    return f"{len(found)}", in_bytes(sum(artifact.bytes for artifact in found))
 
 
 def _table(rows: Sequence[tuple[str, ...]], right: tuple[int, ...]) -> str:

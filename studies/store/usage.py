@@ -13,13 +13,13 @@ from collections.abc import Iterable, Sequence
 from reports.ledger.parts import read_table
 from reports.storage.locations import Location
 from studies.store.keys import VERSIONS
-from studies.store.walk import Record
+from studies.store.walk import StoreRecord
 from wsss_core.errors import InputError
 
 _OF_A_NETWORK = ("cams", "fits", "refined")
 
 
-def unneeded(artifacts: Sequence[Record], results: Iterable[Location]) -> list[Record]:
+def unneeded(artifacts: Sequence[StoreRecord], results: Iterable[Location]) -> list[StoreRecord]:
     """Return the artifacts that no plan needs.
 
     Args:
@@ -33,14 +33,14 @@ def unneeded(artifacts: Sequence[Record], results: Iterable[Location]) -> list[R
     keys: dict[str, set[str]] = {stage: set() for stage in VERSIONS}
     for where in results:
         _add_planned(keys, where)
-    parents = {one.key: one.parent for one in artifacts if one.stage == "train"}
+    parents = {artifact.key: artifact.parent for artifact in artifacts if artifact.stage == "train"}
     waiting = list(keys["train"])
     while waiting:  # a teacher may have had a teacher
         parent = parents.get(waiting.pop())
         if parent is not None and parent not in keys["train"]:
             keys["train"].add(parent)
             waiting.append(parent)
-    return [one for one in artifacts if not _is_needed(one, keys)]
+    return [artifact for artifact in artifacts if not _is_needed(artifact, keys)]
 
 
 def _add_planned(keys: dict[str, set[str]], where: Location) -> None:
@@ -60,12 +60,12 @@ def _add_planned(keys: dict[str, set[str]], where: Location) -> None:
             keys.setdefault(stage, set()).update(of_stage)
 
 
-def _is_needed(one: Record, keys: dict[str, set[str]]) -> bool:
-    if one.key in keys[one.stage]:
+def _is_needed(artifact: StoreRecord, keys: dict[str, set[str]]) -> bool:
+    if artifact.key in keys[artifact.stage]:
         return True
-    about = {} if one.manifest is None else one.manifest.about
-    if one.stage in _OF_A_NETWORK:
-        return "parent" not in about or one.parent in keys["train"]
-    if one.stage == "described":
+    about = {} if artifact.manifest is None else artifact.manifest.about
+    if artifact.stage in _OF_A_NETWORK:
+        return "parent" not in about or artifact.parent in keys["train"]
+    if artifact.stage == "described":
         return "images" not in about or about["images"] in keys["images"]
     return False

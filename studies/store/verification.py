@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from studies.formatting import duration, in_bytes
 from studies.store.artifacts import ArtifactStore
-from studies.store.walk import Record, read_artifacts, walk
+from studies.store.walk import StoreRecord, read_artifacts, walk
 
 REPORT_EVERY_S = 10.0  # seconds between two lines of progress
 
@@ -56,17 +56,17 @@ def verify(
     result = Verification(
         orphans={o.path: o.parent for o in found if o.parent and o.parent not in trained}
     )
-    total = sum(one.bytes for one in found)
+    total = sum(artifact.bytes for artifact in found)
     began = reported = time.monotonic()
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        tasks = {pool.submit(_problems, store, one): one for one in found}
+        tasks = {pool.submit(_problems, store, artifact): artifact for artifact in found}
         try:
             for task in as_completed(tasks):
-                one = tasks[task]
+                artifact = tasks[task]
                 result.checked += 1
-                result.bytes += one.bytes
+                result.bytes += artifact.bytes
                 if problems := task.result():
-                    result.corrupt[one.path] = problems
+                    result.corrupt[artifact.path] = problems
                 now = time.monotonic()
                 if now - reported > REPORT_EVERY_S:
                     reported = now
@@ -84,8 +84,8 @@ def verify(
     return result
 
 
-def _problems(store: ArtifactStore, one: Record) -> list[str]:
+def _problems(store: ArtifactStore, artifact: StoreRecord) -> list[str]:
     try:
-        return store.problems(one.stage, one.key)
+        return store.problems(artifact.stage, artifact.key)
     except FileNotFoundError:
         return []  # quarantined or deleted meanwhile

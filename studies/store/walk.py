@@ -11,7 +11,7 @@ from reports.storage.errors import StorageError
 from reports.storage.folder import MARK, Entry, Folder
 from studies.store.artifacts import ArtifactStore
 from studies.store.keys import VERSIONS
-from studies.store.layout import FILES, MANIFEST, QUARANTINED, SCRATCH, stage_and_key
+from studies.store.layout import BUILDS, MANIFEST, QUARANTINE, SCRATCH, stage_and_key
 from studies.store.leases import LEASES
 from studies.store.manifest import Manifest
 from wsss_core.errors import InputError
@@ -19,9 +19,9 @@ from wsss_core.errors import InputError
 Kind = Literal["artifact", "build", "scratch", "quarantined", "lease", "temporary"]
 
 _SIDE: dict[str, Kind] = {
-    FILES: "build",
+    BUILDS: "build",
     SCRATCH: "scratch",
-    QUARANTINED: "quarantined",
+    QUARANTINE: "quarantined",
     LEASES: "lease",
 }
 """What the side folders of a store hold."""
@@ -30,7 +30,7 @@ _AT_ONCE = 16  # manifests read together; each is a request to a remote store
 
 
 @dataclass(frozen=True)
-class Record:
+class StoreRecord:
     """What lies in a store under one name and goes, if it goes, as a whole.
 
     Attributes:
@@ -58,7 +58,7 @@ class Record:
         return None if self.manifest is None else self.manifest.parent
 
 
-def walk(folder: Folder) -> list[Record]:
+def walk(folder: Folder) -> list[StoreRecord]:
     """List a store, or this machine's cache of one, once. Links lead nowhere.
 
     Files of no known place are left out.
@@ -82,13 +82,13 @@ def walk(folder: Folder) -> list[Record]:
             size = sum(entry.size for entry in files.values())
             modified = max(entry.modified for entry in files.values())
             path = f"{first}/{name}" if first else name
-            records.append(Record(kind, path, stage, key, size, modified))
+            records.append(StoreRecord(kind, path, stage, key, size, modified))
     return records
 
 
 def read_artifacts(
-    store: ArtifactStore, records: Iterable[Record], stages: Sequence[str] = ()
-) -> list[Record]:
+    store: ArtifactStore, records: Iterable[StoreRecord], stages: Sequence[str] = ()
+) -> list[StoreRecord]:
     """Read the manifests of the artifacts that records belong to and that are finished now.
 
     An artifact that was finished after the walk, when only its build was there, is among them.
@@ -120,7 +120,7 @@ def read_artifacts(
         return [artifact for artifact in found if artifact is not None]
 
 
-def _read(store: ArtifactStore, stage: str, key: str) -> Record | None:
+def _read(store: ArtifactStore, stage: str, key: str) -> StoreRecord | None:
     manifest = None
     try:
         manifest = store.manifest(stage, key)
@@ -131,4 +131,4 @@ def _read(store: ArtifactStore, stage: str, key: str) -> Record | None:
     except ValueError:
         pass  # it cannot be read
     size = 0 if manifest is None else manifest.size
-    return Record("artifact", f"{stage}/{key}", stage, key, size, manifest=manifest)
+    return StoreRecord("artifact", f"{stage}/{key}", stage, key, size, manifest=manifest)

@@ -16,7 +16,7 @@ import pytest
 import studies.store.leases
 from reports.storage.folder import Folder
 from reports.storage.opening import open_folder
-from studies.store.leases import Leases
+from studies.store.leases import Lease, Leases
 
 ROOT = Path(__file__).parents[3]
 EXPIRY = 0.4
@@ -24,11 +24,23 @@ LINUX = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="knows p
 
 
 @pytest.fixture(params=["local", "s3"])
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Folder:
-    if request.param == "local":
-        return open_folder(tmp_path / "store", make=True)
-    request.getfixturevalue("s3")
-    return open_folder("s3://bucket/store", make=True)
+def store(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Folder]:
+    """A store whose leases end with the test: no heartbeat writes to the store of the next one."""
+    taken: list[Lease] = []
+    begin = Lease.__init__
+
+    def begin_and_remember(lease: Lease, *given: Any) -> None:
+        begin(lease, *given)
+        taken.append(lease)
+
+    monkeypatch.setattr(Lease, "__init__", begin_and_remember)
+    if request.param == "s3":
+        request.getfixturevalue("s3")
+    yield open_folder("s3://bucket/store" if request.param == "s3" else tmp_path / "s", make=True)
+    for lease in taken:
+        lease.release()
 
 
 @pytest.fixture

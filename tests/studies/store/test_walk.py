@@ -8,7 +8,7 @@ import pytest
 import studies.store.garbage
 from studies.store.artifacts import ArtifactStore
 from studies.store.garbage import find_garbage
-from studies.store.walk import Record, read_artifacts, walk
+from studies.store.walk import StoreRecord, read_artifacts, walk
 
 
 def build(store: ArtifactStore, stage: str, key: str) -> None:
@@ -28,7 +28,7 @@ def leave(store: ArtifactStore) -> None:
     store.folder.joined("somewhere").write("else.txt", b"")
 
 
-def kinds(records: list[Record]) -> dict[tuple[str, str, str], int]:
+def kinds(records: list[StoreRecord]) -> dict[tuple[str, str, str], int]:
     return dict(Counter((r.kind, r.stage, r.key) for r in records))
 
 
@@ -88,7 +88,7 @@ def test_files_of_an_artifact_that_is_finished_after_the_walk_are_no_garbage(
     manifest = place.read("manifest.json")
     place.delete("manifest.json")
 
-    def finished_meanwhile(folder: object) -> list[Record]:
+    def finished_meanwhile(folder: object) -> list[StoreRecord]:
         found = walk(store.folder)
         place.write("manifest.json", manifest)
         return found
@@ -103,7 +103,7 @@ def test_an_artifact_that_is_made_anew_after_the_walk_is_no_garbage(
 ) -> None:
     build(store, "train", "abc")
 
-    def quarantined_meanwhile(folder: object) -> list[Record]:
+    def quarantined_meanwhile(folder: object) -> list[StoreRecord]:
         found = walk(store.folder)
         store.quarantine("train", "abc")
         return [record for record in found if record.kind == "artifact"]
