@@ -18,8 +18,10 @@ however many images there are.
 import argparse
 import importlib.util
 import json
+import logging
 import os
 import platform
+import sys
 import tempfile
 import threading
 import time
@@ -215,10 +217,6 @@ def differing(one: Path, other: Path) -> float:
     return found / total
 
 
-def say(line: str) -> None:
-    print(f"    {line}", flush=True)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--images", type=int, default=120)
@@ -228,6 +226,7 @@ def main() -> None:
     parser.add_argument("--memory-only", action="store_true", help="leave the plain loop out")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there")
     arguments = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="    %(message)s", stream=sys.stdout)
     if not hasattr(os, "sched_getaffinity"):
         parser.error("needs Linux, for /proc")
     cores = len(os.sched_getaffinity(0))
@@ -244,7 +243,7 @@ def main() -> None:
         print(f"{arguments.images} crops of {arguments.size} px, refinement {arguments.refine}")
         record: dict[str, Any] = {}
         with MemoryOverTime(folder / "spread", arguments.images) as memory:
-            spread = seconds(lambda: make_masks(job("spread"), batch=arguments.batch, say=say))
+            spread = seconds(lambda: make_masks(job("spread"), batch=arguments.batch))
         record["memory_mib"] = memory.mib
         record["ray_data"] = arguments.images / spread
         print(f"Ray Data, {cores} cores: {record['ray_data']:.2f} images/s ({spread:.1f} s)")
@@ -259,11 +258,9 @@ def main() -> None:
             write_images(folder / "some", some, arguments.size)
             both = side_by_side(
                 cores,
-                lambda number: make_masks(
-                    job(f"both-{number}", images="some"), in_process=True, say=lambda line: None
-                ),
+                lambda number: make_masks(job(f"both-{number}", images="some"), in_process=True),
             )
-            alone = seconds(lambda: make_masks(job("alone"), in_process=True, say=say))
+            alone = seconds(lambda: make_masks(job("alone"), in_process=True))
             record["plain_loop"] = arguments.images / alone
             record["ratio"] = alone / spread
             print(f"plain loop, one thread: {record['plain_loop']:.2f} images/s ({alone:.1f} s)")
@@ -278,9 +275,7 @@ def main() -> None:
                 other = folder / "spread" / file.relative_to(folder / "alone")
                 assert file.read_bytes() == other.read_bytes(), f"{file.name} differs"
             if arguments.refine == "crf" and importlib.util.find_spec("pydensecrf"):
-                usual = seconds(
-                    lambda: make_masks(job("usual", "pydensecrf"), in_process=True, say=say)
-                )
+                usual = seconds(lambda: make_masks(job("usual", "pydensecrf"), in_process=True))
                 record["pydensecrf_loop"] = arguments.images / usual
                 record["ratio_to_pydensecrf"] = usual / spread
                 record["differing"] = differing(folder / "usual", folder / "spread")

@@ -63,26 +63,22 @@ def _masks(options: argparse.Namespace) -> int:
     from studies.masks.worker import MaskJob
     from studies.store.artifacts import ArtifactStore
 
-    def say(line: str) -> None:
-        print(line, flush=True)
-
     selection = MaskSelection(
         **{name: getattr(options, name) for name in MaskSelection.__dataclass_fields__}
     )
     store = ArtifactStore(options.store or below(options.results, "store"))
     recipe, lines = choose_recipe(options.results, store, selection)
     for line in lines:
-        say(line)
+        print(line, flush=True)
     images, out = (str(folder.absolute()) for folder in (options.images, options.out))
     made = make_masks(
         MaskJob(recipe, images, out, options.uncertain, options.soft),
         batch=options.batch,
         address=options.address,
         in_process=options.in_process,
-        say=say,
     )
     rate = f", {made.written / made.seconds:.1f} images/s" if made.written else ""
-    say(f"{made.written} masks written to {options.out} in {duration(made.seconds)}{rate}")
+    print(f"{made.written} masks written to {options.out} in {duration(made.seconds)}{rate}")
     for name, error in made.failed.items():
         print(f"failed: {name}: {error}", file=sys.stderr)
     return 1 if made.failed else 0

@@ -12,7 +12,7 @@ from studies.cluster.checks.folders import FoldersCheck
 from studies.cluster.checks.gpus import GpuCheck
 from studies.cluster.checks.plugins import PluginsCheck
 from studies.cluster.plan_checks import files_of_chain
-from studies.masks.worker import UNFINISHED, MaskJob
+from studies.masks.worker import UNFINISHED_MASKS, MaskJob
 from studies.store.artifacts import ArtifactStore
 from studies.store.manifest import MANIFEST
 from wsss_core.data.file_hashes import file_hashes
@@ -42,7 +42,7 @@ def checks_for_masks(
     }
     checks: list[NodeCheck[Any]] = [
         CodeCheck(code_facts()),
-        FoldersCheck({"masks": f"{job.out}/{UNFINISHED}"}),
+        FoldersCheck({"masks": f"{job.out}/{UNFINISHED_MASKS}"}),
         PluginsCheck(plugins, import_path),
         FilesCheck(files | files_of_chain(job.recipe.chain)),
         ClockCheck(),

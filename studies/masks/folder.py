@@ -1,8 +1,8 @@
-"""A folder of images to a folder of masks: what is to do, what is there, what was made with what.
+"""From a folder of images to a folder of masks, which a second run completes.
 
-    OUT/<relative path>.png         a mask; where it is, the image is done
+    OUT/<relative path>.png         a mask; an image with a mask is done
     OUT/soft/<class>/<path>.png     its scores, on request
-    OUT/masks.json                  what all of them were made with
+    OUT/masks.json                  the settings of all of them
 
 Resuming is running again: an image that has its mask is skipped.
 """
@@ -10,11 +10,12 @@ Resuming is running again: an image that has its mask is skipped.
 from __future__ import annotations
 
 import json
+import logging
 import os
 import shutil
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
@@ -24,7 +25,7 @@ import numpy as np
 
 from studies.formatting import duration
 from studies.masks.files import mask_of, voc_palette
-from studies.masks.worker import SOFT, UNFINISHED, MaskJob, one_batch_after_another
+from studies.masks.worker import SOFT, UNFINISHED_MASKS, MaskJob, one_batch_after_another
 from studies.stages.environment import package_version
 from studies.store.artifacts import require_writable
 from wsss_core.data.folder.layout import IMAGE_SUFFIXES
@@ -32,19 +33,20 @@ from wsss_core.data.image_set import IGNORED
 from wsss_core.errors import InputError
 
 RECORD = "masks.json"
-EVERY = 5.0
-"""Seconds between two lines of progress."""
+PROGRESS_S = 5.0  # seconds between two lines of progress
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class MasksMade:
-    """What a run did.
+    """The result of a run.
 
     Attributes:
-        written: masks it wrote.
-        there_before: images that had one.
-        failed: image -> why it has none.
-        seconds: all in all.
+        written: masks that this run wrote.
+        there_before: images that had their mask before.
+        failed: image -> why it has no mask.
+        seconds: of the whole run.
 
     """
 
@@ -60,19 +62,17 @@ def make_masks(
     batch: int = 16,
     address: str | None = None,
     in_process: bool = False,
-    say: Callable[[str], None] = print,
 ) -> MasksMade:
     """Make the masks that a folder of images lacks.
 
     Args:
-        job: of which images, how, and where they go.
+        job: the images, the recipe, and the folder of the masks.
         batch: images a worker takes at a time.
         address: of a running Ray cluster; None starts Ray on this machine.
-        in_process: no Ray, one batch after another in this process.
-        say: where progress lines go.
+        in_process: use no Ray, make one batch after another in this process.
 
     Raises:
-        InputError: no images, folders that do not fit, or masks that were made otherwise.
+        InputError: no images, folders that do not fit, or masks there of other settings.
 
     """
     began = time.perf_counter()
@@ -84,7 +84,7 @@ def make_masks(
     record.open()
     missing = [name for name in names if not job.mask_file(name).exists()]
     before = len(names) - len(missing)
-    say(f"{len(names)} images" + (f", {before} have their mask" if before else ""))
+    logger.info("%d images%s", len(names), f", {before} have their mask" if before else "")
     failed: dict[str, str] = {}
     written = 0
     record.write(images=len(names), with_mask=before, failed=failed)
@@ -95,21 +95,21 @@ def make_masks(
             from studies.masks.stream import stream_masks
 
             done = stream_masks(job, missing, batch=batch, address=address)
-        progress = _Progress(len(missing), say)
+        progress = _Progress(len(missing))
         for name, error in done:
             if error is None:
                 written += 1
             else:
                 failed[name] = error
             progress.one_more()
-    shutil.rmtree(Path(job.out) / UNFINISHED, ignore_errors=True)
+    shutil.rmtree(Path(job.out) / UNFINISHED_MASKS, ignore_errors=True)
     failed = dict(sorted(failed.items()))
     record.write(images=len(names), with_mask=before + written, failed=failed, ended=True)
     return MasksMade(written, before, failed, time.perf_counter() - began)
 
 
 def find_images(folder: Path) -> list[str]:
-    """The images in a folder and those below it, relative to it, sorted.
+    """Return the images in a folder and below it, relative to it, sorted.
 
     Raises:
         InputError: no such folder, or no image in it.
@@ -162,7 +162,7 @@ def _check(job: MaskJob, names: list[str]) -> None:
 
 
 class _Record:
-    """The file that says what the masks of a folder were made with."""
+    """The file with the settings of all masks of a folder."""
 
     def __init__(self, job: MaskJob) -> None:
         self._file = Path(job.out) / RECORD
@@ -181,7 +181,7 @@ class _Record:
         self._started = _now()
 
     def open(self) -> None:
-        """See that what the folder holds was made with the same settings."""
+        """Raise unless the folder is empty or holds masks of the same settings."""
         folder = self._file.parent
         if not self._file.exists():
             there = sorted(e.name for e in folder.iterdir() if not e.name.startswith("."))
@@ -206,7 +206,7 @@ class _Record:
     def write(
         self, *, images: int, with_mask: int, failed: dict[str, str], ended: bool = False
     ) -> None:
-        """Say what there is, at the start and at the end of a run."""
+        """Write settings and counts, at the start and at the end of a run."""
         content: dict[str, Any] = {
             "settings": self._settings,
             "values": self._values,
@@ -226,28 +226,28 @@ def _now() -> str:
 
 
 class _Progress:
-    """Says every few seconds how many images are done, how fast, and how long the rest takes."""
+    """Logs every few seconds how many images are done, how fast, and how long the rest takes."""
 
-    def __init__(self, total: int, say: Callable[[str], None]) -> None:
-        self._total, self._say = total, say
-        self._done = 0
+    def __init__(self, total: int) -> None:
+        self._total, self._done = total, 0
         self._first: float | None = None
-        # The rate of late, from the first batch on: starting workers takes seconds.
+        # The rate is that of the last seconds, from the first batch on: workers start slowly.
         self._late: deque[tuple[float, int]] = deque(maxlen=7)
 
     def one_more(self) -> None:
-        """An image is done."""
+        """Count an image that is done."""
         self._done += 1
         now = time.perf_counter()
         self._first = self._first or now
         if now - self._first < 0.1:
             self._late.clear()
             self._late.append((now, self._done))
-        if now - self._late[-1][0] < EVERY or self._done == self._total:
+        if now - self._late[-1][0] < PROGRESS_S or self._done == self._total:
             return
         since, then = self._late[0]
         rate = (self._done - then) / (now - since)
         self._late.append((now, self._done))
         width = len(str(self._total))
         left = duration((self._total - self._done) / rate)
-        self._say(f"[{self._done:{width}}/{self._total}] {rate:.1f} images/s, about {left} left")
+        done = f"[{self._done:{width}}/{self._total}]"
+        logger.info("%s %.1f images/s, about %s left", done, rate, left)

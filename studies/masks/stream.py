@@ -1,8 +1,8 @@
 """Ray Data under `wsss masks`: actors with the network make CAMs, CPU tasks refine and write them.
 
-Where there is no GPU, an actor a core does both: no core waits for the other stage, and half as
-many workers hold PyTorch. Only names and small maps travel: every worker reads its images itself,
-so what is in flight is a few blocks of some kilobytes, however many images there are.
+Without a GPU, one actor a core does both: no core waits for the other stage, and half as many
+workers hold PyTorch. Only names and small maps travel: every worker reads its images itself, so
+only a few blocks of some kilobytes are in flight, however many images there are.
 """
 
 from __future__ import annotations
@@ -17,14 +17,13 @@ from typing import Any
 import numpy as np
 import ray
 import ray.data
+import torch
 
 from studies.cluster.check import require_ready
 from studies.cluster.ray_start import node_amounts, start_ray, starts_ray_here
-from studies.formatting import error_line
 from studies.masks.cluster_check import checks_for_masks
-from studies.masks.worker import CamMaker, Cams, MaskJob, MaskWriter
+from studies.masks.worker import CamMaker, Cams, MaskJob, MaskWriter, failure_text
 from studies.planning.capacity import whole_gpu
-from studies.stages.failures import gpu_failed, is_gpu_failure
 from wsss_core.errors import InputError
 from wsss_core.plugins import search_in
 
@@ -45,14 +44,14 @@ def stream_masks(
     address: str | None,
     apart: bool | None = None,
 ) -> Iterator[tuple[str, str | None]]:
-    """Make masks on a cluster; yields each image's name and error as its batch is done.
+    """Make masks on a cluster; yield each image's name and error as its batch is done.
 
     Args:
-        job: see `studies.masks.worker.MaskJob`; its folders have to be seen by all nodes.
+        job: images and recipe; all nodes have to see its folders.
         names: the images, relative to the job's folder.
         batch: images that travel together.
         address: of a running cluster; None starts Ray on this machine.
-        apart: CAMs and their refinement in workers of their own; None: where there are GPUs.
+        apart: make CAMs and refine them in workers of their own; None: if there are GPUs.
 
     Raises:
         InputError: no cluster there, nodes that cannot be used, or files that cannot be written.
@@ -87,39 +86,40 @@ def _dataset(
     resources = ray.cluster_resources()
     gpus = int(resources.get("GPU", 0))
     apart = gpus > 0 if apart is None else apart
-    describing = any(step.needs_image_features for step in job.recipe.chain.steps)
-    # Of a GPU, the large model of a step that sees images alone gets half.
-    share = {"num_gpus": 0.5 if describing and apart else 1.0} if gpus else {}
-    device = "cuda" if gpus else "cpu"
+    images_first = any(step.needs_image_features for step in job.recipe.chain.steps)
+    # The large model of a step that sees images alone gets half of a GPU.
+    share = {"num_gpus": 0.5 if images_first and apart else 1.0} if gpus else {}
     blocks = -(-len(names) // batch)
     pool = ray.data.ActorPoolStrategy(
         size=min(gpus or max(1, int(resources.get("CPU", 1))), blocks),
         max_tasks_in_flight_per_actor=IN_FLIGHT,
     )
-    given = {"job": job, "device": device, "import_path": import_path}
+    stage = {"batch_size": batch, "batch_format": "numpy"}
+    given: dict[str, Any] = {
+        "job": job,
+        "device": "cuda" if gpus else "cpu",
+        "import_path": import_path,
+    }
     items: Any = ray.data.from_items([{"name": name} for name in names], override_num_blocks=blocks)
     made = items.map_batches(
-        _CamWorker if apart else _MaskWorker,
-        batch_size=batch,
-        batch_format="numpy",
+        _Worker,
         compute=pool,
         # Beside tasks, actors hold no core: they would leave it idle whenever they are ahead.
         num_cpus=0 if apart else 1,
-        fn_constructor_kwargs=given,
+        fn_constructor_kwargs={**given, "writes": not apart},
+        **stage,
         **share,
     )
     if not apart:
         return made
-    if describing:
+    if images_first:
         # A large model stays where it is; after a task on a GPU Ray ends the process.
+        given["makes_cams"] = False
         return made.map_batches(
-            _RefineWorker, batch_size=batch, batch_format="numpy", compute=pool, num_cpus=1,
-            fn_constructor_kwargs=given, **share,
-        )  # fmt: skip
-    return made.map_batches(
-        _refine_block, batch_size=batch, batch_format="numpy", num_cpus=1,
-        fn_kwargs={"job": job, "import_path": import_path},
-    )  # fmt: skip
+            _Worker, compute=pool, num_cpus=1, fn_constructor_kwargs=given, **stage, **share
+        )
+    given["device"] = "cpu"
+    return made.map_batches(_refine_block, num_cpus=1, fn_kwargs=given, **stage)
 
 
 @contextlib.contextmanager
@@ -127,7 +127,7 @@ def _quiet_context() -> Iterator[None]:
     """Ray Data's settings for one dataset: no bars and no lines of its own."""
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of copying settings that Ray itself gave up
+        warnings.simplefilter("ignore")  # it warns of settings that Ray itself has given up
         context = ray.data.DataContext.get_current().copy()
     context.enable_progress_bars = False
     context.print_on_execution_start = False
@@ -136,98 +136,65 @@ def _quiet_context() -> Iterator[None]:
 
 
 class _Worker:
-    """Makes what it needs at its first batch, not before: what goes wrong is then told in a line.
+    """Turns names into packed CAMs, those into masks, or names into masks.
 
-    Raised, Ray Data would print it with its own traceback.
+    It loads network and models at its first batch, not before, and keeps them. An error that
+    belongs to no image is that of an image without a name: Ray Data would print an exception with
+    its own traceback.
     """
 
-    def __init__(self, job: MaskJob, device: str, import_path: str) -> None:
+    def __init__(
+        self,
+        job: MaskJob,
+        device: str,
+        import_path: str,
+        *,
+        makes_cams: bool = True,
+        writes: bool = True,
+    ) -> None:
         self._job, self._device, self._import_path = job, device, import_path
-        self._ready = False
+        self._makes_cams, self._writes = makes_cams, writes
+        self._cams: CamMaker | None = None
+        self._writer: MaskWriter | None = None
 
     def __call__(self, block: Block) -> Block:
-        """One block to the next; an error of no image is that of an image without a name."""
+        """Turn one block into the next."""
         try:
-            if not self._ready:
-                _set_up(self._import_path)
-                self._make()
-                self._ready = True
-            return self._go_on(block)
+            return self._next(block)
         except Exception as error:
-            return self._failed(_in_words(error))
+            text = failure_text(error)
+            return _written([("", text)]) if self._writes else _packed([Cams("", text)])
 
-    def _make(self) -> None:
-        raise NotImplementedError
+    def _next(self, block: Block) -> Block:
+        if self._cams is None and self._writer is None:
+            self._load()
+        if self._cams is None:
+            batch = _unpacked(block, len(self._job.recipe.classes))
+        else:
+            batch = self._cams([str(name) for name in block["name"]])
+        return _packed(batch) if self._writer is None else _written(self._writer(batch))
 
-    def _go_on(self, block: Block) -> Block:
-        raise NotImplementedError
-
-    def _failed(self, said: str) -> Block:
-        return _written([("", said)])
-
-
-class _CamWorker(_Worker):
-    """Names to packed CAMs, by a network that stays."""
-
-    def _make(self) -> None:
-        readers = 1 if self._device == "cpu" else READERS
-        self._made = CamMaker(self._job, device=self._device, readers=readers)
-
-    def _go_on(self, block: Block) -> Block:
-        return _packed(self._made([str(name) for name in block["name"]]))
-
-    def _failed(self, said: str) -> Block:
-        return _packed([Cams("", said)])
+    def _load(self) -> None:
+        torch.set_num_threads(1)  # one thread for one CPU
+        search_in(self._import_path)
+        readers = READERS if self._device != "cpu" and not self._writes else 1
+        writer = MaskWriter(self._job, device=self._device) if self._writes else None
+        if self._makes_cams:
+            self._cams = CamMaker(self._job, device=self._device, readers=readers)
+        self._writer = writer
 
 
-class _RefineWorker(_Worker):
-    """Packed CAMs to what became of them, by a chain that stays, its large models with it."""
-
-    def _make(self) -> None:
-        self._writer = MaskWriter(self._job, device=self._device)
-
-    def _go_on(self, block: Block) -> Block:
-        return _written(self._writer(_unpacked(block, len(self._job.recipe.classes))))
-
-
-class _MaskWorker(_Worker):
-    """Names to what became of them, by a network and a chain that stay."""
-
-    def _make(self) -> None:
-        self._made = CamMaker(self._job, device=self._device)
-        self._writer = MaskWriter(self._job, device=self._device)
-
-    def _go_on(self, block: Block) -> Block:
-        return _written(self._writer(self._made([str(name) for name in block["name"]])))
-
-
-def _refine_block(block: Block, job: MaskJob, import_path: str) -> Block:
-    """Packed CAMs to what became of them; by a chain without large models."""
-    return _RefineWorker(job, "cpu", import_path)(block)
+def _refine_block(block: Block, job: MaskJob, device: str, import_path: str) -> Block:
+    """Refine packed CAMs and write masks, with a chain without large models."""
+    return _Worker(job, device, import_path, makes_cams=False)(block)
 
 
 def _written(done: Sequence[tuple[str, str | None]]) -> Block:
     return {"name": [name for name, _ in done], "error": [error or "" for _, error in done]}
 
 
-def _in_words(error: Exception) -> str:
-    if isinstance(error, InputError):
-        return str(error)
-    if is_gpu_failure(error):
-        return gpu_failed(error)
-    return error_line(error)
-
-
-def _set_up(import_path: str) -> None:
-    """One thread for one CPU, and where plug-ins are looked for."""
-    import torch
-
-    torch.set_num_threads(1)
-    search_in(import_path)
-
-
 def _packed(batch: Sequence[Cams]) -> Block:
-    """Maps as bytes: an image without any has none, and blocks of any grid fit together."""
+    """Pack maps as bytes: blocks with any grids, or without maps, then fit together."""
     return {
         "name": [one.name for one in batch],
         "error": [one.error or "" for one in batch],

@@ -1,6 +1,6 @@
-"""What a worker does for masks: CAMs of a batch of images, then their refinement and files.
+"""Make masks in one process: CAMs of a batch of images, then their refinement and the files.
 
-Nothing here knows Ray: `one_batch_after_another` can be followed in a debugger.
+Nothing here uses Ray, so `one_batch_after_another` can be followed in a debugger.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from studies.masks.recipe import MaskRecipe
 from studies.planning.chains import Step
 from studies.planning.job import TrainingJob
 from studies.stages.cams import NetworkMaps, base_scores
+from studies.stages.failures import gpu_failed, is_gpu_failure
 from studies.stages.refinement import run_step
 from studies.stages.training import load_network
 from studies.store.artifacts import ArtifactStore
@@ -31,20 +32,20 @@ from wsss_core.errors import InputError, one_line
 from wsss_core.refine.steps.refiner import Refiner
 from wsss_core.refine.steps.registry import make_refiner
 
-UNFINISHED = ".unfinished"
-SOFT = "soft"
+UNFINISHED_MASKS = ".unfinished"  # the folder in which files are written first
+SOFT = "soft"  # the folder of the soft maps
 
 
 @dataclass(frozen=True)
 class MaskJob:
-    """Images to make masks of.
+    """A folder of images that need masks.
 
     Attributes:
-        recipe: how.
-        images: the folder that their names are relative to.
+        recipe: what makes the masks.
+        images: the folder that names of images are relative to.
         out: the folder of the masks.
-        uncertain: margin around the threshold within which a pixel is left undecided, 0..1.
-        soft: whether to write the scores as well, a grey PNG per class.
+        uncertain: a pixel whose score is nearer than this to the threshold stays undecided, 0 to 1.
+        soft: whether to write the scores too, a grey PNG per class.
 
     """
 
@@ -55,21 +56,21 @@ class MaskJob:
     soft: bool = False
 
     def mask_file(self, name: str) -> Path:
-        """Where an image's mask goes."""
+        """Return the file of an image's mask."""
         return Path(self.out) / PurePosixPath(name).with_suffix(".png")
 
     def soft_file(self, name: str, class_name: str) -> Path:
-        """Where its scores of a class go."""
+        """Return the file of an image's scores of a class."""
         return Path(self.out) / SOFT / class_name / PurePosixPath(name).with_suffix(".png")
 
 
 @dataclass(frozen=True)
 class Cams:
-    """What a network says of one image; or why it says nothing.
+    """The CAMs of one image, or why it has none.
 
     Attributes:
         name: the image, relative to its folder.
-        error: None where there are maps.
+        error: why it has no CAMs; None if it has.
         maps: float16 [K, h, w], see `studies.stages.cams.NetworkMaps`.
         logits: float32 [K].
 
@@ -85,30 +86,27 @@ class CamMaker:
     """A trained network on its device.
 
     Args:
-        job: whose images.
+        job: the images and the recipe.
         device: "cpu" or "cuda".
         readers: images decoded at a time.
 
     """
 
     def __init__(self, job: MaskJob, *, device: str = "cpu", readers: int = 1) -> None:
-        recipe = job.recipe
         self._job, self._device = job, device
-        self._size = recipe.training.image_size
-        self._settings = recipe.chain.cam
-        store = ArtifactStore(recipe.store)
-        network = load_network(store, recipe.training, "student")
+        store = ArtifactStore(job.recipe.store)
+        network = load_network(store, job.recipe.training, "student")
         self._network = network.to(device)
         self._readers = ThreadPoolExecutor(readers) if readers > 1 else None
 
     def __call__(self, names: Sequence[str]) -> list[Cams]:
-        """CAMs of images, in their order; one that cannot be read has an error instead."""
+        """Return CAMs in the order of the names; an unreadable image has an error instead."""
         mapped = self._readers.map if self._readers else map
         read = list(mapped(self._read, names))
         pixels = [one for one in read if not isinstance(one, str)]
         if not pixels:
             return [Cams(name, str(error)) for name, error in zip(names, read, strict=True)]
-        raw = cams(self._network, np.stack(pixels), self._settings, device=self._device)
+        raw = cams(self._network, np.stack(pixels), self._job.recipe.chain.cam, device=self._device)
         each = iter(zip(raw.maps, raw.logits, strict=True))
         return [
             Cams(name, one) if isinstance(one, str) else _finite(name, *next(each))
@@ -117,7 +115,7 @@ class CamMaker:
 
     def _read(self, name: str) -> np.ndarray | str:
         try:
-            return read_rgb(Path(self._job.images) / name, self._size)
+            return read_rgb(Path(self._job.images) / name, self._job.recipe.training.image_size)
         except InputError as error:
             return str(error)
 
@@ -129,10 +127,10 @@ def _finite(name: str, maps: np.ndarray, logits: np.ndarray) -> Cams:
 
 
 class MaskWriter:
-    """The chain of a recipe, and what it writes; large models stay loaded from batch to batch.
+    """Refines CAMs by a recipe's chain and writes masks; large models stay loaded.
 
     Args:
-        job: whose images.
+        job: the images and the recipe.
         device: of the models that see images alone.
 
     """
@@ -143,21 +141,21 @@ class MaskWriter:
         self._steps: list[tuple[Step, Refiner, Path | None]] = []
         self._network: Network | None = None
         for step, key in zip(recipe.chain.steps, recipe.fitted_states, strict=True):
-            learnt = None
+            fitted_state = None
             if key is not None:
-                learnt = ArtifactStore(recipe.store).fetch("fits", key)
+                fitted_state = ArtifactStore(recipe.store).fetch("fits", key)
                 self._network = _trained(recipe.store, recipe.training)
-            self._steps.append((step, make_refiner(step.kind, step.arguments), learnt))
+            self._steps.append((step, make_refiner(step.kind, step.arguments), fitted_state))
         # Such steps load a model; others gain nothing from several images at a time.
         self._together = any(
             step.needs_image_features or step.needs_fitted_state for step, _, _ in self._steps
         )
 
     def __call__(self, batch: Sequence[Cams]) -> list[tuple[str, str | None]]:
-        """Refine a batch of CAMs and write the masks, each as soon as it is there.
+        """Refine a batch of CAMs and write each mask as soon as it is there.
 
         Returns:
-            Each image's name and what went wrong with it, or None.
+            Each image's name and why it has no mask, or None.
 
         Raises:
             InputError: a file that cannot be written.
@@ -173,18 +171,17 @@ class MaskWriter:
                 scores = self._refined(group)
             except Exception as error:
                 if len(group) > 1:
-                    groups = [[one] for one in group] + groups  # to find out which of them it is
+                    # Each alone, to find the image that fails.
+                    groups = [[one] for one in group] + groups
                 else:
-                    bare = isinstance(error, InputError)
-                    said = one_line(error) if bare else error_line(error)
-                    failed[group[0].name] = said
+                    failed[group[0].name] = failure_text(error)
                 continue
             for one, maps, shape in zip(group, scores, shapes, strict=True):
                 _write(self._job, one, maps, shape)
         return [(one.name, failed.get(one.name)) for one in batch]
 
     def _refined(self, batch: Sequence[Cams]) -> np.ndarray:
-        """The chain's maps of images, float32 [n, K, h, w] in 0..1, as a study scores them."""
+        """Return the chain's maps, float32 [n, K, h, w] in 0..1, as a study scores them."""
         recipe = self._job.recipe
         raw = NetworkMaps(
             np.stack([np.asarray(one.maps) for one in batch]),
@@ -195,7 +192,7 @@ class MaskWriter:
             return scores
         size = recipe.training.image_size
         images = np.stack([read_rgb(Path(self._job.images) / one.name, size) for one in batch])
-        for step, refiner, learnt in self._steps:
+        for step, refiner, fitted_state in self._steps:
             with tempfile.TemporaryDirectory() as folder:
                 features = Path(folder) if step.needs_image_features else None
                 if features is not None:
@@ -208,20 +205,27 @@ class MaskWriter:
                     images,
                     scores,
                     image_features=features,
-                    fitted_state=learnt,
+                    fitted_state=fitted_state,
                     network=self._network if step.needs_fitted_state else None,
                 )
             scores = kept.astype(np.float32)
         return scores
 
 
+def failure_text(error: Exception) -> str:
+    """Return why an image or a worker failed, on one line; a failed GPU is named."""
+    if isinstance(error, InputError):
+        return one_line(error)
+    return gpu_failed(error) if is_gpu_failure(error) else error_line(error)
+
+
 def _write(job: MaskJob, image: Cams, maps: np.ndarray, shape: tuple[int, int]) -> None:
-    """The mask comes last: where it is, everything is."""
+    """Write the soft maps first, then the mask: an image with a mask is done."""
     recipe = job.recipe
     gated = recipe.scaling.gating == "predicted"
     out = np.asarray(image.logits) <= 0 if gated else np.zeros(len(maps), bool)
     levels = score_levels(maps, shape, out)
-    unfinished = Path(job.out) / UNFINISHED
+    unfinished = Path(job.out) / UNFINISHED_MASKS
     if job.soft:
         for class_name, grey in zip(recipe.classes, levels, strict=True):
             write_grey(grey, job.soft_file(image.name, class_name), unfinished)
@@ -237,8 +241,8 @@ def _trained(store: str, training: TrainingJob) -> Network:
 def one_batch_after_another(
     job: MaskJob, names: Sequence[str], batch: int
 ) -> Iterator[tuple[str, str | None]]:
-    """Make all masks in this process; yields each image's name and error as it is done."""
+    """Make all masks in this process; yield each image's name and error when it is done."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    made, written = CamMaker(job, device=device), MaskWriter(job, device=device)
+    make_cams, write = CamMaker(job, device=device), MaskWriter(job, device=device)
     for start in range(0, len(names), batch):
-        yield from written(made(names[start : start + batch]))
+        yield from write(make_cams(names[start : start + batch]))
