@@ -47,7 +47,7 @@ def describe_plan(
             state = "to be trained after its teacher"
         else:
             state = "to be trained"
-        at = f"  {study.sweep.name} = {trial.dial_value:g}" if study.sweep else ""
+        at = f"  {study.sweep.name} = {trial.sweep_value:g}" if study.sweep else ""
         lines.append(f"{trial.configuration:{width}}  {trial.seed:4}  {trial.key}  {state}{at}")
     training = [job for job in pending if not has("train", job.key)]
     teachers = [job for job in training if not job.trials]

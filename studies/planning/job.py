@@ -25,7 +25,7 @@ class Trial:
         position: the configuration's place in this study.
         seed: the seed that pairs it with other trials.
         row: the configuration itself.
-        dial_value: the value of the study's sweep, if it has one.
+        sweep_value: the value of the study's sweep, if it has one.
         chains: the name of each chain that can run -> the key of the trial's scores under it.
 
     """
@@ -35,7 +35,7 @@ class Trial:
     position: int
     seed: int
     row: Configuration
-    dial_value: float | None = None
+    sweep_value: float | None = None
     chains: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -76,7 +76,7 @@ class TrainingJob:
         """The name in progress lines."""
         if self.trials:
             trial = self.trials[0]
-            at = "" if trial.dial_value is None else f", dial {trial.dial_value:g}"
+            at = "" if trial.sweep_value is None else f", at {trial.sweep_value:g}"
             return trial.configuration + at
         return f"teacher {self.settings['student']['model']}"
 

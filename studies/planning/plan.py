@@ -51,7 +51,7 @@ class Plan:
         seeds, sweep = self.study.seeds, self.study.sweep
 
         def place(trial: Trial) -> tuple[int, int, int]:
-            value = 0 if sweep is None else sweep.values.index(trial.dial_value or 0.0)
+            value = 0 if sweep is None else sweep.values.index(trial.sweep_value or 0.0)
             return value, trial.position, seeds.index(trial.seed)
 
         return sorted(trials, key=place)
@@ -135,7 +135,7 @@ class Plan:
                     ),
                     "family": "vit" if is_vit(study.backbones[row.student].model) else "cnn",
                     "dial": study.sweep.name if study.sweep else None,
-                    "dial_value": trial.dial_value,
+                    "dial_value": trial.sweep_value,
                     "published": _share(row.published),
                     "published_from": study.published_from if row.published is not None else None,
                     "artifacts": canonical(owner[trial.key].artifacts),

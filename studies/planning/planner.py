@@ -99,7 +99,7 @@ class Planner:
         position: int,
         row: Configuration,
         seed: int,
-        dial_value: float | None = None,
+        sweep_value: float | None = None,
     ) -> Trial:
         """Return a configuration under a seed, added to the job that trains it."""
         job = self.job(row, seed)
@@ -114,7 +114,7 @@ class Planner:
             position=position,
             seed=seed,
             row=row,
-            dial_value=dial_value,
+            sweep_value=sweep_value,
             chains={
                 chain.name: chain_scores_key(job, chain, self.cam)
                 for chain in self.chains

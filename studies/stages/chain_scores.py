@@ -10,7 +10,7 @@ from reports.ledger.parts import write_part
 from studies.planning.chains import Chain
 from studies.planning.images import SCORED_SPLITS
 from studies.planning.job import TrainingJob, Trial
-from studies.stages import environment as provenance
+from studies.stages import environment
 from studies.stages.cams import network_maps
 from studies.stages.context import RunContext
 from studies.stages.panels import panel_rows
@@ -102,7 +102,7 @@ def _record(trial: Trial, chain: Chain) -> LedgerRow:
         "scores_key": trial.chains[chain.name],
         "trial_key": trial.key,
         "refinement": chain.name,
-        "code_revision": provenance.code_revision(),
+        "code_revision": environment.code_revision(),
         "host": socket.gethostname(),
         "ended_at": datetime.now(UTC),
     }

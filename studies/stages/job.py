@@ -17,7 +17,7 @@ from reports.storage.errors import StorageError
 from reports.storage.opening import open_folder
 from studies.planning.images import SCORED_SPLITS
 from studies.planning.job import TrainingJob, Trial
-from studies.stages import environment as provenance
+from studies.stages import environment
 from studies.stages.chain_scores import record_collapsed
 from studies.stages.context import RunContext
 from studies.stages.device import UNCOUNTED, WorkerShare
@@ -163,7 +163,7 @@ class _Work:
 
     def _train_and_score(self, record: LedgerRow) -> tuple[JobStatus, str | None]:
         job, store = self.job, self.store
-        memory = provenance.PeakMemory(self.share.device)
+        memory = environment.PeakMemory(self.share.device)
         training_images = job.images.load(store, "train")
         outcome = train_job(
             job, training_images, store, self.share, on_epoch=_after_epoch(job, self.lease)
@@ -255,10 +255,10 @@ def _record(job: TrainingJob, context: RunContext, share: WorkerShare) -> Ledger
     """Return what is known of a job's trials before they run."""
     fingerprints = job.images.fingerprints
     return {
-        "code_revision": provenance.code_revision(),
-        "package_version": provenance.package_version(),
-        "packages": provenance.versions(),
-        "device": provenance.device_name(share.device),
+        "code_revision": environment.code_revision(),
+        "package_version": environment.package_version(),
+        "packages": environment.versions(),
+        "device": environment.device_name(share.device),
         "cpus": share.cpus,
         "gpus": share.gpus,
         "host": socket.gethostname(),

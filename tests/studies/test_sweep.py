@@ -30,7 +30,7 @@ def swept(tiny: Raw) -> Raw:
 
 def test_every_value_has_all_trials_on_images_of_its_own(swept: Raw) -> None:
     plan = make_plan(Study.model_validate(swept))
-    assert [(t.dial_value, t.configuration) for t in plan.trials] == [
+    assert [(t.sweep_value, t.configuration) for t in plan.trials] == [
         (0.9, "CNN alone"), (0.9, "ViT alone"), (0.1, "CNN alone"), (0.1, "ViT alone"),
     ]  # fmt: skip
     assert len(plan.image_sets) == 2
@@ -43,7 +43,7 @@ def test_a_trial_at_a_value_is_that_of_the_study_written_with_it(swept: Raw) -> 
     plain["data"]["chimney_given_clear"] = 0.1
     keys = {t.key for t in make_plan(Study.model_validate(plain)).trials}
     at_each = make_plan(Study.model_validate(swept)).trials
-    assert keys == {t.key for t in at_each if t.dial_value == 0.1}
+    assert keys == {t.key for t in at_each if t.sweep_value == 0.1}
 
 
 @pytest.mark.parametrize(

@@ -82,7 +82,7 @@ def planned_keys(name: str, variant: str | None, folder: Path) -> dict[str, Any]
         "train": list(plan.jobs),
         "scores": {
             f"{t.configuration}, seed {t.seed}"
-            + ("" if t.dial_value is None else f", at {t.dial_value:g}"): t.key
+            + ("" if t.sweep_value is None else f", at {t.sweep_value:g}"): t.key
             for t in plan.trials
         },
         "chains": {t.key: list(t.chains.values()) for t in plan.trials if t.chains},
