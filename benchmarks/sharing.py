@@ -94,7 +94,8 @@ def main() -> None:
         tune, test = max(2, options.train * 150 // 1000), max(2, options.train * 300 // 1000)
         changes += [f"data.train={options.train}", f"data.tune={tune}", f"data.test={test}"]
     study = load_study("thesis/strategies", changes, options.variant)
-    print(f"{platform.machine()}, one thread; {len(study.rows())} rows x {options.seeds} seeds, "
+    count = len(study.named_configurations())
+    print(f"{platform.machine()}, one thread; {count} configurations x {options.seeds} seeds, "
           f"{study.training.epochs} epochs at {study.data.size} px")  # fmt: skip
     again = np.zeros(4)
     each = np.zeros(4)

@@ -34,7 +34,7 @@ def describe_plan(
     pending = plan.pending(store)
     waiting = {job.key for job in pending}
     lines = [f"{study.study}: {study.title}", ""]
-    width = max(len(name) for name, _ in study.rows())
+    width = max(len(name) for name, _ in study.named_configurations())
     lines.append(f"{'configuration':{width}}  seed  trial                 state")
     owner = {trial.key: job for job in plan.jobs.values() for trial in job.trials}
     for trial in plan.trials:

@@ -24,7 +24,7 @@ class Trial:
         configuration: the configuration's name in this study.
         position: the configuration's place in this study.
         seed: the seed that pairs it with other trials.
-        row: the configuration itself.
+        spec: the configuration itself, as the study file gives it.
         sweep_value: the value of the study's sweep, if it has one.
         chains: the name of each chain that can run -> the key of the trial's scores under it.
 
@@ -34,7 +34,7 @@ class Trial:
     configuration: str
     position: int
     seed: int
-    row: Configuration
+    spec: Configuration
     sweep_value: float | None = None
     chains: dict[str, str] = field(default_factory=dict)
 

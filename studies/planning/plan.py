@@ -99,14 +99,14 @@ class Plan:
         study = self.study
         owner = {trial.key: job for job in self.jobs.values() for trial in job.trials}
         alone = {
-            (row.student, row.training): name
-            for name, row in study.rows()
-            if row.paradigm == "single"
+            (spec.student, spec.training): name
+            for name, spec in study.named_configurations()
+            if spec.paradigm == "single"
         }
         rows = []
         for trial in self.trials:
-            row = trial.row
-            single = row.paradigm == "single"
+            spec = trial.spec
+            single = spec.paradigm == "single"
             rows.append(
                 {
                     "study": study.study,
@@ -115,29 +115,29 @@ class Plan:
                     "configuration": trial.configuration,
                     "seed": trial.seed,
                     "trial_key": trial.key,
-                    "paradigm": row.paradigm,
-                    "metric": row.metric,
-                    "level": row.transfer_level,
-                    "representation": row.representation,
-                    "weight": row.transfer_weight,
-                    "student": study.label(row.student),
-                    "teacher": study.label(row.teacher) if row.teacher else None,
+                    "paradigm": spec.paradigm,
+                    "metric": spec.metric,
+                    "level": spec.transfer_level,
+                    "representation": spec.representation,
+                    "weight": spec.transfer_weight,
+                    "student": study.label(spec.student),
+                    "teacher": study.label(spec.teacher) if spec.teacher else None,
                     "baseline": None
                     if single
-                    else alone.get((row.student, row.training))
-                    or alone.get((row.student, TrainingChange())),
-                    "reference": alone.get((row.teacher or "", TrainingChange())),
+                    else alone.get((spec.student, spec.training))
+                    or alone.get((spec.student, TrainingChange())),
+                    "reference": alone.get((spec.teacher or "", TrainingChange())),
                     "fixed_threshold": study.thresholds.fixed,
                     "objective": study.thresholds.objective,
                     "own_rules": canonical(study.thresholds.rules),
                     "settings": canonical(
-                        row.model_dump(mode="json", by_alias=True, exclude={"resources"})
+                        spec.model_dump(mode="json", by_alias=True, exclude={"resources"})
                     ),
-                    "family": "vit" if is_vit(study.backbones[row.student].model) else "cnn",
+                    "family": "vit" if is_vit(study.backbones[spec.student].model) else "cnn",
                     "dial": study.sweep.name if study.sweep else None,
                     "dial_value": trial.sweep_value,
-                    "published": _share(row.published),
-                    "published_from": study.published_from if row.published is not None else None,
+                    "published": _share(spec.published),
+                    "published_from": study.published_from if spec.published is not None else None,
                     "artifacts": canonical(owner[trial.key].artifacts),
                     "search_trials": study.search.trials if study.search else None,
                 }

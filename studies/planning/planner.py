@@ -51,9 +51,9 @@ def make_plan(study: Study, images: StudyImages | None = None) -> Plan:
         planner = Planner(turned, jobs, images)
         if all(planner.images.splits != known.splits for known in image_sets):
             image_sets.append(planner.images)
-        for position, (name, row) in enumerate(turned.rows()):
+        for position, (name, configuration) in enumerate(turned.named_configurations()):
             for seed in turned.seeds:
-                planner.trial(name, position, row, seed, value)
+                planner.trial(name, position, configuration, seed, value)
     return Plan(study, jobs, planner.cam, image_sets, planner.chains)
 
 
@@ -97,12 +97,12 @@ class Planner:
         self,
         name: str,
         position: int,
-        row: Configuration,
+        configuration: Configuration,
         seed: int,
         sweep_value: float | None = None,
     ) -> Trial:
         """Return a configuration under a seed, added to the job that trains it."""
-        job = self.job(row, seed)
+        job = self.job(configuration, seed)
         trial = Trial(
             key=stage_key(
                 "scores",
@@ -113,7 +113,7 @@ class Planner:
             configuration=name,
             position=position,
             seed=seed,
-            row=row,
+            spec=configuration,
             sweep_value=sweep_value,
             chains={
                 chain.name: chain_scores_key(job, chain, self.cam)
@@ -121,8 +121,8 @@ class Planner:
                 if chain.lacks is None
             },
         )
-        asked = self.study.resources.demand(row.paradigm, row.resources)
-        # A configuration's own request replaces the one of a teacher that no row reports.
+        asked = self.study.resources.demand(configuration.paradigm, configuration.resources)
+        # A configuration's own request replaces the one of a teacher that no configuration reports.
         resources = job.resources.larger(asked) if job.trials else asked
         self.jobs[job.key] = replace(job, trials=(*job.trials, trial), resources=resources)
         return trial
@@ -152,18 +152,18 @@ class Planner:
             weights, tag = str(file), file_hashes([file])[0]
         return {**settings, "weights": tag}, weights
 
-    def job(self, row: Configuration, seed: int) -> TrainingJob:
+    def job(self, configuration: Configuration, seed: int) -> TrainingJob:
         """Return the training run of a configuration under a seed; plan its teacher's before it."""
         study = self.study
         splits = self.images.splits
-        student, student_weights = self.backbones[row.student]
+        student, student_weights = self.backbones[configuration.student]
         training = _changed(
             study.training.model_dump(mode="json"),
-            study.backbones[row.student].training,
-            row.training,
+            study.backbones[configuration.student].training,
+            configuration.training,
         )
         settings: dict[str, Any] = {
-            "paradigm": row.paradigm,
+            "paradigm": configuration.paradigm,
             "student": student,
             "training": training,
             "seed": seed,
@@ -172,18 +172,18 @@ class Planner:
         }
         weights = {"student": student_weights}
         parent = None
-        if row.teacher is not None:
-            settings["teacher"], weights["teacher"] = self.backbones[row.teacher]
-            settings["transfer"] = row.transfer()
+        if configuration.teacher is not None:
+            settings["teacher"], weights["teacher"] = self.backbones[configuration.teacher]
+            settings["transfer"] = configuration.transfer()
             versions = {
                 str(name): plugin_version(key, str(name))
                 for key in ("metric", "representation", "projection")
-                if is_plugin(name := getattr(row, key))
+                if is_plugin(name := getattr(configuration, key))
             }
             if versions:
                 settings["plugins"] = versions
-        if row.paradigm == "teacher-student" and row.teacher is not None:
-            alone = Configuration(paradigm="single", student=row.teacher)
+        if configuration.paradigm == "teacher-student" and configuration.teacher is not None:
+            alone = Configuration(paradigm="single", student=configuration.teacher)
             parent = self.job(alone, seed).key
         key = stage_key(
             "train",
@@ -192,7 +192,7 @@ class Planner:
             data=[splits.fingerprints["train"]],
         )
         if key not in self.jobs:
-            asked = study.resources.demand(row.paradigm)
+            asked = study.resources.demand(configuration.paradigm)
             self.jobs[key] = TrainingJob(key, settings, splits, weights, parent, (), asked)
         return self.jobs[key]
 

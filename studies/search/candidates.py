@@ -47,7 +47,7 @@ def first_jobs(study: Study, images: StudyImages | None = None) -> tuple[Planner
     search = study.search
     assert search is not None
     planner = Planner(study, {}, images)
-    first = search.row(_a_point(search))
+    first = search.configuration(_a_point(search))
     for seed in search.seeds:
         planner.job(first, seed)
     return planner, Plan(study, planner.jobs, planner.cam, [planner.images])
@@ -66,7 +66,7 @@ def jobs_left(planner: Planner, count: int) -> list[TrainingJob]:
     """
     study, search = planner.study, planner.study.search
     assert search is not None
-    row = search.row(_a_point(search))
+    configuration = search.configuration(_a_point(search))
     chains = {
         chain.name: f"chain {n}" for n, chain in enumerate(planner.chains) if chain.lacks is None
     }
@@ -77,8 +77,8 @@ def jobs_left(planner: Planner, count: int) -> list[TrainingJob]:
     ):
         for seed, each in product(seeds, range(times)):
             key = f"stand-in {each}, seed {seed}"  # no seed of the search is one of the study
-            trial = Trial(key, key, 0, seed, row, None, refined)
-            found.append(replace(planner.job(row, seed), key=key, trials=(trial,)))
+            trial = Trial(key, key, 0, seed, configuration, None, refined)
+            found.append(replace(planner.job(configuration, seed), key=key, trials=(trial,)))
     awaited = {job.parent for job in found}
     return [job for key, job in planner.jobs.items() if key in awaited] + found
 
@@ -107,20 +107,20 @@ def confirmation(study: Study, searched: pd.DataFrame) -> Study:
     raw = study.model_dump(by_alias=True, exclude_unset=True)
     del raw["search"]
     for rank, (_, found) in enumerate(best.iterrows(), 1):
-        row = search.row(json.loads(found["parameters"]))
-        name = f"search {rank}: {row_name(row, study)}"
+        configuration = search.configuration(json.loads(found["parameters"]))
+        name = f"search {rank}: {candidate_name(configuration, study)}"
         logger.info("  %s: %.1f %% on the tune split", name, 100 * found["objective"])
         raw["configurations"].append(
             {
                 "name": name,
-                "paradigm": row.paradigm,
-                "student": row.student,
-                "teacher": row.teacher,
-                "metric": row.metric,
-                "level": row.transfer_level,
-                "representation": row.representation,
-                "lambda": row.transfer_weight,
-                "training": row.training.model_dump(exclude_none=True),
+                "paradigm": configuration.paradigm,
+                "student": configuration.student,
+                "teacher": configuration.teacher,
+                "metric": configuration.metric,
+                "level": configuration.transfer_level,
+                "representation": configuration.representation,
+                "lambda": configuration.transfer_weight,
+                "training": configuration.training.model_dump(exclude_none=True),
             }
         )
     return Study.model_validate(raw)
@@ -146,7 +146,7 @@ def parts_prefix(planner: Planner) -> str:
 
 
 def tried(results: Location, prefix: str) -> pd.DataFrame:
-    """The rows of the ledger's `search` table of the configurations that have been tried."""
+    """Return the rows of the ledger's `search` table of the configurations that were tried."""
     names = parts_of(table_folder(results, "search"), None)
     keys = [name.removesuffix(part_name("")) for name in names if name.startswith(prefix)]
     return read_table(results, "search", keys=keys)
@@ -162,8 +162,9 @@ def _a_point(search: Search) -> Point:
     }
 
 
-def row_name(row: Configuration, study: Study) -> str:
-    """What a configuration of a search is called."""
-    name = f"{configuration_name(row, study.label, name_networks=False)}, λ {row.transfer_weight:g}"
-    rate = row.training.learning_rate
-    return name if rate is None else f"{name}, rate {rate:g}"
+def candidate_name(configuration: Configuration, study: Study) -> str:
+    """Return what a configuration of a search is called."""
+    name = configuration_name(configuration, study.label, name_networks=False)
+    rate = configuration.training.learning_rate
+    known = f"{name}, λ {configuration.transfer_weight:g}"
+    return known if rate is None else f"{known}, rate {rate:g}"

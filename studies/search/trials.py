@@ -24,7 +24,7 @@ from reports.storage.locations import Location
 from studies.planning.job import TrainingJob
 from studies.planning.planner import Planner
 from studies.scheduling.stopping import Stop
-from studies.search.candidates import Point, row_name
+from studies.search.candidates import Point, candidate_name
 from studies.stages.outcome import JobStatus, Outcome
 from studies.stages.preflight import check_networks
 from studies.store.keys import canonical
@@ -33,7 +33,7 @@ from wsss_core.errors import InputError
 logger = logging.getLogger(__name__)
 
 _POINTS = 100
-"""Points in a row that cannot be built, after which a space is taken to have none that can."""
+"""So many points in a row that cannot be built mean that the space has none that can."""
 
 
 @dataclass
@@ -195,7 +195,7 @@ class SearchTrials:
                     for name, value in trial.params.items()
                 }
             )
-            name = row_name(self._search.row(point), self._planner.study)
+            name = candidate_name(self._search.configuration(point), self._planner.study)
             try:
                 candidate = Candidate(self._number, name, point, self._jobs(name, point), trial)
             except InputError:
@@ -206,12 +206,14 @@ class SearchTrials:
         raise InputError(f"search: {_POINTS} points in a row could not be built")
 
     def _jobs(self, name: str, point: Point) -> list[TrainingJob]:
-        row = self._search.row(point)
+        configuration = self._search.configuration(point)
         jobs = []
         for seed in self._search.seeds:
-            trial = self._planner.trial(name, 0, row, seed)
+            trial = self._planner.trial(name, 0, configuration, seed)
             # Its own trial alone, and no chains: only confirmed configurations are refined.
-            jobs.append(replace(self._planner.job(row, seed), trials=(replace(trial, chains={}),)))
+            jobs.append(
+                replace(self._planner.job(configuration, seed), trials=(replace(trial, chains={}),))
+            )
         check_networks(jobs[:1])
         return jobs
 

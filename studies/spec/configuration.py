@@ -122,7 +122,7 @@ class ConfigurationEntry(Transfer):
             self.transfer_level or ["global"],
             self.transfer_weight or [1.0],
         )
-        rows = [
+        expanded = [
             Configuration(
                 paradigm=paradigm,
                 teacher=self.teacher,
@@ -136,12 +136,12 @@ class ConfigurationEntry(Transfer):
             for paradigm, representation, metric, level, weight in itertools.product(*axes)
         ]
         if self.published is None:
-            return rows
-        if len(rows) > 1:
+            return expanded
+        if len(expanded) > 1:
             raise ValueError(
                 "'published' is the figure of one configuration; this entry is multiplied out"
             )
-        return [rows[0].model_copy(update={"published": self.published})]
+        return [expanded[0].model_copy(update={"published": self.published})]
 
 
 class Configuration(Transfer):
@@ -187,39 +187,39 @@ _REPRESENTATION_WORDS = {
 
 
 def configuration_name(
-    row: Configuration, label: Callable[[str], str], *, name_networks: bool
+    one: Configuration, label: Callable[[str], str], *, name_networks: bool
 ) -> str:
     """Return the name that tables print for a configuration without a name of its own.
 
     Args:
-        row: the configuration.
+        one: the configuration to name.
         label: maps a backbone to its name in tables.
         name_networks: name both networks, because the study aligns several pairs.
 
     """
-    student = label(row.student)
-    if row.teacher is None:
+    student = label(one.student)
+    if one.teacher is None:
         return f"{student} alone"
-    taught = row.paradigm == "teacher-student"
+    taught = one.paradigm == "teacher-student"
     words = ["taught" if taught else "co-trained"]
     if name_networks:
-        words = [f"{student} {'taught by' if taught else 'with'} {label(row.teacher)}"]
-    metric = {"l1": "L1", "l2": "L2", "kl": "KL"}.get(str(row.metric), str(row.metric))
-    of_logits = row.representation == "logits"
-    words.append(metric if of_logits else f"{metric} {row.transfer_level}")
-    if row.representation != "feature":
-        words.append(_REPRESENTATION_WORDS.get(str(row.representation), str(row.representation)))
-    if row.projection is not None:
+        words = [f"{student} {'taught by' if taught else 'with'} {label(one.teacher)}"]
+    metric = {"l1": "L1", "l2": "L2", "kl": "KL"}.get(str(one.metric), str(one.metric))
+    of_logits = one.representation == "logits"
+    words.append(metric if of_logits else f"{metric} {one.transfer_level}")
+    if one.representation != "feature":
+        words.append(_REPRESENTATION_WORDS.get(str(one.representation), str(one.representation)))
+    if one.projection is not None:
         names = {"none": "no projection", "mlp": "MLP", "conv1x1": "projected"}
-        words.append(names.get(row.projection, row.projection))
-    if row.layers:
-        pairs = [f"{p.student or 'last'}–{p.teacher or 'last'}" for p in row.layers]
+        words.append(names.get(one.projection, one.projection))
+    if one.layers:
+        pairs = [f"{p.student or 'last'}–{p.teacher or 'last'}" for p in one.layers]
         words.append("layers " + " ".join(pairs))
-    if row.variant == "thesis":
+    if one.variant == "thesis":
         words.append("as in the thesis code")
-    if row.gradient in ("student", "teacher"):
-        moved = row.student if row.gradient == "student" else row.teacher
+    if one.gradient in ("student", "teacher"):
+        moved = one.student if one.gradient == "student" else one.teacher
         words.append(f"moves {label(moved)} alone")
-    if row.ema is not None:
+    if one.ema is not None:
         words.append("towards its partner's average")
     return ", ".join(words)

@@ -81,7 +81,7 @@ class Search(Strict):
             raise ValueError("a search compares transfers; paradigm 'single' has none")
         return self
 
-    def row(self, parameters: dict[str, str | float]) -> Configuration:
+    def configuration(self, parameters: dict[str, str | float]) -> Configuration:
         """Return the configuration at a point of the space."""
         rate = parameters.get("learning_rate")
         return Configuration(

@@ -179,7 +179,7 @@ class Study(Strict):
                     f"search.seeds and seeds share {min(shared)}; the best are confirmed under "
                     "seeds that the search has not seen"
                 )
-        names = [name for name, _ in self.rows()]
+        names = [name for name, _ in self.named_configurations()]
         twice = next((name for name in names if names.count(name) > 1), None)
         if twice is not None:
             raise ValueError(f"two configurations are called {twice!r}; give them a `name`")
@@ -194,25 +194,25 @@ class Study(Strict):
         """Return the name that tables print for a backbone."""
         return self.backbones[backbone].label or backbone
 
-    def rows(self) -> list[tuple[str, Configuration]]:
+    def named_configurations(self) -> list[tuple[str, Configuration]]:
         """Return every configuration with its name, in the file's order.
 
         A configuration without a name of its own is named by its transfer. The name includes the
         networks if the study aligns several pairs, and lambda if configurations differ in nothing
         else.
         """
-        rows = [
-            (row, len(rows) > 1)
-            for rows in map(ConfigurationEntry.expand, self.configurations)
-            for row in rows
+        resolved = [
+            (one, len(resolved) > 1)
+            for resolved in map(ConfigurationEntry.expand, self.configurations)
+            for one in resolved
         ]
-        pairs = {(row.student, row.teacher) for row, _ in rows if row.teacher is not None}
-        short = [self._describe(row, several, len(pairs) > 1) for row, several in rows]
+        pairs = {(one.student, one.teacher) for one, _ in resolved if one.teacher is not None}
+        short = [self._describe(one, several, len(pairs) > 1) for one, several in resolved]
         named = []
-        for name, (row, _) in zip(short, rows, strict=True):
-            if short.count(name) > 1 and row.transfer_weight:
-                name = f"{name}, λ {row.transfer_weight:g}"
-            named.append((name, row))
+        for name, (one, _) in zip(short, resolved, strict=True):
+            if short.count(name) > 1 and one.transfer_weight:
+                name = f"{name}, λ {one.transfer_weight:g}"
+            named.append((name, one))
         return named
 
     def resolved_chains(self) -> list[ResolvedChain]:
@@ -235,11 +235,11 @@ class Study(Strict):
             if entry.steps
         ]
 
-    def _describe(self, row: Configuration, one_of_several: bool, name_networks: bool) -> str:
-        if row.name and not one_of_several:
-            return row.name
-        own = configuration_name(row, self.label, name_networks=name_networks)
-        return f"{row.name}: {own}" if row.name else own
+    def _describe(self, one: Configuration, one_of_several: bool, name_networks: bool) -> str:
+        if one.name and not one_of_several:
+            return one.name
+        own = configuration_name(one, self.label, name_networks=name_networks)
+        return f"{one.name}: {own}" if one.name else own
 
     def at(self, value: float) -> Study:
         """Return the study with its sweep's key set to one value."""

@@ -361,7 +361,7 @@ def test_the_best_are_those_of_the_highest_mean_that_were_scored_under_all_seeds
     )
     study = confirmation(Study.model_validate(searching), found)
     assert study.search is None
-    rows = [row for _, row in study.rows()]
+    rows = [row for _, row in study.named_configurations()]
     assert [row.transfer_weight for row in rows[2:]] == [3.0, 4.0]
     assert rows[2].training.learning_rate == 1e-3
 

@@ -12,7 +12,7 @@ Raw = dict[str, Any]
 
 
 def names(study: Raw) -> list[str]:
-    return [name for name, _ in Study.model_validate(study).rows()]
+    return [name for name, _ in Study.model_validate(study).named_configurations()]
 
 
 def problem(study: Raw) -> str:
@@ -35,7 +35,7 @@ def test_lists_multiply_out_with_the_first_key_varying_slowest(taught: Raw) -> N
             for metric in ("cosine", "l2"):
                 for level, weight in itertools.product(("global", "spatial"), (0.5, 2.0)):
                     expected.append((paradigm, representation, metric, level, weight))
-    rows = [row for _, row in Study.model_validate(taught).rows()]
+    rows = [row for _, row in Study.model_validate(taught).named_configurations()]
     assert [
         (row.paradigm, row.representation, row.metric, row.transfer_level, row.transfer_weight)
         for row in rows
@@ -107,7 +107,7 @@ def test_words_are_read_in_any_case_and_with_underscores(taught: Raw) -> None:
         "level": "Global",
         "representation": "Activation_Map",
     }
-    _, row = Study.model_validate(taught).rows()[0]
+    _, row = Study.model_validate(taught).named_configurations()[0]
     assert (row.paradigm, row.metric, row.transfer_level, row.representation) == (
         "teacher-student",
         "l2",
@@ -117,7 +117,7 @@ def test_words_are_read_in_any_case_and_with_underscores(taught: Raw) -> None:
 
 
 def test_transfer_has_its_defaults_where_the_file_is_silent(taught: Raw) -> None:
-    _, row = Study.model_validate(taught).rows()[0]
+    _, row = Study.model_validate(taught).named_configurations()[0]
     assert (row.representation, row.transfer_weight, row.variant, row.projection) == (
         "feature",
         1.0,

@@ -229,7 +229,7 @@ def test_the_history_has_a_row_an_epoch_with_a_transfer_loss_where_something_is_
     for trial in finished.plan.trials:
         row = history.loc[trial.key]
         assert row["epoch"] == 0
-        alone = trial.row.paradigm == "single"
+        alone = trial.spec.paradigm == "single"
         assert np.isnan(row["transfer_loss"]) == alone
         transferred = 0.0 if alone else row["transfer_loss"]
         assert row["loss"] == pytest.approx(row["classification_loss"] + transferred)
