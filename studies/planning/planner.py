@@ -158,7 +158,7 @@ class Planner:
         splits = self.images.splits
         student, student_weights = self.backbones[configuration.student]
         training = _changed(
-            study.training.model_dump(mode="json"),
+            study.training.model_dump(mode="json", by_alias=True),
             study.backbones[configuration.student].training,
             configuration.training,
         )
@@ -199,5 +199,5 @@ class Planner:
 
 def _changed(settings: dict[str, Any], *changes: TrainingChange) -> dict[str, Any]:
     for change in changes:
-        settings = {**settings, **change.model_dump(mode="json", exclude_none=True)}
+        settings = {**settings, **change.model_dump(mode="json", by_alias=True, exclude_none=True)}
     return settings

@@ -132,10 +132,10 @@ def parts_prefix(planner: Planner) -> str:
     assert search is not None
     content = canonical(
         [
-            search.model_dump(mode="json", exclude={"trials", "confirm"}),
+            search.model_dump(mode="json", by_alias=True, exclude={"trials", "confirm"}),
             planner.backbones[search.student][0],
             planner.backbones[search.teacher][0],
-            study.training.model_dump(mode="json"),
+            study.training.model_dump(mode="json", by_alias=True),
             planner.cam.as_settings(),
             planner.images.splits.fingerprints,
             study.thresholds.objective,

@@ -11,6 +11,7 @@ import yaml
 from pydantic import ValidationError
 
 from studies.spec.study import Study
+from studies.spec.training import Training
 from wsss_core.errors import InputError, one_line
 
 REQUIRED = "???"
@@ -69,8 +70,6 @@ def load_study(spec: str, changes: Sequence[str] = (), variants: Sequence[str] =
     if not isinstance(raw, dict):
         raise InputError(f"{file}: expected keys such as study, data, backbones; got {raw!r:.60}")
     offered = raw.pop("variants", None) or {}
-    written = {new: old for old, new in Study.OLD_SPELLINGS.items() if old in raw}
-    raw = {Study.OLD_SPELLINGS.get(key, key): value for key, value in raw.items()}
     for name in variants:
         _apply_variant(raw, offered, name, file)
     for change in changes:
@@ -82,7 +81,7 @@ def load_study(spec: str, changes: Sequence[str] = (), variants: Sequence[str] =
     try:
         return Study.model_validate(raw)
     except ValidationError as error:
-        raise InputError(f"{file}: {_first_problem(error, raw, written)}") from error
+        raise InputError(f"{file}: {_first_problem(error, raw)}") from error
 
 
 def _find(spec: str) -> Path:
@@ -122,15 +121,33 @@ def _parsed(change: str) -> tuple[str, Any]:
 
 def _set(raw: dict[str, Any], path: str, value: Any, where: str) -> None:
     at: Any = raw
-    first, dot, rest = path.partition(".")
-    *parents, last = f"{Study.OLD_SPELLINGS.get(first, first)}{dot}{rest}".split(".")
+    section = None
+    *parents, last = path.split(".")
     for step in parents:
-        at = at.setdefault(step, {}) if isinstance(at, dict) else _item(at, step, f"{where} {path}")
+        if isinstance(at, dict):
+            at = at.setdefault(_spelt(at, step, section), {})
+        else:
+            at = _item(at, step, f"{where} {path}")
+        section = step
     if isinstance(at, dict):
-        at[last] = value
+        at[_spelt(at, last, section)] = value
     else:
         _item(at, last, f"{where} {path}")
         at[int(last)] = value
+
+
+def _spelt(at: dict[str, Any], key: str, section: str | None) -> str:
+    """Return a key as a mapping spells it, which may be by its older name.
+
+    Args:
+        at: the mapping.
+        key: either name.
+        section: the key that the mapping is the value of; None for the whole study.
+
+    """
+    names = {None: Study.OLD_SPELLINGS, "training": Training.OLD_SPELLINGS}.get(section, {})
+    alike = {key, names.get(key, key), *(old for old, new in names.items() if new == key)}
+    return next((there for there in at if there in alike), key)
 
 
 def _item(at: Any, step: str, where: str) -> Any:
@@ -152,16 +169,11 @@ def _leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
         yield path, value
 
 
-def _first_problem(error: ValidationError, raw: dict[str, Any], written: dict[str, str]) -> str:
-    """Return the first problem and the paths of the others, with keys as the file spells them."""
-
-    def path_of(steps: Sequence[int | str]) -> str:
-        first, dot, rest = _path_in(raw, steps).partition(".")
-        return f"{written.get(first, first)}{dot}{rest}"
-
+def _first_problem(error: ValidationError, raw: dict[str, Any]) -> str:
+    """Return the first problem and the paths of the others; keys as the file spells them."""
     problems = error.errors(include_url=False)
     first = problems[0]
-    path = path_of(first["loc"])
+    path = _path_in(raw, first["loc"])
     said = first["msg"].removeprefix("Value error, ").replace("Input should be", "expected")
     if first["type"] == "union_tag_not_found":
         said = "expected a source: scenes, folder or plugin"
@@ -171,7 +183,7 @@ def _first_problem(error: ValidationError, raw: dict[str, Any], written: dict[st
         said = "expected at least one item, got none"
     plain = isinstance(first["input"], str | int | float | bool | None)
     got = f", got {first['input']!r}" if plain and first["type"] != "missing" else ""
-    others = list(dict.fromkeys(path_of(problem["loc"]) for problem in problems[1:]))
+    others = list(dict.fromkeys(_path_in(raw, problem["loc"]) for problem in problems[1:]))
     named = ", ".join(others[:4]) + (", ..." if len(others) > 4 else "")
     more = f" (and {len(problems) - 1} more: {named})" if others else ""
     return f"{path}: {said}{got}{more}" if path else f"{said}{got}{more}"
@@ -180,8 +192,11 @@ def _first_problem(error: ValidationError, raw: dict[str, Any], written: dict[st
 def _path_in(raw: dict[str, Any], steps: Sequence[int | str]) -> str:
     """Return the path of a problem as the file writes it, without pydantic's union tags."""
     path = ""
+    section = None
     at: Any = raw
     for step in steps:
+        if isinstance(at, dict):
+            section, step = str(step), _spelt(at, str(step), section)
         if isinstance(at, dict) and not (path == "data" and step == at.get("source")):
             path += f"{'.' if path else ''}{step}"
             at = at.get(step)

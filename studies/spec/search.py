@@ -38,7 +38,8 @@ class Space(Strict):
         default_factory=lambda: ["global"], alias="level"
     )
     representation: OneOrMore[TransferRepresentation] = Field(default_factory=lambda: ["feature"])
-    transfer_weight: LogRange = Field(alias="lambda")
+    # Dumped as "weight", which the names of a search's parts in the ledger are hashes of.
+    transfer_weight: LogRange = Field(alias="lambda", serialization_alias="weight")
     learning_rate: LogRange | None = None
 
 

@@ -6,7 +6,7 @@ Names, types, defaults and bounds stand in `wsss_core.training.settings.Training
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, get_type_hints
+from typing import Any, ClassVar, get_type_hints
 
 from pydantic import Field, create_model
 
@@ -15,20 +15,37 @@ from wsss_core.training.settings import TrainingSettings
 
 
 def _fields(*, optional: bool) -> dict[str, Any]:
-    """Return key -> (type, field); optional fields are None unless they are given."""
+    """Return key -> (type, field); optional fields are None unless they are given.
+
+    A setting whose name has changed is dumped by its older name, which keys are hashes of.
+    """
     types = get_type_hints(TrainingSettings)
     found = {}
     for field in dataclasses.fields(TrainingSettings):
         bounds = dict(field.metadata)
-        key, kind = bounds.pop("key", field.name), types[field.name]
-        default = None if optional else field.default
-        found[key] = (kind | None if optional else kind, Field(default, **bounds))
+        kind, default = types[field.name], None if optional else field.default
+        hashed = bounds.pop("key", field.name)
+        found[field.name] = (
+            kind | None if optional else kind,
+            Field(default, serialization_alias=hashed, **bounds),
+        )
     return found
+
+
+OLD_SPELLINGS = {
+    field.metadata["key"]: field.name
+    for field in dataclasses.fields(TrainingSettings)
+    if "key" in field.metadata
+}
 
 
 class Training(create_model("Training", __base__=Strict, **_fields(optional=False))):  # type: ignore[misc]
     """Settings of training; see `wsss_core.training.settings.TrainingSettings`."""
 
+    OLD_SPELLINGS: ClassVar = OLD_SPELLINGS
+
 
 class TrainingChange(create_model("TrainingChange", __base__=Strict, **_fields(optional=True))):  # type: ignore[misc]
     """Training settings that a backbone or configuration changes; None keeps the study's."""
+
+    OLD_SPELLINGS: ClassVar = OLD_SPELLINGS

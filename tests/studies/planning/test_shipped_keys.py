@@ -18,6 +18,7 @@ from PIL import Image
 
 from studies.planning.chains import image_features_key, shard_key
 from studies.planning.planner import make_plan
+from studies.search.candidates import first_jobs, parts_prefix
 from studies.spec.loading import REQUIRED, load_study, shipped_studies
 
 KEYS = Path(__file__).with_name("shipped_keys.json")
@@ -75,9 +76,15 @@ def write_inputs(folder: Path) -> None:
 def planned_keys(name: str, variant: str | None, folder: Path) -> dict[str, Any]:
     """Stage -> keys, in the plan's order."""
     variants = [variant] if variant else []
-    plan = make_plan(load_study(name, given(name, variant, folder), variants))
+    study = load_study(name, given(name, variant, folder), variants)
+    plan = make_plan(study)
+    searched: dict[str, Any] = {}
+    if study.search is not None:
+        planner, first = first_jobs(study)
+        searched = {"search": {"parts": parts_prefix(planner), "train": list(first.jobs)}}
     refined = [key for trial in plan.trials for key in trial.chains.values()]
     return {
+        **searched,
         "images": [key for images in plan.image_sets for key in images.splits.keys.values()],
         "train": list(plan.jobs),
         "scores": {

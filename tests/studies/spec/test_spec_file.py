@@ -1,5 +1,6 @@
 """From a file and `--set` changes to a study, and what a one-line error says."""
 
+import copy
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -250,14 +251,32 @@ def test_an_option_without_a_value_is_an_error(tiny: Raw, write_study: Write) ->
     assert said.endswith("backbones.vit.options: option 'depth:4' has no value")
 
 
-def test_a_file_in_older_spelling_is_read_changed_and_named_by_its_own_words(
-    tmp_path: Path, tiny: dict[str, Any]
+@pytest.mark.parametrize(
+    ("section", "old", "new", "value"),
+    [
+        ("", "dial", "sweep", {"key": "data.smoke", "values": [0.3, 0.7]}),
+        ("training", "schedule", "lr_schedule", "cosine"),
+        ("training", "warmup", "lr_warmup", 0.25),
+    ],
+)
+def test_a_file_in_older_spelling_is_read_as_in_the_new_one(
+    tmp_path: Path, tiny: Raw, section: str, old: str, new: str, value: Any
 ) -> None:
-    sweep = {"key": "data.smoke", "values": [0.3, 0.7]}
-    old = tmp_path / "old.yaml"
-    old.write_text(yaml.safe_dump({**tiny, "dial": sweep}), encoding="utf-8")
-    study = load_study(str(old), ["dial.values=[0.2, 0.4]"])
-    assert study.sweep is not None
-    assert study.sweep.values == [0.2, 0.4]
-    with pytest.raises(InputError, match=r"old\.yaml: dial\.values: expected"):
-        load_study(str(old), ["sweep.values=much"])
+    studies = []
+    for key in (old, new):
+        raw = copy.deepcopy(tiny)
+        (raw[section] if section else raw)[key] = value
+        file = tmp_path / f"{key}.yaml"
+        file.write_text(yaml.safe_dump(raw), encoding="utf-8")
+        dot = f"{section}." if section else ""
+        changes = [] if isinstance(value, dict) else [f"{dot}{new}={value}", f"{dot}{old}={value}"]
+        studies.append(load_study(str(file), changes))
+    assert studies[0] == studies[1]
+
+
+def test_a_problem_is_named_by_the_words_of_the_file(tmp_path: Path, tiny: Raw) -> None:
+    tiny["dial"] = {"key": "data.smoke", "values": [0.3, 0.7]}
+    file = tmp_path / "old.yaml"
+    file.write_text(yaml.safe_dump(tiny), encoding="utf-8")
+    assert "old.yaml: dial.values: expected" in problem(str(file), "sweep.values=much")
+    assert "old.yaml: training.warmup: " in problem(str(file), "training.warmup=2")
