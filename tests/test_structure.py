@@ -17,7 +17,12 @@ house = importlib.util.module_from_spec(_spec)
 sys.modules["house"] = house
 _spec.loader.exec_module(house)
 
-MODULES = {package: house.read_modules(ROOT, package) for package in house.PACKAGES}
+
+@pytest.fixture(scope="module")
+def modules():
+    """Every module of every package; gone with these tests, as syntax trees are many objects."""
+    return {package: house.read_modules(ROOT, package) for package in house.PACKAGES}
+
 
 # Each room may import from those before it in this list; rooms of one line not from each other.
 ORDER = {
@@ -57,21 +62,20 @@ ORDER = {
 }
 
 
-def rooms(package: str) -> dict[str, set[str]]:
+def rooms(found) -> dict[str, set[str]]:
     """Room -> the rooms it imports from; a room is a folder, or a module beside the folders."""
     graph: dict[str, set[str]] = defaultdict(set)
-    for name, targets in house.import_graph(MODULES[package]).items():
-        if name == package:
-            continue
+    inner = {name: targets for name, targets in house.import_graph(found).items() if "." in name}
+    for name, targets in inner.items():
         room = name.split(".")[1]
-        graph[room] |= {target.split(".")[1] for target in targets if target != package}
+        graph[room] |= {target.split(".")[1] for target in targets if "." in target}
     return {room: targets - {room} for room, targets in graph.items()}
 
 
 @pytest.mark.parametrize("package", house.PACKAGES)
-def test_a_room_imports_from_rooms_below_it_alone(package):
+def test_a_room_imports_from_rooms_below_it_alone(package, modules):
     height = {room: n for n, row in enumerate(ORDER[package]) for room in row}
-    found = rooms(package)
+    found = rooms(modules[package])
     assert set(found) <= set(height)
     upward = {
         (room, target)
@@ -82,33 +86,33 @@ def test_a_room_imports_from_rooms_below_it_alone(package):
     assert upward == set()
 
 
-def test_the_status_of_a_run_is_read_from_its_files_alone():
-    assert rooms("studies")["status"] <= {"store", "formatting", "rates"}
+def test_the_status_of_a_run_is_read_from_its_files_alone(modules):
+    assert rooms(modules["studies"])["status"] <= {"store", "formatting", "rates"}
 
 
-def test_the_store_knows_no_study():
-    assert rooms("studies")["store"] <= {"formatting"}
-
-
-@pytest.mark.parametrize("package", house.PACKAGES)
-def test_no_modules_import_each_other_in_a_circle(package):
-    assert house.circles(house.import_graph(MODULES[package])) == []
+def test_the_store_knows_no_study(modules):
+    assert rooms(modules["studies"])["store"] <= {"formatting"}
 
 
 @pytest.mark.parametrize("package", house.PACKAGES)
-def test_a_folder_holds_what_can_be_overlooked(package):
+def test_no_modules_import_each_other_in_a_circle(package, modules):
+    assert house.circles(house.import_graph(modules[package])) == []
+
+
+@pytest.mark.parametrize("package", house.PACKAGES)
+def test_a_folder_holds_what_can_be_overlooked(package, modules):
     held: dict[str, int] = defaultdict(int)
-    for module in MODULES[package].values():
+    for module in modules[package].values():
         held[module.folder] += 1
     assert {folder: n for folder, n in held.items() if n > 16} == {}
 
 
 @pytest.mark.parametrize("package", house.PACKAGES)
-def test_files_and_functions_are_short(package):
-    modules = MODULES[package].values()
-    lines = {m.name: len(m.path.read_text(encoding="utf-8").splitlines()) for m in modules}
+def test_files_and_functions_are_short(package, modules):
+    found = modules[package].values()
+    lines = {m.name: len(m.path.read_text(encoding="utf-8").splitlines()) for m in found}
     assert {name: n for name, n in lines.items() if n > house.LONG_FILE} == {}
-    assert house.long_functions(modules) == []
+    assert house.long_functions(found) == []
 
 
 def public_definitions(tree: ast.Module) -> set[str]:
@@ -125,10 +129,10 @@ def public_definitions(tree: ast.Module) -> set[str]:
     return {name for name in found if not name.startswith("_")}
 
 
-def test_one_public_name_is_defined_once():
+def test_one_public_name_is_defined_once(modules):
     where: dict[str, list[str]] = defaultdict(list)
-    for modules in MODULES.values():
-        for module in modules.values():
+    for package in modules.values():
+        for module in package.values():
             for name in public_definitions(module.tree) - {"logger", "main"}:
                 where[name].append(module.name)
     assert {name: places for name, places in where.items() if len(places) > 1} == {}
