@@ -41,9 +41,15 @@ def draw_accuracy_scatter(info: AccuracyScatter) -> Figure:
     axes: Axes = figure.add_axes((0.09, 0.13, 0.54, 0.83))
     for name, seed, accuracy, reached in info.points:
         axes.plot(
-            accuracy, reached, info.markers[seed], color=info.colours[name], markersize=7.5,
-            alpha=0.85, markeredgecolor="white", markeredgewidth=0.8,
-        )  # fmt: skip
+            accuracy,
+            reached,
+            info.markers[seed],
+            color=info.colours[name],
+            markersize=7.5,
+            alpha=0.85,
+            markeredgecolor="white",
+            markeredgewidth=0.8,
+        )
     axes.set_xlabel("balanced accuracy of the image-level prediction [%]")
     axes.set_ylabel(info.axis)
     axes.set_ylim(bottom=0)
@@ -59,11 +65,20 @@ def draw_accuracy_scatter(info: AccuracyScatter) -> Figure:
     for place, name in enumerate(ranked):
         at = 0.97 - step * place
         axes.plot(
-            1.05, at, "o", color=info.colours[name], markersize=6.5, transform=axes.transAxes,
+            1.05,
+            at,
+            "o",
+            color=info.colours[name],
+            markersize=6.5,
+            transform=axes.transAxes,
             clip_on=False,
-        )  # fmt: skip
+        )
         axes.text(
-            1.08, at, f"{means[name]:.1f}  {wrapped(name, 40, 1)}", transform=axes.transAxes,
-            va="center", fontsize=8.5,
-        )  # fmt: skip
+            1.08,
+            at,
+            f"{means[name]:.1f}  {wrapped(name, 40, 1)}",
+            transform=axes.transAxes,
+            va="center",
+            fontsize=8.5,
+        )
     return figure

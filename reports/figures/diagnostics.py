@@ -96,7 +96,12 @@ def draw_diagnostics(info: DiagnosticsInfo) -> Figure:
     for panel in axes:
         panel.grid(axis="y", visible=False)
         panel.legend(
-            loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=4, frameon=False, fontsize=8,
-            handlelength=1.2, columnspacing=1.2,
-        )  # fmt: skip
+            loc="lower center",
+            bbox_to_anchor=(0.5, 1.0),
+            ncols=4,
+            frameon=False,
+            fontsize=8,
+            handlelength=1.2,
+            columnspacing=1.2,
+        )
     return figure

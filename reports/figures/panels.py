@@ -209,9 +209,16 @@ def draw_cam_panels(info: CamPanels) -> Figure:
             if shown.cam is None:
                 _show(axes, np.full((*mask.shape, 3), 238, np.uint8), "")
                 axes.text(
-                    0.5, 0.5, shown.note, transform=axes.transAxes, ha="center", va="center",
-                    color=INK, fontsize=9, style="italic",
-                )  # fmt: skip
+                    0.5,
+                    0.5,
+                    shown.note,
+                    transform=axes.transAxes,
+                    ha="center",
+                    va="center",
+                    color=INK,
+                    fontsize=9,
+                    style="italic",
+                )
                 continue
             cam = np.asarray(Image.fromarray(shown.cam).resize(size, Image.Resampling.BILINEAR))
             _show(axes, overlay(image, cam), shown.note)

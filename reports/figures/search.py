@@ -109,12 +109,18 @@ def _mark(axes: Axes, info: SearchInfo, point: SearchPoint, at: float) -> None:
     absent = math.isnan(point.objective)
     colour = info.colours.get(str(point.metric), GREY)
     axes.plot(
-        at, 0 if absent else point.objective, "|" if absent else _MARKERS[point.state],
-        color=colour, markersize=9 if absent else 6, alpha=0.85, clip_on=False, zorder=4,
+        at,
+        0 if absent else point.objective,
+        "|" if absent else _MARKERS[point.state],
+        color=colour,
+        markersize=9 if absent else 6,
+        alpha=0.85,
+        clip_on=False,
+        zorder=4,
         transform=axes.get_xaxis_transform() if absent else axes.transData,
         markerfacecolor="none" if point.state == "pruned" else colour,
         markeredgewidth=1.2 if point.state != "complete" or absent else 0,
-    )  # fmt: skip
+    )
 
 
 def draw_search(info: SearchInfo) -> Figure:
@@ -130,9 +136,13 @@ def draw_search(info: SearchInfo) -> Figure:
     if info.best:
         numbers, reached = zip(*info.best, strict=True)
         course.plot(
-            [*numbers, last], [*reached, reached[-1]], color=INK, linewidth=1.2,
-            drawstyle="steps-post", zorder=2,
-        )  # fmt: skip
+            [*numbers, last],
+            [*reached, reached[-1]],
+            color=INK,
+            linewidth=1.2,
+            drawstyle="steps-post",
+            zorder=2,
+        )
     course.set_xlabel("search trial")
     course.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     course.set_ylabel(info.axis)
@@ -145,9 +155,12 @@ def draw_search(info: SearchInfo) -> Figure:
         grid[1].set_xlabel("λ, weight of the transfer loss (log scale)")
     course.set_ylim(bottom=0)
     figure.legend(
-        handles=_handles(course, info), loc="outside upper left", ncols=5, frameon=False,
+        handles=_handles(course, info),
+        loc="outside upper left",
+        ncols=5,
+        frameon=False,
         fontsize=8,
-    )  # fmt: skip
+    )
     return figure
 
 

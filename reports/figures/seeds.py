@@ -75,14 +75,27 @@ def draw_seed_dots(info: SeedDots) -> Figure:
         axes.plot([row.mean] * 2, [at - 0.3, at + 0.3], color=row.colour, linewidth=2.6, zorder=3)
         for seed, value in row.by_seed.items():
             axes.plot(
-                value, at, info.markers[seed], color=row.colour, markersize=6.5, alpha=0.85,
-                markeredgecolor="white", markeredgewidth=0.7, zorder=4,
-            )  # fmt: skip
+                value,
+                at,
+                info.markers[seed],
+                color=row.colour,
+                markersize=6.5,
+                alpha=0.85,
+                markeredgecolor="white",
+                markeredgewidth=0.7,
+                zorder=4,
+            )
         if row.note:
             axes.annotate(
-                row.note, (1.0, at), xycoords=("axes fraction", "data"), xytext=(6, 0),
-                textcoords="offset points", va="center", fontsize=8, color=INK,
-            )  # fmt: skip
+                row.note,
+                (1.0, at),
+                xycoords=("axes fraction", "data"),
+                xytext=(6, 0),
+                textcoords="offset points",
+                va="center",
+                fontsize=8,
+                color=INK,
+            )
     axes.set_yticks(range(len(info.rows)), [wrapped(row.name, 40, 1) for row in info.rows])
     axes.set_ylim(len(info.rows) - 0.5, -0.5)
     axes.grid(axis="y", visible=False)
@@ -90,12 +103,21 @@ def draw_seed_dots(info: SeedDots) -> Figure:
     axes.set_xlabel(info.axis)
     axes.set_xlim(left=0)
     handles = [
-        *(axes.plot([], [], info.markers[seed], color=FAINT, label=f"seed {seed}")[0]
-          for seed in info.markers),
+        *(
+            axes.plot([], [], info.markers[seed], color=FAINT, label=f"seed {seed}")[0]
+            for seed in info.markers
+        ),
         axes.plot([], [], "|", color=INK, markersize=11, markeredgewidth=2.4, label="mean")[0],
-        *(axes.plot([], [], "--" if label.startswith("student") else ":", color=colour,
-                    label=wrapped(label, 40, 1))[0]
-          for label, colour, _ in info.marks),
-    ]  # fmt: skip
+        *(
+            axes.plot(
+                [],
+                [],
+                "--" if label.startswith("student") else ":",
+                color=colour,
+                label=wrapped(label, 40, 1),
+            )[0]
+            for label, colour, _ in info.marks
+        ),
+    ]
     figure.legend(handles=handles, loc="outside upper left", ncols=4, frameon=False, fontsize=8)
     return figure

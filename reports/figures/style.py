@@ -23,8 +23,17 @@ BLUE, VERMILION, GREEN, PURPLE = "#0072b2", "#d55e00", "#009e73", "#cc79a7"
 ORANGE, SKY, INDIGO, WINE = "#e69f00", "#56b4e9", "#332288", "#882255"
 # Okabe and Ito's palette, then Tol's muted one: both suit colour-vision deficiencies.
 _TAUGHT = (
-    BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY, INDIGO, WINE, "#44aa99", "#999933",
-)  # fmt: skip
+    BLUE,
+    VERMILION,
+    GREEN,
+    PURPLE,
+    ORANGE,
+    SKY,
+    INDIGO,
+    WINE,
+    "#44aa99",
+    "#999933",
+)
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "p")
 _STROKES = 'style="stroke-linejoin: round; stroke-linecap: butt"'
 _FONTS = "system-ui, -apple-system, 'Segoe UI', Helvetica, Arial, 'DejaVu Sans', sans-serif"

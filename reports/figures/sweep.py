@@ -171,16 +171,28 @@ def draw_sweep(info: SweepInfo) -> Figure:
     last.set_xticks(info.values, [f"{value:g}" for value in info.values])
     last.set_xlabel(info.name)
     handles = [
-        last.plot([], [], info.dashes[name], color=info.colours[name], linewidth=1.8, marker="o",
-                  markersize=4.5)[0]
+        last.plot(
+            [],
+            [],
+            info.dashes[name],
+            color=info.colours[name],
+            linewidth=1.8,
+            marker="o",
+            markersize=4.5,
+        )[0]
         for name in names
-    ]  # fmt: skip
+    ]
     if handles:
         # Set as texts: matplotlib leaves out labels that begin with an underscore.
         legend = figure.legend(
-            handles, ["name"] * len(names), loc="outside upper left", ncols=3, frameon=False,
-            fontsize=8, handlelength=2.6,
-        )  # fmt: skip
+            handles,
+            ["name"] * len(names),
+            loc="outside upper left",
+            ncols=3,
+            frameon=False,
+            fontsize=8,
+            handlelength=2.6,
+        )
         for text, name in zip(legend.get_texts(), names, strict=True):
             text.set_text(wrapped(name, 38, 1))
     return figure
@@ -195,22 +207,38 @@ def _draw_panel(axes: Axes, panel: SweepPanel, info: SweepInfo, shift: Mapping[s
             x = point.at + shift[name]
             if point.summary.low is not None and point.summary.high is not None:
                 axes.plot(
-                    [x, x], [point.summary.low, point.summary.high], color=colour, linewidth=1.1,
-                    alpha=0.45, zorder=2,
-                )  # fmt: skip
+                    [x, x],
+                    [point.summary.low, point.summary.high],
+                    color=colour,
+                    linewidth=1.1,
+                    alpha=0.45,
+                    zorder=2,
+                )
             values = list(point.by_seed.values())
             axes.plot(
-                [x] * len(values), values, "o", color=colour, markersize=2.6, alpha=0.6,
-                markeredgewidth=0, zorder=3,
-            )  # fmt: skip
+                [x] * len(values),
+                values,
+                "o",
+                color=colour,
+                markersize=2.6,
+                alpha=0.6,
+                markeredgewidth=0,
+                zorder=3,
+            )
         # The line breaks at a value that lost all its trials.
         means = {point.at: point.summary.mean for point in line}
         axes.plot(
             [value + shift[name] for value in info.values],
-            [means.get(value, math.nan) for value in info.values], info.dashes[name], color=colour,
-            linewidth=1.5, marker="o", markersize=4.8, markeredgecolor="white",
-            markeredgewidth=0.6, zorder=4,
-        )  # fmt: skip
+            [means.get(value, math.nan) for value in info.values],
+            info.dashes[name],
+            color=colour,
+            linewidth=1.5,
+            marker="o",
+            markersize=4.8,
+            markeredgecolor="white",
+            markeredgewidth=0.6,
+            zorder=4,
+        )
     axes.set_ylim(*_scale(panel))
     axes.set_ylabel(panel.axis, color=INK)
     axes.grid(axis="x", visible=False)

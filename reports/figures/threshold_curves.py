@@ -73,9 +73,15 @@ def draw_threshold_curves(info: ThresholdCurves) -> Figure:
                 if rule in curve.levels:
                     level = curve.levels[rule]
                     axes.plot(
-                        level / 255, curve.percent[level], "o", color=colour, markersize=5,
-                        markerfacecolor=filling, markeredgewidth=1.1, zorder=4,
-                    )  # fmt: skip
+                        level / 255,
+                        curve.percent[level],
+                        "o",
+                        color=colour,
+                        markersize=5,
+                        markerfacecolor=filling,
+                        markeredgewidth=1.1,
+                        zorder=4,
+                    )
         axes.set_title(wrapped(name, 26), loc="left")
         axes.set_xlim(0, 1)
         axes.set_xticks([0, 0.5, 1], ["0", "0.5", "1"])

@@ -17,13 +17,17 @@ _STRANGERS = ("site-packages", "dist-packages", "/lib/python", "<frozen")
 # In this order: a path may hold keys, a key digits.
 _VARYING = (
     (re.compile(r"[a-z][a-z0-9+.-]*://\S+"), "<uri>"),
-    (re.compile(r"(?:[A-Za-z]:)?(?:[\\/][\w.+=@%~-]+){2,}[\\/]?|(?<![\w/])[~.]{1,2}(?:/[\w.+=@%~-]+)+"),
-     "<path>"),
+    (
+        re.compile(
+            r"(?:[A-Za-z]:)?(?:[\\/][\w.+=@%~-]+){2,}[\\/]?|(?<![\w/])[~.]{1,2}(?:/[\w.+=@%~-]+)+"
+        ),
+        "<path>",
+    ),
     (re.compile(r"\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b", re.IGNORECASE), "<id>"),
     (re.compile(r"\b0x[0-9a-f]+\b", re.IGNORECASE), "<address>"),
     (re.compile(r"\b(?=[0-9a-f]*\d)(?=[0-9a-f]*[a-f])[0-9a-f]{8,}\b", re.IGNORECASE), "<key>"),
     (re.compile(r"(?<![\w.])[-+]?\d[\d_]*(?:\.\d+)?(?:e[-+]?\d+)?", re.IGNORECASE), "<number>"),
-)  # fmt: skip
+)
 
 
 @dataclass(frozen=True)

@@ -192,17 +192,26 @@ def published_order_table(record: StudyRecord) -> Table:
     measure = measure_phrase(record.objective, record.rule)
     columns = (
         Column("configuration", "configuration"),
-        Column("published", "published", "%", None, True,
-               f"From {order.source or 'another work'}."),
+        Column(
+            "published", "published", "%", None, True, f"From {order.source or 'another work'}."
+        ),
         Column("iou", "here", "%", None, True, f"{measure}, mean ± sd."),
         Column("rank_published", "rank published", numeric=True),
         Column("rank", "rank here", numeric=True, about="By the mean, if there is one."),
-        Column("agrees", "pairs confirmed", numeric=True,
-               about="Its pairs whose interval here excludes 0, with the published sign."),
-        Column("contradicts", "contradicted", numeric=True,
-               about="Its pairs whose interval here excludes 0, with the other sign."),
+        Column(
+            "agrees",
+            "pairs confirmed",
+            numeric=True,
+            about="Its pairs whose interval here excludes 0, with the published sign.",
+        ),
+        Column(
+            "contradicts",
+            "contradicted",
+            numeric=True,
+            about="Its pairs whose interval here excludes 0, with the other sign.",
+        ),
         Column("open", "open", numeric=True, about="Its pairs whose interval includes 0."),
-    )  # fmt: skip
+    )
     rows = []
     for name, share in order.published.items():
         verdicts = order.of(name)

@@ -38,22 +38,42 @@ def refinement_table(record: StudyRecord) -> Table:
         Column("refinement", "chain"),
         *([Column("class", "class")] if several else []),
         Column(record.objective, measure, "%", True, True, f"Mean ± sd over seeds at {rule}."),
-        Column("delta", "Δ none [95 %]", "points", True, True,
-               "Difference to no refinement, paired by seed: mean ± sd and its t interval."),
-        Column("holm_p", "Holm p", numeric=True,
-               about="Two-sided paired t-test, corrected over the whole table."),
+        Column(
+            "delta",
+            "Δ none [95 %]",
+            "points",
+            True,
+            True,
+            "Difference to no refinement, paired by seed: mean ± sd and its t interval.",
+        ),
+        Column(
+            "holm_p",
+            "Holm p",
+            numeric=True,
+            about="Two-sided paired t-test, corrected over the whole table.",
+        ),
         Column("n", "n", about="Healthy trials in the means, of all planned trials."),
-        Column("worse", "worst seed", "%", None, True,
-               "The seed that is worst without refinement."),
-        Column("best", "best seed", "%", None, True,
-               "The seed that is best without refinement."),
-        *([
-            Column("published_worse", "published, worst seed", "%", None, True),
-            Column("published_best", "published, best seed", "%", None, True),
-        ] if published else []),
-        Column("fixed", "at the fixed threshold", "%", True, True,
-               "Mean ± sd over seeds of the same figure at the fixed threshold."),
-    )  # fmt: skip
+        Column(
+            "worse", "worst seed", "%", None, True, "The seed that is worst without refinement."
+        ),
+        Column("best", "best seed", "%", None, True, "The seed that is best without refinement."),
+        *(
+            [
+                Column("published_worse", "published, worst seed", "%", None, True),
+                Column("published_best", "published, best seed", "%", None, True),
+            ]
+            if published
+            else []
+        ),
+        Column(
+            "fixed",
+            "at the fixed threshold",
+            "%",
+            True,
+            True,
+            "Mean ± sd over seeds of the same figure at the fixed threshold.",
+        ),
+    )
     plain = {(r.configuration.name, r.class_name): r.by_seed for r in results if r.name == PLAIN}
     rows = []
     for result in results:

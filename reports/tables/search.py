@@ -46,14 +46,26 @@ def search_table(rows: pd.DataFrame, *, objective: str = "per_image_iou") -> Tab
     columns = (
         Column("number", "trial", about="Its place in the search, from 0."),
         Column("configuration", "configuration"),
-        Column("objective", "objective, tune split", "%", True, True,
-               f"{MEASURE_NAMES[objective]} at the tune split's best threshold; mean ± sd over "
-               "seeds. It chose the winners and is no result."),
+        Column(
+            "objective",
+            "objective, tune split",
+            "%",
+            True,
+            True,
+            f"{MEASURE_NAMES[objective]} at the tune split's best threshold; mean ± sd over "
+            "seeds. It chose the winners and is no result.",
+        ),
         Column("seeds", "seeds", numeric=True, about="Seeds that finished."),
         Column("state", "state"),
-        *(Column(f"parameter_{name}", "λ" if name == "lambda" else name.replace("_", " "),
-                 numeric=numeric[name]) for name in names),
-    )  # fmt: skip
+        *(
+            Column(
+                f"parameter_{name}",
+                "λ" if name == "lambda" else name.replace("_", " "),
+                numeric=numeric[name],
+            )
+            for name in names
+        ),
+    )
     ranked = [_row(trial, names) for trial in best_first(trials)]
     ended = Counter(trial.state for trial in trials)
     states = ", ".join(f"{ended[state]} {state}" for state in SEARCH_STATES if ended[state])

@@ -67,25 +67,47 @@ def strategies_table(record: StudyRecord) -> Table:
         for measure in sorted(MEASURES, key=lambda name: name != record.objective)
     ]
     others += [
-        Column("balanced_accuracy", "balanced accuracy", "%", True, True,
-               "Of the image-level prediction on the test split."),
-        Column("clear_false_positive_share", "false positives, clear images", "%", False, True,
-               "Share of pixels predicted foreground on images without the class."),
-    ]  # fmt: skip
+        Column(
+            "balanced_accuracy",
+            "balanced accuracy",
+            "%",
+            True,
+            True,
+            "Of the image-level prediction on the test split.",
+        ),
+        Column(
+            "clear_false_positive_share",
+            "false positives, clear images",
+            "%",
+            False,
+            True,
+            "Share of pixels predicted foreground on images without the class.",
+        ),
+    ]
     optional, factors = _optional_columns(record), _factors(record)
     columns = (
         Column("configuration", "configuration"),
         *([Column("class", "class")] if several else []),
         main,
         *(column for column, _ in optional),
-        Column("delta", "Δ student alone [95 %]", "points", True, True,
-               "Difference to the student alone, paired by seed: mean ± sd and its t interval."),
-        Column("holm_p", "Holm p", numeric=True,
-               about="Two-sided paired t-test, corrected over the whole table."),
+        Column(
+            "delta",
+            "Δ student alone [95 %]",
+            "points",
+            True,
+            True,
+            "Difference to the student alone, paired by seed: mean ± sd and its t interval.",
+        ),
+        Column(
+            "holm_p",
+            "Holm p",
+            numeric=True,
+            about="Two-sided paired t-test, corrected over the whole table.",
+        ),
         Column("n", "n", about="Healthy trials in the means, of all planned trials."),
         *others,
         *(column for column, _ in factors),
-    )  # fmt: skip
+    )
     found = {(c.configuration.name, c.class_name): c for c in comparisons(record)}
     rows = tuple(
         (

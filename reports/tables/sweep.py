@@ -26,10 +26,12 @@ def _drop_columns(sweep: SweepRecord) -> list[Column]:
     return [
         Column("drop", header, "points", None, True, "Paired by seed: mean ± sd, t interval."),
         Column(
-            "holm_p", "Holm p", numeric=True,
+            "holm_p",
+            "Holm p",
+            numeric=True,
             about="Two-sided paired t-test of the drop, corrected over all rows.",
         ),
-    ]  # fmt: skip
+    ]
 
 
 def _drop_cells(sweep: SweepRecord, row: SweepRow) -> tuple[Cell, Cell]:
@@ -56,9 +58,15 @@ def sweep_table(records: Sequence[StudyRecord]) -> Table:
         at = f"{sweep.name} = {value:g}"
         columns += [
             Column(f"iou_{value:g}", f"IoU at {value:g}", "%", None, True, f"{at}: mean ± sd."),
-            Column(f"balanced_accuracy_{value:g}", f"accuracy at {value:g}", "%", None, True,
-                   f"{at}: balanced accuracy of the image-level prediction, mean ± sd."),
-        ]  # fmt: skip
+            Column(
+                f"balanced_accuracy_{value:g}",
+                f"accuracy at {value:g}",
+                "%",
+                None,
+                True,
+                f"{at}: balanced accuracy of the image-level prediction, mean ± sd.",
+            ),
+        ]
     several = len(sweep.values) > 1
     if several:
         columns += _drop_columns(sweep)
