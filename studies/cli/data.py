@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+from studies.cli.common import add_command
+
+if TYPE_CHECKING:
+    from studies.cli.common import Commands
 
 
-def add_data_commands(
-    commands: argparse._SubParsersAction[argparse.ArgumentParser],
-    command: Callable[..., argparse.ArgumentParser],
-) -> None:
-    """Add `data` with its commands.
-
-    Args:
-        commands: the commands of `wsss`.
-        command: adds a command, see `studies.cli.common.add_command`.
-
-    """
+def add_data_commands(commands: Commands) -> None:
+    """Add `data` with its commands."""
     data = commands.add_parser(
         "data",
         help="make and check data sets",
@@ -25,7 +21,7 @@ def add_data_commands(
         epilog="Example: wsss data check DIR",
     )
     kinds = data.add_subparsers(required=True, metavar="WHAT")
-    scenes = command(
+    scenes = add_command(
         kinds,
         "scenes",
         _scenes,
@@ -47,7 +43,7 @@ def add_data_commands(
     )
     for name, value in shares:
         scenes.add_argument(f"--{name}", type=float, default=value, help=f"[{value}]")
-    check = command(
+    check = add_command(
         kinds,
         "check",
         _check,

@@ -14,7 +14,7 @@ import sys
 from collections.abc import Sequence
 
 from reports.storage.errors import StorageError
-from studies.cli.common import FAILED, INTERRUPTED, USAGE_ERROR, add_command, log_to_terminal
+from studies.cli.common import FAILED, INTERRUPTED, USAGE_ERROR, log_to_terminal
 from studies.cli.data import add_data_commands
 from studies.cli.masks import add_masks_command
 from studies.cli.report import add_report_commands
@@ -59,10 +59,10 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     add_run_commands(commands)
     add_report_commands(commands)
-    add_masks_command(commands, add_command)
+    add_masks_command(commands)
     add_status_command(commands)
-    add_store_commands(commands, add_command)
-    add_data_commands(commands, add_command)
+    add_store_commands(commands)
+    add_data_commands(commands)
     return parser
 
 

@@ -4,24 +4,19 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from reports.storage.locations import below, located
+from studies.cli.common import add_command
+
+if TYPE_CHECKING:
+    from studies.cli.common import Commands
 
 
-def add_masks_command(
-    commands: argparse._SubParsersAction[argparse.ArgumentParser],
-    command: Callable[..., argparse.ArgumentParser],
-) -> None:
-    """Add `masks`.
-
-    Args:
-        commands: the subcommands of `wsss`.
-        command: adds a subcommand, see `studies.cli.main`.
-
-    """
-    masks = command(
+def add_masks_command(commands: Commands) -> None:
+    """Add `masks`."""
+    masks = add_command(
         commands,
         "masks",
         _masks,

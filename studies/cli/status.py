@@ -21,7 +21,7 @@ EVERY_S = 5.0  # seconds between two looks with --watch
 
 
 def add_status_command(commands: Commands) -> None:
-    """Add `status` to the commands of `wsss`."""
+    """Add `status`."""
     status = add_command(
         commands,
         "status",

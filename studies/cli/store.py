@@ -5,13 +5,14 @@ from __future__ import annotations
 import argparse
 import re
 import sys
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from reports.storage.locations import located
+from studies.cli.common import add_command
 from wsss_core.errors import one_line
 
 if TYPE_CHECKING:
+    from studies.cli.common import Commands
     from studies.store.artifacts import ArtifactStore
 
 STAGES_HELP = "only these stages: images, train, cams, scores, described, fits, refined"
@@ -19,11 +20,8 @@ STAGES_HELP = "only these stages: images, train, cams, scores, described, fits, 
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
 
 
-def add_store_commands(
-    commands: argparse._SubParsersAction[argparse.ArgumentParser],
-    command: Callable[..., argparse.ArgumentParser],
-) -> None:
-    """Add `store` with its commands; `command` adds a parser, see `studies.cli.main`."""
+def add_store_commands(commands: Commands) -> None:
+    """Add `store` with its commands."""
     store = commands.add_parser(
         "store",
         help="list, verify and clean a store of trained networks and CAMs",
@@ -31,21 +29,21 @@ def add_store_commands(
         epilog="Example: wsss store list results/quickstart/store",
     )
     kinds = store.add_subparsers(required=True, metavar="WHAT")
-    lists = command(
+    lists = add_command(
         kinds,
         "list",
         _list,
         "list what a store holds",
         "wsss store list results/quickstart/store train",
     )
-    verifies = command(
+    verifies = add_command(
         kinds,
         "verify",
         _verify,
         "compare every file with its checksum; exit code 1 if any differs or is missing",
         "wsss store verify s3://bucket/study/store --quarantine",
     )
-    cleans = command(
+    cleans = add_command(
         kinds,
         "gc",
         _gc,
