@@ -5,8 +5,6 @@ just ended, `wsss status` from the trials of the plan. All three predict by one 
 the work that is most alike.
 """
 
-from __future__ import annotations
-
 from collections import Counter, defaultdict
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass

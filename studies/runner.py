@@ -3,8 +3,6 @@
 Tune's own state is scratch. What is done is what the store holds, so resuming is running again.
 """
 
-from __future__ import annotations
-
 import logging
 import time
 from dataclasses import dataclass

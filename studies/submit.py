@@ -7,8 +7,6 @@ The arguments are those of `wsss run`, `--address auto` is added, and so is its 
 code. Only this one file travels; everything else is the package as it is installed on the nodes.
 """
 
-from __future__ import annotations
-
 import argparse
 import sys
 from collections.abc import Sequence

@@ -9,8 +9,6 @@ so that importing one of its modules loads no more than that module needs. A sub
 the name of an export: importing it would put the module in the export's place.
 """
 
-from __future__ import annotations
-
 import ast
 import importlib
 import sys

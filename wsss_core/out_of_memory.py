@@ -6,8 +6,6 @@ if they were not initialised, or had no algorithm for a convolution), the CUDA r
 allocator of the CPU. All are `RuntimeError`.
 """
 
-from __future__ import annotations
-
 import gc
 from collections.abc import Callable
 from typing import TypeVar

@@ -4,8 +4,6 @@ The object declares a version, which is part of the key of all that is made with
 the code changes, and only what depends on it is made anew.
 """
 
-from __future__ import annotations
-
 import importlib
 import re
 import sys

@@ -6,8 +6,6 @@ it or nothing, and many writers on one shared file system or object store need n
 `trials` seals a trial: write it last, after `scores`, `panels` and `history`.
 """
 
-from __future__ import annotations
-
 import io
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -121,7 +119,7 @@ def read_table(
     *,
     keys: Iterable[str] | None = None,
     columns: Sequence[str] | None = None,
-) -> pd.DataFrame:
+) -> "pd.DataFrame":
     """Read all parts of a table as one frame, ordered by the parts' names.
 
     Args:

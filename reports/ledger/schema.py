@@ -15,8 +15,6 @@ A trial's scores and panels under a refinement chain are parts of their own; the
 of `refinements` names them. The columns `dial` and `dial_value` describe the study's sweep.
 """
 
-from __future__ import annotations
-
 import pyarrow as pa
 
 from wsss_core.evaluate.pixel_counts import SCORE_LEVELS

@@ -7,8 +7,6 @@ snapshot; other parts are read themselves. If many were read, a new snapshot is 
 may be deleted at any time.
 """
 
-from __future__ import annotations
-
 import contextlib
 import io
 import json
@@ -112,7 +110,7 @@ class _Snapshot:
     @classmethod
     def read(
         cls, folder: Folder, table: str, version: int, listing: Mapping[str, Entry]
-    ) -> _Snapshot:
+    ) -> "_Snapshot":
         """Open it; a missing or unreadable snapshot, or one of another version, holds nothing."""
         nothing = cls(None, {})
         try:

@@ -4,8 +4,6 @@ Two failures have one cause if the kind of error, the place in the code and the 
 Numbers, addresses, keys and paths in the message may differ.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass

@@ -5,8 +5,6 @@ all pixels, and mIoU of foreground and background over all pixels. All three are
 that hold the class. False positives on the other images are a figure of their own.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -47,7 +45,7 @@ class Numbers:
     values: np.ndarray
 
     @classmethod
-    def of(cls, frame: pd.DataFrame, names: Sequence[str]) -> Numbers:
+    def of(cls, frame: pd.DataFrame, names: Sequence[str]) -> "Numbers":
         """Take the columns of numbers; the texts of some columns name the rows."""
         rows: dict[tuple[str, ...], int] = {}
         for place, texts in enumerate(zip(*(frame[name].tolist() for name in names), strict=True)):

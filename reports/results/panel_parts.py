@@ -1,7 +1,5 @@
 """The ledger's pictures, read on request: a page shows few of a large study's pictures."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from dataclasses import dataclass
 

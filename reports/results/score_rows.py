@@ -4,8 +4,6 @@ A part of 400 images holds 1,600 histograms. Arrays come straight from Parquet; 
 array per cell takes longer than all computations on it.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
@@ -40,7 +38,7 @@ class ScoreRows:
     known: Mapping[str, np.ndarray]
 
     @classmethod
-    def of(cls, rows: pd.DataFrame | pa.Table | ScoreRows) -> ScoreRows:
+    def of(cls, rows: "pd.DataFrame | pa.Table | ScoreRows") -> "ScoreRows":
         """Take rows as `reports.ledger.parts` reads them; a missing column is empty."""
         if isinstance(rows, ScoreRows):
             return rows
@@ -51,7 +49,7 @@ class ScoreRows:
     def __len__(self) -> int:
         return len(self.labelled)
 
-    def at(self, where: np.ndarray) -> ScoreRows:
+    def at(self, where: np.ndarray) -> "ScoreRows":
         """Return some of the rows, by a mask."""
         if where.all():
             return self
@@ -63,7 +61,7 @@ class ScoreRows:
             {name: known[where] for name, known in self.known.items()},
         )
 
-    def groups(self, *names: str) -> Iterator[tuple[tuple[str, ...], ScoreRows]]:
+    def groups(self, *names: str) -> "Iterator[tuple[tuple[str, ...], ScoreRows]]":
         """Yield the rows that agree in some texts, in the order of these texts."""
         columns = [self.texts[name] for name in names]
         for values in sorted(set(zip(*columns, strict=True))):

@@ -8,8 +8,6 @@ its own threshold rules are not kept, because the rules may change at any time. 
 deleted at any time.
 """
 
-from __future__ import annotations
-
 import contextlib
 import hashlib
 import io
@@ -232,7 +230,7 @@ class _Kept:
     @classmethod
     def read(
         cls, results: Location, entries: Mapping[str, Entry], settings: FigureSettings
-    ) -> _Kept:
+    ) -> "_Kept":
         whole = _SCHEMA.empty_table()
         # If the file cannot be used, the figures are computed.
         with contextlib.suppress(OSError, StorageError, pa.ArrowException, ValueError):

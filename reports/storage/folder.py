@@ -6,8 +6,6 @@ for a moment is retried (`reports.storage.retry`); one that stays out of reach, 
 `StorageError`.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,7 +41,7 @@ class Folder(Protocol):
     def where(self) -> str:
         """Its path or URI."""
 
-    def joined(self, *names: str) -> Folder:
+    def joined(self, *names: str) -> "Folder":
         """Return a folder below this one; it need not exist."""
 
     def read(self, name: str) -> bytes:

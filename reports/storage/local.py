@@ -5,8 +5,6 @@ mounted (an NFS mount point without its mount is an empty folder). Then no file 
 and nothing is written below the empty mount point.
 """
 
-from __future__ import annotations
-
 import contextlib
 import errno
 import os
@@ -46,14 +44,14 @@ class LocalFolder:
         self.where = str(self.path)
 
     @classmethod
-    def opened(cls, where: Location) -> LocalFolder:
+    def opened(cls, where: Location) -> "LocalFolder":
         """Open a folder that is its own anchor."""
         folder = cls(local_path(where))
         if folder.where not in _marked and (folder.path / MARK).is_file():
             _marked.add(folder.where)
         return folder
 
-    def joined(self, *names: str) -> LocalFolder:
+    def joined(self, *names: str) -> "LocalFolder":
         """Return a folder below this one, with the same anchor."""
         return LocalFolder(self._anchor, (*self._names, *map(plain_name, names)))
 

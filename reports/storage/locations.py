@@ -1,7 +1,5 @@
 """Locations: a path of this machine, or a URI of a file system that fsspec knows."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 Location = str | Path

@@ -1,7 +1,5 @@
 """Opening a folder on this machine's file systems or at a URI."""
 
-from __future__ import annotations
-
 from reports.storage.folder import Folder
 from reports.storage.local import LocalFolder
 from reports.storage.locations import Location, is_uri

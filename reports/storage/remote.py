@@ -4,8 +4,6 @@ Endpoints and credentials come from the environment, as the package of each file
 for S3 `AWS_ENDPOINT_URL`, `AWS_ACCESS_KEY_ID` and so on.
 """
 
-from __future__ import annotations
-
 import contextlib
 import os
 import threading
@@ -52,7 +50,7 @@ class RemoteFolder:
         self.where = where.rstrip("/")
 
     @classmethod
-    def opened(cls, where: str) -> RemoteFolder:
+    def opened(cls, where: str) -> "RemoteFolder":
         """Open a folder; raise InputError if its file system is unknown."""
         _opened(where, os.getpid())
         return cls(where)
@@ -66,7 +64,7 @@ class RemoteFolder:
     def _path(self) -> str:
         return _opened(self.where, os.getpid())[1]
 
-    def joined(self, *names: str) -> RemoteFolder:
+    def joined(self, *names: str) -> "RemoteFolder":
         """Return a folder below this one."""
         return RemoteFolder("/".join([self.where, *map(plain_name, names)]))
 

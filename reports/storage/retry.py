@@ -1,7 +1,5 @@
 """Retrying a storage that does not answer for a moment; an error if it stays out of reach."""
 
-from __future__ import annotations
-
 import errno
 import os
 import time

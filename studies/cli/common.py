@@ -1,7 +1,5 @@
 """Common parts of the commands: exit codes, adding a command, printing log messages."""
 
-from __future__ import annotations
-
 import argparse
 import contextlib
 import logging
@@ -20,7 +18,7 @@ _LOGGED = ("studies", "reports", "wsss_core")
 
 
 def add_command(
-    commands: Commands,
+    commands: "Commands",
     name: str,
     function: Callable[[argparse.Namespace], int],
     help_text: str,

@@ -1,7 +1,5 @@
 """The commands `wsss data ...`: make and check data sets."""
 
-from __future__ import annotations
-
 import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,7 +10,7 @@ if TYPE_CHECKING:
     from studies.cli.common import Commands
 
 
-def add_data_commands(commands: Commands) -> None:
+def add_data_commands(commands: "Commands") -> None:
     """Add `data` with its commands."""
     data = commands.add_parser(
         "data",

@@ -5,8 +5,6 @@ does a storage that is full or unreachable. A run that Ctrl-C or SIGTERM ends gi
 command loads the heavy libraries that it needs.
 """
 
-from __future__ import annotations
-
 import argparse
 import os
 import shlex

@@ -1,7 +1,5 @@
 """`wsss masks`: pseudo masks of a folder of images, made with a finished study."""
 
-from __future__ import annotations
-
 import argparse
 import sys
 from pathlib import Path
@@ -14,7 +12,7 @@ if TYPE_CHECKING:
     from studies.cli.common import Commands
 
 
-def add_masks_command(commands: Commands) -> None:
+def add_masks_command(commands: "Commands") -> None:
     """Add `masks`."""
     masks = add_command(
         commands,

@@ -1,7 +1,5 @@
 """Writes what `wsss plan` prints: the trials, which are finished, and the cost of the others."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 from reports.storage.locations import Location

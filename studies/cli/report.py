@@ -1,7 +1,5 @@
 """The commands `wsss report` and `wsss thresholds`."""
 
-from __future__ import annotations
-
 import argparse
 import os
 from pathlib import Path
@@ -14,7 +12,7 @@ if TYPE_CHECKING:
     from studies.cli.common import Commands
 
 
-def add_report_commands(commands: Commands) -> None:
+def add_report_commands(commands: "Commands") -> None:
     """Add the commands `report` and `thresholds`."""
     report = add_command(
         commands,

@@ -1,7 +1,5 @@
 """The commands `wsss plan` and `wsss run`."""
 
-from __future__ import annotations
-
 import argparse
 import contextlib
 import sys
@@ -21,7 +19,7 @@ if TYPE_CHECKING:
     from studies.store.artifacts import ArtifactStore
 
 
-def add_run_commands(commands: Commands) -> None:
+def add_run_commands(commands: "Commands") -> None:
     """Add the commands `plan` and `run`."""
     plan = add_command(
         commands,
@@ -85,7 +83,7 @@ def add_run_commands(commands: Commands) -> None:
     )
 
 
-def _opened(options: argparse.Namespace) -> tuple[Study, Location, ArtifactStore]:
+def _opened(options: argparse.Namespace) -> "tuple[Study, Location, ArtifactStore]":
     """Return the study, the results folder and the store that the arguments name."""
     from studies.spec.loading import load_study
 
@@ -113,7 +111,7 @@ def _plan(options: argparse.Namespace) -> int:
     return 0
 
 
-def _check(plan: Plan, results: Location, store: ArtifactStore, address: str | None) -> None:
+def _check(plan: "Plan", results: Location, store: "ArtifactStore", address: str | None) -> None:
     """Make the checks that `wsss run` makes before it trains, those of a search included."""
     from studies.ray_tune.runner import check_cluster
     from studies.stages.context import RunContext
@@ -163,7 +161,7 @@ def _run(options: argparse.Namespace) -> int:
     return _closing(result, results, options.again)
 
 
-def _closing(result: RunResult, results: Location, again: str) -> int:
+def _closing(result: "RunResult", results: Location, again: str) -> int:
     if result.trained or result.scored:
         also = f", {result.scored} trained before were scored" if result.scored else ""
         print(f"{result.trained} training runs{also}, in {duration(result.seconds)}")

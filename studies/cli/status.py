@@ -1,7 +1,5 @@
 """`wsss status`: the progress of a study, from another terminal while it runs."""
 
-from __future__ import annotations
-
 import argparse
 import json
 import shutil
@@ -20,7 +18,7 @@ if TYPE_CHECKING:
 EVERY_S = 5.0  # seconds between two looks with --watch
 
 
-def add_status_command(commands: Commands) -> None:
+def add_status_command(commands: "Commands") -> None:
     """Add `status`."""
     status = add_command(
         commands,
@@ -63,7 +61,7 @@ def _status(options: argparse.Namespace) -> int:
     return int(any(status.failed or status.unrefined for status in found))
 
 
-def _show(found: Sequence[StudyStatus], options: argparse.Namespace) -> None:
+def _show(found: "Sequence[StudyStatus]", options: argparse.Namespace) -> None:
     from studies.status.text import MARKS, describe_status, status_record
 
     if options.json:

@@ -1,7 +1,5 @@
 """`wsss store`: list an artifact store, verify it, and delete what nobody needs."""
 
-from __future__ import annotations
-
 import argparse
 import re
 import sys
@@ -20,7 +18,7 @@ STAGES_HELP = "only these stages: images, train, cams, scores, described, fits, 
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
 
 
-def add_store_commands(commands: Commands) -> None:
+def add_store_commands(commands: "Commands") -> None:
     """Add `store` with its commands."""
     store = commands.add_parser(
         "store",
@@ -95,7 +93,7 @@ def seconds(text: str) -> float:
     return float(found[1]) * _UNITS[found[2] or "s"]
 
 
-def _opened(options: argparse.Namespace) -> ArtifactStore:
+def _opened(options: argparse.Namespace) -> "ArtifactStore":
     from studies.store.artifacts import ArtifactStore
     from studies.store.listing import require_store
 

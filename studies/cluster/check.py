@@ -5,8 +5,6 @@ were not copied) otherwise fail one trial after another, or make results that ar
 that joins later is not checked.
 """
 
-from __future__ import annotations
-
 import contextlib
 import logging
 import pickle

@@ -1,7 +1,5 @@
 """What this machine gives to trials, in the names that Ray gives amounts."""
 
-from __future__ import annotations
-
 import contextlib
 import os
 import sys

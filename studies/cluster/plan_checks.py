@@ -1,7 +1,5 @@
 """What a plan's training runs need of every node of a cluster."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path

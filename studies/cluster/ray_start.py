@@ -3,8 +3,6 @@
 Import this before anything else of Ray: some settings are read when Ray is imported.
 """
 
-from __future__ import annotations
-
 import contextlib
 import logging
 import os

@@ -5,8 +5,6 @@ undecided. Scores meet the threshold as they do when a study scores them (`studi
 at the image's own size, in 256 levels, several classes competing.
 """
 
-from __future__ import annotations
-
 import uuid
 from pathlib import Path
 

@@ -7,8 +7,6 @@
 Resuming is running again: an image that has its mask is skipped.
 """
 
-from __future__ import annotations
-
 import json
 import logging
 import os

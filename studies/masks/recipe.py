@@ -4,8 +4,6 @@ The choice is a query of the study's outcomes. Where the user selects nothing, f
 split alone decide, so that masks of test images may still be scored.
 """
 
-from __future__ import annotations
-
 import difflib
 import json
 from collections.abc import Iterable

@@ -5,8 +5,6 @@ workers hold PyTorch. Only names and small maps travel: every worker reads its i
 only a few blocks of some kilobytes are in flight, however many images there are.
 """
 
-from __future__ import annotations
-
 import contextlib
 import logging
 import warnings

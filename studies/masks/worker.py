@@ -3,8 +3,6 @@
 Nothing here uses Ray, so `one_batch_after_another` can be followed in a debugger.
 """
 
-from __future__ import annotations
-
 import tempfile
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor

@@ -4,8 +4,6 @@ Amounts are as Ray gives them: a mapping of "CPU", "GPU" and "memory" (bytes) fo
 each request.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping, Sequence
 
 from studies.planning.job import TrainingJob

@@ -5,8 +5,6 @@ chains that begin alike share what they have in common, and so do two studies. M
 shards of `SHARD` images, each an artifact of its own: an interrupted run loses one at most.
 """
 
-from __future__ import annotations
-
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -133,7 +131,7 @@ class Chain:
         return canonical({"name": self.name, "cam": self.cam.as_config(), "steps": steps})
 
     @classmethod
-    def from_record(cls, record: str) -> Chain:
+    def from_record(cls, record: str) -> "Chain":
         """Return the chain that a ledger recorded."""
         found = json.loads(record)
         steps = tuple(Step(**step) for step in found["steps"])

@@ -5,8 +5,6 @@ the queue as the runner keeps it: teachers first, a student after its teacher, a
 runs at a time as fit.
 """
 
-from __future__ import annotations
-
 import heapq
 from collections import defaultdict, deque
 from collections.abc import Callable, Sequence

@@ -1,7 +1,5 @@
 """A study's images: from the data section to a source, fingerprints and artifacts."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 

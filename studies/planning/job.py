@@ -4,8 +4,6 @@ A trial is a configuration under a seed. Several trials of one study may score o
 and a student's training run names its teacher's.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any

@@ -4,8 +4,6 @@ A student that learns from a teacher waits for the teacher's training run. That 
 each seed and is the run of the teacher's own configuration, where the study has one.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 from typing import Any
 

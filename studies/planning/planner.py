@@ -1,7 +1,5 @@
 """Planning a study: the jobs that its configurations and seeds need, each once, with their keys."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from pathlib import Path
 from typing import Any

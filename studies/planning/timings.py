@@ -5,8 +5,6 @@ never measured is predicted from the others, per pass of a network over the trai
 (co-training makes two passes an epoch). Trials on another device than the latest one are left out.
 """
 
-from __future__ import annotations
-
 import json
 import re
 from collections import defaultdict

@@ -4,8 +4,6 @@ Tune knows grids and samplers, but no order between trials and no retries by cau
 a job is a trial of Tune's own, and the scheduler decides what the trial's end means.
 """
 
-from __future__ import annotations
-
 import contextlib
 import time
 from pathlib import Path

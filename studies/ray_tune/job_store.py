@@ -4,8 +4,6 @@ Tune keeps the configuration of each trial in several copies for as long as it r
 a label, and the job lies in Ray's object store, outside the driver.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any

@@ -7,8 +7,6 @@ holds a lease for what its tasks make; what another driver's tasks make is looke
 While trials wait for a GPU and its cores, tasks are held back here, see `spare_cores`.
 """
 
-from __future__ import annotations
-
 import logging
 import time
 from collections import deque

@@ -4,8 +4,6 @@ The order is `studies.scheduling`'s. Tune runs what can be run; where all that i
 drivers' hands, Tune is ended, so that nothing is held, and started again when there is work.
 """
 
-from __future__ import annotations
-
 import contextlib
 import logging
 import os

@@ -1,7 +1,5 @@
 """The folder of Ray Tune's own state, none of which is needed to resume."""
 
-from __future__ import annotations
-
 import contextlib
 import os
 import shutil

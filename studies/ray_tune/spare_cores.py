@@ -6,8 +6,6 @@ behind it. So no more tasks are given to a node than its trials leave cores, and
 by name.
 """
 
-from __future__ import annotations
-
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping

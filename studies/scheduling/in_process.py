@@ -1,7 +1,5 @@
 """A plan's jobs one after another in this process, without Ray: for a debugger."""
 
-from __future__ import annotations
-
 import contextlib
 import logging
 

@@ -4,8 +4,6 @@ The estimate learns from the training runs that have ended (`studies.rates`): fr
 kind where one has, else from all others, per pass over the training images.
 """
 
-from __future__ import annotations
-
 import logging
 import time
 from collections import Counter

@@ -6,8 +6,6 @@ finished artifacts are listed now and then: what is done is not run again, and w
 left is taken over.
 """
 
-from __future__ import annotations
-
 import contextlib
 import logging
 import time

@@ -5,8 +5,6 @@ machine away, asks a run to end; the second ends it at once. Either is safe at a
 finished is in the store, and a training goes on from its last epoch.
 """
 
-from __future__ import annotations
-
 import contextlib
 import signal
 import threading

@@ -5,8 +5,6 @@ A search's own numbers chose its winners and are therefore no results. They are 
 configurations again, under seeds that the search has not seen. Running it is `studies.search.run`.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import logging

@@ -1,7 +1,5 @@
 """Running a search, and the study that confirms its best configurations."""
 
-from __future__ import annotations
-
 import contextlib
 import logging
 

@@ -5,8 +5,6 @@ that the one scheduler gives out. Deaths of workers, failed GPUs, corrupt inputs
 are therefore the scheduler's, as in every run; what comes here has ended.
 """
 
-from __future__ import annotations
-
 import json
 import logging
 import math

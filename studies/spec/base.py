@@ -1,7 +1,5 @@
 """Common parts of the study file's models: unknown keys are errors, names may be plug-ins."""
 
-from __future__ import annotations
-
 import difflib
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, TypeVar

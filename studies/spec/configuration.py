@@ -1,7 +1,5 @@
 """A configuration of a study: its paradigm, networks and transfer, and its name in tables."""
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Callable
 from typing import Annotated, Any, Self
@@ -105,7 +103,7 @@ class ConfigurationEntry(Transfer):
         """Return whether `level` may be missing: for logits, and for plug-in metrics."""
         return self.representation == ["logits"] or all(is_plugin(m) for m in self.metric or [""])
 
-    def expand(self) -> list[Configuration]:
+    def expand(self) -> "list[Configuration]":
         """Return the configurations: lists are multiplied out, the paradigm varies slowest."""
         common = {
             "name": self.name,

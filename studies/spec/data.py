@@ -1,7 +1,5 @@
 """The `data` section of a study file: procedural scenes, a folder, or a plug-in's images."""
 
-from __future__ import annotations
-
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator

@@ -1,7 +1,5 @@
 """Read a study file, apply variants and `--set` changes, and check it."""
 
-from __future__ import annotations
-
 import difflib
 from collections.abc import Iterator, Sequence
 from pathlib import Path

@@ -9,8 +9,6 @@
 A chain begins with steps that make the CAM (`CAM_STEPS`). Refiners follow.
 """
 
-from __future__ import annotations
-
 import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass

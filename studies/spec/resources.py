@@ -5,8 +5,6 @@ too small for whole batches, the ledger says so, see `wsss_core.training.loop`.)
 cluster come in Ray's form: one mapping of "CPU", "GPU" and "memory" (bytes) per node.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
@@ -63,7 +61,7 @@ class Resources(Strict):
     price_per_gpu_hour: float | None = Field(None, ge=0)
     price_per_cpu_hour: float | None = Field(None, ge=0)
 
-    def demand(self, paradigm: ParadigmName, own: ResourceChange | None = None) -> Demand:
+    def demand(self, paradigm: ParadigmName, own: ResourceChange | None = None) -> "Demand":
         """Return the demand of a configuration.
 
         Args:
@@ -93,7 +91,7 @@ class Demand:
     gpus: float | Literal["auto"] = "auto"
     memory_gb: float | Literal["auto"] = "auto"
 
-    def larger(self, other: Demand) -> Demand:
+    def larger(self, other: "Demand") -> "Demand":
         """Return the demand that serves both; a number for memory overrides "auto".
 
         >>> Demand(2, 0.5, 1.0).larger(Demand(1, "auto", 4.0))

@@ -1,7 +1,5 @@
 """The section `search` of a study file: the space, the budget, and the confirmation of winners."""
 
-from __future__ import annotations
-
 from typing import Annotated, Self
 
 from pydantic import BeforeValidator, Field, model_validator

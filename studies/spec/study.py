@@ -4,8 +4,6 @@ A key with the value `???` must be given on the command line (`--set key=value`)
 an error that names the nearest valid key.
 """
 
-from __future__ import annotations
-
 import difflib
 from typing import Annotated, Any, ClassVar, Literal, Self
 
@@ -241,7 +239,7 @@ class Study(Strict):
         own = configuration_name(one, self.label, name_networks=name_networks)
         return f"{one.name}: {own}" if one.name else own
 
-    def at(self, value: float) -> Study:
+    def at(self, value: float) -> "Study":
         """Return the study with its sweep's key set to one value."""
         assert self.sweep is not None
         raw = self.model_dump(by_alias=True, exclude_unset=True)

@@ -3,8 +3,6 @@
 Names, types, defaults and bounds stand in `wsss_core.training.settings.TrainingSettings` alone.
 """
 
-from __future__ import annotations
-
 import dataclasses
 from typing import Any, ClassVar, get_type_hints
 

@@ -4,8 +4,6 @@ Raw scores are kept as float16 at the network's own grid; CAMs of several scales
 are normalised one by one before they are put together, as scores of 0 to 1.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 from typing import Self
 

@@ -1,7 +1,5 @@
 """A trial's scores under its refinement chains: from refined maps to ledger rows."""
 
-from __future__ import annotations
-
 import socket
 from collections.abc import Sequence
 from datetime import UTC, datetime

@@ -1,7 +1,5 @@
 """What every worker of a run needs to know beside its job."""
 
-from __future__ import annotations
-
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,7 +34,7 @@ class RunContext:
     simulated_gpus: bool = False
 
     @classmethod
-    def of(cls, plan: Plan, store: ArtifactStore, results: Location) -> RunContext:
+    def of(cls, plan: Plan, store: ArtifactStore, results: Location) -> "RunContext":
         """Return the context of a new run of a plan."""
         return cls(
             run_id=uuid.uuid4().hex,

@@ -3,8 +3,6 @@
 Nothing here knows Ray, which counts what it lends and enforces nothing.
 """
 
-from __future__ import annotations
-
 import contextlib
 import ctypes
 import os

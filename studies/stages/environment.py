@@ -4,8 +4,6 @@ Only functions that ask a device load PyTorch: versions and code are compared on
 cluster before anything is scheduled, which has to be quick.
 """
 
-from __future__ import annotations
-
 import contextlib
 import hashlib
 import json

@@ -5,8 +5,6 @@ so the run of the study ends. A file system that came back is tried again. A fai
 every following job: it is quarantined, and the job is started elsewhere.
 """
 
-from __future__ import annotations
-
 import errno
 import os
 import socket

@@ -3,8 +3,6 @@
 Nothing here knows Ray: `run_job` can be called in a debugger.
 """
 
-from __future__ import annotations
-
 import socket
 import time
 import traceback

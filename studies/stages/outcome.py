@@ -1,7 +1,5 @@
 """How a training run ended, or why it did not end: what a worker hands back to the driver."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from enum import StrEnum
 

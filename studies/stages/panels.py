@@ -1,7 +1,5 @@
 """Example images of each class with their masks and CAMs, as rows of the `panels` table."""
 
-from __future__ import annotations
-
 import io
 
 import numpy as np

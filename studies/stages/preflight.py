@@ -1,7 +1,5 @@
 """Checks before anything is trained: folders, networks, images."""
 
-from __future__ import annotations
-
 import logging
 import time
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """From the store to a ledger: the parts of a finished trial, or of a trial under a chain."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping
 
 from reports.ledger.parts import part_name, read_table, table_folder

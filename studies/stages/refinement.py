@@ -4,8 +4,6 @@ Nothing here knows Ray. A job's chains are run shard by shard, each prefix once;
 holds is not made again.
 """
 
-from __future__ import annotations
-
 import time
 import traceback
 from collections.abc import Sequence

@@ -3,8 +3,6 @@
 Maps of 0 to 1 at their own grid are resized to each mask, and quantised to 256 levels only then.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any
 

@@ -1,7 +1,5 @@
 """The shards and image features of refinement as lists, and a job's refinement in this process."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Sequence
 

@@ -3,8 +3,6 @@
 Artifact: student.safetensors (and teacher.safetensors after co-training), outcome.json.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import socket
@@ -118,7 +116,7 @@ class TrainingOutcome:
     micro_batch: int | None
 
     @classmethod
-    def read(cls, store: ArtifactStore, key: str) -> TrainingOutcome:
+    def read(cls, store: ArtifactStore, key: str) -> "TrainingOutcome":
         """Return how a finished training run ended."""
         kept = json.loads((store.fetch("train", key) / OUTCOME).read_text())
         history = [EpochRecord(**epoch) for epoch in kept["history"]]

@@ -3,8 +3,6 @@
 Reads with pyarrow alone: `wsss status` is called often, and pandas takes long to load.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass, fields

@@ -3,8 +3,6 @@
 `studies.status.reading` reads it, `studies.status.text` writes it for people and for scripts.
 """
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass

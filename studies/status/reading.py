@@ -4,8 +4,6 @@ The ledger holds the trials that have ended; a lease in the store shows that a p
 artifact. Loads neither Ray nor torch nor pandas, so that it can be called often.
 """
 
-from __future__ import annotations
-
 import math
 import time
 from collections import Counter, defaultdict

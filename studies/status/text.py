@@ -1,7 +1,5 @@
 """Writes the status of a study: counts, marks for each configuration, causes of failures."""
 
-from __future__ import annotations
-
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict

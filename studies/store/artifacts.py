@@ -5,8 +5,6 @@ first to end stays, and the work of the other is dropped. `studies.store.layout`
 lies; `studies.store.files` knows what a kind of file system can do.
 """
 
-from __future__ import annotations
-
 import functools
 import uuid
 from collections.abc import Callable, Iterator, Mapping

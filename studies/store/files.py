@@ -6,8 +6,6 @@ builders of a key the one that creates it has made the artifact. A cache on each
 local store, holds what the node has made or read.
 """
 
-from __future__ import annotations
-
 import contextlib
 import fcntl
 import hashlib

@@ -5,8 +5,6 @@ left: a living lease owner keeps what it makes whatever its age, and while anyon
 store, whatever is younger than a day and has no known owner stays too.
 """
 
-from __future__ import annotations
-
 import contextlib
 import logging
 import socket

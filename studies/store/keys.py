@@ -5,8 +5,6 @@ version raised by hand when the stage's code changes its result. What cannot cha
 (devices, paths, names) stays out.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections.abc import Mapping, Sequence

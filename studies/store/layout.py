@@ -11,8 +11,6 @@ Object stores rename nothing: there the files stay in ``files/``, and the manife
 names their folder. A node's cache of a remote store is laid out as a local store.
 """
 
-from __future__ import annotations
-
 import uuid
 from pathlib import Path
 

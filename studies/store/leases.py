@@ -11,8 +11,6 @@ lease and go on: then two processes make the same artifact, and the first to end
 a lease, look again whether the artifact is there: the last owner may have finished it meanwhile.
 """
 
-from __future__ import annotations
-
 import contextlib
 import json
 import os
@@ -80,7 +78,7 @@ class Leases:
         self.expiry = expiry
         self._seen: dict[str, tuple[str, int, float]] = {}
 
-    def take(self, stage: str, key: str, note: str = "", run: str = "") -> Lease | None:
+    def take(self, stage: str, key: str, note: str = "", run: str = "") -> "Lease | None":
         """Take a lease; return None while another process lives and owns it.
 
         An owner of the same run is dead: a run gives a key to one worker at a time.
@@ -220,7 +218,7 @@ class Lease:
         self._ended.set()
         self._thread.join(timeout=self._every)
 
-    def __enter__(self) -> Lease:
+    def __enter__(self) -> "Lease":
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -1,7 +1,5 @@
 """What `wsss store list` prints: the artifacts of a store by stage, or every single artifact."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 

@@ -1,7 +1,5 @@
 """The manifest of an artifact: what its builder says of it, and size and checksum of every file."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -45,7 +43,7 @@ class Manifest:
         return sum(self.sizes.values())
 
     @classmethod
-    def of(cls, folder: Path, about: Mapping[str, Any]) -> Manifest:
+    def of(cls, folder: Path, about: Mapping[str, Any]) -> "Manifest":
         """Describe the files of a folder."""
         files = sorted(file for file in folder.rglob("*") if file.is_file())
         names = [file.relative_to(folder).as_posix() for file in files]
@@ -57,7 +55,7 @@ class Manifest:
         )
 
     @classmethod
-    def from_json(cls, content: bytes) -> Manifest:
+    def from_json(cls, content: bytes) -> "Manifest":
         """Read a manifest whose names stay in their folder.
 
         Raises:

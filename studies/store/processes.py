@@ -1,7 +1,5 @@
 """Tell whether a process of this machine has ended, even if another has its number now."""
 
-from __future__ import annotations
-
 import os
 from functools import cache
 from pathlib import Path

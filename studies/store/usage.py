@@ -5,8 +5,6 @@ a manifest names the training run that an artifact belongs to. An artifact whose
 is needed.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterable, Sequence
 

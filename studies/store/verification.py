@@ -1,7 +1,5 @@
 """What `wsss store verify` does: it compares every file of a store with its checksum."""
 
-from __future__ import annotations
-
 import logging
 import os
 import time

@@ -1,7 +1,5 @@
 """One walk over a store: what lies there, by kind, for the listing, the checks and the cleaning."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass

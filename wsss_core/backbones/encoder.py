@@ -3,8 +3,6 @@
 Both let inner layers be tapped, and say which submodule and map a CAM at a layer looks into.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

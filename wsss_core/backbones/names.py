@@ -5,8 +5,6 @@ are functions decorated with `@register_model`, so their names stand in its sour
 not found there (a deprecated alias, a model that was registered elsewhere) is asked of timm itself.
 """
 
-from __future__ import annotations
-
 import difflib
 import importlib.util
 import re

@@ -5,8 +5,6 @@ Features for Discriminative Localization", CVPR 2016) is exact for both: logit =
 bias. A ViT's feature map is its patch tokens after the last norm, put back on their grid.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple

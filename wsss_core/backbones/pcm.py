@@ -13,8 +13,6 @@ there starts from ImageNet; from random weights that ruined the maps of procedur
 instead of 42), so here the affinity learns alone, and the encoder is that of the plain classifier.
 """
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 import torch

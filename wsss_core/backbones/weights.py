@@ -1,7 +1,5 @@
 """Weights from a file into a timm model, with every misfit named before anything is trained."""
 
-from __future__ import annotations
-
 import pickle
 from pathlib import Path
 from typing import Any

@@ -10,8 +10,6 @@ the network used, with its normalisation of both, rotary embedding and relative 
 fused kernel and result stay as they are.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple

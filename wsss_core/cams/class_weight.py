@@ -4,8 +4,6 @@ Scores are kept raw: normalising each map hides the absolute scale (an image wit
 still peaks at 1), so that is a later, named choice.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

@@ -1,7 +1,5 @@
 """One map from several: of layers, of networks, of scales and flips."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import torch

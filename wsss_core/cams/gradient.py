@@ -4,8 +4,6 @@ Grad-CAM: Selvaraju et al., ICCV 2017 (arXiv 1610.02391), eq. 1 and 2. LayerCAM:
 Transactions on Image Processing 2021 (doi 10.1109/TIP.2021.3089943), eq. 6 to 8.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 
 import torch

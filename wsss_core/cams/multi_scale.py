@@ -1,7 +1,5 @@
 """CAMs of an image set by any method, at several scales, batched over images, scales and flips."""
 
-from __future__ import annotations
-
 from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any

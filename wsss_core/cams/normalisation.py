@@ -3,8 +3,6 @@
 The same choices as `wsss_core.evaluate.normalise`, for maps that are still on the device.
 """
 
-from __future__ import annotations
-
 from typing import Literal, get_args
 
 import torch

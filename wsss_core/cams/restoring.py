@@ -3,8 +3,6 @@
 They restore the earlier state, after an exception too, and not a default.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any

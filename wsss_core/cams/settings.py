@@ -1,7 +1,5 @@
 """Settings of CAMs, as a single value that a study can hash."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass

@@ -1,7 +1,5 @@
 """From stored images to what a network takes."""
 
-from __future__ import annotations
-
 import numpy as np
 import torch
 from torch import Tensor

@@ -7,8 +7,6 @@ everywhere, as at threshold 0: a pixel where all scores are 0 has its class ther
 stands for "nothing competes" and is no threshold.
 """
 
-from __future__ import annotations
-
 import numpy as np
 from numpy.typing import NDArray
 

@@ -1,7 +1,5 @@
 """When a network says nothing: results that are no number to average, but a finding."""
 
-from __future__ import annotations
-
 import numpy as np
 from numpy.typing import NDArray
 

@@ -4,8 +4,6 @@ All from score histograms, peaks and logits: nothing here opens an image. Pointi
 al., "Top-down Neural Attention by Excitation Backprop", ECCV 2016.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

@@ -6,8 +6,6 @@ counts: the same fit as on the pixels themselves, at a cost that does not grow w
 scores alone.
 """
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 

@@ -6,8 +6,6 @@ and background. All are here, over the images that hold the class; what a classi
 others is a figure of its own.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
@@ -52,7 +50,7 @@ class HistogramStack:
             )
 
     @classmethod
-    def from_histograms(cls, histograms: Iterable[ScoreHistogram]) -> HistogramStack:
+    def from_histograms(cls, histograms: Iterable[ScoreHistogram]) -> "HistogramStack":
         """Stack histograms, one for each image, in their order."""
         each = list(histograms)
         foreground = np.array([one.foreground for one in each], dtype=np.int64)
@@ -146,7 +144,7 @@ class HistogramStack:
     def _clear_share(self) -> Curve:
         return _frozen(_mean(curves.false_positive_share(self.background[~self.holds_class])))
 
-    def cut_at(self, levels: NDArray[np.float64]) -> HistogramStack:
+    def cut_at(self, levels: NDArray[np.float64]) -> "HistogramStack":
         """Move pixels that reach their image's own level to level 255, the others to 0.
 
         Args:

@@ -6,8 +6,6 @@ classes. Level 1 leaves no background, and level 0 stands for "nothing competes"
 chosen.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -114,7 +112,7 @@ class MultiClassStack:
         levels = summed[:, 1:].argmax(axis=1) + 1.0
         return np.where(holds.any(axis=0), levels, np.nan)
 
-    def cut_at(self, levels: NDArray[np.float64]) -> MultiClassStack:
+    def cut_at(self, levels: NDArray[np.float64]) -> "MultiClassStack":
         """Move pixels that reach their image's level to level 255, the others to 0."""
         return MultiClassStack(
             {name: stack.cut_at(levels) for name, stack in self.classes.items()},

@@ -5,8 +5,6 @@ Man, and Cybernetics 9(1), 1979: the level that maximises the variance between t
 w0 * w1 * (mean0 - mean1)^2. It sees scores alone.
 """
 
-from __future__ import annotations
-
 import numpy as np
 from numpy.typing import NDArray
 

@@ -13,8 +13,6 @@ the test images that carry the label. The answer is a level 0-255, or None where
 none. Without `peeks_at` the tables say that it declares nothing.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any

@@ -1,7 +1,5 @@
 """Where a score map lies if not on the object: its context, a ring around it, elsewhere."""
 
-from __future__ import annotations
-
 import numpy as np
 from numpy.typing import NDArray
 

@@ -5,8 +5,6 @@ add, so an image's, a frame's and a data set's are the same kind of thing, and e
 precision and recall at all thresholds from one pass over the pixels, exactly.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np
@@ -64,7 +62,7 @@ class ScoreHistogram:
         mask: NDArray[np.bool_],
         *,
         ignore: NDArray[np.bool_] | None = None,
-    ) -> ScoreHistogram:
+    ) -> "ScoreHistogram":
         """Count one map against its mask.
 
         Args:
@@ -90,14 +88,14 @@ class ScoreHistogram:
         )
         return cls(foreground, background)
 
-    def __add__(self, other: ScoreHistogram) -> ScoreHistogram:
+    def __add__(self, other: "ScoreHistogram") -> "ScoreHistogram":
         if not isinstance(other, ScoreHistogram):
             return NotImplemented
         return ScoreHistogram(
             self.foreground + other.foreground, self.background + other.background
         )
 
-    def __radd__(self, other: object) -> ScoreHistogram:
+    def __radd__(self, other: object) -> "ScoreHistogram":
         if isinstance(other, int) and other == 0:  # where sum() starts
             return self
         return NotImplemented

@@ -6,8 +6,6 @@ the masks it peeks at and the choice carries the name. The thesis's "optimal thr
 all, and a rule can be a researcher's own (`wsss_core.evaluate.own_rule`).
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TypeVar

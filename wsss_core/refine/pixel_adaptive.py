@@ -6,8 +6,6 @@ does it: per colour channel the difference to a neighbour is divided by the stan
 all neighbours, and the position term by that of all distances.
 """
 
-from __future__ import annotations
-
 import itertools
 import math
 from collections.abc import Sequence

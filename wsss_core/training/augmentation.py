@@ -1,7 +1,5 @@
 """Random changes of the training images, drawn from a generator of the epoch alone."""
 
-from __future__ import annotations
-
 import numpy as np
 import torch
 from numpy.typing import NDArray

@@ -14,8 +14,6 @@ therefore say what was done, and a run that goes on from its checkpoint keeps th
 had.
 """
 
-from __future__ import annotations
-
 import math
 import os
 import pickle

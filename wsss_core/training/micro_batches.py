@@ -5,8 +5,6 @@ BatchNorm's statistics, the state of the random numbers) is put back, gradients 
 the batch is taken again in parts of half as many images.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 from typing import NamedTuple

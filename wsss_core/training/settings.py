@@ -1,7 +1,5 @@
 """Settings of training: how long, and how to step."""
 
-from __future__ import annotations
-
 import itertools
 import math
 from dataclasses import dataclass, field

@@ -1,7 +1,5 @@
 """The transfer loss L_tf between two networks: layers, representation, projection, distance."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 

@@ -7,8 +7,6 @@ Segmentation via Cross-architecture Consistency Regularization", arXiv 2507.2195
 training code published with it; where the two leave the scale open, `variant` names the choice.
 """
 
-from __future__ import annotations
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor

@@ -5,8 +5,6 @@ The names are explained in `wsss_core.transfer.losses` (metrics, levels, variant
 `wsss_core.transfer.paradigms` (paradigms, gradients).
 """
 
-from __future__ import annotations
-
 from typing import Literal, get_args
 
 from wsss_core.errors import InputError

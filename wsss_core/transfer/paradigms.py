@@ -6,8 +6,6 @@ A paradigm is a module with `networks` (role -> network to score), `losses(image
 `trainable_parameters()`; the training loop knows nothing else about it.
 """
 
-from __future__ import annotations
-
 import copy
 from collections.abc import Iterator
 from typing import NamedTuple, Self

@@ -1,7 +1,5 @@
 """The learnable projection P, part of the student, that lets the channels of two maps meet."""
 
-from __future__ import annotations
-
 from torch import nn
 
 from wsss_core.errors import InputError

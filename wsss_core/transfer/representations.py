@@ -13,8 +13,6 @@ logits                  [B, K, 1, 1]      the image's class scores (global only)
 The grids of two Gram matrices need not meet: their entries are means over locations.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import torch

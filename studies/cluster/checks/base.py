@@ -5,8 +5,6 @@ there and judges in the driver what its probe found. Only a node with the driver
 checks (`studies.cluster.check`), so needs and facts may be classes of this package.
 """
 
-from __future__ import annotations
-
 import contextlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -41,7 +39,7 @@ class NodeCheck(Generic[Facts]):
         """Look around on a node (Ray's id) and return what is there."""
         raise NotImplementedError
 
-    def judge(self, facts: Facts, node: NodeReport) -> Iterable[Finding]:
+    def judge(self, facts: Facts, node: "NodeReport") -> Iterable[Finding]:
         """Return what is wrong with a node; called in the driver, while `prepared`.
 
         By default the facts are findings already: most checks hold all that they compare with.

@@ -7,8 +7,6 @@ between them. It learns from the same pairs, with the same loss, as AffinityNet.
 field, which separates instances, is left out.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from functools import cache
 

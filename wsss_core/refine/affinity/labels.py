@@ -5,8 +5,6 @@ used. Two CRF results of one CAM, of a strong and of a weak background, agree on
 sure; pairs of those belong together or do not.
 """
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 import torch

@@ -7,8 +7,6 @@ absolute difference of their features). The paper trains the encoder too; here i
 classifier's, and any CNN or ViT serves.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 
 import numpy as np

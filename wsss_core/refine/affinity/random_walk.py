@@ -13,8 +13,6 @@ Chebyshev terms (Sachdeva & Vishnoi, "Faster Algorithms via Approximation Theory
 3), so 256 steps become about 100 products, within the rounding of a float32.
 """
 
-from __future__ import annotations
-
 import functools
 import math
 from typing import Protocol

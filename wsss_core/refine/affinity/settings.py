@@ -1,7 +1,5 @@
 """How an affinity head is trained and walked: the conventions of PSA, IRN, TransCAM, the thesis."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -4,8 +4,6 @@ The encoder only ever runs forward, in evaluation mode and without gradient: its
 running statistics stay what they were.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Sequence
 from typing import Self, TypeVar

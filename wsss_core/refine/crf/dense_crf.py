@@ -16,8 +16,6 @@ tensor(14)
 tensor(12)
 """
 
-from __future__ import annotations
-
 import numpy as np
 import torch
 from numpy.typing import NDArray

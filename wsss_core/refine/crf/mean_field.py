@@ -9,8 +9,6 @@ is what the foreground classes leave of the filtered ones, which are computed on
 classes cost one filtered channel.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache

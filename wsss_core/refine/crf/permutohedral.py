@@ -15,8 +15,6 @@ pixels of a 512 x 512 image lie in some 40,000 simplices with 10,000 to 20,000 v
 by simplex, not by vertex, and splat and slice become two sparse matrices of d + 1 entries a point.
 """
 
-from __future__ import annotations
-
 import math
 import warnings
 from dataclasses import dataclass

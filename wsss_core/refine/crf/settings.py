@@ -1,7 +1,5 @@
 """The numbers of a dense CRF, and those of the field's reference code, under their names."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass

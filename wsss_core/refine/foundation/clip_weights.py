@@ -6,8 +6,6 @@ they are poor weights without care; the thesis's attempt (cosine similarity on t
 ViT-B/32, arXiv 2507.21959) failed. Both ways to read patches are offered under `tokens`.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, get_args
 

@@ -7,8 +7,6 @@ cleaned of small holes and islands, and suppressed again. Models and image prepa
 image's proportions, which it does not, and cleans nothing.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

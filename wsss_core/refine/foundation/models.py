@@ -5,8 +5,6 @@ anything is trained. Weights are read from safetensors only, and no code of a re
 With HF_HUB_OFFLINE=1 nothing but the local cache is asked.
 """
 
-from __future__ import annotations
-
 import importlib.util
 import json
 import re

@@ -1,7 +1,5 @@
 """Mask proposals as they are kept: a bit a pixel, many images in one file, without a pickle."""
 
-from __future__ import annotations
-
 import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass

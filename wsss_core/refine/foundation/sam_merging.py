@@ -8,8 +8,6 @@
 Both are functions of maps and proposals alone: no model is needed to study them.
 """
 
-from __future__ import annotations
-
 import math
 
 import torch

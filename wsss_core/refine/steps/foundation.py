@@ -1,7 +1,5 @@
 """Steps that run a large model over the images, once for all trials: SAM and CLIP."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar

@@ -1,7 +1,5 @@
 """Steps that follow the colours of the image alone: dense CRF and PAR."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import replace
 

@@ -1,7 +1,5 @@
 """The interface of a step of a refinement chain: score maps in, better score maps out."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -23,7 +21,7 @@ class Known(NamedTuple):
 
     image_features: Path | None
     fitted_state: Path | None
-    network: Network | None
+    network: "Network | None"
 
 
 class Refiner:
@@ -42,7 +40,7 @@ class Refiner:
 
     def fit(
         self,
-        network: Network,
+        network: "Network",
         images: Images,
         scores: Scores,
         labels: NDArray[np.bool_],
@@ -72,7 +70,7 @@ class Refiner:
         *,
         image_features: Path | None = None,
         fitted_state: Path | None = None,
-        network: Network | None = None,
+        network: "Network | None" = None,
     ) -> Scores:
         """Refine maps.
 

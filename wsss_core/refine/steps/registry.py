@@ -5,8 +5,6 @@ run here) is known without loading what computes it. A step of a researcher's ow
 called as f(images, scores, **settings).
 """
 
-from __future__ import annotations
-
 import importlib
 import importlib.util
 from collections.abc import Callable, Mapping

@@ -1,7 +1,5 @@
 """Steps that learn which pixels belong together from the training images' CAMs, and walk."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
