@@ -6,8 +6,9 @@ make_report("results/quickstart", "results/quickstart/report")
 frame = read_studies("results/quickstart")[0].outcomes()
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from wsss_core.lazy import lazy_exports
 
 if TYPE_CHECKING:
     from reports.ledger.parts import read_table
@@ -16,16 +17,4 @@ if TYPE_CHECKING:
 
 __all__ = ["ReportFiles", "make_report", "read_studies", "read_table"]
 
-# Loaded when they are used: a process that writes the ledger needs neither matplotlib nor pandas.
-_MODULES = {
-    "ReportFiles": "reports.page.writing",
-    "make_report": "reports.page.writing",
-    "read_studies": "reports.results.reading",
-    "read_table": "reports.ledger.parts",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _MODULES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(_MODULES[name]), name)
+__getattr__ = lazy_exports(__name__, __file__)

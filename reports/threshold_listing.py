@@ -15,7 +15,7 @@ from reports.results.score_curves import CURVES, score_curves
 from reports.results.study_record import StudyRecord
 from reports.results.trial_cache import read_scores
 from reports.statistics import summarise
-from reports.storage.locations import Location
+from reports.storage import Location
 from reports.tables.cells import ABSENT, equals, mean_and_spread, points
 from reports.tables.thresholds import peeks_at
 from wsss_core.errors import InputError

@@ -8,18 +8,13 @@ import time
 from dataclasses import dataclass
 
 from reports.ledger.parts import write_part
-from reports.storage.errors import StorageError
-from reports.storage.locations import Location, is_uri, local_path
-from studies.planning.job import TrainingJob, Trial
-from studies.planning.plan import Plan
+from reports.storage import Location, StorageError, is_uri, local_path
+from studies.planning import Plan, TrainingJob, Trial
 from studies.scheduling.progress import Progress
 from studies.scheduling.stopping import Stop
-from studies.stages.context import RunContext
-from studies.stages.job import recorded_failure
-from studies.stages.outcome import JobStatus, Outcome
+from studies.stages import JobStatus, Outcome, RunContext, publish_all, recorded_failure
 from studies.stages.preflight import preflight
-from studies.stages.publishing import publish_all
-from studies.store.artifacts import ArtifactStore, CorruptArtifactError
+from studies.store import ArtifactStore, CorruptArtifactError
 
 logger = logging.getLogger(__name__)
 

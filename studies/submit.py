@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 try:
-    from reports.storage.locations import is_uri
+    from reports.storage import is_uri
     from studies.cli.main import USAGE_ERROR
     from studies.cli.main import main as wsss
 except ImportError as error:

@@ -66,16 +66,29 @@ def _is_type_checking(test: ast.expr) -> bool:
     return isinstance(test, ast.Name) and test.id == "TYPE_CHECKING"
 
 
+def exports(package: Module) -> dict[str, str]:
+    """Name -> the module that defines it, of what a package's `__init__` hands on."""
+    return {
+        f"{package.name}.{alias.asname or alias.name}": str(node.module)
+        for node in ast.walk(package.tree)
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
+
+
 def import_graph(modules: dict[str, Module]) -> dict[str, set[str]]:
     """Module -> the modules among these that it imports, inside functions too.
 
-    An import from a package is one of the package's `__init__` alone.
+    A name that a package's `__init__` hands on is imported from the module that defines it.
     """
+    packages = [module for module in modules.values() if module.path.name == "__init__.py"]
+    homes = {name: home for package in packages for name, home in exports(package).items()}
     graph = {}
     for name, module in modules.items():
         targets = set()
         for wanted in imported_names(module.tree):
             target = wanted if wanted in modules else wanted.rpartition(".")[0]
+            target = homes.get(wanted, target)
             if target in modules and target != name:
                 targets.add(target)
         graph[name] = targets

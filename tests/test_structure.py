@@ -39,7 +39,7 @@ ORDER = {
         ["submit"],
     ],
     "reports": [
-        ["names", "statistics"],
+        ["names", "progress", "statistics"],
         ["storage"],
         ["ledger"],
         ["results"],
@@ -136,3 +136,12 @@ def test_one_public_name_is_defined_once(modules):
             for name in public_definitions(module.tree) - {"logger", "main"}:
                 where[name].append(module.name)
     assert {name: places for name, places in where.items() if len(places) > 1} == {}
+
+
+@pytest.mark.parametrize("package", house.PACKAGES)
+def test_no_package_hands_on_a_name_that_one_of_its_modules_bears(package, modules):
+    """Importing the module would put it in the place of what the package hands on."""
+    packages = [m for m in modules[package].values() if m.path.name == "__init__.py"]
+    assert sum(len(house.exports(module)) for module in packages) > 10
+    handed_on = {name for module in packages for name in house.exports(module)}
+    assert handed_on & modules[package].keys() == set()

@@ -1,5 +1,9 @@
 """The one exception for bad input: it names the file, key or value and what was expected."""
 
+import difflib
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
 
 class InputError(ValueError):
     """Bad input from the user; the command line prints one line and exits with 2."""
@@ -12,3 +16,35 @@ def one_line(text: object, limit: int | None = None) -> str:
     'no such thing'
     """
     return " ".join(str(text).split())[:limit]
+
+
+def nearest(name: object, known: Iterable[str], cutoff: float = 0.6) -> str | None:
+    """Return the known name that a mistyped one is most like, or None.
+
+    Args:
+        name: what was given.
+        known: the names there are.
+        cutoff: how alike they must be, from 0 (anything) to 1 (equal); see `difflib`.
+
+    >>> nearest("cosin", ["cosine", "l1"])
+    'cosine'
+    """
+    return next(iter(difflib.get_close_matches(str(name), list(known), n=1, cutoff=cutoff)), None)
+
+
+@contextmanager
+def as_input_error(
+    said: str, *kinds: type[Exception], error: type[InputError] = InputError
+) -> Iterator[None]:
+    """Turn errors of these kinds into bad input: what was done, a colon, the error's own message.
+
+    Args:
+        said: what failed, with the file, key or value.
+        kinds: the errors that bad input causes there.
+        error: the class to raise, `InputError` or one made of it.
+
+    """
+    try:
+        yield
+    except kinds as cause:
+        raise error(f"{said}: {one_line(cause)}") from cause

@@ -16,10 +16,7 @@ import pyarrow.parquet as pq
 
 from reports.ledger.schema import CHOICES, SCHEMA_VERSION, SCHEMAS, VERSION_KEY
 from reports.ledger.snapshot import DERIVED, read_with_snapshot
-from reports.storage.errors import StorageError
-from reports.storage.folder import Entry, Folder
-from reports.storage.locations import Location, below
-from reports.storage.opening import open_folder
+from reports.storage import Entry, Folder, Location, StorageError, below, open_folder
 from wsss_core.errors import InputError, one_line
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ of `refinements` names them. The columns `dial` and `dial_value` describe the st
 
 import pyarrow as pa
 
-from wsss_core.evaluate.pixel_counts import SCORE_LEVELS
+from wsss_core.evaluate import SCORE_LEVELS
 
 SCHEMA_VERSION = 5
 VERSION_KEY = b"schema_version"

@@ -15,8 +15,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from reports.storage.errors import StorageError
-from reports.storage.folder import Entry, Folder
+from reports.storage import Entry, Folder, StorageError
 
 DERIVED = "derived"
 """The subfolder of a results folder for files that can be made again."""

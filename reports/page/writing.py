@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 from reports.page.rendering import render_html, render_markdown
 from reports.page.views import views_of
 from reports.results.reading import read_studies
-from reports.storage.locations import Location
+from reports.storage import Location
 from reports.tables.rendering import to_csv, to_latex, to_markdown
 from wsss_core.errors import InputError
 

@@ -10,14 +10,14 @@ import pandas as pd
 
 from reports.names import ANY_CLASS, MEAN_OF_CLASSES
 from reports.results.score_rows import ScoreRows
-from wsss_core.evaluate.diagnostics import (
+from wsss_core.evaluate import (
+    NOWHERE,
     confusion_ratio,
     false_positive_area,
     mass_shares,
     pointing_game,
     reliance,
 )
-from wsss_core.evaluate.regions import NOWHERE
 
 DIAGNOSTICS = (
     "mass_object",

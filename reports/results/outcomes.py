@@ -18,8 +18,7 @@ from reports.names import ANY_CLASS, FIGURES, MEAN_OF_CLASSES, ORACLES, RULES
 from reports.results.score_rows import ScoreRows
 from reports.results.scored_network import Rules, ScoredNetwork
 from reports.results.several_classes import several_classes
-from wsss_core.evaluate import NoThresholdError, choose_threshold, evaluate
-from wsss_core.evaluate.curves import false_positive_share
+from wsss_core.evaluate import NoThresholdError, choose_threshold, evaluate, false_positive_share
 
 OUTCOME_COLUMNS = (
     "network",

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from reports.ledger.parts import read_table
-from reports.storage.locations import Location
+from reports.storage import Location
 
 
 @dataclass(frozen=True)

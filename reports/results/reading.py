@@ -17,7 +17,7 @@ from reports.results.study_record import (
     TrialRecord,
 )
 from reports.results.trial_cache import FigureSettings, ReadTrial, read_figures
-from reports.storage.locations import Location
+from reports.storage import Location
 from wsss_core.errors import InputError
 
 

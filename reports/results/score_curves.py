@@ -7,9 +7,7 @@ import pandas as pd
 
 from reports.names import ANY_CLASS, MEAN_OF_CLASSES, MEASURES
 from reports.results.score_rows import ScoreRows
-from wsss_core.evaluate import HistogramStack, MultiClassStack
-from wsss_core.evaluate.curves import Curve
-from wsss_core.evaluate.pixel_counts import SCORE_LEVELS
+from wsss_core.evaluate import SCORE_LEVELS, Curve, HistogramStack, MultiClassStack
 
 CURVES = (*MEASURES, "precision", "recall")
 CURVE_COLUMNS = ("network", "class_name", "split", "level", "threshold", *CURVES)

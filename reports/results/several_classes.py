@@ -9,12 +9,12 @@ import numpy as np
 from reports.names import ANY_CLASS, FIGURES, MEAN_OF_CLASSES, ORACLES
 from reports.results.scored_network import Rules, ScoredNetwork
 from wsss_core.evaluate import (
+    SCORE_LEVELS,
     MultiClassStack,
     NoThresholdError,
     ThresholdRule,
     choose_threshold,
 )
-from wsss_core.evaluate.pixel_counts import SCORE_LEVELS
 
 
 def several_classes(

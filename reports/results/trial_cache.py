@@ -36,10 +36,7 @@ from reports.results.diagnostics import DIAGNOSTICS, diagnostic_rows
 from reports.results.outcomes import OUTCOME_COLUMNS, TrialFigures, figure_rows
 from reports.results.score_rows import ScoreRows
 from reports.results.scored_network import Rules
-from reports.storage.errors import StorageError
-from reports.storage.folder import Entry
-from reports.storage.locations import Location
-from reports.storage.opening import open_folder
+from reports.storage import Entry, Location, StorageError, open_folder
 
 FILE = "figures.parquet"
 _CHUNK = 20

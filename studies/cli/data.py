@@ -52,8 +52,7 @@ def add_data_commands(commands: "Commands") -> None:
 
 
 def _scenes(options: argparse.Namespace) -> int:
-    from wsss_core.data.scenes.scene import SceneSettings
-    from wsss_core.data.scenes.source import SceneSource, contact_sheet, write_scenes
+    from wsss_core.data.scenes import SceneSettings, SceneSource, contact_sheet, write_scenes
 
     settings = SceneSettings(
         size=options.size,

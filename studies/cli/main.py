@@ -11,7 +11,7 @@ import shlex
 import sys
 from collections.abc import Sequence
 
-from reports.storage.errors import StorageError
+from reports.storage import StorageError
 from studies.cli.common import FAILED, INTERRUPTED, USAGE_ERROR, log_to_terminal
 from studies.cli.data import add_data_commands
 from studies.cli.masks import add_masks_command

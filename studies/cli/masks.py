@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from reports.storage.locations import below, located
+from reports.storage import below, located
 from studies.cli.common import add_command
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def _masks(options: argparse.Namespace) -> int:
     from studies.masks.folder import make_masks
     from studies.masks.recipe import MaskSelection, choose_recipe
     from studies.masks.worker import MaskJob
-    from studies.store.artifacts import ArtifactStore
+    from studies.store import ArtifactStore
 
     selection = MaskSelection(
         **{name: getattr(options, name) for name in MaskSelection.__dataclass_fields__}

@@ -2,15 +2,13 @@
 
 from collections.abc import Callable
 
-from reports.storage.locations import Location
+from reports.storage import Location
 from studies.cluster.machine import this_machine
 from studies.formatting import duration, in_hours
-from studies.planning.estimate import Estimate, estimate
-from studies.planning.job import TrainingJob
-from studies.planning.plan import Plan
-from studies.planning.timings import passes, read_timings
+from studies.planning import Estimate, Plan, TrainingJob, passes, read_timings
+from studies.planning.estimate import estimate
 from studies.spec.search import Search
-from studies.store.artifacts import ArtifactStore
+from studies.store import ArtifactStore
 
 
 def describe_plan(

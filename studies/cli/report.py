@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from reports.storage.locations import is_uri, located
+from reports.storage import is_uri, located
 from studies.cli.common import add_command
 
 if TYPE_CHECKING:

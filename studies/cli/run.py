@@ -6,17 +6,17 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from reports.storage.locations import Location, below, is_uri, local_path, located
+from reports.storage import Location, below, is_uri, local_path, located
 from studies.cli.common import FAILED, INTERRUPTED, add_command
 from studies.formatting import duration
 from wsss_core.errors import InputError
 
 if TYPE_CHECKING:
     from studies.cli.common import Commands
-    from studies.planning.plan import Plan
+    from studies.planning import Plan
     from studies.runner import RunResult
     from studies.spec.study import Study
-    from studies.store.artifacts import ArtifactStore
+    from studies.store import ArtifactStore
 
 
 def add_run_commands(commands: "Commands") -> None:
@@ -89,7 +89,7 @@ def _opened(options: argparse.Namespace) -> "tuple[Study, Location, ArtifactStor
 
     study = load_study(options.spec, options.changes, options.variants)
     # Imported after the study is checked, as elsewhere here: a slip is told before they load.
-    from studies.store.artifacts import ArtifactStore
+    from studies.store import ArtifactStore
 
     results = options.results or Path("results") / study.study
     return study, results, ArtifactStore(options.store or below(results, "store"))
@@ -100,7 +100,7 @@ def _plan(options: argparse.Namespace) -> int:
         raise InputError(f"--slots {options.slots}: expected 1 or more")
     study, results, store = _opened(options)
     from studies.cli.plan_text import describe_plan
-    from studies.planning.planner import make_plan
+    from studies.planning import make_plan
 
     plan = make_plan(study)
     print(describe_plan(plan, store, results, at_once=options.slots), flush=True)
@@ -114,7 +114,7 @@ def _plan(options: argparse.Namespace) -> int:
 def _check(plan: "Plan", results: Location, store: "ArtifactStore", address: str | None) -> None:
     """Make the checks that `wsss run` makes before it trains, those of a search included."""
     from studies.ray_tune.runner import check_cluster
-    from studies.stages.context import RunContext
+    from studies.stages import RunContext
     from studies.stages.preflight import preflight
 
     results = results if is_uri(results) else local_path(results)
@@ -139,7 +139,7 @@ def _run(options: argparse.Namespace) -> int:
     interrupt_on_terminate()
     study, results, store = _opened(options)
     from reports.ledger.parts import finished_trials
-    from studies.planning.planner import make_plan
+    from studies.planning import make_plan
     from studies.runner import run_study
 
     if study.search is not None:

@@ -8,7 +8,7 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from reports.storage.locations import located
+from reports.storage import located
 from studies.cli.common import add_command
 
 if TYPE_CHECKING:

@@ -5,13 +5,13 @@ import re
 import sys
 from typing import TYPE_CHECKING
 
-from reports.storage.locations import located
+from reports.storage import located
 from studies.cli.common import add_command
 from wsss_core.errors import one_line
 
 if TYPE_CHECKING:
     from studies.cli.common import Commands
-    from studies.store.artifacts import ArtifactStore
+    from studies.store import ArtifactStore
 
 STAGES_HELP = "only these stages: images, train, cams, scores, described, fits, refined"
 
@@ -94,8 +94,7 @@ def seconds(text: str) -> float:
 
 
 def _opened(options: argparse.Namespace) -> "ArtifactStore":
-    from studies.store.artifacts import ArtifactStore
-    from studies.store.listing import require_store
+    from studies.store import ArtifactStore, require_store
 
     store = ArtifactStore(options.store)
     require_store(store)
@@ -104,8 +103,8 @@ def _opened(options: argparse.Namespace) -> "ArtifactStore":
 
 def _list(options: argparse.Namespace) -> int:
     from studies.formatting import in_bytes
-    from studies.store.listing import details, summary
-    from studies.store.walk import read_artifacts, walk
+    from studies.store import details, read_artifacts, summary
+    from studies.store.walk import walk
 
     store = _opened(options)
     records = walk(store.folder)
@@ -126,7 +125,7 @@ def _list(options: argparse.Namespace) -> int:
 
 def _verify(options: argparse.Namespace) -> int:
     from studies.formatting import in_bytes
-    from studies.store.verification import verify
+    from studies.store import verify
 
     result = verify(_opened(options), options.stages, quarantine=options.quarantine)
     for name, problems in result.corrupt.items():
@@ -155,7 +154,7 @@ def _verify(options: argparse.Namespace) -> int:
 
 def _gc(options: argparse.Namespace) -> int:
     from studies.formatting import in_bytes
-    from studies.store.garbage import find_garbage
+    from studies.store import find_garbage
 
     store = _opened(options)
     found = find_garbage(store, older_than=options.older_than, unused_by=options.unused_by)

@@ -16,8 +16,7 @@ from typing import Any
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from studies.cluster.checks.base import NodeCheck, NodeReport
-from studies.cluster.checks.code import CodeCheck, code_facts
+from studies.cluster.checks import CodeCheck, NodeCheck, NodeReport, code_facts
 from studies.cluster.findings import (
     finding_lines,
     findings,
@@ -29,10 +28,8 @@ from studies.cluster.findings import (
 from studies.cluster.plan_checks import checks_for_plan
 from studies.cluster.ray_start import node_amounts
 from studies.formatting import error_line
-from studies.planning.capacity import whole_gpu
-from studies.planning.job import TrainingJob
-from studies.planning.plan import Plan
-from studies.stages.context import RunContext
+from studies.planning import Plan, TrainingJob, whole_gpu
+from studies.stages import RunContext
 from wsss_core.errors import InputError
 
 ANSWER_SECONDS = 240.0
@@ -148,7 +145,7 @@ def _probe_task() -> Any:
     def probe(toolkit: tuple[str, str], packed: bytes, node: str) -> str | dict[str, Any]:
         started = time.time()
         try:
-            from studies.cluster.checks.code import code_facts
+            from studies.cluster.checks import code_facts
         except ImportError as error:
             return f"wsss-studies cannot be imported there, or is another version: {error}"
         code = code_facts()

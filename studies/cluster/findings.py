@@ -4,9 +4,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from studies.cluster.checks.base import Finding, NodeCheck, NodeReport
-from studies.cluster.checks.folders import FoldersCheck
-from studies.cluster.checks.gpus import GpuCheck, GpuFacts
+from studies.cluster.checks import Finding, FoldersCheck, GpuCheck, GpuFacts, NodeCheck, NodeReport
 from studies.formatting import in_bytes
 from wsss_core.errors import InputError
 

@@ -6,21 +6,24 @@ from pathlib import Path
 from typing import Any
 
 from reports.ledger.parts import read_table
-from reports.storage.locations import Location
-from studies.cluster.checks.base import NodeCheck
-from studies.cluster.checks.clock import ClockCheck
-from studies.cluster.checks.code import CodeCheck, code_facts
-from studies.cluster.checks.compiler import CompilerCheck
-from studies.cluster.checks.files import ExpectedFile, FilesCheck
-from studies.cluster.checks.folders import FoldersCheck
-from studies.cluster.checks.gpus import GpuCheck
-from studies.cluster.checks.hub import HubCheck, HubFile
-from studies.cluster.checks.plugins import PluginsCheck
-from studies.planning.chains import Chain
-from studies.planning.job import TrainingJob
-from studies.planning.plan import Plan
-from studies.stages.context import RunContext
-from studies.store.keys import canonical
+from reports.storage import Location
+from studies.cluster.checks import (
+    ClockCheck,
+    CodeCheck,
+    CompilerCheck,
+    ExpectedFile,
+    FilesCheck,
+    FoldersCheck,
+    GpuCheck,
+    HubCheck,
+    HubFile,
+    NodeCheck,
+    PluginsCheck,
+    code_facts,
+)
+from studies.planning import Chain, Plan, TrainingJob
+from studies.stages import RunContext
+from studies.store import canonical
 from wsss_core.plugins import is_plugin
 
 

@@ -23,7 +23,7 @@ import ray
 from ray._private import ray_constants
 
 from studies.cluster.machine import usable_cpus
-from studies.planning.capacity import NodeAmounts
+from studies.planning import NodeAmounts
 from wsss_core.errors import InputError, one_line
 
 OBJECT_STORE_BYTES = 100 * 2**20

@@ -3,18 +3,21 @@
 from pathlib import Path
 from typing import Any
 
-from reports.storage.locations import is_uri
-from studies.cluster.checks.base import NodeCheck
-from studies.cluster.checks.clock import ClockCheck
-from studies.cluster.checks.code import CodeCheck, code_facts
-from studies.cluster.checks.files import ExpectedFile, FilesCheck
-from studies.cluster.checks.folders import FoldersCheck
-from studies.cluster.checks.gpus import GpuCheck
-from studies.cluster.checks.plugins import PluginsCheck
+from reports.storage import is_uri
+from studies.cluster.checks import (
+    ClockCheck,
+    CodeCheck,
+    ExpectedFile,
+    FilesCheck,
+    FoldersCheck,
+    GpuCheck,
+    NodeCheck,
+    PluginsCheck,
+    code_facts,
+)
 from studies.cluster.plan_checks import files_of_chain
 from studies.masks.worker import UNFINISHED_MASKS, MaskJob
-from studies.store.artifacts import ArtifactStore
-from studies.store.manifest import MANIFEST
+from studies.store import MANIFEST, ArtifactStore
 from wsss_core.data.file_hashes import file_hashes
 
 

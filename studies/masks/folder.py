@@ -24,8 +24,8 @@ import numpy as np
 from studies.formatting import duration
 from studies.masks.files import mask_of, voc_palette
 from studies.masks.worker import SOFT, UNFINISHED_MASKS, MaskJob, one_batch_after_another
-from studies.stages.environment import package_version
-from studies.store.artifacts import require_writable
+from studies.stages import package_version
+from studies.store import require_writable
 from wsss_core.data.folder.layout import IMAGE_SUFFIXES
 from wsss_core.data.image_set import IGNORED
 from wsss_core.errors import InputError

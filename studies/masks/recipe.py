@@ -16,11 +16,9 @@ from reports.ledger.parts import read_table
 from reports.names import OPTIMAL, PLAIN
 from reports.results.reading import read_studies
 from reports.results.study_record import StudyRecord
-from reports.storage.locations import Location
-from studies.planning.chains import Chain, MapScaling, fitted_state_key
-from studies.planning.images import ImageSplits
-from studies.planning.job import TrainingJob
-from studies.store.artifacts import ArtifactStore
+from reports.storage import Location
+from studies.planning import Chain, ImageSplits, MapScaling, TrainingJob, fitted_state_key
+from studies.store import ArtifactStore
 from wsss_core.cams.settings import CamSettings
 from wsss_core.errors import InputError
 from wsss_core.evaluate import level_of

@@ -21,7 +21,7 @@ from studies.cluster.check import require_ready
 from studies.cluster.ray_start import node_amounts, start_ray, starts_ray_here
 from studies.masks.cluster_check import checks_for_masks
 from studies.masks.worker import CamMaker, Cams, MaskJob, MaskWriter, failure_text
-from studies.planning.capacity import whole_gpu
+from studies.planning import whole_gpu
 from wsss_core.errors import InputError
 from wsss_core.plugins import search_in
 

@@ -16,13 +16,16 @@ import torch
 from studies.formatting import error_line
 from studies.masks.files import mask_of, score_levels, write_grey, write_mask
 from studies.masks.recipe import MaskRecipe
-from studies.planning.chains import Step
-from studies.planning.job import TrainingJob
-from studies.stages.cams import NetworkMaps, base_scores
-from studies.stages.failures import gpu_failed, is_gpu_failure
-from studies.stages.refinement import run_step
-from studies.stages.training import load_network
-from studies.store.artifacts import ArtifactStore
+from studies.planning import Step, TrainingJob
+from studies.stages import (
+    NetworkMaps,
+    base_scores,
+    gpu_failed,
+    is_gpu_failure,
+    load_network,
+    run_step,
+)
+from studies.store import ArtifactStore
 from wsss_core.backbones import Network
 from wsss_core.cams import cams
 from wsss_core.data.image_decoding import image_shape, read_rgb

@@ -1,1 +1,60 @@
 """Planning a study: its trials, their keys, what they will cost."""
+
+from studies.planning.capacity import (
+    NodeAmounts,
+    Request,
+    requests_of,
+    require_room,
+    slots,
+    whole_gpu,
+)
+from studies.planning.chains import (
+    CamScoring,
+    Chain,
+    MapScaling,
+    Step,
+    cams_key,
+    fitted_state_key,
+    image_features_key,
+    prefix_keys,
+    shard_key,
+    shards,
+)
+from studies.planning.estimate import Estimate
+from studies.planning.images import SCORED_SPLITS, ImageSplits, StudyImages
+from studies.planning.job import TrainingJob, Trial
+from studies.planning.plan import Plan
+from studies.planning.planner import Planner, make_plan
+from studies.planning.timings import passes, read_timings, scoring_work, training_work
+
+__all__ = [
+    "SCORED_SPLITS",
+    "CamScoring",
+    "Chain",
+    "Estimate",
+    "ImageSplits",
+    "MapScaling",
+    "NodeAmounts",
+    "Plan",
+    "Planner",
+    "Request",
+    "Step",
+    "StudyImages",
+    "TrainingJob",
+    "Trial",
+    "cams_key",
+    "fitted_state_key",
+    "image_features_key",
+    "make_plan",
+    "passes",
+    "prefix_keys",
+    "read_timings",
+    "requests_of",
+    "require_room",
+    "scoring_work",
+    "shard_key",
+    "shards",
+    "slots",
+    "training_work",
+    "whole_gpu",
+]

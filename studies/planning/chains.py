@@ -13,7 +13,7 @@ from typing import Any
 from studies.planning.images import SCORED_SPLITS
 from studies.planning.job import TrainingJob
 from studies.spec.refinement import ResolvedChain, ResolvedStep
-from studies.store.keys import canonical, stage_key
+from studies.store import canonical, stage_key
 from wsss_core.cams.settings import CamSettings
 from wsss_core.data.file_hashes import file_hashes
 from wsss_core.evaluate import Normalisation

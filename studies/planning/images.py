@@ -4,12 +4,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from studies.spec.data import FolderData, PluginData, SceneData
-from studies.store.artifacts import ArtifactStore
-from studies.store.keys import stage_key
+from studies.store import ArtifactStore, stage_key
 from wsss_core.data.folder.source import FolderSource
 from wsss_core.data.image_set import SPLITS, ImageSet, ImageSource
-from wsss_core.data.scenes.scene import SceneSettings
-from wsss_core.data.scenes.source import SceneSource
+from wsss_core.data.scenes import SceneSettings, SceneSource
 from wsss_core.errors import InputError
 from wsss_core.plugins import load_plugin
 

@@ -13,9 +13,8 @@ from studies.planning.job import TrainingJob, Trial
 from studies.spec.refinement import PublishedSeeds
 from studies.spec.study import Study
 from studies.spec.training import TrainingChange
-from studies.store.artifacts import ArtifactStore
-from studies.store.keys import canonical
-from wsss_core.backbones.names import is_vit
+from studies.store import ArtifactStore, canonical
+from wsss_core.backbones import is_vit
 
 
 @dataclass

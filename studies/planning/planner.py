@@ -13,12 +13,12 @@ from studies.planning.plan import Plan
 from studies.spec.configuration import Configuration
 from studies.spec.study import Study
 from studies.spec.training import TrainingChange
-from studies.store.keys import stage_key
-from wsss_core.backbones.names import check_backbone_name
+from studies.store import stage_key
+from wsss_core.backbones import check_backbone_name
 from wsss_core.cams.settings import CamSettings
 from wsss_core.data.file_hashes import file_hashes
 from wsss_core.errors import InputError
-from wsss_core.evaluate.own_rule import load_own_rule
+from wsss_core.evaluate import load_own_rule
 from wsss_core.plugins import is_plugin, plugin_version
 
 

@@ -13,10 +13,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from reports.ledger.parts import part_name, read_arrow, table_folder
-from reports.storage.locations import Location
+from reports.storage import Location
 from studies.planning.plan import Plan
 from studies.rates import Rates, Work
-from studies.store.keys import canonical
+from studies.store import canonical
 
 SAMPLE = 8  # trials of a kind, and of a chain, that are read
 OTHERS = 64  # trials of other studies in the same results folder that are read

@@ -22,7 +22,7 @@ from studies.ray_tune.job_store import JobStore
 from studies.ray_tune.refinement import RefinementTasks
 from studies.scheduling.schedule import Scheduler
 from studies.scheduling.stopping import Stop
-from studies.stages.outcome import JobStatus, Outcome
+from studies.stages import JobStatus, Outcome
 from wsss_core.errors import InputError
 
 NODE_IS_GONE = ("node has died", "node is dead", "node was terminated", "preempted", "unavailable")

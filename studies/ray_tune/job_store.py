@@ -13,8 +13,7 @@ import studies.cluster.ray_start  # noqa: F401
 # ruff: isort: split
 import ray
 
-from studies.planning.capacity import Request
-from studies.planning.job import TrainingJob
+from studies.planning import Request, TrainingJob
 
 ON_A_SHELF = 32
 """Jobs in one object: a worker reads a shelf to have one of them, some 100 KiB."""

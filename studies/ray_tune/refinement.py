@@ -17,28 +17,28 @@ from typing import Any
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from reports.storage.errors import StorageError
-from studies.planning.images import SCORED_SPLITS
-from studies.planning.job import TrainingJob
-from studies.planning.plan import Plan
+from reports.storage import StorageError
+from studies.planning import SCORED_SPLITS, Plan, TrainingJob
 from studies.ray_tune.spare_cores import SpareCores
 from studies.scheduling.progress import Progress
 from studies.scheduling.schedule import OTHER_DRIVERS_S
 from studies.scheduling.stopping import Stop
-from studies.stages.chain_scores import score_chains
-from studies.stages.context import RunContext
-from studies.stages.device import use_share
-from studies.stages.outcome import FailedChain, Outcome
-from studies.stages.publishing import publish
-from studies.stages.refinement import ImageFeatureTask, ShardOutcome, refine_shard
-from studies.stages.shards import (
+from studies.stages import (
+    FailedChain,
+    ImageFeatureTask,
+    Outcome,
+    RunContext,
+    ShardOutcome,
     missing_image_features,
+    publish,
+    refine_shard,
+    score_chains,
     shards_of,
     still_missing,
     try_image_features,
+    use_share,
 )
-from studies.store.artifacts import ArtifactStore, CorruptArtifactError
-from studies.store.leases import Lease
+from studies.store import ArtifactStore, CorruptArtifactError, Lease
 from wsss_core.plugins import search_in
 
 logger = logging.getLogger(__name__)

@@ -18,11 +18,9 @@ from studies.cluster.ray_start import node_amounts, nodes_by_id, start_ray
 import ray
 from ray import tune
 
-from reports.storage.errors import StorageError
+from reports.storage import StorageError
 from studies.cluster.check import check_nodes
-from studies.planning.capacity import Request, requests_of, require_room, slots, whole_gpu
-from studies.planning.job import TrainingJob
-from studies.planning.plan import Plan
+from studies.planning import Plan, Request, TrainingJob, requests_of, require_room, slots, whole_gpu
 from studies.ray_tune.callbacks import (
     GPU_QUARANTINED,
     PlanSearcher,
@@ -37,12 +35,18 @@ from studies.ray_tune.spare_cores import SpareCores
 from studies.scheduling.progress import Progress
 from studies.scheduling.schedule import OnEnd, Scheduler
 from studies.scheduling.stopping import Stop
-from studies.stages.context import RunContext
-from studies.stages.device import WorkerShare, return_freed_memory, use_share
-from studies.stages.failures import gpu_failed
-from studies.stages.job import finished_job, run_job
-from studies.stages.outcome import JobStatus, Outcome
-from studies.store.artifacts import ArtifactStore
+from studies.stages import (
+    JobStatus,
+    Outcome,
+    RunContext,
+    WorkerShare,
+    finished_job,
+    gpu_failed,
+    return_freed_memory,
+    run_job,
+    use_share,
+)
+from studies.store import ArtifactStore
 
 logger = logging.getLogger(__name__)
 

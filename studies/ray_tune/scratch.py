@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from studies.store.processes import gone, this_process
+from studies.store import gone, this_process
 
 _OWNER = "owner"
 

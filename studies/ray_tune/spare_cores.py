@@ -10,7 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 
-from studies.planning.capacity import NodeAmounts, Request, slots
+from studies.planning import NodeAmounts, Request, slots
 
 NODES_S = 5.0
 """Seconds between two looks at the nodes, which come and go."""

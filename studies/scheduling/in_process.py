@@ -3,19 +3,24 @@
 import contextlib
 import logging
 
-from reports.storage.errors import StorageError
-from studies.planning.job import TrainingJob
-from studies.planning.plan import Plan
+from reports.storage import StorageError
+from studies.planning import Plan, TrainingJob
 from studies.scheduling.progress import Progress
 from studies.scheduling.schedule import Scheduler
 from studies.scheduling.stopping import Stop
-from studies.stages.context import RunContext
-from studies.stages.device import WorkerShare
-from studies.stages.environment import device_name
-from studies.stages.job import finished_job, run_job
-from studies.stages.outcome import JobStatus, Outcome
-from studies.stages.shards import make_all_image_features, refine_job, shards_of
-from studies.store.artifacts import ArtifactStore
+from studies.stages import (
+    JobStatus,
+    Outcome,
+    RunContext,
+    WorkerShare,
+    device_name,
+    finished_job,
+    make_all_image_features,
+    refine_job,
+    run_job,
+    shards_of,
+)
+from studies.store import ArtifactStore
 from wsss_core.errors import InputError
 
 logger = logging.getLogger(__name__)

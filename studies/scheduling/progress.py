@@ -10,10 +10,9 @@ from collections import Counter
 from collections.abc import Collection
 
 from studies.formatting import duration
-from studies.planning.plan import TrainingJob
-from studies.planning.timings import scoring_work, training_work
+from studies.planning import TrainingJob, scoring_work, training_work
 from studies.rates import Rates, Work
-from studies.stages.outcome import JobStatus, Outcome
+from studies.stages import JobStatus, Outcome
 
 logger = logging.getLogger(__name__)
 

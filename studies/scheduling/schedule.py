@@ -11,14 +11,12 @@ import logging
 import time
 from collections.abc import Callable, Iterable
 
-from reports.storage.errors import StorageError
-from studies.planning.job import TrainingJob
-from studies.planning.plan import Plan
+from reports.storage import StorageError
+from studies.planning import Plan, TrainingJob
 from studies.scheduling.progress import Progress
 from studies.scheduling.stopping import Stop
-from studies.stages.outcome import JobStatus, Outcome
-from studies.store.artifacts import ArtifactStore, CorruptArtifactError
-from studies.store.layout import SCRATCH
+from studies.stages import JobStatus, Outcome
+from studies.store import SCRATCH, ArtifactStore, CorruptArtifactError
 
 logger = logging.getLogger(__name__)
 

@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator
 from types import FrameType
 
-from reports.storage.errors import StorageError
+from reports.storage import StorageError
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 

@@ -14,15 +14,12 @@ from itertools import product
 import pandas as pd
 
 from reports.ledger.parts import part_name, parts_of, read_table, table_folder
-from reports.storage.locations import Location
-from studies.planning.images import StudyImages
-from studies.planning.job import TrainingJob, Trial
-from studies.planning.plan import Plan
-from studies.planning.planner import Planner
+from reports.storage import Location
+from studies.planning import Plan, Planner, StudyImages, TrainingJob, Trial
 from studies.spec.configuration import Configuration, configuration_name
 from studies.spec.search import Search
 from studies.spec.study import Study
-from studies.store.keys import canonical
+from studies.store import canonical
 from wsss_core.errors import InputError
 
 logger = logging.getLogger(__name__)

@@ -10,21 +10,17 @@ from studies.ray_tune.runner import run_with_tune
 import ray
 
 from reports.ledger.parts import part_name, table_folder, write_part
-from reports.storage.errors import StorageError
-from reports.storage.locations import Location, is_uri, local_path
+from reports.storage import Location, StorageError, is_uri, local_path
 from studies.cluster.check import check_nodes
-from studies.planning.capacity import require_room, slots, whole_gpu
-from studies.planning.job import TrainingJob
-from studies.planning.planner import make_plan
+from studies.planning import TrainingJob, make_plan, require_room, slots, whole_gpu
 from studies.scheduling.progress import Progress
 from studies.scheduling.stopping import Stop
 from studies.search.candidates import confirmation, first_jobs, parts_prefix, tried
 from studies.search.trials import SearchTrials
 from studies.spec.study import Study
-from studies.stages.context import RunContext
-from studies.stages.outcome import Outcome
+from studies.stages import Outcome, RunContext
 from studies.stages.preflight import preflight
-from studies.store.artifacts import ArtifactStore
+from studies.store import ArtifactStore
 
 logger = logging.getLogger(__name__)
 

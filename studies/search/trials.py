@@ -17,15 +17,12 @@ import pandas as pd
 from reports.ledger.parts import read_table, write_part
 from reports.names import MEAN_OF_CLASSES
 from reports.results.outcomes import trial_figures
-from reports.storage.errors import StorageError
-from reports.storage.locations import Location
-from studies.planning.job import TrainingJob
-from studies.planning.planner import Planner
+from reports.storage import Location, StorageError
+from studies.planning import Planner, TrainingJob
 from studies.scheduling.stopping import Stop
 from studies.search.candidates import Point, candidate_name
-from studies.stages.outcome import JobStatus, Outcome
-from studies.stages.preflight import check_networks
-from studies.store.keys import canonical
+from studies.stages import JobStatus, Outcome, check_networks
+from studies.store import canonical
 from wsss_core.errors import InputError
 
 logger = logging.getLogger(__name__)

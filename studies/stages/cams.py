@@ -9,10 +9,9 @@ from typing import Self
 
 import numpy as np
 
-from studies.planning.chains import MapScaling, cams_key
-from studies.planning.job import TrainingJob
+from studies.planning import MapScaling, TrainingJob, cams_key
 from studies.stages.training import load_network
-from studies.store.artifacts import ArtifactStore
+from studies.store import ArtifactStore
 from wsss_core.backbones import Network
 from wsss_core.cams import CamSettings, cams, class_weight_cams
 from wsss_core.data.image_set import COUNTERFACTUALS, ImageSet

@@ -5,9 +5,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from reports.ledger.parts import write_part
-from studies.planning.chains import Chain
-from studies.planning.images import SCORED_SPLITS
-from studies.planning.job import TrainingJob, Trial
+from studies.planning import SCORED_SPLITS, Chain, TrainingJob, Trial
 from studies.stages import environment
 from studies.stages.cams import network_maps
 from studies.stages.context import RunContext
@@ -15,7 +13,7 @@ from studies.stages.panels import panel_rows
 from studies.stages.publishing import publish
 from studies.stages.refinement import ShardOutcome, chain_maps
 from studies.stages.scoring import LedgerRow, LedgerRows, NetworkScores, score_rows
-from studies.store.artifacts import ArtifactStore
+from studies.store import ArtifactStore
 
 
 def score_chains(

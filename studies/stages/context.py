@@ -4,10 +4,9 @@ import uuid
 from dataclasses import dataclass
 from pathlib import Path
 
-from reports.storage.locations import Location
-from studies.planning.chains import CamScoring, Chain
-from studies.planning.plan import Plan
-from studies.store.artifacts import ArtifactStore
+from reports.storage import Location
+from studies.planning import CamScoring, Chain, Plan
+from studies.store import ArtifactStore
 
 
 @dataclass(frozen=True)

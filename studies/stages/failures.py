@@ -11,14 +11,12 @@ import socket
 import uuid
 from dataclasses import dataclass
 
-from reports.storage.errors import FULL, StorageError
-from reports.storage.folder import Folder
-from reports.storage.opening import open_folder
+from reports.storage import FULL, Folder, StorageError, open_folder
 from studies.formatting import error_line
-from studies.planning.job import TrainingJob
+from studies.planning import TrainingJob
 from studies.stages.context import RunContext
 from studies.stages.outcome import JobStatus
-from studies.store.artifacts import ArtifactStore, CorruptArtifactError
+from studies.store import ArtifactStore, CorruptArtifactError
 
 PROBE_BYTES = 2**16
 """A full disk still takes a few bytes here and there."""

@@ -11,10 +11,8 @@ from dataclasses import asdict, replace
 from datetime import UTC, datetime
 
 from reports.ledger.parts import read_table, write_part
-from reports.storage.errors import StorageError
-from reports.storage.opening import open_folder
-from studies.planning.images import SCORED_SPLITS
-from studies.planning.job import TrainingJob, Trial
+from reports.storage import StorageError, open_folder
+from studies.planning import SCORED_SPLITS, TrainingJob, Trial
 from studies.stages import environment
 from studies.stages.chain_scores import record_collapsed
 from studies.stages.context import RunContext
@@ -34,9 +32,7 @@ from studies.stages.scoring import (
     score_rows,
 )
 from studies.stages.training import TrainingOutcome, train_job
-from studies.store.artifacts import ArtifactStore
-from studies.store.keys import canonical
-from studies.store.leases import Lease
+from studies.store import ArtifactStore, Lease, canonical
 from wsss_core.plugins import search_in
 from wsss_core.training.loop import CollapseError, EpochRecord
 

@@ -8,13 +8,10 @@ from typing import Any
 
 import torch
 
-from reports.storage.locations import Location
-from reports.storage.opening import open_folder
-from studies.planning.images import StudyImages
-from studies.planning.job import TrainingJob
-from studies.planning.plan import Plan
+from reports.storage import Location, open_folder
+from studies.planning import Plan, StudyImages, TrainingJob
 from studies.stages.training import build_paradigm, initial_network
-from studies.store.artifacts import ArtifactStore
+from studies.store import ArtifactStore
 from wsss_core.cams import CamSettings, check_cam
 from wsss_core.data.image_set import SPLITS
 from wsss_core.errors import InputError, one_line

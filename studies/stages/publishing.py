@@ -3,9 +3,8 @@
 from collections.abc import Iterable, Mapping
 
 from reports.ledger.parts import part_name, read_table, table_folder
-from reports.storage.folder import Entry
-from reports.storage.locations import Location
-from studies.store.artifacts import ArtifactStore
+from reports.storage import Entry, Location
+from studies.store import ArtifactStore
 
 SEALS = ("trials", "refined")
 """Tables whose row says that everything else of its key is there; they are copied last."""

@@ -13,27 +13,27 @@ from typing import Any
 
 import numpy as np
 
-from reports.storage.errors import StorageError
+from reports.storage import StorageError
 from studies.formatting import error_line
-from studies.planning.chains import (
+from studies.planning import (
+    SCORED_SPLITS,
     Chain,
+    ImageSplits,
     MapScaling,
     Step,
+    TrainingJob,
     fitted_state_key,
     image_features_key,
     prefix_keys,
     shard_key,
     shards,
 )
-from studies.planning.images import SCORED_SPLITS, ImageSplits
-from studies.planning.job import TrainingJob
 from studies.stages.cams import base_scores, network_maps
 from studies.stages.context import RunContext
 from studies.stages.failures import fault_of
 from studies.stages.outcome import FailedChain
 from studies.stages.training import load_network
-from studies.store.artifacts import ArtifactStore, CorruptArtifactError
-from studies.store.keys import canonical
+from studies.store import ArtifactStore, CorruptArtifactError, canonical
 from wsss_core.backbones import Network
 from wsss_core.data.image_set import ImageSet
 from wsss_core.errors import InputError

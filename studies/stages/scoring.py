@@ -9,10 +9,9 @@ from typing import Any
 import numpy as np
 
 from reports.names import ANY_CLASS
-from studies.planning.chains import CamScoring
-from studies.planning.job import TrainingJob
+from studies.planning import CamScoring, TrainingJob
 from studies.stages.cams import network_maps, normalised_maps
-from studies.store.artifacts import ArtifactStore
+from studies.store import ArtifactStore
 from wsss_core.data.image_set import IGNORED, ImageSet
 from wsss_core.evaluate import (
     Normalisation,

@@ -4,15 +4,12 @@ import logging
 from collections.abc import Sequence
 
 from studies.formatting import error_line
-from studies.planning.chains import Step, shards
-from studies.planning.images import SCORED_SPLITS
-from studies.planning.job import TrainingJob
-from studies.planning.plan import Plan
+from studies.planning import SCORED_SPLITS, Plan, Step, TrainingJob, shards
 from studies.stages.chain_scores import score_chains
 from studies.stages.context import RunContext
 from studies.stages.outcome import FailedChain
 from studies.stages.refinement import ImageFeatureTask, make_image_features, refine_shard
-from studies.store.artifacts import ArtifactStore
+from studies.store import ArtifactStore
 
 logger = logging.getLogger(__name__)
 

@@ -13,11 +13,11 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file, save_file
 
-from studies.planning.job import TrainingJob
+from studies.planning import TrainingJob
 from studies.stages.device import UNCOUNTED, WorkerShare
 from studies.stages.environment import device_name
 from studies.stages.outcome import JobStatus
-from studies.store.artifacts import ArtifactStore
+from studies.store import ArtifactStore
 from wsss_core.backbones import Network, build_network
 from wsss_core.data.image_set import ImageSet
 from wsss_core.training.loop import CollapseError, EpochRecord, TrainingSettings, train

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 import pyarrow as pa
 
 from reports.ledger.parts import read_arrow
-from reports.storage.locations import Location
+from reports.storage import Location
 from studies.rates import Work
 from studies.status.model import TrialPlace
 

@@ -12,8 +12,7 @@ from datetime import datetime
 from statistics import fmean
 
 from reports.results.failure_causes import Failure
-from reports.storage.locations import Location, below
-from reports.storage.opening import open_folder
+from reports.storage import Location, below, open_folder
 from studies.rates import Rates, Work
 from studies.status.ledger_rows import (
     EndedChain,
@@ -31,7 +30,7 @@ from studies.status.model import (
     TrialPlace,
     TrialState,
 )
-from studies.store.leases import LEASES, LeaseOwner, Leases
+from studies.store import LEASES, LeaseOwner, Leases
 from wsss_core.errors import InputError
 
 LATEST = 64  # trials that show how many went at a time

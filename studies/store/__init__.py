@@ -11,24 +11,39 @@ from typing import TYPE_CHECKING
 from wsss_core.lazy import lazy_exports
 
 if TYPE_CHECKING:
-    from studies.store.artifacts import ArtifactStore, CorruptArtifactError
+    from studies.store.artifacts import ArtifactStore, CorruptArtifactError, require_writable
     from studies.store.garbage import Garbage, find_garbage
     from studies.store.keys import VERSIONS, canonical, stage_key
-    from studies.store.leases import LeaseOwner, Leases
-    from studies.store.manifest import Manifest
+    from studies.store.layout import SCRATCH
+    from studies.store.leases import LEASES, Lease, LeaseOwner, Leases
+    from studies.store.listing import details, require_store, summary
+    from studies.store.manifest import MANIFEST, Manifest
+    from studies.store.processes import gone, this_process
     from studies.store.verification import verify
+    from studies.store.walk import read_artifacts
 
 __all__ = [
+    "LEASES",
+    "MANIFEST",
+    "SCRATCH",
     "VERSIONS",
     "ArtifactStore",
     "CorruptArtifactError",
     "Garbage",
+    "Lease",
     "LeaseOwner",
     "Leases",
     "Manifest",
     "canonical",
+    "details",
     "find_garbage",
+    "gone",
+    "read_artifacts",
+    "require_store",
+    "require_writable",
     "stage_key",
+    "summary",
+    "this_process",
     "verify",
 ]
 

@@ -12,10 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from reports.storage.errors import FULL, StorageError
-from reports.storage.folder import Folder
-from reports.storage.locations import Location, is_uri, local_path
-from reports.storage.opening import open_folder
+from reports.storage import FULL, Folder, Location, StorageError, is_uri, local_path, open_folder
 from studies.store.files import LocalFiles, RemoteFiles
 from studies.store.keys import VERSIONS
 from studies.store.layout import MANIFEST, QUARANTINE, stage_and_key

@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from reports.storage.folder import Folder
+from reports.storage import Folder
 from studies.store.layout import BUILDS, MANIFEST, QUARANTINE, SCRATCH, new_version, side_name
 from studies.store.manifest import Manifest, differences, is_sound
 

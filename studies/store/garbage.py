@@ -14,9 +14,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 
-from reports.storage.folder import Folder
-from reports.storage.locations import Location
-from reports.storage.opening import open_folder
+from reports.storage import Folder, Location, open_folder
 from studies.store.artifacts import ArtifactStore
 from studies.store.layout import BUILDS
 from studies.store.leases import LEASES, LeaseOwner

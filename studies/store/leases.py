@@ -22,8 +22,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 
-from reports.storage.errors import StorageError
-from reports.storage.folder import Folder
+from reports.storage import Folder, StorageError
 from studies.store.processes import gone, this_process
 
 EXPIRY_S = float(os.environ.get("WSSS_LEASE_EXPIRY", "90"))

@@ -9,7 +9,7 @@ import json
 from collections.abc import Iterable, Sequence
 
 from reports.ledger.parts import read_table
-from reports.storage.locations import Location
+from reports.storage import Location
 from studies.store.keys import VERSIONS
 from studies.store.walk import StoreRecord
 from wsss_core.errors import InputError

@@ -5,8 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Literal
 
-from reports.storage.errors import StorageError
-from reports.storage.folder import MARK, Entry, Folder
+from reports.storage import MARK, Entry, Folder, StorageError
 from studies.store.artifacts import ArtifactStore
 from studies.store.keys import VERSIONS
 from studies.store.layout import BUILDS, MANIFEST, QUARANTINE, SCRATCH, stage_and_key

@@ -5,13 +5,17 @@ from typing import TYPE_CHECKING
 from wsss_core.lazy import lazy_exports
 
 if TYPE_CHECKING:
-    from wsss_core.backbones.names import check_backbone_name, is_vit
+    from wsss_core.backbones.encoder import Encoder, PatchTokens
+    from wsss_core.backbones.names import Layer, check_backbone_name, is_vit
     from wsss_core.backbones.network import Network, Output, build_network
     from wsss_core.backbones.weights import load_weights, read_weights
 
 __all__ = [
+    "Encoder",
+    "Layer",
     "Network",
     "Output",
+    "PatchTokens",
     "build_network",
     "check_backbone_name",
     "is_vit",

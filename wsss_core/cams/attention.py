@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from wsss_core.backbones.encoder import PatchTokens
+from wsss_core.backbones import PatchTokens
 from wsss_core.errors import InputError
 
 

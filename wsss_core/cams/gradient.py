@@ -10,8 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from wsss_core.backbones import Network
-from wsss_core.backbones.names import Layer
+from wsss_core.backbones import Layer, Network
 from wsss_core.cams.restoring import captured, frozen
 from wsss_core.errors import InputError
 

@@ -9,8 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from wsss_core.backbones import Network
-from wsss_core.backbones.encoder import Encoder, PatchTokens
+from wsss_core.backbones import Encoder, Network, PatchTokens
 from wsss_core.cams.attention import attention_cams
 from wsss_core.cams.class_weight import RawScores, class_weight_cams
 from wsss_core.cams.fusion import fuse, merge, resize_maps

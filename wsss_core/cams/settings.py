@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, get_args
 
-from wsss_core.backbones.names import Layer
+from wsss_core.backbones import Layer
 from wsss_core.errors import InputError
 
 CamMethod = Literal["class_weight", "grad_cam", "layer_cam", "attention"]

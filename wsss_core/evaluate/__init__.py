@@ -6,7 +6,15 @@ from wsss_core.lazy import lazy_exports
 
 if TYPE_CHECKING:
     from wsss_core.evaluate.competition import compete
+    from wsss_core.evaluate.curves import Curve, false_positive_share
     from wsss_core.evaluate.degenerate import collapse_reason
+    from wsss_core.evaluate.diagnostics import (
+        confusion_ratio,
+        false_positive_area,
+        mass_shares,
+        pointing_game,
+        reliance,
+    )
     from wsss_core.evaluate.gaussian_mixture import (
         GaussianMixture,
         fit_gaussian_mixture,
@@ -16,7 +24,8 @@ if TYPE_CHECKING:
     from wsss_core.evaluate.multi_class import MultiClassStack
     from wsss_core.evaluate.otsu import otsu_level
     from wsss_core.evaluate.own_rule import OwnRule, load_own_rule
-    from wsss_core.evaluate.regions import peak_region, ring_around
+    from wsss_core.evaluate.pixel_counts import SCORE_LEVELS
+    from wsss_core.evaluate.regions import NOWHERE, peak_region, ring_around
     from wsss_core.evaluate.score_histogram import ScoreHistogram
     from wsss_core.evaluate.score_maps import Normalisation, normalise, quantise, resize
     from wsss_core.evaluate.thresholds import (
@@ -31,6 +40,9 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
+    "NOWHERE",
+    "SCORE_LEVELS",
+    "Curve",
     "Evaluation",
     "GaussianMixture",
     "HistogramStack",
@@ -45,15 +57,21 @@ __all__ = [
     "choose_threshold",
     "collapse_reason",
     "compete",
+    "confusion_ratio",
     "evaluate",
+    "false_positive_area",
+    "false_positive_share",
     "fit_gaussian_mixture",
     "gaussian_mixture_level",
     "level_of",
     "load_own_rule",
+    "mass_shares",
     "normalise",
     "otsu_level",
     "peak_region",
+    "pointing_game",
     "quantise",
+    "reliance",
     "resize",
     "ring_around",
 ]

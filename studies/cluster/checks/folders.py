@@ -9,8 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import product
 
-from reports.storage.locations import is_uri, local_path
-from reports.storage.opening import open_folder
+from reports.storage import is_uri, local_path, open_folder
 from studies.cluster.checks.base import Finding, NodeCheck, NodeReport
 from studies.formatting import error_line, in_bytes
 from wsss_core.errors import InputError

@@ -8,13 +8,6 @@ if TYPE_CHECKING:
     from wsss_core.data.scenes.scene import Scene, SceneSettings, render_scene
     from wsss_core.data.scenes.source import SceneSource, contact_sheet, write_scenes
 
-__all__ = [
-    "Scene",
-    "SceneSettings",
-    "SceneSource",
-    "contact_sheet",
-    "render_scene",
-    "write_scenes",
-]
+__all__ = ["Scene", "SceneSettings", "SceneSource", "contact_sheet", "render_scene", "write_scenes"]
 
 __getattr__ = lazy_exports(__name__, __file__)

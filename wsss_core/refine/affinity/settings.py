@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from wsss_core.backbones.names import Layer
+from wsss_core.backbones import Layer
 from wsss_core.errors import InputError
 
 MOST_SQUARINGS = 16

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from wsss_core.evaluate.score_maps import resize
+from wsss_core.evaluate import resize
 
 if TYPE_CHECKING:
-    from wsss_core.backbones.network import Network
+    from wsss_core.backbones import Network
 
 Images = NDArray[np.uint8]
 Scores = NDArray[np.float32]
