@@ -1,35 +1,64 @@
-"""Common parts of the commands: exit codes, adding a command, printing log messages."""
+"""Common parts of the commands: exit codes, the commands as data, printing log messages."""
 
 import argparse
 import contextlib
 import logging
 import sys
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import Any
 
 FAILED = 1
 USAGE_ERROR = 2
 INTERRUPTED = 130
 
-if TYPE_CHECKING:
-    Commands = argparse._SubParsersAction[argparse.ArgumentParser]
-
 _LOGGED = ("studies", "reports", "wsss_core")
 
 
-def add_command(
-    commands: "Commands",
-    name: str,
-    function: Callable[[argparse.Namespace], int],
-    help_text: str,
-    example: str,
-) -> argparse.ArgumentParser:
-    """Add a command; `function` takes its options and returns an exit code."""
-    command = commands.add_parser(
-        name, help=help_text, description=help_text, epilog=f"Example: {example}"
-    )
-    command.set_defaults(command=function)
-    return command
+Option = tuple[tuple[str, ...], dict[str, Any]]
+"""An option's names, and its settings as argparse takes them."""
+
+
+def option(*names: str, **settings: Any) -> Option:
+    """Return an option of a command; the arguments are those of argparse's `add_argument`."""
+    return names, settings
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command, or a group of commands.
+
+    Attributes:
+        name: the word to type.
+        about: what it does, for its help.
+        example: a whole command line.
+        run: takes the parsed options and returns an exit code; None for a group.
+        options: its options and arguments, in the order of its help.
+        aside: log to standard error, because standard output is the command's result.
+        parts: the commands of a group.
+
+    """
+
+    name: str
+    about: str
+    example: str
+    run: Callable[[argparse.Namespace], int] | None = None
+    options: tuple[Option, ...] = ()
+    aside: bool = False
+    parts: tuple["Command", ...] = ()
+
+    def add_to(self, commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+        """Add the command, and those of its group, to a parser's commands."""
+        parser = commands.add_parser(
+            self.name, help=self.about, description=self.about, epilog=f"Example: {self.example}"
+        )
+        parser.set_defaults(command=self.run, aside=self.aside)
+        for names, settings in self.options:
+            parser.add_argument(*names, **settings)
+        if self.parts:
+            kinds = parser.add_subparsers(required=True, metavar="WHAT")
+            for part in self.parts:
+                part.add_to(kinds)
 
 
 class _ToTerminal(logging.Handler):

@@ -2,53 +2,8 @@
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from studies.cli.common import add_command
-
-if TYPE_CHECKING:
-    from studies.cli.common import Commands
-
-
-def add_data_commands(commands: "Commands") -> None:
-    """Add `data` with its commands."""
-    data = commands.add_parser(
-        "data",
-        help="make and check data sets",
-        description="make and check data sets",
-        epilog="Example: wsss data check DIR",
-    )
-    kinds = data.add_subparsers(required=True, metavar="WHAT")
-    scenes = add_command(
-        kinds,
-        "scenes",
-        _scenes,
-        "write procedural smoke scenes as a folder data set",
-        "wsss data scenes scenes --train 1500 --chimney-given-clear 0.4",
-    )
-    scenes.add_argument(
-        "out", type=Path, metavar="DIR", help="folder to write; must be new or empty"
-    )
-    for name, default in (("size", 64), ("train", 1500), ("tune", 150), ("test", 300), ("seed", 0)):
-        scenes.add_argument(f"--{name}", type=int, default=default, help=f"[{default}]")
-    shares = (
-        ("smoke", 0.5),
-        ("chimney-given-smoke", 0.95),
-        ("chimney-given-clear", 0.4),
-        ("steam", 0.0),
-        ("cooling-tower-given-steam", 0.95),
-        ("cooling-tower-given-clear", 0.4),
-    )
-    for name, value in shares:
-        scenes.add_argument(f"--{name}", type=float, default=value, help=f"[{value}]")
-    check = add_command(
-        kinds,
-        "check",
-        _check,
-        "read every file of a folder data set and list its contents or the error",
-        "wsss data check DIR",
-    )
-    check.add_argument("root", type=Path, metavar="DIR")
+from studies.cli.common import Command, option
 
 
 def _scenes(options: argparse.Namespace) -> int:
@@ -77,3 +32,39 @@ def _check(options: argparse.Namespace) -> int:
 
     print(FolderSource(options.root).check().describe())
     return 0
+
+
+_COUNTS = {"size": 64, "train": 1500, "tune": 150, "test": 300, "seed": 0}
+
+_SHARES = {
+    "smoke": 0.5,
+    "chimney-given-smoke": 0.95,
+    "chimney-given-clear": 0.4,
+    "steam": 0.0,
+    "cooling-tower-given-steam": 0.95,
+    "cooling-tower-given-clear": 0.4,
+}
+
+SCENES = Command(
+    "scenes",
+    "write procedural smoke scenes as a folder data set",
+    "wsss data scenes scenes --train 1500 --chimney-given-clear 0.4",
+    _scenes,
+    (
+        option("out", type=Path, metavar="DIR", help="folder to write; must be new or empty"),
+        *(
+            option(f"--{name}", type=type(default), default=default, help=f"[{default}]")
+            for name, default in {**_COUNTS, **_SHARES}.items()
+        ),
+    ),
+)
+
+CHECK = Command(
+    "check",
+    "read every file of a folder data set and list its contents or the error",
+    "wsss data check DIR",
+    _check,
+    (option("root", type=Path, metavar="DIR"),),
+)
+
+DATA = Command("data", "make and check data sets", "wsss data check DIR", parts=(SCENES, CHECK))

@@ -13,12 +13,12 @@ from collections.abc import Sequence
 
 from reports.storage import StorageError
 from studies.cli.common import FAILED, INTERRUPTED, USAGE_ERROR, log_to_terminal
-from studies.cli.data import add_data_commands
-from studies.cli.masks import add_masks_command
-from studies.cli.report import add_report_commands
-from studies.cli.run import add_run_commands
-from studies.cli.status import add_status_command
-from studies.cli.store import add_store_commands
+from studies.cli.data import DATA
+from studies.cli.masks import MASKS
+from studies.cli.report import REPORT, THRESHOLDS
+from studies.cli.run import PLAN, RUN
+from studies.cli.status import STATUS
+from studies.cli.store import STORE
 from wsss_core.errors import InputError
 
 
@@ -27,7 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     options.again = shlex.join(["wsss", *(sys.argv[1:] if arguments is None else arguments)])
     try:
-        with log_to_terminal(aside=getattr(options, "aside", False)):
+        with log_to_terminal(aside=options.aside):
             return int(options.command(options))
     except StorageError as error:
         print(f"wsss: {error}", file=sys.stderr)
@@ -55,12 +55,8 @@ def _parser() -> argparse.ArgumentParser:
         epilog="Begin with: wsss run quickstart && wsss report results/quickstart",
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    add_run_commands(commands)
-    add_report_commands(commands)
-    add_masks_command(commands)
-    add_status_command(commands)
-    add_store_commands(commands)
-    add_data_commands(commands)
+    for command in (PLAN, RUN, REPORT, THRESHOLDS, MASKS, STATUS, STORE, DATA):
+        command.add_to(commands)
     return parser
 
 

@@ -3,50 +3,9 @@
 import argparse
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from reports.storage import below, located
-from studies.cli.common import add_command
-
-if TYPE_CHECKING:
-    from studies.cli.common import Commands
-
-
-def add_masks_command(commands: "Commands") -> None:
-    """Add `masks`."""
-    masks = add_command(
-        commands,
-        "masks",
-        _masks,
-        "make pseudo masks (PNG) of a folder of images with a study's trained network; what the "
-        "options do not select, the tune split selects; resumable",
-        "wsss masks results/quickstart --images DIR --out masks --chain CRF",
-    )
-    masks.add_argument("results", type=located, metavar="RESULTS")
-    masks.add_argument("--images", type=Path, required=True, metavar="DIR", help="of any sizes")
-    masks.add_argument(
-        "--out", type=Path, required=True, metavar="DIR", help="folder of the masks; is made"
-    )
-    masks.add_argument("--configuration", metavar="NAME", help="[the best on the tune split]")
-    masks.add_argument("--seed", type=int, metavar="N", help="[the best on the tune split]")
-    masks.add_argument("--chain", metavar="NAME", help="a refinement chain of the study [none]")
-    masks.add_argument("--refinement", dest="chain", help=argparse.SUPPRESS)  # its old spelling
-    cut = masks.add_mutually_exclusive_group()
-    cut.add_argument("--threshold", type=float, metavar="VALUE", help="0 to 1, instead of a rule")
-    cut.add_argument("--rule", metavar="RULE", help="tuned, fixed, otsu, ... [the study's]")
-    masks.add_argument(
-        "--uncertain",
-        type=float,
-        default=0.0,
-        metavar="MARGIN",
-        help="write 255 where the score is nearer than MARGIN to the threshold [0]",
-    )
-    masks.add_argument("--soft", action="store_true", help="write the scores too, to OUT/soft")
-    masks.add_argument("--store", type=located, metavar="DIR", help="[RESULTS/store]")
-    masks.add_argument("--study", metavar="NAME", help="which study, if RESULTS holds several")
-    masks.add_argument("--batch", type=int, default=16, metavar="N", help="images a task [16]")
-    masks.add_argument("--address", metavar="ADDR", help="a running Ray cluster")
-    masks.add_argument("--in-process", action="store_true", help="no Ray, for debugging")
+from studies.cli.common import Command, option
 
 
 def _masks(options: argparse.Namespace) -> int:
@@ -75,3 +34,38 @@ def _masks(options: argparse.Namespace) -> int:
     for name, error in made.failed.items():
         print(f"failed: {name}: {error}", file=sys.stderr)
     return 1 if made.failed else 0
+
+
+MASKS = Command(
+    "masks",
+    "make pseudo masks (PNG) of a folder of images with a study's trained network; what the "
+    "options do not select, the tune split selects; resumable",
+    "wsss masks results/quickstart --images DIR --out masks --chain CRF",
+    _masks,
+    (
+        option("results", type=located, metavar="RESULTS"),
+        option("--images", type=Path, required=True, metavar="DIR", help="of any sizes"),
+        option(
+            "--out", type=Path, required=True, metavar="DIR", help="folder of the masks; is made"
+        ),
+        option("--configuration", metavar="NAME", help="[the best on the tune split]"),
+        option("--seed", type=int, metavar="N", help="[the best on the tune split]"),
+        option("--chain", metavar="NAME", help="a refinement chain of the study [none]"),
+        option("--refinement", dest="chain", help=argparse.SUPPRESS),  # its old spelling
+        option("--threshold", type=float, metavar="VALUE", help="0 to 1, instead of a rule"),
+        option("--rule", metavar="RULE", help="tuned, fixed, otsu, ... [the study's]"),
+        option(
+            "--uncertain",
+            type=float,
+            default=0.0,
+            metavar="MARGIN",
+            help="write 255 where the score is nearer than MARGIN to the threshold [0]",
+        ),
+        option("--soft", action="store_true", help="write the scores too, to OUT/soft"),
+        option("--store", type=located, metavar="DIR", help="[RESULTS/store]"),
+        option("--study", metavar="NAME", help="which study, if RESULTS holds several"),
+        option("--batch", type=int, default=16, metavar="N", help="images a task [16]"),
+        option("--address", metavar="ADDR", help="a running Ray cluster"),
+        option("--in-process", action="store_true", help="no Ray, for debugging"),
+    ),
+)

@@ -7,80 +7,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from reports.storage import Location, below, is_uri, local_path, located
-from studies.cli.common import FAILED, INTERRUPTED, add_command
+from studies.cli.common import FAILED, INTERRUPTED, Command, option
 from studies.formatting import duration
 from wsss_core.errors import InputError
 
 if TYPE_CHECKING:
-    from studies.cli.common import Commands
     from studies.planning import Plan
     from studies.runner import RunResult
     from studies.spec.study import Study
     from studies.store import ArtifactStore
-
-
-def add_run_commands(commands: "Commands") -> None:
-    """Add the commands `plan` and `run`."""
-    plan = add_command(
-        commands,
-        "plan",
-        _plan,
-        "list a study's trials, which of them are done, and the cost; train nothing",
-        "wsss plan smoke_crops --set data.root=DIR --set seeds=[0,1]",
-    )
-    run = add_command(
-        commands,
-        "run",
-        _run,
-        "run the missing trials of a study",
-        "wsss run quickstart --results results/quickstart",
-    )
-    for command in (plan, run):
-        command.add_argument("spec", metavar="SPEC", help="a YAML file or a shipped study's name")
-        command.add_argument(
-            "--variant",
-            dest="variants",
-            action="append",
-            default=[],
-            metavar="NAME",
-            help="a variant of the study file, e.g. quick; may be repeated",
-        )
-        command.add_argument(
-            "--set",
-            dest="changes",
-            action="append",
-            default=[],
-            metavar="KEY=VALUE",
-            help="change a key of the study, e.g. training.epochs=5; may be repeated",
-        )
-        command.add_argument(
-            "--results", type=located, metavar="DIR", help="the ledger's folder [results/STUDY]"
-        )
-        command.add_argument(
-            "--store",
-            type=located,
-            metavar="DIR",
-            help="trained networks and CAMs; one store may serve many studies [RESULTS/store]",
-        )
-        command.add_argument(
-            "--address", metavar="ADDR", help="a running Ray cluster [start Ray here]"
-        )
-    plan.add_argument(
-        "--check",
-        action="store_true",
-        help="check all that a run needs: images, networks, and every node of the cluster",
-    )
-    plan.add_argument(
-        "--slots",
-        type=int,
-        metavar="N",
-        help="trials at a time, for the estimate of wall time [as many as fit here]",
-    )
-    run.add_argument(
-        "--in-process",
-        action="store_true",
-        help="run one trial after another without Ray, for debugging",
-    )
 
 
 def _opened(options: argparse.Namespace) -> "tuple[Study, Location, ArtifactStore]":
@@ -198,3 +133,68 @@ def _print_causes(state: str, named: dict[str, str]) -> None:
     print(f"{state}: {len(named)}, with {len(found)} causes", file=sys.stderr)
     for line in describe_causes(found, limit=20):
         print(f"  {line}", file=sys.stderr)
+
+
+_STUDY_OPTIONS = (
+    option("spec", metavar="SPEC", help="a YAML file or a shipped study's name"),
+    option(
+        "--variant",
+        dest="variants",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="a variant of the study file, e.g. quick; may be repeated",
+    ),
+    option(
+        "--set",
+        dest="changes",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="change a key of the study, e.g. training.epochs=5; may be repeated",
+    ),
+    option("--results", type=located, metavar="DIR", help="the ledger's folder [results/STUDY]"),
+    option(
+        "--store",
+        type=located,
+        metavar="DIR",
+        help="trained networks and CAMs; one store may serve many studies [RESULTS/store]",
+    ),
+    option("--address", metavar="ADDR", help="a running Ray cluster [start Ray here]"),
+)
+
+PLAN = Command(
+    "plan",
+    "list a study's trials, which of them are done, and the cost; train nothing",
+    "wsss plan smoke_crops --set data.root=DIR --set seeds=[0,1]",
+    _plan,
+    (
+        *_STUDY_OPTIONS,
+        option(
+            "--check",
+            action="store_true",
+            help="check all that a run needs: images, networks, and every node of the cluster",
+        ),
+        option(
+            "--slots",
+            type=int,
+            metavar="N",
+            help="trials at a time, for the estimate of wall time [as many as fit here]",
+        ),
+    ),
+)
+
+RUN = Command(
+    "run",
+    "run the missing trials of a study",
+    "wsss run quickstart --results results/quickstart",
+    _run,
+    (
+        *_STUDY_OPTIONS,
+        option(
+            "--in-process",
+            action="store_true",
+            help="run one trial after another without Ray, for debugging",
+        ),
+    ),
+)

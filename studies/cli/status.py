@@ -9,40 +9,12 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from reports.storage import located
-from studies.cli.common import add_command
+from studies.cli.common import Command, option
 
 if TYPE_CHECKING:
-    from studies.cli.common import Commands
     from studies.status.model import StudyStatus
 
 EVERY_S = 5.0  # seconds between two looks with --watch
-
-
-def add_status_command(commands: "Commands") -> None:
-    """Add `status`."""
-    status = add_command(
-        commands,
-        "status",
-        _status,
-        "print a study's progress: trials done, running, failed and why, collapsed, to do; exit "
-        "code 1 if anything failed",
-        "wsss status results/quickstart --watch",
-    )
-    status.add_argument("results", type=located, metavar="RESULTS", help="a path or a URI")
-    status.add_argument(
-        "--store", type=located, metavar="DIR", help="its leases show what runs [RESULTS/store]"
-    )
-    status.add_argument("--study", metavar="NAME", help="where RESULTS holds several [all]")
-    status.add_argument("--all", action="store_true", help="a line for every configuration")
-    status.add_argument("--json", action="store_true", help="for scripts")
-    status.add_argument(
-        "--watch",
-        nargs="?",
-        type=float,
-        const=EVERY_S,
-        metavar="SECONDS",
-        help=f"again and again until nothing is left to do [{EVERY_S:g}]",
-    )
 
 
 def _status(options: argparse.Namespace) -> int:
@@ -84,3 +56,29 @@ def _show(found: "Sequence[StudyStatus]", options: argparse.Namespace) -> None:
 def _encoded(text: str, encoding: str) -> str:
     """Return a text with a question mark for every character that the terminal cannot show."""
     return text.encode(encoding, "replace").decode(encoding)
+
+
+STATUS = Command(
+    "status",
+    "print a study's progress: trials done, running, failed and why, collapsed, to do; exit code 1 "
+    "if anything failed",
+    "wsss status results/quickstart --watch",
+    _status,
+    (
+        option("results", type=located, metavar="RESULTS", help="a path or a URI"),
+        option(
+            "--store", type=located, metavar="DIR", help="its leases show what runs [RESULTS/store]"
+        ),
+        option("--study", metavar="NAME", help="where RESULTS holds several [all]"),
+        option("--all", action="store_true", help="a line for every configuration"),
+        option("--json", action="store_true", help="for scripts"),
+        option(
+            "--watch",
+            nargs="?",
+            type=float,
+            const=EVERY_S,
+            metavar="SECONDS",
+            help=f"again and again until nothing is left to do [{EVERY_S:g}]",
+        ),
+    ),
+)

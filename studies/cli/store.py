@@ -6,79 +6,14 @@ import sys
 from typing import TYPE_CHECKING
 
 from reports.storage import located
-from studies.cli.common import add_command
+from studies.cli.common import Command, option
+from studies.formatting import in_bytes
 from wsss_core.errors import one_line
 
 if TYPE_CHECKING:
-    from studies.cli.common import Commands
     from studies.store import ArtifactStore
 
-STAGES_HELP = "only these stages: images, train, cams, scores, described, fits, refined"
-
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
-
-
-def add_store_commands(commands: "Commands") -> None:
-    """Add `store` with its commands."""
-    store = commands.add_parser(
-        "store",
-        help="list, verify and clean a store of trained networks and CAMs",
-        description="list, verify and clean a store of trained networks and CAMs",
-        epilog="Example: wsss store list results/quickstart/store",
-    )
-    kinds = store.add_subparsers(required=True, metavar="WHAT")
-    lists = add_command(
-        kinds,
-        "list",
-        _list,
-        "list what a store holds",
-        "wsss store list results/quickstart/store train",
-    )
-    verifies = add_command(
-        kinds,
-        "verify",
-        _verify,
-        "compare every file with its checksum; exit code 1 if any differs or is missing",
-        "wsss store verify s3://bucket/study/store --quarantine",
-    )
-    cleans = add_command(
-        kinds,
-        "gc",
-        _gc,
-        "name what nobody needs: leftovers of dead processes, their leases and broken-off runs",
-        "wsss store gc results/quickstart/store --delete",
-    )
-    for parser in (lists, verifies, cleans):
-        parser.add_argument("store", type=located, metavar="STORE", help="a path or a URI")
-    for parser in (lists, verifies):
-        parser.add_argument("stages", nargs="*", metavar="STAGE", help=STAGES_HELP)
-    lists.add_argument("--keys", action="store_true", help="list every artifact, as with stages")
-    verifies.add_argument(
-        "--quarantine",
-        "--set-aside",
-        action="store_true",
-        help="take corrupt artifacts out, so that the next run makes them anew",
-    )
-    for parser in (verifies, cleans):
-        parser.set_defaults(aside=True)  # progress goes to standard error
-    cleans.add_argument(
-        "--delete", action="store_true", help="delete it; without this it is only named"
-    )
-    cleans.add_argument(
-        "--older-than",
-        type=seconds,
-        default=7 * _UNITS["d"],
-        metavar="AGE",
-        help="keep what has no known owner and is younger: 30m, 12h, 7d, or 0 to keep nothing [7d]",
-    )
-    cleans.add_argument(
-        "--unused-by",
-        type=located,
-        nargs="+",
-        default=[],
-        metavar="RESULTS",
-        help="name artifacts too that no plan in these ledgers needs; give all that use STORE",
-    )
 
 
 def seconds(text: str) -> float:
@@ -102,7 +37,6 @@ def _opened(options: argparse.Namespace) -> "ArtifactStore":
 
 
 def _list(options: argparse.Namespace) -> int:
-    from studies.formatting import in_bytes
     from studies.store import details, read_artifacts, summary
     from studies.store.walk import walk
 
@@ -124,7 +58,6 @@ def _list(options: argparse.Namespace) -> int:
 
 
 def _verify(options: argparse.Namespace) -> int:
-    from studies.formatting import in_bytes
     from studies.store import verify
 
     result = verify(_opened(options), options.stages, quarantine=options.quarantine)
@@ -153,7 +86,6 @@ def _verify(options: argparse.Namespace) -> int:
 
 
 def _gc(options: argparse.Namespace) -> int:
-    from studies.formatting import in_bytes
     from studies.store import find_garbage
 
     store = _opened(options)
@@ -177,3 +109,77 @@ def _gc(options: argparse.Namespace) -> int:
     freed = total - sum(piece.bytes for piece in kept)
     print(f"{len(found) - len(kept)} deleted, {in_bytes(freed)} freed")
     return 1 if kept else 0
+
+
+_STORE = option("store", type=located, metavar="STORE", help="a path or a URI")
+_STAGES = option(
+    "stages",
+    nargs="*",
+    metavar="STAGE",
+    help="only these stages: images, train, cams, scores, described, fits, refined",
+)
+
+LIST = Command(
+    "list",
+    "list what a store holds",
+    "wsss store list results/quickstart/store train",
+    _list,
+    (
+        _STORE,
+        _STAGES,
+        option("--keys", action="store_true", help="list every artifact, as with stages"),
+    ),
+)
+
+VERIFY = Command(
+    "verify",
+    "compare every file with its checksum; exit code 1 if any differs or is missing",
+    "wsss store verify s3://bucket/study/store --quarantine",
+    _verify,
+    (
+        _STORE,
+        _STAGES,
+        option(
+            "--quarantine",
+            "--set-aside",
+            action="store_true",
+            help="take corrupt artifacts out, so that the next run makes them anew",
+        ),
+    ),
+    aside=True,
+)
+
+GC = Command(
+    "gc",
+    "name what nobody needs: leftovers of dead processes, their leases and broken-off runs",
+    "wsss store gc results/quickstart/store --delete",
+    _gc,
+    (
+        _STORE,
+        option("--delete", action="store_true", help="delete it; without this it is only named"),
+        option(
+            "--older-than",
+            type=seconds,
+            default=7 * _UNITS["d"],
+            metavar="AGE",
+            help="keep what has no known owner and is younger: 30m, 12h, 7d, or 0 to keep nothing "
+            "[7d]",
+        ),
+        option(
+            "--unused-by",
+            type=located,
+            nargs="+",
+            default=[],
+            metavar="RESULTS",
+            help="name artifacts too that no plan in these ledgers needs; give all that use STORE",
+        ),
+    ),
+    aside=True,
+)
+
+STORE = Command(
+    "store",
+    "list, verify and clean a store of trained networks and CAMs",
+    "wsss store list results/quickstart/store",
+    parts=(LIST, VERIFY, GC),
+)
