@@ -9,16 +9,7 @@ from studies.cli.common import Command, option
 def _scenes(options: argparse.Namespace) -> int:
     from wsss_core.data.scenes import SceneSettings, SceneSource, contact_sheet, write_scenes
 
-    settings = SceneSettings(
-        size=options.size,
-        smoke=options.smoke,
-        chimney_given_smoke=options.chimney_given_smoke,
-        chimney_given_clear=options.chimney_given_clear,
-        steam=options.steam,
-        cooling_tower_given_steam=options.cooling_tower_given_steam,
-        cooling_tower_given_clear=options.cooling_tower_given_clear,
-        seed=options.seed,
-    )
+    settings = SceneSettings.taken_from(options)
     source = SceneSource(settings, train=options.train, tune=options.tune, test=options.test)
     write_scenes(source, options.out)
     sheet = options.out / "contact_sheet.png"

@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from studies.spec.data import FolderData, PluginData, SceneData
+from studies.spec.data import FolderData, PluginData
+from studies.spec.settings import SceneData
 from studies.store import ArtifactStore, stage_key
 from wsss_core.data.folder.source import FolderSource
 from wsss_core.data.image_set import SPLITS, ImageSet, ImageSource
@@ -84,16 +85,7 @@ def study_images(data: SceneData | FolderData | PluginData) -> StudyImages:
     """
     source: ImageSource
     if isinstance(data, SceneData):
-        settings = SceneSettings(
-            size=data.size,
-            chimney_given_smoke=data.chimney_given_smoke,
-            chimney_given_clear=data.chimney_given_clear,
-            smoke=data.smoke,
-            steam=data.steam,
-            cooling_tower_given_steam=data.cooling_tower_given_steam,
-            cooling_tower_given_clear=data.cooling_tower_given_clear,
-            seed=data.seed,
-        )
+        settings = SceneSettings.taken_from(data)
         source = SceneSource(settings, train=data.train, tune=data.tune, test=data.test)
     elif isinstance(data, FolderData):
         source = FolderSource(Path(data.root).expanduser().absolute())

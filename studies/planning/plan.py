@@ -11,8 +11,8 @@ from studies.planning.chains import CamScoring, Chain
 from studies.planning.images import StudyImages
 from studies.planning.job import TrainingJob, Trial
 from studies.spec.refinement import PublishedSeeds
+from studies.spec.settings import TrainingChange
 from studies.spec.study import Study
-from studies.spec.training import TrainingChange
 from studies.store import ArtifactStore, canonical
 from wsss_core.backbones import is_vit
 

@@ -11,8 +11,8 @@ from studies.planning.images import SCORED_SPLITS, StudyImages, study_images
 from studies.planning.job import TrainingJob, Trial
 from studies.planning.plan import Plan
 from studies.spec.configuration import Configuration
+from studies.spec.settings import TrainingChange
 from studies.spec.study import Study
-from studies.spec.training import TrainingChange
 from studies.store import stage_key
 from wsss_core.backbones import check_backbone_name
 from wsss_core.cams.settings import CamSettings

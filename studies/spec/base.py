@@ -1,11 +1,11 @@
 """Common parts of the study file's models: unknown keys are errors, names may be plug-ins."""
 
-import difflib
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, TypeVar
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
+from wsss_core.errors import nearest
 from wsss_core.plugins import is_plugin
 
 
@@ -32,8 +32,8 @@ class Strict(BaseModel):
         known = [field.alias or name for name, field in cls.model_fields.items()]
         for key in given:
             if key not in known and key not in cls.model_fields:
-                near = difflib.get_close_matches(str(key), known, n=1, cutoff=0.4)
-                expected = f"nearest: {near[0]!r}" if near else f"expected: {', '.join(known)}"
+                near = nearest(key, known, 0.4)
+                expected = f"nearest: {near!r}" if near else f"expected: {', '.join(known)}"
                 raise ValueError(f"unknown key {str(key)!r}; {expected}")
         return given
 
@@ -53,8 +53,7 @@ def one_of(names: tuple[str, ...]) -> AfterValidator:
 
     def check(name: str) -> str:
         if name not in names and not is_plugin(name):
-            near = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
-            hint = f"; nearest: {near[0]!r}" if near else ""
+            hint = f"; nearest: {near!r}" if (near := nearest(name, names)) else ""
             raise ValueError(f"expected {', '.join(names)} or a plug-in module:attribute{hint}")
         return name
 

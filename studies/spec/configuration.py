@@ -8,7 +8,7 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from studies.spec.base import OneOrMore, Strict, listed, lower, one_of
 from studies.spec.resources import ResourceChange
-from studies.spec.training import TrainingChange
+from studies.spec.settings import TrainingChange
 from wsss_core.plugins import is_plugin
 from wsss_core.transfer.names import (
     METRICS,
@@ -47,14 +47,24 @@ class Transfer(Strict):
     ema: float | None = Field(None, gt=0, lt=1)
 
 
-class ConfigurationEntry(Transfer):
-    """An entry of `configurations`: one configuration, or several where it holds lists.
+class Described(Transfer):
+    """Keys that an entry of `configurations` and a single configuration have alike.
 
     `published` is another work's figure for the configuration, in percent; see
     `Study.published_from`. `resources` overrides the study's `resources` for its trials.
     """
 
     name: str | None = Field(None, min_length=1, max_length=120)
+    student: str
+    teacher: str | None = None
+    training: TrainingChange = TrainingChange()
+    published: float | None = Field(None, ge=0, le=100)
+    resources: ResourceChange = ResourceChange()
+
+
+class ConfigurationEntry(Described):
+    """An entry of `configurations`: one configuration, or several where it holds lists."""
+
     paradigm: Annotated[
         list[ParadigmName],
         Field(min_length=1),
@@ -62,15 +72,10 @@ class ConfigurationEntry(Transfer):
             lambda v: [x.replace("_", "-") if isinstance(x, str) else x for x in listed(v)]
         ),
     ]
-    student: str
-    teacher: str | None = None
     metric: OneOrMore[TransferMetric] | None = None
     transfer_level: OneOrMore[TransferLevel] | None = Field(None, alias="level")
     representation: OneOrMore[TransferRepresentation] | None = None
     transfer_weight: OneOrMore[TransferWeight] | None = Field(None, alias="lambda")
-    training: TrainingChange = TrainingChange()
-    published: float | None = Field(None, ge=0, le=100)
-    resources: ResourceChange = ResourceChange()
 
     @model_validator(mode="after")
     def _fits_its_paradigm(self) -> Self:
@@ -105,14 +110,9 @@ class ConfigurationEntry(Transfer):
 
     def expand(self) -> "list[Configuration]":
         """Return the configurations: lists are multiplied out, the paradigm varies slowest."""
-        common = {
-            "name": self.name,
-            "student": self.student,
-            "training": self.training,
-            "resources": self.resources,
-        }
+        common = {key: getattr(self, key) for key in Described.model_fields}
         if self.paradigm == ["single"]:
-            return [Configuration(paradigm="single", published=self.published, **common)]
+            return [Configuration(paradigm="single", **common)]
         axes = (
             self.paradigm,
             self.representation or ["feature"],
@@ -123,39 +123,29 @@ class ConfigurationEntry(Transfer):
         expanded = [
             Configuration(
                 paradigm=paradigm,
-                teacher=self.teacher,
                 representation=representation,
                 metric=metric,
                 transfer_level=level,
                 transfer_weight=weight,
                 **common,
-                **{key: getattr(self, key) for key in Transfer.model_fields},
             )
             for paradigm, representation, metric, level, weight in itertools.product(*axes)
         ]
-        if self.published is None:
-            return expanded
-        if len(expanded) > 1:
+        if self.published is not None and len(expanded) > 1:
             raise ValueError(
                 "'published' is the figure of one configuration; this entry is multiplied out"
             )
-        return [expanded[0].model_copy(update={"published": self.published})]
+        return expanded
 
 
-class Configuration(Transfer):
+class Configuration(Described):
     """One configuration; the study trains it under every seed. A table shows it as one row."""
 
-    name: str | None = None
     paradigm: ParadigmName
-    student: str
-    teacher: str | None = None
     representation: TransferRepresentation | None = None
     metric: TransferMetric | None = None
     transfer_level: TransferLevel | None = Field(None, alias="level")
     transfer_weight: float | None = Field(None, alias="lambda")
-    training: TrainingChange = TrainingChange()
-    published: float | None = None
-    resources: ResourceChange = ResourceChange()
 
     def transfer(self) -> dict[str, Any]:
         """Return all settings that decide the transfer loss, as the training stage takes them."""

@@ -1,6 +1,5 @@
 """Read a study file, apply variants and `--set` changes, and check it."""
 
-import difflib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -8,9 +7,9 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
+from studies.spec.settings import Training
 from studies.spec.study import Study
-from studies.spec.training import Training
-from wsss_core.errors import InputError, one_line
+from wsss_core.errors import InputError, nearest, one_line
 
 REQUIRED = "???"
 """A key with this value in the file must be given with `--set`."""
@@ -88,20 +87,18 @@ def _find(spec: str) -> Path:
         return shipped[spec]
     if Path(spec).is_file():
         return Path(spec)
-    near = difflib.get_close_matches(spec, shipped, n=1, cutoff=0.4)
-    hint = f"; did you mean {near[0]!r}?" if near else f"; shipped: {', '.join(shipped)}"
-    raise InputError(f"{spec!r} is neither a file nor a shipped study{hint}")
+    near = nearest(spec, shipped, 0.4)
+    hint = f"did you mean {near!r}?" if near else f"shipped: {', '.join(shipped)}"
+    raise InputError(f"{spec!r} is neither a file nor a shipped study; {hint}")
 
 
 def _apply_variant(raw: dict[str, Any], offered: Any, name: str, file: Path) -> None:
     if not isinstance(offered, dict) or not all(isinstance(v, dict) for v in offered.values()):
         raise InputError(f"{file}: variants: expected names with keys and values to change")
     if name not in offered:
-        near = difflib.get_close_matches(name, offered, n=1, cutoff=0.4)
-        hint = (
-            f"; did you mean {near[0]!r}?" if near else f"; it has {', '.join(offered) or 'none'}"
-        )
-        raise InputError(f"{file}: no variant {name!r}{hint}")
+        near = nearest(name, offered, 0.4)
+        hint = f"did you mean {near!r}?" if near else f"it has {', '.join(offered) or 'none'}"
+        raise InputError(f"{file}: no variant {name!r}; {hint}")
     for path, value in offered[name].items():
         _set(raw, str(path), value, f"variants.{name}")
     raw["study"] = f"{raw.get('study')}-{name}"

@@ -9,7 +9,6 @@
 A chain begins with steps that make the CAM (`CAM_STEPS`). Refiners follow.
 """
 
-import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Self
@@ -18,19 +17,9 @@ from pydantic import Field, ValidationError, model_validator
 
 from reports.names import OPTIMAL, PLAIN
 from studies.spec.base import Strict
-from wsss_core.cams.settings import CamMerge, CamMethod
+from studies.spec.settings import CamChange
+from wsss_core.errors import nearest
 from wsss_core.plugins import is_plugin
-
-
-class CamChange(Strict):
-    """CAM settings that a step changes; see `wsss_core.cams.CamSettings`."""
-
-    method: CamMethod | None = None
-    layers: list[int | str] | None = Field(None, min_length=1)
-    scales: list[float] | None = Field(None, min_length=1)
-    flip: bool | None = None
-    merge: CamMerge | None = None
-
 
 CAM_STEPS: dict[str, dict[str, Any]] = {
     "class_weight": {"method": "class_weight"},
@@ -224,8 +213,8 @@ def resolve_chain(
             steps.append(ResolvedStep(kind, settings))
         else:
             known = [*CAM_STEPS, *STEP_SETTINGS, *refiners]
-            near = difflib.get_close_matches(kind, known, n=1, cutoff=0.5)
-            hint = f"nearest: {near[0]!r}" if near else f"expected one of {', '.join(known)}"
+            near = nearest(kind, known, 0.5)
+            hint = f"nearest: {near!r}" if near else f"expected one of {', '.join(known)}"
             raise ValueError(f"{where} is unknown; {hint}, or a plug-in module:attribute")
     return ResolvedChain(name, cam, tuple(steps))
 

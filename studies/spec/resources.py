@@ -69,11 +69,13 @@ class Resources(Strict):
             own: the changes of the configuration's own entry.
 
         """
-        of_paradigm: ResourceChange = getattr(self, paradigm.replace("-", "_"))
-        asked = {name: getattr(self, name) for name in Demand.__dataclass_fields__}
-        for change in (of_paradigm, own or ResourceChange()):
-            asked |= change.model_dump(exclude_none=True)
-        return Demand(**asked)
+        asked = (own, getattr(self, paradigm.replace("-", "_")), self)
+        return Demand(
+            *(
+                next(found for one in asked if (found := getattr(one, name, None)) is not None)
+                for name in Demand.__dataclass_fields__
+            )
+        )
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from studies.spec.configuration import (
     TransferMetric,
     TransferRepresentation,
 )
-from studies.spec.training import TrainingChange
+from studies.spec.settings import TrainingChange
 from wsss_core.transfer.names import ParadigmName
 
 

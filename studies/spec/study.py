@@ -4,7 +4,6 @@ A key with the value `???` must be given on the command line (`--set key=value`)
 an error that names the nearest valid key.
 """
 
-import difflib
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
@@ -18,8 +17,6 @@ from studies.spec.configuration import (
 from studies.spec.data import Data
 from studies.spec.refinement import (
     TABLES_OWN_ROWS,
-    CamMerge,
-    CamMethod,
     ChainEntry,
     ResolvedChain,
     named_chains,
@@ -27,8 +24,8 @@ from studies.spec.refinement import (
 )
 from studies.spec.resources import Resources
 from studies.spec.search import Search
-from studies.spec.training import Training, TrainingChange
-from wsss_core.evaluate import Normalisation
+from studies.spec.settings import Cam, Training, TrainingChange
+from wsss_core.errors import nearest
 from wsss_core.plugins import is_plugin
 
 
@@ -57,24 +54,6 @@ class Backbone(Strict):
             if value is None:
                 raise ValueError(f"option {name!r} has no value")
         return options
-
-
-class Cam(Strict):
-    """Settings of class activation maps and their scores of 0 to 1.
-
-    The first five keys are those of `wsss_core.cams.CamSettings`. `normalisation` applies to a
-    single raw map; maps of several scales or layers are normalised already. With
-    `gating: predicted` a class that the network does not predict in an image cannot win a pixel
-    there. This is the default for several classes.
-    """
-
-    method: CamMethod = "class_weight"
-    layers: list[int | str] = Field(default_factory=list)
-    scales: list[float] = Field([1.0], min_length=1)
-    flip: bool = False
-    merge: CamMerge = "normalised_mean"
-    normalisation: Normalisation = "min_max"
-    gating: Literal["none", "predicted"] | None = None
 
 
 class Thresholds(Strict):
@@ -159,10 +138,9 @@ class Study(Strict):
             for role in ("student", "teacher"):
                 name = getattr(entry, role)
                 if name is not None and name not in self.backbones:
-                    near = difflib.get_close_matches(name, self.backbones, n=1, cutoff=0)
                     raise ValueError(
                         f"configurations[{index}].{role} {name!r} is no backbone of this study; "
-                        f"nearest: {near[0]!r}"
+                        f"nearest: {nearest(name, self.backbones, 0)!r}"
                     )
         self.resolved_chains()  # unknown steps and settings are errors
         if self.search is not None:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, get_args
 
 from wsss_core.backbones import Layer
@@ -16,7 +16,7 @@ WITH_LAYERS = ("grad_cam", "layer_cam")
 
 @dataclass(frozen=True)
 class CamSettings:
-    """How CAMs are made.
+    """How CAMs are made. A study file takes its fields, bounds included, from here.
 
     The thesis (arXiv 2507.21959): Grad-CAM at the last block's norm1, `scales` .5, 1, 1.5 and 2,
     `merge` normalised_mean; its fusion has the `layers` -5, -4, -2 and -1. PSA and IRN: class
@@ -42,7 +42,7 @@ class CamSettings:
 
     method: CamMethod = "class_weight"
     layers: tuple[Layer, ...] = ()
-    scales: tuple[float, ...] = (1.0,)
+    scales: tuple[float, ...] = field(default=(1.0,), metadata={"min_length": 1})
     flip: bool = False
     merge: CamMerge = "normalised_mean"
 

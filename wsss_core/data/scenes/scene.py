@@ -10,9 +10,9 @@ is what the scene would look like without its smoke or without its chimney.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 from functools import partial
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import numpy as np
 
@@ -54,7 +54,10 @@ _Streams = Callable[[Ingredient], np.random.Generator]
 
 @dataclass(frozen=True)
 class SceneSettings:
-    """Settings of a family of scenes.
+    """Settings of a family of scenes. A study file takes its fields and bounds from here.
+
+    A study needs scenes with smoke and without it, so its bounds are narrower than those of a
+    family.
 
     Attributes:
         size: width and height in pixels, 16 to 1024.
@@ -71,14 +74,14 @@ class SceneSettings:
         InputError: a value is out of its range.
     """
 
-    size: int = 64
-    chimney_given_smoke: float = 0.95
-    chimney_given_clear: float = 0.4
-    smoke: float = 0.5
-    steam: float = 0.0
-    cooling_tower_given_steam: float = 0.95
-    cooling_tower_given_clear: float = 0.4
-    seed: int = 0
+    size: int = field(default=64, metadata={"ge": SMALLEST, "le": LARGEST})
+    chimney_given_smoke: float = field(default=0.95, metadata={"ge": 0, "le": 1})
+    chimney_given_clear: float = field(default=0.4, metadata={"ge": 0, "le": 1})
+    smoke: float = field(default=0.5, metadata={"gt": 0, "lt": 1})
+    steam: float = field(default=0.0, metadata={"ge": 0, "lt": 1})
+    cooling_tower_given_steam: float = field(default=0.95, metadata={"ge": 0, "le": 1})
+    cooling_tower_given_clear: float = field(default=0.4, metadata={"ge": 0, "le": 1})
+    seed: int = field(default=0, metadata={"ge": 0})
 
     def __post_init__(self) -> None:
         for name, lowest, highest in (("size", SMALLEST, LARGEST), ("seed", 0, 2**64 - 1)):
@@ -93,6 +96,11 @@ class SceneSettings:
                 raise InputError(f"scenes: {name} is {value!r}, expected a number from 0 to 1")
             if not 0 <= value <= 1:
                 raise InputError(f"scenes: {name} is {value}, expected 0 to 1")
+
+    @classmethod
+    def taken_from(cls, given: object) -> Self:
+        """Return the settings that an object has as attributes of these names."""
+        return cls(**{field.name: getattr(given, field.name) for field in fields(cls)})
 
 
 @dataclass(frozen=True)
