@@ -1,6 +1,6 @@
-"""Text for people: durations, bytes, hours of resources, errors."""
+"""Text for people: durations, bytes, tables, errors."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Sequence
 
 from wsss_core.errors import one_line
 
@@ -33,14 +33,25 @@ def in_bytes(count: int) -> str:
     raise AssertionError
 
 
-def in_hours(amounts: Iterable[tuple[float, str]]) -> str:
-    """Hours of resources in words, those that are 0 left out.
+def aligned(rows: Sequence[Sequence[str]], right: Collection[int] = ()) -> str:
+    """Return rows of cells as lines whose columns stand below each other.
 
-    >>> in_hours([(12.34, "GPU"), (0.0, "CPU-core")])
-    '12.3 GPU-hours'
+    Args:
+        rows: the cells of each row, of equally many columns.
+        right: the columns that are aligned to the right.
+
+    >>> print(aligned([("stage", "size"), ("cams", "2 B")], right=[1]))
+    stage  size
+    cams    2 B
     """
-    said = [(f"{hours:.3g}", name) for hours, name in amounts if hours]
-    return ", ".join(f"{n} {name}-hour{'' if n == '1' else 's'}" for n, name in said) or "none"
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join(
+        "  ".join(
+            cell.rjust(width) if place in right else cell.ljust(width)
+            for place, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    )
 
 
 def error_line(error: BaseException) -> str:

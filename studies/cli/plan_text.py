@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from reports.storage import Location
 from studies.cluster.machine import this_machine
-from studies.formatting import duration, in_hours
+from studies.formatting import duration
 from studies.planning import Estimate, Plan, TrainingJob, passes, read_timings
 from studies.planning.estimate import estimate
 from studies.spec.search import Search
@@ -105,12 +105,11 @@ def _cost(
     resources = plan.study.resources
     left = estimate(pending, has, timings, this_machine(), at_once)
     stages = {"training": left.training, "scoring": left.scoring, "refinement": left.refinement}
-    hours = in_hours([(left.gpu_hours, "GPU"), (left.core_hours, "CPU-core")])
     measured = f"{timings.trials}, {timings.device}"
     lines = [
         f"cost of what is left, from the trials measured here ({measured}):",
         "  trials     " + ", ".join(f"{name} {duration(s)}" for name, s in stages.items() if s),
-        f"  resources  {hours}",
+        f"  resources  {_hours(left)}",
         f"  wall time  {_wall(left, at_once)}",
     ]
     # The price of a GPU's hour covers the machine around it.
@@ -130,6 +129,13 @@ def _cost(
     if asks_gpu and not timings.with_gpu:
         lines.append("  the study asks for GPUs, but the times are those of trials without one")
     return lines
+
+
+def _hours(left: Estimate) -> str:
+    """Return hours of resources in words, those that are 0 left out."""
+    amounts = ((left.gpu_hours, "GPU"), (left.core_hours, "CPU-core"))
+    said = [(f"{hours:.3g}", name) for hours, name in amounts if hours]
+    return ", ".join(f"{n} {name}-hour{'' if n == '1' else 's'}" for n, name in said) or "none"
 
 
 def _wall(left: Estimate, at_once: int | None) -> str:

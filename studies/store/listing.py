@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from reports.storage import MARK
-from studies.formatting import in_bytes
+from studies.formatting import aligned, in_bytes
 from studies.store.artifacts import ArtifactStore
 from studies.store.keys import VERSIONS
 from studies.store.walk import StoreRecord
@@ -40,7 +40,7 @@ def summary(found: Sequence[StoreRecord]) -> str:
             rows.append((stage, *_sum(of_stage), max(map(_written_at, of_stage))))
     if len(found) != 1 and len(rows) > 2:
         rows.append(("all", *_sum(found), ""))
-    return _table(rows, right=(1, 2))
+    return aligned(rows, right=(1, 2))
 
 
 def details(found: Iterable[StoreRecord]) -> str:
@@ -60,7 +60,7 @@ def details(found: Iterable[StoreRecord]) -> str:
                 about,
             )
         )
-    return _table(rows, right=(2,))
+    return aligned(rows, right=(2,))
 
 
 def _about(stage: str, about: Mapping[str, Any]) -> str:
@@ -97,15 +97,3 @@ def _written_at(artifact: StoreRecord) -> str:
 
 def _sum(found: Sequence[StoreRecord]) -> tuple[str, str]:
     return f"{len(found)}", in_bytes(sum(artifact.bytes for artifact in found))
-
-
-def _table(rows: Sequence[tuple[str, ...]], right: tuple[int, ...]) -> str:
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = []
-    for row in rows:
-        cells = [
-            cell.rjust(width) if place in right else cell.ljust(width)
-            for place, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ]
-        lines.append("  ".join(cells).rstrip())
-    return "\n".join(lines)
