@@ -21,7 +21,7 @@ class Pace:
         """Count parts that are done; seconds left if it is time to say so, else None."""
         self.done += count
         now = time.monotonic()
-        if now - self._said < self._every_s or self.done >= self.total:
+        if now - self._said < self._every_s or not 0 < self.done < self.total:
             return None
         self._said = now
         return (now - self._started) / self.done * (self.total - self.done)

@@ -158,17 +158,12 @@ def _prepared(plan: Plan, results: Location, store: ArtifactStore) -> _Work:
         preflight(plan, pending, store, results)
     has = store.seen()
     untrained = {job.key for job in pending if not has("train", job.key)}
-    unscored = {
-        job.key for job in pending if any(not has("scores", trial.key) for trial in job.trials)
-    }
     return _Work(
         pending=pending,
         done=[trial for trial in plan.trials if has("scores", trial.key)],
         untrained=untrained,
-        unscored=unscored - untrained,
-        unrefined=sum(
-            not has("scores", key) for trial in plan.trials for key in trial.chains.values()
-        ),
+        unscored={job.key for job in pending if job.unscored(has)} - untrained,
+        unrefined=sum(len(job.unrefined(has)) for job in plan.jobs.values()),
     )
 
 

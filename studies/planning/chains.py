@@ -148,8 +148,8 @@ def planned_chain(resolved: ResolvedChain, cam: CamSettings) -> Chain:
     steps = []
     lacks = None
     for step in resolved.steps:
-        if (missing := _lacks(step)) is not None:
-            lacks = missing
+        if step.kind in STEP_KINDS and step.settings.get("weights", "none") is None:
+            lacks = f"no weights were given: refiners.{step.kind}.weights"
             steps.append(Step(step.kind, step.settings, step.settings))
         else:
             steps.append(_planned_step(step))
@@ -158,12 +158,6 @@ def planned_chain(resolved: ResolvedChain, cam: CamSettings) -> Chain:
         base["layers"] = []  # those of another method
     changed = CamSettings(**{**base, **resolved.cam})
     return Chain(resolved.name, changed, tuple(steps), lacks)
-
-
-def _lacks(step: ResolvedStep) -> str | None:
-    if "weights" in step.settings and step.settings["weights"] is None and step.kind in STEP_KINDS:
-        return f"no weights were given: refiners.{step.kind}.weights"
-    return None
 
 
 def _planned_step(step: ResolvedStep) -> Step:

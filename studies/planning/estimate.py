@@ -97,16 +97,8 @@ def estimate(
         untrained = not has("train", job.key)
         training = untrained * seconds(work)
         left.unmeasured += untrained and not timings.rates.knows(kind(job.settings))
-        unscored = sum(not has("scores", trial.key) for trial in job.trials)
-        scoring = unscored * seconds(scoring_work(job.settings))
-        refinement = seconds(
-            *(
-                chain_work(name)
-                for trial in job.trials
-                for name, key in trial.chains.items()
-                if not has("scores", key)
-            )
-        )
+        scoring = len(job.unscored(has)) * seconds(scoring_work(job.settings))
+        refinement = seconds(*map(chain_work, job.unrefined(has)))
         left.training += training
         left.scoring += scoring
         left.refinement += refinement

@@ -9,7 +9,7 @@ from studies.store import ArtifactStore, stage_key
 from wsss_core.data.folder.source import FolderSource
 from wsss_core.data.image_set import SPLITS, ImageSet, ImageSource
 from wsss_core.data.scenes import SceneSettings, SceneSource
-from wsss_core.errors import InputError
+from wsss_core.errors import InputError, as_input_error
 from wsss_core.plugins import load_plugin
 
 SCORED_SPLITS = ("tune", "test")
@@ -97,12 +97,11 @@ def study_images(data: SceneData | FolderData | PluginData) -> StudyImages:
 
 def _plugin_source(data: PluginData) -> ImageSource:
     factory = load_plugin("data.factory", data.factory)
-    try:
+    with as_input_error(f"data.factory {data.factory!r} with {data.options}", TypeError):
         source: ImageSource = factory(**data.options)
-        missing = [name for name in ("classes", "fingerprint", "read") if not hasattr(source, name)]
-    except TypeError as error:
-        raise InputError(f"data.factory {data.factory!r} with {data.options}: {error}") from error
-    if missing:
+    if missing := [
+        name for name in ("classes", "fingerprint", "read") if not hasattr(source, name)
+    ]:
         raise InputError(
             f"data.factory {data.factory!r}: what it returns has no {missing[0]!r}; expected an "
             "image source with classes, fingerprint(split) and read(split, size)"

@@ -4,7 +4,7 @@ A trial is a configuration under a seed. Several trials of one study may score o
 and a student's training run names its teacher's.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -110,6 +110,29 @@ class TrainingJob:
             "train": [self.key, *([self.parent] if self.parent else [])],
             "images": list(self.images.keys.values()),
         }
+
+    def unscored(self, has: Callable[[str, str], bool]) -> list[Trial]:
+        """Return the trials without scores of the plain CAM.
+
+        Args:
+            has: whether the store holds a stage's artifact.
+
+        """
+        return [trial for trial in self.trials if not has("scores", trial.key)]
+
+    def unrefined(self, has: Callable[[str, str], bool]) -> list[str]:
+        """Return the names of the chains that are left to do, each once for every trial.
+
+        Args:
+            has: whether the store holds a stage's artifact.
+
+        """
+        return [
+            name
+            for trial in self.trials
+            for name, key in trial.chains.items()
+            if not has("scores", key)
+        ]
 
     def score_keys(self) -> Iterator[str]:
         """The keys of the scores of all of its trials, chains included."""

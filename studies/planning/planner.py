@@ -11,13 +11,12 @@ from studies.planning.images import SCORED_SPLITS, StudyImages, study_images
 from studies.planning.job import TrainingJob, Trial
 from studies.planning.plan import Plan
 from studies.spec.configuration import Configuration
-from studies.spec.settings import TrainingChange
 from studies.spec.study import Study
 from studies.store import stage_key
 from wsss_core.backbones import check_backbone_name
 from wsss_core.cams.settings import CamSettings
 from wsss_core.data.file_hashes import file_hashes
-from wsss_core.errors import InputError
+from wsss_core.errors import InputError, as_input_error
 from wsss_core.evaluate import load_own_rule
 from wsss_core.plugins import is_plugin, plugin_version
 
@@ -35,10 +34,8 @@ def make_plan(study: Study, images: StudyImages | None = None) -> Plan:
 
     """
     for name, backbone in study.backbones.items():
-        try:
+        with as_input_error(f"backbones.{name}.model", InputError):
             check_backbone_name(backbone.model)
-        except InputError as error:
-            raise InputError(f"backbones.{name}.model: {error}") from error
     for name in study.thresholds.rules:
         load_own_rule(name)
     jobs: dict[str, TrainingJob] = {}
@@ -155,11 +152,14 @@ class Planner:
         study = self.study
         splits = self.images.splits
         student, student_weights = self.backbones[configuration.student]
-        training = _changed(
-            study.training.model_dump(mode="json", by_alias=True),
-            study.backbones[configuration.student].training,
-            configuration.training,
-        )
+        backbone = study.backbones[configuration.student]
+        training = {
+            key: value
+            for given in (study.training, backbone.training, configuration.training)
+            for key, value in given.model_dump(
+                mode="json", by_alias=True, exclude_none=True
+            ).items()
+        }
         settings: dict[str, Any] = {
             "paradigm": configuration.paradigm,
             "student": student,
@@ -193,9 +193,3 @@ class Planner:
             asked = study.resources.demand(configuration.paradigm)
             self.jobs[key] = TrainingJob(key, settings, splits, weights, parent, (), asked)
         return self.jobs[key]
-
-
-def _changed(settings: dict[str, Any], *changes: TrainingChange) -> dict[str, Any]:
-    for change in changes:
-        settings = {**settings, **change.model_dump(mode="json", by_alias=True, exclude_none=True)}
-    return settings

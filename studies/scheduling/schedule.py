@@ -248,8 +248,8 @@ class Scheduler:
         """Return what changes with a job's progress: its checkpoint and what it has finished."""
         try:
             kept = self._store.folder.joined(SCRATCH, f"train-{job.key}").listing()
-            scored = sum(self._store.has("scores", trial.key) for trial in job.trials)
-            return str(kept), self._store.has("train", job.key), scored
+            unscored = len(job.unscored(self._store.has))
+            return str(kept), self._store.has("train", job.key), unscored
         except StorageError as away:
             self._stop.without_storage(away)
             return None

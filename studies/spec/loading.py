@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from studies.spec.settings import Training
 from studies.spec.study import Study
-from wsss_core.errors import InputError, nearest, one_line
+from wsss_core.errors import InputError, as_input_error, nearest
 
 REQUIRED = "???"
 """A key with this value in the file must be given with `--set`."""
@@ -58,10 +58,8 @@ def load_study(spec: str, changes: Sequence[str] = (), variants: Sequence[str] =
     file = _find(spec)
     try:
         # utf-8-sig: a file saved by Windows' Notepad begins with a byte-order mark.
-        raw = yaml.load(file.read_text(encoding="utf-8-sig"), _Loader)
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        said = one_line(error)
-        raise InputError(f"{file}: not valid YAML: {said}") from error
+        with as_input_error(f"{file}: not valid YAML", yaml.YAMLError, UnicodeDecodeError):
+            raw = yaml.load(file.read_text(encoding="utf-8-sig"), _Loader)
     except OSError as error:
         raise InputError(f"{file}: cannot be read: {error.strerror}") from error
     if not isinstance(raw, dict):

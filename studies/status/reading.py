@@ -197,16 +197,9 @@ def _running(
             what = "features of the images for refinement"
         else:
             continue
-        since = max(0.0, time.time() - _moment(owner.since))
+        since = max(0.0, time.time() - datetime.fromisoformat(owner.since).timestamp())
         found.append(Running(what, owner.stage, owner.host, owner.pid, since, owner.note, silent))
     return tuple(found)
-
-
-def _moment(written: str) -> float:
-    try:
-        return datetime.fromisoformat(written).timestamp()
-    except ValueError:
-        return time.time()
 
 
 def _chains(

@@ -110,12 +110,6 @@ class Leases:
             self._folder.delete(f"{name}.{older}")
         return Lease(self._folder, file, owner, self.expiry / 4)
 
-    def owner(self, stage: str, key: str) -> LeaseOwner | None:
-        """Return the living owner of a key's lease, if there is one."""
-        name = f"{stage}-{key}"
-        _, owner = self._latest(name)
-        return owner if owner is not None and self._lives(name, owner) else None
-
     def owners(self) -> list[LeaseOwner]:
         """Return every lease owner that is not known to be dead, in order of stage and key."""
         return [owner for name, owner in self._all() if self._lives(name, owner)]

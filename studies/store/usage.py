@@ -31,13 +31,6 @@ def unneeded(artifacts: Sequence[StoreRecord], results: Iterable[Location]) -> l
     keys: dict[str, set[str]] = {stage: set() for stage in VERSIONS}
     for where in results:
         _add_planned(keys, where)
-    parents = {artifact.key: artifact.parent for artifact in artifacts if artifact.stage == "train"}
-    waiting = list(keys["train"])
-    while waiting:  # a teacher may have had a teacher
-        parent = parents.get(waiting.pop())
-        if parent is not None and parent not in keys["train"]:
-            keys["train"].add(parent)
-            waiting.append(parent)
     return [artifact for artifact in artifacts if not _is_needed(artifact, keys)]
 
 
@@ -59,11 +52,9 @@ def _add_planned(keys: dict[str, set[str]], where: Location) -> None:
 
 
 def _is_needed(artifact: StoreRecord, keys: dict[str, set[str]]) -> bool:
-    if artifact.key in keys[artifact.stage]:
-        return True
-    about = {} if artifact.manifest is None else artifact.manifest.about
     if artifact.stage in _OF_A_NETWORK:
-        return "parent" not in about or artifact.parent in keys["train"]
+        return artifact.parent is None or artifact.parent in keys["train"]
     if artifact.stage == "described":
-        return "images" not in about or about["images"] in keys["images"]
-    return False
+        images = artifact.manifest and artifact.manifest.about.get("images")
+        return images is None or images in keys["images"]
+    return artifact.key in keys[artifact.stage]

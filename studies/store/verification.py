@@ -2,11 +2,11 @@
 
 import logging
 import os
-import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
 
+from reports.progress import Pace
 from studies.formatting import duration, in_bytes
 from studies.store.artifacts import ArtifactStore
 from studies.store.walk import StoreRecord, read_artifacts, walk
@@ -54,8 +54,7 @@ def verify(
     result = Verification(
         orphans={o.path: o.parent for o in found if o.parent and o.parent not in trained}
     )
-    total = sum(artifact.bytes for artifact in found)
-    began = reported = time.monotonic()
+    pace = Pace(sum(artifact.bytes for artifact in found), REPORT_EVERY_S)
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
         tasks = {pool.submit(_problems, store, artifact): artifact for artifact in found}
         try:
@@ -65,13 +64,10 @@ def verify(
                 result.bytes += artifact.bytes
                 if problems := task.result():
                     result.corrupt[artifact.path] = problems
-                now = time.monotonic()
-                if now - reported > REPORT_EVERY_S:
-                    reported = now
-                    left = (now - began) * (total - result.bytes) / max(1, result.bytes)
+                if (left := pace.add(artifact.bytes)) is not None:
                     logger.info(
                         f"  {result.checked} of {len(found)} artifacts, {in_bytes(result.bytes)} "
-                        f"of {in_bytes(total)} read (about {duration(left)} left)"
+                        f"of {in_bytes(pace.total)} read (about {duration(left)} left)"
                     )
         except BaseException:
             pool.shutdown(cancel_futures=True)
