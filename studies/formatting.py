@@ -22,15 +22,13 @@ def duration(seconds: float) -> str:
 def in_bytes(count: int) -> str:
     """A number of bytes, to be read.
 
-    >>> in_bytes(0), in_bytes(1023), in_bytes(1536), in_bytes(3 * 2**30)
-    ('0 B', '1023 B', '1.5 KiB', '3.0 GiB')
+    >>> in_bytes(0), in_bytes(1023), in_bytes(1536), in_bytes(3 * 2**30), in_bytes(2**51)
+    ('0 B', '1023 B', '1.5 KiB', '3.0 GiB', '2,048.0 TiB')
     """
     if count < 2**10:
         return f"{count} B"
-    for power, unit in ((4, "TiB"), (3, "GiB"), (2, "MiB"), (1, "KiB")):
-        if count >= 2 ** (10 * power):
-            return f"{count / 2 ** (10 * power):,.1f} {unit}"
-    raise AssertionError
+    power = min(4, (count.bit_length() - 1) // 10)
+    return f"{count / 2 ** (10 * power):,.1f} {'KMGT'[power - 1]}iB"
 
 
 def aligned(rows: Sequence[Sequence[str]], right: Collection[int] = ()) -> str:

@@ -77,7 +77,8 @@ def run_study(
     work.log(plan)
     stop, outcomes, unrefined = Stop(), dict[str, Outcome](), dict[str, str]()
     if work.pending:
-        progress = Progress(work.pending, only_scored=work.pending_keys - work.untrained)
+        trained = {job.key for job in work.pending} - work.untrained
+        progress = Progress(work.pending, only_scored=trained)
         context = RunContext.of(plan, store, results)
         outcomes = _run(plan, work.pending, context, progress, stop, address, in_process)
         unrefined = progress.unrefined
@@ -124,11 +125,6 @@ class _Work:
     untrained: set[str]
     unscored: set[str]
     unrefined: int
-
-    @property
-    def pending_keys(self) -> set[str]:
-        """The keys of the jobs that have to run."""
-        return {job.key for job in self.pending}
 
     def log(self, plan: Plan) -> None:
         """Log what is missing, and the chains that cannot run."""

@@ -124,7 +124,7 @@ def test_every_module_of_reports_loads_without_torch_and_ray():
 
 
 def test_study_files_planning_and_scheduling_load_no_torch_and_no_ray():
-    below_the_stages = "studies.spec.loading, studies.planning.planner, studies.planning.estimate"
+    below_the_stages = "studies.spec.loading, studies.planning.planner, studies.planning.cost"
     loaded = loaded_by(f"import {below_the_stages}, studies.scheduling.schedule")
     assert loaded.isdisjoint({"torch", "timm", "ray"})
 

@@ -5,8 +5,7 @@ from collections.abc import Callable
 from reports.storage import Location
 from studies.cluster.machine import this_machine
 from studies.formatting import duration
-from studies.planning import Estimate, Plan, TrainingJob, passes, read_timings
-from studies.planning.estimate import estimate
+from studies.planning import Estimate, Plan, TrainingJob, estimate, passes, read_timings
 from studies.spec.search import Search
 from studies.store import ArtifactStore
 
@@ -16,7 +15,7 @@ def describe_plan(
 ) -> str:
     """Return a study's trials with their keys and states, and the cost of the work that is left.
 
-    The cost is estimated from the trials of this results folder, see `studies.planning.timings`.
+    The cost is estimated from the trials of this results folder, see `studies.planning.cost`.
 
     Args:
         plan: see `studies.planning.planner.make_plan`.
@@ -28,7 +27,7 @@ def describe_plan(
     has = store.seen()
     study = plan.study
     pending = plan.pending(store)
-    waiting = {job.key for job in pending}
+    untrained = {job.key: job for job in pending if not has("train", job.key)}
     lines = [f"{study.study}: {study.title}", ""]
     width = max(len(name) for name, _ in study.named_configurations())
     lines.append(f"{'configuration':{width}}  seed  trial                 state")
@@ -37,26 +36,27 @@ def describe_plan(
         job = owner[trial.key]
         if has("scores", trial.key):
             state = "done"
-        elif job.key not in waiting or has("train", job.key):
+        elif job.key not in untrained:
             state = "trained, to be scored"
-        elif job.parent in waiting and not has("train", job.parent):
+        elif job.parent in untrained:
             state = "to be trained after its teacher"
         else:
             state = "to be trained"
         at = f"  {study.sweep.name} = {trial.sweep_value:g}" if study.sweep else ""
         lines.append(f"{trial.configuration:{width}}  {trial.seed:4}  {trial.key}  {state}{at}")
-    training = [job for job in pending if not has("train", job.key)]
-    teachers = [job for job in training if not job.trials]
+    teachers = [job for job in untrained.values() if not job.trials]
+    learning = sum(passes(job.settings) for job in untrained.values())
     lines += [
         "",
-        f"{len(plan.trials)} trials, {len(training)} training runs to do"
+        f"{len(plan.trials)} trials, {len(untrained)} training runs to do"
         + (f" ({len(teachers)} of them teachers that no row reports)" if teachers else "")
-        + f": {sum(passes(job.settings) for job in training)} passes over the training images",
+        + f": {learning} passes over the training images",
     ]
     lines += _chains(plan, has)
     if study.search is not None:
         left, line = _search(plan, study.search, results)
-        pending += [job for job in left if job.key not in waiting]
+        known = {job.key for job in pending}
+        pending += [job for job in left if job.key not in known]
         lines.append(line)
     if pending:
         lines += ["", *_cost(plan, pending, has, results, at_once)]

@@ -102,12 +102,11 @@ def _closing(result: "RunResult", results: Location, again: str) -> int:
         print(f"{result.trained} training runs{also}, in {duration(result.seconds)}")
     elif not result.remaining:
         print(f"nothing to train: all {result.reused} trials were done ({result.seconds:.1f} s)")
-    ended = (
+    for state, named in (
         ("collapsed", result.collapsed),
         ("failed", result.failed),
         ("not refined", result.unrefined),
-    )
-    for state, named in ended:
+    ):
         _print_causes(state, named)
     if result.stopped is not None:
         done = result.trials - result.remaining

@@ -37,8 +37,7 @@ def _opened(options: argparse.Namespace) -> "ArtifactStore":
 
 
 def _list(options: argparse.Namespace) -> int:
-    from studies.store import details, read_artifacts, summary
-    from studies.store.walk import walk
+    from studies.store import details, read_artifacts, summary, walk
 
     store = _opened(options)
     records = walk(store.folder)

@@ -20,12 +20,18 @@ from studies.planning.chains import (
     shard_key,
     shards,
 )
-from studies.planning.estimate import Estimate
+from studies.planning.cost import (
+    Estimate,
+    estimate,
+    passes,
+    read_timings,
+    scoring_work,
+    training_work,
+)
 from studies.planning.images import SCORED_SPLITS, ImageSplits, StudyImages
 from studies.planning.job import TrainingJob, Trial
 from studies.planning.plan import Plan
 from studies.planning.planner import Planner, make_plan
-from studies.planning.timings import passes, read_timings, scoring_work, training_work
 
 __all__ = [
     "SCORED_SPLITS",
@@ -43,6 +49,7 @@ __all__ = [
     "TrainingJob",
     "Trial",
     "cams_key",
+    "estimate",
     "fitted_state_key",
     "image_features_key",
     "make_plan",

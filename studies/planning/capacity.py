@@ -48,12 +48,8 @@ def require_room(asked: Iterable[tuple[str, Request]], nodes: Sequence[NodeAmoun
         InputError: the first trial that fits on no node, with the nearest node.
 
     """
-    seen: list[Request] = []
     for name, request in asked:
-        if request in seen:
-            continue
-        seen.append(request)
-        if slots(request, nodes):
+        if any(_fitting(request, node) for node in nodes):
             continue
 
         def nearness(node: NodeAmounts, request: Request = request) -> list[float]:

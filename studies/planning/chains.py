@@ -41,37 +41,28 @@ class MapScaling:
 
 
 @dataclass(frozen=True)
-class CamScoring:
-    """How a study's plain CAMs are made and scored.
+class CamScoring(MapScaling):
+    """How a study's plain CAMs are made, scaled and scored.
 
     Attributes:
-        normalisation: see `MapScaling`.
-        gating: see `MapScaling`.
         panels: pictures of each class.
         size: the side of the network's input in pixels.
         cam: how the CAM is made.
 
     """
 
-    normalisation: Normalisation
-    gating: str
     panels: int
     size: int
     cam: CamSettings = _PLAIN
 
     @property
     def scaling(self) -> MapScaling:
-        """How raw maps become scores of 0 to 1."""
+        """The scaling alone, as the keys of refined maps take it."""
         return MapScaling(self.normalisation, self.gating)
 
     def as_settings(self) -> dict[str, Any]:
         """Return what keys and the ledger hold; of a plain CAM they do not say how it is made."""
-        settings = {
-            "normalisation": self.normalisation,
-            "gating": self.gating,
-            "panels": self.panels,
-            "size": self.size,
-        }
+        settings = {**asdict(self.scaling), "panels": self.panels, "size": self.size}
         return settings if self.cam == _PLAIN else {**settings, "cam": self.cam.as_config()}
 
 

@@ -106,10 +106,8 @@ def _parsed(change: str) -> tuple[str, Any]:
     path, equals, text = change.partition("=")
     if not equals or not path:
         raise InputError(f"--set {change!r}: expected key=value")
-    try:
+    with as_input_error(f"--set {path}: {text!r} is not valid YAML", yaml.YAMLError):
         return path, yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise InputError(f"--set {path}: {text!r} is not valid YAML") from error
 
 
 def _set(raw: dict[str, Any], path: str, value: Any, where: str) -> None:

@@ -134,21 +134,19 @@ class Study(Strict):
     def _refers_to_what_there_is(self) -> Self:
         if len(set(self.seeds)) != len(self.seeds):
             raise ValueError(f"seeds {self.seeds} holds a seed twice")
-        for index, entry in enumerate(self.configurations):
+        named = [(f"configurations[{i}]", entry) for i, entry in enumerate(self.configurations)]
+        for where, entry in (*named, ("search", self.search)):
             for role in ("student", "teacher"):
-                name = getattr(entry, role)
+                name = getattr(entry, role, None)
                 if name is not None and name not in self.backbones:
                     raise ValueError(
-                        f"configurations[{index}].{role} {name!r} is no backbone of this study; "
+                        f"{where}.{role} {name!r} is no backbone of this study; "
                         f"nearest: {nearest(name, self.backbones, 0)!r}"
                     )
         self.resolved_chains()  # unknown steps and settings are errors
         if self.search is not None:
             if self.sweep is not None:
                 raise ValueError("a study takes search or sweep, not both")
-            for role in ("student", "teacher"):
-                if (name := getattr(self.search, role)) not in self.backbones:
-                    raise ValueError(f"search.{role} {name!r} is no backbone of this study")
             shared = set(self.search.seeds) & set(self.seeds)
             if shared:
                 raise ValueError(

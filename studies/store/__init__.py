@@ -12,15 +12,20 @@ from wsss_core.lazy import lazy_exports
 
 if TYPE_CHECKING:
     from studies.store.artifacts import ArtifactStore, CorruptArtifactError, require_writable
+    from studies.store.contents import (
+        details,
+        read_artifacts,
+        require_store,
+        summary,
+        walk,
+    )
     from studies.store.garbage import Garbage, find_garbage
     from studies.store.keys import VERSIONS, canonical, stage_key
     from studies.store.layout import SCRATCH
     from studies.store.leases import LEASES, Lease, LeaseOwner, Leases
-    from studies.store.listing import details, require_store, summary
     from studies.store.manifest import MANIFEST, Manifest
     from studies.store.processes import gone, this_process
     from studies.store.verification import verify
-    from studies.store.walk import read_artifacts
 
 __all__ = [
     "LEASES",
@@ -45,6 +50,7 @@ __all__ = [
     "summary",
     "this_process",
     "verify",
+    "walk",
 ]
 
 __getattr__ = lazy_exports(__name__, __file__)

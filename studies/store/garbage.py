@@ -16,10 +16,10 @@ from functools import partial
 
 from reports.storage import Folder, Location, open_folder
 from studies.store.artifacts import ArtifactStore
+from studies.store.contents import StoreRecord, read_artifacts, walk
 from studies.store.layout import BUILDS
 from studies.store.leases import LEASES, LeaseOwner
 from studies.store.usage import unneeded
-from studies.store.walk import StoreRecord, read_artifacts, walk
 
 DAY_S = 86_400.0
 

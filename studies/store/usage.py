@@ -10,8 +10,8 @@ from collections.abc import Iterable, Sequence
 
 from reports.ledger.parts import read_table
 from reports.storage import Location
+from studies.store.contents import StoreRecord
 from studies.store.keys import VERSIONS
-from studies.store.walk import StoreRecord
 from wsss_core.errors import InputError
 
 _OF_A_NETWORK = ("cams", "fits", "refined")

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from reports.progress import Pace
 from studies.formatting import duration, in_bytes
 from studies.store.artifacts import ArtifactStore
-from studies.store.walk import StoreRecord, read_artifacts, walk
+from studies.store.contents import StoreRecord, read_artifacts, walk
 
 REPORT_EVERY_S = 10.0  # seconds between two lines of progress
 

@@ -9,16 +9,15 @@ from typing import Any
 import pytest
 
 import studies.cli.plan_text
-import studies.planning.timings
+import studies.planning.cost
 from reports.ledger.parts import write_part
 from studies.cli.main import main
 from studies.cli.plan_text import describe_plan
 from studies.formatting import duration
-from studies.planning.estimate import Estimate, QueuedRun, estimate, wall_seconds
+from studies.planning.cost import Estimate, QueuedRun, estimate, read_timings, wall_seconds
 from studies.planning.job import TrainingJob, Trial
 from studies.planning.plan import Plan
 from studies.planning.planner import make_plan
-from studies.planning.timings import read_timings
 from studies.search.candidates import first_jobs, parts_prefix
 from studies.spec.resources import GIB
 from studies.spec.study import Study
@@ -336,15 +335,15 @@ def test_a_few_trials_of_each_kind_are_read_however_many_there_are(
         for trial in job.trials:
             record(tmp_path, job, trial)
     read: list[str] = []
-    whole = studies.planning.timings.read_arrow
+    whole = studies.planning.cost.read_arrow
 
     def counting(results: Path, table: str, **more: Any) -> Any:
         read.extend(more["keys"])
         return whole(results, table, **more)
 
-    monkeypatch.setattr(studies.planning.timings, "read_arrow", counting)
+    monkeypatch.setattr(studies.planning.cost, "read_arrow", counting)
     assert left(plan, tmp_path).unmeasured == 0
-    assert len(read) == 4 * studies.planning.timings.SAMPLE
+    assert len(read) == 4 * studies.planning.cost.SAMPLE
 
 
 def test_slots_below_one_are_refused(

@@ -7,8 +7,8 @@ import pytest
 
 import studies.store.garbage
 from studies.store.artifacts import ArtifactStore
+from studies.store.contents import StoreRecord, read_artifacts, walk
 from studies.store.garbage import find_garbage
-from studies.store.walk import StoreRecord, read_artifacts, walk
 
 
 def build(store: ArtifactStore, stage: str, key: str) -> None:
