@@ -3,8 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from studies.spec.data import FolderData, PluginData
-from studies.spec.settings import SceneData
+from studies.spec.data import FolderData, PluginData, SceneData
 from studies.store import ArtifactStore, stage_key
 from wsss_core.data.folder.source import FolderSource
 from wsss_core.data.image_set import SPLITS, ImageSet, ImageSource

@@ -5,8 +5,18 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator
 
 from studies.spec.base import Strict
-from studies.spec.settings import SceneData
+from studies.spec.settings import section
+from wsss_core.data.scenes.scene import SceneSettings
 from wsss_core.plugins import is_plugin
+
+
+class SceneData(section(SceneSettings)):  # type: ignore[misc]
+    """Procedural smoke scenes, rendered when they are needed (see `wsss_core.data.scenes`)."""
+
+    source: Literal["scenes"]
+    train: int = Field(1500, ge=2)
+    tune: int = Field(150, ge=2)
+    test: int = Field(300, ge=2)
 
 
 class FolderData(Strict):

@@ -1,7 +1,6 @@
 """Sections of a study file whose keys are the fields of the method's own settings.
 
-Names, types, defaults and bounds stand with those settings alone: in `TrainingSettings`,
-`CamSettings` and `SceneSettings` of `wsss_core`.
+Names, types, defaults and bounds stand with those settings alone, in `wsss_core`.
 """
 
 from dataclasses import fields
@@ -11,12 +10,11 @@ from pydantic import Field, create_model
 
 from studies.spec.base import Strict
 from wsss_core.cams.settings import CamSettings
-from wsss_core.data.scenes.scene import SceneSettings
 from wsss_core.evaluate import Normalisation
 from wsss_core.training.settings import TrainingSettings
 
 
-def _section(settings: type, *, optional: bool = False) -> Any:
+def section(settings: type, *, optional: bool = False) -> Any:
     """Return a model with the fields of a dataclass, whose metadata are bounds as pydantic's.
 
     A setting whose name has changed is dumped by its older name, which keys are hashes of; both
@@ -44,15 +42,15 @@ def _section(settings: type, *, optional: bool = False) -> Any:
     return model
 
 
-class Training(_section(TrainingSettings)):  # type: ignore[misc]
+class Training(section(TrainingSettings)):  # type: ignore[misc]
     """Settings of training; see `wsss_core.training.settings.TrainingSettings`."""
 
 
-class TrainingChange(_section(TrainingSettings, optional=True)):  # type: ignore[misc]
+class TrainingChange(section(TrainingSettings, optional=True)):  # type: ignore[misc]
     """Training settings that a backbone or configuration changes; None keeps the study's."""
 
 
-class Cam(_section(CamSettings)):  # type: ignore[misc]
+class Cam(section(CamSettings)):  # type: ignore[misc]
     """Settings of class activation maps and their scores of 0 to 1.
 
     The first five keys are those of `wsss_core.cams.CamSettings`. `normalisation` applies to a
@@ -65,16 +63,7 @@ class Cam(_section(CamSettings)):  # type: ignore[misc]
     gating: Literal["none", "predicted"] | None = None
 
 
-class CamChange(_section(CamSettings, optional=True)):  # type: ignore[misc]
+class CamChange(section(CamSettings, optional=True)):  # type: ignore[misc]
     """CAM settings that a step changes; see `wsss_core.cams.CamSettings`."""
 
     layers: list[int | str] | None = Field(None, min_length=1)
-
-
-class SceneData(_section(SceneSettings)):  # type: ignore[misc]
-    """Procedural smoke scenes, rendered when they are needed (see `wsss_core.data.scenes`)."""
-
-    source: Literal["scenes"]
-    train: int = Field(1500, ge=2)
-    tune: int = Field(150, ge=2)
-    test: int = Field(300, ge=2)

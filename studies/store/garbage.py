@@ -1,11 +1,16 @@
 """What nobody needs any more in a store: `wsss store gc` names it, and deletes it if asked to.
 
+A planned trial needs its scores, what its network is trained from, and what is made of its network;
+a manifest names the training run that an artifact belongs to. An artifact whose manifest names none
+is needed.
+
 Nothing is followed out of the store: links are deleted as links. Whatever may be in the making is
 left: a living lease owner keeps what it makes whatever its age, and while anyone works with the
 store, whatever is younger than a day and has no known owner stays too.
 """
 
 import contextlib
+import json
 import logging
 import socket
 import time
@@ -14,17 +19,21 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 
+from reports.ledger import read_table
 from reports.storage import Folder, Location, open_folder
 from studies.store.artifacts import ArtifactStore
 from studies.store.contents import StoreRecord, read_artifacts, walk
+from studies.store.keys import VERSIONS
 from studies.store.layout import BUILDS
 from studies.store.leases import LEASES, LeaseOwner
-from studies.store.usage import unneeded
+from wsss_core.errors import InputError
 
 DAY_S = 86_400.0
 
 PROBES = (".node-check-", ".written-")
 """How the files begin by which drivers and workers find out whether a folder can be used."""
+
+_OF_A_NETWORK = ("cams", "fits", "refined")
 
 logger = logging.getLogger(__name__)
 
@@ -72,7 +81,7 @@ def find_garbage(
         found += _unneeded(cache, walk(cache), needs, "in this machine's cache: ")
     for results in dict.fromkeys([*_beside(store), *unused_by]):
         found += _temporary(open_folder(results), older_than)
-    for artifact in unneeded(artifacts, unused_by) if unused_by else ():
+    for artifact in _unplanned(artifacts, unused_by) if unused_by else ():
         if not needs.works_with(artifact):
             delete = partial(store.delete, artifact.stage, artifact.key)
             name = f"{store.where}/{artifact.path}"
@@ -170,6 +179,49 @@ def _unneeded(
                 Garbage(f"{folder.where}/{record.path}", where + why, record.bytes, delete)
             )
     return found
+
+
+def _unplanned(artifacts: Sequence[StoreRecord], results: Iterable[Location]) -> list[StoreRecord]:
+    """Return the artifacts that no plan needs.
+
+    Args:
+        artifacts: all artifacts of a store.
+        results: the results folders of every study that uses the store.
+
+    Raises:
+        InputError: a folder without a plan, or with a search that has not led to one yet.
+
+    """
+    keys: dict[str, set[str]] = {stage: set() for stage in VERSIONS}
+    for where in results:
+        _add_planned(keys, where)
+    return [artifact for artifact in artifacts if not _is_needed(artifact, keys)]
+
+
+def _add_planned(keys: dict[str, set[str]], where: Location) -> None:
+    """Add the keys that the plan in a results folder names, by stage."""
+    plan = read_table(where, "plan", columns=["study", "trial_key", "artifacts"])
+    if plan.empty:
+        raise InputError(f"{where}: no plan is in its ledger, so what it needs is not known")
+    searched = set(read_table(where, "search", columns=["study"])["study"])
+    if early := sorted(searched - set(plan["study"])):
+        raise InputError(
+            f"{where}: the search of {early[0]} has not ended, so what it needs is not known"
+        )
+    chains = read_table(where, "refinements", columns=["scores_key"])["scores_key"]
+    keys["scores"] |= set(plan["trial_key"]) | set(chains.dropna())
+    for listed in plan["artifacts"]:
+        for stage, of_stage in json.loads(listed).items():
+            keys.setdefault(stage, set()).update(of_stage)
+
+
+def _is_needed(artifact: StoreRecord, keys: dict[str, set[str]]) -> bool:
+    if artifact.stage in _OF_A_NETWORK:
+        return artifact.parent is None or artifact.parent in keys["train"]
+    if artifact.stage == "described":
+        images = artifact.manifest and artifact.manifest.about.get("images")
+        return images is None or images in keys["images"]
+    return artifact.key in keys[artifact.stage]
 
 
 def _delete(folder: Folder, path: str) -> None:
