@@ -18,7 +18,11 @@ class Pace:
         self._started = self._said = time.monotonic()
 
     def add(self, count: int = 1) -> float | None:
-        """Count parts that are done; seconds left if it is time to say so, else None."""
+        """Count parts that are done; seconds left if it is time to say so, else None.
+
+        >>> Pace(total=10, every_s=0.0).add(0) is None  # nothing is done, so nothing is known
+        True
+        """
         self.done += count
         now = time.monotonic()
         if now - self._said < self._every_s or not 0 < self.done < self.total:
