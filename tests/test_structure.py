@@ -50,6 +50,8 @@ ORDER = {
     ],
     "wsss_core": [
         ["errors", "lazy"],
+        ["plain_yaml"],
+        ["text_files"],
         ["plugins", "out_of_memory"],
         ["evaluate"],
         ["data"],
