@@ -79,7 +79,7 @@ def test_reports_know_neither_studies_nor_torch_nor_ray(stranger):
 
 
 def test_of_the_method_reports_know_the_evaluation_alone():
-    allowed = ("wsss_core.evaluate", "wsss_core.errors", "wsss_core.lazy")
+    allowed = ("wsss_core.evaluate", "wsss_core.errors", "wsss_core.lazy", "wsss_core.whole_files")
     beyond = {
         (module, name)
         for module, tree in modules("reports").items()

@@ -49,7 +49,9 @@ ORDER = {
         ["threshold_listing"],
     ],
     "wsss_core": [
-        ["errors", "lazy"],
+        ["errors", "lazy", "whole_files"],
+        ["plain_yaml"],
+        ["text_files"],
         ["plugins", "out_of_memory"],
         ["evaluate"],
         ["data"],

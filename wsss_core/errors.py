@@ -1,8 +1,12 @@
 """The one exception for bad input: it names the file, key or value and what was expected."""
 
 import difflib
+import unicodedata
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+
+QUOTED = 60
+"""As many characters of a wrong text are quoted in a message."""
 
 
 class InputError(ValueError):
@@ -16,6 +20,38 @@ def one_line(text: object, limit: int | None = None) -> str:
     'no such thing'
     """
     return " ".join(str(text).split())[:limit]
+
+
+def quoted(value: object) -> str:
+    """Return a value as Python writes it, cut after `QUOTED` characters.
+
+    Args:
+        value: anything; of a long text or collection no more than the start is written.
+
+    >>> quoted("x" * 100)[-6:]
+    'xxx...'
+    """
+    text = repr(value[:QUOTED] if isinstance(value, str) else value)
+    longer = len(text) > QUOTED or (isinstance(value, str) and len(value) > QUOTED)
+    return f"{text[:QUOTED]}..." if longer else text
+
+
+def check_printable(text: str, where: str) -> None:
+    """Raise unless a text can be printed and stored: no control characters, no lone surrogates.
+
+    Args:
+        text: it may hold line breaks and tabs.
+        where: the file or key, for the message.
+
+    Raises:
+        InputError: it holds one, which the message names.
+
+    """
+    for character in text:
+        if unicodedata.category(character) in ("Cc", "Cs") and character not in "\n\t\r":
+            raise InputError(
+                f"{where}: {quoted(text)} holds the control character U+{ord(character):04X}"
+            )
 
 
 def nearest(name: object, known: Iterable[str], cutoff: float = 0.6) -> str | None:

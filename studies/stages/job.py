@@ -34,7 +34,7 @@ from studies.stages.scoring import (
 from studies.stages.training import TrainingOutcome, train_job
 from studies.store import ArtifactStore, Lease, canonical
 from wsss_core.plugins import search_in
-from wsss_core.training.loop import CollapseError, EpochRecord
+from wsss_core.training import CollapseError, EpochRecord
 
 TRIES = 3  # of a job whose errors come from a storage that is there again
 PAUSE_S = 1.0  # between them

@@ -20,7 +20,7 @@ from studies.stages.outcome import JobStatus
 from studies.store import ArtifactStore
 from wsss_core.backbones import Network, build_network
 from wsss_core.data.image_set import ImageSet
-from wsss_core.training.loop import CollapseError, EpochRecord, TrainingSettings, train
+from wsss_core.training import CollapseError, EpochRecord, TrainingSettings, train
 from wsss_core.transfer import Alignment, CoTraining, Paradigm, Single, TeacherStudent
 
 OUTCOME = "outcome.json"

@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING
 from wsss_core.lazy import lazy_exports
 
 if TYPE_CHECKING:
-    from wsss_core.training.loop import CollapseError, EpochRecord, train
+    from wsss_core.training.checkpoint import EpochRecord
+    from wsss_core.training.loop import CollapseError, train
     from wsss_core.training.settings import TrainingSettings
 
 __all__ = [

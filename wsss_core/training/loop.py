@@ -15,11 +15,8 @@ had.
 """
 
 import math
-import os
-import pickle
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -28,24 +25,10 @@ import torch
 from wsss_core.data.network_input import to_input
 from wsss_core.errors import InputError
 from wsss_core.training.augmentation import draw_flips, mirror
+from wsss_core.training.checkpoint import EpochRecord, restore_checkpoint, save_checkpoint
 from wsss_core.training.micro_batches import batch_gradients
 from wsss_core.training.settings import TrainingSettings
 from wsss_core.transfer.paradigms import Losses, Paradigm
-
-
-@dataclass(frozen=True)
-class EpochRecord:
-    """Mean losses over the images of one epoch and its wall time.
-
-    `micro_batch` is the most images that were taken at once at its end; None: whole batches.
-    """
-
-    epoch: int
-    loss: float
-    classification_loss: float
-    transfer_loss: float | None
-    seconds: float
-    micro_batch: int | None = None
 
 
 class CollapseError(RuntimeError):
@@ -79,7 +62,8 @@ def train(
         settings: how long and how to step.
         seed: decides the order of the images, their flips, and dropout.
         device: "cpu", "cuda", ...
-        checkpoint: a file written after each epoch; training resumes from it if it is whole.
+        checkpoint: a file written after each epoch; training resumes from it if it is whole,
+            and begins anew, with a warning, if it is not.
         on_epoch: called after each epoch.
 
     Returns:
@@ -109,7 +93,7 @@ def train(
         # Not later: a folder that goes away meanwhile is a file system that does.
         checkpoint.parent.mkdir(parents=True, exist_ok=True)
     if checkpoint is not None and checkpoint.is_file():
-        history = _restore(checkpoint, paradigm, optimizer, device)
+        history = restore_checkpoint(checkpoint, paradigm, optimizer, device)
     targets = torch.from_numpy(np.asarray(labels, dtype=np.float32))
     for epoch in range(len(history), settings.epochs):
         record = _train_epoch(
@@ -117,7 +101,7 @@ def train(
         )
         history.append(record)
         if checkpoint is not None:
-            _save(checkpoint, paradigm, optimizer, history, device)
+            save_checkpoint(checkpoint, paradigm, optimizer, history, device)
         if on_epoch is not None:
             on_epoch(record)
     paradigm.eval()
@@ -192,43 +176,3 @@ def _train_epoch(
 def _in_words(images: np.ndarray, settings: TrainingSettings) -> str:
     height, width = images.shape[1:3]
     return f"training on images of {width} x {height} px (batch_size {settings.batch_size})"
-
-
-def _save(
-    file: Path,
-    paradigm: Paradigm,
-    optimizer: torch.optim.Optimizer,
-    history: list[EpochRecord],
-    device: str,
-) -> None:
-    state = {
-        "paradigm": paradigm.state_dict(),
-        "optimizer": optimizer.state_dict(),
-        "history": [asdict(record) for record in history],
-        "random": torch.get_rng_state(),
-    }
-    if torch.device(device).type == "cuda":
-        state["random_cuda"] = torch.cuda.get_rng_state(device)
-    unfinished = file.with_name(f".{file.name}.{os.getpid()}")
-    try:
-        torch.save(state, unfinished)
-        unfinished.replace(file)
-    finally:
-        unfinished.unlink(missing_ok=True)  # what a full disk took of it
-
-
-def _restore(
-    file: Path, paradigm: Paradigm, optimizer: torch.optim.Optimizer, device: str
-) -> list[EpochRecord]:
-    try:
-        state = torch.load(file, map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, ValueError, pickle.UnpicklingError):
-        # Cut off, as by a machine that lost its power: the run begins anew.
-        file.unlink(missing_ok=True)
-        return []
-    paradigm.load_state_dict(state["paradigm"])
-    optimizer.load_state_dict(state["optimizer"])
-    torch.set_rng_state(state["random"])
-    if "random_cuda" in state and torch.device(device).type == "cuda":
-        torch.cuda.set_rng_state(state["random_cuda"], device)
-    return [EpochRecord(**record) for record in state["history"]]

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from wsss_core.training.loop import EpochRecord, TrainingSettings, train
+from wsss_core.training import EpochRecord, TrainingSettings, train
 from wsss_core.training.micro_batches import batch_gradients
 from wsss_core.transfer import Alignment, CoTraining, Paradigm, Single, TeacherStudent
 from wsss_core.transfer.paradigms import Losses

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from wsss_core.training.loop import EpochRecord, TrainingSettings, train
+from wsss_core.training import EpochRecord, TrainingSettings, train
 from wsss_core.transfer import Alignment, CoTraining, Paradigm, Single, TeacherStudent
 
 SETTINGS = TrainingSettings(

@@ -1,0 +1,53 @@
+"""A digest inside a Parquet file: every reader reads the file, and ours sees whether it is whole.
+
+The footer holds, under the key `wsss_digest`, the BLAKE2b digest (RFC 7693, 128 bit) of the whole
+file with zeros in the digest's own place. Parquet's page checksums cover data pages alone; this
+digest covers the footer too, and with it names, types and statistics.
+"""
+
+import hashlib
+import io
+from collections.abc import Mapping
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+_KEY = b"wsss_digest"
+_HEX = 32  # characters of a digest of 128 bit
+# Thrift's compact protocol, in which footers are written: after the key, field 2 of type binary,
+# then its length, then the value.
+_PLACE = _KEY + b"\x18" + bytes([_HEX])
+
+
+def to_parquet(table: pa.Table, about: Mapping[bytes, bytes] | None = None) -> bytes:
+    """Return a table as the content of a Parquet file that holds its own digest.
+
+    Args:
+        table: rows and schema; the schema's metadata are kept.
+        about: more entries for the file's metadata.
+
+    """
+    sink = io.BytesIO()
+    with pq.ParquetWriter(sink, table.schema, compression="zstd") as writer:
+        writer.write_table(table)
+        writer.add_key_value_metadata({**(about or {}), _KEY: b"0" * _HEX})
+    content = sink.getvalue()
+    at = content.rindex(_PLACE) + len(_PLACE)
+    return content[:at] + _digest(content, at) + content[at + _HEX :]
+
+
+def is_whole(content: bytes) -> bool | None:
+    """Return whether the content of a Parquet file agrees with its digest; None if it has none."""
+    at = content.rfind(_PLACE)
+    if at < 0:
+        return None
+    at += len(_PLACE)
+    return content[at : at + _HEX] == _digest(content, at)
+
+
+def _digest(content: bytes, at: int) -> bytes:
+    """Return the digest of a content with zeros in the digest's place."""
+    digest = hashlib.blake2b(memoryview(content)[:at], digest_size=_HEX // 2)
+    digest.update(b"0" * _HEX)
+    digest.update(memoryview(content)[at + _HEX :])
+    return digest.hexdigest().encode()

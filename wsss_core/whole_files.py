@@ -1,0 +1,137 @@
+"""Files that are whole or not there: written through, renamed, with a digest of their content.
+
+A file with a digest ends in a line that holds the BLAKE2b digest (RFC 7693, 128 bit) of everything
+before it. JSON with such a line stays readable by eye, and `torch.load` passes over it.
+"""
+
+import contextlib
+import errno
+import hashlib
+import os
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+_MARK = b"\nblake2b "
+_HEX = 32  # characters of a digest of 128 bit
+TRAILER_BYTES = len(_MARK) + _HEX + 1
+"""The length of the line with the digest, its line breaks included."""
+
+_CANNOT_SYNC = (errno.EINVAL, errno.EACCES, errno.EBADF, errno.ENOTSUP, errno.ENOSYS, errno.EPERM)
+
+
+class CorruptFileError(ValueError):
+    """A file differs from its digest, or has lost it."""
+
+
+def trailer(digest: str) -> bytes:
+    """Return the line that a content with this digest ends in."""
+    return _MARK + digest.encode() + b"\n"
+
+
+def with_digest(content: bytes) -> bytes:
+    r"""Return a content with the line that holds its digest.
+
+    >>> with_digest(b"{}")[:11], len(with_digest(b"{}")) - 2 == TRAILER_BYTES
+    (b'{}\nblake2b ', True)
+    """
+    return content + trailer(hashlib.blake2b(content, digest_size=_HEX // 2).hexdigest())
+
+
+def without_digest(content: bytes) -> bytes:
+    """Return a content without the line that holds its digest, which it was compared with.
+
+    Raises:
+        CorruptFileError: it differs from its digest, or ends in none.
+
+    """
+    body = content[:-TRAILER_BYTES]
+    if len(content) < TRAILER_BYTES or with_digest(body) != content:
+        raise CorruptFileError("its content differs from the digest that it ends in")
+    return body
+
+
+def check_digest(file: Path) -> None:
+    """Compare a file, of any size, with the digest that it ends in.
+
+    Raises:
+        CorruptFileError: it differs from its digest, or ends in none.
+
+    """
+    digest = hashlib.blake2b(digest_size=_HEX // 2)
+    with file.open("rb") as opened:
+        left = os.fstat(opened.fileno()).st_size - TRAILER_BYTES
+        while left > 0 and (block := opened.read(min(left, 2**20))):
+            digest.update(block)
+            left -= len(block)
+        if left or opened.read() != trailer(digest.hexdigest()):
+            raise CorruptFileError("its content differs from the digest that it ends in")
+
+
+class DigestWriter:
+    """A file open for writing whose content is digested on the way; `end` writes the digest.
+
+    Args:
+        opened: a binary file.
+
+    """
+
+    def __init__(self, opened: IO[bytes]) -> None:
+        self._opened = opened
+        self._digest = hashlib.blake2b(digest_size=_HEX // 2)
+
+    def write(self, block: bytes) -> int:
+        """Write some bytes; return how many."""
+        self._digest.update(block)
+        return self._opened.write(block)
+
+    def flush(self) -> None:
+        """Hand what was written to the operating system."""
+        self._opened.flush()
+
+    def end(self) -> None:
+        """Write the line with the digest."""
+        self._opened.write(trailer(self._digest.hexdigest()))
+
+
+@contextlib.contextmanager
+def whole_file(file: Path) -> Iterator[IO[bytes]]:
+    """Open a file for writing; at the end of the block it is there, whole, or as it was before.
+
+    The content is written through to the disk, then renamed, then the folder's entry is written
+    through.
+    """
+    unfinished = file.with_name(f".{file.name}.{uuid.uuid4().hex}.tmp")
+    try:
+        with unfinished.open("wb") as opened:
+            yield opened
+            opened.flush()
+            os.fsync(opened.fileno())
+        os.replace(unfinished, file)
+    finally:
+        with contextlib.suppress(OSError):
+            unfinished.unlink(missing_ok=True)
+    sync_folder(file.parent)
+
+
+def write_whole(file: Path, content: bytes) -> None:
+    """Write a file whole, see `whole_file`."""
+    with whole_file(file) as opened:
+        opened.write(content)
+
+
+def sync_folder(folder: Path) -> None:
+    """Write a folder's entries through to the disk, so that a rename survives a loss of power.
+
+    File systems that cannot do so for folders are left alone.
+    """
+    try:
+        opened = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(opened)
+        finally:
+            os.close(opened)
+    except OSError as error:
+        if error.errno not in _CANNOT_SYNC:
+            raise
