@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from reports.results.study_record import StudyRecord
 from reports.statistics import summarise
-from reports.tables.model import Table
+from reports.tables.cells import Table
 
 CONFIGURATIONS = 24
 """The most configurations that one figure tells apart."""

@@ -5,7 +5,7 @@ from markupsafe import Markup
 
 from reports.figures.style import inline
 from reports.page.views import StudyView
-from reports.tables.model import Table
+from reports.tables.cells import Table
 from reports.tables.rendering import escape_markdown, to_html, to_markdown
 
 

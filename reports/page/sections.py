@@ -6,19 +6,27 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from reports.figures.accuracy import accuracy_scatter_info, draw_accuracy_scatter
+from reports.figures.curves import (
+    draw_threshold_curves,
+    draw_training_curves,
+    threshold_curves_info,
+    training_curves_info,
+)
 from reports.figures.diagnostics import diagnostics_info, draw_diagnostics
 from reports.figures.panels import cam_panels_info, draw_cam_panels
 from reports.figures.refinement import chain_dots_info, chain_panels_info
 from reports.figures.search import draw_search, search_info
-from reports.figures.seeds import draw_seed_dots, seed_dots_info
+from reports.figures.seeds import (
+    accuracy_scatter_info,
+    draw_accuracy_scatter,
+    draw_seed_dots,
+    seed_dots_info,
+)
 from reports.figures.style import draw_svg
-from reports.figures.threshold_curves import draw_threshold_curves, threshold_curves_info
-from reports.figures.training_curves import draw_training_curves, training_curves_info
 from reports.page.limits import CONFIGURATIONS, fewer
 from reports.results.study_record import StudyRecord
+from reports.tables.cells import Table
 from reports.tables.diagnostics import diagnostics_table
-from reports.tables.model import Table
 from reports.tables.published_order import published_order_table
 from reports.tables.refinement import refinement_table
 from reports.tables.search import search_table

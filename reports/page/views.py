@@ -17,8 +17,8 @@ from reports.page.sections import (
     has_published_order,
 )
 from reports.results.study_record import StudyRecord
+from reports.tables.cells import Table
 from reports.tables.diagnostics import diagnostics_table
-from reports.tables.model import Table
 from reports.tables.published_order import published_headline
 from reports.tables.strategies import strategies_table
 from reports.tables.sweep import sweep_headlines, sweep_table

@@ -15,8 +15,7 @@ import numpy as np
 import pandas as pd
 
 from reports.names import ANY_CLASS, FIGURES, MEAN_OF_CLASSES, ORACLES, RULES
-from reports.results.score_rows import ScoreRows
-from reports.results.scored_network import Rules, ScoredNetwork
+from reports.results.score_rows import Rules, ScoredNetwork, ScoreRows
 from reports.results.several_classes import several_classes
 from wsss_core.evaluate import NoThresholdError, choose_threshold, evaluate, false_positive_share
 

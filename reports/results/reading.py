@@ -9,10 +9,10 @@ import pandas as pd
 
 from reports.ledger.parts import part_name, read_table, table_folder
 from reports.names import MEAN_OF_CLASSES, OPTIMAL, PLAIN
-from reports.results.panel_parts import PanelParts
 from reports.results.study_record import (
     ChainRecord,
     ConfigurationRecord,
+    PanelParts,
     StudyRecord,
     TrialRecord,
 )

@@ -1,11 +1,12 @@
-"""Rows of the ledger's table `scores` as arrays, the input of figures and diagnostics.
+"""The input of figures and diagnostics: scores as arrays, and a network's histogram stacks.
 
 A part of 400 images holds 1,600 histograms. Arrays come straight from Parquet; a frame of one small
 array per cell takes longer than all computations on it.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -117,3 +118,32 @@ def _floats(values: np.ndarray) -> np.ndarray:
 
 def _nothing(count: int) -> tuple[np.ndarray, np.ndarray]:
     return np.zeros((count, 256), np.uint32), np.zeros(count, bool)
+
+
+@dataclass(frozen=True)
+class Rules:
+    """How thresholds are chosen: the names of rules, in order, and the study's settings."""
+
+    names: tuple[str, ...]
+    objective: str
+    fixed: float
+
+
+def _by_split() -> dict[str, Any]:
+    return {"tune": {}, "test": {}}
+
+
+@dataclass(frozen=True)
+class ScoredNetwork:
+    """The scores of one network.
+
+    Attributes:
+        stacks: by split and class.
+        labels: accuracy and balanced accuracy of the image-level prediction, by split and class.
+        pooled: pixels per level of the test images that carry the label, by class.
+
+    """
+
+    stacks: dict[str, dict[str, HistogramStack]] = field(default_factory=_by_split)
+    labels: dict[str, dict[str, dict[str, float]]] = field(default_factory=_by_split)
+    pooled: dict[str, np.ndarray] = field(default_factory=dict)

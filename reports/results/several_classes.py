@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from reports.names import ANY_CLASS, FIGURES, MEAN_OF_CLASSES, ORACLES
-from reports.results.scored_network import Rules, ScoredNetwork
+from reports.results.score_rows import Rules, ScoredNetwork
 from wsss_core.evaluate import (
     SCORE_LEVELS,
     MultiClassStack,

@@ -1,4 +1,7 @@
-"""A study as the ledger holds it: configurations, seeds, how each trial ended, its figures."""
+"""A study as the ledger holds it: configurations, seeds, how each trial ended, its figures.
+
+Pictures are read on request: a page shows few of a large study's pictures.
+"""
 
 import math
 from collections import Counter
@@ -10,9 +13,34 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from reports.ledger.parts import read_table
 from reports.names import PLAIN
 from reports.results.outcomes import Numbers, TrialFigures
-from reports.results.panel_parts import PanelParts
+from reports.storage import Location
+
+
+@dataclass(frozen=True)
+class PanelParts:
+    """The parts of the table `panels` of a study's trials, plain and under chains.
+
+    Attributes:
+        results: the results folder.
+        keys: the keys of the trials that have one.
+
+    """
+
+    results: Location
+    keys: frozenset[str] = frozenset()
+
+    def of(self, keys: Iterable[str]) -> pd.DataFrame:
+        """Read the rows of some trials; the column `part` is the key of their part."""
+        found = [
+            read_table(self.results, "panels", keys=[key]).assign(part=key)
+            for key in sorted(self.keys.intersection(keys))
+        ]
+        if not found:
+            return read_table(self.results, "panels", keys=[]).assign(part="")
+        return pd.concat(found, ignore_index=True)
 
 
 @dataclass(frozen=True)

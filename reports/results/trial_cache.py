@@ -34,8 +34,7 @@ from reports.ledger.snapshot import DERIVED, WORTH
 from reports.names import RULES
 from reports.results.diagnostics import DIAGNOSTICS, diagnostic_rows
 from reports.results.outcomes import OUTCOME_COLUMNS, TrialFigures, figure_rows
-from reports.results.score_rows import ScoreRows
-from reports.results.scored_network import Rules
+from reports.results.score_rows import Rules, ScoreRows
 from reports.storage import Entry, Location, StorageError, open_folder
 
 FILE = "figures.parquet"
@@ -286,7 +285,7 @@ class _Kept:
 def _code() -> bytes:
     """Return a hash of the code that computes figures: no version number has to be raised."""
     here = Path(__file__).parent
-    names = ("outcomes", "score_rows", "scored_network", "several_classes", "diagnostics")
+    names = ("outcomes", "score_rows", "several_classes", "diagnostics")
     files = [here / f"{name}.py" for name in (*names, Path(__file__).stem)]
     files.append(Path(reports.names.__file__))
     files += sorted(Path(wsss_core.evaluate.__file__).parent.glob("*.py"))

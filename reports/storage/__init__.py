@@ -1,8 +1,17 @@
 """Folders on any file system: paths of this machine, and URIs of file systems that fsspec knows."""
 
-from reports.storage.errors import FULL, StorageError
-from reports.storage.folder import MARK, Entry, Folder
-from reports.storage.locations import Location, below, is_uri, local_path, located
+from reports.storage.folder import (
+    FULL,
+    MARK,
+    Entry,
+    Folder,
+    Location,
+    StorageError,
+    below,
+    is_uri,
+    local_path,
+    located,
+)
 from reports.storage.opening import open_folder
 
 __all__ = [

@@ -1,4 +1,4 @@
-"""The interface of a folder on any file system, and the names of files in it.
+"""Folders on any file system: where they lie, what is in them, and the error of unusable storage.
 
 Every implementation keeps two promises. A file is written whole or not at all. If several writers
 `create` the same file, exactly one of them is told that it did. A file system that does not answer
@@ -6,13 +6,56 @@ for a moment is retried (`reports.storage.retry`); one that stays out of reach, 
 `StorageError`.
 """
 
+import errno
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from wsss_core.errors import InputError
+
+FULL = (errno.ENOSPC, errno.EDQUOT)
+"""The error numbers of a storage without space."""
+
 MARK = ".wsss"
 """A small file in a folder that a run has made; without it the file system is not mounted."""
+
+Location = str | Path
+"""A path, or a URI such as `s3://bucket/prefix`."""
+
+
+def is_uri(where: Location) -> bool:
+    """Return whether a location is a URI of another file system than this machine's.
+
+    >>> is_uri("s3://bucket/study"), is_uri("results/study"), is_uri("file:///results")
+    (True, False, False)
+    """
+    return "://" in str(where) and not str(where).startswith("file://")
+
+
+def below(where: Location, *names: str) -> Location:
+    """Return a location below another.
+
+    >>> below("s3://bucket/study/", "store")
+    's3://bucket/study/store'
+    """
+    if is_uri(where):
+        return "/".join([str(where).rstrip("/"), *names])
+    return local_path(where).joinpath(*names)
+
+
+def local_path(where: Location) -> Path:
+    """Return the absolute path of a location that is no URI."""
+    return Path(str(where).removeprefix("file://")).expanduser().absolute()
+
+
+def located(text: str) -> Location:
+    """Return the location that a command line names: a URI as it is, a path as a `Path`."""
+    return text.rstrip("/") if is_uri(text) else Path(text.removeprefix("file://"))
+
+
+class StorageError(InputError):
+    """A storage stays out of reach, is full or refuses access; the message names it."""
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from reports.storage.folder import MARK, Entry, plain_name
-from reports.storage.locations import Location, local_path
+from reports.storage.folder import MARK, Entry, Location, local_path, plain_name
 from reports.storage.retry import retry
 from wsss_core.errors import InputError
 

@@ -1,8 +1,7 @@
 """Opening a folder on this machine's file systems or at a URI."""
 
-from reports.storage.folder import Folder
+from reports.storage.folder import Folder, Location, is_uri
 from reports.storage.local import LocalFolder
-from reports.storage.locations import Location, is_uri
 from reports.storage.remote import RemoteFolder
 
 

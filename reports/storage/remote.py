@@ -13,8 +13,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
 
-from reports.storage.errors import FULL, StorageError
-from reports.storage.folder import MARK, Entry, plain_name
+from reports.storage.folder import FULL, MARK, Entry, StorageError, plain_name
 from reports.storage.retry import TransientError, retry
 from wsss_core.errors import InputError, one_line
 

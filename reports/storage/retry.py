@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
-from reports.storage.errors import FULL, StorageError
+from reports.storage.folder import FULL, StorageError
 from wsss_core.errors import InputError, one_line
 
 TIMEOUT = "WSSS_STORAGE_TIMEOUT"

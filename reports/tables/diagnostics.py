@@ -5,8 +5,7 @@ from dataclasses import dataclass, replace
 from reports.names import MEASURE_NAMES, THRESHOLD_NAMES
 from reports.results.study_record import ConfigurationRecord, StudyRecord
 from reports.statistics import Summary, summarise
-from reports.tables.cells import points, summary_cell
-from reports.tables.model import Cell, Column, Table, mark_best
+from reports.tables.cells import Cell, Column, Table, mark_best, points, summary_cell
 
 UNDEFINED_WITHOUT_HITS = "confusion_ratio"
 
@@ -19,7 +18,7 @@ class _Figure:
         key: a diagnostic, or a figure of the outcomes.
         header: the name for people.
         unit: `%` for shares; other numbers are written as they are.
-        higher_is_better: see `reports.tables.model.Column`.
+        higher_is_better: see `reports.tables.cells.Column`.
         about: its meaning.
         outcome: whether it is a figure of the outcomes.
 

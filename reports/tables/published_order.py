@@ -17,6 +17,9 @@ from reports.names import measure_phrase
 from reports.results.study_record import StudyRecord
 from reports.statistics import PairedDifference, holm, paired_difference, summarise
 from reports.tables.cells import (
+    Cell,
+    Column,
+    Table,
     absent_cell,
     count_text,
     equals,
@@ -26,7 +29,6 @@ from reports.tables.cells import (
     share_cell,
     summary_cell,
 )
-from reports.tables.model import Cell, Column, Table
 
 VERDICTS = ("agrees", "contradicts", "open")
 NAMED = 10

@@ -10,16 +10,19 @@ from reports.results.comparisons import ChainResult, chain_results, worst_and_be
 from reports.results.study_record import StudyRecord
 from reports.tables.cells import (
     ABSENT,
+    Cell,
+    Column,
+    Table,
     absent_cell,
     count_cell,
     difference_cell,
+    mark_best,
     p_value,
     published_notes,
     share_cell,
     state_text,
     summary_cell,
 )
-from reports.tables.model import Cell, Column, Table, mark_best
 
 
 def refinement_table(record: StudyRecord) -> Table:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from markupsafe import Markup, escape
 
-from reports.tables.model import Cell, CellValue, Column, Table
+from reports.tables.cells import Cell, CellValue, Column, Table
 
 
 def _header(column: Column) -> str:

@@ -13,8 +13,7 @@ import pandas as pd
 from reports.ledger.schema import SEARCH_STATES
 from reports.names import MEASURE_NAMES, METRIC_NAMES
 from reports.results.search_trials import SearchTrial, best_first, search_trials
-from reports.tables.cells import absent_cell, mean_and_spread
-from reports.tables.model import Cell, Column, Table, mark_best
+from reports.tables.cells import Cell, Column, Table, absent_cell, mark_best, mean_and_spread
 
 
 def _parameter_cell(value: Any) -> Cell:

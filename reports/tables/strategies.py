@@ -15,15 +15,18 @@ from reports.results.study_record import ConfigurationRecord, StudyRecord
 from reports.statistics import paired_difference
 from reports.tables.cells import (
     ABSENT,
+    Cell,
+    Column,
+    Table,
     absent_cell,
     count_cell,
     difference_cell,
+    mark_best,
     p_value,
     published_notes,
     share_cell,
     summary_cell,
 )
-from reports.tables.model import Cell, Column, Table, mark_best
 
 CellOf = Callable[[ConfigurationRecord, str], Cell]
 TextOf = Callable[[ConfigurationRecord], str | None]

@@ -11,6 +11,9 @@ from reports.results.study_record import StudyRecord
 from reports.results.sweep import SweepRecord, SweepRow, read_sweep
 from reports.tables.cells import (
     ABSENT,
+    Cell,
+    Column,
+    Table,
     difference_cell,
     equals,
     p_value,
@@ -18,7 +21,6 @@ from reports.tables.cells import (
     summary_cell,
     worst_state,
 )
-from reports.tables.model import Cell, Column, Table
 
 
 def _drop_columns(sweep: SweepRecord) -> list[Column]:

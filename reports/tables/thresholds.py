@@ -7,8 +7,7 @@ from typing import Any
 from reports.names import MEAN_OF_CLASSES, MEASURE_NAMES, ORACLES, RULE_NAMES, RULES
 from reports.results.study_record import StudyRecord, TrialRecord
 from reports.statistics import summarise
-from reports.tables.cells import ABSENT, points
-from reports.tables.model import Cell, Column, Table
+from reports.tables.cells import ABSENT, Cell, Column, Table, points
 from wsss_core.evaluate import ThresholdRule
 
 _SEES = {

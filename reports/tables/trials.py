@@ -5,8 +5,7 @@ from typing import Any
 
 from reports.names import MEASURE_NAMES
 from reports.results.study_record import StudyRecord, TrialRecord
-from reports.tables.cells import ABSENT, absent_cell, share_cell
-from reports.tables.model import Cell, Column, Table
+from reports.tables.cells import ABSENT, Cell, Column, Table, absent_cell, share_cell
 
 
 def trials_table(record: StudyRecord) -> Table:

@@ -14,8 +14,7 @@ import scipy.stats
 from reports.figures.style import draw_svg, style
 from reports.figures.sweep import draw_sweep, sweep_info
 from reports.results.outcomes import OUTCOME_COLUMNS, TrialFigures
-from reports.results.panel_parts import PanelParts
-from reports.results.study_record import ConfigurationRecord, StudyRecord, TrialRecord
+from reports.results.study_record import ConfigurationRecord, PanelParts, StudyRecord, TrialRecord
 from reports.results.sweep import read_sweep
 from reports.tables.cells import p_value
 from reports.tables.rendering import to_csv

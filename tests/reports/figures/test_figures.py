@@ -6,7 +6,14 @@ import xml.etree.ElementTree as ElementTree
 import numpy as np
 import pytest
 
-from reports.figures.accuracy import accuracy_scatter_info, draw_accuracy_scatter
+from reports.figures.curves import (
+    SeedCurve,
+    ThresholdCurves,
+    draw_threshold_curves,
+    draw_training_curves,
+    threshold_curves_info,
+    training_curves_info,
+)
 from reports.figures.panels import (
     LONGEST_SIDE,
     PanelRow,
@@ -15,15 +22,13 @@ from reports.figures.panels import (
     overlay,
     panel_columns,
 )
-from reports.figures.seeds import draw_seed_dots, seed_dots_info
-from reports.figures.style import colours, draw_svg, inline, wrapped
-from reports.figures.threshold_curves import (
-    SeedCurve,
-    ThresholdCurves,
-    draw_threshold_curves,
-    threshold_curves_info,
+from reports.figures.seeds import (
+    accuracy_scatter_info,
+    draw_accuracy_scatter,
+    draw_seed_dots,
+    seed_dots_info,
 )
-from reports.figures.training_curves import draw_training_curves, training_curves_info
+from reports.figures.style import colours, draw_svg, inline, wrapped
 from reports.results.comparisons import best_taught
 from reports.results.reading import read_studies
 

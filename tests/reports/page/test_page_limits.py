@@ -4,7 +4,7 @@ import pytest
 
 from reports.page.limits import fewer, shortened
 from reports.results.reading import read_studies
-from reports.tables.model import Cell, Column, Table
+from reports.tables.cells import Cell, Column, Table
 
 
 @pytest.fixture(scope="module")

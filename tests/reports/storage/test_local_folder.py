@@ -13,8 +13,7 @@ import pytest
 
 import reports.storage.local
 import reports.storage.remote
-from reports.storage.errors import StorageError
-from reports.storage.folder import MARK
+from reports.storage.folder import MARK, StorageError
 from reports.storage.opening import open_folder
 from reports.storage.retry import TIMEOUT
 from wsss_core.errors import InputError

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from reports.storage.locations import below, is_uri, located
+from reports.storage.folder import below, is_uri, located
 from reports.storage.opening import open_folder
 from reports.storage.retry import OLD_TIMEOUT, TIMEOUT, timeout
 from wsss_core.errors import InputError

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from reports.storage.errors import StorageError
+from reports.storage.folder import StorageError
 from reports.storage.opening import open_folder
 from reports.storage.retry import TIMEOUT
 from wsss_core.errors import InputError

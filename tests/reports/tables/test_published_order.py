@@ -13,8 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reports.results.outcomes import OUTCOME_COLUMNS, TrialFigures
-from reports.results.panel_parts import PanelParts
-from reports.results.study_record import ConfigurationRecord, StudyRecord, TrialRecord
+from reports.results.study_record import ConfigurationRecord, PanelParts, StudyRecord, TrialRecord
 from reports.tables.published_order import (
     kendall_tau,
     published_headline,

@@ -5,7 +5,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from reports.tables.model import Cell, Column, Table, mark_best
+from reports.tables.cells import Cell, Column, Table, mark_best
 from reports.tables.rendering import escape_latex, to_csv, to_html, to_latex, to_markdown
 
 EVIL = "<script>alert(1)</script> a_b & 5% $x$ {#} ~^\\ | \"q\" 'r'"

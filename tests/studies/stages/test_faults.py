@@ -16,7 +16,7 @@ import torch
 
 import studies.stages.job
 from reports.ledger.parts import read_table
-from reports.storage.errors import StorageError
+from reports.storage.folder import StorageError
 from studies.planning.job import TrainingJob
 from studies.planning.planner import make_plan
 from studies.runner import run_study

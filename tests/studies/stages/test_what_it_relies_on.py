@@ -12,8 +12,8 @@ from reports.figures.style import draw_svg
 from reports.ledger.parts import read_table
 from reports.results.reading import read_studies
 from reports.results.study_record import StudyRecord
+from reports.tables.cells import Table
 from reports.tables.diagnostics import diagnostics_table
-from reports.tables.model import Table
 from reports.tables.strategies import strategies_table
 
 Raw = dict[str, Any]

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from reports.storage.errors import StorageError
+from reports.storage.folder import StorageError
 from reports.storage.retry import TIMEOUT
 from studies.store.artifacts import ArtifactStore, require_writable
 from studies.store.manifest import Manifest
