@@ -3,8 +3,8 @@
 Opening a Parquet file costs about a millisecond however little it holds, so a table of thousands of
 parts costs seconds each time. A snapshot, `RESULTS/derived/<table>.parquet`, holds the rows of many
 parts with each part's name, size and time of change. Rows of unchanged parts come from the
-snapshot; other parts are read themselves. If many were read, a new snapshot is written. A snapshot
-may be deleted at any time.
+snapshot; other parts are read themselves. If many were read, a new snapshot is written, also if an
+interruption ends the reading. A snapshot may be deleted at any time.
 """
 
 import contextlib
@@ -33,7 +33,7 @@ ReadParts = Callable[[Sequence[str], list[str] | None], Iterable[pa.Table]]
 def read_with_snapshot(
     folder: Folder,
     table: str,
-    version: int,
+    version: object,
     listing: Mapping[str, Entry],
     names: Sequence[str],
     columns: list[str] | None,
@@ -44,11 +44,12 @@ def read_with_snapshot(
     Args:
         folder: the folder of the snapshots; it need not exist.
         table: the table's name.
-        version: the version of its schema; a snapshot of another version is ignored.
+        version: of the schema, or of the code that makes the rows; a snapshot of another version is
+            ignored.
         listing: all parts of the table as they are now.
         names: the names of the requested parts, ascending.
         columns: read these columns only, if a part has them; None: all.
-        read_parts: reads the parts themselves.
+        read_parts: reads the parts themselves, or computes rows of them.
 
     Returns:
         Tables whose rows, one table after the other, are those of the parts in their order.
@@ -56,24 +57,28 @@ def read_with_snapshot(
     """
     if len(names) < WORTH:
         return list(read_parts(names, columns))
-    kept = _Snapshot.read(folder, table, version, listing)
-    new = [name for name in names if name not in kept.rows]
+    kept, rows = _kept(folder, table, version, listing, names, columns)
+    new = [name for name in names if name not in rows]
     if len(new) < WORTH:
-        return _in_order(names, kept.table(columns), kept.rows, new, read_parts(new, columns))
-    whole = kept.table(None)
-    read = list(read_parts(new, None))
-    known = sorted({*kept.rows, *new})
-    everything = _in_order(known, whole, kept.rows, new, read)
-    counts = {name: stop - start for name, (start, stop) in kept.rows.items()}
-    counts |= {name: part.num_rows for name, part in zip(new, read, strict=True)}
-    _write(folder, table, version, everything, [(n, listing[n], counts[n]) for n in known])
-    found = _in_order(names, whole, kept.rows, new, read)
+        return _in_order(names, kept, rows, new, read_parts(new, columns))
+    read: list[pa.Table] = []
+    try:
+        read.extend(read_parts(new, None))
+    finally:
+        if len(read) >= WORTH:  # all of them, or what an interruption has left
+            there = new[: len(read)]
+            counts = {name: stop - start for name, (start, stop) in rows.items()}
+            counts |= {name: part.num_rows for name, part in zip(there, read, strict=True)}
+            known = sorted(counts)
+            parts = [(name, listing[name], counts[name]) for name in known]
+            _write(folder, table, version, _in_order(known, kept, rows, there, read), parts)
+    found = _in_order(names, kept, rows, new, read)
     return found if columns is None else [_only(one, columns) for one in found]
 
 
 def _in_order(
     names: Iterable[str],
-    kept: pa.Table | None,
+    kept: pa.Table,
     rows: Mapping[str, tuple[int, int]],
     new: Sequence[str],
     read: Iterable[pa.Table],
@@ -85,7 +90,6 @@ def _in_order(
     for name in [*names, None]:
         span = rows.get(name) if name is not None and name not in fresh else None
         if run is not None and (span is None or span[0] != run[1]):
-            assert kept is not None
             found.append(kept.slice(run[0], run[1] - run[0]))
             run = None
         if span is not None:
@@ -99,23 +103,26 @@ def _only(table: pa.Table, columns: Sequence[str]) -> pa.Table:
     return table.select([name for name in columns if name in table.column_names])
 
 
-class _Snapshot:
-    """The part of a snapshot that still holds: the rows of unchanged parts."""
+def _kept(
+    folder: Folder,
+    table: str,
+    version: object,
+    listing: Mapping[str, Entry],
+    names: Sequence[str],
+    columns: list[str] | None,
+) -> tuple[pa.Table, dict[str, tuple[int, int]]]:
+    """Read a snapshot; a missing or unreadable one, or one of another version, holds nothing.
 
-    def __init__(self, file: pq.ParquetFile | None, rows: dict[str, tuple[int, int]]) -> None:
-        self._file = file
-        self.rows = rows
+    Returns:
+        All of its rows, those of changed parts included; first row and end of each unchanged part.
+        All columns if a new snapshot will be written from it.
 
-    @classmethod
-    def read(
-        cls, folder: Folder, table: str, version: int, listing: Mapping[str, Entry]
-    ) -> "_Snapshot":
-        """Open it; a missing or unreadable snapshot, or one of another version, holds nothing."""
-        nothing = cls(None, {})
-        try:
-            file = pq.ParquetFile(pa.BufferReader(folder.read(f"{table}.parquet")))
+    """
+    nothing: tuple[pa.Table, dict[str, tuple[int, int]]] = (pa.table({}), {})
+    try:
+        with pq.ParquetFile(pa.BufferReader(folder.read(f"{table}.parquet"))) as file:
             about = file.metadata.metadata
-            if int(about[_VERSION]) != version:
+            if about[_VERSION] != str(version).encode():
                 return nothing
             rows = {}
             start = 0
@@ -124,23 +131,20 @@ class _Snapshot:
                 if now is not None and (now.size, now.changed) == (size, changed):
                     rows[name] = (start, start + count)
                 start += count
-        except (OSError, pa.ArrowException, StorageError, ValueError, KeyError, TypeError):
-            return nothing
-        return cls(file, rows) if start == file.metadata.num_rows else nothing
-
-    def table(self, columns: list[str] | None) -> pa.Table | None:
-        """Read all of its rows, those of changed parts included; None if it holds nothing."""
-        if self._file is None:
-            return None
-        names = self._file.schema_arrow.names
-        there = names if columns is None else [name for name in columns if name in names]
-        return self._file.read(columns=there, use_threads=False)
+            if start != file.metadata.num_rows:
+                return nothing
+            there = file.schema_arrow.names
+            if columns is not None and len(set(names) - rows.keys()) < WORTH:
+                there = [name for name in columns if name in there]
+            return file.read(columns=there, use_threads=False), rows
+    except (OSError, pa.ArrowException, StorageError, ValueError, KeyError, TypeError):
+        return nothing
 
 
 def _write(
     folder: Folder,
     table: str,
-    version: int,
+    version: object,
     content: Sequence[pa.Table],
     parts: Sequence[tuple[str, Entry, int]],
 ) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from reports.names import ANY_CLASS, FIGURES, MEAN_OF_CLASSES, ORACLES, RULES
+from reports.names import ANY_CLASS, FIGURES, MEAN_OF_CLASSES, ORACLES
 from reports.results.score_rows import Rules, ScoredNetwork, ScoreRows
 from reports.results.several_classes import several_classes
 from wsss_core.evaluate import NoThresholdError, choose_threshold, evaluate, false_positive_share
@@ -182,7 +182,6 @@ def trial_figures(
     objective: str,
     fixed: float,
     own_rules: Sequence[str] = (),
-    read_scores: Callable[[], ScoreRows] | None = None,
 ) -> TrialFigures:
     """Evaluate one trial.
 
@@ -192,7 +191,6 @@ def trial_figures(
         fixed: the threshold of the fixed rule, in [0, 1].
         own_rules: threshold rules besides `RULES`, each "module:attribute"
             (`wsss_core.evaluate.own_rule`).
-        read_scores: reads the scores again; None: they are kept.
 
     Returns:
         The trial's figures. A rule that has nothing to choose by has no row, e.g. if no mask holds
@@ -204,9 +202,9 @@ def trial_figures(
 
     """
     scored = ScoreRows.of(scores)
-    rows, curves = figure_rows(scored, Rules((*RULES, *own_rules), objective, fixed))
+    rows, curves = figure_rows(scored, Rules(objective, fixed, tuple(own_rules)))
     outcomes = pd.DataFrame(rows, columns=list(OUTCOME_COLUMNS))
-    return TrialFigures(outcomes, curves, read_scores or (lambda: scored))
+    return TrialFigures(outcomes, curves, lambda: scored)
 
 
 def figure_rows(

@@ -9,6 +9,7 @@ import pandas as pd
 
 from reports.ledger.parts import part_name, read_table, table_folder
 from reports.names import MEAN_OF_CLASSES, OPTIMAL, PLAIN
+from reports.results.score_rows import Rules
 from reports.results.study_record import (
     ChainRecord,
     ConfigurationRecord,
@@ -16,7 +17,7 @@ from reports.results.study_record import (
     StudyRecord,
     TrialRecord,
 )
-from reports.results.trial_cache import FigureSettings, ReadTrial, read_figures
+from reports.results.trial_cache import ReadTrial, read_figures
 from reports.storage import Location
 from wsss_core.errors import InputError
 
@@ -58,7 +59,7 @@ def _trial(
     found = read.get(key)
     status = row["status"]
     if found is not None:
-        return TrialRecord(key, configuration, seed, status, row, found.figures, found.diagnostics)
+        return TrialRecord(key, configuration, seed, status, row, *found)
     if status == "ok":
         row, status = {**row, "error": "the ledger holds no test scores of this trial"}, "missing"
     return TrialRecord(key, configuration, seed, status, row)
@@ -81,12 +82,9 @@ def read_study(results: Location, plan: pd.DataFrame, *, processes: int = 1) -> 
     chain_rows = _records(listed)
     chain_keys = [row["scores_key"] for row in chain_rows if row["scores_key"] is not None]
     ended |= _by_key(read_table(results, "refined", keys=chain_keys), "scores_key")
-    settings = FigureSettings(
-        first["objective"],
-        first["fixed_threshold"],
-        tuple(json.loads(first["own_rules"] or "[]")),
-    )
-    read = read_figures(results, list(ended), settings, processes=processes)
+    own_rules = tuple(json.loads(first["own_rules"] or "[]"))
+    rules = Rules(first["objective"], first["fixed_threshold"], own_rules)
+    read = read_figures(results, list(ended), rules, processes=processes)
     trials = {
         (row["configuration"], int(row["seed"])): _trial(row, ended, read, row["trial_key"])
         for row in rows

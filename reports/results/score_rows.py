@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from reports.names import RULES
 from wsss_core.evaluate import HistogramStack
 
 HISTOGRAMS = ("foreground", "background", "context", "ring")
@@ -122,11 +123,23 @@ def _nothing(count: int) -> tuple[np.ndarray, np.ndarray]:
 
 @dataclass(frozen=True)
 class Rules:
-    """How thresholds are chosen: the names of rules, in order, and the study's settings."""
+    """How a study chooses thresholds; figures depend on it and on the scores alone.
 
-    names: tuple[str, ...]
+    Attributes:
+        objective: the measure that the tuned and the oracle rules maximise, one of `MEASURES`.
+        fixed: the threshold of the fixed rule, in [0, 1].
+        own: the study's own rules, each "module:attribute" (`wsss_core.evaluate.own_rule`).
+
+    """
+
     objective: str
     fixed: float
+    own: tuple[str, ...] = ()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of all rules, in order."""
+        return (*RULES, *self.own)
 
 
 def _by_split() -> dict[str, Any]:

@@ -1,23 +1,18 @@
 """Figures of many trials from the ledger: each computed once, several at a time.
 
-The figures of a trial follow from its part of `scores` and the study's settings. They take some
-twenty milliseconds to compute and a few kilobytes to keep, in memory and in
-`RESULTS/derived/figures.parquet`, beside the part's size and time of change, the settings and a
-hash of the code. If any of these differs, the trial is computed again. The figures of a study with
-its own threshold rules are not kept, because the rules may change at any time. The file may be
-deleted at any time.
+The figures of a trial follow from its part of `scores` and from how the study chooses thresholds.
+They take some twenty milliseconds to compute and a few kilobytes to keep. A snapshot of many
+(`reports.ledger.snapshot`), `RESULTS/derived/figures-<hash of the choice>.parquet`, holds them: if
+the part's size or time of change differs, or the code, the trial is computed again. The figures of
+a study with its own threshold rules are not kept, because the rules may change at any time.
 """
 
-import contextlib
 import hashlib
-import io
 import itertools
 import logging
 import multiprocessing
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -25,21 +20,18 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 import reports.names
 import wsss_core.evaluate
 from reports.ledger.parts import part_name, read_arrow, table_folder
-from reports.ledger.snapshot import DERIVED, WORTH
-from reports.names import RULES
+from reports.ledger.snapshot import DERIVED, WORTH, read_with_snapshot
+from reports.progress import Pace
 from reports.results.diagnostics import DIAGNOSTICS, diagnostic_rows
 from reports.results.outcomes import OUTCOME_COLUMNS, TrialFigures, figure_rows
 from reports.results.score_rows import Rules, ScoreRows
-from reports.storage import Entry, Location, StorageError, open_folder
+from reports.storage import Location, open_folder
 
-FILE = "figures.parquet"
 _CHUNK = 20
-_CODE = b"code"
 _TEXTS = ("network", "class_name", "split", "rule", "peeks_at")
 _OUTCOME = pa.struct(
     [(name, pa.string() if name in _TEXTS else pa.float64()) for name in OUTCOME_COLUMNS]
@@ -54,9 +46,6 @@ _CURVE = pa.struct(
 _SCHEMA = pa.schema(
     [
         ("key", pa.string()),
-        ("size", pa.int64()),
-        ("changed", pa.string()),
-        ("settings", pa.string()),
         ("scored", pa.bool_()),
         ("outcomes", pa.list_(_OUTCOME)),
         ("curves", pa.list_(_CURVE)),
@@ -67,21 +56,8 @@ _SCHEMA = pa.schema(
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class FigureSettings:
-    """The settings that figures depend on, see `reports.results.outcomes.trial_figures`."""
-
-    objective: str
-    fixed: float
-    own_rules: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class ReadTrial:
-    """The figures and diagnostics of a trial."""
-
-    figures: TrialFigures
-    diagnostics: pd.DataFrame
+ReadTrial = tuple[TrialFigures, pd.DataFrame]
+"""The figures and diagnostics of a trial."""
 
 
 def read_scores(results: Location, key: str) -> ScoreRows:
@@ -92,7 +68,7 @@ def read_scores(results: Location, key: str) -> ScoreRows:
 def read_figures(
     results: Location,
     keys: Sequence[str],
-    settings: FigureSettings,
+    rules: Rules,
     *,
     processes: int = 1,
 ) -> dict[str, ReadTrial]:
@@ -101,7 +77,7 @@ def read_figures(
     Args:
         results: the results folder.
         keys: the keys of trials, plain or under chains.
-        settings: the study's settings.
+        rules: how the study chooses thresholds.
         processes: how many processes may compute at once if there are many trials. More than one
             imports the main script again, so the script must be guarded.
 
@@ -111,66 +87,46 @@ def read_figures(
 
     """
     there = table_folder(results, "scores").listing()
-    entries = {key: there[part_name(key)] for key in keys if part_name(key) in there}
-    kept = None if settings.own_rules else _Kept.read(results, entries, settings)
-    known = kept.keys if kept else set()
-    missing = [key for key in entries if key not in known]
-    computed: list[dict[str, Any]] = []
-    try:
-        for rows in _computed(results, missing, settings, processes):
-            computed += rows
-    finally:
-        if kept is not None and len(computed) >= WORTH:
-            kept.write(results, computed, entries)
-    tables = [_table(computed, entries, settings), *([kept.table] if kept else [])]
-    return _as_trials(results, pa.concat_tables(tables))
+    names = sorted({part_name(key) for key in keys} & there.keys())
+
+    def compute(names: Sequence[str], _columns: object) -> Iterator[pa.Table]:
+        missing = [name.removesuffix(part_name("")) for name in names]
+        pace = Pace(len(missing), 20)
+        for rows in _computed(results, missing, rules, processes):
+            yield from (pa.Table.from_pylist([row], schema=_SCHEMA) for row in rows)
+            if (left := pace.add(len(rows))) is not None:
+                logger.info(
+                    "figures of %d of %d trials, about %.0f s left", pace.done, pace.total, left
+                )
+
+    if rules.own:
+        tables = list(compute(names, None))
+    else:
+        table = f"figures-{hashlib.blake2b(repr(rules).encode(), digest_size=5).hexdigest()}"
+        derived = open_folder(results).joined(DERIVED)
+        tables = read_with_snapshot(derived, table, _code(), there, names, None, compute)
+    return _as_trials(results, pa.concat_tables([_SCHEMA.empty_table(), *tables]))
 
 
 def _computed(
-    results: Location, keys: Sequence[str], settings: FigureSettings, processes: int
+    results: Location, keys: Sequence[str], rules: Rules, processes: int
 ) -> Iterator[list[dict[str, Any]]]:
     chunks = [keys[start : start + _CHUNK] for start in range(0, len(keys), _CHUNK)]
-    compute = partial(_compute, results, settings)
-    progress = _Progress(len(keys))
+    compute = partial(_compute, results, rules)
     if processes < 2 or len(keys) < 4 * WORTH:
-        for chunk in chunks:
-            yield compute(chunk)
-            progress.add(len(chunk))
+        yield from map(compute, chunks)
         return
     # Spawned, not forked: threads of this process may hold locks.
     with ProcessPoolExecutor(processes, mp_context=multiprocessing.get_context("spawn")) as pool:
         try:
-            for chunk, rows in zip(chunks, pool.map(compute, chunks), strict=True):
-                yield rows
-                progress.add(len(chunk))
+            yield from pool.map(compute, chunks)
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
 
 
-class _Progress:
-    """Logs the progress every 20 seconds."""
-
-    def __init__(self, total: int) -> None:
-        self._total = total
-        self._done = 0
-        self._started = self._logged = time.monotonic()
-
-    def add(self, count: int) -> None:
-        self._done += count
-        now = time.monotonic()
-        if now - self._logged < 20 or self._done >= self._total:
-            return
-        rest = (now - self._started) / self._done * (self._total - self._done)
-        logger.info("figures of %d of %d trials, about %.0f s left", self._done, self._total, rest)
-        self._logged = now
-
-
-def _compute(
-    results: Location, settings: FigureSettings, keys: Sequence[str]
-) -> list[dict[str, Any]]:
+def _compute(results: Location, rules: Rules, keys: Sequence[str]) -> list[dict[str, Any]]:
     """Compute the figures of some trials as plain values."""
-    rules = Rules((*RULES, *settings.own_rules), settings.objective, settings.fixed)
     found = []
     for key in keys:
         scores = read_scores(results, key)
@@ -197,102 +153,18 @@ def _levels(outcomes: Sequence[Mapping[str, Any]]) -> dict[tuple[str, str], floa
     }
 
 
-def _table(
-    computed: Sequence[Mapping[str, Any]], entries: Mapping[str, Entry], settings: FigureSettings
-) -> pa.Table:
-    about = repr(settings)
-    return pa.Table.from_pylist(
-        [
-            {
-                "size": entries[row["key"]].size,
-                "changed": entries[row["key"]].changed,
-                "settings": about,
-                **row,
-            }
-            for row in computed
-        ],
-        schema=_SCHEMA,
-    )
-
-
-@dataclass(frozen=True)
-class _Kept:
-    """The content of `FILE`: all of it, and the requested rows that still hold."""
-
-    everything: pa.Table
-    table: pa.Table
-    settings: FigureSettings
-
-    @classmethod
-    def read(
-        cls, results: Location, entries: Mapping[str, Entry], settings: FigureSettings
-    ) -> "_Kept":
-        whole = _SCHEMA.empty_table()
-        # If the file cannot be used, the figures are computed.
-        with contextlib.suppress(OSError, StorageError, pa.ArrowException, ValueError):
-            content = open_folder(results).joined(DERIVED).read(FILE)
-            with pq.ParquetFile(pa.BufferReader(content)) as file:
-                if (file.metadata.metadata or {}).get(
-                    _CODE
-                ) == _code() and file.schema_arrow.equals(_SCHEMA):
-                    whole = file.read(use_threads=False)
-        about = repr(settings)
-        identities = zip(
-            *(whole[name].to_pylist() for name in ("key", "size", "changed", "settings")),
-            strict=True,
-        )
-        valid = [
-            settings_then == about
-            and (now := entries.get(key)) is not None
-            and (now.size, now.changed) == (size, changed)
-            for key, size, changed, settings_then in identities
-        ]
-        return cls(whole, whole.filter(pa.array(valid, pa.bool_())), settings)
-
-    @property
-    def keys(self) -> set[str]:
-        return set(self.table["key"].to_pylist())
-
-    def write(
-        self, results: Location, computed: Sequence[Mapping[str, Any]], entries: Mapping[str, Entry]
-    ) -> None:
-        """Keep computed figures, in place of older ones of the same trials and settings."""
-        new = {row["key"] for row in computed}
-        about = repr(self.settings)
-        old = [
-            key not in new or settings != about
-            for key, settings in zip(
-                self.everything["key"].to_pylist(),
-                self.everything["settings"].to_pylist(),
-                strict=True,
-            )
-        ]
-        whole = pa.concat_tables(
-            [
-                self.everything.filter(pa.array(old, pa.bool_())),
-                _table(computed, entries, self.settings),
-            ]
-        )
-        sink = io.BytesIO()
-        with contextlib.suppress(OSError, StorageError):
-            with pq.ParquetWriter(sink, _SCHEMA, compression="zstd") as writer:
-                writer.write_table(whole)
-                writer.add_key_value_metadata({_CODE: _code()})
-            open_folder(results).joined(DERIVED).write(FILE, sink.getvalue())
-
-
 @cache
-def _code() -> bytes:
+def _code() -> str:
     """Return a hash of the code that computes figures: no version number has to be raised."""
     here = Path(__file__).parent
     names = ("outcomes", "score_rows", "several_classes", "diagnostics")
     files = [here / f"{name}.py" for name in (*names, Path(__file__).stem)]
     files.append(Path(reports.names.__file__))
     files += sorted(Path(wsss_core.evaluate.__file__).parent.glob("*.py"))
-    digest = hashlib.blake2b(digest_size=10)
+    digest = hashlib.blake2b(pa.__version__.encode(), digest_size=10)
     for file in files:
         digest.update(file.read_bytes())
-    return digest.hexdigest().encode()
+    return digest.hexdigest()
 
 
 def _as_trials(results: Location, table: pa.Table) -> dict[str, ReadTrial]:
@@ -304,8 +176,7 @@ def _as_trials(results: Location, table: pa.Table) -> dict[str, ReadTrial]:
     for key, of_trial, diagnosed, curves in zip(
         keys, outcomes, diagnostics, _curves(table["curves"]), strict=True
     ):
-        figures = TrialFigures(of_trial, curves, partial(read_scores, results, key))
-        found[key] = ReadTrial(figures, diagnosed)
+        found[key] = (TrialFigures(of_trial, curves, partial(read_scores, results, key)), diagnosed)
     return found
 
 

@@ -6,18 +6,20 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from reports.ledger import snapshot
 from reports.ledger.parts import part_name, read_arrow, read_table
 from reports.results import trial_cache as trial_reading
 from reports.results.outcomes import trial_figures
-from reports.results.score_rows import ScoreRows
-from reports.results.trial_cache import FigureSettings, read_figures, read_scores
+from reports.results.score_rows import Rules, ScoreRows
+from reports.results.trial_cache import read_figures, read_scores
 
-SETTINGS = FigureSettings("per_image_iou", 0.3)
+SETTINGS = Rules("per_image_iou", 0.3)
 
 
 @pytest.fixture(autouse=True)
 def few_are_worth_it(monkeypatch):
     monkeypatch.setattr(trial_reading, "WORTH", 2)
+    monkeypatch.setattr(snapshot, "WORTH", 2)
 
 
 @pytest.fixture
@@ -42,13 +44,12 @@ def nothing_may_be_computed(monkeypatch):
 
 def alike(one, other):
     assert one.keys() == other.keys()
-    for key, trial in one.items():
-        pd.testing.assert_frame_equal(
-            trial.figures.outcomes, other[key].figures.outcomes, check_exact=True
-        )
-        pd.testing.assert_frame_equal(trial.diagnostics, other[key].diagnostics, check_exact=True)
-        for curve, values in trial.figures.curves.items():
-            np.testing.assert_array_equal(values, other[key].figures.curves[curve])
+    for key, (figures, diagnostics) in one.items():
+        other_figures, other_diagnostics = other[key]
+        pd.testing.assert_frame_equal(figures.outcomes, other_figures.outcomes, check_exact=True)
+        pd.testing.assert_frame_equal(diagnostics, other_diagnostics, check_exact=True)
+        for curve, values in figures.curves.items():
+            np.testing.assert_array_equal(values, other_figures.curves[curve])
 
 
 def test_figures_are_those_of_the_trial_alone(results, keys):
@@ -56,9 +57,7 @@ def test_figures_are_those_of_the_trial_alone(results, keys):
     for key in keys:
         scores = read_table(results, "scores", keys=[key])
         expected = trial_figures(scores, objective="per_image_iou", fixed=0.3)
-        pd.testing.assert_frame_equal(
-            found[key].figures.outcomes, expected.outcomes, check_exact=True
-        )
+        pd.testing.assert_frame_equal(found[key][0].outcomes, expected.outcomes, check_exact=True)
 
 
 def test_kept_figures_are_the_computed_ones_to_the_last_bit(results, keys, monkeypatch):
@@ -72,16 +71,16 @@ def test_scores_that_changed_are_computed_anew(results, keys):
     folder = results / "ledger" / "scores"
     shutil.copy(folder / part_name(keys[1]), folder / part_name(keys[0]))
     second = read_figures(results, keys, SETTINGS)
-    of_other = first[keys[1]].figures.outcomes
-    pd.testing.assert_frame_equal(second[keys[0]].figures.outcomes, of_other, check_exact=True)
+    of_other = first[keys[1]][0].outcomes
+    pd.testing.assert_frame_equal(second[keys[0]][0].outcomes, of_other, check_exact=True)
 
 
 def test_other_settings_have_figures_of_their_own(results, keys):
     first = read_figures(results, keys, SETTINGS)
-    other = read_figures(results, keys, FigureSettings("per_image_iou", 0.9))
+    other = read_figures(results, keys, Rules("per_image_iou", 0.9))
     again = read_figures(results, keys, SETTINGS)
     alike(first, again)
-    fixed = {s: trial[keys[0]].figures.value("threshold", "student", "smoke", "test", "fixed")
+    fixed = {s: trial[keys[0]][0].value("threshold", "student", "smoke", "test", "fixed")
              for s, trial in (("0.3", first), ("0.9", other))}  # fmt: skip
     assert fixed["0.3"] == pytest.approx(0.3, abs=1 / 255)
     assert fixed["0.9"] == pytest.approx(0.9, abs=1 / 255)
@@ -89,7 +88,7 @@ def test_other_settings_have_figures_of_their_own(results, keys):
 
 def test_what_other_code_computed_is_computed_anew(results, keys, monkeypatch):
     read_figures(results, keys, SETTINGS)
-    monkeypatch.setattr(trial_reading, "_code", lambda: b"another")
+    monkeypatch.setattr(trial_reading, "_code", lambda: "another")
     nothing_may_be_computed(monkeypatch)
     with pytest.raises(AssertionError, match="computed"):
         read_figures(results, keys, SETTINGS)
@@ -97,9 +96,38 @@ def test_what_other_code_computed_is_computed_anew(results, keys, monkeypatch):
 
 def test_a_damaged_file_of_figures_is_passed_over(results, keys):
     first = read_figures(results, keys, SETTINGS)
-    file = results / "derived" / trial_reading.FILE
+    (file,) = (results / "derived").glob("figures-*.parquet")
     file.write_bytes(file.read_bytes()[:100])
     alike(first, read_figures(results, keys, SETTINGS))
+
+
+def test_pages_of_figures_that_cannot_be_read_are_passed_over(results, keys):
+    first = read_figures(results, keys, SETTINGS)
+    (file,) = (results / "derived").glob("figures-*.parquet")
+    content = bytearray(file.read_bytes())
+    content[4:1000] = bytes(996)
+    file.write_bytes(content)
+    alike(first, read_figures(results, keys, SETTINGS))
+
+
+def test_figures_that_an_interruption_leaves_are_kept(results, keys, monkeypatch):
+    whole = read_figures(results, keys, SETTINGS)
+    shutil.rmtree(results / "derived")
+    monkeypatch.setattr(trial_reading, "_CHUNK", 1)
+    compute, asked = trial_reading._compute, []
+
+    def interrupted(results, rules, keys):
+        asked.extend(keys)
+        if len(asked) == 3:
+            raise KeyboardInterrupt
+        return compute(results, rules, keys)
+
+    monkeypatch.setattr(trial_reading, "_compute", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        read_figures(results, keys, SETTINGS)
+    known, asked[:] = asked[:2], []
+    alike(whole, read_figures(results, keys, SETTINGS))
+    assert not {*known} & {*asked}
 
 
 def test_a_trial_without_scores_has_no_figures(results, keys):
@@ -108,7 +136,7 @@ def test_a_trial_without_scores_has_no_figures(results, keys):
 
 
 def test_figures_of_single_images_are_read_from_the_scores(results, keys):
-    figures = read_figures(results, keys, SETTINGS)[keys[0]].figures
+    figures = read_figures(results, keys, SETTINGS)[keys[0]][0]
     scores = read_table(results, "scores", keys=[keys[0]])
     test = scores[(scores["split"] == "test") & (scores["network"] == "student")]
     assert figures.images["student", "smoke"] == tuple(test["image"])
