@@ -4,7 +4,6 @@ from reports.storage.folder import (
     FULL,
     MARK,
     Entry,
-    Folder,
     Location,
     StorageError,
     below,
@@ -12,7 +11,7 @@ from reports.storage.folder import (
     local_path,
     located,
 )
-from reports.storage.opening import open_folder
+from reports.storage.opening import Folder, open_folder
 
 __all__ = [
     "FULL",

@@ -7,10 +7,8 @@ for a moment is retried (`reports.storage.retry`); one that stays out of reach, 
 """
 
 import errno
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 from wsss_core.errors import InputError
 
@@ -72,64 +70,6 @@ class Entry:
     size: int
     changed: str
     modified: float = 0.0
-
-
-class Folder(Protocol):
-    """A folder on some file system; names are those of files directly in it.
-
-    A name that leads out of the folder (empty, with a slash, `..`) raises ValueError.
-    """
-
-    @property
-    def where(self) -> str:
-        """Its path or URI."""
-
-    def joined(self, *names: str) -> "Folder":
-        """Return a folder below this one; it need not exist."""
-
-    def read(self, name: str) -> bytes:
-        """Return a file's content; raise FileNotFoundError if there is no such file."""
-
-    def read_many(self, names: Sequence[str]) -> Iterator[bytes]:
-        """Yield the contents of files in their order; a remote folder requests several at once."""
-
-    def write(self, name: str, content: bytes) -> None:
-        """Write a file whole; replace a file of that name."""
-
-    def create(self, name: str, content: bytes) -> bool:
-        """Write a file whole unless the name is taken; return whether this call wrote it.
-
-        Different callers must give different contents: if an answer is lost on its way, a caller
-        recognises its own file by the content.
-        """
-
-    def has(self, name: str) -> bool:
-        """Return whether a file of that name exists."""
-
-    def listing(self, *, hidden: bool = False) -> dict[str, Entry]:
-        """Return the files directly in it by name, in order: hidden ones (".x"), or the others."""
-
-    def folders(self) -> list[str]:
-        """Return the names of the folders directly in it, in order."""
-
-    def tree(self) -> dict[str, Entry]:
-        """Return all files below it, hidden ones too, by their paths from here, in order.
-
-        Symbolic links count as files and are not followed. An empty folder is listed as a path
-        that ends with a slash.
-        """
-
-    def delete(self, name: str) -> None:
-        """Delete a file if it exists."""
-
-    def delete_all(self) -> None:
-        """Delete the folder with everything in it."""
-
-    def put(self, file: Path, name: str) -> None:
-        """Copy a file of this machine here, whole."""
-
-    def get(self, name: str, file: Path) -> None:
-        """Copy a file from here to this machine; an interrupted copy leaves a part of it."""
 
 
 def plain_name(name: str) -> str:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from reports.storage.folder import MARK, Entry, Location, local_path, plain_name
-from reports.storage.retry import retry
+from reports.storage.retry import retried, retry
 from wsss_core.errors import InputError
 
 _MARK_TEXT = b"A folder that wsss writes to; this file shows that its file system is there.\n"
@@ -28,7 +28,9 @@ _marked: set[str] = set()
 
 
 class LocalFolder:
-    """A folder below one that may carry a mark; see `reports.storage.folder.Folder`.
+    """A folder below one that may carry a mark; names are those of files directly in it.
+
+    A name that leads out of the folder (empty, with a slash, `..`) raises ValueError.
 
     Args:
         anchor: the folder whose mark counts.
@@ -108,38 +110,44 @@ class LocalFolder:
             with contextlib.suppress(OSError):
                 unfinished.unlink(missing_ok=True)
 
+    @retried
     def read(self, name: str) -> bytes:
-        return self._do(self._file(name).read_bytes)
+        """Return a file's content; raise FileNotFoundError if there is no such file."""
+        return self._file(name).read_bytes()
 
     def read_many(self, names: Sequence[str]) -> Iterator[bytes]:
+        """Yield the contents of files in their order; a remote folder requests several at once."""
         return map(self.read, names)
 
+    @retried
     def write(self, name: str, content: bytes) -> None:
-        def action() -> None:
-            with self._beside(name) as unfinished:
-                _write_through(unfinished, content)
-                os.replace(unfinished, self.path / name)
+        """Write a file whole; replace a file of that name."""
+        with self._beside(name) as unfinished:
+            _write_through(unfinished, content)
+            os.replace(unfinished, self.path / name)
 
-        self._do(action)
-
+    @retried
     def create(self, name: str, content: bytes) -> bool:
-        def action() -> bool:
-            with self._beside(name) as unfinished:
-                _write_through(unfinished, content)
-                try:
-                    os.link(unfinished, self.path / name)
-                except FileExistsError:
-                    # NFS may ask its server twice if the first answer was lost.
-                    return unfinished.stat().st_nlink == 2
-                except OSError as error:
-                    if error.errno not in _NO_LINKS:
-                        raise
-                    return _created_without_links(self.path / name, content)
-            return True
+        """Write a file whole unless the name is taken; return whether this call wrote it.
 
-        return self._do(action)
+        Different callers must give different contents: if an answer is lost on its way, a caller
+        recognises its own file by the content.
+        """
+        with self._beside(name) as unfinished:
+            _write_through(unfinished, content)
+            try:
+                os.link(unfinished, self.path / name)
+            except FileExistsError:
+                # NFS may ask its server twice if the first answer was lost.
+                return unfinished.stat().st_nlink == 2
+            except OSError as error:
+                if error.errno not in _NO_LINKS:
+                    raise
+                return _created_without_links(self.path / name, content)
+        return True
 
     def has(self, name: str) -> bool:
+        """Return whether a file of that name exists."""
         try:
             self._do(self._file(name).stat)
         except (FileNotFoundError, NotADirectoryError):
@@ -147,6 +155,7 @@ class LocalFolder:
         return True
 
     def listing(self, *, hidden: bool = False) -> dict[str, Entry]:
+        """Return the files directly in it by name, in order: hidden ones (".x"), or the others."""
         found = {}
         for entry in self._entries():
             with contextlib.suppress(FileNotFoundError):  # deleted meanwhile
@@ -155,22 +164,29 @@ class LocalFolder:
         return found
 
     def folders(self) -> list[str]:
+        """Return the names of the folders directly in it, in order."""
         return [entry.name for entry in self._entries() if entry.is_dir()]
 
-    def _entries(self) -> list[os.DirEntry[str]]:
-        def action() -> list[os.DirEntry[str]]:
-            with os.scandir(self.path) as entries:
-                found = sorted(entries, key=lambda entry: entry.name)
-            if not found and not self._names:
-                self._require_mark_if_known()  # an empty mount point has no files either
-            return found
+    @retried
+    def _scanned(self) -> list[os.DirEntry[str]]:
+        with os.scandir(self.path) as entries:
+            found = sorted(entries, key=lambda entry: entry.name)
+        if not found and not self._names and str(self._anchor) in _marked:
+            self._require_mark()  # an empty mount point has no files either
+        return found
 
+    def _entries(self) -> list[os.DirEntry[str]]:
         try:
-            return self._do(action)
+            return self._scanned()
         except (FileNotFoundError, NotADirectoryError):
             return []
 
     def tree(self) -> dict[str, Entry]:
+        """Return all files below it, hidden ones too, by their paths from here, in order.
+
+        Symbolic links count as files and are not followed. An empty folder is listed as a path
+        that ends with a slash.
+        """
         self._entries()  # waits until it is there
         found = {}
         for folder, folders, files in os.walk(self.path):
@@ -183,32 +199,34 @@ class LocalFolder:
                     found[path if name else f"{path}/"] = _entry((here / name).lstat())
         return dict(sorted(found.items()))
 
-    def _require_mark_if_known(self) -> None:
-        if str(self._anchor) in _marked:
-            self._require_mark()
-
+    @retried
     def delete(self, name: str) -> None:
-        self._do(lambda: self._file(name).unlink(missing_ok=True))
+        """Delete a file if it exists."""
+        self._file(name).unlink(missing_ok=True)
 
+    @retried
     def delete_all(self) -> None:
+        """Delete the folder with everything in it."""
+
         def still_there(_: object, path: str, error: tuple[Any, BaseException, Any]) -> None:
             if not isinstance(error[1], FileNotFoundError):
                 raise error[1]
 
-        self._do(lambda: shutil.rmtree(self.path, onerror=still_there))
+        shutil.rmtree(self.path, onerror=still_there)
 
+    @retried
     def put(self, file: Path, name: str) -> None:
-        def action() -> None:
-            with self._beside(name) as unfinished:
-                shutil.copyfile(file, unfinished)
-                with unfinished.open("rb") as opened:
-                    os.fsync(opened.fileno())
-                os.replace(unfinished, self.path / name)
+        """Copy a file of this machine here, whole."""
+        with self._beside(name) as unfinished:
+            shutil.copyfile(file, unfinished)
+            with unfinished.open("rb") as opened:
+                os.fsync(opened.fileno())
+            os.replace(unfinished, self.path / name)
 
-        self._do(action)
-
+    @retried
     def get(self, name: str, file: Path) -> None:
-        self._do(lambda: shutil.copyfile(self._file(name), file))
+        """Copy a file from here to this machine; an interrupted copy leaves a part of it."""
+        shutil.copyfile(self._file(name), file)
 
 
 def _entry(state: os.stat_result) -> Entry:

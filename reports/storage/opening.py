@@ -1,8 +1,11 @@
 """Opening a folder on this machine's file systems or at a URI."""
 
-from reports.storage.folder import Folder, Location, is_uri
+from reports.storage.folder import Location, is_uri
 from reports.storage.local import LocalFolder
 from reports.storage.remote import RemoteFolder
+
+Folder = LocalFolder | RemoteFolder
+"""A folder on some file system; `LocalFolder` says what its methods do."""
 
 
 def open_folder(where: Location, *, make: bool = False, expect: bool = False) -> Folder:

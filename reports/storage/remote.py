@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from reports.storage.folder import FULL, MARK, Entry, StorageError, plain_name
-from reports.storage.retry import TransientError, retry
+from reports.storage.retry import TransientError, retried, retry
 from wsss_core.errors import InputError, one_line
 
 _MARK_TEXT = b"A folder that wsss writes to.\n"
@@ -38,7 +38,7 @@ _creating = threading.Lock()
 
 
 class RemoteFolder:
-    """A folder at a URI; see `reports.storage.folder.Folder`.
+    """A folder at a URI; `reports.storage.local.LocalFolder` says what its methods do.
 
     Args:
         where: its URI.
@@ -104,8 +104,9 @@ class RemoteFolder:
         if _protocol(self.where) not in _OBJECT_STORES:
             self._files.makedirs(self._path, exist_ok=True)
 
+    @retried
     def read(self, name: str) -> bytes:
-        content: bytes = self._do(lambda: self._files.cat_file(self._at(name)))
+        content: bytes = self._files.cat_file(self._at(name))
         return content
 
     def read_many(self, names: Sequence[str]) -> Iterator[bytes]:
@@ -114,41 +115,36 @@ class RemoteFolder:
             found = self._do(lambda paths=paths: self._files.cat(paths))  # type: ignore[misc]
             yield from (found[path] for path in paths)
 
+    @retried
     def write(self, name: str, content: bytes) -> None:
-        def action() -> None:
-            self._ensure()
-            self._files.pipe_file(self._at(name), content)
+        self._ensure()
+        self._files.pipe_file(self._at(name), content)
 
-        self._do(action)
-
+    @retried
     def create(self, name: str, content: bytes) -> bool:
-        def action() -> bool:
-            self._ensure()
-            try:
-                with _creating if _protocol(self.where) == "memory" else contextlib.nullcontext():
-                    self._files.pipe_file(self._at(name), content, mode="create")
-            except OSError:
-                # Some stores refuse with another error than FileExistsError. And a request is sent
-                # again if its answer was lost; then the store refuses it because of itself.
-                if not self._files.exists(self._at(name)):
-                    raise
-                return bool(self._files.cat_file(self._at(name)) == content)
-            return True
+        self._ensure()
+        try:
+            with _creating if _protocol(self.where) == "memory" else contextlib.nullcontext():
+                self._files.pipe_file(self._at(name), content, mode="create")
+        except OSError:
+            # Some stores refuse with another error than FileExistsError. And a request is sent
+            # again if its answer was lost; then the store refuses it because of itself.
+            if not self._files.exists(self._at(name)):
+                raise
+            return bool(self._files.cat_file(self._at(name)) == content)
+        return True
 
-        return self._do(action)
-
+    @retried
     def has(self, name: str) -> bool:
-        return bool(self._do(lambda: self._files.exists(self._at(name))))
+        return bool(self._files.exists(self._at(name)))
 
+    @retried
     def _entries(self) -> list[dict[str, Any]]:
-        def action() -> list[dict[str, Any]]:
-            try:
-                found: list[dict[str, Any]] = self._files.ls(self._path, detail=True)
-            except FileNotFoundError:
-                return []
-            return found
-
-        return sorted(self._do(action), key=lambda entry: str(entry["name"]))
+        try:
+            found = self._files.ls(self._path, detail=True)
+        except FileNotFoundError:
+            return []
+        return sorted(found, key=lambda entry: str(entry["name"]))
 
     def listing(self, *, hidden: bool = False) -> dict[str, Entry]:
         return {
@@ -166,47 +162,36 @@ class RemoteFolder:
             if entry["type"] == "directory"
         ]
 
+    @retried
     def tree(self) -> dict[str, Entry]:
-        def action() -> dict[str, dict[str, Any]]:
-            found: dict[str, dict[str, Any]] = self._files.find(self._path, detail=True)
-            return found
-
         return {
             path.removeprefix(f"{self._path}/"): _entry(entry)
-            for path, entry in sorted(self._do(action).items())
+            for path, entry in sorted(self._files.find(self._path, detail=True).items())
         }
 
+    @retried
     def delete(self, name: str) -> None:
-        def action() -> None:
-            with contextlib.suppress(FileNotFoundError):
-                self._files.rm_file(self._at(name))
+        with contextlib.suppress(FileNotFoundError):
+            self._files.rm_file(self._at(name))
 
-        self._do(action)
-
+    @retried
     def delete_all(self) -> None:
-        def action() -> None:
-            with contextlib.suppress(FileNotFoundError):
-                self._files.rm(self._path, recursive=True)
+        with contextlib.suppress(FileNotFoundError):
+            self._files.rm(self._path, recursive=True)
 
-        self._do(action)
-
+    @retried
     def put(self, file: Path, name: str) -> None:
-        def action() -> None:
-            self._ensure()
-            self._files.put_file(str(file), self._at(name))
+        self._ensure()
+        self._files.put_file(str(file), self._at(name))
 
-        self._do(action)
-
+    @retried
     def get(self, name: str, file: Path) -> None:
-        def action() -> None:
-            try:
-                self._files.get_file(self._at(name), str(file))
-            except OSError as error:
-                if error.errno in FULL:  # of this machine
-                    raise StorageError(f"{file.parent}: no space left on the storage") from error
-                raise
-
-        self._do(action)
+        try:
+            self._files.get_file(self._at(name), str(file))
+        except OSError as error:
+            if error.errno in FULL:  # of this machine
+                raise StorageError(f"{file.parent}: no space left on the storage") from error
+            raise
 
 
 def _protocol(where: str) -> str:

@@ -4,7 +4,8 @@ import errno
 import os
 import time
 from collections.abc import Callable
-from typing import TypeVar
+from functools import wraps
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from reports.storage.folder import FULL, StorageError
 from wsss_core.errors import InputError, one_line
@@ -22,6 +23,7 @@ _TRANSIENT = {
 }  # fmt: skip
 
 _T = TypeVar("_T")
+_P = ParamSpec("_P")
 
 
 class TransientError(OSError):
@@ -75,3 +77,14 @@ def retry(action: Callable[[], _T], where: str, is_there: Callable[[], bool]) ->
                 ) from error
         time.sleep(pause)
         pause = min(2 * pause, 5.0)
+
+
+def retried(method: Callable[Concatenate[Any, _P], _T]) -> Callable[Concatenate[Any, _P], _T]:
+    """Have a folder's `_do` run a method, from its beginning in each attempt."""
+
+    @wraps(method)
+    def call(folder: Any, *args: _P.args, **kwargs: _P.kwargs) -> _T:
+        result: _T = folder._do(lambda: method(folder, *args, **kwargs))
+        return result
+
+    return call

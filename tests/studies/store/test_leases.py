@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 import studies.store.leases
-from reports.storage.folder import Folder
+from reports.storage import Folder
 from reports.storage.opening import open_folder
 from studies.store.leases import Lease, LeaseOwner, Leases
 
