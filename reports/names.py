@@ -27,6 +27,9 @@ PLAIN = "none"
 OPTIMAL = "optimal threshold"
 """The name of an upper bound beside the chains: the plain CAM at each image's best threshold."""
 
+CHAIN_NAMES = {OPTIMAL: f"{OPTIMAL} (upper bound)"}
+"""Chain -> its name in tables and figures, where that is another."""
+
 MEASURE_NAMES = {
     "per_image_iou": "per-image foreground IoU",
     "dataset_iou": "dataset foreground IoU",

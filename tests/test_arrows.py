@@ -149,7 +149,7 @@ def test_scenes_load_no_torch():
     [
         ("storage", []),
         ("ledger", ["storage"]),
-        ("results", ["names", "statistics", "ledger", "storage"]),
+        ("results", ["names", "progress", "statistics", "ledger", "storage"]),
         ("tables", ["names", "statistics", "results", "ledger"]),
         ("figures", ["names", "statistics", "tables", "results", "ledger"]),
     ],

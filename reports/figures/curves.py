@@ -28,9 +28,10 @@ def training_curves_info(record: StudyRecord) -> TrainingCurves:
     panels: dict[str, dict[int, tuple[np.ndarray, np.ndarray, np.ndarray | None]]] = {}
     for one in record.configurations:
         for trial in record.of(one.name):
-            rows = record.history[record.history["trial_key"] == trial.key].sort_values("epoch")
-            if rows.empty:
+            rows = record.history.get((one.name, trial.seed))
+            if rows is None:
                 continue
+            rows = rows.sort_values("epoch")
             transfer = rows["transfer_loss"].to_numpy(np.float64)
             panels.setdefault(one.name, {})[trial.seed] = (
                 rows["epoch"].to_numpy(np.int64),

@@ -7,6 +7,7 @@ import io
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -114,31 +115,24 @@ def panels_of(
         LedgerError: a picture in the ledger cannot be decoded.
 
     """
-    keys = {trial.key for trial in columns.values() if trial is not None}
-    panels = record.panels.of(keys)
-    of_columns = panels[(panels["network"] == "student") & (panels["split"] == "test")]
-    if of_columns.empty:
+    shown = [_pictures(record, trial) for trial in columns.values()]
+    pairs = sorted({pair for pictures in shown for pair in pictures})
+    if not pairs:
         return None
-    pairs = (
-        of_columns[["image", "class_name"]].drop_duplicates().sort_values(["class_name", "image"])
-    )
     rows = []
-    for image, class_name in pairs.itertuples(index=False):
-        here = of_columns[(of_columns["image"] == image) & (of_columns["class_name"] == class_name)]
-        first = here.iloc[0]
-        pictures = {row.part: row.cam_png for row in here.itertuples()}
-        where = f"panels of trial {first['trial_key']}, {image}"
+    for class_name, image in pairs:
+        here = [pictures.get((class_name, image)) for pictures in shown]
+        first = next(picture for picture in here if picture is not None)
+        where = f"panels of trial {first.trial_key}, {image}"
         rows.append(
             PanelRow(
                 image,
                 class_name,
-                _decode(first["image_png"], "RGB", where),
-                _decode(first["mask_png"], "L", where) > 127,
+                _decode(first.image_png, "RGB", where),
+                _decode(first.mask_png, "L", where) > 127,
                 tuple(
-                    _cell(
-                        record, trial, image, class_name, pictures.get(trial.key if trial else "")
-                    )
-                    for trial in columns.values()
+                    _cell(record, trial, picture)
+                    for trial, picture in zip(columns.values(), here, strict=True)
                 ),
             )
         )
@@ -146,6 +140,13 @@ def panels_of(
     clear = [row for row in rows if not row.mask.any()]
     kept = [row for row in rows if row.mask.any()][: _ROWS - min(len(clear), 2)]
     return CamPanels(tuple(columns), tuple(kept + clear[: _ROWS - len(kept)]), seed)
+
+
+def _pictures(record: StudyRecord, trial: TrialRecord | None) -> dict[tuple[str, str], Any]:
+    """Read the student's rows of `panels` on the test split, by class and image."""
+    rows = record.panels.of(trial.key if trial else "")
+    rows = rows[(rows["network"] == "student") & (rows["split"] == "test")]
+    return {(str(row.class_name), str(row.image)): row for row in rows.itertuples()}
 
 
 def _decode(png: bytes, mode: str, where: str) -> np.ndarray:
@@ -156,13 +157,12 @@ def _decode(png: bytes, mode: str, where: str) -> np.ndarray:
         raise LedgerError(f"ledger {where}: not a picture ({error})") from error
 
 
-def _cell(
-    record: StudyRecord, trial: TrialRecord | None, image: str, class_name: str, png: bytes | None
-) -> CamCell:
-    if png is None or trial is None:
+def _cell(record: StudyRecord, trial: TrialRecord | None, picture: Any) -> CamCell:
+    if picture is None or trial is None:
         status = "missing" if trial is None else trial.status
         return CamCell(None, None, "no picture" if status == "ok" else status)
-    cam = _decode(png, "L", f"panels of trial {trial.key}, {image}")
+    image, class_name = picture.image, picture.class_name
+    cam = _decode(picture.cam_png, "L", f"panels of trial {trial.key}, {image}")
     level = trial.figure("level", rule=record.rule, class_name=class_name)
     key = ("student", class_name)
     if math.isnan(level) or trial.figures is None or image not in trial.figures.images.get(key, ()):

@@ -3,7 +3,7 @@
 from reports.figures.panels import CamPanels, panels_of
 from reports.figures.seeds import SeedDots, SeedRow
 from reports.figures.style import chain_colours, seed_markers, threshold_axis
-from reports.names import OPTIMAL, PLAIN
+from reports.names import CHAIN_NAMES, OPTIMAL, PLAIN
 from reports.results.comparisons import ChainResult, chain_results, worst_and_best_seed
 from reports.results.study_record import StudyRecord, TrialRecord
 from reports.statistics import summarise
@@ -34,7 +34,8 @@ def chain_dots_info(record: StudyRecord) -> SeedDots:
 
 
 def _name(result: ChainResult, several: bool) -> str:
-    return f"{result.configuration.name}: {result.label}" if several else result.label
+    name = CHAIN_NAMES.get(result.name, result.name)
+    return f"{result.configuration.name}: {name}" if several else name
 
 
 def _note(result: ChainResult) -> str:
@@ -54,7 +55,7 @@ def chain_panels_info(record: StudyRecord) -> CamPanels | None:
         seed = seeds[1] if seeds else next(iter(plain))
         columns: dict[str, TrialRecord] = {PLAIN: record.trials[one.name, seed]}
         for chain in record.chains:
-            trial = record.chain_trials.get((one.name, seed, chain.name))
+            trial = record.all_trials.get((one.name, seed, chain.name))
             if trial is not None and trial.status == "ok" and chain.name != OPTIMAL:
                 columns[chain.name] = trial
         shown = dict(list(columns.items())[:_COLUMNS])

@@ -67,26 +67,29 @@ class ChainResult:
 
     Attributes:
         configuration: the configuration whose CAMs are refined.
-        name: the chain's name, `PLAIN`, or `OPTIMAL`.
+        chain: a chain of the study, or that of the name `PLAIN` or `OPTIMAL`.
         class_name: a class, or the mean over classes.
         by_seed: the study's objective at its threshold rule by seed, shares.
         fixed: the same at the fixed threshold.
         states: how the trials ended.
         difference: to the plain CAM, paired by seed; None for `PLAIN` and `OPTIMAL`.
         corrected_p: corrected by Holm over all differences of the study.
-        chain: the chain with its published figures; None if the study lists none of that name.
 
     """
 
     configuration: ConfigurationRecord
-    name: str
+    chain: ChainRecord
     class_name: str
     by_seed: dict[int, float]
     fixed: dict[int, float]
     states: Counter[str]
     difference: PairedDifference | None = None
     corrected_p: float | None = None
-    chain: ChainRecord | None = None
+
+    @property
+    def name(self) -> str:
+        """The chain's name."""
+        return self.chain.name
 
     @property
     def is_oracle(self) -> bool:
@@ -94,14 +97,9 @@ class ChainResult:
         return self.name == OPTIMAL
 
     @property
-    def label(self) -> str:
-        """The chain's name, and whether it is an upper bound."""
-        return f"{self.name} (upper bound)" if self.is_oracle else self.name
-
-    @property
     def not_run(self) -> bool:
         """Whether the chain lacks something and was therefore not run."""
-        return self.chain is not None and self.chain.lacks is not None
+        return self.chain.lacks is not None
 
 
 def chain_results(record: StudyRecord) -> list[ChainResult]:
@@ -111,13 +109,14 @@ def chain_results(record: StudyRecord) -> list[ChainResult]:
         In the plan's order: configurations, their classes, then chains.
 
     """
-    named = {chain.name: chain for chain in record.chains}
-    chains = [PLAIN, *(name for name in named if name not in (PLAIN, OPTIMAL)), OPTIMAL]
+    named = {name: ChainRecord(name) for name in (PLAIN, OPTIMAL)}
+    named |= {chain.name: chain for chain in record.chains}
+    oracle = named.pop(OPTIMAL)
     found = [
-        _chain_result(record, one, class_name, name, named.get(name))
+        _chain_result(record, one, class_name, chain)
         for one in record.configurations
         for class_name in record.classes or ("",)
-        for name in chains
+        for chain in (*named.values(), oracle)
     ]
     compared = [one.difference for one in found if one.difference is not None]
     corrected = iter(holm([difference.p for difference in compared]))
@@ -131,25 +130,24 @@ def _chain_result(
     record: StudyRecord,
     configuration: ConfigurationRecord,
     class_name: str,
-    name: str,
-    chain: ChainRecord | None,
+    chain: ChainRecord,
 ) -> ChainResult:
     def by_seed(chain: str, rule: str | None) -> dict[int, float]:
         return record.by_seed(
             configuration.name, record.objective, chain=chain, rule=rule, class_name=class_name
         )
 
-    refined = PLAIN if name == OPTIMAL else name
-    reached = by_seed(refined, "image_oracle" if name == OPTIMAL else None)
+    is_oracle = chain.name == OPTIMAL
+    refined = PLAIN if is_oracle else chain.name
+    reached = by_seed(refined, "image_oracle" if is_oracle else None)
     return ChainResult(
         configuration,
-        name,
+        chain,
         class_name,
         reached,
-        {} if name == OPTIMAL else by_seed(refined, "fixed"),
+        {} if is_oracle else by_seed(refined, "fixed"),
         record.states(configuration.name, refined),
         None if refined == PLAIN else paired_difference(reached, by_seed(PLAIN, None)),
-        chain=chain,
     )
 
 

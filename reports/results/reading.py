@@ -49,10 +49,12 @@ def _trial(
     planned: Mapping[str, Any],
     ended: Mapping[str, Any],
     read: Mapping[str, ReadTrial],
-    key: str,
+    key: str | None,
 ) -> TrialRecord:
-    """Make the record of a trial, plain or under a chain; the key names its parts."""
+    """Make the record of a trial; the key names its parts, None if its chain is not run."""
     configuration, seed = planned["configuration"], int(planned["seed"])
+    if key is None:
+        return TrialRecord("", configuration, seed, "not run")
     row = ended.get(key)
     if row is None:
         return TrialRecord(key, configuration, seed, "missing")
@@ -85,16 +87,15 @@ def read_study(results: Location, plan: pd.DataFrame, *, processes: int = 1) -> 
     own_rules = tuple(json.loads(first["own_rules"] or "[]"))
     rules = Rules(first["objective"], first["fixed_threshold"], own_rules)
     read = read_figures(results, list(ended), rules, processes=processes)
-    trials = {
-        (row["configuration"], int(row["seed"])): _trial(row, ended, read, row["trial_key"])
-        for row in rows
-    }
-    chain_trials = _chain_trials(chain_rows, rows, ended, read)
-    frames = [trial.figures.outcomes for trial in trials.values() if trial.figures is not None]
+    trials = _trials(rows, chain_rows, ended, read)
+    plain = {(name, seed): one for (name, seed, chain), one in trials.items() if chain == PLAIN}
+    frames = [trial.figures.outcomes for trial in plain.values() if trial.figures is not None]
     names = {name for frame in frames for name in frame["class_name"]}
     tuned = any((frame["rule"] == "tuned").any() for frame in frames)
     sweep, value = first["dial"], first["dial_value"]
     searched = read_table(results, "search")
+    history = read_table(results, "history", keys=plan["trial_key"].unique())
+    epochs = dict(iter(history.groupby("trial_key")))
     return StudyRecord(
         name=first["study"] if sweep is None else f"{first['study']}, {sweep} = {value:g}",
         title=first["study_title"],
@@ -103,14 +104,13 @@ def read_study(results: Location, plan: pd.DataFrame, *, processes: int = 1) -> 
         configurations=_configurations(plan),
         seeds=tuple(sorted({int(seed) for seed in plan["seed"]})),
         classes=tuple(sorted(names, key=lambda name: (name == MEAN_OF_CLASSES, name))),
-        trials=trials,
-        history=read_table(results, "history", keys=plan["trial_key"].unique()),
-        panels=_panels(results, [*trials.values(), *chain_trials.values()]),
+        all_trials=trials,
+        history={at: epochs[trial.key] for at, trial in plain.items() if trial.key in epochs},
+        panels=_panels(results, trials.values()),
         sweep=sweep,
         sweep_value=value,
         search=searched[searched["study"] == first["study"]],
         chains=_chains(chain_rows),
-        chain_trials=chain_trials,
     )
 
 
@@ -133,26 +133,25 @@ def _chains(rows: list[dict[str, Any]]) -> tuple[ChainRecord, ...]:
     return tuple(chains.values())
 
 
-def _chain_trials(
-    chain_rows: list[dict[str, Any]],
+def _trials(
     planned: list[dict[str, Any]],
+    chain_rows: list[dict[str, Any]],
     ended: Mapping[str, Any],
     read: Mapping[str, ReadTrial],
 ) -> dict[tuple[str, int, str], TrialRecord]:
-    by_trial: dict[str, list[dict[str, Any]]] = {}
+    """Make the record of each planned trial, plain and then under its chains."""
+    scored: dict[str, dict[str, str | None]] = {
+        row["trial_key"]: {PLAIN: row["trial_key"]} for row in planned
+    }
     for row in chain_rows:
-        if row["refinement"] not in (PLAIN, OPTIMAL):
-            by_trial.setdefault(row["trial_key"], []).append(row)
-    found = {}
-    for trial in planned:
-        configuration, seed = trial["configuration"], int(trial["seed"])
-        for row in by_trial.get(trial["trial_key"], []):
-            found[configuration, seed, row["refinement"]] = (
-                _trial(trial, ended, read, row["scores_key"])
-                if row["lacks"] is None
-                else TrialRecord("", configuration, seed, "not run")
-            )
-    return found
+        if row["refinement"] not in (PLAIN, OPTIMAL) and row["trial_key"] in scored:
+            key = row["scores_key"] if row["lacks"] is None else None
+            scored[row["trial_key"]][row["refinement"]] = key
+    return {
+        (row["configuration"], int(row["seed"]), chain): _trial(row, ended, read, key)
+        for row in planned
+        for chain, key in scored[row["trial_key"]].items()
+    }
 
 
 def read_studies(results: Location, *, processes: int = 1) -> list[StudyRecord]:

@@ -32,15 +32,9 @@ class PanelParts:
     results: Location
     keys: frozenset[str] = frozenset()
 
-    def of(self, keys: Iterable[str]) -> pd.DataFrame:
-        """Read the rows of some trials; the column `part` is the key of their part."""
-        found = [
-            read_table(self.results, "panels", keys=[key]).assign(part=key)
-            for key in sorted(self.keys.intersection(keys))
-        ]
-        if not found:
-            return read_table(self.results, "panels", keys=[]).assign(part="")
-        return pd.concat(found, ignore_index=True)
+    def of(self, key: str) -> pd.DataFrame:
+        """Read the rows of one trial; none if it has no part."""
+        return read_table(self.results, "panels", keys=self.keys & {key})
 
 
 @dataclass(frozen=True)
@@ -48,7 +42,6 @@ class ConfigurationRecord:
     """One configuration of the plan, common to its seeds; attributes are columns of the plan."""
 
     name: str
-    position: int
     paradigm: str
     metric: str | None
     transfer_level: str | None
@@ -130,7 +123,6 @@ class ChainRecord:
 
     Attributes:
         name: as in the study.
-        position: its place in the study.
         lacks: why it is not run; None if it is.
         published_worse: another work's figure under its worse seed, a share; None without.
         published_best: its figure under its best seed, a share; None without.
@@ -139,7 +131,6 @@ class ChainRecord:
     """
 
     name: str
-    position: int
     lacks: str | None = None
     published_worse: float | None = None
     published_best: float | None = None
@@ -158,15 +149,14 @@ class StudyRecord:
         configurations: in the plan's order.
         seeds: all seeds, ascending.
         classes: class names; several are followed by `MEAN_OF_CLASSES`.
-        trials: planned trials by configuration and seed.
-        history: the table `history` of its trials.
+        all_trials: planned trials by configuration, seed and chain, `PLAIN` for the plain CAM.
+        history: the epochs of plain trials, rows of the table `history`, by configuration and seed.
         panels: the pictures of its trials, plain and under chains.
         sweep: the setting that the study varies; None without a sweep.
         sweep_value: the value of that setting.
         search: the study's rows of the table `search`.
         chains: its refinement chains, in the plan's order; `PLAIN` and `OPTIMAL` among them hold
             published figures only.
-        chain_trials: trials under a chain, by configuration, seed and the chain's name.
 
     """
 
@@ -177,14 +167,13 @@ class StudyRecord:
     configurations: tuple[ConfigurationRecord, ...]
     seeds: tuple[int, ...]
     classes: tuple[str, ...]
-    trials: Mapping[tuple[str, int], TrialRecord]
-    history: pd.DataFrame
+    all_trials: Mapping[tuple[str, int, str], TrialRecord]
+    history: Mapping[tuple[str, int], pd.DataFrame]
     panels: PanelParts
     sweep: str | None = None
     sweep_value: float | None = None
     search: pd.DataFrame = field(default_factory=pd.DataFrame)
     chains: tuple[ChainRecord, ...] = ()
-    chain_trials: Mapping[tuple[str, int, str], TrialRecord] = field(default_factory=dict)
 
     @property
     def main_class(self) -> str:
@@ -200,21 +189,15 @@ class StudyRecord:
         return {one.name: one for one in reversed(self.configurations)}
 
     @cached_property
-    def _under_chains(self) -> dict[tuple[str, str], list[TrialRecord]]:
-        found: dict[tuple[str, str], list[TrialRecord]] = {}
-        for (name, _, chain), trial in self.chain_trials.items():
-            found.setdefault((name, chain), []).append(trial)
-        return found
+    def trials(self) -> Mapping[tuple[str, int], TrialRecord]:
+        """The planned trials with the plain CAM, by configuration and seed."""
+        found = self.all_trials.items()
+        return {(name, seed): trial for (name, seed, chain), trial in found if chain == PLAIN}
 
     def of(self, configuration: str, chain: str = PLAIN) -> list[TrialRecord]:
         """Return the planned trials of a configuration under a chain, by ascending seed."""
-        if chain != PLAIN:
-            return list(self._under_chains.get((configuration, chain), []))
-        return [
-            self.trials[configuration, seed]
-            for seed in self.seeds
-            if (configuration, seed) in self.trials
-        ]
+        found = (self.all_trials.get((configuration, seed, chain)) for seed in self.seeds)
+        return [trial for trial in found if trial is not None]
 
     def healthy(self, configuration: str, chain: str = PLAIN) -> list[TrialRecord]:
         """Return the trials that ended well: means are taken over these."""
@@ -254,7 +237,8 @@ class StudyRecord:
     def every_trial(self) -> list[tuple[str, TrialRecord]]:
         """Return all trials with the chain of their scores: plain trials first, then by chain."""
         plain = [(PLAIN, trial) for one in self.configurations for trial in self.of(one.name)]
-        return plain + [(chain, trial) for (_, _, chain), trial in self.chain_trials.items()]
+        every = self.all_trials.items()
+        return plain + [(chain, trial) for (_, _, chain), trial in every if chain != PLAIN]
 
     def diagnostic_by_seed(
         self,

@@ -5,7 +5,7 @@ the score without refinement. Added are the mean over all seeds and the differen
 refinement, paired by seed.
 """
 
-from reports.names import MEASURE_NAMES, OPTIMAL, PLAIN, THRESHOLD_NAMES
+from reports.names import CHAIN_NAMES, MEASURE_NAMES, OPTIMAL, PLAIN, THRESHOLD_NAMES
 from reports.results.comparisons import ChainResult, chain_results, worst_and_best_seed
 from reports.results.study_record import StudyRecord
 from reports.tables.cells import (
@@ -84,7 +84,7 @@ def refinement_table(record: StudyRecord) -> Table:
         rows.append(
             (
                 *([Cell(result.configuration.name)] if configurations else []),
-                Cell(result.label),
+                Cell(CHAIN_NAMES.get(result.name, result.name)),
                 *([Cell(result.class_name)] if several else []),
                 _figure_cell(result, result.by_seed, spell_out=True),
                 *_difference_cells(result),
@@ -135,7 +135,7 @@ def _seed_cell(result: ChainResult, seed: int | None) -> Cell:
 
 
 def _published_cells(result: ChainResult, record: StudyRecord) -> tuple[Cell, Cell]:
-    if result.chain is None or result.class_name != record.main_class:
+    if result.class_name != record.main_class:
         return share_cell(None), share_cell(None)
     return share_cell(result.chain.published_worse, 2), share_cell(result.chain.published_best, 2)
 

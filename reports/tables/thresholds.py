@@ -23,7 +23,7 @@ _SEES = {
 def peeks_at(record: StudyRecord) -> dict[str, str]:
     """Return what each rule of a study sees of the masks: built-in rules, then the study's own."""
     seen = {rule: ThresholdRule(rule).peeks_at for rule in RULES}
-    for trial in (*record.trials.values(), *record.chain_trials.values()):
+    for _, trial in record.every_trial():
         if trial.figures is not None:
             rows = trial.figures.outcomes
             seen |= dict(zip(rows["rule"], rows["peeks_at"], strict=True))

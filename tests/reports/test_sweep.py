@@ -13,6 +13,7 @@ import scipy.stats
 
 from reports.figures.style import draw_svg, style
 from reports.figures.sweep import draw_sweep, sweep_info
+from reports.names import PLAIN
 from reports.results.outcomes import OUTCOME_COLUMNS, TrialFigures
 from reports.results.study_record import ConfigurationRecord, PanelParts, StudyRecord, TrialRecord
 from reports.results.sweep import read_sweep
@@ -29,7 +30,7 @@ NAMES = ("alone", "cosine", "L1", "co-training")
 
 def configuration(name: str) -> ConfigurationRecord:
     blank = dict.fromkeys(ConfigurationRecord.__dataclass_fields__)
-    given = {"position": 0, "paradigm": "single", "student": "vit", "fixed_threshold": 0.3}
+    given = {"paradigm": "single", "student": "vit", "fixed_threshold": 0.3}
     return ConfigurationRecord(**{**blank, **given, "name": name})
 
 
@@ -61,7 +62,7 @@ def record_at(
                 ]  # fmt: skip
                 outcomes = pd.DataFrame(rows, columns=list(OUTCOME_COLUMNS))
                 figures = TrialFigures(outcomes, {})
-            made[name, seed] = TrialRecord(f"{name}-{seed}", name, seed, status, {}, figures)
+            made[name, seed, PLAIN] = TrialRecord(f"{name}-{seed}", name, seed, status, {}, figures)
     return StudyRecord(
         name="cooccurrence",
         title="?",
@@ -70,8 +71,8 @@ def record_at(
         configurations=tuple(configuration(name) for name in trials),
         seeds=tuple(sorted({seed for by_seed in trials.values() for seed in by_seed})),
         classes=("smoke",) if any(trial.figures for trial in made.values()) else (),
-        trials=made,
-        history=pd.DataFrame(),
+        all_trials=made,
+        history={},
         panels=PanelParts(Path()),
         sweep=sweep,
         sweep_value=value,

@@ -12,6 +12,7 @@ import pytest
 from reports.figures.diagnostics import diagnostics_info, draw_diagnostics
 from reports.figures.style import style
 from reports.ledger.parts import read_table
+from reports.names import PLAIN
 from reports.results.diagnostics import DIAGNOSTICS, trial_diagnostics
 from reports.results.reading import read_studies
 from reports.tables.diagnostics import diagnostics_table
@@ -218,12 +219,12 @@ def test_a_flat_map_misses_the_object_and_the_context(some_on_object):
 
 def without_hits(record, name, seeds):
     """The record as if those seeds' maps marked no pixel of the class."""
-    trials = dict(record.trials)
+    trials = dict(record.all_trials)
     for seed in seeds:
-        trial = trials[name, seed]
+        trial = trials[name, seed, PLAIN]
         diagnostics = trial.diagnostics.assign(confusion_ratio=math.nan)
-        trials[name, seed] = replace(trial, diagnostics=diagnostics)
-    return replace(record, trials=trials)
+        trials[name, seed, PLAIN] = replace(trial, diagnostics=diagnostics)
+    return replace(record, all_trials=trials)
 
 
 def confusion_cells(table):

@@ -12,6 +12,7 @@ import scipy.stats
 from hypothesis import given
 from hypothesis import strategies as st
 
+from reports.names import PLAIN
 from reports.results.outcomes import OUTCOME_COLUMNS, TrialFigures
 from reports.results.study_record import ConfigurationRecord, PanelParts, StudyRecord, TrialRecord
 from reports.tables.published_order import (
@@ -48,9 +49,11 @@ def study(published, by_seed, source=SOURCE):
                 }  # fmt: skip
                 outcomes = pd.DataFrame([row], columns=list(OUTCOME_COLUMNS))
                 figures = TrialFigures(outcomes, {})
-            trials[name, seed] = TrialRecord(f"{name}-{seed}", name, seed, status, {}, figures)
+            trials[name, seed, PLAIN] = TrialRecord(
+                f"{name}-{seed}", name, seed, status, {}, figures
+            )
     blank = dict.fromkeys(ConfigurationRecord.__dataclass_fields__)
-    given = {"position": 0, "paradigm": "single", "student": "vit", "fixed_threshold": 0.3}
+    given = {"paradigm": "single", "student": "vit", "fixed_threshold": 0.3}
     configurations = tuple(
         ConfigurationRecord(
             **{
@@ -71,8 +74,8 @@ def study(published, by_seed, source=SOURCE):
         configurations=configurations,
         seeds=tuple(sorted({seed for seeds in by_seed.values() for seed in seeds})),
         classes=("smoke",),
-        trials=trials,
-        history=pd.DataFrame(),
+        all_trials=trials,
+        history={},
         panels=PanelParts(Path()),
         sweep=None,
         sweep_value=None,

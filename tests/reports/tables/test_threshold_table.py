@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from reports.ledger.parts import read_table
+from reports.names import PLAIN
 from reports.results.outcomes import trial_figures
 from reports.results.reading import read_studies
 from reports.tables.rendering import to_csv
@@ -95,8 +96,8 @@ def test_a_rule_of_one_s_own_gets_columns_under_its_name(ledger, record, tmp_pat
         fixed=0.3,
         own_rules=["own_table_rules:high"],
     )
-    trials = {**record.trials, ("CNN alone", 0): replace(trial, figures=figures)}
-    table = threshold_table(replace(record, trials=trials))
+    trials = {**record.all_trials, ("CNN alone", 0, PLAIN): replace(trial, figures=figures)}
+    table = threshold_table(replace(record, all_trials=trials))
     keys = [column.key for column in table.columns]
     cells = dict(zip(keys, table.rows[0], strict=True))
 

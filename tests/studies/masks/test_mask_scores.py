@@ -7,6 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
+from reports.names import PLAIN
 from reports.results.reading import read_studies
 from studies.masks.folder import find_images, make_masks
 from studies.masks.recipe import MaskSelection, choose_recipe
@@ -37,7 +38,7 @@ def test_masks_have_the_iou_that_was_scored_image_by_image(crops, tmp_path, refi
     (record,) = read_studies(crops.ran.results)
     trial = record.trials["ViT alone", 1]
     if refinement is not None:
-        trial = record.chain_trials["ViT alone", 1, refinement]
+        trial = record.all_trials["ViT alone", 1, refinement]
     assert job.recipe.level == trial.figure("level", rule=rule, class_name="smoke")
     scored = trial.figures.image_iou["student", "smoke"][:, job.recipe.level]
     for name, expected in zip(trial.figures.images["student", "smoke"], scored, strict=True):
@@ -63,8 +64,7 @@ def test_masks_of_competing_gated_classes_have_the_iou_that_was_scored(run, shar
         recipe, _ = choose_recipe(ran.results, ran.store, wish)
         job = MaskJob(recipe, str(tmp_path / "images"), str(tmp_path / f"masks {chain}"))
         make_masks(job, in_process=True)
-        trial = record.trials["CNN alone", 0]
-        trial = record.chain_trials["CNN alone", 0, chain] if chain else trial
+        trial = record.all_trials["CNN alone", 0, chain or PLAIN]
         for number, class_name in enumerate(images.classes, 1):
             curves = trial.figures.image_iou["student", class_name]
             names = trial.figures.images["student", class_name]

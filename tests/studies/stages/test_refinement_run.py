@@ -46,7 +46,7 @@ def test_every_chain_that_can_run_is_scored_over_every_image(refined):
 def test_a_chain_that_lacks_weights_is_listed_as_not_run(refined):
     (record,) = read_studies(refined.results)
     (trial,) = record.trials.values()
-    assert record.chain_trials[trial.configuration, 0, "SAM"].status == "not run"
+    assert record.all_trials[trial.configuration, 0, "SAM"].status == "not run"
     assert any("SAM is not run: no weights were given" in line for line in refined.said)
 
 
