@@ -18,7 +18,7 @@ from reports.statistics import summarise
 from reports.storage import Location
 from reports.tables.cells import ABSENT, equals, mean_and_spread, points
 from reports.tables.thresholds import peeks_at
-from wsss_core.errors import InputError
+from wsss_core.errors import as_input_error
 
 LISTING_FILES = ("threshold_choices.csv", "threshold_choices.parquet", "threshold_curves.parquet")
 """The files it writes; the report's tables, which may lie in the same folder, have other names."""
@@ -86,13 +86,11 @@ def list_thresholds(
     records = read_studies(results, processes=processes)
     choices = pd.concat([threshold_choices(one) for one in records], ignore_index=True)
     files = tuple(out / name for name in LISTING_FILES)
-    try:
+    with as_input_error(f"{out}: the thresholds cannot be written there", OSError):
         out.mkdir(parents=True, exist_ok=True)
         choices.to_csv(files[0], index=False, lineterminator="\n")
         pq.write_table(pa.Table.from_pandas(choices, preserve_index=False), files[1])
         _write_curves(results, records, files[2])
-    except OSError as error:
-        raise InputError(f"{out}: the thresholds cannot be written there ({error})") from error
     return ThresholdListing("\n\n".join(describe_thresholds(one) for one in records), files)
 
 

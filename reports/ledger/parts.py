@@ -9,6 +9,7 @@ it or nothing, and many writers on one shared file system or object store need n
 import io
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -16,8 +17,8 @@ import pyarrow.parquet as pq
 
 from reports.ledger.schema import CHOICES, SCHEMA_VERSION, SCHEMAS, VERSION_KEY
 from reports.ledger.snapshot import DERIVED, read_with_snapshot
-from reports.storage import Entry, Folder, Location, StorageError, below, open_folder
-from wsss_core.errors import InputError, one_line
+from reports.storage import Folder, Location, StorageError, below, open_folder
+from wsss_core.errors import InputError, as_input_error, one_line
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -69,7 +70,7 @@ def _checked(table: str, key: str, rows: Sequence[Mapping[str, Any]]) -> pa.Tabl
     try:
         return pa.Table.from_pylist([dict(row) for row in rows], schema=schema)
     except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
-        raise LedgerError(f"{where}: {_one_line(error)}") from error
+        raise LedgerError(f"{where}: {one_line(error, 300)}") from error
 
 
 def write_part(
@@ -103,10 +104,8 @@ def write_part(
     part = below(results, "ledger", table, part_name(key))
     sink = io.BytesIO()
     pq.write_table(_checked(table, key, rows), sink, compression="zstd")
-    try:
+    with as_input_error(f"{part}: cannot be written", OSError, error=LedgerError):
         folder.write(part_name(key), sink.getvalue())
-    except OSError as error:
-        raise LedgerError(f"{part}: cannot be written ({_one_line(error)})") from error
     return part
 
 
@@ -148,46 +147,26 @@ def read_arrow(
     schema = SCHEMAS[table]
     wanted = list(columns) if columns is not None else None
     empty = schema if wanted is None else pa.schema([schema.field(name) for name in wanted])
-    asked = None if keys is None else sorted(set(keys))
-    if table in SNAPSHOTS and (asked is None or len(asked) > _FEW):
-        there = folder.listing()
-        names = _named(there, asked)
-        found = read_with_snapshot(
-            open_folder(results).joined(DERIVED),
-            table,
-            SCHEMA_VERSION,
-            there,
-            names,
-            wanted,
-            lambda names, columns: _read_parts(folder, names, columns),
-        )
+    asked = None if keys is None else [part_name(key) for key in sorted(set(keys))]
+    read = partial(_read_parts, folder)
+    if asked is not None and len(asked) <= _FEW:
+        found = list(read([name for name in asked if folder.has(name)], wanted))
     else:
-        found = list(_read_parts(folder, parts_of(folder, asked), wanted))
-    try:
-        whole = pa.concat_tables(
+        there = folder.listing()
+        names = [n for n in asked or there if n in there and n.endswith(part_name(""))]
+        if table in SNAPSHOTS:
+            derived = open_folder(results).joined(DERIVED)
+            found = read_with_snapshot(derived, table, SCHEMA_VERSION, there, names, wanted, read)
+        else:
+            found = list(read(names, wanted))
+    with as_input_error(
+        f"{folder.where}: its parts do not fit together", pa.ArrowException, error=LedgerError
+    ):
+        return pa.concat_tables(
             # `empty_table` would load pandas.
             [pa.Table.from_batches([], _nullable(empty)), *found],
             promote_options="permissive",
         )
-    except pa.ArrowException as error:
-        raise LedgerError(
-            f"{folder.where}: its parts do not fit together ({_one_line(error)})"
-        ) from error
-    return whole
-
-
-def parts_of(folder: Folder, keys: Iterable[str] | None) -> list[str]:
-    """Return the names of a table's parts in order: all, or those of some keys that exist."""
-    asked = None if keys is None else sorted(set(keys))
-    if asked is None or len(asked) > _FEW:
-        return _named(folder.listing(), asked)
-    return [name for name in map(part_name, asked) if folder.has(name)]
-
-
-def _named(there: Mapping[str, Entry], asked: Sequence[str] | None) -> list[str]:
-    if asked is None:
-        return [name for name in there if name.endswith(part_name(""))]
-    return [name for name in map(part_name, asked) if name in there]
 
 
 def _read_parts(
@@ -225,7 +204,7 @@ def _read_part(part: str, content: bytes, columns: list[str] | None) -> pa.Table
 
 def _unreadable(part: str, error: BaseException) -> LedgerError:
     return LedgerError(
-        f"{part}: cannot be read as Parquet ({_one_line(error)}); `wsss run` again brings the "
+        f"{part}: cannot be read as Parquet ({one_line(error, 300)}); `wsss run` again brings the "
         "part of a finished trial back from the store"
     )
 
@@ -239,7 +218,3 @@ def finished_trials(results: Location) -> dict[str, str]:
     """Return the status (ok, failed, collapsed) of every trial that has ended, by trial key."""
     frame = read_table(results, "trials", columns=["trial_key", "status"])
     return dict(zip(frame["trial_key"], frame["status"], strict=True))
-
-
-def _one_line(error: BaseException) -> str:
-    return one_line(error, 300)

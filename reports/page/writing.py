@@ -13,7 +13,7 @@ from reports.page.views import views_of
 from reports.results.reading import read_studies
 from reports.storage import Location
 from reports.tables.rendering import to_csv, to_latex, to_markdown
-from wsss_core.errors import InputError
+from wsss_core.errors import as_input_error
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ def make_report(
             tables[f"{view.prefix}{name}.tex"] = to_latex(labelled)
     figures = {f"{f.name}.svg": f.svg for view in views for f in view.figures.values()}
     html, markdown = render_html(views), render_markdown(views)
-    try:
+    with as_input_error(f"{out}: the report cannot be written there", OSError):
         for folder in ("tables", "figures"):
             (out / folder).mkdir(parents=True, exist_ok=True)
         return ReportFiles(
@@ -91,8 +91,6 @@ def make_report(
             tables=tuple(_write(out / "tables" / name, tables[name]) for name in sorted(tables)),
             figures=tuple(_write(out / "figures" / n, figures[n]) for n in sorted(figures)),
         )
-    except OSError as error:
-        raise InputError(f"{out}: the report cannot be written there ({error})") from error
 
 
 def _write(path: Path, content: str | bytes) -> Path:

@@ -10,7 +10,7 @@ import pandas as pd
 
 from reports.ledger.schema import SEARCH_STATES
 from reports.statistics import Summary, summarise
-from wsss_core.errors import InputError
+from wsss_core.errors import InputError, as_input_error
 
 
 @dataclass(frozen=True)
@@ -42,8 +42,7 @@ def search_trials(rows: pd.DataFrame) -> list[SearchTrial]:
         rows: the ledger's `search` table of one study.
 
     Raises:
-        InputError: the rows belong to several studies, parameters are no JSON object, or a state is
-            unknown.
+        InputError: the rows belong to several studies, or parameters are no JSON object.
 
     """
     studies = sorted(set(rows["study"]))
@@ -55,12 +54,6 @@ def search_trials(rows: pd.DataFrame) -> list[SearchTrial]:
 def _gathered(seeds: pd.DataFrame) -> SearchTrial:
     first = seeds.iloc[0]
     number = int(first["number"])
-    unknown = sorted(set(seeds["state"]) - set(SEARCH_STATES))
-    if unknown:
-        raise InputError(
-            f"search trial {number}: expected a state of {', '.join(SEARCH_STATES)}, got "
-            f"{', '.join(unknown)}"
-        )
     by_seed = {
         int(seed): float(value)
         for seed, value in zip(seeds["seed"], seeds["objective"], strict=True)
@@ -77,10 +70,8 @@ def _gathered(seeds: pd.DataFrame) -> SearchTrial:
 
 
 def _parameters(number: int, text: str) -> dict[str, Any]:
-    try:
+    with as_input_error(f"search trial {number}: parameters are no JSON", json.JSONDecodeError):
         found = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise InputError(f"search trial {number}: parameters are no JSON: {error}") from error
     if not isinstance(found, dict):
         raise InputError(f"search trial {number}: expected a JSON object, got {text}")
     return found

@@ -13,7 +13,7 @@ from itertools import product
 
 import pandas as pd
 
-from reports.ledger.parts import part_name, parts_of, read_table, table_folder
+from reports.ledger.parts import part_name, read_table, table_folder
 from reports.storage import Location
 from studies.planning import Plan, Planner, StudyImages, TrainingJob, Trial
 from studies.spec.configuration import Configuration, configuration_name
@@ -142,7 +142,7 @@ def parts_prefix(planner: Planner) -> str:
 
 def tried(results: Location, prefix: str) -> pd.DataFrame:
     """Return the rows of the ledger's `search` table of the configurations that were tried."""
-    names = parts_of(table_folder(results, "search"), None)
+    names = table_folder(results, "search").listing()
     keys = [name.removesuffix(part_name("")) for name in names if name.startswith(prefix)]
     return read_table(results, "search", keys=keys)
 

@@ -150,7 +150,6 @@ def test_searches_of_two_studies_are_not_mixed():
     [
         ("parameters", "{", "trial 0: parameters are no JSON"),
         ("parameters", "[1]", r"trial 0: expected a JSON object, got \[1\]"),
-        ("state", "odd", "trial 0: expected a state of complete, .*, got odd"),
     ],
 )
 def test_rows_that_cannot_be_read_are_named(name, value, said):
