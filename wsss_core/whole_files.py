@@ -1,7 +1,9 @@
 """Files that are whole or not there: written through, renamed, with a digest of their content.
 
-A file with a digest ends in a line that holds the BLAKE2b digest (RFC 7693, 128 bit) of everything
-before it. JSON with such a line stays readable by eye, and `torch.load` passes over it.
+Digests are BLAKE2b (RFC 7693) of 128 bit. A small file holds its digest inside: the digest is that
+of the content with zeros in the digest's own place, so JSON stays JSON and Parquet stays Parquet. A
+large file, which is written in one go, ends in a line that holds the digest of everything before
+it; `torch.load` passes over that line.
 """
 
 import contextlib
@@ -25,31 +27,44 @@ class CorruptFileError(ValueError):
     """A file differs from its digest, or has lost it."""
 
 
-def trailer(digest: str) -> bytes:
-    """Return the line that a content with this digest ends in."""
+ZEROS = b"0" * _HEX
+"""What stands in the place of a digest until `fill_digest` fills it."""
+
+
+def fill_digest(content: bytes, before: bytes) -> bytes:
+    """Return a content with its digest in the digest's place.
+
+    Args:
+        content: it holds `ZEROS` at that place.
+        before: what stands before the place, last in the content.
+
+    >>> content = fill_digest(b'{"digest": "' + ZEROS + b'"}', b'"digest": "')
+    >>> holds_digest(content, b'"digest": "'), holds_digest(content[:-1], b'"digest": "')
+    (True, False)
+    """
+    at = content.rindex(before) + len(before)
+    return content[:at] + _digest_but(content, at) + content[at + _HEX :]
+
+
+def holds_digest(content: bytes, before: bytes) -> bool | None:
+    """Return whether a content agrees with the digest that it holds; None if it holds none."""
+    at = content.rfind(before)
+    if at < 0:
+        return None
+    at += len(before)
+    return content[at : at + _HEX] == _digest_but(content, at)
+
+
+def _digest_but(content: bytes, at: int) -> bytes:
+    """Return the digest of a content with zeros in the digest's place."""
+    digest = hashlib.blake2b(memoryview(content)[:at], digest_size=_HEX // 2)
+    digest.update(ZEROS)
+    digest.update(memoryview(content)[at + _HEX :])
+    return digest.hexdigest().encode()
+
+
+def _trailer(digest: str) -> bytes:
     return _MARK + digest.encode() + b"\n"
-
-
-def with_digest(content: bytes) -> bytes:
-    r"""Return a content with the line that holds its digest.
-
-    >>> with_digest(b"{}")[:11], len(with_digest(b"{}")) - 2 == TRAILER_BYTES
-    (b'{}\nblake2b ', True)
-    """
-    return content + trailer(hashlib.blake2b(content, digest_size=_HEX // 2).hexdigest())
-
-
-def without_digest(content: bytes) -> bytes:
-    """Return a content without the line that holds its digest, which it was compared with.
-
-    Raises:
-        CorruptFileError: it differs from its digest, or ends in none.
-
-    """
-    body = content[:-TRAILER_BYTES]
-    if len(content) < TRAILER_BYTES or with_digest(body) != content:
-        raise CorruptFileError("its content differs from the digest that it ends in")
-    return body
 
 
 def check_digest(file: Path) -> None:
@@ -65,7 +80,7 @@ def check_digest(file: Path) -> None:
         while left > 0 and (block := opened.read(min(left, 2**20))):
             digest.update(block)
             left -= len(block)
-        if left or opened.read() != trailer(digest.hexdigest()):
+        if left or opened.read() != _trailer(digest.hexdigest()):
             raise CorruptFileError("its content differs from the digest that it ends in")
 
 
@@ -92,7 +107,7 @@ class DigestWriter:
 
     def end(self) -> None:
         """Write the line with the digest."""
-        self._opened.write(trailer(self._digest.hexdigest()))
+        self._opened.write(_trailer(self._digest.hexdigest()))
 
 
 @contextlib.contextmanager

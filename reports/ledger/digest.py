@@ -5,18 +5,18 @@ file with zeros in the digest's own place. Parquet's page checksums cover data p
 digest covers the footer too, and with it names, types and statistics.
 """
 
-import hashlib
 import io
 from collections.abc import Mapping
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from wsss_core.whole_files import ZEROS, fill_digest, holds_digest
+
 _KEY = b"wsss_digest"
-_HEX = 32  # characters of a digest of 128 bit
 # Thrift's compact protocol, in which footers are written: after the key, field 2 of type binary,
 # then its length, then the value.
-_PLACE = _KEY + b"\x18" + bytes([_HEX])
+_PLACE = _KEY + b"\x18" + bytes([len(ZEROS)])
 
 
 def to_parquet(table: pa.Table, about: Mapping[bytes, bytes] | None = None) -> bytes:
@@ -30,24 +30,10 @@ def to_parquet(table: pa.Table, about: Mapping[bytes, bytes] | None = None) -> b
     sink = io.BytesIO()
     with pq.ParquetWriter(sink, table.schema, compression="zstd") as writer:
         writer.write_table(table)
-        writer.add_key_value_metadata({**(about or {}), _KEY: b"0" * _HEX})
-    content = sink.getvalue()
-    at = content.rindex(_PLACE) + len(_PLACE)
-    return content[:at] + _digest(content, at) + content[at + _HEX :]
+        writer.add_key_value_metadata({**(about or {}), _KEY: ZEROS})
+    return fill_digest(sink.getvalue(), _PLACE)
 
 
 def is_whole(content: bytes) -> bool | None:
     """Return whether the content of a Parquet file agrees with its digest; None if it has none."""
-    at = content.rfind(_PLACE)
-    if at < 0:
-        return None
-    at += len(_PLACE)
-    return content[at : at + _HEX] == _digest(content, at)
-
-
-def _digest(content: bytes, at: int) -> bytes:
-    """Return the digest of a content with zeros in the digest's place."""
-    digest = hashlib.blake2b(memoryview(content)[:at], digest_size=_HEX // 2)
-    digest.update(b"0" * _HEX)
-    digest.update(memoryview(content)[at + _HEX :])
-    return digest.hexdigest().encode()
+    return holds_digest(content, _PLACE)

@@ -41,7 +41,8 @@ class ImageSplits:
 
     def load(self, store: ArtifactStore, split: str) -> ImageSet:
         """Return a decoded split, memory-mapped."""
-        return ImageSet.load(store.fetch("images", self.key(split)))
+        with store.reading("images", self.key(split)) as folder:
+            return ImageSet.load(folder)
 
 
 @dataclass(frozen=True)

@@ -88,16 +88,17 @@ def network_maps(
                 altered = getattr(images, name)
                 if altered is not None:
                     np.save(folder / f"{name}.npy", _own_class_logits(network, altered, device))
-    folder = store.fetch("cams", key)
+    with store.reading("cams", key) as folder:
 
-    def read(name: str) -> np.ndarray | None:
-        file = folder / f"{name}.npy"
-        return np.load(file, allow_pickle=False) if file.exists() else None
+        def read(name: str) -> np.ndarray:
+            array: np.ndarray = np.load(folder / f"{name}.npy", allow_pickle=False)
+            return array
 
-    maps, logits = read("maps"), read("logits")
-    assert maps is not None
-    assert logits is not None
-    return NetworkMaps(maps, logits, read("without_objects"), read("without_contexts"))
+        kept = [(folder / f"{name}.npy").exists() for name in COUNTERFACTUALS]
+        altered = [
+            read(n) if there else None for n, there in zip(COUNTERFACTUALS, kept, strict=True)
+        ]
+        return NetworkMaps(read("maps"), read("logits"), *altered)
 
 
 def _own_class_logits(network: Network, altered: np.ndarray, device: str) -> np.ndarray:

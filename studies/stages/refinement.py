@@ -341,9 +341,9 @@ def checked_scores(kind: str, refined: Any, before: np.ndarray) -> np.ndarray:
 
 def load_refined(store: ArtifactStore, key: str, bounds: tuple[int, int]) -> np.ndarray:
     """Return the maps of a shard after a step, float32 [n, K, h, w] in 0..1."""
-    file: Path = store.fetch("refined", shard_key(key, bounds)) / MAPS
-    maps: np.ndarray = np.load(file, allow_pickle=False).astype(np.float32)
-    return maps
+    with store.reading("refined", shard_key(key, bounds)) as folder:
+        maps: np.ndarray = np.load(folder / MAPS, allow_pickle=False).astype(np.float32)
+        return maps
 
 
 def chain_maps(

@@ -59,11 +59,10 @@ def load_network(
 
     """
     network = initial_network(job, role, "none")
-    file = store.fetch("train", key or job.key, whole=True) / f"{role}.safetensors"
-    if not file.exists():
+    with store.reading("train", key or job.key) as folder:
         # A teacher that was trained before, alone, was the student of its own training run.
-        file = file.with_name("student.safetensors")
-    network.load_state_dict(load_file(file))
+        own = folder / f"{role}.safetensors"
+        network.load_state_dict(load_file(own if own.exists() else folder / "student.safetensors"))
     return network.eval()
 
 
@@ -118,9 +117,10 @@ class TrainingOutcome:
     @classmethod
     def read(cls, store: ArtifactStore, key: str) -> "TrainingOutcome":
         """Return how a finished training run ended."""
-        kept = json.loads((store.fetch("train", key) / OUTCOME).read_text())
-        history = [EpochRecord(**epoch) for epoch in kept["history"]]
-        return cls(**{**kept, "status": JobStatus(kept["status"]), "history": history})
+        with store.reading("train", key) as folder:
+            kept = json.loads((folder / OUTCOME).read_text())
+            history = [EpochRecord(**epoch) for epoch in kept["history"]]
+            return cls(**{**kept, "status": JobStatus(kept["status"]), "history": history})
 
     def write(self, folder: Path) -> None:
         """Write it to the folder of the artifact."""

@@ -17,8 +17,11 @@ from studies.store.files import LocalFiles, RemoteFiles
 from studies.store.keys import VERSIONS
 from studies.store.layout import MANIFEST, QUARANTINE, stage_and_key
 from studies.store.leases import Leases
-from studies.store.manifest import Manifest, is_sound
-from wsss_core.errors import InputError
+from studies.store.manifest import Manifest, forget, is_sound
+from wsss_core.errors import InputError, one_line
+
+_NOT_UNDERSTOOD = (ValueError, LookupError, EOFError, SyntaxError)
+"""What readers of JSON, NumPy and Parquet files raise of content that is none."""
 
 
 class CorruptArtifactError(StorageError):
@@ -95,15 +98,15 @@ class ArtifactStore:
         listed = functools.cache(self.finished)
         return lambda stage, key: key in listed(stage)
 
-    def fetch(self, stage: str, key: str, *, whole: bool = False) -> Path:
-        """Return the folder of a finished artifact on this machine, its files as long as they were.
+    def fetch(self, stage: str, key: str) -> Path:
+        """Return the folder of a finished artifact on this machine, its files as they were.
 
-        The first fetch of a remote artifact copies it to this node's cache and compares checksums.
+        The first fetch in a process compares the checksum of every file. The first fetch of a
+        remote artifact on a node copies it to the node's cache.
 
         Args:
             stage: the artifact's stage.
             key: the artifact's key.
-            whole: compare the checksum of every file, not only the sizes.
 
         Raises:
             FileNotFoundError: it is not finished.
@@ -111,16 +114,48 @@ class ArtifactStore:
 
         """
         path = self.path(stage, key)
-        if is_sound(path, whole=whole):
+        if is_sound(path):
             return path
-        problems, content = self._files.bring(path, whole=whole)
+        problems, content = self._files.bring(path)
         if problems:
             self._files.quarantine(path, content)
-            raise CorruptArtifactError(
-                f"{stage}/{key} in {self.where} is corrupt ({problems[0]}); it was quarantined, "
-                "and running again makes it anew"
-            )
+            raise self._corrupt(stage, key, problems[0])
         return path
+
+    def _corrupt(self, stage: str, key: str, problem: str) -> CorruptArtifactError:
+        return CorruptArtifactError(
+            f"{stage}/{key} in {self.where} is corrupt ({problem}); it was quarantined, "
+            "and running again makes it anew"
+        )
+
+    @contextmanager
+    def reading(self, stage: str, key: str) -> Iterator[Path]:
+        """Fetch an artifact, and take an error while its files are read for what it is.
+
+        The block does nothing but read the files. If they no longer agree with the manifest, or
+        agree and cannot be understood, the artifact is corrupt.
+
+        Args:
+            stage: the artifact's stage.
+            key: the artifact's key.
+
+        Raises:
+            FileNotFoundError: it is not finished.
+            CorruptArtifactError: it is corrupt and no longer in the store.
+
+        """
+        path = self.fetch(stage, key)
+        try:
+            yield path
+        except StorageError:
+            raise
+        except Exception as error:
+            forget(path)
+            self.fetch(stage, key)
+            if not isinstance(error, _NOT_UNDERSTOOD):
+                raise
+            self.quarantine(stage, key)
+            raise self._corrupt(stage, key, one_line(error, 200)) from error
 
     def problems(self, stage: str, key: str) -> list[str]:
         """Return how a finished artifact differs from its manifest; empty if it does not.

@@ -21,6 +21,7 @@ from pathlib import Path
 from reports.storage import Folder
 from studies.store.layout import BUILDS, MANIFEST, QUARANTINE, SCRATCH, new_version, side_name
 from studies.store.manifest import Manifest, differences, is_sound
+from wsss_core.whole_files import sync_folder
 
 CACHE = "WSSS_CACHE"
 """Environment variable: where a node keeps artifacts of remote stores [~/.cache/wsss]."""
@@ -77,13 +78,15 @@ class LocalFiles:
     def install(self, folder: Path, path: Path) -> None:
         """Rename a whole folder to an artifact's, unless a finished one is there."""
         path.parent.mkdir(exist_ok=True)
+        sync_folder(folder)
         try:
             folder.rename(path)
         except OSError:
             if not (path / MANIFEST).is_file():
                 raise
+        sync_folder(path.parent)
 
-    def bring(self, path: Path, *, whole: bool) -> tuple[list[str], bytes | None]:
+    def bring(self, path: Path) -> tuple[list[str], bytes | None]:
         """Bring an artifact that is not sound on this machine, if it is in the store.
 
         Returns:
@@ -94,11 +97,11 @@ class LocalFiles:
         content = None
         with contextlib.suppress(OSError):
             content = (path / MANIFEST).read_bytes()
-        return differences(path, whole=whole), content
+        return differences(path), content
 
     def problems(self, path: Path) -> list[str]:
         """Return how an artifact of the store differs from its manifest, checksums included."""
-        return differences(path, whole=True)
+        return differences(path)
 
     def quarantine(self, path: Path, content: bytes | None = None) -> None:
         """Take an artifact out of the store and keep its files.
@@ -175,10 +178,10 @@ class RemoteFiles(LocalFiles):
         with contextlib.suppress(OSError):  # another process brings the artifact meanwhile
             self.install(folder, path)
 
-    def bring(self, path: Path, *, whole: bool) -> tuple[list[str], bytes | None]:
+    def bring(self, path: Path) -> tuple[list[str], bytes | None]:
         """Copy an artifact to the cache and compare its checksums, see `LocalFiles.bring`."""
         with _one_at_a_time(self.root / BUILDS / f".{side_name(path)}.lock"):
-            if is_sound(path, whole=whole):
+            if is_sound(path):
                 return [], None  # another process of this node has brought it
             shutil.rmtree(path, ignore_errors=True)
             with self.new_folder(path) as folder:
@@ -207,7 +210,7 @@ class RemoteFiles(LocalFiles):
             (to / name).parent.mkdir(parents=True, exist_ok=True)
             with contextlib.suppress(FileNotFoundError):  # `differences` names it
                 files.joined(*parents).get(last, to / name)
-        return differences(to, whole=True)
+        return differences(to)
 
     def quarantine(self, path: Path, content: bytes | None = None) -> None:
         """Take an artifact's manifest out of the store and keep it; its files stay for a while."""

@@ -1,7 +1,11 @@
-"""The manifest of an artifact: what its builder says of it, and size and checksum of every file."""
+"""The manifest of an artifact: what its builder says of it, and size and checksum of every file.
 
+The manifest holds a digest of its own. A manifest of revision 6d4fdaa holds none and is read.
+"""
+
+import contextlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
@@ -10,6 +14,16 @@ from typing import Any
 from studies.store.layout import MANIFEST
 from wsss_core.data.file_hashes import file_hashes
 from wsss_core.errors import InputError
+from wsss_core.whole_files import ZEROS, fill_digest, holds_digest
+
+_DIGEST = "manifest_digest"
+_PLACE = f'"{_DIGEST}": "'.encode()
+
+Stamp = tuple[str, int, int, int]
+"""A file's name, size, time of change and inode: as long as all are the same, so is its content."""
+
+_sound: dict[Path, tuple[Stamp, ...]] = {}
+"""The artifacts that this process has compared with their manifests, and found to agree."""
 
 
 @dataclass(frozen=True)
@@ -59,12 +73,16 @@ class Manifest:
         """Read a manifest whose names stay in their folder.
 
         Raises:
-            ValueError: the content is no manifest, or names a file elsewhere.
+            ValueError: the content differs from its digest, is no manifest, or names a file
+                elsewhere.
 
         """
+        if holds_digest(content, _PLACE) is False:
+            raise ValueError("it differs from the digest that it holds")
         about = json.loads(content)
         if not isinstance(about, dict):
             raise ValueError("it is no mapping")
+        about.pop(_DIGEST, None)
         files, sizes = about.pop("files", None), about.pop("bytes", None)
         if not (
             isinstance(files, dict) and isinstance(sizes, dict) and files.keys() == sizes.keys()
@@ -80,24 +98,51 @@ class Manifest:
     def as_json(self) -> bytes:
         """Return the content of the manifest's file."""
         fields = {"written_at": self.written_at, "files": self.checksums, "bytes": self.sizes}
+        fields |= {_DIGEST: ZEROS.decode()}
         place = {"folder": self.folder} if self.folder else {}
-        return json.dumps({**self.about, **fields, **place}, indent=1, sort_keys=True).encode()
+        content = json.dumps({**self.about, **fields, **place}, indent=1, sort_keys=True)
+        return fill_digest(content.encode(), _PLACE)
 
 
-def is_sound(folder: Path, *, whole: bool) -> bool:
-    """Return whether a finished artifact is in a folder, as its manifest says."""
+def is_sound(folder: Path) -> bool:
+    """Return whether a finished artifact is in a folder, as its manifest says.
+
+    Every file is read and compared when this process asks for the first time, and again once a
+    file's size, time of change or inode is another.
+    """
+    with contextlib.suppress(OSError):
+        if folder in _sound and _stamps(folder, [s[0] for s in _sound[folder]]) == _sound[folder]:
+            return True
+    _sound.pop(folder, None)
     try:
-        return not differences(folder, whole=whole)
-    except FileNotFoundError:
+        stamps = _stamps(folder, [MANIFEST, *_names(folder)])
+        if differences(folder):
+            return False
+    except (OSError, ValueError):
         return False
+    _sound[folder] = stamps
+    return True
 
 
-def differences(folder: Path, *, whole: bool) -> list[str]:
+def forget(folder: Path) -> None:
+    """Compare an artifact's files with its manifest again when it is next asked for."""
+    _sound.pop(folder, None)
+
+
+def _names(folder: Path) -> list[str]:
+    return list(Manifest.from_json((folder / MANIFEST).read_bytes()).sizes)
+
+
+def _stamps(folder: Path, names: Sequence[str]) -> tuple[Stamp, ...]:
+    found = [(name, (folder / name).stat()) for name in names]
+    return tuple((name, s.st_size, s.st_mtime_ns, s.st_ino) for name, s in found)
+
+
+def differences(folder: Path) -> list[str]:
     """Return how the files of a folder differ from the manifest in it; empty if they do not.
 
     Args:
         folder: a folder of this machine.
-        whole: compare checksums, not only sizes.
 
     Raises:
         FileNotFoundError: no manifest is there.
@@ -119,7 +164,7 @@ def differences(folder: Path, *, whole: bool) -> list[str]:
             continue
         if size != expected:
             found.append(f"{name} has {size} bytes, expected {expected}")
-        elif whole:
+        else:
             compared.append(name)
     try:
         digests = file_hashes([folder / name for name in compared])

@@ -26,6 +26,12 @@ def nodes(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mo
 
 
 @pytest.fixture
+def new_process(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """Forget which artifacts were compared with their manifests, as a new process has not."""
+    return lambda: monkeypatch.setattr("studies.store.manifest._sound", {})
+
+
+@pytest.fixture
 def store(nodes: Nodes) -> ArtifactStore:
     return nodes("one")
 

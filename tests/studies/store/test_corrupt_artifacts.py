@@ -67,7 +67,7 @@ def test_a_changed_byte_is_seen_where_checksums_are_compared(nodes: Nodes) -> No
         "w.bin has another checksum than its manifest says"
     ]
     with pytest.raises(CorruptArtifactError, match="another checksum"):
-        nodes("another").fetch("train", "abc", whole=True)
+        nodes("another").fetch("train", "abc")
     assert not nodes("third").has("train", "abc")
 
 
@@ -96,7 +96,7 @@ def test_an_artifact_made_anew_meanwhile_is_not_quarantined_with_the_corrupt_one
 def test_a_corrupt_copy_in_the_cache_is_brought_again(remote: ArtifactStore) -> None:
     make(remote, "abc", "weights")
     (remote.path("train", "abc") / "w.bin").write_text("weight?")
-    assert (remote.fetch("train", "abc", whole=True) / "w.bin").read_text() == "weights"
+    assert (remote.fetch("train", "abc") / "w.bin").read_text() == "weights"
     (remote.path("train", "abc") / "w.bin").write_text("w")
     assert content_of(remote) == "weights"
 
@@ -131,6 +131,7 @@ def test_a_manifest_cannot_make_a_reader_write_elsewhere(
     make(remote)
     place = remote.folder.joined("train", "abc")
     manifest = json.loads(place.read("manifest.json"))
+    del manifest["manifest_digest"]  # a forger would write it anew
     for files in (manifest["files"], manifest["bytes"]):
         files[name] = files.pop("w.bin")
     place.write("manifest.json", json.dumps(manifest).encode())
@@ -138,3 +139,51 @@ def test_a_manifest_cannot_make_a_reader_write_elsewhere(
     with pytest.raises(CorruptArtifactError, match="names a file elsewhere"):
         remote.fetch("train", "abc")
     assert [file for file in tmp_path.rglob("*") if "stolen" in file.name] == []
+
+
+def test_a_changed_byte_is_found_by_the_first_read_of_another_process(
+    nodes: Nodes, new_process: Callable[[], None]
+) -> None:
+    make(nodes("one"))
+    assert content_of(nodes("one")) == "weights"
+    corrupt(nodes("one"), "abc", "w.bin", "changed")
+    new_process()
+    with pytest.raises(CorruptArtifactError, match="another checksum"):
+        nodes("another").fetch("train", "abc")
+    assert not nodes("third").has("train", "abc")
+
+
+@pytest.mark.parametrize("error", [ValueError("no number"), KeyError("epoch"), SyntaxError("EOF")])
+def test_an_artifact_that_cannot_be_understood_is_corrupt(nodes: Nodes, error: Exception) -> None:
+    make(nodes("one"))
+    said = r"train/abc in .* is corrupt \(.*(no number|epoch|EOF).*\); it was quarantined"
+    with pytest.raises(CorruptArtifactError, match=said), nodes("one").reading("train", "abc"):
+        raise error
+    assert not nodes("one").has("train", "abc")
+
+
+def test_an_error_that_is_no_fault_of_a_sound_artifact_leaves_it_where_it_is(
+    nodes: Nodes,
+) -> None:
+    make(nodes("one"))
+    for error in (MemoryError(), RuntimeError("CUDA out of memory"), OSError(5, "I/O")):
+        with pytest.raises(type(error)), nodes("one").reading("train", "abc"):
+            raise error
+    assert nodes("one").has("train", "abc")
+
+
+def test_an_error_while_reading_what_rotted_meanwhile_is_the_rot(nodes: Nodes) -> None:
+    path = make(nodes("one"))
+    one = nodes("one")
+    file = one.fetch("train", "abc") / "w.bin"
+    before = file.stat()
+    file.write_text("weight?")
+    os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
+    if one.remote:  # the cache rotted, and the store did not
+        with pytest.raises(RuntimeError), one.reading("train", "abc"):
+            raise RuntimeError("header")
+        assert content_of(nodes("one")) == "weights"
+    else:
+        with pytest.raises(CorruptArtifactError), one.reading("train", "abc"):
+            raise RuntimeError("header")
+        assert not path.exists()

@@ -10,7 +10,7 @@ import torch
 
 from wsss_core.training import TrainingSettings, train
 from wsss_core.transfer import Single
-from wsss_core.whole_files import TRAILER_BYTES, check_digest, with_digest, without_digest
+from wsss_core.whole_files import TRAILER_BYTES, DigestWriter, check_digest
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (6, 16, 16, 3), np.uint8)
 LABELS = np.array([[True], [False]] * 3)
@@ -76,15 +76,12 @@ def damages(content):
 def test_every_damage_of_a_checkpoint_is_noticed(half, tmp_path):
     content = half.read_bytes()
     check_digest(half)
-    assert without_digest(content) + content[-TRAILER_BYTES:] == content
     noticed = 0
     for damaged in damages(content).values():
         file = tmp_path / "damaged.pt"
         file.write_bytes(damaged)
         with pytest.raises(ValueError, match="differs from the digest"):
             check_digest(file)
-        with pytest.raises(ValueError, match="differs from the digest"):
-            without_digest(damaged)
         noticed += 1
     assert noticed > 300
 
@@ -128,4 +125,12 @@ def test_a_whole_checkpoint_is_gone_on_from_without_a_word(half, trained, caplog
 def saved(state):
     file = io.BytesIO()
     torch.save(state, file)
+    return file.getvalue()
+
+
+def with_digest(content):
+    file = io.BytesIO()
+    writer = DigestWriter(file)
+    writer.write(content)
+    writer.end()
     return file.getvalue()
