@@ -192,7 +192,7 @@ def trial_figures(
         objective: the measure that the tuned and the oracle rules maximise, one of `MEASURES`.
         fixed: the threshold of the fixed rule, in [0, 1].
         own_rules: threshold rules besides `RULES`, each "module:attribute"
-            (`wsss_core.evaluate.own_rule`).
+            (`wsss_core.evaluate.thresholds`).
         read_scores: reads the scores again; None: they are kept.
 
     Returns:

@@ -1,7 +1,12 @@
-"""CAMs of an image set by any method, at several scales, batched over images, scales and flips."""
+"""CAMs of an image set by any method, at several scales, batched over images, scales and flips.
+
+The plain method is the CAM from the linear head (Zhou et al., CVPR 2016, eq. 2). Its scores are
+kept raw: normalising each map hides the absolute scale (an image without the class still peaks at
+1), so that is a later, named choice.
+"""
 
 from contextlib import nullcontext
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -11,7 +16,6 @@ from torch import Tensor
 
 from wsss_core.backbones import Encoder, Network, PatchTokens
 from wsss_core.cams.attention import attention_cams
-from wsss_core.cams.class_weight import RawScores, class_weight_cams
 from wsss_core.cams.fusion import fuse, merge, resize_maps
 from wsss_core.cams.gradient import GRADIENT_METHODS, gradient_cams
 from wsss_core.cams.restoring import evaluating, resized_for
@@ -19,6 +23,42 @@ from wsss_core.cams.settings import CamSettings
 from wsss_core.data.network_input import to_input
 from wsss_core.errors import InputError
 from wsss_core.out_of_memory import in_batches
+
+
+@dataclass(frozen=True)
+class RawScores:
+    """A network's raw answer for N images.
+
+    Attributes:
+        maps: float16 [N, K, h, w], raw class scores at the network's own grid; scores of 0 to 1
+            where several were put together (`CamSettings.normalised`).
+        logits: float32 [N, K].
+
+    """
+
+    maps: np.ndarray
+    logits: np.ndarray
+
+
+def class_weight_cams(
+    network: Network, images: np.ndarray, *, device: str = "cpu", batch_size: int = 64
+) -> RawScores:
+    """Return raw CAMs and logits of uint8 [N, S, S, 3] images, in evaluation mode.
+
+    The network is left in the mode it came in. A batch that does not fit into memory is halved.
+    """
+    network.to(device)
+
+    def of(part: slice, _: int) -> tuple[np.ndarray, np.ndarray]:
+        output = network(to_input(images[part], device))
+        maps = output.activation_maps.to(torch.float16).cpu().numpy()
+        return maps, output.logits.float().cpu().numpy()
+
+    what = f"CAMs of images of {images.shape[2]} x {images.shape[1]} px"
+    with torch.inference_mode(), evaluating(network):
+        made = in_batches(of, len(images), batch_size, device=device, what=what)
+    maps, logits = zip(*made, strict=True)
+    return RawScores(np.concatenate(maps), np.concatenate(logits))
 
 
 def cams(

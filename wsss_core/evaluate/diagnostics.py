@@ -11,8 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wsss_core.errors import InputError
-from wsss_core.evaluate.curves import Counts, share
-from wsss_core.evaluate.pixel_counts import SCORE_LEVELS
+from wsss_core.evaluate.pixel_counts import SCORE_LEVELS, Counts, share
 
 CAM_REGIONS = ("object", "context", "ring", "elsewhere")
 

@@ -17,8 +17,9 @@ from wsss_core.transfer.names import (
     VARIANTS,
     known_name,
 )
-from wsss_core.transfer.projection import DEFAULT_PROJECTION, build_projection
 from wsss_core.transfer.representations import (
+    DEFAULT_PROJECTION,
+    build_projection,
     has_no_direction,
     of_features,
     represent,

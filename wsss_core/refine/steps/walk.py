@@ -14,9 +14,16 @@ from torch import Tensor, nn
 from wsss_core.backbones import Network
 from wsss_core.evaluate import resize
 from wsss_core.out_of_memory import in_batches
-from wsss_core.refine.affinity.boundary import BoundaryNet, boundary_walk, edges, train_boundary
+from wsss_core.refine.affinity.heads import (
+    AffinityNet,
+    BoundaryNet,
+    affinity,
+    boundary_walk,
+    edges,
+    train_affinity,
+    train_boundary,
+)
 from wsss_core.refine.affinity.labels import confident_labels, labels_at_grid
-from wsss_core.refine.affinity.net import AffinityNet, affinity, train_affinity
 from wsss_core.refine.affinity.random_walk import random_walk
 from wsss_core.refine.affinity.settings import AFFINITY_PRESETS
 from wsss_core.refine.crf.dense_crf import dense_crf, unary_probabilities

@@ -10,13 +10,13 @@ import torch
 import wsss_core.refine.affinity.training
 from wsss_core.backbones import Network
 from wsss_core.errors import InputError
-from wsss_core.refine.affinity.labels import pair_labels
-from wsss_core.refine.affinity.net import (
+from wsss_core.refine.affinity.heads import (
     AffinityNet,
     affinity,
     feature_affinity,
     train_affinity,
 )
+from wsss_core.refine.affinity.labels import pair_labels
 from wsss_core.refine.affinity.random_walk import half_disc
 from wsss_core.refine.affinity.settings import AFFINITY_PRESETS, AffinitySettings
 from wsss_core.refine.affinity.training import at_grid, default_layers, encoder_maps

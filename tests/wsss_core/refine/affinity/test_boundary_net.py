@@ -9,7 +9,7 @@ import torch
 
 from wsss_core.backbones import Network
 from wsss_core.errors import InputError
-from wsss_core.refine.affinity.boundary import (
+from wsss_core.refine.affinity.heads import (
     BoundaryNet,
     boundary_walk,
     edges,

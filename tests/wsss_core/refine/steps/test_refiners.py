@@ -9,7 +9,7 @@ import torch
 from wsss_core.backbones import build_network
 from wsss_core.errors import InputError
 from wsss_core.evaluate import resize
-from wsss_core.refine.affinity.net import AffinityNet
+from wsss_core.refine.affinity.heads import AffinityNet
 from wsss_core.refine.crf.dense_crf import dense_crf, unary_probabilities
 from wsss_core.refine.crf.settings import CRF_PRESETS
 from wsss_core.refine.foundation.proposals import load_proposals
