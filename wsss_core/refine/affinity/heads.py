@@ -16,13 +16,11 @@ separates instances, is left out.
 from collections.abc import Callable, Sequence
 from functools import cache
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from wsss_core.backbones import Network
 from wsss_core.errors import InputError
 from wsss_core.refine.affinity.random_walk import (
     Offset,
@@ -31,12 +29,9 @@ from wsss_core.refine.affinity.random_walk import (
     pixels_with_partner,
     random_walk,
 )
-from wsss_core.refine.affinity.settings import AffinitySettings
 from wsss_core.refine.affinity.training import (
     PairHead,
     at_grid,
-    predict_in_batches,
-    train_head,
 )
 
 
@@ -72,6 +67,10 @@ class AffinityNet(PairHead):
         """See `feature_affinity`."""
         return feature_affinity(self(maps, grid), radius)
 
+    def read(self, run: Callable[[Tensor], Tensor], inputs: Tensor, radius: int) -> Tensor:
+        """Return `feature_affinity`, which `random_walk` takes."""
+        return feature_affinity(run(inputs), radius)
+
 
 def feature_affinity(features: Tensor, radius: int) -> Tensor:
     """Return exp(-mean_c |f_ic - f_jc|) of all pairs less than `radius` apart.
@@ -94,77 +93,6 @@ def feature_affinity(features: Tensor, radius: int) -> Tensor:
         for offset in half_disc(radius)
     ]
     return torch.stack(maps, dim=1) if maps else features.new_empty(batch, 0, height, width)
-
-
-def train_affinity(
-    network: Network,
-    images: np.ndarray,
-    labels: np.ndarray,
-    settings: AffinitySettings,
-    *,
-    seed: int,
-    device: str = "cpu",
-    on_epoch: Callable[[int, float], None] | None = None,
-) -> AffinityNet:
-    """Train an AffinityNet over a frozen network on the sure pixels of its own CAMs.
-
-    A function of (settings, seed, data), to the bit on one CPU; the network's parameters and
-    buffers stay as they are, and so does torch's global random state.
-
-    Args:
-        network: see `wsss_core.backbones`.
-        images: uint8 [N, S, S, 3], possibly memory-mapped.
-        labels: uint8 [N, h, w], 0 background, 1..K, 255 not sure, see `confident_labels`; of
-            another size than the affinity grid they are read at the centres of its cells.
-        settings: how the head is trained.
-        seed: decides the head's first weights and the order of the images.
-        device: "cpu", "cuda", ...
-        on_epoch: called after each epoch with its number, from 0, and mean loss.
-
-    Returns:
-        The head, in evaluation mode on the device. Its `state_dict` is what to save;
-        `AffinityNet.over(network, settings)` takes it back.
-
-    Raises:
-        InputError: images and labels that do not meet, or a layer that is not there.
-        RuntimeError: the loss or a weight is no longer finite.
-
-    """
-    return train_head(
-        AffinityNet, network, images, labels, settings, seed=seed, device=device, on_epoch=on_epoch
-    )
-
-
-def affinity(
-    head: AffinityNet,
-    network: Network,
-    images: np.ndarray,
-    settings: AffinitySettings,
-    *,
-    device: str = "cpu",
-    batch_size: int = 8,
-) -> Tensor:
-    """Return the affinity of images within the walk's radius, for `random_walk`.
-
-    Args:
-        head: trained by `train_affinity`.
-        network: the network it was trained over.
-        images: uint8 [N, S, S, 3].
-        settings: those of the training.
-        device: "cpu", "cuda", ...
-        batch_size: images at a time.
-
-    Returns:
-        float32 [N, len(half_disc(radius)), h, w] on the CPU; 0 where the partner is off the grid.
-
-    """
-
-    def predict(run: Callable[[Tensor], Tensor], inputs: Tensor) -> Tensor:
-        return feature_affinity(run(inputs), settings.radius)
-
-    return predict_in_batches(
-        head, predict, network, images, settings, device=device, batch_size=batch_size
-    )
 
 
 def _reduced(layer: nn.Module, map_: Tensor, grid: tuple[int, int]) -> Tensor:
@@ -223,6 +151,14 @@ class BoundaryNet(PairHead):
         """Return 1 - the highest edge on the path between the two, see `path_maximum`."""
         return 1 - path_maximum(self(maps, grid).sigmoid(), half_disc(radius))
 
+    def read(self, run: Callable[[Tensor], Tensor], inputs: Tensor, radius: int) -> Tensor:
+        """Return edge maps [B, 1, h, w] in 0..1, of the mean logit of an image and its mirror."""
+        mirrored = run(inputs.flip(-1)).flip(-1)
+        return (run(inputs) / 2 + mirrored / 2).sigmoid()
+
+
+train_affinity, train_boundary = AffinityNet.trained, BoundaryNet.trained
+
 
 @cache
 def straight_path(offset: Offset) -> tuple[Offset, ...]:
@@ -272,55 +208,6 @@ def path_maximum(edge: Tensor, offsets: Sequence[Offset]) -> Tensor:
     if not maps:
         return edge.new_empty(len(edge), 0, height, width)
     return torch.stack(maps, dim=1)
-
-
-def train_boundary(
-    network: Network,
-    images: np.ndarray,
-    labels: np.ndarray,
-    settings: AffinitySettings,
-    *,
-    seed: int,
-    device: str = "cpu",
-    on_epoch: Callable[[int, float], None] | None = None,
-) -> BoundaryNet:
-    """Train a boundary head over a frozen network; all as in `train_affinity`."""
-    return train_head(
-        BoundaryNet, network, images, labels, settings, seed=seed, device=device, on_epoch=on_epoch
-    )
-
-
-def edges(
-    head: BoundaryNet,
-    network: Network,
-    images: np.ndarray,
-    settings: AffinitySettings,
-    *,
-    device: str = "cpu",
-    batch_size: int = 8,
-) -> Tensor:
-    """Return edge maps: the sigmoid of the mean logit of an image and its mirror, as in IRN.
-
-    Args:
-        head: trained by `train_boundary`.
-        network: the network it was trained over.
-        images: uint8 [N, S, S, 3].
-        settings: those of the training.
-        device: "cpu", "cuda", ...
-        batch_size: images at a time.
-
-    Returns:
-        float32 [N, 1, h, w] in 0..1 on the CPU.
-
-    """
-
-    def predict(run: Callable[[Tensor], Tensor], inputs: Tensor) -> Tensor:
-        mirrored = run(inputs.flip(-1)).flip(-1)
-        return (run(inputs) / 2 + mirrored / 2).sigmoid()
-
-    return predict_in_batches(
-        head, predict, network, images, settings, device=device, batch_size=batch_size
-    )
 
 
 def boundary_walk(

@@ -5,8 +5,9 @@ running statistics stay what they were.
 """
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import Self, TypeVar
+from typing import Self
 
 import numpy as np
 import torch
@@ -22,27 +23,6 @@ from wsss_core.refine.affinity.settings import AffinitySettings
 from wsss_core.training.loop import check_lengths
 from wsss_core.training.micro_batches import batch_gradients
 from wsss_core.transfer.paradigms import Losses
-
-
-class PairHead(nn.Module):
-    """A head over tapped layers that tells which neighbouring locations belong together.
-
-    It is made as `kind(channels, widths)`; called with maps float [B, C', h', w'] of each layer and
-    a grid (h, w), it returns a map on the grid.
-    """
-
-    @classmethod
-    def over(cls, network: Network, settings: AffinitySettings) -> Self:
-        """Return a head that fits a network's layers; fill it by `load_state_dict`."""
-        layers = tapped_layers(network, settings)
-        return cls([network.channels_at(layer) for layer in layers], settings.widths)
-
-    def pair_affinity(self, maps: Sequence[Tensor], grid: tuple[int, int], radius: int) -> Tensor:
-        """Return the affinity of all pairs less than `radius` apart, float [B, N, h, w]."""
-        raise NotImplementedError
-
-
-Head = TypeVar("Head", bound=PairHead)
 
 
 def default_layers(network: Network, count: int) -> tuple[Layer, ...]:
@@ -84,111 +64,147 @@ def at_grid(maps: Tensor, grid: tuple[int, int]) -> Tensor:
     return F.interpolate(maps, grid, mode="bilinear", align_corners=False)
 
 
-def train_head(
-    kind: type[Head],
-    network: Network,
-    images: np.ndarray,
-    labels: np.ndarray,
-    settings: AffinitySettings,
-    *,
-    seed: int,
-    device: str,
-    on_epoch: Callable[[int, float], None] | None,
-) -> Head:
-    """Train a head on the sure pairs of labels; it is returned in evaluation mode.
-
-    Where memory runs out a batch is taken in parts, see `micro_batches`; the pairs are
-    then balanced within each part.
-
-    Args:
-        kind: the class of the head, whose first weights are drawn under the seed.
-        network: the network whose layers are tapped.
-        images: uint8 [N, S, S, 3], possibly memory-mapped.
-        labels: uint8 [N, h, w], 255 where not sure.
-        settings: how the head is trained.
-        seed: decides the head's first weights and the order of the images.
-        device: "cpu", "cuda", ...
-        on_epoch: called after each epoch with its number, from 0, and mean loss.
-
-    Raises:
-        InputError: images and labels that do not meet.
-        RuntimeError: the loss or a weight is no longer finite.
-        torch.OutOfMemoryError: a single image does not fit.
-
-    """
-    check_images(images)
-    check_lengths(images, labels)
-    grid = settings.grid(*images.shape[1:3])
-    targets = labels_at_grid(torch.from_numpy(np.array(labels)), grid)
-    layers = tapped_layers(network, settings)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        head = kind.over(network, settings)
-    head.train().to(device)
-    optimizer = torch.optim.Adam(head.parameters(), lr=settings.learning_rate)
-    micro_batch: int | None = None
-
-    def losses(part: np.ndarray) -> Losses:
-        maps = encoder_maps(network, to_input(images[part], device), layers)
-        pairs = pair_labels(targets[part].to(device), settings.training_radius)
-        loss = pair_loss(head.pair_affinity(maps, grid, settings.training_radius), pairs)
-        return Losses(loss, loss, None)
-
-    network.to(device)
-    with evaluating(network):
-        for epoch in range(settings.epochs):
-            order = np.random.default_rng([seed, epoch]).permutation(len(images))
-            total = torch.zeros((), dtype=torch.float64, device=device)
-            for start in range(0, len(order), settings.batch_size):
-                chosen = order[start : start + settings.batch_size]
-                terms = batch_gradients(
-                    head, losses, chosen, micro_batch, device=device, what="learning affinities"
-                )
-                optimizer.step()
-                total, micro_batch = total + terms.sums[0], terms.micro_batch
-            mean = float(total) / len(images)
-            if not (math.isfinite(mean) and all(p.isfinite().all() for p in head.parameters())):
-                raise RuntimeError(f"the affinity loss became {mean} in epoch {epoch + 1}")
-            if on_epoch is not None:
-                on_epoch(epoch, mean)
-    return head.eval()
-
-
-def predict_in_batches(
-    head: PairHead,
-    predict: Callable[[Callable[[Tensor], Tensor], Tensor], Tensor],
-    network: Network,
-    images: np.ndarray,
-    settings: AffinitySettings,
-    *,
-    device: str,
-    batch_size: int,
-) -> Tensor:
-    """Return predict(run, inputs) of uint8 [N, S, S, 3] images, batch by batch, on the CPU.
-
-    `run` takes inputs float [B, 3, S, S] to the head's map on the affinity grid.
-    """
-    check_images(images)
-    grid = settings.grid(*images.shape[1:3])
-    layers = tapped_layers(network, settings)
-    head.eval().to(device)
-    network.to(device)
-
-    def run(inputs: Tensor) -> Tensor:
-        return head(encoder_maps(network, inputs, layers), grid)
-
-    with torch.no_grad(), evaluating(network):
-        return torch.cat(
-            [
-                predict(run, to_input(images[start : start + batch_size], device)).cpu()
-                for start in range(0, len(images), batch_size)
-            ]
-        )
-
-
 def check_images(images: np.ndarray) -> None:
     """Raise InputError if these are not N > 0 RGB images as bytes."""
     if images.ndim != 4 or images.shape[-1] != 3 or images.dtype != np.uint8 or 0 in images.shape:
         raise InputError(
             f"expected images uint8 [N, H, W, 3], N > 0; got {images.dtype} {list(images.shape)}"
         )
+
+
+class PairHead(nn.Module, ABC):
+    """A head over tapped layers that tells which neighbouring locations belong together.
+
+    It is made as `kind(channels, widths)`; called with maps float [B, C', h', w'] of each layer and
+    a grid (h, w), it returns a map on the grid.
+    """
+
+    @abstractmethod
+    def pair_affinity(self, maps: Sequence[Tensor], grid: tuple[int, int], radius: int) -> Tensor:
+        """Return the affinity of all pairs less than `radius` apart, float [B, N, h, w]."""
+
+    @abstractmethod
+    def read(self, run: Callable[[Tensor], Tensor], inputs: Tensor, radius: int) -> Tensor:
+        """Return what `predict` returns, of one batch of inputs float [B, 3, S, S].
+
+        `run` takes inputs to the head's map on the affinity grid.
+        """
+
+    @classmethod
+    def over(cls, network: Network, settings: AffinitySettings) -> Self:
+        """Return a head that fits a network's layers; fill it by `load_state_dict`."""
+        layers = tapped_layers(network, settings)
+        return cls([network.channels_at(layer) for layer in layers], settings.widths)
+
+    @classmethod
+    def trained(
+        cls,
+        network: Network,
+        images: np.ndarray,
+        labels: np.ndarray,
+        settings: AffinitySettings,
+        *,
+        seed: int,
+        device: str = "cpu",
+        on_epoch: Callable[[int, float], None] | None = None,
+    ) -> Self:
+        """Train a head over a frozen network on the sure pairs of its own CAMs.
+
+        A function of (settings, seed, data), to the bit on one CPU; the network's parameters and
+        buffers stay as they are, and so does torch's global random state. Where memory runs out a
+        batch is taken in parts, see `micro_batches`; the pairs are then balanced within each part.
+
+        Args:
+            network: see `wsss_core.backbones`.
+            images: uint8 [N, S, S, 3], possibly memory-mapped.
+            labels: uint8 [N, h, w], 0 background, 1..K, 255 not sure, see `confident_labels`; of
+                another size than the affinity grid they are read at the centres of its cells.
+            settings: how the head is trained.
+            seed: decides the head's first weights and the order of the images.
+            device: "cpu", "cuda", ...
+            on_epoch: called after each epoch with its number, from 0, and mean loss.
+
+        Returns:
+            The head, in evaluation mode on the device. Its `state_dict` is what to save;
+            `over(network, settings)` takes it back.
+
+        Raises:
+            InputError: images and labels that do not meet, or a layer that is not there.
+            RuntimeError: the loss or a weight is no longer finite.
+            torch.OutOfMemoryError: a single image does not fit.
+
+        """
+        check_images(images)
+        check_lengths(images, labels)
+        grid = settings.grid(*images.shape[1:3])
+        targets = labels_at_grid(torch.from_numpy(np.array(labels)), grid)
+        layers = tapped_layers(network, settings)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            head = cls.over(network, settings)
+        head.train().to(device)
+        optimizer = torch.optim.Adam(head.parameters(), lr=settings.learning_rate)
+        micro_batch: int | None = None
+
+        def losses(part: np.ndarray) -> Losses:
+            maps = encoder_maps(network, to_input(images[part], device), layers)
+            pairs = pair_labels(targets[part].to(device), settings.training_radius)
+            loss = pair_loss(head.pair_affinity(maps, grid, settings.training_radius), pairs)
+            return Losses(loss, loss, None)
+
+        network.to(device)
+        with evaluating(network):
+            for epoch in range(settings.epochs):
+                order = np.random.default_rng([seed, epoch]).permutation(len(images))
+                total = torch.zeros((), dtype=torch.float64, device=device)
+                for start in range(0, len(order), settings.batch_size):
+                    chosen = order[start : start + settings.batch_size]
+                    terms = batch_gradients(
+                        head, losses, chosen, micro_batch, device=device, what="learning affinities"
+                    )
+                    optimizer.step()
+                    total, micro_batch = total + terms.sums[0], terms.micro_batch
+                mean = float(total) / len(images)
+                if not (math.isfinite(mean) and all(p.isfinite().all() for p in head.parameters())):
+                    raise RuntimeError(f"the affinity loss became {mean} in epoch {epoch + 1}")
+                if on_epoch is not None:
+                    on_epoch(epoch, mean)
+        return head.eval()
+
+    def predict(
+        self,
+        network: Network,
+        images: np.ndarray,
+        settings: AffinitySettings,
+        *,
+        device: str = "cpu",
+        batch_size: int = 8,
+    ) -> Tensor:
+        """Return what the head says of images, see its class; float32 on the CPU.
+
+        Args:
+            network: the network it was trained over.
+            images: uint8 [N, S, S, 3].
+            settings: those of the training.
+            device: "cpu", "cuda", ...
+            batch_size: images at a time.
+
+        """
+        check_images(images)
+        grid = settings.grid(*images.shape[1:3])
+        layers = tapped_layers(network, settings)
+        self.eval().to(device)
+        network.to(device)
+
+        def run(inputs: Tensor) -> Tensor:
+            return self(encoder_maps(network, inputs, layers), grid)
+
+        with torch.no_grad(), evaluating(network):
+            return torch.cat(
+                [
+                    self.read(
+                        run, to_input(images[start : start + batch_size], device), settings.radius
+                    ).cpu()
+                    for start in range(0, len(images), batch_size)
+                ]
+            )
