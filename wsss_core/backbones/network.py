@@ -175,7 +175,11 @@ def build_network(
     try:
         if vit_named:
             vit: Any = timm.create_model(name, num_classes=0, img_size=image_size, **arguments)
-            _check_patch(name, vit, image_size)
+            patch = vit.patch_embed.patch_size[0]
+            if image_size % patch:
+                raise InputError(
+                    f"{name}: its patch of {patch} does not divide the image size {image_size}"
+                )
             encoder: PatchTokens | LastStage = PatchTokens(vit)
             channels = int(vit.num_features)
         else:
@@ -220,14 +224,6 @@ def _plugin_network(
                 "wsss_core.backbones.Network or a module with its interface"
             )
     return network
-
-
-def _check_patch(name: str, vit: Any, image_size: int) -> None:
-    patch = vit.patch_embed.patch_size[0]
-    if image_size % patch:
-        raise InputError(
-            f"{name}: its patch of {patch} does not divide the image size {image_size}"
-        )
 
 
 def _cnn(

@@ -251,8 +251,7 @@ class HistogramStack:
                 f"got {labelled.dtype} {list(labelled.shape)}"
             )
         scores = (self.foreground + self.background)[labelled]
-        pooled: NDArray[np.int64] = scores[scores[:, 1:].any(axis=1)].sum(axis=0)
-        return pooled
+        return scores[scores[:, 1:].any(axis=1)].sum(axis=0)
 
     def iou(self) -> Curve:
         """Return each image's IoU per threshold, float64 [N, 256]; 0 without the class."""

@@ -216,5 +216,4 @@ def compete(levels: NDArray[np.uint8]) -> NDArray[np.uint8]:
         )
     winner = levels.argmax(axis=0)
     wins = np.arange(len(levels))[:, np.newaxis, np.newaxis] == winner
-    kept: NDArray[np.uint8] = np.where(wins, np.maximum(levels, 1), 0).astype(np.uint8)
-    return kept
+    return np.where(wins, np.maximum(levels, 1), 0).astype(np.uint8)

@@ -63,10 +63,7 @@ _OF: dict[str, Represent] = {
 
 def represent(name: str) -> Represent:
     """Return the function of a representation, built in or a plug-in."""
-    if is_plugin(name):
-        plugin: Represent = load_plugin("representation", name)
-        return plugin
-    return _OF[name]
+    return load_plugin("representation", name) if is_plugin(name) else _OF[name]
 
 
 def of_features(name: str) -> bool:

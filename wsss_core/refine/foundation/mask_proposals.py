@@ -202,8 +202,7 @@ def _small_regions(mask: NDArray[np.bool_], minimum_area: int) -> NDArray[np.boo
     labels, count = ndimage.label(mask, structure=_NEIGHBOURS)
     small = np.bincount(labels.ravel(), minlength=count + 1) < minimum_area
     small[0] = False
-    result: NDArray[np.bool_] = small[labels]
-    return result
+    return small[labels]
 
 
 def _at_image_size(processor: Any, small: Tensor, inputs: Any) -> Tensor:
@@ -212,7 +211,6 @@ def _at_image_size(processor: Any, small: Tensor, inputs: Any) -> Tensor:
     # SAM pads an image to a square and says how far the image reaches; SAM 2 stretches it.
     if "reshaped_input_sizes" in inputs:
         sizes["reshaped_input_sizes"] = inputs["reshaped_input_sizes"].tolist()
-    resized: Tensor = processor.image_processor.post_process_masks(
-        [small[None]], binarize=False, **sizes
-    )[0][0]
-    return resized
+    return processor.image_processor.post_process_masks([small[None]], binarize=False, **sizes)[0][
+        0
+    ]

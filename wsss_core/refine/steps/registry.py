@@ -42,8 +42,7 @@ class StepKind:
 
     def load(self) -> type[Refiner]:
         """Import its class."""
-        found: type[Refiner] = getattr(importlib.import_module(self.module), self.refiner)
-        return found
+        return getattr(importlib.import_module(self.module), self.refiner)
 
 
 def _check_crf(settings: Mapping[str, Any]) -> None:
