@@ -28,7 +28,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from wsss_core.errors import InputError
+from wsss_core.errors import InputError, as_input_error
 from wsss_core.evaluate.pixel_counts import SCORE_LEVELS, Curve
 from wsss_core.evaluate.score_histogram import HistogramStack
 from wsss_core.evaluate.unsupervised import gaussian_mixture_level, otsu_level
@@ -289,12 +289,9 @@ class OwnRule:
             InputError: It raised, or answered with something that is no level.
 
         """
-        try:
+        # Whatever a user's rule raises is the user's to read, in one line.
+        with as_input_error(f"threshold rule {self.name!r} failed", Exception, named=True):
             level = self.choose(tune, scores)
-        except Exception as error:
-            # Whatever a user's rule raises is the user's to read, in one line.
-            said = " ".join(f"{type(error).__name__}: {error}".split())
-            raise InputError(f"threshold rule {self.name!r} failed: {said}") from error
         if level is None:
             return None
         whole = isinstance(level, int | np.integer) and not isinstance(level, bool)

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 from torch import Tensor, nn
 
 from wsss_core.backbones import Network, Output
-from wsss_core.errors import InputError
+from wsss_core.errors import InputError, as_input_error
 from wsss_core.plugins import is_plugin
 from wsss_core.transfer.losses import transfer_loss
 from wsss_core.transfer.names import (
@@ -163,7 +163,7 @@ class Alignment(nn.Module):
                 f"{list(student.shape)} at level {self.level} has vectors of length 1; use another "
                 "level, or kl, l1 or l2"
             )
-        try:
+        with as_input_error(f"{self.representation}, layers {pair}", InputError):
             return transfer_loss(
                 student,
                 teacher,
@@ -172,5 +172,3 @@ class Alignment(nn.Module):
                 variant=self.variant,
                 temperature=self.temperature,
             )
-        except InputError as error:
-            raise InputError(f"{self.representation}, layers {pair}: {error}") from error

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from wsss_core.errors import InputError
+from wsss_core.errors import InputError, as_input_error
 
 FoundationKind = Literal["sam", "clip"]
 
@@ -197,10 +197,9 @@ def _model_type(kind: str, weights: str | Path) -> str:
 
 
 def _shards(index: Path, said: str) -> list[str]:
-    try:
+    kinds = OSError, ValueError, KeyError, TypeError, AttributeError
+    with as_input_error(f"{said}: {index.name} cannot be read", *kinds):
         return sorted(set(json.loads(index.read_text())["weight_map"].values()))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InputError(f"{said}: {index.name} cannot be read ({_first_line(error)})") from error
 
 
 def _hub_config(kind: str, name: str) -> Path:
