@@ -103,17 +103,15 @@ def find_classes(root: Path) -> FolderClasses:
             f"{root} with the mask value of each class; class folders found: {known}"
         )
     values = _listed_classes(listing)
-    for name in () if by_table else values.values():
-        if name not in folders:
-            raise InputError(
-                f"{listing}: class {name!r} has no folder {train / name}{_nearest(name, folders)}"
-            )
-    for name in () if by_table else folders:
-        if name not in values.values():
-            raise InputError(
-                f"{train / name}: class folder that {listing} does not list"
-                f"{_nearest(name, values.values())}"
-            )
+    if not by_table:
+        for name in values.values():
+            if name not in folders:
+                near = _nearest(name, folders)
+                raise InputError(f"{listing}: class {name!r} has no folder {train / name}{near}")
+        for name in folders:
+            if name not in values.values():
+                near = _nearest(name, values.values())
+                raise InputError(f"{train / name}: class folder that {listing} does not list{near}")
     ascending = dict(sorted(values.items()))
     return FolderClasses(tuple(ascending.values()), tuple(ascending))
 
