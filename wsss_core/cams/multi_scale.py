@@ -43,22 +43,8 @@ class RawScores:
 def class_weight_cams(
     network: Network, images: np.ndarray, *, device: str = "cpu", batch_size: int = 64
 ) -> RawScores:
-    """Return raw CAMs and logits of uint8 [N, S, S, 3] images, in evaluation mode.
-
-    The network is left in the mode it came in. A batch that does not fit into memory is halved.
-    """
-    network.to(device)
-
-    def of(part: slice, _: int) -> tuple[np.ndarray, np.ndarray]:
-        output = network(to_input(images[part], device))
-        maps = output.activation_maps.to(torch.float16).cpu().numpy()
-        return maps, output.logits.float().cpu().numpy()
-
-    what = f"CAMs of images of {images.shape[2]} x {images.shape[1]} px"
-    with torch.inference_mode(), evaluating(network):
-        made = in_batches(of, len(images), batch_size, device=device, what=what)
-    maps, logits = zip(*made, strict=True)
-    return RawScores(np.concatenate(maps), np.concatenate(logits))
+    """Return raw CAMs and logits of uint8 [N, S, S, 3] images: `cams` by its default settings."""
+    return cams(network, images, CamSettings(), device=device, batch_size=batch_size)
 
 
 def cams(
@@ -71,9 +57,10 @@ def cams(
 ) -> RawScores:
     """Return CAMs and logits of images; the network keeps its mode and is on the device.
 
-    The default settings give `class_weight_cams`. Grad-CAM and LayerCAM are multiplied by the
-    number of locations of their layer: their gradients are of a mean over locations, so as defined
-    they would shrink with the grid (out of float16's range, and a larger scale would count less).
+    The default settings give class-weight CAMs of any network. Grad-CAM and LayerCAM are multiplied
+    by the number of locations of their layer: their gradients are of a mean over locations, so as
+    defined they would shrink with the grid (out of float16's range, and a larger scale would count
+    less).
     Grad-CAM at the last stage of a CNN then is the class-weight CAM without its negative part.
 
     Args:
@@ -93,8 +80,6 @@ def cams(
 
     """
     settings = settings or CamSettings()
-    if settings == CamSettings():
-        return class_weight_cams(network, images, device=device, batch_size=batch_size)
     check_encoder(network, settings)
     network.to(device)
 

@@ -55,10 +55,10 @@ def count_by_region(
     """Count the levels inside and outside a mask, leaving ignored pixels out of both.
 
     Args:
-        scores: uint8 [P], contiguous.
-        mask: bool [P], contiguous, true on the class.
-        ignore: bool [P], contiguous, true where the pixel counts for nothing; None if there is no
-            such pixel.
+        scores: uint8 [P], contiguous, of P = h * w pixels.
+        mask: bool [h, w], true on the class.
+        ignore: bool [h, w], true where the pixel counts for nothing; None if there is no such
+            pixel.
 
     Returns:
         Foreground and background counts, int64 [256] each.
@@ -85,8 +85,8 @@ def _count_folded(
     if ignore is not None:
         index[ignore] = 2
     index <<= 8
-    index |= scores
-    counts = np.bincount(index, minlength=3 * SCORE_LEVELS)
+    index |= scores.reshape(mask.shape)
+    counts = np.bincount(index.ravel(), minlength=3 * SCORE_LEVELS)
     return counts[SCORE_LEVELS : 2 * SCORE_LEVELS], counts[:SCORE_LEVELS]
 
 
@@ -94,7 +94,7 @@ Counts = NDArray[np.int64]
 Curve = NDArray[np.float64]
 
 
-def at_least(counts: Counts) -> Counts:
+def _at_least(counts: Counts) -> Counts:
     """Count the pixels that score t or more, for each t; int64 [..., 256]."""
     return np.cumsum(counts[..., ::-1], axis=-1)[..., ::-1]
 
@@ -108,27 +108,27 @@ def share(part: Counts, whole: Counts) -> Curve:
 def iou(foreground: Counts, background: Counts) -> Curve:
     """Return the intersection over union of the class: TP / (TP + FP + FN)."""
     class_pixels = foreground.sum(axis=-1, keepdims=True)
-    return share(at_least(foreground), class_pixels + at_least(background))
+    return share(_at_least(foreground), class_pixels + _at_least(background))
 
 
 def background_iou(foreground: Counts, background: Counts) -> Curve:
     """Return the intersection over union of the background: TN / (TN + FP + FN)."""
     other_pixels = background.sum(axis=-1, keepdims=True)
-    missed = foreground.sum(axis=-1, keepdims=True) - at_least(foreground)
-    return share(other_pixels - at_least(background), other_pixels + missed)
+    missed = foreground.sum(axis=-1, keepdims=True) - _at_least(foreground)
+    return share(other_pixels - _at_least(background), other_pixels + missed)
 
 
 def precision(foreground: Counts, background: Counts) -> Curve:
     """Return the share of the predicted pixels that hold the class: TP / (TP + FP)."""
-    hits = at_least(foreground)
-    return share(hits, hits + at_least(background))
+    hits = _at_least(foreground)
+    return share(hits, hits + _at_least(background))
 
 
 def recall(foreground: Counts) -> Curve:
     """Return the share of the class's pixels that are predicted: TP / (TP + FN)."""
-    return share(at_least(foreground), foreground.sum(axis=-1, keepdims=True))
+    return share(_at_least(foreground), foreground.sum(axis=-1, keepdims=True))
 
 
 def false_positive_share(background: Counts) -> Curve:
     """Return the share of the background's pixels predicted as the class: FP / (FP + TN)."""
-    return share(at_least(background), background.sum(axis=-1, keepdims=True))
+    return share(_at_least(background), background.sum(axis=-1, keepdims=True))

@@ -14,7 +14,7 @@ of its own.
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -91,10 +91,7 @@ class ScoreHistogram:
         _check_region("mask", mask, scores.shape)
         if ignore is not None:
             _check_region("ignore", ignore, scores.shape)
-        foreground, background = count_by_region(
-            scores.ravel(), mask.ravel(), None if ignore is None else ignore.ravel()
-        )
-        return cls(foreground, background)
+        return cls(*count_by_region(scores.ravel(), mask, ignore))
 
     def __add__(self, other: "ScoreHistogram") -> "ScoreHistogram":
         if not isinstance(other, ScoreHistogram):
@@ -311,10 +308,7 @@ class HistogramStack:
         return curve if self.holds_class.any() else np.full(SCORE_LEVELS, np.nan)
 
 
-_Array = TypeVar("_Array", bound=NDArray[Any])
-
-
-def _frozen(array: _Array) -> _Array:
+def _frozen(array: NDArray[Any]) -> NDArray[Any]:
     array.flags.writeable = False
     return array
 

@@ -20,7 +20,6 @@ from wsss_core.transfer.names import (
 from wsss_core.transfer.representations import (
     DEFAULT_PROJECTION,
     build_projection,
-    has_no_direction,
     of_features,
     represent,
     vector_length,
@@ -157,7 +156,8 @@ class Alignment(nn.Module):
         return total
 
     def _distance(self, pair: AlignedLayers, student: Tensor, teacher: Tensor) -> Tensor:
-        if has_no_direction(self.metric, vector_length(student.shape, self.level)):
+        # The cosine of vectors of length 1 is a mere sign.
+        if self.metric == "cosine" and vector_length(student.shape, self.level) == 1:
             raise InputError(
                 f"the cosine of single numbers has no gradient: {self.representation} "
                 f"{list(student.shape)} at level {self.level} has vectors of length 1; use another "

@@ -71,11 +71,6 @@ def of_features(name: str) -> bool:
     return is_plugin(name) or name in ("feature", "spatial_map", "gram")
 
 
-def has_no_direction(metric: str, length: int) -> bool:
-    """Return whether the cosine of vectors of this length is a mere sign, without gradient."""
-    return metric == "cosine" and length == 1
-
-
 def vector_length(shape: torch.Size, level: str) -> int:
     """Return how many numbers of a map [B, C, h, w] are compared as one vector at a level."""
     _, channels, height, width = shape

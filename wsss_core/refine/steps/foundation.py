@@ -9,9 +9,12 @@ import torch
 from torch import Tensor
 
 from wsss_core.refine.foundation.clip_weights import clip_similarity, weight_cams
-from wsss_core.refine.foundation.mask_proposals import automatic_masks
+from wsss_core.refine.foundation.mask_proposals import (
+    automatic_masks,
+    load_proposals,
+    save_proposals,
+)
 from wsss_core.refine.foundation.models import FoundationKind, load_foundation
-from wsss_core.refine.foundation.proposals import load_proposals, save_proposals
 from wsss_core.refine.foundation.sam_merging import (
     class_seeds,
     merge_sam_wsss,
