@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 from wsss_core.lazy import lazy_exports
 
 if TYPE_CHECKING:
-    from wsss_core.evaluate.degenerate import collapse_reason
     from wsss_core.evaluate.diagnostics import (
+        collapse_reason,
         confusion_ratio,
         false_positive_area,
         mass_shares,

@@ -21,7 +21,7 @@ from wsss_core.refine.foundation.sam_merging import (
     merge_thesis,
     refined_scores,
 )
-from wsss_core.refine.steps.refiner import Images, Known, Refiner, Scores, at_image_size
+from wsss_core.refine.steps.registry import Images, Known, Refiner, Scores, at_image_size
 
 BACKGROUND = (
     "a photo of the sky",

@@ -19,13 +19,12 @@ from wsss_core.refine.affinity.heads import (
     BoundaryNet,
     boundary_walk,
 )
-from wsss_core.refine.affinity.labels import confident_labels, labels_at_grid
 from wsss_core.refine.affinity.random_walk import random_walk
 from wsss_core.refine.affinity.settings import AFFINITY_PRESETS
-from wsss_core.refine.affinity.training import PairHead
+from wsss_core.refine.affinity.training import PairHead, confident_labels, labels_at_grid
 from wsss_core.refine.crf.dense_crf import dense_crf, unary_probabilities
 from wsss_core.refine.crf.settings import CRF_PRESETS
-from wsss_core.refine.steps.refiner import Images, Known, Refiner, Scores, at_image_size
+from wsss_core.refine.steps.registry import Images, Known, Refiner, Scores, at_image_size
 
 
 class AffinityWalk(Refiner):
@@ -38,18 +37,18 @@ class AffinityWalk(Refiner):
 
     _FILE = "head.safetensors"
     _HEAD: ClassVar[type[PairHead]] = AffinityNet
-    _SURE: ClassVar[tuple[str, float, float]] = ("psa", 4.0, 32.0)
-    """A CRF's preset, and its strong and its weak background."""
+    _SOURCE: ClassVar[tuple[str, float, float]] = ("psa", 4.0, 32.0)
+    """Whose presets are taken unless others are named; its CRF's strong and weak background."""
 
     def __init__(
         self,
-        preset: str = "psa",
+        preset: str | None = None,
         epochs: int | None = None,
         layers: Sequence[int | str] | None = None,
     ) -> None:
         changes: dict[str, Any] = {"epochs": epochs, "layers": layers and tuple(layers)}
         given = {name: value for name, value in changes.items() if value is not None}
-        self.settings = replace(AFFINITY_PRESETS[preset], **given)
+        self.settings = replace(AFFINITY_PRESETS[preset or self._SOURCE[0]], **given)
 
     def fit(
         self,
@@ -72,7 +71,7 @@ class AffinityWalk(Refiner):
         self, images: Images, scores: Scores, labels: NDArray[np.bool_], device: str
     ) -> NDArray[np.uint8]:
         """Return labels uint8 [N, h, w] on the affinity grid: 0, 1..K, and 255 where not sure."""
-        preset, strong, weak = self._SURE
+        preset, strong, weak = self._SOURCE
         grid = self.settings.grid(*images.shape[1:3])
 
         def sure(some: slice, _: int) -> NDArray[np.uint8]:
@@ -114,15 +113,7 @@ class BoundaryWalk(AffinityWalk):
     """IRN's boundary map over the trained network's own encoder, and its random walk."""
 
     _HEAD = BoundaryNet
-    _SURE = ("irn", 0.30, 0.05)
-
-    def __init__(
-        self,
-        preset: str = "irn",
-        epochs: int | None = None,
-        layers: Sequence[int | str] | None = None,
-    ) -> None:
-        super().__init__(preset, epochs, layers)
+    _SOURCE = ("irn", 0.30, 0.05)
 
     def _walk(self, head: PairHead, network: Network, images: Images, scores: Tensor) -> Tensor:
         edge = head.predict(network, images, self.settings)

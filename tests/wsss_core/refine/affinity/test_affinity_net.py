@@ -14,10 +14,9 @@ from wsss_core.refine.affinity.heads import (
     AffinityNet,
     feature_affinity,
 )
-from wsss_core.refine.affinity.labels import pair_labels
 from wsss_core.refine.affinity.random_walk import half_disc
 from wsss_core.refine.affinity.settings import AFFINITY_PRESETS, AffinitySettings
-from wsss_core.refine.affinity.training import at_grid, default_layers, encoder_maps
+from wsss_core.refine.affinity.training import at_grid, default_layers, encoder_maps, pair_labels
 
 SIZE, STRIDE = 64, 8
 SETTINGS = AffinitySettings(

@@ -15,9 +15,9 @@ from wsss_core.refine.affinity.heads import (
     path_maximum,
     straight_path,
 )
-from wsss_core.refine.affinity.labels import pair_labels
 from wsss_core.refine.affinity.random_walk import half_disc, random_walk
 from wsss_core.refine.affinity.settings import AffinitySettings
+from wsss_core.refine.affinity.training import pair_labels
 
 SIZE, STRIDE = 64, 4
 SETTINGS = AffinitySettings(
