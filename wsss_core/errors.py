@@ -70,7 +70,10 @@ def nearest(name: object, known: Iterable[str], cutoff: float = 0.6) -> str | No
 
 @contextmanager
 def as_input_error(
-    said: str, *kinds: type[Exception], error: type[InputError] = InputError
+    said: str,
+    *kinds: type[Exception],
+    error: type[InputError] = InputError,
+    named: bool = False,
 ) -> Iterator[None]:
     """Turn errors of these kinds into bad input: what was done, a colon, the error's own message.
 
@@ -78,9 +81,11 @@ def as_input_error(
         said: what failed, with the file, key or value.
         kinds: the errors that bad input causes there.
         error: the class to raise, `InputError` or one made of it.
+        named: whether the kind of the error is said before its message, as for a user's own code.
 
     """
     try:
         yield
     except kinds as cause:
-        raise error(f"{said}: {one_line(cause)}") from cause
+        kind = f"{type(cause).__name__}: " if named else ""
+        raise error(f"{said}: {kind}{one_line(cause)}") from cause

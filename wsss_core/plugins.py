@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from wsss_core.errors import InputError
+from wsss_core.errors import InputError, as_input_error
 
 _NAME = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
 
@@ -47,14 +47,10 @@ def load_plugin(what: str, name: str) -> Any:
     module_name, _, attribute = name.partition(":")
     # A console script does not search the folder it is run in; `python -m` does.
     search_in(Path.cwd())
-    try:
+    said = f"{what} {name!r}: module {module_name!r} cannot be imported"
+    # Whatever a user's module raises while it loads is the user's to read, in one line.
+    with as_input_error(said, Exception, named=True):
         found: Any = importlib.import_module(module_name)
-    except Exception as error:
-        # Whatever a user's module raises while it loads is the user's to read, in one line.
-        said = " ".join(f"{type(error).__name__}: {error}".split())
-        raise InputError(
-            f"{what} {name!r}: module {module_name!r} cannot be imported: {said}"
-        ) from error
     for step in attribute.split("."):
         if not hasattr(found, step):
             raise InputError(f"{what} {name!r}: module {module_name!r} has no {attribute!r}")

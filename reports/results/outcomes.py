@@ -190,7 +190,7 @@ def trial_figures(
         objective: the measure that the tuned and the oracle rules maximise, one of `MEASURES`.
         fixed: the threshold of the fixed rule, in [0, 1].
         own_rules: threshold rules besides `RULES`, each "module:attribute"
-            (`wsss_core.evaluate.own_rule`).
+            (`wsss_core.evaluate.thresholds`).
 
     Returns:
         The trial's figures. A rule that has nothing to choose by has no row, e.g. if no mask holds

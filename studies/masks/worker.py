@@ -30,8 +30,7 @@ from wsss_core.backbones import Network
 from wsss_core.cams import cams
 from wsss_core.data.image_decoding import image_shape, read_rgb
 from wsss_core.errors import InputError, one_line
-from wsss_core.refine.steps.refiner import Refiner
-from wsss_core.refine.steps.registry import make_refiner
+from wsss_core.refine.steps.registry import Refiner, make_refiner
 
 UNFINISHED_MASKS = ".unfinished"  # the folder in which files are written first
 SOFT = "soft"  # the folder of the soft maps

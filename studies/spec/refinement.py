@@ -54,7 +54,7 @@ class Par(Strict):
 
 
 class Affinity(Strict):
-    """AffinityNet and its random walk, see `wsss_core.refine.affinity.net`; learns from CAMs."""
+    """AffinityNet and its random walk, see `wsss_core.refine.affinity.heads`; learns from CAMs."""
 
     preset: Literal["psa", "irn", "transcam", "thesis"] = "psa"
     epochs: int | None = Field(None, ge=1)
@@ -62,7 +62,7 @@ class Affinity(Strict):
 
 
 class Boundary(Affinity):
-    """IRN's boundary map and its random walk, see `wsss_core.refine.affinity.boundary`."""
+    """IRN's boundary map and its random walk, see `wsss_core.refine.affinity.heads`."""
 
     preset: Literal["psa", "irn", "transcam", "thesis"] = "irn"
 

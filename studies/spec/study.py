@@ -59,7 +59,7 @@ class Backbone(Strict):
 class Thresholds(Strict):
     """The fixed threshold, and the objective of the tuned thresholds and the oracles.
 
-    `rules` are plug-ins beside the built-in rules, see `wsss_core.evaluate.own_rule`.
+    `rules` are plug-ins beside the built-in rules, see `wsss_core.evaluate.thresholds`.
     """
 
     fixed: float = Field(0.3, ge=0, le=1)

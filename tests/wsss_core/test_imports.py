@@ -21,7 +21,7 @@ LIGHT = [
     "wsss_core.data.image_set",
     "wsss_core.data.scenes.source",
     "wsss_core.evaluate",
-    "wsss_core.evaluate.own_rule",
+    "wsss_core.evaluate.thresholds",
     "wsss_core.plugins",
     "wsss_core.refine.affinity.settings",
     "wsss_core.refine.crf.settings",

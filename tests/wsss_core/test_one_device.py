@@ -21,17 +21,17 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from wsss_core.cams import CamSettings
 from wsss_core.cams.multi_scale import _block_cams
 from wsss_core.data.network_input import to_input
-from wsss_core.refine.affinity.boundary import BoundaryNet, path_maximum
-from wsss_core.refine.affinity.labels import (
+from wsss_core.refine.affinity.heads import AffinityNet, BoundaryNet, feature_affinity, path_maximum
+from wsss_core.refine.affinity.random_walk import half_disc, random_walk
+from wsss_core.refine.affinity.settings import AFFINITY_PRESETS
+from wsss_core.refine.affinity.training import (
     confident_labels,
+    encoder_maps,
     labels_at_grid,
     pair_labels,
     pair_loss,
+    tapped_layers,
 )
-from wsss_core.refine.affinity.net import AffinityNet, feature_affinity
-from wsss_core.refine.affinity.random_walk import half_disc, random_walk
-from wsss_core.refine.affinity.settings import AFFINITY_PRESETS
-from wsss_core.refine.affinity.training import encoder_maps, tapped_layers
 from wsss_core.refine.crf.dense_crf import dense_crf, unary_probabilities
 from wsss_core.refine.crf.mean_field import gaussian_kernel
 from wsss_core.refine.crf.permutohedral import SparseRows

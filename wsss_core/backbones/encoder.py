@@ -3,6 +3,7 @@
 Both let inner layers be tapped, and say which submodule and map a CAM at a layer looks into.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,28 +13,28 @@ from wsss_core.backbones.names import Layer
 from wsss_core.errors import InputError
 
 
-class Encoder(nn.Module):
+class Encoder(nn.Module, ABC):
     """A module that turns normalised images, float [B, 3, H, W], into a map [B, C, h, w]."""
 
     layers: Sequence[Layer]
     size_multiple = 1
     """The input's height and width have to be multiples of it."""
 
+    @abstractmethod
     def with_taps(self, images: Tensor, taps: Sequence[Layer]) -> tuple[Tensor, tuple[Tensor, ...]]:
         """Return the final map, as `forward` gives it, and the maps of inner layers."""
-        raise NotImplementedError
 
+    @abstractmethod
     def channels_at(self, layer: Layer) -> int:
         """Return the channels of a layer's map; InputError if there is no such layer."""
-        raise NotImplementedError
 
+    @abstractmethod
     def module_at(self, layer: Layer) -> nn.Module:
         """Return the submodule whose output a CAM at this layer reads; InputError if none."""
-        raise NotImplementedError
 
+    @abstractmethod
     def as_map(self, output: Tensor, images: Tensor) -> Tensor:
         """Return such a submodule's output for these images (or its gradient) as [B, C, h, w]."""
-        raise NotImplementedError
 
 
 class PatchTokens(Encoder):

@@ -18,7 +18,7 @@ from wsss_core.backbones.encoder import LastStage, PatchTokens
 from wsss_core.backbones.names import Layer, check_backbone_name, is_vit
 from wsss_core.backbones.pcm import PixelCorrelation, View
 from wsss_core.backbones.weights import load_weights
-from wsss_core.errors import InputError, one_line
+from wsss_core.errors import InputError, as_input_error, one_line
 from wsss_core.plugins import is_plugin, load_plugin
 
 HEADS = ("linear", "pcm")
@@ -175,7 +175,11 @@ def build_network(
     try:
         if vit_named:
             vit: Any = timm.create_model(name, num_classes=0, img_size=image_size, **arguments)
-            _check_patch(name, vit, image_size)
+            patch = vit.patch_embed.patch_size[0]
+            if image_size % patch:
+                raise InputError(
+                    f"{name}: its patch of {patch} does not divide the image size {image_size}"
+                )
             encoder: PatchTokens | LastStage = PatchTokens(vit)
             channels = int(vit.num_features)
         else:
@@ -207,12 +211,9 @@ def _plugin_network(
 ) -> Network:
     if head != "linear":
         raise InputError(f"{name}: head {head!r} is for timm's CNNs; a plug-in brings its own")
-    try:
-        network: Network = load_plugin("model", name)(
-            classes=classes, image_size=image_size, **options
-        )
-    except TypeError as error:
-        raise InputError(f"model {name!r} with {dict(options)}: {error}") from error
+    build = load_plugin("model", name)
+    with as_input_error(f"model {name!r} with {dict(options)}", TypeError):
+        network: Network = build(classes=classes, image_size=image_size, **options)
     for attribute in ("channels", "classes", "channels_at", "forward"):
         if not hasattr(network, attribute):
             raise InputError(
@@ -220,14 +221,6 @@ def _plugin_network(
                 "wsss_core.backbones.Network or a module with its interface"
             )
     return network
-
-
-def _check_patch(name: str, vit: Any, image_size: int) -> None:
-    patch = vit.patch_embed.patch_size[0]
-    if image_size % patch:
-        raise InputError(
-            f"{name}: its patch of {patch} does not divide the image size {image_size}"
-        )
 
 
 def _cnn(

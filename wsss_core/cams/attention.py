@@ -39,23 +39,16 @@ class SelfAttention(NamedTuple):
     bias: Tensor | None
     scale: float | None
 
-    def between_patches(self, prefix: int) -> Tensor:
-        """Return the mean over heads between patches, float [B, L, L]; a row sums to 1 at most.
+    def spread(self, maps: Tensor, prefix: int) -> Tensor:
+        """Multiply maps float [B, K, L] by the mean over heads between patches: [B, K, L].
+
+        Of that mean, float [B, L, L], a row sums to 1 at most; it is never held. The maps stand
+        where values would; the prefix tokens have the score 0.
 
         Args:
+            maps: a score for each class and patch.
             prefix: how many tokens come before the patches.
 
-        """
-        scale = self.query.shape[-1] ** -0.5 if self.scale is None else self.scale
-        scores = self.query[:, :, prefix:] @ self.key.transpose(-2, -1) * scale
-        if self.bias is not None:
-            scores = scores + self.bias[..., prefix:, :]
-        return scores.softmax(-1)[..., prefix:].mean(1)
-
-    def spread(self, maps: Tensor, prefix: int) -> Tensor:
-        """Multiply maps float [B, K, L] by `between_patches`, which is never held: [B, K, L].
-
-        The maps stand where values would; the prefix tokens have the score 0.
         """
         heads, width = self.query.shape[1], self.query.shape[-1]
         # Values as wide as keys: fused kernels take no others.

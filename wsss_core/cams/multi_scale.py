@@ -1,7 +1,12 @@
-"""CAMs of an image set by any method, at several scales, batched over images, scales and flips."""
+"""CAMs of an image set by any method, at several scales, batched over images, scales and flips.
+
+The plain method is the CAM from the linear head (Zhou et al., CVPR 2016, eq. 2). Its scores are
+kept raw: normalising each map hides the absolute scale (an image without the class still peaks at
+1), so that is a later, named choice.
+"""
 
 from contextlib import nullcontext
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -11,7 +16,6 @@ from torch import Tensor
 
 from wsss_core.backbones import Encoder, Network, PatchTokens
 from wsss_core.cams.attention import attention_cams
-from wsss_core.cams.class_weight import RawScores, class_weight_cams
 from wsss_core.cams.fusion import fuse, merge, resize_maps
 from wsss_core.cams.gradient import GRADIENT_METHODS, gradient_cams
 from wsss_core.cams.restoring import evaluating, resized_for
@@ -19,6 +23,28 @@ from wsss_core.cams.settings import CamSettings
 from wsss_core.data.network_input import to_input
 from wsss_core.errors import InputError
 from wsss_core.out_of_memory import in_batches
+
+
+@dataclass(frozen=True)
+class RawScores:
+    """A network's raw answer for N images.
+
+    Attributes:
+        maps: float16 [N, K, h, w], raw class scores at the network's own grid; scores of 0 to 1
+            where several were put together (`CamSettings.normalised`).
+        logits: float32 [N, K].
+
+    """
+
+    maps: np.ndarray
+    logits: np.ndarray
+
+
+def class_weight_cams(
+    network: Network, images: np.ndarray, *, device: str = "cpu", batch_size: int = 64
+) -> RawScores:
+    """Return raw CAMs and logits of uint8 [N, S, S, 3] images: `cams` by its default settings."""
+    return cams(network, images, CamSettings(), device=device, batch_size=batch_size)
 
 
 def cams(
@@ -31,9 +57,10 @@ def cams(
 ) -> RawScores:
     """Return CAMs and logits of images; the network keeps its mode and is on the device.
 
-    The default settings give `class_weight_cams`. Grad-CAM and LayerCAM are multiplied by the
-    number of locations of their layer: their gradients are of a mean over locations, so as defined
-    they would shrink with the grid (out of float16's range, and a larger scale would count less).
+    The default settings give class-weight CAMs of any network. Grad-CAM and LayerCAM are multiplied
+    by the number of locations of their layer: their gradients are of a mean over locations, so as
+    defined they would shrink with the grid (out of float16's range, and a larger scale would count
+    less).
     Grad-CAM at the last stage of a CNN then is the class-weight CAM without its negative part.
 
     Args:
@@ -53,8 +80,6 @@ def cams(
 
     """
     settings = settings or CamSettings()
-    if settings == CamSettings():
-        return class_weight_cams(network, images, device=device, batch_size=batch_size)
     check_encoder(network, settings)
     network.to(device)
 

@@ -277,5 +277,4 @@ class ImageSource(Protocol):
 
 
 def _mapped(path: Path) -> np.ndarray:
-    array: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
-    return array
+    return np.load(path, mmap_mode="r", allow_pickle=False)

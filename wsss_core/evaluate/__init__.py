@@ -5,38 +5,36 @@ from typing import TYPE_CHECKING
 from wsss_core.lazy import lazy_exports
 
 if TYPE_CHECKING:
-    from wsss_core.evaluate.competition import compete
-    from wsss_core.evaluate.curves import Curve, false_positive_share
-    from wsss_core.evaluate.degenerate import collapse_reason
     from wsss_core.evaluate.diagnostics import (
+        collapse_reason,
         confusion_ratio,
         false_positive_area,
         mass_shares,
         pointing_game,
         reliance,
     )
-    from wsss_core.evaluate.gaussian_mixture import (
-        GaussianMixture,
-        fit_gaussian_mixture,
-        gaussian_mixture_level,
-    )
-    from wsss_core.evaluate.histogram_stack import HistogramStack
     from wsss_core.evaluate.multi_class import MultiClassStack
-    from wsss_core.evaluate.otsu import otsu_level
-    from wsss_core.evaluate.own_rule import OwnRule, load_own_rule
-    from wsss_core.evaluate.pixel_counts import SCORE_LEVELS
+    from wsss_core.evaluate.pixel_counts import SCORE_LEVELS, Curve, false_positive_share
     from wsss_core.evaluate.regions import NOWHERE, peak_region, ring_around
-    from wsss_core.evaluate.score_histogram import ScoreHistogram
-    from wsss_core.evaluate.score_maps import Normalisation, normalise, quantise, resize
+    from wsss_core.evaluate.score_histogram import HistogramStack, ScoreHistogram
+    from wsss_core.evaluate.score_maps import Normalisation, compete, normalise, quantise, resize
     from wsss_core.evaluate.thresholds import (
         Evaluation,
         NoThresholdError,
         Objective,
+        OwnRule,
         ThresholdChoice,
         ThresholdRule,
         choose_threshold,
         evaluate,
         level_of,
+        load_own_rule,
+    )
+    from wsss_core.evaluate.unsupervised import (
+        GaussianMixture,
+        fit_gaussian_mixture,
+        gaussian_mixture_level,
+        otsu_level,
     )
 
 __all__ = [

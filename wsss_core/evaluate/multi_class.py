@@ -13,10 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wsss_core.errors import InputError
-from wsss_core.evaluate.curves import Curve
-from wsss_core.evaluate.histogram_stack import HistogramStack
-from wsss_core.evaluate.pixel_counts import SCORE_LEVELS
-from wsss_core.evaluate.score_histogram import ScoreHistogram
+from wsss_core.evaluate.pixel_counts import SCORE_LEVELS, Curve
+from wsss_core.evaluate.score_histogram import HistogramStack, ScoreHistogram
 from wsss_core.evaluate.thresholds import Objective, member_named
 
 

@@ -47,8 +47,7 @@ def _dilated(mask: NDArray[np.bool_], width: int, axis: int) -> NDArray[np.bool_
     upper = counts.take(last, axis=axis)
     lower = counts.take(np.maximum(before, 0), axis=axis)
     inside = (before >= 0).reshape((-1, 1) if axis == 0 else (1, -1))
-    dilated: NDArray[np.bool_] = upper - np.where(inside, lower, 0) > 0
-    return dilated
+    return upper - np.where(inside, lower, 0) > 0
 
 
 def peak_region(

@@ -3,24 +3,36 @@
 A threshold chosen with the test masks at hand is an upper bound, not a result, so every rule names
 the masks it peeks at and the choice carries the name. The thesis's "optimal threshold" (arXiv
 2507.21959) is the per-image oracle; its other numbers use a fixed 0.3. Two rules need no mask at
-all, and a rule can be a researcher's own (`wsss_core.evaluate.own_rule`).
+all.
+
+A rule can also be a researcher's own, "module:attribute", called with all that a rule may see:
+
+    VERSION = 1
+
+    def halfway(tune, scores):
+        return int(np.searchsorted(np.cumsum(scores), scores.sum() / 2))
+
+    halfway.peeks_at = "the test images' scores"
+
+`tune` is the tune split's `HistogramStack`, None where there is none; of several classes, that of
+the highest score against the mask of any class. `scores`, int64 [256], are the pixels per level of
+the test images that carry the label. The answer is a level 0-255, or None where the rule finds
+none. Without `peeks_at` the tables say that it declares nothing.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from wsss_core.errors import InputError
-from wsss_core.evaluate.curves import Curve
-from wsss_core.evaluate.gaussian_mixture import gaussian_mixture_level
-from wsss_core.evaluate.histogram_stack import HistogramStack
-from wsss_core.evaluate.otsu import otsu_level
-from wsss_core.evaluate.own_rule import load_own_rule
-from wsss_core.evaluate.pixel_counts import SCORE_LEVELS
-from wsss_core.plugins import is_plugin
+from wsss_core.errors import InputError, as_input_error
+from wsss_core.evaluate.pixel_counts import SCORE_LEVELS, Curve
+from wsss_core.evaluate.score_histogram import HistogramStack
+from wsss_core.evaluate.unsupervised import gaussian_mixture_level, otsu_level
+from wsss_core.plugins import is_plugin, load_plugin, plugin_version
 
 
 class NoThresholdError(InputError):
@@ -250,3 +262,56 @@ def member_named(kind: type[_Member], what: str, name: str) -> _Member:
         return kind(name)
     except ValueError:
         raise InputError(f"{what} {name!r}: expected one of {', '.join(kind)}") from None
+
+
+NOT_DECLARED = "not declared"
+
+
+@dataclass(frozen=True)
+class OwnRule:
+    """A rule that a name stands for.
+
+    Attributes:
+        name: "module:attribute".
+        peeks_at: How much of the masks it says it has seen.
+        choose: The object itself.
+
+    """
+
+    name: str
+    peeks_at: str
+    choose: Callable[[HistogramStack | None, NDArray[np.int64]], Any]
+
+    def level(self, tune: HistogramStack | None, scores: NDArray[np.int64]) -> int | None:
+        """Return the level it chooses, 0-255, or None.
+
+        Raises:
+            InputError: It raised, or answered with something that is no level.
+
+        """
+        # Whatever a user's rule raises is the user's to read, in one line.
+        with as_input_error(f"threshold rule {self.name!r} failed", Exception, named=True):
+            level = self.choose(tune, scores)
+        if level is None:
+            return None
+        whole = isinstance(level, int | np.integer) and not isinstance(level, bool)
+        if not whole or not 0 <= level < SCORE_LEVELS:
+            raise InputError(
+                f"threshold rule {self.name!r}: expected a whole level 0-255 or None, got {level!r}"
+            )
+        return int(level)
+
+
+def load_own_rule(name: str) -> OwnRule:
+    """Import a rule; its module is looked for as `wsss_core.plugins.load_plugin` says.
+
+    Raises:
+        InputError: It cannot be loaded or called, declares no version, or `peeks_at` is no text.
+
+    """
+    found = load_plugin("threshold rule", name)
+    plugin_version("threshold rule", name)
+    peeks_at = getattr(found, "peeks_at", NOT_DECLARED)
+    if not isinstance(peeks_at, str) or not peeks_at.strip():
+        raise InputError(f"threshold rule {name!r}: expected peeks_at to be text, got {peeks_at!r}")
+    return OwnRule(name, peeks_at, found)

@@ -5,8 +5,13 @@ from typing import TYPE_CHECKING
 from wsss_core.lazy import lazy_exports
 
 if TYPE_CHECKING:
-    from wsss_core.refine.affinity.boundary import BoundaryNet, boundary_walk, train_boundary
-    from wsss_core.refine.affinity.net import AffinityNet, train_affinity
+    from wsss_core.refine.affinity.heads import (
+        AffinityNet,
+        BoundaryNet,
+        boundary_walk,
+        train_affinity,
+        train_boundary,
+    )
     from wsss_core.refine.affinity.random_walk import random_walk
     from wsss_core.refine.affinity.settings import AFFINITY_PRESETS, AffinitySettings
     from wsss_core.refine.crf.dense_crf import dense_crf, unary_probabilities

@@ -128,13 +128,9 @@ def _check(
         raise InputError(f"par expects floats; got {images.dtype}, {scores.dtype}")
     for name, value, expected, fits in (
         ("iterations", iterations, "0 or more", iterations >= 0),
-        ("dilations", dilations, "one or more distances from 1 up", _are_distances(dilations)),
+        ("dilations", dilations, "one or more distances from 1 up", min(dilations, default=0) >= 1),
         ("bandwidth", bandwidth, "a finite number above 0", 0 < bandwidth < math.inf),
         ("position_weight", position_weight, "0 or more", 0 <= position_weight < math.inf),
     ):
         if not fits:
             raise InputError(f"{name} is {value!r}; expected {expected}")
-
-
-def _are_distances(dilations: Sequence[int]) -> bool:
-    return len(dilations) > 0 and all(distance >= 1 for distance in dilations)

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 from torch import Tensor, nn
 
 from wsss_core.backbones import Network, Output
-from wsss_core.errors import InputError
+from wsss_core.errors import InputError, as_input_error
 from wsss_core.plugins import is_plugin
 from wsss_core.transfer.losses import transfer_loss
 from wsss_core.transfer.names import (
@@ -17,9 +17,9 @@ from wsss_core.transfer.names import (
     VARIANTS,
     known_name,
 )
-from wsss_core.transfer.projection import DEFAULT_PROJECTION, build_projection
 from wsss_core.transfer.representations import (
-    has_no_direction,
+    DEFAULT_PROJECTION,
+    build_projection,
     of_features,
     represent,
     vector_length,
@@ -156,13 +156,14 @@ class Alignment(nn.Module):
         return total
 
     def _distance(self, pair: AlignedLayers, student: Tensor, teacher: Tensor) -> Tensor:
-        if has_no_direction(self.metric, vector_length(student.shape, self.level)):
+        # The cosine of vectors of length 1 is a mere sign.
+        if self.metric == "cosine" and vector_length(student.shape, self.level) == 1:
             raise InputError(
                 f"the cosine of single numbers has no gradient: {self.representation} "
                 f"{list(student.shape)} at level {self.level} has vectors of length 1; use another "
                 "level, or kl, l1 or l2"
             )
-        try:
+        with as_input_error(f"{self.representation}, layers {pair}", InputError):
             return transfer_loss(
                 student,
                 teacher,
@@ -171,5 +172,3 @@ class Alignment(nn.Module):
                 variant=self.variant,
                 temperature=self.temperature,
             )
-        except InputError as error:
-            raise InputError(f"{self.representation}, layers {pair}: {error}") from error

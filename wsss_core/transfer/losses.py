@@ -108,11 +108,11 @@ def _on_one_grid(student: Tensor, teacher: Tensor, *, same_channels: bool) -> tu
     if student.dtype in (torch.float16, torch.bfloat16):
         student = student.float()
     teacher = teacher.to(student.dtype)
-    size = student.shape[-2:] if student.shape[-2:].numel() >= teacher.shape[-2:].numel() else None
-    if size is not None and teacher.shape[-2:] != size:
-        teacher = F.interpolate(teacher, size, mode="bilinear", align_corners=False)
-    elif size is None:
-        student = F.interpolate(student, teacher.shape[-2:], mode="bilinear", align_corners=False)
+    finer = max(student.shape[-2:], teacher.shape[-2:], key=torch.Size.numel)
+    if student.shape[-2:] != finer:
+        student = F.interpolate(student, finer, mode="bilinear", align_corners=False)
+    if teacher.shape[-2:] != finer:
+        teacher = F.interpolate(teacher, finer, mode="bilinear", align_corners=False)
     return student, teacher
 
 

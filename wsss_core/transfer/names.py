@@ -1,7 +1,7 @@
 """The vocabulary of knowledge transfer, as study files write it; loading it loads no torch.
 
 The names are explained in `wsss_core.transfer.losses` (metrics, levels, variants),
-`wsss_core.transfer.representations`, `wsss_core.transfer.projection` and
+`wsss_core.transfer.representations` (representations, projections) and
 `wsss_core.transfer.paradigms` (paradigms, gradients).
 """
 

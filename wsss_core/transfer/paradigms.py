@@ -57,17 +57,6 @@ def classification_loss(output: Output, labels: Tensor) -> Tensor:
     return loss if output.consistency is None else loss + output.consistency.float()
 
 
-def ramped_weight(transfer_weight: float, lambda_warmup: float, progress: float) -> float:
-    """Return lambda when a share `progress` of all steps is done.
-
-    >>> [ramped_weight(2.0, 0.5, progress) for progress in (0.0, 0.25, 0.5, 0.9)]
-    [0.0, 1.0, 2.0, 2.0]
-    """
-    if progress >= lambda_warmup:
-        return transfer_weight
-    return transfer_weight * progress / lambda_warmup
-
-
 class Single(Paradigm):
     """One network, L_cls alone: the baselines, and every teacher."""
 
@@ -98,7 +87,9 @@ class _Aligned(Paradigm):
         self.transfer_weight, self.lambda_warmup = transfer_weight, lambda_warmup
 
     def _sum(self, classification: Tensor, transfer: Tensor, progress: float) -> Losses:
-        weight = ramped_weight(self.transfer_weight, self.lambda_warmup, progress)
+        weight = self.transfer_weight
+        if progress < self.lambda_warmup:
+            weight = weight * progress / self.lambda_warmup
         return Losses(classification + weight * transfer, classification, transfer)
 
 

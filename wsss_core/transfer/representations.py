@@ -10,15 +10,18 @@ activation_map          [B, K, h, w]      the class activation maps, as features
 logits                  [B, K, 1, 1]      the image's class scores (global only)
 ======================  ================  ========================================================
 
-The grids of two Gram matrices need not meet: their entries are means over locations.
+The grids of two Gram matrices need not meet: their entries are means over locations. Where the
+channels of two maps do not meet, a learnable projection P, part of the student, brings them
+together.
 """
 
 from collections.abc import Callable
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from wsss_core.backbones import Output
+from wsss_core.errors import InputError
 from wsss_core.plugins import is_plugin, load_plugin
 
 Represent = Callable[[Tensor, Output], Tensor]
@@ -60,20 +63,12 @@ _OF: dict[str, Represent] = {
 
 def represent(name: str) -> Represent:
     """Return the function of a representation, built in or a plug-in."""
-    if is_plugin(name):
-        plugin: Represent = load_plugin("representation", name)
-        return plugin
-    return _OF[name]
+    return load_plugin("representation", name) if is_plugin(name) else _OF[name]
 
 
 def of_features(name: str) -> bool:
     """Return whether a representation is made of a layer's features (and may be of any layer)."""
     return is_plugin(name) or name in ("feature", "spatial_map", "gram")
-
-
-def has_no_direction(metric: str, length: int) -> bool:
-    """Return whether the cosine of vectors of this length is a mere sign, without gradient."""
-    return metric == "cosine" and length == 1
 
 
 def vector_length(shape: torch.Size, level: str) -> int:
@@ -84,3 +79,33 @@ def vector_length(shape: torch.Size, level: str) -> int:
         "channel": height * width,
         "spatial": channels,
     }[level]
+
+
+DEFAULT_PROJECTION = {"feature": "conv1x1", "gram": "conv1x1"}
+"""The projection of a representation where none is named; the others have none."""
+
+
+def build_projection(name: str, channels: int, target: int) -> nn.Module | None:
+    """Build a projection [B, channels, h, w] -> [B, target, h, w]; None if there is none.
+
+    Args:
+        name: "conv1x1"; "mlp", two 1x1 convolutions with a GELU between, the first to `target`
+            channels; "none"; or a plug-in, called with both numbers.
+        channels: channels of the student's map.
+        target: channels of the teacher's map.
+
+    """
+    if is_plugin(name):
+        module = load_plugin("projection", name)(channels, target)
+        if not isinstance(module, nn.Module):
+            raise InputError(
+                f"projection {name!r}: expected an nn.Module, got {type(module).__name__}"
+            )
+        return module
+    if name == "none":
+        return None
+    if name == "mlp":
+        return nn.Sequential(
+            nn.Conv2d(channels, target, 1), nn.GELU(), nn.Conv2d(target, target, 1)
+        )
+    return nn.Conv2d(channels, target, 1)

@@ -12,7 +12,7 @@ from wsss_core.evaluate import (
     gaussian_mixture_level,
     otsu_level,
 )
-from wsss_core.evaluate.gaussian_mixture import LEVEL_VARIANCE
+from wsss_core.evaluate.unsupervised import LEVEL_VARIANCE
 
 reference = pytest.importorskip("sklearn.mixture")
 

@@ -17,15 +17,14 @@ files that are not images are passed over; a folder among the images is an error
 """
 
 import csv
-import difflib
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
 
 from wsss_core.data.image_set import IGNORED, SPLITS
-from wsss_core.errors import InputError, one_line
+from wsss_core.errors import InputError, as_input_error, nearest
 
 CLEAR = "clear"
 LABELS = "labels.csv"
@@ -78,52 +77,43 @@ def find_classes(root: Path) -> FolderClasses:
         raise InputError(f"{root}: no such folder, expected a data folder with train, tune, test")
     train = _required_folder(root / "train", "with a folder per class")
     folders = sorted(
-        entry.name for entry in train.iterdir() if entry.is_dir() and not _is_unrelated(entry.name)
+        entry.name
+        for entry in train.iterdir()
+        if entry.is_dir() and entry.name != CLEAR and not _is_unrelated(entry.name)
     )
-    folders = [name for name in folders if name != CLEAR]
-    listing = root / "classes.yaml"
-    table = train / LABELS
-    if table.exists():
+    listing, table = root / "classes.yaml", train / LABELS
+    found, by_table = folders, table.exists()
+    if by_table:
         others = [name for name in folders if name != "images"]
         if others or (train / CLEAR).is_dir():
             raise InputError(
                 f"{table}: lists the classes of {train / 'images'}, and there is a class folder "
                 f"{(others or [CLEAR])[0]!r} besides; expected one of the two layouts"
             )
-        held = sorted({name for _, names in _labels(table).values() for name in names})
-        if listing.exists():
-            values = _listed_classes(listing)
-        elif len(held) == 1:
-            return FolderClasses((held[0],), None)
-        else:
-            raise InputError(
-                f"{table}: classes {', '.join(held) or 'none'}; of other than one class, "
-                f"{listing.name} in {root} has to give the mask value of each"
-            )
-        ascending = sorted(values)
-        return FolderClasses(tuple(values[value] for value in ascending), tuple(ascending))
+        found = sorted({name for _, names in _labels(table).values() for name in names})
     if not listing.exists():
-        if len(folders) == 1:
-            return FolderClasses((folders[0],), None)
-        found = ", ".join(folders) or "none"
+        if len(found) == 1:
+            return FolderClasses((found[0],), None)
+        known = ", ".join(found) or "none"
         raise InputError(
-            f"{train}: expected one class folder beside {CLEAR!r}, or {listing.name} in {root} "
-            f"with the mask value of each class; class folders found: {found}"
+            f"{table}: classes {known}; of other than one class, {listing.name} in {root} has to "
+            "give the mask value of each"
+            if by_table
+            else f"{train}: expected one class folder beside {CLEAR!r}, or {listing.name} in "
+            f"{root} with the mask value of each class; class folders found: {known}"
         )
     values = _listed_classes(listing)
-    for name in values.values():
-        if name not in folders:
-            raise InputError(
-                f"{listing}: class {name!r} has no folder {train / name}{_nearest(name, folders)}"
-            )
-    for name in folders:
-        if name not in values.values():
-            raise InputError(
-                f"{train / name}: class folder that {listing} does not list"
-                f"{_nearest(name, values.values())}"
-            )
-    ascending = sorted(values)
-    return FolderClasses(tuple(values[value] for value in ascending), tuple(ascending))
+    if not by_table:
+        for name in values.values():
+            if name not in folders:
+                near = _nearest(name, folders)
+                raise InputError(f"{listing}: class {name!r} has no folder {train / name}{near}")
+        for name in folders:
+            if name not in values.values():
+                near = _nearest(name, values.values())
+                raise InputError(f"{train / name}: class folder that {listing} does not list{near}")
+    ascending = dict(sorted(values.items()))
+    return FolderClasses(tuple(ascending.values()), tuple(ascending))
 
 
 def list_split(root: Path, split: str, classes: FolderClasses) -> list[ListedImage]:
@@ -152,27 +142,33 @@ def list_split(root: Path, split: str, classes: FolderClasses) -> list[ListedIma
     ]
 
 
+def _rows(table: Path, *columns: str) -> Iterator[tuple[int, list[str]]]:
+    """Yield each row of a CSV table: its line and its values in these columns."""
+    said = f"{table}: not readable as CSV with columns {', '.join(columns)}"
+    with (
+        as_input_error(said, OSError, UnicodeDecodeError, csv.Error),
+        table.open(encoding="utf-8-sig", newline="") as stream,
+    ):
+        rows = csv.DictReader(stream)
+        if not {*columns} <= set(rows.fieldnames or ()):
+            raise InputError(
+                f"{table}: columns {rows.fieldnames}, expected {' and '.join(columns)}"
+            )
+        for row in rows:
+            yield rows.line_num, [row[column] or "" for column in columns]
+
+
 def _labels(table: Path) -> dict[str, tuple[int, tuple[str, ...]]]:
     """Read labels.csv: file name -> its line and the names of its classes."""
     found: dict[str, tuple[int, tuple[str, ...]]] = {}
-    try:
-        with table.open(encoding="utf-8-sig", newline="") as stream:
-            rows = csv.DictReader(stream)
-            if not {"file", "classes"} <= set(rows.fieldnames or ()):
-                raise InputError(f"{table}: columns {rows.fieldnames}, expected file and classes")
-            for row in rows:
-                file = row["file"] or ""
-                if file in found:
-                    raise InputError(
-                        f"{table}, line {rows.line_num}: file {file!r} is listed twice, first in "
-                        f"line {found[file][0]}"
-                    )
-                names = (name.strip() for name in (row["classes"] or "").split(";"))
-                found[file] = rows.line_num, tuple(name for name in names if name)
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise InputError(
-            f"{table}: not readable as CSV with columns file, classes: {error}"
-        ) from error
+    for line, (file, classes) in _rows(table, "file", "classes"):
+        if file in found:
+            raise InputError(
+                f"{table}, line {line}: file {file!r} is listed twice, first in line "
+                f"{found[file][0]}"
+            )
+        names = (name.strip() for name in classes.split(";"))
+        found[file] = line, tuple(name for name in names if name)
     return found
 
 
@@ -299,11 +295,9 @@ def _is_unrelated(name: str) -> bool:
 
 def _listed_classes(path: Path) -> dict[int, str]:
     example = "expected e.g. `classes: {1: smoke, 2: steam}`"
-    try:
+    said = f"{path}: not readable as YAML, {example}"
+    with as_input_error(said, OSError, UnicodeDecodeError, yaml.YAMLError):
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        reason = one_line(error)
-        raise InputError(f"{path}: not readable as YAML, {example}: {reason}") from error
     if not isinstance(content, dict) or not isinstance(content.get("classes"), dict):
         raise InputError(f"{path}: no mapping of mask values to class names, {example}")
     for key in content:
@@ -334,37 +328,26 @@ def _groups(root: Path, split: str, identifiers: Collection[str]) -> Mapping[str
     if not path.exists():
         return {}
     groups: dict[str, str] = {}
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as stream:
-            rows = csv.DictReader(stream)
-            if not {"file", "group"} <= set(rows.fieldnames or ()):
-                raise InputError(f"{path}: columns {rows.fieldnames}, expected file and group")
-            for row in rows:
-                where = f"{path}, line {rows.line_num}"
-                file, group = (row["file"] or "").replace("\\", "/"), row["group"]
-                first, _, identifier = file.partition("/")
-                if first not in SPLITS or not group:
-                    raise InputError(
-                        f"{where}: file {file!r} and group {group!r}, expected a path such as "
-                        f"test/images/a.jpg and the name of its frame"
-                    )
-                if first != split:
-                    continue
-                if identifier not in identifiers:
-                    raise InputError(
-                        f"{where}: file {file!r} is no image of {root / split}"
-                        f"{_nearest(identifier, identifiers)}"
-                    )
-                if groups.setdefault(identifier, group) != group:
-                    raise InputError(f"{where}: file {file!r} has two groups, expected one")
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise InputError(
-            f"{path}: not readable as CSV with columns file, group: {error}"
-        ) from error
+    for line, (file, group) in _rows(path, "file", "group"):
+        where = f"{path}, line {line}: file {file!r}"
+        first, _, identifier = file.replace("\\", "/").partition("/")
+        if first not in SPLITS or not group:
+            raise InputError(
+                f"{where} and group {group!r}, expected a path such as test/images/a.jpg and the "
+                "name of its frame"
+            )
+        if first != split:
+            continue
+        if identifier not in identifiers:
+            raise InputError(
+                f"{where} is no image of {root / split}{_nearest(identifier, identifiers)}"
+            )
+        if groups.setdefault(identifier, group) != group:
+            raise InputError(f"{where} has two groups, expected one")
     return groups
 
 
 def _nearest(name: str, candidates: Collection[str]) -> str:
     """Return '; nearest: ...' for the candidate closest to `name`, or nothing."""
-    matches = difflib.get_close_matches(name, list(candidates), n=1)
-    return f"; nearest: {matches[0]!r}" if matches else ""
+    near = nearest(name, candidates)
+    return f"; nearest: {near!r}" if near else ""

@@ -4,7 +4,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from wsss_core.data.scenes.painting import Colour, Light, between, centres, colour, paint, touched
+from wsss_core.data.scenes.painting import (
+    Colour,
+    Light,
+    Tapered,
+    between,
+    centres,
+    colour,
+    paint,
+    touched,
+)
 
 _FACADES = (
     colour(0.52, 0.34, 0.28),  # brick
@@ -105,17 +114,23 @@ def _stripes(start: float, end: float, spacing: float, share: float, size: int) 
 
 
 @dataclass(frozen=True)
-class Chimney:
-    """A tapering stack, in unit coordinates."""
+class Chimney(Tapered):
+    """A stack in unit coordinates, with `bands` red and white bands below its top."""
 
-    x: float
-    top: float
-    base: float
     half_width_top: float
     half_width_base: float
-    surface: Colour
     bands: int
-    distance: float
+
+    def half_width(self, share: np.ndarray) -> np.ndarray:
+        """Return half its width at shares of its height, 0 at the top."""
+        return self.half_width_top + share * (self.half_width_base - self.half_width_top)
+
+    def shaded(self, share: np.ndarray, around: np.ndarray) -> np.ndarray:
+        """Return its colour, see `Tapered`."""
+        red = np.floor(share / 0.14) % 2 == 0
+        banded = np.where(red, _BAND_RED, _BAND_WHITE)
+        surface = np.where(share < 0.14 * self.bands, banded, self.surface)
+        return surface * (np.float32(0.78) + np.float32(0.30) * around)
 
 
 def draw_chimneys(random: np.random.Generator, horizon: float) -> list[Chimney]:
@@ -134,46 +149,13 @@ def draw_chimneys(random: np.random.Generator, horizon: float) -> list[Chimney]:
             x + position * step,
             base - height * shrink,
             base,
+            surface,
+            distance,
             half_width * shrink,
             half_width * shrink * 1.5,
-            surface,
             bands,
-            distance,
         )
         for position, shrink in zip(
             range(count), (1.0, *random.uniform(0.7, 0.95, 2)), strict=False
         )
     ]
-
-
-def paint_chimney(picture: np.ndarray, light: Light, chimney: Chimney) -> np.ndarray:
-    """Paint one stack as a lit cylinder.
-
-    Returns:
-        float32 [S, S]: the share of each pixel that it covers.
-    """
-    size = picture.shape[1]
-    cover = np.zeros((size, size), np.float32)
-    down = between(chimney.top, chimney.base, size)
-    rows = touched(down)
-    reach = chimney.half_width_base + 1 / size
-    columns = touched(between(chimney.x - reach, chimney.x + reach, size))
-    if rows.stop == rows.start or columns.stop == columns.start:
-        return cover
-    share = np.clip((centres(size)[rows] - chimney.top) / (chimney.base - chimney.top), 0, 1)
-    half = chimney.half_width_top + share * (chimney.half_width_base - chimney.half_width_top)
-    offset = centres(size)[columns] - np.float32(chimney.x)
-    inside = np.minimum((half[:, None] - np.abs(offset)) * size + 0.5, 2 * half[:, None] * size)
-    cover[rows, columns] = np.clip(inside, 0, 1) * down[rows, None]
-    surface = np.broadcast_to(chimney.surface, (3, len(share), 1))
-    if chimney.bands:
-        striped = share < 0.14 * chimney.bands
-        red = np.floor(share / 0.14) % 2 == 0
-        surface = np.where(
-            striped[:, None], np.where(red[:, None], _BAND_RED, _BAND_WHITE), surface
-        )
-    around = np.clip(offset / half[:, None], -1, 1) * np.float32(light.side)
-    shading = np.float32(0.78) + np.float32(0.30) * around
-    lit = light.on(surface * shading, chimney.distance)
-    paint(picture[:, rows, columns], lit, cover[rows, columns])
-    return cover

@@ -4,15 +4,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from wsss_core.data.scenes.painting import (
-    Colour,
-    Light,
-    between,
-    centres,
-    colour,
-    paint,
-    touched,
-)
+from wsss_core.data.scenes.painting import Tapered, colour
 from wsss_core.data.scenes.plume import Plume
 
 _CONCRETE = colour(0.70, 0.69, 0.66)
@@ -20,20 +12,20 @@ _WAIST = 0.3  # where a tower is narrowest, as a share of its height from the to
 
 
 @dataclass(frozen=True)
-class CoolingTower:
-    """A hyperboloid shell, in unit coordinates."""
+class CoolingTower(Tapered):
+    """A hyperboloid shell with a dark mouth, in unit coordinates."""
 
-    x: float
-    top: float
-    base: float
     half_width_waist: float
     flare: float
-    surface: Colour
-    distance: float
 
     def half_width(self, share: np.ndarray) -> np.ndarray:
         """Return half its width at a share of its height, 0 at the top: a hyperbola."""
         return self.half_width_waist * np.hypot(1, self.flare * (share - _WAIST))
+
+    def shaded(self, share: np.ndarray, around: np.ndarray) -> np.ndarray:
+        """Return its colour, see `Tapered`."""
+        mouth = np.where(share < 0.05, np.float32(0.55), np.float32(1))
+        return self.surface * ((np.float32(0.72) + np.float32(0.34) * around) * mouth)
 
 
 def draw_cooling_tower(random: np.random.Generator, horizon: float) -> CoolingTower:
@@ -49,35 +41,6 @@ def draw_cooling_tower(random: np.random.Generator, horizon: float) -> CoolingTo
         surface=_CONCRETE * np.float32(random.uniform(0.8, 1.1)),
         distance=random.uniform(0.3, 0.6),
     )
-
-
-def paint_cooling_tower(picture: np.ndarray, light: Light, tower: CoolingTower) -> np.ndarray:
-    """Paint a tower as a lit shell with a dark mouth.
-
-    Returns:
-        float32 [S, S]: the share of each pixel that it covers.
-    """
-    size = picture.shape[1]
-    cover = np.zeros((size, size), np.float32)
-    down = between(tower.top, tower.base, size)
-    rows = touched(down)
-    reach = float(tower.half_width(np.ones(1))[0]) + 1 / size
-    columns = touched(between(tower.x - reach, tower.x + reach, size))
-    if rows.stop == rows.start or columns.stop == columns.start:
-        return cover
-    share = np.clip((centres(size)[rows] - tower.top) / (tower.base - tower.top), 0, 1)
-    half = tower.half_width(share).astype(np.float32)
-    offset = centres(size)[columns] - np.float32(tower.x)
-    cover[rows, columns] = (
-        np.clip((half[:, None] - np.abs(offset)) * size + 0.5, 0, 1) * down[rows, None]
-    )
-    around = np.clip(offset / half[:, None], -1, 1) * np.float32(light.side)
-    shading = (np.float32(0.72) + np.float32(0.34) * around) * np.where(
-        share[:, None] < 0.05, np.float32(0.55), np.float32(1)
-    )
-    lit = light.on(tower.surface * shading, tower.distance)
-    paint(picture[:, rows, columns], lit, cover[rows, columns])
-    return cover
 
 
 def draw_steam(

@@ -6,6 +6,7 @@ pixel with coverage 0 leaves its value as it was, to the bit. Pictures are plana
 [3, S, S], 0 to 1.
 """
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
 import numpy as np
@@ -98,3 +99,58 @@ def paint(picture: np.ndarray, paint_colour: np.ndarray, cover: np.ndarray) -> N
         cover: float32, broadcasts against [h, w], 0 to 1.
     """
     picture += cover * (paint_colour - picture)
+
+
+@dataclass(frozen=True)
+class Tapered(ABC):
+    """A round thing that tapers, in unit coordinates; it is lit as a cylinder.
+
+    Attributes:
+        x: its axis.
+        top: its upper end.
+        base: its lower end.
+        surface: its colour in white light.
+        distance: 0 near to 1 far.
+    """
+
+    x: float
+    top: float
+    base: float
+    surface: Colour
+    distance: float
+
+    @abstractmethod
+    def half_width(self, share: np.ndarray) -> np.ndarray:
+        """Return half its width at shares of its height, 0 at the top."""
+
+    @abstractmethod
+    def shaded(self, share: np.ndarray, around: np.ndarray) -> np.ndarray:
+        """Return its colour [3, h, w] at shares of its height [h, 1] and at places around it.
+
+        `around` [h, w] goes from -1 at the edge away from the sun to 1 at the other.
+        """
+
+
+def paint_tapered(picture: np.ndarray, light: Light, thing: Tapered) -> np.ndarray:
+    """Paint a chimney or a cooling tower as a lit cylinder.
+
+    Returns:
+        float32 [S, S]: the share of each pixel that it covers.
+    """
+    size = picture.shape[1]
+    cover = np.zeros((size, size), np.float32)
+    down = between(thing.top, thing.base, size)
+    rows = touched(down)
+    reach = float(thing.half_width(np.ones(1))[0]) + 1 / size
+    columns = touched(between(thing.x - reach, thing.x + reach, size))
+    if rows.stop == rows.start or columns.stop == columns.start:
+        return cover
+    share = np.clip((centres(size)[rows] - thing.top) / (thing.base - thing.top), 0, 1)[:, None]
+    half = thing.half_width(share)
+    offset = centres(size)[columns] - np.float32(thing.x)
+    inside = np.minimum((half - np.abs(offset)) * size + 0.5, 2 * half * size)
+    cover[rows, columns] = np.clip(inside, 0, 1) * down[rows, None]
+    around = np.clip(offset / half, -1, 1) * np.float32(light.side)
+    lit = light.on(thing.shaded(share, around), thing.distance)
+    paint(picture[:, rows, columns], lit, cover[rows, columns])
+    return cover

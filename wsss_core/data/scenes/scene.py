@@ -20,17 +20,15 @@ from wsss_core.data.scenes.buildings import (
     draw_buildings,
     draw_chimneys,
     paint_building,
-    paint_chimney,
 )
 from wsss_core.data.scenes.cooling_tower import (
     CoolingTower,
     draw_cooling_tower,
     draw_steam,
-    paint_cooling_tower,
 )
 from wsss_core.data.scenes.landscape import paint_clouds, paint_ground, paint_sky, paint_skyline
 from wsss_core.data.scenes.noise import Ingredient, stream
-from wsss_core.data.scenes.painting import Light, draw_light, paint
+from wsss_core.data.scenes.painting import Light, draw_light, paint, paint_tapered
 from wsss_core.data.scenes.plume import draw_plume, plume_opacity
 from wsss_core.errors import InputError
 
@@ -177,9 +175,9 @@ def render_scene(
     _paint_background(picture, light, horizon, random)
     tower_cover, chimney_cover, opacity, steam_opacity = np.zeros((4, size, size), np.float32)
     if there.cooling_tower:
-        tower_cover = paint_cooling_tower(picture, light, tower)
+        tower_cover = paint_tapered(picture, light, tower)
     for stack in chimneys if there.chimney else ():
-        np.maximum(chimney_cover, paint_chimney(picture, light, stack), out=chimney_cover)
+        np.maximum(chimney_cover, paint_tapered(picture, light, stack), out=chimney_cover)
     behind_front = False
     if there.smoke:
         plume_random = random("plume")

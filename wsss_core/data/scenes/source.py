@@ -18,7 +18,7 @@ from wsss_core.data.scenes.scene import (
     SceneSettings,
     render_scene,
 )
-from wsss_core.errors import InputError
+from wsss_core.errors import InputError, as_input_error
 
 # Each split counts from a start of its own: more training scenes do not change the test scenes.
 _MOST_SCENES = 10**9
@@ -175,7 +175,7 @@ def write_scenes(source: SceneSource, folder: Path) -> None:
     """
     folder = Path(folder)
     _check_both_kinds(source)
-    try:
+    with as_input_error(f"{folder}: cannot write scenes there", OSError):
         folder.mkdir(parents=True, exist_ok=True)
         if any(folder.iterdir()):
             raise InputError(f"{folder}: folder is not empty, expected a new or an empty one")
@@ -195,8 +195,6 @@ def write_scenes(source: SceneSource, folder: Path) -> None:
         if len(source.classes) > 1:
             values = ", ".join(f"{k}: {name}" for k, name in enumerate(source.classes, 1))
             (folder / "classes.yaml").write_text(f"classes: {{{values}}}\n", encoding="utf-8")
-    except OSError as error:
-        raise InputError(f"{folder}: cannot write scenes there: {error}") from error
 
 
 def _check_both_kinds(source: SceneSource) -> None:

@@ -81,7 +81,7 @@ def random_walk(scores: Tensor, affinity: Tensor, *, beta: float, squarings: int
     rows or in the outer columns, which zeros in `affinity` reproduce.
 
     PSA adds a background map, (1 - max)^alpha, to the scores before; IRN has none and multiplies
-    the scores by 1 - edge before, see `wsss_core.refine.affinity.boundary.boundary_walk`.
+    the scores by 1 - edge before, see `wsss_core.refine.affinity.heads.boundary_walk`.
 
     Args:
         scores: float [B, K, h, w], finite.

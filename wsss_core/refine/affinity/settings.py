@@ -56,7 +56,7 @@ class AffinitySettings:
             ("train_radius", "2 or more", self.training_radius >= 2),
             ("beta", "a finite number above 0", 0 < self.beta < math.inf),
             ("squarings", f"0 to {MOST_SQUARINGS}", self.squarings in range(MOST_SQUARINGS + 1)),
-            ("widths", "channels, each 1 or more", self._widths_fit()),
+            ("widths", "channels, each 1 or more", bool(self.widths) and min(self.widths) >= 1),
             ("layers", "no more layers than widths", len(self.layers) <= len(self.widths)),
             ("epochs", "1 or more", self.epochs >= 1),
             ("batch_size", "1 or more", self.batch_size >= 1),
@@ -64,9 +64,6 @@ class AffinitySettings:
         ):
             if not fits:
                 raise InputError(f"{name} is {getattr(self, name)!r}; expected {expected}")
-
-    def _widths_fit(self) -> bool:
-        return len(self.widths) > 0 and all(width >= 1 for width in self.widths)
 
     @property
     def training_radius(self) -> int:

@@ -12,10 +12,6 @@ Unary = Literal["power", "labels", "softmax"]
 UNARIES: tuple[str, ...] = get_args(Unary)
 
 
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
 @dataclass(frozen=True)
 class CrfSettings:
     """Every number of a dense CRF.
@@ -62,14 +58,13 @@ class CrfSettings:
         above_zero |= {"gt_prob": 1.0, "clip": 1.0}
         if self.unary == "power":
             above_zero["background"] = math.inf
-        for name, limit in above_zero.items():
-            value = getattr(self, name)
-            if not _is_number(value) or not 0 < value < limit:
-                raise InputError(f"dense CRF: {name} is {value!r}, expected 0 < {name} < {limit:g}")
-        for name in ("gaussian_compat", "bilateral_compat", "iterations", "background"):
-            value = getattr(self, name)
-            if not _is_number(value) or not 0 <= value < math.inf:
-                raise InputError(f"dense CRF: {name} is {value!r}, expected 0 or more")
+        for name, value in vars(self).items():
+            if name != "unary":
+                limit = above_zero.get(name)
+                expected = "0 or more" if limit is None else f"0 < {name} < {limit:g}"
+                number = isinstance(value, int | float) and not isinstance(value, bool)
+                if not number or not 0 <= value < (limit or math.inf) or (limit and not value):
+                    raise InputError(f"dense CRF: {name} is {value!r}, expected {expected}")
 
 
 CRF_PRESETS: Mapping[str, CrfSettings] = MappingProxyType(

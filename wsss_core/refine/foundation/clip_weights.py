@@ -100,8 +100,7 @@ def clip_similarity(
         ]
     side = model.config.vision_config.image_size // model.config.vision_config.patch_size
     empty = torch.zeros(0, len(prompts), side, side)
-    result: NDArray[np.float32] = torch.cat(weights or [empty]).numpy()
-    return result
+    return torch.cat(weights or [empty]).numpy()
 
 
 def similarity_weights(

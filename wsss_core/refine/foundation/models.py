@@ -8,12 +8,11 @@ With HF_HUB_OFFLINE=1 nothing but the local cache is asked.
 import importlib.util
 import json
 import re
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from wsss_core.errors import InputError
+from wsss_core.errors import InputError, as_input_error
 
 FoundationKind = Literal["sam", "clip"]
 
@@ -167,19 +166,12 @@ def _model_type(kind: str, weights: str | Path) -> str:
     source, is_folder = _source(kind, weights)
     expected = _KINDS[kind].expected
     said = f"refiner {kind}: {_named(kind, weights)}"
-    has: Callable[[str], bool]
-    if is_folder:
-        config = Path(source) / _CONFIG
-        if not config.is_file():
-            raise InputError(f"{said} has no {_CONFIG}; {expected}")
+    config = Path(source) / _CONFIG if is_folder else _hub_config(kind, source)
+    if not config.is_file():
+        raise InputError(f"{said} has no {_CONFIG}; {expected}")
 
-        def has(name: str) -> bool:
-            return (Path(source) / name).is_file()
-    else:
-        config = _hub_config(kind, source)
-
-        def has(name: str) -> bool:
-            return _hub_has(source, name)
+    def has(name: str) -> bool:
+        return (Path(source) / name).is_file() if is_folder else _hub_has(source, name)
 
     try:
         model_type = json.loads(config.read_text()).get("model_type")
@@ -205,10 +197,9 @@ def _model_type(kind: str, weights: str | Path) -> str:
 
 
 def _shards(index: Path, said: str) -> list[str]:
-    try:
+    kinds = OSError, ValueError, KeyError, TypeError, AttributeError
+    with as_input_error(f"{said}: {index.name} cannot be read", *kinds):
         return sorted(set(json.loads(index.read_text())["weight_map"].values()))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InputError(f"{said}: {index.name} cannot be read ({_first_line(error)})") from error
 
 
 def _hub_config(kind: str, name: str) -> Path:

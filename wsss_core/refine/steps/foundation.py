@@ -9,16 +9,19 @@ import torch
 from torch import Tensor
 
 from wsss_core.refine.foundation.clip_weights import clip_similarity, weight_cams
-from wsss_core.refine.foundation.mask_proposals import automatic_masks
+from wsss_core.refine.foundation.mask_proposals import (
+    automatic_masks,
+    load_proposals,
+    save_proposals,
+)
 from wsss_core.refine.foundation.models import FoundationKind, load_foundation
-from wsss_core.refine.foundation.proposals import load_proposals, save_proposals
 from wsss_core.refine.foundation.sam_merging import (
     class_seeds,
     merge_sam_wsss,
     merge_thesis,
     refined_scores,
 )
-from wsss_core.refine.steps.refiner import Images, Known, Refiner, Scores, at_image_size
+from wsss_core.refine.steps.registry import Images, Known, Refiner, Scores, at_image_size
 
 BACKGROUND = (
     "a photo of the sky",

@@ -10,7 +10,7 @@ from wsss_core.data.network_input import to_input
 from wsss_core.refine.crf.dense_crf import dense_crf, unary_probabilities
 from wsss_core.refine.crf.settings import CRF_PRESETS
 from wsss_core.refine.pixel_adaptive import POSITION_WEIGHT, par
-from wsss_core.refine.steps.refiner import Images, Known, Refiner, Scores, at_image_size
+from wsss_core.refine.steps.registry import Images, Known, Refiner, Scores, at_image_size
 
 
 class DenseCrf(Refiner):

@@ -1,6 +1,6 @@
 """Steps that learn which pixels belong together from the training images' CAMs, and walk."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -9,19 +9,22 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from torch import Tensor
 
 from wsss_core.backbones import Network
 from wsss_core.evaluate import resize
 from wsss_core.out_of_memory import in_batches
-from wsss_core.refine.affinity.boundary import BoundaryNet, boundary_walk, edges, train_boundary
-from wsss_core.refine.affinity.labels import confident_labels, labels_at_grid
-from wsss_core.refine.affinity.net import AffinityNet, affinity, train_affinity
+from wsss_core.refine.affinity.heads import (
+    AffinityNet,
+    BoundaryNet,
+    boundary_walk,
+)
 from wsss_core.refine.affinity.random_walk import random_walk
 from wsss_core.refine.affinity.settings import AFFINITY_PRESETS
+from wsss_core.refine.affinity.training import PairHead, confident_labels, labels_at_grid
 from wsss_core.refine.crf.dense_crf import dense_crf, unary_probabilities
 from wsss_core.refine.crf.settings import CRF_PRESETS
-from wsss_core.refine.steps.refiner import Images, Known, Refiner, Scores, at_image_size
+from wsss_core.refine.steps.registry import Images, Known, Refiner, Scores, at_image_size
 
 
 class AffinityWalk(Refiner):
@@ -33,20 +36,19 @@ class AffinityWalk(Refiner):
     """
 
     _FILE = "head.safetensors"
-    _HEAD: ClassVar[type[AffinityNet] | type[BoundaryNet]] = AffinityNet
-    _TRAIN: ClassVar[Callable[..., nn.Module]] = staticmethod(train_affinity)
-    _SURE: ClassVar[tuple[str, float, float]] = ("psa", 4.0, 32.0)
-    """A CRF's preset, and its strong and its weak background."""
+    _HEAD: ClassVar[type[PairHead]] = AffinityNet
+    _SOURCE: ClassVar[tuple[str, float, float]] = ("psa", 4.0, 32.0)
+    """Whose presets are taken unless others are named; its CRF's strong and weak background."""
 
     def __init__(
         self,
-        preset: str = "psa",
+        preset: str | None = None,
         epochs: int | None = None,
         layers: Sequence[int | str] | None = None,
     ) -> None:
         changes: dict[str, Any] = {"epochs": epochs, "layers": layers and tuple(layers)}
         given = {name: value for name, value in changes.items() if value is not None}
-        self.settings = replace(AFFINITY_PRESETS[preset], **given)
+        self.settings = replace(AFFINITY_PRESETS[preset or self._SOURCE[0]], **given)
 
     def fit(
         self,
@@ -61,7 +63,7 @@ class AffinityWalk(Refiner):
     ) -> None:
         """See `Refiner`; labels follow from the CAMs, no mask is seen."""
         sure = self._sure_pixels(images, scores, labels, device)
-        head = self._TRAIN(network, images, sure, self.settings, seed=seed, device=device)
+        head = self._HEAD.trained(network, images, sure, self.settings, seed=seed, device=device)
         state = {name: value.cpu().contiguous() for name, value in head.state_dict().items()}
         save_file(state, folder / self._FILE)
 
@@ -69,7 +71,7 @@ class AffinityWalk(Refiner):
         self, images: Images, scores: Scores, labels: NDArray[np.bool_], device: str
     ) -> NDArray[np.uint8]:
         """Return labels uint8 [N, h, w] on the affinity grid: 0, 1..K, and 255 where not sure."""
-        preset, strong, weak = self._SURE
+        preset, strong, weak = self._SOURCE
         grid = self.settings.grid(*images.shape[1:3])
 
         def sure(some: slice, _: int) -> NDArray[np.uint8]:
@@ -81,10 +83,7 @@ class AffinityWalk(Refiner):
                 crf = replace(CRF_PRESETS[preset], background=background)
                 unary = unary_probabilities(maps, preset=crf)
                 posteriors.append(dense_crf(pictures, unary, preset=crf))
-            found: NDArray[np.uint8] = (
-                labels_at_grid(confident_labels(*posteriors), grid).cpu().numpy()
-            )
-            return found
+            return labels_at_grid(confident_labels(*posteriors), grid).cpu().numpy()
 
         at_once = 8 if device.startswith("cuda") else 1
         return np.concatenate(
@@ -104,8 +103,8 @@ class AffinityWalk(Refiner):
         highest = walked.amax((-2, -1), keepdim=True)
         return torch.where(highest > 0, walked / highest.clamp_min(1e-12), 0.0).clamp(0, 1).numpy()
 
-    def _walk(self, head: Any, network: Network, images: Images, scores: Tensor) -> Tensor:
-        maps = affinity(head, network, images, self.settings)
+    def _walk(self, head: PairHead, network: Network, images: Images, scores: Tensor) -> Tensor:
+        maps = head.predict(network, images, self.settings)
         beta, squarings = self.settings.beta, self.settings.squarings
         return random_walk(scores, maps, beta=beta, squarings=squarings)
 
@@ -114,19 +113,10 @@ class BoundaryWalk(AffinityWalk):
     """IRN's boundary map over the trained network's own encoder, and its random walk."""
 
     _HEAD = BoundaryNet
-    _TRAIN = staticmethod(train_boundary)
-    _SURE = ("irn", 0.30, 0.05)
+    _SOURCE = ("irn", 0.30, 0.05)
 
-    def __init__(
-        self,
-        preset: str = "irn",
-        epochs: int | None = None,
-        layers: Sequence[int | str] | None = None,
-    ) -> None:
-        super().__init__(preset, epochs, layers)
-
-    def _walk(self, head: Any, network: Network, images: Images, scores: Tensor) -> Tensor:
-        edge = edges(head, network, images, self.settings)
+    def _walk(self, head: PairHead, network: Network, images: Images, scores: Tensor) -> Tensor:
+        edge = head.predict(network, images, self.settings)
         return boundary_walk(
             scores,
             edge,

@@ -8,14 +8,14 @@ import pytest
 import torch
 
 from wsss_core.errors import InputError
-from wsss_core.refine.affinity.labels import (
+from wsss_core.refine.affinity.random_walk import half_disc
+from wsss_core.refine.affinity.training import (
     Pairs,
     confident_labels,
     labels_at_grid,
     pair_labels,
     pair_loss,
 )
-from wsss_core.refine.affinity.random_walk import half_disc
 
 Q = 255  # not sure
 HAND_MADE = torch.tensor(

@@ -10,16 +10,13 @@ import torch
 import wsss_core.refine.affinity.training
 from wsss_core.backbones import Network
 from wsss_core.errors import InputError
-from wsss_core.refine.affinity.labels import pair_labels
-from wsss_core.refine.affinity.net import (
+from wsss_core.refine.affinity.heads import (
     AffinityNet,
-    affinity,
     feature_affinity,
-    train_affinity,
 )
 from wsss_core.refine.affinity.random_walk import half_disc
 from wsss_core.refine.affinity.settings import AFFINITY_PRESETS, AffinitySettings
-from wsss_core.refine.affinity.training import at_grid, default_layers, encoder_maps
+from wsss_core.refine.affinity.training import at_grid, default_layers, encoder_maps, pair_labels
 
 SIZE, STRIDE = 64, 8
 SETTINGS = AffinitySettings(
@@ -53,7 +50,7 @@ def network(request: pytest.FixtureRequest) -> Network:
 
 def trained(network: Network, settings: AffinitySettings = SETTINGS, seed: int = 0) -> AffinityNet:
     images, classes = two_colours(0, 16)
-    return train_affinity(network, images, sure_only(classes, 1), settings, seed=seed)
+    return AffinityNet.trained(network, images, sure_only(classes, 1), settings, seed=seed)
 
 
 def test_affinity_is_exp_of_minus_the_mean_absolute_difference_of_each_pair():
@@ -88,7 +85,7 @@ def test_the_gradient_of_the_affinity_is_its_derivative():
 def test_training_tells_pairs_of_one_colour_from_pairs_of_two_on_images_not_seen(network):
     images, classes = two_colours(7, 8)
     pairs = pair_labels(torch.from_numpy(classes), SETTINGS.radius)
-    found = affinity(trained(network), network, images, SETTINGS)
+    found = trained(network).predict(network, images, SETTINGS)
     alike, unlike = found[pairs.background | pairs.foreground], found[pairs.negative]
     assert alike.mean() > unlike.mean() + 0.4
     # Not only on average: nine of ten pairs lie on their side of the middle.
@@ -128,7 +125,7 @@ def test_where_memory_runs_out_batches_are_halved_and_it_learns_all_the_same(net
     monkeypatch.undo()
     images, classes = two_colours(7, 8)
     pairs = pair_labels(torch.from_numpy(classes), SETTINGS.radius)
-    found = affinity(head, network, images, SETTINGS)
+    found = head.predict(network, images, SETTINGS)
     assert found[pairs.background | pairs.foreground].mean() > found[pairs.negative].mean() + 0.4
 
 
@@ -142,7 +139,7 @@ def test_the_frozen_network_stays_as_it_is_to_the_bit(network):
     network.train()
     before = copy.deepcopy(network.state_dict())
     head = trained(network, replace(SETTINGS, epochs=2))
-    affinity(head, network, two_colours(7, 2)[0], SETTINGS)
+    head.predict(network, two_colours(7, 2)[0], SETTINGS)
     assert network.training
     assert all(module.training for module in network.modules())
     assert all(p.requires_grad and p.grad is None for p in network.parameters())
@@ -155,20 +152,20 @@ def test_a_head_that_was_saved_predicts_the_same(network, tmp_path):
     torch.save(head.state_dict(), tmp_path / "head.pt")
     again = AffinityNet.over(network, SETTINGS)
     again.load_state_dict(torch.load(tmp_path / "head.pt", weights_only=True))
-    expected = affinity(head, network, images, SETTINGS)
-    assert torch.equal(affinity(again, network, images, SETTINGS), expected)
+    expected = head.predict(network, images, SETTINGS)
+    assert torch.equal(again.predict(network, images, SETTINGS), expected)
 
 
 def test_the_size_of_the_batch_changes_nothing_but_rounding(network):
     head, images = AffinityNet.over(network, SETTINGS), two_colours(7, 5)[0]
-    whole = affinity(head, network, images, SETTINGS, batch_size=5)
-    torch.testing.assert_close(affinity(head, network, images, SETTINGS, batch_size=2), whole)
+    whole = head.predict(network, images, SETTINGS, batch_size=5)
+    torch.testing.assert_close(head.predict(network, images, SETTINGS, batch_size=2), whole)
 
 
 def test_without_any_sure_pixel_the_loss_is_0_and_the_head_stays_what_it_was(cnn):
     network, (images, classes) = cnn(size=SIZE), two_colours(0, 4)
     losses = []
-    head = train_affinity(
+    head = AffinityNet.trained(
         network, images, np.full_like(classes, 255), SETTINGS, seed=0,
         on_epoch=lambda epoch, loss: losses.append((epoch, loss)),
     )  # fmt: skip
@@ -184,8 +181,8 @@ def test_labels_at_the_images_size_are_read_at_the_grid(cnn):
     network, (images, classes) = cnn(size=SIZE), two_colours(0, 4)
     large = classes.repeat(STRIDE, axis=1).repeat(STRIDE, axis=2)
     quick = AffinitySettings(stride=STRIDE, radius=3, widths=(8, 8), epochs=1)
-    one = train_affinity(network, images, classes, quick, seed=0)
-    two = train_affinity(network, images, large, quick, seed=0)
+    one = AffinityNet.trained(network, images, classes, quick, seed=0)
+    two = AffinityNet.trained(network, images, large, quick, seed=0)
     assert torch.equal(one.mix.weight, two.mix.weight)
 
 
@@ -196,7 +193,7 @@ def test_layers_of_several_grids_meet_on_the_one_asked_for(cnn):
     assert [layer.in_channels for layer in head.reduce] == [
         network.channels_at(layer) for layer in settings.layers
     ]
-    assert affinity(head, network, two_colours(0, 2)[0], settings).shape == (2, 34, 4, 4)
+    assert head.predict(network, two_colours(0, 2)[0], settings).shape == (2, 34, 4, 4)
 
 
 def test_the_default_layers_are_a_cnns_last_stages_and_a_vits_blocks_at_even_distances(cnn, vit):
@@ -255,8 +252,8 @@ def test_settings_outside_their_range_are_an_error_that_names_them(settings):
 def test_images_and_labels_that_do_not_meet_are_an_error(cnn):
     network, (images, classes) = cnn(size=SIZE), two_colours(0, 2)
     with pytest.raises(InputError, match="got 2 images, 1 labels"):
-        train_affinity(network, images, classes[:1], SETTINGS, seed=0)
+        AffinityNet.trained(network, images, classes[:1], SETTINGS, seed=0)
     with pytest.raises(InputError, match=r"expected images uint8 \[N, H, W, 3\]"):
-        train_affinity(network, images / 255, classes, SETTINGS, seed=0)
+        AffinityNet.trained(network, images / 255, classes, SETTINGS, seed=0)
     with pytest.raises(InputError, match=r"expected labels uint8 \[B, H, W\]"):
-        train_affinity(network, images, classes.astype(np.int64), SETTINGS, seed=0)
+        AffinityNet.trained(network, images, classes.astype(np.int64), SETTINGS, seed=0)

@@ -9,17 +9,15 @@ import torch
 
 from wsss_core.backbones import Network
 from wsss_core.errors import InputError
-from wsss_core.refine.affinity.boundary import (
+from wsss_core.refine.affinity.heads import (
     BoundaryNet,
     boundary_walk,
-    edges,
     path_maximum,
     straight_path,
-    train_boundary,
 )
-from wsss_core.refine.affinity.labels import pair_labels
 from wsss_core.refine.affinity.random_walk import half_disc, random_walk
 from wsss_core.refine.affinity.settings import AffinitySettings
+from wsss_core.refine.affinity.training import pair_labels
 
 SIZE, STRIDE = 64, 4
 SETTINGS = AffinitySettings(
@@ -52,7 +50,7 @@ def network(request: pytest.FixtureRequest) -> Network:
 
 
 def trained(network: Network, settings: AffinitySettings = SETTINGS, seed: int = 1) -> BoundaryNet:
-    return train_boundary(network, *two_colours(0, 24), settings, seed=seed)
+    return BoundaryNet.trained(network, *two_colours(0, 24), settings, seed=seed)
 
 
 def naive_path(dy: int, dx: int) -> set[tuple[int, int]]:
@@ -145,7 +143,7 @@ def test_training_puts_the_edge_where_the_colours_meet_on_images_not_seen(networ
     images, labels = two_colours(7, 6)
     # Only the highest edge of a path learns. With seed 0 the light colour starts above the border
     # and stays there: the edge comes to lie beside the border (CNN) or all over the colour (ViT).
-    found = edges(trained(network, seed=1), network, images, SETTINGS)
+    found = trained(network, seed=1).predict(network, images, SETTINGS)
     assert found.shape == (6, 1, 16, 16)
     alike = 1 - path_maximum(found, half_disc(SETTINGS.radius))
     pairs = pair_labels(torch.from_numpy(labels), SETTINGS.radius)
@@ -169,8 +167,8 @@ def test_training_is_a_function_of_its_seed_and_leaves_the_network_alone(network
 def test_the_edges_of_a_mirrored_image_are_the_mirrored_edges(network):
     head = BoundaryNet.over(network, SETTINGS)
     images = two_colours(7, 2)[0]
-    plain = edges(head, network, images, SETTINGS)
-    mirrored = edges(head, network, images[:, :, ::-1], SETTINGS)
+    plain = head.predict(network, images, SETTINGS)
+    mirrored = head.predict(network, images[:, :, ::-1], SETTINGS)
     assert plain.std() > 0.01
     torch.testing.assert_close(mirrored.flip(-1), plain)
 
@@ -181,8 +179,8 @@ def test_a_head_that_was_saved_predicts_the_same(cnn, tmp_path):
     torch.save(head.state_dict(), tmp_path / "head.pt")
     again = BoundaryNet.over(network, SETTINGS)
     again.load_state_dict(torch.load(tmp_path / "head.pt", weights_only=True))
-    expected = edges(head, network, images, SETTINGS)
-    assert torch.equal(edges(again, network, images, SETTINGS), expected)
+    expected = head.predict(network, images, SETTINGS)
+    assert torch.equal(again.predict(network, images, SETTINGS), expected)
 
 
 def test_widths_that_group_norm_cannot_divide_are_an_error():

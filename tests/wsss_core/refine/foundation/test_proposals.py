@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from wsss_core.errors import InputError
-from wsss_core.refine.foundation.proposals import Proposals, load_proposals, save_proposals
+from wsss_core.refine.foundation.mask_proposals import Proposals, load_proposals, save_proposals
 
 
 def random_proposals(rng: np.random.Generator, count: int, shape: tuple[int, int]) -> Proposals:

@@ -9,10 +9,10 @@ import torch
 from wsss_core.backbones import build_network
 from wsss_core.errors import InputError
 from wsss_core.evaluate import resize
-from wsss_core.refine.affinity.net import AffinityNet
+from wsss_core.refine.affinity.heads import AffinityNet
 from wsss_core.refine.crf.dense_crf import dense_crf, unary_probabilities
 from wsss_core.refine.crf.settings import CRF_PRESETS
-from wsss_core.refine.foundation.proposals import load_proposals
+from wsss_core.refine.foundation.mask_proposals import load_proposals
 from wsss_core.refine.foundation.sam_merging import merge_thesis
 from wsss_core.refine.pixel_adaptive import par
 from wsss_core.refine.steps.registry import STEP_KINDS, check_step, make_refiner
