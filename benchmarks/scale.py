@@ -329,8 +329,7 @@ def study_runner(count: int, folder: Path, samples: _Samples) -> None:
     from studies.planning.job import TrainingJob
     from studies.ray_tune import runner as tune_runner
     from studies.scheduling.progress import Progress
-    from studies.stages.context import RunContext
-    from studies.stages.outcome import JobStatus, Outcome
+    from studies.stages.handover import JobStatus, Outcome, RunContext
 
     def nothing(config: dict[str, Any], **_: Any) -> None:
         tune.report({"ended": 1, "outcome": Outcome(JobStatus.OK, seconds=0.0)})

@@ -130,9 +130,7 @@ def test_study_files_planning_and_scheduling_load_no_torch_and_no_ray():
 
 
 def test_what_travels_to_a_worker_is_described_without_torch():
-    loaded = loaded_by(
-        "import studies.planning.job, studies.stages.context, studies.stages.outcome"
-    )
+    loaded = loaded_by("import studies.planning.job, studies.stages.handover")
     assert loaded.isdisjoint({"torch", "timm", "ray", "pandas"})
 
 

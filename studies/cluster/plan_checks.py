@@ -35,7 +35,7 @@ def checks_for_plan(
     Args:
         plan: names the plug-ins and the refinement chains.
         pending: the training runs that are left.
-        context: what their workers are given, see `studies.stages.context.RunContext`.
+        context: what their workers are given, see `studies.stages.handover.RunContext`.
         whole: what `gpus: auto` stands for, see `studies.planning.capacity.whole_gpu`.
 
     """

@@ -26,8 +26,8 @@ from studies.planning.job import TrainingJob
 from studies.planning.plan import Plan
 from studies.planning.planner import make_plan
 from studies.spec.study import Study
-from studies.stages.context import RunContext
 from studies.stages.environment import package_version
+from studies.stages.handover import RunContext
 from studies.store.artifacts import ArtifactStore
 from wsss_core.errors import InputError
 

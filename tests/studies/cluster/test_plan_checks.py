@@ -25,7 +25,7 @@ from studies.planning.job import TrainingJob
 from studies.planning.plan import Plan
 from studies.planning.planner import make_plan
 from studies.spec.study import Study
-from studies.stages.context import RunContext
+from studies.stages.handover import RunContext
 from wsss_core.data.file_hashes import file_hashes
 
 Raw = dict[str, Any]

@@ -28,9 +28,8 @@ from studies.planning.planner import make_plan
 from studies.runner import RunResult, run_study
 from studies.scheduling.progress import Progress
 from studies.spec.study import Study
-from studies.stages.context import RunContext
 from studies.stages.device import use_share
-from studies.stages.outcome import JobStatus, Outcome
+from studies.stages.handover import JobStatus, Outcome, RunContext
 from studies.store.artifacts import ArtifactStore
 from wsss_core.errors import InputError
 
