@@ -17,10 +17,9 @@ import yaml
 from PIL import Image
 
 from studies.cluster.check import check_nodes, probe_nodes, require_ready
-from studies.cluster.checks.code import CodeCheck, code_facts
-from studies.cluster.checks.plugins import PluginsCheck
-from studies.masks.cluster_check import checks_for_masks
+from studies.cluster.checks.code import CodeCheck, PluginsCheck, code_facts
 from studies.masks.recipe import MaskSelection, choose_recipe
+from studies.masks.stream import checks_for_masks
 from studies.masks.worker import MaskJob
 from studies.planning.job import TrainingJob
 from studies.planning.plan import Plan

@@ -14,11 +14,10 @@ from safetensors.torch import save_file
 
 from reports.ledger.parts import write_part
 from studies.cluster.checks.base import NodeCheck
-from studies.cluster.checks.compiler import CompilerCheck
-from studies.cluster.checks.files import ExpectedFile, FilesCheck
+from studies.cluster.checks.code import CompilerCheck
+from studies.cluster.checks.files import ExpectedFile, FilesCheck, HubCheck, HubFile
 from studies.cluster.checks.folders import FoldersCheck
 from studies.cluster.checks.gpus import GpuCheck
-from studies.cluster.checks.hub import HubCheck, HubFile
 from studies.cluster.plan_checks import checks_for_plan
 from studies.planning.chains import CamScoring
 from studies.planning.job import TrainingJob
