@@ -31,7 +31,7 @@ from studies.cluster.checks import (
     code_facts,
 )
 from studies.cluster.plan_checks import files_of_chain
-from studies.cluster.ray_start import node_amounts, start_ray, starts_ray_here
+from studies.cluster.ray_start import node_amounts, ray_running, starts_ray_here
 from studies.masks.worker import (
     UNFINISHED_MASKS,
     CamMaker,
@@ -79,8 +79,7 @@ def stream_masks(
     import_path = str(Path.cwd())
     # A Ray that is started here has this machine's folders.
     alone = starts_ray_here(address)
-    started_here = start_ray(address)
-    try:
+    with ray_running(address):
         plugins = job.recipe.plugins
         if plugins or not alone:
             gpus = whole_gpu(node_amounts()) > 0
@@ -94,9 +93,6 @@ def stream_masks(
                     if not name:
                         raise InputError(f"{error}; masks that are there stay: run again to go on")
                     yield str(name), str(error) or None
-    finally:
-        if started_here:
-            ray.shutdown()
 
 
 def checks_for_masks(
