@@ -15,10 +15,8 @@ NEED_RAY = [
     "studies.cluster.ray_start",
     "studies.masks.stream",
     "studies.ray_tune.callbacks",
-    "studies.ray_tune.job_store",
     "studies.ray_tune.refinement",
     "studies.ray_tune.runner",
-    "studies.search.run",
 ]
 
 
@@ -89,7 +87,7 @@ def test_of_the_method_reports_know_the_evaluation_alone():
     assert beyond == set()
 
 
-def test_only_the_runner_and_the_search_load_ray():
+def test_only_rooms_that_run_on_a_cluster_load_ray():
     loading = [
         module
         for module, tree in modules("studies").items()
@@ -130,9 +128,7 @@ def test_study_files_planning_and_scheduling_load_no_torch_and_no_ray():
 
 
 def test_what_travels_to_a_worker_is_described_without_torch():
-    loaded = loaded_by(
-        "import studies.planning.job, studies.stages.context, studies.stages.outcome"
-    )
+    loaded = loaded_by("import studies.planning.job, studies.stages.handover")
     assert loaded.isdisjoint({"torch", "timm", "ray", "pandas"})
 
 

@@ -52,7 +52,7 @@ def check_nodes(
     Args:
         plan: whose study is to run.
         pending: the training runs that are left.
-        context: what their workers will be given, see `studies.stages.context.RunContext`.
+        context: what their workers will be given, see `studies.stages.handover.RunContext`.
         always_log: see `require_ready`.
 
     Raises:

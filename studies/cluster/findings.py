@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from studies.cluster.checks import Finding, FoldersCheck, GpuCheck, GpuFacts, NodeCheck, NodeReport
-from studies.formatting import in_bytes
+from studies.formatting import aligned, in_bytes
 from wsss_core.errors import InputError
 
 _NAMED_NODES = 4
@@ -79,11 +79,7 @@ def table(reports: Sequence[NodeReport]) -> list[str]:
         free = [folder.free for folder in folders if folder.free is not None]
         disk = in_bytes(min(free)) if free else "-"
         rows.append((report.node[:8], report.host, report.ip, cpus, memory, _gpus_of(report), disk))
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return [
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in rows
-    ]
+    return aligned(rows).splitlines()
 
 
 def _gpus_of(report: NodeReport) -> str:

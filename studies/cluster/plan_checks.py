@@ -21,9 +21,8 @@ from studies.cluster.checks import (
     PluginsCheck,
     code_facts,
 )
-from studies.planning import Chain, Plan, TrainingJob
+from studies.planning import Chain, Plan, TrainingJob, kind
 from studies.stages import RunContext
-from studies.store import canonical
 from wsss_core.plugins import is_plugin
 
 
@@ -35,7 +34,7 @@ def checks_for_plan(
     Args:
         plan: names the plug-ins and the refinement chains.
         pending: the training runs that are left.
-        context: what their workers are given, see `studies.stages.context.RunContext`.
+        context: what their workers are given, see `studies.stages.handover.RunContext`.
         whole: what `gpus: auto` stands for, see `studies.planning.capacity.whole_gpu`.
 
     """
@@ -89,22 +88,16 @@ def _gpu_needs(
 ) -> dict[float, int]:
     """Return each share of a GPU -> the most bytes that trials like those took on a GPU before.
 
-    Alike are trials with the same networks, paradigm, batch and image size in the ledger. A share
-    whose trials were never measured gets 0.
+    Alike are trials with the same networks, paradigm, batch, precision and image size in the
+    ledger. A share whose trials were never measured gets 0.
     """
     columns = ["settings", "device", "peak_memory_bytes"]
     measured = read_table(results, "trials", columns=columns).dropna()
     on_gpu = measured[~measured["device"].str.contains(" CPU, ", regex=False)]
-    kinds = on_gpu["settings"].map(lambda text: _kind(json.loads(text)))
+    kinds = on_gpu["settings"].map(lambda text: kind(json.loads(text)))
     peaks = on_gpu["peak_memory_bytes"].groupby(kinds).max()
     needs: dict[float, int] = {}
     for job in pending:
         if share := min(shares[job.key], 1.0):
-            needs[share] = max(needs.get(share, 0), int(peaks.get(_kind(job.settings), 0)))
+            needs[share] = max(needs.get(share, 0), int(peaks.get(kind(job.settings), 0)))
     return needs
-
-
-def _kind(settings: dict[str, Any]) -> str:
-    names = ("paradigm", "student", "teacher", "image_size")
-    batch = settings["training"]["batch_size"]
-    return canonical([*(settings.get(name) for name in names), batch])

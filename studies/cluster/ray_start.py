@@ -12,12 +12,17 @@ from collections.abc import Iterator
 # Ray's own tables, per-trial log files and tracebacks are not wanted, and its snapshots of what it
 # would need to go on are not used: the ledger and the store are the record. Relative paths must
 # keep their meaning in the workers, and signals are `studies.scheduling.stopping`'s.
-os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
-os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
-os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")
-os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "1e9")
-os.environ.setdefault("TUNE_PRINT_ALL_TRIAL_ERRORS", "0")
-os.environ.setdefault("RAY_CHDIR_TO_TRIAL_DIR", "0")
+os.environ.update(
+    {
+        "RAY_AIR_NEW_OUTPUT": "0",
+        "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+        "TUNE_DISABLE_SIGINT_HANDLER": "1",
+        "TUNE_GLOBAL_CHECKPOINT_S": "1e9",
+        "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
+        "RAY_CHDIR_TO_TRIAL_DIR": "0",
+        **os.environ,  # what the user has set stays
+    }
+)
 
 import ray
 from ray._private import ray_constants
@@ -40,6 +45,17 @@ def _given(address: str | None) -> str | None:
 def starts_ray_here(address: str | None) -> bool:
     """Whether `start_ray` would start a Ray on this machine alone."""
     return not ray.is_initialized() and _given(address) is None
+
+
+@contextlib.contextmanager
+def ray_running(address: str | None) -> Iterator[None]:
+    """Join a cluster, or start Ray here, and leave or end it with the block; see `start_ray`."""
+    started_here = start_ray(address)
+    try:
+        yield
+    finally:
+        if started_here:
+            ray.shutdown()
 
 
 def start_ray(address: str | None) -> bool:

@@ -84,13 +84,11 @@ def voc_palette() -> list[int]:
     >>> voc_palette()[3:9]
     [128, 0, 0, 0, 128, 0]
     """
-    colours = []
-    for index in range(256):
-        channels = [0, 0, 0]
-        for bit in range(8):
-            channels[bit % 3] |= (index >> bit & 1) << (7 - bit // 3)
-        colours += channels
-    return colours
+    return [
+        sum((index >> 3 * place + channel & 1) << 7 - place for place in range(3))
+        for index in range(256)
+        for channel in range(3)
+    ]
 
 
 def write_mask(mask: np.ndarray, target: Path, unfinished: Path) -> None:

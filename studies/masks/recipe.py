@@ -4,7 +4,6 @@ The choice is a query of the study's outcomes. Where the user selects nothing, f
 split alone decide, so that masks of test images may still be scored.
 """
 
-import difflib
 import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
@@ -20,7 +19,7 @@ from reports.storage import Location
 from studies.planning import Chain, ImageSplits, MapScaling, TrainingJob, fitted_state_key
 from studies.store import ArtifactStore
 from wsss_core.cams.settings import CamSettings
-from wsss_core.errors import InputError
+from wsss_core.errors import InputError, nearest
 from wsss_core.evaluate import level_of
 from wsss_core.plugins import is_plugin, plugin_version
 from wsss_core.refine.steps.registry import STEP_KINDS, check_step
@@ -302,6 +301,6 @@ def _checked_steps(
 def _expected(names: Iterable[object], given: object = None) -> str:
     """Say what there is to choose from, and which name is nearest to a given one."""
     known = list(map(str, names))
-    near = difflib.get_close_matches(str(given), known, n=1) if isinstance(given, str) else []
-    hint = f"nearest: {near[0]!r}; " if near else ""
+    near = nearest(given, known) if isinstance(given, str) else None
+    hint = f"nearest: {near!r}; " if near else ""
     return f"{hint}expected one of {', '.join(known) or '(none is there)'}"

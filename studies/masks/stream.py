@@ -7,21 +7,42 @@ only a few blocks of some kilobytes are in flight, however many images there are
 
 import contextlib
 import logging
+import pickle
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import ray
 import ray.data
 import torch
 
+from reports.storage import is_uri
 from studies.cluster.check import require_ready
-from studies.cluster.ray_start import node_amounts, start_ray, starts_ray_here
-from studies.masks.cluster_check import checks_for_masks
-from studies.masks.worker import CamMaker, Cams, MaskJob, MaskWriter, failure_text
+from studies.cluster.checks import (
+    ClockCheck,
+    CodeCheck,
+    ExpectedFile,
+    FilesCheck,
+    FoldersCheck,
+    GpuCheck,
+    NodeCheck,
+    PluginsCheck,
+    code_facts,
+)
+from studies.cluster.plan_checks import files_of_chain
+from studies.cluster.ray_start import node_amounts, ray_running, starts_ray_here
+from studies.masks.worker import (
+    UNFINISHED_MASKS,
+    CamMaker,
+    Cams,
+    MaskJob,
+    MaskWriter,
+    failure_text,
+)
 from studies.planning import whole_gpu
+from studies.store import MANIFEST, ArtifactStore
+from wsss_core.data.file_hashes import file_hashes
 from wsss_core.errors import InputError
 from wsss_core.plugins import search_in
 
@@ -58,8 +79,7 @@ def stream_masks(
     import_path = str(Path.cwd())
     # A Ray that is started here has this machine's folders.
     alone = starts_ray_here(address)
-    started_here = start_ray(address)
-    try:
+    with ray_running(address):
         plugins = job.recipe.plugins
         if plugins or not alone:
             gpus = whole_gpu(node_amounts()) > 0
@@ -73,9 +93,38 @@ def stream_masks(
                     if not name:
                         raise InputError(f"{error}; masks that are there stay: run again to go on")
                     yield str(name), str(error) or None
-    finally:
-        if started_here:
-            ray.shutdown()
+
+
+def checks_for_masks(
+    job: MaskJob, image: str, plugins: dict[str, str], import_path: str, *, gpus: bool
+) -> list[NodeCheck[Any]]:
+    """Return the checks of every node, in the order in which their findings are listed.
+
+    Args:
+        job: every node has to see its images and its network, and to share the folder of its masks.
+        image: one of its images, which stands for all.
+        plugins: the network's and the chain's: name -> version on the driver.
+        import_path: a folder that is searched for them too.
+        gpus: whether the nodes lend any.
+
+    """
+    needed = [Path(job.images) / image]
+    if not is_uri(job.recipe.store):
+        needed.append(
+            ArtifactStore(job.recipe.store).path("train", job.recipe.training.key) / MANIFEST
+        )
+    files = {
+        str(file): ExpectedFile.of(file, digest)
+        for file, digest in zip(needed, file_hashes(needed), strict=True)
+    }
+    checks: list[NodeCheck[Any]] = [
+        CodeCheck(code_facts()),
+        FoldersCheck({"masks": f"{job.out}/{UNFINISHED_MASKS}"}),
+        PluginsCheck(plugins, import_path),
+        FilesCheck(files | files_of_chain(job.recipe.chain)),
+        ClockCheck(),
+    ]
+    return [*checks, GpuCheck()] if gpus else checks
 
 
 def _dataset(
@@ -167,7 +216,7 @@ class _Worker:
         if self._cams is None and self._writer is None:
             self._load()
         if self._cams is None:
-            batch = _unpacked(block, len(self._job.recipe.classes))
+            batch = [pickle.loads(cams) for cams in block["cams"]]
         else:
             batch = self._cams([str(name) for name in block["name"]])
         return _packed(batch) if self._writer is None else _written(self._writer(batch))
@@ -192,24 +241,5 @@ def _written(done: Sequence[tuple[str, str | None]]) -> Block:
 
 
 def _packed(batch: Sequence[Cams]) -> Block:
-    """Pack maps as bytes: blocks with any grids, or without maps, then fit together."""
-    return {
-        "name": [one.name for one in batch],
-        "error": [one.error or "" for one in batch],
-        "maps": [b"" if one.maps is None else one.maps.tobytes() for one in batch],
-        "width": [0 if one.maps is None else one.maps.shape[-1] for one in batch],
-        "logits": [b"" if one.logits is None else one.logits.tobytes() for one in batch],
-    }
-
-
-def _unpacked(block: Block, classes: int) -> list[Cams]:
-    batch = []
-    for name, error, maps, width, logits in zip(
-        *(block[key] for key in ("name", "error", "maps", "width", "logits")), strict=True
-    ):
-        if error:
-            batch.append(Cams(str(name), str(error)))
-            continue
-        grid = np.frombuffer(maps, np.float16).reshape(classes, -1, int(width))
-        batch.append(Cams(str(name), None, grid, np.frombuffer(logits, np.float32)))
-    return batch
+    """Pack CAMs as bytes: blocks with any grids, or without maps, then fit together."""
+    return {"cams": [pickle.dumps(cams) for cams in batch]}

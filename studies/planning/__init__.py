@@ -23,6 +23,7 @@ from studies.planning.chains import (
 from studies.planning.cost import (
     Estimate,
     estimate,
+    kind,
     passes,
     read_timings,
     scoring_work,
@@ -52,6 +53,7 @@ __all__ = [
     "estimate",
     "fitted_state_key",
     "image_features_key",
+    "kind",
     "make_plan",
     "passes",
     "prefix_keys",

@@ -1,13 +1,18 @@
-"""A `Scheduler` as Ray Tune's searcher, callback and stopper.
+"""A `Scheduler` as Ray Tune's searcher, callback and stopper, and its jobs as Tune gets them.
 
 Tune knows grids and samplers, but no order between trials and no retries by cause. So each start of
 a job is a trial of Tune's own, and the scheduler decides what the trial's end means.
+
+Tune keeps the configuration of each trial in several copies for as long as it runs. So it is given
+a label, and the job lies in Ray's object store, outside the driver.
 """
 
 import contextlib
 import time
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import studies.cluster.ray_start  # noqa: F401
 
@@ -18,7 +23,7 @@ from ray.tune.experiment import Trial
 from ray.tune.search import Searcher
 from ray.tune.stopper import Stopper
 
-from studies.ray_tune.job_store import JobStore
+from studies.planning import Request, TrainingJob
 from studies.ray_tune.refinement import RefinementTasks
 from studies.scheduling.schedule import Scheduler
 from studies.scheduling.stopping import Stop
@@ -37,6 +42,66 @@ GPU_QUARANTINED = "gpu_quarantined"
 JOBS_A_TUNE = 10_000
 """After so many jobs Tune is ended and started again. It forgets no trial while it runs, which is
 30 KiB of the driver's memory each; what it costs is one wait for the jobs that still run."""
+
+
+ON_A_SHELF = 32
+"""Jobs in one object: a worker reads a shelf to have one of them, some 100 KiB."""
+
+
+@dataclass(frozen=True)
+class JobLabel:
+    """What Tune has to know of a job.
+
+    Attributes:
+        key: the job's.
+        request: what it asks of Ray, see `studies.spec.resources.Demand.asks`.
+        shelf: the number of the object that holds it.
+        place: its place in there.
+        job: the job itself, where it was not known when the store was made (in a search).
+
+    """
+
+    key: str
+    request: Request
+    shelf: int = 0
+    place: int = 0
+    job: TrainingJob | None = None
+
+
+class JobStore:
+    """Jobs in Ray's object store, for as long as this object is there.
+
+    Args:
+        jobs: the jobs that are known to have to run, in any order.
+        whole_gpu: the GPUs that `gpus: auto` stands for, see `studies.planning.capacity`.
+
+    Attributes:
+        shelves: for `job_of`, in a worker.
+
+    """
+
+    def __init__(self, jobs: Sequence[TrainingJob], whole_gpu: float) -> None:
+        self._whole_gpu = whole_gpu
+        self._places = {job.key: divmod(n, ON_A_SHELF) for n, job in enumerate(jobs)}
+        self.shelves = [
+            ray.put(list(jobs[start : start + ON_A_SHELF]))
+            for start in range(0, len(jobs), ON_A_SHELF)
+        ]
+
+    def label(self, job: TrainingJob) -> JobLabel:
+        """Return what Tune has to know of a job."""
+        request = job.resources.asks(self._whole_gpu)
+        if job.key in self._places:
+            return JobLabel(job.key, request, *self._places[job.key])
+        return JobLabel(job.key, request, job=job)
+
+
+def job_of(label: JobLabel, shelves: Sequence[Any]) -> TrainingJob:
+    """Return the job of a label, in a worker."""
+    if label.job is not None:
+        return label.job
+    job: TrainingJob = ray.get(shelves[label.shelf])[label.place]
+    return job
 
 
 class _NotPickled:
@@ -83,83 +148,31 @@ class PlanSearcher(_NotPickled, Searcher):
         """Restore nothing."""
 
 
-class StopCallback(_NotPickled, tune.Callback):
-    """Ends the workers of a Tune that stops, which would wait ten seconds for each.
-
-    Nothing is lost: a training goes on from its last epoch.
-    """
-
-    def __init__(self, stop: Stop) -> None:
-        self._stop = stop
-        self._workers: dict[str, Any] = {}
-
-    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
-        """Note the worker, of which Tune knows no more once it has stopped its trial."""
-        self._workers[trial.trial_id] = trial.temporary_state.ray_actor
-
-    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
-        """Forget the worker, which is free."""
-        self._workers.pop(trial.trial_id, None)
-
-    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
-        """Forget the worker, which is dead."""
-        self._workers.pop(trial.trial_id, None)
-
-    def on_step_end(self, iteration: int, trials: list[Any], **_: Any) -> None:
-        """End the workers once Tune has stopped their trials because it was asked to."""
-        if self._stop.asked and all(trial.is_finished() for trial in trials):
-            while self._workers:
-                ray.kill(self._workers.popitem()[1])
-
-
-class QuarantinedGpus:
-    """The trials of Tune whose workers keep others from a GPU that has failed.
-
-    Args:
-        at_once: how many run at a time where no GPU has failed.
-
-    """
-
-    def __init__(self, at_once: int) -> None:
-        self._at_once, self._trials = at_once, set[str]()
-
-    def __contains__(self, trial_id: str) -> bool:
-        return trial_id in self._trials
-
-    def add(self, trial_id: str) -> None:
-        """Count a trial that has met a failed GPU."""
-        self._trials.add(trial_id)
-
-    def require_one_left(self, last: str | None) -> None:
-        """Raise InputError if no GPU is left for a trial.
-
-        Args:
-            last: what is wrong with the last GPU.
-
-        """
-        if len(self._trials) >= self._at_once:
-            raise InputError(f"no GPU is left that can be used; the last: {last}")
-
-    def lost(self, trial_id: str) -> bool:
-        """Forget a trial whose worker died; return whether it kept others from a GPU."""
-        was = trial_id in self._trials
-        self._trials.discard(trial_id)
-        return was
-
-
 class ScheduleCallback(_NotPickled, tune.Callback):
     """Tells a schedule how Tune's trials end, and its refinement to go on.
 
     Tune takes an error in here for one of the trial, whose worker it then ends; it is kept as the
     driver's (`Stop.fault`) and ends the run.
+
+    It also ends the workers of a Tune that stops, which would wait ten seconds for each. Nothing is
+    lost: a training goes on from its last epoch.
+
+    Args:
+        schedule: decides what an end means.
+        refinement: goes on meanwhile.
+        stop: says whether Tune has been asked to stop; keeps errors.
+        at_once: how many trials run at a time where no GPU has failed.
+
     """
 
     def __init__(
         self, schedule: Scheduler, refinement: RefinementTasks, stop: Stop, at_once: int
     ) -> None:
         self._schedule, self._refinement, self._stop = schedule, refinement, stop
-        self._quarantined = QuarantinedGpus(at_once)
-        self._next_look = 0.0
+        self._at_once, self._next_look = at_once, 0.0
+        self._workers: dict[str, Any] = {}
+        self._quarantined: set[str] = set()
+        """The trials of Tune whose workers keep others from a GPU that has failed."""
 
     def on_step_begin(self, iteration: int, trials: list[Any], **_: Any) -> None:
         """Collect refinement tasks now and then, as Tune's loop goes round."""
@@ -167,6 +180,16 @@ class ScheduleCallback(_NotPickled, tune.Callback):
             waits = self._schedule.waiting or any(t.status == Trial.PENDING for t in trials)
             self._refinement.collect(alone=not waits)
             self._next_look = time.monotonic() + COLLECT_S
+
+    def on_step_end(self, iteration: int, trials: list[Any], **_: Any) -> None:
+        """End the workers once Tune has stopped their trials because it was asked to."""
+        if self._stop.asked and all(trial.is_finished() for trial in trials):
+            while self._workers:
+                ray.kill(self._workers.popitem()[1])
+
+    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
+        """Note the worker, of which Tune knows no more once it has stopped its trial."""
+        self._workers[trial.trial_id] = trial.temporary_state.ray_actor
 
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **_: Any
@@ -178,10 +201,12 @@ class ScheduleCallback(_NotPickled, tune.Callback):
         self._quarantined.add(trial.trial_id)
         with self._stop.keeping_faults():
             self._schedule.came_back(trial.config["job"].key, outcome)
-            self._quarantined.require_one_left(outcome.error)
+            if len(self._quarantined) >= self._at_once:
+                raise InputError(f"no GPU is left that can be used; the last: {outcome.error}")
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
-        """Take a job that came back."""
+        """Take a job that came back; its worker is free."""
+        self._workers.pop(trial.trial_id, None)
         if trial.trial_id in self._quarantined:
             return
         outcome, key = (trial.last_result or {}).get("outcome"), trial.config["job"].key
@@ -193,17 +218,14 @@ class ScheduleCallback(_NotPickled, tune.Callback):
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
         """Take the death of a job's worker."""
-        if self._quarantined.lost(trial.trial_id):
+        self._workers.pop(trial.trial_id, None)
+        if trial.trial_id in self._quarantined:
+            self._quarantined.remove(trial.trial_id)
             return
-        lost = is_node_loss(error_of(trial))
+        error = error_of(trial)
+        lost = any(text in error for text in NODE_IS_GONE)
         with self._stop.keeping_faults():
             self._schedule.died(trial.config["job"].key, node_lost=lost)
-
-
-class _Ends(Protocol):
-    """A searcher that says when nothing runs any more and nothing is left to start."""
-
-    at_end: bool
 
 
 class StopWhenAsked(Stopper):
@@ -212,7 +234,7 @@ class StopWhenAsked(Stopper):
     Workers that quarantine a GPU are stopped too once no job is left that could get it.
     """
 
-    def __init__(self, stop: Stop, searcher: _Ends) -> None:
+    def __init__(self, stop: Stop, searcher: PlanSearcher) -> None:
         self._stop, self._searcher = stop, searcher
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
@@ -222,11 +244,6 @@ class StopWhenAsked(Stopper):
     def stop_all(self) -> bool:
         """Return whether the run has been asked to end."""
         return self._stop.asked
-
-
-def is_node_loss(error: str) -> bool:
-    """Return whether a worker died because its node died or cannot be reached any more."""
-    return any(text in error for text in NODE_IS_GONE)
 
 
 def error_of(trial: Any) -> str:

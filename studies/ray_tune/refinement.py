@@ -39,6 +39,7 @@ from studies.stages import (
     use_share,
 )
 from studies.store import ArtifactStore, CorruptArtifactError, Lease
+from wsss_core.errors import one_line
 from wsss_core.plugins import search_in
 
 logger = logging.getLogger(__name__)
@@ -224,7 +225,7 @@ class RefinementTasks:
         if all(self._store.has("scores", key) for key in keys):
             for key in keys:
                 publish(self._store, key, self._context.results)
-            self._progress.refined(job, {})
+            self._progress.refined(job, ())
             lease.release()
             return True
 
@@ -273,23 +274,22 @@ class RefinementTasks:
         result: Any
         try:
             result = ray.get(work.started if work.job is None else work.started[-1])
-        except StorageError as error:
-            if not isinstance(error, CorruptArtifactError):
+        except (StorageError, ray.exceptions.RayError) as error:
+            if isinstance(error, StorageError) and not isinstance(error, CorruptArtifactError):
                 self._stop.without_storage(getattr(error, "cause", error))
                 return
-            result = self._all_failed(error)
-        except ray.exceptions.RayError as error:
-            result = self._all_failed(error)
+            said = one_line(getattr(error, "cause", None) or error, 300)
+            result = (
+                [said]
+                if work.job is None
+                else [FailedChain(chain.name, said, "") for chain in self._context.chains]
+            )
         if work.job is not None:
             self._progress.refined(work.job, result)
             return
-        for said in result if isinstance(result, list) else list(result.values())[:1]:
+        for said in result:
             if said is not None:
                 logger.warning("  %s", said)
-
-    def _all_failed(self, error: Exception) -> dict[str, str]:
-        said = " ".join(str(getattr(error, "cause", None) or error).split())[:300]
-        return {chain.name: said for chain in self._context.chains}
 
 
 def _opened(context: RunContext) -> ArtifactStore:
@@ -327,5 +327,7 @@ def _refine(
 
 
 @ray.remote(num_cpus=1, max_retries=TASK_RETRIES)
-def _score(job: TrainingJob, context: RunContext, *refined: ShardOutcome) -> dict[str, str]:
+def _score(
+    job: TrainingJob, context: RunContext, *refined: ShardOutcome
+) -> tuple[FailedChain, ...]:
     return score_chains(job, context, _opened(context), refined)

@@ -9,26 +9,36 @@ import logging
 import os
 import time
 import warnings
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, NoReturn
 
-from studies.cluster.ray_start import node_amounts, nodes_by_id, start_ray
+from studies.cluster.ray_start import node_amounts, nodes_by_id, ray_running
 
 # ruff: isort: split
-import ray
 from ray import tune
 
 from reports.storage import StorageError
 from studies.cluster.check import check_nodes
-from studies.planning import Plan, Request, TrainingJob, requests_of, require_room, slots, whole_gpu
+from studies.planning import (
+    NodeAmounts,
+    Plan,
+    Request,
+    TrainingJob,
+    requests_of,
+    require_room,
+    slots,
+    whole_gpu,
+)
 from studies.ray_tune.callbacks import (
     GPU_QUARANTINED,
+    JobLabel,
+    JobStore,
     PlanSearcher,
     ScheduleCallback,
-    StopCallback,
     StopWhenAsked,
+    job_of,
 )
-from studies.ray_tune.job_store import JobLabel, JobStore, job_of
 from studies.ray_tune.refinement import RefinementTasks
 from studies.ray_tune.scratch import tune_scratch
 from studies.ray_tune.spare_cores import SpareCores
@@ -65,7 +75,7 @@ def run_with_tune(
     progress: Progress,
     stop: Stop | None = None,
     *,
-    checked: bool = False,
+    begin: Callable[[list[NodeAmounts]], list[TrainingJob]] | None = None,
     on_end: OnEnd | None = None,
 ) -> dict[str, Outcome]:
     """Run jobs on a cluster and wait for them, and for those that other drivers run.
@@ -78,7 +88,8 @@ def run_with_tune(
         progress: told of each job's end.
         stop: ends the run when it is asked, by a signal for one, or by a storage that stays away;
             running jobs are broken off.
-        checked: whether `studies.cluster.check.check_nodes` has asked the nodes already.
+        begin: takes what the nodes have; returns further jobs to begin with, in a search, whose
+            plan says what such jobs are like.
         on_end: see `Scheduler.on_end`.
 
     Returns:
@@ -86,17 +97,15 @@ def run_with_tune(
 
     """
     stop = stop or Stop()
-    started_here = start_ray(address)
     store = ArtifactStore(context.store)
     try:
-        # After Ray has started: it takes SIGTERM for itself.
-        with stop.listening():
-            if not checked:
-                check_nodes(plan, pending, context)
+        # Ray comes first: it takes SIGTERM for itself.
+        with ray_running(address), stop.listening():
+            check_nodes(plan, list(plan.jobs.values()) if begin else pending, context)
+            if begin is not None:
+                pending = [*pending, *begin(node_amounts())]
             return _scheduled(plan, pending, context, store, progress, stop, on_end)
     finally:
-        if started_here:
-            ray.shutdown()
         # All workers have ended or are being killed: nobody has to find out that they are dead.
         with contextlib.suppress(OSError, StorageError):
             store.leases.drop_run(context.run_id)
@@ -140,16 +149,13 @@ def _scheduled(
     try:
         while not (schedule.all_ended or stop.asked):
             searcher = PlanSearcher(schedule, job_store)
-            callbacks: list[tune.Callback] = [
-                ScheduleCallback(schedule, refinement, stop, at_once),
-                StopCallback(stop),
-            ]
+            callback = ScheduleCallback(schedule, refinement, stop, at_once)
             trainable = tune.with_resources(
                 tune.with_parameters(_tune_trial, context=context, shelves=job_store.shelves),
                 # Of each job: Tune hands a worker on between trials of equal requests alone.
                 lambda config: tune.PlacementGroupFactory([dict(config["job"].request)]),
             )
-            _run_tune(plan, trainable, searcher, callbacks, stop, reuse=not gpus)
+            _run_tune(plan, trainable, searcher, callback, stop, reuse=not gpus)
             while not (schedule.can_start or schedule.all_ended or stop.asked):
                 schedule.wait()
                 refinement.collect(alone=True)
@@ -161,21 +167,15 @@ def _scheduled(
 
 def _with_teachers(plan: Plan, pending: list[TrainingJob]) -> list[TrainingJob]:
     """Return the jobs and all they build upon: a corrupt teacher has to be trained again."""
-    found = {job.key: job for job in pending}
-    wanted = list(pending)
-    while wanted:
-        teacher = plan.jobs.get(wanted.pop().parent or "")
-        if teacher is not None and teacher.key not in found:
-            found[teacher.key] = teacher
-            wanted.append(teacher)
-    return list(found.values())
+    teachers = (plan.jobs.get(job.parent or "") for job in pending)  # which have none themselves
+    return list({job.key: job for job in (*pending, *teachers) if job is not None}.values())
 
 
 def _run_tune(
     plan: Plan,
     trainable: Any,
     searcher: PlanSearcher,
-    callbacks: list[tune.Callback],
+    callback: ScheduleCallback,
     stop: Stop,
     *,
     reuse: bool,
@@ -196,26 +196,20 @@ def _run_tune(
                 trial_name_creator=_trial_name,
                 trial_dirname_creator=_trial_name,
             ),
-            # A job whose worker died is started again by the schedule, which knows whether it had
-            # come further and whether its node is to blame.
-            run_config=run_config(plan, scratch, StopWhenAsked(stop, searcher), callbacks),
+            # Tune keeps nothing, prints nothing and retries nothing by itself: a job whose worker
+            # died is started again by the schedule, which knows whether it had come further and
+            # whether its node is to blame.
+            run_config=tune.RunConfig(
+                name=plan.study.file_name,
+                storage_path=scratch,
+                verbose=0,
+                stop=StopWhenAsked(stop, searcher),
+                failure_config=tune.FailureConfig(max_failures=0),
+                callbacks=[callback],
+            ),
         ).fit()
     if stop.fault is not None:
         raise stop.fault
-
-
-def run_config(
-    plan: Plan, scratch: str, stopper: StopWhenAsked, callbacks: list[tune.Callback]
-) -> tune.RunConfig:
-    """Return how Tune runs here: it keeps nothing, prints nothing and retries nothing by itself."""
-    return tune.RunConfig(
-        name=plan.study.file_name,
-        storage_path=scratch,
-        verbose=0,
-        stop=stopper,
-        failure_config=tune.FailureConfig(max_failures=0),
-        callbacks=callbacks,
-    )
 
 
 def check_cluster(
@@ -227,15 +221,11 @@ def check_cluster(
         InputError: what `start_ray`, `check_nodes` or `require_room` find.
 
     """
-    started_here = start_ray(address)
-    try:
+    with ray_running(address):
         check_nodes(plan, pending, context, always_log=True)
         nodes = node_amounts()
         requests = requests_of(pending, nodes)
         require_room([(job.name, requests[job.key]) for job in pending], nodes)
-    finally:
-        if started_here:
-            ray.shutdown()
 
 
 def _tune_trial(config: dict[str, Any], context: RunContext, shelves: list[Any]) -> None:

@@ -31,10 +31,10 @@ class SpareCores:
         asked: Iterable[Request],
         nodes: Callable[[], Mapping[str, NodeAmounts]],
     ) -> None:
-        self._asked: list[Request] = []
-        for request in asked:
-            if "GPU" in request and request not in self._asked:
-                self._asked.append(request)
+        on_gpus = (request for request in asked if "GPU" in request)
+        self._asked = list(
+            {tuple(sorted(request.items())): request for request in on_gpus}.values()
+        )
         self._nodes = nodes
         self._spare: dict[str, int] = {}
         self._taken: Counter[str] = Counter()

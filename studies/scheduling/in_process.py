@@ -115,8 +115,8 @@ class _Refinement:
                 self.left.append((job, outcome))
                 continue
             with lease:
-                errors = refine_job(
+                failed = refine_job(
                     job, self._context, self._store, self._bounds, outcome.unprepared
                 )
-            self._progress.refined(job, errors)
+            self._progress.refined(job, failed)
         return len(self.left) < len(before)

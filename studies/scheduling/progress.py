@@ -7,12 +7,12 @@ kind where one has, else from all others, per pass over the training images.
 import logging
 import time
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 from studies.formatting import duration
 from studies.planning import TrainingJob, scoring_work, training_work
 from studies.rates import Rates, Work
-from studies.stages import JobStatus, Outcome
+from studies.stages import FailedChain, JobStatus, Outcome
 
 logger = logging.getLogger(__name__)
 
@@ -63,17 +63,17 @@ class Progress:
             f"  ({duration(took)}{rest})"
         )
 
-    def refined(self, job: TrainingJob, errors: dict[str, str]) -> None:
+    def refined(self, job: TrainingJob, failed: Sequence[FailedChain]) -> None:
         """Log that the chains over a training run's trials have ended.
 
         Args:
             job: the training run.
-            errors: chain -> why it failed.
+            failed: the chains that failed.
 
         """
-        for chain, error in errors.items():
-            self.unrefined[f"{job.name}, seed {job.seed}, {chain}"] = error
-        state = f"  {len(errors)} failed: {next(iter(errors.values()))}" if errors else ""
+        for chain in failed:
+            self.unrefined[f"{job.name}, seed {job.seed}, {chain.name}"] = chain.error
+        state = f"  {len(failed)} failed: {failed[0].error}" if failed else ""
         logger.info(f"{'':{2 * len(self._total) + 3}} refined: {job.name}, seed {job.seed}{state}")
 
     @property

@@ -132,14 +132,8 @@ class Scheduler:
             case JobStatus.INPUT_CORRUPT:
                 self._make_again(job, str(outcome.error))
             case JobStatus.GPU_FAILED:
-                if self._again(job, JobStatus.GPU_FAILED):
-                    tries = JOB_RETRIES + 1
-                    self._fail(
-                        job, f"met {tries} GPUs that cannot be used; the last: {outcome.error}"
-                    )
-                    return
-                logger.warning("  %s", outcome.error)
-                self._waiting.insert(0, job)
+                met = f"met {JOB_RETRIES + 1} GPUs that cannot be used; the last: {outcome.error}"
+                self._retry(job, JobStatus.GPU_FAILED, str(outcome.error), failed=met)
             case _:
                 self._end(job, outcome)
 
@@ -148,13 +142,13 @@ class Scheduler:
         job = self._running.pop(key, None)
         if job is None:
             return
-        if not node_lost and self._again(job, self._progress_of(job)):
-            tries = JOB_RETRIES + 1
-            self._fail(job, f"its worker process died {tries} times without coming further")
+        named = f"{job.name}, seed {job.seed}"
+        if node_lost:
+            self._put_back(job, f"{named}: its node was lost; it is started again")
             return
-        what = "node was lost" if node_lost else "worker process died"
-        logger.warning("  %s, seed %d: its %s; it is started again", job.name, job.seed, what)
-        self._waiting.insert(0, job)
+        said = f"{named}: its worker process died; it is started again"
+        failed = f"its worker process died {JOB_RETRIES + 1} times without coming further"
+        self._retry(job, self._progress_of(job), said, failed=failed)
 
     def look(self) -> None:
         """Look now and then which waiting jobs other drivers run or have finished."""
@@ -214,10 +208,8 @@ class Scheduler:
 
     def _make_again(self, job: TrainingJob, error: str) -> None:
         """Put a job back and what it builds upon before it."""
-        if self._again(job, JobStatus.INPUT_CORRUPT):
-            self._fail(job, error)
+        if not self._retry(job, JobStatus.INPUT_CORRUPT, error, failed=error):
             return
-        logger.warning("  %s", error)
         try:
             self._plan.images_of(job).decode(self._store)
             teacher = self._plan.jobs.get(job.parent or "")
@@ -225,7 +217,6 @@ class Scheduler:
                 self._add(teacher)
         except StorageError as away:
             self._stop.without_storage(away)
-        self._waiting.insert(0, job)
 
     def _add(self, job: TrainingJob) -> None:
         if job.key in self._not_ended:
@@ -236,13 +227,32 @@ class Scheduler:
         self._waiting.insert(0, job)
         self._progress.more(job)
 
-    def _again(self, job: TrainingJob, progress: object) -> bool:
-        """Count a retry without progress since the last one; return whether there were too many."""
+    def _put_back(self, job: TrainingJob, said: str) -> None:
+        logger.warning("  %s", said)
+        self._waiting.insert(0, job)
+
+    def _retry(self, job: TrainingJob, progress: object, said: str, *, failed: str) -> bool:
+        """Put a job back, or end it after too many retries without progress.
+
+        Args:
+            job: the job, which does not run any more.
+            progress: differs from that of the last retry if the job has come further.
+            said: why it is put back.
+            failed: its error if it is not.
+
+        Returns:
+            Whether it was put back.
+
+        """
         if self._progress_then.get(job.key) != progress:
             self._progress_then[job.key] = progress
             self._retries[job.key] = 0
         self._retries[job.key] += 1
-        return self._retries[job.key] > JOB_RETRIES
+        if self._retries[job.key] > JOB_RETRIES:
+            self._fail(job, failed)
+            return False
+        self._put_back(job, said)
+        return True
 
     def _progress_of(self, job: TrainingJob) -> object:
         """Return what changes with a job's progress: its checkpoint and what it has finished."""

@@ -28,6 +28,12 @@ Point = dict[str, str | float]
 """A point of a search's space: the names and numbers of one configuration."""
 
 
+def search_of(study: Study) -> Search:
+    """Return the `search` section of a study that has one."""
+    assert study.search is not None
+    return study.search
+
+
 def first_jobs(study: Study, images: StudyImages | None = None) -> tuple[Planner, Plan]:
     """What can be known of a search before it begins: the jobs of one point of its space.
 
@@ -39,8 +45,7 @@ def first_jobs(study: Study, images: StudyImages | None = None) -> tuple[Planner
         The planner of all its jobs, and a plan of these.
 
     """
-    search = study.search
-    assert search is not None
+    search = search_of(study)
     planner = Planner(study, {}, images)
     first = search.configuration(_a_point(search))
     for seed in search.seeds:
@@ -59,8 +64,7 @@ def jobs_left(planner: Planner, count: int) -> list[TrainingJob]:
         Teachers, and stand-ins for configurations that nobody knows yet.
 
     """
-    study, search = planner.study, planner.study.search
-    assert search is not None
+    study, search = planner.study, search_of(planner.study)
     configuration = search.configuration(_a_point(search))
     chains = {
         chain.name: f"chain {n}" for n, chain in enumerate(planner.chains) if chain.lacks is None
@@ -89,8 +93,7 @@ def confirmation(study: Study, searched: pd.DataFrame) -> Study:
         InputError: no search trial was scored under all seeds.
 
     """
-    search = study.search
-    assert search is not None
+    search = search_of(study)
     whole = searched[searched["state"] == "complete"]
     if whole.empty:
         raise InputError(f"{study.study}: no search trial was scored under all of its seeds")
@@ -123,8 +126,7 @@ def confirmation(study: Study, searched: pd.DataFrame) -> Study:
 
 def parts_prefix(planner: Planner) -> str:
     """What names the parts of this very search; another space, data or training is another."""
-    study, search = planner.study, planner.study.search
-    assert search is not None
+    study, search = planner.study, search_of(planner.study)
     content = canonical(
         [
             search.model_dump(mode="json", by_alias=True, exclude={"trials", "confirm"}),

@@ -1,21 +1,13 @@
 """Running a search, and the study that confirms its best configurations."""
 
-import contextlib
 import logging
 
-from studies.cluster.ray_start import node_amounts, start_ray
-from studies.ray_tune.runner import run_with_tune
-
-# ruff: isort: split
-import ray
-
 from reports.ledger.parts import part_name, table_folder, write_part
-from reports.storage import Location, StorageError, is_uri, local_path
-from studies.cluster.check import check_nodes
-from studies.planning import TrainingJob, make_plan, require_room, slots, whole_gpu
+from reports.storage import Location, is_uri, local_path
+from studies.planning import NodeAmounts, TrainingJob, make_plan, require_room, slots, whole_gpu
 from studies.scheduling.progress import Progress
 from studies.scheduling.stopping import Stop
-from studies.search.candidates import confirmation, first_jobs, parts_prefix, tried
+from studies.search.candidates import confirmation, first_jobs, parts_prefix, search_of, tried
 from studies.search.trials import SearchTrials
 from studies.spec.study import Study
 from studies.stages import Outcome, RunContext
@@ -57,8 +49,9 @@ def run_search(
             teacher that was not trained, or no trial of the search that ended well.
 
     """
-    search = study.search
-    assert search is not None
+    from studies.ray_tune.runner import run_with_tune
+
+    search = search_of(study)
     results = results if is_uri(results) else local_path(results)
     planner, plan = first_jobs(study)
     prefix = parts_prefix(planner)
@@ -74,34 +67,22 @@ def run_search(
             )
         context = RunContext.of(plan, store, results)
         stop = Stop()
-        started_here = start_ray(address)
-        try:
-            check_nodes(plan, known, context)
-            nodes = node_amounts()
+        trials = SearchTrials(planner, results, done, prefix, left, stop)
+
+        def begin(nodes: list[NodeAmounts]) -> list[TrainingJob]:
             # All trials of a search are of one paradigm, so they ask for one and the same.
             request = study.resources.demand(search.paradigm).asks(whole_gpu(nodes))
             require_room([(f"the search ({search.paradigm})", request)], nodes)
-            awaited = {job.parent for job in known}
-            teachers = [j for j in known if j.key in awaited and not store.has("train", j.key)]
             logger.info(
                 "%s: search, %d of %d configurations to try", study.study, left, search.trials
             )
-            trials = SearchTrials(planner, results, done, prefix, left, stop)
-            first = trials.start(slots(request, nodes))
-            run_with_tune(
-                plan,
-                [*teachers, *first],
-                context,
-                address,
-                _TeachersProgress(teachers),
-                stop,
-                checked=True,
-                on_end=trials.ended,
-            )
-        finally:
-            if started_here:
-                ray.shutdown()
-            with contextlib.suppress(OSError, StorageError):
-                store.leases.drop_run(context.run_id)
+            return trials.start(slots(request, nodes))
+
+        awaited = {job.parent for job in known}
+        teachers = [j for j in known if j.key in awaited and not store.has("train", j.key)]
+        progress = _TeachersProgress(teachers)
+        run_with_tune(
+            plan, teachers, context, address, progress, stop, begin=begin, on_end=trials.ended
+        )
         stop.raise_reason()
     return confirmation(study, tried(results, prefix))

@@ -20,7 +20,7 @@ from reports.results.outcomes import trial_figures
 from reports.storage import Location, StorageError
 from studies.planning import Planner, TrainingJob
 from studies.scheduling.stopping import Stop
-from studies.search.candidates import Point, candidate_name
+from studies.search.candidates import Point, candidate_name, search_of
 from studies.stages import JobStatus, Outcome, check_networks
 from studies.store import canonical
 from wsss_core.errors import InputError
@@ -81,8 +81,7 @@ class SearchTrials:
         left: int,
         stop: Stop,
     ) -> None:
-        search = planner.study.search
-        assert search is not None
+        search = search_of(planner.study)
         self._search, self._planner, self._results = search, planner, results
         self._prefix, self._left, self._stop = prefix, left, stop
         self._number = int(done["number"].max()) + 1 if len(done) else 0
@@ -252,9 +251,7 @@ class SearchTrials:
 
 
 def _distributions(planner: Planner) -> dict[str, optuna.distributions.BaseDistribution]:
-    search = planner.study.search
-    assert search is not None
-    space = search.space
+    space = search_of(planner.study).space
     found: dict[str, optuna.distributions.BaseDistribution] = {
         name: optuna.distributions.CategoricalDistribution(choices)
         for name, choices in (

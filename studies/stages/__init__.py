@@ -6,24 +6,23 @@ from wsss_core.lazy import lazy_exports
 
 if TYPE_CHECKING:
     from studies.stages.cams import NetworkMaps, base_scores
-    from studies.stages.chain_scores import score_chains
-    from studies.stages.context import RunContext
-    from studies.stages.device import WorkerShare, return_freed_memory, use_share
-    from studies.stages.environment import device_name, package_version
-    from studies.stages.failures import gpu_failed, is_gpu_failure
-    from studies.stages.job import finished_job, recorded_failure, run_job
-    from studies.stages.outcome import FailedChain, JobStatus, Outcome
-    from studies.stages.preflight import check_networks
-    from studies.stages.publishing import publish, publish_all
-    from studies.stages.refinement import ImageFeatureTask, ShardOutcome, refine_shard, run_step
-    from studies.stages.shards import (
+    from studies.stages.chain_scores import (
         make_all_image_features,
         missing_image_features,
         refine_job,
+        score_chains,
         shards_of,
         still_missing,
         try_image_features,
     )
+    from studies.stages.device import WorkerShare, return_freed_memory, use_share
+    from studies.stages.environment import device_name, package_version
+    from studies.stages.failures import gpu_failed, is_gpu_failure
+    from studies.stages.handover import FailedChain, JobStatus, Outcome, RunContext
+    from studies.stages.job import finished_job, recorded_failure, run_job
+    from studies.stages.preflight import check_networks
+    from studies.stages.publishing import publish, publish_all
+    from studies.stages.refinement import ImageFeatureTask, ShardOutcome, refine_shard, run_step
     from studies.stages.training import load_network
 
 __all__ = [

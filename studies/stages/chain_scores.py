@@ -1,24 +1,101 @@
-"""A trial's scores under its refinement chains: from refined maps to ledger rows."""
+"""A job's refinement chains: their tasks as lists, run in this process, and the chains' scores.
 
+Tasks are the shards of each split, and the features that steps precompute from images alone.
+"""
+
+import logging
 import socket
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from reports.ledger.parts import write_part
-from studies.planning import SCORED_SPLITS, Chain, TrainingJob, Trial
+from studies.formatting import error_line
+from studies.planning import SCORED_SPLITS, Chain, Plan, Step, TrainingJob, Trial, shards
 from studies.stages import environment
 from studies.stages.cams import network_maps
-from studies.stages.context import RunContext
-from studies.stages.panels import panel_rows
-from studies.stages.publishing import publish
-from studies.stages.refinement import ShardOutcome, chain_maps
-from studies.stages.scoring import LedgerRow, LedgerRows, NetworkScores, score_rows
+from studies.stages.handover import FailedChain, RunContext
+from studies.stages.publishing import keep_scores, publish
+from studies.stages.refinement import (
+    ImageFeatureTask,
+    ShardOutcome,
+    chain_maps,
+    make_image_features,
+    refine_shard,
+)
+from studies.stages.scoring import LedgerRow, LedgerRows, NetworkScores, split_rows
 from studies.store import ArtifactStore
+from wsss_core.data.image_set import ImageSet
+
+logger = logging.getLogger(__name__)
+
+
+def shards_of(plan: Plan, store: ArtifactStore) -> dict[str, list[tuple[int, int]]]:
+    """Return the shards of every scored split, by its fingerprint; images have to be decoded."""
+    return {
+        images.splits.fingerprints[split]: shards(len(images.splits.load(store, split)))
+        for images in plan.image_sets
+        for split in SCORED_SPLITS
+    }
+
+
+def missing_image_features(plan: Plan, store: ArtifactStore) -> list[ImageFeatureTask]:
+    """Return the features of images that steps need and the store lacks."""
+    steps: dict[str, Step] = {}
+    for chain in plan.runnable_chains:
+        steps |= {repr(step.identity): step for step in chain.steps if step.needs_image_features}
+    tasks = [
+        ImageFeatureTask(step, images.splits, split, bounds)
+        for images in (plan.image_sets if steps else [])
+        for split in SCORED_SPLITS
+        for bounds in shards(len(images.splits.load(store, split)))
+        for step in steps.values()
+    ]
+    return still_missing(tasks, store)
+
+
+def still_missing(
+    tasks: Sequence[ImageFeatureTask], store: ArtifactStore
+) -> list[ImageFeatureTask]:
+    """Return the tasks whose features nobody has made meanwhile."""
+    return [task for task in tasks if not store.has("described", task.key)]
+
+
+def try_image_features(task: ImageFeatureTask, store: ArtifactStore, device: str) -> str | None:
+    """Do one of `missing_image_features`; return the error in a line if it cannot be done."""
+    try:
+        make_image_features(task, store, device)
+    except Exception as error:
+        images = f"images {task.bounds[0]} to {task.bounds[1]}"
+        return f"step {task.step.kind}, {images}: {error_line(error)}"
+    return None
+
+
+def refine_job(
+    job: TrainingJob,
+    context: RunContext,
+    store: ArtifactStore,
+    shards_by_split: dict[str, list[tuple[int, int]]],
+    unprepared: Sequence[FailedChain],
+) -> tuple[FailedChain, ...]:
+    """Refine and score a job in this process; return the chains that failed."""
+    refined = [
+        refine_shard(job, split, bounds, context, store, unprepared)
+        for split in SCORED_SPLITS
+        for bounds in shards_by_split[job.images.fingerprints[split]]
+    ]
+    return score_chains(job, context, store, refined)
+
+
+def make_all_image_features(plan: Plan, store: ArtifactStore, device: str) -> None:
+    """Do all `missing_image_features` in this process; log those that cannot be done."""
+    for task in missing_image_features(plan, store):
+        if (error := try_image_features(task, store, device)) is not None:
+            logger.warning("  %s", error)
 
 
 def score_chains(
     job: TrainingJob, context: RunContext, store: ArtifactStore, refined: Sequence[ShardOutcome]
-) -> dict[str, str]:
+) -> tuple[FailedChain, ...]:
     """Score a job's trials under every chain whose shards are all there.
 
     A chain that failed is written to the ledger as failed and tried again by a later run.
@@ -30,33 +107,30 @@ def score_chains(
         refined: how the chains ended over all shards of all splits.
 
     Returns:
-        The errors, by chain.
+        The chains that failed, each with the error of its first shard that failed.
 
     """
-    errors: dict[str, str] = {}
+    errors: list[FailedChain] = []
     for chain in context.chains:
         failed = next((one.errors[chain.name] for one in refined if chain.name in one.errors), None)
         seconds = sum(one.seconds.get(chain.name, 0.0) for one in refined)
         rows: LedgerRows | None = None
+        if failed is not None:
+            errors.append(failed)
         for trial in job.trials:
             key = trial.chains[chain.name]
             record = {**_record(trial, chain), "seconds": seconds}
             if failed is not None:
-                errors[chain.name] = failed.error
                 about = {"status": "failed", "error": failed.error, "traceback": failed.traceback}
                 write_part(context.results, "refined", key, [{**record, **about}])
                 continue
             if not store.has("scores", key):
                 rows = rows or _rows(job, chain, context, store)
-                keyed = {
-                    table: [
-                        {"trial_key": trial.key, "refinement": chain.name, **row} for row in content
-                    ]
-                    for table, content in rows.items()
-                }
-                _keep(store, job, key, {**keyed, "refined": [{**record, "status": "ok"}]})
+                sealed = {**rows, "refined": [{**record, "status": "ok"}]}
+                named = {"trial_key": trial.key, "refinement": chain.name}
+                keep_scores(store, job, key, sealed, named)
             publish(store, key, context.results)
-    return errors
+    return tuple(errors)
 
 
 def record_collapsed(job: TrainingJob, context: RunContext, store: ArtifactStore) -> None:
@@ -65,32 +139,20 @@ def record_collapsed(job: TrainingJob, context: RunContext, store: ArtifactStore
         for trial in job.trials:
             key = trial.chains[chain.name]
             if not store.has("scores", key):
-                row = {**_record(trial, chain), "status": "collapsed", "seconds": 0.0}
-                _keep(store, job, key, {"refined": [row]})
+                row = {"status": "collapsed", "seconds": 0.0}
+                keep_scores(store, job, key, {"refined": [row]}, _record(trial, chain))
             publish(store, key, context.results)
 
 
 def _rows(job: TrainingJob, chain: Chain, context: RunContext, store: ArtifactStore) -> LedgerRows:
     cam = context.cam
-    rows: LedgerRows = {"scores": [], "panels": []}
-    for split in SCORED_SPLITS:
-        images = job.images.load(store, split)
+
+    def refined(split: str, images: ImageSet) -> dict[str, NetworkScores]:
         raw = network_maps(job, "student", split, images, store, "cpu", chain.cam)
         maps = chain_maps(job, chain, split, images, store, cam.scaling)
-        scores = NetworkScores((maps,), raw.logits, None, None, cam.normalisation)
-        rows["scores"] += score_rows(
-            scores, images, split=split, network="student", gating=cam.gating
-        )
-        if split == "test":
-            rows["panels"] += panel_rows(scores, images, network="student", count=cam.panels)
-    return rows
+        return {"student": NetworkScores((maps,), raw.logits, None, None, cam.normalisation)}
 
-
-def _keep(store: ArtifactStore, job: TrainingJob, key: str, rows: LedgerRows) -> None:
-    with store.build("scores", key, {"parent": job.key}) as folder:
-        for table, content in rows.items():
-            if content:
-                write_part(folder, table, key, content)
+    return split_rows(job, store, cam, refined)[0]
 
 
 def _record(trial: Trial, chain: Chain) -> LedgerRow:

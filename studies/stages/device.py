@@ -29,6 +29,10 @@ class WorkerShare:
     cpus: int | None = None
     gpus: float | None = None
 
+    def as_record(self, device_name: str) -> dict[str, str | float | None]:
+        """Return the share as the ledger and a training run's artifact keep it."""
+        return {"cpus": self.cpus, "gpus": self.gpus, "device": device_name}
+
 
 UNCOUNTED = WorkerShare()
 """The CPU of a process whose cores nobody counted."""
@@ -39,7 +43,7 @@ def use_share(request: Mapping[str, float], *, simulated: bool = False) -> Worke
 
     Args:
         request: what was asked of Ray for it, see `studies.spec.resources.Demand.asks`.
-        simulated: whether the GPUs are not there, see `studies.stages.context.RunContext`.
+        simulated: whether the GPUs are not there, see `studies.stages.handover.RunContext`.
 
     Raises:
         RuntimeError: the GPU cannot be used, with what CUDA says of it.

@@ -21,22 +21,21 @@ PACKAGES = ("torch", "torchvision", "timm", "ray", "numpy", "pyarrow", "pandas",
 @cache
 def versions() -> str:
     """Return the versions of the packages that compute, as JSON."""
-    found = {"python": platform.python_version()}
-    for package in PACKAGES:
-        try:
-            found[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            continue
-    return json.dumps(found)
+    found = {name: version for name in PACKAGES if (version := _version(name)) is not None}
+    return json.dumps({"python": platform.python_version(), **found})
 
 
 @cache
 def package_version() -> str:
     """Return the version of this toolkit."""
+    return _version("wsss-studies") or "not installed"
+
+
+def _version(package: str) -> str | None:
     try:
-        return metadata.version("wsss-studies")
+        return metadata.version(package)
     except metadata.PackageNotFoundError:
-        return "not installed"
+        return None
 
 
 @cache
@@ -109,11 +108,8 @@ class PeakMemory:
             import torch
 
             return int(torch.cuda.max_memory_reserved(self._device))
-        try:
-            for line in Path("/proc/self/status").read_text().splitlines():
-                if line.startswith("VmHWM:"):
-                    return int(line.split()[1]) * 1024
-        except OSError:
-            pass
+        with contextlib.suppress(OSError, StopIteration):  # another system, or a line it lacks
+            lines = Path("/proc/self/status").read_text().splitlines()
+            return 1024 * int(next(line for line in lines if line.startswith("VmHWM:")).split()[1])
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         return peak if sys.platform == "darwin" else peak * 1024

@@ -14,8 +14,7 @@ from dataclasses import dataclass
 from reports.storage import FULL, Folder, StorageError, open_folder
 from studies.formatting import error_line
 from studies.planning import TrainingJob
-from studies.stages.context import RunContext
-from studies.stages.outcome import JobStatus
+from studies.stages.handover import JobStatus, RunContext
 from studies.store import ArtifactStore, CorruptArtifactError
 
 PROBE_BYTES = 2**16

@@ -15,24 +15,22 @@ from reports.storage import StorageError, open_folder
 from studies.planning import SCORED_SPLITS, TrainingJob, Trial
 from studies.stages import environment
 from studies.stages.chain_scores import record_collapsed
-from studies.stages.context import RunContext
 from studies.stages.device import UNCOUNTED, WorkerShare
 from studies.stages.failures import Fault, LeaseLostError, fault_of
-from studies.stages.outcome import JobStatus, Outcome
-from studies.stages.panels import panel_rows
-from studies.stages.publishing import publish
+from studies.stages.handover import JobStatus, Outcome, RunContext
+from studies.stages.publishing import keep_scores, publish
 from studies.stages.refinement import prepare_chains
 from studies.stages.scoring import (
     LedgerRow,
     LedgerRows,
     NetworkScores,
-    collapse_of,
     fused,
     network_scores,
-    score_rows,
+    split_rows,
 )
 from studies.stages.training import TrainingOutcome, train_job
 from studies.store import ArtifactStore, Lease, canonical
+from wsss_core.data.image_set import ImageSet
 from wsss_core.plugins import search_in
 from wsss_core.training import CollapseError, EpochRecord
 
@@ -183,7 +181,7 @@ class _Work:
             rows: LedgerRows = {}
             if status is JobStatus.OK:
                 try:
-                    rows, collapse = self._scored()
+                    rows, collapse = split_rows(job, store, self.context.cam, self._scores)
                 except CollapseError as not_finite:
                     collapse = str(not_finite)
                 if collapse is not None:
@@ -200,37 +198,18 @@ class _Work:
                     "peak_memory_bytes": memory.bytes(),
                 }
             ]
-            with store.build("scores", trial.key, {"parent": job.key}) as folder:
-                for table, content in rows.items():
-                    keyed = [{"trial_key": trial.key, **row} for row in content]
-                    if keyed:
-                        write_part(folder, table, trial.key, keyed)
+            keep_scores(store, job, trial.key, rows, {"trial_key": trial.key})
         return status, error
 
-    def _scored(self) -> tuple[LedgerRows, str | None]:
-        """Return rows of `scores` and `panels` of the networks, and why one of them collapsed.
-
-        After co-training both networks are scored, and their fusion. The rows lack the trial's key.
-        """
-        job, store, cam = self.job, self.store, self.context.cam
-        rows: LedgerRows = {"scores": [], "panels": []}
-        collapse = None
-        for split in SCORED_SPLITS:
-            images = job.images.load(store, split)
-            found: dict[str, NetworkScores] = {
-                role: network_scores(job, role, split, images, store, self.share.device, cam)
-                for role in job.trained_roles
-            }
-            if len(found) > 1:
-                found["fused"] = fused(list(found.values()))
-            for role, scores in found.items():
-                scored = score_rows(scores, images, split=split, network=role, gating=cam.gating)
-                rows["scores"] += scored
-                reason = collapse_of(scored, images.classes, cam.gating)
-                collapse = collapse or (f"{role}: {reason}" if reason else None)
-                if split == "test":
-                    rows["panels"] += panel_rows(scores, images, network=role, count=cam.panels)
-        return rows, collapse
+    def _scores(self, split: str, images: ImageSet) -> dict[str, NetworkScores]:
+        """Return each network's scores of a split; after co-training those of their fusion too."""
+        found = {
+            role: network_scores(
+                self.job, role, split, images, self.store, self.share.device, self.context.cam
+            )
+            for role in self.job.trained_roles
+        }
+        return found if len(found) == 1 else {**found, "fused": fused(list(found.values()))}
 
 
 def _after_epoch(job: TrainingJob, lease: Lease) -> Callable[[EpochRecord], None]:
@@ -252,9 +231,7 @@ def _record(job: TrainingJob, context: RunContext, share: WorkerShare) -> Ledger
         "code_revision": environment.code_revision(),
         "package_version": environment.package_version(),
         "packages": environment.versions(),
-        "device": environment.device_name(share.device),
-        "cpus": share.cpus,
-        "gpus": share.gpus,
+        **share.as_record(environment.device_name(share.device)),
         "host": socket.gethostname(),
         "started_at": datetime.now(UTC),
         "train_fingerprint": fingerprints["train"],

@@ -14,7 +14,7 @@ from studies.stages.training import build_paradigm, initial_network
 from studies.store import ArtifactStore
 from wsss_core.cams import CamSettings, check_cam
 from wsss_core.data.image_set import SPLITS
-from wsss_core.errors import InputError, one_line
+from wsss_core.errors import InputError, as_input_error, one_line
 from wsss_core.transfer import Paradigm
 
 logger = logging.getLogger(__name__)
@@ -91,7 +91,7 @@ def check_networks(pending: list[TrainingJob], cams: Sequence[CamSettings] = ())
             continue
         seen.add(signature)
         teacher = None
-        try:
+        with as_input_error(job.name, InputError):
             if job.paradigm == "teacher-student":
                 teacher = initial_network(alike, "teacher", job.weights["teacher"])
             paradigm = build_paradigm(alike, teacher)
@@ -99,8 +99,6 @@ def check_networks(pending: list[TrainingJob], cams: Sequence[CamSettings] = ())
             for cam in cams if job.trials else ():
                 student: Any = paradigm.networks["student"]
                 check_cam(student, cam, job.image_size)
-        except InputError as error:
-            raise InputError(f"{job.name}: {error}") from error
 
 
 def _try_two_images(paradigm: Paradigm, job: TrainingJob) -> None:

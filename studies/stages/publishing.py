@@ -1,15 +1,39 @@
-"""From the store to a ledger: the parts of a finished trial, or of a trial under a chain."""
+"""The parts of a finished trial, or of a trial under a chain: kept in the store, then published.
+
+Publishing copies them from the store to a ledger.
+"""
 
 from collections.abc import Iterable, Mapping
 
-from reports.ledger.parts import part_name, read_table, table_folder
+from reports.ledger.parts import part_name, read_table, table_folder, write_part
 from reports.storage import Entry, Location
+from studies.planning import TrainingJob
+from studies.stages.scoring import LedgerRow, LedgerRows
 from studies.store import ArtifactStore
 
 SEALS = ("trials", "refined")
 """Tables whose row says that everything else of its key is there; they are copied last."""
 
 TABLES = ("scores", "panels", "history", *SEALS)
+
+
+def keep_scores(
+    store: ArtifactStore, job: TrainingJob, key: str, rows: LedgerRows, keys: LedgerRow
+) -> None:
+    """Keep what was scored in the store.
+
+    Args:
+        store: where it goes.
+        job: the training run whose networks were scored.
+        key: names the parts.
+        rows: rows of each table; an empty table has no part.
+        keys: columns of every row, which say what was scored.
+
+    """
+    with store.build("scores", key, {"parent": job.key}) as folder:
+        for table, content in rows.items():
+            if content:
+                write_part(folder, table, key, [{**keys, **row} for row in content])
 
 
 def publish(

@@ -8,6 +8,7 @@ import time
 import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -29,9 +30,8 @@ from studies.planning import (
     shards,
 )
 from studies.stages.cams import base_scores, network_maps
-from studies.stages.context import RunContext
 from studies.stages.failures import fault_of
-from studies.stages.outcome import FailedChain
+from studies.stages.handover import FailedChain, RunContext
 from studies.stages.training import load_network
 from studies.store import ArtifactStore, CorruptArtifactError, canonical
 from wsss_core.backbones import Network
@@ -202,7 +202,7 @@ def refine_shard(
             try:
                 refinement.run(chain)
             except CorruptArtifactError:  # it was quarantined, and is made again on the way
-                refinement.forget_failures()
+                refinement.failed.clear()
                 refinement.run(chain)
         except Exception as error:
             if isinstance(error, StorageError) and not isinstance(error, CorruptArtifactError):
@@ -226,20 +226,20 @@ class _ShardRefinement:
         self.job, self.split, self.bounds = job, split, bounds
         self.scaling, self.store = scaling, store
         self.images = job.images.load(store, split)
-        self._failed: dict[str, Exception] = {}
-        self._network: Network | None = None
+        self.failed: dict[str, Exception] = {}
 
-    def forget_failures(self) -> None:
-        """Try again what has failed."""
-        self._failed.clear()
+    @cached_property
+    def network(self) -> Network:
+        """The job's trained network, for steps that go on from what they have learnt."""
+        return load_network(self.store, self.job, "student")
 
     def run(self, chain: Chain) -> None:
         """Make the maps after each refiner that the store lacks."""
         keys = prefix_keys(self.job, chain, self.scaling, self.split)
         scores: np.ndarray | None = None
         for step, before, key in zip(chain.steps, keys, keys[1:], strict=False):
-            if key in self._failed:
-                raise self._failed[key]
+            if key in self.failed:
+                raise self.failed[key]
             if self.store.has("refined", shard_key(key, self.bounds)):
                 scores = None
                 continue
@@ -247,10 +247,12 @@ class _ShardRefinement:
                 scores = self._start(chain, before, first=before == keys[0])
             try:
                 kept = self._refined(chain, step, scores)
-                self._keep(step, key, kept)
+                about = {"step": step.identity, "bounds": self.bounds, "parent": self.job.key}
+                with self.store.build("refined", shard_key(key, self.bounds), about) as folder:
+                    np.save(folder / MAPS, kept)
                 scores = kept.astype(np.float32)
             except Exception as error:
-                self._failed[key] = error
+                self.failed[key] = error
                 raise
 
     def _start(self, chain: Chain, key: str, *, first: bool) -> np.ndarray:
@@ -270,7 +272,7 @@ class _ShardRefinement:
         if step.needs_fitted_state:
             key = fitted_state_key(self.job, chain, step, self.scaling)
             fitted_state = self.store.fetch("fits", key)
-            network = self._trained()
+            network = self.network
         return run_step(
             step.kind,
             _made(step),
@@ -280,16 +282,6 @@ class _ShardRefinement:
             fitted_state=fitted_state,
             network=network,
         )
-
-    def _trained(self) -> Network:
-        if self._network is None:
-            self._network = load_network(self.store, self.job, "student")
-        return self._network
-
-    def _keep(self, step: Step, key: str, scores: np.ndarray) -> None:
-        about = {"step": step.identity, "bounds": self.bounds, "parent": self.job.key}
-        with self.store.build("refined", shard_key(key, self.bounds), about) as folder:
-            np.save(folder / MAPS, scores)
 
 
 def run_step(
@@ -335,15 +327,13 @@ def checked_scores(kind: str, refined: Any, before: np.ndarray) -> np.ndarray:
             f"refiner {kind}: expected scores of 0 to 1, got {scores.min():.4g} to "
             f"{scores.max():.4g}"
         )
-    clipped: np.ndarray = scores.clip(0, 1)
-    return clipped
+    return scores.clip(0, 1)
 
 
 def load_refined(store: ArtifactStore, key: str, bounds: tuple[int, int]) -> np.ndarray:
     """Return the maps of a shard after a step, float32 [n, K, h, w] in 0..1."""
     with store.reading("refined", shard_key(key, bounds)) as folder:
-        maps: np.ndarray = np.load(folder / MAPS, allow_pickle=False).astype(np.float32)
-        return maps
+        return np.load(folder / MAPS, allow_pickle=False).astype(np.float32)
 
 
 def chain_maps(
@@ -359,7 +349,4 @@ def chain_maps(
         raw = network_maps(job, "student", split, images, store, "cpu", chain.cam)
         return base_scores(raw, chain.cam, scaling)
     key = prefix_keys(job, chain, scaling, split)[-1]
-    parts: Sequence[np.ndarray] = [
-        load_refined(store, key, bounds) for bounds in shards(len(images))
-    ]
-    return np.concatenate(parts)
+    return np.concatenate([load_refined(store, key, bounds) for bounds in shards(len(images))])

@@ -1,15 +1,18 @@
-"""The `scores` stage: from maps to histograms as ledger rows.
+"""The `scores` stage: from maps to histograms and example pictures, as ledger rows.
 
 Maps of 0 to 1 at their own grid are resized to each mask, and quantised to 256 levels only then.
 """
 
+import io
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from reports.names import ANY_CLASS
-from studies.planning import CamScoring, TrainingJob
+from studies.planning import SCORED_SPLITS, CamScoring, TrainingJob
 from studies.stages.cams import network_maps, normalised_maps
 from studies.store import ArtifactStore
 from wsss_core.data.image_set import IGNORED, ImageSet
@@ -106,6 +109,39 @@ def fused(members: list[NetworkScores]) -> NetworkScores:
         mean([one.without_context for one in members]),
         members[0].normalisation,
     )
+
+
+def split_rows(
+    job: TrainingJob,
+    store: ArtifactStore,
+    scoring: CamScoring,
+    scores_of: Callable[[str, ImageSet], Mapping[str, NetworkScores]],
+) -> tuple[LedgerRows, str | None]:
+    """Score every scored split of a training run's images.
+
+    Args:
+        job: the training run.
+        store: where its images lie.
+        scoring: how plain CAMs are made and scored.
+        scores_of: takes a split's name and images; returns the scores by the network's name.
+
+    Returns:
+        Rows of the tables `scores` and `panels`, without keys, and why a network has collapsed;
+        None if all are healthy.
+
+    """
+    rows: LedgerRows = {"scores": [], "panels": []}
+    collapse = None
+    for split in SCORED_SPLITS:
+        images = job.images.load(store, split)
+        for name, scores in scores_of(split, images).items():
+            scored = score_rows(scores, images, split=split, network=name, gating=scoring.gating)
+            rows["scores"] += scored
+            reason = collapse_of(scored, images.classes, scoring.gating)
+            collapse = collapse or (f"{name}: {reason}" if reason else None)
+            if split == "test":
+                rows["panels"] += panel_rows(scores, images, network=name, count=scoring.panels)
+    return rows, collapse
 
 
 def score_rows(
@@ -221,3 +257,36 @@ def collapse_of(rows: list[LedgerRow], classes: tuple[str, ...], gating: str) ->
     ]
     logits = [[row["logit"] for row in rows if row["class_name"] == name] for name in classes]
     return collapse_reason(np.array(counts).reshape(-1, 256), np.array(logits).T)
+
+
+def panel_rows(
+    scores: NetworkScores, images: ImageSet, *, network: str, count: int
+) -> list[LedgerRow]:
+    """Return pictures of `count` test images a class, evenly spaced over those that hold it.
+
+    The choice depends on the images alone, so every trial shows the same ones.
+    """
+    rows = []
+    for number, class_name in enumerate(images.classes):
+        holding = np.flatnonzero(images.labels[:, number])
+        chosen = holding[np.unique(np.linspace(0, len(holding) - 1, count).astype(int))]
+        for index in chosen if count and len(holding) else ():
+            mask = images.mask(int(index))
+            rows.append(
+                {
+                    "network": network,
+                    "split": "test",
+                    "image": images.identifiers[index],
+                    "class_name": class_name,
+                    "image_png": _png(np.asarray(images.images[index])),
+                    "mask_png": _png(np.where(mask == number + 1, 255, 0).astype(np.uint8)),
+                    "cam_png": _png(quantise(scores.at(int(index), mask.shape)[number])),
+                }
+            )
+    return rows
+
+
+def _png(pixels: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG")
+    return buffer.getvalue()

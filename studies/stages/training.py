@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from studies.planning import TrainingJob
 from studies.stages.device import UNCOUNTED, WorkerShare
 from studies.stages.environment import device_name
-from studies.stages.outcome import JobStatus
+from studies.stages.handover import JobStatus
 from studies.store import ArtifactStore
 from wsss_core.backbones import Network, build_network
 from wsss_core.data.image_set import ImageSet
@@ -83,12 +83,12 @@ def build_paradigm(job: TrainingJob, teacher: Network | None) -> Paradigm:
         raise ValueError("a teacher-student job needs its trained teacher")
     transfer = dict(job.settings["transfer"])
     # How strongly and on whom the loss acts is the paradigm's; the rest says what is aligned.
+    weight, warmup = transfer.pop("weight"), transfer.pop("warmup")
     acts = {k: transfer.pop(k) for k in ("gradient", "ema") if k in transfer}
-    acts |= {"transfer_weight": transfer.pop("weight"), "lambda_warmup": transfer.pop("warmup")}
     torch.manual_seed(job.seed)
     alignment = Alignment(student, teacher, **transfer)
     kind = CoTraining if job.paradigm == "co-training" else TeacherStudent
-    return kind(student, teacher, alignment, **acts)
+    return kind(student, teacher, alignment, weight, warmup, **acts)
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,7 @@ class TrainingOutcome:
         history: its epochs.
         images: how many it was trained on.
         parameters: of all its networks together.
-        given: what its process had of the machine: "cpus", "gpus", and the "device" by its name.
+        given: what its process had of the machine, see `WorkerShare.as_record`.
         micro_batch: the most images at once where memory ran out; None: whole batches.
 
     """
@@ -181,7 +181,7 @@ def train_job(
         history=history,
         images=len(images),
         parameters=sum(p.numel() for n in networks.values() for p in n.parameters()),
-        given={"cpus": share.cpus, "gpus": share.gpus, "device": device_name(share.device)},
+        given=share.as_record(device_name(share.device)),
         micro_batch=history[-1].micro_batch if history else None,
     )
     made_by = {"host": socket.gethostname(), "pid": os.getpid()}

@@ -233,7 +233,7 @@ def folder_study(tiny: dict[str, Any], smoke_folder: Path) -> dict[str, Any]:
 def ray_here() -> Iterator[None]:
     """A Ray of two cores on this machine, for all tests that need one."""
     # Before Ray, which reads when it is imported what this module sets.
-    from studies.ray_tune.runner import ray
+    from studies.cluster.ray_start import ray
 
     ray.init(
         address="local",

@@ -17,7 +17,7 @@ from reports.storage.folder import MARK
 from studies.planning.job import TrainingJob
 from studies.planning.planner import make_plan
 from studies.spec.study import Study
-from studies.stages.outcome import JobStatus, Outcome
+from studies.stages.handover import JobStatus, Outcome
 from studies.stages.training import TrainingOutcome, train_job
 from studies.store.artifacts import ArtifactStore
 

@@ -2,13 +2,10 @@
 
 from studies.cluster.checks.base import Finding, NodeCheck, NodeReport
 from studies.cluster.checks.clock import ClockCheck
-from studies.cluster.checks.code import CodeCheck, code_facts
-from studies.cluster.checks.compiler import CompilerCheck
-from studies.cluster.checks.files import ExpectedFile, FilesCheck
+from studies.cluster.checks.code import CodeCheck, CompilerCheck, PluginsCheck, code_facts
+from studies.cluster.checks.files import ExpectedFile, FilesCheck, HubCheck, HubFile
 from studies.cluster.checks.folders import FoldersCheck
 from studies.cluster.checks.gpus import GpuCheck, GpuFacts
-from studies.cluster.checks.hub import HubCheck, HubFile
-from studies.cluster.checks.plugins import PluginsCheck
 
 __all__ = [
     "ClockCheck",

@@ -8,12 +8,10 @@ import pytest
 import studies.cluster.checks.folders
 from studies.cluster.checks.base import Finding, NodeCheck, NodeReport
 from studies.cluster.checks.clock import ClockCheck, clock_skew
-from studies.cluster.checks.code import CodeCheck, CodeFacts
-from studies.cluster.checks.compiler import CompilerCheck
+from studies.cluster.checks.code import CodeCheck, CodeFacts, CompilerCheck, PluginsCheck
 from studies.cluster.checks.files import FilesCheck
 from studies.cluster.checks.folders import FolderFacts, FoldersCheck
 from studies.cluster.checks.gpus import Gpu, GpuCheck, GpuFacts
-from studies.cluster.checks.plugins import PluginsCheck
 from studies.cluster.findings import (
     finding_lines,
     findings,

@@ -13,12 +13,10 @@ import studies.cluster.checks.folders
 import studies.cluster.checks.gpus
 from reports.storage.opening import open_folder
 from studies.cluster.checks.base import Finding
-from studies.cluster.checks.compiler import CompilerCheck
-from studies.cluster.checks.files import ExpectedFile, FilesCheck
+from studies.cluster.checks.code import CompilerCheck, PluginsCheck
+from studies.cluster.checks.files import ExpectedFile, FilesCheck, HubCheck, HubFile
 from studies.cluster.checks.folders import FolderFacts, FoldersCheck
 from studies.cluster.checks.gpus import Gpu, GpuFacts, see_gpus
-from studies.cluster.checks.hub import HubCheck, HubFile
-from studies.cluster.checks.plugins import PluginsCheck
 from wsss_core.data.file_hashes import file_hashes
 
 TOKEN = ".node-check-1"
@@ -216,13 +214,11 @@ def test_probes_load_pytorch_only_if_a_check_needs_it() -> None:
     code = (
         "import sys\n"
         "from studies.cluster.checks.clock import ClockCheck\n"
-        "from studies.cluster.checks.code import CodeCheck, code_facts\n"
-        "from studies.cluster.checks.compiler import CompilerCheck\n"
-        "from studies.cluster.checks.files import FilesCheck\n"
+        "from studies.cluster.checks.code import CodeCheck, CompilerCheck, PluginsCheck\n"
+        "from studies.cluster.checks.code import code_facts\n"
+        "from studies.cluster.checks.files import FilesCheck, HubCheck\n"
         "from studies.cluster.checks.folders import FoldersCheck\n"
         "from studies.cluster.checks.gpus import GpuCheck\n"
-        "from studies.cluster.checks.hub import HubCheck\n"
-        "from studies.cluster.checks.plugins import PluginsCheck\n"
         "CodeCheck(code_facts()).probe('n'), ClockCheck().probe('n'), GpuCheck()\n"
         "for check in FoldersCheck, FilesCheck, HubCheck:\n    check({}).probe('n')\n"
         "PluginsCheck({}, '.').probe('n'), CompilerCheck(gpus=True).probe('n')\n"

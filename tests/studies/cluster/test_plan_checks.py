@@ -14,18 +14,17 @@ from safetensors.torch import save_file
 
 from reports.ledger.parts import write_part
 from studies.cluster.checks.base import NodeCheck
-from studies.cluster.checks.compiler import CompilerCheck
-from studies.cluster.checks.files import ExpectedFile, FilesCheck
+from studies.cluster.checks.code import CompilerCheck
+from studies.cluster.checks.files import ExpectedFile, FilesCheck, HubCheck, HubFile
 from studies.cluster.checks.folders import FoldersCheck
 from studies.cluster.checks.gpus import GpuCheck
-from studies.cluster.checks.hub import HubCheck, HubFile
 from studies.cluster.plan_checks import checks_for_plan
 from studies.planning.chains import CamScoring
 from studies.planning.job import TrainingJob
 from studies.planning.plan import Plan
 from studies.planning.planner import make_plan
 from studies.spec.study import Study
-from studies.stages.context import RunContext
+from studies.stages.handover import RunContext
 from wsss_core.data.file_hashes import file_hashes
 
 Raw = dict[str, Any]

@@ -24,7 +24,6 @@ import os
 import sys
 
 import studies.cluster.ray_start
-import studies.search.run
 import studies.ray_tune.runner
 from studies.cli.main import main
 
@@ -64,7 +63,7 @@ if __name__ == "__main__":
     )
     studies.ray_tune.runner._tune_trial = trial
     # It would say, rightly, that PyTorch sees none of the GPUs that Ray lends.
-    studies.ray_tune.runner.check_nodes = studies.search.run.check_nodes = lambda *_, **__: None
+    studies.ray_tune.runner.check_nodes = lambda *_, **__: None
     sys.exit(main(sys.argv[1:]))
 """
 

@@ -18,7 +18,6 @@ import torch
 from safetensors.torch import load_file
 
 import studies.ray_tune.callbacks
-import studies.ray_tune.job_store
 import studies.ray_tune.runner
 from reports.ledger.parts import read_table
 from reports.storage.folder import MARK
@@ -28,9 +27,8 @@ from studies.planning.planner import make_plan
 from studies.runner import RunResult, run_study
 from studies.scheduling.progress import Progress
 from studies.spec.study import Study
-from studies.stages.context import RunContext
 from studies.stages.device import use_share
-from studies.stages.outcome import JobStatus, Outcome
+from studies.stages.handover import JobStatus, Outcome, RunContext
 from studies.store.artifacts import ArtifactStore
 from wsss_core.errors import InputError
 
@@ -43,7 +41,7 @@ def test_an_address_where_nothing_listens_is_refused_at_once(
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as opened:
         address = form.format(opened.getsockname()[1])
-    monkeypatch.setattr(studies.ray_tune.runner.ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(studies.ray_tune.callbacks.ray, "is_initialized", lambda: False)
     began = time.monotonic()
     with pytest.raises(InputError, match=f"--address {address}: no Ray cluster answers there: "):
         start_ray(address)
@@ -228,7 +226,7 @@ def scheduled(study: Raw, folder: Path) -> tuple[Plan, dict[str, Outcome]]:
     pending = list(plan.jobs.values())
     progress = Progress(pending)
     run = studies.ray_tune.runner.run_with_tune
-    return plan, run(plan, pending, context, None, progress, checked=True)
+    return plan, run(plan, pending, context, None, progress)
 
 
 @pytest.mark.slow
@@ -240,16 +238,17 @@ def test_jobs_get_what_each_asks_for_and_workers_stay_among_equals(
     seen.mkdir()
 
     def looks(config: Raw, **_: Any) -> None:
-        tune_runner = studies.ray_tune.runner
+        from studies.ray_tune.callbacks import ray
+
         label = config["job"]
         about = {
             **asdict(use_share(label.request)),
             "threads": torch.get_num_threads(),
-            "assigned": tune_runner.ray.get_runtime_context().get_assigned_resources()["CPU"],
+            "assigned": ray.get_runtime_context().get_assigned_resources()["CPU"],
             "process": os.getpid(),
         }
         (seen / label.key).write_text(json.dumps(about))
-        tune_runner.tune.report({"ended": 1, "outcome": Outcome(JobStatus.OK)})
+        studies.ray_tune.runner.tune.report({"ended": 1, "outcome": Outcome(JobStatus.OK)})
 
     monkeypatch.setattr(studies.ray_tune.runner, "_tune_trial", looks)
     tiny["seeds"] = [0, 1]
@@ -288,7 +287,7 @@ def test_a_tune_that_has_had_its_share_is_followed_by_another(
     monkeypatch.setattr(studies.ray_tune.runner, "_tune_trial", found)
     monkeypatch.setattr(studies.ray_tune.runner, "_run_tune", counted)
     monkeypatch.setattr(studies.ray_tune.callbacks, "JOBS_A_TUNE", 2)
-    monkeypatch.setattr(studies.ray_tune.job_store, "ON_A_SHELF", 3)
+    monkeypatch.setattr(studies.ray_tune.callbacks, "ON_A_SHELF", 3)
     plan, outcomes = scheduled(tiny, tmp_path)
     assert set(outcomes) == set(plan.jobs)
     assert all(outcome.status is JobStatus.OK for outcome in outcomes.values())

@@ -10,7 +10,7 @@ from studies.planning.images import ImageSplits
 from studies.planning.job import TrainingJob, Trial
 from studies.scheduling.progress import Progress
 from studies.spec.configuration import Configuration
-from studies.stages.outcome import JobStatus, Outcome
+from studies.stages.handover import JobStatus, Outcome
 
 Log = pytest.LogCaptureFixture
 

@@ -14,7 +14,7 @@ from studies.planning.job import TrainingJob, Trial
 from studies.planning.plan import Plan
 from studies.scheduling.schedule import JOB_RETRIES, Scheduler
 from studies.scheduling.stopping import Stop
-from studies.stages.outcome import JobStatus, Outcome
+from studies.stages.handover import JobStatus, Outcome
 from studies.store.artifacts import ArtifactStore
 from studies.store.leases import Lease, Leases
 from wsss_core.data.scenes.scene import SceneSettings

@@ -18,7 +18,7 @@ from studies.scheduling.stopping import Stop
 from studies.search.candidates import first_jobs
 from studies.search.trials import SearchTrials
 from studies.spec.study import Study
-from studies.stages.outcome import JobStatus, Outcome
+from studies.stages.handover import JobStatus, Outcome
 from studies.store.artifacts import ArtifactStore
 
 Raw = dict[str, Any]

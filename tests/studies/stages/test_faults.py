@@ -21,11 +21,10 @@ from studies.planning.job import TrainingJob
 from studies.planning.planner import make_plan
 from studies.runner import run_study
 from studies.spec.study import Study
-from studies.stages.context import RunContext
 from studies.stages.device import UNCOUNTED
 from studies.stages.failures import is_gpu_failure
+from studies.stages.handover import JobStatus, RunContext
 from studies.stages.job import run_job
-from studies.stages.outcome import JobStatus
 from studies.stages.training import TrainingOutcome, train_job
 from studies.store.artifacts import ArtifactStore
 from wsss_core.errors import InputError
