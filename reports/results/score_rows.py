@@ -128,7 +128,7 @@ class Rules:
     Attributes:
         objective: the measure that the tuned and the oracle rules maximise, one of `MEASURES`.
         fixed: the threshold of the fixed rule, in [0, 1].
-        own: the study's own rules, each "module:attribute" (`wsss_core.evaluate.own_rule`).
+        own: the study's own rules, each "module:attribute" (`wsss_core.evaluate.thresholds`).
 
     """
 
