@@ -1,19 +1,21 @@
 """Two machines made of Linux namespaces, for cluster tests that are run for real.
 
-A machine has its own processes, network, home and /tmp/ray, and an sshd that lets in a key made for
-the test. So `ray stop`, which is part of starting a cluster, ends no Ray but the test's own,
-nothing listens where others could reach it, and ending a machine ends all that runs on it.
+A machine has its own processes, network, home, Ray's folders in /tmp, and an sshd that lets in a
+key made for the test. So `ray stop`, which is part of starting a cluster, ends no Ray but the
+test's own, nothing listens where others could reach it, and ending a machine ends all that runs on
+it.
 """
 
 from __future__ import annotations
 
 import importlib.util
 import os
+import re
 import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -63,8 +65,11 @@ class Machine:
         return self.folder / "laptop"
 
     def start(self) -> None:
-        for made in (self.home / ".ssh", self.laptop, self.folder / "ray", Path("/tmp/ray")):
+        own = Path(f"/tmp/ray-{os.getuid()}")
+        for made in (self.home / ".ssh", self.laptop, self.folder / "ray", self.folder / "own"):
             made.mkdir(parents=True, exist_ok=True)
+        for place in (Path("/tmp/ray"), own):
+            place.mkdir(exist_ok=True)
         Path("/run/sshd").mkdir(exist_ok=True)
         for folder in (self.home, self.home / ".ssh"):
             folder.chmod(0o700)
@@ -85,6 +90,7 @@ class Machine:
         )
         inside = (
             f"mount --make-rprivate / && mount --bind {self.folder}/ray /tmp/ray && "
+            f"mount --bind {self.folder}/own {own} && "
             f"mount --bind {self.folder}/passwd /etc/passwd && ip link set lo up && "
             f"exec $(command -v sshd) -D -e -f {self.folder}/sshd_config"
         )
@@ -219,3 +225,32 @@ def tiny_study(tmp_path_factory: pytest.TempPathFactory) -> Path:
     file = tmp_path_factory.mktemp("study") / "my_study.yaml"
     file.write_text(TINY, encoding="utf-8")
     return file
+
+
+@pytest.fixture(scope="session")
+def role_commands(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Callable[[str], list[list[str]]]:
+    """What the commands for rights in a launcher file's header call, argument by argument.
+
+    The shell runs them with an `aws` and a `gcloud` that only write down their arguments.
+    """
+
+    def run(name: str) -> list[list[str]]:
+        folder = tmp_path_factory.mktemp("commands")
+        for tool in ("aws", "gcloud"):
+            (folder / tool).write_text(
+                '#!/bin/bash\nprintf "%s\\0" "$@" >> "$RECORD"\necho >> "$RECORD"\n'
+            )
+            (folder / tool).chmod(0o755)
+        header = (ROOT / "clusters" / f"{name}.yaml").read_text(encoding="utf-8")
+        block = header.partition("# Once, give the nodes their rights")[2].partition("# Whole")[0]
+        lines = [line[4:] for line in block.splitlines() if line.startswith("#   ")]
+        # A remark stands apart, in quotation marks.
+        script = "\n".join(["set -euo pipefail", *(re.sub(' {3,}".*', "", line) for line in lines)])
+        environment = {"PATH": f"{folder}:{os.environ['PATH']}", "RECORD": str(folder / "record")}
+        subprocess.run(["bash", "-c", script], cwd=ROOT, env=environment, check=True)
+        calls = (folder / "record").read_text().split("\0\n")
+        return [call.split("\0") for call in calls if call]
+
+    return run
