@@ -37,6 +37,16 @@ CONTAINER = closed(
     ["name", "image", "resources"],
     name=TEXT,
     image=TEXT,
+    securityContext=closed(
+        [],
+        allowPrivilegeEscalation=BOOL,
+        capabilities=closed([], add={"type": "array"}, drop={"type": "array"}),
+        privileged=BOOL,
+        readOnlyRootFilesystem=BOOL,
+        runAsNonRoot=BOOL,
+        runAsUser=COUNT,
+        runAsGroup=COUNT,
+    ),
     resources=closed(["requests", "limits"], requests=QUANTITIES, limits=QUANTITIES),
     ports={
         "type": "array",
@@ -53,10 +63,20 @@ CONTAINER = closed(
 )
 POD = closed(
     ["spec"],
-    metadata={"type": "object"},
+    metadata=closed([], labels=TEXTS, annotations=TEXTS),
     spec=closed(
         ["containers"],
+        automountServiceAccountToken=BOOL,
         containers={"type": "array", "minItems": 1, "items": CONTAINER},
+        restartPolicy={"enum": ["Never", "OnFailure"]},
+        securityContext=closed(
+            [],
+            fsGroup=COUNT,
+            runAsNonRoot=BOOL,
+            runAsUser=COUNT,
+            runAsGroup=COUNT,
+            seccompProfile=closed(["type"], type={"enum": ["RuntimeDefault", "Localhost"]}),
+        ),
         volumes=VOLUMES,
         tolerations={"type": "array"},
         nodeSelector=TEXTS,
@@ -104,16 +124,21 @@ RAY_JOB = closed(
         ttlSecondsAfterFinished=COUNT,
         activeDeadlineSeconds=COUNT,
         backoffLimit=COUNT,
+        submitterPodTemplate=POD,
         suspend=BOOL,
         rayClusterSpec=CLUSTER,
     ),
 )
 
 
+def documents() -> list[dict[str, Any]]:
+    return list(yaml.safe_load_all(FILE.read_text(encoding="utf-8")))
+
+
 @pytest.fixture
 def job() -> dict[str, Any]:
-    loaded: dict[str, Any] = yaml.safe_load(FILE.read_text(encoding="utf-8"))
-    return loaded
+    (found,) = [given for given in documents() if given["kind"] == "RayJob"]
+    return found
 
 
 def pods(job: dict[str, Any]) -> list[dict[str, Any]]:
