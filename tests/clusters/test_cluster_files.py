@@ -3,8 +3,12 @@
 Nothing is started and no cloud is asked.
 """
 
+import os
 import re
 import shlex
+import subprocess
+import sys
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -119,11 +123,119 @@ def test_the_headers_commands_are_commands_of_ray_on_this_file(name):
     lines = [line[1:].strip() for line in text(name).splitlines() if line.startswith("#   ray ")]
     commands = [re.split(r"\s{2,}", line)[0] for line in lines]
     said = [shlex.split(command)[1:] for command in commands]
-    assert [words[0] for words in said] == ["get-auth-token", "up", "exec", "submit", "down"]
+    assert [words[0] for words in said][:4] == ["up", "exec", "submit", "down"]
     for command, *words in said:
         given = ray_command.commands[command].make_context(command, words).params
-        if command != "get-auth-token":
-            assert given["cluster_config_file"] == f"clusters/{name}.yaml"
+        assert given["cluster_config_file"] == f"clusters/{name}.yaml"
         if command == "submit":
             assert (ROOT / given["script"]).is_file()
             assert given["script_args"][:2] == ("quickstart", "--results")
+
+
+TOKEN = "(umask 077; ray get-auth-token --generate > /dev/null); chmod 600 ~/.ray/auth_token"
+
+
+@pytest.mark.parametrize("file", ["aws.yaml", "gcp.yaml", "on_prem.yaml", "slurm.sbatch"])
+def test_the_first_step_makes_a_token_that_only_its_owner_may_read(file):
+    said = (ROOT / "clusters" / file).read_text(encoding="utf-8").replace("ENV/bin/", "")
+    assert TOKEN in said
+    assert TOKEN in (ROOT / "docs" / "clusters.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("before", [None, 0o644])
+def test_the_tokens_command_leaves_it_to_its_owner_and_off_the_screen(tmp_path, before):
+    token = tmp_path / ".ray" / "auth_token"
+    if before is not None:
+        token.parent.mkdir()
+        token.write_text("0123456789abcdef" * 4)
+        token.chmod(before)
+    environment = {
+        "HOME": str(tmp_path),
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+    }
+    # As on most machines: what is made without more ado, everybody may read.
+    run = subprocess.run(
+        ["bash", "-c", TOKEN], env=environment, capture_output=True, text=True, umask=0o022
+    )
+    assert run.returncode == 0, run.stderr
+    assert token.stat().st_mode & 0o777 == 0o600
+    assert token.read_text() not in run.stdout + run.stderr
+    if before is None:
+        assert token.parent.stat().st_mode & 0o077 == 0
+
+
+def installed(name: str) -> set[str]:
+    """Everything that a file's commands install, on its nodes and on the laptop."""
+    commands = [*config(name)["setup_commands"], *re.findall(r"`(pip install [^`]*)`", text(name))]
+    installs = [command for command in commands if "pip install" in command]
+    assert all("-c constraints.txt" in command for command in installs)
+    words = {
+        word
+        for command in installs
+        for word in shlex.split(command.partition("pip install ")[2])
+        if not word.startswith("-") and word not in {"constraints.txt", ".[cluster,s3]"}
+    }
+    return words - {".[cluster,gcs]"}
+
+
+def normal(name: str) -> str:
+    return re.sub("[-_.]+", "-", name).lower()
+
+
+@pytest.mark.parametrize("name", LAUNCHERS)
+def test_every_package_that_is_installed_has_its_version_in_the_constraints(name):
+    lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()[1:]
+    pinned = {normal(line.partition("==")[0]) for line in lines if "==" in line}
+    assert {package for package in installed(name) if normal(package) not in pinned} == set()
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extras = project["optional-dependencies"]
+    of_nodes = [*project["dependencies"], *extras["s3"], *extras["gcs"], *extras["cluster"]]
+    names = {normal(re.split(r"[\[<>=~!; ]", given)[0]) for given in of_nodes}
+    # The launcher's own needs: Ray's clouds, and what Ray's dashboard compiles in.
+    names |= {"boto3", "google-api-python-client", "google-auth-httplib2", "cryptography", "py-spy"}
+    assert names <= pinned
+
+
+def test_rays_folder_on_your_own_machines_is_closed_to_their_other_accounts(tmp_path):
+    launcher = config("on_prem")
+    exported = next(c for c in launcher["setup_commands"] if "export" in c)
+    assert "RAY_TMPDIR=/tmp/ray-$(id -u)" in exported
+    for node in ("head", "worker"):
+        stop, own, start = launcher[f"{node}_start_ray_commands"]
+        assert stop == "ray stop"
+        assert '--temp-dir="$RAY_TMPDIR/ray"' in start
+        for before in (None, 0o777):
+            folder = tmp_path / f"{node}-{before}"
+            if before is not None:
+                folder.mkdir()
+                folder.chmod(before)
+            environment = {**os.environ, "RAY_TMPDIR": str(folder)}
+            subprocess.run(["bash", "-c", own], env=environment, check=True, umask=0o022)
+            assert folder.stat().st_mode & 0o777 == 0o700
+        link = tmp_path / f"{node}-link"
+        link.symlink_to(tmp_path)
+        environment = {**os.environ, "RAY_TMPDIR": str(link)}
+        assert subprocess.run(["bash", "-c", own], env=environment).returncode != 0
+
+
+def test_a_path_for_rays_folder_leaves_room_for_its_sockets():
+    exported = next(c for c in config("on_prem")["setup_commands"] if "export" in c)
+    folder = re.search(r"RAY_TMPDIR=([^']+)'", exported)
+    assert folder is not None
+    # Linux allows 107 characters; Ray adds session_ with time, microseconds and process id.
+    session = "ray/session_2026-11-27_23-50-40_123456_4194304/sockets/plasma_store"
+    assert len(f"{folder[1].replace('$(id -u)', str(2**32 - 2))}/{session}") <= 107
+
+
+def test_the_environments_line_is_added_to_a_login_shell_set_up_before(tmp_path):
+    exported = next(c for c in config("on_prem")["setup_commands"] if "export" in c)
+    earlier = 'export PATH="$HOME/wsss-env/bin:$PATH" RAY_AUTH_MODE=token\n'
+    (tmp_path / ".bashrc").write_text(earlier)
+    for _ in range(2):
+        subprocess.run(["bash", "-c", exported], env={**os.environ, "HOME": str(tmp_path)})
+    lines = (tmp_path / ".bashrc").read_text().splitlines()
+    assert len(lines) == 2
+    said = subprocess.run(
+        ["bash", "-c", f"{lines[1]}; echo $RAY_TMPDIR"], capture_output=True, text=True
+    )
+    assert said.stdout == f"/tmp/ray-{os.getuid()}\n"

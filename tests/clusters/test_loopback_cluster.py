@@ -142,3 +142,11 @@ def test_the_dashboard_is_reached_from_the_head_alone(cluster):
 def test_the_token_on_the_nodes_is_readable_by_its_owner_alone(cluster):
     for machine in (cluster.head, cluster.worker):
         assert (machine.home / ".ray" / "auth_token").stat().st_mode & 0o777 == 0o600
+
+
+def test_rays_folder_on_the_nodes_is_opened_by_its_owner_alone(cluster):
+    for machine in (cluster.head, cluster.worker):
+        own = machine.folder / "own"  # which the machine sees as /tmp/ray-UID
+        assert own.stat().st_mode & 0o777 == 0o700
+        assert list(own.glob("ray/session_*"))
+        assert not list((machine.folder / "ray").glob("session_*"))

@@ -13,8 +13,9 @@ from studies.cli.main import _parser
 ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / "clusters" / "slurm.sbatch"
 RECORDING_SRUN = """#!/bin/bash
-printf '%s\\n' "$@" > "$RECORD"
+printf '%s\\0' "$@" > "$RECORD"
 env > "$RECORD.env"
+umask > "$RECORD.umask"
 exit ${SRUN_ENDS_WITH:-0}
 """
 
@@ -27,7 +28,7 @@ def submitted(tmp_path):
     (programs / "srun").write_text(RECORDING_SRUN)
     (programs / "srun").chmod(0o755)
 
-    def submit(*arguments: str, ends_with: int = 0):
+    def submit(*arguments: str, ends_with: int = 0, **more: str):
         record = tmp_path / "record"
         environment = {
             "PATH": f"{programs}:{os.environ['PATH']}",
@@ -38,11 +39,12 @@ def submitted(tmp_path):
             "SLURM_JOB_NUM_NODES": "3",
             "SLURM_CPUS_PER_TASK": "16",
             "WSSS_HEAD_IP": "10.1.2.3",
+            **more,
         }
         run = subprocess.run(
             ["bash", str(SCRIPT), *arguments], env=environment, capture_output=True, text=True
         )
-        given = record.read_text().splitlines() if record.exists() else []
+        given = record.read_text().split("\0")[:-1] if record.exists() else []
         variables = (tmp_path / "record.env").read_text() if record.exists() else ""
         return run, given, variables
 
@@ -58,10 +60,8 @@ def test_srun_starts_ray_on_every_node_and_the_study_on_the_head(submitted):
     assert run.returncode == 0, run.stderr
     at = given.index("bash")
     assert given[:at] == ["--nodes=3", "--ntasks-per-node=1", "--kill-on-bad-exit=1"]
-    assert given[at + 1 : at + 3] == [
-        "-c",
-        'mkdir -p -m 700 "$RAY_TMPDIR" && exec ray symmetric-run "$@"',
-    ]
+    assert given[at + 1] == "-c"
+    assert given[at + 2].endswith('\nexec ray symmetric-run "$@"')
     assert given[at + 4 :] == [
         *("--address", "10.1.2.3:6379", "--min-nodes", "3", "--num-cpus=16"),
         *("--", "python", "-m", "studies.submit"),
@@ -72,6 +72,104 @@ def test_srun_starts_ray_on_every_node_and_the_study_on_the_head(submitted):
 def test_the_nodes_are_told_to_ask_for_the_token(submitted):
     _, _, variables = submitted("quickstart", "--results", "/shared/results")
     assert "RAY_AUTH_MODE=token\n" in variables
+
+
+@pytest.fixture
+def on_a_node(submitted, tmp_path):
+    """Run what srun is given as a node would, with a ray that writes down its umask and a file."""
+    ray = tmp_path / "bin" / "ray"
+
+    def start(folder: Path, umask: int = 0o022, **more: str):
+        _, given, _ = submitted("quickstart", "--results", "/r", **more)
+        ray.write_text('#!/bin/bash\numask > "$SEEN"\ntouch "$SEEN.file"\necho "$@"\n')
+        ray.chmod(0o755)
+        environment = {
+            "PATH": f"{ray.parent}:{os.environ['PATH']}",
+            "RAY_TMPDIR": str(folder),
+            "SEEN": str(tmp_path / "seen"),
+            "WSSS_UMASK": more.get("WSSS_UMASK", "077"),
+        }
+        return subprocess.run(
+            given[given.index("bash") :],
+            env=environment,
+            capture_output=True,
+            text=True,
+            umask=umask,
+        )
+
+    return start
+
+
+def mode(file: Path) -> int:
+    return file.stat().st_mode & 0o777
+
+
+@pytest.mark.parametrize("before", [None, 0o777, 0o755])
+def test_rays_folder_is_the_users_alone_on_every_node(on_a_node, tmp_path, before):
+    folder = tmp_path / "ray-1000"
+    if before is not None:
+        folder.mkdir()
+        folder.chmod(before)
+    run = on_a_node(folder)
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.startswith("symmetric-run --address 10.1.2.3:6379")
+    assert mode(folder) == 0o700
+
+
+def test_a_link_in_place_of_rays_folder_ends_the_job_and_changes_nothing(on_a_node, tmp_path):
+    home = tmp_path / "home"
+    home.mkdir()
+    home.chmod(0o755)
+    (tmp_path / "ray-1000").symlink_to(home)
+    run = on_a_node(tmp_path / "ray-1000")
+    assert run.returncode == 1
+    assert "is not yours; export another RAY_TMPDIR" in run.stderr
+    assert mode(home) == 0o755
+    assert not (tmp_path / "seen").exists(), "Ray was not started"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="gives a folder to another user")
+def test_another_users_folder_in_place_of_rays_ends_the_job(on_a_node, tmp_path):
+    folder = tmp_path / "ray-1000"
+    folder.mkdir()
+    os.chown(folder, 12345, 12345)
+    run = on_a_node(folder)
+    assert run.returncode == 1
+    assert "is not yours" in run.stderr
+    assert not (tmp_path / "seen").exists()
+
+
+def test_what_a_node_writes_is_the_users_alone_though_srun_brings_another_umask(
+    on_a_node, tmp_path
+):
+    on_a_node(tmp_path / "ray-1000", umask=0o022)
+    assert mode(tmp_path / "seen.file") == 0o600
+
+
+def test_a_group_may_be_let_in_and_rays_folder_stays_closed(on_a_node, tmp_path):
+    on_a_node(tmp_path / "ray-1000", WSSS_UMASK="027")
+    assert mode(tmp_path / "seen.file") == 0o640
+    assert mode(tmp_path / "ray-1000") == 0o700
+
+
+def test_the_script_itself_writes_for_its_user_alone(submitted, tmp_path):
+    _, _, variables = submitted("quickstart", "--results", "/r")
+    assert (tmp_path / "record.umask").read_text().strip() == "0077"
+    assert "WSSS_UMASK=077\n" in variables
+
+
+@pytest.mark.parametrize("elsewhere", [False, True])
+def test_the_password_that_all_could_read_is_closed_before_ray_starts(
+    submitted, tmp_path, elsewhere
+):
+    token = tmp_path / ("secret" if elsewhere else ".ray/auth_token")
+    token.parent.mkdir(exist_ok=True)
+    token.write_text("secret")
+    token.chmod(0o644)
+    more = {"RAY_AUTH_TOKEN_PATH": str(token)} if elsewhere else {}
+    run, _, _ = submitted("quickstart", "--results", "/r", **more)
+    assert run.returncode == 0, run.stderr
+    assert mode(token) == 0o600
 
 
 def test_the_environment_with_the_package_comes_first_on_the_path(submitted):
