@@ -13,6 +13,7 @@ from studies.planning import Plan, TrainingJob, Trial
 from studies.scheduling.progress import Progress
 from studies.scheduling.stopping import Stop
 from studies.stages import JobStatus, Outcome, RunContext, publish_all, recorded_failure
+from studies.stages.other_code import made_otherwise, named_otherwise, quarantine_jobs
 from studies.stages.preflight import preflight
 from studies.store import ArtifactStore, CorruptArtifactError
 
@@ -56,6 +57,7 @@ def run_study(
     *,
     address: str | None = None,
     in_process: bool = False,
+    anew: bool = False,
 ) -> RunResult:
     """Run what is missing of a plan and bring its ledger up to date.
 
@@ -65,6 +67,7 @@ def run_study(
         store: where finished stages are looked up and kept.
         address: of a running Ray cluster; None starts Ray on this machine.
         in_process: no Ray, one job after another in this process (for a debugger).
+        anew: make trials again that other code, plug-ins or versions made; else they are named.
 
     Raises:
         InputError: anything `studies.stages.preflight` or reading the images finds.
@@ -73,6 +76,7 @@ def run_study(
     """
     started = time.perf_counter()
     results = results if is_uri(results) else local_path(results)
+    _meet_other_code(plan, results, store, anew=anew)
     work = _prepared(plan, results, store)
     work.log(plan)
     stop, outcomes, unrefined = Stop(), dict[str, Outcome](), dict[str, str]()
@@ -138,6 +142,21 @@ class _Work:
         for chain in plan.chains:
             if chain.lacks is not None:
                 logger.info("  refinement %s is not run: %s", chain.name, chain.lacks)
+
+
+def _meet_other_code(plan: Plan, results: Location, store: ArtifactStore, *, anew: bool) -> None:
+    """Name the finished trials that other code made, or take them out to be made again."""
+    scored = store.finished("scores")
+    done = [trial.key for trial in plan.trials if trial.key in scored]
+    if not anew:
+        for line in named_otherwise(results, done):
+            logger.warning(line)
+        return
+    others = set[str]().union(*made_otherwise(results, done).values())
+    if others:
+        logger.info("%d trials were made by other code or versions and are made again", len(others))
+        jobs = [j for j in plan.jobs.values() if others.intersection(t.key for t in j.trials)]
+        quarantine_jobs(store, jobs)
 
 
 def _prepared(plan: Plan, results: Location, store: ArtifactStore) -> _Work:

@@ -1,7 +1,6 @@
 """The origin of the numbers: code, packages, data, machines, and the settings."""
 
 import json
-import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ import pandas as pd
 
 from reports.ledger.schema import SCHEMA_VERSION
 from reports.results.failure_causes import Cause, Failure, causes
+from reports.results.origins import counted, differing
 from reports.results.study_record import StudyRecord, TrialRecord
 
 
@@ -37,25 +37,24 @@ class Provenance:
 _FACTS = (
     ("package", "package_version"),
     ("code revision", "code_revision"),
+    ("code", "code_digest"),
+    ("code of plug-ins", "plugin_digests"),
     ("training data", "train_fingerprint"),
     ("evaluation data", "evaluation_fingerprint"),
     ("device", "device"),
+    ("processor", "processor"),
     ("host", "host"),
 )
-_SHOULD_AGREE = {
-    "package_version": "package version",
-    "code_revision": "code revision",
-    "device": "device",
-    "evaluation_fingerprint": "fingerprint of the evaluation data",
-}
-_THREADS = re.compile(r", \d+ thread\(s\)$")
 _OF_THE_DATA = "evaluation_fingerprint"
+_SHOULD_AGREE = ("package version",)
+_CHANGES = "+changes"
+"""How a code revision ends that differs from its commit."""
 
 
 def _counted(values: Counter[str]) -> str:
     if len(values) == 1:
         return next(iter(values))
-    return ", ".join(f"{value} ({count} trials)" for value, count in sorted(values.items()))
+    return counted(values)
 
 
 def _column(trials: list[TrialRecord], name: str) -> Counter[str]:
@@ -89,16 +88,30 @@ def _ended(records: Sequence[StudyRecord]) -> list[TrialRecord]:
 
 def _warnings(records: Sequence[StudyRecord]) -> list[str]:
     """Name the differences; the data of a sweep may differ between its values only."""
-    found = []
-    for column, words in _SHOULD_AGREE.items():
-        alike = [[record] for record in records] if column == _OF_THE_DATA else [records]
-        for group in alike:
-            values = _column(_ended(group), column)
-            if column == "device":  # the number of threads is a resource
-                values = Counter(_THREADS.sub("", value) for value in values.elements())
-            if len(values) > 1:
-                at = _at(group[0]) if len(group) < len(records) else ""
-                found.append(f"Trials{at} differ in their {words}: {_counted(values)}.")
+    ended = _ended(records)
+    values = {words: _column(ended, words.replace(" ", "_")) for words in _SHOULD_AGREE}
+    if any(trial.row.get("code_digest") is None for trial in ended):
+        # The digest says more than the revision, where every trial has one.
+        values["code revision"] = _column(ended, "code_revision")
+    differences = {words: each for words, each in values.items() if len(each) > 1}
+    found = [
+        f"Trials differ in their {words}: {counted(each)}."
+        for words, each in {**differences, **differing(ended)}.items()
+    ]
+    changed = Counter(
+        revision
+        for trial in ended
+        if (revision := str(trial.row.get("code_revision") or "")).endswith(_CHANGES)
+    )
+    if changed:
+        found.append(
+            f"Code with uncommitted changes made trials: {counted(changed)}. No commit holds it."
+        )
+    for record in records:
+        data = _column(_ended([record]), _OF_THE_DATA)
+        if len(data) > 1:
+            said = f"differ in their fingerprint of the evaluation data: {counted(data)}"
+            found.append(f"Trials{_at(record)} {said}.")
     return found
 
 

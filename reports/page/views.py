@@ -16,8 +16,9 @@ from reports.page.sections import (
     draw_figure,
     has_published_order,
 )
+from reports.results.origins import mixed
 from reports.results.study_record import StudyRecord
-from reports.tables.cells import Table
+from reports.tables.cells import Table, mark_mixed
 from reports.tables.diagnostics import diagnostics_table
 from reports.tables.published_order import published_headline
 from reports.tables.strategies import strategies_table
@@ -80,12 +81,13 @@ def study_view(record: StudyRecord, prefix: str = "") -> StudyView:
 
     """
     tables, figures, sections = {}, {}, []
+    mixtures = mixed([record])
     for section in SECTIONS:
         if not section.belongs(record):
             continue
         for item in section.items:
             if isinstance(item, TableSpec):
-                tables[item.key] = item.build(record)
+                tables[item.key] = mark_mixed(item.build(record), mixtures)
             elif (figure := item.view(record, prefix)) is not None:
                 figures[item.key] = figure
         items = tuple(item.key for item in section.items)
@@ -99,7 +101,7 @@ def study_view(record: StudyRecord, prefix: str = "") -> StudyView:
         title=record.title,
         headlines=tuple(sentences),
         key_figures=key_figures(record),
-        tables={**tables, "trials": trials_table(record)},
+        tables={**tables, "trials": mark_mixed(trials_table(record), mixtures)},
         figures=figures,
         sections=tuple(sections),
         provenance=provenance([record], fewer([record])[0]),
@@ -134,7 +136,7 @@ def sweep_view(records: Sequence[StudyRecord], prefix: str = "") -> StudyView:
         "student alone; dotted: the teacher alone." + left_out_of,
         lambda: draw_sweep(info),
     )
-    tables = {"sweep": sweep_table(records)}
+    tables = {"sweep": mark_mixed(sweep_table(records), mixed(records))}
     sections = [Section("sweep", title, ("sweep", "sweep_figure"))]
     for place, record in enumerate(records, 1):
         value = f"{record.sweep_value:g}"

@@ -270,6 +270,36 @@ def absent_cell(suffix: str = "") -> Cell:
     return Cell(ABSENT, data={suffix: None})
 
 
+MIXED = "‡"
+"""Marks a row whose trials were not all made by the same code, packages and kind of processor."""
+
+
+def mark_mixed(table: Table, mixed: Mapping[str, str]) -> Table:
+    """Mark the rows of configurations whose trials differ in their origin; add a note for each.
+
+    Args:
+        table: rows are marked in its column `configuration`, if it has one.
+        mixed: configuration -> a sentence, see `reports.results.origins`.
+
+    """
+    keys = [column.key for column in table.columns]
+    if not mixed:
+        return table
+    rows = table.rows
+    if "configuration" in keys:
+        at = keys.index("configuration")
+        rows = tuple(
+            tuple(_marked(cell) if n == at and cell.text in mixed else cell for n, cell in each)
+            for each in map(enumerate, rows)
+        )
+    notes = tuple(f"{MIXED} {sentence}" for sentence in mixed.values())
+    return replace(table, rows=rows, notes=(*table.notes, *notes))
+
+
+def _marked(cell: Cell) -> Cell:
+    return replace(cell, text=f"{cell.text} {MIXED}", data=cell.data or {"": cell.text})
+
+
 def published_notes(sources: Iterable[str | None]) -> list[str]:
     """Write a note for each work whose published figures a table shows."""
     return [

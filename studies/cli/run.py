@@ -36,9 +36,13 @@ def _plan(options: argparse.Namespace) -> int:
     study, results, store = _opened(options)
     from studies.cli.plan_text import describe_plan
     from studies.planning import make_plan
+    from studies.stages.other_code import named_otherwise
 
     plan = make_plan(study)
     print(describe_plan(plan, store, results, at_once=options.slots), flush=True)
+    seen = store.seen()
+    for line in named_otherwise(results, [t.key for t in plan.trials if seen("scores", t.key)]):
+        print(line)
     if options.check:
         _check(plan, results, store, options.address)
     elif options.address is not None:
@@ -80,6 +84,8 @@ def _run(options: argparse.Namespace) -> int:
     if study.search is not None:
         if options.in_process:
             raise InputError("--in-process: a search needs Ray Tune; leave the option out")
+        if options.anew:
+            raise InputError("--anew: a search learns from its trials; give it other --results")
         from studies.search.run import run_search
 
         study = run_search(study, results, store, address=options.address)
@@ -89,6 +95,7 @@ def _run(options: argparse.Namespace) -> int:
         store,
         address=options.address,
         in_process=options.in_process,
+        anew=options.anew,
     )
     with contextlib.suppress(InputError):
         # Merges the many small parts into one file, so that the next reader is fast.
@@ -194,6 +201,11 @@ RUN = Command(
             "--in-process",
             action="store_true",
             help="run one trial after another without Ray, for debugging",
+        ),
+        option(
+            "--anew",
+            action="store_true",
+            help="make trials again that other code, plug-ins or package versions made",
         ),
     ),
 )

@@ -24,6 +24,7 @@ from studies.stages.refinement import (
 )
 from studies.stages.scoring import LedgerRow, LedgerRows, NetworkScores, split_rows
 from studies.store import ArtifactStore
+from studies.store.origin import origin
 from wsss_core.data.image_set import ImageSet
 
 logger = logging.getLogger(__name__)
@@ -161,6 +162,7 @@ def _record(trial: Trial, chain: Chain) -> LedgerRow:
         "trial_key": trial.key,
         "refinement": chain.name,
         "code_revision": environment.code_revision(),
+        **origin([step.identity for step in chain.steps]),
         "host": socket.gethostname(),
         "ended_at": datetime.now(UTC),
     }

@@ -6,36 +6,20 @@ cluster before anything is scheduled, which has to be quick.
 
 import contextlib
 import hashlib
-import json
 import platform
 import resource
 import subprocess
 import sys
 from functools import cache
-from importlib import metadata
 from pathlib import Path
 
-PACKAGES = ("torch", "torchvision", "timm", "ray", "numpy", "pyarrow", "pandas", "optuna")
-
-
-@cache
-def versions() -> str:
-    """Return the versions of the packages that compute, as JSON."""
-    found = {name: version for name in PACKAGES if (version := _version(name)) is not None}
-    return json.dumps({"python": platform.python_version(), **found})
+from studies.store.origin import installed_version
 
 
 @cache
 def package_version() -> str:
     """Return the version of this toolkit."""
-    return _version("wsss-studies") or "not installed"
-
-
-def _version(package: str) -> str | None:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return None
+    return installed_version("wsss-studies") or "not installed"
 
 
 @cache

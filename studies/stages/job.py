@@ -30,6 +30,7 @@ from studies.stages.scoring import (
 )
 from studies.stages.training import TrainingOutcome, train_job
 from studies.store import ArtifactStore, Lease, canonical
+from studies.store.origin import method_digest, origin, together
 from wsss_core.data.image_set import ImageSet
 from wsss_core.plugins import search_in
 from wsss_core.training import CollapseError, EpochRecord
@@ -173,6 +174,7 @@ class _Work:
             "micro_batch": outcome.micro_batch,
             # Of the training, which may have been another run's.
             **outcome.given,
+            "code_digest": together([outcome.code_digest, method_digest()]),
         }
         for trial in job.trials:
             if store.has("scores", trial.key):
@@ -230,7 +232,7 @@ def _record(job: TrainingJob, context: RunContext, share: WorkerShare) -> Ledger
     return {
         "code_revision": environment.code_revision(),
         "package_version": environment.package_version(),
-        "packages": environment.versions(),
+        **origin([job.settings, context.cam.as_settings()]),
         **share.as_record(environment.device_name(share.device)),
         "host": socket.gethostname(),
         "started_at": datetime.now(UTC),

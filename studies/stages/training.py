@@ -4,8 +4,6 @@ Artifact: student.safetensors (and teacher.safetensors after co-training), outco
 """
 
 import json
-import os
-import socket
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,6 +16,7 @@ from studies.stages.device import UNCOUNTED, WorkerShare
 from studies.stages.environment import device_name
 from studies.stages.handover import JobStatus
 from studies.store import ArtifactStore
+from studies.store.origin import method_digest, origin, together
 from wsss_core.backbones import Network, build_network
 from wsss_core.data.image_set import ImageSet
 from wsss_core.training import CollapseError, EpochRecord, TrainingSettings, train
@@ -101,7 +100,8 @@ class TrainingOutcome:
         history: its epochs.
         images: how many it was trained on.
         parameters: of all its networks together.
-        given: what its process had of the machine, see `WorkerShare.as_record`.
+        given: what its process had of the machine, see `WorkerShare.as_record`, and its origin,
+            see `studies.store.origin`.
         micro_batch: the most images at once where memory ran out; None: whole batches.
 
     """
@@ -113,6 +113,12 @@ class TrainingOutcome:
     parameters: int
     given: dict[str, str | float | None]
     micro_batch: int | None
+
+    @property
+    def code_digest(self) -> str | None:
+        """The digest of the code that trained it, and its teacher; None before digests."""
+        digest = self.given.get("code_digest")
+        return None if digest is None else str(digest)
 
     @classmethod
     def read(cls, store: ArtifactStore, key: str) -> "TrainingOutcome":
@@ -152,7 +158,9 @@ def train_job(
         return TrainingOutcome.read(store, job.key)
     history: list[EpochRecord] = []
     networks: dict[str, Network] = {}
-    teacher, error = _trained_teacher(job, store)
+    teacher, error, taught_by = _trained_teacher(job, store)
+    made = origin(job.settings)
+    made["code_digest"] = together([*taught_by, method_digest()])
 
     def after_epoch(record: EpochRecord) -> None:
         store.keep_scratch("train", job.key)
@@ -181,11 +189,10 @@ def train_job(
         history=history,
         images=len(images),
         parameters=sum(p.numel() for n in networks.values() for p in n.parameters()),
-        given=share.as_record(device_name(share.device)),
+        given={**share.as_record(device_name(share.device)), **made},
         micro_batch=history[-1].micro_batch if history else None,
     )
-    made_by = {"host": socket.gethostname(), "pid": os.getpid()}
-    about = {"settings": job.settings, "parent": job.parent, "made_by": made_by}
+    about = {"settings": job.settings, "parent": job.parent}
     with store.build("train", job.key, about) as folder:
         for role, network in networks.items():
             save_file(_on_cpu(network), folder / f"{role}.safetensors")
@@ -193,16 +200,22 @@ def train_job(
     return outcome
 
 
-def _trained_teacher(job: TrainingJob, store: ArtifactStore) -> tuple[Network | None, str | None]:
-    """Return the teacher that a job needs, if it needs one; and why it cannot teach."""
+def _trained_teacher(
+    job: TrainingJob, store: ArtifactStore
+) -> tuple[Network | None, str | None, list[str | None]]:
+    """Return the teacher that a job needs; why it cannot teach; the digest of the code it is by.
+
+    All three are empty for a job without one.
+    """
     if job.parent is None:
-        return None, None
+        return None, None, []
     if not store.has("train", job.parent):
         raise RuntimeError("its teacher is not trained: that training run failed")
     parent = TrainingOutcome.read(store, job.parent)
+    by = [parent.code_digest]
     if parent.status is not JobStatus.OK:
-        return None, f"its teacher collapsed: {parent.error}"
-    return load_network(store, job, "teacher", key=job.parent), None
+        return None, f"its teacher collapsed: {parent.error}", by
+    return load_network(store, job, "teacher", key=job.parent), None, by
 
 
 def _on_cpu(network: Network) -> dict[str, torch.Tensor]:

@@ -18,6 +18,7 @@ from studies.store.keys import VERSIONS
 from studies.store.layout import MANIFEST, QUARANTINE, stage_and_key
 from studies.store.leases import Leases
 from studies.store.manifest import Manifest, forget, is_sound
+from studies.store.origin import made_by
 from wsss_core.errors import InputError, one_line
 
 _NOT_UNDERSTOOD = (ValueError, LookupError, EOFError, SyntaxError)
@@ -200,7 +201,7 @@ class ArtifactStore:
         Args:
             stage: the artifact's stage.
             key: the artifact's key.
-            about: what the manifest says beside checksums and sizes.
+            about: what the manifest says beside checksums, sizes and the process that made it.
 
         """
         path = self.path(stage, key)
@@ -208,7 +209,9 @@ class ArtifactStore:
         try:
             with self._files.new_folder(path) as folder:
                 yield folder
-                self._files.publish(folder, path, Manifest.of(folder, about))
+                self._files.publish(
+                    folder, path, Manifest.of(folder, {**about, "made_by": made_by()})
+                )
         except OSError as error:
             if error.errno in FULL:
                 raise StorageError(f"{self.root}: no space left on the storage") from error

@@ -12,6 +12,7 @@ from typing import TypedDict
 
 from studies.cluster.checks.base import Finding, NodeCheck, NodeReport
 from studies.stages import environment
+from studies.store.origin import versions
 from wsss_core.errors import InputError
 from wsss_core.plugins import plugin_version, search_in
 
@@ -34,7 +35,7 @@ class CodeFacts(TypedDict):
         version: of the toolkit.
         source: a digest of its source files.
         revision: the Git commit of its checkout, if it is one.
-        packages: see `studies.stages.environment.versions`, Python included.
+        packages: see `studies.store.origin.versions`, Python included.
 
     """
 
@@ -50,7 +51,7 @@ def code_facts() -> CodeFacts:
         "version": environment.package_version(),
         "source": environment.source_digest(),
         "revision": environment.code_revision(),
-        "packages": json.loads(environment.versions()),
+        "packages": json.loads(versions()),
     }
 
 

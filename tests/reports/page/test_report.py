@@ -183,6 +183,16 @@ def test_threads_of_one_kind_of_cpu_are_not(tmp_path, build_ledger):
     assert "differ in their device" not in text
 
 
+def test_uncommitted_changes_are_a_warning_of_their_own(tmp_path, build_ledger):
+    ledger = build_ledger(tmp_path / "results", seeds=(0,), counts=(3, 4))
+    rows = read_table(ledger.results, "trials").astype(object)
+    row = rows.where(rows.notna(), None).iloc[0].to_dict()
+    changed = {"started_at": row["started_at"].to_pydatetime(), "code_revision": "0123ab+changes"}
+    write_part(ledger.results, "trials", row["trial_key"], [{**row, **changed}])
+    text = " ".join(read_page(make_report(ledger.results, tmp_path / "out").html).text)
+    assert "Code with uncommitted changes made trials: 0123ab+changes (1 trials)." in text
+
+
 @pytest.mark.ci
 def test_evil_names_are_text_in_every_format(tmp_path, build_ledger):
     evil = {

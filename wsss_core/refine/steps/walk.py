@@ -42,13 +42,13 @@ class AffinityWalk(Refiner):
 
     def __init__(
         self,
-        preset: str | None = None,
+        preset: str = "psa",
         epochs: int | None = None,
         layers: Sequence[int | str] | None = None,
     ) -> None:
         changes: dict[str, Any] = {"epochs": epochs, "layers": layers and tuple(layers)}
         given = {name: value for name, value in changes.items() if value is not None}
-        self.settings = replace(AFFINITY_PRESETS[preset or self._SOURCE[0]], **given)
+        self.settings = replace(AFFINITY_PRESETS[preset], **given)
 
     def fit(
         self,
@@ -114,6 +114,14 @@ class BoundaryWalk(AffinityWalk):
 
     _HEAD = BoundaryNet
     _SOURCE = ("irn", 0.30, 0.05)
+
+    def __init__(
+        self,
+        preset: str = "irn",
+        epochs: int | None = None,
+        layers: Sequence[int | str] | None = None,
+    ) -> None:
+        super().__init__(preset, epochs, layers)
 
     def _walk(self, head: PairHead, network: Network, images: Images, scores: Tensor) -> Tensor:
         edge = head.predict(network, images, self.settings)
