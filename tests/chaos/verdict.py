@@ -23,7 +23,7 @@ from reports.storage.folder import MARK
 OF_THE_MACHINE = {
     "code_revision", "packages", "device", "host", "started_at", "ended_at", "seconds",
     "seconds_training", "seconds_scoring", "images_per_second", "peak_memory_bytes",
-    "cpus", "gpus",
+    "cpus", "gpus", "threads", "processor",
 }  # fmt: skip
 """Columns that say when, where and how fast, not what."""
 
@@ -101,7 +101,8 @@ def _content(artifact: Path) -> dict[str, Any]:
 
 def _without_times(value: Any) -> Any:
     if isinstance(value, dict):
-        own = {"seconds", "written_at", "made_by", "cpus", "gpus", "files", "bytes"}
+        own = {"seconds", "written_at", "made_by", "cpus", "gpus", "threads", "processor"}
+        own |= {"files", "bytes", "manifest_digest"}
         return {name: _without_times(one) for name, one in value.items() if name not in own}
     return [_without_times(one) for one in value] if isinstance(value, list) else value
 
