@@ -7,7 +7,8 @@ Each round does one of these at a random moment and resumes by the same command,
     node      a node of the cluster is lost, another joins
     storage   the results folder, or the store, is away for 1 to 5 seconds
     stop      Ctrl-C or SIGTERM to a driver
-    tamper    a file of the store or the ledger, or a checkpoint, is cut to half its length
+    tamper    a file of the store or the ledger, or a checkpoint, is cut, deleted or changed
+    freeze    SIGSTOP to a driver and its workers beyond their leases; another goes on; SIGCONT
 
 Some rounds have two drivers; some drivers join a simulated cluster on loopback, others start a Ray
 of their own. When a study is complete it is run once more in peace and compared with one that was

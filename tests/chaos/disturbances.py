@@ -8,10 +8,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 from cluster import LossyCluster
-from processes import busy_workers, end
+from processes import busy_workers, descendants, end, signalled
 from study_folder import STAGES, Driver, StudyFolder
 
-KINDS = ("driver", "worker", "node", "storage", "stop", "tamper")
+KINDS = ("driver", "worker", "node", "storage", "stop", "tamper", "freeze")
+
+LEASE_EXPIRY_S = float(os.environ.get("WSSS_LEASE_EXPIRY", "10"))
 
 
 class Disturbances:
@@ -46,6 +48,7 @@ class Disturbances:
             "storage": self._storage,
             "stop": self._stop,
             "tamper": self._tamper,
+            "freeze": self._freeze,
         }[kind](study, driver)
 
     def _driver(self, study: StudyFolder, driver: Driver) -> str:
@@ -106,8 +109,21 @@ class Disturbances:
             driver.abort()
         return f"{what}, ended with {driver.process.wait()} in {time.monotonic() - before:.1f} s"
 
+    def _freeze(self, study: StudyFolder, driver: Driver) -> str | None:
+        """Stop a driver and its workers beyond their leases; another driver goes on meanwhile."""
+        processes = [driver.process.pid, *descendants(driver.process.pid)]
+        for process in processes:
+            signalled(process, signal.SIGSTOP)
+        other = study.start()
+        seconds = LEASE_EXPIRY_S * self._random.uniform(1.2, 3)
+        _until(lambda: not other.lives, seconds)
+        for process in processes:
+            signalled(process, signal.SIGCONT)
+        went_on = f"{other.log.stem} went on"
+        return f"{driver.log.stem} stood still for up to {seconds:.0f} s, {went_on}"
+
     def _tamper(self, study: StudyFolder, driver: Driver) -> str | None:
-        """Cut a file to half its length: of an artifact, of the ledger or a checkpoint."""
+        """Cut, delete or change a file: of an artifact, of the ledger or a checkpoint."""
         killed = ""
         if self._random.random() < 0.5:
             killed = f"{self._driver(study, driver)}, "
@@ -122,12 +138,29 @@ class Disturbances:
             )  # fmt: skip
             if files:
                 file = self._random.choice(files)
-                os.truncate(file, file.stat().st_size // 2)
+                how = self._damage(file)
                 name = file.relative_to(study.results)
                 if name.parts[0] == "store":
                     study.tampered.append((name.parts[1], name.parts[2]))
-                return f"{killed}{name} cut to half"
+                return f"{killed}{name} {how}"
         return killed or None
+
+    def _damage(self, file: Path) -> str:
+        """Damage a file as a cut, a lost file or a bit that rots; return what was done."""
+        how = self._random.choice(["cut to half", "deleted", "changed in a bit"])
+        size = file.stat().st_size
+        if how == "deleted":
+            file.unlink()
+        elif how == "cut to half" or not size:
+            os.truncate(file, size // 2)
+        else:
+            at = self._random.randrange(size)
+            with file.open("r+b") as opened:
+                opened.seek(at)
+                byte = opened.read(1)[0] ^ (1 << self._random.randrange(8))
+                opened.seek(at)
+                opened.write(bytes([byte]))
+        return how
 
 
 def _until(holds: Callable[[], bool], seconds: float) -> bool:

@@ -49,11 +49,32 @@ def busy_workers(folder: Path) -> dict[int, str]:
     }
 
 
+def descendants(process: int) -> list[int]:
+    """The processes that a process started, and those that they started."""
+    parents: dict[int, list[int]] = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            with contextlib.suppress(OSError):
+                parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+                parents.setdefault(parent, []).append(int(entry.name))
+    found, left = [], [process]
+    while left:
+        children = parents.get(left.pop(), [])
+        found += children
+        left += children
+    return found
+
+
+def signalled(process: int, number: signal.Signals) -> None:
+    """Send a signal to a process, if it is there."""
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(process, number)
+
+
 def end(processes: list[int], wait: float = 20.0) -> None:
     """Kill processes and wait until they are gone."""
     for process in processes:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(process, signal.SIGKILL)
+        signalled(process, signal.SIGKILL)
     deadline = time.monotonic() + wait
     while any(_lives(process) for process in processes) and time.monotonic() < deadline:
         time.sleep(0.1)
