@@ -37,7 +37,7 @@ _PLAIN = (
 
 
 def load(text: str) -> Any:
-    """Return the one document of a text.
+    """Return the one document of a text; what an alias repeats is copied, so a change is of one.
 
     Raises:
         yaml.YAMLError: it is not valid, or beyond a limit.
@@ -45,7 +45,13 @@ def load(text: str) -> Any:
 
     """
     _count(text)
-    return yaml.load(text, _Loader)
+    return _apart(yaml.load(text, _Loader))
+
+
+def _apart(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _apart(inner) for key, inner in value.items()}
+    return [_apart(inner) for inner in value] if isinstance(value, list) else value
 
 
 def _count(text: str) -> None:

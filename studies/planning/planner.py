@@ -56,8 +56,8 @@ def _turned(study: Study, value: float) -> Study:
     assert study.sweep is not None
     try:
         return study.at(value)
-    except ValidationError as error:
-        said = error.errors()[0]["msg"]
+    except ValueError as error:
+        said = error.errors()[0]["msg"] if isinstance(error, ValidationError) else error
         raise InputError(f"sweep: {study.sweep.key} = {value:g}: {said}") from error
 
 
@@ -83,6 +83,7 @@ class Planner:
         self.cam = CamScoring(
             study.cam.normalisation, gating, study.panels, self.images.splits.size, cam
         )
+        self._scored_as = self.cam.as_settings()
         self.chains = tuple(planned_chain(chain, cam) for chain in study.resolved_chains())
         self.backbones = {
             name: self._identity(name) for name in study.backbones
@@ -101,7 +102,7 @@ class Planner:
         trial = Trial(
             key=stage_key(
                 "scores",
-                self.cam.as_settings(),
+                self._scored_as,
                 parents=[job.key],
                 data=[job.images.fingerprints[split] for split in SCORED_SPLITS],
             ),
