@@ -47,12 +47,16 @@ def visible(text: object, *, kept: str = "\n\t") -> str:
     >>> visible("smoke\x1b[2J\n")
     'smoke\\x1b[2J\n'
     """
-    return "".join(
-        repr(character)[1:-1]
-        if character not in kept and unicodedata.category(character) in _NOT_PRINTED
-        else character
-        for character in str(text)
+    lines = str(text).split("\n") if "\n" in kept else [str(text)]
+    return "\n".join(
+        line if line.isprintable() else "".join(_written_out(line, kept)) for line in lines
     )
+
+
+def _written_out(line: str, kept: str) -> Iterator[str]:
+    for character in line:
+        controls = unicodedata.category(character) in _NOT_PRINTED and character not in kept
+        yield repr(character)[1:-1] if controls else character
 
 
 _NOT_PRINTED = ("Cc", "Cf", "Cs", "Zl", "Zp")

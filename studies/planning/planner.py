@@ -1,7 +1,6 @@
 """Planning a study: the jobs that its configurations and seeds need, each once, with their keys."""
 
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
@@ -16,7 +15,7 @@ from studies.store import stage_key
 from wsss_core.backbones import check_backbone_name
 from wsss_core.cams.settings import CamSettings
 from wsss_core.data.file_hashes import file_hashes
-from wsss_core.errors import InputError, as_input_error
+from wsss_core.errors import InputError, as_input_error, checked_path
 from wsss_core.evaluate import load_own_rule
 from wsss_core.plugins import is_plugin, plugin_version
 
@@ -139,7 +138,7 @@ class Planner:
         elif weights == "none":
             tag = "none"
         else:
-            file = Path(weights).expanduser().absolute()
+            file = checked_path(weights)
             if not file.is_file():
                 raise InputError(
                     f"backbones.{name}.weights: file {file} does not exist; "
