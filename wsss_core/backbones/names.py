@@ -118,12 +118,12 @@ def check_options(name: str, options: Mapping[str, Any]) -> None:
         if is_plugin(name):
             continue
         whole = [number for number in numbers if type(number) is int]
-        if any(number > WIDEST_NETWORK for number in whole):
-            raise InputError(f"option {quoted(option)}: expected at most {WIDEST_NETWORK}")
         if option in _AT_LEAST_ONE and any(number < 1 for number in numbers):
             raise InputError(f"option {option!r}: expected 1 or more, got {quoted(value)}")
         if option in _BLOCKS and sum(whole) > DEEPEST_NETWORK:
             raise InputError(f"option {option!r}: expected at most {DEEPEST_NETWORK} blocks")
+        if any(number > WIDEST_NETWORK for number in whole):
+            raise InputError(f"option {quoted(option)}: expected at most {WIDEST_NETWORK}")
 
 
 _BLOCKS = ("depth", "depths", "layers")
