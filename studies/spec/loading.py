@@ -57,7 +57,8 @@ def load_study(spec: str, changes: Sequence[str] = (), variants: Sequence[str] =
     try:
         return Study.model_validate(raw)
     except ValidationError as error:
-        raise InputError(f"{file}: {_first_problem(error, raw)}") from error
+        said = re.sub(r"(\S{60})\S{240,}", r"\1...", _first_problem(error, raw))
+        raise InputError(f"{file}: {said}") from error
 
 
 def _find(spec: str) -> Path:
@@ -149,6 +150,7 @@ def _first_problem(error: ValidationError, raw: dict[str, Any]) -> str:
     first = problems[0]
     path = _path_in(raw, first["loc"])
     said = first["msg"].removeprefix("Value error, ").replace("Input should be", "expected")
+    said = re.sub(r"^\w+ should have", "expected", said)
     if first["type"] == "union_tag_not_found":
         said = "expected a source: scenes, folder or plugin"
     elif first["type"] == "missing":

@@ -1,11 +1,26 @@
-"""Study files as somebody may write them by mistake: a shipped study with faults put into it."""
+"""A shipped study with faults in its file is planned, or refused in one line.
 
+    python tests/studies/spec/test_mutated_studies.py FIRST LAST
+
+plans the mutated studies of these seeds, and prints seed, exit code, lines of error and seconds.
+"""
+
+import contextlib
+import io
+import os
 import random
+import subprocess
+import sys
+import tempfile
+import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 
+from studies.cli.main import main
 from studies.spec.loading import shipped_studies
 
 ODD_VALUES: tuple[Any, ...] = (
@@ -74,3 +89,61 @@ def _mutate_value(study: dict[str, Any], chance: random.Random) -> None:
         at[key] = [at[key]] if chance.random() < 0.5 else str(at[key])
     else:
         at[key] = chance.choice(ODD_VALUES)
+
+
+def planned(seeds: range) -> Iterator[tuple[int, int, str, float]]:
+    """Yield seed, exit code, what was printed as errors, and seconds of each mutated study."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder, "study.yaml")
+        for seed in seeds:
+            file.write_text(mutated_study(seed), encoding="utf-8")
+            errors = io.StringIO()
+            began = time.perf_counter()
+            with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(errors):
+                code = main(["plan", str(file), "--results", f"{folder}/results"])
+            yield seed, code, errors.getvalue(), time.perf_counter() - began
+
+
+def test_equal_seeds_give_equal_faults_and_other_seeds_others() -> None:
+    texts = [mutated_study(seed) for seed in range(40)]
+    assert texts == [mutated_study(seed) for seed in range(40)]
+    assert len(set(texts)) == 40
+    assert not set(texts) & {file.read_text() for file in shipped_studies().values()}
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_a_mutated_study_is_planned_or_refused_in_one_line(
+    seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    (_, code, errors, _) = next(planned(range(seed, seed + 1)))
+    if code == 0:
+        assert errors == ""
+        return
+    assert code == 2
+    assert errors.startswith("wsss: ")
+    assert errors.count("\n") == 1
+    assert len(errors) < 1500
+
+
+@pytest.mark.slow
+def test_500_mutated_studies_are_planned_or_refused_in_one_line() -> None:
+    # Five seconds each; on a machine without load they take 20 s in all.
+    ended = subprocess.run(
+        [sys.executable, __file__, "1000", "1500"],
+        env={**os.environ, "HF_HUB_OFFLINE": "1"},
+        cwd=Path(__file__).parents[3],
+        capture_output=True,
+        text=True,
+        timeout=2500,
+        check=True,
+    )
+    found = [line.split() for line in ended.stdout.splitlines()]
+    assert [int(seed) for seed, *_ in found] == [*range(1000, 1500)]
+    assert {(code, lines) for _, code, lines, _ in found} == {("0", "0"), ("2", "1")}
+
+
+if __name__ == "__main__":
+    for seed, code, errors, seconds in planned(range(int(sys.argv[1]), int(sys.argv[2]))):
+        lines = errors.count("\n")
+        print(seed, code, lines, f"{seconds:.2f}", flush=True)
