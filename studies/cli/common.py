@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Never
 
-from reports.storage import Location, located, without_password
-from wsss_core.errors import InputError, checked_path, one_line, visible
+from reports.storage import Location, is_uri, local_path, located, without_password
+from wsss_core.errors import InputError, one_line, quoted, visible
 
 FAILED = 1
 USAGE_ERROR = 2
@@ -38,9 +38,11 @@ def a_location(text: str) -> Location:
 
 
 def a_path(text: str) -> Path:
-    """Return the path that an option names."""
+    """Return the path that an option names, where a URI has no place."""
+    if is_uri(text):
+        raise argparse.ArgumentTypeError(f"{quoted(text)}: expected a path of this machine")
     try:
-        checked_path(text)
+        local_path(text)
     except InputError as error:
         raise argparse.ArgumentTypeError(str(error)) from error
     return Path(text)

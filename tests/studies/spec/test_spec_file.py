@@ -280,3 +280,14 @@ def test_a_problem_is_named_by_the_words_of_the_file(tmp_path: Path, tiny: Raw) 
     file.write_text(yaml.safe_dump(tiny), encoding="utf-8")
     assert "old.yaml: dial.values: expected" in problem(str(file), "sweep.values=much")
     assert "old.yaml: training.warmup: " in problem(str(file), "training.warmup=2")
+
+
+def test_a_change_of_what_an_anchor_repeats_changes_one_place(tmp_path: Path, tiny: Raw) -> None:
+    text = yaml.safe_dump(tiny)
+    file = tmp_path / "anchors.yaml"
+    shared = "  twin: {model: resnet18, training: &t {epochs: 2}}\n"
+    shared += "  other: {model: resnet18, training: *t}\n"
+    file.write_text(text.replace("backbones:\n", f"backbones:\n{shared}", 1))
+    study = load_study(str(file), ["backbones.twin.training.epochs=5"])
+    epochs = [study.backbones[name].training.epochs for name in ("twin", "other")]
+    assert epochs == [5, 2]
