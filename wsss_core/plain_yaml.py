@@ -37,7 +37,7 @@ _PLAIN = (
 
 
 def load(text: str) -> Any:
-    """Return the one document of a text.
+    """Return the one document of a text; what an alias repeats is copied, so a change is of one.
 
     Raises:
         yaml.YAMLError: it is not valid, or beyond a limit.
@@ -45,7 +45,13 @@ def load(text: str) -> Any:
 
     """
     _count(text)
-    return yaml.load(text, _Loader)
+    return _apart(yaml.load(text, _Loader))
+
+
+def _apart(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _apart(inner) for key, inner in value.items()}
+    return [_apart(inner) for inner in value] if isinstance(value, list) else value
 
 
 def _count(text: str) -> None:
@@ -95,14 +101,16 @@ class _Loader(_BASE):
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         """Return a mapping; raise if a key is given twice."""
-        seen: set[str] = set()
+        seen: set[Any] = set()
         for key, _ in node.value:
             if not isinstance(key, yaml.ScalarNode):
                 said = "a key is a mapping or a list, expected a plain value"
                 raise _refused(said, key.start_mark)
-            if key.value in seen:
-                raise _refused(f"key {quoted(key.value)} is given twice", key.start_mark)
-            seen.add(key.value)
+            # Equal keys may be written in several ways: 1, 01 and 0x1.
+            value = key.value if key.tag == f"{_TAG}merge" else self.construct_object(key)
+            if value in seen:
+                raise _refused(f"key {quoted(value)} is given twice", key.start_mark)
+            seen.add(value)
         mapping: dict[Any, Any] = super().construct_mapping(node, deep)
         return mapping
 

@@ -10,8 +10,10 @@ from reports.storage.folder import (
     is_uri,
     local_path,
     located,
+    without_password,
 )
 from reports.storage.opening import Folder, open_folder
+from reports.storage.retry import seconds_set
 
 __all__ = [
     "FULL",
@@ -25,4 +27,6 @@ __all__ = [
     "local_path",
     "located",
     "open_folder",
+    "seconds_set",
+    "without_password",
 ]

@@ -7,10 +7,11 @@ for a moment is retried (`reports.storage.retry`); one that stays out of reach, 
 """
 
 import errno
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from wsss_core.errors import InputError
+from wsss_core.errors import QUOTED, InputError, check_printable, checked_path, quoted
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
 """The error numbers of a storage without space."""
@@ -31,6 +32,33 @@ def is_uri(where: Location) -> bool:
     return "://" in str(where) and not str(where).startswith("file://")
 
 
+_WITHOUT_HOST = ("memory", "hdfs", "webhdfs", "dir", "local")
+"""File systems whose URIs may name no host or bucket: `hdfs:///results`."""
+
+_LOST_SLASHES = re.compile(r"(?:\./)?([A-Za-z][A-Za-z0-9+.-]+):(/[^/]|/?$)")
+
+
+def _checked_uri(where: str) -> str:
+    """Return a URI; raise InputError if it cannot name a folder."""
+    scheme, _, rest = where.partition("://")
+    check_printable(where, "URI", allowed="")
+    if not rest.strip("/") or (rest.startswith("/") and scheme not in _WITHOUT_HOST):
+        raise InputError(
+            f"{without_password(where)[:QUOTED]}: names no bucket or host, expected such as "
+            f"{scheme[:QUOTED]}://bucket/folder"
+        )
+    return where
+
+
+def without_password(text: str) -> str:
+    """Return a text whose URIs show no password.
+
+    >>> without_password("--results ftp://me:secret@host/study")
+    '--results ftp://me:***@host/study'
+    """
+    return re.sub(r"(://[^/\s:@]*):[^/\s]*@", r"\1:***@", text)
+
+
 def below(where: Location, *names: str) -> Location:
     """Return a location below another.
 
@@ -43,13 +71,31 @@ def below(where: Location, *names: str) -> Location:
 
 
 def local_path(where: Location) -> Path:
-    """Return the absolute path of a location that is no URI."""
-    return Path(str(where).removeprefix("file://")).expanduser().absolute()
+    """Return the absolute path of a location that is no URI.
+
+    Raises:
+        InputError: there can be no such path, see `wsss_core.errors.checked_path`.
+
+    """
+    written = str(where).removeprefix("file://")
+    if found := _LOST_SLASHES.match(written):
+        raise InputError(
+            f"{quoted(written)}: expected a path, or a URI such as {found[1]}://bucket/folder"
+        )
+    return checked_path(written)
 
 
 def located(text: str) -> Location:
-    """Return the location that a command line names: a URI as it is, a path as a `Path`."""
-    return text.rstrip("/") if is_uri(text) else Path(text.removeprefix("file://"))
+    """Return the location that a command line names: a URI as it is, a path as a `Path`.
+
+    Raises:
+        InputError: it can be neither.
+
+    """
+    if is_uri(text):
+        return _checked_uri(text).rstrip("/")
+    local_path(text)
+    return Path(text.removeprefix("file://"))
 
 
 class StorageError(InputError):

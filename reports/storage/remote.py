@@ -13,7 +13,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
 
-from reports.storage.folder import FULL, MARK, Entry, StorageError, plain_name
+from reports.storage.folder import FULL, MARK, Entry, StorageError, located, plain_name
 from reports.storage.retry import TransientError, retried, retry
 from wsss_core.errors import InputError, one_line
 
@@ -50,8 +50,22 @@ class RemoteFolder:
 
     @classmethod
     def opened(cls, where: str) -> "RemoteFolder":
-        """Open a folder; raise InputError if its file system is unknown."""
-        _opened(where, os.getpid())
+        """Open a folder.
+
+        Raises:
+            InputError: there can be no such URI, or its file system is unknown.
+            StorageError: the file system does not answer.
+
+        """
+        where = str(located(where))
+        try:
+            _opened(where, os.getpid())
+        except InputError:
+            raise
+        except Exception as error:
+            # Some file systems connect as soon as they are opened, and raise what they like.
+            reason = one_line(f"{type(error).__name__}: {error}", 300)
+            raise StorageError(f"{where}: cannot be opened ({reason})") from error
         return cls(where)
 
     @property

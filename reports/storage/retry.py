@@ -1,6 +1,7 @@
 """Retrying a storage that does not answer for a moment; an error if it stays out of reach."""
 
 import errno
+import math
 import os
 import time
 from collections.abc import Callable
@@ -8,7 +9,7 @@ from functools import wraps
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from reports.storage.folder import FULL, StorageError
-from wsss_core.errors import InputError, one_line
+from wsss_core.errors import QUOTED, InputError, one_line
 
 TIMEOUT = "WSSS_STORAGE_TIMEOUT"
 """Environment variable: seconds for which an unreachable storage is retried; 60 if unset."""
@@ -34,15 +35,34 @@ def timeout() -> float:
     """Return for how many seconds a storage that does not answer is retried.
 
     Raises:
-        InputError: the environment variable holds no number.
+        InputError: the environment variable holds no number of seconds.
 
     """
     name = OLD_TIMEOUT if OLD_TIMEOUT in os.environ and TIMEOUT not in os.environ else TIMEOUT
-    text = os.environ.get(name, "60")
+    return seconds_set(name, 60.0)
+
+
+def seconds_set(name: str, default: float) -> float:
+    """Return the seconds that an environment variable sets.
+
+    Args:
+        name: the variable.
+        default: the seconds if it is not set.
+
+    Raises:
+        InputError: it is set to anything but a finite number above 0.
+
+    """
+    text = os.environ.get(name)
+    if text is None:
+        return default
     try:
-        return float(text)
+        seconds = float(text)
     except ValueError:
-        raise InputError(f"{name}={text}: expected a number of seconds") from None
+        seconds = math.nan
+    if not 0 < seconds < math.inf:
+        raise InputError(f"{name}={text[:QUOTED]}: expected a number of seconds above 0")
+    return seconds
 
 
 def retry(action: Callable[[], _T], where: str, is_there: Callable[[], bool]) -> _T:

@@ -3,10 +3,15 @@
 import argparse
 import contextlib
 import logging
+import math
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, Never
+
+from reports.storage import Location, is_uri, local_path, located, without_password
+from wsss_core.errors import InputError, one_line, quoted, visible
 
 FAILED = 1
 USAGE_ERROR = 2
@@ -22,6 +27,63 @@ Option = tuple[tuple[str, ...], dict[str, Any]]
 def option(*names: str, **settings: Any) -> Option:
     """Return an option of a command; the arguments are those of argparse's `add_argument`."""
     return names, settings
+
+
+def a_location(text: str) -> Location:
+    """Return the path or URI that an option names."""
+    try:
+        return located(text)
+    except InputError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def a_path(text: str) -> Path:
+    """Return the path that an option names, where a URI has no place."""
+    if is_uri(text):
+        raise argparse.ArgumentTypeError(f"{quoted(text)}: expected a path of this machine")
+    try:
+        local_path(text)
+    except InputError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+    return Path(text)
+
+
+def a_number(text: str) -> float:
+    """Return the finite number that an option gives.
+
+    >>> a_number("0.5")
+    0.5
+    """
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not math.isfinite(number):
+        raise argparse.ArgumentTypeError(f"expected a finite number, got {text!r}")
+    return number
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser that says in one line what is wrong with a command line."""
+
+    def error(self, message: str) -> Never:
+        """Print the message, and end with the exit code of bad input."""
+        show(f"{self.prog}: {one_line(message)}; see {self.prog} --help", aside=True)
+        self.exit(USAGE_ERROR)
+
+
+def show(text: object, *, aside: bool = False) -> None:
+    """Print a text: escapes that it holds are written out, passwords in URIs are left out.
+
+    Args:
+        text: names in it come from files, and may hold anything.
+        aside: print to standard error.
+
+    """
+    stream = sys.stderr if aside else sys.stdout
+    shown = visible(without_password(str(text)))
+    encoding = getattr(stream, "encoding", None) or "utf-8"
+    print(shown.encode(encoding, "replace").decode(encoding), file=stream, flush=True)
 
 
 @dataclass(frozen=True)
@@ -47,7 +109,7 @@ class Command:
     aside: bool = False
     parts: tuple["Command", ...] = ()
 
-    def add_to(self, commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    def add_to(self, commands: "argparse._SubParsersAction[Any]") -> None:
         """Add the command, and those of its group, to a parser's commands."""
         parser = commands.add_parser(
             self.name, help=self.about, description=self.about, epilog=f"Example: {self.example}"
@@ -70,7 +132,7 @@ class _ToTerminal(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Print one message; look the stream up now, because a caller may have replaced it."""
-        print(self.format(record), file=sys.stderr if self.aside else sys.stdout, flush=True)
+        show(self.format(record), aside=self.aside)
 
 
 @contextlib.contextmanager

@@ -1,9 +1,8 @@
 """The commands `wsss data ...`: make and check data sets."""
 
 import argparse
-from pathlib import Path
 
-from studies.cli.common import Command, option
+from studies.cli.common import Command, a_path, option, show
 
 
 def _scenes(options: argparse.Namespace) -> int:
@@ -14,14 +13,14 @@ def _scenes(options: argparse.Namespace) -> int:
     write_scenes(source, options.out)
     sheet = options.out / "contact_sheet.png"
     contact_sheet(settings).save(sheet)
-    print(f"{options.train + options.tune + options.test} scenes in {options.out}; see {sheet}")
+    show(f"{options.train + options.tune + options.test} scenes in {options.out}; see {sheet}")
     return 0
 
 
 def _check(options: argparse.Namespace) -> int:
     from wsss_core.data.folder.source import FolderSource
 
-    print(FolderSource(options.root).check().describe())
+    show(FolderSource(options.root).check().describe())
     return 0
 
 
@@ -42,7 +41,7 @@ SCENES = Command(
     "wsss data scenes scenes --train 1500 --chimney-given-clear 0.4",
     _scenes,
     (
-        option("out", type=Path, metavar="DIR", help="folder to write; must be new or empty"),
+        option("out", type=a_path, metavar="DIR", help="folder to write; must be new or empty"),
         *(
             option(f"--{name}", type=type(default), default=default, help=f"[{default}]")
             for name, default in {**_COUNTS, **_SHARES}.items()
@@ -55,7 +54,7 @@ CHECK = Command(
     "read every file of a folder data set and list its contents or the error",
     "wsss data check DIR",
     _check,
-    (option("root", type=Path, metavar="DIR"),),
+    (option("root", type=a_path, metavar="DIR"),),
 )
 
 DATA = Command("data", "make and check data sets", "wsss data check DIR", parts=(SCENES, CHECK))

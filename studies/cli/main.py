@@ -12,14 +12,14 @@ import sys
 from collections.abc import Sequence
 
 from reports.storage import StorageError
-from studies.cli.common import FAILED, INTERRUPTED, USAGE_ERROR, log_to_terminal
+from studies.cli.common import FAILED, INTERRUPTED, USAGE_ERROR, Parser, log_to_terminal, show
 from studies.cli.data import DATA
 from studies.cli.masks import MASKS
 from studies.cli.report import REPORT, THRESHOLDS
 from studies.cli.run import PLAN, RUN
 from studies.cli.status import STATUS
 from studies.cli.store import STORE
-from wsss_core.errors import InputError
+from wsss_core.errors import InputError, visible
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -30,17 +30,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with log_to_terminal(aside=options.aside):
             return int(options.command(options))
     except StorageError as error:
-        print(f"wsss: {error}", file=sys.stderr)
-        print(f"finished work is kept; go on with: {options.again}", file=sys.stderr)
+        show(f"wsss: {_on_one_line(error)}", aside=True)
+        show(f"finished work is kept; go on with: {options.again}", aside=True)
         return FAILED
     except InputError as error:
-        print(f"wsss: {error}", file=sys.stderr)
+        show(f"wsss: {_on_one_line(error)}", aside=True)
+        return USAGE_ERROR
+    except MemoryError as error:
+        said = f" ({_on_one_line(error)})" if str(error) else ""
+        show(f"wsss: this machine's memory does not suffice{said}", aside=True)
         return USAGE_ERROR
     except KeyboardInterrupt:
-        print(
-            f"wsss: interrupted; finished work is kept; go on with: {options.again}",
-            file=sys.stderr,
-        )
+        show(f"wsss: interrupted; finished work is kept; go on with: {options.again}", aside=True)
         return INTERRUPTED
     except BrokenPipeError:
         # The reader (head, less) has gone; Python must not fail again when it flushes at exit.
@@ -48,8 +49,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
 
 
+def _on_one_line(error: BaseException) -> str:
+    """Return an error's message; the ends of lines in it are written out, as in a file's name."""
+    return visible(error, kept="")
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="wsss",
         description="Studies of weakly supervised semantic segmentation.",
         epilog="Begin with: wsss run quickstart && wsss report results/quickstart",

@@ -1,11 +1,9 @@
 """`wsss masks`: pseudo masks of a folder of images, made with a finished study."""
 
 import argparse
-import sys
-from pathlib import Path
 
-from reports.storage import below, located
-from studies.cli.common import Command, option
+from reports.storage import below
+from studies.cli.common import Command, a_location, a_number, a_path, option, show
 
 
 def _masks(options: argparse.Namespace) -> int:
@@ -21,7 +19,7 @@ def _masks(options: argparse.Namespace) -> int:
     store = ArtifactStore(options.store or below(options.results, "store"))
     recipe, lines = choose_recipe(options.results, store, selection)
     for line in lines:
-        print(line, flush=True)
+        show(line)
     images, out = (str(folder.absolute()) for folder in (options.images, options.out))
     made = make_masks(
         MaskJob(recipe, images, out, options.uncertain, options.soft),
@@ -30,9 +28,9 @@ def _masks(options: argparse.Namespace) -> int:
         in_process=options.in_process,
     )
     rate = f", {made.written / made.seconds:.1f} images/s" if made.written else ""
-    print(f"{made.written} masks written to {options.out} in {duration(made.seconds)}{rate}")
+    show(f"{made.written} masks written to {options.out} in {duration(made.seconds)}{rate}")
     for name, error in made.failed.items():
-        print(f"failed: {name}: {error}", file=sys.stderr)
+        show(f"failed: {name}: {error}", aside=True)
     return 1 if made.failed else 0
 
 
@@ -43,26 +41,26 @@ MASKS = Command(
     "wsss masks results/quickstart --images DIR --out masks --chain CRF",
     _masks,
     (
-        option("results", type=located, metavar="RESULTS"),
-        option("--images", type=Path, required=True, metavar="DIR", help="of any sizes"),
+        option("results", type=a_location, metavar="RESULTS"),
+        option("--images", type=a_path, required=True, metavar="DIR", help="of any sizes"),
         option(
-            "--out", type=Path, required=True, metavar="DIR", help="folder of the masks; is made"
+            "--out", type=a_path, required=True, metavar="DIR", help="folder of the masks; is made"
         ),
         option("--configuration", metavar="NAME", help="[the best on the tune split]"),
         option("--seed", type=int, metavar="N", help="[the best on the tune split]"),
         option("--chain", metavar="NAME", help="a refinement chain of the study [none]"),
         option("--refinement", dest="chain", help=argparse.SUPPRESS),  # its old spelling
-        option("--threshold", type=float, metavar="VALUE", help="0 to 1, instead of a rule"),
+        option("--threshold", type=a_number, metavar="VALUE", help="0 to 1, instead of a rule"),
         option("--rule", metavar="RULE", help="tuned, fixed, otsu, ... [the study's]"),
         option(
             "--uncertain",
-            type=float,
+            type=a_number,
             default=0.0,
             metavar="MARGIN",
             help="write 255 where the score is nearer than MARGIN to the threshold [0]",
         ),
         option("--soft", action="store_true", help="write the scores too, to OUT/soft"),
-        option("--store", type=located, metavar="DIR", help="[RESULTS/store]"),
+        option("--store", type=a_location, metavar="DIR", help="[RESULTS/store]"),
         option("--study", metavar="NAME", help="which study, if RESULTS holds several"),
         option("--batch", type=int, default=16, metavar="N", help="images a task [16]"),
         option("--address", metavar="ADDR", help="a running Ray cluster"),

@@ -3,8 +3,8 @@
 import argparse
 from pathlib import Path
 
-from reports.storage import is_uri, located
-from studies.cli.common import Command, option
+from reports.storage import is_uri
+from studies.cli.common import Command, a_location, a_path, option, show
 from studies.cluster.machine import usable_cpus
 
 
@@ -16,7 +16,7 @@ def _report(options: argparse.Namespace) -> int:
         options.out or _own_folder(options) / "report",
         processes=usable_cpus(),
     )
-    print(files.html)
+    show(files.html)
     return 0
 
 
@@ -25,7 +25,7 @@ def _thresholds(options: argparse.Namespace) -> int:
 
     out = options.out or _own_folder(options) / "report" / "tables"
     listing = list_thresholds(options.results, out, processes=usable_cpus())
-    print(listing.text, *(f"wrote {file}" for file in listing.files), sep="\n")
+    show("\n".join([listing.text, *(f"wrote {file}" for file in listing.files)]))
     return 0
 
 
@@ -36,7 +36,7 @@ def _own_folder(options: argparse.Namespace) -> Path:
     return Path(options.results)
 
 
-_RESULTS = option("results", type=located, metavar="RESULTS")
+_RESULTS = option("results", type=a_location, metavar="RESULTS")
 
 REPORT = Command(
     "report",
@@ -45,7 +45,7 @@ REPORT = Command(
     _report,
     (
         _RESULTS,
-        option("--out", type=Path, metavar="DIR", help="folder of the report [RESULTS/report]"),
+        option("--out", type=a_path, metavar="DIR", help="folder of the report [RESULTS/report]"),
     ),
     aside=True,
 )
@@ -59,7 +59,7 @@ THRESHOLDS = Command(
         _RESULTS,
         option(
             "--out",
-            type=Path,
+            type=a_path,
             metavar="DIR",
             help="folder for choices and curves as Parquet [RESULTS/report/tables]",
         ),

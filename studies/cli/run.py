@@ -2,12 +2,11 @@
 
 import argparse
 import contextlib
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from reports.storage import Location, below, is_uri, local_path, located
-from studies.cli.common import FAILED, INTERRUPTED, Command, option
+from reports.storage import Location, below, is_uri, local_path
+from studies.cli.common import FAILED, INTERRUPTED, Command, a_location, option, show
 from studies.formatting import duration
 from wsss_core.errors import InputError
 
@@ -39,10 +38,10 @@ def _plan(options: argparse.Namespace) -> int:
     from studies.stages.other_code import named_otherwise
 
     plan = make_plan(study)
-    print(describe_plan(plan, store, results, at_once=options.slots), flush=True)
+    show(describe_plan(plan, store, results, at_once=options.slots))
     seen = store.seen()
     for line in named_otherwise(results, [t.key for t in plan.trials if seen("scores", t.key)]):
-        print(line)
+        show(line)
     if options.check:
         _check(plan, results, store, options.address)
     elif options.address is not None:
@@ -65,9 +64,9 @@ def _check(plan: "Plan", results: Location, store: "ArtifactStore", address: str
         plan.jobs.update(searched)
         pending += searched.values()
     if not pending:
-        print("nothing is left to run, so nothing is checked")
+        show("nothing is left to run, so nothing is checked")
         return
-    print(flush=True)
+    show("")
     preflight(plan, pending, store, results)
     check_cluster(plan, pending, RunContext.of(plan, store, results), address)
 
@@ -106,9 +105,9 @@ def _run(options: argparse.Namespace) -> int:
 def _closing(result: "RunResult", results: Location, again: str) -> int:
     if result.trained or result.scored:
         also = f", {result.scored} trained before were scored" if result.scored else ""
-        print(f"{result.trained} training runs{also}, in {duration(result.seconds)}")
+        show(f"{result.trained} training runs{also}, in {duration(result.seconds)}")
     elif not result.remaining:
-        print(f"nothing to train: all {result.reused} trials were done ({result.seconds:.1f} s)")
+        show(f"nothing to train: all {result.reused} trials were done ({result.seconds:.1f} s)")
     for state, named in (
         ("collapsed", result.collapsed),
         ("failed", result.failed),
@@ -117,10 +116,10 @@ def _closing(result: "RunResult", results: Location, again: str) -> int:
         _print_causes(state, named)
     if result.stopped is not None:
         done = result.trials - result.remaining
-        print(f"stopped by {result.stopped}: {done} of {result.trials} trials are done")
+        show(f"stopped by {result.stopped}: {done} of {result.trials} trials are done")
     if result.remaining:
-        print(f"{result.remaining} trials remain; go on with: {again}")
-    print(f"next: wsss report {results}")
+        show(f"{result.remaining} trials remain; go on with: {again}")
+    show(f"next: wsss report {results}")
     failed = bool(result.failed or result.unrefined)
     if result.stopped is not None or (result.remaining and not failed):
         return INTERRUPTED
@@ -134,11 +133,11 @@ def _print_causes(state: str, named: dict[str, str]) -> None:
     found = causes(Failure(name, error) for name, error in named.items())
     if len(found) == len(named):
         for name, error in named.items():
-            print(f"{state}: {name}: {error}", file=sys.stderr)
+            show(f"{state}: {name}: {error}", aside=True)
         return
-    print(f"{state}: {len(named)}, with {len(found)} causes", file=sys.stderr)
+    show(f"{state}: {len(named)}, with {len(found)} causes", aside=True)
     for line in describe_causes(found, limit=20):
-        print(f"  {line}", file=sys.stderr)
+        show(f"  {line}", aside=True)
 
 
 _STUDY_OPTIONS = (
@@ -159,10 +158,10 @@ _STUDY_OPTIONS = (
         metavar="KEY=VALUE",
         help="change a key of the study, e.g. training.epochs=5; may be repeated",
     ),
-    option("--results", type=located, metavar="DIR", help="the ledger's folder [results/STUDY]"),
+    option("--results", type=a_location, metavar="DIR", help="the ledger's folder [results/STUDY]"),
     option(
         "--store",
-        type=located,
+        type=a_location,
         metavar="DIR",
         help="trained networks and CAMs; one store may serve many studies [RESULTS/store]",
     ),

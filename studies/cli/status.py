@@ -8,8 +8,7 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from reports.storage import located
-from studies.cli.common import Command, option
+from studies.cli.common import Command, a_location, a_number, option, show
 
 if TYPE_CHECKING:
     from studies.status.model import StudyStatus
@@ -37,7 +36,7 @@ def _show(found: "Sequence[StudyStatus]", options: argparse.Namespace) -> None:
     from studies.status.text import MARKS, describe_status, status_record
 
     if options.json:
-        print(json.dumps([status_record(status) for status in found]), flush=True)
+        show(json.dumps([status_record(status) for status in found]))
         return
     size, terminal = shutil.get_terminal_size(), sys.stdout.isatty()
     rows = None if options.all else max(10, size.lines - 16) if terminal else 40
@@ -48,9 +47,11 @@ def _show(found: "Sequence[StudyStatus]", options: argparse.Namespace) -> None:
         describe_status(status, width=size.columns, rows=rows, plain=plain) for status in found
     )
     if options.watch is not None:
-        clear, head = "\033[2J\033[H", f"{time.strftime('%Y-%m-%d %H:%M:%S')}\n"
-        text = f"{clear}{text}" if terminal else f"{head}{text}\n"
-    print(_encoded(text, encoding), flush=True)
+        if terminal:
+            print("\033[2J\033[H", end="")
+        else:
+            text = f"{time.strftime('%Y-%m-%d %H:%M:%S')}\n{text}\n"
+    show(text)
 
 
 def _encoded(text: str, encoding: str) -> str:
@@ -65,9 +66,12 @@ STATUS = Command(
     "wsss status results/quickstart --watch",
     _status,
     (
-        option("results", type=located, metavar="RESULTS", help="a path or a URI"),
+        option("results", type=a_location, metavar="RESULTS", help="a path or a URI"),
         option(
-            "--store", type=located, metavar="DIR", help="its leases show what runs [RESULTS/store]"
+            "--store",
+            type=a_location,
+            metavar="DIR",
+            help="its leases show what runs [RESULTS/store]",
         ),
         option("--study", metavar="NAME", help="where RESULTS holds several [all]"),
         option("--all", action="store_true", help="a line for every configuration"),
@@ -75,7 +79,7 @@ STATUS = Command(
         option(
             "--watch",
             nargs="?",
-            type=float,
+            type=a_number,
             const=EVERY_S,
             metavar="SECONDS",
             help=f"again and again until nothing is left to do [{EVERY_S:g}]",

@@ -2,11 +2,9 @@
 
 import argparse
 import re
-import sys
 from typing import TYPE_CHECKING
 
-from reports.storage import located
-from studies.cli.common import Command, option
+from studies.cli.common import Command, a_location, option, show
 from studies.formatting import in_bytes
 from wsss_core.errors import one_line
 
@@ -43,16 +41,16 @@ def _list(options: argparse.Namespace) -> int:
     records = walk(store.folder)
     found = read_artifacts(store, records, options.stages)
     if not found:
-        print(f"{store.where}: no artifact is finished" + (" of these" if options.stages else ""))
+        show(f"{store.where}: no artifact is finished" + (" of these" if options.stages else ""))
         return 0
     if options.keys or options.stages:
-        print(details(found), end="\n\n")
-    print(summary(found))
+        show(f"{details(found)}\n")
+    show(summary(found))
     for owner in store.leases.owners():
         note = f", {owner.note}" if owner.note else ""
-        print(f"at work: {owner.stage}/{owner.key} on {owner.host} since {owner.since}{note}")
+        show(f"at work: {owner.stage}/{owner.key} on {owner.host} since {owner.since}{note}")
     if sizes := [record.bytes for record in records if record.kind == "quarantined"]:
-        print(f"quarantined: {len(sizes)}, {in_bytes(sum(sizes))}; wsss store gc names them")
+        show(f"quarantined: {len(sizes)}, {in_bytes(sum(sizes))}; wsss store gc names them")
     return 0
 
 
@@ -62,25 +60,25 @@ def _verify(options: argparse.Namespace) -> int:
     result = verify(_opened(options), options.stages, quarantine=options.quarantine)
     for name, problems in result.corrupt.items():
         for problem in problems:
-            print(f"corrupt: {name}: {problem}", file=sys.stderr)
+            show(f"corrupt: {name}: {problem}", aside=True)
     if result.orphans:
-        print(
+        show(
             f"{len(result.orphans)} artifacts belong to training runs that are no longer here; "
             "they are not corrupt"
         )
         for name, parent in list(result.orphans.items())[:20]:
-            print(f"  {name} of {parent}")
+            show(f"  {name} of {parent}")
         if len(result.orphans) > 20:
-            print(f"  and {len(result.orphans) - 20} more")
+            show(f"  and {len(result.orphans) - 20} more")
     sound = result.checked - len(result.corrupt)
-    print(
+    show(
         f"{sound} of {result.checked} artifacts are as their manifests say, "
         f"{in_bytes(result.bytes)} read"
     )
     if result.corrupt and options.quarantine:
-        print(f"{len(result.corrupt)} were quarantined; the next `wsss run` makes them anew")
+        show(f"{len(result.corrupt)} were quarantined; the next `wsss run` makes them anew")
     elif result.corrupt:
-        print("with --quarantine they are taken out, and the next `wsss run` makes them anew")
+        show("with --quarantine they are taken out, and the next `wsss run` makes them anew")
     return 1 if result.corrupt else 0
 
 
@@ -90,13 +88,13 @@ def _gc(options: argparse.Namespace) -> int:
     store = _opened(options)
     found = find_garbage(store, older_than=options.older_than, unused_by=options.unused_by)
     for piece in found:
-        print(f"{piece.name}  ({piece.why}, {in_bytes(piece.bytes)})")
+        show(f"{piece.name}  ({piece.why}, {in_bytes(piece.bytes)})")
     total = sum(piece.bytes for piece in found)
     if not found:
-        print(f"{store.where}: nothing to delete")
+        show(f"{store.where}: nothing to delete")
         return 0
     if not options.delete:
-        print(f"{len(found)} to delete, {in_bytes(total)}; --delete does it")
+        show(f"{len(found)} to delete, {in_bytes(total)}; --delete does it")
         return 0
     kept = []
     for piece in found:
@@ -104,13 +102,13 @@ def _gc(options: argparse.Namespace) -> int:
             piece.delete()
         except OSError as error:
             kept.append(piece)
-            print(f"not deleted: {piece.name}: {one_line(error)}", file=sys.stderr)
+            show(f"not deleted: {piece.name}: {one_line(error)}", aside=True)
     freed = total - sum(piece.bytes for piece in kept)
-    print(f"{len(found) - len(kept)} deleted, {in_bytes(freed)} freed")
+    show(f"{len(found) - len(kept)} deleted, {in_bytes(freed)} freed")
     return 1 if kept else 0
 
 
-_STORE = option("store", type=located, metavar="STORE", help="a path or a URI")
+_STORE = option("store", type=a_location, metavar="STORE", help="a path or a URI")
 _STAGES = option(
     "stages",
     nargs="*",
@@ -166,7 +164,7 @@ GC = Command(
         ),
         option(
             "--unused-by",
-            type=located,
+            type=a_location,
             nargs="+",
             default=[],
             metavar="RESULTS",

@@ -7,7 +7,6 @@ shards of `SHARD` images, each an artifact of its own: an interrupted run loses 
 
 import json
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 from studies.planning.images import SCORED_SPLITS
@@ -16,6 +15,7 @@ from studies.spec.refinement import ResolvedChain, ResolvedStep
 from studies.store import canonical, stage_key
 from wsss_core.cams.settings import CamSettings
 from wsss_core.data.file_hashes import file_hashes
+from wsss_core.errors import checked_path
 from wsss_core.evaluate import Normalisation
 from wsss_core.plugins import is_plugin, plugin_version
 from wsss_core.refine.steps.registry import STEP_KINDS, check_step
@@ -160,7 +160,7 @@ def _planned_step(step: ResolvedStep) -> Step:
     identity = {"kind": step.kind, "version": STEP_KINDS[step.kind].version, **step.settings}
     arguments = dict(step.settings)
     if weights := step.settings.get("weights"):
-        folder = Path(weights).expanduser().absolute()
+        folder = checked_path(weights)
         if folder.is_dir():
             arguments["weights"] = str(folder)
             files = sorted(f for f in folder.iterdir() if f.is_file())

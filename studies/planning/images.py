@@ -1,14 +1,13 @@
 """A study's images: from the data section to a source, fingerprints and artifacts."""
 
 from dataclasses import dataclass
-from pathlib import Path
 
 from studies.spec.data import FolderData, PluginData, SceneData
 from studies.store import ArtifactStore, stage_key
 from wsss_core.data.folder.source import FolderSource
 from wsss_core.data.image_set import SPLITS, ImageSet, ImageSource
 from wsss_core.data.scenes import SceneSettings, SceneSource
-from wsss_core.errors import InputError, as_input_error
+from wsss_core.errors import InputError, as_input_error, checked_path
 from wsss_core.plugins import load_plugin
 
 SCORED_SPLITS = ("tune", "test")
@@ -88,7 +87,7 @@ def study_images(data: SceneData | FolderData | PluginData) -> StudyImages:
         settings = SceneSettings.taken_from(data)
         source = SceneSource(settings, train=data.train, tune=data.tune, test=data.test)
     elif isinstance(data, FolderData):
-        source = FolderSource(Path(data.root).expanduser().absolute())
+        source = FolderSource(checked_path(data.root))
     else:
         source = _plugin_source(data)
     fingerprints = {split: source.fingerprint(split) for split in SPLITS}

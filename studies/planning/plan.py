@@ -45,11 +45,13 @@ class Plan:
     def trials(self) -> list[Trial]:
         """Every trial, in the order of the study's rows and seeds."""
         trials = [trial for job in self.jobs.values() for trial in job.trials]
-        seeds, sweep = self.study.seeds, self.study.sweep
+        sweep = self.study.sweep
+        seeds = {seed: place for place, seed in enumerate(self.study.seeds)}
+        values = {value: place for place, value in enumerate(sweep.values if sweep else [])}
 
         def place(trial: Trial) -> tuple[int, int, int]:
-            value = 0 if sweep is None else sweep.values.index(trial.sweep_value or 0.0)
-            return value, trial.position, seeds.index(trial.seed)
+            value = values[trial.sweep_value or 0.0] if sweep else 0
+            return value, trial.position, seeds[trial.seed]
 
         return sorted(trials, key=place)
 

@@ -1,7 +1,6 @@
 """Planning a study: the jobs that its configurations and seeds need, each once, with their keys."""
 
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
@@ -16,7 +15,7 @@ from studies.store import stage_key
 from wsss_core.backbones import check_backbone_name
 from wsss_core.cams.settings import CamSettings
 from wsss_core.data.file_hashes import file_hashes
-from wsss_core.errors import InputError, as_input_error
+from wsss_core.errors import InputError, as_input_error, checked_path
 from wsss_core.evaluate import load_own_rule
 from wsss_core.plugins import is_plugin, plugin_version
 
@@ -56,8 +55,8 @@ def _turned(study: Study, value: float) -> Study:
     assert study.sweep is not None
     try:
         return study.at(value)
-    except ValidationError as error:
-        said = error.errors()[0]["msg"]
+    except ValueError as error:
+        said = error.errors()[0]["msg"] if isinstance(error, ValidationError) else error
         raise InputError(f"sweep: {study.sweep.key} = {value:g}: {said}") from error
 
 
@@ -83,6 +82,7 @@ class Planner:
         self.cam = CamScoring(
             study.cam.normalisation, gating, study.panels, self.images.splits.size, cam
         )
+        self._scored_as = self.cam.as_settings()
         self.chains = tuple(planned_chain(chain, cam) for chain in study.resolved_chains())
         self.backbones = {
             name: self._identity(name) for name in study.backbones
@@ -101,7 +101,7 @@ class Planner:
         trial = Trial(
             key=stage_key(
                 "scores",
-                self.cam.as_settings(),
+                self._scored_as,
                 parents=[job.key],
                 data=[job.images.fingerprints[split] for split in SCORED_SPLITS],
             ),
@@ -138,7 +138,7 @@ class Planner:
         elif weights == "none":
             tag = "none"
         else:
-            file = Path(weights).expanduser().absolute()
+            file = checked_path(weights)
             if not file.is_file():
                 raise InputError(
                     f"backbones.{name}.weights: file {file} does not exist; "

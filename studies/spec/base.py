@@ -1,12 +1,21 @@
 """Common parts of the study file's models: unknown keys are errors, names may be plug-ins."""
 
 from collections.abc import Mapping
+from functools import cache
 from typing import Annotated, Any, ClassVar, TypeVar
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from wsss_core.errors import nearest
+from wsss_core.errors import (
+    check_printable,
+    checked_path,
+    nearest,
+    quoted,
+)
 from wsss_core.plugins import is_plugin
+
+LARGEST = 2**53
+"""The largest whole number in a study file; reals count every whole number up to it."""
 
 
 class Strict(BaseModel):
@@ -29,13 +38,40 @@ class Strict(BaseModel):
                 if new in given:
                     raise ValueError(f"{new!r} is given twice: {old!r} is its older spelling")
                 given = {new if key == old else key: value for key, value in given.items()}
-        known = [field.alias or name for name, field in cls.model_fields.items()]
+        fields = cls.__pydantic_fields__
         for key in given:
-            if key not in known and key not in cls.model_fields:
+            if key not in fields and key not in _aliases(cls):
+                known = [field.alias or name for name, field in fields.items()]
                 near = nearest(key, known, 0.4)
                 expected = f"nearest: {near!r}" if near else f"expected: {', '.join(known)}"
-                raise ValueError(f"unknown key {str(key)!r}; {expected}")
+                raise ValueError(f"unknown key {quoted(str(key))}; {expected}")
+            if isinstance(given[key], int) and abs(given[key]) > LARGEST:
+                raise ValueError(f"{key}: expected a number of at most {LARGEST}")
         return given
+
+
+@cache
+def _aliases(model: type[BaseModel]) -> frozenset[str]:
+    return frozenset(field.alias for field in model.model_fields.values() if field.alias)
+
+
+def _in_one_line(text: str) -> str:
+    check_printable(text, "a name", allowed="")
+    if not text.strip():
+        raise ValueError("expected a name, got nothing but spaces")
+    return text
+
+
+def _a_path(text: str) -> str:
+    checked_path(text)
+    return text
+
+
+Name = Annotated[str, Field(min_length=1, max_length=120), AfterValidator(_in_one_line)]
+"""A name that tables, figures and the terminal print: one line of at most 120 characters."""
+
+LocalPath = Annotated[str, AfterValidator(_a_path)]
+"""A path of this machine; it need not exist."""
 
 
 def lower(value: Any) -> Any:

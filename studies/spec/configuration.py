@@ -1,12 +1,13 @@
 """A configuration of a study: its paradigm, networks and transfer, and its name in tables."""
 
 import itertools
+import math
 from collections.abc import Callable
 from typing import Annotated, Any, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from studies.spec.base import OneOrMore, Strict, listed, lower, one_of
+from studies.spec.base import Name, OneOrMore, Strict, listed, lower, one_of
 from studies.spec.resources import ResourceChange
 from studies.spec.settings import TrainingChange
 from wsss_core.plugins import is_plugin
@@ -54,7 +55,7 @@ class Described(Transfer):
     `Study.published_from`. `resources` overrides the study's `resources` for its trials.
     """
 
-    name: str | None = Field(None, min_length=1, max_length=120)
+    name: Name | None = None
     student: str
     teacher: str | None = None
     training: TrainingChange = TrainingChange()
@@ -108,18 +109,26 @@ class ConfigurationEntry(Described):
         """Return whether `level` may be missing: for logits, and for plug-in metrics."""
         return self.representation == ["logits"] or all(is_plugin(m) for m in self.metric or [""])
 
-    def expand(self) -> "list[Configuration]":
-        """Return the configurations: lists are multiplied out, the paradigm varies slowest."""
-        common = {key: getattr(self, key) for key in Described.model_fields}
-        if self.paradigm == ["single"]:
-            return [Configuration(paradigm="single", **common)]
-        axes = (
+    @property
+    def _axes(self) -> tuple[list[Any], ...]:
+        """The lists that are multiplied out."""
+        return (
             self.paradigm,
             self.representation or ["feature"],
             self.metric or [],
             self.transfer_level or ["global"],
             self.transfer_weight or [1.0],
         )
+
+    def __len__(self) -> int:
+        """Return the number of its configurations."""
+        return 1 if self.paradigm == ["single"] else math.prod(map(len, self._axes))
+
+    def expand(self) -> "list[Configuration]":
+        """Return the configurations: lists are multiplied out, the paradigm varies slowest."""
+        common = {key: getattr(self, key) for key in Described.model_fields}
+        if self.paradigm == ["single"]:
+            return [Configuration(paradigm="single", **common)]
         expanded = [
             Configuration(
                 paradigm=paradigm,
@@ -129,7 +138,7 @@ class ConfigurationEntry(Described):
                 transfer_weight=weight,
                 **common,
             )
-            for paradigm, representation, metric, level, weight in itertools.product(*axes)
+            for paradigm, representation, metric, level, weight in itertools.product(*self._axes)
         ]
         if self.published is not None and len(expanded) > 1:
             raise ValueError(

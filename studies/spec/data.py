@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator
 
-from studies.spec.base import Strict
+from studies.spec.base import LocalPath, Strict
 from studies.spec.settings import section
 from wsss_core.data.scenes.scene import SceneSettings
 from wsss_core.plugins import is_plugin
@@ -23,7 +23,7 @@ class FolderData(Strict):
     """A folder of images and masks (see `wsss_core.data.folder`)."""
 
     source: Literal["folder"]
-    root: str
+    root: LocalPath
     size: int = Field(224, ge=16, le=4096)
 
 

@@ -1,35 +1,21 @@
 """Read a study file, apply variants and `--set` changes, and check it."""
 
+import os
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import ValidationError
 
 from studies.spec.settings import Training
 from studies.spec.study import Study
-from wsss_core.errors import InputError, as_input_error, nearest
+from wsss_core.errors import QUOTED, InputError, nearest, quoted
+from wsss_core.plain_yaml import DEEPEST
+from wsss_core.text_files import parse_yaml, read_yaml
 
 REQUIRED = "???"
 """A key with this value in the file must be given with `--set`."""
-
-
-class _Loader(yaml.SafeLoader):
-    """A `SafeLoader` that reads plain values only and refuses a key that is given twice."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        """Return a mapping; raise if a key is given twice."""
-        seen: set[str] = set()
-        for key, _ in node.value:
-            if not isinstance(key, yaml.ScalarNode):
-                continue
-            if key.value in seen:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"key {key.value!r} is given twice", key.start_mark
-                )
-            seen.add(key.value)
-        return super().construct_mapping(node, deep)
 
 
 def shipped_studies() -> dict[str, Path]:
@@ -56,14 +42,9 @@ def load_study(spec: str, changes: Sequence[str] = (), variants: Sequence[str] =
 
     """
     file = _find(spec)
-    try:
-        # utf-8-sig: a file saved by Windows' Notepad begins with a byte-order mark.
-        with as_input_error(f"{file}: not valid YAML", yaml.YAMLError, UnicodeDecodeError):
-            raw = yaml.load(file.read_text(encoding="utf-8-sig"), _Loader)
-    except OSError as error:
-        raise InputError(f"{file}: cannot be read: {error.strerror}") from error
+    raw = read_yaml(file)
     if not isinstance(raw, dict):
-        raise InputError(f"{file}: expected keys such as study, data, backbones; got {raw!r:.60}")
+        raise InputError(f"{file}: expected keys such as study, data, backbones; got {quoted(raw)}")
     offered = raw.pop("variants", None) or {}
     for name in variants:
         _apply_variant(raw, offered, name, file)
@@ -76,18 +57,19 @@ def load_study(spec: str, changes: Sequence[str] = (), variants: Sequence[str] =
     try:
         return Study.model_validate(raw)
     except ValidationError as error:
-        raise InputError(f"{file}: {_first_problem(error, raw)}") from error
+        said = re.sub(r"(\S{60})\S{240,}", r"\1...", _first_problem(error, raw))
+        raise InputError(f"{file}: {said}") from error
 
 
 def _find(spec: str) -> Path:
     shipped = shipped_studies()
     if spec in shipped:
         return shipped[spec]
-    if Path(spec).is_file():
+    if os.path.exists(spec):
         return Path(spec)
     near = nearest(spec, shipped, 0.4)
     hint = f"did you mean {near!r}?" if near else f"shipped: {', '.join(shipped)}"
-    raise InputError(f"{spec!r} is neither a file nor a shipped study; {hint}")
+    raise InputError(f"{quoted(spec)} is neither a file nor a shipped study; {hint}")
 
 
 def _apply_variant(raw: dict[str, Any], offered: Any, name: str, file: Path) -> None:
@@ -95,8 +77,9 @@ def _apply_variant(raw: dict[str, Any], offered: Any, name: str, file: Path) -> 
         raise InputError(f"{file}: variants: expected names with keys and values to change")
     if name not in offered:
         near = nearest(name, offered, 0.4)
-        hint = f"did you mean {near!r}?" if near else f"it has {', '.join(offered) or 'none'}"
-        raise InputError(f"{file}: no variant {name!r}; {hint}")
+        known = ", ".join(map(str, offered)) or "none"
+        hint = f"did you mean {near!r}?" if near else f"it has {known}"
+        raise InputError(f"{file}: no variant {quoted(name)}; {hint}")
     for path, value in offered[name].items():
         _set(raw, str(path), value, f"variants.{name}")
     raw["study"] = f"{raw.get('study')}-{name}"
@@ -105,25 +88,26 @@ def _apply_variant(raw: dict[str, Any], offered: Any, name: str, file: Path) -> 
 def _parsed(change: str) -> tuple[str, Any]:
     path, equals, text = change.partition("=")
     if not equals or not path:
-        raise InputError(f"--set {change!r}: expected key=value")
-    with as_input_error(f"--set {path}: {text!r} is not valid YAML", yaml.YAMLError):
-        return path, yaml.safe_load(text)
+        raise InputError(f"--set {quoted(change)}: expected key=value")
+    return path, parse_yaml(text, f"--set {path[:QUOTED]}: {quoted(text)}")
 
 
 def _set(raw: dict[str, Any], path: str, value: Any, where: str) -> None:
     at: Any = raw
     section = None
     *parents, last = path.split(".")
+    if len(parents) > DEEPEST:
+        raise InputError(f"{where} {quoted(path)}: more than {DEEPEST} keys inside each other")
     for step in parents:
         if isinstance(at, dict):
             at = at.setdefault(_spelt(at, step, section), {})
         else:
-            at = _item(at, step, f"{where} {path}")
+            at = _item(at, step, f"{where} {path[:QUOTED]}")
         section = step
     if isinstance(at, dict):
         at[_spelt(at, last, section)] = value
     else:
-        _item(at, last, f"{where} {path}")
+        _item(at, last, f"{where} {path[:QUOTED]}")
         at[int(last)] = value
 
 
@@ -143,9 +127,9 @@ def _spelt(at: dict[str, Any], key: str, section: str | None) -> str:
 
 def _item(at: Any, step: str, where: str) -> Any:
     if not isinstance(at, list):
-        raise InputError(f"{where}: {step!r} lies inside a plain value")
-    if not step.isdigit() or int(step) >= len(at):
-        raise InputError(f"{where}: expected an index below {len(at)}, got {step!r}")
+        raise InputError(f"{where}: {quoted(step)} lies inside a plain value")
+    if not re.fullmatch("[0-9]{1,9}", step) or int(step) >= len(at):
+        raise InputError(f"{where}: expected an index below {len(at)}, got {quoted(step)}")
     return at[int(step)]
 
 
@@ -166,6 +150,7 @@ def _first_problem(error: ValidationError, raw: dict[str, Any]) -> str:
     first = problems[0]
     path = _path_in(raw, first["loc"])
     said = first["msg"].removeprefix("Value error, ").replace("Input should be", "expected")
+    said = re.sub(r"^\w+ should have", "expected", said)
     if first["type"] == "union_tag_not_found":
         said = "expected a source: scenes, folder or plugin"
     elif first["type"] == "missing":
@@ -173,7 +158,7 @@ def _first_problem(error: ValidationError, raw: dict[str, Any]) -> str:
     elif first["type"] == "too_short":
         said = "expected at least one item, got none"
     plain = isinstance(first["input"], str | int | float | bool | None)
-    got = f", got {first['input']!r}" if plain and first["type"] != "missing" else ""
+    got = f", got {quoted(first['input'])}" if plain and first["type"] != "missing" else ""
     others = list(dict.fromkeys(_path_in(raw, problem["loc"]) for problem in problems[1:]))
     named = ", ".join(others[:4]) + (", ..." if len(others) > 4 else "")
     more = f" (and {len(problems) - 1} more: {named})" if others else ""

@@ -16,9 +16,9 @@ from typing import Any, Literal, Self
 from pydantic import Field, ValidationError, model_validator
 
 from reports.names import OPTIMAL, PLAIN
-from studies.spec.base import Strict
+from studies.spec.base import LocalPath, Strict
 from studies.spec.settings import CamChange
-from wsss_core.errors import nearest
+from wsss_core.errors import nearest, quoted
 from wsss_core.plugins import is_plugin
 
 CAM_STEPS: dict[str, dict[str, Any]] = {
@@ -73,7 +73,7 @@ class Sam(Strict):
     Without `weights`, chains with this step are listed as not run.
     """
 
-    weights: str | None = None
+    weights: LocalPath | None = None
     rule: Literal["thesis", "sam_wsss"] = "thesis"
     points_per_side: int = Field(8, ge=1, le=64)
     pred_iou: float = Field(0.7, ge=0, le=1)
@@ -89,7 +89,7 @@ class Clip(Strict):
     prompted by its name.
     """
 
-    weights: str | None = None
+    weights: LocalPath | None = None
     prompts: dict[str, list[str]] = Field(default_factory=dict)
     background: list[str] = Field(
         ["a photo of the sky", "a photo of clouds", "a photo of a building", "a photo of trees"],
@@ -131,7 +131,9 @@ class ChainEntry(Strict):
     def _one_name_a_step(self) -> Self:
         for step in self.steps:
             if isinstance(step, dict) and len(step) != 1:
-                raise ValueError(f"a step with settings has one name: {{crf: {{...}}}}; got {step}")
+                raise ValueError(
+                    f"a step with settings has one name: {{crf: {{...}}}}; got {quoted(step)}"
+                )
         return self
 
 

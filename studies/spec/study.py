@@ -4,11 +4,13 @@ A key with the value `???` must be given on the command line (`--set key=value`)
 an error that names the nearest valid key.
 """
 
+from collections import Counter
+from functools import cached_property
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import BeforeValidator, Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, ValidationInfo, field_validator, model_validator
 
-from studies.spec.base import Strict
+from studies.spec.base import LocalPath, Name, Strict
 from studies.spec.configuration import (
     Configuration,
     ConfigurationEntry,
@@ -25,8 +27,13 @@ from studies.spec.refinement import (
 from studies.spec.resources import Resources
 from studies.spec.search import Search
 from studies.spec.settings import Cam, Training, TrainingChange
-from wsss_core.errors import nearest
+from wsss_core.backbones.names import check_options
+from wsss_core.errors import nearest, quoted
 from wsss_core.plugins import is_plugin
+
+MOST_RESULTS = 50_000
+"""The most results of a study: configurations, times seeds, times the values of a sweep, times the
+chains and one; a plan of so many takes some seconds."""
 
 
 class Backbone(Strict):
@@ -37,8 +44,8 @@ class Backbone(Strict):
     """
 
     model: str
-    label: str | None = None
-    weights: str = "none"
+    label: Name | None = None
+    weights: LocalPath = "none"
     partial_weights: bool = False
     stage: str | int | None = None
     output_stride: Literal[8, 16, 32] | None = None
@@ -48,11 +55,8 @@ class Backbone(Strict):
 
     @field_validator("options")
     @classmethod
-    def _each_has_a_value(cls, options: dict[str, Any]) -> dict[str, Any]:
-        # timm ignores options of None silently, so a slip like {depth:4} would go unseen.
-        for name, value in options.items():
-            if value is None:
-                raise ValueError(f"option {name!r} has no value")
+    def _can_be(cls, options: dict[str, Any], about: ValidationInfo) -> dict[str, Any]:
+        check_options(str(about.data.get("model")), options)
         return options
 
 
@@ -84,8 +88,8 @@ class Sweep(Strict):
     """
 
     key: str
-    values: list[float] = Field(min_length=2)
-    label: str | None = None
+    values: list[float] = Field(min_length=2, max_length=1000)
+    label: Name | None = None
 
     @field_validator("values")
     @classmethod
@@ -108,10 +112,12 @@ class Study(Strict):
 
     OLD_SPELLINGS: ClassVar = {"dial": "sweep", "refine": "chains"}
 
-    study: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*(/[A-Za-z0-9][A-Za-z0-9_-]*)*$")
-    title: str
+    study: str = Field(
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*(/[A-Za-z0-9][A-Za-z0-9_-]*)*$", max_length=120
+    )
+    title: Annotated[str, Field(max_length=500)]
     data: Data
-    backbones: dict[str, Backbone] = Field(min_length=1)
+    backbones: dict[Name, Backbone] = Field(min_length=1)
     training: Training = Training()
     cam: Cam = Cam()
     thresholds: Thresholds = Thresholds()
@@ -121,7 +127,7 @@ class Study(Strict):
     ] = Field(min_length=1)
     configurations: list[ConfigurationEntry] = Field(min_length=1)
     refiners: dict[str, dict[str, Any]] = Field(default_factory=dict)
-    chains: Annotated[dict[str, ChainEntry], BeforeValidator(named_chains)] = Field(
+    chains: Annotated[dict[Name, ChainEntry], BeforeValidator(named_chains)] = Field(
         default_factory=dict
     )
     sweep: Sweep | None = None
@@ -132,15 +138,17 @@ class Study(Strict):
 
     @model_validator(mode="after")
     def _refers_to_what_there_is(self) -> Self:
-        if len(set(self.seeds)) != len(self.seeds):
-            raise ValueError(f"seeds {self.seeds} holds a seed twice")
+        twice = next((seed for seed, times in Counter(self.seeds).items() if times > 1), None)
+        if twice is not None:
+            raise ValueError(f"seeds {quoted(self.seeds)} holds a seed twice: {twice}")
+        self._check_size()
         named = [(f"configurations[{i}]", entry) for i, entry in enumerate(self.configurations)]
         for where, entry in (*named, ("search", self.search)):
             for role in ("student", "teacher"):
                 name = getattr(entry, role, None)
                 if name is not None and name not in self.backbones:
                     raise ValueError(
-                        f"{where}.{role} {name!r} is no backbone of this study; "
+                        f"{where}.{role} {quoted(name)} is no backbone of this study; "
                         f"nearest: {nearest(name, self.backbones, 0)!r}"
                     )
         self.resolved_chains()  # unknown steps and settings are errors
@@ -153,11 +161,28 @@ class Study(Strict):
                     f"search.seeds and seeds share {min(shared)}; the best are confirmed under "
                     "seeds that the search has not seen"
                 )
-        names = [name for name, _ in self.named_configurations()]
-        twice = next((name for name in names if names.count(name) > 1), None)
-        if twice is not None:
-            raise ValueError(f"two configurations are called {twice!r}; give them a `name`")
+        names = Counter(name for name, _ in self.named_configurations())
+        for name, times in names.items():
+            if times > 1:
+                raise ValueError(f"two configurations are called {name!r}; give them a `name`")
         return self
+
+    def _check_size(self) -> None:
+        """Raise if the study is too large to be planned."""
+        configurations = sum(map(len, self.configurations))
+        values = len(self.sweep.values) if self.sweep else 1
+        results = configurations * len(self.seeds) * values * (1 + len(self.chains))
+        said = (
+            f"{configurations} configurations x {len(self.seeds)} seeds x {values} values of a "
+            f"sweep x {1 + len(self.chains)} chains (the plain CAM included)"
+        )
+        if self.search is not None:
+            searched = self.search.trials * len(self.search.seeds)
+            searched += self.search.confirm * len(self.seeds)
+            results += searched
+            said += f" and {searched} trials of the search"
+        if results > MOST_RESULTS:
+            raise ValueError(f"{said} are {results} results; expected at most {MOST_RESULTS}")
 
     @property
     def file_name(self) -> str:
@@ -175,6 +200,10 @@ class Study(Strict):
         networks if the study aligns several pairs, and lambda if configurations differ in nothing
         else.
         """
+        return list(self._named)
+
+    @cached_property
+    def _named(self) -> list[tuple[str, Configuration]]:
         resolved = [
             (one, len(resolved) > 1)
             for resolved in map(ConfigurationEntry.expand, self.configurations)
@@ -182,9 +211,10 @@ class Study(Strict):
         ]
         pairs = {(one.student, one.teacher) for one, _ in resolved if one.teacher is not None}
         short = [self._describe(one, several, len(pairs) > 1) for one, several in resolved]
+        times = Counter(short)
         named = []
         for name, (one, _) in zip(short, resolved, strict=True):
-            if short.count(name) > 1 and one.transfer_weight:
+            if times[name] > 1 and one.transfer_weight:
                 name = f"{name}, λ {one.transfer_weight:g}"
             named.append((name, one))
         return named
@@ -216,12 +246,22 @@ class Study(Strict):
         return f"{one.name}: {own}" if one.name else own
 
     def at(self, value: float) -> "Study":
-        """Return the study with its sweep's key set to one value."""
+        """Return the study with its sweep's key set to one value.
+
+        Raises:
+            ValueError: the key lies in no section, or the study does not take the value.
+
+        """
         assert self.sweep is not None
         raw = self.model_dump(by_alias=True, exclude_unset=True)
         *parents, last = self.sweep.key.split(".")
         at: Any = raw
         for step in parents:
-            at = at.setdefault(step, {}) if isinstance(at, dict) else {}
+            at = at.setdefault(step, {})
+            if not isinstance(at, dict):
+                raise ValueError(f"{quoted(step)} is no section of the study")
         at[last] = value
-        return Study.model_validate(raw)
+        study = Study.model_validate(raw)
+        if study.seeds != self.seeds or study.sweep != self.sweep:
+            raise ValueError("a sweep changes neither the seeds nor itself")
+        return study

@@ -21,6 +21,7 @@ from pathlib import Path
 from reports.storage import Folder
 from studies.store.layout import BUILDS, MANIFEST, QUARANTINE, SCRATCH, new_version, side_name
 from studies.store.manifest import Manifest, differences, is_sound
+from wsss_core.errors import InputError, as_input_error, checked_path
 from wsss_core.whole_files import sync_folder
 
 CACHE = "WSSS_CACHE"
@@ -138,6 +139,11 @@ class LocalFiles:
         shutil.rmtree(self.root / SCRATCH / side_name(path), ignore_errors=True)
 
 
+def _cache_folder() -> Path:
+    with as_input_error(CACHE, InputError):
+        return checked_path(os.environ.get(CACHE, "~/.cache/wsss"))
+
+
 class RemoteFiles(LocalFiles):
     """The files of artifacts at a URI, with a cache of them on this machine.
 
@@ -148,7 +154,7 @@ class RemoteFiles(LocalFiles):
 
     def __init__(self, folder: Folder) -> None:
         name = hashlib.blake2b(folder.where.encode(), digest_size=8).hexdigest()
-        cache = Path(os.environ.get(CACHE, "~/.cache/wsss")).expanduser().absolute()
+        cache = _cache_folder()
         super().__init__(folder, cache / name)
         self._keep_again: dict[Path, float] = {}
 

@@ -2,7 +2,7 @@
 
     STORE/leases/<stage>-<key>.<generation>     the lease owner, with a number that it raises
 
-A lease owner is dead if its number has stood still for `EXPIRY_S` by the observer's own clock (no
+A lease owner is dead if its number has stood still for `EXPIRY` by the observer's own clock (no
 two clocks are compared), or if its process has ended on the observer's machine. An observer takes
 the lease over by creating the next generation; one observer wins.
 
@@ -22,12 +22,15 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 
-from reports.storage import Folder, StorageError
+from reports.storage import Folder, StorageError, seconds_set
 from studies.store.processes import gone, this_process
 
-EXPIRY_S = float(os.environ.get("WSSS_LEASE_EXPIRY", "90"))
-"""Seconds without a heartbeat after which a lease owner is dead. Four heartbeats fit into them, and
-an NFS client may show a file as it was 60 seconds ago."""
+EXPIRY = "WSSS_LEASE_EXPIRY"
+"""Environment variable: seconds without a heartbeat after which a lease owner is dead."""
+
+EXPIRY_S = 90.0
+"""These seconds if it is not set. Four heartbeats fit into them, and an NFS client may show a file
+as it was 60 seconds ago."""
 
 LEASES = "leases"
 """The folder of a store that holds the leases."""
@@ -68,13 +71,14 @@ class Leases:
 
     Args:
         store: the store's folder.
-        expiry: seconds without a heartbeat after which a lease owner is dead.
+        expiry: seconds without a heartbeat after which a lease owner is dead; None: those that
+            the environment sets.
 
     """
 
-    def __init__(self, store: Folder, expiry: float = EXPIRY_S) -> None:
+    def __init__(self, store: Folder, expiry: float | None = None) -> None:
         self._folder = store.joined(LEASES)
-        self.expiry = expiry
+        self.expiry = seconds_set(EXPIRY, EXPIRY_S) if expiry is None else expiry
         self._seen: dict[str, tuple[str, int, float]] = {}
 
     def take(self, stage: str, key: str, note: str = "", run: str = "") -> "Lease | None":
@@ -141,7 +145,7 @@ class Leases:
         found: dict[str, list[int]] = {}
         for file in self._folder.listing():
             name, _, generation = file.rpartition(".")
-            if generation.isdigit():
+            if generation.isdecimal() and generation.isascii():
                 found.setdefault(name, []).append(int(generation))
         return found
 

@@ -7,12 +7,14 @@ not found there (a deprecated alias, a model that was registered elsewhere) is a
 
 import difflib
 import importlib.util
+import math
 import re
+from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from wsss_core.errors import InputError, one_line
+from wsss_core.errors import InputError, one_line, quoted
 from wsss_core.plugins import is_plugin, load_plugin
 
 Layer = str | int
@@ -20,6 +22,38 @@ Layer = str | int
 
 PLAIN_VITS = frozenset({"vision_transformer", "deit", "eva", "beit"})
 """timm's modules whose models keep one sequence of tokens on a fixed patch grid."""
+
+_WEIGHTS = "weights are named by the key `weights`, and hashed"
+OUR_OPTIONS = {
+    "pretrained": _WEIGHTS,
+    "pretrained_cfg": _WEIGHTS,
+    "pretrained_cfg_overlay": _WEIGHTS,
+    "pretrained_strict": _WEIGHTS,
+    "checkpoint_path": _WEIGHTS,
+    "cache_dir": _WEIGHTS,
+    "num_classes": "the classes are those of the data",
+    "in_chans": "images have three channels",
+    "img_size": "the size of images is set with the data",
+    "features_only": "the key `stage` selects a stage",
+    "feature_cfg": "the key `stage` selects a stage",
+    "out_indices": "the key `stage` selects a stage",
+    "output_stride": "it is a key of the backbone itself",
+    "scriptable": "networks run as they are",
+    "exportable": "networks run as they are",
+}
+"""Arguments of timm that are set here, and why a study's options cannot set them."""
+
+PLUGIN_ARGUMENTS = {
+    "classes": "the classes are those of the data",
+    "image_size": "the size of images is set with the data",
+}
+"""Arguments that a plug-in gets beside its options."""
+
+DEEPEST_NETWORK = 1000
+"""The most blocks of a network that a study can ask for, over all stages."""
+
+WIDEST_NETWORK = 2**16
+"""The largest whole number among a network's options, such as a number of channels."""
 
 _REGISTERED = re.compile(r"^@register_model\s*\n(?:@.*\n)*def (\w+)\(", re.MULTILINE)
 
@@ -58,6 +92,51 @@ def check_backbone_name(name: str) -> None:
     near = difflib.get_close_matches(name.split(".")[0], timm.list_models(), n=3, cutoff=0.5)
     hint = f"; nearest: {', '.join(near)}" if near else ""
     raise InputError(f"timm {timm.__version__} has no model {name!r}{hint}")
+
+
+def check_options(name: str, options: Mapping[str, Any]) -> None:
+    """Raise unless a study may build a backbone with these options.
+
+    Args:
+        name: a timm model or a plug-in, whose options have other names and bounds.
+        options: arguments of the model, as a study file gives them.
+
+    Raises:
+        InputError: an option is set elsewhere, has no value, or its numbers are out of range.
+
+    """
+    set_here = PLUGIN_ARGUMENTS if is_plugin(name) else OUR_OPTIONS
+    for option, value in options.items():
+        if option in set_here:
+            raise InputError(f"option {option!r} cannot be given: {set_here[option]}")
+        # timm ignores options of None silently, so a slip like {depth:4} would go unseen.
+        if value is None:
+            raise InputError(f"option {quoted(option)} has no value")
+        numbers = [*_numbers(value)]
+        if any(isinstance(number, float) and not math.isfinite(number) for number in numbers):
+            raise InputError(f"option {quoted(option)}: expected finite numbers")
+        if is_plugin(name):
+            continue
+        whole = [number for number in numbers if type(number) is int]
+        if option in _AT_LEAST_ONE and any(number < 1 for number in numbers):
+            raise InputError(f"option {option!r}: expected 1 or more, got {quoted(value)}")
+        if option in _BLOCKS and sum(whole) > DEEPEST_NETWORK:
+            raise InputError(f"option {option!r}: expected at most {DEEPEST_NETWORK} blocks")
+        if any(number > WIDEST_NETWORK for number in whole):
+            raise InputError(f"option {quoted(option)}: expected at most {WIDEST_NETWORK}")
+
+
+_BLOCKS = ("depth", "depths", "layers")
+_AT_LEAST_ONE = (*_BLOCKS, "embed_dim", "num_heads", "patch_size", "channels")
+
+
+def _numbers(value: Any) -> Iterator[int | float]:
+    """Yield the numbers of an option, those of its lists and mappings too."""
+    if isinstance(value, int | float):
+        yield value
+    elif isinstance(value, list | tuple | dict):
+        for inner in value.values() if isinstance(value, dict) else value:
+            yield from _numbers(inner)
 
 
 def is_vit(name: str) -> bool:

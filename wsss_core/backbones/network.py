@@ -15,10 +15,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from wsss_core.backbones.encoder import LastStage, PatchTokens
-from wsss_core.backbones.names import Layer, check_backbone_name, is_vit
+from wsss_core.backbones.names import Layer, check_backbone_name, check_options, is_vit
 from wsss_core.backbones.pcm import PixelCorrelation, View
+from wsss_core.backbones.size_limit import SizeLimit
 from wsss_core.backbones.weights import load_weights
-from wsss_core.errors import InputError, as_input_error, one_line
+from wsss_core.errors import InputError, as_input_error, one_line, quoted
 from wsss_core.plugins import is_plugin, load_plugin
 
 HEADS = ("linear", "pcm")
@@ -163,6 +164,7 @@ def build_network(
 
     """
     check_backbone_name(name)
+    check_options(name, options or {})
     if head not in HEADS:
         raise InputError(f"head {head!r} is unknown; expected one of {', '.join(HEADS)}")
     if is_plugin(name):
@@ -172,24 +174,28 @@ def build_network(
     if vit_named and (feature_stage is not None or output_stride is not None or head == "pcm"):
         raise InputError(f"{name}: stage, output_stride and head: pcm are for CNNs; this is a ViT")
     arguments = {**(options or {}), "pretrained": pretrained}
+    encoder: PatchTokens | LastStage
     try:
+        with SizeLimit(name):
+            if vit_named:
+                vit: Any = timm.create_model(name, num_classes=0, img_size=image_size, **arguments)
+            else:
+                encoder, channels = _cnn(name, feature_stage, output_stride, arguments)
         if vit_named:
-            vit: Any = timm.create_model(name, num_classes=0, img_size=image_size, **arguments)
             patch = vit.patch_embed.patch_size[0]
             if image_size % patch:
                 raise InputError(
                     f"{name}: its patch of {patch} does not divide the image size {image_size}"
                 )
-            encoder: PatchTokens | LastStage = PatchTokens(vit)
+            encoder = PatchTokens(vit)
             channels = int(vit.num_features)
-        else:
-            encoder, channels = _cnn(name, feature_stage, output_stride, arguments)
     except InputError:
         raise
-    except (TypeError, ValueError, RuntimeError, AssertionError, OSError) as error:
-        said = one_line(error)
+    except Exception as error:
+        # timm and PyTorch do not check options; whatever they raise is of the options.
+        said = one_line(error, 300) or type(error).__name__
         raise InputError(
-            f"timm cannot build {name!r} with {dict(options or {})}: {said}"
+            f"timm cannot build {name!r} with {quoted(dict(options or {}))}: {said}"
         ) from error
     if str(weights) not in ("none", "pretrained"):
         target = encoder.vit if isinstance(encoder, PatchTokens) else encoder.extractor

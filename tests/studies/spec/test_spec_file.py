@@ -75,7 +75,7 @@ def test_set_makes_a_section_that_the_file_leaves_out(tiny: Raw, write_study: Wr
     [
         ("epochs", "--set 'epochs': expected key=value"),
         ("=3", "--set '=3': expected key=value"),
-        ("seeds=[0", "--set seeds: '[0' is not valid YAML"),
+        ("seeds=[0", "--set seeds: '[0': not valid YAML: line 2"),
         ("title.short=x", "--set title.short: 'short' lies inside a plain value"),
         ("configurations.4.name=x", "--set configurations.4.name: expected an index below 4"),
         ("configurations.last=x", "expected an index below 4, got 'last'"),
@@ -167,7 +167,7 @@ def test_a_byte_order_mark_is_not_part_of_the_first_key(tiny: Raw, tmp_path: Pat
     [
         (b"study: [1", "not valid YAML: "),
         (b"a: b: c", "line 1"),
-        (b"study: \xff\xfe", "not valid YAML: 'utf-8' codec"),
+        (b"study: \xff\xfe", "not a text in UTF-8: 'utf-8' codec"),
         (b"", "expected keys such as study, data, backbones; got None"),
         (b"- a\n- b", "expected keys such as study, data, backbones; got ['a', 'b']"),
         (b"study: !!python/object/apply:os.getcwd []", "not valid YAML: "),
@@ -243,7 +243,7 @@ def _open_values(value: Any, path: str = "") -> list[str]:
 def test_a_key_given_twice_is_an_error_that_names_it_and_its_line(tmp_path: Path) -> None:
     file = tmp_path / "twice.yaml"
     file.write_text("study: a\ntitle: b\nstudy: c\n")
-    assert re.search(r"'study' is given twice.* line 3", problem(str(file)))
+    assert re.search(r"line 3, .*'study' is given twice", problem(str(file)))
 
 
 def test_an_option_without_a_value_is_an_error(tiny: Raw, write_study: Write) -> None:
@@ -280,3 +280,14 @@ def test_a_problem_is_named_by_the_words_of_the_file(tmp_path: Path, tiny: Raw) 
     file.write_text(yaml.safe_dump(tiny), encoding="utf-8")
     assert "old.yaml: dial.values: expected" in problem(str(file), "sweep.values=much")
     assert "old.yaml: training.warmup: " in problem(str(file), "training.warmup=2")
+
+
+def test_a_change_of_what_an_anchor_repeats_changes_one_place(tmp_path: Path, tiny: Raw) -> None:
+    text = yaml.safe_dump(tiny)
+    file = tmp_path / "anchors.yaml"
+    shared = "  twin: {model: resnet18, training: &t {epochs: 2}}\n"
+    shared += "  other: {model: resnet18, training: *t}\n"
+    file.write_text(text.replace("backbones:\n", f"backbones:\n{shared}", 1))
+    study = load_study(str(file), ["backbones.twin.training.epochs=5"])
+    epochs = [study.backbones[name].training.epochs for name in ("twin", "other")]
+    assert epochs == [5, 2]

@@ -16,15 +16,13 @@ ignored. With it, 255 is ignored and a value that is not listed is an error. Hid
 files that are not images are passed over; a folder among the images is an error.
 """
 
-import csv
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import yaml
-
 from wsss_core.data.image_set import IGNORED, SPLITS
-from wsss_core.errors import InputError, as_input_error, nearest
+from wsss_core.errors import InputError, check_printable, nearest, quoted
+from wsss_core.text_files import read_csv, read_yaml
 
 CLEAR = "clear"
 LABELS = "labels.csv"
@@ -77,7 +75,7 @@ def find_classes(root: Path) -> FolderClasses:
         raise InputError(f"{root}: no such folder, expected a data folder with train, tune, test")
     train = _required_folder(root / "train", "with a folder per class")
     folders = sorted(
-        entry.name
+        _checked_name(entry)
         for entry in train.iterdir()
         if entry.is_dir() and entry.name != CLEAR and not _is_unrelated(entry.name)
     )
@@ -142,29 +140,18 @@ def list_split(root: Path, split: str, classes: FolderClasses) -> list[ListedIma
     ]
 
 
-def _rows(table: Path, *columns: str) -> Iterator[tuple[int, list[str]]]:
-    """Yield each row of a CSV table: its line and its values in these columns."""
-    said = f"{table}: not readable as CSV with columns {', '.join(columns)}"
-    with (
-        as_input_error(said, OSError, UnicodeDecodeError, csv.Error),
-        table.open(encoding="utf-8-sig", newline="") as stream,
-    ):
-        rows = csv.DictReader(stream)
-        if not {*columns} <= set(rows.fieldnames or ()):
-            raise InputError(
-                f"{table}: columns {rows.fieldnames}, expected {' and '.join(columns)}"
-            )
-        for row in rows:
-            yield rows.line_num, [row[column] or "" for column in columns]
-
-
 def _labels(table: Path) -> dict[str, tuple[int, tuple[str, ...]]]:
     """Read labels.csv: file name -> its line and the names of its classes."""
     found: dict[str, tuple[int, tuple[str, ...]]] = {}
-    for line, (file, classes) in _rows(table, "file", "classes"):
+    for line, row in read_csv(table, ("file", "classes")):
+        file, classes = row["file"], row["classes"]
+        if "," in classes:
+            raise InputError(
+                f"{table}, line {line}: classes {quoted(classes)}, expected ';' between classes"
+            )
         if file in found:
             raise InputError(
-                f"{table}, line {line}: file {file!r} is listed twice, first in line "
+                f"{table}, line {line}: file {quoted(file)} is listed twice, first in line "
                 f"{found[file][0]}"
             )
         names = (name.strip() for name in classes.split(";"))
@@ -181,12 +168,14 @@ def _labelled_images(folder: Path, classes: FolderClasses) -> list[ListedImage]:
     for file, (line, names) in labels.items():
         if file not in files:
             raise InputError(
-                f"{table}, line {line}: file {file!r} is no image of {place}{_nearest(file, files)}"
+                f"{table}, line {line}: file {quoted(file)} is no image of {place}"
+                f"{_nearest(file, files)}"
             )
         for name in names:
             if name not in classes.names:
                 raise InputError(
-                    f"{table}, line {line}: class {name!r}, expected {', '.join(classes.names)}"
+                    f"{table}, line {line}: class {quoted(name)}, expected "
+                    f"{', '.join(classes.names)}"
                     f"{_nearest(name, classes.names)}"
                 )
         held = tuple(sorted({classes.names.index(name) for name in names}))
@@ -283,10 +272,21 @@ def _files_by_stem(folder: Path, suffixes: tuple[str, ...]) -> dict[str, Path]:
             raise InputError(f"{path}: folder among the images, expected files alone in {folder}")
         if path.suffix.lower() not in suffixes:
             continue
+        _checked_name(path)
         if path.stem in files:
             raise InputError(f"{path}: same stem as {files[path.stem].name}, expected it only once")
         files[path.stem] = path
     return files
+
+
+def _checked_name(path: Path) -> str:
+    """Return the name of a file or folder; raise InputError unless tables can hold it."""
+    try:
+        path.name.encode()
+    except UnicodeEncodeError as error:
+        raise InputError(f"{path.parent}: the name {quoted(path.name)} is not UTF-8") from error
+    check_printable(path.name, str(path.parent), allowed="")
+    return path.name
 
 
 def _is_unrelated(name: str) -> bool:
@@ -295,28 +295,27 @@ def _is_unrelated(name: str) -> bool:
 
 def _listed_classes(path: Path) -> dict[int, str]:
     example = "expected e.g. `classes: {1: smoke, 2: steam}`"
-    said = f"{path}: not readable as YAML, {example}"
-    with as_input_error(said, OSError, UnicodeDecodeError, yaml.YAMLError):
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    content = read_yaml(path)
     if not isinstance(content, dict) or not isinstance(content.get("classes"), dict):
         raise InputError(f"{path}: no mapping of mask values to class names, {example}")
     for key in content:
         if key != "classes":
-            raise InputError(f"{path}: unknown key {key!r}, expected classes alone")
+            raise InputError(f"{path}: unknown key {quoted(key)}, expected classes alone")
     values: dict[int, str] = content["classes"]
     if not values:
         raise InputError(f"{path}: no class listed, {example}")
     for value, name in values.items():
         if type(value) is not int or not 0 < value < IGNORED:
             raise InputError(
-                f"{path}: mask value {value!r} of class {name!r}, expected a whole number from 1 "
-                f"to {IGNORED - 1} (0 is the background, {IGNORED} is ignored)"
+                f"{path}: mask value {quoted(value)} of class {quoted(name)}, expected a whole "
+                f"number from 1 to {IGNORED - 1} (0 is the background, {IGNORED} is ignored)"
             )
         if not isinstance(name, str) or not name or name == CLEAR:
             raise InputError(
-                f"{path}: class name {name!r} of mask value {value}, expected a name "
+                f"{path}: class name {quoted(name)} of mask value {value}, expected a name "
                 f"other than {CLEAR!r}"
             )
+        check_printable(name, str(path), allowed="")
     if len(set(values.values())) < len(values):
         raise InputError(f"{path}: a class is listed twice, expected one mask value for each class")
     return values
@@ -328,13 +327,14 @@ def _groups(root: Path, split: str, identifiers: Collection[str]) -> Mapping[str
     if not path.exists():
         return {}
     groups: dict[str, str] = {}
-    for line, (file, group) in _rows(path, "file", "group"):
-        where = f"{path}, line {line}: file {file!r}"
+    for line, row in read_csv(path, ("file", "group")):
+        file, group = row["file"], row["group"]
+        where = f"{path}, line {line}: file {quoted(file)}"
         first, _, identifier = file.replace("\\", "/").partition("/")
         if first not in SPLITS or not group:
             raise InputError(
-                f"{where} and group {group!r}, expected a path such as test/images/a.jpg and the "
-                "name of its frame"
+                f"{where} and group {quoted(group)}, expected a path such as test/images/a.jpg and "
+                "the name of its frame"
             )
         if first != split:
             continue

@@ -19,7 +19,7 @@ from wsss_core.data.folder.layout import (
 )
 from wsss_core.data.image_decoding import image_shape, read_mask_values, read_rgb
 from wsss_core.data.image_set import IGNORED, SPLITS, ImageSet, PixelMaps
-from wsss_core.errors import InputError
+from wsss_core.errors import InputError, checked_path
 
 
 class FolderSource:
@@ -34,7 +34,7 @@ class FolderSource:
     """
 
     def __init__(self, root: Path) -> None:
-        self.root = Path(root).expanduser().absolute()
+        self.root = checked_path(root)
         self._classes = find_classes(self.root)
 
     @property

@@ -148,7 +148,7 @@ BAD_FOLDERS: list[tuple[str, Callable[[Path], object], str]] = [
     (
         "groups without columns",
         lambda root: (root / "groups.csv").write_text("test/images/p.png,1\n"),
-        "{root}/groups.csv: columns .* expected file and group",
+        "{root}/groups.csv: columns .* expected CSV with columns file, group",
     ),
     (
         "group of a missing image",
@@ -243,7 +243,7 @@ BAD_CLASSES: list[tuple[str, Callable[[Path], object], str]] = [
     (
         "no YAML",
         lambda root: (root / "classes.yaml").write_text("classes: {1: smoke\nx: ["),
-        "{root}/classes.yaml: not readable as YAML",
+        "{root}/classes.yaml: not valid YAML",
     ),
 ]
 

@@ -80,7 +80,14 @@ def test_other_labels_are_another_fingerprint(lay: Lay) -> None:
         ("file,classes\na.png,smok\nb.png,\nc.png,\n",
          r"line 2: class 'smok', expected smoke, steam; nearest: 'smoke'"),
         ("file,classes\na.png,\na.png,\nb.png,\n", r"line 3: file 'a.png' is listed twice"),
-        ("file,label\na.png,smoke\n", r"columns \['file', 'label'\], expected file and classes"),
+        ("file,label\na.png,smoke\n",
+         r"columns \['file', 'label'\], expected CSV with columns file, classes"),
+        ("file,classes\na.png,smoke,steam\nb.png,\nc.png,\n",
+         r"labels.csv, line 2: 3 fields, expected 2"),
+        ('file,classes\na.png,"smoke,steam"\nb.png,\nc.png,\n',
+         r"labels.csv, line 2: classes 'smoke,steam', expected ';' between classes"),
+        ("file,classes\na.png,smoke\nb.png\nc.png,\n",
+         r"labels.csv, line 3: 1 fields, expected 2"),
     ],
 )  # fmt: skip
 def test_a_table_that_does_not_fit_is_an_error_that_names_the_line(
