@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from studies.store.garbage import Garbage, find_garbage
     from studies.store.keys import VERSIONS, canonical, stage_key
     from studies.store.layout import SCRATCH
+    from studies.store.ledger_copies import LEDGER_TABLES, LedgerListing
     from studies.store.leases import LEASES, Lease, LeaseOwner, Leases
     from studies.store.manifest import MANIFEST, Manifest
     from studies.store.processes import gone, this_process
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "LEASES",
+    "LEDGER_TABLES",
     "MANIFEST",
     "SCRATCH",
     "VERSIONS",
@@ -38,6 +40,7 @@ __all__ = [
     "Lease",
     "LeaseOwner",
     "Leases",
+    "LedgerListing",
     "Manifest",
     "canonical",
     "details",

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from reports.ledger.digest import to_parquet
 from reports.ledger.parts import LedgerError, finished_trials, read_table, write_part
 from reports.ledger.schema import SCHEMA_VERSION, SCHEMAS
 from wsss_core.errors import InputError
@@ -112,7 +113,7 @@ def write_by_hand(results, key, rows, without=(), version=SCHEMA_VERSION):
     folder.mkdir(parents=True, exist_ok=True)
     part = pa.Table.from_pylist(rows).drop_columns(list(without))
     part = part.replace_schema_metadata({b"schema_version": str(version).encode()})
-    pq.write_table(part, folder / f"{key}.parquet")
+    (folder / f"{key}.parquet").write_bytes(to_parquet(part))
 
 
 def test_a_column_that_a_part_lacks_is_empty_in_its_rows_alone(tmp_path):
@@ -137,12 +138,12 @@ def test_a_column_that_only_one_part_has_is_kept(tmp_path):
     assert frame.loc["b", "extra"] == "new"
 
 
-@pytest.mark.parametrize("version", [0, SCHEMA_VERSION - 1, 99])
+@pytest.mark.parametrize("version", [0, 4, 99])
 def test_a_part_of_another_schema_version_is_refused_by_name(tmp_path, version):
     write_by_hand(tmp_path, "z", [epoch_row()], version=version)
 
     with pytest.raises(
-        LedgerError, match=rf"z\.parquet: schema version {version}; this .* reads 5"
+        LedgerError, match=rf"z\.parquet: schema version {version}; this .* reads 5 and 6"
     ):
         read_table(tmp_path, "history")
 
