@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 from reports.ledger.digest import is_whole, to_parquet
 from reports.ledger.schema import CHOICES, READABLE, SCHEMA_VERSION, SCHEMAS, VERSION_KEY
 from reports.ledger.snapshot import DERIVED, read_with_snapshot
-from reports.storage import Folder, Location, StorageError, below, open_folder
+from reports.storage import Folder, Location, below, open_folder
 from wsss_core.errors import InputError, as_input_error, one_line
 
 if TYPE_CHECKING:

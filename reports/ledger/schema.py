@@ -20,7 +20,7 @@ import pyarrow as pa
 from wsss_core.evaluate import SCORE_LEVELS
 
 SCHEMA_VERSION = 6
-"""The version of the parts that are written; each holds its own digest (`reports.ledger.digest`)."""
+"""The version of the parts that are written; they hold digests (`reports.ledger.digest`)."""
 
 READABLE = (5, SCHEMA_VERSION)
 """The versions that are read. Parts of version 5 have the same columns and hold no digest."""

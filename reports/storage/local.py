@@ -243,7 +243,7 @@ def _make_folder(folder: Path, below: Path | None = None) -> None:
     """Make a folder and those above it, up to `below`, and write their entries to the disk."""
     made = []
     for place in (folder, *folder.parents):
-        if place == below or place.is_dir():
+        if place == below or place.exists():
             break
         made.append(place)
     for place in reversed(made):

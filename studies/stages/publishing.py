@@ -93,8 +93,8 @@ def publish_all(store: ArtifactStore, keys: Iterable[str], results: Location) ->
         differing = pool.map(partial(ledger.differing, store), finished)
         for key, tables in zip(finished, differing, strict=True):
             try:
-                if tables:
-                    publish(store, key, results, tables)
+                if tables is None or tables:
+                    publish(store, key, results, tables or LEDGER_TABLES)
             except CorruptArtifactError as error:
                 logger.warning("  %s", error)
                 corrupt.add(key)

@@ -39,49 +39,42 @@ class LedgerListing:
         folders = {table: table_folder(results, table) for table in LEDGER_TABLES}
         return cls(folders, {table: folder.listing() for table, folder in folders.items()})
 
-    def missing(self, key: str, manifest: Manifest) -> list[str]:
-        """Return the tables that lack a part of a trial that the manifest names."""
-        return [table for table in _tables(key, manifest) if part_name(key) not in self.there[table]]
-
-    def differing(self, store: ArtifactStore, key: str) -> list[str]:
+    def differing(self, store: ArtifactStore, key: str) -> list[str] | None:
         """Return the tables whose part of a finished trial is missing or is not the store's.
 
-        All of them if the store's copy, as far as sizes tell, is corrupt. One that nobody needs is
-        not read.
+        The store's copy is read by its manifest and sizes alone; None if these say that it is
+        corrupt.
         """
         try:
             manifest = store.manifest("scores", key)
             if not store.remote and not _has_sizes(store, key, manifest):
-                return list(LEDGER_TABLES)
+                return None
         except FileNotFoundError:
             return []  # deleted meanwhile
         except StorageError:
             raise
         except ValueError:
-            return list(LEDGER_TABLES)  # it cannot be read
+            return None  # the manifest cannot be read
+        paths = {table: f"ledger/{table}/{part_name(key)}" for table in LEDGER_TABLES}
         return [
             table
-            for table, path in _tables(key, manifest).items()
-            if not self._is_copy(table, part_name(key), manifest.sizes[path], manifest.checksums[path])
+            for table, path in paths.items()
+            if path in manifest.sizes
+            and not self._is_copy(table, key, manifest.sizes[path], manifest.checksums[path])
         ]
 
-    def _is_copy(self, table: str, name: str, size: int, checksum: str) -> bool:
-        entry = self.there[table].get(name)
+    def _is_copy(self, table: str, key: str, size: int, checksum: str) -> bool:
+        entry = self.there[table].get(part_name(key))
         if entry is None or entry.size != size:
             return False
         try:
-            content = self.folders[table].read(name)
+            content = self.folders[table].read(part_name(key))
         except OSError:
             return False  # gone meanwhile, or unreadable: it is written again
         return hashlib.blake2b(content, digest_size=16).hexdigest() == checksum
 
 
-def _tables(key: str, manifest: Manifest) -> dict[str, str]:
-    """Return the tables that a trial has a part of -> the part's name in the artifact."""
-    paths = {table: f"ledger/{table}/{part_name(key)}" for table in LEDGER_TABLES}
-    return {table: path for table, path in paths.items() if path in manifest.sizes}
-
-
 def _has_sizes(store: ArtifactStore, key: str, manifest: Manifest) -> bool:
     path = store.path("scores", key)
-    return all((path / name).stat().st_size == size for name, size in manifest.sizes.items())
+    found = manifest.sizes.items()
+    return all((path / n).is_file() and (path / n).stat().st_size == size for n, size in found)
