@@ -23,7 +23,7 @@ SCHEMA_VERSION = 6
 """The version of the parts that are written; they hold digests (`reports.ledger.digest`)."""
 
 READABLE = (5, SCHEMA_VERSION)
-"""The versions that are read. Parts of version 5 have the same columns and hold no digest."""
+"""The versions that are read. Parts of version 5 lack some columns and hold no digest."""
 
 VERSION_KEY = b"schema_version"
 """The key of a part's metadata that holds its schema version."""

@@ -88,16 +88,21 @@ def publish_all(store: ArtifactStore, keys: Iterable[str], results: Location) ->
     keys, scored = list(keys), store.finished("scores")
     finished = [key for key in keys if key in scored]
     ledger = LedgerListing.of(results)
-    corrupt = set()
+    corrupt, copied_again = set(), 0
     with ThreadPoolExecutor(AT_ONCE) as pool:
         differing = pool.map(partial(ledger.differing, store), finished)
         for key, tables in zip(finished, differing, strict=True):
             try:
                 if tables is None or tables:
                     publish(store, key, results, tables or LEDGER_TABLES)
+                copied_again += sum(part_name(key) in ledger.there[t] for t in tables or ())
             except CorruptArtifactError as error:
                 logger.warning("  %s", error)
                 corrupt.add(key)
+    if copied_again:
+        logger.info(
+            "  %d parts of the ledger differed from the store's and came back", copied_again
+        )
     own = {part_name(key) for key in keys}
     copied = {part_name(key) for key in finished if key not in corrupt}
     # The table `trials` is read whole, rows of other studies included.

@@ -253,6 +253,7 @@ def test_a_run_heals_the_ledger_and_the_report_equals_the_undisturbed_one(
     assert said.code == 0
     said = wsss("run", study, "--results", results, "--in-process")
     assert (said.code, "nothing to train" in said.out) == (0, True)
+    assert f"{4 * (len(FAULTS) - 1)} parts of the ledger differed from the store's" in said.out
     assert wsss("report", results, "--out", tmp_path / "after").code == 0
     for file in (tmp_path / "before" / "tables").iterdir():
         assert (tmp_path / "after" / "tables" / file.name).read_bytes() == file.read_bytes()
