@@ -35,9 +35,9 @@ os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # or Tune prints tables in spi
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from PIL import Image
 
+from reports.ledger.digest import to_parquet
 from reports.ledger.schema import SCHEMAS
 from studies.cli.plan_text import describe_plan
 from studies.planning.job import TrainingJob, Trial
@@ -246,7 +246,7 @@ def write_finished(plan: Plan, store: ArtifactStore, results: Path) -> int:
 def _write(table: str, content: pa.Table | list[dict[str, Any]], file: Path) -> None:
     if isinstance(content, list):
         content = pa.Table.from_pylist(content, schema=SCHEMAS[table])
-    pq.write_table(content, file, compression="zstd")
+    file.write_bytes(to_parquet(content))
 
 
 # --- (a) the plan ---------------------------------------------------------------------------------
@@ -407,28 +407,39 @@ print(json.dumps({"code": os.waitstatus_to_exitcode(status), **found}))
 
 
 def command(*arguments: str) -> dict[str, float]:
-    """Run `wsss`: its seconds, those of CPU time, and its largest process in MiB."""
+    """Run `wsss`, see `measured`."""
+    return measured([sys.executable, "-m", "studies.cli.main", *arguments])
+
+
+def measured(words: list[str], environment: dict[str, str] | None = None) -> dict[str, float]:
+    """Run a program: its seconds, those of CPU time, and its largest process in MiB."""
     done = subprocess.run(
-        [sys.executable, "-c", _MEASURE, sys.executable, "-m", "studies.cli.main", *arguments],
-        capture_output=True, text=True, check=True,
+        [sys.executable, "-c", _MEASURE, *words],
+        capture_output=True, text=True, check=True, env=environment,
     )  # fmt: skip
     found: dict[str, float] = json.loads(done.stdout)
     if found.pop("code"):
-        raise SystemExit(f"wsss {' '.join(arguments)} failed:\n{done.stderr}")
+        raise SystemExit(f"{' '.join(words)} failed:\n{done.stderr}")
     return found
+
+
+def finished_study(trials: int, folder: Path) -> tuple[Path, int, int]:
+    """Leave a finished study in `folder/results`; return its file, its trials and score rows."""
+    spec = folder / "scale.yaml"
+    content = study_of(trials)
+    spec.write_text(json.dumps(content))  # JSON is YAML
+    plan = make_plan(Study.model_validate(content))
+    with _unsynced():
+        rows = write_finished(plan, ArtifactStore(folder / "results" / "store"), folder / "results")
+    return spec, len(plan.trials), rows
 
 
 def commands_over(trials: int, folder: Path) -> dict[str, Any]:
     """Seconds and memory of the commands over a finished study."""
     results = folder / "results"
-    spec = folder / "scale.yaml"
-    content = study_of(trials)
-    spec.write_text(json.dumps(content))  # JSON is YAML
-    plan = make_plan(Study.model_validate(content))
     started = time.perf_counter()
-    with _unsynced():
-        rows = write_finished(plan, ArtifactStore(results / "store"), results)
-    found: dict[str, Any] = {"trials": len(plan.trials), "score_rows": rows}
+    spec, count, rows = finished_study(trials, folder)
+    found: dict[str, Any] = {"trials": count, "score_rows": rows}
     print(f"  ({rows:,} rows of scores written in {time.perf_counter() - started:.0f} s)")
     found["run again"] = command("run", str(spec), "--results", str(results))
     if (results / "derived").is_dir():

@@ -9,6 +9,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from reports.ledger.digest import to_parquet
 from reports.names import MEASURE_NAMES, MEASURES, PLAIN, SHORT_MEASURE_NAMES
 from reports.results.reading import read_studies
 from reports.results.score_curves import CURVES, score_curves
@@ -19,6 +20,7 @@ from reports.storage import Location
 from reports.tables.cells import ABSENT, equals, mean_and_spread, points
 from reports.tables.thresholds import peeks_at
 from wsss_core.errors import as_input_error
+from wsss_core.whole_files import whole_file, write_whole
 
 LISTING_FILES = ("threshold_choices.csv", "threshold_choices.parquet", "threshold_curves.parquet")
 """The files it writes; the report's tables, which may lie in the same folder, have other names."""
@@ -88,8 +90,8 @@ def list_thresholds(
     files = tuple(out / name for name in LISTING_FILES)
     with as_input_error(f"{out}: the thresholds cannot be written there", OSError):
         out.mkdir(parents=True, exist_ok=True)
-        choices.to_csv(files[0], index=False, lineterminator="\n")
-        pq.write_table(pa.Table.from_pandas(choices, preserve_index=False), files[1])
+        write_whole(files[0], choices.to_csv(index=False, lineterminator="\n").encode())
+        write_whole(files[1], to_parquet(pa.Table.from_pandas(choices, preserve_index=False)))
         _write_curves(results, records, files[2])
     return ThresholdListing("\n\n".join(describe_thresholds(one) for one in records), files)
 
@@ -109,29 +111,24 @@ def threshold_choices(record: StudyRecord) -> pd.DataFrame:
 
 
 def _write_curves(results: Location, records: Sequence[StudyRecord], file: Path) -> None:
-    """Write the curves trial by trial, because a large study has many.
-
-    The temporary name makes sure that an interruption leaves no half-written file.
-    """
-    temporary = file.with_name(f".{file.name}.tmp")
-    try:
-        with pq.ParquetWriter(temporary, CURVES_SCHEMA, compression="zstd") as writer:
-            for record in records:
-                for chain, trial in record.every_trial():
-                    if trial.figures is None:
-                        continue
-                    found = score_curves(read_scores(results, trial.key)).assign(
-                        study=record.name,
-                        configuration=trial.configuration,
-                        refinement=chain,
-                        seed=trial.seed,
-                    )
-                    writer.write_table(
-                        pa.Table.from_pandas(found, schema=CURVES_SCHEMA, preserve_index=False)
-                    )
-        temporary.replace(file)
-    finally:
-        temporary.unlink(missing_ok=True)
+    """Write the curves trial by trial, because a large study has many."""
+    with (
+        whole_file(file) as opened,
+        pq.ParquetWriter(opened, CURVES_SCHEMA, compression="zstd") as writer,
+    ):
+        for record in records:
+            for chain, trial in record.every_trial():
+                if trial.figures is None:
+                    continue
+                found = score_curves(read_scores(results, trial.key)).assign(
+                    study=record.name,
+                    configuration=trial.configuration,
+                    refinement=chain,
+                    seed=trial.seed,
+                )
+                writer.write_table(
+                    pa.Table.from_pandas(found, schema=CURVES_SCHEMA, preserve_index=False)
+                )
 
 
 def describe_thresholds(record: StudyRecord) -> str:

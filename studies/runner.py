@@ -7,7 +7,7 @@ import logging
 import time
 from dataclasses import dataclass
 
-from reports.ledger.parts import write_part
+from reports.ledger import every_part, quarantine_corrupt_parts, write_part
 from reports.storage import Location, StorageError, is_uri, local_path
 from studies.planning import Plan, TrainingJob, Trial
 from studies.scheduling.progress import Progress
@@ -15,7 +15,7 @@ from studies.scheduling.stopping import Stop
 from studies.stages import JobStatus, Outcome, RunContext, publish_all, recorded_failure
 from studies.stages.other_code import made_otherwise, named_otherwise, quarantine_jobs
 from studies.stages.preflight import preflight
-from studies.store import ArtifactStore, CorruptArtifactError
+from studies.store import ArtifactStore
 
 logger = logging.getLogger(__name__)
 
@@ -165,10 +165,11 @@ def _prepared(plan: Plan, results: Location, store: ArtifactStore) -> _Work:
     if pending:
         preflight(plan, pending, store, results)
         pending = plan.pending(store)  # what was found corrupt has to be made again
+    quarantine_corrupt_parts(results, every_part(results, ("plan", "refinements", "search")))
     write_part(results, "plan", plan.study.file_name, plan.ledger_rows())
     if plan.chains:
         write_part(results, "refinements", plan.study.file_name, plan.chain_rows())
-    if _published(plan, store, results):
+    if publish_all(store, [key for trial in plan.trials for key in trial.score_keys], results):
         pending = plan.pending(store)
         preflight(plan, pending, store, results)
     has = store.seen()
@@ -180,20 +181,6 @@ def _prepared(plan: Plan, results: Location, store: ArtifactStore) -> _Work:
         unscored={job.key for job in pending if job.unscored(has)} - untrained,
         unrefined=sum(len(job.unrefined(has)) for job in plan.jobs.values()),
     )
-
-
-def _published(plan: Plan, store: ArtifactStore, results: Location) -> bool:
-    """Bring the ledger up to date with the store; return whether an artifact was corrupt."""
-    keys = [key for trial in plan.trials for key in trial.score_keys]
-    corrupt = False
-    while True:
-        try:
-            publish_all(store, keys, results)
-            return corrupt
-        except CorruptArtifactError as error:
-            # It was quarantined, so the next round does not meet it.
-            logger.warning("  %s", error)
-            corrupt = True
 
 
 def _run(

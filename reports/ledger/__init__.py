@@ -1,14 +1,38 @@
 """The ledger: everything that a study measured, as immutable Parquet parts."""
 
-from reports.ledger.parts import LedgerError, finished_trials, read_arrow, read_table, write_part
+from reports.ledger.parts import (
+    CorruptPartError,
+    LedgerError,
+    finished_trials,
+    part_name,
+    read_arrow,
+    read_table,
+    table_folder,
+    write_part,
+)
+from reports.ledger.quarantine import (
+    AT_ONCE,
+    corrupt_parts,
+    every_part,
+    quarantine_corrupt_parts,
+    quarantine_part,
+)
 from reports.ledger.schema import SCHEMA_VERSION, SCHEMAS
 
 __all__ = [
+    "AT_ONCE",
     "SCHEMAS",
     "SCHEMA_VERSION",
+    "CorruptPartError",
     "LedgerError",
+    "corrupt_parts",
+    "every_part",
     "finished_trials",
+    "part_name",
+    "quarantine_corrupt_parts",
+    "quarantine_part",
     "read_arrow",
     "read_table",
+    "table_folder",
     "write_part",
 ]

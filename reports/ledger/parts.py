@@ -3,21 +3,23 @@
 `RESULTS/ledger/<table>/<key>.parquet` is one part, on this machine or at a URI; the tables are
 those of `reports.ledger.schema`. A part is written whole (`reports.storage`): a reader sees all of
 it or nothing, and many writers on one shared file system or object store need no lock. A row of
-`trials` seals a trial: write it last, after `scores`, `panels` and `history`.
+`trials` seals a trial: write it last, after `scores`, `panels` and `history`. A part holds its own
+digest, and every reader compares it.
 """
 
-import io
+import logging
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from reports.ledger.schema import CHOICES, SCHEMA_VERSION, SCHEMAS, VERSION_KEY
+from reports.ledger.digest import is_whole, to_parquet
+from reports.ledger.schema import CHOICES, READABLE, SCHEMA_VERSION, SCHEMAS, VERSION_KEY
 from reports.ledger.snapshot import DERIVED, read_with_snapshot
-from reports.storage import Folder, Location, StorageError, below, open_folder
+from reports.storage import Folder, Location, below, open_folder
 from wsss_core.errors import InputError, as_input_error, one_line
 
 if TYPE_CHECKING:
@@ -31,8 +33,22 @@ _FEW = 8
 """Up to this many parts are requested by name; more, by a listing of all."""
 
 
+logger = logging.getLogger(__name__)
+
+
 class LedgerError(InputError):
     """A part of the ledger cannot be written or read; the message names it."""
+
+
+class CorruptPartError(LedgerError):
+    """A part differs from its digest or cannot be understood; the message names it.
+
+    Attributes:
+        name: the part's file name.
+
+    """
+
+    name = ""
 
 
 def table_folder(results: Location, table: str) -> Folder:
@@ -102,10 +118,9 @@ def write_part(
             f"ledger key {key!r}: expected letters, digits and . _ = + - (not starting with a dot)"
         )
     part = below(results, "ledger", table, part_name(key))
-    sink = io.BytesIO()
-    pq.write_table(_checked(table, key, rows), sink, compression="zstd")
+    content = to_parquet(_checked(table, key, rows))
     with as_input_error(f"{part}: cannot be written", OSError, error=LedgerError):
-        folder.write(part_name(key), sink.getvalue())
+        folder.write(part_name(key), content)
     return part
 
 
@@ -129,7 +144,8 @@ def read_table(
         lacks is empty in its rows. Histograms are NumPy `uint32 [256]`.
 
     Raises:
-        LedgerError: a part cannot be read, or has another schema version; the message names it.
+        CorruptPartError: a part differs from its digest or cannot be read; the message names it.
+        LedgerError: a part has another schema version, or may not be read.
 
     """
     return read_arrow(results, table, keys=keys, columns=columns).to_pandas()
@@ -141,8 +157,36 @@ def read_arrow(
     *,
     keys: Iterable[str] | None = None,
     columns: Sequence[str] | None = None,
+    skip_corrupt: bool = False,
 ) -> pa.Table:
-    """Read parts of a table as `read_table` does, but without pandas, which loads slowly."""
+    """Read parts of a table as `read_table` does, but without pandas, which loads slowly.
+
+    Args:
+        results: the results folder, a path or a URI.
+        table: a key of `SCHEMAS`.
+        keys: read these parts only. None: all.
+        columns: read these columns only. None: all.
+        skip_corrupt: log a warning about a corrupt part and go on without its rows.
+
+    """
+    left_out: set[str] = set()
+    while True:
+        try:
+            return _read_table(results, table, keys, columns, left_out)
+        except CorruptPartError as error:
+            if not skip_corrupt:
+                raise
+            logger.warning("%s; it is left out here", error)
+            left_out.add(error.name)
+
+
+def _read_table(
+    results: Location,
+    table: str,
+    keys: Iterable[str] | None,
+    columns: Sequence[str] | None,
+    left_out: Collection[str],
+) -> pa.Table:
     folder = table_folder(results, table)
     schema = SCHEMAS[table]
     wanted = list(columns) if columns is not None else None
@@ -150,9 +194,11 @@ def read_arrow(
     asked = None if keys is None else [part_name(key) for key in sorted(set(keys))]
     read = partial(_read_parts, folder)
     if asked is not None and len(asked) <= _FEW:
-        found = list(read([name for name in asked if folder.has(name)], wanted))
+        few = [name for name in asked if name not in left_out]
+        found = list(read([name for name in few if folder.has(name)], wanted))
     else:
         there = folder.listing()
+        there = {name: entry for name, entry in there.items() if name not in left_out}
         names = [n for n in asked or there if n in there and n.endswith(part_name(""))]
         if table in SNAPSHOTS:
             derived = open_folder(results).joined(DERIVED)
@@ -174,39 +220,57 @@ def _read_parts(
 ) -> Iterator[pa.Table]:
     contents = folder.read_many(names)
     for name in names:
-        try:
+        part = f"{folder.where}/{name}"
+        with as_input_error(f"{part}: cannot be read", OSError, error=LedgerError):
             content = next(contents)
-        except StorageError:
-            raise
-        except OSError as error:
-            raise _unreadable(f"{folder.where}/{name}", error) from error
-        yield _read_part(f"{folder.where}/{name}", content, columns)
+        yield _read_part(part, content, columns)
+
+
+def check_part(part: str, content: bytes) -> None:
+    """Compare a part with the digest that it holds; one without a digest has to be readable.
+
+    Args:
+        part: its path or URI, for the message.
+        content: of its file.
+
+    Raises:
+        CorruptPartError: it is corrupt.
+        LedgerError: it has another schema version.
+
+    """
+    if is_whole(content) is not True:
+        _read_part(part, content, None)
 
 
 def _read_part(part: str, content: bytes, columns: list[str] | None) -> pa.Table:
+    whole = is_whole(content)
+    if whole is False:
+        _raise_corrupt(part, "it differs from the digest that it holds")
     try:
         with pq.ParquetFile(pa.BufferReader(content)) as file:
             metadata = file.schema_arrow.metadata or {}
             version = int(metadata.get(VERSION_KEY, b"0"))
-            if version != SCHEMA_VERSION:
-                raise LedgerError(
-                    f"{part}: schema version {version}; this release reads {SCHEMA_VERSION}"
-                )
+            if version not in READABLE:
+                known = " and ".join(map(str, READABLE))
+                raise LedgerError(f"{part}: schema version {version}; this release reads {known}")
             names = file.schema_arrow.names
             there = names if columns is None else [name for name in columns if name in names]
             table = file.read(columns=there, use_threads=False)
     except LedgerError:
         raise
-    except (pa.ArrowException, OSError, ValueError) as error:
-        raise _unreadable(part, error) from error
+    except Exception as error:
+        _raise_corrupt(part, f"it is no Parquet file: {one_line(error, 300)}", error)
+    if whole is None and version == SCHEMA_VERSION:
+        _raise_corrupt(part, "its digest is gone")
     return pa.Table.from_arrays(table.columns, schema=_nullable(table.schema))
 
 
-def _unreadable(part: str, error: BaseException) -> LedgerError:
-    return LedgerError(
-        f"{part}: cannot be read as Parquet ({one_line(error, 300)}); `wsss run` again brings the "
-        "part of a finished trial back from the store"
+def _raise_corrupt(part: str, why: str, error: Exception | None = None) -> NoReturn:
+    corrupt = CorruptPartError(
+        f"{part}: cannot be read ({why}); `wsss run` again brings it back from the store"
     )
+    corrupt.name = part.rpartition("/")[2]
+    raise corrupt from error
 
 
 def _nullable(schema: pa.Schema) -> pa.Schema:

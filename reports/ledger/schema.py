@@ -19,7 +19,12 @@ import pyarrow as pa
 
 from wsss_core.evaluate import SCORE_LEVELS
 
-SCHEMA_VERSION = 5
+SCHEMA_VERSION = 6
+"""The version of the parts that are written; they hold digests (`reports.ledger.digest`)."""
+
+READABLE = (5, SCHEMA_VERSION)
+"""The versions that are read. Parts of version 5 lack some columns and hold no digest."""
+
 VERSION_KEY = b"schema_version"
 """The key of a part's metadata that holds its schema version."""
 

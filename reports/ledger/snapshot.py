@@ -4,17 +4,18 @@ Opening a Parquet file costs about a millisecond however little it holds, so a t
 parts costs seconds each time. A snapshot, `RESULTS/derived/<table>.parquet`, holds the rows of many
 parts with each part's name, size and time of change. Rows of unchanged parts come from the
 snapshot; other parts are read themselves. If many were read, a new snapshot is written, also if an
-interruption ends the reading. A snapshot may be deleted at any time.
+interruption ends the reading. A snapshot may be deleted at any time; one that differs from its
+digest counts as deleted.
 """
 
 import contextlib
-import io
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from reports.ledger.digest import is_whole, to_parquet
 from reports.storage import Entry, Folder, StorageError
 
 DERIVED = "derived"
@@ -111,7 +112,7 @@ def _kept(
     names: Sequence[str],
     columns: list[str] | None,
 ) -> tuple[pa.Table, dict[str, tuple[int, int]]]:
-    """Read a snapshot; a missing or unreadable one, or one of another version, holds nothing.
+    """Read a snapshot; a missing or corrupt one, or one of another version, holds nothing.
 
     Returns:
         All of its rows, those of changed parts included; first row and end of each unchanged part.
@@ -120,7 +121,10 @@ def _kept(
     """
     nothing: tuple[pa.Table, dict[str, tuple[int, int]]] = (pa.table({}), {})
     try:
-        with pq.ParquetFile(pa.BufferReader(folder.read(f"{table}.parquet"))) as file:
+        content = folder.read(f"{table}.parquet")
+        if not is_whole(content):
+            return nothing
+        with pq.ParquetFile(pa.BufferReader(content)) as file:
             about = file.metadata.metadata
             if about[_VERSION] != str(version).encode():
                 return nothing
@@ -149,13 +153,8 @@ def _write(
     parts: Sequence[tuple[str, Entry, int]],
 ) -> None:
     about = [(name, entry.size, entry.changed, count) for name, entry, count in parts]
-    sink = io.BytesIO()
     # A reader without the right to write goes on without a snapshot.
     with contextlib.suppress(OSError, StorageError, pa.ArrowException):
         whole = pa.concat_tables(content, promote_options="permissive")
-        with pq.ParquetWriter(sink, whole.schema, compression="zstd") as writer:
-            writer.write_table(whole)
-            writer.add_key_value_metadata(
-                {_PARTS: json.dumps(about).encode(), _VERSION: str(version).encode()}
-            )
-        folder.write(f"{table}.parquet", sink.getvalue())
+        entries = {_PARTS: json.dumps(about).encode(), _VERSION: str(version).encode()}
+        folder.write(f"{table}.parquet", to_parquet(whole, entries))

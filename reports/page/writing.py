@@ -6,14 +6,15 @@ from pathlib import Path
 
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
 
+from reports.ledger.digest import to_parquet
 from reports.page.rendering import render_html, render_markdown
 from reports.page.views import views_of
 from reports.results.reading import read_studies
 from reports.storage import Location
 from reports.tables.rendering import to_csv, to_latex, to_markdown
 from wsss_core.errors import as_input_error
+from wsss_core.whole_files import write_whole
 
 
 @dataclass(frozen=True)
@@ -39,10 +40,7 @@ def _slug(name: str) -> str:
 
 
 def _parquet(frame: pd.DataFrame) -> bytes:
-    sink = pa.BufferOutputStream()
-    table = pa.Table.from_pandas(frame, preserve_index=False)
-    pq.write_table(table, sink, compression="zstd")
-    return sink.getvalue().to_pybytes()
+    return to_parquet(pa.Table.from_pandas(frame, preserve_index=False))
 
 
 def make_report(
@@ -94,5 +92,5 @@ def make_report(
 
 
 def _write(path: Path, content: str | bytes) -> Path:
-    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    write_whole(path, content if isinstance(content, bytes) else content.encode())
     return path

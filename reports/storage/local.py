@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 from reports.storage.folder import MARK, Entry, Location, local_path, plain_name
 from reports.storage.retry import retried, retry
 from wsss_core.errors import InputError
+from wsss_core.whole_files import sync_folder
 
 _MARK_TEXT = b"A folder that wsss writes to; this file shows that its file system is there.\n"
 _NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
@@ -60,7 +61,7 @@ class LocalFolder:
         """Make and mark the folder; if it was marked before, wait for it instead."""
         try:
             if self.where not in _marked:
-                self.path.mkdir(parents=True, exist_ok=True)
+                _make_folder(self.path)
             self.write(MARK, _MARK_TEXT)
         except OSError as error:
             raise InputError(
@@ -90,13 +91,10 @@ class LocalFolder:
     def _ensure(self) -> None:
         """Make the folder, but never a marked anchor: if that is gone, it is not mounted."""
         if str(self._anchor) not in _marked:
-            self.path.mkdir(parents=True, exist_ok=True)
+            _make_folder(self.path)
             return
         self._require_mark()
-        folder = self._anchor
-        for name in self._names:
-            folder = folder / name
-            folder.mkdir(exist_ok=True)
+        _make_folder(self.path, below=self._anchor)
 
     @contextlib.contextmanager
     def _beside(self, name: str) -> Iterator[Path]:
@@ -109,6 +107,11 @@ class LocalFolder:
         finally:
             with contextlib.suppress(OSError):
                 unfinished.unlink(missing_ok=True)
+
+    def _rename(self, unfinished: Path, name: str) -> None:
+        """Give a file its name; the entry outlives a loss of power."""
+        os.replace(unfinished, self.path / name)
+        sync_folder(self.path)
 
     @retried
     def read(self, name: str) -> bytes:
@@ -124,7 +127,7 @@ class LocalFolder:
         """Write a file whole; replace a file of that name."""
         with self._beside(name) as unfinished:
             _write_through(unfinished, content)
-            os.replace(unfinished, self.path / name)
+            self._rename(unfinished, name)
 
     @retried
     def create(self, name: str, content: bytes) -> bool:
@@ -143,7 +146,9 @@ class LocalFolder:
             except OSError as error:
                 if error.errno not in _NO_LINKS:
                     raise
-                return _created_without_links(self.path / name, content)
+                if not _created_without_links(self.path / name, content):
+                    return False
+            sync_folder(self.path)
         return True
 
     def has(self, name: str) -> bool:
@@ -221,7 +226,7 @@ class LocalFolder:
             shutil.copyfile(file, unfinished)
             with unfinished.open("rb") as opened:
                 os.fsync(opened.fileno())
-            os.replace(unfinished, self.path / name)
+            self._rename(unfinished, name)
 
     @retried
     def get(self, name: str, file: Path) -> None:
@@ -232,6 +237,19 @@ class LocalFolder:
 def _entry(state: os.stat_result) -> Entry:
     size = 0 if stat.S_ISDIR(state.st_mode) else state.st_size
     return Entry(size, f"{state.st_mtime_ns}-{state.st_ino}", state.st_mtime)
+
+
+def _make_folder(folder: Path, below: Path | None = None) -> None:
+    """Make a folder and those above it, up to `below`, and write their entries to the disk."""
+    made = []
+    for place in (folder, *folder.parents):
+        if place == below or place.exists():
+            break
+        made.append(place)
+    for place in reversed(made):
+        place.mkdir(exist_ok=True)
+    for place in made:
+        sync_folder(place.parent)
 
 
 def _write_through(file: Path, content: bytes, mode: str = "wb") -> None:

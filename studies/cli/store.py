@@ -4,6 +4,7 @@ import argparse
 import re
 from typing import TYPE_CHECKING
 
+from reports.storage import MARK, below, open_folder
 from studies.cli.common import Command, a_location, option, show
 from studies.formatting import in_bytes
 from wsss_core.errors import one_line
@@ -55,9 +56,45 @@ def _list(options: argparse.Namespace) -> int:
 
 
 def _verify(options: argparse.Namespace) -> int:
+    from studies.store import ArtifactStore, require_store
+
+    results = open_folder(options.store)
+    if "ledger" not in results.folders():
+        return _verify_store(_opened(options), options.stages, options.quarantine)
+    store = ArtifactStore(below(options.store, "store"))
+    stages = [stage for stage in options.stages if stage != "ledger"]
+    known = store.folder.has(MARK)
+    code = 0
+    if stages or (known and not options.stages):
+        require_store(store)
+        code = _verify_store(store, stages, options.quarantine)
+    if "ledger" in options.stages or not options.stages:
+        code = max(code, _verify_ledger(options, store if known else None))
+    return code
+
+
+def _verify_ledger(options: argparse.Namespace, store: "ArtifactStore | None") -> int:
+    from studies.store import verify_ledger
+
+    found = verify_ledger(options.store, store, quarantine=options.quarantine)
+    for why in found.corrupt.values():
+        show(f"corrupt: {why}", aside=True)
+    for name, why in found.missing.items():
+        show(f"missing: ledger/{name} {why}", aside=True)
+    sound = found.checked - len(found.corrupt)
+    show(f"{sound} of {found.checked} parts of the ledger are whole")
+    if found.corrupt and options.quarantine:
+        show(f"{len(found.corrupt)} were moved to ledger/quarantined")
+    if found.corrupt or found.missing:
+        show("the next `wsss run` brings back what the store holds, and makes the rest anew")
+        return 1
+    return 0
+
+
+def _verify_store(store: "ArtifactStore", stages: list[str], quarantine: bool) -> int:
     from studies.store import verify
 
-    result = verify(_opened(options), options.stages, quarantine=options.quarantine)
+    result = verify(store, stages, quarantine=quarantine)
     for name, problems in result.corrupt.items():
         for problem in problems:
             show(f"corrupt: {name}: {problem}", aside=True)
@@ -75,7 +112,7 @@ def _verify(options: argparse.Namespace) -> int:
         f"{sound} of {result.checked} artifacts are as their manifests say, "
         f"{in_bytes(result.bytes)} read"
     )
-    if result.corrupt and options.quarantine:
+    if result.corrupt and quarantine:
         show(f"{len(result.corrupt)} were quarantined; the next `wsss run` makes them anew")
     elif result.corrupt:
         show("with --quarantine they are taken out, and the next `wsss run` makes them anew")
@@ -109,12 +146,8 @@ def _gc(options: argparse.Namespace) -> int:
 
 
 _STORE = option("store", type=a_location, metavar="STORE", help="a path or a URI")
-_STAGES = option(
-    "stages",
-    nargs="*",
-    metavar="STAGE",
-    help="only these stages: images, train, cams, scores, described, fits, refined",
-)
+_STAGES_HELP = "only these stages: images, train, cams, scores, described, fits, refined"
+_STAGES = option("stages", nargs="*", metavar="STAGE", help=_STAGES_HELP)
 
 LIST = Command(
     "list",
@@ -134,13 +167,24 @@ VERIFY = Command(
     "wsss store verify s3://bucket/study/store --quarantine",
     _verify,
     (
-        _STORE,
-        _STAGES,
+        option(
+            "store",
+            type=a_location,
+            metavar="PLACE",
+            help="a store, or a results folder: its ledger and the store in it; a path or a URI",
+        ),
+        option(
+            "stages",
+            nargs="*",
+            metavar="STAGE",
+            help=f"{_STAGES_HELP}, or the ledger of a results folder: ledger",
+        ),
         option(
             "--quarantine",
             "--set-aside",
             action="store_true",
-            help="take corrupt artifacts out, so that the next run makes them anew",
+            help="take corrupt artifacts and parts of the ledger out, so that the next run makes "
+            "them anew",
         ),
     ),
     aside=True,

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from reports.ledger.parts import read_table
+from reports.ledger.parts import read_arrow
 from reports.storage import Location
 from studies.cluster.checks import (
     ClockCheck,
@@ -92,7 +92,8 @@ def _gpu_needs(
     ledger. A share whose trials were never measured gets 0.
     """
     columns = ["settings", "device", "peak_memory_bytes"]
-    measured = read_table(results, "trials", columns=columns).dropna()
+    read = read_arrow(results, "trials", columns=columns, skip_corrupt=True)
+    measured = read.to_pandas().dropna()
     on_gpu = measured[~measured["device"].str.contains(" CPU, ", regex=False)]
     kinds = on_gpu["settings"].map(lambda text: kind(json.loads(text)))
     peaks = on_gpu["peak_memory_bytes"].groupby(kinds).max()

@@ -110,7 +110,8 @@ def read_timings(plan: Plan, results: Location) -> Timings:
     own = {part_name(trial.key) for trial in plan.trials}
     others = [name.removesuffix(part_name("")) for name in names if name not in own]
     keys = [*_latest(of_kind.values(), names), *others[:OTHERS]]
-    table = read_arrow(results, "trials", keys=keys, columns=_COLUMNS).sort_by("started_at")
+    table = read_arrow(results, "trials", keys=keys, columns=_COLUMNS, skip_corrupt=True)
+    table = table.sort_by("started_at")
     # Without the column, as pyarrow loads pandas to make moments of it.
     trials = table.drop_columns("started_at").to_pylist()
     trials = [row for row in trials if row["status"] == "ok" and row["seconds_training"]]
@@ -138,7 +139,8 @@ def _learn_chains(plan: Plan, results: Location, rates: Rates) -> None:
         names,
     )
     columns = ("refinement", "status", "seconds")
-    for row in read_arrow(results, "refined", keys=keys, columns=columns).to_pylist():
+    found = read_arrow(results, "refined", keys=keys, columns=columns, skip_corrupt=True)
+    for row in found.to_pylist():
         if row["status"] == "ok" and row["seconds"] is not None:
             rates.learn(chain_work(row["refinement"]), row["seconds"])
 

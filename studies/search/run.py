@@ -2,7 +2,13 @@
 
 import logging
 
-from reports.ledger.parts import part_name, table_folder, write_part
+from reports.ledger import (
+    every_part,
+    part_name,
+    quarantine_corrupt_parts,
+    table_folder,
+    write_part,
+)
 from reports.storage import Location, is_uri, local_path
 from studies.planning import NodeAmounts, TrainingJob, make_plan, require_room, slots, whole_gpu
 from studies.scheduling.progress import Progress
@@ -55,6 +61,7 @@ def run_search(
     results = results if is_uri(results) else local_path(results)
     planner, plan = first_jobs(study)
     prefix = parts_prefix(planner)
+    quarantine_corrupt_parts(results, every_part(results, ("plan", "search")))
     done = tried(results, prefix)
     left = search.trials - done["number"].nunique()
     if left > 0:

@@ -30,8 +30,8 @@ def made_otherwise(results: Location, keys: Iterable[str]) -> dict[str, set[str]
 
     """
     found: dict[str, set[str]] = defaultdict(set)
-    rows = read_arrow(results, "trials", keys=keys, columns=_COLUMNS).to_pylist()
-    for row in rows:
+    rows = read_arrow(results, "trials", keys=keys, columns=_COLUMNS, skip_corrupt=True)
+    for row in rows.to_pylist():
         for reason in _differences(**row):
             found[reason].add(row["trial_key"])
     return dict(found)

@@ -1,20 +1,28 @@
 """The parts of a finished trial, or of a trial under a chain: kept in the store, then published.
 
 Publishing copies them from the store to a ledger.
+A ledger is right if its parts are the store's, byte for byte. The checksums in the store's
+manifests tell, so the store's own copies are read only where the ledger's differ.
 """
 
-from collections.abc import Iterable, Mapping
+import logging
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
-from reports.ledger.parts import part_name, read_table, table_folder, write_part
-from reports.storage import Entry, Location
+from reports.ledger import (
+    AT_ONCE,
+    part_name,
+    quarantine_corrupt_parts,
+    table_folder,
+    write_part,
+)
+from reports.storage import Location
 from studies.planning import TrainingJob
 from studies.stages.scoring import LedgerRow, LedgerRows
-from studies.store import ArtifactStore
+from studies.store import LEDGER_TABLES, ArtifactStore, CorruptArtifactError, LedgerListing
 
-SEALS = ("trials", "refined")
-"""Tables whose row says that everything else of its key is there; they are copied last."""
-
-TABLES = ("scores", "panels", "history", *SEALS)
+logger = logging.getLogger(__name__)
 
 
 def keep_scores(
@@ -37,58 +45,72 @@ def keep_scores(
 
 
 def publish(
-    store: ArtifactStore,
-    key: str,
-    results: Location,
-    there: Mapping[str, Mapping[str, Entry]] | None = None,
+    store: ArtifactStore, key: str, results: Location, tables: Sequence[str] = LEDGER_TABLES
 ) -> None:
     """Copy a scored trial's parts to a ledger, the row that seals it last.
 
-    A reader that sees the row finds everything else. A part that differs from the store's, as one
-    that was cut off does, is written again.
+    A reader that sees the row finds everything else.
 
     Args:
         store: holds the stage `scores` of that key.
         key: names the parts.
         results: the ledger's folder, a path or a URI.
-        there: the listings of the ledger's tables, where they are known.
+        tables: only the parts of these.
+
+    Raises:
+        CorruptArtifactError: the store's copy is corrupt; it was quarantined.
 
     """
     ledger = store.fetch("scores", key) / "ledger"
     name = part_name(key)
-    for table in TABLES:
+    for table in LEDGER_TABLES:
         part = ledger / table / name
-        if not part.is_file():
-            continue
-        folder = table_folder(results, table)
-        entry = there[table].get(name) if there is not None else None
-        alike = entry is not None and entry.size == part.stat().st_size
-        if not alike or (table in SEALS and folder.read(name) != part.read_bytes()):
-            folder.put(part, name)
+        if table in tables and part.is_file():
+            table_folder(results, table).put(part, name)
 
 
-def publish_all(store: ArtifactStore, keys: Iterable[str], results: Location) -> None:
-    """Bring a ledger up to date with what a store holds.
+def publish_all(store: ArtifactStore, keys: Iterable[str], results: Location) -> bool:
+    """Bring a ledger up to date with the store; a part that differs from the store's comes back.
+
+    Rows that the store does not hold, such as those of failed trials, and that are corrupt are
+    moved to `ledger/quarantined/`. A remote ledger costs one request for each part, and a remote
+    store one for each trial.
 
     Args:
         store: where finished trials are looked up.
         keys: of the stage `scores`; those that are not finished are passed over.
         results: the ledger's folder, a path or a URI.
 
+    Returns:
+        Whether an artifact of the store was corrupt; it was quarantined and has to be made anew.
+
     """
-    scored = store.finished("scores")
+    keys, scored = list(keys), store.finished("scores")
     finished = [key for key in keys if key in scored]
-    there = {table: table_folder(results, table).listing() for table in TABLES}
-    if store.remote:
-        # Not to fetch every trial again: a row that is there, and not of a failure, is the store's.
-        sealed = {
-            row
-            for table, column in (("trials", "trial_key"), ("refined", "scores_key"))
-            for row, status in read_table(
-                results, table, keys=finished, columns=[column, "status"]
-            ).itertuples(index=False)
-            if status != "failed"
-        }
-        finished = [key for key in finished if key not in sealed]
-    for key in finished:
-        publish(store, key, results, there)
+    ledger = LedgerListing.of(results)
+    corrupt, copied_again = set(), 0
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        differing = pool.map(partial(ledger.differing, store), finished)
+        for key, tables in zip(finished, differing, strict=True):
+            try:
+                if tables is None or tables:
+                    publish(store, key, results, tables or LEDGER_TABLES)
+                copied_again += sum(part_name(key) in ledger.there[t] for t in tables or ())
+            except CorruptArtifactError as error:
+                logger.warning("  %s", error)
+                corrupt.add(key)
+    if copied_again:
+        logger.info(
+            "  %d parts of the ledger differed from the store's and came back", copied_again
+        )
+    own = {part_name(key) for key in keys}
+    copied = {part_name(key) for key in finished if key not in corrupt}
+    # The table `trials` is read whole, rows of other studies included.
+    rest = [
+        (table, name)
+        for table, listing in ledger.there.items()
+        for name in listing
+        if name not in copied and (table == "trials" or name in own)
+    ]
+    quarantine_corrupt_parts(results, rest)
+    return bool(corrupt)

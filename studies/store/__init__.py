@@ -23,12 +23,14 @@ if TYPE_CHECKING:
     from studies.store.keys import VERSIONS, canonical, stage_key
     from studies.store.layout import SCRATCH
     from studies.store.leases import LEASES, Lease, LeaseOwner, Leases
+    from studies.store.ledger_copies import LEDGER_TABLES, LedgerListing
     from studies.store.manifest import MANIFEST, Manifest
     from studies.store.processes import gone, this_process
-    from studies.store.verification import verify
+    from studies.store.verification import verify, verify_ledger
 
 __all__ = [
     "LEASES",
+    "LEDGER_TABLES",
     "MANIFEST",
     "SCRATCH",
     "VERSIONS",
@@ -38,6 +40,7 @@ __all__ = [
     "Lease",
     "LeaseOwner",
     "Leases",
+    "LedgerListing",
     "Manifest",
     "canonical",
     "details",
@@ -50,6 +53,7 @@ __all__ = [
     "summary",
     "this_process",
     "verify",
+    "verify_ledger",
     "walk",
 ]
 

@@ -1,15 +1,29 @@
-"""What `wsss store verify` does: it compares every file of a store with its checksum."""
+"""What `wsss store verify` does: it compares every file of a store with its checksum.
+
+Of a results folder it compares the parts of the ledger too, each with the digest that it holds.
+"""
 
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
+from functools import partial
 
+from reports.ledger import (
+    AT_ONCE,
+    corrupt_parts,
+    every_part,
+    part_name,
+    quarantine_part,
+    read_arrow,
+)
 from reports.progress import Pace
+from reports.storage import Location
 from studies.formatting import duration, in_bytes
 from studies.store.artifacts import ArtifactStore
 from studies.store.contents import StoreRecord, read_artifacts, walk
+from studies.store.ledger_copies import LEDGER_TABLES, LedgerListing
 
 REPORT_EVERY_S = 10.0  # seconds between two lines of progress
 
@@ -83,3 +97,73 @@ def _problems(store: ArtifactStore, artifact: StoreRecord) -> list[str]:
         return store.problems(artifact.stage, artifact.key)
     except FileNotFoundError:
         return []  # quarantined or deleted meanwhile
+
+
+@dataclass(frozen=True)
+class LedgerVerification:
+    """How a ledger's parts compare with their digests, and with what the store holds.
+
+    Attributes:
+        checked: the number of parts.
+        corrupt: "table/key.parquet" -> why it cannot be read.
+        missing: "table/key.parquet" -> why it is not the store's; `wsss run` copies it again.
+
+    """
+
+    checked: int
+    corrupt: dict[str, str]
+    missing: dict[str, str]
+
+
+def verify_ledger(
+    results: Location, store: ArtifactStore | None, *, quarantine: bool = False
+) -> LedgerVerification:
+    """Read every part of a ledger; compare it with the store's checksum, or its own digest.
+
+    Args:
+        results: the results folder, a path or a URI.
+        store: the store of its trials, if it is known.
+        quarantine: move corrupt parts to `ledger/quarantined/`.
+
+    Raises:
+        LedgerError: a part has another schema version, or may not be read.
+
+    """
+    parts = every_part(results)
+    differing = {} if store is None else _differing(results, store, parts)
+    rest = [part for part in parts if differing.get(part, True)]
+    corrupt = corrupt_parts(results, rest)
+    if quarantine:
+        for part in corrupt:
+            quarantine_part(results, *part)
+    missing = {
+        "/".join(part): "differs from the store's copy" if part in parts else "is missing"
+        for part, differs in differing.items()
+        if differs and part not in corrupt
+    }
+    found = {"/".join(part): str(error) for part, error in corrupt.items()}
+    return LedgerVerification(len(parts), found, missing)
+
+
+def _differing(
+    results: Location, store: ArtifactStore, parts: Iterable[tuple[str, str]]
+) -> dict[tuple[str, str], bool]:
+    """Return whether each part that the store has a copy of is missing or differs from it.
+
+    Parts of trials of which the store's copy is corrupt are left out.
+    """
+    ledger = LedgerListing.of(results)
+    read = partial(read_arrow, results, skip_corrupt=True)
+    keys = {name.removesuffix(part_name("")) for _, name in parts}
+    keys |= set(read("plan", columns=["trial_key"])["trial_key"].to_pylist())
+    keys |= set(read("refinements", columns=["scores_key"])["scores_key"].to_pylist())
+    finished = sorted(keys & store.finished("scores"))
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        found = zip(finished, pool.map(partial(ledger.differing, store), finished), strict=True)
+        return {
+            (table, part_name(key)): table in differing
+            for key, differing in found
+            if differing is not None
+            for table in LEDGER_TABLES
+            if table in differing or part_name(key) in ledger.there[table]
+        }

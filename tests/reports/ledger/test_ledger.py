@@ -1,4 +1,6 @@
 import os
+import pickle
+import random
 import subprocess
 import sys
 import textwrap
@@ -10,7 +12,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from reports.ledger.parts import LedgerError, finished_trials, read_table, write_part
+from reports.ledger.digest import to_parquet
+from reports.ledger.parts import (
+    CorruptPartError,
+    LedgerError,
+    finished_trials,
+    read_arrow,
+    read_table,
+    write_part,
+)
 from reports.ledger.schema import SCHEMA_VERSION, SCHEMAS
 from wsss_core.errors import InputError
 
@@ -112,7 +122,7 @@ def write_by_hand(results, key, rows, without=(), version=SCHEMA_VERSION):
     folder.mkdir(parents=True, exist_ok=True)
     part = pa.Table.from_pylist(rows).drop_columns(list(without))
     part = part.replace_schema_metadata({b"schema_version": str(version).encode()})
-    pq.write_table(part, folder / f"{key}.parquet")
+    (folder / f"{key}.parquet").write_bytes(to_parquet(part))
 
 
 def test_a_column_that_a_part_lacks_is_empty_in_its_rows_alone(tmp_path):
@@ -137,12 +147,12 @@ def test_a_column_that_only_one_part_has_is_kept(tmp_path):
     assert frame.loc["b", "extra"] == "new"
 
 
-@pytest.mark.parametrize("version", [0, SCHEMA_VERSION - 1, 99])
+@pytest.mark.parametrize("version", [0, 4, 99])
 def test_a_part_of_another_schema_version_is_refused_by_name(tmp_path, version):
     write_by_hand(tmp_path, "z", [epoch_row()], version=version)
 
     with pytest.raises(
-        LedgerError, match=rf"z\.parquet: schema version {version}; this .* reads 5"
+        LedgerError, match=rf"z\.parquet: schema version {version}; this .* reads 5 and 6"
     ):
         read_table(tmp_path, "history")
 
@@ -154,6 +164,87 @@ def test_an_unreadable_part_is_named_in_one_line(tmp_path):
     with pytest.raises(InputError, match=r"broken\.parquet: cannot be read") as caught:
         read_table(tmp_path, "history")
     assert "\n" not in str(caught.value)
+
+
+@pytest.fixture(params=["plan", "trials", "scores", "history"])
+def part(request, tmp_path):
+    """A part of a table, and the table."""
+    plan = {
+        "study": "s", "study_title": "t", "position": 0, "configuration": "c", "seed": 0,
+        "trial_key": "a", "paradigm": "single", "student": "vit", "fixed_threshold": 0.5,
+        "objective": "iou", "settings": "{}", "family": "f",
+    }  # fmt: skip
+    rows = {
+        "plan": plan, "trials": trial_row("a", "ok"), "scores": score_row(), "history": epoch_row(),
+    }  # fmt: skip
+    return write_part(tmp_path, request.param, "a", [rows[request.param]]), request.param
+
+
+def test_no_changed_bit_of_a_part_is_read(part, tmp_path):
+    path, table = part
+    content = path.read_bytes()
+    chosen = random.Random(0)
+    for position in chosen.sample(range(8 * len(content)), 300):
+        changed = bytearray(content)
+        changed[position // 8] ^= 1 << position % 8
+        path.write_bytes(changed)
+        with pytest.raises(
+            CorruptPartError, match=r"a\.parquet: cannot be read .*`wsss run` again"
+        ):
+            read_table(tmp_path, table)
+    path.write_bytes(content)
+    assert len(read_table(tmp_path, table)) == 1
+
+
+def test_no_cut_or_zeroed_part_is_read(part, tmp_path):
+    path, table = part
+    content = path.read_bytes()
+    chosen = random.Random(0)
+    for _ in range(100):
+        at = chosen.randrange(len(content) - 8)
+        for changed in (content[:at], content[:at] + bytes(len(content) - at)):
+            path.write_bytes(changed)
+            with pytest.raises(CorruptPartError):
+                read_table(tmp_path, table)
+
+
+def test_a_part_of_this_version_that_has_lost_its_digest_is_corrupt(tmp_path):
+    rows = pa.Table.from_pylist([epoch_row()], schema=SCHEMAS["history"])
+    folder = tmp_path / "ledger" / "history"
+    folder.mkdir(parents=True)
+    pq.write_table(rows, folder / "a.parquet")
+    with pytest.raises(
+        CorruptPartError, match=r"a\.parquet: cannot be read \(its digest is gone\)"
+    ):
+        read_table(tmp_path, "history")
+    older = rows.replace_schema_metadata({b"schema_version": b"5"})
+    pq.write_table(older, folder / "a.parquet")
+    assert read_table(tmp_path, "history")["loss"].tolist() == [0.5]
+
+
+@pytest.mark.parametrize("count", [3, 20])
+def test_corrupt_parts_are_passed_over_with_a_warning_where_that_is_asked_for(
+    tmp_path, caplog, count
+):
+    keys = [f"k{number:02}" for number in range(count)]
+    for key in keys:
+        path = write_part(tmp_path, "history", key, [epoch_row(trial_key=key)])
+        if key in keys[1:3]:
+            path.write_bytes(path.read_bytes()[:-1])
+    found = read_arrow(tmp_path, "history", keys=keys, skip_corrupt=True)
+    assert found["trial_key"].to_pylist() == [keys[0], *keys[3:]]
+    assert [f"{key}.parquet: cannot be read" in caplog.text for key in keys[:3]] == [
+        False, True, True
+    ]  # fmt: skip
+    with pytest.raises(CorruptPartError, match=r"k01\.parquet"):
+        read_arrow(tmp_path, "history")
+
+
+def test_the_error_of_a_corrupt_part_travels_between_processes():
+    error = CorruptPartError("x.parquet: cannot be read")
+    error.name = "x.parquet"
+    again = pickle.loads(pickle.dumps(error))
+    assert (str(again), again.name) == (str(error), "x.parquet")
 
 
 def test_a_process_that_dies_while_writing_leaves_the_older_part_as_it_was(tmp_path):

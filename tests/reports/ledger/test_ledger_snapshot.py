@@ -1,12 +1,14 @@
 """Snapshots of small parts: the same rows as the parts themselves, whatever became of either."""
 
 import os
+import random
 
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
 from reports.ledger import snapshot as ledger_snapshot
+from reports.ledger.digest import is_whole
 from reports.ledger.parts import LedgerError, read_table, write_part
 
 KEYS = [f"{place:03d}" for place in range(12)]
@@ -112,6 +114,18 @@ def test_a_damaged_snapshot_is_passed_over(results, content):
     kept = snapshot(results).read_bytes()
     snapshot(results).write_bytes(kept[: len(kept) // 2] if content is None else content)
     pd.testing.assert_frame_equal(read_table(results, "history"), first)
+
+
+def test_a_snapshot_that_differs_from_its_digest_is_passed_over_and_made_again(results):
+    first = read_table(results, "history")
+    content = snapshot(results).read_bytes()
+    chosen = random.Random(0)
+    for position in chosen.sample(range(8 * len(content)), 200):
+        changed = bytearray(content)
+        changed[position // 8] ^= 1 << position % 8
+        snapshot(results).write_bytes(changed)
+        pd.testing.assert_frame_equal(read_table(results, "history"), first)
+        assert is_whole(snapshot(results).read_bytes())
 
 
 def test_a_snapshot_of_another_schema_version_is_passed_over(results):

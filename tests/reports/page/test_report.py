@@ -1,5 +1,6 @@
 """The whole report: what is written, and that the ledger's text can do no harm in it."""
 
+import errno
 import hashlib
 import os
 import re
@@ -310,3 +311,20 @@ def test_the_report_needs_neither_torch_nor_ray_and_the_ledger_no_matplotlib():
     subprocess.run(
         [sys.executable, "-c", script], check=True, env={**os.environ, "PYTHONPATH": str(root)}
     )
+
+
+def test_a_report_that_cannot_be_written_leaves_each_file_of_the_last_one_whole(
+    ledger, tmp_path, monkeypatch
+):
+    def files():
+        return {file: file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()}
+
+    def full(descriptor):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    make_report(ledger.results, tmp_path / "out")
+    before = files()
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(InputError, match=r"the report cannot be written there: .*No space left"):
+        make_report(ledger.results, tmp_path / "out")
+    assert files() == before

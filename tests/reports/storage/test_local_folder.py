@@ -170,3 +170,27 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match=r"file/results is not writable \(Not a directory\)"):
         open_folder(tmp_path / "file" / "results", make=True)
+
+
+def test_every_new_name_is_written_to_the_disk_with_its_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[Path] = []
+
+    def sync(folder: Path) -> None:
+        synced.append(folder)
+        assert not list(folder.glob(".*.tmp")) or (folder / "linked").exists(), "not yet renamed"
+
+    monkeypatch.setattr(reports.storage.local, "sync_folder", sync)
+    folder = open_folder(tmp_path / "new").joined("deep")
+    folder.write("written", b"1")
+    deep = tmp_path / "new" / "deep"
+    assert synced == [tmp_path / "new", tmp_path, deep]
+    assert folder.create("linked", b"2")
+    assert not folder.create("linked", b"3")
+    (tmp_path / "file").write_bytes(b"4")
+    folder.put(tmp_path / "file", "put")
+    assert synced[3:] == [deep, deep]
+    monkeypatch.setattr(os, "link", lambda *_: (_ for _ in ()).throw(OSError(errno.EPERM, "no")))
+    assert folder.create("without links", b"5")
+    assert synced[5:] == [deep]

@@ -1,13 +1,16 @@
-"""`wsss store list | verify`, over a store on this machine and one on S3."""
+"""`wsss store list | verify`, over a store or results folder on this machine and on S3."""
 
 import socket
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from reports.ledger.parts import write_part
+from reports.storage import open_folder
+from studies.stages.publishing import publish_all
 from studies.store.artifacts import ArtifactStore
 
 Wsss = Callable[..., Any]
@@ -135,3 +138,85 @@ def test_what_is_of_a_network_that_is_gone_is_information(wsss: Wsss, store: Art
     assert "  cams/c1 of t1\n  train/t2 of t1\n" in said.out or (
         "  train/t2 of t1\n  cams/c1 of t1\n" in said.out
     )
+
+
+# verify a results folder
+
+
+@pytest.fixture
+def results(store: ArtifactStore) -> str:
+    """The results folder of the store: a plan, a finished trial and the row of a failed one."""
+    where = store.where.removesuffix("/store")
+    with store.build("scores", "s1", {"parent": "t1"}) as folder:
+        for table in ("history", "trials"):
+            write_part(folder, table, "s1", [_row(table, "s1")])
+    publish_all(store, ["s1"], where)
+    texts = dict.fromkeys(("study", "study_title", "configuration", "settings", "family"), "x")
+    networks = {"paradigm": "single", "student": "vit", "objective": "iou"}
+    numbers = {"position": 0, "seed": 0, "fixed_threshold": 0.5}
+    write_part(where, "plan", "x", [{"trial_key": "s1", **texts, **networks, **numbers}])
+    write_part(where, "trials", "f1", [{**_row("trials", "f1"), "status": "failed"}])
+    return where
+
+
+def _row(table: str, key: str) -> dict[str, Any]:
+    if table == "history":
+        figures = {"epoch": 1, "loss": 0.5, "classification_loss": 0.25, "seconds": 2.0}
+        return {"trial_key": key, **figures}
+    texts = dict.fromkeys(("configuration", "settings", "package_version", "packages"), "x")
+    when = datetime(2026, 1, 1, tzinfo=UTC)
+    return {"trial_key": key, "seed": 0, "status": "ok", "started_at": when, **texts}
+
+
+def test_a_results_folder_is_verified_with_its_ledger_and_its_store(
+    wsss: Wsss, results: str
+) -> None:
+    said = wsss("store", "verify", results)
+    assert (said.code, said.err) == (0, "")
+    assert said.out.startswith("5 of 5 artifacts are as their manifests say, ")
+    assert said.out.endswith("4 of 4 parts of the ledger are whole\n")
+    assert (
+        wsss("store", "verify", results, "ledger").out == "4 of 4 parts of the ledger are whole\n"
+    )
+    assert wsss("store", "verify", results, "train").out.startswith("2 of 2 artifacts are as")
+    assert "expected one of" in wsss("store", "verify", results, "ledgers").err
+
+
+def test_corrupt_and_missing_parts_of_a_ledger_are_named_and_moved_away(
+    wsss: Wsss, store: ArtifactStore, results: str
+) -> None:
+    ledger = open_folder(results).joined("ledger")
+    ledger.joined("history").delete("s1.parquet")
+    for key in ("s1", "f1"):
+        content = ledger.joined("trials").read(f"{key}.parquet")
+        ledger.joined("trials").write(f"{key}.parquet", content[:99] + b"?" + content[100:])
+    for option, code in ((), 1), (("--quarantine",), 1):
+        said = wsss("store", "verify", results, *option)
+        assert said.code == code
+        place = f"{results}/ledger/trials"
+        why = "cannot be read (it differs from the digest that it holds)"
+        again = "`wsss run` again brings it back from the store"
+        assert said.err.splitlines() == [
+            f"corrupt: {place}/f1.parquet: {why}; {again}",
+            f"corrupt: {place}/s1.parquet: {why}; {again}",
+            "missing: ledger/history/s1.parquet is missing",
+        ]
+        assert "1 of 3 parts of the ledger are whole" in said.out
+        assert ("2 were moved to ledger/quarantined" in said.out) == bool(option)
+    assert len(ledger.joined("quarantined").listing()) == 2
+    assert ledger.joined("trials").listing() == {}
+    said = wsss("store", "verify", results)
+    assert said.code == 1, "the parts of the trial that the store holds are still missing"
+    publish_all(store, ["s1"], results)
+    assert wsss("store", "verify", results).code == 0
+
+
+def test_a_ledger_whose_store_lies_elsewhere_is_verified_by_its_digests(
+    wsss: Wsss, tmp_path: Path
+) -> None:
+    part = Path(write_part(tmp_path, "history", "a", [_row("history", "a")]))
+    said = wsss("store", "verify", tmp_path)
+    assert (said.code, said.out) == (0, "1 of 1 parts of the ledger are whole\n")
+    part.write_bytes(part.read_bytes()[:-9] + bytes(9))
+    assert wsss("store", "verify", tmp_path).code == 1
+    assert "no artifact store is there" in wsss("store", "verify", tmp_path, "train").err

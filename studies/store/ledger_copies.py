@@ -1,0 +1,80 @@
+"""A ledger compared with the store that it was copied from.
+
+An artifact of the stage `scores` holds a trial's parts of the ledger, and its manifest their sizes
+and checksums.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from reports.ledger.parts import part_name, table_folder
+from reports.storage import Entry, Folder, Location, StorageError
+from studies.store.artifacts import ArtifactStore
+from studies.store.manifest import Manifest
+
+SEALS = ("trials", "refined")
+"""Tables whose row says that everything else of its key is there; they are copied last."""
+
+LEDGER_TABLES = ("scores", "panels", "history", *SEALS)
+"""The tables whose parts the store holds, in the order of copying."""
+
+
+@dataclass(frozen=True)
+class LedgerListing:
+    """What lies in the tables of a ledger that are copied from a store.
+
+    Attributes:
+        folders: the folder of each table.
+        there: the files of each table.
+
+    """
+
+    folders: Mapping[str, Folder]
+    there: Mapping[str, Mapping[str, Entry]]
+
+    @classmethod
+    def of(cls, results: Location) -> "LedgerListing":
+        """List the tables of a ledger."""
+        folders = {table: table_folder(results, table) for table in LEDGER_TABLES}
+        return cls(folders, {table: folder.listing() for table, folder in folders.items()})
+
+    def differing(self, store: ArtifactStore, key: str) -> list[str] | None:
+        """Return the tables whose part of a finished trial is missing or is not the store's.
+
+        The store's copy is read by its manifest and sizes alone; None if these say that it is
+        corrupt.
+        """
+        try:
+            manifest = store.manifest("scores", key)
+            if not store.remote and not _has_sizes(store, key, manifest):
+                return None
+        except FileNotFoundError:
+            return []  # deleted meanwhile
+        except StorageError:
+            raise
+        except ValueError:
+            return None  # the manifest cannot be read
+        paths = {table: f"ledger/{table}/{part_name(key)}" for table in LEDGER_TABLES}
+        return [
+            table
+            for table, path in paths.items()
+            if path in manifest.sizes
+            and not self._is_copy(table, key, manifest.sizes[path], manifest.checksums[path])
+        ]
+
+    def _is_copy(self, table: str, key: str, size: int, checksum: str) -> bool:
+        entry = self.there[table].get(part_name(key))
+        if entry is None or entry.size != size:
+            return False
+        try:
+            content = self.folders[table].read(part_name(key))
+        except OSError:
+            return False  # gone meanwhile, or unreadable: it is written again
+        return hashlib.blake2b(content, digest_size=16).hexdigest() == checksum
+
+
+def _has_sizes(store: ArtifactStore, key: str, manifest: Manifest) -> bool:
+    path = store.path("scores", key)
+    found = manifest.sizes.items()
+    return all((path / n).is_file() and (path / n).stat().st_size == size for n, size in found)
