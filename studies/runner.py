@@ -12,7 +12,7 @@ from reports.storage import Location, StorageError, is_uri, local_path
 from studies.planning import Plan, TrainingJob, Trial
 from studies.scheduling.progress import Progress
 from studies.scheduling.stopping import Stop
-from studies.stages import JobStatus, Outcome, RunContext, publish_all, recorded_failure
+from studies.stages import JobStatus, Outcome, RunContext, failed_outcome, publish_all
 from studies.stages.other_code import made_otherwise, named_otherwise, quarantine_jobs
 from studies.stages.preflight import preflight
 from studies.store import ArtifactStore, CorruptArtifactError
@@ -86,9 +86,9 @@ def run_study(
         context = RunContext.of(plan, store, results)
         outcomes = _run(plan, work.pending, context, progress, stop, address, in_process)
         unrefined = progress.unrefined
-        for key, outcome in outcomes.items():
+        for key, outcome in list(outcomes.items()):
             if outcome.unrecorded:
-                recorded_failure(plan.jobs[key], context, str(outcome.error))
+                outcomes[key] = failed_outcome(plan.jobs[key], context, str(outcome.error))
         if stop.storage is not None:
             ended = {key for key, outcome in outcomes.items() if outcome.has_result}
             finished = {trial.key for key in ended for trial in plan.jobs[key].trials}

@@ -183,6 +183,12 @@ class Lease:
         """Set the progress that `wsss status` shows; the next heartbeat writes it."""
         self._owner = replace(self._owner, note=note)
 
+    def taken_over(self) -> bool:
+        """Look in the store whether the lease is lost; False where the store cannot say."""
+        with contextlib.suppress(OSError, StorageError):
+            self.lost = self.lost or not self._is_mine()
+        return self.lost
+
     def _beat(self) -> None:
         while not self._ended.wait(self._every):
             self._owner = replace(self._owner, beat=self._owner.beat + 1)
