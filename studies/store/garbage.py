@@ -25,7 +25,8 @@ from studies.store.artifacts import ArtifactStore
 from studies.store.contents import StoreRecord, read_artifacts, walk
 from studies.store.keys import VERSIONS
 from studies.store.layout import BUILDS
-from studies.store.leases import LEASES, LeaseOwner
+from studies.store.lease_owner import LeaseOwner
+from studies.store.leases import LEASES
 from wsss_core.errors import InputError
 
 DAY_S = 86_400.0
@@ -92,12 +93,12 @@ def find_garbage(
 def _living_owners(store: ArtifactStore) -> list[LeaseOwner]:
     """Return the living lease owners; those of other machines have to be watched for a while."""
     leases = store.leases
-    others = {o.token: o.beat for o in leases.owners() if o.host != socket.gethostname()}
+    elsewhere = [owner for owner in leases.owners() if owner.host != socket.gethostname()]
+    others = {owner.token: owner.beat for owner in elsewhere}
+    expiry = max([leases.expiry, *(owner.expiry for owner in elsewhere)])
     if others:
-        logger.info(
-            f"watching {len(others)} leases of other machines, for up to {leases.expiry:.0f} s"
-        )
-    deadline = time.monotonic() + leases.expiry
+        logger.info(f"watching {len(others)} leases of other machines, for up to {expiry:.0f} s")
+    deadline = time.monotonic() + expiry
     while others and time.monotonic() < deadline:
         time.sleep(min(1.0, leases.expiry / 4))
         beats = {owner.token: owner.beat for owner in leases.owners()}

@@ -1,23 +1,23 @@
 """`wsss store gc`, over a store on this machine and one on S3."""
 
-import json
 import os
 import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-import studies.store.leases
 from reports.ledger.parts import write_part
 from reports.storage.opening import open_folder
 from studies.store.artifacts import ArtifactStore
 from studies.store.files import CACHE
 from studies.store.garbage import find_garbage
+from studies.store.lease_owner import LeaseOwner
 from studies.store.leases import Leases
 
 Wsss = Callable[..., Any]
@@ -143,9 +143,9 @@ def test_a_dead_lease_goes_and_one_of_another_machine_that_beats_stays(
     lease = Leases(store.folder, 0.8).take("train", "alive")
     assert lease is not None
     leases = open_folder(store.where).joined("leases")
-    stale = {**json.loads(leases.read("train-alive.0")), "key": "still", "token": "other"}
-    leases.write("train-still.0", json.dumps({**stale, "host": "another"}).encode())
-    monkeypatch.setattr(studies.store.leases, "EXPIRY_S", 1.0)
+    alive = LeaseOwner.from_json(leases.read("train-alive.0"), "train-alive")
+    stale = replace(alive, key="still", token="other", host="another")
+    leases.write("train-still.0", stale.as_json())
     store.leases.expiry = 1.0
     found = find_garbage(store, older_than=0)
     with lease:
