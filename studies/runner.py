@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from reports.ledger.parts import write_part
 from reports.storage import Location, StorageError, is_uri, local_path
-from studies.planning import Plan, TrainingJob, Trial
+from studies.planning import Plan, TrainingJob, Trial, replaced_by
 from studies.scheduling.progress import Progress
 from studies.scheduling.stopping import Stop
 from studies.stages import JobStatus, Outcome, RunContext, failed_outcome, publish_all
@@ -58,6 +58,7 @@ def run_study(
     address: str | None = None,
     in_process: bool = False,
     anew: bool = False,
+    replace_plan: bool = False,
 ) -> RunResult:
     """Run what is missing of a plan and bring its ledger up to date.
 
@@ -68,14 +69,18 @@ def run_study(
         address: of a running Ray cluster; None starts Ray on this machine.
         in_process: no Ray, one job after another in this process (for a debugger).
         anew: make trials again that other code, plug-ins or versions made; else they are named.
+        replace_plan: let this study replace another one that has its name in the ledger.
 
     Raises:
-        InputError: anything `studies.stages.preflight` or reading the images finds.
+        InputError: another study has its name, or what `studies.stages.preflight` and reading the
+            images find.
         StorageError: a storage that stays away or is full; what is finished is kept.
 
     """
     started = time.perf_counter()
     results = results if is_uri(results) else local_path(results)
+    if (replaced := replaced_by(plan, results, asked=replace_plan)) is not None:
+        logger.warning(replaced)
     _meet_other_code(plan, results, store, anew=anew)
     work = _prepared(plan, results, store)
     work.log(plan)

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from reports.ledger.parts import write_part
+from reports.ledger.parts import read_arrow, write_part
 from reports.storage.opening import open_folder
 from studies.store.artifacts import ArtifactStore
 from studies.store.files import CACHE
@@ -260,6 +260,28 @@ def test_what_no_plan_needs_goes_and_the_study_is_still_done(
     assert (again.result.trained, again.result.reused) == (0, 1)
 
 
+def test_trials_of_an_earlier_plan_keep_what_they_were_made_of_unless_plans_alone_count(
+    wsss: Wsss, run: Callable[..., Any], finished: Any, tmp_path: Path, tiny: Any
+) -> None:
+    store = copied(finished, tmp_path)
+    tiny["configurations"] = tiny["configurations"][:1]
+    smaller = run(tiny, tmp_path / "results")
+    command = ("store", "gc", store.where, "--unused-by", tmp_path / "results")
+    assert wsss(*command).out == f"{store.where}: nothing to delete\n"
+    # One of the trials that the plan has lost failed when it was scored; its network is kept too.
+    (lost,) = (job for job in finished.plan.jobs.values() if job.paradigm == "co-training")
+    (trial,) = lost.trials
+    (row,) = read_arrow(tmp_path / "results", "trials", keys=[trial.key]).to_pylist()
+    failed = {**row, "status": "failed", "error": "out of memory"}
+    write_part(tmp_path / "results", "trials", trial.key, [failed])
+    store.delete("scores", trial.key)
+    assert wsss(*command).out == f"{store.where}: nothing to delete\n"
+    wsss(*command, "--plans-only", "--delete")
+    assert store.finished("train") == set(smaller.plan.jobs)
+    said = wsss("store", "gc", store.where, "--plans-only")
+    assert (said.code, "give --unused-by too" in said.err) == (2, True)
+
+
 def test_a_trial_that_is_still_to_run_keeps_its_teacher(
     wsss: Wsss, finished: Any, tmp_path: Path
 ) -> None:
@@ -276,6 +298,7 @@ def test_a_trial_that_is_still_to_run_keeps_its_teacher(
         if row["trial_key"] in {trial.key for job in students for trial in job.trials}
     ]
     write_part(tmp_path / "results", "plan", "tiny", rows)
+    shutil.rmtree(tmp_path / "results" / "ledger" / "trials")
     wsss("store", "gc", store.where, "--unused-by", tmp_path / "results", "--delete")
     assert store.finished("train") == {job.parent for job in students}
 
