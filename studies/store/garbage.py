@@ -263,8 +263,8 @@ def _add_ended(
             trained[artifact.key] = artifact.parent
             if _of_training(about.get("settings") or {}) in settings:
                 of_trials.add(artifact.key)
-    needed = of_trials & trained.keys()
-    keys["train"] |= needed | {trained[key] for key in needed if trained[key] is not None}
+    parents = {trained.get(key or "") for key in of_trials}
+    keys["train"] |= {key for key in of_trials | parents if key is not None}
 
 
 def _of_training(settings: Mapping[str, Any]) -> str:
