@@ -9,10 +9,10 @@ from dataclasses import dataclass
 
 from reports.ledger import every_part, quarantine_corrupt_parts, write_part
 from reports.storage import Location, StorageError, is_uri, local_path
-from studies.planning import Plan, TrainingJob, Trial
+from studies.planning import Plan, TrainingJob, Trial, replaced_by
 from studies.scheduling.progress import Progress
 from studies.scheduling.stopping import Stop
-from studies.stages import JobStatus, Outcome, RunContext, publish_all, recorded_failure
+from studies.stages import JobStatus, Outcome, RunContext, failed_outcome, publish_all
 from studies.stages.other_code import made_otherwise, named_otherwise, quarantine_jobs
 from studies.stages.preflight import preflight
 from studies.store import ArtifactStore
@@ -58,6 +58,7 @@ def run_study(
     address: str | None = None,
     in_process: bool = False,
     anew: bool = False,
+    replace_plan: bool = False,
 ) -> RunResult:
     """Run what is missing of a plan and bring its ledger up to date.
 
@@ -68,14 +69,18 @@ def run_study(
         address: of a running Ray cluster; None starts Ray on this machine.
         in_process: no Ray, one job after another in this process (for a debugger).
         anew: make trials again that other code, plug-ins or versions made; else they are named.
+        replace_plan: let this study replace another one that has its name in the ledger.
 
     Raises:
-        InputError: anything `studies.stages.preflight` or reading the images finds.
+        InputError: another study has its name, or what `studies.stages.preflight` and reading the
+            images find.
         StorageError: a storage that stays away or is full; what is finished is kept.
 
     """
     started = time.perf_counter()
     results = results if is_uri(results) else local_path(results)
+    if (replaced := replaced_by(plan, results, asked=replace_plan)) is not None:
+        logger.warning(replaced)
     _meet_other_code(plan, results, store, anew=anew)
     work = _prepared(plan, results, store)
     work.log(plan)
@@ -86,9 +91,9 @@ def run_study(
         context = RunContext.of(plan, store, results)
         outcomes = _run(plan, work.pending, context, progress, stop, address, in_process)
         unrefined = progress.unrefined
-        for key, outcome in outcomes.items():
+        for key, outcome in list(outcomes.items()):
             if outcome.unrecorded:
-                recorded_failure(plan.jobs[key], context, str(outcome.error))
+                outcomes[key] = failed_outcome(plan.jobs[key], context, str(outcome.error))
         if stop.storage is not None:
             ended = {key for key, outcome in outcomes.items() if outcome.has_result}
             finished = {trial.key for key in ended for trial in plan.jobs[key].trials}

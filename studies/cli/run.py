@@ -87,7 +87,9 @@ def _run(options: argparse.Namespace) -> int:
             raise InputError("--anew: a search learns from its trials; give it other --results")
         from studies.search.run import run_search
 
-        study = run_search(study, results, store, address=options.address)
+        study = run_search(
+            study, results, store, address=options.address, replace_plan=options.replace_plan
+        )
     result = run_study(
         make_plan(study),
         results,
@@ -95,6 +97,7 @@ def _run(options: argparse.Namespace) -> int:
         address=options.address,
         in_process=options.in_process,
         anew=options.anew,
+        replace_plan=options.replace_plan,
     )
     with contextlib.suppress(InputError):
         # Merges the many small parts into one file, so that the next reader is fast.
@@ -205,6 +208,12 @@ RUN = Command(
             "--anew",
             action="store_true",
             help="make trials again that other code, plug-ins or package versions made",
+        ),
+        option(
+            "--replace-plan",
+            action="store_true",
+            help="let this study replace another one of its name in the ledger; the report then "
+            "shows this one",
         ),
     ),
 )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from reports.storage import MARK, below, open_folder
 from studies.cli.common import Command, a_location, option, show
 from studies.formatting import in_bytes
-from wsss_core.errors import one_line
+from wsss_core.errors import InputError, one_line
 
 if TYPE_CHECKING:
     from studies.store import ArtifactStore
@@ -123,7 +123,14 @@ def _gc(options: argparse.Namespace) -> int:
     from studies.store import find_garbage
 
     store = _opened(options)
-    found = find_garbage(store, older_than=options.older_than, unused_by=options.unused_by)
+    if options.plans_only and not options.unused_by:
+        raise InputError("--plans-only: it says what --unused-by counts; give --unused-by too")
+    found = find_garbage(
+        store,
+        older_than=options.older_than,
+        unused_by=options.unused_by,
+        plans_only=options.plans_only,
+    )
     for piece in found:
         show(f"{piece.name}  ({piece.why}, {in_bytes(piece.bytes)})")
     total = sum(piece.bytes for piece in found)
@@ -212,7 +219,13 @@ GC = Command(
             nargs="+",
             default=[],
             metavar="RESULTS",
-            help="name artifacts too that no plan in these ledgers needs; give all that use STORE",
+            help="name artifacts too that no plan and no trial in these ledgers needs; give all "
+            "that use STORE",
+        ),
+        option(
+            "--plans-only",
+            action="store_true",
+            help="with --unused-by: trials that no plan names any more keep nothing",
         ),
     ),
     aside=True,

@@ -33,6 +33,7 @@ from studies.planning.images import SCORED_SPLITS, ImageSplits, StudyImages
 from studies.planning.job import TrainingJob, Trial
 from studies.planning.plan import Plan
 from studies.planning.planner import Planner, make_plan
+from studies.planning.replaced_plan import replaced_by
 
 __all__ = [
     "SCORED_SPLITS",
@@ -58,6 +59,7 @@ __all__ = [
     "passes",
     "prefix_keys",
     "read_timings",
+    "replaced_by",
     "requests_of",
     "require_room",
     "scoring_work",

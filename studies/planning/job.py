@@ -134,6 +134,15 @@ class TrainingJob:
             if not has("scores", key)
         ]
 
+    def is_finished(self, has: Callable[[str, str], bool]) -> bool:
+        """Return whether it is trained and all of its trials are scored, chains included.
+
+        Args:
+            has: whether the store holds a stage's artifact.
+
+        """
+        return has("train", self.key) and all(has("scores", key) for key in self.score_keys())
+
     def score_keys(self) -> Iterator[str]:
         """The keys of the scores of all of its trials, chains included."""
         for trial in self.trials:

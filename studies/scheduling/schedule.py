@@ -179,11 +179,11 @@ class Scheduler:
         }
         if not (held or self._leased_elsewhere):
             return
-        scored, trained = self._store.finished("scores"), self._store.finished("train")
+        has = self._store.seen()
         for job in list(self._waiting):
             if job.key in held:
                 self._leased_elsewhere.add(job.key)
-            elif job.key in trained and scored.issuperset(job.score_keys()):
+            elif job.is_finished(has):
                 with contextlib.suppress(CorruptArtifactError):  # then it is run again
                     outcome = self._finished(job)
                     self._waiting.remove(job)
@@ -204,7 +204,11 @@ class Scheduler:
             self._add(following)
 
     def _fail(self, job: TrainingJob, error: str) -> None:
-        self._end(job, Outcome(JobStatus.FAILED, error, unrecorded=True))
+        outcome = Outcome(JobStatus.FAILED, error, unrecorded=True)
+        with contextlib.suppress(StorageError):  # the run's end looks again
+            if job.is_finished(self._store.has):  # by another driver meanwhile
+                outcome = self._finished(job)
+        self._end(job, outcome)
 
     def _make_again(self, job: TrainingJob, error: str) -> None:
         """Put a job back and what it builds upon before it."""

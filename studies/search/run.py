@@ -10,7 +10,15 @@ from reports.ledger import (
     write_part,
 )
 from reports.storage import Location, is_uri, local_path
-from studies.planning import NodeAmounts, TrainingJob, make_plan, require_room, slots, whole_gpu
+from studies.planning import (
+    NodeAmounts,
+    TrainingJob,
+    make_plan,
+    replaced_by,
+    require_room,
+    slots,
+    whole_gpu,
+)
 from studies.scheduling.progress import Progress
 from studies.scheduling.stopping import Stop
 from studies.search.candidates import confirmation, first_jobs, parts_prefix, search_of, tried
@@ -41,6 +49,7 @@ def run_search(
     store: ArtifactStore,
     *,
     address: str | None = None,
+    replace_plan: bool = False,
 ) -> Study:
     """Search, and return the study that confirms the best: its rows and theirs, fresh seeds.
 
@@ -49,10 +58,12 @@ def run_search(
         results: the folder of the ledger.
         store: where trained networks are looked up and kept.
         address: of a running Ray cluster; None starts Ray on this machine.
+        replace_plan: let this study replace another one that has its name in the ledger.
 
     Raises:
-        InputError: what `studies.stages.preflight` finds, a trial that no node has room for, a
-            teacher that was not trained, or no trial of the search that ended well.
+        InputError: another study has its name in the ledger, what `studies.stages.preflight`
+            finds, a trial that no node has room for, a teacher that was not trained, or no trial
+            of the search that ended well.
 
     """
     from studies.ray_tune.runner import run_with_tune
@@ -66,12 +77,12 @@ def run_search(
     left = search.trials - done["number"].nunique()
     if left > 0:
         known = list(plan.jobs.values())
+        whole = make_plan(study, planner.images)
+        replaced_by(whole, results, asked=replace_plan)  # said once, after the search
         preflight(plan, known, store, results)
         if part_name(study.file_name) not in table_folder(results, "plan").listing():
             # For `wsss status`; the study that confirms the best writes it anew.
-            write_part(
-                results, "plan", study.file_name, make_plan(study, planner.images).ledger_rows()
-            )
+            write_part(results, "plan", study.file_name, whole.ledger_rows())
         context = RunContext.of(plan, store, results)
         stop = Stop()
         trials = SearchTrials(planner, results, done, prefix, left, stop)

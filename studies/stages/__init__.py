@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from studies.stages.environment import device_name, package_version
     from studies.stages.failures import gpu_failed, is_gpu_failure
     from studies.stages.handover import FailedChain, JobStatus, Outcome, RunContext
-    from studies.stages.job import finished_job, recorded_failure, run_job
+    from studies.stages.job import failed_outcome, finished_job, run_job
     from studies.stages.preflight import check_networks
     from studies.stages.publishing import publish, publish_all
     from studies.stages.refinement import ImageFeatureTask, ShardOutcome, refine_shard, run_step
@@ -37,6 +37,7 @@ __all__ = [
     "base_scores",
     "check_networks",
     "device_name",
+    "failed_outcome",
     "finished_job",
     "gpu_failed",
     "is_gpu_failure",
@@ -46,7 +47,6 @@ __all__ = [
     "package_version",
     "publish",
     "publish_all",
-    "recorded_failure",
     "refine_job",
     "refine_shard",
     "return_freed_memory",

@@ -8,11 +8,11 @@ import socket
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from reports.ledger.parts import write_part
 from studies.formatting import error_line
 from studies.planning import SCORED_SPLITS, Chain, Plan, Step, TrainingJob, Trial, shards
 from studies.stages import environment
 from studies.stages.cams import network_maps
+from studies.stages.failures import write_failure
 from studies.stages.handover import FailedChain, RunContext
 from studies.stages.publishing import keep_scores, publish
 from studies.stages.refinement import (
@@ -99,7 +99,8 @@ def score_chains(
 ) -> tuple[FailedChain, ...]:
     """Score a job's trials under every chain whose shards are all there.
 
-    A chain that failed is written to the ledger as failed and tried again by a later run.
+    A chain that failed is written to the ledger as failed and tried again by a later run, unless
+    another process has finished it.
 
     Args:
         job: the training run.
@@ -116,14 +117,14 @@ def score_chains(
         failed = next((one.errors[chain.name] for one in refined if chain.name in one.errors), None)
         seconds = sum(one.seconds.get(chain.name, 0.0) for one in refined)
         rows: LedgerRows | None = None
-        if failed is not None:
-            errors.append(failed)
+        stands = False
         for trial in job.trials:
             key = trial.chains[chain.name]
             record = {**_record(trial, chain), "seconds": seconds}
             if failed is not None:
                 about = {"status": "failed", "error": failed.error, "traceback": failed.traceback}
-                write_part(context.results, "refined", key, [{**record, **about}])
+                row = {**record, **about}
+                stands |= write_failure(store, context.results, "refined", key, row)
                 continue
             if not store.has("scores", key):
                 rows = rows or _rows(job, chain, context, store)
@@ -131,6 +132,8 @@ def score_chains(
                 named = {"trial_key": trial.key, "refinement": chain.name}
                 keep_scores(store, job, key, sealed, named)
             publish(store, key, context.results)
+        if failed is not None and stands:
+            errors.append(failed)
     return tuple(errors)
 
 

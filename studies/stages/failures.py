@@ -11,10 +11,13 @@ import socket
 import uuid
 from dataclasses import dataclass
 
-from reports.storage import FULL, Folder, StorageError, open_folder
+from reports.ledger.parts import write_part
+from reports.storage import FULL, Folder, Location, StorageError, open_folder
 from studies.formatting import error_line
 from studies.planning import TrainingJob
 from studies.stages.handover import JobStatus, RunContext
+from studies.stages.publishing import publish
+from studies.stages.scoring import LedgerRow
 from studies.store import ArtifactStore, CorruptArtifactError
 
 PROBE_BYTES = 2**16
@@ -102,6 +105,38 @@ def fault_of(
     passing = isinstance(error, OSError) and error.errno != errno.EACCES
     passing = passing or any(text in str(error) for text in _WRITING_FAILED)
     return Fault(JobStatus.FAILED, said, passing)
+
+
+def write_failure(
+    store: ArtifactStore, results: Location, table: str, key: str, row: LedgerRow
+) -> bool:
+    """Write the row of a failure, unless the store holds the scores: then those are published.
+
+    Another process may finish the same work meanwhile. It keeps the scores in the store before it
+    writes its row, so a second look after writing finds every success that came before the failure.
+
+    Args:
+        store: where the scores would be.
+        results: the ledger's folder.
+        table: "trials" or "refined".
+        key: names the scores and the row's part.
+        row: the failure.
+
+    Returns:
+        Whether the failure stands.
+
+    """
+    for written in (False, True):
+        if store.has("scores", key):
+            try:
+                publish(store, key, results)
+            except CorruptArtifactError:
+                pass  # quarantined: nobody has finished it
+            else:
+                return False
+        if not written:
+            write_part(results, table, key, [row])
+    return True
 
 
 def is_gpu_failure(error: Exception) -> bool:

@@ -10,13 +10,13 @@ from collections.abc import Callable
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 
-from reports.ledger.parts import read_table, write_part
+from reports.ledger.parts import read_table
 from reports.storage import StorageError, open_folder
 from studies.planning import SCORED_SPLITS, TrainingJob, Trial
 from studies.stages import environment
 from studies.stages.chain_scores import record_collapsed
 from studies.stages.device import UNCOUNTED, WorkerShare
-from studies.stages.failures import Fault, LeaseLostError, fault_of
+from studies.stages.failures import Fault, LeaseLostError, fault_of, write_failure
 from studies.stages.handover import JobStatus, Outcome, RunContext
 from studies.stages.publishing import keep_scores, publish
 from studies.stages.refinement import prepare_chains
@@ -84,16 +84,17 @@ def finished_job(job: TrainingJob, context: RunContext, store: ArtifactStore) ->
     return Outcome(JobStatus(row["status"]), row["error"])
 
 
-def recorded_failure(
+def failed_outcome(
     job: TrainingJob,
     context: RunContext,
     error: str,
     trace: str | None = None,
     record: LedgerRow | None = None,
-) -> bool:
-    """Write a job's trials to the ledger as failed; return whether that was possible.
+) -> Outcome:
+    """Write a job's trials to the ledger as failed, and return how the job ended.
 
-    A later run tries them again.
+    A later run tries them again. A trial whose scores are in the store keeps them; where another
+    process has finished the whole job, it has ended as it did there.
 
     Args:
         job: the training run that failed.
@@ -105,12 +106,15 @@ def recorded_failure(
     """
     failed = {"status": "failed", "error": error, "traceback": trace}
     try:
+        store = ArtifactStore(context.store)
         for trial in job.trials:
             row = {**(record or _record(job, context, UNCOUNTED)), **_identity(trial), **failed}
-            write_part(context.results, "trials", trial.key, [row])
+            write_failure(store, context.results, "trials", trial.key, row)
+        if job.is_finished(store.has):
+            return finished_job(job, context, store)
     except Exception:
-        return False
-    return True
+        return Outcome(JobStatus.FAILED, error, unrecorded=True)
+    return Outcome(JobStatus.FAILED, error)
 
 
 class _Work:
@@ -146,13 +150,15 @@ class _Work:
             return Outcome(JobStatus.LEASED_ELSEWHERE)
         except Exception as failure:
             trace = traceback.format_exc()
+            if self.lease.taken_over():
+                # Whatever failed here, the result is the next owner's.
+                return Outcome(JobStatus.LEASED_ELSEWHERE)
             fault: Fault = fault_of(failure, job, context, store)
         if fault.passing and not last:
             return None
         if fault.status is not JobStatus.FAILED:
             return Outcome(fault.status, fault.error)
-        recorded = recorded_failure(job, context, fault.error, trace, record)
-        return Outcome(JobStatus.FAILED, fault.error, unrecorded=not recorded)
+        return failed_outcome(job, context, fault.error, trace, record)
 
     def _train_and_score(self, record: LedgerRow) -> tuple[JobStatus, str | None]:
         job, store = self.job, self.store

@@ -108,12 +108,15 @@ class Watcher:
         for file, entry in self._store.joined(LEASES).listing().items():
             name = file.rpartition(".")[0]
             beats[name] = max(beats[name], entry.modified)
-        now, limit = time.time(), 2 * self._leases.expiry
+        now, expiry = time.time(), self._leases.expiry
         silences = [
             (owner, now - beats.get(f"{owner.stage}-{owner.key}", now))
             for owner in self._leases.owners()
         ]
-        return [(owner, silent if silent > limit else None) for owner, silent in silences]
+        return [
+            (owner, silent if silent > 2 * max(expiry, owner.expiry) else None)
+            for owner, silent in silences
+        ]
 
 
 def _status(

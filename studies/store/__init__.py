@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from studies.store.garbage import Garbage, find_garbage
     from studies.store.keys import VERSIONS, canonical, stage_key
     from studies.store.layout import SCRATCH
-    from studies.store.leases import LEASES, Lease, LeaseOwner, Leases
+    from studies.store.lease_owner import LeaseOwner
+    from studies.store.leases import LEASES, Lease, Leases
     from studies.store.ledger_copies import LEDGER_TABLES, LedgerListing
     from studies.store.manifest import MANIFEST, Manifest
     from studies.store.processes import gone, this_process

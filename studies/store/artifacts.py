@@ -6,6 +6,7 @@ lies; `studies.store.files` knows what a kind of file system can do.
 """
 
 import functools
+import logging
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -20,6 +21,8 @@ from studies.store.leases import Leases
 from studies.store.manifest import Manifest, forget, is_sound
 from studies.store.origin import made_by
 from wsss_core.errors import InputError, one_line
+
+logger = logging.getLogger(__name__)
 
 _NOT_UNDERSTOOD = (ValueError, LookupError, EOFError, SyntaxError)
 """What readers of JSON, NumPy and Parquet files raise of content that is none."""
@@ -64,6 +67,8 @@ class ArtifactStore:
     def make(self) -> None:
         """Make the store and mark it, so that its absence can be told from its being away.
 
+        Warn where its file system cannot keep two drivers apart.
+
         Raises:
             InputError: it cannot be written.
 
@@ -71,6 +76,11 @@ class ArtifactStore:
         open_folder(self.where, make=True)
         if self.remote:
             require_writable(self.root)
+        if not _creates_once(self.folder):
+            logger.warning(
+                f"{self.where}: its file system lets two processes create one file, so drivers "
+                "cannot share work there: run one driver only on this store"
+            )
 
     def path(self, stage: str, key: str) -> Path:
         """Return where a finished artifact lies on this machine, or would lie.
@@ -228,6 +238,15 @@ class ArtifactStore:
         """
         self.path(stage, key)
         return Manifest.from_json(self.folder.joined(stage, key).read(MANIFEST))
+
+
+def _creates_once(folder: Folder) -> bool:
+    """Create a name twice; return whether the second attempt was refused, as leases rely on."""
+    probe = f".written-{uuid.uuid4().hex[:12]}"
+    try:
+        return folder.create(probe, b"first") and not folder.create(probe, b"second")
+    finally:
+        folder.delete(probe)
 
 
 def require_writable(folder: Path) -> None:

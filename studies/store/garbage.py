@@ -2,7 +2,8 @@
 
 A planned trial needs its scores, what its network is trained from, and what is made of its network;
 a manifest names the training run that an artifact belongs to. An artifact whose manifest names none
-is needed.
+is needed. So is what the trials in a ledger were made of, in the plan or not: a plan that was
+replaced by a smaller one leaves its trials in the ledger.
 
 Nothing is followed out of the store: links are deleted as links. Whatever may be in the making is
 left: a living lease owner keeps what it makes whatever its age, and while anyone works with the
@@ -14,18 +15,20 @@ import json
 import logging
 import socket
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
+from typing import Any
 
 from reports.ledger import read_table
 from reports.storage import Folder, Location, open_folder
 from studies.store.artifacts import ArtifactStore
 from studies.store.contents import StoreRecord, read_artifacts, walk
-from studies.store.keys import VERSIONS
+from studies.store.keys import VERSIONS, canonical
 from studies.store.layout import BUILDS
-from studies.store.leases import LEASES, LeaseOwner
+from studies.store.lease_owner import LeaseOwner
+from studies.store.leases import LEASES
 from wsss_core.errors import InputError
 
 DAY_S = 86_400.0
@@ -57,14 +60,20 @@ class Garbage:
 
 
 def find_garbage(
-    store: ArtifactStore, *, older_than: float, unused_by: Sequence[Location] = ()
+    store: ArtifactStore,
+    *,
+    older_than: float,
+    unused_by: Sequence[Location] = (),
+    plans_only: bool = False,
 ) -> list[Garbage]:
     """Return all that nobody needs.
 
     Args:
         store: the store; of a remote one, this machine's cache too.
         older_than: seconds; what has no known owner and changed since is left.
-        unused_by: results folders. With them, artifacts too that none of their plans needs.
+        unused_by: results folders. With them, artifacts too that none of their plans and trials
+            needs.
+        plans_only: the trials that no plan names any more need nothing.
 
     """
     owners = _living_owners(store)
@@ -81,23 +90,26 @@ def find_garbage(
         found += _unneeded(cache, walk(cache), needs, "in this machine's cache: ")
     for results in dict.fromkeys([*_beside(store), *unused_by]):
         found += _temporary(open_folder(results), older_than)
-    for artifact in _unplanned(artifacts, unused_by) if unused_by else ():
+    unneeded_by = "no plan of these results needs it"
+    if not plans_only:
+        unneeded_by = "no plan and no trial of these results needs it"
+    for artifact in _unplanned(artifacts, unused_by, plans_only) if unused_by else ():
         if not needs.works_with(artifact):
             delete = partial(store.delete, artifact.stage, artifact.key)
             name = f"{store.where}/{artifact.path}"
-            found.append(Garbage(name, "no plan of these results needs it", artifact.bytes, delete))
+            found.append(Garbage(name, unneeded_by, artifact.bytes, delete))
     return found
 
 
 def _living_owners(store: ArtifactStore) -> list[LeaseOwner]:
     """Return the living lease owners; those of other machines have to be watched for a while."""
     leases = store.leases
-    others = {o.token: o.beat for o in leases.owners() if o.host != socket.gethostname()}
+    elsewhere = [owner for owner in leases.owners() if owner.host != socket.gethostname()]
+    others = {owner.token: owner.beat for owner in elsewhere}
+    expiry = max([leases.expiry, *(owner.expiry for owner in elsewhere)])
     if others:
-        logger.info(
-            f"watching {len(others)} leases of other machines, for up to {leases.expiry:.0f} s"
-        )
-    deadline = time.monotonic() + leases.expiry
+        logger.info(f"watching {len(others)} leases of other machines, for up to {expiry:.0f} s")
+    deadline = time.monotonic() + expiry
     while others and time.monotonic() < deadline:
         time.sleep(min(1.0, leases.expiry / 4))
         beats = {owner.token: owner.beat for owner in leases.owners()}
@@ -181,12 +193,15 @@ def _unneeded(
     return found
 
 
-def _unplanned(artifacts: Sequence[StoreRecord], results: Iterable[Location]) -> list[StoreRecord]:
-    """Return the artifacts that no plan needs.
+def _unplanned(
+    artifacts: Sequence[StoreRecord], results: Iterable[Location], plans_only: bool
+) -> list[StoreRecord]:
+    """Return the artifacts that no plan and no trial needs.
 
     Args:
         artifacts: all artifacts of a store.
         results: the results folders of every study that uses the store.
+        plans_only: only plans count.
 
     Raises:
         InputError: a folder without a plan, or with a search that has not led to one yet.
@@ -195,6 +210,8 @@ def _unplanned(artifacts: Sequence[StoreRecord], results: Iterable[Location]) ->
     keys: dict[str, set[str]] = {stage: set() for stage in VERSIONS}
     for where in results:
         _add_planned(keys, where)
+        if not plans_only:
+            _add_ended(keys, where, artifacts)
     return [artifact for artifact in artifacts if not _is_needed(artifact, keys)]
 
 
@@ -213,6 +230,46 @@ def _add_planned(keys: dict[str, set[str]], where: Location) -> None:
     for listed in plan["artifacts"]:
         for stage, of_stage in json.loads(listed).items():
             keys.setdefault(stage, set()).update(of_stage)
+
+
+def _add_ended(
+    keys: dict[str, set[str]], where: Location, artifacts: Sequence[StoreRecord]
+) -> None:
+    """Add the keys of what the trials in a ledger were made of, by stage.
+
+    A trial's scores name its training run; where it failed, its settings are those of the run.
+    """
+    columns = ["trial_key", "train_fingerprint", "evaluation_fingerprint", "settings"]
+    trials = read_table(where, "trials", columns=columns)
+    refined = read_table(where, "refined", columns=["scores_key"])["scores_key"]
+    scored = set(trials["trial_key"]) | set(refined)
+    data = {
+        fingerprint
+        for name in ("train_fingerprint", "evaluation_fingerprint")
+        for named in trials[name].dropna()
+        for fingerprint in named.split("-")
+    }
+    settings = {_of_training(json.loads(text)) for text in trials["settings"]}
+    trained: dict[str, str | None] = {}
+    of_trials = set()
+    for artifact in artifacts:
+        about = {} if artifact.manifest is None else artifact.manifest.about
+        if artifact.stage == "scores" and artifact.key in scored:
+            keys["scores"].add(artifact.key)
+            of_trials.add(artifact.parent)
+        elif artifact.stage == "images" and about.get("fingerprint") in data:
+            keys["images"].add(artifact.key)
+        elif artifact.stage == "train":
+            trained[artifact.key] = artifact.parent
+            if _of_training(about.get("settings") or {}) in settings:
+                of_trials.add(artifact.key)
+    parents = {trained.get(key or "") for key in of_trials}
+    keys["train"] |= {key for key in of_trials | parents if key is not None}
+
+
+def _of_training(settings: Mapping[str, Any]) -> str:
+    """Return what tells a training run's settings from others', the scoring's left out."""
+    return canonical({name: value for name, value in settings.items() if name != "cam"})
 
 
 def _is_needed(artifact: StoreRecord, keys: dict[str, set[str]]) -> bool:

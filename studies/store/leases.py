@@ -2,27 +2,31 @@
 
     STORE/leases/<stage>-<key>.<generation>     the lease owner, with a number that it raises
 
-A lease owner is dead if its number has stood still for `EXPIRY` by the observer's own clock (no
-two clocks are compared), or if its process has ended on the observer's machine. An observer takes
-the lease over by creating the next generation; one observer wins.
+A lease owner is dead if its number has stood still for longer than the owner's expiry and the
+observer's, by the observer's own clock (no two clocks are compared), or if its process has ended on
+the observer's machine. An observer takes the lease over by creating the next generation; one
+observer wins. A file that cannot be read belongs to somebody until it has stood still for as long.
 
-A lease saves work, and no result depends on it. A lease owner that pauses for long may lose its
-lease and go on: then two processes make the same artifact, and the first to end stays. After taking
-a lease, look again whether the artifact is there: the last owner may have finished it meanwhile.
+A lease saves work, and no result depends on it. A lease owner that pauses for longer than its
+expiry, by its own clock, may have lost its lease: it writes no heartbeat then, but creates the next
+generation as any other process would, or learns that the lease is lost. A pause that begins inside
+the write itself cannot be fenced off by files. Then the owner may overwrite or delete the lease
+that a later process holds under the same name: that process learns it at its next heartbeat, and
+its work is done twice. After taking a lease, look again whether the artifact is there: the last
+owner may have finished it meanwhile.
 """
 
 import contextlib
-import json
 import os
 import socket
 import threading
 import time
 import uuid
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
-from datetime import UTC, datetime
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 from reports.storage import Folder, StorageError, seconds_set
+from studies.store.lease_owner import LeaseOwner, now
 from studies.store.processes import gone, this_process
 
 EXPIRY = "WSSS_LEASE_EXPIRY"
@@ -36,36 +40,6 @@ LEASES = "leases"
 """The folder of a store that holds the leases."""
 
 
-@dataclass(frozen=True)
-class LeaseOwner:
-    """The process that makes an artifact.
-
-    Attributes:
-        stage: the artifact's stage.
-        key: the artifact's key.
-        token: a random name, new for each lease.
-        host: the name of the machine.
-        pid: the number of the process there.
-        process: tells the process from a later one of the same number, see `this_process`.
-        since: when it took the lease, ISO 8601, by its own clock.
-        beat: raised with every heartbeat.
-        note: its progress in a few words.
-        run: the run whose driver started it; that driver knows which of its workers are dead.
-
-    """
-
-    stage: str
-    key: str
-    token: str
-    host: str
-    pid: int
-    process: str
-    since: str
-    beat: int = 0
-    note: str = ""
-    run: str = ""
-
-
 class Leases:
     """The leases of a store.
 
@@ -73,12 +47,19 @@ class Leases:
         store: the store's folder.
         expiry: seconds without a heartbeat after which a lease owner is dead; None: those that
             the environment sets.
+        clock: returns seconds, by which this observer sees heartbeats stand still.
 
     """
 
-    def __init__(self, store: Folder, expiry: float | None = None) -> None:
+    def __init__(
+        self,
+        store: Folder,
+        expiry: float | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._folder = store.joined(LEASES)
         self.expiry = seconds_set(EXPIRY, EXPIRY_S) if expiry is None else expiry
+        self._clock = clock
         self._seen: dict[str, tuple[str, int, float]] = {}
 
     def take(self, stage: str, key: str, note: str = "", run: str = "") -> "Lease | None":
@@ -87,7 +68,7 @@ class Leases:
         An owner of the same run is dead: a run gives a key to one worker at a time.
         """
         name = f"{stage}-{key}"
-        generation, before = self._latest(name)
+        generation, before = _latest(self._folder, name)
         if before is not None and self._lives(name, before) and not (run and before.run == run):
             return None
         owner = LeaseOwner(
@@ -97,22 +78,14 @@ class Leases:
             host=socket.gethostname(),
             pid=os.getpid(),
             process=this_process(),
-            since=datetime.now(UTC).isoformat(timespec="seconds"),
+            since=now(),
             note=note,
             run=run,
+            expiry=self.expiry,
         )
-        file = f"{name}.{generation + 1}"
-        if not self._folder.create(file, _content(owner)):
-            return None
-        # A listing made while another took the lease over may have shown neither owner.
-        latest, current = self._latest(name, but=generation + 1)
-        replaced = current is not None and (before is None or current.token != before.token)
-        if latest > generation or (latest == generation and replaced):
-            self._folder.delete(file)
-            return None
-        for older in range(max(0, generation - 1), generation + 1):
-            self._folder.delete(f"{name}.{older}")
-        return Lease(self._folder, file, owner, self.expiry / 4)
+        began = _awake_or_not()
+        file = _create_next(self._folder, name, generation, before, owner)
+        return None if file is None else Lease(self._folder, file, owner, began)
 
     def owners(self) -> list[LeaseOwner]:
         """Return every lease owner that is not known to be dead, in order of stage and key."""
@@ -130,80 +103,105 @@ class Leases:
 
     def drop(self, name: str) -> None:
         """Delete every generation of a lease that `dead` named."""
-        for generation in self._generations().get(name, []):
+        for generation in _generations(self._folder).get(name, []):
             self._folder.delete(f"{name}.{generation}")
 
     def _all(self) -> Iterator[tuple[str, LeaseOwner]]:
-        found = self._generations()
+        found = _generations(self._folder)
         files = [f"{name}.{max(generations)}" for name, generations in found.items()]
         for name, owner in zip(found, _read_many(self._folder, files), strict=True):
             if owner is not None:
                 yield name, owner
 
-    def _generations(self) -> dict[str, list[int]]:
-        """Return the generations of each lease, by name."""
-        found: dict[str, list[int]] = {}
-        for file in self._folder.listing():
-            name, _, generation = file.rpartition(".")
-            if generation.isdecimal() and generation.isascii():
-                found.setdefault(name, []).append(int(generation))
-        return found
-
-    def _latest(self, name: str, but: int = -1) -> tuple[int, LeaseOwner | None]:
-        """Return the highest generation of a lease, but for one, and its owner; -1 for none."""
-        found = self._generations().get(name, [])
-        generation = max((number for number in found if number != but), default=-1)
-        owner = _read(self._folder, f"{name}.{generation}") if generation >= 0 else None
-        return generation, owner
-
     def _lives(self, name: str, owner: LeaseOwner) -> bool:
         if owner.host == socket.gethostname() and gone(owner.pid, owner.process):
             return False
-        now = time.monotonic()
-        token, beat, since = self._seen.get(name, ("", -1, now))
+        moment = self._clock()
+        token, beat, since = self._seen.get(name, ("", -1, moment))
         if (token, beat) != (owner.token, owner.beat):
-            self._seen[name] = owner.token, owner.beat, now
+            self._seen[name] = owner.token, owner.beat, moment
             return True
-        return now - since < self.expiry
+        return moment - since < max(self.expiry, owner.expiry)
 
 
 class Lease:
     """A lease of this process; a thread writes its heartbeat. Use it as a context manager.
+
+    Args:
+        folder: holds the leases.
+        file: of this lease.
+        owner: this process.
+        written: when the file was begun to be written, by `_awake_or_not`.
 
     Attributes:
         lost: whether another process has taken it over, after a pause longer than the expiry.
 
     """
 
-    def __init__(self, folder: Folder, file: str, owner: LeaseOwner, every: float) -> None:
+    def __init__(self, folder: Folder, file: str, owner: LeaseOwner, written: float) -> None:
         self._folder, self._file, self._owner = folder, file, owner
-        self._every = every
+        self._every = owner.expiry / 4
+        self._note = owner.note
+        self._written = written
         self.lost = False
         self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._beat, daemon=True, name=f"lease {file}")
+        self._thread = threading.Thread(target=self._beats, daemon=True, name=f"lease {file}")
         self._thread.start()
 
     def report(self, note: str) -> None:
         """Set the progress that `wsss status` shows; the next heartbeat writes it."""
-        self._owner = replace(self._owner, note=note)
+        self._note = note
 
-    def _beat(self) -> None:
+    def taken_over(self) -> bool:
+        """Look in the store whether the lease is lost; False where the store cannot say."""
+        with contextlib.suppress(OSError, StorageError):
+            self.lost = self.lost or not self._is_mine()
+        return self.lost
+
+    def _beats(self) -> None:
         while not self._ended.wait(self._every):
-            self._owner = replace(self._owner, beat=self._owner.beat + 1)
             try:
-                if not self._is_mine():
-                    self.lost = True
-                    return
-                if not self._ended.is_set():
-                    self._folder.write(self._file, _content(self._owner))
+                self._beat()
             except (OSError, StorageError):
                 continue  # the work itself will say that the storage is away
+            if self.lost:
+                return
         self._delete()
 
+    def _beat(self) -> None:
+        """Write a heartbeat, or find out that the lease is lost."""
+        self.lost = self.lost or not self._is_mine()
+        if self.lost or self._ended.is_set():
+            return
+        began = _awake_or_not()
+        self._owner = replace(self._owner, beat=self._owner.beat + 1, note=self._note)
+        if began - self._written < self._owner.expiry:
+            self._folder.write(self._file, self._owner.as_json())
+            if _awake_or_not() - self._written >= self._owner.expiry and not self._is_mine():
+                self.lost = True
+                self._folder.delete(self._file)
+        else:
+            self._take_again()
+        self._written = began
+
+    def _take_again(self) -> None:
+        """Create the next generation, since others may be about to do so after the pause."""
+        name, _, generation = self._file.rpartition(".")
+        file = None
+        if self._is_mine():  # it was looked at before the pause
+            file = _create_next(self._folder, name, int(generation), self._owner, self._owner)
+        self.lost, self._file = file is None, file or self._file
+
     def _is_mine(self) -> bool:
-        """Return whether the file is there and names this owner; a released name is used again."""
+        """Return whether the file is there and names this owner, and no later generation is there.
+
+        A file that cannot be read is taken for this owner's: nobody else writes it so soon.
+        """
         found = _read(self._folder, self._file)
-        return found is not None and found.token == self._owner.token
+        if found is None or (found.readable and found.token != self._owner.token):
+            return False  # a name that was released may be used again
+        name, _, generation = self._file.rpartition(".")
+        return not self._folder.has(f"{name}.{int(generation) + 1}")
 
     def _delete(self) -> None:
         with contextlib.suppress(OSError, StorageError):
@@ -222,26 +220,71 @@ class Lease:
         self.release()
 
 
+def _awake_or_not() -> float:
+    """Return the seconds of a clock that goes on while the machine is suspended, if it has one."""
+    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
+
+
+def _create_next(
+    folder: Folder, name: str, generation: int, before: LeaseOwner | None, owner: LeaseOwner
+) -> str | None:
+    """Create the next generation of a lease.
+
+    Args:
+        folder: holds the leases.
+        name: of the lease.
+        generation: the highest that was found; -1 for none.
+        before: its owner.
+        owner: the next one.
+
+    Returns:
+        The file; None where another process was first.
+
+    """
+    file = f"{name}.{generation + 1}"
+    if not folder.create(file, owner.as_json()):
+        return None
+    # A listing made while another took the lease over may have shown neither owner.
+    latest, current = _latest(folder, name, but=generation + 1)
+    replaced = current is not None and (before is None or current.token != before.token)
+    if latest > generation or (latest == generation and replaced):
+        folder.delete(file)
+        return None
+    for older in range(max(0, generation - 1), generation + 1):
+        folder.delete(f"{name}.{older}")
+    return file
+
+
+def _latest(folder: Folder, name: str, but: int = -1) -> tuple[int, LeaseOwner | None]:
+    """Return the highest generation of a lease, but for one, and its owner; -1 for none."""
+    found = _generations(folder).get(name, [])
+    generation = max((number for number in found if number != but), default=-1)
+    owner = _read(folder, f"{name}.{generation}") if generation >= 0 else None
+    return generation, owner
+
+
+def _generations(folder: Folder) -> dict[str, list[int]]:
+    """Return the generations of each lease, by name."""
+    found: dict[str, list[int]] = {}
+    for file in folder.listing():
+        name, _, generation = file.rpartition(".")
+        if generation.isdecimal() and generation.isascii():
+            found.setdefault(name, []).append(int(generation))
+    return found
+
+
 def _read(folder: Folder, file: str) -> LeaseOwner | None:
     try:
-        return _owner_of(folder.read(file))
+        return LeaseOwner.from_json(folder.read(file), file.rpartition(".")[0])
     except FileNotFoundError:
         return None  # released meanwhile
 
 
 def _read_many(folder: Folder, files: list[str]) -> list[LeaseOwner | None]:
     try:
-        return [_owner_of(content) for content in folder.read_many(files)]
+        return [
+            LeaseOwner.from_json(content, file.rpartition(".")[0])
+            for file, content in zip(files, folder.read_many(files), strict=True)
+        ]
     except FileNotFoundError:
         return [_read(folder, file) for file in files]
-
-
-def _owner_of(content: bytes) -> LeaseOwner | None:
-    try:
-        return LeaseOwner(**json.loads(content))
-    except (ValueError, TypeError):
-        return None  # no lease of this release's
-
-
-def _content(owner: LeaseOwner) -> bytes:
-    return json.dumps(asdict(owner)).encode()

@@ -1,6 +1,8 @@
 """Running a study again, after failures, collapses and interruptions; without Ray."""
 
+import os
 import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -99,7 +101,8 @@ def test_another_normalisation_scores_again_and_trains_nothing(
     results = shutil.copytree(finished.results, tmp_path / "results")
     again = run(tiny | {"cam": {"normalisation": "sigmoid"}}, results)
     assert (again.result.trained, again.result.scored) == (0, 4)
-    assert again.said[0] == (
+    assert "had 4 other trials; they stay in the ledger" in again.said[0]
+    assert again.said[1] == (
         "tiny: 4 trials, 0 done before; nothing to train, 4 trained before to be scored"
     )
     assert trained(again.store) == trained(finished.store)
@@ -125,6 +128,52 @@ class Broken:
             self.calls += 1
             raise MemoryError("no room for\n12 GB")
         return train_job(job, *arguments, **options)
+
+
+def test_a_plan_that_lacks_trials_of_the_last_one_says_so_and_they_stay(
+    tiny: Raw, run: Run, finished: Any, tmp_path: Path
+) -> None:
+    shutil.copytree(finished.results, tmp_path, dirs_exist_ok=True)
+    noon = time.mktime((2026, 3, 5, 12, 3, 0, 0, 0, -1))
+    os.utime(tmp_path / "ledger" / "plan" / "tiny.parquet", (noon, noon))
+    tiny["configurations"] = tiny["configurations"][:1]
+    said = run(tiny, tmp_path).said
+    assert said[0] == (
+        "the plan of 2026-03-05 12:03 had 3 other trials; they stay in the ledger, the report "
+        "shows this plan"
+    )
+    assert len(trials(tmp_path)) == 4
+    assert not any("other trials" in line for line in run(tiny, tmp_path).said)
+
+
+@pytest.mark.parametrize(
+    ("change", "other"),
+    [
+        ({"title": "Does smoke differ?"}, "its title is 'Does it hold together?', not 'Does smoke"),
+        ({"data": {"source": "scenes", "size": 32, "train": 20, "tune": 6, "test": 6}}, "its data"),
+    ],
+)
+def test_another_study_of_a_name_is_refused_unless_it_is_asked_for(
+    tiny: Raw, wsss: Any, write_study: Any, finished: Any, tmp_path: Path, change: Raw, other: str
+) -> None:
+    results = shutil.copytree(finished.results, tmp_path / "results")
+    before = (results / "ledger" / "plan" / "tiny.parquet").read_bytes()
+    spec = write_study({**tiny, **change, "configurations": tiny["configurations"][1:2]})
+    command = ("run", spec, "--results", results, "--in-process")
+    said = wsss(*command)
+    assert (said.code, said.err.count("\n")) == (2, 1)
+    assert other in said.err
+    assert "--replace-plan" in said.err
+    assert (results / "ledger" / "plan" / "tiny.parquet").read_bytes() == before
+    assert wsss(*command, "--replace-plan").code == 0
+    assert (results / "ledger" / "plan" / "tiny.parquet").read_bytes() != before
+
+
+def test_a_new_title_alone_replaces_nothing(
+    tiny: Raw, run: Run, finished: Any, tmp_path: Path
+) -> None:
+    shutil.copytree(finished.results, tmp_path, dirs_exist_ok=True)
+    assert run({**tiny, "title": "Does it hold?"}, tmp_path).result.reused == 4
 
 
 def test_a_failed_trial_is_in_the_ledger_and_the_others_go_on(

@@ -218,6 +218,20 @@ def test_workers_that_die_without_coming_further_are_started_again_so_often_and_
     assert one.given_out() == ["s"]
 
 
+def test_a_job_that_another_driver_finished_before_the_last_death_has_not_failed(
+    made: Make,
+) -> None:
+    one = made(job("a"))
+    for _ in range(JOB_RETRIES + 1):
+        assert one.given_out() == ["a"]
+        if one.schedule._retries.get("a") == JOB_RETRIES:
+            one.put("train", "a")
+            one.put("scores", "a0")
+            one.schedule._progress_then["a"] = one.schedule._progress_of(one.schedule._running["a"])
+        one.schedule.died("a", node_lost=False)
+    assert one.told.ends == [("a", "ok")]
+
+
 def test_a_death_after_another_epoch_does_not_count_with_those_before(made: Make) -> None:
     one = made(job("a"))
     checkpoint = one.store.scratch("train", "a") / "checkpoint.pt"

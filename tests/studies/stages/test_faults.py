@@ -8,12 +8,14 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
+import studies.stages.failures
 import studies.stages.job
 from reports.ledger.parts import read_table
 from reports.storage.folder import StorageError
@@ -24,7 +26,7 @@ from studies.spec.study import Study
 from studies.stages.device import UNCOUNTED
 from studies.stages.failures import is_gpu_failure
 from studies.stages.handover import JobStatus, RunContext
-from studies.stages.job import run_job
+from studies.stages.job import failed_outcome, run_job
 from studies.stages.training import TrainingOutcome, train_job
 from studies.store.artifacts import ArtifactStore
 from wsss_core.errors import InputError
@@ -183,12 +185,85 @@ def test_a_failure_that_cannot_be_written_is_said_to_be_unrecorded(
     def full(*_: Any) -> None:
         raise StorageError("no space left")
 
-    monkeypatch.setattr(studies.stages.job, "write_part", full)
+    monkeypatch.setattr(studies.stages.failures, "write_part", full)
     context = RunContext.of(plan, store, tmp_path)
     (tmp_path / ".wsss").write_text("")
     outcome = run_job(job, context, UNCOUNTED)
     assert (outcome.status, outcome.unrecorded) == (JobStatus.FAILED, True)
     assert outcome.error == "ValueError: the trial's own"
+
+
+@pytest.fixture
+def one_job(vit_alone: Raw, tmp_path: Path) -> tuple[TrainingJob, RunContext, ArtifactStore, Path]:
+    """A job that has not run, its context, its store and its results folder."""
+    plan = make_plan(Study.model_validate(vit_alone))
+    store = ArtifactStore(tmp_path / "store")
+    store.make()
+    plan.image_sets[0].decode(store)
+    (tmp_path / ".wsss").write_text("")
+    (job,) = plan.jobs.values()
+    return job, RunContext.of(plan, store, tmp_path), store, tmp_path
+
+
+Job = tuple[TrainingJob, RunContext, ArtifactStore, Path]
+
+
+def takes_over(store: ArtifactStore, job: TrainingJob, context: RunContext) -> None:
+    """Do what another driver does whose observer saw the owner's heart stand still."""
+    for file in store.folder.joined("leases").listing():
+        store.folder.joined("leases").delete(file)
+    other = replace(context, run_id="another")
+    assert run_job(job, other, UNCOUNTED).status is JobStatus.OK
+
+
+def test_a_failure_of_an_owner_that_was_replaced_leaves_its_successor_s_result_alone(
+    one_job: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job, context, store, results = one_job
+
+    def stopped_then_fails(*_: Any, **__: Any) -> None:
+        monkeypatch.undo()
+        takes_over(store, job, context)
+        raise ValueError("raised after the pause")
+
+    monkeypatch.setattr(studies.stages.job, "train_job", stopped_then_fails)
+    assert run_job(job, context, UNCOUNTED).status is JobStatus.LEASED_ELSEWHERE
+    assert statuses(results) == {"ViT alone": "ok"}
+
+
+def test_a_failure_that_the_driver_records_leaves_another_s_result_alone(one_job: Job) -> None:
+    job, context, store, results = one_job
+    takes_over(store, job, context)
+    assert failed_outcome(job, context, "its worker process died").status is JobStatus.OK
+    assert statuses(results) == {"ViT alone": "ok"}
+
+
+def test_a_success_between_the_look_and_the_failure_s_row_is_published_over_that_row(
+    one_job: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job, context, store, results = one_job
+    write = studies.stages.failures.write_part
+
+    def others_finish_first(*given: Any) -> None:
+        monkeypatch.undo()
+        takes_over(store, job, context)
+        write(*given)
+        assert statuses(results) == {"ViT alone": "failed"}
+
+    monkeypatch.setattr(studies.stages.failures, "write_part", others_finish_first)
+    assert failed_outcome(job, context, "its worker process died").status is JobStatus.OK
+    assert statuses(results) == {"ViT alone": "ok"}
+
+
+def test_where_scores_are_corrupt_the_failure_stands(one_job: Job) -> None:
+    job, context, store, results = one_job
+    takes_over(store, job, context)
+    (part,) = (store.path("scores", job.trials[0].key) / "ledger" / "trials").iterdir()
+    part.write_bytes(b"rotten")
+    outcome = failed_outcome(job, context, "its worker process died")
+    assert (outcome.status, outcome.unrecorded) == (JobStatus.FAILED, False)
+    assert statuses(results) == {"ViT alone": "failed"}
+    assert not store.has("scores", job.trials[0].key)
 
 
 def spoil(file: Path) -> None:

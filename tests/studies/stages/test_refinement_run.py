@@ -14,6 +14,9 @@ from studies.planning.chains import MapScaling, prefix_keys, shard_key, shards
 from studies.planning.planner import make_plan
 from studies.spec.study import Study
 from studies.stages.cams import base_scores, network_maps
+from studies.stages.chain_scores import score_chains
+from studies.stages.handover import FailedChain, RunContext
+from studies.stages.refinement import ShardOutcome
 from wsss_core.errors import InputError
 from wsss_core.evaluate import ScoreHistogram, quantise, resize
 from wsss_core.refine.steps.pixel import PixelAdaptive
@@ -80,6 +83,17 @@ def test_chains_that_begin_alike_share_what_they_have_in_common(refined):
         for bounds in shards(8)
     }
     assert kept == expected
+
+
+def test_a_chain_that_failed_here_and_was_finished_elsewhere_keeps_its_result(refined):
+    """As after a pause of its driver beyond the lease: the tasks fail when they go on."""
+    (job,) = (job for job in refined.plan.jobs.values() if job.trials)
+    context = RunContext.of(refined.plan, refined.store, refined.results)
+    before = read_table(refined.results, "refined").set_index("refinement")["status"].to_dict()
+    late = ShardOutcome({"PAR": FailedChain("PAR", "raised after the pause", "")}, {})
+    assert score_chains(job, context, refined.store, [late]) == ()
+    after = read_table(refined.results, "refined").set_index("refinement")["status"].to_dict()
+    assert after == before == {"scales": "ok", "PAR": "ok", "PAR twice": "ok"}
 
 
 def test_a_second_run_refines_nothing_and_a_new_chain_alone_is_added(refined, run, shared_tiny):

@@ -8,8 +8,11 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any, ClassVar
 
+import fsspec
 import pytest
+from fsspec.implementations.memory import MemoryFileSystem
 
 from reports.storage.folder import StorageError
 from reports.storage.retry import TIMEOUT
@@ -33,6 +36,46 @@ def nothing_is_left(node: ArtifactStore) -> bool:
 
 def content_of(store: ArtifactStore, key: str = "abc") -> str:
     return (store.fetch("train", key) / "w.bin").read_text()
+
+
+class Careless(MemoryFileSystem):
+    """A file system that writes whatever the mode, as some older object stores do."""
+
+    protocol = "careless"
+    store: ClassVar[dict[str, Any]] = {}
+    pseudo_dirs: ClassVar[list[str]] = [""]
+
+    def pipe_file(self, path: str, value: bytes, mode: str = "overwrite", **options: Any) -> None:
+        super().pipe_file(path, value, mode="overwrite", **options)
+
+
+@pytest.fixture
+def careless(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A place on a file system that does not create if absent."""
+    monkeypatch.setenv("WSSS_CACHE", str(tmp_path / "cache"))
+    fsspec.register_implementation("careless", Careless, clobber=True)
+    return "careless://bucket/store"
+
+
+def test_a_file_system_that_creates_a_name_twice_is_named_once(
+    careless: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = ArtifactStore(careless)
+    store.make()
+    (warning,) = (record.getMessage() for record in caplog.records)
+    assert warning == (
+        "careless://bucket/store: its file system lets two processes create one file, so drivers "
+        "cannot share work there: run one driver only on this store"
+    )
+    assert list(store.folder.tree()) == [".wsss"]
+
+
+def test_a_file_system_that_creates_a_name_once_is_passed_in_silence(
+    store: ArtifactStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    store.make()
+    assert caplog.records == []
+    assert [name for name in store.folder.tree() if name.startswith(".written-")] == []
 
 
 def test_nothing_is_seen_before_the_block_has_ended(store: ArtifactStore) -> None:

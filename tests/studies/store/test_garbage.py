@@ -1,23 +1,23 @@
 """`wsss store gc`, over a store on this machine and one on S3."""
 
-import json
 import os
 import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-import studies.store.leases
-from reports.ledger.parts import write_part
+from reports.ledger.parts import read_arrow, write_part
 from reports.storage.opening import open_folder
 from studies.store.artifacts import ArtifactStore
 from studies.store.files import CACHE
 from studies.store.garbage import find_garbage
+from studies.store.lease_owner import LeaseOwner
 from studies.store.leases import Leases
 
 Wsss = Callable[..., Any]
@@ -143,9 +143,9 @@ def test_a_dead_lease_goes_and_one_of_another_machine_that_beats_stays(
     lease = Leases(store.folder, 0.8).take("train", "alive")
     assert lease is not None
     leases = open_folder(store.where).joined("leases")
-    stale = {**json.loads(leases.read("train-alive.0")), "key": "still", "token": "other"}
-    leases.write("train-still.0", json.dumps({**stale, "host": "another"}).encode())
-    monkeypatch.setattr(studies.store.leases, "EXPIRY_S", 1.0)
+    alive = LeaseOwner.from_json(leases.read("train-alive.0"), "train-alive")
+    stale = replace(alive, key="still", token="other", host="another")
+    leases.write("train-still.0", stale.as_json())
     store.leases.expiry = 1.0
     found = find_garbage(store, older_than=0)
     with lease:
@@ -260,6 +260,28 @@ def test_what_no_plan_needs_goes_and_the_study_is_still_done(
     assert (again.result.trained, again.result.reused) == (0, 1)
 
 
+def test_trials_of_an_earlier_plan_keep_what_they_were_made_of_unless_plans_alone_count(
+    wsss: Wsss, run: Callable[..., Any], finished: Any, tmp_path: Path, tiny: Any
+) -> None:
+    store = copied(finished, tmp_path)
+    tiny["configurations"] = tiny["configurations"][:1]
+    smaller = run(tiny, tmp_path / "results")
+    command = ("store", "gc", store.where, "--unused-by", tmp_path / "results")
+    assert wsss(*command).out == f"{store.where}: nothing to delete\n"
+    # One of the trials that the plan has lost failed when it was scored; its network is kept too.
+    (lost,) = (job for job in finished.plan.jobs.values() if job.paradigm == "co-training")
+    (trial,) = lost.trials
+    (row,) = read_arrow(tmp_path / "results", "trials", keys=[trial.key]).to_pylist()
+    failed = {**row, "status": "failed", "error": "out of memory"}
+    write_part(tmp_path / "results", "trials", trial.key, [failed])
+    store.delete("scores", trial.key)
+    assert wsss(*command).out == f"{store.where}: nothing to delete\n"
+    wsss(*command, "--plans-only", "--delete")
+    assert store.finished("train") == set(smaller.plan.jobs)
+    said = wsss("store", "gc", store.where, "--plans-only")
+    assert (said.code, "give --unused-by too" in said.err) == (2, True)
+
+
 def test_a_trial_that_is_still_to_run_keeps_its_teacher(
     wsss: Wsss, finished: Any, tmp_path: Path
 ) -> None:
@@ -276,6 +298,7 @@ def test_a_trial_that_is_still_to_run_keeps_its_teacher(
         if row["trial_key"] in {trial.key for job in students for trial in job.trials}
     ]
     write_part(tmp_path / "results", "plan", "tiny", rows)
+    shutil.rmtree(tmp_path / "results" / "ledger" / "trials")
     wsss("store", "gc", store.where, "--unused-by", tmp_path / "results", "--delete")
     assert store.finished("train") == {job.parent for job in students}
 

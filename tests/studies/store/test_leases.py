@@ -1,6 +1,5 @@
 """Leases: one owner at a time, whoever dies meanwhile; on this machine's disk and on S3."""
 
-import json
 import os
 import signal
 import subprocess
@@ -8,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,8 @@ import pytest
 import studies.store.leases
 from reports.storage import Folder
 from reports.storage.opening import open_folder
-from studies.store.leases import Lease, LeaseOwner, Leases
+from studies.store.lease_owner import LeaseOwner
+from studies.store.leases import Lease, Leases, _latest
 
 ROOT = Path(__file__).parents[3]
 EXPIRY = 0.4
@@ -212,13 +213,12 @@ def test_a_stopped_owner_loses_its_lease_and_learns_it_when_it_goes_on(store: Fo
     stopped._ended.set()  # as SIGSTOP does: no more beats
     stopped._thread.join()
     # Its file is as it was before: what ends by itself takes it away.
-    stale = json.dumps({**studies.store.leases.asdict(stopped._owner), "host": "another"}).encode()
-    store.joined("leases").write("train-k.0", stale)
+    store.joined("leases").write(stopped._file, replace(stopped._owner, host="another").as_json())
     others = Leases(store, 0.2)
     assert taken_within(20, others) is not None
     # It goes on.
     stopped._ended.clear()
-    stopped._beat()
+    stopped._beats()
     assert stopped.lost
     found = owner_of(others)
     assert found is not None
@@ -228,14 +228,14 @@ def test_a_stopped_owner_loses_its_lease_and_learns_it_when_it_goes_on(store: Fo
 def test_exactly_one_of_several_takes_a_dead_owner_s_lease_over(store: Folder) -> None:
     dead = Leases(store, 3600).take("train", "k")
     assert dead is not None
-    stale = json.dumps({**studies.store.leases.asdict(dead._owner), "host": "another"}).encode()
+    stale = replace(dead._owner, host="another", expiry=0.3).as_json()
     dead.release()
     store.joined("leases").write("train-k.0", stale)
 
     def take(_: int) -> Any:
         leases = Leases(store, 0.3)
         while not (lease := leases.take("train", "k")):
-            _, found = leases._latest("train-k")
+            _, found = _latest(store.joined("leases"), "train-k")
             if found is not None and found.host != "another":
                 return None
         return lease
@@ -266,11 +266,171 @@ def test_a_worker_that_is_started_again_by_its_run_takes_its_lease_over(store: F
     assert Leases(store).take("train", "k", run="r1") is not None
 
 
-def test_a_lease_that_cannot_be_read_belongs_to_nobody(store: Folder) -> None:
-    store.joined("leases").write("train-k.4", b"half a le")
-    assert Leases(store).owners() == []
-    assert Leases(store).take("train", "k") is not None
-    assert list(store.joined("leases").listing()) == ["train-k.5"]
+class Clock:
+    """A clock that stands still until it is set."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def owner_clock(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """The clock of every lease owner of this process."""
+    monkeypatch.setattr(studies.store.leases, "_awake_or_not", clock)
+    return clock
+
+
+def flipped(content: bytes, place: int) -> bytes:
+    return content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :]
+
+
+@pytest.mark.parametrize("content", [b"", b"half a le", b"{}", b"[]", b"\xff\xfe", b"null"])
+def test_a_lease_that_cannot_be_read_has_an_owner_until_it_has_stood_still(
+    local: Folder, clock: Clock, content: bytes
+) -> None:
+    local.joined("leases").write("train-k.4", content)
+    leases = Leases(local, 10.0, clock)
+    assert leases.take("train", "k") is None
+    (unknown,) = leases.owners()
+    assert (unknown.stage, unknown.key, unknown.note) == ("train", "k", "its lease cannot be read")
+    clock.now += 9.9
+    local.joined("leases").write("train-k.4", content + b" more of it")  # it was being written
+    assert leases.take("train", "k") is None
+    clock.now += 9.9
+    assert leases.take("train", "k") is None
+    assert leases.dead() == []
+    clock.now += 0.2
+    assert leases.dead() == ["train-k"]
+    lease = leases.take("train", "k")
+    assert lease is not None
+    assert list(local.joined("leases").listing()) == ["train-k.5"]
+    lease.release()
+
+
+def test_any_flipped_bit_makes_a_lease_unreadable_and_gives_it_no_other_owner(
+    local: Folder,
+) -> None:
+    lease = Leases(local, 3600).take("train", "k", note="epoch 1 of 3", run="r1")
+    assert lease is not None
+    content = local.joined("leases").read("train-k.0")
+    assert LeaseOwner.from_json(content, "train-k") == lease._owner
+    for place in range(len(content)):
+        assert not LeaseOwner.from_json(flipped(content, place), "train-k").readable
+    lease.release()
+
+
+def test_an_owner_heals_its_file_at_its_next_heartbeat(local: Folder) -> None:
+    lease = Leases(local, 3600).take("train", "k")
+    assert lease is not None
+    content = local.joined("leases").read("train-k.0")
+    local.joined("leases").write("train-k.0", flipped(content, 10))
+    lease._beat()
+    assert not lease.lost
+    found = owner_of(Leases(local))
+    assert found is not None
+    assert found.token == lease._owner.token
+    lease.release()
+
+
+@pytest.mark.parametrize(("own", "observer"), [(8.0, 1.0), (1.0, 8.0)])
+def test_a_lease_expires_by_the_larger_of_its_owner_s_expiry_and_the_observer_s(
+    local: Folder, clock: Clock, own: float, observer: float
+) -> None:
+    lease = Leases(local, own).take("train", "k")
+    assert lease is not None
+    lease._ended.set()  # no heartbeat comes
+    lease._thread.join()
+    local.joined("leases").write("train-k.0", replace(lease._owner, host="another").as_json())
+    leases = Leases(local, observer, clock)
+    assert leases.take("train", "k") is None
+    clock.now += 7.9
+    assert leases.take("train", "k") is None
+    clock.now += 0.2
+    again = leases.take("train", "k")
+    assert again is not None
+    again.release()
+
+
+def test_after_a_pause_beyond_its_expiry_an_owner_goes_on_where_nobody_took_over(
+    local: Folder, owner_clock: Clock
+) -> None:
+    lease = Leases(local, 3600).take("train", "k")
+    assert lease is not None
+    owner_clock.now += 3599
+    lease._beat()
+    assert list(local.joined("leases").listing()) == ["train-k.0"]
+    owner_clock.now += 3601
+    lease._beat()
+    assert not lease.lost
+    assert list(local.joined("leases").listing()) == ["train-k.1"]
+    assert Leases(local).owners()[0].beat == 2
+    owner_clock.now += 10
+    lease._beat()
+    assert list(local.joined("leases").listing()) == ["train-k.1"]
+    lease.release()
+    assert local.joined("leases").listing() == {}
+
+
+def test_an_owner_that_pauses_between_its_look_and_its_write_overwrites_no_later_lease(
+    local: Folder, owner_clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Meanwhile a successor ends, and a third process takes the lease, in a file of that name."""
+    stale = Leases(local, 3600).take("train", "k")
+    assert stale is not None
+    third: list[Lease | None] = []
+    looked = Lease._is_mine
+
+    def looks_then_stops(lease: Lease) -> bool:
+        found = looked(lease)
+        if lease is stale and not third:
+            owner_clock.now += 3601
+            local.joined("leases").delete("train-k.0")  # taken over, then released
+            third.append(Leases(local, 3600).take("train", "k"))
+        return found
+
+    monkeypatch.setattr(Lease, "_is_mine", looks_then_stops)
+    stale._beat()
+    assert stale.lost
+    (later,) = third
+    assert later is not None
+    assert not later.taken_over()
+    assert list(local.joined("leases").listing()) == ["train-k.0"]
+    stale.release()
+    assert not later.taken_over()
+    later.release()
+
+
+def test_an_owner_that_pauses_inside_its_write_gives_way_to_its_successor(
+    local: Folder, owner_clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stale = Leases(local, 3600).take("train", "k", run="r1")
+    assert stale is not None
+    write = type(local).write
+    successor: list[Lease | None] = []
+
+    def stops(folder: Folder, name: str, content: bytes) -> None:
+        monkeypatch.undo()
+        monkeypatch.setattr(studies.store.leases, "_awake_or_not", owner_clock)
+        owner_clock.now += 3601
+        successor.append(Leases(local, 3600).take("train", "k", run="r1"))
+        write(folder, name, content)  # the stale file is there again
+
+    monkeypatch.setattr(type(local), "write", stops)
+    stale._beat()
+    assert stale.lost
+    (later,) = successor
+    assert later is not None
+    assert not later.taken_over()
+    assert list(local.joined("leases").listing()) == ["train-k.1"]
+    later.release()
 
 
 def test_the_leases_of_a_run_are_dropped_and_no_others(store: Folder) -> None:
