@@ -48,16 +48,18 @@ if os.environ.get(OFF):
     compare_no_digest()
 
 
-def timed(results: Path, spec: Path, *, compared: bool) -> dict[str, dict[str, float]]:
-    """Run both commands once; return the times of each."""
+def timed(
+    results: Path, spec: Path, *, compared: bool, report: bool
+) -> dict[str, dict[str, float]]:
+    """Run each command once; return its times."""
     from scale import measured
 
     environment = {**os.environ, **({} if compared else {OFF: "1"})}
     found = {}
-    for name, arguments in (
-        ("run again", ["run", str(spec), "--results", str(results)]),
-        ("report, first", ["report", str(results)]),
-    ):
+    commands = {"run again": ["run", str(spec), "--results", str(results)]}
+    if report:
+        commands["report, first"] = ["report", str(results)]
+    for name, arguments in commands.items():
         for folder in ("derived", "report"):
             shutil.rmtree(results / folder, ignore_errors=True)
         found[name] = measured([sys.executable, __file__, "--command", *arguments], environment)
@@ -68,6 +70,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--trials", type=int, default=5000, help="of the ledger [5000]")
     parser.add_argument("--turns", type=int, default=2, help="with and without digests [2]")
+    parser.add_argument("--no-report", action="store_true", help="measure `wsss run` alone")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there")
     options = parser.parse_args()
     from scale import finished_study
@@ -77,11 +80,11 @@ def main() -> None:
         spec, trials, _ = finished_study(options.trials, Path(folder))
         size = sum(f.stat().st_size for f in Path(folder).glob("results/ledger/*/*")) / 2**20
         print(f"{trials:,} trials, {size:,.0f} MiB in the ledger", flush=True)
-        timed(Path(folder) / "results", spec, compared=False)  # files come into the page cache
+        results, report = Path(folder) / "results", not options.no_report
+        timed(results, spec, compared=False, report=report)  # files come into the page cache
         for turn in range(options.turns):
             for compared in (True, False) if turn % 2 else (False, True):
-                found = timed(Path(folder) / "results", spec, compared=compared)
-                turns[compared].append(found)
+                turns[compared].append(timed(results, spec, compared=compared, report=report))
     record: dict[str, Any] = {
         "benchmark": "digests", "machine": platform.machine(), "cores": os.cpu_count(),
         "trials": trials, "ledger MiB": size, "commands": {},

@@ -11,14 +11,15 @@ import pandas as pd
 import pytest
 
 from reports import make_report
-from reports.ledger.parts import read_table
+from reports.ledger.parts import read_table, write_part
 from studies.planning.planner import make_plan
 from studies.runner import run_study
-from studies.search.candidates import confirmation
+from studies.search.candidates import confirmation, first_jobs, parts_prefix
 from studies.search.run import run_search
 from studies.search.trials import tuned_objective
 from studies.spec.study import Study
 from studies.store.artifacts import ArtifactStore
+from studies.store.keys import canonical
 from wsss_core.errors import InputError
 
 Raw = dict[str, Any]
@@ -145,6 +146,27 @@ def _iou_at(rows: pd.DataFrame, level: int) -> float:
             hit, false = int(row["foreground"][level:].sum()), int(row["background"][level:].sum())
             each.append(hit / (total + false))
     return sum(each) / len(each)
+
+
+def test_a_corrupt_row_of_a_search_is_moved_away_and_the_search_goes_on_without_it(
+    searching: Raw, tmp_path: Path
+) -> None:
+    study = Study.model_validate(searching)
+    prefix = parts_prefix(first_jobs(study)[0])
+    point = {"metric": "cosine", "level": "global", "representation": "feature", "lambda": 1.0}
+    for number in range(4):
+        parameters = canonical({**point, "learning_rate": 1e-4 * (number + 1)})
+        about = {"study": study.study, "number": number, "configuration": f"c{number}"}
+        rows = [
+            {**about, "parameters": parameters, "seed": seed, "objective": 0.5, "state": "complete"}
+            for seed in (8, 9)
+        ]
+        part = Path(write_part(tmp_path, "search", f"{prefix}{number:05d}", rows))
+    part.write_bytes(part.read_bytes()[:-1] + b"?")
+    confirmed = run_search(study, tmp_path, ArtifactStore(tmp_path / "store"))
+    assert len(confirmed.configurations) == 2 + 2
+    assert set(read_table(tmp_path, "search")["number"]) == {0, 1, 2}
+    assert len(list((tmp_path / "ledger" / "quarantined").iterdir())) == 1
 
 
 @pytest.mark.parametrize(
