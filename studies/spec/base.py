@@ -14,7 +14,7 @@ from wsss_core.errors import (
 )
 from wsss_core.plugins import is_plugin
 
-LARGEST = 2**53
+LARGEST_NUMBER = 2**53
 """The largest whole number in a study file; reals count every whole number up to it."""
 
 
@@ -45,8 +45,8 @@ class Strict(BaseModel):
                 near = nearest(key, known, 0.4)
                 expected = f"nearest: {near!r}" if near else f"expected: {', '.join(known)}"
                 raise ValueError(f"unknown key {quoted(str(key))}; {expected}")
-            if isinstance(given[key], int) and abs(given[key]) > LARGEST:
-                raise ValueError(f"{key}: expected a number of at most {LARGEST}")
+            if isinstance(given[key], int) and abs(given[key]) > LARGEST_NUMBER:
+                raise ValueError(f"{key}: expected a number of at most {LARGEST_NUMBER}")
         return given
 
 
