@@ -56,7 +56,8 @@ def _turned(study: Study, value: float) -> Study:
     try:
         return study.at(value)
     except ValueError as error:
-        said = error.errors()[0]["msg"] if isinstance(error, ValidationError) else error
+        said = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
+        said = said.removeprefix("Value error, ")
         raise InputError(f"sweep: {study.sweep.key} = {value:g}: {said}") from error
 
 

@@ -8,8 +8,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from studies.spec.settings import Training
-from studies.spec.study import Study
+from studies.spec.study import Study, spelt
 from wsss_core.errors import QUOTED, InputError, nearest, quoted
 from wsss_core.plain_yaml import DEEPEST
 from wsss_core.text_files import parse_yaml, read_yaml
@@ -100,29 +99,15 @@ def _set(raw: dict[str, Any], path: str, value: Any, where: str) -> None:
         raise InputError(f"{where} {quoted(path)}: more than {DEEPEST} keys inside each other")
     for step in parents:
         if isinstance(at, dict):
-            at = at.setdefault(_spelt(at, step, section), {})
+            at = at.setdefault(spelt(at, step, section), {})
         else:
             at = _item(at, step, f"{where} {path[:QUOTED]}")
         section = step
     if isinstance(at, dict):
-        at[_spelt(at, last, section)] = value
+        at[spelt(at, last, section)] = value
     else:
         _item(at, last, f"{where} {path[:QUOTED]}")
         at[int(last)] = value
-
-
-def _spelt(at: dict[str, Any], key: str, section: str | None) -> str:
-    """Return a key as a mapping spells it, which may be by its older name.
-
-    Args:
-        at: the mapping.
-        key: either name.
-        section: the key that the mapping is the value of; None for the whole study.
-
-    """
-    names = {None: Study.OLD_SPELLINGS, "training": Training.OLD_SPELLINGS}.get(section, {})
-    alike = {key, names.get(key, key), *(old for old, new in names.items() if new == key)}
-    return next((there for there in at if there in alike), key)
 
 
 def _item(at: Any, step: str, where: str) -> Any:
@@ -172,7 +157,7 @@ def _path_in(raw: dict[str, Any], steps: Sequence[int | str]) -> str:
     at: Any = raw
     for step in steps:
         if isinstance(at, dict):
-            section, step = str(step), _spelt(at, str(step), section)
+            section, step = str(step), spelt(at, str(step), section)
         if isinstance(at, dict) and not (path == "data" and step == at.get("source")):
             path += f"{'.' if path else ''}{step}"
             at = at.get(step)

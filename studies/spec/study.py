@@ -256,12 +256,28 @@ class Study(Strict):
         raw = self.model_dump(by_alias=True, exclude_unset=True)
         *parents, last = self.sweep.key.split(".")
         at: Any = raw
+        section = None
         for step in parents:
-            at = at.setdefault(step, {})
+            at = at.setdefault(spelt(at, step, section), {})
+            section = step
             if not isinstance(at, dict):
                 raise ValueError(f"{quoted(step)} is no section of the study")
-        at[last] = value
+        at[spelt(at, last, section)] = value
         study = Study.model_validate(raw)
         if study.seeds != self.seeds or study.sweep != self.sweep:
             raise ValueError("a sweep changes neither the seeds nor itself")
         return study
+
+
+def spelt(at: dict[str, Any], key: str, section: str | None) -> str:
+    """Return a key as a mapping spells it, which may be by its older name.
+
+    Args:
+        at: the mapping.
+        key: either name.
+        section: the key that the mapping is the value of; None for the whole study.
+
+    """
+    names = {None: Study.OLD_SPELLINGS, "training": Training.OLD_SPELLINGS}.get(section, {})
+    alike = {key, names.get(key, key), *(old for old, new in names.items() if new == key)}
+    return next((there for there in at if there in alike), key)

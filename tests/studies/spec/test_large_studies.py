@@ -104,3 +104,14 @@ def test_a_sweep_of_what_is_no_setting_is_refused(
     tiny["sweep"] = {"key": key, "values": [3, 4], "label": "s"}
     with pytest.raises(InputError, match=rf"^sweep: {key} = 3: {said}"):
         make_plan(load_study(written(tiny)))
+
+
+@pytest.mark.parametrize("key", ["training.lr_warmup", "training.warmup"])
+@pytest.mark.parametrize("written_as", ["lr_warmup", "warmup"])
+def test_a_sweep_may_use_either_spelling_of_a_key(
+    tiny: Raw, written: Callable[[Raw], str], key: str, written_as: str
+) -> None:
+    tiny["training"][written_as] = 0.5
+    tiny["sweep"] = {"key": key, "values": [0.1, 0.3]}
+    study = load_study(written(tiny))
+    assert [study.at(value).training.lr_warmup for value in (0.1, 0.3)] == [0.1, 0.3]
