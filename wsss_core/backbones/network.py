@@ -142,6 +142,7 @@ def build_network(
     output_stride: int | None = None,
     head: str = "linear",
     options: Mapping[str, Any] | None = None,
+    weights_digest: str | None = None,
 ) -> Network:
     """Build a backbone with a fresh linear head; seed torch before, the head is drawn at random.
 
@@ -158,9 +159,11 @@ def build_network(
         head: "linear", or "pcm" (CNN only): activation maps refined by the pixel correlation
             module, see `wsss_core.backbones.pcm`.
         options: further arguments of the timm model, such as `embed_dim`, `depth`, `channels`.
+        weights_digest: the digest that a weights file must have, see `read_weights`; None: any.
 
     Raises:
-        InputError: unknown name, stage or option, or a size or a weights file that does not fit.
+        InputError: unknown name, stage or option, a size or a weights file that does not fit, or a
+            weights file with another digest.
 
     """
     check_backbone_name(name)
@@ -199,7 +202,7 @@ def build_network(
         ) from error
     if str(weights) not in ("none", "pretrained"):
         target = encoder.vit if isinstance(encoder, PatchTokens) else encoder.extractor
-        load_weights(target, weights, partial=partial_weights)
+        load_weights(target, weights, partial=partial_weights, digest=weights_digest)
     if not vit_named:
         # 1.2 to 1.4 times as many images a second on a CPU (ResNet-18 at 64 and 224 px).
         encoder.to(memory_format=torch.channels_last)
