@@ -7,7 +7,7 @@ from studies.store import ArtifactStore, stage_key
 from wsss_core.data.folder.source import FolderSource
 from wsss_core.data.image_set import SPLITS, ImageSet, ImageSource
 from wsss_core.data.scenes import SceneSettings, SceneSource
-from wsss_core.errors import InputError, as_input_error, checked_path
+from wsss_core.errors import InputError, as_input_error, checked_path, quoted
 from wsss_core.plugins import load_plugin
 
 SCORED_SPLITS = ("tune", "test")
@@ -106,7 +106,9 @@ def study_images(data: SceneData | FolderData | PluginData) -> StudyImages:
 
 def _plugin_source(data: PluginData) -> ImageSource:
     factory = load_plugin("data.factory", data.factory)
-    with as_input_error(f"data.factory {data.factory!r} with {data.options}", TypeError):
+    said = f"data.factory {data.factory!r} with {quoted(data.options)}"
+    # Whatever a user's factory raises is the user's to read, in one line.
+    with as_input_error(said, Exception, named=True):
         source: ImageSource = factory(**data.options)
     if missing := [
         name for name in ("classes", "fingerprint", "read") if not hasattr(source, name)
