@@ -159,11 +159,10 @@ def build_network(
         head: "linear", or "pcm" (CNN only): activation maps refined by the pixel correlation
             module, see `wsss_core.backbones.pcm`.
         options: further arguments of the timm model, such as `embed_dim`, `depth`, `channels`.
-        weights_digest: the digest that a weights file must have, see `read_weights`; None: any.
+        weights_digest: of the weights file, see `read_weights`; None: it is not compared.
 
     Raises:
-        InputError: unknown name, stage or option, a size or a weights file that does not fit, or a
-            weights file with another digest.
+        InputError: unknown name, stage or option, or a size or weights file that does not fit.
 
     """
     check_backbone_name(name)
@@ -190,8 +189,7 @@ def build_network(
                 raise InputError(
                     f"{name}: its patch of {patch} does not divide the image size {image_size}"
                 )
-            encoder = PatchTokens(vit)
-            channels = int(vit.num_features)
+            encoder, channels = PatchTokens(vit), int(vit.num_features)
     except InputError:
         raise
     except Exception as error:
