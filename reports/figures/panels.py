@@ -151,7 +151,7 @@ def _pictures(record: StudyRecord, trial: TrialRecord | None) -> dict[tuple[str,
 
 def _decode(png: bytes, mode: str, where: str) -> np.ndarray:
     try:
-        with Image.open(io.BytesIO(png)) as picture:
+        with Image.open(io.BytesIO(png), formats=("PNG",)) as picture:
             return np.asarray(picture.convert(mode))
     except OSError as error:
         raise LedgerError(f"ledger {where}: not a picture ({error})") from error

@@ -29,6 +29,13 @@ def option(*names: str, **settings: Any) -> Option:
     return names, settings
 
 
+NO_PLUGINS_OPTION = option(
+    "--no-plugins",
+    action="store_true",
+    help="refuse code of one's own (module:attribute), for files from strangers",
+)
+
+
 def a_location(text: str) -> Location:
     """Return the path or URI that an option names."""
     try:

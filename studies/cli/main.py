@@ -20,6 +20,7 @@ from studies.cli.run import PLAN, RUN
 from studies.cli.status import STATUS
 from studies.cli.store import STORE
 from wsss_core.errors import InputError, visible
+from wsss_core.plugins import plugins_forbidden
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -27,7 +28,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     options.again = shlex.join(["wsss", *(sys.argv[1:] if arguments is None else arguments)])
     try:
-        with log_to_terminal(aside=options.aside):
+        with (
+            log_to_terminal(aside=options.aside),
+            plugins_forbidden(getattr(options, "no_plugins", False)),
+        ):
             return int(options.command(options))
     except StorageError as error:
         show(f"wsss: {_on_one_line(error)}", aside=True)

@@ -3,7 +3,15 @@
 import argparse
 
 from reports.storage import below
-from studies.cli.common import Command, a_location, a_number, a_path, option, show
+from studies.cli.common import (
+    NO_PLUGINS_OPTION,
+    Command,
+    a_location,
+    a_number,
+    a_path,
+    option,
+    show,
+)
 
 
 def _masks(options: argparse.Namespace) -> int:
@@ -65,5 +73,6 @@ MASKS = Command(
         option("--batch", type=int, default=16, metavar="N", help="images a task [16]"),
         option("--address", metavar="ADDR", help="a running Ray cluster"),
         option("--in-process", action="store_true", help="no Ray, for debugging"),
+        NO_PLUGINS_OPTION,
     ),
 )

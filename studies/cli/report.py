@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from reports.storage import is_uri
-from studies.cli.common import Command, a_location, a_path, option, show
+from studies.cli.common import NO_PLUGINS_OPTION, Command, a_location, a_path, option, show
 from studies.cluster.machine import usable_cpus
 
 
@@ -46,6 +46,7 @@ REPORT = Command(
     (
         _RESULTS,
         option("--out", type=a_path, metavar="DIR", help="folder of the report [RESULTS/report]"),
+        NO_PLUGINS_OPTION,
     ),
     aside=True,
 )
@@ -63,6 +64,7 @@ THRESHOLDS = Command(
             metavar="DIR",
             help="folder for choices and curves as Parquet [RESULTS/report/tables]",
         ),
+        NO_PLUGINS_OPTION,
     ),
     aside=True,
 )

@@ -6,7 +6,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from reports.storage import Location, below, is_uri, local_path
-from studies.cli.common import FAILED, INTERRUPTED, Command, a_location, option, show
+from studies.cli.common import (
+    FAILED,
+    INTERRUPTED,
+    NO_PLUGINS_OPTION,
+    Command,
+    a_location,
+    option,
+    show,
+)
 from studies.formatting import duration
 from wsss_core.errors import InputError
 
@@ -169,6 +177,7 @@ _STUDY_OPTIONS = (
         help="trained networks and CAMs; one store may serve many studies [RESULTS/store]",
     ),
     option("--address", metavar="ADDR", help="a running Ray cluster [start Ray here]"),
+    NO_PLUGINS_OPTION,
 )
 
 PLAN = Command(

@@ -23,7 +23,7 @@ from studies.cluster.checks import (
 )
 from studies.planning import Chain, Plan, TrainingJob, kind
 from studies.stages import RunContext
-from wsss_core.plugins import is_plugin
+from wsss_core.refine.foundation.models import files_of_weights
 
 
 def checks_for_plan(
@@ -74,10 +74,8 @@ def files_of_chain(chain: Chain) -> dict[str, ExpectedFile]:
     """Return the files of a chain's large models, where they lie in folders, by path."""
     files = {}
     for step in chain.steps:
-        digests = step.identity.get("weights")
-        if isinstance(digests, list) and not is_plugin(step.kind):
-            folder = Path(step.arguments["weights"])
-            found = sorted(file for file in folder.iterdir() if file.is_file())
+        if digests := step.weights_digests:
+            found = files_of_weights(Path(step.arguments["weights"]))
             for file, digest in zip(found, digests, strict=True):
                 files[str(file)] = ExpectedFile.of(file, digest)
     return files

@@ -276,26 +276,31 @@ def _job_key(store: ArtifactStore, trial_key: str) -> str:
 def _checked_steps(
     store: ArtifactStore, training: TrainingJob, chain: Chain, scaling: MapScaling
 ) -> tuple[str | None, ...]:
-    """Raise unless every step can run as it did; return the keys of the fitted states."""
+    """Raise unless network and steps can run as they did; return the keys of the fitted states."""
+    student = training.settings["student"]
+    if is_plugin(student["model"]):
+        _check_version("backbone", student, student["model"])
     keys: list[str | None] = []
     for step in chain.steps:
-        if is_plugin(step.kind):
-            version: Any = plugin_version("refine", step.kind)
-        elif step.kind in STEP_KINDS:
-            version = STEP_KINDS[step.kind].version
-        else:
+        if not is_plugin(step.kind) and step.kind not in STEP_KINDS:
             raise InputError(f"refiner {step.kind!r}: this release has no such step")
-        if version != step.identity["version"]:
-            raise InputError(
-                f"refiner {step.kind}: the study was run with its version "
-                f"{step.identity['version']}, here is version {version}; run the study again"
-            )
+        _check_version("refiner", step.identity, step.kind)
         check_step(step.kind, step.arguments)
         key = fitted_state_key(training, chain, step, scaling) if step.needs_fitted_state else None
         if key is not None and not store.has("fits", key):
             raise InputError(f"{store.where}: the fitted state of {step.kind} is not there ({key})")
         keys.append(key)
     return tuple(keys)
+
+
+def _check_version(what: str, recorded: dict[str, Any], name: str) -> None:
+    """Raise unless a network or a step has the version here that the study recorded."""
+    here: Any = plugin_version(what, name) if is_plugin(name) else STEP_KINDS[name].version
+    if here != recorded["version"]:
+        raise InputError(
+            f"{what} {name}: the study was run with its version {recorded['version']}, here is "
+            f"version {here}; run the study again"
+        )
 
 
 def _expected(names: Iterable[object], given: object = None) -> str:

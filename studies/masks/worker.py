@@ -145,7 +145,8 @@ class MaskWriter:
             if key is not None:
                 fitted_state = ArtifactStore(recipe.store).fetch("fits", key)
                 self._network = _trained(recipe.store, recipe.training)
-            self._steps.append((step, make_refiner(step.kind, step.arguments), fitted_state))
+            refiner = make_refiner(step.kind, step.arguments, step.weights_digests)
+            self._steps.append((step, refiner, fitted_state))
         # Such steps load a model; others gain nothing from several images at a time.
         self._together = any(
             step.needs_image_features or step.needs_fitted_state for step, _, _ in self._steps

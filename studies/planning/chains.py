@@ -18,6 +18,7 @@ from wsss_core.data.file_hashes import file_hashes
 from wsss_core.errors import checked_path
 from wsss_core.evaluate import Normalisation
 from wsss_core.plugins import is_plugin, plugin_version
+from wsss_core.refine.foundation.models import files_of_weights
 from wsss_core.refine.steps.registry import STEP_KINDS, check_step
 
 _PLAIN = CamSettings()
@@ -85,6 +86,12 @@ class Step:
     def needs_image_features(self) -> bool:
         """Whether it precomputes features from images alone, once for all trials."""
         return not is_plugin(self.kind) and STEP_KINDS[self.kind].image_features
+
+    @property
+    def weights_digests(self) -> list[str] | None:
+        """The digests of its files, sorted by name, if its weights lie in a folder."""
+        digests = self.identity.get("weights")
+        return digests if isinstance(digests, list) and not is_plugin(self.kind) else None
 
     @property
     def needs_fitted_state(self) -> bool:
@@ -163,8 +170,7 @@ def _planned_step(step: ResolvedStep) -> Step:
         folder = checked_path(weights)
         if folder.is_dir():
             arguments["weights"] = str(folder)
-            files = sorted(f for f in folder.iterdir() if f.is_file())
-            identity["weights"] = file_hashes(files)
+            identity["weights"] = file_hashes(files_of_weights(folder))
     return Step(step.kind, identity, arguments)
 
 

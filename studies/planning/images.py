@@ -7,7 +7,7 @@ from studies.store import ArtifactStore, stage_key
 from wsss_core.data.folder.source import FolderSource
 from wsss_core.data.image_set import SPLITS, ImageSet, ImageSource
 from wsss_core.data.scenes import SceneSettings, SceneSource
-from wsss_core.errors import InputError, as_input_error, checked_path
+from wsss_core.errors import InputError, as_input_error, checked_path, quoted
 from wsss_core.plugins import load_plugin
 
 SCORED_SPLITS = ("tune", "test")
@@ -61,18 +61,28 @@ class StudyImages:
         """Check and decode every split that the store does not hold; return those it made.
 
         Raises:
-            InputError: the first image or mask that cannot be used.
+            InputError: the first image or mask that cannot be used, or content that is no longer
+                that of the fingerprint.
 
         """
         splits = self.splits
         missing = [split for split in SPLITS if not store.has("images", splits.key(split))]
         # All splits are read before any is kept: a bad test image stops the study at its start.
-        read = {split: self.source.read(split, splits.size) for split in missing}
+        read = {split: self._read(split) for split in missing}
         for split, images in read.items():
             about = {"split": split, "size": splits.size, "fingerprint": splits.fingerprints[split]}
             with store.build("images", splits.key(split), about) as folder:
                 images.save(folder)
         return missing
+
+    def _read(self, split: str) -> ImageSet:
+        read = self.source.read(split, self.splits.size)
+        # A folder compares every file by itself; a plug-in's source is asked once more.
+        if not isinstance(self.source, FolderSource) and (
+            self.source.fingerprint(split) != self.splits.fingerprints[split]
+        ):
+            raise InputError(f"data, split {split}: changed while it was read; run again")
+        return read
 
 
 def study_images(data: SceneData | FolderData | PluginData) -> StudyImages:
@@ -96,7 +106,9 @@ def study_images(data: SceneData | FolderData | PluginData) -> StudyImages:
 
 def _plugin_source(data: PluginData) -> ImageSource:
     factory = load_plugin("data.factory", data.factory)
-    with as_input_error(f"data.factory {data.factory!r} with {data.options}", TypeError):
+    said = f"data.factory {data.factory!r} with {quoted(data.options)}"
+    # Whatever a user's factory raises is the user's to read, in one line.
+    with as_input_error(said, Exception, named=True):
         source: ImageSource = factory(**data.options)
     if missing := [
         name for name in ("classes", "fingerprint", "read") if not hasattr(source, name)

@@ -7,6 +7,7 @@ from pydantic import Field, field_validator
 from studies.spec.base import LocalPath, Strict
 from studies.spec.settings import section
 from wsss_core.data.scenes.scene import SceneSettings
+from wsss_core.errors import quoted
 from wsss_core.plugins import is_plugin
 
 
@@ -30,7 +31,7 @@ class FolderData(Strict):
 class PluginData(Strict):
     """Images of a plug-in: `factory` ("module:attribute") is called with `options`.
 
-    It returns a `wsss_core.data.image_set.ImageSource`.
+    It returns a `wsss_core.data.image_set.ImageSource`. The options are plain data, as YAML gives.
     """
 
     source: Literal["plugin"]
@@ -44,6 +45,25 @@ class PluginData(Strict):
         if not is_plugin(name):
             raise ValueError("expected module:attribute")
         return name
+
+    @field_validator("options")
+    @classmethod
+    def _are_plain(cls, options: dict[str, Any]) -> dict[str, Any]:
+        for key, value in options.items():
+            if not _is_plain(value):
+                raise ValueError(
+                    f"{quoted(key)} holds {quoted(value)}, expected plain data: mappings with "
+                    "texts as keys, lists, texts, numbers, true, false, null"
+                )
+        return options
+
+
+def _is_plain(value: object) -> bool:
+    if isinstance(value, dict):
+        return all(isinstance(key, str) and _is_plain(inner) for key, inner in value.items())
+    if isinstance(value, list):
+        return all(map(_is_plain, value))
+    return value is None or isinstance(value, str | int | float)
 
 
 Data = Annotated[SceneData | FolderData | PluginData, Field(discriminator="source")]

@@ -306,7 +306,7 @@ def run_step(
 
 
 def _made(step: Step) -> Refiner:
-    return make_refiner(step.kind, step.arguments)
+    return make_refiner(step.kind, step.arguments, step.weights_digests)
 
 
 def checked_scores(kind: str, refined: Any, before: np.ndarray) -> np.ndarray:

@@ -29,6 +29,10 @@ def initial_network(job: TrainingJob, role: str, weights: str) -> Network:
     """Return a role's network before training; its random parts follow from the seed alone.
 
     The same seed gives a network the same start in every configuration: trials are paired by seed.
+
+    Raises:
+        InputError: a weights file whose content is not the one that the job's key stands for.
+
     """
     backbone = job.settings[role]
     torch.manual_seed(job.seed)
@@ -42,6 +46,7 @@ def initial_network(job: TrainingJob, role: str, weights: str) -> Network:
         output_stride=backbone["output_stride"],
         head=backbone["head"],
         options=backbone["options"],
+        weights_digest=None if weights in ("none", "pretrained") else backbone["weights"],
     )
 
 

@@ -14,11 +14,11 @@ import socket
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
-from importlib import metadata, util
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from wsss_core.plugins import is_plugin
+from wsss_core.plugins import find_module, is_plugin
 
 PACKAGES = ("torch", "torchvision", "timm", "ray", "numpy", "pyarrow", "pandas", "optuna")
 UNKNOWN = "unknown"
@@ -57,10 +57,7 @@ def plugin_digest(name: str) -> str:
         name: "module:attribute", importable.
 
     """
-    try:
-        found = util.find_spec(name.partition(":")[0])
-    except (ImportError, ValueError):
-        return UNKNOWN
+    found = find_module(name.partition(":")[0])
     if found is None or found.origin is None or not found.origin.endswith(".py"):
         return UNKNOWN
     first = Path(found.origin)

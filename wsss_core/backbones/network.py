@@ -142,6 +142,7 @@ def build_network(
     output_stride: int | None = None,
     head: str = "linear",
     options: Mapping[str, Any] | None = None,
+    weights_digest: str | None = None,
 ) -> Network:
     """Build a backbone with a fresh linear head; seed torch before, the head is drawn at random.
 
@@ -158,9 +159,10 @@ def build_network(
         head: "linear", or "pcm" (CNN only): activation maps refined by the pixel correlation
             module, see `wsss_core.backbones.pcm`.
         options: further arguments of the timm model, such as `embed_dim`, `depth`, `channels`.
+        weights_digest: of the weights file, see `read_weights`; None: it is not compared.
 
     Raises:
-        InputError: unknown name, stage or option, or a size or a weights file that does not fit.
+        InputError: unknown name, stage or option, or a size or weights file that does not fit.
 
     """
     check_backbone_name(name)
@@ -187,8 +189,7 @@ def build_network(
                 raise InputError(
                     f"{name}: its patch of {patch} does not divide the image size {image_size}"
                 )
-            encoder = PatchTokens(vit)
-            channels = int(vit.num_features)
+            encoder, channels = PatchTokens(vit), int(vit.num_features)
     except InputError:
         raise
     except Exception as error:
@@ -199,7 +200,7 @@ def build_network(
         ) from error
     if str(weights) not in ("none", "pretrained"):
         target = encoder.vit if isinstance(encoder, PatchTokens) else encoder.extractor
-        load_weights(target, weights, partial=partial_weights)
+        load_weights(target, weights, partial=partial_weights, digest=weights_digest)
     if not vit_named:
         # 1.2 to 1.4 times as many images a second on a CPU (ResNet-18 at 64 and 224 px).
         encoder.to(memory_format=torch.channels_last)

@@ -1,34 +1,48 @@
 """Weights from a file into a timm model, with every misfit named before anything is trained."""
 
+import io
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load
 from timm.layers import resample_abs_pos_embed
 from torch import Tensor
 
+from wsss_core.data.file_hashes import content_hash, open_regular
 from wsss_core.errors import InputError
 
 
-def read_weights(file: str | Path) -> dict[str, Tensor]:
+def read_weights(file: str | Path, digest: str | None = None) -> dict[str, Tensor]:
     """Read a state dict; only tensors are read, nothing in the file is executed.
+
+    The file is read once, so digest and tensors are of the same bytes.
 
     Args:
         file: .safetensors, or a torch checkpoint (.pth, .pt, .bin), flat or under "state_dict" or
             "model".
+        digest: the digest that the file must have, see `wsss_core.data.file_hashes`; None: any.
 
     Raises:
-        InputError: a missing file, or one that is neither.
+        InputError: a missing file, one that is neither, or one with another digest.
 
     """
     file = Path(file)
     if not file.is_file():
         raise InputError(f"weights file {file} does not exist")
     try:
+        with open_regular(file) as opened:
+            content = opened.read()
+        if digest is not None and (found := content_hash(content)) != digest:
+            raise InputError(
+                f"weights file {file} changed since the plan: its digest was {digest} and is "
+                f"{found}; run again to plan with the new file"
+            )
         if file.suffix == ".safetensors":
-            return load_file(file)
-        state = torch.load(file, map_location="cpu", weights_only=True)
+            return load(content)
+        state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    except InputError:
+        raise
     except Exception as error:
         # Many classes; safetensors' own derives from Exception alone. torch's go on for many lines.
         said = (str(error).splitlines() or [type(error).__name__])[0]
@@ -41,7 +55,9 @@ def read_weights(file: str | Path) -> dict[str, Tensor]:
     return {key.removeprefix("module."): value for key, value in state.items()}
 
 
-def load_weights(model: Any, file: str | Path, *, partial: bool = False) -> list[str]:
+def load_weights(
+    model: Any, file: str | Path, *, partial: bool = False, digest: str | None = None
+) -> list[str]:
     """Load a file into a timm encoder; what the encoder lacks (a head, later stages) is left out.
 
     A ViT's position embedding of another grid is resampled (bicubic, as timm does).
@@ -50,15 +66,17 @@ def load_weights(model: Any, file: str | Path, *, partial: bool = False) -> list
         model: the timm model, an nn.Module; changed in place.
         file: see `read_weights`.
         partial: accept that the file lacks some of the model's parameters; they keep their values.
+        digest: the digest that the file must have; None: any.
 
     Returns:
         The names of the parameters that the file lacks (empty unless `partial`).
 
     Raises:
-        InputError: shapes that differ or parameters that are missing, the first three named.
+        InputError: shapes that differ or parameters that are missing, the first three named; or
+            another digest.
 
     """
-    state = read_weights(file)
+    state = read_weights(file, digest)
     own = model.state_dict()
     for key in own:
         # A timm feature extractor calls stage "stages.0" of the full model "stages_0".

@@ -32,7 +32,7 @@ from wsss_core.errors import InputError, as_input_error
 from wsss_core.evaluate.pixel_counts import SCORE_LEVELS, Curve
 from wsss_core.evaluate.score_histogram import HistogramStack
 from wsss_core.evaluate.unsupervised import gaussian_mixture_level, otsu_level
-from wsss_core.plugins import is_plugin, load_plugin, plugin_version
+from wsss_core.plugins import is_plugin, load_plugin
 
 
 class NoThresholdError(InputError):
@@ -310,7 +310,6 @@ def load_own_rule(name: str) -> OwnRule:
 
     """
     found = load_plugin("threshold rule", name)
-    plugin_version("threshold rule", name)
     peeks_at = getattr(found, "peeks_at", NOT_DECLARED)
     if not isinstance(peeks_at, str) or not peeks_at.strip():
         raise InputError(f"threshold rule {name!r}: expected peeks_at to be text, got {peeks_at!r}")

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -32,6 +33,7 @@ def test_bad_images_are_named_fail_the_command_and_keep_no_other_from_its_mask(
 ):
     shutil.copytree(crops.images, tmp_path / "images" / "deep" / "er")
     (tmp_path / "images" / "deep" / "broken.jpg").write_bytes(b"no image")
+    os.mkfifo(tmp_path / "images" / "deep" / "pipe.png")
     (tmp_path / "images" / "notes.txt").write_text("none either")
     command = (
         "masks", crops.ran.results, "--images", tmp_path / "images", "--out", tmp_path / "masks",
@@ -40,12 +42,18 @@ def test_bad_images_are_named_fail_the_command_and_keep_no_other_from_its_mask(
     ended = wsss(*command)
     broken = tmp_path / "images" / "deep" / "broken.jpg"
     assert ended.code == 1
-    assert ended.err.startswith(f"failed: deep/broken.jpg: {broken}: not an image, expected")
+    pipe = tmp_path / "images" / "deep" / "pipe.png"
+    assert ended.err == (
+        f"failed: deep/broken.jpg: {broken}: not an image, expected JPEG, PNG, WEBP, BMP or TIFF\n"
+        f"failed: deep/pipe.png: {pipe}: expected a regular file, no folder, pipe, device or "
+        "socket\n"
+    )
     assert set(pngs(tmp_path / "masks")) == {f"deep/er/{number}.png" for number in range(6)}
     record = json.loads((tmp_path / "masks" / "masks.json").read_text())
-    assert record["counts"] == {"images": 7, "masks": 6, "failed": 1}
-    assert list(record["failed"]) == ["deep/broken.jpg"]
+    assert record["counts"] == {"images": 8, "masks": 6, "failed": 2}
+    assert list(record["failed"]) == ["deep/broken.jpg", "deep/pipe.png"]
     broken.unlink()
+    pipe.unlink()
     again = wsss(*command)
     assert (again.code, again.err) == (0, "")
     assert "6 images, 6 have their mask" in again.out

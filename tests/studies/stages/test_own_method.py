@@ -110,3 +110,22 @@ def test_images_that_are_no_source_are_refused_when_planned(
     tiny["data"] = {"source": "plugin", "size": 32, **data}
     with pytest.raises(InputError, match=said):
         make_plan(Study.model_validate(tiny))
+
+
+@pytest.mark.parametrize("value", [(1, 2), {1: "one"}, [{"deep": Path("x")}], len, {1, 2}])
+def test_options_that_are_not_plain_data_are_refused(here: Path, tiny: Raw, value: object) -> None:
+    options = {"count": 24, "more": value}
+    tiny["data"] = {
+        "source": "plugin", "size": 32, "factory": "own_images:few", "options": options,
+    }  # fmt: skip
+    with pytest.raises(ValueError, match=r"'more' holds .* expected plain data"):
+        Study.model_validate(tiny)
+
+
+def test_what_a_factory_raises_is_one_line(here: Path, tiny: Raw) -> None:
+    (here / "failing_images.py").write_text("VERSION = 1\ndef all(): raise KeyError('two\\nlines')")
+    tiny["data"] = {"source": "plugin", "size": 32, "factory": "failing_images:all"}
+    with pytest.raises(InputError) as caught:
+        make_plan(Study.model_validate(tiny))
+    assert str(caught.value).startswith("data.factory 'failing_images:all' with {}: KeyError: ")
+    assert "\n" not in str(caught.value)

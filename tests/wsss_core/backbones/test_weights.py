@@ -1,6 +1,8 @@
 """Weights from files: what fits is loaded to the bit, what does not is named."""
 
+import hashlib
 import pickle
+import re
 from pathlib import Path
 
 import pytest
@@ -118,6 +120,18 @@ def test_a_file_without_a_state_dict_is_named(tmp_path, content):
     torch.save(content, tmp_path / "list.pth")
     with pytest.raises(InputError, match=r"list\.pth holds no state dict of tensors"):
         read_weights(tmp_path / "list.pth")
+
+
+@pytest.mark.parametrize("suffix", ["safetensors", "pth"])
+def test_a_file_is_compared_with_the_digest_of_its_bytes(tmp_path, suffix):
+    file = write({"weight": torch.ones(3)}, tmp_path / f"weights.{suffix}")
+    planned = hashlib.blake2b(file.read_bytes(), digest_size=16).hexdigest()
+    assert read_weights(file, planned)["weight"].tolist() == [1, 1, 1]
+    write({"weight": torch.zeros(3)}, file)
+    found = hashlib.blake2b(file.read_bytes(), digest_size=16).hexdigest()
+    said = f"weights file {file} changed since the plan: its digest was {planned} and is {found}"
+    with pytest.raises(InputError, match=f"^{re.escape(said)}; run again"):
+        read_weights(file, planned)
 
 
 def test_a_missing_file_is_named(tmp_path):

@@ -111,8 +111,9 @@ def summarise_folder(
     splits = {}
     warnings = []
     for split, entries in listed.items():
+        fingerprint = source.fingerprint(split)  # taken first, so that `read` compares with it
         image_set = source.read(split, _DECODED)
-        splits[split] = _figures(image_set, entries, source.fingerprint(split))
+        splits[split] = _figures(image_set, entries, fingerprint)
         warnings += _split_warnings(f"{split}/", image_set, entries)
         if counts_every_value:
             warnings += _value_warnings(f"{split}/", image_set.classes[0], entries)

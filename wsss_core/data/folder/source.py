@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -17,9 +17,15 @@ from wsss_core.data.folder.layout import (
     find_classes,
     list_split,
 )
-from wsss_core.data.image_decoding import image_shape, read_mask_values, read_rgb
+from wsss_core.data.image_decoding import (
+    MASK_FORMATS,
+    PictureFile,
+    image_shape,
+    read_mask_values,
+    read_rgb,
+)
 from wsss_core.data.image_set import IGNORED, SPLITS, ImageSet, PixelMaps
-from wsss_core.errors import InputError, checked_path
+from wsss_core.errors import InputError, as_input_error, checked_path
 
 
 class FolderSource:
@@ -36,6 +42,8 @@ class FolderSource:
     def __init__(self, root: Path) -> None:
         self.root = checked_path(root)
         self._classes = find_classes(self.root)
+        # Of each split the digest of every file, by path, and the fingerprint that was given.
+        self._taken: dict[str, tuple[dict[Path, str], str]] = {}
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -62,28 +70,32 @@ class FolderSource:
             InputError: a folder is missing or empty, or files do not belong together.
 
         """
-        images = self.images(split)
-        files = [
-            path
-            for entry in images
-            for path in (entry.image, entry.mask, entry.context)
-            if path is not None
-        ]
+        entries = self.images(split)
+        files = [path for entry in entries for path in _files(entry)]
+        digests = dict(zip(files, file_hashes(files), strict=True))
+        taken = self._fingerprint(split, entries, digests)
+        self._taken[split] = digests, taken
+        return taken
+
+    def _fingerprint(
+        self, split: str, entries: list[ListedImage], digests: Mapping[Path, str]
+    ) -> str:
         folder = self.root / split
-        names = [path.relative_to(folder).as_posix() for path in files]
         content: dict[str, object] = {
             "classes": self.classes,
             "mask_values": None if split == "train" else self._classes.mask_values,
-            "files": sorted(zip(names, file_hashes(files), strict=True)),
+            "files": sorted(
+                (path.relative_to(folder).as_posix(), digest) for path, digest in digests.items()
+            ),
             "groups": [
                 (entry.identifier, entry.group)
-                for entry in images
+                for entry in entries
                 if entry.group != entry.identifier
             ],
         }
         if (folder / LABELS).exists():
             # Class folders show in the names of the files, lines of a table do not.
-            content["labels"] = [(entry.identifier, entry.train_classes) for entry in images]
+            content["labels"] = [(entry.identifier, entry.train_classes) for entry in entries]
         return hashlib.blake2b(json.dumps(content).encode(), digest_size=16).hexdigest()
 
     def read(self, split: str, size: int) -> ImageSet:
@@ -91,37 +103,47 @@ class FolderSource:
 
         The label of a training image is its folder or its line in labels.csv, that of the others
         what their mask holds.
-        Full-size images are held only while they are being decoded, one per thread.
+        Full-size images are held only while they are being decoded, one per thread. Every file is
+        read once; its digest and its pixels are of the same bytes. They are compared with the
+        fingerprint that was given last.
 
         Raises:
             InputError: the first bad file by identifier: sizes that differ, then unreadable
-                files and mask values.
+                files and mask values; or a file that changed since the fingerprint was taken.
 
         """
         if size < 1:
             raise ValueError(f"size {size}, expected at least 1 pixel")
         entries = self.images(split)
-        images = np.empty((len(entries), size, size, 3), np.uint8)
-        labels = np.zeros((len(entries), len(self.classes)), np.bool_)
-        with ThreadPoolExecutor() as pool:
+        little = f"{self.root / split}: there is too little memory for its {len(entries)} images"
+        with as_input_error(little, MemoryError), ThreadPoolExecutor() as pool:
+            images = np.empty((len(entries), size, size, 3), np.uint8)
+            labels = np.zeros((len(entries), len(self.classes)), np.bool_)
             shapes = list(pool.map(_common_shape, entries))
             masks = _allocate(entries, shapes, lambda entry: entry.mask)
             contexts = _allocate(entries, shapes, lambda entry: entry.context)
 
-            def decode(index: int) -> None:
+            def decode(index: int) -> dict[Path, str]:
                 entry = entries[index]
-                images[index] = read_rgb(entry.image, size)
+                file = PictureFile.read(entry.image)
+                images[index] = read_rgb(file, size)
                 labels[index, list(entry.train_classes)] = True
-                mask, context = masks[index], contexts[index]
-                if entry.mask is not None and mask is not None:
-                    mask[...] = _class_indices(entry.mask, self._classes)
-                    present = np.bincount(mask.ravel(), minlength=IGNORED + 1) > 0
-                    labels[index] = present[1 : len(self.classes) + 1]
-                if entry.context is not None and context is not None:
-                    context[...] = _class_indices(entry.context, self._classes)
+                read = {entry.image: file.digest}
+                for path, maps in ((entry.mask, masks), (entry.context, contexts)):
+                    if path is None:
+                        continue
+                    file = PictureFile.read(path)
+                    read[path] = file.digest
+                    filled = _fill(maps, index, _class_indices(file, self._classes), path)
+                    if maps is masks:
+                        present = np.bincount(filled.ravel(), minlength=IGNORED + 1) > 0
+                        labels[index] = present[1 : len(self.classes) + 1]
+                return read
 
-            for _ in pool.map(decode, range(len(entries))):
-                pass
+            digests: dict[Path, str] = {}
+            for read in pool.map(decode, range(len(entries))):
+                digests |= read
+        self._check_unchanged(split, entries, digests)
         if split != "train" and not labels.any():
             raise InputError(
                 f"{self.root / split / 'masks'}: every mask is empty, expected at least one with "
@@ -136,6 +158,22 @@ class FolderSource:
             groups=tuple(entry.group for entry in entries),
             masks=None if split == "train" else masks,
             contexts=contexts if any(entry.context for entry in entries) else None,
+        )
+
+    def _check_unchanged(
+        self, split: str, entries: list[ListedImage], digests: Mapping[Path, str]
+    ) -> None:
+        """Raise unless what was read has the fingerprint that was given before, if one was."""
+        if split not in self._taken:
+            return
+        before, fingerprint = self._taken[split]
+        if self._fingerprint(split, entries, digests) == fingerprint:
+            return
+        changed = [path for path, digest in digests.items() if before.get(path) != digest]
+        changed += [path for path in before if path not in digests]
+        raise InputError(
+            f"{changed[0] if changed else self.root / split}: changed while it was read; run again "
+            "when nothing writes to the data folder"
         )
 
     def check(self) -> DataSummary:
@@ -153,7 +191,7 @@ def _common_shape(entry: ListedImage) -> tuple[int, int]:
     """Return (height, width) of an image, which its mask and context mask must share."""
     height, width = image_shape(entry.image)
     for path in (entry.mask, entry.context):
-        if path is not None and (other := image_shape(path)) != (height, width):
+        if path is not None and (other := image_shape(path, MASK_FORMATS)) != (height, width):
             raise InputError(
                 f"{path}: {other[1]}x{other[0]} pixels, expected {width}x{height} "
                 f"as its image {entry.image}"
@@ -169,9 +207,25 @@ def _allocate(
     return PixelMaps.allocate(shapes, [file(entry) is not None for entry in entries])
 
 
-def _class_indices(path: Path, classes: FolderClasses) -> np.ndarray:
-    """Read a mask as 0 (background), k + 1 (class k) and 255 (ignored), [h, w]."""
-    values = read_mask_values(path)
+def _files(entry: ListedImage) -> Iterator[Path]:
+    """Yield the files of an image: itself, its mask, its context mask."""
+    for path in (entry.image, entry.mask, entry.context):
+        if path is not None:
+            yield path
+
+
+def _fill(maps: PixelMaps, index: int, values: np.ndarray, path: Path) -> np.ndarray:
+    """Store a decoded map in the place that its header's size made for it; return the place."""
+    view = maps[index]
+    if view is None or view.shape != values.shape:
+        raise InputError(f"{path}: changed while it was read")
+    view[...] = values
+    return view
+
+
+def _class_indices(file: PictureFile, classes: FolderClasses) -> np.ndarray:
+    """Decode a mask as 0 (background), k + 1 (class k) and 255 (ignored), [h, w]."""
+    values = read_mask_values(file)
     if classes.mask_values is None:
         return values > 0
     known = {0: 0, IGNORED: IGNORED} | {
@@ -180,7 +234,7 @@ def _class_indices(path: Path, classes: FolderClasses) -> np.ndarray:
     unknown = ~np.isin(values, list(known))
     if unknown.any():
         raise InputError(
-            f"{path}: mask value {values[unknown].min()}, expected one of "
+            f"{file.path}: mask value {values[unknown].min()}, expected one of "
             f"{', '.join(str(value) for value in sorted(known))}"
         )
     table = np.zeros(IGNORED + 1, np.uint8)

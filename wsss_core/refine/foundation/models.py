@@ -132,6 +132,11 @@ def load_foundation(
     return model.eval().to(device), processor
 
 
+def files_of_weights(folder: Path) -> list[Path]:
+    """Return the files of a folder of weights, sorted by name; their digests are its identity."""
+    return sorted(file for file in folder.iterdir() if file.is_file())
+
+
 def _given(kind: str, weights: str | Path | None) -> str | Path:
     """Return the weights if any were given and there is what loads them."""
     if kind not in _KINDS:

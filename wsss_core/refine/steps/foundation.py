@@ -1,6 +1,7 @@
 """Steps that run a large model over the images, once for all trials: SAM and CLIP."""
 
 from collections.abc import Mapping, Sequence
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -8,13 +9,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from wsss_core.data.file_hashes import file_hashes
+from wsss_core.errors import InputError
 from wsss_core.refine.foundation.clip_weights import clip_similarity, weight_cams
 from wsss_core.refine.foundation.mask_proposals import (
     automatic_masks,
     load_proposals,
     save_proposals,
 )
-from wsss_core.refine.foundation.models import FoundationKind, load_foundation
+from wsss_core.refine.foundation.models import (
+    FoundationKind,
+    files_of_weights,
+    load_foundation,
+)
 from wsss_core.refine.foundation.sam_merging import (
     class_seeds,
     merge_sam_wsss,
@@ -48,10 +55,29 @@ class _Foundation(Refiner):
         self._loaded: tuple[str, tuple[Any, Any]] | None = None
 
     def model(self, device: str) -> tuple[Any, Any]:
-        """Return the model on a device and its processor, see `load_foundation`."""
+        """Return the model on a device and its processor, see `load_foundation`.
+
+        Raises:
+            InputError: see `load_foundation`; also files that are not those of the plan.
+
+        """
         if self._loaded is None or self._loaded[0] != device:
-            self._loaded = device, load_foundation(self.kind, self.weights, device=device)
+            loaded = load_foundation(self.kind, self.weights, device=device)
+            # After loading: a file that was replaced before or meanwhile differs now.
+            self._check_weights()
+            self._loaded = device, loaded
         return self._loaded[1]
+
+    def _check_weights(self) -> None:
+        if self.weights_digests is None or self.weights is None:
+            return
+        files = files_of_weights(Path(self.weights))
+        for file, planned, found in zip_longest(files, self.weights_digests, file_hashes(files)):
+            if planned != found:
+                raise InputError(
+                    f"refiner {self.kind}: weights {file or self.weights} changed since the plan: "
+                    f"the digest was {planned} and is {found}; run again to plan with the new files"
+                )
 
 
 class SegmentAnything(_Foundation):

@@ -41,7 +41,14 @@ class Refiner:
     Some steps have to see the images alone first (a large model, once for all trials), others have
     to learn from the training images' CAMs (once a trained network); what that gives lies in a
     folder. `STEP_KINDS` says which step needs what.
+
+    Attributes:
+        weights_digests: what the files of a folder of weights must have as digests, sorted by name;
+            compared when the weights are loaded. None: any.
+
     """
+
+    weights_digests: Sequence[str] | None = None
 
     def compute_image_features(
         self, images: Images, classes: Sequence[str], folder: Path, *, device: str = "cpu"
@@ -178,9 +185,20 @@ class PlugIn(Refiner):
         return np.asarray(self._call(images, scores, **self._settings), np.float32)
 
 
-def make_refiner(kind: str, settings: Mapping[str, Any]) -> Refiner:
-    """Return a step by its name in `STEP_KINDS`, or a plug-in "module:attribute"."""
-    return PlugIn(kind, settings) if is_plugin(kind) else STEP_KINDS[kind].load()(**settings)
+def make_refiner(
+    kind: str, settings: Mapping[str, Any], weights_digests: Sequence[str] | None = None
+) -> Refiner:
+    """Return a step by its name in `STEP_KINDS`, or a plug-in "module:attribute".
+
+    Args:
+        kind: the name.
+        settings: the keyword arguments of its class.
+        weights_digests: see `Refiner`.
+
+    """
+    made = PlugIn(kind, settings) if is_plugin(kind) else STEP_KINDS[kind].load()(**settings)
+    made.weights_digests = weights_digests
+    return made
 
 
 def check_step(kind: str, settings: Mapping[str, Any]) -> None:

@@ -105,6 +105,26 @@ BAD_FOLDERS: list[tuple[str, Callable[[Path], object], str]] = [
         "{root}/train/smoke/z.jpg: expected a readable image: No such file",
     ),
     (
+        "GIF by another name",
+        lambda root: Image.new("RGB", (8, 8)).save(root / "train/smoke/b.jpg", "GIF"),
+        "{root}/train/smoke/b.jpg: not an image, expected JPEG, PNG, WEBP, BMP or TIFF",
+    ),
+    (
+        "mask that is no PNG",
+        lambda root: Image.new("L", (8, 8)).save(root / "test/masks/q.png", "TIFF"),
+        "{root}/test/masks/q.png: not an image, expected PNG",
+    ),
+    (
+        "pipe",
+        lambda root: os.mkfifo(root / "train/smoke/z.png"),
+        "{root}/train/smoke/z.png: expected a regular file",
+    ),
+    (
+        "too many pixels",
+        lambda root: drawn(root / "train/smoke/b.jpg", "L", (8001, 8000)),
+        "{root}/train/smoke/b.jpg: 8001x8000 pixels, expected at most 64 megapixels",
+    ),
+    (
         "16-bit image",
         lambda root: drawn(root / "train/clear/c.png", "I;16"),
         "{root}/train/clear/c.png: image of mode I;16, expected 8 bits",

@@ -1,12 +1,15 @@
 """The steps behind one interface: each does what its own functions do, on maps of any grid."""
 
+import shutil
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from wsss_core.backbones import build_network
+from wsss_core.data.file_hashes import file_hashes
 from wsss_core.errors import InputError
 from wsss_core.evaluate import resize
 from wsss_core.refine.affinity.heads import AffinityNet
@@ -156,6 +159,30 @@ def test_clip_weighs_each_class_by_its_own_prompts(checkpoint, images, scores, t
     similarity = np.load(tmp_path / "similarity.npy").astype(np.float32)
     assert similarity.shape == (4, 1, 4, 4)
     np.testing.assert_allclose(refined, scores * resize(similarity, (8, 8)), atol=1e-6)
+
+
+@pytest.mark.parametrize("change", ["replaced", "removed", "added"])
+def test_files_of_a_large_model_are_compared_with_the_digests_of_the_plan(
+    checkpoint, images, tmp_path, change
+):
+    folder = shutil.copytree(checkpoint("clip"), tmp_path / "clip")
+    digests = file_hashes(sorted(folder.iterdir()))
+    settings = {"weights": str(folder), "prompts": {"disc": ["a disc"]}}
+    make_refiner("clip", settings, digests).model("cpu")
+    if change == "removed":
+        (folder / "README.md").write_text("a note")
+        digests = file_hashes(sorted(folder.iterdir()))
+        (folder / "README.md").unlink()
+    elif change == "added":
+        (folder / "zeros").write_text("0")
+    else:
+        weights = load_file(folder / "model.safetensors")
+        key = next(iter(weights))
+        save_file(
+            {**weights, key: weights[key] + 1}, folder / "model.safetensors", {"format": "pt"}
+        )
+    with pytest.raises(InputError, match=r"refiner clip: weights .* changed since the plan"):
+        make_refiner("clip", settings, digests).compute_image_features(images, ("disc",), tmp_path)
 
 
 @pytest.mark.parametrize("kind", ["sam", "clip"])
