@@ -39,9 +39,12 @@ EXPIRY_S = 90.0
 """These seconds if it is not set. Four heartbeats fit into them, and an NFS client may show a file
 as it was 60 seconds ago."""
 
-STALLED_AFTER_S = float(os.environ.get("WSSS_STALLED_AFTER", "600"))
-"""Seconds without progress after which work is said to stand still, unless it is known to be slow:
-the first batch may compile for minutes."""
+STALLED_AFTER = "WSSS_STALLED_AFTER"
+"""Environment variable: seconds without progress after which work is said to stand still, unless it
+is known to be slow."""
+
+STALLED_AFTER_S = 600.0
+"""These seconds if it is not set: the first batch may compile for minutes."""
 
 SLOW_FACTOR = 10
 """Slow work stands still after so many times the longest time that its progress has taken yet."""
@@ -98,7 +101,9 @@ class Leases:
         )
         began = _awake_or_not()
         file = _create_next(self._folder, name, generation, before, owner)
-        return None if file is None else Lease(self._folder, file, owner, began)
+        if file is None:
+            return None
+        return Lease(self._folder, file, owner, began, seconds_set(STALLED_AFTER, STALLED_AFTER_S))
 
     def owners(self) -> list[LeaseOwner]:
         """Return every lease owner that is not known to be dead, in order of stage and key."""
@@ -157,18 +162,21 @@ class Lease:
         file: of this lease.
         owner: this process.
         written: when the file was begun to be written, by `_awake_or_not`.
+        stalled_after: see `STALLED_AFTER`.
 
     Attributes:
         lost: whether another process has taken it over, after a pause longer than the expiry.
 
     """
 
-    def __init__(self, folder: Folder, file: str, owner: LeaseOwner, written: float) -> None:
+    def __init__(
+        self, folder: Folder, file: str, owner: LeaseOwner, written: float, stalled_after: float
+    ) -> None:
         self._folder, self._file, self._owner = folder, file, owner
         self._every = owner.expiry / 4
         self._note, self._epoch_seconds = owner.note, owner.epoch_seconds
         self._last_progress: float | None = None
-        self._longest = 0.0
+        self._longest, self._stalled_after = 0.0, stalled_after
         self._written = written
         self.lost = False
         self._ended = threading.Event()
@@ -193,7 +201,7 @@ class Lease:
         """
         moment = _awake()
         if self._last_progress is not None:
-            took = min(moment - self._last_progress, STALLED_AFTER_S)
+            took = min(moment - self._last_progress, self._stalled_after)
             self._longest = max(self._longest, took)
         self._last_progress = moment
 
@@ -222,7 +230,7 @@ class Lease:
         owner = replace(self._owner, note=self._note, epoch_seconds=self._epoch_seconds)
         if self._last_progress is not None:
             idle = _awake() - self._last_progress
-            usual = max(STALLED_AFTER_S, SLOW_FACTOR * self._longest)
+            usual = max(self._stalled_after, SLOW_FACTOR * self._longest)
             if idle > HUNG_FACTOR * usual:
                 return
             owner = replace(owner, idle=idle, stalled_after=usual)
