@@ -59,3 +59,24 @@ def error_line(error: BaseException) -> str:
     'ValueError: no such thing'
     """
     return f"{type(error).__name__}: {one_line(error)}"
+
+
+def no_progress(seconds: float, epoch_seconds: float | None) -> str:
+    """Return for how long work has made no progress, beside what an epoch usually takes.
+
+    >>> no_progress(720, 40.0)
+    'no progress for 12 min (usually 40 s an epoch)'
+    >>> no_progress(720, None)
+    'no progress for 12 min'
+    """
+    usual = "" if epoch_seconds is None else f" (usually {duration(epoch_seconds)} an epoch)"
+    return f"no progress for {about(seconds)}{usual}"
+
+
+def about(seconds: float) -> str:
+    """Return a duration, in whole minutes where seconds do not matter.
+
+    >>> about(719), about(40), about(7260)
+    ('12 min', '40 s', '2 h 01 min')
+    """
+    return f"{seconds / 60:.0f} min" if 120 <= seconds < 3600 else duration(seconds)

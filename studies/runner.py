@@ -59,6 +59,7 @@ def run_study(
     in_process: bool = False,
     anew: bool = False,
     replace_plan: bool = False,
+    end_stalled: float | None = None,
 ) -> RunResult:
     """Run what is missing of a plan and bring its ledger up to date.
 
@@ -70,6 +71,8 @@ def run_study(
         in_process: no Ray, one job after another in this process (for a debugger).
         anew: make trials again that other code, plug-ins or versions made; else they are named.
         replace_plan: let this study replace another one that has its name in the ledger.
+        end_stalled: seconds without progress after which the worker of a training run is ended, and
+            the run started again as after any death of a worker; None: never. Not in this process.
 
     Raises:
         InputError: another study has its name, or what `studies.stages.preflight` and reading the
@@ -89,7 +92,9 @@ def run_study(
         trained = {job.key for job in work.pending} - work.untrained
         progress = Progress(work.pending, only_scored=trained)
         context = RunContext.of(plan, store, results)
-        outcomes = _run(plan, work.pending, context, progress, stop, address, in_process)
+        outcomes = _run(
+            plan, work.pending, context, progress, stop, address, in_process, end_stalled
+        )
         unrefined = progress.unrefined
         for key, outcome in list(outcomes.items()):
             if outcome.unrecorded:
@@ -196,6 +201,7 @@ def _run(
     stop: Stop,
     address: str | None,
     in_process: bool,
+    end_stalled: float | None,
 ) -> dict[str, Outcome]:
     if in_process:
         from studies.scheduling.in_process import run_in_process
@@ -203,7 +209,7 @@ def _run(
         return run_in_process(plan, pending, context, progress, stop)
     from studies.ray_tune.runner import run_with_tune
 
-    return run_with_tune(plan, pending, context, address, progress, stop)
+    return run_with_tune(plan, pending, context, address, progress, stop, end_stalled=end_stalled)
 
 
 def _named(plan: Plan, outcomes: dict[str, Outcome], status: JobStatus) -> dict[str, str]:

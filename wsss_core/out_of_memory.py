@@ -12,6 +12,8 @@ from typing import TypeVar
 
 import torch
 
+from wsss_core.progress import made_progress
+
 _SAID = (
     "CUBLAS_STATUS_ALLOC_FAILED",
     "CUBLAS_STATUS_NOT_INITIALIZED",
@@ -98,6 +100,7 @@ def in_batches(
         part = slice(done, min(done + batch_size, count))
         try:
             made.append(make(part, batch_size))
+            made_progress()
         except RuntimeError as error:
             if not is_out_of_memory(error):
                 raise

@@ -15,6 +15,7 @@ from studies.cli.common import (
     option,
     show,
 )
+from studies.cli.store import seconds
 from studies.formatting import duration
 from wsss_core.errors import InputError
 
@@ -88,6 +89,8 @@ def _run(options: argparse.Namespace) -> int:
     from studies.planning import make_plan
     from studies.runner import run_study
 
+    if options.in_process and options.end_stalled is not None:
+        raise InputError("--end-stalled: a worker of Ray can be ended; leave out --in-process")
     if study.search is not None:
         if options.in_process:
             raise InputError("--in-process: a search needs Ray Tune; leave the option out")
@@ -96,7 +99,12 @@ def _run(options: argparse.Namespace) -> int:
         from studies.search.run import run_search
 
         study = run_search(
-            study, results, store, address=options.address, replace_plan=options.replace_plan
+            study,
+            results,
+            store,
+            address=options.address,
+            replace_plan=options.replace_plan,
+            end_stalled=options.end_stalled,
         )
     result = run_study(
         make_plan(study),
@@ -106,6 +114,7 @@ def _run(options: argparse.Namespace) -> int:
         in_process=options.in_process,
         anew=options.anew,
         replace_plan=options.replace_plan,
+        end_stalled=options.end_stalled,
     )
     with contextlib.suppress(InputError):
         # Merges the many small parts into one file, so that the next reader is fast.
@@ -223,6 +232,13 @@ RUN = Command(
             action="store_true",
             help="let this study replace another one of its name in the ledger; the report then "
             "shows this one",
+        ),
+        option(
+            "--end-stalled",
+            type=seconds,
+            metavar="AFTER",
+            help="end a worker without progress for so long (30m, 2h) and start its training run "
+            "again [never]",
         ),
     ),
 )

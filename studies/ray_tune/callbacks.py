@@ -8,6 +8,9 @@ a label, and the job lies in Ray's object store, outside the driver.
 """
 
 import contextlib
+import os
+import signal
+import socket
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -28,6 +31,7 @@ from studies.ray_tune.refinement import RefinementTasks
 from studies.scheduling.schedule import Scheduler
 from studies.scheduling.stopping import Stop
 from studies.stages import JobStatus, Outcome
+from studies.store import LeaseOwner, process_of
 from wsss_core.errors import InputError
 
 NODE_IS_GONE = ("node has died", "node is dead", "node was terminated", "preempted", "unavailable")
@@ -171,8 +175,22 @@ class ScheduleCallback(_NotPickled, tune.Callback):
         self._schedule, self._refinement, self._stop = schedule, refinement, stop
         self._at_once, self._next_look = at_once, 0.0
         self._workers: dict[str, Any] = {}
+        self._keys: dict[str, str] = {}
         self._quarantined: set[str] = set()
         """The trials of Tune whose workers keep others from a GPU that has failed."""
+
+    def end_worker(self, owner: LeaseOwner) -> None:
+        """End the worker of a job that stands still; Tune then tells of its death.
+
+        A stopped process of this machine hears nothing from Ray, so it is killed by its number.
+        """
+        for trial_id, key in list(self._keys.items()):
+            if key == owner.key and (worker := self._workers.get(trial_id)) is not None:
+                ray.kill(worker)
+        here = owner.host == socket.gethostname() and owner.process == process_of(owner.pid)
+        if here and owner.pid != os.getpid():
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(owner.pid, signal.SIGKILL)
 
     def on_step_begin(self, iteration: int, trials: list[Any], **_: Any) -> None:
         """Collect refinement tasks now and then, as Tune's loop goes round."""
@@ -190,6 +208,7 @@ class ScheduleCallback(_NotPickled, tune.Callback):
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
         """Note the worker, of which Tune knows no more once it has stopped its trial."""
         self._workers[trial.trial_id] = trial.temporary_state.ray_actor
+        self._keys[trial.trial_id] = trial.config["job"].key
 
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **_: Any
@@ -204,9 +223,13 @@ class ScheduleCallback(_NotPickled, tune.Callback):
             if len(self._quarantined) >= self._at_once:
                 raise InputError(f"no GPU is left that can be used; the last: {outcome.error}")
 
+    def _forget(self, trial: Any) -> None:
+        self._workers.pop(trial.trial_id, None)
+        self._keys.pop(trial.trial_id, None)
+
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
         """Take a job that came back; its worker is free."""
-        self._workers.pop(trial.trial_id, None)
+        self._forget(trial)
         if trial.trial_id in self._quarantined:
             return
         outcome, key = (trial.last_result or {}).get("outcome"), trial.config["job"].key
@@ -218,7 +241,7 @@ class ScheduleCallback(_NotPickled, tune.Callback):
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
         """Take the death of a job's worker."""
-        self._workers.pop(trial.trial_id, None)
+        self._forget(trial)
         if trial.trial_id in self._quarantined:
             self._quarantined.remove(trial.trial_id)
             return

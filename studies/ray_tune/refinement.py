@@ -128,6 +128,8 @@ class RefinementTasks:
             alone: whether no trial waits for cores.
 
         """
+        for work in self._works:
+            work.lease.progress()  # this driver goes on, and Ray starts tasks that are lost again
         if self._in_flight:
             flying = list(self._in_flight)
             many = 1 if timeout else len(flying)

@@ -44,6 +44,7 @@ from studies.ray_tune.scratch import tune_scratch
 from studies.ray_tune.spare_cores import SpareCores
 from studies.scheduling.progress import Progress
 from studies.scheduling.schedule import OnEnd, Scheduler
+from studies.scheduling.stall_watch import StallWatch
 from studies.scheduling.stopping import Stop
 from studies.stages import (
     JobStatus,
@@ -56,7 +57,7 @@ from studies.stages import (
     run_job,
     use_share,
 )
-from studies.store import ArtifactStore
+from studies.store import ArtifactStore, Leases
 
 logger = logging.getLogger(__name__)
 
@@ -77,6 +78,7 @@ def run_with_tune(
     *,
     begin: Callable[[list[NodeAmounts]], list[TrainingJob]] | None = None,
     on_end: OnEnd | None = None,
+    end_stalled: float | None = None,
 ) -> dict[str, Outcome]:
     """Run jobs on a cluster and wait for them, and for those that other drivers run.
 
@@ -91,6 +93,7 @@ def run_with_tune(
         begin: takes what the nodes have; returns further jobs to begin with, in a search, whose
             plan says what such jobs are like.
         on_end: see `Scheduler.on_end`.
+        end_stalled: seconds without progress after which a worker is ended; None: never.
 
     Returns:
         The outcomes of the jobs that ended, by key; see `Scheduler.outcomes`.
@@ -104,7 +107,7 @@ def run_with_tune(
             check_nodes(plan, list(plan.jobs.values()) if begin else pending, context)
             if begin is not None:
                 pending = [*pending, *begin(node_amounts())]
-            return _scheduled(plan, pending, context, store, progress, stop, on_end)
+            return _scheduled(plan, pending, context, store, progress, stop, on_end, end_stalled)
     finally:
         # All workers have ended or are being killed: nobody has to find out that they are dead.
         with contextlib.suppress(OSError, StorageError):
@@ -119,6 +122,7 @@ def _scheduled(
     progress: Progress,
     stop: Stop,
     on_end: OnEnd | None,
+    end_stalled: float | None,
 ) -> dict[str, Outcome]:
     jobs = _with_teachers(plan, pending)
     nodes = node_amounts()
@@ -146,20 +150,30 @@ def _scheduled(
     )
     schedule.on_ok = refinement.submit
     schedule.on_end = on_end or schedule.on_end
+    callbacks: list[ScheduleCallback] = []  # of the Tune that runs now
+    watch = StallWatch(
+        Leases(store.folder),
+        context.run_id,
+        plan.jobs,
+        end_stalled,
+        lambda owner: callbacks[-1].end_worker(owner),
+    )
     try:
-        while not (schedule.all_ended or stop.asked):
-            searcher = PlanSearcher(schedule, job_store)
-            callback = ScheduleCallback(schedule, refinement, stop, at_once)
-            trainable = tune.with_resources(
-                tune.with_parameters(_tune_trial, context=context, shelves=job_store.shelves),
-                # Of each job: Tune hands a worker on between trials of equal requests alone.
-                lambda config: tune.PlacementGroupFactory([dict(config["job"].request)]),
-            )
-            _run_tune(plan, trainable, searcher, callback, stop, reuse=not gpus)
-            while not (schedule.can_start or schedule.all_ended or stop.asked):
-                schedule.wait()
-                refinement.collect(alone=True)
-        refinement.finish()
+        with watch.watching():
+            while not (schedule.all_ended or stop.asked):
+                searcher = PlanSearcher(schedule, job_store)
+                callback = ScheduleCallback(schedule, refinement, stop, at_once)
+                callbacks[:] = [callback]
+                trainable = tune.with_resources(
+                    tune.with_parameters(_tune_trial, context=context, shelves=job_store.shelves),
+                    # Of each job: Tune hands a worker on between trials of equal requests alone.
+                    lambda config: tune.PlacementGroupFactory([dict(config["job"].request)]),
+                )
+                _run_tune(plan, trainable, searcher, callback, stop, reuse=not gpus)
+                while not (schedule.can_start or schedule.all_ended or stop.asked):
+                    schedule.wait()
+                    refinement.collect(alone=True)
+            refinement.finish()
     finally:
         refinement.cancel()
     return schedule.outcomes

@@ -7,6 +7,7 @@ from reports.storage import StorageError
 from studies.planning import Plan, TrainingJob
 from studies.scheduling.progress import Progress
 from studies.scheduling.schedule import Scheduler
+from studies.scheduling.stall_watch import StallWatch
 from studies.scheduling.stopping import Stop
 from studies.stages import (
     JobStatus,
@@ -20,8 +21,9 @@ from studies.stages import (
     run_job,
     shards_of,
 )
-from studies.store import ArtifactStore
+from studies.store import ArtifactStore, Leases
 from wsss_core.errors import InputError
+from wsss_core.progress import hearing_progress
 
 logger = logging.getLogger(__name__)
 
@@ -59,7 +61,8 @@ def run_in_process(
     refinement = _Refinement(plan, context, store, progress)
     schedule.on_ok = refinement.add
     try:
-        with stop.listening(at_once=True):
+        watch = StallWatch(Leases(store.folder), context.run_id, plan.jobs)
+        with stop.listening(at_once=True), watch.watching():
             logger.info("one after another in this process, on %s", device_name(share.device))
             make_all_image_features(plan, store, share.device)
             while not (schedule.all_ended and not refinement.left) and not stop.asked:
@@ -114,7 +117,8 @@ class _Refinement:
             if lease is None:
                 self.left.append((job, outcome))
                 continue
-            with lease:
+            lease.progress()
+            with lease, hearing_progress(lease.progress):
                 failed = refine_job(
                     job, self._context, self._store, self._bounds, outcome.unprepared
                 )

@@ -50,6 +50,7 @@ def run_search(
     *,
     address: str | None = None,
     replace_plan: bool = False,
+    end_stalled: float | None = None,
 ) -> Study:
     """Search, and return the study that confirms the best: its rows and theirs, fresh seeds.
 
@@ -59,6 +60,7 @@ def run_search(
         store: where trained networks are looked up and kept.
         address: of a running Ray cluster; None starts Ray on this machine.
         replace_plan: let this study replace another one that has its name in the ledger.
+        end_stalled: see `studies.runner.run_study`.
 
     Raises:
         InputError: another study has its name in the ledger, what `studies.stages.preflight`
@@ -100,7 +102,15 @@ def run_search(
         teachers = [j for j in known if j.key in awaited and not store.has("train", j.key)]
         progress = _TeachersProgress(teachers)
         run_with_tune(
-            plan, teachers, context, address, progress, stop, begin=begin, on_end=trials.ended
+            plan,
+            teachers,
+            context,
+            address,
+            progress,
+            stop,
+            begin=begin,
+            on_end=trials.ended,
+            end_stalled=end_stalled,
         )
         stop.raise_reason()
     return confirmation(study, tried(results, prefix))

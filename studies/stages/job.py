@@ -33,6 +33,7 @@ from studies.store import ArtifactStore, Lease, canonical
 from studies.store.origin import method_digest, origin, together
 from wsss_core.data.image_set import ImageSet
 from wsss_core.plugins import search_in
+from wsss_core.progress import hearing_progress
 from wsss_core.training import CollapseError, EpochRecord
 
 TRIES = 3  # of a job whose errors come from a storage that is there again
@@ -61,7 +62,8 @@ def run_job(job: TrainingJob, context: RunContext, share: WorkerShare) -> Outcom
     if lease is None:
         return Outcome(JobStatus.LEASED_ELSEWHERE)
     started = time.perf_counter()
-    with lease:
+    lease.progress()
+    with lease, hearing_progress(lease.progress):
         work = _Work(job, context, share, store, lease)
         for left in reversed(range(TRIES)):
             if (outcome := work.tried(last=not left)) is not None:
@@ -227,7 +229,7 @@ def _after_epoch(job: TrainingJob, lease: Lease) -> Callable[[EpochRecord], None
     def on_epoch(epoch: EpochRecord) -> None:
         if lease.lost:
             raise LeaseLostError
-        lease.report(f"epoch {epoch.epoch + 1} of {epochs}")
+        lease.report(f"epoch {epoch.epoch + 1} of {epochs}", epoch.seconds)
 
     return on_epoch
 

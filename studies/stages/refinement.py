@@ -38,6 +38,7 @@ from wsss_core.backbones import Network
 from wsss_core.data.image_set import ImageSet
 from wsss_core.errors import InputError
 from wsss_core.out_of_memory import give_back
+from wsss_core.progress import made_progress
 from wsss_core.refine.steps.registry import Refiner, make_refiner
 
 MAPS = "maps.npy"
@@ -250,6 +251,7 @@ class _ShardRefinement:
                 about = {"step": step.identity, "bounds": self.bounds, "parent": self.job.key}
                 with self.store.build("refined", shard_key(key, self.bounds), about) as folder:
                     np.save(folder / MAPS, kept)
+                made_progress()
                 scores = kept.astype(np.float32)
             except Exception as error:
                 self.failed[key] = error

@@ -27,6 +27,7 @@ from wsss_core.evaluate import (
     resize,
     ring_around,
 )
+from wsss_core.progress import made_progress
 
 LedgerRow = dict[str, Any]
 """A row of a table of the ledger: column -> value."""
@@ -156,6 +157,7 @@ def score_rows(
     rows = []
     several = len(images.classes) > 1
     for index, identifier in enumerate(images.identifiers):
+        made_progress()
         mask = images.mask(index)
         ignored = mask == IGNORED
         ignore = ignored if ignored.any() else None

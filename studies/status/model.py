@@ -36,6 +36,8 @@ class Running:
         pid: its number there.
         since: seconds since it began, by its own clock and this machine's.
         note: its progress in a few words.
+        stalled: seconds without progress where that is unusually long; else None.
+        epoch_seconds: what an epoch usually takes, once it is known.
         silent: seconds since its last heartbeat where that is far too long ago; else None.
 
     """
@@ -47,6 +49,8 @@ class Running:
     since: float
     note: str
     silent: float | None = None
+    stalled: float | None = None
+    epoch_seconds: float | None = None
 
     @property
     def trains(self) -> bool:

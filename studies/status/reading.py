@@ -10,6 +10,7 @@ from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from statistics import fmean
+from typing import NamedTuple
 
 from reports.results.failure_causes import Failure
 from reports.storage import Location, below, open_folder
@@ -35,8 +36,20 @@ from wsss_core.errors import InputError
 
 LATEST = 64  # trials that show how many went at a time
 
-HeldLease = tuple[LeaseOwner, float | None]
-"""A lease owner and the seconds since its heartbeat, if that should have come long ago."""
+
+class HeldLease(NamedTuple):
+    """A lease owner, as far as files and clocks tell.
+
+    Attributes:
+        owner: the process.
+        silent: seconds since its heartbeat, if that should have come long ago; else None.
+        stalled: seconds without progress, if that is unusually long; else None.
+
+    """
+
+    owner: LeaseOwner
+    silent: float | None
+    stalled: float | None
 
 
 class Watcher:
@@ -114,7 +127,11 @@ class Watcher:
             for owner in self._leases.owners()
         ]
         return [
-            (owner, silent if silent > 2 * max(expiry, owner.expiry) else None)
+            HeldLease(
+                owner,
+                silent if silent > 2 * max(expiry, owner.expiry) else None,
+                owner.idle + silent if owner.stalls(owner.idle + silent) else None,
+            )
             for owner, silent in silences
         ]
 
@@ -132,7 +149,7 @@ def _status(
     searching = search is not None and search.wanted is not None
     running = None if held is None else _running(held, plan, searching=searching)
     in_training = {
-        owner.key for owner, silent in held or () if owner.stage == "train" and silent is None
+        owner.key for owner, silent, _ in held or () if owner.stage == "train" and silent is None
     }
     states: dict[TrialPlace, TrialState] = {}
     ended: dict[TrialState, list[Failure]] = {TrialState.FAILED: [], TrialState.COLLAPSED: []}
@@ -189,7 +206,7 @@ def _running(
         trials[row.training_runs[0]].append(row.name)
         teachers.update(row.training_runs[1:])
     found = []
-    for owner, silent in held:
+    for owner, silent, stalled in held:
         if owner.key in trials:
             what = "; ".join(trials[owner.key])
         elif owner.key in teachers:
@@ -201,7 +218,19 @@ def _running(
         else:
             continue
         since = max(0.0, time.time() - datetime.fromisoformat(owner.since).timestamp())
-        found.append(Running(what, owner.stage, owner.host, owner.pid, since, owner.note, silent))
+        found.append(
+            Running(
+                what,
+                owner.stage,
+                owner.host,
+                owner.pid,
+                since,
+                owner.note,
+                silent,
+                stalled,
+                owner.epoch_seconds,
+            )
+        )
     return tuple(found)
 
 

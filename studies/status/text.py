@@ -6,7 +6,7 @@ from dataclasses import asdict
 from typing import Any
 
 from reports.results.failure_causes import Cause, causes, describe_causes
-from studies.formatting import duration
+from studies.formatting import duration, no_progress
 from studies.status.model import Running, SearchState, StudyStatus, TrialState
 
 MARKS = {
@@ -148,6 +148,8 @@ def _running_line(process: Running) -> str:
     silent = ""
     if process.silent is not None:
         silent = f"; NO HEARTBEAT for {duration(process.silent)}"
+    elif process.stalled is not None:
+        silent = f"; {no_progress(process.stalled, process.epoch_seconds)}"
     return f"{process.what}{stage}: on {process.host} for {duration(process.since)}{note}{silent}"
 
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from studies.store.leases import LEASES, Lease, Leases
     from studies.store.ledger_copies import LEDGER_TABLES, LedgerListing
     from studies.store.manifest import MANIFEST, Manifest
-    from studies.store.processes import gone, this_process
+    from studies.store.processes import gone, process_of, this_process
     from studies.store.verification import verify, verify_ledger
 
 __all__ = [
@@ -47,6 +47,7 @@ __all__ = [
     "details",
     "find_garbage",
     "gone",
+    "process_of",
     "read_artifacts",
     "require_store",
     "require_writable",

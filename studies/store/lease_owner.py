@@ -85,6 +85,10 @@ class LeaseOwner:
         """Return the content of the lease's file."""
         return fill_digest(json.dumps({**asdict(self), _DIGEST: ZEROS.decode()}).encode(), _PLACE)
 
+    def stalls(self, idle: float) -> bool:
+        """Return whether so many seconds without progress are unusual for this work."""
+        return 0 < self.stalled_after < idle
+
     @property
     def readable(self) -> bool:
         """Whether the lease's file could be read."""

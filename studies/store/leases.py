@@ -7,6 +7,9 @@ observer's, by the observer's own clock (no two clocks are compared), or if its 
 the observer's machine. An observer takes the lease over by creating the next generation; one
 observer wins. A file that cannot be read belongs to somebody until it has stood still for as long.
 
+Work that reports its progress (`Lease.progress`) and stands still for far longer than usual hangs
+in a call. The heartbeat of its lease stops then, and the lease expires like that of a dead owner.
+
 A lease saves work, and no result depends on it. A lease owner that pauses for longer than its
 expiry, by its own clock, may have lost its lease: it writes no heartbeat then, but creates the next
 generation as any other process would, or learns that the lease is lost. A pause that begins inside
@@ -35,6 +38,19 @@ EXPIRY = "WSSS_LEASE_EXPIRY"
 EXPIRY_S = 90.0
 """These seconds if it is not set. Four heartbeats fit into them, and an NFS client may show a file
 as it was 60 seconds ago."""
+
+STALLED_AFTER = "WSSS_STALLED_AFTER"
+"""Environment variable: seconds without progress after which work is said to stand still, unless it
+is known to be slow."""
+
+STALLED_AFTER_S = 600.0
+"""These seconds if it is not set: the first batch may compile for minutes."""
+
+SLOW_FACTOR = 10
+"""Slow work stands still after so many times the longest time that its progress has taken yet."""
+
+HUNG_FACTOR = 3
+"""After so many times as long, the heartbeat no longer vouches for the work: it hangs in a call."""
 
 LEASES = "leases"
 """The folder of a store that holds the leases."""
@@ -85,7 +101,9 @@ class Leases:
         )
         began = _awake_or_not()
         file = _create_next(self._folder, name, generation, before, owner)
-        return None if file is None else Lease(self._folder, file, owner, began)
+        if file is None:
+            return None
+        return Lease(self._folder, file, owner, began, seconds_set(STALLED_AFTER, STALLED_AFTER_S))
 
     def owners(self) -> list[LeaseOwner]:
         """Return every lease owner that is not known to be dead, in order of stage and key."""
@@ -105,6 +123,18 @@ class Leases:
         """Delete every generation of a lease that `dead` named."""
         for generation in _generations(self._folder).get(name, []):
             self._folder.delete(f"{name}.{generation}")
+
+    def of_run(self, run: str) -> list[tuple[LeaseOwner, float]]:
+        """Return the owners of a run, dead or not, and their seconds without progress.
+
+        Only owners that report progress. A heartbeat that is missing counts as no progress since.
+        """
+        found = []
+        for name, owner in self._all():
+            if owner.run == run and owner.stalled_after:
+                self._lives(name, owner)
+                found.append((owner, owner.idle + self._clock() - self._seen[name][2]))
+        return found
 
     def _all(self) -> Iterator[tuple[str, LeaseOwner]]:
         found = _generations(self._folder)
@@ -132,25 +162,48 @@ class Lease:
         file: of this lease.
         owner: this process.
         written: when the file was begun to be written, by `_awake_or_not`.
+        stalled_after: see `STALLED_AFTER`.
 
     Attributes:
         lost: whether another process has taken it over, after a pause longer than the expiry.
 
     """
 
-    def __init__(self, folder: Folder, file: str, owner: LeaseOwner, written: float) -> None:
+    def __init__(
+        self, folder: Folder, file: str, owner: LeaseOwner, written: float, stalled_after: float
+    ) -> None:
         self._folder, self._file, self._owner = folder, file, owner
         self._every = owner.expiry / 4
-        self._note = owner.note
+        self._note, self._epoch_seconds = owner.note, owner.epoch_seconds
+        self._last_progress: float | None = None
+        self._longest, self._stalled_after = 0.0, stalled_after
         self._written = written
         self.lost = False
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._beats, daemon=True, name=f"lease {file}")
         self._thread.start()
 
-    def report(self, note: str) -> None:
-        """Set the progress that `wsss status` shows; the next heartbeat writes it."""
-        self._note = note
+    def report(self, note: str, epoch_seconds: float | None = None) -> None:
+        """Set what `wsss status` shows; the next heartbeat writes it.
+
+        Args:
+            note: the progress in a few words.
+            epoch_seconds: what an epoch takes, if there are any.
+
+        """
+        self._note, self._epoch_seconds = note, epoch_seconds
+
+    def progress(self) -> None:
+        """Note that the work came further.
+
+        Work that has reported progress once and then stands still for long is not vouched for: its
+        heartbeat stops, so that another process may take the lease over.
+        """
+        moment = _awake()
+        if self._last_progress is not None:
+            took = min(moment - self._last_progress, self._stalled_after)
+            self._longest = max(self._longest, took)
+        self._last_progress = moment
 
     def taken_over(self) -> bool:
         """Look in the store whether the lease is lost; False where the store cannot say."""
@@ -174,7 +227,14 @@ class Lease:
         if self.lost or self._ended.is_set():
             return
         began = _awake_or_not()
-        self._owner = replace(self._owner, beat=self._owner.beat + 1, note=self._note)
+        owner = replace(self._owner, note=self._note, epoch_seconds=self._epoch_seconds)
+        if self._last_progress is not None:
+            idle = _awake() - self._last_progress
+            usual = max(self._stalled_after, SLOW_FACTOR * self._longest)
+            if idle > HUNG_FACTOR * usual:
+                return
+            owner = replace(owner, idle=idle, stalled_after=usual)
+        self._owner = replace(owner, beat=owner.beat + 1)
         if began - self._written < self._owner.expiry:
             self._folder.write(self._file, self._owner.as_json())
             if _awake_or_not() - self._written >= self._owner.expiry and not self._is_mine():
@@ -218,6 +278,11 @@ class Lease:
 
     def __exit__(self, *_: object) -> None:
         self.release()
+
+
+def _awake() -> float:
+    """Return the seconds of a clock that stands still while the machine is suspended."""
+    return time.monotonic()
 
 
 def _awake_or_not() -> float:

@@ -7,7 +7,12 @@ from pathlib import Path
 
 def this_process() -> str:
     """Return an identity of this process: the boot of its machine, and when it started."""
-    return f"{_boot()}-{_started(os.getpid())}"
+    return process_of(os.getpid())
+
+
+def process_of(pid: int) -> str:
+    """Return the identity of a process of this machine by its number, see `this_process`."""
+    return f"{_boot()}-{_started(pid)}"
 
 
 def gone(pid: int, process: str) -> bool:
@@ -21,7 +26,7 @@ def gone(pid: int, process: str) -> bool:
     if process.startswith("-") or not _boot() or not process.startswith(_boot()):
         # Another boot, or another container, whose process numbers mean nothing here.
         return False
-    return f"{_boot()}-{_started(pid)}" != process
+    return process_of(pid) != process
 
 
 @cache

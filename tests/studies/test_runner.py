@@ -169,6 +169,12 @@ def test_another_study_of_a_name_is_refused_unless_it_is_asked_for(
     assert (results / "ledger" / "plan" / "tiny.parquet").read_bytes() != before
 
 
+def test_a_limit_for_stalls_needs_workers(tiny: Raw, wsss: Any, write_study: Any) -> None:
+    said = wsss("run", write_study(tiny), "--in-process", "--end-stalled", "30m")
+    assert said.code == 2
+    assert "--end-stalled: a worker of Ray can be ended; leave out --in-process" in said.err
+
+
 def test_a_new_title_alone_replaces_nothing(
     tiny: Raw, run: Run, finished: Any, tmp_path: Path
 ) -> None:
@@ -303,7 +309,7 @@ def test_with_ray_stubbed_out_a_dead_worker_s_trials_are_recorded_as_failed(
     tiny["configurations"] = tiny["configurations"][:1]
     plan = make_plan(Study.model_validate(tiny))
 
-    def dies(*_: Any) -> dict[str, Outcome]:
+    def dies(*_: Any, **__: Any) -> dict[str, Outcome]:
         (key,) = plan.jobs
         return {key: Outcome(JobStatus.FAILED, error, unrecorded=True)}
 

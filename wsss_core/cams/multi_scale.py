@@ -23,6 +23,7 @@ from wsss_core.cams.settings import CamSettings
 from wsss_core.data.network_input import to_input
 from wsss_core.errors import InputError
 from wsss_core.out_of_memory import in_batches
+from wsss_core.progress import made_progress
 
 
 @dataclass(frozen=True)
@@ -199,6 +200,7 @@ def _views(
             maps[0].append(found[:count])
             maps[1].append(found[count:].flip(-1))
             logits.append(said[:count])
+            made_progress()
     return [torch.cat(view) for view in maps[: 1 + flip]], torch.cat(logits)
 
 

@@ -24,6 +24,7 @@ import torch
 
 from wsss_core.data.network_input import to_input
 from wsss_core.errors import InputError
+from wsss_core.progress import made_progress
 from wsss_core.training.augmentation import draw_flips, mirror
 from wsss_core.training.checkpoint import EpochRecord, restore_checkpoint, save_checkpoint
 from wsss_core.training.micro_batches import batch_gradients
@@ -64,7 +65,7 @@ def train(
         device: "cpu", "cuda", ...
         checkpoint: a file written after each epoch; training resumes from it if it is whole,
             and begins anew, with a warning, if it is not.
-        on_epoch: called after each epoch.
+        on_epoch: called after each epoch; each batch is progress, see `wsss_core.progress`.
 
     Returns:
         One record an epoch, those before a restart included.
@@ -157,6 +158,7 @@ def _train_epoch(
         optimizer.step()
         paradigm.after_step()
         sums, micro_batch = sums + terms.sums, terms.micro_batch
+        made_progress()
     total, classification, transferred = (sums / count).tolist()
     if not math.isfinite(total):
         raise CollapseError(f"the loss became {total} in epoch {epoch + 1}", history)

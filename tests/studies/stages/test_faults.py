@@ -29,7 +29,9 @@ from studies.stages.handover import JobStatus, RunContext
 from studies.stages.job import failed_outcome, run_job
 from studies.stages.training import TrainingOutcome, train_job
 from studies.store.artifacts import ArtifactStore
+from studies.store.leases import Lease
 from wsss_core.errors import InputError
+from wsss_core.progress import made_progress
 
 Raw = dict[str, Any]
 Run = Callable[..., Any]
@@ -229,6 +231,28 @@ def test_a_failure_of_an_owner_that_was_replaced_leaves_its_successor_s_result_a
     monkeypatch.setattr(studies.stages.job, "train_job", stopped_then_fails)
     assert run_job(job, context, UNCOUNTED).status is JobStatus.LEASED_ELSEWHERE
     assert statuses(results) == {"ViT alone": "ok"}
+
+
+def test_training_scoring_and_chains_report_progress_under_the_job_s_lease(
+    one_job: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job, context, *_ = one_job
+    while_doing: list[str] = []
+    progress, report, doing = Lease.progress, Lease.report, ["before"]
+    monkeypatch.setattr(
+        Lease, "progress", lambda lease: (while_doing.append(doing[-1]), progress(lease))
+    )
+    monkeypatch.setattr(
+        Lease, "report", lambda lease, note, *rest: (doing.append(note), report(lease, note, *rest))
+    )
+    assert run_job(job, context, UNCOUNTED).status is JobStatus.OK
+    # One when it begins, then 24 images in batches of 8.
+    assert while_doing.count("before") == 1 + 3
+    # At least every scored image: 8 of each of two splits.
+    assert while_doing.count("scoring") >= 16
+    before = len(while_doing)
+    made_progress()
+    assert len(while_doing) == before  # the lease is given back
 
 
 def test_a_failure_that_the_driver_records_leaves_another_s_result_alone(one_job: Job) -> None:

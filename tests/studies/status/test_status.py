@@ -3,6 +3,7 @@
 import json
 import os
 import time
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -153,6 +154,21 @@ def test_an_owner_without_a_heartbeat_is_not_counted_as_running(results, store):
     assert status.running[0].silent == pytest.approx(3600, abs=60)
     assert "NO HEARTBEAT for 1 h 00 min" in describe_status(status)
     lease.release()
+
+
+def test_work_that_stands_still_is_named_with_what_is_usual(results, store):
+    lease = Leases(store).take("train", f"unit{key_of('L2', 1)}", note="epoch 3 of 9")
+    lease.release()
+    for idle, stalled in ((720.0, True), (500.0, False)):
+        owner = replace(lease._owner, idle=idle, stalled_after=600.0, epoch_seconds=40.0)
+        store.joined("leases").write(f"train-{owner.key}.0", owner.as_json())
+        status = only(results)
+        assert status.states["L2", None, 1] == "running"
+        text = "epoch 3 of 9; no progress for 12 min (usually 40 s an epoch)"
+        assert (text in describe_status(status)) == stalled
+        (running,) = status_record(status)["running"]
+        assert (running["stalled"] is not None) == stalled
+        assert running["epoch_seconds"] == 40.0
 
 
 def test_the_estimate_is_what_trials_of_the_kind_took_over_those_at_work(tmp_path):

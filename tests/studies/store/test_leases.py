@@ -162,6 +162,8 @@ def test_a_released_lease_leaves_no_file_and_beats_no_more(store: Folder) -> Non
     assert lease is not None
     time.sleep(0.1)
     lease.release()
+    lease._thread.join(20)  # its last heartbeat may be on its way to a slow storage
+    assert store.joined("leases").listing() == {}
     time.sleep(0.2)
     assert store.joined("leases").listing() == {}
 
@@ -431,6 +433,123 @@ def test_an_owner_that_pauses_inside_its_write_gives_way_to_its_successor(
     assert not later.taken_over()
     assert list(local.joined("leases").listing()) == ["train-k.1"]
     later.release()
+
+
+@pytest.fixture
+def work_clock(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """The clock by which a lease's work makes progress."""
+    monkeypatch.setattr(studies.store.leases, "_awake", clock)
+    return clock
+
+
+def in_file(local: Folder) -> LeaseOwner:
+    (file,) = local.joined("leases").listing()
+    return LeaseOwner.from_json(local.joined("leases").read(file), "train-k")
+
+
+def test_a_heartbeat_says_how_long_ago_the_last_progress_was(
+    local: Folder, work_clock: Clock
+) -> None:
+    lease = Leases(local, 3600).take("train", "k")
+    assert lease is not None
+    lease._beat()
+    assert in_file(local).stalled_after == 0  # it reports none
+    lease.progress()
+    lease.report("epoch 2 of 9", epoch_seconds=40.0)
+    work_clock.now += 720
+    lease._beat()
+    found = in_file(local)
+    assert (found.beat, found.idle, found.stalled_after) == (2, 720, 600)
+    assert (found.note, found.epoch_seconds) == ("epoch 2 of 9", 40.0)
+    assert found.stalls(found.idle)
+    lease.release()
+
+
+def test_slow_work_is_known_by_the_longest_time_that_it_has_taken(
+    local: Folder, work_clock: Clock
+) -> None:
+    lease = Leases(local, 3600).take("train", "k")
+    assert lease is not None
+    for took in (0, 200, 10):
+        work_clock.now += took
+        lease.progress()
+    work_clock.now += 1500
+    lease._beat()
+    found = in_file(local)
+    assert found.stalled_after == 2000
+    assert not found.stalls(found.idle)
+    lease.release()
+
+
+def test_a_hung_call_holds_its_lease_no_longer_than_stated(
+    local: Folder, work_clock: Clock, owner_clock: Clock
+) -> None:
+    lease = Leases(local, 3600).take("train", "k", run="r1")
+    assert lease is not None
+    lease.progress()
+    work_clock.now += 3 * 600
+    lease._beat()
+    assert in_file(local).beat == 1
+    work_clock.now += 1
+    lease._beat()
+    assert in_file(local).beat == 1  # the heart beats, and vouches no more
+    observer = Clock()
+    others = Leases(local, 1.0, observer)
+    local.joined("leases").write("train-k.0", replace(lease._owner, host="another").as_json())
+    assert others.take("train", "k", run="r2") is None
+    observer.now += 3601
+    successor = others.take("train", "k", run="r2")
+    assert successor is not None
+    # The call returns after all.
+    lease.progress()
+    lease._beat()
+    assert lease.lost
+    assert not successor.taken_over()
+    successor.release()
+    lease.release()
+
+
+def test_a_hang_that_ends_before_anyone_took_over_costs_nothing(
+    local: Folder, work_clock: Clock, owner_clock: Clock
+) -> None:
+    lease = Leases(local, 60).take("train", "k")
+    assert lease is not None
+    lease._ended.set()
+    lease._thread.join()
+    lease._ended.clear()
+    local.joined("leases").write("train-k.0", lease._owner.as_json())
+    lease.progress()
+    work_clock.now += 5000
+    lease._beat()
+    assert in_file(local).beat == 0
+    lease.progress()
+    lease._beat()
+    assert not lease.lost
+    assert in_file(local).beat == 1
+    lease._delete()
+
+
+def test_a_run_sees_for_how_long_its_own_workers_made_no_progress_missing_heartbeats_included(
+    local: Folder, clock: Clock
+) -> None:
+    mine = Leases(local, 3600).take("train", "a", run="r1")
+    other = Leases(local, 3600).take("train", "b", run="r2")
+    silent = Leases(local, 3600).take("train", "c", run="r1")  # reports no progress
+    assert mine is not None
+    assert other is not None
+    assert silent is not None
+    for lease in (mine, other):
+        lease.progress()
+        lease._beat()
+    seen = Leases(local, 60.0, clock)
+    ((owner, idle),) = seen.of_run("r1")
+    assert owner.key == "a"
+    assert idle == owner.idle
+    clock.now += 500  # beyond its expiry: it is stopped
+    ((owner, idle),) = seen.of_run("r1")
+    assert idle == owner.idle + 500
+    for lease in (mine, other, silent):
+        lease.release()
 
 
 def test_the_leases_of_a_run_are_dropped_and_no_others(store: Folder) -> None:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from wsss_core.errors import InputError
+from wsss_core.progress import hearing_progress
 from wsss_core.training.loop import CollapseError, TrainingSettings, train
 from wsss_core.transfer import Losses, Paradigm, Single
 
@@ -186,6 +187,13 @@ def test_epochs_are_reported_in_order_as_they_end():
     history = train(Recorder(), pictures(), LABELS, settings, seed=0, on_epoch=reported.append)
     assert reported == history
     assert [record.epoch for record in history] == [0, 1, 2]
+
+
+def test_each_batch_is_progress():
+    heard: list[int] = []
+    with hearing_progress(lambda: heard.append(1)):
+        recorder = recorded(TrainingSettings(epochs=3, batch_size=4))
+    assert len(heard) == len(recorder.images) == 9
 
 
 def test_the_paradigm_learns_in_training_mode_and_is_left_in_evaluation_mode():

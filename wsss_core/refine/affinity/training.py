@@ -23,6 +23,7 @@ from wsss_core.cams.restoring import evaluating
 from wsss_core.data.image_set import IGNORED
 from wsss_core.data.network_input import to_input
 from wsss_core.errors import InputError
+from wsss_core.progress import made_progress
 from wsss_core.refine.affinity.random_walk import half_disc, moved, pixels_with_partner
 from wsss_core.refine.affinity.settings import AffinitySettings
 from wsss_core.training.loop import check_lengths
@@ -291,6 +292,7 @@ class PairHead(nn.Module, ABC):
                     )
                     optimizer.step()
                     total, micro_batch = total + terms.sums[0], terms.micro_batch
+                    made_progress()
                 mean = float(total) / len(images)
                 if not (math.isfinite(mean) and all(p.isfinite().all() for p in head.parameters())):
                     raise RuntimeError(f"the affinity loss became {mean} in epoch {epoch + 1}")

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from wsss_core.errors import InputError
+from wsss_core.progress import made_progress
 from wsss_core.refine.crf.mean_field import bilateral_kernel, gaussian_kernel, mean_field
 from wsss_core.refine.crf.settings import CRF_PRESETS, CrfSettings
 
@@ -131,6 +132,7 @@ def _own_mean_field(images: Tensor, log_unary: Tensor, settings: CrfSettings) ->
         unary = log_unary[part].transpose(0, 1).flatten(2).contiguous()
         result = mean_field(unary, kernels, settings.iterations)
         posteriors[part] = result.transpose(0, 1).view_as(log_unary[part])
+        made_progress()
     return posteriors
 
 

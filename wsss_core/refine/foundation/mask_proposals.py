@@ -24,6 +24,7 @@ from torch import Tensor
 from torchvision.ops import nms  # type: ignore[import-untyped]
 
 from wsss_core.errors import InputError
+from wsss_core.progress import made_progress
 from wsss_core.refine.foundation.sam_merging import mask_areas
 
 _FILE = "proposals.npz"
@@ -176,6 +177,7 @@ def automatic_masks(
                 input_points=prompts[:, start : start + points_per_batch],
                 multimask_output=True,
             )
+            made_progress()
             quality = output.iou_scores.flatten()
             likely = quality > pred_iou
             if not likely.any():
