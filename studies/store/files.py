@@ -77,14 +77,19 @@ class LocalFiles:
         self.install(folder, path)
 
     def install(self, folder: Path, path: Path) -> None:
-        """Rename a whole folder to an artifact's, unless a finished one is there."""
+        """Rename a whole folder to an artifact's, unless a finished one is there.
+
+        What has lost its manifest is no artifact; its files are moved to those in quarantine.
+        """
         path.parent.mkdir(exist_ok=True)
         sync_folder(folder)
         try:
             folder.rename(path)
         except OSError:
-            if not (path / MANIFEST).is_file():
-                raise
+            if (path / MANIFEST).is_file():
+                return
+            LocalFiles.quarantine(self, path)
+            folder.rename(path)
         sync_folder(path.parent)
 
     def bring(self, path: Path) -> tuple[list[str], bytes | None]:

@@ -118,7 +118,7 @@ class StudyOnDisk:
 
     def make(self) -> None:
         """Run the study, and keep every file."""
-        _weights(self.folder)
+        make_weights(self.folder)
         ended = self.run()
         unwell = {**ended.failed, **ended.unrefined, **ended.collapsed}
         assert unwell == {}, self.said
@@ -227,7 +227,19 @@ def _network() -> Any:
     return build_network("resnet18", classes=1, image_size=16, output_stride=8, options=options)
 
 
-def _weights(folder: Path) -> None:
+def fixtures() -> Any:
+    """Return the module of the fixtures of all tests."""
+    file = Path(__file__).parents[1] / "conftest.py"
+    spec = importlib.util.spec_from_file_location("fixtures_of_all_tests", file)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def make_weights(folder: Path) -> None:
+    """Write the weights files that `study_file` names."""
     folder.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(1)
     start = timm.create_model("resnet18", **_CNN)
@@ -235,14 +247,8 @@ def _weights(folder: Path) -> None:
         {name: value.contiguous() for name, value in start.state_dict().items()},
         folder / "cnn.safetensors",
     )
-    fixtures = Path(__file__).parents[1] / "conftest.py"
-    spec = importlib.util.spec_from_file_location("fixtures_of_all_tests", fixtures)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
     (folder / "clip").mkdir(exist_ok=True)
-    module._SAVE["clip"](folder / "clip")
+    fixtures()._SAVE["clip"](folder / "clip")
 
 
 def put_images(folder: Path, count: int = 2) -> None:

@@ -207,10 +207,12 @@ def test_many_that_build_one_key_together_make_one_artifact(store: ArtifactStore
     assert store.problems("train", "abc") == []
 
 
-def test_a_key_that_is_occupied_by_something_unfinished_is_an_error(local: ArtifactStore) -> None:
+def test_what_occupies_a_key_and_is_no_artifact_is_kept_aside(local: ArtifactStore) -> None:
     (local.path("train", "abc") / "stray").mkdir(parents=True)
-    with pytest.raises(OSError, match="abc"):
-        make(local)
+    make(local)
+    assert local.has("train", "abc")
+    (kept,) = local.folder.joined("quarantined").folders()
+    assert local.folder.joined("quarantined", kept).folders() == ["stray"]
 
 
 def test_a_full_disk_is_said_and_leaves_nothing(store: ArtifactStore) -> None:

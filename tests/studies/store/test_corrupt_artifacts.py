@@ -187,3 +187,18 @@ def test_an_error_while_reading_what_rotted_meanwhile_is_the_rot(nodes: Nodes) -
         with pytest.raises(CorruptArtifactError), one.reading("train", "abc"):
             raise RuntimeError("header")
         assert not path.exists()
+
+
+@pytest.mark.parametrize("left", ["files", "an empty folder"])
+def test_an_artifact_that_lost_its_manifest_is_made_anew(local: ArtifactStore, left: str) -> None:
+    path = make(local, "abc", "weights")
+    (path / "manifest.json").unlink()
+    if left != "files":
+        (path / "w.bin").rename(path / "deep")
+        (path / "deep").unlink()
+        (path / "deep" / "er").mkdir(parents=True)
+    assert not local.has("train", "abc")
+    make(local, "abc", "again")
+    assert content_of(local) == "again"
+    (kept,) = local.folder.joined("quarantined").folders()
+    assert kept.startswith("train-abc-")
