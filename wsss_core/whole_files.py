@@ -111,13 +111,17 @@ class DigestWriter:
 
 
 @contextlib.contextmanager
-def whole_file(file: Path) -> Iterator[IO[bytes]]:
+def whole_file(file: Path, aside: Path | None = None) -> Iterator[IO[bytes]]:
     """Open a file for writing; at the end of the block it is there, whole, or as it was before.
 
     The content is written through to the disk, then renamed, then the folder's entry is written
     through.
+
+    Args:
+        file: the file.
+        aside: a folder on the same file system in which it is unfinished; None: the file's own.
     """
-    unfinished = file.with_name(f".{file.name}.{uuid.uuid4().hex}.tmp")
+    unfinished = (aside or file.parent) / f".{file.name}.{uuid.uuid4().hex}.tmp"
     try:
         with unfinished.open("wb") as opened:
             yield opened

@@ -34,6 +34,7 @@ def _masks(options: argparse.Namespace) -> int:
         batch=options.batch,
         address=options.address,
         in_process=options.in_process,
+        follow_links=options.follow_links,
     )
     rate = f", {made.written / made.seconds:.1f} images/s" if made.written else ""
     show(f"{made.written} masks written to {options.out} in {duration(made.seconds)}{rate}")
@@ -72,6 +73,7 @@ MASKS = Command(
         option("--study", metavar="NAME", help="which study, if RESULTS holds several"),
         option("--batch", type=int, default=16, metavar="N", help="images a task [16]"),
         option("--address", metavar="ADDR", help="a running Ray cluster"),
+        option("--follow-links", action="store_true", help="search linked folders of DIR too"),
         option("--in-process", action="store_true", help="no Ray, for debugging"),
         NO_PLUGINS_OPTION,
     ),

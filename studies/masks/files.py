@@ -3,9 +3,18 @@
 A mask is an indexed PNG: 0 is the background, k + 1 the k-th class, 255 a pixel that is left
 undecided. Scores meet the threshold as they do when a study scores them (`studies.stages.scoring`):
 at the image's own size, in 256 levels, several classes competing.
+
+The last chunk of each file before the end is a text with the keyword "wsss" (PNG specification,
+"tEXt"): digests (BLAKE2b, 128 bit) of the image and of the settings that made the file, and of the
+file itself up to there. So a file says by itself, at any time, whether it is whole, of which bytes
+of an image it is the mask, and whether these settings made it.
 """
 
-import uuid
+import hashlib
+import io
+import re
+import zlib
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +23,10 @@ from PIL import Image
 from wsss_core.data.image_set import IGNORED
 from wsss_core.errors import InputError
 from wsss_core.evaluate import compete, quantise, resize
+from wsss_core.whole_files import whole_file
+
+_KEYWORD = b"wsss"
+_NO_DIGEST = "0" * 32  # a digest's length
 
 
 def score_levels(maps: np.ndarray, shape: tuple[int, int], out: np.ndarray) -> np.ndarray:
@@ -91,34 +104,116 @@ def voc_palette() -> list[int]:
     ]
 
 
-def write_mask(mask: np.ndarray, target: Path, unfinished: Path) -> None:
+@dataclass(frozen=True)
+class MaskOrigin:
+    """What a file was made of.
+
+    Attributes:
+        image: the digest of the image, see `image_digest`.
+        settings: the digest of the settings.
+
+    """
+
+    image: str = _NO_DIGEST
+    settings: str = _NO_DIGEST
+
+
+def image_digest(file: Path) -> str:
+    """Return the digest of an image's bytes.
+
+    Raises:
+        InputError: it cannot be read.
+
+    """
+    try:
+        with file.open("rb") as opened:
+            return hashlib.file_digest(opened, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+    except OSError as error:
+        raise InputError(f"{file}: cannot be read: {error.strerror or error}") from error
+
+
+def _end(content: bytes, origin: MaskOrigin) -> bytes:
+    """Return the chunk with the digests, which follows a content, and the end of the PNG."""
+    text = f"image {origin.image} settings {origin.settings} blake2b ".encode()
+    digest = hashlib.blake2b(content + text, digest_size=16).hexdigest().encode()
+    body = b"tEXt" + _KEYWORD + b"\0" + text + digest
+    return b"".join(
+        [
+            (len(body) - 4).to_bytes(4, "big"),
+            body,
+            zlib.crc32(body).to_bytes(4, "big"),
+            _PNG_END,
+        ]
+    )
+
+
+_PNG_END = b"\0\0\0\0IEND\xaeB`\x82"
+_END_BYTES = len(_end(b"", MaskOrigin()))
+_ORIGIN = re.compile(rb"image ([0-9a-f]{32}) settings ([0-9a-f]{32}) ")
+
+
+def origin_of(file: Path) -> MaskOrigin | None:
+    """Return what a file was made of; None if it is not as it was written, or holds no digest.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+
+    """
+    content = file.read_bytes()
+    found = _ORIGIN.search(content, max(0, len(content) - _END_BYTES))
+    if found is None:
+        return None
+    origin = MaskOrigin(found[1].decode(), found[2].decode())
+    whole = content[-_END_BYTES:] == _end(content[:-_END_BYTES], origin)
+    return origin if whole else None
+
+
+def write_mask(mask: np.ndarray, target: Path, unfinished: Path, origin: MaskOrigin) -> None:
     """Write a mask uint8 [H, W] as an indexed PNG with `voc_palette`; see `write_grey`."""
     image = Image.fromarray(mask)
     image.putpalette(voc_palette())
-    _write(image, target, unfinished)
+    _write(image, target, unfinished, origin)
 
 
-def write_grey(pixels: np.ndarray, target: Path, unfinished: Path) -> None:
+def write_grey(pixels: np.ndarray, target: Path, unfinished: Path, origin: MaskOrigin) -> None:
     """Write uint8 [H, W] as a grey PNG.
 
     Args:
-        pixels: what is written.
-        target: where; its folder is made. The file is there whole or not at all.
+        pixels: the grey values.
+        target: where; its folder is made. The file is there whole, written through to the disk, or
+            not at all.
         unfinished: a folder on the same file system, where it is written first.
+        origin: what it was made of.
 
     Raises:
         InputError: it cannot be written there.
 
     """
-    _write(Image.fromarray(pixels), target, unfinished)
+    _write(Image.fromarray(pixels), target, unfinished, origin)
 
 
-def _write(image: Image.Image, target: Path, unfinished: Path) -> None:
-    temporary = unfinished / f"{uuid.uuid4().hex}.png"
+def add_origin(file: Path, unfinished: Path, origin: MaskOrigin) -> None:
+    """Write a PNG again with what it was made of.
+
+    Raises:
+        InputError: it cannot be written.
+
+    """
+    _put(file.read_bytes(), file, unfinished, origin)
+
+
+def _write(image: Image.Image, target: Path, unfinished: Path, origin: MaskOrigin) -> None:
+    encoded = io.BytesIO()
+    image.save(encoded, "png")
+    _put(encoded.getvalue(), target, unfinished, origin)
+
+
+def _put(png: bytes, target: Path, unfinished: Path, origin: MaskOrigin) -> None:
+    content = png.removesuffix(_PNG_END)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         unfinished.mkdir(exist_ok=True)
-        image.save(temporary)
-        temporary.replace(target)
+        with whole_file(target, aside=unfinished) as opened:
+            opened.write(content + _end(content, origin))
     except OSError as error:
         raise InputError(f"{target}: cannot be written: {error.strerror or error}") from error

@@ -1,13 +1,13 @@
 """From a folder of images to a folder of masks, which a second run completes.
 
-    OUT/<relative path>.png         a mask; an image with a mask is done
+    OUT/<relative path>.png         a mask; it holds the digests of its image and of itself
     OUT/soft/<class>/<path>.png     its scores, on request
     OUT/masks.json                  the settings of all of them
 
-Resuming is running again: an image that has its mask is skipped.
+Resuming is running again: an image that has its mask is skipped. A mask that is not as it was
+written, and that of an image which was replaced under its name, are made again.
 """
 
-import json
 import logging
 import os
 import shutil
@@ -15,22 +15,19 @@ import time
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 import numpy as np
 
 from studies.formatting import duration
-from studies.masks.files import mask_of, voc_palette
+from studies.masks.completed import Completed, MaskState, completed
+from studies.masks.files import mask_of, origin_of
+from studies.masks.record import MaskRecord
 from studies.masks.worker import SOFT, UNFINISHED_MASKS, MaskJob, one_batch_after_another
-from studies.stages import package_version
 from studies.store import require_writable
 from wsss_core.data.folder.layout import IMAGE_SUFFIXES
-from wsss_core.data.image_set import IGNORED
 from wsss_core.errors import InputError
 
-RECORD = "masks.json"
 PROGRESS_S = 5.0  # seconds between two lines of progress
 
 logger = logging.getLogger(__name__)
@@ -43,6 +40,8 @@ class MasksMade:
     Attributes:
         written: masks that this run wrote.
         there_before: images that had their mask before.
+        replaced: images that were replaced under their name since their mask was made.
+        corrupt: masks that were not as they were written.
         failed: image -> why it has no mask.
         seconds: of the whole run.
 
@@ -52,6 +51,8 @@ class MasksMade:
     there_before: int
     failed: dict[str, str]
     seconds: float
+    replaced: int = 0
+    corrupt: int = 0
 
 
 def make_masks(
@@ -60,6 +61,7 @@ def make_masks(
     batch: int = 16,
     address: str | None = None,
     in_process: bool = False,
+    follow_links: bool = False,
 ) -> MasksMade:
     """Make the masks that a folder of images lacks.
 
@@ -68,6 +70,7 @@ def make_masks(
         batch: images a worker takes at a time.
         address: of a running Ray cluster; None starts Ray on this machine.
         in_process: use no Ray, make one batch after another in this process.
+        follow_links: search linked folders for images too.
 
     Raises:
         InputError: no images, folders that do not fit, or masks there of other settings.
@@ -76,13 +79,21 @@ def make_masks(
     began = time.perf_counter()
     if batch < 1:
         raise InputError(f"--batch {batch}: expected at least 1")
-    names = find_images(Path(job.images))
+    names = find_images(Path(job.images), follow_links=follow_links, but=Path(job.out))
     _check(job, names)
-    record = _Record(job)
+    record = MaskRecord(job)
     record.open()
-    missing = [name for name in names if not job.mask_file(name).exists()]
+    found = completed(job, names, earlier=record.earlier)
+    if record.corrupt:
+        _require_ours(job, found, record.file)
+    missing = found.missing
     before = len(names) - len(missing)
     logger.info("%d images%s", len(names), f", {before} have their mask" if before else "")
+    replaced, corrupt = (len(found.of(state)) for state in (MaskState.REPLACED, MaskState.CORRUPT))
+    if replaced:
+        logger.info("%d were replaced since their mask was made; it is made again", replaced)
+    if corrupt:
+        logger.warning("%d masks are not as they were written; they are made again", corrupt)
     failed: dict[str, str] = {}
     written = 0
     record.write(images=len(names), with_mask=before, failed=failed)
@@ -103,11 +114,29 @@ def make_masks(
     shutil.rmtree(Path(job.out) / UNFINISHED_MASKS, ignore_errors=True)
     failed = dict(sorted(failed.items()))
     record.write(images=len(names), with_mask=before + written, failed=failed, ended=True)
-    return MasksMade(written, before, failed, time.perf_counter() - began)
+    return MasksMade(written, before, failed, time.perf_counter() - began, replaced, corrupt)
 
 
-def find_images(folder: Path) -> list[str]:
+def _require_ours(job: MaskJob, found: Completed, record: Path) -> None:
+    """Raise unless the masks beside a corrupt record are of the settings that are asked for."""
+    for name in found.of(MaskState.CORRUPT):
+        origin = origin_of(job.mask_file(name))
+        if origin is not None and origin.settings != job.settings_digest:
+            raise InputError(
+                f"{record}: corrupt, and {job.mask_file(name)} was made with other settings; "
+                "expected another folder"
+            )
+    logger.warning("%s is corrupt; it is written again", record)
+
+
+def find_images(folder: Path, *, follow_links: bool = False, but: Path | None = None) -> list[str]:
     """Return the images in a folder and below it, relative to it, sorted.
+
+    Args:
+        folder: the folder.
+        follow_links: search linked folders too, each folder once whatever leads to it; otherwise
+            a warning counts them.
+        but: a folder that is not searched through links.
 
     Raises:
         InputError: no such folder, or no image in it.
@@ -115,15 +144,36 @@ def find_images(folder: Path) -> list[str]:
     """
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder, expected one with images")
-    found = []
-    for place, folders, files in os.walk(folder):
-        folders[:] = [name for name in folders if not _is_unrelated(name)]
-        for name in files:
-            if Path(name).suffix.lower() in IMAGE_SUFFIXES and not _is_unrelated(name):
-                found.append((Path(place) / name).relative_to(folder).as_posix())
+    found: list[str] = []
+    seen = {_identity(but)} if follow_links and but is not None and but.is_dir() else set()
+    left, linked = [folder], 0
+    # Links come last, so that an image is found by its own path where it has one.
+    while left:
+        for place, folders, files in os.walk(left.pop(0)):
+            here = Path(place)
+            if _identity(here) in seen:
+                folders.clear()
+                continue
+            seen.add(_identity(here))
+            folders[:] = sorted(name for name in folders if not _is_unrelated(name))
+            links = [here / name for name in folders if (here / name).is_symlink()]
+            linked += len(links)
+            left += links if follow_links else []
+            for name in files:
+                if Path(name).suffix.lower() in IMAGE_SUFFIXES and not _is_unrelated(name):
+                    found.append((here / name).relative_to(folder).as_posix())
+    if linked and not follow_links:
+        folders_were = "1 linked folder was" if linked == 1 else f"{linked} linked folders were"
+        logger.warning("%s: %s not searched: --follow-links searches them", folder, folders_were)
     if not found:
         raise InputError(f"{folder}: no image, expected {', '.join(IMAGE_SUFFIXES)}")
     return sorted(found)
+
+
+def _identity(folder: Path) -> tuple[int, int]:
+    """Return the numbers of a folder's device and inode, which no other folder has."""
+    state = folder.stat()
+    return state.st_dev, state.st_ino
 
 
 def _is_unrelated(name: str) -> bool:
@@ -157,70 +207,6 @@ def _check(job: MaskJob, names: list[str]) -> None:
     blank = np.zeros((count, 1, 1), np.uint8)
     mask_of(blank, np.zeros(count, bool), job.recipe.level, uncertain=job.uncertain)
     require_writable(Path(job.out))
-
-
-class _Record:
-    """The file with the settings of all masks of a folder."""
-
-    def __init__(self, job: MaskJob) -> None:
-        self._file = Path(job.out) / RECORD
-        self._settings = {
-            **job.recipe.as_record(),
-            "images": str(Path(job.images).resolve()),
-            "uncertain": job.uncertain,
-            "soft": job.soft,
-        }
-        palette = voc_palette()
-        named = {0: "background", **dict(enumerate(job.recipe.classes, 1)), IGNORED: "uncertain"}
-        self._values = [
-            {"value": value, "name": name, "colour": palette[3 * value : 3 * value + 3]}
-            for value, name in named.items()
-        ]
-        self._started = _now()
-
-    def open(self) -> None:
-        """Raise unless the folder is empty or holds masks of the same settings."""
-        folder = self._file.parent
-        if not self._file.exists():
-            there = sorted(e.name for e in folder.iterdir() if not e.name.startswith("."))
-            if there:
-                raise InputError(
-                    f"{folder}: holds {there[0]!r} and no {RECORD}; expected a new or empty "
-                    "folder, or one of an earlier run"
-                )
-            return
-        try:
-            found = json.loads(self._file.read_text(encoding="utf-8"))["settings"]
-            differing = [key for key in self._settings if found.get(key) != self._settings[key]]
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise InputError(f"{self._file}: not readable as what masks were made with") from error
-        if differing:
-            key = differing[0]
-            raise InputError(
-                f"{self._file}: the masks there were made with {key} {found.get(key)!r}, asked for "
-                f"is {self._settings[key]!r}; expected the same, or another folder"
-            )
-
-    def write(
-        self, *, images: int, with_mask: int, failed: dict[str, str], ended: bool = False
-    ) -> None:
-        """Write settings and counts, at the start and at the end of a run."""
-        content: dict[str, Any] = {
-            "settings": self._settings,
-            "values": self._values,
-            "counts": {"images": images, "masks": with_mask, "failed": len(failed)},
-            "failed": failed,
-            "package_version": package_version(),
-            "started_at": self._started,
-            "ended_at": _now() if ended else None,
-        }
-        unfinished = self._file.with_name(f".{RECORD}-{os.getpid()}")
-        unfinished.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-        unfinished.replace(self._file)
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 class _Progress:

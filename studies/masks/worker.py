@@ -3,18 +3,28 @@
 Nothing here uses Ray, so `one_batch_after_another` can be followed in a debugger.
 """
 
+import contextlib
+import hashlib
 import tempfile
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import numpy as np
 import torch
 
 from studies.formatting import error_line
-from studies.masks.files import mask_of, score_levels, write_grey, write_mask
+from studies.masks.files import (
+    MaskOrigin,
+    mask_of,
+    origin_of,
+    score_levels,
+    write_grey,
+    write_mask,
+)
 from studies.masks.recipe import MaskRecipe
 from studies.planning import Step, TrainingJob
 from studies.stages import (
@@ -25,9 +35,10 @@ from studies.stages import (
     load_network,
     run_step,
 )
-from studies.store import ArtifactStore
+from studies.store import ArtifactStore, canonical
 from wsss_core.backbones import Network
 from wsss_core.cams import cams
+from wsss_core.data.file_hashes import file_hashes
 from wsss_core.data.image_decoding import image_shape, read_rgb
 from wsss_core.errors import InputError, one_line
 from wsss_core.refine.steps.registry import Refiner, make_refiner
@@ -63,6 +74,21 @@ class MaskJob:
         """Return the file of an image's scores of a class."""
         return Path(self.out) / SOFT / class_name / PurePosixPath(name).with_suffix(".png")
 
+    def files(self, name: str) -> list[Path]:
+        """Return all files that an image gets, its mask first."""
+        soft = self.recipe.classes if self.soft else []
+        return [self.mask_file(name), *(self.soft_file(name, of) for of in soft)]
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What decides a mask beside the image, as `masks.json` holds it."""
+        return {**self.recipe.as_record(), "uncertain": self.uncertain, "soft": self.soft}
+
+    @cached_property
+    def settings_digest(self) -> str:
+        """The digest (BLAKE2b, 128 bit) of the settings, which each mask holds."""
+        return hashlib.blake2b(canonical(self.settings).encode(), digest_size=16).hexdigest()
+
 
 @dataclass(frozen=True)
 class Cams:
@@ -73,6 +99,7 @@ class Cams:
         error: why it has no CAMs; None if it has.
         maps: float16 [K, h, w], see `studies.stages.cams.NetworkMaps`.
         logits: float32 [K].
+        digest: of the image's bytes before they were decoded; None if they could not be read.
 
     """
 
@@ -80,6 +107,7 @@ class Cams:
     error: str | None = None
     maps: np.ndarray | None = None
     logits: np.ndarray | None = None
+    digest: str | None = None
 
 
 class CamMaker:
@@ -103,27 +131,32 @@ class CamMaker:
         """Return CAMs in the order of the names; an unreadable image has an error instead."""
         mapped = self._readers.map if self._readers else map
         read = list(mapped(self._read, names))
-        pixels = [one for one in read if not isinstance(one, str)]
+        pixels = [found for found, _ in read if not isinstance(found, str)]
         if not pixels:
-            return [Cams(name, str(error)) for name, error in zip(names, read, strict=True)]
+            return [Cams(n, str(f), digest=d) for n, (f, d) in zip(names, read, strict=True)]
         raw = cams(self._network, np.stack(pixels), self._job.recipe.chain.cam, device=self._device)
         each = iter(zip(raw.maps, raw.logits, strict=True))
         return [
-            Cams(name, one) if isinstance(one, str) else _finite(name, *next(each))
-            for name, one in zip(names, read, strict=True)
+            Cams(name, found, digest=digest)
+            if isinstance(found, str)
+            else _finite(name, *next(each), digest)
+            for name, (found, digest) in zip(names, read, strict=True)
         ]
 
-    def _read(self, name: str) -> np.ndarray | str:
+    def _read(self, name: str) -> tuple[np.ndarray | str, str | None]:
+        """Return an image's pixels, or why there are none, and the digest of its bytes."""
+        image, digest = Path(self._job.images) / name, None
         try:
-            return read_rgb(Path(self._job.images) / name, self._job.recipe.training.image_size)
+            digest = file_hashes([image])[0]
+            return read_rgb(image, self._job.recipe.training.image_size), digest
         except InputError as error:
-            return str(error)
+            return str(error), digest
 
 
-def _finite(name: str, maps: np.ndarray, logits: np.ndarray) -> Cams:
+def _finite(name: str, maps: np.ndarray, logits: np.ndarray, digest: str | None) -> Cams:
     if np.isfinite(maps).all() and np.isfinite(logits).all():
-        return Cams(name, None, maps, logits)
-    return Cams(name, "the network's scores of it are not finite")
+        return Cams(name, None, maps, logits, digest)
+    return Cams(name, "the network's scores of it are not finite", digest=digest)
 
 
 class MaskWriter:
@@ -168,8 +201,10 @@ class MaskWriter:
         while groups:
             group = groups.pop(0)
             try:
-                shapes = [image_shape(Path(self._job.images) / one.name) for one in group]
+                images = [Path(self._job.images) / one.name for one in group]
+                shapes = [image_shape(image) for image in images]
                 scores = self._refined(group)
+                digests = file_hashes(images)
             except Exception as error:
                 if len(group) > 1:
                     # Each alone, to find the image that fails.
@@ -177,9 +212,22 @@ class MaskWriter:
                 else:
                     failed[group[0].name] = failure_text(error)
                 continue
-            for one, maps, shape in zip(group, scores, shapes, strict=True):
-                _write(self._job, one, maps, shape)
+            for one, maps, shape, digest in zip(group, scores, shapes, digests, strict=True):
+                if one.digest not in (None, digest):
+                    failed[one.name] = "the image changed while its mask was made; run again"
+                else:
+                    _write(self._job, one, maps, shape, digest)
+        for one in batch:
+            if one.name in failed and one.digest is not None:
+                self._drop_stale(one.name, one.digest)
         return [(one.name, failed.get(one.name)) for one in batch]
+
+    def _drop_stale(self, name: str, digest: str) -> None:
+        """Delete the mask of an image that failed, unless it is the mask of these bytes."""
+        with contextlib.suppress(OSError):
+            mask = self._job.mask_file(name)
+            if origin_of(mask) != MaskOrigin(digest, self._job.settings_digest):
+                mask.unlink()
 
     def _refined(self, batch: Sequence[Cams]) -> np.ndarray:
         """Return the chain's maps, float32 [n, K, h, w] in 0..1, as a study scores them."""
@@ -220,18 +268,21 @@ def failure_text(error: Exception) -> str:
     return gpu_failed(error) if is_gpu_failure(error) else error_line(error)
 
 
-def _write(job: MaskJob, image: Cams, maps: np.ndarray, shape: tuple[int, int]) -> None:
+def _write(
+    job: MaskJob, image: Cams, maps: np.ndarray, shape: tuple[int, int], digest: str
+) -> None:
     """Write the soft maps first, then the mask: an image with a mask is done."""
     recipe = job.recipe
     gated = recipe.scaling.gating == "predicted"
     out = np.asarray(image.logits) <= 0 if gated else np.zeros(len(maps), bool)
     levels = score_levels(maps, shape, out)
     unfinished = Path(job.out) / UNFINISHED_MASKS
+    origin = MaskOrigin(digest, job.settings_digest)
     if job.soft:
         for class_name, grey in zip(recipe.classes, levels, strict=True):
-            write_grey(grey, job.soft_file(image.name, class_name), unfinished)
+            write_grey(grey, job.soft_file(image.name, class_name), unfinished, origin)
     mask = mask_of(levels, out, recipe.level, uncertain=job.uncertain)
-    write_mask(mask, job.mask_file(image.name), unfinished)
+    write_mask(mask, job.mask_file(image.name), unfinished, origin)
 
 
 @lru_cache(maxsize=1)

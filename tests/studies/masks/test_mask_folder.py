@@ -136,12 +136,12 @@ def test_broken_off_and_run_again_loses_and_repeats_nothing(crops, tmp_path, mon
     job = dataclasses.replace(whole, out=str(tmp_path / "masks"))
     write, written = studies.masks.worker.write_mask, []
 
-    def break_off(mask: np.ndarray, target: Path, unfinished: Path) -> None:
+    def break_off(mask, target: Path, unfinished: Path, origin) -> None:
         if len(written) == finished:
             (unfinished / "half.png").write_bytes(b"half a file")
             raise KeyboardInterrupt
         written.append(target.name)
-        write(mask, target, unfinished)
+        write(mask, target, unfinished, origin)
 
     monkeypatch.setattr(studies.masks.worker, "write_mask", break_off)
     with pytest.raises(KeyboardInterrupt):
@@ -150,12 +150,136 @@ def test_broken_off_and_run_again_loses_and_repeats_nothing(crops, tmp_path, mon
     assert record["ended_at"] is None
     assert len(written) == finished
 
-    def go_on(mask: np.ndarray, target: Path, unfinished: Path) -> None:
+    def go_on(mask, target: Path, unfinished: Path, origin) -> None:
         written.append(target.name)
-        write(mask, target, unfinished)
+        write(mask, target, unfinished, origin)
 
     monkeypatch.setattr(studies.masks.worker, "write_mask", go_on)
     made = make_masks(job, in_process=True, batch=2)
     assert (made.there_before, made.written) == (finished, 6 - finished)
     assert sorted(written) == [f"{number}.png" for number in range(6)]
     assert pngs(tmp_path / "masks") == pngs(tmp_path / "whole")
+
+
+def test_cut_and_changed_masks_and_those_of_replaced_images_are_made_again_and_counted(
+    crops, wsss, tmp_path
+):
+    shutil.copytree(crops.images, tmp_path / "images")
+    command = (
+        "masks", crops.ran.results, "--images", tmp_path / "images", "--out", tmp_path / "masks",
+        "--configuration", "CNN alone", "--seed", 0, "--soft", "--in-process",
+    )  # fmt: skip
+    assert wsss(*command).code == 0
+    before = pngs(tmp_path / "masks")
+    masks = [tmp_path / "masks" / f"{number}.png" for number in range(4)]
+    masks[0].write_bytes(b"")
+    masks[1].write_bytes(masks[1].read_bytes()[:40])
+    masks[2].write_bytes(bytes(1024))
+    (tmp_path / "masks" / "soft" / "smoke" / "3.png").write_bytes(masks[3].read_bytes()[:99])
+    shutil.copy(tmp_path / "images" / "0.png", tmp_path / "images" / "4.png")
+    ended = wsss(*command)
+    assert (ended.code, ended.err) == (0, "")
+    assert "6 images, 1 have their mask" in ended.out
+    assert "4 masks are not as they were written; they are made again" in ended.out
+    assert "1 were replaced since their mask was made; it is made again" in ended.out
+    after = pngs(tmp_path / "masks")
+    assert {name for name in before if before[name] != after[name]} == {"4.png", "soft/smoke/4.png"}
+    assert after["4.png"] == after["0.png"]
+
+
+def test_a_replaced_image_that_cannot_be_read_keeps_no_mask_of_its_former_self(crops, tmp_path):
+    shutil.copytree(crops.images, tmp_path / "images")
+    job = dataclasses.replace(crops.job(tmp_path / "masks"), images=str(tmp_path / "images"))
+    make_masks(job, in_process=True)
+    (tmp_path / "images" / "2.png").write_bytes(b"no image")
+    made = make_masks(job, in_process=True)
+    assert (made.replaced, made.written, list(made.failed)) == (1, 0, ["2.png"])
+    assert not job.mask_file("2.png").exists()
+
+
+def test_an_image_that_changes_while_its_mask_is_made_gets_none(crops, tmp_path, monkeypatch):
+    shutil.copytree(crops.images, tmp_path / "images")
+    job = dataclasses.replace(crops.job(tmp_path / "masks"), images=str(tmp_path / "images"))
+    refined = studies.masks.worker.MaskWriter._refined
+
+    def meanwhile(self, batch):
+        shutil.copy(tmp_path / "images" / "0.png", tmp_path / "images" / "3.png")
+        return refined(self, batch)
+
+    monkeypatch.setattr(studies.masks.worker.MaskWriter, "_refined", meanwhile)
+    made = make_masks(job, in_process=True)
+    assert made.failed == {"3.png": "the image changed while its mask was made; run again"}
+    monkeypatch.undo()
+    assert make_masks(job, in_process=True).written == 1
+
+
+def of_an_earlier_release(job) -> None:
+    """Take the digests out of a folder of masks."""
+    for file in Path(job.out).rglob("*.png"):
+        with Image.open(file) as image:
+            image.load()
+            image.info.pop("wsss")
+            image.save(file)
+    record = json.loads((Path(job.out) / "masks.json").read_text())
+    del record["digest"]
+    (Path(job.out) / "masks.json").write_text(json.dumps(record, indent=1) + "\n")
+
+
+def test_masks_of_an_earlier_release_are_compared_once_and_get_their_digests(crops, tmp_path):
+    shutil.copytree(crops.images, tmp_path / "images")
+    job = dataclasses.replace(crops.job(tmp_path / "masks"), images=str(tmp_path / "images"))
+    make_masks(job, in_process=True)
+    before = pngs(tmp_path / "masks")
+    of_an_earlier_release(job)
+    cut = job.mask_file("1.png")
+    cut.write_bytes(cut.read_bytes()[:-20])
+    Image.new("P", (3, 3)).save(job.mask_file("2.png"))
+    shutil.copy(tmp_path / "images" / "0.png", tmp_path / "images" / "3.png")
+    made = make_masks(job, in_process=True)
+    assert (made.there_before, made.written) == (3, 3)
+    after = pngs(tmp_path / "masks")
+    assert after["3.png"] == after["0.png"]
+    assert {**after, "3.png": before["3.png"]} == before
+    cut.write_bytes(cut.read_bytes()[:-20])
+    assert make_masks(job, in_process=True).corrupt == 1
+
+
+def test_a_corrupt_record_is_written_again_beside_masks_of_its_settings_and_refused_beside_others(
+    crops, tmp_path, caplog
+):
+    job = crops.job(tmp_path / "masks")
+    make_masks(job, in_process=True)
+    record = tmp_path / "masks" / "masks.json"
+    whole = record.read_bytes()
+    for corrupt in (whole[:100], whole.replace(b'"seed": 0', b'"seed": 1'), b"", b"\xff"):
+        record.write_bytes(corrupt)
+        with pytest.raises(InputError, match=r"masks\.json: corrupt, and .*other settings"):
+            make_masks(dataclasses.replace(job, uncertain=0.1), in_process=True)
+        record.write_bytes(corrupt)
+        assert make_masks(job, in_process=True).there_before == 6
+        assert f"{record} is corrupt; it is written again" in caplog.text
+        assert json.loads(record.read_bytes())["settings"] == json.loads(whole)["settings"]
+
+
+def test_linked_folders_are_named_or_followed_each_once(crops, wsss, tmp_path):
+    images, elsewhere = tmp_path / "images", tmp_path / "elsewhere"
+    shutil.copytree(crops.images, images)
+    put(elsewhere / "deep" / "far.png", np.zeros((40, 40, 3), np.uint8))
+    (images / "a link").symlink_to(elsewhere)
+    (images / "b link").symlink_to(elsewhere)
+    (elsewhere / "deep" / "loop").symlink_to(images)
+    command = (
+        "masks", crops.ran.results, "--images", images, "--out", tmp_path / "masks",
+        "--configuration", "CNN alone", "--in-process",
+    )  # fmt: skip
+    ended = wsss(*command)
+    assert "2 linked folders were not searched: --follow-links searches them" in ended.out
+    assert len(pngs(tmp_path / "masks")) == 6
+    (images / "c link").symlink_to(tmp_path / "masks")
+    ended = wsss(*command, "--follow-links")
+    assert "7 images, 6 have their mask" in ended.out
+    assert "not searched" not in ended.out
+    assert set(pngs(tmp_path / "masks")) == {
+        "a link/deep/far.png",
+        *(f"{number}.png" for number in range(6)),
+    }

@@ -6,11 +6,21 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from studies.masks.files import mask_of, score_levels, voc_palette, write_grey, write_mask
+import wsss_core.whole_files
+from studies.masks.files import (
+    MaskOrigin,
+    mask_of,
+    origin_of,
+    score_levels,
+    voc_palette,
+    write_grey,
+    write_mask,
+)
 from wsss_core.errors import InputError
 from wsss_core.evaluate import ScoreHistogram, compete
 
 RANDOM = np.random.default_rng(0)
+ORIGIN = MaskOrigin("1" * 32, "2" * 32)
 
 
 def levels_of(classes: int, side: int = 7) -> np.ndarray:
@@ -109,7 +119,7 @@ def test_the_colours_are_those_of_pascal_voc():
 
 def test_a_mask_is_an_indexed_png_that_holds_class_numbers_and_colours(tmp_path: Path):
     mask = RANDOM.integers(0, 256, (5, 9), dtype=np.uint8)
-    write_mask(mask, tmp_path / "a" / "b.png", tmp_path / "aside")
+    write_mask(mask, tmp_path / "a" / "b.png", tmp_path / "aside", ORIGIN)
     with Image.open(tmp_path / "a" / "b.png") as image:
         assert image.mode == "P"
         np.testing.assert_array_equal(np.asarray(image), mask)
@@ -120,14 +130,41 @@ def test_a_mask_is_an_indexed_png_that_holds_class_numbers_and_colours(tmp_path:
 
 def test_a_file_that_is_there_stays_as_it_was_when_writing_fails(tmp_path: Path, monkeypatch):
     target = tmp_path / "a.png"
-    write_grey(np.zeros((2, 2), np.uint8), target, tmp_path / "aside")
+    write_grey(np.zeros((2, 2), np.uint8), target, tmp_path / "aside", ORIGIN)
     before = target.read_bytes()
 
-    def half(self, path, *_, **__):
-        Path(path).write_bytes(b"half")
+    def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(Image.Image, "save", half)
+    monkeypatch.setattr(wsss_core.whole_files.os, "fsync", full)
     with pytest.raises(InputError, match=r"a\.png: cannot be written: No space left"):
-        write_grey(np.ones((2, 2), np.uint8), target, tmp_path / "aside")
+        write_grey(np.ones((2, 2), np.uint8), target, tmp_path / "aside", ORIGIN)
     assert target.read_bytes() == before
+    assert list((tmp_path / "aside").iterdir()) == []
+
+
+def test_a_mask_says_of_what_it_was_made_and_is_a_whole_png_to_other_readers(tmp_path: Path):
+    file = tmp_path / "a.png"
+    write_mask(RANDOM.integers(0, 2, (20, 30), dtype=np.uint8), file, tmp_path / "aside", ORIGIN)
+    assert origin_of(file) == ORIGIN
+    with Image.open(file) as image:
+        image.verify()
+    with Image.open(file) as image:
+        image.load()
+        assert image.text["wsss"].startswith(f"image {ORIGIN.image} settings {ORIGIN.settings} ")
+
+
+def test_every_flipped_bit_and_every_cut_of_a_mask_is_seen(tmp_path: Path):
+    file = tmp_path / "a.png"
+    write_grey(RANDOM.integers(0, 256, (4, 4), dtype=np.uint8), file, tmp_path / "aside", ORIGIN)
+    content = file.read_bytes()
+    for bit in range(8 * len(content)):
+        flipped = bytearray(content)
+        flipped[bit // 8] ^= 1 << bit % 8
+        file.write_bytes(flipped)
+        assert origin_of(file) is None, bit
+    for length in range(len(content)):
+        file.write_bytes(content[:length])
+        assert origin_of(file) is None, length
+    file.write_bytes(content + b"0")
+    assert origin_of(file) is None

@@ -1,0 +1,102 @@
+"""Which images have their mask: both are compared with the digests that the mask holds."""
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from studies.masks.files import MaskOrigin, add_origin, origin_of
+from studies.masks.worker import UNFINISHED_MASKS, MaskJob
+from wsss_core.data.file_hashes import file_hashes
+from wsss_core.data.image_decoding import image_shape
+from wsss_core.errors import InputError
+
+
+class MaskState(StrEnum):
+    """What a folder holds for an image."""
+
+    MISSING = "missing"
+    DONE = "done"
+    REPLACED = "replaced"  # the mask is of other bytes than the image has now
+    CORRUPT = "corrupt"  # the mask is not as it was written, or is of other settings
+
+
+@dataclass(frozen=True)
+class Completed:
+    """The images of a folder by the state of their mask.
+
+    Attributes:
+        states: a state for each image.
+
+    """
+
+    states: dict[str, MaskState]
+
+    def of(self, *states: MaskState) -> list[str]:
+        """Return the images in one of these states, in order."""
+        return [name for name, state in self.states.items() if state in states]
+
+    @property
+    def missing(self) -> list[str]:
+        """The images that need a mask."""
+        return [name for name, state in self.states.items() if state != MaskState.DONE]
+
+
+def completed(job: MaskJob, names: Sequence[str], *, earlier: bool = False) -> Completed:
+    """Compare images and masks.
+
+    Args:
+        job: the images and the folder of their masks.
+        names: the images.
+        earlier: whether masks without digests may be of an earlier release: then those that are
+            whole, of their image's size and not older than it get their digests, once.
+
+    """
+    state: Callable[[str], MaskState] = lambda name: mask_state(job, name, earlier=earlier)  # noqa: E731
+    with ThreadPoolExecutor() as pool:
+        return Completed(dict(zip(names, pool.map(state, names), strict=True)))
+
+
+def mask_state(job: MaskJob, name: str, *, earlier: bool = False) -> MaskState:
+    """Return what the folder holds for an image, see `completed`."""
+    files = job.files(name)
+    if not all(file.is_file() for file in files):
+        return MaskState.MISSING
+    image = Path(job.images) / name
+    try:
+        expected = MaskOrigin(file_hashes([image])[0], job.settings_digest)
+    except InputError:
+        return MaskState.MISSING  # the worker that opens the image says why it cannot be read
+    try:
+        origins = {origin_of(file) for file in files}
+        if origins == {None} and earlier and _fits(files, image):
+            for file in files:
+                add_origin(file, Path(job.out) / UNFINISHED_MASKS, expected)
+            return MaskState.DONE
+    except OSError:
+        return MaskState.CORRUPT
+    if origins == {expected}:
+        return MaskState.DONE
+    of_images = {origin and origin.settings for origin in origins} == {expected.settings}
+    return MaskState.REPLACED if of_images else MaskState.CORRUPT
+
+
+def _fits(files: Sequence[Path], image: Path) -> bool:
+    """Return whether files without digests are whole, of an image's size and not older than it."""
+    made = image.stat().st_mtime
+    for file in files:
+        if file.stat().st_mtime < made:
+            return False
+        try:
+            with Image.open(file, formats=("PNG",)) as opened:
+                opened.verify()  # compares every chunk's CRC
+            with Image.open(file, formats=("PNG",)) as opened:
+                if np.asarray(opened).shape != image_shape(image):
+                    return False
+        except Exception:  # decoders raise nearly anything
+            return False
+    return True
