@@ -18,6 +18,7 @@ from reports.results.trial_cache import read_scores
 from reports.statistics import summarise
 from reports.storage import Location
 from reports.tables.cells import ABSENT, equals, mean_and_spread, points
+from reports.tables.rendering import frame_to_csv
 from reports.tables.thresholds import peeks_at
 from wsss_core.errors import as_input_error
 from wsss_core.whole_files import whole_file, write_whole
@@ -90,7 +91,7 @@ def list_thresholds(
     files = tuple(out / name for name in LISTING_FILES)
     with as_input_error(f"{out}: the thresholds cannot be written there", OSError):
         out.mkdir(parents=True, exist_ok=True)
-        write_whole(files[0], choices.to_csv(index=False, lineterminator="\n").encode())
+        write_whole(files[0], frame_to_csv(choices).encode())
         write_whole(files[1], to_parquet(pa.Table.from_pandas(choices, preserve_index=False)))
         _write_curves(results, records, files[2])
     return ThresholdListing("\n\n".join(describe_thresholds(one) for one in records), files)

@@ -12,7 +12,7 @@ from reports.page.rendering import render_html, render_markdown
 from reports.page.views import views_of
 from reports.results.reading import read_studies
 from reports.storage import Location
-from reports.tables.rendering import to_csv, to_latex, to_markdown
+from reports.tables.rendering import frame_to_csv, to_csv, to_latex, to_markdown
 from wsss_core.errors import as_input_error
 from wsss_core.whole_files import write_whole
 
@@ -66,9 +66,9 @@ def make_report(
     outcomes = pd.concat([view.outcomes for view in views], ignore_index=True)
     diagnostics = pd.concat([view.diagnostics for view in views], ignore_index=True)
     tables: dict[str, str | bytes] = {
-        "outcomes.csv": outcomes.to_csv(index=False, lineterminator="\n"),
+        "outcomes.csv": frame_to_csv(outcomes),
         "outcomes.parquet": _parquet(outcomes),
-        "diagnostics_by_trial.csv": diagnostics.to_csv(index=False, lineterminator="\n"),
+        "diagnostics_by_trial.csv": frame_to_csv(diagnostics),
         "diagnostics_by_trial.parquet": _parquet(diagnostics),
     }
     for view in views:

@@ -1,7 +1,7 @@
 """Rendering a table as Markdown, LaTeX (booktabs), CSV and HTML.
 
 Markdown, LaTeX and HTML show the cells' texts. CSV holds the numbers behind them, unrounded, one
-column per figure.
+column per figure; a text that a spreadsheet would run as a formula begins with an apostrophe.
 """
 
 import csv
@@ -9,7 +9,9 @@ import io
 import math
 from collections.abc import Sequence
 
+import pandas as pd
 from markupsafe import Markup, escape
+from pandas.api.types import is_numeric_dtype
 
 from reports.tables.cells import Cell, CellValue, Column, Table
 
@@ -126,10 +128,42 @@ def to_latex(table: Table) -> str:
     return "\n".join(lines) + "\n"
 
 
+def spreadsheet_text(text: str) -> str:
+    """Return a text as a cell of a CSV file that no spreadsheet runs as a formula.
+
+    A text that begins like a formula gets an apostrophe in front, unless it is a number. A carriage
+    return becomes a space: the writers of Python 3.11 leave it bare, where it ends the row.
+
+    >>> spreadsheet_text("=1+1"), spreadsheet_text("smoke"), spreadsheet_text("-0.5")
+    ("'=1+1", 'smoke', '-0.5')
+    """
+    shown = text.replace("\r", " ")
+    if not text.startswith(_FORMULAS):
+        return shown
+    try:
+        float(text)
+    except ValueError:
+        return f"'{shown}"
+    return shown if not text[0].isspace() else f"'{shown}"
+
+
+_FORMULAS = ("=", "+", "-", "@", "\t", "\r", "\n")
+
+
+def frame_to_csv(frame: pd.DataFrame) -> str:
+    """Render a tidy frame; texts are written as `spreadsheet_text`, numbers as they are."""
+    shown = frame.rename(columns=lambda name: spreadsheet_text(str(name)))
+    for name in shown.columns[[not is_numeric_dtype(kind) for kind in shown.dtypes]]:
+        shown[name] = [
+            spreadsheet_text(value) if isinstance(value, str) else value for value in shown[name]
+        ]
+    return str(shown.to_csv(index=False, lineterminator="\n"))
+
+
 def _number(value: CellValue) -> str:
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return ""
-    return repr(float(value)) if isinstance(value, float) else str(value)
+    return repr(float(value)) if isinstance(value, float) else spreadsheet_text(str(value))
 
 
 def to_csv(table: Table) -> str:
@@ -143,7 +177,7 @@ def to_csv(table: Table) -> str:
     sink = io.StringIO()
     writer = csv.writer(sink, lineterminator="\n")
     writer.writerow(
-        f"{column.key}_{suffix}" if suffix else column.key
+        spreadsheet_text(f"{column.key}_{suffix}" if suffix else column.key)
         for column, of_column in zip(table.columns, suffixes, strict=True)
         for suffix in of_column
     )

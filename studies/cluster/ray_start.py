@@ -7,7 +7,10 @@ import contextlib
 import logging
 import os
 import socket
+import stat
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 
 # Ray's own tables, per-trial log files and tracebacks are not wanted, and its snapshots of what it
 # would need to go on are not used: the ledger and the store are the record. Relative paths must
@@ -26,6 +29,7 @@ os.environ.update(
 
 import ray
 from ray._private import ray_constants
+from ray._private.authentication import authentication_token_setup
 
 from studies.cluster.machine import usable_cpus
 from studies.planning import NodeAmounts
@@ -34,6 +38,8 @@ from wsss_core.errors import InputError, one_line
 OBJECT_STORE_BYTES = 100 * 2**20
 """Images travel by file, not through Ray; its object store holds settings and metrics only."""
 
+
+logger = logging.getLogger(__name__)
 
 _CLUSTERS = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
 
@@ -64,9 +70,11 @@ def start_ray(address: str | None) -> bool:
         return False
     given = _given(address)
     if given is None:
+        _close_token()
         with _on_loopback():
             ray.init(
                 address="local",
+                _temp_dir=_own_folder(),
                 num_cpus=usable_cpus(),
                 object_store_memory=OBJECT_STORE_BYTES,
                 include_dashboard=False,
@@ -83,6 +91,54 @@ def start_ray(address: str | None) -> bool:
         name = "--address" if address else "RAY_ADDRESS"
         raise InputError(f"{name} {given}: no Ray cluster answers there: {said}") from error
     return True
+
+
+def _close_token() -> None:
+    """Keep the token with which Ray's processes know each other from other accounts.
+
+    Ray itself makes the file readable by everybody (`generate_and_save_token`).
+    """
+    if (
+        os.environ.get("RAY_AUTH_MODE", "token").lower() != "token"
+        or "RAY_AUTH_TOKEN" in os.environ
+    ):
+        return
+    chosen = os.environ.get("RAY_AUTH_TOKEN_PATH")
+    token = Path(chosen) if chosen else Path.home() / ".ray" / "auth_token"
+    try:
+        if not token.exists() and not chosen:
+            token.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            before = os.umask(0o077)
+            try:
+                authentication_token_setup.generate_and_save_token()
+            finally:
+                os.umask(before)
+        elif stat.S_IMODE(token.stat().st_mode) & 0o077:
+            token.chmod(0o600)
+            logger.warning(
+                "%s was open to other accounts; it is yours alone now (mode 600). If others use "
+                "this machine, delete it: Ray then makes another token",
+                token,
+            )
+    except OSError as error:
+        logger.warning("%s: cannot be kept from other accounts: %s", token, one_line(error))
+
+
+def _own_folder() -> str | None:
+    """Return a folder for Ray's sessions that no other account can open; None: RAY_TMPDIR's.
+
+    Its path is short, because the paths of Ray's sockets in it have at most 107 characters.
+    """
+    if "RAY_TMPDIR" in os.environ:
+        return None
+    folder = Path(f"/tmp/ray-{os.getuid()}")
+    with contextlib.suppress(FileExistsError):
+        folder.mkdir(mode=0o700)
+    state = folder.lstat()
+    if not stat.S_ISDIR(state.st_mode) or state.st_uid != os.getuid():
+        return tempfile.mkdtemp(prefix="ray-", dir="/tmp")
+    folder.chmod(0o700)
+    return str(folder / "ray")
 
 
 @contextlib.contextmanager

@@ -1,7 +1,9 @@
 """The whole report: what is written, and that the ledger's text can do no harm in it."""
 
+import csv
 import errno
 import hashlib
+import io
 import os
 import re
 import subprocess
@@ -14,6 +16,7 @@ import pytest
 
 from reports import make_report
 from reports.ledger.parts import read_table, write_part
+from reports.threshold_listing import list_thresholds
 from wsss_core.errors import InputError
 
 VOID = {"meta", "img", "br", "link", "input", "hr"}
@@ -120,6 +123,35 @@ def test_the_page_stands_alone(files):
     assert "link" not in page.tags
     assert all(target.startswith(("#", "data:image/png;base64,")) for target in page.targets)
     assert not re.search(r"@import|url\((?!#)", files.html.read_text())
+
+
+def test_a_browser_that_opens_the_page_runs_and_fetches_nothing(files):
+    page = files.html.read_text()
+    policy = re.search(r'<meta http-equiv="Content-Security-Policy" content="([^"]*)">', page)
+    rules = dict(rule.strip().split(" ", 1) for rule in policy[1].split(";"))
+    assert rules["default-src"] == "'none'"
+    assert "script-src" not in rules
+    assert rules["img-src"] == "data:"
+    assert page.index(policy[0]) < page.index("<style>")
+
+
+@pytest.mark.parametrize("name", ["=1+1", "+cmd", "-x", "@SUM(A1)", "\t=1", "\r=1"])
+def test_no_cell_of_a_csv_file_is_a_formula(tmp_path, build_ledger, name):
+    ledger = build_ledger(tmp_path / "results", classes=(name,))
+    files = make_report(ledger.results, tmp_path / "report")
+    listed = list_thresholds(ledger.results, tmp_path / "listed")
+    texts = 0
+    for file in (*files.tables, *listed.files):
+        if file.suffix == ".csv":
+            for row in csv.reader(io.StringIO(file.read_bytes().decode(), newline="")):
+                for cell in row:
+                    texts += cell.endswith(name.strip())
+                    assert cell.lstrip()[:1] not in ("=", "@"), cell
+                    if cell[:1] in ("+", "-"):
+                        float(cell)
+    assert texts
+    outcomes = pd.read_parquet(tmp_path / "report" / "tables" / "outcomes.parquet")
+    assert name in set(outcomes["class_name"])
 
 
 def test_links_of_the_contents_lead_somewhere_and_ids_are_unique(files):

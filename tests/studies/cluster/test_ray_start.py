@@ -1,6 +1,8 @@
-"""A Ray that a study starts for itself is nobody else's: it listens on loopback alone."""
+"""A Ray that a study starts for itself is nobody else's: loopback, folder, token."""
 
+import logging
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -20,7 +22,7 @@ from studies.cluster.ray_start import ray, start_ray
 
 start_ray(None)
 ray.get(ray.remote(lambda: None).remote())
-print("up", flush=True)
+print("up", ray._private.worker._global_node.get_session_dir_path(), flush=True)
 sys.stdin.read()
 ray.shutdown()
 """
@@ -67,16 +69,75 @@ def listening_on(processes: set[int]) -> set[str]:
 
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/net/tcp").exists(), reason="reads sockets from /proc")
-def test_a_ray_that_is_started_here_listens_on_loopback_alone() -> None:
+def test_a_ray_that_is_started_here_listens_on_loopback_alone_in_a_folder_of_its_own() -> None:
+    environment = {key: value for key, value in os.environ.items() if key != "RAY_TMPDIR"}
     with subprocess.Popen(
         [sys.executable, "-c", STARTS_RAY],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-        env={**os.environ, "RAY_AUTH_MODE": "disabled"},
+        env={**environment, "RAY_AUTH_MODE": "disabled"},
     ) as started:  # fmt: skip
         assert started.stdout is not None
         said = started.stdout.readline()
         found = listening_on(descendants(started.pid))
         started.communicate("")
-    assert said == "up\n"
+    own = Path(f"/tmp/ray-{os.getuid()}")
+    assert re.match(rf"up {own}/ray/session_", said)
+    assert own.stat().st_mode & 0o777 == 0o700
     assert found
     assert found <= LOOPBACK
+
+
+@pytest.fixture
+def ray_start(tmp_path, monkeypatch):
+    from studies.cluster import ray_start  # Ray reads what conftest sets when it is imported
+
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("RAY_AUTH_MODE", "token")
+    for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"):
+        monkeypatch.delenv(name, raising=False)
+    return ray_start
+
+
+def test_a_new_token_is_closed_to_other_accounts(ray_start, tmp_path):
+    before = os.umask(0o022)
+    try:
+        ray_start._close_token()
+        assert os.umask(0o022) == 0o022
+    finally:
+        os.umask(before)
+    token = tmp_path / ".ray" / "auth_token"
+    assert len(token.read_text()) >= 32
+    assert token.stat().st_mode & 0o777 == 0o600
+    assert token.parent.stat().st_mode & 0o777 == 0o700
+
+
+def test_a_token_that_others_could_read_is_closed_and_named_once(ray_start, tmp_path, caplog):
+    token = tmp_path / ".ray" / "auth_token"
+    token.parent.mkdir()
+    token.write_text("a" * 64)
+    token.chmod(0o644)
+    caplog.set_level(logging.INFO)
+    ray_start._close_token()
+    ray_start._close_token()
+    assert token.stat().st_mode & 0o777 == 0o600
+    assert token.read_text() == "a" * 64
+    assert [record.getMessage().split(";")[0] for record in caplog.records] == [
+        f"{token} was open to other accounts"
+    ]
+
+
+def test_a_folder_that_is_no_folder_of_ours_is_not_used(ray_start, tmp_path, monkeypatch):
+    monkeypatch.delenv("RAY_TMPDIR", raising=False)
+    monkeypatch.setattr(ray_start.os, "getuid", lambda: 999_999_999)
+    planted = Path("/tmp/ray-999999999")
+    planted.symlink_to(tmp_path)
+    try:
+        own = ray_start._own_folder()
+    finally:
+        planted.unlink()
+    try:
+        assert not own.startswith(str(planted))
+        assert Path(own).stat().st_mode & 0o777 == 0o700
+        assert len(own) < 30
+    finally:
+        Path(own).rmdir()
