@@ -145,7 +145,7 @@ def test_scenes_load_no_torch():
     [
         ("storage", []),
         ("ledger", ["storage"]),
-        ("results", ["names", "progress", "statistics", "ledger", "storage"]),
+        ("results", ["anonymous", "names", "progress", "statistics", "ledger", "storage"]),
         ("tables", ["names", "statistics", "results", "ledger"]),
         ("figures", ["names", "statistics", "tables", "results", "ledger"]),
     ],

@@ -10,6 +10,7 @@ import pyarrow as pa
 from reports.ledger.digest import to_parquet
 from reports.page.rendering import render_html, render_markdown
 from reports.page.views import views_of
+from reports.results.anonymous import anonymised
 from reports.results.reading import read_studies
 from reports.storage import Location
 from reports.tables.rendering import frame_to_csv, to_csv, to_latex, to_markdown
@@ -48,6 +49,7 @@ def make_report(
     out: Path | str,
     *,
     processes: int = 1,
+    anonymous: bool = False,
 ) -> ReportFiles:
     """Write the report of every study of a results folder; equal ledgers give equal bytes.
 
@@ -56,13 +58,15 @@ def make_report(
         out: a folder of this machine; made if it does not exist.
         processes: how many processes may compute figures at once if there are many trials. More
             than one needs a main script guarded by `if __name__ == "__main__"`.
+        anonymous: leave out the names of machines, folders and people, see `reports.anonymous`.
 
     Raises:
         InputError: the ledger has no plan, a part of it cannot be read, or `out` cannot be written.
 
     """
     out = Path(out)
-    views = views_of(read_studies(results, processes=processes), _slug)
+    records = read_studies(results, processes=processes)
+    views = views_of(anonymised(records) if anonymous else records, _slug)
     outcomes = pd.concat([view.outcomes for view in views], ignore_index=True)
     diagnostics = pd.concat([view.diagnostics for view in views], ignore_index=True)
     tables: dict[str, str | bytes] = {

@@ -15,6 +15,7 @@ def _report(options: argparse.Namespace) -> int:
         options.results,
         options.out or _own_folder(options) / "report",
         processes=usable_cpus(),
+        anonymous=options.anonymous,
     )
     show(files.html)
     return 0
@@ -47,6 +48,11 @@ REPORT = Command(
         _RESULTS,
         option("--out", type=a_path, metavar="DIR", help="folder of the report [RESULTS/report]"),
         NO_PLUGINS_OPTION,
+        option(
+            "--anonymous",
+            action="store_true",
+            help="name no machine, folder or person: host-1, PATH, user-1",
+        ),
     ),
     aside=True,
 )

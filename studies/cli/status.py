@@ -17,11 +17,14 @@ EVERY_S = 5.0  # seconds between two looks with --watch
 
 
 def _status(options: argparse.Namespace) -> int:
+    from studies.status.anonymous import anonymised_status
     from studies.status.reading import Watcher
 
     watcher = Watcher(options.results, options.store, options.study)
     while True:
         found = watcher.look()
+        if options.anonymous:
+            found = [anonymised_status(status, options.results) for status in found]
         _show(found, options)
         if options.watch is None or all(status.ended for status in found):
             break
@@ -74,6 +77,11 @@ STATUS = Command(
             help="its leases show what runs [RESULTS/store]",
         ),
         option("--study", metavar="NAME", help="where RESULTS holds several [all]"),
+        option(
+            "--anonymous",
+            action="store_true",
+            help="name no machine, folder or person: host-1, PATH, user-1",
+        ),
         option("--all", action="store_true", help="a line for every configuration"),
         option("--json", action="store_true", help="for scripts"),
         option(

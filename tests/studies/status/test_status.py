@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+import socket
 import time
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -357,3 +359,19 @@ def test_a_study_that_is_not_there_is_an_input_error(results, tmp_path_factory):
         Watcher(results, study="other").look()
     with pytest.raises(InputError, match="no plan in a ledger there"):
         Watcher(tmp_path_factory.mktemp("empty")).look()
+
+
+def test_an_anonymous_status_names_no_machine_folder_or_person(results, store, capsys):
+    host = socket.gethostname()
+    end(results, "L2", 2, "failed", error=f"OSError: /home/ann/x.png: ann on {host} has no space")
+    with Leases(store).take("train", f"unit{key_of('L2', 1)}") as lease:
+        lease.report(f"epoch 3, log in /var/log/{host}")
+        for options in ([], ["--json"]):
+            assert main(["status", str(results), *options]) == 1
+            assert "/home/ann" in capsys.readouterr().out
+            assert main(["status", str(results), "--anonymous", *options]) == 1
+            shown = capsys.readouterr().out
+            assert "host-1" in shown
+            assert "PATH" in shown
+            for name in (host, "ann", "/home", "/var"):
+                assert not re.search(rf"(?<!\w){re.escape(name)}(?!\w)", shown), name

@@ -1,0 +1,34 @@
+"""Studies without the names of machines, folders and people, see `reports.anonymous`."""
+
+from dataclasses import replace
+
+from reports.anonymous import Anonymous
+from reports.results.study_record import StudyRecord, TrialRecord
+
+
+def anonymised(records: list[StudyRecord]) -> list[StudyRecord]:
+    """Return studies whose trials and settings name no machine, folder or person."""
+    rows = [trial.row for record in records for trial in record.all_trials.values()]
+    settings = [one.settings for record in records for one in record.configurations]
+    texts = [value for row in rows for value in row.values() if isinstance(value, str)]
+    anonymous = Anonymous((str(row["host"]) for row in rows if row.get("host")), texts + settings)
+
+    def trial(one: TrialRecord) -> TrialRecord:
+        return replace(one, row=anonymous.values(one.row))
+
+    return [
+        replace(
+            record,
+            configurations=tuple(
+                replace(one, settings=anonymous.text(one.settings)) for one in record.configurations
+            ),
+            all_trials={place: trial(one) for place, one in record.all_trials.items()},
+            chains=tuple(
+                replace(one, **anonymous.values({"lacks": one.lacks})) for one in record.chains
+            ),
+            search=record.search.map(
+                lambda value: anonymous.text(value) if isinstance(value, str) else value
+            ),
+        )
+        for record in records
+    ]
