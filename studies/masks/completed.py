@@ -11,8 +11,7 @@ from PIL import Image
 
 from studies.masks.files import MaskOrigin, add_origin, origin_of
 from studies.masks.worker import UNFINISHED_MASKS, MaskJob
-from wsss_core.data.file_hashes import file_hashes
-from wsss_core.data.image_decoding import image_shape
+from wsss_core.data.image_decoding import PictureFile, image_shape
 from wsss_core.errors import InputError
 
 
@@ -68,7 +67,7 @@ def mask_state(job: MaskJob, name: str, *, earlier: bool = False) -> MaskState:
         return MaskState.MISSING
     image = Path(job.images) / name
     try:
-        expected = MaskOrigin(file_hashes([image])[0], job.settings_digest)
+        expected = MaskOrigin(PictureFile.read(image).digest, job.settings_digest)
     except InputError:
         return MaskState.MISSING  # the worker that opens the image says why it cannot be read
     try:

@@ -38,8 +38,7 @@ from studies.stages import (
 from studies.store import ArtifactStore, canonical
 from wsss_core.backbones import Network
 from wsss_core.cams import cams
-from wsss_core.data.file_hashes import file_hashes
-from wsss_core.data.image_decoding import image_shape, read_rgb
+from wsss_core.data.image_decoding import PictureFile, image_shape, read_rgb
 from wsss_core.errors import InputError, one_line
 from wsss_core.refine.steps.registry import Refiner, make_refiner
 
@@ -147,8 +146,9 @@ class CamMaker:
         """Return an image's pixels, or why there are none, and the digest of its bytes."""
         image, digest = Path(self._job.images) / name, None
         try:
-            digest = file_hashes([image])[0]
-            return read_rgb(image, self._job.recipe.training.image_size), digest
+            file = PictureFile.read(image)
+            digest = file.digest
+            return read_rgb(file, self._job.recipe.training.image_size), digest
         except InputError as error:
             return str(error), digest
 
@@ -204,7 +204,7 @@ class MaskWriter:
                 images = [Path(self._job.images) / one.name for one in group]
                 shapes = [image_shape(image) for image in images]
                 scores = self._refined(group)
-                digests = file_hashes(images)
+                digests = [PictureFile.read(image).digest for image in images]
             except Exception as error:
                 if len(group) > 1:
                     # Each alone, to find the image that fails.
