@@ -5,7 +5,8 @@
     OUT/masks.json                  the settings of all of them
 
 Resuming is running again: an image that has its mask is skipped. A mask that is not as it was
-written, and that of an image which was replaced under its name, are made again.
+written, and that of an image which was replaced under its name, are made again. Several drivers
+may make the masks of one folder, see `studies.masks.sharing`.
 """
 
 import logging
@@ -13,8 +14,8 @@ import os
 import shutil
 import time
 from collections import deque
-from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -23,6 +24,7 @@ from studies.formatting import duration
 from studies.masks.completed import Completed, MaskState, completed
 from studies.masks.files import mask_of, origin_of
 from studies.masks.record import MaskRecord
+from studies.masks.sharing import MOST_SHARES, THERE, leases_of, share_with_others
 from studies.masks.worker import SOFT, UNFINISHED_MASKS, MaskJob, one_batch_after_another
 from studies.store import require_writable
 from wsss_core.data.folder.layout import IMAGE_SUFFIXES
@@ -39,7 +41,7 @@ class MasksMade:
 
     Attributes:
         written: masks that this run wrote.
-        there_before: images that had their mask before.
+        there_before: images that had their mask before, or got it from another driver.
         replaced: images that were replaced under their name since their mask was made.
         corrupt: masks that were not as they were written.
         failed: image -> why it has no mask.
@@ -99,19 +101,24 @@ def make_masks(
     record.write(images=len(names), with_mask=before, failed=failed)
     if missing:
         if in_process:
-            done: Iterable[tuple[str, str | None]] = one_batch_after_another(job, missing, batch)
+            make = one_batch_after_another(job, batch)
         else:
             from studies.masks.stream import stream_masks
 
-            done = stream_masks(job, missing, batch=batch, address=address)
+            make = partial(stream_masks, job, batch=batch, address=address)
+        at_once = 1 if in_process else MOST_SHARES
+        done = share_with_others(job, names, missing, make, at_once=at_once)
         progress = _Progress(len(missing))
         for name, error in done:
             if error is None:
                 written += 1
+            elif error == THERE:
+                before += 1
             else:
                 failed[name] = error
             progress.one_more()
-    shutil.rmtree(Path(job.out) / UNFINISHED_MASKS, ignore_errors=True)
+    if not leases_of(job.out).owners():
+        shutil.rmtree(Path(job.out) / UNFINISHED_MASKS, ignore_errors=True)
     failed = dict(sorted(failed.items()))
     record.write(images=len(names), with_mask=before + written, failed=failed, ended=True)
     return MasksMade(written, before, failed, time.perf_counter() - began, replaced, corrupt)

@@ -6,10 +6,10 @@ Nothing here uses Ray, so `one_batch_after_another` can be followed in a debugge
 import contextlib
 import hashlib
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cache, cached_property, lru_cache
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -291,10 +291,21 @@ def _trained(store: str, training: TrainingJob) -> Network:
 
 
 def one_batch_after_another(
-    job: MaskJob, names: Sequence[str], batch: int
-) -> Iterator[tuple[str, str | None]]:
-    """Make all masks in this process; yield each image's name and error when it is done."""
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    make_cams, write = CamMaker(job, device=device), MaskWriter(job, device=device)
-    for start in range(0, len(names), batch):
-        yield from write(make_cams(names[start : start + batch]))
+    job: MaskJob, batch: int
+) -> Callable[[Sequence[str]], Iterator[tuple[str, str | None]]]:
+    """Return a function that makes masks in this process, and keeps network and models loaded.
+
+    It yields each image's name and error when the image is done.
+    """
+
+    @cache
+    def workers() -> tuple[CamMaker, MaskWriter]:
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        return CamMaker(job, device=device), MaskWriter(job, device=device)
+
+    def make(names: Sequence[str]) -> Iterator[tuple[str, str | None]]:
+        make_cams, write = workers()
+        for start in range(0, len(names), batch):
+            yield from write(make_cams(names[start : start + batch]))
+
+    return make
