@@ -39,7 +39,7 @@ ORDER = {
         ["submit"],
     ],
     "reports": [
-        ["names", "progress", "statistics"],
+        ["anonymous", "names", "progress", "statistics"],
         ["storage"],
         ["ledger"],
         ["results"],
@@ -49,7 +49,7 @@ ORDER = {
         ["threshold_listing"],
     ],
     "wsss_core": [
-        ["errors", "lazy", "whole_files"],
+        ["errors", "lazy", "progress", "whole_files"],
         ["plain_yaml"],
         ["text_files"],
         ["plugins", "out_of_memory"],

@@ -138,7 +138,7 @@ def test_a_run_broken_off_before_its_first_result_is_exit_code_130(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(studies.ray_tune.runner, "run_with_tune", lambda *_: {})
+    monkeypatch.setattr(studies.ray_tune.runner, "run_with_tune", lambda *_, **__: {})
     ended = wsss("run", write_study(tiny), "--results", tmp_path / "results")
     assert ended.code == 130
     assert "4 trials remain; go on with: wsss run " in ended.out

@@ -21,7 +21,7 @@ from wsss_core.data.scenes.scene import SceneSettings
 from wsss_core.data.scenes.source import SceneSource
 
 SOURCE = SceneSource(SceneSettings(size=16), train=4, tune=2, test=2)
-SPLITS = ImageSplits(16, {split: f"f{split}" for split in ("train", "tune", "test")})
+SPLITS = ImageSplits(16, {split: SOURCE.fingerprint(split) for split in ("train", "tune", "test")})
 IMAGES = StudyImages(SOURCE, SPLITS)
 OK = Outcome(JobStatus.OK)
 ELSEWHERE = Outcome(JobStatus.LEASED_ELSEWHERE)

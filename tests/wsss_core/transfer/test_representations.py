@@ -179,6 +179,7 @@ def test_what_cannot_be_aligned_is_an_error_that_says_what_met(vit, cnn, images,
 def mine(monkeypatch: pytest.MonkeyPatch) -> types.ModuleType:
     """A researcher's module."""
     module = types.ModuleType("mine")
+    module.VERSION = 1
     module.largest = lambda student, teacher, *, level: (student - teacher).abs().max()
     module.squared = lambda features, output: features.square()
     module.doubled = lambda channels, target: nn.Conv2d(channels, target, 1, bias=False)
