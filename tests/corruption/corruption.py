@@ -145,6 +145,11 @@ def of_weights(study: StudyOnDisk, plan: Plan, name: str) -> str:
     return digest(*network.state_dict().values())
 
 
+def of_masks(study: StudyOnDisk, plan: Plan, name: str) -> str:
+    """Make the masks again that are no longer what was written, and read all."""
+    return study.make_masks()
+
+
 KINDS = [
     *(
         Kind(
@@ -174,6 +179,8 @@ KINDS = [
         tuple(name for name in DAMAGES if name != "deleted"),
     ),
     Kind("ledger: snapshot", lambda name: name.startswith("results/derived/"), of_the_ledger),
+    Kind("masks", lambda name: name.startswith("masks/") and name.endswith(".png"), of_masks),
+    Kind("masks: record", lambda name: name == "masks/masks.json", of_masks),
     Kind("weights", lambda name: name == "cnn.safetensors", of_weights),
     Kind("checkpoint", lambda name: name == "scratch/checkpoint.pt", of_a_checkpoint),
 ]
@@ -202,7 +209,10 @@ def disturbed(study: StudyOnDisk, plan: Plan, kind: Kind, name: str, undisturbed
     if found != undisturbed:
         moved = [said for said in study.said if "moved to ledger/quarantined" in said]
         return "named" if any(Path(name).name in said for said in moved) else "wrong"
-    spoken = any("corrupt" in said or "anew" in said or "again" in said for said in study.said)
+    spoken = any(
+        "corrupt" in said or "anew" in said or "again" in said or "made" in said
+        for said in study.said
+    )
     back = (study.folder / name).exists() and (
         (study.folder / name).read_bytes() == study.content(name)
     )

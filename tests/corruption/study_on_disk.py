@@ -7,6 +7,7 @@ import contextlib
 import hashlib
 import importlib.util
 import io
+import json
 import logging
 import os
 import shutil
@@ -23,12 +24,14 @@ from safetensors.torch import save_file
 
 import studies.store.manifest
 from reports.ledger.parts import write_part
+from studies.cli.main import main as wsss
 from studies.planning.plan import Plan
 from studies.planning.planner import make_plan
 from studies.runner import RunResult, run_study
 from studies.spec.study import Study
 from studies.store.artifacts import ArtifactStore
 from wsss_core.backbones import build_network
+from wsss_core.errors import InputError
 from wsss_core.training import TrainingSettings, train
 from wsss_core.transfer import Single
 
@@ -126,6 +129,8 @@ class StudyOnDisk:
         row |= {"seed": 0, "objective": 0.5, "state": "complete"}
         write_part(self.results, "search", "kept-0", [row])
         self.train(epochs=1)
+        put_images(self.folder / "pictures")
+        self.make_masks()
         store = self.store
         self.parents = {key: store.manifest("cams", key).parent for key in store.finished("cams")}
         self.keep()
@@ -160,6 +165,22 @@ class StudyOnDisk:
         content = io.BytesIO()
         torch.save([network.state_dict(), [record.loss for record in history]], content)
         return hashlib.blake2b(content.getvalue()).hexdigest()
+
+    def make_masks(self) -> str:
+        """Make the masks that are missing or changed, as `wsss masks` does; a digest of all."""
+        command = ["masks", str(self.results), "--images", str(self.folder / "pictures")]
+        command += ["--out", str(self.folder / "masks"), "--configuration", "cnn alone"]
+        said = io.StringIO()
+        with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
+            code = wsss([*command, "--in-process"])
+        self.said += said.getvalue().splitlines()
+        if code:
+            raise InputError(" ".join(said.getvalue().split()))
+        masks = sorted((self.folder / "masks").glob("*.png"))
+        record = json.loads((self.folder / "masks" / "masks.json").read_text())
+        found = [np.asarray(Image.open(file)).tobytes() for file in masks]
+        settings = [record["settings"], record["values"], len(masks)]
+        return hashlib.blake2b(repr([found, settings]).encode()).hexdigest()
 
     def keep(self) -> None:
         """Remember every file as it is."""
