@@ -62,6 +62,8 @@ def main() -> int:
     base = Path(tempfile.mkdtemp(prefix="chaos-", dir="/tmp"))
     (base / "t").mkdir()
     os.environ["TMPDIR"] = tempfile.tempdir = str(base / "t")
+    # Ray's sessions too: its workers are known by the files that they have open there.
+    os.environ["RAY_TMPDIR"] = str(base / "t")
     # Whoever edits the code meanwhile does not disturb: nodes with other code are refused.
     for package in ("wsss_core", "reports", "studies"):
         shutil.copytree(ROOT / package, base / "code" / package)
