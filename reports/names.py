@@ -15,6 +15,9 @@ FIGURES = (
 )
 """The figures of an outcome: shares in [0, 1]."""
 
+DECISIVE_PACKAGES = ("torch", "torchvision", "timm", "numpy")
+"""The packages whose versions decide numbers: trials of one row should agree in them."""
+
 MEAN_OF_CLASSES = "mean over classes"
 """The class name of rows that hold the mean over several classes."""
 

@@ -3,6 +3,8 @@
 The models are randomly initialised and saved to disk as published ones are.
 """
 
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -227,3 +229,17 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path
         return made[name]
 
     return folder
+
+
+@pytest.fixture
+def passes() -> Callable[..., None]:
+    """Run a script that counts faults to its end, which has to be without any."""
+
+    def run(script: Path, *options: str, minutes: float) -> None:
+        ran = subprocess.run(
+            [sys.executable, str(script), *options],
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=60 * minutes,
+        )  # fmt: skip
+        assert ran.returncode == 0, ran.stdout
+
+    return run

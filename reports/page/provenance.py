@@ -46,7 +46,6 @@ _FACTS = (
     ("host", "host"),
 )
 _OF_THE_DATA = "evaluation_fingerprint"
-_SHOULD_AGREE = ("package version",)
 _CHANGES = "+changes"
 """How a code revision ends that differs from its commit."""
 
@@ -89,7 +88,7 @@ def _ended(records: Sequence[StudyRecord]) -> list[TrialRecord]:
 def _warnings(records: Sequence[StudyRecord]) -> list[str]:
     """Name the differences; the data of a sweep may differ between its values only."""
     ended = _ended(records)
-    values = {words: _column(ended, words.replace(" ", "_")) for words in _SHOULD_AGREE}
+    values = {"package version": _column(ended, "package_version")}
     if any(trial.row.get("code_digest") is None for trial in ended):
         # The digest says more than the revision, where every trial has one.
         values["code revision"] = _column(ended, "code_revision")

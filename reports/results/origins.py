@@ -9,10 +9,10 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from reports.names import DECISIVE_PACKAGES
 from reports.results.study_record import StudyRecord, TrialRecord
 
 _THREADS = re.compile(r", \d+ thread\(s\)$")
-_DECISIVE = ("torch", "torchvision", "timm", "numpy")
 
 
 def differing(trials: Iterable[TrialRecord]) -> dict[str, Counter[str]]:
@@ -68,7 +68,9 @@ def _origin(row: Mapping[str, Any]) -> dict[str, str | None]:
     return {
         "code": row.get("code_digest"),
         "code of plug-ins": row.get("plugin_digests"),
-        "package versions": ", ".join(f"{n} {packages[n]}" for n in _DECISIVE if n in packages)
+        "package versions": ", ".join(
+            f"{n} {packages[n]}" for n in DECISIVE_PACKAGES if n in packages
+        )
         or None,
         "device": _THREADS.sub("", device) if device is not None else None,
         "processor": row.get("processor") if on_cpu else None,

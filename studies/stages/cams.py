@@ -94,9 +94,8 @@ def network_maps(
             array: np.ndarray = np.load(folder / f"{name}.npy", allow_pickle=False)
             return array
 
-        kept = [(folder / f"{name}.npy").exists() for name in COUNTERFACTUALS]
         altered = [
-            read(n) if there else None for n, there in zip(COUNTERFACTUALS, kept, strict=True)
+            read(name) if (folder / f"{name}.npy").exists() else None for name in COUNTERFACTUALS
         ]
         return NetworkMaps(read("maps"), read("logits"), *altered)
 

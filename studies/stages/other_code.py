@@ -5,6 +5,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 
 from reports.ledger.parts import read_arrow
+from reports.names import DECISIVE_PACKAGES
 from reports.storage import Location
 from studies.planning import TrainingJob
 from studies.store import ArtifactStore, read_artifacts
@@ -14,7 +15,6 @@ from studies.store.origin import UNKNOWN, method_digest, plugin_digest, versions
 STAGES = ("train", "cams", "fits", "refined", "scores")
 """The stages whose artifacts depend on the method's code and belong to one training run."""
 
-_DECISIVE = ("torch", "torchvision", "timm", "numpy")
 _COLUMNS = ["trial_key", "code_digest", "plugin_digests", "packages"]
 
 
@@ -58,7 +58,7 @@ def _differences(
         if digest != (there := plugin_digest(name)):
             yield f"other code of {name} ({digest}, now {there})"
     before, current = json.loads(packages), json.loads(versions())
-    changed = [name for name in _DECISIVE if before.get(name) != current.get(name)]
+    changed = [name for name in DECISIVE_PACKAGES if before.get(name) != current.get(name)]
     if changed:
         was = ", ".join(f"{name} {before.get(name)}, now {current.get(name)}" for name in changed)
         yield f"other versions ({was})"

@@ -1,7 +1,6 @@
 """The chaos run as a test: 25 rounds, and two short ones in CI."""
 
-import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,21 +10,29 @@ pytestmark = pytest.mark.skipif(
 )
 
 
-def chaos(*options: str, minutes: float) -> None:
-    script = Path(__file__).with_name("chaos.py")
-    ran = subprocess.run(
-        [sys.executable, str(script), *options],
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=60 * minutes,
-    )  # fmt: skip
-    assert ran.returncode == 0, ran.stdout
+SCRIPT = Path(__file__).with_name("chaos.py")
 
 
 @pytest.mark.slow
-def test_a_study_disturbed_25_times_ends_as_one_that_was_left_in_peace() -> None:
-    chaos("--rounds", "25", minutes=60)
+def test_a_study_disturbed_25_times_ends_as_one_that_was_left_in_peace(
+    passes: Callable[..., None],
+) -> None:
+    passes(SCRIPT, "--rounds", "25", minutes=60)
 
 
 @pytest.mark.ci
-def test_a_study_whose_driver_and_worker_are_killed_ends_as_one_left_in_peace() -> None:
+def test_a_study_whose_driver_and_worker_are_killed_ends_as_one_left_in_peace(
+    passes: Callable[..., None],
+) -> None:
     kinds = "worker,driver"
-    chaos("--rounds", "2", "--kinds", kinds, "--in-turn", "--short", "--no-cluster", minutes=10)
+    passes(
+        SCRIPT,
+        "--rounds",
+        "2",
+        "--kinds",
+        kinds,
+        "--in-turn",
+        "--short",
+        "--no-cluster",
+        minutes=10,
+    )
