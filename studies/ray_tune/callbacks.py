@@ -8,14 +8,11 @@ a label, and the job lies in Ray's object store, outside the driver.
 """
 
 import contextlib
-import os
-import signal
-import socket
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import studies.cluster.ray_start  # noqa: F401
 
@@ -27,11 +24,12 @@ from ray.tune.search import Searcher
 from ray.tune.stopper import Stopper
 
 from studies.planning import Request, TrainingJob
+from studies.ray_tune.killing import kill_actor, kill_owner
 from studies.ray_tune.refinement import RefinementTasks
 from studies.scheduling.schedule import Scheduler
 from studies.scheduling.stopping import Stop
 from studies.stages import JobStatus, Outcome
-from studies.store import LeaseOwner, process_of
+from studies.store import LeaseOwner
 from wsss_core.errors import InputError
 
 NODE_IS_GONE = ("node has died", "node is dead", "node was terminated", "preempted", "unavailable")
@@ -152,6 +150,21 @@ class PlanSearcher(_NotPickled, Searcher):
         """Restore nothing."""
 
 
+class _Worker(NamedTuple):
+    """A worker of Ray.
+
+    Attributes:
+        actor: it, as Ray knows it.
+        key: of the job that it runs.
+        began: when the job began, by the monotonic clock.
+
+    """
+
+    actor: Any
+    key: str
+    began: float
+
+
 class ScheduleCallback(_NotPickled, tune.Callback):
     """Tells a schedule how Tune's trials end, and its refinement to go on.
 
@@ -174,23 +187,29 @@ class ScheduleCallback(_NotPickled, tune.Callback):
     ) -> None:
         self._schedule, self._refinement, self._stop = schedule, refinement, stop
         self._at_once, self._next_look = at_once, 0.0
-        self._workers: dict[str, Any] = {}
-        self._keys: dict[str, str] = {}
+        self._workers: dict[str, _Worker] = {}
         self._quarantined: set[str] = set()
         """The trials of Tune whose workers keep others from a GPU that has failed."""
 
-    def end_worker(self, owner: LeaseOwner) -> None:
-        """End the worker of a job that stands still; Tune then tells of its death.
+    def working(self) -> dict[str, float]:
+        """Return the keys of the jobs at work, and when each began (monotonic clock)."""
+        workers = list(self._workers.items())
+        return {one.key: one.began for trial, one in workers if trial not in self._quarantined}
 
-        A stopped process of this machine hears nothing from Ray, so it is killed by its number.
-        """
-        for trial_id, key in list(self._keys.items()):
-            if key == owner.key and (worker := self._workers.get(trial_id)) is not None:
-                ray.kill(worker)
-        here = owner.host == socket.gethostname() and owner.process == process_of(owner.pid)
-        if here and owner.pid != os.getpid():
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.kill(owner.pid, signal.SIGKILL)
+    def is_finished(self, key: str) -> bool:
+        """Return whether the store holds all that a job at work is to make."""
+        return self._schedule.is_finished(key)
+
+    def give_up(self, key: str) -> None:
+        """Leave a job at work to the driver that has its lease, once its worker has ended."""
+        self._schedule.give_up(key)
+
+    def end_worker(self, owner: LeaseOwner) -> None:
+        """End the worker of a job, or of a task, that stands still; Ray then tells of its death."""
+        for worker in list(self._workers.values()):
+            if owner.stage == "train" and worker.key == owner.key:
+                kill_actor(worker.actor)
+        kill_owner(owner)
 
     def on_step_begin(self, iteration: int, trials: list[Any], **_: Any) -> None:
         """Collect refinement tasks now and then, as Tune's loop goes round."""
@@ -203,12 +222,12 @@ class ScheduleCallback(_NotPickled, tune.Callback):
         """End the workers once Tune has stopped their trials because it was asked to."""
         if self._stop.asked and all(trial.is_finished() for trial in trials):
             while self._workers:
-                ray.kill(self._workers.popitem()[1])
+                ray.kill(self._workers.popitem()[1].actor)
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
         """Note the worker, of which Tune knows no more once it has stopped its trial."""
-        self._workers[trial.trial_id] = trial.temporary_state.ray_actor
-        self._keys[trial.trial_id] = trial.config["job"].key
+        actor, key = trial.temporary_state.ray_actor, trial.config["job"].key
+        self._workers[trial.trial_id] = _Worker(actor, key, time.monotonic())
 
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **_: Any
@@ -223,13 +242,9 @@ class ScheduleCallback(_NotPickled, tune.Callback):
             if len(self._quarantined) >= self._at_once:
                 raise InputError(f"no GPU is left that can be used; the last: {outcome.error}")
 
-    def _forget(self, trial: Any) -> None:
-        self._workers.pop(trial.trial_id, None)
-        self._keys.pop(trial.trial_id, None)
-
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
         """Take a job that came back; its worker is free."""
-        self._forget(trial)
+        self._workers.pop(trial.trial_id, None)
         if trial.trial_id in self._quarantined:
             return
         outcome, key = (trial.last_result or {}).get("outcome"), trial.config["job"].key
@@ -241,7 +256,7 @@ class ScheduleCallback(_NotPickled, tune.Callback):
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
         """Take the death of a job's worker."""
-        self._forget(trial)
+        self._workers.pop(trial.trial_id, None)
         if trial.trial_id in self._quarantined:
             self._quarantined.remove(trial.trial_id)
             return

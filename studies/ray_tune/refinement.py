@@ -2,15 +2,17 @@
 
 A task takes about a second to minutes, far less than what Tune needs for a trial, so refinement is
 no Tune trial. Tasks of a job wait for nobody but the job and the features of its images. The driver
-holds a lease for what its tasks make; what another driver's tasks make is looked at later.
+holds a lease for what its tasks make; what another driver's tasks make is looked at later. Each
+task holds a lease of its own, which says how far it is: see `studies.scheduling.stall_watch`.
 
 While trials wait for a GPU and its cores, tasks are held back here, see `spare_cores`.
 """
 
+import contextlib
 import logging
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,6 +24,7 @@ from studies.planning import SCORED_SPLITS, Plan, TrainingJob
 from studies.ray_tune.spare_cores import SpareCores
 from studies.scheduling.progress import Progress
 from studies.scheduling.schedule import OTHER_DRIVERS_S
+from studies.scheduling.stall_watch import StallWatch
 from studies.scheduling.stopping import Stop
 from studies.stages import (
     FailedChain,
@@ -38,9 +41,10 @@ from studies.stages import (
     try_image_features,
     use_share,
 )
-from studies.store import ArtifactStore, CorruptArtifactError, Lease
+from studies.store import SHARD, ArtifactStore, CorruptArtifactError, Lease, shard_of_work
 from wsss_core.errors import one_line
 from wsss_core.plugins import search_in
+from wsss_core.progress import hearing_progress
 
 logger = logging.getLogger(__name__)
 
@@ -58,6 +62,7 @@ class _Work:
 
     Attributes:
         job: None where features of images are made.
+        key: of the lease.
         lease: given back when all have ended.
         todo: those that have not been started.
         started: the references of those that were.
@@ -66,6 +71,7 @@ class _Work:
     """
 
     job: TrainingJob | None
+    key: str
     lease: Lease
     todo: deque[_Start] = field(default_factory=deque)
     started: list[Any] = field(default_factory=list)
@@ -82,6 +88,7 @@ class RefinementTasks:
         spare: the cores that the study's trials leave.
         progress: told of each job's end.
         stop: when to start no more; told when the storage is away.
+        watch: knows which work makes no progress.
 
     """
 
@@ -93,9 +100,10 @@ class RefinementTasks:
         spare: SpareCores,
         progress: Progress,
         stop: Stop,
+        watch: StallWatch,
     ) -> None:
         self._context, self._gpus, self._spare = context, gpus, spare
-        self._progress, self._stop = progress, stop
+        self._progress, self._stop, self._watch = progress, stop, watch
         self._store = store = ArtifactStore(context.store)
         self._works: list[_Work] = []
         self._in_flight: dict[Any, str | None] = {}
@@ -129,7 +137,10 @@ class RefinementTasks:
 
         """
         for work in self._works:
-            work.lease.progress()  # this driver goes on, and Ray starts tasks that are lost again
+            # This driver goes on, and Ray starts tasks that are lost again. It does not vouch for
+            # those that hang.
+            if work.key not in self._watch.stalled:
+                work.lease.progress()
         if self._in_flight:
             flying = list(self._in_flight)
             many = 1 if timeout else len(flying)
@@ -247,7 +258,7 @@ class RefinementTasks:
             tasks = tuple(refined)
             return lambda options: _score.options(**options).remote(job, self._shared, *tasks)
 
-        self._works.append(_Work(job, lease, todo, closing=score))
+        self._works.append(_Work(job, job.key, lease, todo, closing=score))
         return True
 
     def _make_image_features(self) -> None:
@@ -258,7 +269,7 @@ class RefinementTasks:
                 lease = self._store.leases.take("described", split_key, run=self._context.run_id)
                 if lease is None:
                     continue
-                work = _Work(None, lease)
+                work = _Work(None, split_key, lease)
                 for task in left:
                     if self._gpus:
                         on_gpu = _make_features_on_gpu.options(num_gpus=self._gpus)
@@ -294,18 +305,41 @@ class RefinementTasks:
                 logger.warning("  %s", said)
 
 
-def _opened(context: RunContext) -> ArtifactStore:
-    """Prepare a worker: one thread for one CPU, and the folder of plug-ins; return the store."""
+@contextlib.contextmanager
+def _at_work(context: RunContext, key: str, part: str) -> Iterator[ArtifactStore]:
+    """Prepare a worker: one thread for one CPU, and the folder of plug-ins; give the store.
+
+    A lease on the task says meanwhile how far it is.
+
+    Args:
+        context: the run.
+        key: of the work's lease.
+        part: of the work that the task makes.
+
+    """
     import torch
 
     torch.set_num_threads(1)
     search_in(context.import_path)
-    return ArtifactStore(context.store, expect=True)
+    store = ArtifactStore(context.store, expect=True)
+    note = f"refinement: {part.replace('-', ' ')}"
+    with contextlib.ExitStack() as leased:
+        lease = store.leases.take(SHARD, shard_of_work(key, part), note, context.run_id)
+        if lease is not None:  # else another driver makes the same, and the results are equal
+            lease.progress()
+            leased.enter_context(lease)
+            leased.enter_context(hearing_progress(lease.progress))
+        yield store
+
+
+def _part(split: str, bounds: tuple[int, int]) -> str:
+    return f"{split}-{bounds[0]}-{bounds[1]}"
 
 
 @ray.remote(num_cpus=1, max_retries=TASK_RETRIES)
 def _make_features(task: ImageFeatureTask, context: RunContext) -> str | None:
-    return try_image_features(task, _opened(context), "cpu")
+    with _at_work(context, task.split_key, _part(task.split, task.bounds)) as store:
+        return try_image_features(task, store, "cpu")
 
 
 # Each in a process of its own: one that had seen a GPU would keep it, and its memory, for whatever
@@ -313,7 +347,8 @@ def _make_features(task: ImageFeatureTask, context: RunContext) -> str | None:
 @ray.remote(num_cpus=1, max_calls=1, max_retries=TASK_RETRIES)
 def _make_features_on_gpu(task: ImageFeatureTask, context: RunContext, gpus: float) -> str | None:
     share = use_share({"CPU": 1.0, "GPU": gpus}, simulated=context.simulated_gpus)
-    return try_image_features(task, _opened(context), share.device)
+    with _at_work(context, task.split_key, _part(task.split, task.bounds)) as store:
+        return try_image_features(task, store, share.device)
 
 
 @ray.remote(num_cpus=1, max_retries=TASK_RETRIES)
@@ -325,11 +360,13 @@ def _refine(
     unprepared: tuple[FailedChain, ...],
     *features: str | None,
 ) -> ShardOutcome:
-    return refine_shard(job, split, bounds, context, _opened(context), unprepared)
+    with _at_work(context, job.key, _part(split, bounds)) as store:
+        return refine_shard(job, split, bounds, context, store, unprepared)
 
 
 @ray.remote(num_cpus=1, max_retries=TASK_RETRIES)
 def _score(
     job: TrainingJob, context: RunContext, *refined: ShardOutcome
 ) -> tuple[FailedChain, ...]:
-    return score_chains(job, context, _opened(context), refined)
+    with _at_work(context, job.key, "scores") as store:
+        return score_chains(job, context, store, refined)

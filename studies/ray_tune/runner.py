@@ -145,25 +145,17 @@ def _scheduled(
         lambda job: finished_job(job, context, store),
         context.run_id,
     )
-    refinement = RefinementTasks(
-        plan, context, gpus, SpareCores(asked, nodes_by_id), progress, stop
-    )
+    watch = StallWatch(Leases(store.folder), context.run_id, plan.jobs, end_stalled)
+    spare = SpareCores(asked, nodes_by_id)
+    refinement = RefinementTasks(plan, context, gpus, spare, progress, stop, watch)
     schedule.on_ok = refinement.submit
     schedule.on_end = on_end or schedule.on_end
-    callbacks: list[ScheduleCallback] = []  # of the Tune that runs now
-    watch = StallWatch(
-        Leases(store.folder),
-        context.run_id,
-        plan.jobs,
-        end_stalled,
-        lambda owner: callbacks[-1].end_worker(owner),
-    )
     try:
         with watch.watching():
             while not (schedule.all_ended or stop.asked):
                 searcher = PlanSearcher(schedule, job_store)
                 callback = ScheduleCallback(schedule, refinement, stop, at_once)
-                callbacks[:] = [callback]
+                watch.workers = callback
                 trainable = tune.with_resources(
                     tune.with_parameters(_tune_trial, context=context, shelves=job_store.shelves),
                     # Of each job: Tune hands a worker on between trials of equal requests alone.

@@ -61,7 +61,9 @@ def run_in_process(
     refinement = _Refinement(plan, context, store, progress)
     schedule.on_ok = refinement.add
     try:
-        watch = StallWatch(Leases(store.folder), context.run_id, plan.jobs)
+        watch = StallWatch(
+            Leases(store.folder), context.run_id, plan.jobs, stages=("train", "refine")
+        )
         with stop.listening(at_once=True), watch.watching():
             logger.info("one after another in this process, on %s", device_name(share.device))
             make_all_image_features(plan, store, share.device)

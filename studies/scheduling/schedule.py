@@ -76,6 +76,7 @@ class Scheduler:
         self._running: dict[str, TrainingJob] = {}
         self._not_ended = {job.key for job in jobs}
         self._leased_elsewhere: set[str] = set()
+        self._given_up: set[str] = set()
         self._retries: dict[str, int] = {}
         self._progress_then: dict[str, object] = {}
         self._look_every, self._next_look = look_every, 0.0
@@ -106,6 +107,7 @@ class Scheduler:
         if not self.can_start or (place := self._place()) is None:
             return None
         job = self._waiting.pop(place)
+        self._given_up.discard(job.key)
         self._running[job.key] = job
         return job
 
@@ -137,8 +139,20 @@ class Scheduler:
             case _:
                 self._end(job, outcome)
 
+    def is_finished(self, key: str) -> bool:
+        """Return whether the store holds all that a running job is to make."""
+        job = self._running.get(key)
+        return job is not None and job.is_finished(self._store.has)
+
+    def give_up(self, key: str) -> None:
+        """Leave a running job to the driver that has its lease, once its worker has died."""
+        self._given_up.add(key)
+
     def died(self, key: str, *, node_lost: bool) -> None:
         """Take the death of a job's worker: retry the job, but not for ever without progress."""
+        if key in self._given_up:
+            self.came_back(key, Outcome(JobStatus.LEASED_ELSEWHERE))
+            return
         job = self._running.pop(key, None)
         if job is None:
             return

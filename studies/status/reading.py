@@ -31,7 +31,7 @@ from studies.status.model import (
     TrialPlace,
     TrialState,
 )
-from studies.store import LEASES, LeaseOwner, Leases
+from studies.store import LEASES, LeaseOwner, Leases, work_of_shard
 from wsss_core.errors import InputError
 
 LATEST = 64  # trials that show how many went at a time
@@ -194,7 +194,7 @@ def _search(tried: Sequence[TriedConfiguration], wanted: int | None) -> SearchSt
 
 
 def _running(
-    held: Iterable[HeldLease], plan: Iterable[PlannedTrial], *, searching: bool
+    held: Sequence[HeldLease], plan: Iterable[PlannedTrial], *, searching: bool
 ) -> tuple[Running, ...]:
     """Return the processes that work for a study; a store may serve other studies too.
 
@@ -205,15 +205,17 @@ def _running(
     for row in plan:
         trials[row.training_runs[0]].append(row.name)
         teachers.update(row.training_runs[1:])
+    features = {one.owner.key for one in held if one.owner.stage == "described"}
     found = []
     for owner, silent, stalled in held:
-        if owner.key in trials:
-            what = "; ".join(trials[owner.key])
-        elif owner.key in teachers:
+        key = work_of_shard(owner.key)
+        if key in trials:
+            what = "; ".join(trials[key])
+        elif key in teachers:
             what = "a teacher that no row reports"
         elif searching and owner.stage == "train":
             what = "a configuration of the search"
-        elif owner.stage == "described":
+        elif key in features:
             what = "features of the images for refinement"
         else:
             continue

@@ -23,7 +23,15 @@ if TYPE_CHECKING:
     from studies.store.keys import VERSIONS, canonical, stage_key
     from studies.store.layout import SCRATCH
     from studies.store.lease_owner import LeaseOwner
-    from studies.store.leases import LEASES, Lease, Leases
+    from studies.store.leases import (
+        LEASES,
+        SHARD,
+        Lease,
+        Leases,
+        shard_of_work,
+        stalled_after,
+        work_of_shard,
+    )
     from studies.store.ledger_copies import LEDGER_TABLES, LedgerListing
     from studies.store.manifest import MANIFEST, Manifest
     from studies.store.processes import gone, process_of, this_process
@@ -34,6 +42,7 @@ __all__ = [
     "LEDGER_TABLES",
     "MANIFEST",
     "SCRATCH",
+    "SHARD",
     "VERSIONS",
     "ArtifactStore",
     "CorruptArtifactError",
@@ -51,12 +60,15 @@ __all__ = [
     "read_artifacts",
     "require_store",
     "require_writable",
+    "shard_of_work",
     "stage_key",
+    "stalled_after",
     "summary",
     "this_process",
     "verify",
     "verify_ledger",
     "walk",
+    "work_of_shard",
 ]
 
 __getattr__ = lazy_exports(__name__, __file__)

@@ -55,6 +55,29 @@ HUNG_FACTOR = 3
 LEASES = "leases"
 """The folder of a store that holds the leases."""
 
+SHARD = "shard"
+"""The stage of a lease on a part of some work: a task of refinement, whose driver leases the
+work."""
+
+
+def stalled_after() -> float:
+    """Return the seconds without progress that are unusual for work of unknown speed."""
+    return seconds_set(STALLED_AFTER, STALLED_AFTER_S)
+
+
+def shard_of_work(key: str, part: str) -> str:
+    """Return the key of the lease on a part of some work, see `SHARD`.
+
+    >>> shard_of_work("0a1b", "tune-0-8"), work_of_shard("0a1b-tune-0-8"), work_of_shard("0a1b")
+    ('0a1b-tune-0-8', '0a1b', '0a1b')
+    """
+    return f"{key}-{part}"
+
+
+def work_of_shard(key: str) -> str:
+    """Return the key of the work that a lease's key names, if it is on a part of it."""
+    return key.partition("-")[0]
+
 
 class Leases:
     """The leases of a store.
@@ -103,7 +126,7 @@ class Leases:
         file = _create_next(self._folder, name, generation, before, owner)
         if file is None:
             return None
-        return Lease(self._folder, file, owner, began, seconds_set(STALLED_AFTER, STALLED_AFTER_S))
+        return Lease(self._folder, file, owner, began, stalled_after())
 
     def owners(self) -> list[LeaseOwner]:
         """Return every lease owner that is not known to be dead, in order of stage and key."""
@@ -127,13 +150,15 @@ class Leases:
     def of_run(self, run: str) -> list[tuple[LeaseOwner, float]]:
         """Return the owners of a run, dead or not, and their seconds without progress.
 
-        Only owners that report progress. A heartbeat that is missing counts as no progress since.
+        A heartbeat that is missing counts as no progress since.
         """
         found = []
         for name, owner in self._all():
-            if owner.run == run and owner.stalled_after:
-                self._lives(name, owner)
-                found.append((owner, owner.idle + self._clock() - self._seen[name][2]))
+            if owner.run == run:
+                self._note(name, owner)
+                usual = owner.stalled_after or stalled_after()
+                idle = owner.idle + self._clock() - self._seen[name][2]
+                found.append((replace(owner, stalled_after=usual), idle))
         return found
 
     def _all(self) -> Iterator[tuple[str, LeaseOwner]]:
@@ -146,12 +171,13 @@ class Leases:
     def _lives(self, name: str, owner: LeaseOwner) -> bool:
         if owner.host == socket.gethostname() and gone(owner.pid, owner.process):
             return False
-        moment = self._clock()
-        token, beat, since = self._seen.get(name, ("", -1, moment))
-        if (token, beat) != (owner.token, owner.beat):
-            self._seen[name] = owner.token, owner.beat, moment
-            return True
-        return moment - since < max(self.expiry, owner.expiry)
+        self._note(name, owner)
+        return self._clock() - self._seen[name][2] < max(self.expiry, owner.expiry)
+
+    def _note(self, name: str, owner: LeaseOwner) -> None:
+        """Note when this observer saw a heartbeat first."""
+        if self._seen.get(name, ("", -1))[:2] != (owner.token, owner.beat):
+            self._seen[name] = owner.token, owner.beat, self._clock()
 
 
 class Lease:

@@ -9,6 +9,8 @@ Each round does one of these at a random moment and resumes by the same command,
     stop      Ctrl-C or SIGTERM to a driver
     tamper    a file of the store or the ledger, or a checkpoint, is cut, deleted or changed
     freeze    SIGSTOP to a driver and its workers beyond their leases; another goes on; SIGCONT
+    hang      a worker stops for good (SIGSTOP), or a training in it sleeps for ever; its driver,
+              which was started with --end-stalled, has to notice
 
 Some rounds have two drivers; some drivers join a simulated cluster on loopback, others start a Ray
 of their own. When a study is complete it is run once more in peace and compared with one that was
@@ -36,6 +38,7 @@ os.environ.setdefault("RAY_AUTH_MODE", "disabled")
 os.environ["OMP_NUM_THREADS"] = "1"
 # All nodes are this machine: a lost owner is seen by its process, a lost heartbeat soon enough.
 os.environ.setdefault("WSSS_LEASE_EXPIRY", "10")
+os.environ.setdefault("WSSS_STALLED_AFTER", "15")
 # Workers as eager as all else on this machine, or a busy one leaves them nothing.
 os.environ["RAY_worker_niceness"] = "0"  # noqa: SIM112
 # Ray would turn the loopback address of a cluster into that of the machine.

@@ -6,6 +6,7 @@ trains to `diary.jsonl` beside it, a line each:
     began      an epoch of a training is begun
     kept       it is over, and its checkpoint is written
     trained    the training is over; the artifact is still to be written
+    hangs      nothing follows: it found the file `hang`, deleted it and sleeps for ever
 """
 
 import functools
@@ -20,6 +21,7 @@ from wsss_core.backbones import Network, build_network
 
 VERSION = 1
 DIARY = Path(__file__).with_name("diary.jsonl")
+HANG = Path(__file__).with_name("hang")
 
 
 def cnn(classes: int, image_size: int) -> Network:
@@ -50,6 +52,16 @@ def _note(key: str, what: str, epoch: int) -> None:
         os.close(opened)
 
 
+def _hang_if_asked(key: str) -> None:
+    try:
+        HANG.unlink()  # one process can
+    except FileNotFoundError:
+        return
+    _note(key, "hangs", -1)
+    while True:
+        time.sleep(3600)
+
+
 def _with_diary(train: Any) -> Any:
     @functools.wraps(train)
     def training(paradigm: Any, *args: Any, **options: Any) -> Any:
@@ -59,6 +71,7 @@ def _with_diary(train: Any) -> Any:
         def epoch_begins(mode: bool = True) -> Any:
             if mode:
                 _note(key, "began", -1)
+                _hang_if_asked(key)
             return to_training(mode)
 
         def epoch_kept(record: Any) -> None:

@@ -8,10 +8,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 from cluster import LossyCluster
-from processes import busy_workers, descendants, end, signalled
+from processes import busy_workers, descendants, end, lives, signalled
 from study_folder import STAGES, Driver, StudyFolder
 
-KINDS = ("driver", "worker", "node", "storage", "stop", "tamper", "freeze")
+KINDS = ("driver", "worker", "node", "storage", "stop", "tamper", "freeze", "hang")
+
+NOTICED_S = 180.0
+"""Seconds after which a driver should have ended a worker that hangs, on a busy machine."""
 
 LEASE_EXPIRY_S = float(os.environ.get("WSSS_LEASE_EXPIRY", "10"))
 
@@ -49,6 +52,7 @@ class Disturbances:
             "stop": self._stop,
             "tamper": self._tamper,
             "freeze": self._freeze,
+            "hang": self._hang,
         }[kind](study, driver)
 
     def _driver(self, study: StudyFolder, driver: Driver) -> str:
@@ -121,6 +125,40 @@ class Disturbances:
             signalled(process, signal.SIGCONT)
         went_on = f"{other.log.stem} went on"
         return f"{driver.log.stem} stood still for up to {seconds:.0f} s, {went_on}"
+
+    def _hang(self, study: StudyFolder, driver: Driver) -> str | None:
+        """Let a worker make no progress for ever, and wait until its driver has ended it."""
+        if self._random.random() < 0.5:
+            how, before = "sleeps for ever", len(study.hung())
+            study.hang.touch()
+            _until(lambda: len(study.hung()) > before or not driver.lives, 60)
+            study.hang.unlink(missing_ok=True)
+            chosen = study.hung()[before:]
+        else:
+            _until(lambda: bool(self._at_work()) or not driver.lives, 60)
+            workers = self._at_work()
+            chosen = self._random.sample(sorted(workers), len(workers))
+            for process in chosen[:1]:
+                how = f"({workers[process].split()[0]}) stands still for ever"
+                signalled(process, signal.SIGSTOP)
+        if not chosen:
+            return None
+        process = chosen[0]
+        began = time.monotonic()
+        if not _until(lambda: not lives(process) or not driver.lives, NOTICED_S):
+            self._violations.append(
+                f"{study.folder.name}: a worker that {how} was not ended in {NOTICED_S:.0f} s"
+            )
+            end([process])
+        return f"a worker {how}, and was ended after {time.monotonic() - began:.0f} s"
+
+    def _at_work(self) -> dict[int, str]:
+        """Return the workers that train or refine, with their titles.
+
+        A driver that asks its nodes what they have waits for their answers for minutes.
+        """
+        workers = busy_workers(self._scratch)
+        return {pid: title for pid, title in workers.items() if title != "ray::probe"}
 
     def _tamper(self, study: StudyFolder, driver: Driver) -> str | None:
         """Cut, delete or change a file: of an artifact, of the ledger or a checkpoint."""

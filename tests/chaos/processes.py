@@ -76,11 +76,12 @@ def end(processes: list[int], wait: float = 20.0) -> None:
     for process in processes:
         signalled(process, signal.SIGKILL)
     deadline = time.monotonic() + wait
-    while any(_lives(process) for process in processes) and time.monotonic() < deadline:
+    while any(lives(process) for process in processes) and time.monotonic() < deadline:
         time.sleep(0.1)
 
 
-def _lives(process: int) -> bool:
+def lives(process: int) -> bool:
+    """Whether a process has not ended."""
     try:
         stat = Path(f"/proc/{process}/stat").read_text()
     except OSError:

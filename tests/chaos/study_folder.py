@@ -12,6 +12,8 @@ from typing import Any
 
 import yaml
 
+END_STALLED = "30s"
+
 STAGES = ("images", "train", "cams", "described", "fits", "refined", "scores")
 
 _PAR = {"par": {"iterations": 2, "dilations": [1, 2]}}
@@ -99,6 +101,8 @@ class StudyFolder:
         self.disturbed: list[str] = []
         self.tampered: list[tuple[str, str]] = []
         """Files that were cut, as (stage, key); of a checkpoint ("unfinished", "train-KEY")."""
+        self.hang = folder / "hang"
+        """While it is there, the next training that begins an epoch hangs, see `diary.py`."""
         folder.mkdir(parents=True)
         study = STUDY
         if short:
@@ -115,6 +119,7 @@ class StudyFolder:
         command = [
             sys.executable, "-X", "faulthandler", "-m", "studies.cli.main", "run", "chaos.yaml",
             "--results", str(self.results), *options,
+            *([] if "--in-process" in options else ["--end-stalled", END_STALLED]),
         ]  # fmt: skip
         with log.open("wb") as opened:
             process = subprocess.Popen(
@@ -137,6 +142,10 @@ class StudyFolder:
         if not file.is_file():
             return []
         return [json.loads(line) for line in file.read_text().splitlines()]
+
+    def hung(self) -> list[int]:
+        """The processes whose trainings began to sleep for ever, in their order."""
+        return [line["pid"] for line in self.diary() if line["what"] == "hangs"]
 
     def keys(self, stage: str) -> set[str]:
         """The finished artifacts of a stage, as a look into the folder shows them."""

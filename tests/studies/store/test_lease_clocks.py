@@ -293,11 +293,15 @@ def test_a_run_sees_for_how_long_its_own_workers_made_no_progress_missing_heartb
         lease.progress()
         lease._beat()
     seen = Leases(local, 60.0, clock)
-    ((owner, idle),) = seen.of_run("r1")
-    assert owner.key == "a"
+    found = {owner.key: (owner, idle) for owner, idle in seen.of_run("r1")}
+    assert found.keys() == {"a", "c"}
+    owner, idle = found["a"]
     assert idle == owner.idle
-    clock.now += 500  # beyond its expiry: it is stopped
-    ((owner, idle),) = seen.of_run("r1")
-    assert idle == owner.idle + 500
+    clock.now += 700  # beyond their expiry: they are stopped, one before its first heartbeat
+    found = {owner.key: (owner, idle) for owner, idle in seen.of_run("r1")}
+    owner, idle = found["a"]
+    assert idle == owner.idle + 700
+    owner, idle = found["c"]
+    assert (idle, owner.stalls(idle)) == (700, True)
     for lease in (mine, other, silent):
         lease.release()

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 
 from wsss_core.data.network_input import to_input
+from wsss_core.progress import made_progress
 from wsss_core.refine.crf.dense_crf import dense_crf, unary_probabilities
 from wsss_core.refine.crf.settings import CRF_PRESETS
 from wsss_core.refine.pixel_adaptive import POSITION_WEIGHT, par
@@ -32,6 +33,7 @@ class DenseCrf(Refiner):
             unary = unary_probabilities(maps, preset=self.settings)
             posteriors = dense_crf(image, unary, preset=self.settings, backend=self.backend)
             out[...] = np.asarray(posteriors)[1:]
+            made_progress()
         return refined
 
 
@@ -47,14 +49,14 @@ class PixelAdaptive(Refiner):
         """See `Refiner`."""
         upsampled = torch.from_numpy(at_image_size(scores, images))
         grown = (1 + POSITION_WEIGHT) ** self.iterations
-        refined = [
-            par(
+        refined = []
+        for image, maps in zip(images, upsampled, strict=True):
+            weighted = par(
                 to_input(image[None]),
                 maps[None],
                 iterations=self.iterations,
                 dilations=self.dilations,
-            )[0].numpy()
-            / grown
-            for image, maps in zip(images, upsampled, strict=True)
-        ]
+            )
+            refined.append(weighted[0].numpy() / grown)
+            made_progress()
         return np.stack(refined)
