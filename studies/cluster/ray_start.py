@@ -6,8 +6,10 @@ Import this before anything else of Ray: some settings are read when Ray is impo
 import contextlib
 import logging
 import os
+import signal
 import socket
 import stat
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -68,6 +70,11 @@ def start_ray(address: str | None) -> bool:
     """Join a cluster, or start Ray here; whether this call did so and has to end it."""
     if ray.is_initialized():
         return False
+    with _keeping_handler_of_sigterm():
+        return _start_ray(address)
+
+
+def _start_ray(address: str | None) -> bool:
     given = _given(address)
     if given is None:
         _close_token()
@@ -95,6 +102,17 @@ def start_ray(address: str | None) -> bool:
         name = "--address" if address else "RAY_ADDRESS"
         raise InputError(f"{name} {given}: no Ray cluster answers there: {said}") from error
     return True
+
+
+@contextlib.contextmanager
+def _keeping_handler_of_sigterm() -> Iterator[None]:
+    """Keep a handler of SIGTERM, which Ray replaces by one of its own."""
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        if callable(before) and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, before)
 
 
 def _close_token() -> None:
