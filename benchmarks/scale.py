@@ -359,10 +359,18 @@ def run_way(name: str, count: int, cpus: int) -> dict[str, Any]:
 
     import ray
 
+    from studies.cluster.session_folder import ray_session_folder
+
     ray.init(
-        address="local", num_cpus=cpus, object_store_memory=100 * 2**20, include_dashboard=False,
-        log_to_driver=False, logging_level=logging.ERROR, _node_ip_address="127.0.0.1",
-    )  # fmt: skip
+        address="local",
+        _temp_dir=ray_session_folder(),
+        num_cpus=cpus,
+        object_store_memory=100 * 2**20,
+        include_dashboard=False,
+        log_to_driver=False,
+        logging_level=logging.ERROR,
+        _node_ip_address="127.0.0.1",
+    )
     samples = _Samples()
     with tempfile.TemporaryDirectory() as folder:
         WAYS[name](count, Path(folder), samples)

@@ -61,6 +61,32 @@ def error_line(error: BaseException) -> str:
     return f"{type(error).__name__}: {one_line(error)}"
 
 
+def over_trials(count: int) -> str:
+    """Return how many times a chain is run over a trial.
+
+    >>> over_trials(3)
+    '3 times a chain over a trial'
+    """
+    return f"{count} times a chain over a trial"
+
+
+def trials_done(done: int, trials: int, chains_left: int) -> str:
+    """Return how far a study is.
+
+    Args:
+        done: trials that have been trained and scored.
+        trials: how many the study has.
+        chains_left: how many times a chain still has to run over a trial.
+
+    >>> trials_done(2, 3, 0)
+    '2 of 3 trials are done'
+    >>> trials_done(3, 3, 4)
+    '3 of 3 trials are done, 4 times a chain over a trial to do'
+    """
+    chains = f", {over_trials(chains_left)} to do" if chains_left else ""
+    return f"{done} of {trials} trials are done{chains}"
+
+
 def no_progress(seconds: float, epoch_seconds: float | None) -> str:
     """Return for how long work has made no progress, beside what an epoch usually takes.
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from reports.ledger import every_part, quarantine_corrupt_parts, write_part
 from reports.storage import Location, StorageError, is_uri, local_path
+from studies.formatting import over_trials, trials_done
 from studies.planning import Plan, TrainingJob, Trial, replaced_by
 from studies.scheduling.progress import Progress
 from studies.scheduling.stopping import Stop
@@ -33,6 +34,7 @@ class RunResult:
         unrefined: "configuration, seed, chain" -> error.
         collapsed: "configuration, seed" -> why.
         remaining: trials without a result: failed, or the run was interrupted.
+        chains_remaining: how many times a chain over a trial has no result: as above.
         seconds: wall time of the run.
         stopped: the name of the signal that interrupted the run.
 
@@ -48,6 +50,7 @@ class RunResult:
     remaining: int
     seconds: float
     stopped: str | None = None
+    chains_remaining: int = 0
 
 
 def run_study(
@@ -103,10 +106,18 @@ def run_study(
             ended = {key for key, outcome in outcomes.items() if outcome.has_result}
             finished = {trial.key for key in ended for trial in plan.jobs[key].trials}
             finished |= {trial.key for trial in work.done}
-            raise StorageError(
-                f"{stop.storage}; {len(finished)} of {len(plan.trials)} trials are finished"
+            left = sum(
+                count for key, count in work.unrefined.items() if key not in progress.refined_jobs
             )
+            raise StorageError(
+                f"{stop.storage}; {trials_done(len(finished), len(plan.trials), left)}"
+            )
+        if stop.signal is not None:
+            # What a worker finished when it was ended: other commands read the ledger.
+            publish_all(store, plan.score_keys(), results)
     scores = store.finished("scores")
+    unfinished = [trial for trial in plan.trials if trial.key not in scores]
+    chains_left = [key for key in plan.score_keys() if key not in scores]
     return RunResult(
         trials=len(plan.trials),
         trained=len(outcomes.keys() & work.untrained),
@@ -115,7 +126,8 @@ def run_study(
         failed=_named(plan, outcomes, JobStatus.FAILED),
         unrefined=unrefined,
         collapsed=_named(plan, outcomes, JobStatus.COLLAPSED),
-        remaining=sum(not scores.issuperset(trial.score_keys) for trial in plan.trials),
+        remaining=len(unfinished),
+        chains_remaining=len(chains_left) - len(unfinished),
         seconds=time.perf_counter() - started,
         stopped=stop.signal,
     )
@@ -130,7 +142,7 @@ class _Work:
         done: trials that were done before.
         untrained: the keys of jobs to train.
         unscored: the keys of jobs that were trained before and have trials to score.
-        unrefined: how often a chain has to run over a trial.
+        unrefined: the key of a job -> how many times a chain has to run over its trials.
 
     """
 
@@ -138,16 +150,17 @@ class _Work:
     done: list[Trial]
     untrained: set[str]
     unscored: set[str]
-    unrefined: int
+    unrefined: dict[str, int]
 
     def log(self, plan: Plan) -> None:
         """Log what is missing, and the chains that cannot run."""
         training = f", {len(self.untrained)} training runs to go" if self.untrained else ""
+        unrefined = sum(self.unrefined.values())
         logger.info(
             f"{plan.study.study}: {len(plan.trials)} trials, {len(self.done)} done before"
             + (training or "; nothing to train")
             + (f", {len(self.unscored)} trained before to be scored" if self.unscored else "")
-            + (f", {self.unrefined} times a chain over a trial" if self.unrefined else "")
+            + (f", {over_trials(unrefined)}" if unrefined else "")
         )
         for chain in plan.chains:
             if chain.lacks is not None:
@@ -179,7 +192,7 @@ def _prepared(plan: Plan, results: Location, store: ArtifactStore) -> _Work:
     write_part(results, "plan", plan.study.file_name, plan.ledger_rows())
     if plan.chains:
         write_part(results, "refinements", plan.study.file_name, plan.chain_rows())
-    if publish_all(store, [key for trial in plan.trials for key in trial.score_keys], results):
+    if publish_all(store, plan.score_keys(), results):
         pending = plan.pending(store)
         preflight(plan, pending, store, results)
     has = store.seen()
@@ -189,7 +202,7 @@ def _prepared(plan: Plan, results: Location, store: ArtifactStore) -> _Work:
         done=[trial for trial in plan.trials if has("scores", trial.key)],
         untrained=untrained,
         unscored={job.key for job in pending if job.unscored(has)} - untrained,
-        unrefined=sum(len(job.unrefined(has)) for job in plan.jobs.values()),
+        unrefined={key: len(job.unrefined(has)) for key, job in plan.jobs.items()},
     )
 
 

@@ -19,8 +19,10 @@ def _masks(options: argparse.Namespace) -> int:
     from studies.masks.folder import make_masks
     from studies.masks.recipe import MaskSelection, choose_recipe
     from studies.masks.worker import MaskJob
+    from studies.scheduling.stopping import interrupt_on_terminate
     from studies.store import ArtifactStore
 
+    interrupt_on_terminate()
     selection = MaskSelection(
         **{name: getattr(options, name) for name in MaskSelection.__dataclass_fields__}
     )

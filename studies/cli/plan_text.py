@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from reports.storage import Location
 from studies.cluster.machine import this_machine
-from studies.formatting import duration
+from studies.formatting import duration, over_trials
 from studies.planning import Estimate, Plan, TrainingJob, estimate, passes, read_timings
 from studies.spec.search import Search
 from studies.store import ArtifactStore
@@ -106,9 +106,10 @@ def _cost(
     left = estimate(pending, has, timings, this_machine(), at_once)
     stages = {"training": left.training, "scoring": left.scoring, "refinement": left.refinement}
     measured = f"{timings.trials}, {timings.device}"
+    trials = ", ".join(f"{name} {duration(s)}" for name, s in stages.items() if s)
     lines = [
         f"cost of what is left, from the trials measured here ({measured}):",
-        "  trials     " + ", ".join(f"{name} {duration(s)}" for name, s in stages.items() if s),
+        f"  trials     {trials or 'none'}",
         f"  resources  {_hours(left)}",
         f"  wall time  {_wall(left, at_once)}",
     ]
@@ -124,6 +125,10 @@ def _cost(
         lines.append(
             f"  {left.unmeasured} training runs are of kinds that no trial has measured: predicted "
             "by their passes over the images, from the time that all others need for one"
+        )
+    if left.unmeasured_chains:
+        lines.append(
+            f"  beside it {over_trials(left.unmeasured_chains)}, which no trial has measured yet"
         )
     asks_gpu = any(job.resources.gpus not in ("auto", 0) for job in pending)
     if asks_gpu and not timings.with_gpu:

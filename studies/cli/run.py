@@ -16,7 +16,7 @@ from studies.cli.common import (
     show,
 )
 from studies.cli.store import seconds
-from studies.formatting import duration
+from studies.formatting import duration, over_trials, trials_done
 from wsss_core.errors import InputError
 
 if TYPE_CHECKING:
@@ -126,7 +126,7 @@ def _closing(result: "RunResult", results: Location, again: str) -> int:
     if result.trained or result.scored:
         also = f", {result.scored} trained before were scored" if result.scored else ""
         show(f"{result.trained} training runs{also}, in {duration(result.seconds)}")
-    elif not result.remaining:
+    elif not (result.remaining or result.chains_remaining):
         show(f"nothing to train: all {result.reused} trials were done ({result.seconds:.1f} s)")
     for state, named in (
         ("collapsed", result.collapsed),
@@ -135,13 +135,15 @@ def _closing(result: "RunResult", results: Location, again: str) -> int:
     ):
         _print_causes(state, named)
     if result.stopped is not None:
-        done = result.trials - result.remaining
-        show(f"stopped by {result.stopped}: {done} of {result.trials} trials are done")
-    if result.remaining:
-        show(f"{result.remaining} trials remain; go on with: {again}")
+        done, chains = result.trials - result.remaining, result.chains_remaining
+        show(f"stopped by {result.stopped}: {trials_done(done, result.trials, chains)}")
+    left = [f"{result.remaining} trials"] if result.remaining else []
+    left += [over_trials(result.chains_remaining)] if result.chains_remaining else []
+    if left:
+        show(f"{' and '.join(left)} remain; go on with: {again}")
     show(f"next: wsss report {results}")
     failed = bool(result.failed or result.unrefined)
-    if result.stopped is not None or (result.remaining and not failed):
+    if result.stopped is not None or (left and not failed):
         return INTERRUPTED
     return FAILED if failed else 0
 

@@ -6,9 +6,10 @@ Import this before anything else of Ray: some settings are read when Ray is impo
 import contextlib
 import logging
 import os
+import signal
 import socket
 import stat
-import tempfile
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -32,6 +33,7 @@ from ray._private import ray_constants
 from ray._private.authentication import authentication_token_setup
 
 from studies.cluster.machine import usable_cpus
+from studies.cluster.session_folder import ray_session_folder
 from studies.planning import NodeAmounts
 from wsss_core.errors import InputError, one_line
 
@@ -68,20 +70,29 @@ def start_ray(address: str | None) -> bool:
     """Join a cluster, or start Ray here; whether this call did so and has to end it."""
     if ray.is_initialized():
         return False
+    with _keeping_handler_of_sigterm():
+        return _start_ray(address)
+
+
+def _start_ray(address: str | None) -> bool:
     given = _given(address)
     if given is None:
         _close_token()
-        with _on_loopback():
-            ray.init(
-                address="local",
-                _temp_dir=_own_folder(),
-                num_cpus=usable_cpus(),
-                object_store_memory=OBJECT_STORE_BYTES,
-                include_dashboard=False,
-                log_to_driver=False,
-                logging_level=logging.ERROR,
-                _node_ip_address="127.0.0.1",
-            )
+        folder = ray_session_folder()
+        try:
+            with _on_loopback():
+                ray.init(
+                    address="local",
+                    _temp_dir=folder,
+                    num_cpus=usable_cpus(),
+                    object_store_memory=OBJECT_STORE_BYTES,
+                    include_dashboard=False,
+                    log_to_driver=False,
+                    logging_level=logging.ERROR,
+                    _node_ip_address="127.0.0.1",
+                )
+        except OSError as error:
+            raise InputError(f"Ray cannot start in {folder}: {one_line(error)}") from error
         return True
     try:
         _reach(given)
@@ -91,6 +102,17 @@ def start_ray(address: str | None) -> bool:
         name = "--address" if address else "RAY_ADDRESS"
         raise InputError(f"{name} {given}: no Ray cluster answers there: {said}") from error
     return True
+
+
+@contextlib.contextmanager
+def _keeping_handler_of_sigterm() -> Iterator[None]:
+    """Keep a handler of SIGTERM, which Ray replaces by one of its own."""
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        if callable(before) and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, before)
 
 
 def _close_token() -> None:
@@ -122,23 +144,6 @@ def _close_token() -> None:
             )
     except OSError as error:
         logger.warning("%s: cannot be kept from other accounts: %s", token, one_line(error))
-
-
-def _own_folder() -> str | None:
-    """Return a folder for Ray's sessions that no other account can open; None: RAY_TMPDIR's.
-
-    Its path is short, because the paths of Ray's sockets in it have at most 107 characters.
-    """
-    if "RAY_TMPDIR" in os.environ:
-        return None
-    folder = Path(f"/tmp/ray-{os.getuid()}")
-    with contextlib.suppress(FileExistsError):
-        folder.mkdir(mode=0o700)
-    state = folder.lstat()
-    if not stat.S_ISDIR(state.st_mode) or state.st_uid != os.getuid():
-        return tempfile.mkdtemp(prefix="ray-", dir="/tmp")
-    folder.chmod(0o700)
-    return str(folder / "ray")
 
 
 @contextlib.contextmanager

@@ -5,6 +5,7 @@ split alone decide, so that masks of test images may still be scored.
 """
 
 import json
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
@@ -166,10 +167,12 @@ def choose_recipe(
         # Several classes: level 0 stands for "nothing competes" and is no threshold.
         level=max(1, level) if len(settings["classes"]) > 1 else level,
     )
+    states = _states(record, chain.name)
+    to_do = f" ({states['to do']} of {states.total()} trials to do)" if states["to do"] else ""
     return recipe, [
         f"configuration {configuration} ({why_configuration})",
         f"seed {seed} ({why_seed})",
-        f"chain {chain.name}",
+        f"chain {chain.name}{to_do}",
         f"threshold {recipe.level / 255:.3f}, level {recipe.level} ({why_level})",
     ]
 
@@ -202,8 +205,17 @@ def _candidates(record: StudyRecord, chain: str | None) -> pd.DataFrame:
     plain = ok.loc[ok["chain"] == PLAIN, ["configuration", "seed"]].drop_duplicates()
     rows = ok[ok["chain"] == chain].merge(plain)
     if rows.empty:
-        raise InputError(f"{record.name}, chain {chain}: no trial ended well, so none makes masks")
+        ended = ", ".join(f"{count} {state}" for state, count in _states(record, chain).items())
+        raise InputError(
+            f"{record.name}, chain {chain}: no trial ended well ({ended}), so none makes masks"
+        )
     return rows
+
+
+def _states(record: StudyRecord, chain: str) -> Counter[str]:
+    """Return the state of every trial under a chain, in the words of `wsss status`."""
+    trials = [trial for (_, _, name), trial in record.all_trials.items() if name == chain]
+    return Counter("to do" if trial.status == "missing" else trial.status for trial in trials)
 
 
 def _choose(

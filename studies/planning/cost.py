@@ -173,6 +173,8 @@ class Estimate:
         wall: seconds from start to end; None where a training run does not fit on the machine.
         at_once: the fewest and the most training runs at a time.
         unmeasured: training runs of a kind that was never measured.
+        unmeasured_chains: how many times a chain over a trial is not counted, for it was never
+            measured.
         unfitting: name of the first training run that does not fit on the machine.
 
     """
@@ -185,6 +187,7 @@ class Estimate:
     wall: float | None = None
     at_once: tuple[int, int] = (0, 0)
     unmeasured: int = 0
+    unmeasured_chains: int = 0
     unfitting: str | None = None
 
 
@@ -239,7 +242,9 @@ def estimate(
         training = untrained * seconds(work)
         left.unmeasured += untrained and not timings.rates.knows(kind(job.settings))
         scoring = len(job.unscored(has)) * seconds(scoring_work(job.settings))
-        refinement = seconds(*map(chain_work, job.unrefined(has)))
+        chains = [chain_work(name) for name in job.unrefined(has)]
+        refinement = seconds(*chains)
+        left.unmeasured_chains += sum(timings.rates.predict(work) is None for work in chains)
         left.training += training
         left.scoring += scoring
         left.refinement += refinement

@@ -55,6 +55,10 @@ class Plan:
 
         return sorted(trials, key=place)
 
+    def score_keys(self) -> list[str]:
+        """Return the keys of the scores of all trials, those under chains included."""
+        return [key for trial in self.trials for key in trial.score_keys]
+
     def images_of(self, job: TrainingJob) -> StudyImages:
         """Return the data set of a job."""
         return next(images for images in self.image_sets if images.splits == job.images)

@@ -28,12 +28,14 @@ class Progress:
         at_once: how many training runs go at a time; None where that is not known. With it the
             estimate is right from the first one on.
         unrefined: "configuration, seed, chain" -> error, of the chains that failed.
+        refined_jobs: the keys of the training runs whose chains have ended.
 
     """
 
     def __init__(self, jobs: Collection[TrainingJob], only_scored: Collection[str] = ()) -> None:
         self.at_once: int | None = None
         self.unrefined: dict[str, str] = {}
+        self.refined_jobs: set[str] = set()
         self._only_scored = frozenset(only_scored)
         self._started = time.perf_counter()
         self._ended = 0
@@ -71,6 +73,7 @@ class Progress:
             failed: the chains that failed.
 
         """
+        self.refined_jobs.add(job.key)
         for chain in failed:
             self.unrefined[f"{job.name}, seed {job.seed}, {chain.name}"] = chain.error
         state = f"  {len(failed)} failed: {failed[0].error}" if failed else ""

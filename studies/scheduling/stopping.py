@@ -1,8 +1,9 @@
 """Interrupting a run: by a signal, or because its storage is away or full.
 
-The first Ctrl-C (SIGINT) or SIGTERM, which SLURM, Kubernetes and clouds send before they take a
-machine away, asks a run to end; the second ends it at once. Either is safe at any moment: what is
-finished is in the store, and a training goes on from its last epoch.
+The first signal asks a run to end, the second ends it at once: Ctrl-C (SIGINT), SIGTERM, which
+SLURM, Kubernetes and clouds send before they take a machine away, and SIGHUP of a terminal that is
+closed. Either is safe at any moment: finished work is in the store, and a training goes on from its
+last epoch.
 """
 
 import contextlib
@@ -14,7 +15,7 @@ from types import FrameType
 
 from reports.storage import StorageError
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Stop:
@@ -82,9 +83,9 @@ class Stop:
             if again or at_once:
                 raise KeyboardInterrupt
 
-        before = {number: signal.getsignal(number) for number in SIGNALS}
+        before = {number: signal.getsignal(number) for number in SIGNALS if _heeded(number)}
         try:
-            for number in SIGNALS:
+            for number in before:
                 signal.signal(number, heard)
             yield
         finally:
@@ -98,11 +99,18 @@ class Stop:
             time.sleep(min(left, 0.2))
 
 
+def _heeded(number: signal.Signals) -> bool:
+    """Return whether a signal has a meaning: `nohup` ignores SIGHUP, and so do we then."""
+    return number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN
+
+
 def interrupt_on_terminate() -> None:
-    """Turn SIGTERM into KeyboardInterrupt, as Ctrl-C is; in the main thread alone."""
+    """Turn SIGTERM and SIGHUP into KeyboardInterrupt, as Ctrl-C is; in the main thread alone."""
 
     def heard(*_: object) -> None:
         raise KeyboardInterrupt
 
     if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, heard)
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            if _heeded(number):
+                signal.signal(number, heard)

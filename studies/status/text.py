@@ -6,7 +6,7 @@ from dataclasses import asdict
 from typing import Any
 
 from reports.results.failure_causes import Cause, causes, describe_causes
-from studies.formatting import duration, no_progress
+from studies.formatting import duration, no_progress, over_trials
 from studies.status.model import Running, SearchState, StudyStatus, TrialState
 
 MARKS = {
@@ -157,7 +157,7 @@ def _outlook(status: StudyStatus) -> str:
     chains = sum(chain.remaining for chain in status.chains)
     if not (status.counts[TrialState.TO_DO] or status.counts[TrialState.RUNNING]):
         if chains:
-            return f"all trained; {chains} times a chain over a trial to do"
+            return f"all trained; {over_trials(chains)} to do"
         return "nothing is left to do" + ("; running again retries" if status.failed else "")
     idle = status.running is not None and not status.goes_on
     head = "nothing runs now; " if idle else ""

@@ -9,9 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-# Set before Ray and torch are loaded: no token file, and one thread as a trial's worker has.
+from studies.cluster.session_folder import ray_session_folder
+
+# Set before Ray and torch are loaded: no token file, one thread as a trial's worker has, and a
+# folder whose path is short whatever TMPDIR is.
 os.environ.setdefault("RAY_AUTH_MODE", "disabled")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("RAY_TMPDIR", str(Path(ray_session_folder()).parent))
 
 import numpy as np
 import pytest

@@ -162,7 +162,7 @@ def test_a_full_or_absent_storage_ends_the_run_with_what_is_finished_and_fails_n
         return train_job(job, *arguments, **options)
 
     monkeypatch.setattr(studies.stages.job, "train_job", second_fails)
-    with pytest.raises(StorageError, match=r"; 1 of 2 trials are finished$") as raised:
+    with pytest.raises(StorageError, match=r"; 1 of 2 trials are done$") as raised:
         run(tiny, tmp_path)
     assert str(getattr(error, "filename", None) or error).split(":")[0] in str(raised.value)
     assert statuses(tmp_path) == {"CNN alone": "ok"}
