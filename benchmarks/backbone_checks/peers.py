@@ -1,10 +1,10 @@
 """pytorch-grad-cam and torchcam on a whole timm model, as their documentation says to use them.
 
 pytorch-grad-cam: the target layer that its README names for a kind of network where there is one
-(`layer4[-1]`, `features[-1]`, `blocks[-1].norm1` with its ViT transform, `layers[-1].blocks[-1]
-.norm1` with its Swin transform, each told the model's grid), else the best guess of a user (the
-last of `stages`, `blocks` or `layers`, or the last child before pooling). torchcam: no layer is
-given, it looks for one.
+(`layer4[-1]`, `features[-1]`, `blocks[-1].norm1` with its ViT transform,
+`layers[-1].blocks[-1].norm1` with its Swin transform, each told the model's grid), else the best
+guess of a user (the last of `stages`, `blocks`, `layers` or `levels`, or the last child before
+pooling). torchcam: no layer is given, it looks for one.
 
 A peer is right if its map is not empty, its layer comes late in the network, and what it took for
 a map [B, C, h, w] is one: it changes where the image changes.
@@ -95,7 +95,7 @@ def _their_recipe(model: Any) -> tuple[nn.Module, Callable[[Tensor], Tensor] | N
     for name in ("layer4", "features"):
         if hasattr(model, name):
             return getattr(model, name)[-1], None
-    for name in ("blocks", "layers", "stages"):
+    for name in ("blocks", "layers", "stages", "levels"):
         if not hasattr(model, name):
             continue
         last = getattr(model, name)[-1]
@@ -107,11 +107,9 @@ def _their_recipe(model: Any) -> tuple[nn.Module, Callable[[Tensor], Tensor] | N
             transform = partial(swinT_reshape_transform, height=rows, width=columns)
             return last.blocks[-1].norm1, transform
         return last, None
-    before = [m for n, m in model.named_children() if n not in _HEADS]
-    return before[-1], None
-
-
-_HEADS = ("global_pool", "head", "head_drop", "fc", "classifier", "norm_head", "flatten", "drop")
+    names, children = zip(*model.named_children(), strict=True)
+    pooling = names.index("global_pool") if "global_pool" in names else len(names) - 1
+    return children[pooling - 1], None
 
 
 def _torchcam(method: str, model: nn.Module, size: int) -> Outcome:

@@ -45,8 +45,10 @@ def place_shown(features: Callable[[Tensor], Tensor], size: int) -> str:
         size: the side of the images.
 
     Returns:
-        "right", "wrong" (it changes at the place with rows and columns exchanged, or the map is
-        not a square as the image is), or "not shown" (about as much at both).
+        "right": it changes more there than at the place with rows and columns exchanged, than in
+        other columns of the same rows, and than in other rows of the same columns. "wrong": it
+        changes more at the exchanged place, it depends on rows but not on columns or the other way
+        round, or it is not a square as the image is. Else "not shown".
 
     """
     images = random_images(size)
@@ -54,23 +56,25 @@ def place_shown(features: Callable[[Tensor], Tensor], size: int) -> str:
     if plain.shape[-1] != plain.shape[-2]:
         return "wrong"
     scale = plain.abs().amax().clamp(min=1e-30)
-    at_block, mirrored = [], []
+    logs = torch.zeros(len(PLACES), 3)
     for number, (row, column) in enumerate(PLACES):
         changed = images.clone()
         at = _block(size, row, column)
-        side = at[0].stop - at[0].start, at[1].stop - at[1].start
-        changed[(..., *at)] = random_images(size, seed=1 + number)[..., : side[0], : side[1]]
+        height, width = at[0].stop - at[0].start, at[1].stop - at[1].start
+        changed[(..., *at)] = random_images(size, seed=1 + number)[..., :height, :width]
         # Scaled first: the squares of untrained features can overflow, or vanish.
         change = ((features(changed).float() - plain) / scale).abs().mean((0, 1))
-        cells = plain.shape[-1]
-        at_block.append(change[_block(cells, row, column)].mean())
-        mirrored.append(change[_block(cells, column, row)].mean())
-    ratios = [
-        float(own / other.clamp(min=1e-30)) for own, other in zip(at_block, mirrored, strict=True)
-    ]
-    if min(ratios) > CLEARLY:
+        elsewhere = ((column, row), (row, (column + 0.5) % 1), ((row + 0.5) % 1, column))
+        own, *others = (
+            change[_block(plain.shape[-1], *place)].mean().clamp(min=1e-30)
+            for place in ((row, column), *elsewhere)
+        )
+        logs[number] = torch.stack([(own / other).log() for other in others])
+    exchanged, columns, rows = logs.mean(0).exp().tolist()
+    if min(exchanged, columns, rows) > CLEARLY:
         return "right"
-    return "wrong" if max(ratios) < 1 / CLEARLY else "not shown"
+    one_way = max(columns, rows) > 2 * CLEARLY and min(columns, rows) < CLEARLY
+    return "wrong" if exchanged < 1 / CLEARLY or one_way else "not shown"
 
 
 def _block(cells: int, row: float, column: float) -> tuple[slice, slice]:
