@@ -15,7 +15,7 @@ _NOTHING = {"verdict": "not reached", "why": "", "more": {}}
 _NEEDED = ("start", "build", "map", "train")
 _MARKS = {
     "right": "✓",
-    "not shown": "✓",
+    "not shown": "✓?",
     "refused": "R",
     "wrong": "**W**",
     "crash": "**X**",
