@@ -1,0 +1,130 @@
+"""Is each timm network right, or refused in one line? Beside pytorch-grad-cam and torchcam.
+
+The smallest model of each of timm's modules and variants of them, each in a process of its own with
+limits on processor time and memory, at random weights. See `docs/backbones.md` for the results and
+`benchmarks/backbone_checks` for what is checked: `product.py` and `peers.py` begin with what
+"right" means.
+
+A model whose findings are in the file of results is not run again (`--anew` runs it again), so an
+interrupted run goes on. The peers do not depend on this package: their part is a run of its own.
+They are not needed by anything else, so install them where they are in nobody's way:
+
+    pip install --target peers --no-deps grad-cam==1.5.7 torchcam==0.5.0 ttach
+    python benchmarks/timm_coverage.py --peers peers --results coverage.jsonl     # about an hour
+    python benchmarks/timm_coverage.py --only-product --models resnet18,cait_xxs24_224
+    python benchmarks/timm_coverage.py --results coverage.jsonl --markdown        # tables, no run
+"""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from backbone_checks.models import SMALLEST, VARIANTS, module_of, unlisted_modules
+from backbone_checks.reporting import Outcome, in_own_process, report, versions
+from backbone_checks.tables import faults, markdown, summary
+
+SECONDS = 180
+GIGABYTES = 6.0
+
+
+def check_one(part: str, model: str) -> None:
+    """Run a part of the checks in this process; what they find goes to standard output."""
+    import torch
+
+    torch.set_num_threads(1)
+    report("versions", lambda: Outcome("right", more=versions()))
+    if part == "peers":
+        from backbone_checks.peers import check_peers
+
+        check_peers(model, report)
+    else:
+        from backbone_checks.product import check_product
+
+        check_product(model, report)
+
+
+def read_results(file: Path) -> dict[tuple[str, str], dict[str, Any]]:
+    """The last finding of each part and model."""
+    if not file.is_file():
+        return {}
+    lines = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+    return {(line["part"], line["model"]): line for line in lines}
+
+
+def run_all(models: list[str], parts: list[str], arguments: argparse.Namespace) -> None:
+    done = {} if arguments.anew else read_results(arguments.results)
+    folder = [arguments.peers.resolve()] if arguments.peers else []
+    for number, model in enumerate(models, 1):
+        for part in parts:
+            if (part, model) in done:
+                continue
+            found = in_own_process(
+                Path(__file__).resolve(),
+                part,
+                model,
+                arguments.seconds,
+                arguments.gigabytes,
+                folder if part == "peers" else [],
+            )
+            record = {"part": part, "model": model, "module": module_of(model), "found": found}
+            with arguments.results.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(record) + "\n")
+            verdicts = ", ".join(
+                f"{check} {one['verdict']}" for check, one in found.items() if check != "versions"
+            )
+            print(f"{number}/{len(models)} {model}, {part}: {verdicts}", flush=True)
+
+
+def main() -> None:
+    if sys.argv[1:2] == ["--child"]:
+        check_one(*sys.argv[2:4])
+        return
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--models", help="only these, with commas between (default: all)")
+    parser.add_argument("--peers", type=Path, metavar="FOLDER", help="where the peers lie")
+    parser.add_argument("--only-product", action="store_true", help="leave the peers out")
+    parser.add_argument("--only-peers", action="store_true", help="leave the product out")
+    parser.add_argument(
+        "--results",
+        type=Path,
+        metavar="FILE",
+        default=Path("timm_coverage.jsonl"),
+        help="JSON lines that a run adds to, and goes on from (default: timm_coverage.jsonl)",
+    )
+    parser.add_argument("--anew", action="store_true", help="run models again that it holds")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the counts there")
+    parser.add_argument("--markdown", action="store_true", help="print tables; run nothing")
+    parser.add_argument(
+        "--seconds", type=int, default=SECONDS, help=f"of a process (default: {SECONDS})"
+    )
+    parser.add_argument(
+        "--gigabytes", type=float, default=GIGABYTES, help=f"of a process (default: {GIGABYTES})"
+    )
+    arguments = parser.parse_args()
+    models = [*SMALLEST.values(), *VARIANTS]
+    if arguments.models:
+        models = arguments.models.split(",")
+    parts = ["product", "peers"]
+    if arguments.only_product or arguments.only_peers:
+        parts = ["product"] if arguments.only_product else ["peers"]
+    if unlisted := unlisted_modules():
+        print(f"modules of this timm that are not checked: {', '.join(unlisted)}", file=sys.stderr)
+    if not arguments.markdown:
+        run_all(models, parts, arguments)
+    results = {
+        key: line for key, line in read_results(arguments.results).items() if key[1] in models
+    }
+    counts = summary(results)
+    if arguments.markdown:
+        print(markdown(results))
+    else:
+        print(json.dumps(counts, indent=2))
+        print(*faults(results), sep="\n")
+    if arguments.json:
+        arguments.json.write_text(json.dumps(counts, indent=2) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
