@@ -1,6 +1,7 @@
 """The one exception for bad input: it names the file, key or value and what was expected."""
 
 import difflib
+import traceback
 import unicodedata
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -21,6 +22,17 @@ def one_line(text: object, limit: int | None = None) -> str:
     'no such thing'
     """
     return " ".join(str(text).split())[:limit]
+
+
+def raised(error: BaseException) -> str:
+    """Return an exception's type and message on one line, the failing line if it has no message."""
+    kind, text = type(error).__name__, one_line(error, 300)
+    if text:
+        return f"{kind}: {text}"
+    frames = traceback.extract_tb(error.__traceback__)
+    # A bare assertion fails in a helper, whose caller says what was asserted.
+    line = next((f.line for f in reversed(frames) if f.name != "_assert"), None)
+    return f"{kind} at `{one_line(line, 200)}`" if line else kind
 
 
 def quoted(value: object) -> str:

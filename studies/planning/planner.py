@@ -12,7 +12,7 @@ from studies.planning.plan import Plan
 from studies.spec.configuration import Configuration
 from studies.spec.study import Study
 from studies.store import stage_key
-from wsss_core.backbones import check_backbone_name
+from wsss_core.backbones import check_backbone_name, encoder_version
 from wsss_core.cams.settings import CamSettings
 from wsss_core.data.file_hashes import file_hashes
 from wsss_core.errors import InputError, as_input_error, checked_path
@@ -127,8 +127,12 @@ class Planner:
         """Return a backbone's settings for keys, its weights by content, and its weights file."""
         backbone = self.study.backbones[name]
         settings = backbone.model_dump(mode="json", exclude={"label", "training", "weights"})
+        if settings["final_norm"] is None:
+            del settings["final_norm"]  # keys from before this setting stay as they are
         if is_plugin(backbone.model):
             settings["version"] = plugin_version(f"backbones.{name}.model", backbone.model)
+        elif (version := encoder_version(backbone.model)) > 1:
+            settings["encoder"] = version
         weights = backbone.weights
         if weights == "pretrained":
             import timm  # takes seconds and loads torch

@@ -39,8 +39,9 @@ chains and one; a plan of so many takes some seconds."""
 class Backbone(Strict):
     """A timm model (see `wsss_core.backbones.build_network`).
 
-    Tables print `label`. `training` applies to the network alone (as a baseline and as a teacher)
-    and to a student of this backbone.
+    Tables print `label`. `final_norm` says whether the last stage's map comes after the model's own
+    final norm and head convolution; by default it does. `training` applies to the network alone (as
+    a baseline and as a teacher) and to a student of this backbone.
     """
 
     model: str
@@ -49,6 +50,7 @@ class Backbone(Strict):
     partial_weights: bool = False
     stage: str | int | None = None
     output_stride: Literal[8, 16, 32] | None = None
+    final_norm: bool | None = None
     head: Literal["linear", "pcm"] = "linear"
     options: dict[str, Any] = Field(default_factory=dict)
     training: TrainingChange = TrainingChange()

@@ -44,6 +44,7 @@ def initial_network(job: TrainingJob, role: str, weights: str) -> Network:
         partial_weights=backbone["partial_weights"],
         feature_stage=backbone["stage"],
         output_stride=backbone["output_stride"],
+        final_norm=backbone.get("final_norm"),
         head=backbone["head"],
         options=backbone["options"],
         weights_digest=None if weights in ("none", "pretrained") else backbone["weights"],

@@ -6,9 +6,11 @@ from wsss_core.lazy import lazy_exports
 
 if TYPE_CHECKING:
     from wsss_core.backbones.encoder import Encoder, PatchTokens
-    from wsss_core.backbones.names import Layer, check_backbone_name, is_vit
+    from wsss_core.backbones.names import Layer, check_backbone_name, encoder_version, is_vit
     from wsss_core.backbones.network import Network, Output, build_network
+    from wsss_core.backbones.points import Point
     from wsss_core.backbones.weights import load_weights, read_weights
+    from wsss_core.backbones.whole_model import WholeModel
 
 __all__ = [
     "Encoder",
@@ -16,8 +18,11 @@ __all__ = [
     "Network",
     "Output",
     "PatchTokens",
+    "Point",
+    "WholeModel",
     "build_network",
     "check_backbone_name",
+    "encoder_version",
     "is_vit",
     "load_weights",
     "read_weights",

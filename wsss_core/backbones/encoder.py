@@ -1,6 +1,6 @@
-"""Encoders, which turn images into feature maps: a timm ViT's patch tokens or a CNN's last stage.
+"""Encoders, which turn images into feature maps, and the encoder of timm's plain ViTs.
 
-Both let inner layers be tapped, and say which submodule and map a CAM at a layer looks into.
+They let inner layers be tapped, and say at which tensor a CAM at a layer takes its gradients.
 """
 
 from abc import ABC, abstractmethod
@@ -9,7 +9,9 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from wsss_core.backbones.layout import MapLayout
 from wsss_core.backbones.names import Layer
+from wsss_core.backbones.points import Point
 from wsss_core.errors import InputError
 
 
@@ -29,12 +31,18 @@ class Encoder(nn.Module, ABC):
         """Return the channels of a layer's map; InputError if there is no such layer."""
 
     @abstractmethod
-    def module_at(self, layer: Layer) -> nn.Module:
-        """Return the submodule whose output a CAM at this layer reads; InputError if none."""
+    def points(self, layers: Sequence[Layer], images: Tensor) -> list[Point]:
+        """Return where a CAM at each layer takes gradients, for images like these.
 
+        Raises:
+            InputError: there is no such layer, or no point at it.
+
+        """
+
+    @property
     @abstractmethod
-    def as_map(self, output: Tensor, images: Tensor) -> Tensor:
-        """Return such a submodule's output for these images (or its gradient) as [B, C, h, w]."""
+    def resizable(self) -> nn.Module | None:
+        """Return the timm model if it has to be told another image size; None if it has not."""
 
 
 class PatchTokens(Encoder):
@@ -77,6 +85,8 @@ class PatchTokens(Encoder):
         final, inner = self.vit.forward_intermediates(
             images, indices=order, norm=True, output_fmt="NCHW"
         )
+        if not isinstance(self.vit.fc_norm, nn.Identity):
+            inner = [self.vit.fc_norm(one.movedim(1, -1)).movedim(-1, 1) for one in inner]
         return self._map(final, images), tuple(inner[order.index(block)] for block in blocks)
 
     @property
@@ -84,16 +94,20 @@ class PatchTokens(Encoder):
         """Return the side of a patch."""
         return int(self.vit.patch_embed.patch_size[0])
 
-    def module_at(self, layer: Layer) -> nn.Module:
-        """Return the submodule whose output a CAM at this layer reads; InputError if none."""
-        block = self.vit.blocks[self._block(layer)]
-        if not isinstance(getattr(block, "norm1", None), nn.Module):
-            raise InputError(f"layer {layer!r}: this ViT's {type(block).__name__} has no norm1")
-        return block.norm1
+    def points(self, layers: Sequence[Layer], images: Tensor) -> list[Point]:
+        """See `Encoder`: a block's norm1, or the block's output where it has none."""
+        points = []
+        for layer in layers:
+            block = self.vit.blocks[self._block(layer)]
+            norm = getattr(block, "norm1", None)
+            module = norm if isinstance(norm, nn.Module) else block
+            points.append(Point(module, 0, MapLayout("NLC", int(self.vit.num_prefix_tokens))))
+        return points
 
-    def as_map(self, output: Tensor, images: Tensor) -> Tensor:
-        """Return such a submodule's output for these images (or its gradient) as [B, C, h, w]."""
-        return self._on_grid(output[:, self.vit.num_prefix_tokens :], images)
+    @property
+    def resizable(self) -> nn.Module | None:
+        """Return the ViT, whose position embeddings are of one grid."""
+        return self.vit
 
     def _map(self, tokens: Tensor, images: Tensor) -> Tensor:
         tokens = tokens[:, self.vit.num_prefix_tokens :]
@@ -103,60 +117,3 @@ class PatchTokens(Encoder):
     def _on_grid(self, patches: Tensor, images: Tensor) -> Tensor:
         rows = images.shape[-2] // self.size_multiple
         return patches.transpose(1, 2).unflatten(2, (rows, -1))
-
-
-class LastStage(Encoder):
-    """A timm feature extractor as an encoder: its last stage is the final map, any can be tapped.
-
-    Args:
-        extractor: returns the maps of all stages up to the last that is used.
-        names: the names of those stages.
-        stage_channels: their channels.
-        channels_last: whether its maps are [B, h, w, C].
-
-    """
-
-    def __init__(
-        self, extractor: nn.Module, names: list[str], stage_channels: list[int], channels_last: bool
-    ) -> None:
-        super().__init__()
-        self.extractor = extractor
-        self.layers = names
-        self.stage_channels = stage_channels
-        self.channels_last = channels_last
-
-    def channels_at(self, layer: Layer) -> int:
-        """Return the channels of a stage, by its name or timm's index."""
-        return self.stage_channels[self._stage(layer)]
-
-    def _stage(self, layer: Layer) -> int:
-        if isinstance(layer, str) and layer in self.layers:
-            return list(self.layers).index(layer)
-        if isinstance(layer, int) and -len(self.layers) <= layer < len(self.layers):
-            return layer % len(self.layers)
-        there = ", ".join(str(name) for name in self.layers)
-        raise InputError(f"this CNN has no layer {layer!r}; it has {there}")
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Return the map of images float [B, 3, H, W], float [B, C, h, w]."""
-        return self.with_taps(images, ())[0]
-
-    def with_taps(self, images: Tensor, taps: Sequence[Layer]) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """See `Encoder`; the tapped stages have grids of their own."""
-        stages = self.extractor(images)
-        stages = [self.as_map(stage, images) for stage in stages]
-        return stages[-1], tuple(stages[self._stage(layer)] for layer in taps)
-
-    def module_at(self, layer: Layer) -> nn.Module:
-        """Return the submodule whose output a CAM at this layer reads; InputError if none."""
-        name = str(self.layers[self._stage(layer)])
-        modules = dict(self.extractor.named_modules())
-        # timm lifts a stage out of its container under its name with underscores, or wraps it all.
-        for known in (name, name.replace(".", "_"), f"model.{name}", f"body.{name}"):
-            if known in modules:
-                return modules[known]
-        raise InputError(f"layer {layer!r}: timm gives no module of its own for stage {name!r}")
-
-    def as_map(self, output: Tensor, images: Tensor) -> Tensor:
-        """Return such a submodule's output for these images (or its gradient) as [B, C, h, w]."""
-        return output.permute(0, 3, 1, 2) if self.channels_last else output

@@ -21,7 +21,42 @@ Layer = str | int
 """An inner layer: a CNN's stage by name or timm's index, a ViT's block by number (-1: the last)."""
 
 PLAIN_VITS = frozenset({"vision_transformer", "deit", "eva", "beit"})
-"""timm's modules whose models keep one sequence of tokens on a fixed patch grid."""
+"""timm's modules of ViTs that this package takes apart itself: their patch tokens are the map."""
+
+VITS = PLAIN_VITS | {
+    "cait",
+    "convit",
+    "crossvit",
+    "deepseek_vit",
+    "gemma4_vit",
+    "naflexvit",
+    "qwen3_vit",
+    "tnt",
+    "vision_transformer_hybrid",
+    "vision_transformer_relpos",
+    "vision_transformer_sam",
+    "vitamin",
+    "xcit",
+}
+"""timm's modules of plain transformers: tokens that attend to each other on a grid that stays."""
+
+SAME_ENCODER = frozenset(
+    {
+        "inception_resnet_v2",
+        "inception_v3",
+        "regnet",
+        "res2net",
+        "resnest",
+        "resnet",
+        "senet",
+        "sknet",
+    }
+)
+"""timm's modules whose networks are to the bit those of the first encoder (`ENCODER_VERSION`)."""
+
+ENCODER_VERSION = 2
+"""The version of the encoder of all other modules but `PLAIN_VITS`; keys of their training hold it.
+The first was timm's `features_only`, which may lack blocks and the final norm."""
 
 _WEIGHTS = "weights are named by the key `weights`, and hashed"
 OUR_OPTIONS = {
@@ -139,17 +174,33 @@ def _numbers(value: Any) -> Iterator[int | float]:
             yield from _numbers(inner)
 
 
-def is_vit(name: str) -> bool:
-    """Return whether a model keeps one sequence of tokens on a fixed patch grid.
-
-    A plug-in says so itself by an attribute `is_vit`.
-    """
-    if is_plugin(name):
-        return bool(getattr(load_plugin("model", name), "is_vit", False))
+def timm_module(name: str) -> str:
+    """Return the module of timm that defines a model, such as "resnet" for "resnet18"."""
     module = timm_models().get(name.partition(".")[0])
     if module is None:
         import timm
 
         entry: Any = timm.model_entrypoint(name)
-        module = entry.__module__.rsplit(".", 1)[-1]
-    return module in PLAIN_VITS
+        module = str(entry.__module__).rsplit(".", 1)[-1]
+    return module
+
+
+def has_patch_tokens(name: str) -> bool:
+    """Return whether a timm model is one of `PLAIN_VITS`."""
+    return timm_module(name) in PLAIN_VITS
+
+
+def encoder_version(name: str) -> int:
+    """Return the version of the encoder that a timm model gets: 1 where nothing has changed."""
+    same = timm_module(name) in PLAIN_VITS | SAME_ENCODER
+    return 1 if same else ENCODER_VERSION
+
+
+def is_vit(name: str) -> bool:
+    """Return whether a model is a plain transformer, see `VITS`.
+
+    A plug-in says so itself by an attribute `is_vit`.
+    """
+    if is_plugin(name):
+        return bool(getattr(load_plugin("model", name), "is_vit", False))
+    return timm_module(name) in VITS

@@ -14,12 +14,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from wsss_core.backbones.encoder import LastStage, PatchTokens
-from wsss_core.backbones.names import Layer, check_backbone_name, check_options, is_vit
+from wsss_core.backbones.building import (
+    check_half_size,
+    patch_tokens,
+    set_memory_format,
+    whole_model,
+)
+from wsss_core.backbones.encoder import PatchTokens
+from wsss_core.backbones.names import Layer, check_backbone_name, check_options, has_patch_tokens
 from wsss_core.backbones.pcm import PixelCorrelation, View
-from wsss_core.backbones.size_limit import SizeLimit
 from wsss_core.backbones.weights import load_weights
-from wsss_core.errors import InputError, as_input_error, one_line, quoted
+from wsss_core.backbones.whole_model import WholeModel
+from wsss_core.errors import InputError, as_input_error
 from wsss_core.plugins import is_plugin, load_plugin
 
 HEADS = ("linear", "pcm")
@@ -86,7 +92,7 @@ class Network(nn.Module):
         normalised = (images - self.mean) / self.std
         asked: tuple[Layer, ...] = tuple(taps)
         if self.refinement is not None:
-            asked += (self.encoder.layers[-2],)
+            asked += (-2,)
         found: tuple[Tensor, ...] = ()
         if asked:
             features, found = self.encoder.with_taps(normalised, asked)
@@ -114,7 +120,7 @@ class Network(nn.Module):
         for norm in norms:
             norm.momentum = 0.0
         try:
-            features, (low,) = self.encoder.with_taps(small, (self.encoder.layers[-2],))
+            features, (low,) = self.encoder.with_taps(small, (-2,))
         finally:
             for norm, momentum in zip(norms, momenta, strict=True):
                 norm.momentum = momentum
@@ -140,6 +146,7 @@ def build_network(
     partial_weights: bool = False,
     feature_stage: str | int | None = None,
     output_stride: int | None = None,
+    final_norm: bool | None = None,
     head: str = "linear",
     options: Mapping[str, Any] | None = None,
     weights_digest: str | None = None,
@@ -150,19 +157,23 @@ def build_network(
         name: a timm model, CNN or ViT; or a plug-in "module:attribute", which is called with
             classes, image_size and the options and returns a `Network` or what behaves like one.
         classes: K, the outputs of the head.
-        image_size: side of the square input in pixels; a ViT's patch must divide it.
+        image_size: side of the square input in pixels, for which the model is built where timm
+            lets it be; a ViT's patch must divide it.
         weights: "none" (random), "pretrained" (timm's hub) or a file (.safetensors, .pth).
         partial_weights: accept a file that lacks some of the encoder's parameters.
-        feature_stage: CNN only: the stage whose map is used, by name ("layer3") or by timm's index;
-            the last one by default.
-        output_stride: CNN only: input pixels per feature location, by dilation (8, 16, 32).
-        head: "linear", or "pcm" (CNN only): activation maps refined by the pixel correlation
-            module, see `wsss_core.backbones.pcm`.
+        feature_stage: the stage whose map is used, by name ("layer3") or by timm's index in the
+            whole model; the last one by default. Not for plain ViTs.
+        output_stride: pixels per location, by dilation (8, 16, 32), where timm's model takes it.
+        final_norm: whether the last stage's map is taken after the model's final norm and head
+            convolution, as by timm's `forward_features`; None: it is. Not for plain ViTs.
+        head: "linear", or "pcm": activation maps refined by the pixel correlation module, see
+            `wsss_core.backbones.pcm`. Not for plain ViTs.
         options: further arguments of the timm model, such as `embed_dim`, `depth`, `channels`.
         weights_digest: of the weights file, see `read_weights`; None: it is not compared.
 
     Raises:
-        InputError: unknown name, stage or option, or a size or weights file that does not fit.
+        InputError: unknown name, stage or option, a size or weights file that does not fit, or a
+            model whose map cannot be told.
 
     """
     check_backbone_name(name)
@@ -171,44 +182,36 @@ def build_network(
         raise InputError(f"head {head!r} is unknown; expected one of {', '.join(HEADS)}")
     if is_plugin(name):
         return _plugin_network(name, classes, image_size, options or {}, head)
-    pretrained = weights == "pretrained"
-    vit_named = is_vit(name)
-    if vit_named and (feature_stage is not None or output_stride is not None or head == "pcm"):
-        raise InputError(f"{name}: stage, output_stride and head: pcm are for CNNs; this is a ViT")
-    arguments = {**(options or {}), "pretrained": pretrained}
-    encoder: PatchTokens | LastStage
-    try:
-        with SizeLimit(name):
-            if vit_named:
-                vit: Any = timm.create_model(name, num_classes=0, img_size=image_size, **arguments)
-            else:
-                encoder, channels = _cnn(name, feature_stage, output_stride, arguments)
-        if vit_named:
-            patch = vit.patch_embed.patch_size[0]
-            if image_size % patch:
-                raise InputError(
-                    f"{name}: its patch of {patch} does not divide the image size {image_size}"
-                )
-            encoder, channels = PatchTokens(vit), int(vit.num_features)
-    except InputError:
-        raise
-    except Exception as error:
-        # timm and PyTorch do not check options; whatever they raise is of the options.
-        said = one_line(error, 300) or type(error).__name__
-        raise InputError(
-            f"timm cannot build {name!r} with {quoted(dict(options or {}))}: {said}"
-        ) from error
+    arguments = {**(options or {}), "pretrained": weights == "pretrained"}
+    encoder: PatchTokens | WholeModel
+    if has_patch_tokens(name):
+        if not (feature_stage is None and output_stride is None and final_norm is None):
+            raise InputError(f"{name}: stage, final_norm and output_stride are not for plain ViTs")
+        if head == "pcm":
+            raise InputError(f"{name}: head pcm is not for plain ViTs")
+        encoder = patch_tokens(name, image_size, arguments)
+        target, channels = encoder.vit, int(encoder.vit.num_features)
+    else:
+        if output_stride is not None:
+            arguments["output_stride"] = output_stride
+        encoder = whole_model(
+            name,
+            image_size,
+            feature_stage,
+            final_norm=final_norm is not False,
+            arguments=arguments,
+        )
+        target, channels = encoder.extractor, encoder.channels[-1]
     if str(weights) not in ("none", "pretrained"):
-        target = encoder.vit if isinstance(encoder, PatchTokens) else encoder.extractor
         load_weights(target, weights, partial=partial_weights, digest=weights_digest)
-    if not vit_named:
-        # 1.2 to 1.4 times as many images a second on a CPU (ResNet-18 at 64 and 224 px).
-        encoder.to(memory_format=torch.channels_last)
+    if isinstance(encoder, WholeModel):
+        set_memory_format(encoder)
     config: Any = timm.get_pretrained_cfg(name)
     network = Network(encoder, channels, classes, tuple(config.mean), tuple(config.std))
     if head == "pcm":
         if len(encoder.layers) < 2:
             raise InputError(f"{name}: head pcm needs a stage before {encoder.layers[-1]!r}")
+        check_half_size(name, encoder, image_size)
         network.refinement = PixelCorrelation(encoder.channels_at(-2), channels)
     return network
 
@@ -228,26 +231,3 @@ def _plugin_network(
                 "wsss_core.backbones.Network or a module with its interface"
             )
     return network
-
-
-def _cnn(
-    name: str, feature_stage: str | int | None, output_stride: int | None, arguments: dict[str, Any]
-) -> tuple[LastStage, int]:
-    if output_stride is not None:
-        arguments = {**arguments, "output_stride": output_stride}
-    # Which stages there are is known from the architecture alone, so ask without weights.
-    outline: Any = timm.create_model(name, features_only=True, **{**arguments, "pretrained": False})
-    names = list(outline.feature_info.module_name())
-    if feature_stage is None:
-        index = len(names) - 1
-    elif isinstance(feature_stage, str) and feature_stage in names:
-        index = names.index(feature_stage)
-    elif isinstance(feature_stage, int) and 0 <= feature_stage < len(names):
-        index = feature_stage
-    else:
-        raise InputError(f"{name} has no stage {feature_stage!r}; it has {', '.join(names)}")
-    used = list(range(index + 1))
-    extractor: Any = timm.create_model(name, features_only=True, out_indices=used, **arguments)
-    channels_last = getattr(extractor, "output_fmt", None) == "NHWC"
-    channels = list(extractor.feature_info.channels())
-    return LastStage(extractor, names[: index + 1], channels, channels_last), channels[-1]

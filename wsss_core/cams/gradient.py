@@ -58,7 +58,8 @@ def gradient_cams(
     Args:
         network: one with an encoder of this package.
         images: float [B, 3, H, W], RGB in 0..1.
-        layers: a ViT's blocks by number (their norm1), or a CNN's stages by name or number.
+        layers: a plain ViT's blocks by number (their norm1), or stages by timm's name or number;
+            the last stage stands for the network's own map.
         combine: `grad_cam`, `layer_cam` or another function of activation and gradient.
 
     Returns:
@@ -69,23 +70,23 @@ def gradient_cams(
         InputError: no such layer, or one the logits do not depend on.
 
     """
-    encoder = network.encoder
-    modules = [encoder.module_at(layer) for layer in layers]
     with torch.inference_mode(False), torch.enable_grad(), frozen(network):
-        with captured(modules) as found:
+        points = network.encoder.points(layers, images)
+        with captured(points) as found:
             logits = network(images).logits
-        if len(found) < len(modules) or not logits.requires_grad:
+        if len(found) < len(points) or not logits.requires_grad:
             raise InputError(f"layers {list(layers)}: the network's logits do not depend on them")
-        points = [found[position] for position in range(len(modules))]
+        tensors = [found[position] for position in range(len(points))]
+
+        def as_map(position: int, tensor: Tensor) -> Tensor:
+            return points[position].layout.as_map(tensor, images.shape[-2], images.shape[-1])
+
         maps: list[list[Tensor]] = [[] for _ in layers]
-        activations = [
-            _map_at(network, layer, point.detach(), images)
-            for layer, point in zip(layers, points, strict=True)
-        ]
+        activations = [as_map(position, one.detach()) for position, one in enumerate(tensors)]
         for k in range(logits.shape[1]):
             gradients = torch.autograd.grad(
                 logits[:, k].sum(),
-                points,
+                tensors,
                 retain_graph=k + 1 < logits.shape[1],
                 allow_unused=True,
             )
@@ -94,17 +95,5 @@ def gradient_cams(
                     raise InputError(
                         f"layer {layers[position]!r}: the network's logits do not depend on it"
                     )
-                gradient = encoder.as_map(gradient, images)
-                maps[position].append(combine(activations[position], gradient))
+                maps[position].append(combine(activations[position], as_map(position, gradient)))
     return [torch.stack(one, dim=1) for one in maps], logits.detach()
-
-
-def _map_at(network: Network, layer: Layer, output: Tensor, images: Tensor) -> Tensor:
-    channels = network.channels_at(layer)
-    activation: Tensor = network.encoder.as_map(output, images)
-    if activation.dim() != 4 or activation.shape[1] != channels:
-        raise InputError(
-            f"layer {layer!r}: expected maps of {channels} channels, its module gives the shape "
-            f"{list(output.shape)}"
-        )
-    return activation

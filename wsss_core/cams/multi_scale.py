@@ -21,7 +21,7 @@ from wsss_core.cams.gradient import GRADIENT_METHODS, gradient_cams
 from wsss_core.cams.restoring import evaluating, resized_for
 from wsss_core.cams.settings import CamSettings
 from wsss_core.data.network_input import to_input
-from wsss_core.errors import InputError
+from wsss_core.errors import InputError, raised
 from wsss_core.out_of_memory import in_batches
 from wsss_core.progress import made_progress
 
@@ -114,7 +114,7 @@ def check_encoder(network: Any, settings: CamSettings) -> None:
             "class_weight, grad_cam or layer_cam"
         )
     for layer in settings.layers:
-        encoder.module_at(layer)
+        encoder.channels_at(layer)
 
 
 def check_cam(network: Network, settings: CamSettings, image_size: int) -> None:
@@ -122,7 +122,8 @@ def check_cam(network: Network, settings: CamSettings, image_size: int) -> None:
 
     Args:
         network: with any weights; it is left as it came.
-        settings: how CAMs are to be made. Of several scales the smallest is tried, besides 1.
+        settings: how CAMs are to be made. Of several scales the smallest but 1 is tried,
+            besides 1.
         image_size: S of the images.
 
     Raises:
@@ -130,17 +131,19 @@ def check_cam(network: Network, settings: CamSettings, image_size: int) -> None:
 
     """
     check_encoder(network, settings)
-    tried = replace(settings, scales=(min(settings.scales),))
+    scale = min((scale for scale in settings.scales if scale != 1), default=1.0)
+    tried = replace(settings, scales=(scale,))
     device = next((str(p.device) for p in network.parameters()), "cpu")
     try:
         cams(network, np.zeros((1, image_size, image_size, 3), np.uint8), tried, device=device)
     except InputError:
         raise
     except (AssertionError, RuntimeError, ValueError, TypeError, AttributeError) as error:
-        said = " ".join(f"{type(error).__name__}: {error}".split())
+        multiple = getattr(getattr(network, "encoder", None), "size_multiple", 1)
+        side = scaled_size(image_size, scale, multiple)
         raise InputError(
             f"CAMs by {settings.method} at scales {list(settings.scales)} of {image_size} px "
-            f"images: the network fails: {said}"
+            f"images: the network cannot take {side} px: {raised(error)}"
         ) from error
 
 
@@ -184,11 +187,8 @@ def _views(
     encoder = getattr(network, "encoder", None)
     maps: list[list[Tensor]] = [[], []]
     logits = []
-    resized = (
-        resized_for(encoder.vit, side)
-        if side != size and isinstance(encoder, PatchTokens)
-        else nullcontext()
-    )
+    model = encoder.resizable if isinstance(encoder, Encoder) and side != size else None
+    resized = nullcontext() if model is None else resized_for(model, side)
     with resized:
         for chunk in pixels.split(max(1, int(batch_size / per_image))):
             if side != size:

@@ -3,6 +3,7 @@
 They restore the earlier state, after an exception too, and not a default.
 """
 
+import itertools
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from wsss_core.errors import InputError
+from wsss_core.backbones import Point
 
 
 @contextmanager
@@ -39,33 +40,33 @@ def frozen(network: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
-def captured(modules: Sequence[nn.Module]) -> Iterator[dict[int, Tensor]]:
-    """Yield the outputs of modules in a forward pass, as points to take gradients at.
+def captured(points: Sequence[Point]) -> Iterator[dict[int, Tensor]]:
+    """Yield a forward pass's tensors at some points, to take gradients at.
 
     The first of them in the pass becomes a leaf, so that autograd records nothing before it. A
     compiled network runs as written meanwhile: what was compiled knows no hooks.
 
     Yields:
-        The outputs of the last forward pass by the module's position.
+        The tensors of the last forward pass by the point's position.
 
     """
     found: dict[int, Tensor] = {}
 
-    def hook(position: int) -> Any:
-        def keep(module: nn.Module, inputs: Any, output: Any) -> Tensor:
-            if not isinstance(output, Tensor):
-                raise InputError(
-                    f"a CAM needs a layer that gives one tensor; {type(module).__name__} gives "
-                    f"{type(output).__name__}"
-                )
-            point = output if output.requires_grad else output.detach().requires_grad_()
-            found[position] = point
-            # The next module may work in place, which must not touch the point.
-            return point.clone()
+    def hook(position: int, point: Point) -> Any:
+        calls = itertools.count()
+
+        def keep(module: nn.Module, inputs: Any, output: Any) -> Any:
+            if next(calls) != point.call:
+                return output
+            tensor = point.layout.pick(output)
+            leaf = tensor if tensor.requires_grad else tensor.detach().requires_grad_()
+            found[position] = leaf
+            # The next module may work in place, which must not touch the leaf.
+            return point.layout.replaced(output, leaf.clone())
 
         return keep
 
-    handles = [module.register_forward_hook(hook(n)) for n, module in enumerate(modules)]
+    handles = [p.module.register_forward_hook(hook(n, p)) for n, p in enumerate(points)]
     try:
         with torch.compiler.set_stance("force_eager"):
             yield found

@@ -69,7 +69,7 @@ def test_a_tag_of_weights_that_timm_lacks(refused: Refused, tiny: Raw) -> None:
 def test_a_stage_that_the_backbone_lacks(refused: Refused, tiny: Raw) -> None:
     said = refused(tiny, "backbones.cnn.stage=layer9")
     assert said == (
-        "CNN alone: resnet18 has no stage 'layer9'; it has act1, layer1, layer2, layer3, layer4"
+        "CNN alone: resnet18: no stage 'layer9'; it has act1, layer1, layer2, layer3, layer4"
     )
 
 

@@ -3,7 +3,12 @@
 import pytest
 import timm
 
-from wsss_core.backbones.names import check_backbone_name, is_vit, timm_models
+from wsss_core.backbones.names import (
+    check_backbone_name,
+    has_patch_tokens,
+    is_vit,
+    timm_models,
+)
 from wsss_core.errors import InputError
 
 
@@ -20,7 +25,27 @@ def test_plain_vits_are_told_by_their_module():
     modules = {"vision_transformer", "deit", "eva", "beit"}
     for name in timm.list_models(include_tags=True):
         module = timm.model_entrypoint(name).__module__.rsplit(".", 1)[-1]
-        assert is_vit(name) == (module in modules), name
+        assert has_patch_tokens(name) == (module in modules), name
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("vit_tiny_patch16_224", "vit_relpos_small_patch16_224", "vit_tiny_r_s16_p8_224"),
+        *("samvit_base_patch16_224", "cait_xxs24_224", "convit_tiny", "vitamin_small_224"),
+        *("naflexvit_base_patch16_gap", "deepseek_vit_412m", "qwen3_vit_88m", "gemma4_vit_167m"),
+        *("tnt_s_patch16_224", "xcit_nano_12_p8_224", "crossvit_tiny_240"),
+    ],
+)
+def test_every_plain_transformer_is_a_vit(name):
+    assert is_vit(name)
+
+
+@pytest.mark.parametrize(
+    "name", ["resnet18", "swin_tiny_patch4_window7_224", "pvt_v2_b0", "gmlp_s16_224", "coat_tiny"]
+)
+def test_a_network_whose_grid_shrinks_or_that_never_attends_is_no_vit(name):
+    assert not is_vit(name)
 
 
 def test_a_deprecated_name_and_one_with_a_tag_are_known():

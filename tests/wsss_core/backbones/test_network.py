@@ -148,7 +148,7 @@ def test_a_patch_that_does_not_divide_the_image_is_an_error():
     "more", [{"feature_stage": "layer3"}, {"feature_stage": 3}, {"output_stride": 8}]
 )
 def test_a_stage_or_an_output_stride_of_a_vit_is_an_error(more):
-    with pytest.raises(InputError, match=r"vit_tiny_patch16_224.*are for CNNs"):
+    with pytest.raises(InputError, match=r"vit_tiny_patch16_224.*not for plain ViTs"):
         build("vit_tiny_patch16_224", **more)
 
 
@@ -207,3 +207,24 @@ def test_a_cnns_parameters_keep_the_names_of_the_full_model(cnn):
 def test_a_layer_that_is_not_there_is_an_error_that_names_those_there_are(kind, layer, request):
     with pytest.raises(InputError, match=f"no layer {layer!r}; it has"):
         request.getfixturevalue(kind)().channels_at(layer)
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("beit_base_patch16_224", {"embed_dim": 24, "num_heads": 2}),
+        ("eva02_tiny_patch14_224", {"embed_dim": 24, "num_heads": 2, "patch_size": 16}),
+        ("vit_tiny_patch16_224", {"global_pool": "avg", "embed_dim": 24, "num_heads": 2}),
+    ],
+)
+def test_taps_of_a_vit_that_pools_the_mean_are_normalised_as_its_features_are(name, options):
+    network = build(name, image_size=64, options={"depth": 2, **options}).eval()
+    norm = network.encoder.vit.fc_norm
+    nn.init.uniform_(norm.weight, 0.5, 1.5)
+    with torch.no_grad():
+        features, _, _, (first, last), _ = network(rendered(2, 64), (0, -1))
+        raw = network.encoder.vit.forward_intermediates(
+            (rendered(2, 64) - network.mean) / network.std, indices=[0], intermediates_only=True
+        )[0]
+    torch.testing.assert_close(last, features)
+    torch.testing.assert_close(first, norm(raw.movedim(1, -1)).movedim(-1, 1))

@@ -100,5 +100,5 @@ def test_a_tapped_layer_is_given_besides_the_one_the_module_needs():
 
 
 def test_a_vit_cannot_have_it():
-    with pytest.raises(InputError, match="head: pcm are for CNNs; this is a ViT"):
+    with pytest.raises(InputError, match="head pcm is not for plain ViTs"):
         build_network("vit_tiny_patch16_224", classes=1, image_size=32, head="pcm")

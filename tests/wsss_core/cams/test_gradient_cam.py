@@ -7,7 +7,7 @@ from pytorch_grad_cam import GradCAM, LayerCAM
 from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from torch import nn
 
-from wsss_core.backbones import Network, build_network
+from wsss_core.backbones import Network
 from wsss_core.cams import grad_cam, gradient_cams, layer_cam
 from wsss_core.errors import InputError
 
@@ -102,35 +102,6 @@ def test_layers_asked_for_together_get_the_maps_they_get_alone(kind, layers, req
         torch.testing.assert_close(maps, gradient_cams(network, images, [layer])[0][0])
 
 
-@pytest.mark.parametrize(
-    ("name", "layers"),
-    [
-        ("convnext_atto", ["stages.1", -1]),
-        ("efficientnet_b0", ["blocks.2", "blocks.6"]),
-        ("swin_tiny_patch4_window7_224", [-2, -1]),
-    ],
-)
-def test_the_module_read_at_a_stage_gives_the_stages_map(name, layers):
-    """However timm takes the model apart: names with dots or underscores, channels last."""
-    size = 224 if "224" in name else 64
-    network = build_network(name, classes=2, image_size=size).eval()
-    images = rendered(1, size)
-    layers = [
-        network.encoder.layers[layer] if isinstance(layer, int) else layer for layer in layers
-    ]
-    seen = []
-    hooks = [
-        network.encoder.module_at(layer).register_forward_hook(lambda *call: seen.append(call[2]))
-        for layer in layers
-    ]
-    with torch.no_grad():
-        _, taps = network.encoder.with_taps(images, layers)
-    for hook in hooks:
-        hook.remove()
-    for output, tap in zip(seen, taps, strict=True):
-        torch.testing.assert_close(network.encoder.as_map(output, images), tap)
-
-
 @pytest.mark.parametrize(("kind", "layer"), [("cnn", "layer3"), ("vit", 0)])
 def test_parameters_get_no_gradient_and_keep_what_they_had(kind, layer, request):
     network = request.getfixturevalue(kind)(classes=2, size=32).eval()
@@ -208,4 +179,5 @@ def test_autograd_records_nothing_before_the_first_layer(kind, layers, request):
     recorded = []
     before.register_forward_hook(lambda *call: recorded.append(call[2].requires_grad))
     gradient_cams(network, rendered(1, 32), layers)
-    assert recorded == [False]
+    assert recorded
+    assert not any(recorded)

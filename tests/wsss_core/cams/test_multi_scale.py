@@ -275,10 +275,21 @@ def test_the_check_names_what_a_network_lacks(kind, settings, said, request):
 
 
 def test_the_check_finds_a_network_that_takes_one_size_alone():
-    options = {"depths": (1, 1, 1, 1), "embed_dim": 12, "num_heads": (1, 1, 1, 1)}
+    network = build_network("levit_128s", classes=1, image_size=128)
+    check_cam(network, CamSettings("grad_cam"), 128)
+    with pytest.raises(InputError, match=r"scales \[0.5, 1.0\] of 128 px images: .*64 px"):
+        check_cam(network, CamSettings(scales=(0.5, 1)), 128)
+
+
+def test_a_network_that_timm_can_resize_has_several_scales_and_is_left_at_its_own():
+    options = {"depths": (1, 1), "embed_dim": 12, "num_heads": (1, 1)}
     network = build_network(
-        "swin_tiny_patch4_window7_224", classes=1, image_size=224, options=options
-    )
-    check_cam(network, CamSettings("grad_cam"), 224)
-    with pytest.raises(InputError, match=r"scales \[0.5, 1.0\] of 224 px images: .*112.*224"):
-        check_cam(network, CamSettings(scales=(0.5, 1)), 224)
+        "swin_tiny_patch4_window7_224", classes=2, image_size=64, options=options
+    ).eval()
+    images = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3), np.uint8)
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    plain = cams(network, images)
+    merged = cams(network, images, CamSettings(scales=(0.5, 1, 2), flip=True))
+    assert merged.maps.shape == plain.maps.shape
+    assert all(torch.equal(before[name], value) for name, value in network.state_dict().items())
+    assert np.array_equal(cams(network, images).maps, plain.maps)
