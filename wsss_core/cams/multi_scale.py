@@ -31,14 +31,17 @@ class RawScores:
     """A network's raw answer for N images.
 
     Attributes:
-        maps: float16 [N, K, h, w], raw class scores at the network's own grid; scores of 0 to 1
-            where several were put together (`CamSettings.normalised`).
+        maps: float16 [N, K, h, w], raw class scores at the network's own grid, each divided by its
+            factor; scores of 0 to 1 where several were put together (`CamSettings.normalised`).
         logits: float32 [N, K].
+        factors: float32 [N, K], powers of two. A factor is 1 where the map fits float16: where its
+            largest magnitude is 2^-14 to 65,504, or 0. Elsewhere it brings that to 1 up to 2.
 
     """
 
     maps: np.ndarray
     logits: np.ndarray
+    factors: np.ndarray
 
 
 def class_weight_cams(
@@ -84,15 +87,36 @@ def cams(
     check_encoder(network, settings)
     network.to(device)
 
-    def of(part: slice, size: int) -> tuple[np.ndarray, np.ndarray]:
+    def of(part: slice, size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         maps, logits = _block_cams(network, to_input(images[part], device), settings, size)
-        return maps.to(torch.float16).cpu().numpy(), logits.float().cpu().numpy()
+        halves, factors = as_float16(maps)
+        return halves.cpu().numpy(), logits.float().cpu().numpy(), factors.cpu().numpy()
 
     what = f"CAMs by {settings.method} of images of {images.shape[2]} x {images.shape[1]} px"
     with torch.inference_mode(False), torch.no_grad(), evaluating(network):
         made = in_batches(of, len(images), batch_size, device=device, what=what)
-    maps, logits = zip(*made, strict=True)
-    return RawScores(np.concatenate(maps), np.concatenate(logits))
+    return RawScores(*(np.concatenate(parts) for parts in zip(*made, strict=True)))
+
+
+def as_float16(maps: Tensor) -> tuple[Tensor, Tensor]:
+    """Return maps as float16, each divided by a power of two where it would not fit, and these.
+
+    Args:
+        maps: float [N, K, h, w].
+
+    Returns:
+        float16 [N, K, h, w] and float32 [N, K], the factors (see `RawScores`). A map with a value
+        that is not finite has the factor 1.
+
+    """
+    maps = maps.float()
+    largest = maps.abs().amax((-2, -1))
+    limits = torch.finfo(torch.float16)
+    fits = (largest >= limits.smallest_normal) & (largest <= limits.max)
+    fits |= (largest == 0) | ~largest.isfinite()
+    exponents = torch.where(fits, 0, torch.frexp(largest).exponent - 1).clamp(min=-126)
+    factors = torch.ldexp(torch.ones_like(largest), exponents)
+    return (maps / factors[..., None, None]).to(torch.float16), factors
 
 
 def check_encoder(network: Any, settings: CamSettings) -> None:
