@@ -14,12 +14,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from wsss_core.backbones import Encoder, Network, PatchTokens
+from wsss_core.backbones import Encoder, Network, PatchTokens, cell_side
 from wsss_core.cams.attention import attention_cams
 from wsss_core.cams.fusion import fuse, merge, resize_maps
 from wsss_core.cams.gradient import GRADIENT_METHODS, gradient_cams
+from wsss_core.cams.grids import over_image
 from wsss_core.cams.restoring import evaluating, resized_for
-from wsss_core.cams.settings import CamSettings
+from wsss_core.cams.settings import CamSettings, scaled_size
 from wsss_core.data.network_input import to_input
 from wsss_core.errors import InputError, raised
 from wsss_core.out_of_memory import in_batches
@@ -33,6 +34,8 @@ class RawScores:
     Attributes:
         maps: float16 [N, K, h, w], raw class scores at the network's own grid, each divided by its
             factor; scores of 0 to 1 where several were put together (`CamSettings.normalised`).
+            Where the network's cells do not share the image evenly, the grid is finer (see
+            `wsss_core.cams.grids`).
         logits: float32 [N, K].
         factors: float32 [N, K], powers of two. A factor is 1 where the map fits float16: where its
             largest magnitude is 2^-14 to 65,504, or 0. Elsewhere it brings that to 1 up to 2.
@@ -171,15 +174,6 @@ def check_cam(network: Network, settings: CamSettings, image_size: int) -> None:
         ) from error
 
 
-def scaled_size(size: int, scale: float, multiple: int = 1) -> int:
-    """Return an image's side at a scale, a multiple of a ViT's patch (halves upwards).
-
-    >>> scaled_size(224, 1.5, 16), scaled_size(224, 0.52, 16), scaled_size(16, 0.1, 8)
-    (336, 112, 8)
-    """
-    return max(1, int(size * scale / multiple + 0.5)) * multiple
-
-
 def _block_cams(
     network: Any, pixels: Tensor, settings: CamSettings, batch_size: int
 ) -> tuple[Tensor, Tensor]:
@@ -229,15 +223,24 @@ def _views(
 
 
 def _maps(network: Any, images: Tensor, settings: CamSettings) -> tuple[Tensor, Tensor]:
-    """Return maps, raw or fused, and logits of a batch, float [B, 3, H, W] in 0..1."""
-    if settings.method == "class_weight":
-        output = network(images)
-        return output.activation_maps, output.logits
-    if settings.method == "attention":
-        return attention_cams(network, images)
+    """Return maps, raw or fused, and logits of a batch, float [B, 3, H, W] in 0..1.
+
+    Their cells share the image evenly: whatever comes after may stretch them over it.
+    """
+    encoder = getattr(network, "encoder", None)
+    size = (images.shape[-2], images.shape[-1])
+    if settings.method in ("class_weight", "attention"):
+        if settings.method == "attention":
+            maps, logits = attention_cams(network, images)
+        else:
+            maps, logits = (output := network(images)).activation_maps, output.logits
+        return over_image(maps, size, cell_side(encoder)), logits
     combine = GRADIENT_METHODS[settings.method]
     found, logits = gradient_cams(network, images, settings.layers, combine)
-    found = [maps * maps[0, 0].numel() for maps in found]
+    found = [
+        over_image(maps * maps[0, 0].numel(), size, cell_side(encoder, layer))
+        for layer, maps in zip(settings.layers, found, strict=True)
+    ]
     return (found[0] if len(found) == 1 else fuse(found)), logits
 
 
