@@ -20,6 +20,7 @@ from wsss_core.cams.fusion import fuse, merge, resize_maps
 from wsss_core.cams.gradient import GRADIENT_METHODS, gradient_cams
 from wsss_core.cams.grids import over_image
 from wsss_core.cams.restoring import evaluating, resized_for
+from wsss_core.cams.self_attention import attending_model
 from wsss_core.cams.settings import CamSettings, scaled_size
 from wsss_core.data.network_input import to_input
 from wsss_core.errors import InputError, raised
@@ -135,11 +136,8 @@ def check_encoder(network: Any, settings: CamSettings) -> None:
             f"method {settings.method}: expected a network with an encoder of this package, "
             f"{type(network).__name__} has none; class_weight works for every network"
         )
-    if settings.method == "attention" and not isinstance(encoder, PatchTokens):
-        raise InputError(
-            "method attention: expected a ViT, this network is a CNN; it can have "
-            "class_weight, grad_cam or layer_cam"
-        )
+    if settings.method == "attention":
+        attending_model(encoder)
     for layer in settings.layers:
         encoder.channels_at(layer)
 
