@@ -40,8 +40,8 @@ from torch import Tensor, nn
 
 from wsss_core.backbones import Network, build_network
 from wsss_core.cams import CamSettings, cams
-from wsss_core.cams.multi_scale import scaled_size
 from wsss_core.cams.restoring import resized_for
+from wsss_core.cams.settings import scaled_size
 from wsss_core.data.network_input import to_input
 from wsss_core.evaluate import normalise, resize
 

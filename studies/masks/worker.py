@@ -98,6 +98,7 @@ class Cams:
         error: why it has no CAMs; None if it has.
         maps: float16 [K, h, w], see `studies.stages.cams.NetworkMaps`.
         logits: float32 [K].
+        factors: float32 [K], see the same.
         digest: of the image's bytes before they were decoded; None if they could not be read.
 
     """
@@ -106,6 +107,7 @@ class Cams:
     error: str | None = None
     maps: np.ndarray | None = None
     logits: np.ndarray | None = None
+    factors: np.ndarray | None = None
     digest: str | None = None
 
 
@@ -134,7 +136,7 @@ class CamMaker:
         if not pixels:
             return [Cams(n, str(f), digest=d) for n, (f, d) in zip(names, read, strict=True)]
         raw = cams(self._network, np.stack(pixels), self._job.recipe.chain.cam, device=self._device)
-        each = iter(zip(raw.maps, raw.logits, strict=True))
+        each = iter(zip(raw.maps, raw.logits, raw.factors, strict=True))
         return [
             Cams(name, found, digest=digest)
             if isinstance(found, str)
@@ -153,9 +155,11 @@ class CamMaker:
             return str(error), digest
 
 
-def _finite(name: str, maps: np.ndarray, logits: np.ndarray, digest: str | None) -> Cams:
+def _finite(
+    name: str, maps: np.ndarray, logits: np.ndarray, factors: np.ndarray, digest: str | None
+) -> Cams:
     if np.isfinite(maps).all() and np.isfinite(logits).all():
-        return Cams(name, None, maps, logits, digest)
+        return Cams(name, None, maps, logits, factors, digest)
     return Cams(name, "the network's scores of it are not finite", digest=digest)
 
 
@@ -235,6 +239,7 @@ class MaskWriter:
         raw = NetworkMaps(
             np.stack([np.asarray(one.maps) for one in batch]),
             np.stack([np.asarray(one.logits) for one in batch]),
+            np.stack([np.asarray(one.factors) for one in batch]),
         )
         scores = base_scores(raw, recipe.chain.cam, recipe.scaling)
         if not self._steps:

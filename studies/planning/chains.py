@@ -6,6 +6,7 @@ shards of `SHARD` images, each an artifact of its own: an interrupted run loses 
 """
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -13,7 +14,8 @@ from studies.planning.images import SCORED_SPLITS
 from studies.planning.job import TrainingJob
 from studies.spec.refinement import ResolvedChain, ResolvedStep
 from studies.store import canonical, stage_key
-from wsss_core.cams.settings import CamSettings
+from wsss_core.backbones import share_the_image
+from wsss_core.cams.settings import CamSettings, scaled_size
 from wsss_core.data.file_hashes import file_hashes
 from wsss_core.errors import checked_path
 from wsss_core.evaluate import Normalisation
@@ -194,8 +196,26 @@ def cams_key(job: TrainingJob, role: str, cam: CamSettings, split: str) -> str:
         "cam": "class_weight" if cam == _PLAIN else cam.as_config(),
         "role": role,
         "size": job.image_size,
+        **laid_over(cam, job.image_size, job.settings.get(role)),
     }
     return stage_key("cams", settings, parents=[job.key], data=[job.images.fingerprints[split]])
+
+
+def laid_over(cam: CamSettings, size: int, *backbones: Mapping[str, Any] | None) -> dict[str, str]:
+    """Return what the keys of maps hold if some network's cells do not share the image evenly.
+
+    Such maps are laid over the pixels that they stand for. They were once stretched over the image,
+    as all others still are, so only their keys say so.
+
+    Args:
+        cam: how the maps are made.
+        size: the side of the images in pixels.
+        backbones: the settings of each network as a job holds them.
+
+    """
+    sides = [size, *(scaled_size(size, scale) for scale in cam.scales)]
+    even = [share_the_image(str(one["model"]), sides, one) for one in backbones if one]
+    return {} if all(even) else {"grids": "over their pixels"}
 
 
 def image_features_key(

@@ -5,7 +5,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from studies.planning.chains import CamScoring, chain_scores_key, planned_chain
+from studies.planning.chains import CamScoring, chain_scores_key, laid_over, planned_chain
 from studies.planning.images import SCORED_SPLITS, StudyImages, study_images
 from studies.planning.job import TrainingJob, Trial
 from studies.planning.plan import Plan
@@ -99,10 +99,11 @@ class Planner:
     ) -> Trial:
         """Return a configuration under a seed, added to the job that trains it."""
         job = self.job(configuration, seed)
+        networks = [job.settings[role] for role in job.trained_roles]
         trial = Trial(
             key=stage_key(
                 "scores",
-                self._scored_as,
+                {**self._scored_as, **laid_over(self.cam.cam, self.cam.size, *networks)},
                 parents=[job.key],
                 data=[job.images.fingerprints[split] for split in SCORED_SPLITS],
             ),

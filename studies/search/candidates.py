@@ -15,7 +15,7 @@ import pandas as pd
 
 from reports.ledger.parts import part_name, read_table, table_folder
 from reports.storage import Location
-from studies.planning import Plan, Planner, StudyImages, TrainingJob, Trial
+from studies.planning import Plan, Planner, StudyImages, TrainingJob, Trial, laid_over
 from studies.spec.configuration import Configuration, configuration_name
 from studies.spec.search import Search
 from studies.spec.study import Study
@@ -136,6 +136,11 @@ def parts_prefix(planner: Planner) -> str:
             planner.cam.as_settings(),
             planner.images.splits.fingerprints,
             study.thresholds.objective,
+            *laid_over(
+                planner.cam.cam,
+                planner.cam.size,
+                *(planner.backbones[name][0] for name in (search.student, search.teacher)),
+            ),
         ]
     )
     digest = hashlib.blake2b(content.encode(), digest_size=5).hexdigest()

@@ -1,7 +1,8 @@
 """The `cams` stage: raw maps and logits of a trained network, and their normalisation.
 
-Raw scores are kept as float16 at the network's own grid; CAMs of several scales or layers, which
-are normalised one by one before they are put together, as scores of 0 to 1.
+Raw scores are kept as float16 at the network's own grid, those that do not fit it divided by a
+power of two; CAMs of several scales or layers, which are normalised one by one before they are put
+together, as scores of 0 to 1.
 """
 
 from dataclasses import dataclass, replace
@@ -28,6 +29,7 @@ class NetworkMaps:
     Attributes:
         maps: float16 [N, K, h, w]; raw, or normalised where its CAM settings say so.
         logits: float32 [N, K].
+        factors: float32 [N, K], by which raw maps have to be multiplied; None: all are 1.
         without_object: float32 [N, K], each class's logit on the image without that class's
             object; None where no such images are known.
         without_context: float32 [N, K], the same without that class's context.
@@ -36,6 +38,7 @@ class NetworkMaps:
 
     maps: np.ndarray
     logits: np.ndarray
+    factors: np.ndarray | None = None
     without_object: np.ndarray | None = None
     without_context: np.ndarray | None = None
 
@@ -45,6 +48,7 @@ class NetworkMaps:
             self,
             maps=self.maps[start:stop],
             logits=self.logits[start:stop],
+            factors=None if self.factors is None else self.factors[start:stop],
             without_object=None,
             without_context=None,
         )
@@ -84,6 +88,8 @@ def network_maps(
         with store.build("cams", key, {"settings": settings, "parent": job.key}) as folder:
             np.save(folder / "maps.npy", scores.maps)
             np.save(folder / "logits.npy", scores.logits)
+            if (scores.factors != 1).any():
+                np.save(folder / "factors.npy", scores.factors)
             for name in COUNTERFACTUALS:
                 altered = getattr(images, name)
                 if altered is not None:
@@ -94,10 +100,11 @@ def network_maps(
             array: np.ndarray = np.load(folder / f"{name}.npy", allow_pickle=False)
             return array
 
-        altered = [
-            read(name) if (folder / f"{name}.npy").exists() else None for name in COUNTERFACTUALS
+        some = [
+            read(name) if (folder / f"{name}.npy").exists() else None
+            for name in ("factors", *COUNTERFACTUALS)
         ]
-        return NetworkMaps(read("maps"), read("logits"), *altered)
+        return NetworkMaps(read("maps"), read("logits"), *some)
 
 
 def _own_class_logits(network: Network, altered: np.ndarray, device: str) -> np.ndarray:
@@ -108,8 +115,11 @@ def _own_class_logits(network: Network, altered: np.ndarray, device: str) -> np.
 
 def normalised_maps(raw: NetworkMaps, cam: CamSettings, normalisation: Normalisation) -> np.ndarray:
     """Return scores of 0 to 1, float32 [N, K, h, w], at the network's own grid."""
-    maps = raw.maps.astype(np.float32)
-    return maps if cam.normalised else normalise(maps, normalisation)
+    if cam.normalised:
+        return raw.maps.astype(np.float32)
+    if normalisation != "sigmoid" or raw.factors is None:
+        return normalise(raw.maps, normalisation)  # neither of the others knows of a factor
+    return normalise(raw.maps * raw.factors[..., np.newaxis, np.newaxis], normalisation)
 
 
 def base_scores(raw: NetworkMaps, cam: CamSettings, scaling: MapScaling) -> np.ndarray:

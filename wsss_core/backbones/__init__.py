@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from wsss_core.lazy import lazy_exports
 
 if TYPE_CHECKING:
+    from wsss_core.backbones.cells import cell_side, cells_span, share_the_image
     from wsss_core.backbones.encoder import Encoder, PatchTokens
     from wsss_core.backbones.names import Layer, check_backbone_name, encoder_version, is_vit
     from wsss_core.backbones.network import Network, Output, build_network
@@ -21,11 +22,14 @@ __all__ = [
     "Point",
     "WholeModel",
     "build_network",
+    "cell_side",
+    "cells_span",
     "check_backbone_name",
     "encoder_version",
     "is_vit",
     "load_weights",
     "read_weights",
+    "share_the_image",
 ]
 
 __getattr__ = lazy_exports(__name__, __file__)

@@ -16,15 +16,19 @@ from wsss_core.errors import InputError
 
 MapNormalisation = Literal["raw", "max", "min_max"]
 
+_STEPS = 64  # epsilons, as in `wsss_core.evaluate.normalise`: what rounding may make a map span
+
 
 def normalise_maps(maps: Tensor, how: MapNormalisation) -> Tensor:
     """Bring each map to [0, 1], on its own. A map with a value that is not finite gets NaN.
 
     - `raw`: as it is.
     - `max`: max(x, 0) / max(x), the choice of PSA (Ahn and Kwak, 2018, arXiv 1803.10464). A map
-      without a positive score becomes 0.
-    - `min_max`: (x - min) / (max - min), the thesis's choice (arXiv 2507.21959). A constant map
-      becomes 0.
+      without a positive score becomes 0, a flat map with one becomes 1.
+    - `min_max`: (x - min) / (max - min), the thesis's choice (arXiv 2507.21959). A flat map becomes
+      0.
+
+    A map is flat if it is constant but for rounding, 64 epsilons of its type at its largest value.
 
     Args:
         maps: float [..., h, w].
@@ -39,15 +43,17 @@ def normalise_maps(maps: Tensor, how: MapNormalisation) -> Tensor:
     """
     if how == "raw":
         return maps
+    lowest, highest = maps.amin((-2, -1), keepdim=True), maps.amax((-2, -1), keepdim=True)
+    rounding = _STEPS * torch.finfo(maps.dtype).eps * torch.maximum(lowest.abs(), highest.abs())
+    flat = (highest - lowest <= rounding) & rounding.isfinite()
     if how == "max":
-        shifted = F.relu(maps)
+        shifted, span = F.relu(torch.where(flat, highest, maps)), F.relu(highest)
     elif how == "min_max":
-        shifted = maps - maps.amin((-2, -1), keepdim=True)
+        shifted, span = maps - lowest, torch.where(flat, 0, highest - lowest)
     else:
         raise InputError(
             f"normalisation {how!r}: expected one of {', '.join(get_args(MapNormalisation))}"
         )
-    span = shifted.amax((-2, -1), keepdim=True)
     return torch.where(span == 0, torch.zeros_like(shifted), shifted / span)
 
 

@@ -14,12 +14,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from wsss_core.backbones import Encoder, Network, PatchTokens
+from wsss_core.backbones import Encoder, Network, PatchTokens, cell_side
 from wsss_core.cams.attention import attention_cams
 from wsss_core.cams.fusion import fuse, merge, resize_maps
 from wsss_core.cams.gradient import GRADIENT_METHODS, gradient_cams
+from wsss_core.cams.grids import over_image
 from wsss_core.cams.restoring import evaluating, resized_for
-from wsss_core.cams.settings import CamSettings
+from wsss_core.cams.self_attention import attending_model
+from wsss_core.cams.settings import CamSettings, scaled_size
 from wsss_core.data.network_input import to_input
 from wsss_core.errors import InputError, raised
 from wsss_core.out_of_memory import in_batches
@@ -31,14 +33,19 @@ class RawScores:
     """A network's raw answer for N images.
 
     Attributes:
-        maps: float16 [N, K, h, w], raw class scores at the network's own grid; scores of 0 to 1
-            where several were put together (`CamSettings.normalised`).
+        maps: float16 [N, K, h, w], raw class scores at the network's own grid, each divided by its
+            factor; scores of 0 to 1 where several were put together (`CamSettings.normalised`).
+            Where the network's cells do not share the image evenly, the grid is finer (see
+            `wsss_core.cams.grids`).
         logits: float32 [N, K].
+        factors: float32 [N, K], powers of two. A factor is 1 where the map fits float16: where its
+            largest magnitude is 2^-14 to 65,504, or 0. Elsewhere it brings that to 1 up to 2.
 
     """
 
     maps: np.ndarray
     logits: np.ndarray
+    factors: np.ndarray
 
 
 def class_weight_cams(
@@ -84,15 +91,36 @@ def cams(
     check_encoder(network, settings)
     network.to(device)
 
-    def of(part: slice, size: int) -> tuple[np.ndarray, np.ndarray]:
+    def of(part: slice, size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         maps, logits = _block_cams(network, to_input(images[part], device), settings, size)
-        return maps.to(torch.float16).cpu().numpy(), logits.float().cpu().numpy()
+        halves, factors = as_float16(maps)
+        return halves.cpu().numpy(), logits.float().cpu().numpy(), factors.cpu().numpy()
 
     what = f"CAMs by {settings.method} of images of {images.shape[2]} x {images.shape[1]} px"
     with torch.inference_mode(False), torch.no_grad(), evaluating(network):
         made = in_batches(of, len(images), batch_size, device=device, what=what)
-    maps, logits = zip(*made, strict=True)
-    return RawScores(np.concatenate(maps), np.concatenate(logits))
+    return RawScores(*(np.concatenate(parts) for parts in zip(*made, strict=True)))
+
+
+def as_float16(maps: Tensor) -> tuple[Tensor, Tensor]:
+    """Return maps as float16, each divided by a power of two where it would not fit, and these.
+
+    Args:
+        maps: float [N, K, h, w].
+
+    Returns:
+        float16 [N, K, h, w] and float32 [N, K], the factors (see `RawScores`). A map with a value
+        that is not finite has the factor 1.
+
+    """
+    maps = maps.float()
+    largest = maps.abs().amax((-2, -1))
+    limits = torch.finfo(torch.float16)
+    fits = (largest >= limits.smallest_normal) & (largest <= limits.max)
+    fits |= (largest == 0) | ~largest.isfinite()
+    exponents = torch.where(fits, 0, torch.frexp(largest).exponent - 1).clamp(min=-126)
+    factors = torch.ldexp(torch.ones_like(largest), exponents)
+    return (maps / factors[..., None, None]).to(torch.float16), factors
 
 
 def check_encoder(network: Any, settings: CamSettings) -> None:
@@ -108,11 +136,8 @@ def check_encoder(network: Any, settings: CamSettings) -> None:
             f"method {settings.method}: expected a network with an encoder of this package, "
             f"{type(network).__name__} has none; class_weight works for every network"
         )
-    if settings.method == "attention" and not isinstance(encoder, PatchTokens):
-        raise InputError(
-            "method attention: expected a ViT, this network is a CNN; it can have "
-            "class_weight, grad_cam or layer_cam"
-        )
+    if settings.method == "attention":
+        attending_model(encoder)
     for layer in settings.layers:
         encoder.channels_at(layer)
 
@@ -145,15 +170,6 @@ def check_cam(network: Network, settings: CamSettings, image_size: int) -> None:
             f"CAMs by {settings.method} at scales {list(settings.scales)} of {image_size} px "
             f"images: the network cannot take {side} px: {raised(error)}"
         ) from error
-
-
-def scaled_size(size: int, scale: float, multiple: int = 1) -> int:
-    """Return an image's side at a scale, a multiple of a ViT's patch (halves upwards).
-
-    >>> scaled_size(224, 1.5, 16), scaled_size(224, 0.52, 16), scaled_size(16, 0.1, 8)
-    (336, 112, 8)
-    """
-    return max(1, int(size * scale / multiple + 0.5)) * multiple
 
 
 def _block_cams(
@@ -205,15 +221,24 @@ def _views(
 
 
 def _maps(network: Any, images: Tensor, settings: CamSettings) -> tuple[Tensor, Tensor]:
-    """Return maps, raw or fused, and logits of a batch, float [B, 3, H, W] in 0..1."""
-    if settings.method == "class_weight":
-        output = network(images)
-        return output.activation_maps, output.logits
-    if settings.method == "attention":
-        return attention_cams(network, images)
+    """Return maps, raw or fused, and logits of a batch, float [B, 3, H, W] in 0..1.
+
+    Their cells share the image evenly: whatever comes after may stretch them over it.
+    """
+    encoder = getattr(network, "encoder", None)
+    size = (images.shape[-2], images.shape[-1])
+    if settings.method in ("class_weight", "attention"):
+        if settings.method == "attention":
+            maps, logits = attention_cams(network, images)
+        else:
+            maps, logits = (output := network(images)).activation_maps, output.logits
+        return over_image(maps, size, cell_side(encoder)), logits
     combine = GRADIENT_METHODS[settings.method]
     found, logits = gradient_cams(network, images, settings.layers, combine)
-    found = [maps * maps[0, 0].numel() for maps in found]
+    found = [
+        over_image(maps * maps[0, 0].numel(), size, cell_side(encoder, layer))
+        for layer, maps in zip(settings.layers, found, strict=True)
+    ]
     return (found[0] if len(found) == 1 else fuse(found)), logits
 
 

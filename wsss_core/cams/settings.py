@@ -28,7 +28,8 @@ class CamSettings:
     (False, True)
 
     Attributes:
-        method: "class_weight", "grad_cam", "layer_cam" or "attention" (ViTs).
+        method: "class_weight", "grad_cam", "layer_cam" or "attention" (transformers whose blocks
+            attend between the patches of the map).
         layers: where Grad-CAM and LayerCAM look: a ViT's blocks by number, -1 the last, or a CNN's
             stages by name or number; the last by default. Several are fused (see `cams.fuse`).
         scales: factors of the image's side; a ViT's sizes are rounded to whole patches.
@@ -91,3 +92,12 @@ class CamSettings:
         """Return the settings as JSON-able values; `CamSettings(**config)` gives them back."""
         config = asdict(self)
         return {**config, "layers": list(self.layers), "scales": list(self.scales)}
+
+
+def scaled_size(size: int, scale: float, multiple: int = 1) -> int:
+    """Return an image's side at a scale, a multiple of a ViT's patch (halves upwards).
+
+    >>> scaled_size(224, 1.5, 16), scaled_size(224, 0.52, 16), scaled_size(16, 0.1, 8)
+    (336, 112, 8)
+    """
+    return max(1, int(size * scale / multiple + 0.5)) * multiple

@@ -13,7 +13,7 @@ stands for "nothing competes" and is no threshold.
 """
 
 from functools import lru_cache
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -24,6 +24,9 @@ Normalisation = Literal["min_max", "max", "sigmoid"]
 Maps = NDArray[np.float32]
 
 _ROUNDING = 1e-5  # how far beyond [0, 1] float32 arithmetic on values within it may end
+_STEPS_OF_FLOAT16, _EPSILONS_OF_FLOAT32 = 4, 64  # what a flat map may span
+_SMALLEST_EXPONENT = -24  # of float16's steps
+_EPSILON = np.finfo(np.float32).eps
 _TILE = 1 << 18  # output values interpolated at a time: 1 MiB, which a core's cache holds
 
 
@@ -31,14 +34,17 @@ def normalise(scores: ArrayLike, how: Normalisation) -> Maps:
     """Bring each map to [0, 1], on its own.
 
     - `min_max`: (x - min) / (max - min), the thesis's choice (arXiv 2507.21959). The scale is lost:
-      a map of an image without the class peaks at 1 too. A constant map has no contrast and becomes
-      0.
+      a map of an image without the class peaks at 1 too. A flat map has no contrast and becomes 0.
     - `max`: max(x, 0) / max(x), the choice of PSA (Ahn and Kwak, 2018, arXiv 1803.10464). A map
-      without a positive score becomes 0.
+      without a positive score becomes 0, a flat map with one becomes 1.
     - `sigmoid`: 1 / (1 + exp(-x)), which alone keeps maps of different images comparable.
 
+    A map is flat if it is constant but for rounding: it spans at most 4 steps of float16 (five
+    neighbouring values) where that is its type, else 64 epsilons of float32.
+
     Args:
-        scores: real [..., H, W], finite; any float type (computed in float32) or integers.
+        scores: real [..., H, W], finite; any float type (computed in float32) or integers. Give
+            float16 maps as they are: their type says how coarsely they were rounded.
         how: The name of the choice.
 
     Returns:
@@ -65,11 +71,23 @@ def normalise(scores: ArrayLike, how: Normalisation) -> Maps:
         # exp of the negative magnitude cannot overflow; the other half follows by symmetry.
         decay = np.exp(-np.abs(maps))
         return np.where(maps >= 0, np.float32(1), decay) / (1 + decay)
+    flat = _flat(lowest, highest, np.asarray(scores).dtype)
     if how == "min_max":
         shifted, span = maps - lowest, highest - lowest
-    else:
-        shifted, span = np.maximum(maps, 0), np.maximum(highest, 0)
+        return np.divide(shifted, span, out=np.zeros_like(maps), where=~flat)
+    shifted, span = np.maximum(np.where(flat, highest, maps), 0), np.maximum(highest, 0)
     return np.divide(shifted, span, out=np.zeros_like(maps), where=span > 0)
+
+
+def _flat(lowest: Maps, highest: Maps, kept_as: np.dtype[Any]) -> NDArray[np.bool_]:
+    """Return which maps are constant but for the rounding of the type that they were kept as."""
+    largest = np.maximum(np.abs(lowest), np.abs(highest))
+    if kept_as == np.float16:
+        _, exponent = np.frexp(largest)
+        # The step between neighbours at the largest value: ten binary digits follow the first.
+        steps = np.ldexp(np.float32(1), np.maximum(exponent - 11, _SMALLEST_EXPONENT))
+        return np.asarray(highest - lowest <= _STEPS_OF_FLOAT16 * steps)
+    return np.asarray(highest - lowest <= _EPSILONS_OF_FLOAT32 * _EPSILON * largest)
 
 
 def quantise(scores: ArrayLike) -> NDArray[np.uint8]:

@@ -129,7 +129,8 @@ def test_a_step_that_sees_images_first_gets_a_batch_and_one_bad_image_harms_no_o
     for number, grey in enumerate((51, 102, 255, 204)):
         put(tmp_path / "images" / f"{number}.png", np.full((40, 40, 3), grey, np.uint8))
     maps, logits = np.zeros((1, 4, 4), np.float16), np.zeros(1, np.float32)
-    batch = [Cams(f"{number}.png", None, maps, logits) for number in range(4)]
+    factors = np.ones(1, np.float32)
+    batch = [Cams(f"{number}.png", None, maps, logits, factors) for number in range(4)]
     done = dict(MaskWriter(job, device="meta")(batch))
     assert done == {"0.png": None, "1.png": None, "2.png": "ValueError: dazzled", "3.png": None}
     assert Describing.batches == [4, 1, 1, 1, 1]

@@ -8,8 +8,7 @@ import torch
 
 from wsss_core.backbones import Network, build_network
 from wsss_core.cams import attention_cams, attention_weighted, listening
-from wsss_core.cams.attention import SelfAttention
-from wsss_core.errors import InputError
+from wsss_core.cams.self_attention import SelfAttention
 
 TINY = {"patch_size": 8, "embed_dim": 24, "depth": 3, "num_heads": 3}
 VITS = {
@@ -123,7 +122,10 @@ def test_blocks_that_attend_unfused_do_so_again_afterwards(fails):
     assert not any(block.attn.fused_attn for block in network.encoder.vit.blocks)
 
 
-def test_a_vit_with_another_kind_of_attention_is_an_error(vit):
+def test_a_vit_with_differential_attention_has_a_cam_too(vit):
     network = vit(size=32, attn_layer="diff").eval()
-    with pytest.raises(InputError, match="expected one softmax attention in each of the ViT's 2"):
-        attention_cams(network, images(1).float())
+    with torch.no_grad(), listening(network.encoder) as heard:
+        network(images(1).float())
+    assert attention_cams(network, images(1).float())[0].shape == (1, 1, 4, 4)
+    assert len(heard) == 4
+    assert [float(block.share) < 0 for block in heard] == [False, True, False, True]

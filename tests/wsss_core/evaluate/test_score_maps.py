@@ -178,3 +178,29 @@ def test_maps_without_pixels_or_of_no_real_type_are_refused(maps):
         resize(maps, (4, 4))
     with pytest.raises(InputError, match=r"^maps: expected"):
         normalise(maps, "max")
+
+
+@pytest.mark.parametrize("value", [0.007, 1.0, -3.0, 1023.0, 65504.0])
+@pytest.mark.parametrize("how", ["min_max", "max"])
+def test_a_float16_map_of_five_neighbouring_values_is_flat_and_one_of_ten_is_not(value, how):
+    values = [np.float16(value)]
+    while len(values) < 10:
+        values.append(np.nextafter(values[-1], np.float16(0)))
+    five, ten = np.array([values[:5]]), np.array([values])
+    assert np.unique(normalise(five, how)).tolist() == [float(how == "max" and value > 0)]
+    if how == "min_max":
+        assert len(np.unique(normalise(ten, how))) == 10
+
+
+def test_the_same_contrast_counts_where_the_type_can_tell_it_from_rounding():
+    scores = np.array([[1.0, 1.001]], np.float32)
+    assert normalise(scores, "min_max").tolist() == [[0.0, 1.0]]
+    assert normalise(scores.astype(np.float16), "min_max").tolist() == [[0.0, 0.0]]
+
+
+def test_maps_that_add_up_to_a_constant_fuse_to_a_flat_one():
+    one, two = np.random.default_rng(0).random((2, 8, 8), dtype=np.float32) * np.float32(0.3)
+    rest = [np.float32(0.1) + two, np.float32(0.7) - one, np.float32(0.3) - two]
+    mean = np.mean([one, *rest], axis=0)
+    assert np.ptp(mean) > 0
+    assert not normalise(mean, "min_max").any()

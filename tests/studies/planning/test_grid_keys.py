@@ -1,0 +1,58 @@
+"""Keys of maps whose cells do not share the image evenly: they were once stretched over it."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from studies.planning import chains, laid_over
+from studies.planning.planner import make_plan
+from studies.spec.study import Study
+from wsss_core.cams import CamSettings
+
+CNN = {"model": "resnet18"}
+
+
+@pytest.mark.parametrize(
+    ("backbone", "size", "cam", "even"),
+    [
+        (CNN, 224, {}, True),
+        (CNN, 134, {}, False),
+        ({**CNN, "output_stride": 8}, 136, {}, True),
+        (CNN, 224, {"scales": (0.5, 1.0)}, False),  # 3.5 cells of 112 px
+        ({**CNN, "output_stride": 16}, 224, {"scales": (0.5, 1.0)}, True),
+        ({"model": "vit_tiny_patch16_224"}, 112, {"scales": (0.6, 1.0)}, True),  # whole patches
+        ({"model": "inception_v3"}, 320, {}, False),  # without padding
+        ({"model": "convnext_atto"}, 64, {}, True),
+    ],
+)
+def test_only_their_keys_say_that_they_are_laid_over_their_pixels(
+    backbone: dict[str, Any], size: int, cam: dict[str, Any], even: bool
+) -> None:
+    assert (laid_over(CamSettings(**cam), size, backbone) == {}) == even
+
+
+@pytest.mark.parametrize(("size", "same"), [(32, True), (36, False)])
+def test_a_study_at_such_a_size_has_other_trials_and_the_same_training(
+    tiny: dict[str, Any], monkeypatch: pytest.MonkeyPatch, size: int, same: bool
+) -> None:
+    tiny["data"]["size"] = size
+    tiny["backbones"] = {"cnn": {**tiny["backbones"]["cnn"], "output_stride": None}}
+    tiny["configurations"] = [{"paradigm": "single", "student": "cnn"}]
+    tiny["refine"] = {"multi": ["multi_scale"]} if not same else {}
+
+    def keys() -> tuple[list[str], list[str], list[str]]:
+        plan = make_plan(Study.model_validate(tiny))
+        trials = plan.trials
+        chained = [key for trial in trials for key in trial.chains.values()]
+        return list(plan.jobs), [trial.key for trial in trials], chained
+
+    def old(given: Callable[..., Any]) -> None:
+        monkeypatch.setattr(chains, "share_the_image", given)
+
+    now = keys()
+    old(lambda *_: True)
+    before = keys()
+    assert now[0] == before[0]
+    assert (now[1] == before[1]) == same
+    assert (now[2] == before[2]) == same

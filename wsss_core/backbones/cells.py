@@ -1,0 +1,83 @@
+"""Which pixels of an image the cells of a network's map stand for.
+
+A network of stride 32 gives 5 x 5 cells for an image of 134 px: they stand for 160 px, of which the
+last 26 lie beyond the image. Patchify stems leave a remainder out (18 cells of 7 px for 128 px),
+and convolutions without padding a margin on all sides. Nothing here loads torch.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from wsss_core.backbones.names import Layer, is_vit, timm_models
+from wsss_core.plugins import is_plugin
+
+Span = tuple[float, float]
+"""Where cells begin and end along an axis, in pixels of the image."""
+
+_LARGEST = 32  # the cell of most networks' last stage; those of earlier stages divide it
+_WITHOUT_PADDING = frozenset({"inception_resnet_v2", "inception_v3", "inception_v4"})
+_MARGIN = 3  # cells; an Inception leaves out up to 2.4 at its borders
+
+
+def cell_side(encoder: Any, layer: Layer | None = None) -> int | None:
+    """Return the side of a cell of a layer's map in pixels.
+
+    Args:
+        encoder: of a network; of those of this package timm's `feature_info` is asked.
+        layer: as `Encoder` takes it; None stands for the final map.
+
+    Returns:
+        The side; None where the map stands for the whole image: the patches of plain ViTs, which
+        divide it, networks that resize images themselves (CrossViT), and those of plug-ins.
+
+    """
+    extractor = getattr(encoder, "extractor", None)
+    if extractor is None or type(extractor).__name__ == "CrossVit":
+        return None
+    stages = getattr(extractor.feature_info, "info", extractor.feature_info)
+    number = len(encoder.layers) - 1 if layer is None else encoder._stage(layer)
+    return int(stages[number]["reduction"])
+
+
+def cells_span(pixels: int, cells: int, side: int | None) -> Span:
+    """Return the pixels that a row of cells stands for.
+
+    Args:
+        pixels: the image's side.
+        cells: how many there are.
+        side: of a cell in pixels; None: they share the image evenly.
+
+    Returns:
+        First and last border. Cells begin at the image's first pixel, or in networks without
+        padding leave out equal margins. What neither explains is taken for the whole image.
+
+    >>> cells_span(134, 5, 32), cells_span(128, 18, 7), cells_span(299, 8, 32)
+    ((0, 160), (0, 126), (21.5, 277.5))
+    """
+    if side is None:
+        return 0, pixels
+    missing = pixels - cells * side
+    if abs(missing) < side:
+        return 0, cells * side
+    if 0 < missing < _MARGIN * side:
+        return missing / 2, pixels - missing / 2
+    return 0, pixels
+
+
+def share_the_image(name: str, sides: Sequence[int], settings: Mapping[str, Any]) -> bool:
+    """Return whether a network's cells stand for exactly the image, without building the network.
+
+    Args:
+        name: a timm model or a plug-in.
+        sides: of the images that it is given, in pixels.
+        settings: of the backbone in a study; `output_stride` is read.
+
+    >>> share_the_image("resnet18", [224], {}), share_the_image("resnet18", [224, 112], {})
+    (True, False)
+    """
+    if is_plugin(name) or is_vit(name):
+        return True
+    if timm_models().get(name.partition(".")[0]) in _WITHOUT_PADDING:
+        return False
+    cell = settings.get("output_stride") or _LARGEST
+    return all(side % cell == 0 for side in sides)
