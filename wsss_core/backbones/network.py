@@ -18,7 +18,7 @@ from wsss_core.backbones.encoder import LastStage, PatchTokens
 from wsss_core.backbones.names import Layer, check_backbone_name, check_options, is_vit
 from wsss_core.backbones.pcm import PixelCorrelation, View
 from wsss_core.backbones.size_limit import SizeLimit
-from wsss_core.backbones.weights import load_weights
+from wsss_core.backbones.weights import LoadedWeights, load_weights
 from wsss_core.errors import InputError, as_input_error, one_line, quoted
 from wsss_core.plugins import is_plugin, load_plugin
 
@@ -56,6 +56,9 @@ class Network(nn.Module):
         mean: subtracted from each RGB channel of images in 0..1.
         std: divides each RGB channel then.
 
+    Attributes:
+        initial_weights: what a weights file gave it; None without one.
+
     """
 
     mean: Tensor
@@ -73,6 +76,7 @@ class Network(nn.Module):
         self.encoder = encoder
         self.channels = channels
         self.refinement: PixelCorrelation | None = None
+        self.initial_weights: LoadedWeights | None = None
         self.classes = classes
         self.head = nn.Linear(channels, classes)
         self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
@@ -143,6 +147,9 @@ def build_network(
     head: str = "linear",
     options: Mapping[str, Any] | None = None,
     weights_digest: str | None = None,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+    position_grid: Sequence[int] | None = None,
 ) -> Network:
     """Build a backbone with a fresh linear head; seed torch before, the head is drawn at random.
 
@@ -160,6 +167,11 @@ def build_network(
             module, see `wsss_core.backbones.pcm`.
         options: further arguments of the timm model, such as `embed_dim`, `depth`, `channels`.
         weights_digest: of the weights file, see `read_weights`; None: it is not compared.
+        mean: subtracted from each RGB channel of images in 0..1; None: as timm's configuration of
+            the name says, tag included ("vit_small_patch16_224.dino"). What lies with a weights
+            file is told by `wsss_core.backbones.normalisation_of_file`.
+        std: divides each channel then.
+        position_grid: rows and columns of a weights file's position embedding; None: a square.
 
     Raises:
         InputError: unknown name, stage or option, or a size or weights file that does not fit.
@@ -198,14 +210,28 @@ def build_network(
         raise InputError(
             f"timm cannot build {name!r} with {quoted(dict(options or {}))}: {said}"
         ) from error
+    loaded = None
     if str(weights) not in ("none", "pretrained"):
         target = encoder.vit if isinstance(encoder, PatchTokens) else encoder.extractor
-        load_weights(target, weights, partial=partial_weights, digest=weights_digest)
+        loaded = load_weights(
+            target,
+            weights,
+            partial=partial_weights,
+            digest=weights_digest,
+            position_grid=None if position_grid is None else (position_grid[0], position_grid[1]),
+        )
     if not vit_named:
         # 1.2 to 1.4 times as many images a second on a CPU (ResNet-18 at 64 and 224 px).
         encoder.to(memory_format=torch.channels_last)
     config: Any = timm.get_pretrained_cfg(name)
-    network = Network(encoder, channels, classes, tuple(config.mean), tuple(config.std))
+    network = Network(
+        encoder,
+        channels,
+        classes,
+        tuple(config.mean if mean is None else mean),
+        tuple(config.std if std is None else std),
+    )
+    network.initial_weights = loaded
     if head == "pcm":
         if len(encoder.layers) < 2:
             raise InputError(f"{name}: head pcm needs a stage before {encoder.layers[-1]!r}")

@@ -1,14 +1,12 @@
 """Files of weights: safetensors or a checkpoint of PyTorch, of which only tensors are read."""
 
 import io
-import json
 import pickletools
 import re
-import struct
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from safetensors.torch import load
@@ -35,19 +33,6 @@ NESTS = (
 
 WRAPPERS = ("_orig_mod.", "module.")
 """What `torch.compile` and data parallelism put before every name of a tensor."""
-
-
-class Normalisation(NamedTuple):
-    """What a network's images are normalised with, RGB in 0..1.
-
-    Attributes:
-        mean: is subtracted from each channel.
-        std: divides each channel then.
-
-    """
-
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
 
 
 def read_weights(file: str | Path, digest: str | None = None) -> dict[str, Tensor]:
@@ -127,9 +112,7 @@ _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 def _other_classes(content: bytes) -> list[str]:
     """Return the classes in a checkpoint that PyTorch does not read without running code."""
     try:
-        return sorted(
-            torch.serialization.get_unsafe_globals_in_checkpoint(io.BytesIO(content))  # type: ignore[arg-type]
-        )
+        return sorted(torch.serialization.get_unsafe_globals_in_checkpoint(io.BytesIO(content)))
     except Exception:
         return []  # the file is no checkpoint, which its reader has said
 
@@ -178,80 +161,3 @@ def _unwrapped(name: str) -> str:
     while wrapper := next((one for one in WRAPPERS if name.startswith(one)), None):
         name = name.removeprefix(wrapper)
     return name
-
-
-def normalisation_of_file(file: str | Path, model: str) -> Normalisation | None:
-    """Return the mean and std that lie with weights, in timm's own form; None if none do.
-
-    They stand in the metadata of a safetensors file, or in the `config.json` beside a file, as in a
-    folder downloaded from the Hugging Face hub, under `pretrained_cfg`. A configuration of another
-    architecture is passed over.
-
-    Args:
-        file: a weights file.
-        model: timm's name of the model, with or without a tag.
-
-    Raises:
-        InputError: they are there but are not three numbers each.
-
-    """
-    file = Path(file)
-    found = [_in_metadata(file), _json(_text_of(file.with_name("config.json")))]
-    for config in found:
-        if not isinstance(config, dict):
-            continue
-        about = config.get("pretrained_cfg", config)
-        about = _json(about) if isinstance(about, str) else about
-        if not isinstance(about, dict) or not {"mean", "std"} <= about.keys():
-            continue
-        named = str(config.get("architecture", about.get("architecture", model)))
-        if named.partition(".")[0] != model.partition(".")[0]:
-            continue
-        mean, std = _three(about["mean"]), _three(about["std"])
-        if mean is None or std is None or min(std) <= 0:
-            raise InputError(
-                f"weights file {file}: the mean and std given with it are "
-                f"{about['mean']} and {about['std']}, expected three numbers each"
-            )
-        return Normalisation(mean, std)
-    return None
-
-
-def _three(value: Any) -> tuple[float, float, float] | None:
-    value = _json(value) if isinstance(value, str) else value
-    numbers = isinstance(value, list | tuple) and all(
-        isinstance(number, int | float) for number in value
-    )
-    return (
-        (float(value[0]), float(value[1]), float(value[2])) if numbers and len(value) == 3 else None
-    )
-
-
-def _in_metadata(file: Path) -> Any:
-    """Return the metadata in the head of a safetensors file, None of any other."""
-    if file.suffix != ".safetensors" or not file.is_file():
-        return None
-    with file.open("rb") as opened:
-        size = opened.read(8)
-        if len(size) < 8 or (length := struct.unpack("<Q", size)[0]) > _LONGEST_HEAD:
-            return None
-        head = _json(opened.read(length))
-    return head.get("__metadata__") if isinstance(head, dict) else None
-
-
-_LONGEST_HEAD = 100_000_000
-"""The most bytes that safetensors allows its head to have."""
-
-
-def _text_of(file: Path) -> bytes:
-    try:
-        return file.read_bytes()
-    except OSError:
-        return b""
-
-
-def _json(text: str | bytes) -> Any:
-    try:
-        return json.loads(text)
-    except ValueError:
-        return None
