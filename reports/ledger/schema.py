@@ -103,6 +103,7 @@ SCHEMAS: dict[str, pa.Schema] = {
         epochs=(pa.int32(), "null"),
         parameters=(pa.int64(), "null"),
         micro_batch=(pa.int32(), "null"),
+        random_parts=(_TEXT, "null"),
         cpus=(pa.int32(), "null"),
         gpus=(_REAL, "null"),
     ),

@@ -230,4 +230,12 @@ def _notes(record: StudyRecord) -> tuple[str, ...]:
         )
     if any(record.configuration(one.reference) for one in record.configurations):
         notes.append("The difference to the teacher alone is paired by seed and not corrected.")
+    said = {
+        (trial.configuration, text): None
+        for trial in record.trials.values()
+        if (text := trial.row.get("random_parts"))
+    }
+    notes += [
+        f"{configuration} began with a part of its weights: {text}." for configuration, text in said
+    ]
     return tuple(notes)

@@ -1,6 +1,7 @@
 """Planning a study: the jobs that its configurations and seeds need, each once, with their keys."""
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
@@ -12,7 +13,11 @@ from studies.planning.plan import Plan
 from studies.spec.configuration import Configuration
 from studies.spec.study import Study
 from studies.store import stage_key
-from wsss_core.backbones import check_backbone_name, encoder_version
+from wsss_core.backbones import (
+    check_backbone_name,
+    encoder_version,
+    normalisation_of_file,
+)
 from wsss_core.cams.settings import CamSettings
 from wsss_core.data.file_hashes import file_hashes
 from wsss_core.errors import InputError, as_input_error, checked_path
@@ -49,6 +54,25 @@ def make_plan(study: Study, images: StudyImages | None = None) -> Plan:
             for seed in turned.seeds:
                 planner.trial(name, position, configuration, seed, value)
     return Plan(study, jobs, planner.cam, image_sets, planner.chains)
+
+
+def normalisation_settings(file: Path, model: str) -> dict[str, list[float]]:
+    """Return the mean and std that lie with a weights file, unless they are those of timm's model.
+
+    Args:
+        file: the weights file.
+        model: timm's name of the model.
+
+    """
+    found = normalisation_of_file(file, model)
+    if found is None:
+        return {}
+    import timm  # takes seconds and loads torch
+
+    config: Any = timm.get_pretrained_cfg(model)
+    if found == (tuple(config.mean), tuple(config.std)):
+        return {}
+    return {"mean": list(found.mean), "std": list(found.std)}
 
 
 def _turned(study: Study, value: float) -> Study:
@@ -128,8 +152,9 @@ class Planner:
         """Return a backbone's settings for keys, its weights by content, and its weights file."""
         backbone = self.study.backbones[name]
         settings = backbone.model_dump(mode="json", exclude={"label", "training", "weights"})
-        if settings["final_norm"] is None:
-            del settings["final_norm"]  # keys from before this setting stay as they are
+        for later in ("final_norm", "mean", "std", "position_grid"):
+            if settings[later] is None:
+                del settings[later]  # keys from before these settings stay as they are
         if is_plugin(backbone.model):
             settings["version"] = plugin_version(f"backbones.{name}.model", backbone.model)
         elif (version := encoder_version(backbone.model)) > 1:
@@ -151,6 +176,8 @@ class Planner:
                     "expected a weights file, 'pretrained' or 'none'"
                 )
             weights, tag = str(file), file_hashes([file])[0]
+            if backbone.mean is None and not is_plugin(backbone.model):
+                settings |= normalisation_settings(file, backbone.model)
         return {**settings, "weights": tag}, weights
 
     def job(self, configuration: Configuration, seed: int) -> TrainingJob:

@@ -8,7 +8,14 @@ from collections import Counter
 from functools import cached_property
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import BeforeValidator, Field, ValidationInfo, field_validator, model_validator
+from pydantic import (
+    BeforeValidator,
+    Field,
+    PositiveInt,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from studies.spec.base import LocalPath, Name, Strict
 from studies.spec.configuration import (
@@ -36,18 +43,29 @@ MOST_RESULTS = 50_000
 chains and one; a plan of so many takes some seconds."""
 
 
+_Three = Field(min_length=3, max_length=3)
+_Channels = Annotated[list[Annotated[float, Field(ge=0, le=1)]], _Three]
+_PositiveChannels = Annotated[list[Annotated[float, Field(gt=0, le=1)]], _Three]
+
+
 class Backbone(Strict):
     """A timm model (see `wsss_core.backbones.build_network`).
 
-    Tables print `label`. `final_norm` says whether the last stage's map comes after the model's own
-    final norm and head convolution; by default it does. `training` applies to the network alone (as
-    a baseline and as a teacher) and to a student of this backbone.
+    Tables print `label`. `training` applies to the network alone (as a baseline and as a teacher)
+    and to a student of this backbone. `final_norm` says whether the last stage's map comes after
+    the model's own final norm and head convolution; by default it does. `mean` and `std` normalise
+    its images, RGB in 0..1; without them those that lie with the weights do, or those of timm's
+    model. `position_grid` holds the rows and columns of the position embedding in a weights file,
+    if they are no square.
     """
 
     model: str
     label: Name | None = None
     weights: LocalPath = "none"
     partial_weights: bool = False
+    mean: _Channels | None = None
+    std: _PositiveChannels | None = None
+    position_grid: Annotated[list[PositiveInt], Field(min_length=2, max_length=2)] | None = None
     stage: str | int | None = None
     output_stride: Literal[8, 16, 32] | None = None
     final_norm: bool | None = None
@@ -60,6 +78,16 @@ class Backbone(Strict):
     def _can_be(cls, options: dict[str, Any], about: ValidationInfo) -> dict[str, Any]:
         check_options(str(about.data.get("model")), options)
         return options
+
+    @model_validator(mode="after")
+    def _normalise_whole(self) -> Self:
+        if (self.mean is None) != (self.std is None):
+            raise ValueError("mean and std are given together or not at all")
+        if self.mean is not None and is_plugin(self.model):
+            raise ValueError("mean and std are for timm's models; a plug-in normalises by itself")
+        if self.position_grid is not None and self.weights in ("none", "pretrained"):
+            raise ValueError("position_grid is for a weights file")
+        return self
 
 
 class Thresholds(Strict):

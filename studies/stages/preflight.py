@@ -10,6 +10,7 @@ import torch
 
 from reports.storage import Location, open_folder
 from studies.planning import Plan, StudyImages, TrainingJob
+from studies.stages.initial_weights import log_initial_weights
 from studies.stages.training import build_paradigm, initial_network
 from studies.store import ArtifactStore
 from wsss_core.cams import CamSettings, check_cam
@@ -38,6 +39,7 @@ def preflight(
     open_folder(results, make=True)
     store.make()
     check_networks(pending, [plan.cam.cam, *(chain.cam for chain in plan.runnable_chains)])
+    log_initial_weights(pending)
     quarantine_corrupt(plan, pending, store)
     for images in plan.image_sets:
         _check_images(images, store)

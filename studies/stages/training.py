@@ -4,17 +4,17 @@ Artifact: student.safetensors (and teacher.safetensors after co-training), outco
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
 
 from studies.planning import TrainingJob
 from studies.stages.device import UNCOUNTED, WorkerShare
 from studies.stages.environment import device_name
 from studies.stages.handover import JobStatus
+from studies.stages.network_files import restore_network, save_network
 from studies.store import ArtifactStore
 from studies.store.origin import method_digest, origin, together
 from wsss_core.backbones import Network, build_network
@@ -48,6 +48,9 @@ def initial_network(job: TrainingJob, role: str, weights: str) -> Network:
         head=backbone["head"],
         options=backbone["options"],
         weights_digest=None if weights in ("none", "pretrained") else backbone["weights"],
+        mean=backbone.get("mean"),
+        std=backbone.get("std"),
+        position_grid=backbone.get("position_grid"),
     )
 
 
@@ -67,8 +70,7 @@ def load_network(
     with store.reading("train", key or job.key) as folder:
         # A teacher that was trained before, alone, was the student of its own training run.
         own = folder / f"{role}.safetensors"
-        network.load_state_dict(load_file(own if own.exists() else folder / "student.safetensors"))
-    return network.eval()
+        return restore_network(network, own if own.exists() else folder / "student.safetensors")
 
 
 def build_paradigm(job: TrainingJob, teacher: Network | None) -> Paradigm:
@@ -164,8 +166,9 @@ def train_job(
         return TrainingOutcome.read(store, job.key)
     history: list[EpochRecord] = []
     networks: dict[str, Network] = {}
-    teacher, error, taught_by = _trained_teacher(job, store)
+    teacher, error, parent = _trained_teacher(job, store)
     made = origin(job.settings)
+    taught_by = [] if parent is None else [parent.code_digest]
     made["code_digest"] = together([*taught_by, method_digest()])
 
     def after_epoch(record: EpochRecord) -> None:
@@ -176,6 +179,7 @@ def train_job(
     if error is None:
         paradigm = build_paradigm(job, teacher)
         networks = paradigm.networks
+        made["random_parts"] = random_parts(job, networks, parent)
         try:
             history = train(
                 paradigm,
@@ -201,28 +205,45 @@ def train_job(
     about = {"settings": job.settings, "parent": job.parent}
     with store.build("train", job.key, about) as folder:
         for role, network in networks.items():
-            save_file(_on_cpu(network), folder / f"{role}.safetensors")
+            save_network(network, folder / f"{role}.safetensors")
         outcome.write(folder)
     return outcome
 
 
+def random_parts(
+    job: TrainingJob, networks: Mapping[str, Network], parent: TrainingOutcome | None
+) -> str | None:
+    """Say which networks began with a part of a weights file's tensors, and with how many.
+
+    Args:
+        job: the training run.
+        networks: those that it trains, by role.
+        parent: how its teacher's training run ended, which said the same of the teacher.
+
+    Returns:
+        A sentence for each of them; None if there is none.
+
+    """
+    said = [] if parent is None else [str(parent.given.get("random_parts") or "")]
+    for role, network in networks.items():
+        loaded = getattr(network, "initial_weights", None)
+        if loaded is not None and loaded.missing:
+            said.append(f"{job.settings[role]['model']}: {loaded}")
+    return ". ".join(dict.fromkeys(filter(None, said))) or None
+
+
 def _trained_teacher(
     job: TrainingJob, store: ArtifactStore
-) -> tuple[Network | None, str | None, list[str | None]]:
-    """Return the teacher that a job needs; why it cannot teach; the digest of the code it is by.
+) -> tuple[Network | None, str | None, TrainingOutcome | None]:
+    """Return the teacher that a job needs; why it cannot teach; how its training run ended.
 
     All three are empty for a job without one.
     """
     if job.parent is None:
-        return None, None, []
+        return None, None, None
     if not store.has("train", job.parent):
         raise RuntimeError("its teacher is not trained: that training run failed")
     parent = TrainingOutcome.read(store, job.parent)
-    by = [parent.code_digest]
     if parent.status is not JobStatus.OK:
-        return None, f"its teacher collapsed: {parent.error}", by
-    return load_network(store, job, "teacher", key=job.parent), None, by
-
-
-def _on_cpu(network: Network) -> dict[str, torch.Tensor]:
-    return {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
+        return None, f"its teacher collapsed: {parent.error}", parent
+    return load_network(store, job, "teacher", key=job.parent), None, parent

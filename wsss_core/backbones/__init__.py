@@ -7,15 +7,19 @@ from wsss_core.lazy import lazy_exports
 if TYPE_CHECKING:
     from wsss_core.backbones.cells import cell_side, cells_span, share_the_image
     from wsss_core.backbones.encoder import Encoder, PatchTokens
+    from wsss_core.backbones.mean_and_std import InputNormalisation, normalisation_of_file
     from wsss_core.backbones.names import Layer, check_backbone_name, encoder_version, is_vit
     from wsss_core.backbones.network import Network, Output, build_network
     from wsss_core.backbones.points import Point
-    from wsss_core.backbones.weights import load_weights, read_weights
+    from wsss_core.backbones.weights import LoadedWeights, load_weights
+    from wsss_core.backbones.weights_file import read_weights
     from wsss_core.backbones.whole_model import WholeModel
 
 __all__ = [
     "Encoder",
+    "InputNormalisation",
     "Layer",
+    "LoadedWeights",
     "Network",
     "Output",
     "PatchTokens",
@@ -28,6 +32,7 @@ __all__ = [
     "encoder_version",
     "is_vit",
     "load_weights",
+    "normalisation_of_file",
     "read_weights",
     "share_the_image",
 ]

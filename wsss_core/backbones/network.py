@@ -23,7 +23,7 @@ from wsss_core.backbones.building import (
 from wsss_core.backbones.encoder import PatchTokens
 from wsss_core.backbones.names import Layer, check_backbone_name, check_options, has_patch_tokens
 from wsss_core.backbones.pcm import PixelCorrelation, View
-from wsss_core.backbones.weights import load_weights
+from wsss_core.backbones.weights import LoadedWeights, load_weights
 from wsss_core.backbones.whole_model import WholeModel
 from wsss_core.errors import InputError, as_input_error
 from wsss_core.plugins import is_plugin, load_plugin
@@ -62,6 +62,9 @@ class Network(nn.Module):
         mean: subtracted from each RGB channel of images in 0..1.
         std: divides each RGB channel then.
 
+    Attributes:
+        initial_weights: what a weights file gave it; None without one.
+
     """
 
     mean: Tensor
@@ -79,6 +82,7 @@ class Network(nn.Module):
         self.encoder = encoder
         self.channels = channels
         self.refinement: PixelCorrelation | None = None
+        self.initial_weights: LoadedWeights | None = None
         self.classes = classes
         self.head = nn.Linear(channels, classes)
         self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
@@ -150,6 +154,9 @@ def build_network(
     head: str = "linear",
     options: Mapping[str, Any] | None = None,
     weights_digest: str | None = None,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+    position_grid: Sequence[int] | None = None,
 ) -> Network:
     """Build a backbone with a fresh linear head; seed torch before, the head is drawn at random.
 
@@ -170,6 +177,11 @@ def build_network(
             `wsss_core.backbones.pcm`. Not for plain ViTs.
         options: further arguments of the timm model, such as `embed_dim`, `depth`, `channels`.
         weights_digest: of the weights file, see `read_weights`; None: it is not compared.
+        mean: subtracted from each RGB channel of images in 0..1; None: as timm's configuration of
+            the name says, tag included ("vit_small_patch16_224.dino"). What lies with a weights
+            file is told by `wsss_core.backbones.normalisation_of_file`.
+        std: divides each channel then.
+        position_grid: rows and columns of a weights file's position embedding; None: a square.
 
     Raises:
         InputError: unknown name, stage or option, a size or weights file that does not fit, or a
@@ -202,12 +214,26 @@ def build_network(
             arguments=arguments,
         )
         target, channels = encoder.extractor, encoder.channels[-1]
+    loaded = None
     if str(weights) not in ("none", "pretrained"):
-        load_weights(target, weights, partial=partial_weights, digest=weights_digest)
+        loaded = load_weights(
+            target,
+            weights,
+            partial=partial_weights,
+            digest=weights_digest,
+            position_grid=None if position_grid is None else (position_grid[0], position_grid[1]),
+        )
     if isinstance(encoder, WholeModel):
         set_memory_format(encoder)
     config: Any = timm.get_pretrained_cfg(name)
-    network = Network(encoder, channels, classes, tuple(config.mean), tuple(config.std))
+    network = Network(
+        encoder,
+        channels,
+        classes,
+        tuple(config.mean if mean is None else mean),
+        tuple(config.std if std is None else std),
+    )
+    network.initial_weights = loaded
     if head == "pcm":
         if len(encoder.layers) < 2:
             raise InputError(f"{name}: head pcm needs a stage before {encoder.layers[-1]!r}")

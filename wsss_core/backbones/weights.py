@@ -1,114 +1,264 @@
-"""Weights from a file into a timm model, with every misfit named before anything is trained."""
+"""Weights from a file into a timm model, with every misfit named before anything is trained.
 
+Files bear timm's names or the names of a network's authors, which timm itself translates, and often
+a prefix of the framework that trained them. What is loaded is all of the network or, if asked for,
+a part that is counted.
+"""
+
+import contextlib
 import io
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import timm
 import torch
-from safetensors.torch import load
-from timm.layers import resample_abs_pos_embed
 from torch import Tensor
 
-from wsss_core.data.file_hashes import content_hash, open_regular
-from wsss_core.errors import InputError
+from wsss_core.backbones.position_embedding import fit_position_embedding
+from wsss_core.backbones.weights_file import read_weights
+from wsss_core.errors import InputError, as_input_error
+
+State = dict[str, Tensor]
+
+_PREFERRED = ("teacher", "ema", "target_encoder")
+"""Of networks that were trained side by side, the averaged one, as their authors evaluate it."""
+
+_FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+
+_FILTERS = (
+    "checkpoint_filter_fn",
+    "checkpoint_filter_fn_encoder",
+    "_filter_fn",
+    "_filter_torchvision_pretrained",
+)
+"""What timm's modules call the function that translates other names of tensors into theirs."""
 
 
-def read_weights(file: str | Path, digest: str | None = None) -> dict[str, Tensor]:
-    """Read a state dict; only tensors are read, nothing in the file is executed.
+@dataclass(frozen=True)
+class LoadedWeights:
+    """What a weights file gave a network.
 
-    The file is read once, so digest and tensors are of the same bytes.
-
-    Args:
-        file: .safetensors, or a torch checkpoint (.pth, .pt, .bin), flat or under "state_dict" or
-            "model".
-        digest: the digest that the file must have, see `wsss_core.data.file_hashes`; None: any.
-
-    Raises:
-        InputError: a missing file, one that is neither, or one with another digest.
+    Attributes:
+        file: the file.
+        expected: how many tensors the network has, counters of batches left out.
+        missing: the names of those that the file lacks; they keep their values.
 
     """
-    file = Path(file)
-    if not file.is_file():
-        raise InputError(f"weights file {file} does not exist")
-    try:
-        with open_regular(file) as opened:
-            content = opened.read()
-        if digest is not None and (found := content_hash(content)) != digest:
-            raise InputError(
-                f"weights file {file} changed since the plan: its digest was {digest} and is "
-                f"{found}; run again to plan with the new file"
-            )
-        if file.suffix == ".safetensors":
-            return load(content)
-        state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-    except InputError:
-        raise
-    except Exception as error:
-        # Many classes; safetensors' own derives from Exception alone. torch's go on for many lines.
-        said = (str(error).splitlines() or [type(error).__name__])[0]
-        raise InputError(f"weights file {file} cannot be read: {said}") from error
-    for key in ("state_dict", "model"):
-        if isinstance(state, dict) and isinstance(state.get(key), dict):
-            state = state[key]
-    if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
-        raise InputError(f"weights file {file} holds no state dict of tensors")
-    return {key.removeprefix("module."): value for key, value in state.items()}
+
+    file: Path
+    expected: int
+    missing: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        if not self.missing:
+            return f"all {self.expected} tensors come from {self.file.name}"
+        return (
+            f"{self.expected - len(self.missing)} of {self.expected} tensors come from "
+            f"{self.file.name}; the rest start at random: {_first_three(self.missing)}"
+        )
 
 
 def load_weights(
-    model: Any, file: str | Path, *, partial: bool = False, digest: str | None = None
-) -> list[str]:
+    model: Any,
+    file: str | Path,
+    *,
+    partial: bool = False,
+    digest: str | None = None,
+    position_grid: tuple[int, int] | None = None,
+) -> LoadedWeights:
     """Load a file into a timm encoder; what the encoder lacks (a head, later stages) is left out.
 
-    A ViT's position embedding of another grid is resampled (bicubic, as timm does).
+    Position embeddings, relative ones too, and patch embeddings of another size are resampled as
+    timm does. Numbers of other precisions are converted to the model's.
 
     Args:
         model: the timm model, an nn.Module; changed in place.
         file: see `read_weights`.
-        partial: accept that the file lacks some of the model's parameters; they keep their values.
+        partial: accept that the file lacks some of the model's tensors; they keep their values.
         digest: the digest that the file must have; None: any.
-
-    Returns:
-        The names of the parameters that the file lacks (empty unless `partial`).
+        position_grid: rows and columns of the file's position embedding; None: a square.
 
     Raises:
-        InputError: shapes that differ or parameters that are missing, the first three named; or
-            another digest.
+        InputError: shapes that differ or tensors that are missing, the first three named; values
+            that are not finite or no real numbers; several networks in one file; another digest.
 
     """
     state = read_weights(file, digest)
-    own = model.state_dict()
-    for key in own:
+    own = {
+        name: value
+        for name, value in model.state_dict().items()
+        if not name.endswith("num_batches_tracked")
+    }
+    for name in own:
         # A timm feature extractor calls stage "stages.0" of the full model "stages_0".
-        full = key.replace("_", ".", 1)
-        if key not in state and full in state:
-            state[key] = state[full]
-    if "pos_embed" in state and "pos_embed" in own:
-        given, wanted = state["pos_embed"].shape, own["pos_embed"].shape
-        if len(given) == 3 and given[1] != wanted[1] and given[2] == wanted[2]:
-            prefixed = 0 if getattr(model, "no_embed_class", False) else model.num_prefix_tokens
-            state["pos_embed"] = resample_abs_pos_embed(
-                state["pos_embed"],
-                new_size=list(model.patch_embed.grid_size),
-                num_prefix_tokens=prefixed,
-            )
+        full = name.replace("_", ".", 1)
+        if name not in state and full in state:
+            state[name] = state[full]
+    found = _mapped(state, own, model, file, position_grid)
     wrong = [
-        f"{key} is {list(state[key].shape)} in the file, {list(value.shape)} in the model"
-        for key, value in own.items()
-        if key in state and state[key].shape != value.shape
+        f"{name} is {list(found[name].shape)} in the file, {list(value.shape)} in the model"
+        for name, value in own.items()
+        if name in found and found[name].shape != value.shape
     ]
     if wrong:
         raise InputError(f"weights file {file} does not fit: {_first_three(wrong)}")
-    missing = [key for key in own if key not in state and not key.endswith("num_batches_tracked")]
-    if missing and (not partial or not any(key in state for key in own)):
+    missing = tuple(name for name in own if name not in found)
+    if missing and (not partial or len(missing) == len(own)):
         raise InputError(
-            f"weights file {file} lacks {_first_three(missing)}"
-            + ("" if partial else "; set partial_weights: true to start those at random")
+            f"weights file {file} lacks {_first_three(missing)}: {len(own)} tensors expected, "
+            f"{len(own) - len(missing)} found; the file's names begin with {_beginnings(state)}"
+            + (
+                "; set partial_weights: true to start the others at random"
+                if len(missing) < len(own)
+                else ""
+            )
         )
-    model.load_state_dict({key: state[key] for key in own if key in state}, strict=False)
-    return missing
+    taken = {name: found[name] for name in own if name in found}
+    _check_values(taken, own, file)
+    counters = {n: v for n, v in found.items() if n.endswith("num_batches_tracked")}
+    model.load_state_dict({**taken, **counters}, strict=False)
+    return LoadedWeights(Path(file), len(own), missing)
 
 
-def _first_three(items: list[str]) -> str:
+def _mapped(
+    state: State,
+    own: Mapping[str, Tensor],
+    model: Any,
+    file: str | Path,
+    position_grid: tuple[int, int] | None,
+) -> State:
+    """Return the file's tensors by the model's names: as they are, or translated by timm."""
+    direct = _without(state, _chosen_prefix(state, own, file))
+    with as_input_error(f"weights file {file}", InputError):
+        fitted = fit_position_embedding(direct, model, position_grid)
+    best, translate = fitted, _translation(model)
+    if translate is None or _fitting(best, own) == len(own):
+        return best
+    # timm takes embeddings for squares.
+    parts = [fitted] if position_grid else [*_parts(state), direct, fitted]
+    for part in parts:
+        translated = _tried(translate, part, model)
+        # A few names alike do not show that a file is of this network.
+        if _fitting(translated, own) > max(_fitting(best, own), len(own) // 2):
+            best = translated
+    return best
+
+
+def _chosen_prefix(state: State, own: Mapping[str, Tensor], file: str | Path) -> str:
+    """Return the prefix under which a file has the most names of the model, "" if it has none.
+
+    Under another prefix than "" most of the names have to be the model's, or most of the model's
+    have to be there: `blocks.0.norm.weight` alone is no `norm.weight`. Of networks that were
+    trained side by side an averaged one is taken.
+
+    Raises:
+        InputError: two fit equally well.
+
+    """
+    under, matching = Counter[str](), Counter[str]()
+    for name in state:
+        parts = name.split(".")
+        for start in range(len(parts)):
+            prefix = "".join(f"{part}." for part in parts[:start])
+            under[prefix] += 1
+            matching[prefix] += ".".join(parts[start:]) in own
+    fits = {
+        prefix: count
+        for prefix, count in matching.items()
+        if count and (not prefix or 2 * count >= min(under[prefix], len(own)))
+    }
+    best = [prefix for prefix, count in fits.items() if count == max(fits.values())]
+    if not best or "" in best:
+        return ""
+    best = [p for p in best if any(word in p for word in _PREFERRED)] or best
+    if len(best) > 1:
+        raise InputError(
+            f"weights file {file} holds this network {len(best)} times, under "
+            f"{' and '.join(map(repr, best))}; save one of them: torch.save({{name: value for "
+            f"name, value in state.items() if name.startswith({best[0]!r})}}, FILE)"
+        )
+    return best[0]
+
+
+def _without(state: State, prefix: str) -> State:
+    """Return the tensors under a prefix, without it."""
+    return {n.removeprefix(prefix): v for n, v in state.items() if n.startswith(prefix)}
+
+
+def _fitting(state: State, own: Mapping[str, Tensor]) -> int:
+    """Return how many tensors of the model are in a state dict in its shapes."""
+    return sum(name in state and state[name].shape == value.shape for name, value in own.items())
+
+
+def _parts(state: State) -> Iterator[State]:
+    """Yield a file's tensors as they are, then without each prefix that all of them share."""
+    yield state
+    while len(shared := {name.partition(".")[0] for name in state if "." in name}) == 1:
+        if not all("." in name for name in state):
+            return
+        state = _without(state, f"{shared.pop()}.")
+        yield state
+
+
+def _translation(model: Any) -> Callable[..., Any] | None:
+    """Return the function by which timm translates published weights of this model, if any."""
+    config = getattr(model, "pretrained_cfg", None) or {}
+    name = str(config.get("architecture", ""))
+    if not timm.is_model(name):
+        return None
+    module = sys.modules[timm.model_entrypoint(name).__module__]
+    found = next((getattr(module, one) for one in _FILTERS if hasattr(module, one)), None)
+    if found is None:
+        return None
+    takes = found.__code__.co_varnames[: found.__code__.co_argcount]
+    # As the constructors in timm set them; names of layer scales are those of DeiT III.
+    if "adapt_layer_scale" in takes:
+        found = partial(found, adapt_layer_scale=True)
+    if "interpolation" in takes and ("flexi" in name or "radio" in name):
+        found = partial(found, interpolation="bilinear", antialias=False)
+    return (lambda state, model: found(state)) if len(takes) == 1 else found
+
+
+def _tried(translate: Callable[..., Any], state: State, model: Any) -> State:
+    """Return a translated state dict, nothing of one that timm does not know."""
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):  # one of timm's translations prints
+            translated = translate(dict(state), model)
+    except Exception:
+        # They index and reshape without looking: whatever they raise says that names are others.
+        return {}
+    is_state = isinstance(translated, dict) and all(
+        isinstance(value, Tensor) for value in translated.values()
+    )
+    return translated if is_state else {}
+
+
+def _check_values(state: State, own: Mapping[str, Tensor], file: str | Path) -> None:
+    """Raise unless all tensors hold finite numbers of a kind that the model computes with."""
+    for name, value in state.items():
+        if not own[name].is_floating_point():
+            continue
+        kind = str(value.dtype).removeprefix("torch.")
+        if value.dtype not in _FLOATS or value.layout is not torch.strided:
+            raise InputError(
+                f"weights file {file}: {name} is {kind}, expected float16, bfloat16, float32 or "
+                "float64; of quantised weights give those from before"
+            )
+        if not torch.isfinite(value.to(own[name].dtype)).all():
+            raise InputError(f"weights file {file}: {name} holds values that are not finite")
+
+
+def _beginnings(state: State) -> str:
+    firsts = dict.fromkeys(n.partition(".")[0] + ("." if "." in n else "") for n in state)
+    named = ", ".join(repr(first) for first in list(firsts)[:4])
+    return named + (f" and {len(firsts) - 4} more" if len(firsts) > 4 else "") or "nothing"
+
+
+def _first_three(items: tuple[str, ...] | list[str]) -> str:
     rest = f" (and {len(items) - 3} more)" if len(items) > 3 else ""
     return "; ".join(items[:3]) + rest

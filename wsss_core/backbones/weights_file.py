@@ -1,0 +1,163 @@
+"""Files of weights: safetensors or a checkpoint of PyTorch, of which only tensors are read."""
+
+import io
+import pickletools
+import re
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load
+from torch import Tensor
+
+from wsss_core.data.file_hashes import content_hash, open_regular
+from wsss_core.errors import InputError, one_line
+
+NESTS = (
+    "state_dict",
+    "model",
+    "state_dict_ema",
+    "model_ema",
+    "model_state_dict",
+    "teacher",
+    "student",
+    "encoder",
+    "network",
+    "net",
+    "module",
+    "backbone",
+)
+"""Under which names a checkpoint keeps its tensors. Of several the first is read."""
+
+WRAPPERS = ("_orig_mod.", "module.")
+"""What `torch.compile` and data parallelism put before every name of a tensor."""
+
+
+def read_weights(file: str | Path, digest: str | None = None) -> dict[str, Tensor]:
+    """Read a state dict; only tensors are read, nothing in the file is executed.
+
+    The file is read once, so digest and tensors are of the same bytes.
+
+    Args:
+        file: .safetensors, or a torch checkpoint (.pth, .pt, .bin), flat or under one of `NESTS`.
+        digest: the digest that the file must have, see `wsss_core.data.file_hashes`; None: any.
+
+    Returns:
+        The tensors by name, without the prefixes of `WRAPPERS`.
+
+    Raises:
+        InputError: the file is missing, empty or a folder, is no weights file, holds more than
+            tensors, or has another digest.
+
+    """
+    file = Path(file)
+    _check_there(file)
+    try:
+        with open_regular(file) as opened:
+            content = opened.read()
+    except InputError:
+        raise
+    except OSError as error:
+        raise InputError(f"weights file {file} cannot be read: {one_line(error)}") from error
+    if digest is not None and (found := content_hash(content)) != digest:
+        raise InputError(
+            f"weights file {file} changed since the plan: its digest was {digest} and is "
+            f"{found}; run again to plan with the new file"
+        )
+    state = _unnested(_loaded(file, content))
+    if not isinstance(state, dict) or not all(
+        isinstance(name, str) and isinstance(value, Tensor) for name, value in state.items()
+    ):
+        raise InputError(
+            f"weights file {file} holds no state dict of tensors, neither by itself nor under one "
+            f"of {', '.join(NESTS)}"
+        )
+    return {_unwrapped(name): value for name, value in state.items()}
+
+
+def _check_there(file: Path) -> None:
+    """Raise unless there is a file with something in it."""
+    if file.is_dir():
+        held = sorted(p.name for p in file.iterdir() if p.suffix in _SUFFIXES)
+        named = f"; it holds {', '.join(held[:3])}" if held else ""
+        raise InputError(f"weights file {file} is a folder, expected a file{named}")
+    if not file.exists():
+        raise InputError(f"weights file {file} does not exist")
+    if file.is_file() and not file.stat().st_size:
+        raise InputError(f"weights file {file} cannot be read: it is empty")
+
+
+_SUFFIXES = (".safetensors", ".pth", ".pt", ".bin", ".ckpt", ".tar")
+
+
+def _loaded(file: Path, content: bytes) -> Any:
+    try:
+        if file.suffix == ".safetensors":
+            return load(content)
+        return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    except Exception as error:
+        # Many classes; safetensors' own derives from Exception alone. torch's go on for many lines.
+        others = _other_classes(content) if file.suffix != ".safetensors" else []
+        if others:
+            raise InputError(_how_to_save(file, others, content)) from error
+        said = _COLOURS.sub("", (str(error).splitlines() or [""])[0]) or type(error).__name__
+        raise InputError(f"weights file {file} cannot be read: {one_line(said)}") from error
+
+
+_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
+
+
+def _other_classes(content: bytes) -> list[str]:
+    """Return the classes in a checkpoint that PyTorch does not read without running code."""
+    try:
+        return sorted(torch.serialization.get_unsafe_globals_in_checkpoint(io.BytesIO(content)))
+    except Exception:
+        return []  # the file is no checkpoint, which its reader has said
+
+
+def _how_to_save(file: Path, others: list[str], content: bytes) -> str:
+    nest = next((name for name in NESTS if name in _words(content)), None)
+    kept = f"state[{nest!r}]" if nest else "state"
+    tensors_only = str(file.with_name(f"{file.stem}_tensors.pth"))
+    named = ", ".join(others[:3]) + (f" and {len(others) - 3} more" if len(others) > 3 else "")
+    return (
+        f"weights file {file} cannot be read: beside tensors it holds {named}, and reading those "
+        "may run code; if you trust the file, save its tensors alone: import torch; "
+        f"state = torch.load({str(file)!r}, map_location='cpu', weights_only=False); "
+        f"torch.save({kept}, {tensors_only!r})"
+    )
+
+
+def _words(content: bytes) -> set[str]:
+    """Return the texts in a checkpoint's pickle, names of its tensors and folders among them."""
+    pickled = content
+    if zipfile.is_zipfile(io.BytesIO(content)):
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            inner = [name for name in archive.namelist() if name.endswith("data.pkl")]
+            pickled = archive.read(inner[0]) if inner else b""
+    words = set()
+    try:
+        for _, argument, _ in pickletools.genops(pickled):
+            if isinstance(argument, str):
+                words.add(argument)
+    except ValueError:
+        pass  # the file ends within its pickle; what was read before is known
+    return words
+
+
+def _unnested(state: Any) -> Any:
+    """Return the mapping that holds the tensors, from however many mappings it lies under."""
+    while isinstance(state, Mapping):
+        inner = next((name for name in NESTS if isinstance(state.get(name), Mapping)), None)
+        if inner is None:
+            break
+        state = state[inner]
+    return state
+
+
+def _unwrapped(name: str) -> str:
+    while wrapper := next((one for one in WRAPPERS if name.startswith(one)), None):
+        name = name.removeprefix(wrapper)
+    return name
