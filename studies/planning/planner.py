@@ -17,12 +17,16 @@ from wsss_core.backbones import (
     check_backbone_name,
     encoder_version,
     normalisation_of_file,
+    normalises_pooled,
 )
 from wsss_core.cams.settings import CamSettings
 from wsss_core.data.file_hashes import file_hashes
 from wsss_core.errors import InputError, as_input_error, checked_path
 from wsss_core.evaluate import load_own_rule
 from wsss_core.plugins import is_plugin, plugin_version
+
+TAPS_VERSION = 2
+"""The version of taps of ViTs that pool the mean; the first were not normalised."""
 
 
 def make_plan(study: Study, images: StudyImages | None = None) -> Plan:
@@ -206,6 +210,12 @@ class Planner:
         if configuration.teacher is not None:
             settings["teacher"], weights["teacher"] = self.backbones[configuration.teacher]
             settings["transfer"] = configuration.transfer()
+            for role in ("student", "teacher"):
+                name = getattr(configuration, role)
+                if any(getattr(pair, role) is not None for pair in configuration.layers or ()) and (
+                    normalises_pooled(study.backbones[name].model, study.backbones[name].options)
+                ):
+                    settings[role] = {**settings[role], "taps": TAPS_VERSION}
             versions = {
                 str(name): plugin_version(key, str(name))
                 for key in ("metric", "representation", "projection")

@@ -8,7 +8,13 @@ if TYPE_CHECKING:
     from wsss_core.backbones.cells import cell_side, cells_span, share_the_image
     from wsss_core.backbones.encoder import Encoder, PatchTokens
     from wsss_core.backbones.mean_and_std import InputNormalisation, normalisation_of_file
-    from wsss_core.backbones.names import Layer, check_backbone_name, encoder_version, is_vit
+    from wsss_core.backbones.names import (
+        Layer,
+        check_backbone_name,
+        encoder_version,
+        is_vit,
+        normalises_pooled,
+    )
     from wsss_core.backbones.network import Network, Output, build_network
     from wsss_core.backbones.points import Point
     from wsss_core.backbones.weights import LoadedWeights, load_weights
@@ -33,6 +39,7 @@ __all__ = [
     "is_vit",
     "load_weights",
     "normalisation_of_file",
+    "normalises_pooled",
     "read_weights",
     "share_the_image",
 ]

@@ -13,6 +13,9 @@ from wsss_core.backbones.size_limit import SizeLimit
 from wsss_core.backbones.whole_model import WholeModel
 from wsss_core.errors import InputError, quoted, raised
 
+MEASURED_SIZE = 96
+"""Side in pixels of the image on which CNNs that take any size are measured."""
+
 
 def patch_tokens(name: str, image_size: int, arguments: Mapping[str, Any]) -> PatchTokens:
     """Return the encoder of a plain ViT.
@@ -62,15 +65,17 @@ def whole_model(
         # Drawn and dropped: networks of equal keys start from the draws they always started from.
         _create(name, {**arguments, "pretrained": False})
         sizes: list[dict[str, int]] = [{}]
+        # These take images of any size, so a small one tells all.
+        image_size = min(image_size, MEASURED_SIZE)
     else:
         sizes = [{"img_size": image_size}, {}]
     for size in sizes:
         try:
             extractor = _create(name, {**arguments, **size})
-        except InputError:
-            if not size:
-                raise
-            torch.set_rng_state(draws)  # no such argument
+        except InputError as error:
+            if not size or isinstance(error.__cause__, OSError):
+                raise  # without the size it is no better: a wrong option, an unreachable hub
+            torch.set_rng_state(draws)
             continue
         extractor.reset_classifier(0)
         try:

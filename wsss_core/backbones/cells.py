@@ -35,7 +35,7 @@ def cell_side(encoder: Any, layer: Layer | None = None) -> int | None:
     if extractor is None or type(extractor).__name__ == "CrossVit":
         return None
     stages = getattr(extractor.feature_info, "info", extractor.feature_info)
-    number = len(encoder.layers) - 1 if layer is None else encoder._stage(layer)
+    number = len(encoder.layers) - 1 if layer is None else encoder.layer_number(layer)
     return int(stages[number]["reduction"])
 
 

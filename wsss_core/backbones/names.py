@@ -196,6 +196,25 @@ def encoder_version(name: str) -> int:
     return 1 if same else ENCODER_VERSION
 
 
+def normalises_pooled(name: str, options: Mapping[str, Any]) -> bool:
+    """Return whether a plain ViT has a norm that timm applies after pooling the mean.
+
+    timm and torch are loaded, and the ViT is built without memory for its numbers. A model that
+    cannot be built has none; building it says why.
+    """
+    if is_plugin(name) or not has_patch_tokens(name):
+        return False
+    import timm
+    import torch
+
+    try:
+        with torch.device("meta"):
+            vit: Any = timm.create_model(name, num_classes=0, **options)
+    except Exception:
+        return False
+    return not isinstance(vit.fc_norm, torch.nn.Identity)
+
+
 def is_vit(name: str) -> bool:
     """Return whether a model is a plain transformer, see `VITS`.
 

@@ -72,6 +72,7 @@ STUDENT = "student scores"
         ("backbones.cnn.model", "resnet34", ALL),
         ("backbones.cnn.stage", "layer3", ALL),
         ("backbones.cnn.output_stride", 16, ALL),
+        ("backbones.cnn.final_norm", False, ALL),
         ("backbones.cnn.options.channels", [4, 8, 16, 64], ALL),
         ("backbones.cnn.training.epochs", 2, ALL),
         # The student, and how it is taught.
@@ -107,6 +108,7 @@ STUDENT = "student scores"
         ("configurations.0.metric", ["COSINE"], ""),
         ("configurations.0.representation", "feature", ""),
         ("backbones.vit.weights", "none", ""),
+        ("backbones.cnn.final_norm", None, ""),
         ("backbones.vit.training.epochs", 1, ""),
     ],
 )
@@ -224,3 +226,38 @@ def test_two_studies_share_the_trials_that_they_have_in_common(tiny: Raw, taught
     other = {**taught, "study": "other", "title": "Other"}
     all_of_tiny = {trial.key for trial in planned(tiny).trials}
     assert {trial.key for trial in planned(other).trials} < all_of_tiny
+
+
+@pytest.mark.parametrize(
+    ("model", "version"),
+    [("resnet34", None), ("vit_small_patch16_224", None), ("convnext_atto", 2), ("dla46_c", 2)],
+)
+def test_only_networks_that_changed_have_a_version_in_their_key(
+    taught: Raw, model: str, version: int | None
+) -> None:
+    set_in(taught, "backbones.cnn", {"model": model})
+    (settings,) = {
+        str(job.settings["teacher"].get("encoder"))
+        for job in planned(taught).jobs.values()
+        if "teacher" in job.settings
+    }
+    assert settings == str(version)
+
+
+@pytest.mark.parametrize(
+    ("pooling", "pairs", "changes"),
+    [
+        ("token", [{"student": 0, "teacher": "layer3"}], False),
+        ("avg", [{"student": 0, "teacher": "layer3"}], True),
+        ("avg", [{"teacher": "layer3"}], False),
+        ("avg", None, False),
+    ],
+)
+def test_taps_of_a_vit_that_pools_the_mean_have_a_key_of_their_own(
+    taught: Raw, pooling: str, pairs: list[Raw] | None, changes: bool
+) -> None:
+    set_in(taught, "backbones.vit.options.global_pool", pooling)
+    set_in(taught, "configurations.0.layers", pairs)
+    (job,) = [job for job in planned(taught).jobs.values() if "teacher" in job.settings][:1]
+    assert ("taps" in job.settings["student"]) == changes
+    assert "taps" not in job.settings["teacher"]
