@@ -5,10 +5,10 @@ from typing import Any
 
 import timm
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from wsss_core.backbones.encoder import Encoder, PatchTokens
-from wsss_core.backbones.names import SAME_ENCODER, Layer, timm_module
+from wsss_core.backbones.names import SAME_ENCODER, Layer, has_patch_tokens, timm_module
 from wsss_core.backbones.size_limit import SizeLimit
 from wsss_core.backbones.whole_model import WholeModel
 from wsss_core.errors import InputError, quoted, raised
@@ -17,18 +17,35 @@ MEASURED_SIZE = 96
 """Side in pixels of the image on which CNNs that take any size are measured."""
 
 
-def patch_tokens(name: str, image_size: int, arguments: Mapping[str, Any]) -> PatchTokens:
-    """Return the encoder of a plain ViT.
+def build_encoder(
+    name: str,
+    image_size: int,
+    feature_stage: Layer | None,
+    final_norm: bool | None,
+    arguments: Mapping[str, Any],
+) -> Encoder:
+    """Return the encoder of a timm model.
 
     Args:
-        name: a timm model of one of the modules `PLAIN_VITS`.
+        name: a timm model.
         image_size: side of the images in pixels.
-        arguments: of `timm.create_model`.
+        feature_stage: see `WholeModel`; not for plain ViTs.
+        final_norm: see `WholeModel`; None: it is taken. Not for plain ViTs.
+        arguments: of `timm.create_model`, with `output_stride` if it is asked for.
 
     Raises:
-        InputError: timm cannot build it, or its patch does not divide the images.
+        InputError: timm cannot build it, it takes no images of this size, it has no such stage, or
+            it does not keep the output stride.
 
     """
+    if not has_patch_tokens(name):
+        return _whole_model(name, image_size, feature_stage, final_norm is not False, arguments)
+    if not (feature_stage is None and final_norm is None and "output_stride" not in arguments):
+        raise InputError(f"{name}: stage, final_norm and output_stride are not for plain ViTs")
+    return _patch_tokens(name, image_size, arguments)
+
+
+def _patch_tokens(name: str, image_size: int, arguments: Mapping[str, Any]) -> PatchTokens:
     vit: Any = _create(name, {**arguments, "num_classes": 0, "img_size": image_size})
     patch = vit.patch_embed.patch_size[0]
     if image_size % patch:
@@ -38,28 +55,13 @@ def patch_tokens(name: str, image_size: int, arguments: Mapping[str, Any]) -> Pa
     return PatchTokens(vit)
 
 
-def whole_model(
+def _whole_model(
     name: str,
     image_size: int,
     feature_stage: Layer | None,
-    *,
     final_norm: bool,
     arguments: Mapping[str, Any],
 ) -> WholeModel:
-    """Return the encoder of any other timm model, built for an image size where timm lets it be.
-
-    Args:
-        name: a timm model.
-        image_size: side of the images in pixels.
-        feature_stage: see `WholeModel`.
-        final_norm: see `WholeModel`.
-        arguments: of `timm.create_model`, with `output_stride` if it is asked for.
-
-    Raises:
-        InputError: timm cannot build it, it takes no images of this size, it has no such stage, or
-            it does not keep the output stride.
-
-    """
     draws = torch.get_rng_state()
     if timm_module(name) in SAME_ENCODER:
         # Drawn and dropped: networks of equal keys start from the draws they always started from.
@@ -129,14 +131,15 @@ def _check_stride(name: str, encoder: WholeModel, size: int, stride: int | None)
         )
 
 
-def set_memory_format(encoder: nn.Module) -> None:
-    """Lay a CNN's kernels out channels last, but where its branches can be re-parameterised.
+def set_memory_format(encoder: Encoder) -> None:
+    """Lay kernels out channels last, but where branches can be re-parameterised and in plain ViTs.
 
     It is 1.2 to 1.4 times as many images a second on a CPU (ResNet-18 at 64 and 224 px). Networks
     with re-parameterised branches (MobileOne, RepVGG, FastViT) keep PyTorch's format: in training,
     torch 2.15 corrupts its memory there.
     """
-    if any(hasattr(module, "reparameterize") for module in encoder.modules()):
+    merging = any(hasattr(module, "reparameterize") for module in encoder.modules())
+    if merging or isinstance(encoder, PatchTokens):
         return
 
     def channels_last(tensor: Tensor) -> Tensor:
@@ -145,8 +148,15 @@ def set_memory_format(encoder: nn.Module) -> None:
     encoder._apply(channels_last)
 
 
-def check_half_size(name: str, encoder: Encoder, size: int) -> None:
-    """Raise InputError unless an encoder takes images of half the size, as the head PCM needs."""
+def check_for_pcm(name: str, encoder: Encoder, size: int) -> None:
+    """Raise InputError unless an encoder can have the head PCM.
+
+    The head needs an inner stage, and takes images of half the size as well.
+    """
+    if isinstance(encoder, PatchTokens):
+        raise InputError(f"{name}: head pcm is not for plain ViTs")
+    if len(encoder.layers) < 2:
+        raise InputError(f"{name}: head pcm needs a stage before {encoder.layers[-1]!r}")
     half = torch.zeros(1, 3, size // 2, size // 2)
     modes = [(module, module.training) for module in encoder.modules()]
     encoder.eval()

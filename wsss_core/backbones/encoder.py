@@ -22,6 +22,11 @@ class Encoder(nn.Module, ABC):
     size_multiple = 1
     """The input's height and width have to be multiples of it."""
 
+    @property
+    @abstractmethod
+    def model(self) -> Any:
+        """Return timm's model, whose parameters bear timm's names."""
+
     @abstractmethod
     def with_taps(self, images: Tensor, taps: Sequence[Layer]) -> tuple[Tensor, tuple[Tensor, ...]]:
         """Return the final map, as `forward` gives it, and the maps of inner layers."""
@@ -55,6 +60,11 @@ class PatchTokens(Encoder):
     def __init__(self, vit: Any) -> None:
         super().__init__()
         self.vit: Any = vit
+
+    @property
+    def model(self) -> Any:
+        """Return the ViT."""
+        return self.vit
 
     @property
     def layers(self) -> Sequence[Layer]:  # type: ignore[override]

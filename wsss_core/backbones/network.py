@@ -14,17 +14,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from wsss_core.backbones.building import (
-    check_half_size,
-    patch_tokens,
-    set_memory_format,
-    whole_model,
-)
-from wsss_core.backbones.encoder import PatchTokens
-from wsss_core.backbones.names import Layer, check_backbone_name, check_options, has_patch_tokens
+from wsss_core.backbones.building import build_encoder, check_for_pcm, set_memory_format
+from wsss_core.backbones.names import Layer, check_backbone_name, check_options
 from wsss_core.backbones.pcm import PixelCorrelation, View
 from wsss_core.backbones.weights import LoadedWeights, load_weights
-from wsss_core.backbones.whole_model import WholeModel
 from wsss_core.errors import InputError, as_input_error
 from wsss_core.plugins import is_plugin, load_plugin
 
@@ -195,50 +188,31 @@ def build_network(
     if is_plugin(name):
         return _plugin_network(name, classes, image_size, options or {}, head)
     arguments = {**(options or {}), "pretrained": weights == "pretrained"}
-    encoder: PatchTokens | WholeModel
-    if has_patch_tokens(name):
-        if not (feature_stage is None and output_stride is None and final_norm is None):
-            raise InputError(f"{name}: stage, final_norm and output_stride are not for plain ViTs")
-        if head == "pcm":
-            raise InputError(f"{name}: head pcm is not for plain ViTs")
-        encoder = patch_tokens(name, image_size, arguments)
-        target, channels = encoder.vit, int(encoder.vit.num_features)
-    else:
-        if output_stride is not None:
-            arguments["output_stride"] = output_stride
-        encoder = whole_model(
-            name,
-            image_size,
-            feature_stage,
-            final_norm=final_norm is not False,
-            arguments=arguments,
-        )
-        target, channels = encoder.extractor, encoder.channels[-1]
+    if output_stride is not None:
+        arguments["output_stride"] = output_stride
+    encoder = build_encoder(name, image_size, feature_stage, final_norm, arguments)
     loaded = None
     if str(weights) not in ("none", "pretrained"):
         loaded = load_weights(
-            target,
+            encoder.model,
             weights,
             partial=partial_weights,
             digest=weights_digest,
             position_grid=None if position_grid is None else (position_grid[0], position_grid[1]),
         )
-    if isinstance(encoder, WholeModel):
-        set_memory_format(encoder)
+    set_memory_format(encoder)
     config: Any = timm.get_pretrained_cfg(name)
     network = Network(
         encoder,
-        channels,
+        encoder.channels_at(-1),
         classes,
         tuple(config.mean if mean is None else mean),
         tuple(config.std if std is None else std),
     )
     network.initial_weights = loaded
     if head == "pcm":
-        if len(encoder.layers) < 2:
-            raise InputError(f"{name}: head pcm needs a stage before {encoder.layers[-1]!r}")
-        check_half_size(name, encoder, image_size)
-        network.refinement = PixelCorrelation(encoder.channels_at(-2), channels)
+        check_for_pcm(name, encoder, image_size)
+        network.refinement = PixelCorrelation(encoder.channels_at(-2), network.channels)
     return network
 
 

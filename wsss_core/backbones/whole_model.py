@@ -66,6 +66,11 @@ class WholeModel(Encoder):
             extractor.prune_intermediate_layers([self.stage], prune_norm=True)
         self._measure(image_size, whole=not inner and final_norm)
 
+    @property
+    def model(self) -> Any:
+        """Return timm's model without its classifier and what was cut off."""
+        return self.extractor
+
     def layer_number(self, layer: Layer) -> int:
         """Return the number of a stage, given by name, by timm's index or from the end.
 
