@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from wsss_core.backbones import Encoder, Network, PatchTokens, cell_side
+from wsss_core.backbones import Encoder, Network, cell_side
 from wsss_core.cams.attention import attention_cams
 from wsss_core.cams.fusion import fuse, merge, resize_maps
 from wsss_core.cams.gradient import GRADIENT_METHODS, gradient_cams
