@@ -32,9 +32,10 @@ def cell_side(encoder: Any, layer: Layer | None = None) -> int | None:
 
     """
     extractor = getattr(encoder, "extractor", None)
-    if extractor is None or type(extractor).__name__ == "CrossVit":
+    info = getattr(extractor, "feature_info", None)
+    if info is None or type(extractor).__name__ == "CrossVit":
         return None
-    stages = getattr(extractor.feature_info, "info", extractor.feature_info)
+    stages = getattr(info, "info", info)
     number = len(encoder.layers) - 1 if layer is None else encoder.layer_number(layer)
     return int(stages[number]["reduction"])
 

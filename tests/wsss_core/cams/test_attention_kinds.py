@@ -323,5 +323,5 @@ def test_a_study_s_network_has_them_at_every_size_that_it_takes(
 
 def test_a_network_that_takes_one_size_says_so_before_it_is_trained() -> None:
     network = build_network("cait_xxs24_224", classes=2, image_size=64, options=TINY)
-    with pytest.raises(InputError, match=r"scales \[0.5, 1.0\] of 64 px images: the network fails"):
+    with pytest.raises(InputError, match=r"scales \[0.5, 1.0\] of 64 px images: .* cannot take 32"):
         check_cam(network, CamSettings("attention", scales=(0.5, 1.0)), 64)
