@@ -8,7 +8,7 @@ and convolutions without padding a margin on all sides. Nothing here loads torch
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from wsss_core.backbones.names import Layer, is_vit, timm_models
+from wsss_core.backbones.names import Layer, has_patch_tokens, timm_module
 from wsss_core.plugins import is_plugin
 
 Span = tuple[float, float]
@@ -32,9 +32,10 @@ def cell_side(encoder: Any, layer: Layer | None = None) -> int | None:
 
     """
     extractor = getattr(encoder, "extractor", None)
-    if extractor is None or type(extractor).__name__ == "CrossVit":
+    info = getattr(extractor, "feature_info", None)
+    if info is None or type(extractor).__name__ == "CrossVit":
         return None
-    stages = getattr(extractor.feature_info, "info", extractor.feature_info)
+    stages = getattr(info, "info", info)
     number = len(encoder.layers) - 1 if layer is None else encoder.layer_number(layer)
     return int(stages[number]["reduction"])
 
@@ -75,9 +76,9 @@ def share_the_image(name: str, sides: Sequence[int], settings: Mapping[str, Any]
     >>> share_the_image("resnet18", [224], {}), share_the_image("resnet18", [224, 112], {})
     (True, False)
     """
-    if is_plugin(name) or is_vit(name):
+    if is_plugin(name) or has_patch_tokens(name):
         return True
-    if timm_models().get(name.partition(".")[0]) in _WITHOUT_PADDING:
+    if timm_module(name) in _WITHOUT_PADDING:
         return False
     cell = settings.get("output_stride") or _LARGEST
     return all(side % cell == 0 for side in sides)

@@ -82,8 +82,10 @@ def resized_for(vit: Any, size: int) -> Iterator[None]:
     timm resamples the position embeddings, or tables of relative positions, into new parameters
     (`set_input_size`). Afterwards the old ones are back, the very same objects.
     """
+    # These are changed in place: each is emptied and filled again.
+    names = ("_parameters", "_buffers", "_modules")
     before = [
-        (module, dict(vars(module)), dict(module._parameters), dict(module._buffers))
+        (module, dict(vars(module)), {name: dict(vars(module)[name]) for name in names})
         for module in vit.modules()
     ]
     try:
@@ -91,10 +93,9 @@ def resized_for(vit: Any, size: int) -> Iterator[None]:
             vit.set_input_size(img_size=(size, size))
         yield
     finally:
-        for module, attributes, parameters, buffers in before:
-            # The dictionaries of parameters and buffers are changed in place, so refill them.
-            module._parameters.clear()
-            module._parameters.update(parameters)
-            module._buffers.clear()
-            module._buffers.update(buffers)
+        for module, attributes, held in before:
+            vars(module).clear()
             vars(module).update(attributes)
+            for name, inner in held.items():
+                vars(module)[name].clear()
+                vars(module)[name].update(inner)

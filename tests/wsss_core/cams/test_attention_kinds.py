@@ -13,8 +13,8 @@ import timm
 import torch
 from torch import Tensor, nn
 
-from wsss_core.backbones import Output
-from wsss_core.cams import attention_cams, listening
+from wsss_core.backbones import Output, build_network
+from wsss_core.cams import CamSettings, attention_cams, cams, check_cam, listening
 from wsss_core.cams.self_attention import SelfAttention
 from wsss_core.errors import InputError
 
@@ -294,3 +294,34 @@ def test_patches_that_are_merged_behind_the_blocks_are_refused() -> None:
     network = Whole("qwen3_vit_88m", {**TINY, "encoder_pool": "merge"})
     with pytest.raises(InputError, match="found 0; class_weight"):
         attention_cams(network, images(128))
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "scales"),
+    [
+        ("vit_relpos_small_patch16_224", TINY, (0.5, 1.0)),
+        ("samvit_base_patch16_224", {**TINY, "window_size": 3}, (1.0,)),
+        ("cait_xxs24_224", TINY, (1.0,)),
+    ],
+)
+def test_a_study_s_network_has_them_at_every_size_that_it_takes(
+    name: str, options: dict[str, Any], scales: tuple[float, ...]
+) -> None:
+    torch.manual_seed(0)
+    network = build_network(name, classes=2, image_size=64, options=options)
+    settings = CamSettings("attention", scales=scales, flip=True)
+    check_cam(network, settings, 64)
+    state = {key: (one, one.clone()) for key, one in network.named_parameters()}
+    pixels = np.random.default_rng(0).integers(0, 256, (3, 64, 64, 3), np.uint8)
+    found = cams(network, pixels, settings)
+    assert found.maps.shape == (3, 2, 4, 4)
+    assert (found.maps.max((2, 3)) > 0.5).all()
+    now = dict(network.named_parameters())
+    assert list(now) == list(state)
+    assert all(now[key] is one and torch.equal(one, value) for key, (one, value) in state.items())
+
+
+def test_a_network_that_takes_one_size_says_so_before_it_is_trained() -> None:
+    network = build_network("cait_xxs24_224", classes=2, image_size=64, options=TINY)
+    with pytest.raises(InputError, match=r"scales \[0.5, 1.0\] of 64 px images: .* cannot take 32"):
+        check_cam(network, CamSettings("attention", scales=(0.5, 1.0)), 64)

@@ -18,6 +18,7 @@ from wsss_core.cams import (
     gradient_cams,
     layer_cam,
 )
+from wsss_core.cams.restoring import resized_for
 from wsss_core.data.network_input import to_input
 from wsss_core.errors import InputError
 
@@ -293,3 +294,34 @@ def test_a_network_that_timm_can_resize_has_several_scales_and_is_left_at_its_ow
     assert merged.maps.shape == plain.maps.shape
     assert all(torch.equal(before[name], value) for name, value in network.state_dict().items())
     assert np.array_equal(cams(network, images).maps, plain.maps)
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("vit_relpos_small_patch16_224", {"embed_dim": 24, "depth": 2, "num_heads": 3}),
+        (
+            "swin_tiny_patch4_window7_224",
+            {"depths": (1, 1, 1, 1), "embed_dim": 12, "num_heads": (1, 1, 1, 1)},
+        ),
+    ],
+)
+def test_other_families_are_left_with_all_that_they_had(name, options):
+    model = timm.create_model(name, num_classes=0, img_size=128, **options).eval()
+    pixels = torch.rand(1, 3, 128, 128)
+
+    def held() -> list[tuple[str, object]]:
+        return [
+            (f"{label} {key}", value)
+            for label, module in model.named_modules()
+            for part in (vars(module), module._parameters, module._buffers, module._modules)
+            for key, value in part.items()
+        ]
+
+    with torch.no_grad():
+        before, said = held(), model(pixels)
+        with resized_for(model, 64):
+            assert model(pixels[..., :64, :64]).isfinite().all()
+        assert [key for key, _ in held()] == [key for key, _ in before]
+        assert all(now is then for (_, now), (_, then) in zip(held(), before, strict=True))
+        assert torch.equal(model(pixels), said)
