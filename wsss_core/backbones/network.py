@@ -195,51 +195,49 @@ def build_network(
     if is_plugin(name):
         return _plugin_network(name, classes, image_size, options or {}, head)
     arguments = {**(options or {}), "pretrained": weights == "pretrained"}
-    encoder: PatchTokens | WholeModel
-    if has_patch_tokens(name):
-        if not (feature_stage is None and output_stride is None and final_norm is None):
-            raise InputError(f"{name}: stage, final_norm and output_stride are not for plain ViTs")
-        if head == "pcm":
-            raise InputError(f"{name}: head pcm is not for plain ViTs")
-        encoder = patch_tokens(name, image_size, arguments)
-        target, channels = encoder.vit, int(encoder.vit.num_features)
-    else:
-        if output_stride is not None:
-            arguments["output_stride"] = output_stride
-        encoder = whole_model(
-            name,
-            image_size,
-            feature_stage,
-            final_norm=final_norm is not False,
-            arguments=arguments,
-        )
-        target, channels = encoder.extractor, encoder.channels[-1]
+    if head == "pcm" and has_patch_tokens(name):
+        raise InputError(f"{name}: head pcm is not for plain ViTs")
+    encoder = _encoder(name, image_size, arguments, feature_stage, output_stride, final_norm)
     loaded = None
     if str(weights) not in ("none", "pretrained"):
+        target = encoder.vit if isinstance(encoder, PatchTokens) else encoder.extractor
         loaded = load_weights(
             target,
             weights,
             partial=partial_weights,
             digest=weights_digest,
-            position_grid=None if position_grid is None else (position_grid[0], position_grid[1]),
+            position_grid=position_grid,
         )
     if isinstance(encoder, WholeModel):
         set_memory_format(encoder)
     config: Any = timm.get_pretrained_cfg(name)
-    network = Network(
-        encoder,
-        channels,
-        classes,
-        tuple(config.mean if mean is None else mean),
-        tuple(config.std if std is None else std),
-    )
+    mean, std = tuple(mean or config.mean), tuple(std or config.std)
+    network = Network(encoder, encoder.channels_at(-1), classes, mean, std)
     network.initial_weights = loaded
     if head == "pcm":
         if len(encoder.layers) < 2:
             raise InputError(f"{name}: head pcm needs a stage before {encoder.layers[-1]!r}")
         check_half_size(name, encoder, image_size)
-        network.refinement = PixelCorrelation(encoder.channels_at(-2), channels)
+        network.refinement = PixelCorrelation(encoder.channels_at(-2), network.channels)
     return network
+
+
+def _encoder(
+    name: str,
+    image_size: int,
+    arguments: dict[str, Any],
+    feature_stage: Layer | None,
+    output_stride: int | None,
+    final_norm: bool | None,
+) -> PatchTokens | WholeModel:
+    if has_patch_tokens(name):
+        if not (feature_stage is None and output_stride is None and final_norm is None):
+            raise InputError(f"{name}: stage, final_norm and output_stride are not for plain ViTs")
+        return patch_tokens(name, image_size, arguments)
+    if output_stride is not None:
+        arguments = {**arguments, "output_stride": output_stride}
+    normed = final_norm is not False
+    return whole_model(name, image_size, feature_stage, final_norm=normed, arguments=arguments)
 
 
 def _plugin_network(
