@@ -101,7 +101,10 @@ def load_weights(
         if name in found and found[name].shape != value.shape
     ]
     if wrong:
-        raise InputError(f"weights file {file} does not fit: {_first_three(wrong)}")
+        ends = ""
+        if all("pos" in one.partition(" ")[0] for one in wrong):
+            ends = "; timm resamples none of these, so give images of the size of the weights"
+        raise InputError(f"weights file {file} does not fit: {_first_three(wrong)}{ends}")
     missing = tuple(name for name in own if name not in found)
     if missing and (not partial or len(missing) == len(own)):
         raise InputError(
