@@ -5,7 +5,7 @@ their own in some networks and none in others. A file says by its tensors which 
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,7 +48,7 @@ class _Tokens:
 
 
 def fit_position_embedding(
-    state: Mapping[str, Tensor], model: Any, position_grid: tuple[int, int] | None = None
+    state: Mapping[str, Tensor], model: Any, position_grid: Sequence[int] | None = None
 ) -> dict[str, Tensor]:
     """Return a state dict whose position embedding has the network's grid and tokens.
 
@@ -96,7 +96,7 @@ def _lengths(state: Mapping[str, Tensor]) -> list[tuple[str, int]]:
 
 
 def _divided(
-    state: Mapping[str, Tensor], own: _Tokens, position_grid: tuple[int, int] | None
+    state: Mapping[str, Tensor], own: _Tokens, position_grid: Sequence[int] | None
 ) -> _Tokens:
     """Find out which of the file's tokens are patches."""
     tokens = state[NAME].shape[1]
@@ -105,7 +105,7 @@ def _divided(
         patches = tokens - prefix
         if position_grid is not None:
             if math.prod(position_grid) == patches:
-                return _Tokens(prefix, position_grid)
+                return _Tokens(prefix, (position_grid[0], position_grid[1]))
         elif patches > 0 and math.isqrt(patches) ** 2 == patches:
             return _Tokens(prefix, (math.isqrt(patches),) * 2)
     named = ", ".join(f"{name} {length}" for name, length in _lengths(state)) or "none"

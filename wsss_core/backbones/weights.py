@@ -9,7 +9,7 @@ import contextlib
 import io
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -69,7 +69,7 @@ def load_weights(
     *,
     partial: bool = False,
     digest: str | None = None,
-    position_grid: tuple[int, int] | None = None,
+    position_grid: Sequence[int] | None = None,
 ) -> LoadedWeights:
     """Load a file into a timm encoder; what the encoder lacks (a head, later stages) is left out.
 
@@ -94,11 +94,6 @@ def load_weights(
         for name, value in model.state_dict().items()
         if not name.endswith("num_batches_tracked")
     }
-    for name in own:
-        # A timm feature extractor calls stage "stages.0" of the full model "stages_0".
-        full = name.replace("_", ".", 1)
-        if name not in state and full in state:
-            state[name] = state[full]
     found = _mapped(state, own, model, file, position_grid)
     wrong = [
         f"{name} is {list(found[name].shape)} in the file, {list(value.shape)} in the model"
@@ -106,7 +101,10 @@ def load_weights(
         if name in found and found[name].shape != value.shape
     ]
     if wrong:
-        raise InputError(f"weights file {file} does not fit: {_first_three(wrong)}")
+        ends = ""
+        if all("pos" in one.partition(" ")[0] for one in wrong):
+            ends = "; timm resamples none of these, so give images of the size of the weights"
+        raise InputError(f"weights file {file} does not fit: {_first_three(wrong)}{ends}")
     missing = tuple(name for name in own if name not in found)
     if missing and (not partial or len(missing) == len(own)):
         raise InputError(
@@ -130,7 +128,7 @@ def _mapped(
     own: Mapping[str, Tensor],
     model: Any,
     file: str | Path,
-    position_grid: tuple[int, int] | None,
+    position_grid: Sequence[int] | None,
 ) -> State:
     """Return the file's tensors by the model's names: as they are, or translated by timm."""
     direct = _without(state, _chosen_prefix(state, own, file))

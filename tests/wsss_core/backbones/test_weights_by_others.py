@@ -174,6 +174,17 @@ def test_relative_positions_of_another_size_are_resampled_by_timm(tmp_path):
     assert torch.equal(target.state_dict()["cls_token"], state["cls_token"])
 
 
+def test_positions_that_timm_does_not_resample_are_refused_with_the_way_out(tmp_path):
+    sizes = (224, 128)
+    small = {"base_dims": (8, 8, 8), "depth": (1, 1, 1), "heads": (1, 1, 1), "num_classes": 0}
+    whole, target = (timm.create_model("pit_ti_224", img_size=size, **small) for size in sizes)
+    torch.save(whole.state_dict(), tmp_path / "pit.pth")
+    with pytest.raises(
+        InputError, match=r"pos_embed is \[.*give images of the size of the weights"
+    ):
+        load_weights(target, tmp_path / "pit.pth")
+
+
 @pytest.mark.parametrize(
     ("beside", "named"),
     [(argparse.Namespace(lr=1), "argparse.Namespace"), (np.float64(3), r"numpy\S*scalar")],
