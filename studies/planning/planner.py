@@ -213,6 +213,8 @@ class Planner:
             }
             if versions:
                 settings["plugins"] = versions
+            if _steadied(configuration, settings):
+                settings["spatial_map"] = 2  # the cosine's gradient is steadied since then
         if configuration.paradigm == "teacher-student" and configuration.teacher is not None:
             alone = Configuration(paradigm="single", student=configuration.teacher)
             parent = self.job(alone, seed).key
@@ -226,3 +228,13 @@ class Planner:
             asked = study.resources.demand(configuration.paradigm)
             self.jobs[key] = TrainingJob(key, settings, splits, weights, parent, (), asked)
         return self.jobs[key]
+
+
+def _steadied(configuration: Configuration, settings: dict[str, Any]) -> bool:
+    """Return whether a job's first gradients are those that `steadied` scales down."""
+    how = (configuration.metric, configuration.representation, configuration.projection)
+    moved = [settings["student"]]
+    if configuration.paradigm == "co-training":
+        moved.append(settings["teacher"])
+    alone = how[0] == "cosine" and how[1] == "spatial_map" and how[2] in (None, "none")
+    return alone and any(network["weights"] == "none" for network in moved)
