@@ -22,6 +22,7 @@ from wsss_core.cams.settings import CamSettings
 from wsss_core.data.file_hashes import file_hashes
 from wsss_core.errors import InputError, as_input_error, checked_path
 from wsss_core.evaluate import load_own_rule
+from wsss_core.fetched_weights import fetched
 from wsss_core.plugins import is_plugin, plugin_version
 
 
@@ -166,6 +167,8 @@ class Planner:
             config = timm.get_pretrained_cfg(backbone.model)
             assert config is not None  # the name was checked
             tag = f"pretrained {config.architecture}.{config.tag}"
+            with as_input_error(f"backbones.{name}.weights", InputError):
+                fetched(f"{config.architecture}.{config.tag}".rstrip("."))
         elif weights == "none":
             tag = "none"
         else:

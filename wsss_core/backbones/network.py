@@ -23,6 +23,7 @@ from wsss_core.backbones.building import (
 from wsss_core.backbones.encoder import PatchTokens
 from wsss_core.backbones.names import Layer, check_backbone_name, check_options, has_patch_tokens
 from wsss_core.backbones.pcm import PixelCorrelation, View
+from wsss_core.backbones.pretrained import pretrained_arguments
 from wsss_core.backbones.weights import LoadedWeights, load_weights
 from wsss_core.backbones.whole_model import WholeModel
 from wsss_core.errors import InputError, as_input_error
@@ -194,7 +195,9 @@ def build_network(
         raise InputError(f"head {head!r} is unknown; expected one of {', '.join(HEADS)}")
     if is_plugin(name):
         return _plugin_network(name, classes, image_size, options or {}, head)
-    arguments = {**(options or {}), "pretrained": weights == "pretrained"}
+    arguments = dict(options or {})
+    if weights == "pretrained":
+        arguments |= pretrained_arguments(name)
     encoder: PatchTokens | WholeModel
     if has_patch_tokens(name):
         if not (feature_stage is None and output_stride is None and final_norm is None):
