@@ -5,6 +5,11 @@ numbers), each channel's map (`channel`, H*W numbers) or each location's feature
 C numbers). Definitions: Zhang, "Mitigating Spurious Correlations in Weakly Supervised Semantic
 Segmentation via Cross-architecture Consistency Regularization", arXiv 2507.21959, and the
 training code published with it; where the two leave the scale open, `variant` names the choice.
+
+Value and gradient are finite for maps up to 1e20. An image's map with a number beyond `LARGEST` is
+compared as if it were scaled down to that (of untrained networks, Inception-v3 reaches 1e8,
+MobileOne 4e14). A vector not longer than `SHORTEST` gets no gradient from the cosine, which would
+otherwise be 1e8 or more. Maps within these bounds are compared as they are.
 """
 
 import torch
@@ -53,11 +58,6 @@ def transfer_loss(
     of the global level does. KL is that of independent labels (each class is there or not), over
     all entries, scaled by T^2 as in Hinton et al., "Distilling the Knowledge in a Neural Network",
     arXiv 1503.02531. The un-squared thesis L2 is the one that collapsed in co-training.
-
-    Value and gradient are finite for maps up to 1e20. An image's map with a number beyond `LARGEST`
-    is compared as if it were scaled down to that (of untrained networks, Inception-v3 reaches 1e8,
-    MobileOne 4e14). A vector not longer than `SHORTEST` gets no gradient from the cosine, which
-    would otherwise be 1e8 or more. Maps within these bounds are compared as they are.
 
     Args:
         student: float [B, C, H, W]; carries the gradient.
