@@ -6,7 +6,7 @@ C numbers). Definitions: Zhang, "Mitigating Spurious Correlations in Weakly Supe
 Segmentation via Cross-architecture Consistency Regularization", arXiv 2507.21959, and the
 training code published with it; where the two leave the scale open, `variant` names the choice.
 
-Value and gradient are finite for maps up to 1e20. An image's map with a number beyond `LARGEST` is
+Value and gradient are finite for maps up to 1e20. An image's map with a number beyond `BOUND` is
 compared as if it were scaled down to that (of untrained networks, Inception-v3 reaches 1e8,
 MobileOne 4e14). A vector not longer than `SHORTEST` gets no gradient from the cosine, which would
 otherwise be 1e8 or more. Maps within these bounds are compared as they are.
@@ -20,9 +20,9 @@ from wsss_core.errors import InputError
 from wsss_core.plugins import is_plugin, load_plugin
 from wsss_core.transfer.names import METRICS, TRANSFER_LEVELS, VARIANTS, known_name
 
-LARGEST = 2.0**30
+BOUND = 2.0**30
 """The greatest magnitude that maps are compared at, 1.1e9. Each gradient, of maps and of the
-weights that made them, is then at most some 2 * `LARGEST`^2, whose square, which Adam keeps, fits
+weights that made them, is then at most some 2 * `BOUND`^2, whose square, which Adam keeps, fits
 float32."""
 
 SHORTEST = 1e-8
@@ -131,12 +131,12 @@ def _on_one_grid(student: Tensor, teacher: Tensor, *, same_channels: bool) -> tu
 
 
 def bounded(maps: Tensor) -> Tensor:
-    """Scale each image's map [B, ...] down to `LARGEST` if a number in it is beyond.
+    """Scale each image's map [B, ...] down to `BOUND` if a number in it is beyond.
 
     Maps that are within are multiplied by 1. A map that is not finite stays so.
     """
     largest = maps.detach().flatten(1).abs().amax(1)
-    scale = torch.clamp(LARGEST / largest, max=1.0)
+    scale = torch.clamp(BOUND / largest, max=1.0)
     return maps * scale.view(-1, *[1] * (maps.ndim - 1))
 
 

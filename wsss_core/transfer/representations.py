@@ -77,7 +77,7 @@ def steadied(spatial: Tensor, features: Tensor) -> Tensor:
 def gram(features: Tensor) -> Tensor:
     """Return inner products of channels over locations, F F^T / L, float [B, C, C, 1].
 
-    Features beyond `LARGEST` are scaled down to it, whose products fit float32; those of float16
+    Features beyond `BOUND` are scaled down to it, whose products fit float32; those of float16
     are multiplied in float32.
 
     >>> gram(torch.tensor([[1.0, 1.0], [2.0, 0.0]]).view(1, 2, 1, 2)).flatten().tolist()

@@ -183,7 +183,7 @@ def tapped_layers(network: Network, settings: AffinitySettings) -> tuple[Layer, 
 def encoder_maps(network: Network, images: Tensor, layers: Sequence[Layer]) -> tuple[Tensor, ...]:
     """Return maps of tapped layers, float32 [B, C', h', w'] each, of images [B, 3, H, W].
 
-    Maps beyond `wsss_core.transfer.losses.LARGEST` are scaled down to it, since a head's norm
+    Maps beyond `wsss_core.transfer.losses.BOUND` are scaled down to it, since a head's norm
     squares them.
     """
     return tuple(bounded(tap.float()) for tap in network(images, tuple(layers)).taps)

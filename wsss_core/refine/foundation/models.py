@@ -24,7 +24,7 @@ EXTRA = "pip install 'wsss-studies[foundation]'"
 HUB_TIMEOUT = 4.0
 """Seconds that a plan waits for the hub."""
 
-_READ = ("*.json", "*.txt", "model*.safetensors")
+_READ = ["*.json", "*.txt", "model*.safetensors"]
 _CONFIG = "config.json"
 _WEIGHTS = "model.safetensors"
 _INDEX = "model.safetensors.index.json"
