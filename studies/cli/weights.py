@@ -25,7 +25,7 @@ def _fetch(options: argparse.Namespace) -> int:
 FETCH = Command(
     "fetch",
     "download the pretrained networks, SAM and CLIP that a study names into one folder",
-    "wsss weights fetch thesis/strategies --variant thesis --set data.root=DIR --to WEIGHTS",
+    "wsss weights fetch my_study.yaml --to /shared/weights",
     _fetch,
     (
         *SPEC_OPTIONS,

@@ -36,7 +36,7 @@ Command = Callable[..., Any]
         (["data", "scenes"], "wsss data scenes scenes --train 1500 --chimney-given-clear 0.4"),
         (["data", "check"], "wsss data check DIR"),
         (["weights"], "wsss weights fetch STUDY --to WEIGHTS"),
-        (["weights", "fetch"], "--set data.root=DIR --to WEIGHTS"),
+        (["weights", "fetch"], "wsss weights fetch my_study.yaml --to /shared/weights"),
     ],
 )
 def test_the_help_of_every_command_shows_an_example(
