@@ -28,7 +28,7 @@ def modules():
 ORDER = {
     "studies": [
         ["formatting", "spec", "configs", "rates"],
-        ["store"],
+        ["store", "weights"],
         ["planning", "status"],
         ["stages"],
         ["cluster", "scheduling"],
@@ -55,6 +55,7 @@ ORDER = {
         ["plugins", "out_of_memory"],
         ["evaluate"],
         ["data"],
+        ["fetched_weights"],
         ["backbones"],
         ["transfer"],
         ["training"],

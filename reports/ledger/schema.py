@@ -152,6 +152,7 @@ SCHEMAS: dict[str, pa.Schema] = {
         seed=pa.int64(),
         objective=(_REAL, "null"),
         state=_TEXT,
+        optuna=(_TEXT, "null"),
     ),
     "refinements": _schema(
         study=_TEXT,

@@ -19,6 +19,7 @@ from studies.cli.report import REPORT, THRESHOLDS
 from studies.cli.run import PLAN, RUN
 from studies.cli.status import STATUS
 from studies.cli.store import STORE
+from studies.cli.weights import WEIGHTS
 from wsss_core.errors import InputError, visible
 from wsss_core.plugins import plugins_forbidden
 
@@ -65,7 +66,7 @@ def _parser() -> argparse.ArgumentParser:
         epilog="Begin with: wsss run quickstart && wsss report results/quickstart",
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for command in (PLAN, RUN, REPORT, THRESHOLDS, MASKS, STATUS, STORE, DATA):
+    for command in (PLAN, RUN, REPORT, THRESHOLDS, MASKS, STATUS, STORE, DATA, WEIGHTS):
         command.add_to(commands)
     return parser
 

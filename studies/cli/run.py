@@ -162,7 +162,7 @@ def _print_causes(state: str, named: dict[str, str]) -> None:
         show(f"  {line}", aside=True)
 
 
-_STUDY_OPTIONS = (
+SPEC_OPTIONS = (
     option("spec", metavar="SPEC", help="a YAML file or a shipped study's name"),
     option(
         "--variant",
@@ -180,6 +180,11 @@ _STUDY_OPTIONS = (
         metavar="KEY=VALUE",
         help="change a key of the study, e.g. training.epochs=5; may be repeated",
     ),
+)
+"""The options of a command that name a study."""
+
+_STUDY_OPTIONS = (
+    *SPEC_OPTIONS,
     option("--results", type=a_location, metavar="DIR", help="the ledger's folder [results/STUDY]"),
     option(
         "--store",

@@ -23,6 +23,7 @@ from wsss_core.cams.settings import CamSettings
 from wsss_core.data.file_hashes import file_hashes
 from wsss_core.errors import InputError, as_input_error, checked_path
 from wsss_core.evaluate import load_own_rule
+from wsss_core.fetched_weights import fetched
 from wsss_core.plugins import is_plugin, plugin_version
 
 TAPS_VERSION = 2
@@ -170,6 +171,8 @@ class Planner:
             config = timm.get_pretrained_cfg(backbone.model)
             assert config is not None  # the name was checked
             tag = f"pretrained {config.architecture}.{config.tag}"
+            with as_input_error(f"backbones.{name}.weights", InputError):
+                fetched(f"{config.architecture}.{config.tag}".rstrip("."))
         elif weights == "none":
             tag = "none"
         else:
@@ -223,6 +226,8 @@ class Planner:
             }
             if versions:
                 settings["plugins"] = versions
+            if _steadied(configuration, settings):
+                settings["spatial_map"] = 2  # the cosine's gradient is steadied since then
         if configuration.paradigm == "teacher-student" and configuration.teacher is not None:
             alone = Configuration(paradigm="single", student=configuration.teacher)
             parent = self.job(alone, seed).key
@@ -236,3 +241,13 @@ class Planner:
             asked = study.resources.demand(configuration.paradigm)
             self.jobs[key] = TrainingJob(key, settings, splits, weights, parent, (), asked)
         return self.jobs[key]
+
+
+def _steadied(configuration: Configuration, settings: dict[str, Any]) -> bool:
+    """Return whether a job's first gradients are those that `steadied` scales down."""
+    how = (configuration.metric, configuration.representation, configuration.projection)
+    moved = [settings["student"]]
+    if configuration.paradigm == "co-training":
+        moved.append(settings["teacher"])
+    alone = how[0] == "cosine" and how[1] == "spatial_map" and how[2] in (None, "none")
+    return alone and any(network["weights"] == "none" for network in moved)

@@ -10,6 +10,7 @@ import logging
 import math
 from collections import defaultdict
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import optuna
 import pandas as pd
@@ -26,6 +27,22 @@ from studies.store import canonical
 from wsss_core.errors import InputError
 
 logger = logging.getLogger(__name__)
+
+_SAMPLER: dict[str, Any] = {
+    "n_startup_trials": 10,
+    "n_ei_candidates": 24,
+    "multivariate": True,
+    "group": False,
+    "constant_liar": True,
+}
+"""Every option of TPE but its seed and the deprecated ones: Optuna's defaults differ by version."""
+
+_PRUNER: dict[str, Any] = {
+    "reduction_factor": 2,
+    "min_early_stopping_rate": 0,
+    "bootstrap_count": 0,
+}
+"""Every option of ASHA but `min_resource`, which is the search's `grace`."""
 
 _POINTS = 100
 """So many points in a row that cannot be built mean that the space has none that can."""
@@ -91,11 +108,13 @@ class SearchTrials:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self._study = optuna.create_study(
             direction="maximize",
-            sampler=optuna.samplers.TPESampler(seed=search.sampler_seed + len(known)),
-            pruner=optuna.pruners.SuccessiveHalvingPruner(
-                min_resource=search.grace, reduction_factor=2
+            sampler=optuna.samplers.TPESampler(
+                seed=search.sampler_seed + len(known), constraints_func=None, **_SAMPLER
             ),
+            pruner=optuna.pruners.SuccessiveHalvingPruner(min_resource=search.grace, **_PRUNER),
         )
+        if (line := other_optuna(done)) is not None:
+            logger.warning("%s: %s", planner.study.study, line)
         for _, rows in known:
             self._study.add_trial(
                 optuna.trial.create_trial(
@@ -233,6 +252,7 @@ class SearchTrials:
             "configuration": candidate.name,
             "parameters": canonical(candidate.point),
             "state": candidate.state,
+            "optuna": optuna.__version__,
         }
         rows = [
             {**about, "seed": seed, "objective": value}
@@ -248,6 +268,26 @@ class SearchTrials:
             f"search {candidate.number + 1:3}  {mean}  {candidate.state}, {len(reached)} seeds: "
             f"{candidate.name}{why}"
         )
+
+
+def other_optuna(done: pd.DataFrame) -> str | None:
+    """Return a line that says which other versions of Optuna a search was made by, or None.
+
+    Args:
+        done: rows of the `search` table; trials of before the column do not say.
+
+    """
+    versions = done.groupby("number")["optuna"].first().dropna() if "optuna" in done else None
+    if versions is None:
+        return None
+    others = versions[versions != optuna.__version__].value_counts().sort_index()
+    if others.empty:
+        return None
+    made = ", ".join(f"{count} by Optuna {version}" for version, count in others.items())
+    return (
+        f"configurations were proposed {made}; this is Optuna {optuna.__version__}, whose "
+        "proposals from the same seed may differ; they are kept, and the search goes on"
+    )
 
 
 def _distributions(planner: Planner) -> dict[str, optuna.distributions.BaseDistribution]:

@@ -113,7 +113,7 @@ def _create(name: str, arguments: Mapping[str, Any]) -> Any:
 
 
 def _refused(name: str, arguments: Mapping[str, Any], error: Exception) -> InputError:
-    ours = ("num_classes", "img_size", "pretrained")
+    ours = ("num_classes", "img_size", "pretrained", "pretrained_cfg_overlay")
     asked = {option: value for option, value in arguments.items() if option not in ours}
     if arguments.get("pretrained"):
         asked["weights"] = "pretrained"

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from wsss_core.backbones.building import build_encoder, check_for_pcm, set_memory_format
 from wsss_core.backbones.names import Layer, check_backbone_name, check_options
 from wsss_core.backbones.pcm import PixelCorrelation, View
+from wsss_core.backbones.pretrained import pretrained_arguments
 from wsss_core.backbones.weights import LoadedWeights, load_weights
 from wsss_core.errors import InputError, as_input_error
 from wsss_core.plugins import is_plugin, load_plugin
@@ -187,7 +188,9 @@ def build_network(
         raise InputError(f"head {head!r} is unknown; expected one of {', '.join(HEADS)}")
     if is_plugin(name):
         return _plugin_network(name, classes, image_size, options or {}, head)
-    arguments = {**(options or {}), "pretrained": weights == "pretrained"}
+    arguments = dict(options or {})
+    if weights == "pretrained":
+        arguments |= pretrained_arguments(name)
     if output_stride is not None:
         arguments["output_stride"] = output_stride
     encoder = build_encoder(name, image_size, feature_stage, final_norm, arguments)

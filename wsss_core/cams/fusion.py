@@ -35,7 +35,8 @@ def normalise_maps(maps: Tensor, how: MapNormalisation) -> Tensor:
         how: the name of the choice.
 
     Returns:
-        float [..., h, w], of the same dtype.
+        float [..., h, w], of the same dtype; half precision is computed in float32, which holds
+        the difference of any two of its numbers.
 
     Raises:
         InputError: for another name.
@@ -43,18 +44,21 @@ def normalise_maps(maps: Tensor, how: MapNormalisation) -> Tensor:
     """
     if how == "raw":
         return maps
-    lowest, highest = maps.amin((-2, -1), keepdim=True), maps.amax((-2, -1), keepdim=True)
+    wide = maps.to(torch.promote_types(maps.dtype, torch.float32))
+    lowest, highest = wide.amin((-2, -1), keepdim=True), wide.amax((-2, -1), keepdim=True)
     rounding = _STEPS * torch.finfo(maps.dtype).eps * torch.maximum(lowest.abs(), highest.abs())
     flat = (highest - lowest <= rounding) & rounding.isfinite()
     if how == "max":
-        shifted, span = F.relu(torch.where(flat, highest, maps)), F.relu(highest)
+        shifted, span = F.relu(torch.where(flat, highest, wide)), F.relu(highest)
     elif how == "min_max":
-        shifted, span = maps - lowest, torch.where(flat, 0, highest - lowest)
+        shifted, span = wide - lowest, torch.where(flat, 0, highest - lowest)
     else:
         raise InputError(
             f"normalisation {how!r}: expected one of {', '.join(get_args(MapNormalisation))}"
         )
-    return torch.where(span == 0, torch.zeros_like(shifted), shifted / span)
+    # Not 0 / 0, whose gradient is NaN even where it is not chosen.
+    none = span == 0
+    return torch.where(none, 0, shifted / span.masked_fill(none, 1.0)).to(maps.dtype)
 
 
 def predicted_classes(logits: Tensor, probability: float = 0.5) -> Tensor:

@@ -22,6 +22,7 @@ from wsss_core.transfer.representations import (
     build_projection,
     of_features,
     represent,
+    steadied,
     vector_length,
 )
 
@@ -150,7 +151,10 @@ class Alignment(nn.Module):
                 own = features
             else:
                 own = self._represent(features, student)
-            loss = pair.weight * self._distance(pair, own, self._represent(target, teacher))
+            aim = self._represent(target, teacher)
+            if (self.metric, self.representation) == ("cosine", "spatial_map"):
+                own, aim = steadied(own, features), steadied(aim, target)
+            loss = pair.weight * self._distance(pair, own, aim)
             total = loss if total is None else total + loss
         assert total is not None
         return total

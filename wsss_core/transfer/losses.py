@@ -5,6 +5,11 @@ numbers), each channel's map (`channel`, H*W numbers) or each location's feature
 C numbers). Definitions: Zhang, "Mitigating Spurious Correlations in Weakly Supervised Semantic
 Segmentation via Cross-architecture Consistency Regularization", arXiv 2507.21959, and the
 training code published with it; where the two leave the scale open, `variant` names the choice.
+
+Value and gradient are finite for maps up to 1e20. An image's map with a number beyond `BOUND` is
+compared as if it were scaled down to that (of untrained networks, Inception-v3 reaches 1e8,
+MobileOne 4e14). A vector not longer than `SHORTEST` gets no gradient from the cosine, which would
+otherwise be 1e8 or more. Maps within these bounds are compared as they are.
 """
 
 import torch
@@ -14,6 +19,14 @@ from torch import Tensor
 from wsss_core.errors import InputError
 from wsss_core.plugins import is_plugin, load_plugin
 from wsss_core.transfer.names import METRICS, TRANSFER_LEVELS, VARIANTS, known_name
+
+BOUND = 2.0**30
+"""The greatest magnitude that maps are compared at, 1.1e9. Each gradient, of maps and of the
+weights that made them, is then at most some 2 * `BOUND`^2, whose square, which Adam keeps, fits
+float32."""
+
+SHORTEST = 1e-8
+"""A vector of this length or less has no direction: its cosine with any other is 0."""
 
 
 def transfer_loss(
@@ -59,7 +72,8 @@ def transfer_loss(
 
     Returns:
         A scalar tensor, cosine in [0, 2] up to rounding, the others >= 0. Half precision is
-        computed in float32. A vector that is all zero has cosine 0 with any other, so it costs 1.
+        computed in float32. A vector that is all zero has cosine 0 with any other, so it costs 1,
+        and the cosine does not move it.
 
     Raises:
         InputError: an unknown name, maps that are not [B, C, H, W], or shapes that do not meet.
@@ -85,7 +99,7 @@ def transfer_loss(
         return _all_pairs_channel_cosine(student, teacher)
     student, teacher = _vectors(student, level), _vectors(teacher, level)
     if metric == "cosine":
-        return 1 - F.cosine_similarity(student, teacher, dim=-1).mean()
+        return 1 - F.cosine_similarity(_directed(student), _directed(teacher), dim=-1).mean()
     difference = student - teacher
     if metric == "l1":
         summed = variant == "thesis" and level != "global"
@@ -107,13 +121,29 @@ def _on_one_grid(student: Tensor, teacher: Tensor, *, same_channels: bool) -> tu
         raise InputError(f"transfer_loss expects equal channels (or a projection); got {shapes}")
     if student.dtype in (torch.float16, torch.bfloat16):
         student = student.float()
-    teacher = teacher.to(student.dtype)
+    student, teacher = bounded(student), bounded(teacher.to(student.dtype))
     finer = max(student.shape[-2:], teacher.shape[-2:], key=torch.Size.numel)
     if student.shape[-2:] != finer:
         student = F.interpolate(student, finer, mode="bilinear", align_corners=False)
     if teacher.shape[-2:] != finer:
         teacher = F.interpolate(teacher, finer, mode="bilinear", align_corners=False)
     return student, teacher
+
+
+def bounded(maps: Tensor) -> Tensor:
+    """Scale each image's map [B, ...] down to `BOUND` if a number in it is beyond.
+
+    Maps that are within are multiplied by 1. A map that is not finite stays so.
+    """
+    largest = maps.detach().flatten(1).abs().amax(1)
+    scale = torch.clamp(BOUND / largest, max=1.0)
+    return maps * scale.view(-1, *[1] * (maps.ndim - 1))
+
+
+def _directed(vectors: Tensor) -> Tensor:
+    """Set vectors [..., L] without a direction to 0, so that they get no gradient."""
+    lengths = torch.linalg.vector_norm(vectors.detach(), dim=-1, keepdim=True)
+    return vectors.masked_fill(lengths <= SHORTEST, 0.0)
 
 
 def _vectors(maps: Tensor, level: str) -> Tensor:
@@ -134,8 +164,8 @@ def _norm(difference: Tensor) -> Tensor:
 
 
 def _all_pairs_channel_cosine(student: Tensor, teacher: Tensor) -> Tensor:
-    student = F.normalize(student.flatten(2), dim=-1)
-    teacher = F.normalize(teacher.flatten(2), dim=-1)
+    student = F.normalize(_directed(student.flatten(2)), dim=-1)
+    teacher = F.normalize(_directed(teacher.flatten(2)), dim=-1)
     # The mean over all pairs of dot products is the dot product of the mean unit vectors:
     # L*(Cs+Ct) products instead of L*Cs*Ct.
     return 1 - (student.mean(1) * teacher.mean(1)).sum(-1).mean()

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from wsss_core.backbones import Output
 from wsss_core.errors import InputError
 from wsss_core.plugins import is_plugin, load_plugin
+from wsss_core.transfer.losses import bounded
 
 Represent = Callable[[Tensor, Output], Tensor]
 """Features [B, C, h, w] (of the layer that is aligned, projected if they are) and all that the
@@ -33,8 +34,7 @@ def spatial_map(features: Tensor) -> Tensor:
     """Return the mean over channels, float [B, 1, h, w].
 
     After a LayerNorm whose weights are all alike, as at the end of a ViT that starts at random, it
-    is 0 up to rounding. The cosine's first gradient is then some 1e7 times that of other losses,
-    which Adam remembers for hundreds of steps; pretrained weights or a projection have none of it.
+    is 0 up to rounding. See `steadied` for what the cosine does then.
 
     >>> spatial_map(torch.tensor([1.0, 3.0]).view(1, 2, 1, 1)).item()
     2.0
@@ -42,13 +42,50 @@ def spatial_map(features: Tensor) -> Tensor:
     return features.mean(1, keepdim=True)
 
 
+LEAST_SHARE = 1e-3
+"""The least size of a spatial map, as a share of its features' size, that the cosine's gradient
+takes it at. The share is 0.5 for ReLU features, 0.02 or more for pretrained or projected ViTs, and
+1e-8 for a LayerNorm with equal weights."""
+
+
+def steadied(spatial: Tensor, features: Tensor) -> Tensor:
+    """Return a spatial map whose gradient through a cosine is of a size that training survives.
+
+    The cosine's gradient is that of the map's direction divided by the map's length. Where channels
+    cancel out, the length is mere rounding. The first gradient would be some 1e7 times the later
+    ones, and Adam's second moment would remember it for thousands of steps. So the gradient of an
+    image whose map is less than `LEAST_SHARE` of its features is scaled by how much less it is. The
+    value stays, and so does the gradient of every other image (it is multiplied by 1).
+
+    Args:
+        spatial: float [B, 1, h, w], the channel mean of the features.
+        features: float [B, C, h, w].
+
+    """
+    if not spatial.requires_grad:
+        return spatial
+    own, whole = (
+        maps.detach().float().flatten(1).square().mean(1).sqrt() for maps in (spatial, features)
+    )
+    share = torch.nan_to_num(own / (LEAST_SHARE * whole), nan=1.0).clamp(max=1.0)
+    share = share.view(-1, 1, 1, 1).to(spatial.dtype)
+    same = spatial.view_as(spatial)
+    same.register_hook(lambda gradient: gradient * share)
+    return same
+
+
 def gram(features: Tensor) -> Tensor:
     """Return inner products of channels over locations, F F^T / L, float [B, C, C, 1].
+
+    Features beyond `BOUND` are scaled down to it, whose products fit float32; those of float16
+    are multiplied in float32.
 
     >>> gram(torch.tensor([[1.0, 1.0], [2.0, 0.0]]).view(1, 2, 1, 2)).flatten().tolist()
     [1.0, 1.0, 1.0, 2.0]
     """
-    flat = features.flatten(2)
+    if features.dtype == torch.float16:
+        features = features.float()
+    flat = bounded(features).flatten(2)
     return (flat @ flat.transpose(1, 2) / flat.shape[-1]).unsqueeze(-1)
 
 

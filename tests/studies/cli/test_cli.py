@@ -35,6 +35,8 @@ Command = Callable[..., Any]
         (["data"], "wsss data check DIR"),
         (["data", "scenes"], "wsss data scenes scenes --train 1500 --chimney-given-clear 0.4"),
         (["data", "check"], "wsss data check DIR"),
+        (["weights"], "wsss weights fetch STUDY --to WEIGHTS"),
+        (["weights", "fetch"], "wsss weights fetch my_study.yaml --to /shared/weights"),
     ],
 )
 def test_the_help_of_every_command_shows_an_example(

@@ -119,6 +119,24 @@ def test_a_change_makes_anew_what_depends_on_it_and_nothing_else(
     assert changed(before, set_in(taught, path, value)) == expected
 
 
+@pytest.mark.parametrize(
+    ("change", "steadied"),
+    [
+        ({}, True),
+        ({"projection": "conv1x1"}, False),
+        ({"metric": "l2"}, False),
+        ({"representation": "gram"}, False),
+    ],
+)
+def test_the_cosine_of_an_unprojected_spatial_map_from_random_weights_is_another_training(
+    taught: Raw, change: Raw, steadied: bool
+) -> None:
+    taught["configurations"][0] |= {"representation": "spatial_map", **change}
+    jobs = make_plan(Study.model_validate(taught)).jobs.values()
+    versions = {job.settings.get("spatial_map") for job in jobs if job.parent}
+    assert versions == {2 if steadied else None}
+
+
 def test_each_seed_has_keys_of_its_own(taught: Raw) -> None:
     taught["seeds"] = [0, 1, 2]
     plan = planned(taught)

@@ -1,11 +1,13 @@
 """The trials of a search on the scheduler: what is given out next, and what the ledger keeps."""
 
+import inspect
 import logging
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import optuna
 import pandas as pd
 import pytest
 
@@ -16,7 +18,7 @@ from studies.scheduling.progress import Progress
 from studies.scheduling.schedule import JOB_RETRIES, Scheduler
 from studies.scheduling.stopping import Stop
 from studies.search.candidates import first_jobs
-from studies.search.trials import SearchTrials
+from studies.search.trials import SearchTrials, other_optuna
 from studies.spec.study import Study
 from studies.stages.handover import JobStatus, Outcome
 from studies.store.artifacts import ArtifactStore
@@ -237,3 +239,56 @@ def test_optuna_starts_from_what_was_scored_before(begin: Begin) -> None:
     for value in (0.5, 1.0):
         again.score(again.start(), value)
     assert [row[0] for row in again.table()] == [0, 0, 1, 1]
+
+
+def test_every_option_of_the_sampler_and_the_pruner_is_named_but_the_deprecated(
+    begin: Begin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    named: dict[str, set[str]] = {}
+    offered: dict[str, set[str]] = {}
+    for module, kind in (
+        (optuna.samplers, "TPESampler"),
+        (optuna.pruners, "SuccessiveHalvingPruner"),
+    ):
+        original = getattr(module, kind)
+        offered[kind] = set(inspect.signature(original).parameters)
+
+        def recorded(_kind: str = kind, _of: Any = original, **options: Any) -> Any:
+            named[_kind] = set(options)
+            return _of(**options)
+
+        monkeypatch.setattr(module, kind, recorded)
+    deprecated = {
+        "consider_prior",
+        "prior_weight",
+        "consider_magic_clip",
+        "consider_endpoints",
+        "gamma",
+        "weights",
+        "warn_independent_sampling",
+    }
+    begin(left=1)
+    assert named["TPESampler"] == offered["TPESampler"] - deprecated
+    assert named["SuccessiveHalvingPruner"] == offered["SuccessiveHalvingPruner"]
+
+
+def test_a_search_that_goes_on_under_another_optuna_says_so_once_and_keeps_its_trials(
+    begin: Begin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(optuna, "__version__", "4.8.0")
+    one = begin(left=1, at_once=1)
+    one.score(one.start(), 0.25)
+    one.score(one.start(), 0.5)
+    assert set(read_table(one.results, "search")["optuna"]) == {"4.8.0"}
+    assert not [line for line in one.said if "Optuna" in line]
+    monkeypatch.undo()
+    again = begin(left=1, at_once=1)
+    (line,) = [line for line in again.said if "Optuna" in line]
+    assert line.startswith("tiny: configurations were proposed 1 by Optuna 4.8.0; this is Optuna ")
+    assert len(again.trials.finished) == 1
+
+
+def test_trials_of_before_the_version_was_kept_say_nothing() -> None:
+    rows = pd.DataFrame({"number": [0, 0, 1], "optuna": [None, None, optuna.__version__]})
+    assert other_optuna(rows) is None
+    assert other_optuna(rows.drop(columns="optuna")) is None

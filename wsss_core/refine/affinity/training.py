@@ -28,6 +28,7 @@ from wsss_core.refine.affinity.random_walk import half_disc, moved, pixels_with_
 from wsss_core.refine.affinity.settings import AffinitySettings
 from wsss_core.training.loop import check_lengths
 from wsss_core.training.micro_batches import batch_gradients
+from wsss_core.transfer.losses import bounded
 from wsss_core.transfer.paradigms import Losses
 
 _EPSILON = 1e-5  # of PSA and IRN, inside the logarithm and under the count
@@ -133,7 +134,8 @@ def pair_loss(affinity: Tensor, pairs: Pairs) -> Tensor:
     loss, and that of IRN's boundary branch.
 
     Args:
-        affinity: float [B, N, h, w] in 0..1; what lies off the grid is never labelled.
+        affinity: float [B, N, h, w] in 0..1; what lies off the grid is never labelled. Half
+            precision is computed in float32, where 1 + 1e-5 differs from 1.
         pairs: pairs of the same shape.
 
     Raises:
@@ -145,6 +147,7 @@ def pair_loss(affinity: Tensor, pairs: Pairs) -> Tensor:
             f"pair_loss expects pairs of the affinity's shape {list(affinity.shape)}; got "
             f"{[list(kind.shape) for kind in pairs]}"
         )
+    affinity = affinity.to(torch.promote_types(affinity.dtype, torch.float32))
     alike, unlike = -torch.log(affinity + _EPSILON), -torch.log(1 + _EPSILON - affinity)
     background, foreground, negative = (
         torch.where(kind, cost, 0).sum() / (kind.sum(dtype=cost.dtype) + _EPSILON)
@@ -178,8 +181,12 @@ def tapped_layers(network: Network, settings: AffinitySettings) -> tuple[Layer, 
 
 @torch.no_grad()
 def encoder_maps(network: Network, images: Tensor, layers: Sequence[Layer]) -> tuple[Tensor, ...]:
-    """Return maps of tapped layers, float32 [B, C', h', w'] each, of images [B, 3, H, W]."""
-    return tuple(tap.float() for tap in network(images, tuple(layers)).taps)
+    """Return maps of tapped layers, float32 [B, C', h', w'] each, of images [B, 3, H, W].
+
+    Maps beyond `wsss_core.transfer.losses.BOUND` are scaled down to it, since a head's norm
+    squares them.
+    """
+    return tuple(bounded(tap.float()) for tap in network(images, tuple(layers)).taps)
 
 
 def at_grid(maps: Tensor, grid: tuple[int, int]) -> Tensor:

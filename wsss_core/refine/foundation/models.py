@@ -8,16 +8,23 @@ With HF_HUB_OFFLINE=1 nothing but the local cache is asked.
 import importlib.util
 import json
 import re
+import threading
+from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from wsss_core.errors import InputError, as_input_error
+from wsss_core.fetched_weights import checked, fetched
 
 FoundationKind = Literal["sam", "clip"]
 
 EXTRA = "pip install 'wsss-studies[foundation]'"
 
+HUB_TIMEOUT = 4.0
+"""Seconds that a plan waits for the hub."""
+
+_READ = ["*.json", "*.txt", "model*.safetensors"]
 _CONFIG = "config.json"
 _WEIGHTS = "model.safetensors"
 _INDEX = "model.safetensors.index.json"
@@ -63,19 +70,81 @@ _KINDS: dict[str, _Kind] = {
 
 
 def check_foundation(kind: FoundationKind, weights: str | Path | None) -> None:
-    """Find out without loading them whether weights can be had.
+    """Find out without loading them whether weights can be had, in `HUB_TIMEOUT` at most.
 
     Args:
         kind: "sam" or "clip".
         weights: a folder written by `save_pretrained`, or a hub name ("facebook/sam-vit-base"). Of
-            a hub name, config.json is fetched if it is not in the cache.
+            a hub name, config.json is fetched if it is neither in the cache nor in the folder of
+            fetched weights.
 
     Raises:
         InputError: the extra is not installed, there is no such folder or repository, a file is
-            missing (it is named), or config.json is one of another kind of model.
+            missing (it is named), config.json is one of another kind of model, or the hub does not
+            answer in time.
 
     """
-    _model_type(kind, _given(kind, weights))
+    weights = _given(kind, weights)
+    if _source(kind, weights)[1] or _cached(str(weights), _CONFIG):
+        _model_type(kind, weights)
+        return
+    # The hub's client tries an unreachable network again and again, and has no limit of its own.
+    asked: Future[str] = Future()
+
+    def ask() -> None:
+        try:
+            asked.set_result(_model_type(kind, weights))
+        except BaseException as error:
+            asked.set_exception(error)
+
+    threading.Thread(target=ask, daemon=True).start()
+    try:
+        asked.result(HUB_TIMEOUT)
+    except TimeoutError:
+        raise InputError(
+            f"refiner {kind}: {weights} is neither a folder nor in the local cache, and the hub "
+            f"did not answer within {HUB_TIMEOUT:g} s; {_remedy(kind)}"
+        ) from None
+
+
+def hub_name(weights: object) -> str | None:
+    """Return weights that are a hub's name; None if they are none, or there is such a folder."""
+    if not isinstance(weights, str) or not _HUB_NAME.fullmatch(weights):
+        return None
+    return None if Path(weights).exists() else weights
+
+
+def download_foundation(kind: str, name: str, folder: Path) -> Path:
+    """Download the files of a hub repository that `load_foundation` reads; return their folder.
+
+    Args:
+        kind: "sam" or "clip".
+        name: the repository.
+        folder: where the files go.
+
+    Raises:
+        InputError: it cannot be downloaded, or is no checkpoint of the kind.
+
+    """
+    from huggingface_hub import snapshot_download
+
+    kept = folder / "kept"
+    try:
+        found = Path(snapshot_download(name, allow_patterns=_READ, local_dir=folder / "all"))
+        kept.mkdir()
+        for file in found.iterdir():
+            if file.is_file():
+                file.rename(kept / file.name)
+    except Exception as error:
+        raise InputError(f"{name} cannot be downloaded: {_first_line(error)}") from error
+    _model_type(kind, kept)
+    return kept
+
+
+def _remedy(kind: str) -> str:
+    return (
+        f"`wsss weights fetch STUDY` fetches it where there is a network (refiners.{kind}.weights)"
+    )
 
 
 def load_foundation(
@@ -104,6 +173,8 @@ def load_foundation(
     import transformers
 
     source, is_folder = _source(kind, weights)
+    if is_folder and hub_name(weights) is not None:
+        checked(Path(source))
     local = is_folder or _is_cached(kind, source)
     model_class, processor_class = _KINDS[kind].classes[model_type]
     try:
@@ -158,7 +229,9 @@ def _source(kind: str, weights: str | Path) -> tuple[str, bool]:
         raise InputError(f"{said} is a file; {_KINDS[kind].expected} in a folder")
     if isinstance(weights, Path) or not _HUB_NAME.fullmatch(weights):
         raise InputError(f"{said} does not exist; {_KINDS[kind].expected}")
-    return weights, False
+    with as_input_error(f"refiners.{kind}.weights", InputError):
+        entry = fetched(weights)
+    return (weights, False) if entry is None else (str(entry), True)
 
 
 def _named(kind: str, weights: str | Path) -> str:
@@ -224,7 +297,7 @@ def _hub_config(kind: str, name: str) -> Path:
     except LocalEntryNotFoundError as error:
         raise InputError(
             f"{said} is neither a folder nor in the local cache, and the hub cannot be reached; "
-            f"{expected}, in a folder or in the cache"
+            f"{expected}, in a folder or in the cache; {_remedy(kind)}"
         ) from error
     except EntryNotFoundError as error:
         raise InputError(f"{said} has no {_CONFIG}; {expected}") from error
