@@ -208,7 +208,7 @@ class SearchTrials:
             jobs.append(
                 replace(self._planner.job(configuration, seed), trials=(replace(trial, chains={}),))
             )
-        check_networks(jobs[:1])
+        check_networks(jobs[0])
         return jobs
 
     def _within(self, point: Point) -> Point:

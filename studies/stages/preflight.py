@@ -1,22 +1,19 @@
-"""Checks before anything is trained: folders, networks, images."""
+"""Checks before anything is trained: folders, images, networks.
+
+A store remembers which pairs of networks passed, so that running again tries nothing.
+"""
 
 import logging
 import time
-from collections.abc import Sequence
-from dataclasses import replace
-from typing import Any
-
-import torch
 
 from reports.storage import Location, open_folder
 from studies.planning import Plan, StudyImages, TrainingJob
+from studies.stages.crash_guard import run_checks
 from studies.stages.initial_weights import log_initial_weights
-from studies.stages.training import build_paradigm, initial_network
-from studies.store import ArtifactStore
-from wsss_core.cams import CamSettings, check_cam
+from studies.stages.network_check import distinct_checks
+from studies.store import TRIED, ArtifactStore
 from wsss_core.data.image_set import SPLITS
-from wsss_core.errors import InputError, as_input_error, one_line
-from wsss_core.transfer import Paradigm
+from wsss_core.errors import InputError
 
 logger = logging.getLogger(__name__)
 
@@ -27,10 +24,11 @@ def preflight(
     store: ArtifactStore,
     results: Location,
 ) -> None:
-    """Check all that is to run: folders, then networks with their weights, then every image.
+    """Check all that is to run: folders, then every image, then networks with their weights.
 
-    Quick checks come first. Corrupt artifacts that pending jobs build upon are taken out of the
-    store, so that they are made again. The images are decoded into the store on the way.
+    Corrupt artifacts that pending jobs build upon are taken out of the store, so that they are made
+    again. The images are decoded into the store on the way. Each distinct pair of networks trains
+    one step, see `studies.stages.network_check`.
 
     Raises:
         InputError: the first thing that cannot work.
@@ -38,11 +36,11 @@ def preflight(
     """
     open_folder(results, make=True)
     store.make()
-    check_networks(pending, [plan.cam.cam, *(chain.cam for chain in plan.runnable_chains)])
-    log_initial_weights(pending)
     quarantine_corrupt(plan, pending, store)
     for images in plan.image_sets:
         _check_images(images, store)
+    _try_networks(plan, pending, store)
+    log_initial_weights(pending)
 
 
 def quarantine_corrupt(plan: Plan, pending: list[TrainingJob], store: ArtifactStore) -> None:
@@ -80,37 +78,13 @@ def _check_images(images: StudyImages, store: ArtifactStore) -> None:
                 raise InputError(f"{split}: no image holds class {name!r}, expected at least one")
 
 
-def check_networks(pending: list[TrainingJob], cams: Sequence[CamSettings] = ()) -> None:
-    """Build and try every network and alignment once, and every way of making its CAMs.
-
-    A stage that a CNN lacks, weights whose shapes do not fit or maps that do not meet are named
-    here, not after the first teacher.
-    """
-    seen: set[str] = set()
-    for job in pending:
-        alike = replace(job, settings={**job.settings, "seed": 0})
-        if (signature := repr({**alike.settings, "training": None})) in seen:
-            continue
-        seen.add(signature)
-        teacher = None
-        with as_input_error(job.name, InputError):
-            if job.paradigm == "teacher-student":
-                teacher = initial_network(alike, "teacher", job.weights["teacher"])
-            paradigm = build_paradigm(alike, teacher)
-            _try_two_images(paradigm, job)
-            for cam in cams if job.trials else ():
-                student: Any = paradigm.networks["student"]
-                check_cam(student, cam, job.image_size)
-
-
-def _try_two_images(paradigm: Paradigm, job: TrainingJob) -> None:
-    """Run every network and the loss on black images; raise if anything does not fit."""
-    size, classes = job.image_size, len(job.classes)
-    try:
-        with torch.no_grad():
-            paradigm.eval().losses(torch.zeros(2, 3, size, size), torch.zeros(2, classes))
-    except InputError:
-        raise
-    except (RuntimeError, ValueError, AssertionError) as error:
-        said = one_line(error)
-        raise InputError(f"its networks cannot take images of {size} px: {said}") from error
+def _try_networks(plan: Plan, pending: list[TrainingJob], store: ArtifactStore) -> None:
+    """Try every pair of networks that the store does not know to work."""
+    began = time.perf_counter()
+    tried = store.folder.joined(TRIED)
+    passed = tried.listing()
+    left = [check for check in distinct_checks(plan, pending, store) if check.key() not in passed]
+    if left:
+        run_checks(left, store.root, lambda check: tried.write(check.key(), check.name.encode()))
+        took = time.perf_counter() - began
+        logger.info("networks: %d pairs tried, each trained for a step, in %.1f s", len(left), took)
