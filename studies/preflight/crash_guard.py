@@ -23,7 +23,7 @@ from typing import Any
 
 import torch
 
-from studies.stages.network_check import NetworkCheck
+from studies.preflight.network_check import NetworkCheck
 from wsss_core.errors import InputError, one_line
 
 _LOGGERS = ("studies", "wsss_core", "reports")

@@ -19,7 +19,7 @@ from studies.planning import Plan, TrainingJob
 from studies.stages.network_files import restore_network, save_network
 from studies.stages.training import build_paradigm, initial_network
 from studies.store import ArtifactStore, canonical
-from studies.store.origin import origin
+from studies.store.origin import folders_digest, origin
 from wsss_core.backbones import Network
 from wsss_core.cams import CamSettings, check_cam
 from wsss_core.data.image_set import ImageSet
@@ -103,7 +103,8 @@ class NetworkCheck:
         of packages and the kind of processor.
         """
         made_by: dict[str, Any] = origin(self.job.settings)
-        made_by.pop("threads")
+        made_by["threads"] = None  # as many as there are
+        made_by["preflight"] = folders_digest("studies/preflight")
         cams = [asdict(cam) for cam in self.cams]
         content = canonical([signature(self.job), cams, self.saved, made_by])
         return blake2b(content.encode(), digest_size=10).hexdigest()

@@ -8,9 +8,9 @@ import time
 
 from reports.storage import Location, open_folder
 from studies.planning import Plan, StudyImages, TrainingJob
-from studies.stages.crash_guard import run_checks
-from studies.stages.initial_weights import log_initial_weights
-from studies.stages.network_check import distinct_checks
+from studies.preflight.crash_guard import run_checks
+from studies.preflight.initial_weights import log_initial_weights
+from studies.preflight.network_check import distinct_checks
 from studies.store import TRIED, ArtifactStore
 from wsss_core.data.image_set import SPLITS
 from wsss_core.errors import InputError
@@ -28,7 +28,7 @@ def preflight(
 
     Corrupt artifacts that pending jobs build upon are taken out of the store, so that they are made
     again. The images are decoded into the store on the way. Each distinct pair of networks trains
-    one step, see `studies.stages.network_check`.
+    one step, see `studies.preflight.network_check`.
 
     Raises:
         InputError: the first thing that cannot work.
