@@ -10,10 +10,9 @@ import pytest
 import torch
 
 from studies.planning.planner import make_plan
-from studies.preflight import preflight
+from studies.preflight import crash_guard, preflight
 from studies.preflight.network_check import last_batch, other_batch_size
 from studies.spec.study import Study
-from studies.stages import crash_guard
 from studies.store import TRIED
 from studies.store.artifacts import ArtifactStore
 from wsss_core.errors import InputError
