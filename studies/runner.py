@@ -11,11 +11,11 @@ from reports.ledger import every_part, quarantine_corrupt_parts, write_part
 from reports.storage import Location, StorageError, is_uri, local_path
 from studies.formatting import over_trials, trials_done
 from studies.planning import Plan, TrainingJob, Trial, replaced_by
+from studies.preflight import preflight
 from studies.scheduling.progress import Progress
 from studies.scheduling.stopping import Stop
 from studies.stages import JobStatus, Outcome, RunContext, failed_outcome, publish_all
 from studies.stages.other_code import made_otherwise, named_otherwise, quarantine_jobs
-from studies.stages.preflight import preflight
 from studies.store import ArtifactStore
 
 logger = logging.getLogger(__name__)
@@ -78,7 +78,7 @@ def run_study(
             the run started again as after any death of a worker; None: never. Not in this process.
 
     Raises:
-        InputError: another study has its name, or what `studies.stages.preflight` and reading the
+        InputError: another study has its name, or what `studies.preflight` and reading the
             images find.
         StorageError: a storage that stays away or is full; what is finished is kept.
 

@@ -31,6 +31,7 @@ ORDER = {
         ["store", "weights"],
         ["planning", "status"],
         ["stages"],
+        ["preflight"],
         ["cluster", "scheduling"],
         ["masks", "ray_tune"],
         ["runner"],

@@ -39,7 +39,7 @@ from backbone_checks.reference import (
 from backbone_checks.reporting import Outcome, in_a_line
 from studies.planning import TrainingJob
 from studies.planning.images import ImageSplits
-from studies.stages.preflight import check_networks
+from studies.preflight import check_networks
 from studies.stages.training import build_paradigm, load_network, train_job
 from studies.store import ArtifactStore
 from wsss_core.backbones import Network, build_network
@@ -145,7 +145,7 @@ def _job(name: str, size: int, head: str = "linear") -> TrainingJob:
 def _preflight_line(name: str, size: int, head: str = "linear") -> str | None:
     """What a study's preflight says of this network before it trains it; None: nothing."""
     try:
-        check_networks([_job(name, size, head)])
+        check_networks(_job(name, size, head))
     except InputError as error:
         return str(error)
     return None

@@ -60,9 +60,9 @@ def _plan(options: argparse.Namespace) -> int:
 
 def _check(plan: "Plan", results: Location, store: "ArtifactStore", address: str | None) -> None:
     """Make the checks that `wsss run` makes before it trains, those of a search included."""
+    from studies.preflight import preflight
     from studies.ray_tune.runner import check_cluster
     from studies.stages import RunContext
-    from studies.stages.preflight import preflight
 
     results = results if is_uri(results) else local_path(results)
     pending = plan.pending(store)

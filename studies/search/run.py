@@ -19,13 +19,13 @@ from studies.planning import (
     slots,
     whole_gpu,
 )
+from studies.preflight import preflight
 from studies.scheduling.progress import Progress
 from studies.scheduling.stopping import Stop
 from studies.search.candidates import confirmation, first_jobs, parts_prefix, search_of, tried
 from studies.search.trials import SearchTrials
 from studies.spec.study import Study
 from studies.stages import Outcome, RunContext
-from studies.stages.preflight import preflight
 from studies.store import ArtifactStore
 
 logger = logging.getLogger(__name__)
@@ -63,7 +63,7 @@ def run_search(
         end_stalled: see `studies.runner.run_study`.
 
     Raises:
-        InputError: another study has its name in the ledger, what `studies.stages.preflight`
+        InputError: another study has its name in the ledger, what `studies.preflight`
             finds, a trial that no node has room for, a teacher that was not trained, or no trial
             of the search that ended well.
 

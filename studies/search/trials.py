@@ -20,9 +20,10 @@ from reports.names import MEAN_OF_CLASSES
 from reports.results.outcomes import trial_figures
 from reports.storage import Location, StorageError
 from studies.planning import Planner, TrainingJob
+from studies.preflight import check_networks
 from studies.scheduling.stopping import Stop
 from studies.search.candidates import Point, candidate_name, search_of
-from studies.stages import JobStatus, Outcome, check_networks
+from studies.stages import JobStatus, Outcome
 from studies.store import canonical
 from wsss_core.errors import InputError
 
@@ -227,7 +228,7 @@ class SearchTrials:
             jobs.append(
                 replace(self._planner.job(configuration, seed), trials=(replace(trial, chains={}),))
             )
-        check_networks(jobs[:1])
+        check_networks(jobs[0])
         return jobs
 
     def _within(self, point: Point) -> Point:

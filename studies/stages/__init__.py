@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from studies.stages.failures import gpu_failed, is_gpu_failure
     from studies.stages.handover import FailedChain, JobStatus, Outcome, RunContext
     from studies.stages.job import failed_outcome, finished_job, run_job
-    from studies.stages.preflight import check_networks
     from studies.stages.publishing import publish, publish_all
     from studies.stages.refinement import ImageFeatureTask, ShardOutcome, refine_shard, run_step
     from studies.stages.training import load_network
@@ -35,7 +34,6 @@ __all__ = [
     "ShardOutcome",
     "WorkerShare",
     "base_scores",
-    "check_networks",
     "device_name",
     "failed_outcome",
     "finished_job",

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     )
     from studies.store.garbage import Garbage, find_garbage
     from studies.store.keys import VERSIONS, canonical, stage_key
-    from studies.store.layout import SCRATCH
+    from studies.store.layout import SCRATCH, TRIED
     from studies.store.lease_owner import LeaseOwner
     from studies.store.leases import (
         LEASES,
@@ -43,6 +43,7 @@ __all__ = [
     "MANIFEST",
     "SCRATCH",
     "SHARD",
+    "TRIED",
     "VERSIONS",
     "ArtifactStore",
     "CorruptArtifactError",

@@ -5,6 +5,7 @@
     STORE/unfinished/<stage>-<key>/              scratch: checkpoints that a stage resumes from
     STORE/quarantined/<stage>-<key>-<version>/   a corrupt artifact that was taken out
     STORE/leases/<stage>-<key>.<generation>      who makes what, see `studies.store.leases`
+    STORE/tried/<key>                            networks that passed `studies.preflight`
 
 A local file system renames the folder of a build, manifest and all, to ``STORE/<stage>/<key>``.
 Object stores rename nothing: there the files stay in ``files/``, and the manifest, written last,
@@ -18,6 +19,7 @@ MANIFEST = "manifest.json"
 BUILDS = "files"
 SCRATCH = "unfinished"
 QUARANTINE = "quarantined"
+TRIED = "tried"
 
 
 def side_name(artifact: Path) -> str:

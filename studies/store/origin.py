@@ -46,7 +46,13 @@ def installed_version(package: str) -> str | None:
 @cache
 def method_digest() -> str:
     """Return a digest of the toolkit's code that makes numbers: the method and its stages."""
-    return _digest(file for part in _METHOD for file in sorted((_HOUSE / part).rglob("*.py")))
+    return folders_digest(*_METHOD)
+
+
+@cache
+def folders_digest(*folders: str) -> str:
+    """Return a digest of the modules in folders of the toolkit, such as "studies/stages"."""
+    return _digest(file for part in folders for file in sorted((_HOUSE / part).rglob("*.py")))
 
 
 @cache

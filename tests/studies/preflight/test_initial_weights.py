@@ -99,7 +99,7 @@ def test_plan_check_counts_what_is_loaded(
     vit_alone: Raw, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """`wsss plan --check` and `wsss run` share the preflight."""
-    from studies.stages.preflight import preflight
+    from studies.preflight import preflight
     from studies.store.artifacts import ArtifactStore
 
     torch.save({"pos_embed": state_of(vit_alone)["pos_embed"]}, tmp_path / "one.pth")
@@ -197,7 +197,7 @@ def test_what_normalises_nothing_is_refused(vit_alone: Raw, given: Raw, said: st
 def test_a_file_under_a_bare_name_whose_tags_disagree_is_pointed_out(
     vit_alone: Raw, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    from studies.stages.initial_weights import log_initial_weights
+    from studies.preflight.initial_weights import log_initial_weights
 
     vit_alone["backbones"]["vit"]["model"] = "vit_small_patch16_224"
     log_initial_weights([only_job(vit_alone)])

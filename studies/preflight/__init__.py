@@ -1,0 +1,16 @@
+"""What is checked before anything is trained: images, networks, weights."""
+
+from typing import TYPE_CHECKING
+
+from wsss_core.lazy import lazy_exports
+
+if TYPE_CHECKING:
+    from studies.preflight.network_check import check_networks
+    from studies.preflight.study_check import preflight
+
+__all__ = [
+    "check_networks",
+    "preflight",
+]
+
+__getattr__ = lazy_exports(__name__, __file__)

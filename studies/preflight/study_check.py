@@ -1,0 +1,90 @@
+"""Checks before anything is trained: folders, images, networks.
+
+A store remembers which pairs of networks passed, so that running again tries nothing.
+"""
+
+import logging
+import time
+
+from reports.storage import Location, open_folder
+from studies.planning import Plan, StudyImages, TrainingJob
+from studies.preflight.crash_guard import run_checks
+from studies.preflight.initial_weights import log_initial_weights
+from studies.preflight.network_check import distinct_checks
+from studies.store import TRIED, ArtifactStore
+from wsss_core.data.image_set import SPLITS
+from wsss_core.errors import InputError
+
+logger = logging.getLogger(__name__)
+
+
+def preflight(
+    plan: Plan,
+    pending: list[TrainingJob],
+    store: ArtifactStore,
+    results: Location,
+) -> None:
+    """Check all that is to run: folders, then every image, then networks with their weights.
+
+    Corrupt artifacts that pending jobs build upon are taken out of the store, so that they are made
+    again. The images are decoded into the store on the way. Each distinct pair of networks trains
+    one step, see `studies.preflight.network_check`.
+
+    Raises:
+        InputError: the first thing that cannot work.
+
+    """
+    open_folder(results, make=True)
+    store.make()
+    quarantine_corrupt(plan, pending, store)
+    for images in plan.image_sets:
+        _check_images(images, store)
+    _try_networks(plan, pending, store)
+    log_initial_weights(pending)
+
+
+def quarantine_corrupt(plan: Plan, pending: list[TrainingJob], store: ArtifactStore) -> None:
+    """Take networks and images out of the store whose checksums differ from their manifests.
+
+    Each node checks an artifact of a remote store itself when it first reads it.
+    """
+    if store.remote:
+        return
+    networks = dict.fromkeys(key for job in pending for key in (job.parent, job.key) if key)
+    inputs = [("train", key) for key in networks]
+    inputs += [("images", key) for images in plan.image_sets for key in images.splits.keys.values()]
+    for stage, key in inputs:
+        if store.has(stage, key) and (problems := store.problems(stage, key)):
+            store.quarantine(stage, key)
+            logger.warning(
+                "%s/%s is corrupt (%s); it was quarantined and is made again",
+                stage,
+                key,
+                problems[0],
+            )
+
+
+def _check_images(images: StudyImages, store: ArtifactStore) -> None:
+    """Decode what the store lacks of a data set; raise unless every split holds every class."""
+    began = time.perf_counter()
+    made = images.decode(store)
+    if made:
+        took = time.perf_counter() - began
+        logger.info("images: %s checked and decoded in %.1f s", ", ".join(made), took)
+    for split in SPLITS:
+        decoded = images.splits.load(store, split)
+        for number, name in enumerate(decoded.classes):
+            if not decoded.labels[:, number].any():
+                raise InputError(f"{split}: no image holds class {name!r}, expected at least one")
+
+
+def _try_networks(plan: Plan, pending: list[TrainingJob], store: ArtifactStore) -> None:
+    """Try every pair of networks that the store does not know to work."""
+    began = time.perf_counter()
+    tried = store.folder.joined(TRIED)
+    passed = tried.listing()
+    left = [check for check in distinct_checks(plan, pending, store) if check.key() not in passed]
+    if left:
+        run_checks(left, store.root, lambda check: tried.write(check.key(), check.name.encode()))
+        took = time.perf_counter() - began
+        logger.info("networks: %d pairs tried, each trained for a step, in %.1f s", len(left), took)
