@@ -1,9 +1,9 @@
 """Which backbones there are and which of them are plain ViTs, without loading timm or torch.
 
 Importing timm takes seconds, and a study's plan only has to know that a model exists. timm's models
-are functions decorated with `@register_model`, so their names stand in its source, and so do the
-tags of weights and deprecated names. timm itself is asked only where it is loaded, as it is by a
-package that registers models of its own.
+are functions decorated with `@register_model`, so their names stand in its source, and so do
+deprecated names and most tags of weights. timm itself is asked for the other tags, and where it is
+loaded already, as it is by a package that registers models of its own.
 """
 
 import difflib
@@ -17,7 +17,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from wsss_core.errors import InputError, quoted
+from wsss_core.errors import InputError, one_line, quoted
 from wsss_core.plugins import is_plugin, load_plugin
 
 Layer = str | int
@@ -137,7 +137,10 @@ def timm_deprecated_models() -> dict[str, str]:
 
 @cache
 def timm_tags(model: str) -> frozenset[str]:
-    """Return the tags of a model's weights ("a1_in1k" of "resnet18.a1_in1k"), of a known model."""
+    """Return tags of a known model's weights, such as "a1_in1k" of "resnet18.a1_in1k".
+
+    Those that timm makes in a loop do not stand in its source and are missing.
+    """
     names = _KEY.findall(_timm_source()[timm_models()[model]])
     split = (name.partition(".") for name in names)
     return frozenset(tag.strip("*") for owner, dot, tag in split if dot and owner == model)
@@ -158,9 +161,15 @@ def check_backbone_name(name: str) -> None:
         near = difflib.get_close_matches(model, timm_models(), n=3, cutoff=0.5)
         hint = f"; nearest: {', '.join(near)}" if near else ""
         raise InputError(f"timm {metadata.version('timm')} has no model {quoted(name)}{hint}")
-    if tag not in (tags := timm_tags(model)):
-        known = f"expected one of {', '.join(sorted(tags))}" if tags else "it has none"
-        raise InputError(f"model {model} has no weights with the tag {quoted(tag)}: {known}")
+    if tag in (tags := timm_tags(model)):
+        return
+    import timm  # takes seconds: only for a tag that is wrong, or that timm makes in a loop
+
+    try:
+        timm.get_pretrained_cfg(name)
+    except RuntimeError as error:
+        known = f"; expected one of {', '.join(sorted(tags))}" if tags else ""
+        raise InputError(f"{one_line(error).removesuffix('.')}{known}") from error
 
 
 def _is_registered(model: str) -> bool:
