@@ -3,17 +3,19 @@
     ray submit clusters/on_prem.yaml studies/submit.py -- SPEC --results /shared/results/STUDY
     ray job submit --working-dir . -- python -m studies.submit SPEC --results s3://bucket/STUDY
 
-The arguments are those of `wsss run`, `--address auto` is added, and so is its exit code the exit
-code. Only this one file travels; everything else is the package as it is installed on the nodes.
+The arguments and the exit code are those of `wsss run`; `--address auto` is added. Only this one
+file travels; everything else is the package as it is installed on the nodes.
 """
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 try:
     from reports.storage import is_uri
+    from studies.cli.common import open_standard_streams, show
     from studies.cli.main import USAGE_ERROR
     from studies.cli.main import main as wsss
 except ImportError as error:
@@ -23,14 +25,30 @@ except ImportError as error:
     )
 
 
+ENDED = "WSSS_ENDED"
+"""Environment variable: a file to write the exit code to, so that a script knows of the end."""
+
+
 def main(arguments: Sequence[str]) -> int:
-    """Run a study on the cluster whose head this is; returns the exit code of `wsss run`.
+    """Run a study, and write the exit code to the file that `ENDED` names; see `submit`."""
+    try:
+        code = submit(arguments)
+    except SystemExit as ended:  # argparse's, of --help or of arguments that are wrong
+        code = ended.code if isinstance(ended.code, int) else USAGE_ERROR
+    if file := os.environ.get(ENDED):
+        Path(file).write_text(f"{code}\n", encoding="ascii")
+    return code
+
+
+def submit(arguments: Sequence[str]) -> int:
+    """Run a study on the cluster whose head this is; return the exit code of `wsss run`.
 
     Args:
         arguments: of `wsss run`. `--results` has to be given, since a folder beside the program is
             gone with the job or the head, and an absolute path or a URI, since every node writes.
 
     """
+    open_standard_streams()
     # A job's output is a file, which Python would fill a block at a time.
     for stream in (sys.stdout, sys.stderr):
         getattr(stream, "reconfigure", lambda **_: None)(line_buffering=True)
@@ -45,10 +63,10 @@ def main(arguments: Sequence[str]) -> int:
         where = getattr(given, option.removeprefix("--"))
         if where is not None and not _seen_by_all(where):
             said = f"{where} is a relative path" if where else "is missing"
-            print(
+            show(
                 f"submit: {option} {said}, expected what every node sees: a shared folder's "
                 "absolute path or a URI such as s3://bucket/study",
-                file=sys.stderr,
+                aside=True,
             )
             return USAGE_ERROR
     return wsss(["run", *arguments, *([] if given.address else ["--address", "auto"])])

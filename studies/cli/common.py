@@ -4,11 +4,12 @@ import argparse
 import contextlib
 import logging
 import math
+import os
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Never
+from typing import Any, Literal, Never, TextIO
 
 from reports.storage import Location, is_uri, local_path, located, without_password
 from wsss_core.errors import InputError, one_line, quoted, visible
@@ -73,24 +74,73 @@ def a_number(text: str) -> float:
 class Parser(argparse.ArgumentParser):
     """A parser that says in one line what is wrong with a command line."""
 
+    def _print_message(self, message: str, file: Any = None) -> None:
+        show(message.removesuffix("\n"), aside=file is not sys.stdout)
+
     def error(self, message: str) -> Never:
         """Print the message, and end with the exit code of bad input."""
         show(f"{self.prog}: {one_line(message)}; see {self.prog} --help", aside=True)
         self.exit(USAGE_ERROR)
 
 
-def show(text: object, *, aside: bool = False) -> None:
+def show(text: object, *, aside: bool = False, begin: str = "") -> bool:
     """Print a text: escapes that it holds are written out, passwords in URIs are left out.
+
+    Nothing that is wrong with the stream ends the command: its work is worth more than its words.
 
     Args:
         text: names in it come from files, and may hold anything.
         aside: print to standard error.
+        begin: a terminal's escape to print before the text.
+
+    Returns:
+        Whether it was printed; from the first failure on the stream is discarded.
 
     """
     stream = sys.stderr if aside else sys.stdout
     shown = visible(without_password(str(text)))
     encoding = getattr(stream, "encoding", None) or "utf-8"
-    print(shown.encode(encoding, "replace").decode(encoding), file=stream, flush=True)
+    line = begin + shown.encode(encoding, "replace").decode(encoding)
+    try:
+        print(line, file=stream, flush=True)
+    except (OSError, ValueError) as error:  # a reader that has gone, a full disk; a closed stream
+        _discard("stderr" if aside else "stdout")
+        if not (aside or isinstance(error, BrokenPipeError)):
+            said = f"standard output is lost ({one_line(error)}); the command goes on without it"
+            show(f"wsss: {said}", aside=True)
+        return False
+    return True
+
+
+def _discard(name: Literal["stdout", "stderr"]) -> None:
+    """Let a standard stream write to nowhere, so that nobody fails who writes to it later."""
+    try:
+        # What it has buffered goes there too, when Python flushes it at exit.
+        with Path(os.devnull).open("wb") as nowhere:
+            os.dup2(nowhere.fileno(), getattr(sys, name).fileno())
+    except (OSError, ValueError):
+        setattr(sys, name, _nowhere())
+
+
+def _nowhere() -> TextIO:
+    return Path(os.devnull).open("w", encoding="utf-8")
+
+
+def open_standard_streams() -> None:
+    """Let standard streams that are closed (`>&-`) read and write nowhere.
+
+    The next file to be opened would get the number of a closed one, and whatever any library prints
+    would be written into it.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # gets the lowest number that is free: this one
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None or getattr(stream, "closed", False):
+            setattr(sys, name, _nowhere())
 
 
 @dataclass(frozen=True)

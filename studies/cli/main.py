@@ -6,13 +6,20 @@ command loads the heavy libraries that it needs.
 """
 
 import argparse
-import os
 import shlex
 import sys
 from collections.abc import Sequence
 
 from reports.storage import StorageError
-from studies.cli.common import FAILED, INTERRUPTED, USAGE_ERROR, Parser, log_to_terminal, show
+from studies.cli.common import (
+    FAILED,
+    INTERRUPTED,
+    USAGE_ERROR,
+    Parser,
+    log_to_terminal,
+    open_standard_streams,
+    show,
+)
 from studies.cli.data import DATA
 from studies.cli.masks import MASKS
 from studies.cli.report import REPORT, THRESHOLDS
@@ -26,6 +33,7 @@ from wsss_core.plugins import plugins_forbidden
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
+    open_standard_streams()
     options = _parser().parse_args(arguments)
     options.again = shlex.join(["wsss", *(sys.argv[1:] if arguments is None else arguments)])
     try:
@@ -48,10 +56,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         show(f"wsss: interrupted; finished work is kept; go on with: {options.again}", aside=True)
         return INTERRUPTED
-    except BrokenPipeError:
-        # The reader (head, less) has gone; Python must not fail again when it flushes at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
 
 
 def _on_one_line(error: BaseException) -> str:

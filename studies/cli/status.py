@@ -16,6 +16,10 @@ if TYPE_CHECKING:
 EVERY_S = 5.0  # seconds between two looks with --watch
 
 
+CLEARED = "\033[2J\033[H"
+"""The escape that clears a terminal and goes to its first line."""
+
+
 def _status(options: argparse.Namespace) -> int:
     from studies.status.anonymous import anonymised_status
     from studies.status.reading import Watcher
@@ -25,8 +29,8 @@ def _status(options: argparse.Namespace) -> int:
         found = watcher.look()
         if options.anonymous:
             found = [anonymised_status(status, options.results) for status in found]
-        _show(found, options)
-        if options.watch is None or all(status.ended for status in found):
+        shown = _show(found, options)
+        if not shown or options.watch is None or all(status.ended for status in found):
             break
         try:
             time.sleep(max(0.1, options.watch))
@@ -35,12 +39,12 @@ def _status(options: argparse.Namespace) -> int:
     return int(any(status.failed or status.unrefined for status in found))
 
 
-def _show(found: "Sequence[StudyStatus]", options: argparse.Namespace) -> None:
+def _show(found: "Sequence[StudyStatus]", options: argparse.Namespace) -> bool:
+    """Print the status of studies; return whether it could be printed."""
     from studies.status.text import MARKS, describe_status, status_record
 
     if options.json:
-        show(json.dumps([status_record(status) for status in found]))
-        return
+        return show(json.dumps([status_record(status) for status in found]))
     size, terminal = shutil.get_terminal_size(), sys.stdout.isatty()
     rows = None if options.all else max(10, size.lines - 16) if terminal else 40
     encoding = sys.stdout.encoding or "ascii"
@@ -51,10 +55,9 @@ def _show(found: "Sequence[StudyStatus]", options: argparse.Namespace) -> None:
     )
     if options.watch is not None:
         if terminal:
-            print("\033[2J\033[H", end="")
-        else:
-            text = f"{time.strftime('%Y-%m-%d %H:%M:%S')}\n{text}\n"
-    show(text)
+            return show(text, begin=CLEARED)
+        text = f"{time.strftime('%Y-%m-%d %H:%M:%S')}\n{text}\n"
+    return show(text)
 
 
 def _encoded(text: str, encoding: str) -> str:

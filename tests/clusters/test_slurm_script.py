@@ -16,6 +16,11 @@ RECORDING_SRUN = """#!/bin/bash
 printf '%s\\0' "$@" > "$RECORD"
 env > "$RECORD.env"
 umask > "$RECORD.umask"
+printf "%s" "${STUDY_SAYS-}" > "$WSSS_ENDED"
+if [ "${NEAR_THE_LIMIT-}" ]; then
+    kill -USR1 "$PPID"
+    sleep 1
+fi
 exit ${SRUN_ENDS_WITH:-0}
 """
 
@@ -35,6 +40,8 @@ def submitted(tmp_path):
             "HOME": str(tmp_path),
             "RECORD": str(record),
             "SRUN_ENDS_WITH": str(ends_with),
+            "STUDY_SAYS": str(ends_with),
+            "TMPDIR": str(tmp_path),
             "SLURM_JOB_ID": "7",
             "SLURM_JOB_NUM_NODES": "3",
             "SLURM_CPUS_PER_TASK": "16",
@@ -183,6 +190,72 @@ def test_the_scripts_exit_code_is_sruns(submitted):
     assert submitted("quickstart", "--results", "/r", ends_with=3)[0].returncode == 3
 
 
+def test_the_job_fails_if_the_study_did_not_say_that_it_ran(submitted, tmp_path):
+    run, _, _ = submitted("quickstart", "--results", "/r", STUDY_SAYS="", WSSS_PORT="6380")
+    assert run.returncode == 1
+    assert "the study did not run to its end, see above; if port 6380 was busy" in run.stderr
+    assert not list(tmp_path.glob("wsss-ended.*"))
+
+
+@pytest.mark.parametrize("code", [1, 130])
+def test_the_jobs_exit_code_is_the_studys_where_sruns_hides_it(submitted, code):
+    run, _, _ = submitted("quickstart", "--results", "/r", STUDY_SAYS=f"{code}\n")
+    assert run.returncode == code
+
+
+@pytest.fixture
+def near_the_time_limit(tmp_path, submitted):
+    """Signal the script as SLURM does before the time limit; what it said and asked of SLURM."""
+    scontrol = tmp_path / "bin" / "scontrol"
+    scontrol.write_text('#!/bin/bash\necho "$@" >> "$RECORD.asked"\nexit ${SCONTROL_ENDS_WITH-0}\n')
+    scontrol.chmod(0o755)
+
+    def signalled(study_says: str, **more: str):
+        run, _, _ = submitted(
+            "quickstart", "--results", "/r", STUDY_SAYS=study_says, NEAR_THE_LIMIT="yes", **more
+        )
+        asked = tmp_path / "record.asked"
+        return run, asked.read_text().splitlines() if asked.exists() else []
+
+    return signalled
+
+
+def test_before_the_time_limit_the_job_is_requeued_and_waits_for_its_end(near_the_time_limit):
+    run, asked = near_the_time_limit("", SRUN_ENDS_WITH="143")
+    assert asked == ["requeue 7"]
+    assert "job 7 is queued again and will go on" in run.stdout
+    assert run.returncode == 143
+
+
+def test_a_study_that_has_ended_is_not_requeued(near_the_time_limit):
+    run, asked = near_the_time_limit("0")
+    assert (run.returncode, asked) == (0, [])
+    assert "time limit" not in run.stdout + run.stderr
+
+
+@pytest.mark.parametrize(
+    ("before", "most", "asks"), [("19", None, 1), ("20", None, 0), ("0", "0", 0)]
+)
+def test_a_job_is_requeued_so_many_times_at_most(near_the_time_limit, before, most, asks):
+    more = {} if most is None else {"WSSS_REQUEUES": most}
+    run, asked = near_the_time_limit("", SLURM_RESTART_COUNT=before, **more)
+    assert len(asked) == asks
+    assert (f"requeued {before} times, as often as it may be" in run.stderr) is not bool(asks)
+
+
+def test_a_job_that_slurm_does_not_requeue_says_what_to_do(near_the_time_limit):
+    run, _ = near_the_time_limit("", SCONTROL_ENDS_WITH="1")
+    assert "the job cannot be requeued: submit it again to go on" in run.stderr
+
+
+@pytest.mark.parametrize(("length", "code"), [(39, 0), (40, 2)])
+def test_a_folder_for_ray_that_is_too_long_for_sockets_starts_nothing(submitted, length, code):
+    folder = "/tmp/".ljust(length, "x")
+    run, given, _ = submitted("quickstart", "--results", "/r", RAY_TMPDIR=folder)
+    assert (run.returncode, bool(given)) == (code, code == 0)
+    assert (f"{folder}: expected 39 characters at most" in run.stderr) is (code == 2)
+
+
 def test_without_a_study_the_script_says_what_it_expects_and_starts_nothing(submitted):
     run, given, _ = submitted()
     assert (run.returncode, given) == (2, [])
@@ -202,8 +275,9 @@ def test_slurm_is_asked_for_whole_nodes_with_one_task_each():
     assert "exclusive" in directives
     assert set(directives) <= {
         *("job-name", "output", "open-mode", "nodes", "gpus-per-node", "time", "ntasks-per-node"),
-        *("cpus-per-task", "exclusive", "requeue"),
+        *("cpus-per-task", "exclusive", "requeue", "signal"),
     }
+    assert re.fullmatch(r"B:USR1@\d+", directives["signal"]), "the script itself is signalled"
 
 
 @pytest.mark.slow

@@ -37,6 +37,19 @@ def test_it_imports_nothing_but_the_package_and_pythons_own_library():
     assert modules <= sys.stdlib_module_names | {"studies", "reports", "wsss_core"}
 
 
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [(["spec", "--results", "/r"], 7), (["spec"], 2), (["--results"], 2)],
+    ids=["run", "refused", "wrong"],
+)
+def test_the_exit_code_goes_to_the_file_that_a_script_looks_at(
+    passed, tmp_path, monkeypatch, arguments, code
+):
+    monkeypatch.setenv("WSSS_ENDED", str(tmp_path / "ended"))
+    assert submit.main(arguments) == code
+    assert (tmp_path / "ended").read_text() == f"{code}\n"
+
+
 def test_arguments_go_to_wsss_run_on_the_cluster_it_is_started_on(passed):
     arguments = ["quickstart", "--set", "seeds=[0]", "--results", "s3://bucket/study"]
     assert submit.main(arguments) == 7

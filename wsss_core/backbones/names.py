@@ -1,16 +1,19 @@
 """Which backbones there are and which of them are plain ViTs, without loading timm or torch.
 
 Importing timm takes seconds, and a study's plan only has to know that a model exists. timm's models
-are functions decorated with `@register_model`, so their names stand in its source. A name that is
-not found there (a deprecated alias, a model that was registered elsewhere) is asked of timm itself.
+are functions decorated with `@register_model`, so their names stand in its source, and so do
+deprecated names and most tags of weights. timm itself is asked for the other tags, and where it is
+loaded already, as it is by a package that registers models of its own.
 """
 
 import difflib
 import importlib.util
 import math
 import re
+import sys
 from collections.abc import Iterator, Mapping
 from functools import cache
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -93,17 +96,54 @@ WIDEST_NETWORK = 2**16
 _REGISTERED = re.compile(r"^@register_model\s*\n(?:@.*\n)*def (\w+)\(", re.MULTILINE)
 
 
+_DEPRECATED = re.compile(
+    r"^register_model_deprecations\(__name__, \{(.*?)^\}", re.DOTALL | re.MULTILINE
+)
+_KEY = re.compile(r"""^\s*['"]([\w.*-]+)['"]\s*:""", re.MULTILINE)
+
+
 @cache
-def timm_models() -> dict[str, str]:
-    """Return the models of the installed timm, name -> module ("resnet18" -> "resnet")."""
+def _timm_source() -> dict[str, str]:
+    """Return the modules of the installed timm's models: name -> source."""
     found = importlib.util.find_spec("timm")
     folders = found.submodule_search_locations if found is not None else None
     return {
-        name: file.stem
+        file.stem: file.read_text(encoding="utf-8")
         for folder in folders or ()
         for file in sorted(Path(folder, "models").glob("*.py"))
-        for name in _REGISTERED.findall(file.read_text(encoding="utf-8"))
     }
+
+
+@cache
+def timm_models() -> dict[str, str]:
+    """Return the models of the installed timm, name -> module ("resnet18" -> "resnet")."""
+    return {
+        name: module
+        for module, source in _timm_source().items()
+        for name in _REGISTERED.findall(source)
+    }
+
+
+@cache
+def timm_deprecated_models() -> dict[str, str]:
+    """Return names that timm keeps for models that it has renamed: name -> module."""
+    return {
+        name: module
+        for module, source in _timm_source().items()
+        for names in _DEPRECATED.findall(source)
+        for name in _KEY.findall(names)
+    }
+
+
+@cache
+def timm_tags(model: str) -> frozenset[str]:
+    """Return tags of a known model's weights, such as "a1_in1k" of "resnet18.a1_in1k".
+
+    Those that timm makes in a loop do not stand in its source and are missing.
+    """
+    names = _KEY.findall(_timm_source()[timm_models()[model]])
+    split = (name.partition(".") for name in names)
+    return frozenset(tag.strip("*") for owner, dot, tag in split if dot and owner == model)
 
 
 def check_backbone_name(name: str) -> None:
@@ -114,19 +154,28 @@ def check_backbone_name(name: str) -> None:
     if is_plugin(name):
         load_plugin("model", name)
         return
-    if name in timm_models():
+    model, _, tag = name.partition(".")
+    if name in timm_models() or model in timm_deprecated_models() or _is_registered(model):
         return
-    import timm  # takes seconds: only for a tag, for a name that is not in the source, and for none
+    if model not in timm_models():
+        near = difflib.get_close_matches(model, timm_models(), n=3, cutoff=0.5)
+        hint = f"; nearest: {', '.join(near)}" if near else ""
+        raise InputError(f"timm {metadata.version('timm')} has no model {quoted(name)}{hint}")
+    if tag in (tags := timm_tags(model)):
+        return
+    import timm  # takes seconds: only for a tag that is wrong, or that timm makes in a loop
 
-    if timm.is_model(name):
-        try:
-            timm.get_pretrained_cfg(name)
-        except RuntimeError as error:
-            raise InputError(one_line(error)) from error
-        return
-    near = difflib.get_close_matches(name.split(".")[0], timm.list_models(), n=3, cutoff=0.5)
-    hint = f"; nearest: {', '.join(near)}" if near else ""
-    raise InputError(f"timm {timm.__version__} has no model {name!r}{hint}")
+    try:
+        timm.get_pretrained_cfg(name)
+    except RuntimeError as error:
+        known = f"; expected one of {', '.join(sorted(tags))}" if tags else ""
+        raise InputError(f"{one_line(error).removesuffix('.')}{known}") from error
+
+
+def _is_registered(model: str) -> bool:
+    """Return whether somebody registered a model with timm, which is not loaded for the answer."""
+    timm = sys.modules.get("timm")
+    return timm is not None and model not in timm_models() and timm.is_model(model)
 
 
 def check_options(name: str, options: Mapping[str, Any]) -> None:
@@ -176,7 +225,8 @@ def _numbers(value: Any) -> Iterator[int | float]:
 
 def timm_module(name: str) -> str:
     """Return the module of timm that defines a model, such as "resnet" for "resnet18"."""
-    module = timm_models().get(name.partition(".")[0])
+    model = name.partition(".")[0]
+    module = timm_models().get(model) or timm_deprecated_models().get(model)
     if module is None:
         import timm
 

@@ -184,7 +184,8 @@ def test_a_signal_ends_a_run_soon_and_the_command_it_names_goes_on_from_there(
     # Two seconds, and several more for Python to leave on a machine with much else to do.
     assert time.monotonic() - asked < 30
     assert first.returncode == 130, out + err
-    assert f"stopped by {number.name}: 0 of 3 trials are done\n" in out
+    done = "0 of 3 trials are done, 3 times a chain over a trial to do"
+    assert f"stopped by {number.name}: {done}\n" in out
     assert f"go on with: wsss run tiny.yaml {' '.join(command)}".replace("'", "") in out.replace(
         "'", ""
     )
