@@ -225,6 +225,14 @@ class Checked:
         features = network(images).features
         theirs, source = timms_map(reference, normalised, features)
         error = None if theirs is None else relative_error(features, theirs)
+        if error is not None and TOLERANCE < error < 100 * TOLERANCE:
+            # Rounding grows through a deep network at random weights; in float64 it is no excuse.
+            features = network.double()(images.double()).features
+            doubled = (images.double() - network.mean) / network.std
+            theirs, source = timms_map(reference.double(), doubled, features)
+            error = None if theirs is None else relative_error(features, theirs)
+            network.float()
+            reference.float()
         more = {
             "grid": list(features.shape),
             "cell": round(self.size / features.shape[-1], 2),
