@@ -152,7 +152,12 @@ def _preflight_line(name: str, size: int, head: str = "linear") -> str | None:
 
 
 def _one_line(text: str) -> bool:
-    return bool(text.strip()) and "\n" not in text and not text.rstrip().endswith(":")
+    """Whether a refusal is a line that says something, and not a fault of the program itself."""
+    faulty = text.rstrip().endswith(":") or any(word in text for word in _FAULTS)
+    return bool(text.strip()) and "\n" not in text and not faulty
+
+
+_FAULTS = ("AttributeError", "NameError", "KeyError", "IndexError", "ImportError")
 
 
 def _refused(error: InputError) -> Outcome:
