@@ -17,9 +17,15 @@ They are not needed by anything else, so install them where they are in nobody's
 
 import argparse
 import json
+import os
 import sys
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from backbone_checks.models import SMALLEST, VARIANTS, module_of, unlisted_modules
 from backbone_checks.reporting import Outcome, in_own_process, report, versions
@@ -29,20 +35,24 @@ SECONDS = 180
 GIGABYTES = 6.0
 
 
-def check_one(part: str, model: str) -> None:
-    """Run a part of the checks in this process; what they find goes to standard output."""
-    import torch
-
-    torch.set_num_threads(1)
-    report("versions", lambda: Outcome("right", more=versions()))
+def checks_of(part: str) -> Callable[[str, Any], None]:
+    """Import what a part of the checks needs."""
     if part == "peers":
+        with suppress(ImportError):
+            import pytorch_grad_cam  # noqa: F401
+            import torchcam  # noqa: F401
         from backbone_checks.peers import check_peers
 
-        check_peers(model, report)
-    else:
-        from backbone_checks.product import check_product
+        return check_peers
+    from backbone_checks.product import check_product
 
-        check_product(model, report)
+    return check_product
+
+
+def check_one(check: Callable[[str, Any], None], model: str) -> None:
+    """Check a model in this process; what is found goes to standard output."""
+    report("versions", lambda: Outcome("right", more=versions()))
+    check(model, report)
 
 
 def read_results(file: Path) -> dict[tuple[str, str], dict[str, Any]]:
@@ -55,19 +65,15 @@ def read_results(file: Path) -> dict[tuple[str, str], dict[str, Any]]:
 
 def run_all(models: list[str], parts: list[str], arguments: argparse.Namespace) -> None:
     done = {} if arguments.anew else read_results(arguments.results)
-    folder = [arguments.peers.resolve()] if arguments.peers else []
+    if arguments.peers:
+        sys.path.append(str(arguments.peers.resolve()))
+    checks = {part: checks_of(part) for part in parts}
     for number, model in enumerate(models, 1):
         for part in parts:
             if (part, model) in done:
                 continue
-            found = in_own_process(
-                Path(__file__).resolve(),
-                part,
-                model,
-                arguments.seconds,
-                arguments.gigabytes,
-                folder if part == "peers" else [],
-            )
+            run = partial(check_one, checks[part], model)
+            found = in_own_process(run, arguments.seconds, arguments.gigabytes)
             record = {"part": part, "model": model, "module": module_of(model), "found": found}
             with arguments.results.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(record) + "\n")
@@ -78,9 +84,6 @@ def run_all(models: list[str], parts: list[str], arguments: argparse.Namespace) 
 
 
 def main() -> None:
-    if sys.argv[1:2] == ["--child"]:
-        check_one(*sys.argv[2:4])
-        return
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--models", help="only these, with commas between (default: all)")
     parser.add_argument("--peers", type=Path, metavar="FOLDER", help="where the peers lie")

@@ -152,7 +152,12 @@ def _preflight_line(name: str, size: int, head: str = "linear") -> str | None:
 
 
 def _one_line(text: str) -> bool:
-    return bool(text.strip()) and "\n" not in text and not text.rstrip().endswith(":")
+    """Whether a refusal is a line that says something, and not a fault of the program itself."""
+    faulty = text.rstrip().endswith(":") or any(word in text for word in _FAULTS)
+    return bool(text.strip()) and "\n" not in text and not faulty
+
+
+_FAULTS = ("AttributeError", "NameError", "KeyError", "IndexError", "ImportError")
 
 
 def _refused(error: InputError) -> Outcome:
@@ -225,6 +230,14 @@ class Checked:
         features = network(images).features
         theirs, source = timms_map(reference, normalised, features)
         error = None if theirs is None else relative_error(features, theirs)
+        if error is not None and TOLERANCE < error < 100 * TOLERANCE:
+            # Rounding grows through a deep network at random weights; in float64 it is no excuse.
+            features = network.double()(images.double()).features
+            doubled = (images.double() - network.mean) / network.std
+            theirs, source = timms_map(reference.double(), doubled, features)
+            error = None if theirs is None else relative_error(features, theirs)
+            network.float()
+            reference.float()
         more = {
             "grid": list(features.shape),
             "cell": round(self.size / features.shape[-1], 2),

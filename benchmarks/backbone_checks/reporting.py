@@ -8,14 +8,14 @@ import json
 import os
 import resource
 import signal
-import subprocess
 import sys
 import time
+import traceback
+import warnings
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 MARK = "@@ "
 LONGEST = 300
@@ -72,62 +72,69 @@ def _say(record: dict[str, Any]) -> None:
     print(MARK + json.dumps(record), flush=True)
 
 
-def in_own_process(
-    script: Path, part: str, model: str, seconds: int, gigabytes: float, path: list[Path]
-) -> dict[str, Any]:
-    """Run a part of the checks of a model in a process of its own.
+def in_own_process(check: Callable[[], None], seconds: int, gigabytes: float) -> dict[str, Any]:
+    """Run checks in a fork of this process.
+
+    Whatever they need is imported before, once; it must not have started threads.
 
     Args:
-        script: the script that takes `--child PART MODEL`.
-        part: "product" or "peers".
-        model: a timm model.
+        check: reports its findings.
         seconds: of processor time, after which the process ends.
-        gigabytes: of memory that the process may ask for.
-        path: folders to import from beside those of this process.
+        gigabytes: of memory that it may ask for.
 
     Returns:
         The findings by check; one in which the process died is a crash.
 
     """
-
-    def limit() -> None:
-        resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 5))
-        size = int(gigabytes * 2**30)
-        resource.setrlimit(resource.RLIMIT_DATA, (size, size))
-        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-
-    inherited = [folder for folder in os.environ.get("PYTHONPATH", "").split(os.pathsep) if folder]
-    environment = {
-        **os.environ,
-        "OMP_NUM_THREADS": "1",
-        "PYTHONPATH": os.pathsep.join([*map(str, path), *inherited]),
-    }
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", str(script), "--child", part, model],
-        preexec_fn=limit,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    sys.stdout.flush()
+    reading, writing = os.pipe()
+    child = os.fork()
+    if not child:
+        os.dup2(writing, 1)
+        os.dup2(writing, 2)
+        os.close(reading)
+        _run_and_exit(check, seconds, gigabytes)
+    os.close(writing)
+    with open(reading, encoding="utf-8", errors="replace") as pipe:
+        lines = pipe.read().splitlines()
+    _, status = os.waitpid(child, 0)
     found: dict[str, Any] = {}
-    running = None
-    for line in done.stdout.splitlines():
+    running, last = None, "no message"
+    for line in lines:
         if not line.startswith(MARK):
+            last = line.strip() or last
             continue
         record = json.loads(line.removeprefix(MARK))
         running = record.get("begin")
         if "check" in record:
             found[record.pop("check")] = record
-    if done.returncode:
-        found[running or "start"] = {"verdict": "crash", "why": _end(done), "more": {}}
+    if status:
+        how = _end(os.waitstatus_to_exitcode(status), last[:LONGEST])
+        found[running or "start"] = {"verdict": "crash", "why": how, "more": {}}
     return found
 
 
-def _end(done: subprocess.CompletedProcess[str]) -> str:
-    if done.returncode == -signal.SIGXCPU:
+def _run_and_exit(check: Callable[[], None], seconds: int, gigabytes: float) -> NoReturn:
+    code = 1
+    try:
+        size = int(gigabytes * 2**30)
+        resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 5))
+        resource.setrlimit(resource.RLIMIT_DATA, (size, size))
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        warnings.simplefilter("ignore")
+        check()
+        code = 0
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+
+
+def _end(code: int, last: str) -> str:
+    if code == -signal.SIGXCPU:
         return "the process ran out of its processor time"
-    if done.returncode < 0:
-        return f"the process died of signal {-done.returncode}"
-    last = (done.stderr.strip().splitlines() or ["no message"])[-1]
-    return f"the process ended with code {done.returncode}: {last[:LONGEST]}"
+    if code < 0:
+        return f"the process died of signal {-code}"
+    return f"the process ended with code {code}: {last}"
