@@ -41,7 +41,7 @@ from studies.stages import (
     try_image_features,
     use_share,
 )
-from studies.store import SHARD, ArtifactStore, CorruptArtifactError, Lease, shard_of_work
+from studies.store import SHARD_STAGE, ArtifactStore, CorruptArtifactError, Lease, shard_of_work
 from wsss_core.errors import one_line
 from wsss_core.plugins import search_in
 from wsss_core.progress import hearing_progress
@@ -324,7 +324,7 @@ def _at_work(context: RunContext, key: str, part: str) -> Iterator[ArtifactStore
     store = ArtifactStore(context.store, expect=True)
     note = f"refinement: {part.replace('-', ' ')}"
     with contextlib.ExitStack() as leased:
-        lease = store.leases.take(SHARD, shard_of_work(key, part), note, context.run_id)
+        lease = store.leases.take(SHARD_STAGE, shard_of_work(key, part), note, context.run_id)
         if lease is not None:  # else another driver makes the same, and the results are equal
             lease.progress()
             leased.enter_context(lease)

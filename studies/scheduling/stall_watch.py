@@ -15,7 +15,7 @@ from typing import Protocol
 from reports.storage import StorageError
 from studies.formatting import about, no_progress
 from studies.planning import TrainingJob
-from studies.store import SHARD, LeaseOwner, Leases, stalled_after, work_of_shard
+from studies.store import SHARD_STAGE, LeaseOwner, Leases, stalled_after, work_of_shard
 
 WATCH_EVERY_S = 20.0  # seconds between two looks at the leases, at most
 
@@ -63,7 +63,7 @@ class StallWatch:
         run: str,
         jobs: Mapping[str, TrainingJob],
         limit: float | None = None,
-        stages: tuple[str, ...] = ("train", SHARD),
+        stages: tuple[str, ...] = ("train", SHARD_STAGE),
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._leases, self._run, self._jobs = leases, run, jobs
@@ -88,11 +88,11 @@ class StallWatch:
         if self._looked - before > 3 * self._every:
             return  # this process itself stood still: the heartbeats of meanwhile are news
         stalled = set()
-        work = {owner.key for owner, _ in found if owner.stage not in ("train", SHARD)}
+        work = {owner.key for owner, _ in found if owner.stage not in ("train", SHARD_STAGE)}
         for owner, idle in found:
             if owner.stage not in self._stages or owner.token in self._was_ended:
                 continue
-            if owner.stage == SHARD and owner.stalls(idle):
+            if owner.stage == SHARD_STAGE and owner.stalls(idle):
                 stalled.add(work_of_shard(owner.key))
                 if work_of_shard(owner.key) not in work:
                     self._end(owner, f"{owner.note}: {_TAKEN_OVER}")
@@ -151,7 +151,7 @@ class StallWatch:
     def _named(self, owner: LeaseOwner) -> str:
         job = self._jobs.get(work_of_shard(owner.key))
         if job is None:
-            return f"{'refinement' if owner.stage == SHARD else 'training run'} {owner.key}"
+            return f"{'refinement' if owner.stage == SHARD_STAGE else 'training run'} {owner.key}"
         return f"{job.name}, seed {job.seed}"
 
     @contextlib.contextmanager

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from studies.store.lease_owner import LeaseOwner
     from studies.store.leases import (
         LEASES,
-        SHARD,
+        SHARD_STAGE,
         Lease,
         Leases,
         shard_of_work,
@@ -42,7 +42,7 @@ __all__ = [
     "LEDGER_TABLES",
     "MANIFEST",
     "SCRATCH",
-    "SHARD",
+    "SHARD_STAGE",
     "TRIED",
     "VERSIONS",
     "ArtifactStore",

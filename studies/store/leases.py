@@ -55,7 +55,7 @@ HUNG_FACTOR = 3
 LEASES = "leases"
 """The folder of a store that holds the leases."""
 
-SHARD = "shard"
+SHARD_STAGE = "shard"
 """The stage of a lease on a part of some work: a task of refinement, whose driver leases the
 work."""
 
@@ -66,7 +66,7 @@ def stalled_after() -> float:
 
 
 def shard_of_work(key: str, part: str) -> str:
-    """Return the key of the lease on a part of some work, see `SHARD`.
+    """Return the key of the lease on a part of some work, see `SHARD_STAGE`.
 
     >>> shard_of_work("0a1b", "tune-0-8"), work_of_shard("0a1b-tune-0-8"), work_of_shard("0a1b")
     ('0a1b-tune-0-8', '0a1b', '0a1b')

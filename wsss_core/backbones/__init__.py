@@ -16,12 +16,13 @@ if TYPE_CHECKING:
         normalises_pooled,
     )
     from wsss_core.backbones.network import Network, Output, build_network
-    from wsss_core.backbones.points import Point
+    from wsss_core.backbones.points import CamPoint
     from wsss_core.backbones.weights import LoadedWeights, load_weights
     from wsss_core.backbones.weights_file import read_weights
     from wsss_core.backbones.whole_model import WholeModel
 
 __all__ = [
+    "CamPoint",
     "Encoder",
     "InputNormalisation",
     "Layer",
@@ -29,7 +30,6 @@ __all__ = [
     "Network",
     "Output",
     "PatchTokens",
-    "Point",
     "WholeModel",
     "build_network",
     "cell_side",

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from wsss_core.backbones.layout import MapLayout
 from wsss_core.backbones.names import Layer
-from wsss_core.backbones.points import Point
+from wsss_core.backbones.points import CamPoint
 from wsss_core.errors import InputError
 
 
@@ -36,7 +36,7 @@ class Encoder(nn.Module, ABC):
         """Return the channels of a layer's map; InputError if there is no such layer."""
 
     @abstractmethod
-    def points(self, layers: Sequence[Layer], images: Tensor) -> list[Point]:
+    def points(self, layers: Sequence[Layer], images: Tensor) -> list[CamPoint]:
         """Return where a CAM at each layer takes gradients, for images like these.
 
         Raises:
@@ -104,14 +104,14 @@ class PatchTokens(Encoder):
         """Return the side of a patch."""
         return int(self.vit.patch_embed.patch_size[0])
 
-    def points(self, layers: Sequence[Layer], images: Tensor) -> list[Point]:
+    def points(self, layers: Sequence[Layer], images: Tensor) -> list[CamPoint]:
         """See `Encoder`: a block's norm1, or the block's output where it has none."""
         points = []
         for layer in layers:
             block = self.vit.blocks[self._block(layer)]
             norm = getattr(block, "norm1", None)
             module = norm if isinstance(norm, nn.Module) else block
-            points.append(Point(module, 0, MapLayout("NLC", int(self.vit.num_prefix_tokens))))
+            points.append(CamPoint(module, 0, MapLayout("NLC", int(self.vit.num_prefix_tokens))))
         return points
 
     @property

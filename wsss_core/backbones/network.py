@@ -201,17 +201,12 @@ def build_network(
             weights,
             partial=partial_weights,
             digest=weights_digest,
-            position_grid=None if position_grid is None else (position_grid[0], position_grid[1]),
+            position_grid=position_grid,
         )
     set_memory_format(encoder)
     config: Any = timm.get_pretrained_cfg(name)
-    network = Network(
-        encoder,
-        encoder.channels_at(-1),
-        classes,
-        tuple(config.mean if mean is None else mean),
-        tuple(config.std if std is None else std),
-    )
+    mean, std = tuple(mean or config.mean), tuple(std or config.std)
+    network = Network(encoder, encoder.channels_at(-1), classes, mean, std)
     network.initial_weights = loaded
     if head == "pcm":
         check_for_pcm(name, encoder, image_size)

@@ -17,7 +17,7 @@ from wsss_core.backbones.layout import MapLayout, by_value
 
 
 @dataclass(frozen=True)
-class Point:
+class CamPoint:
     """A tensor on the way from an image to its map.
 
     Attributes:
@@ -33,8 +33,8 @@ class Point:
 
 
 @dataclass(frozen=True)
-class Found:
-    """Where a submodule gives a wanted map: a `Point` by the module's name."""
+class FoundModule:
+    """Where a submodule gives a wanted map: a `CamPoint` by the module's name."""
 
     name: str
     call: int
@@ -43,7 +43,7 @@ class Found:
 
 def find_points(
     model: nn.Module, run: Callable[[], Any], wanted: Mapping[int, Tensor], names: Mapping[int, str]
-) -> dict[int, Found]:
+) -> dict[int, FoundModule]:
     """Find the submodules that give some maps.
 
     A map that is met to the bit goes before one met up to rounding, a submodule of the layer's name
@@ -56,7 +56,7 @@ def find_points(
         names: the submodule's name by layer, as timm gives it.
 
     """
-    best: dict[int, tuple[tuple[bool, bool], Found]] = {}
+    best: dict[int, tuple[tuple[bool, bool], FoundModule]] = {}
     calls: Counter[str] = Counter()
 
     def watch(name: str) -> Callable[..., None]:
@@ -71,7 +71,7 @@ def find_points(
                         continue
                     layout = by_value(output, target, exactly=exactly)
                     if layout is not None:
-                        best[layer] = rank, Found(name, call, layout)
+                        best[layer] = rank, FoundModule(name, call, layout)
                         break
 
         return see

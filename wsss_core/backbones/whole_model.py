@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from wsss_core.backbones.encoder import Encoder
 from wsss_core.backbones.layout import MapLayout, by_value, tensors_in
 from wsss_core.backbones.names import Layer
-from wsss_core.backbones.points import Found, Point, find_points
+from wsss_core.backbones.points import CamPoint, FoundModule, find_points
 from wsss_core.errors import InputError
 
 
@@ -60,7 +60,7 @@ class WholeModel(Encoder):
         self.layers = names[: self.stage + 1]
         # Where CAMs take gradients of the final map, whichever way it was computed.
         self.final = nn.Identity()
-        self._found: dict[tuple[int, int, int], Found | None] = {}
+        self._found: dict[tuple[int, int, int], FoundModule | None] = {}
         if inner or not final_norm:
             self.layout: MapLayout | None = None
             extractor.prune_intermediate_layers([self.stage], prune_norm=True)
@@ -221,7 +221,7 @@ class WholeModel(Encoder):
         ended: Tensor = self.final(final)
         return ended
 
-    def points(self, layers: Sequence[Layer], images: Tensor) -> list[Point]:
+    def points(self, layers: Sequence[Layer], images: Tensor) -> list[CamPoint]:
         """See `Encoder`; the last layer's point is the final map itself."""
         height, width = images.shape[-2:]
         numbers = [self.layer_number(layer) for layer in layers]
@@ -234,9 +234,9 @@ class WholeModel(Encoder):
         points = []
         for layer, number in zip(layers, numbers, strict=True):
             if number == self.stage:
-                points.append(Point(self.final))
+                points.append(CamPoint(self.final))
             elif (at := self._found[number, height, width]) is not None:
-                points.append(Point(named[at.name], at.call, at.layout))
+                points.append(CamPoint(named[at.name], at.call, at.layout))
             else:
                 raise InputError(
                     f"layer {layer!r}: no submodule gives this stage's map, so no gradient can be "
@@ -244,7 +244,7 @@ class WholeModel(Encoder):
                 )
         return points
 
-    def _find(self, numbers: list[int], images: Tensor) -> dict[int, Found]:
+    def _find(self, numbers: list[int], images: Tensor) -> dict[int, FoundModule]:
         """Find the submodules that give some stages' maps, by a random image in evaluation."""
         noise = _noise(2, images.shape[-1], images.shape[-2]).to(images)
         modes = [(module, module.training) for module in self.extractor.modules()]
@@ -263,7 +263,7 @@ class WholeModel(Encoder):
 
     def _find_in(
         self, numbers: list[int], noise: Tensor, *, stop_early: bool = False
-    ) -> dict[int, Found]:
+    ) -> dict[int, FoundModule]:
         maps = self.extractor.forward_intermediates(
             noise,
             indices=numbers,

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from wsss_core.backbones import Point
+from wsss_core.backbones import CamPoint
 
 
 @contextmanager
@@ -40,7 +40,7 @@ def frozen(network: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
-def captured(points: Sequence[Point]) -> Iterator[dict[int, Tensor]]:
+def captured(points: Sequence[CamPoint]) -> Iterator[dict[int, Tensor]]:
     """Yield a forward pass's tensors at some points, to take gradients at.
 
     The first of them in the pass becomes a leaf, so that autograd records nothing before it. A
@@ -52,7 +52,7 @@ def captured(points: Sequence[Point]) -> Iterator[dict[int, Tensor]]:
     """
     found: dict[int, Tensor] = {}
 
-    def hook(position: int, point: Point) -> Any:
+    def hook(position: int, point: CamPoint) -> Any:
         calls = itertools.count()
 
         def keep(module: nn.Module, inputs: Any, output: Any) -> Any:
