@@ -53,7 +53,7 @@ def run_checks(
     left, crashed = list(checks), list[str]()
     # What CUDA keeps of a GPU does not survive a fork.
     method = "fork" if sys.platform == "linux" and not torch.cuda.is_initialized() else "spawn"
-    with tempfile.TemporaryDirectory(prefix=".tried-", dir=scratch) as folder:
+    with tempfile.TemporaryDirectory(prefix="tried-", dir=scratch) as folder:
         while left:
             try:
                 passed, code = _run_in_child(left, Path(folder), on_passed, method)

@@ -11,7 +11,7 @@ from studies.planning import Plan, StudyImages, TrainingJob
 from studies.preflight.crash_guard import run_checks
 from studies.preflight.initial_weights import log_initial_weights
 from studies.preflight.network_check import distinct_checks
-from studies.store import TRIED, ArtifactStore
+from studies.store import SCRATCH, TRIED, ArtifactStore
 from wsss_core.data.image_set import SPLITS
 from wsss_core.errors import InputError
 
@@ -85,6 +85,8 @@ def _try_networks(plan: Plan, pending: list[TrainingJob], store: ArtifactStore) 
     passed = tried.listing()
     left = [check for check in distinct_checks(plan, pending, store) if check.key() not in passed]
     if left:
-        run_checks(left, store.root, lambda check: tried.write(check.key(), check.name.encode()))
+        scratch = store.root / SCRATCH  # what a killed process leaves there is collected
+        scratch.mkdir(parents=True, exist_ok=True)
+        run_checks(left, scratch, lambda check: tried.write(check.key(), check.name.encode()))
         took = time.perf_counter() - began
         logger.info("networks: %d pairs tried, each trained for a step, in %.1f s", len(left), took)

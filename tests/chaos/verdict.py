@@ -165,10 +165,13 @@ def leftovers(study: StudyFolder, undisturbed: StudyFolder) -> list[str]:
 
 
 def files(study: StudyFolder) -> list[str]:
-    """All files of the results, in order; but for what is made again when it is not there."""
+    """All files of the results, in order; but for what is made again when it is not there.
+
+    Which networks passed the preflight is remembered by code, settings and machine alone.
+    """
     found = (file.relative_to(study.results).as_posix() for file in study.results.rglob("*")
              if not file.is_dir())  # fmt: skip
-    return sorted(name for name in found if not name.startswith(f"{DERIVED}/"))
+    return sorted(name for name in found if not name.startswith((f"{DERIVED}/", "store/tried/")))
 
 
 def strange_folders(study: StudyFolder) -> list[str]:

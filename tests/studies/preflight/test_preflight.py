@@ -13,7 +13,7 @@ from studies.planning.planner import make_plan
 from studies.preflight import crash_guard, preflight
 from studies.preflight.network_check import last_batch, other_batch_size
 from studies.spec.study import Study
-from studies.store import TRIED
+from studies.store import SCRATCH, TRIED
 from studies.store.artifacts import ArtifactStore
 from wsss_core.errors import InputError
 
@@ -300,7 +300,9 @@ def test_warnings_of_networks_reach_the_run(
 
 def test_nothing_but_names_is_left_in_the_store(tiny: Raw, attempt: Try) -> None:
     store = attempt(tiny)
-    assert {path.name for path in store.root.iterdir()} - {".wsss"} == {"images", "files", TRIED}
+    there = {path.name for path in store.root.iterdir()} - {".wsss"}
+    assert there == {"images", "files", SCRATCH, TRIED}
+    assert not any((store.root / SCRATCH).iterdir())
 
 
 def test_a_run_is_refused_before_it_trains(
