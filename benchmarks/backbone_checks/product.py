@@ -39,7 +39,7 @@ from backbone_checks.reference import (
 from backbone_checks.reporting import Outcome, in_a_line
 from studies.planning import TrainingJob
 from studies.planning.images import ImageSplits
-from studies.preflight import check_networks
+from studies.preflight.network_check import NetworkCheck
 from studies.stages.training import build_paradigm, load_network, train_job
 from studies.store import ArtifactStore
 from wsss_core.backbones import Network, build_network
@@ -144,8 +144,11 @@ def _job(name: str, size: int, head: str = "linear") -> TrainingJob:
 
 def _preflight_line(name: str, size: int, head: str = "linear") -> str | None:
     """What a study's preflight says of this network before it trains it; None: nothing."""
+    images: Any = _images(size)
+    check = NetworkCheck.of(_job(name, size, head), images, (), ("student",))
     try:
-        check_networks(_job(name, size, head))
+        with tempfile.TemporaryDirectory() as folder:
+            check.run(Path(folder))
     except InputError as error:
         return str(error)
     return None

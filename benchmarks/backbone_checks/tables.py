@@ -1,5 +1,6 @@
 """Findings as counts, as a list of faults and as the tables of `docs/backbones.md`."""
 
+import re
 from collections import Counter
 from collections.abc import Mapping
 from typing import Any
@@ -180,17 +181,41 @@ def _table(results: Results, models: list[str]) -> str:
 
 
 def _refusals(results: Results) -> list[str]:
-    lines = []
+    """What is refused and why, in timm's words where it has some, with the models."""
+    groups: dict[tuple[str, str], list[str]] = {}
     for (part, model), line in results.items():
         if part != "product":
             continue
         found = line["found"]
+        for size, why in found.get("build", _NOTHING)["more"].get("refused", {}).items():
+            groups.setdefault((f"images of {size} px", _reason("size", why)), []).append(model)
         whole, why = class_weight(found)
         if whole == "refused":
-            lines.append(f"- `{model}`: {why}")
-        elif grad_cam(found) == "refused":
-            lines.append(f"- `{model}`, Grad-CAM: {found['grad_cam']['why']}")
-    return lines or ["Nothing."]
+            groups.setdefault(("the network", why), []).append(model)
+            continue
+        for check, label in _COLUMNS.items():
+            one = found.get(check, _NOTHING)
+            if one["verdict"] == "refused":
+                groups.setdefault((label, _reason(check, one["why"])), []).append(model)
+    order = sorted(groups.items(), key=lambda group: (group[0][0], -len(group[1])))
+    rows = [[what, why, ", ".join(f"`{m}`" for m in models)] for (what, why), models in order]
+    return [_grid(["what", "why", "models"], rows)] if rows else ["Nothing."]
+
+
+_SAID = {
+    "attention": r"got an? \w+: (.*); it can",
+    "scales": r"cannot take \d+ px: (.*)$",
+    "pcm": r"cannot take \d+ px \((.*)\)$|: (head pcm is not for plain ViTs)$",
+    "file": r"does not fit: (\S+ is \[.*?\] in the file, \[.*?\] in the model)",
+    "size": r"cannot take images of \d+ px \((.*?)\);",
+}
+"""The part of a line that says why."""
+
+
+def _reason(check: str, line: str) -> str:
+    found = re.search(_SAID.get(check, "$^"), line)
+    why = next((part for part in found.groups() if part), line) if found else line
+    return re.sub(r"\d+", "N", why).replace("|", "\\|")
 
 
 def _grid(heads: list[str], rows: list[list[str]]) -> str:

@@ -147,8 +147,8 @@ def check_cam(network: Network, settings: CamSettings, image_size: int) -> None:
 
     Args:
         network: with any weights; it is left as it came.
-        settings: how CAMs are to be made. Of several scales the smallest but 1 is tried,
-            besides 1.
+        settings: how CAMs are to be made. Of several scales the smallest and the largest but 1
+            are tried, besides 1.
         image_size: S of the images.
 
     Raises:
@@ -156,20 +156,32 @@ def check_cam(network: Network, settings: CamSettings, image_size: int) -> None:
 
     """
     check_encoder(network, settings)
-    scale = min((scale for scale in settings.scales if scale != 1), default=1.0)
-    tried = replace(settings, scales=(scale,))
+    others = [scale for scale in settings.scales if scale != 1] or [1.0]
     device = next((str(p.device) for p in network.parameters()), "cpu")
-    try:
-        cams(network, np.zeros((1, image_size, image_size, 3), np.uint8), tried, device=device)
-    except InputError:
-        raise
-    except (AssertionError, RuntimeError, ValueError, TypeError, AttributeError) as error:
-        multiple = getattr(getattr(network, "encoder", None), "size_multiple", 1)
-        side = scaled_size(image_size, scale, multiple)
-        raise InputError(
-            f"CAMs by {settings.method} at scales {list(settings.scales)} of {image_size} px "
-            f"images: the network cannot take {side} px: {raised(error)}"
-        ) from error
+    blank = np.zeros((1, image_size, image_size, 3), np.uint8)
+    for scale in dict.fromkeys((min(others), max(others))):
+        try:
+            cams(network, blank, replace(settings, scales=(scale,)), device=device)
+        except InputError:
+            raise
+        except _NETWORK_ERRORS as error:
+            multiple = getattr(getattr(network, "encoder", None), "size_multiple", 1)
+            side = scaled_size(image_size, scale, multiple)
+            raise InputError(
+                f"CAMs by {settings.method} at scales {list(settings.scales)} of {image_size} px "
+                f"images: the network cannot take {side} px: {raised(error)}"
+            ) from error
+
+
+_NETWORK_ERRORS = (
+    AssertionError,
+    AttributeError,
+    IndexError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
+"""What networks raise of images that they cannot take."""
 
 
 def _block_cams(

@@ -213,6 +213,19 @@ def test_values_that_are_not_finite_are_refused_by_name(tmp_path, published, val
         load_weights(vit(2), tmp_path / "nan.pth")
 
 
+def test_bounds_that_the_model_itself_has_open_may_be_infinite(tmp_path):
+    small = {"depth": 1, "embed_dim": 48, "num_heads": 2, "img_size": 64}
+    published = timm.create_model("gemma4_vit_167m", num_classes=0, **small).state_dict()
+    name = next(name for name, value in published.items() if value.isinf().any())
+    torch.save(published, tmp_path / "bounds.pth")
+    target = timm.create_model("gemma4_vit_167m", num_classes=0, **small)
+    load_weights(target, tmp_path / "bounds.pth")
+    assert_loaded(target, published)
+    torch.save({**published, name: torch.tensor(float("nan"))}, tmp_path / "nan.pth")
+    with pytest.raises(InputError, match=r"holds values that are not finite"):
+        load_weights(target, tmp_path / "nan.pth")
+
+
 def test_a_double_that_single_precision_cannot_hold_is_refused(tmp_path, published):
     state = {name: value.double() for name, value in published.items()}
     state["norm.weight"][0] = 1e300

@@ -282,6 +282,14 @@ def test_the_check_finds_a_network_that_takes_one_size_alone():
         check_cam(network, CamSettings(scales=(0.5, 1)), 128)
 
 
+def test_a_network_that_takes_smaller_images_alone_is_refused_larger_ones():
+    # Its tables of relative positions end at the size that it was built for.
+    network = build_network("mvitv2_tiny", classes=1, image_size=64)
+    check_cam(network, CamSettings(scales=(0.5, 1)), 64)
+    with pytest.raises(InputError, match=r"the network cannot take 96 px: IndexError"):
+        check_cam(network, CamSettings(scales=(0.5, 1, 1.5)), 64)
+
+
 def test_a_network_that_timm_can_resize_has_several_scales_and_is_left_at_its_own():
     options = {"depths": (1, 1), "embed_dim": 12, "num_heads": (1, 1)}
     network = build_network(
