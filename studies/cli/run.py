@@ -245,7 +245,7 @@ RUN = Command(
             type=seconds,
             metavar="AFTER",
             help="end a worker without progress for so long (30m, 2h) and start its training run "
-            "again [never]",
+            "or its refinement again [never]",
         ),
     ),
 )

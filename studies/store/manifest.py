@@ -19,6 +19,9 @@ from wsss_core.whole_files import ZEROS, fill_digest, holds_digest
 _DIGEST = "manifest_digest"
 _PLACE = f'"{_DIGEST}": "'.encode()
 
+_EARLIER_MAKER = {"host", "pid"}
+"""What revision 6d4fdaa said of who made an artifact."""
+
 Stamp = tuple[str, int, int, int]
 """A file's name, size, time of change and inode: as long as all are the same, so is its content."""
 
@@ -77,7 +80,8 @@ class Manifest:
                 elsewhere.
 
         """
-        if holds_digest(content, _PLACE) is False:
+        whole = holds_digest(content, _PLACE)
+        if whole is False:
             raise ValueError("it differs from the digest that it holds")
         about = json.loads(content)
         if not isinstance(about, dict):
@@ -92,6 +96,8 @@ class Manifest:
             path = PurePosixPath(name)
             if path.is_absolute() or not path.parts or ".." in path.parts or "\\" in name:
                 raise ValueError(f"it names a file elsewhere: {name!r}")
+        if whole is None and set(about.get("made_by") or ()) - _EARLIER_MAKER:
+            raise ValueError("it holds no digest")
         written_at, folder = (str(about.pop(name, "")) for name in ("written_at", "folder"))
         return cls(about, written_at, files, sizes, folder)
 
@@ -115,8 +121,10 @@ def is_sound(folder: Path) -> bool:
             return True
     _sound.pop(folder, None)
     try:
-        stamps = _stamps(folder, [MANIFEST, *_names(folder)])
-        if differences(folder):
+        stamps = _stamps(folder, [MANIFEST])  # before it is read: it may change meanwhile
+        manifest = _read(folder)
+        stamps += _stamps(folder, list(manifest.sizes))
+        if _differing(folder, manifest):
             return False
     except (OSError, ValueError):
         return False
@@ -129,8 +137,8 @@ def forget(folder: Path) -> None:
     _sound.pop(folder, None)
 
 
-def _names(folder: Path) -> list[str]:
-    return list(Manifest.from_json((folder / MANIFEST).read_bytes()).sizes)
+def _read(folder: Path) -> Manifest:
+    return Manifest.from_json((folder / MANIFEST).read_bytes())
 
 
 def _stamps(folder: Path, names: Sequence[str]) -> tuple[Stamp, ...]:
@@ -149,11 +157,15 @@ def differences(folder: Path) -> list[str]:
 
     """
     try:
-        manifest = Manifest.from_json((folder / MANIFEST).read_bytes())
+        manifest = _read(folder)
     except FileNotFoundError:
         raise
     except (ValueError, OSError) as error:
         return [f"{MANIFEST}: {error}"]
+    return _differing(folder, manifest)
+
+
+def _differing(folder: Path, manifest: Manifest) -> list[str]:
     found: list[str] = []
     compared: list[str] = []
     for name, expected in manifest.sizes.items():

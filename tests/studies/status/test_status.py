@@ -173,6 +173,19 @@ def test_work_that_stands_still_is_named_with_what_is_usual(results, store):
         assert running["epoch_seconds"] == 40.0
 
 
+def test_a_task_of_refinement_that_stands_still_is_named_with_its_trial(results, store):
+    key = f"unit{key_of('L2', 1)}-tune-0-8"
+    lease = Leases(store).take("shard", key, note="refinement: tune 0 8")
+    lease.release()
+    owner = replace(lease._owner, idle=720.0, stalled_after=600.0)
+    store.joined("leases").write(f"shard-{owner.key}.0", owner.as_json())
+    status = only(results)
+    assert status.states["L2", None, 1] == "to do"  # nobody trains it
+    said = describe_status(status)
+    assert "L2" in said
+    assert "refinement: tune 0 8; no progress for 12 min" in said
+
+
 def test_the_estimate_is_what_trials_of_the_kind_took_over_those_at_work(tmp_path):
     # A kind of 100 s and one of 400 s; two of the second run, one is to do.
     write_plan(tmp_path)

@@ -70,6 +70,17 @@ def test_no_flipped_bit_of_a_manifest_changes_what_it_says() -> None:
     assert 0 < kept <= 8 * len('"manifest_digest": "')
 
 
+def test_a_manifest_that_says_what_made_it_holds_its_digest() -> None:
+    maker = {"host": "node", "pid": 7, "threads": 1}
+    content = Manifest({"made_by": maker}, WRITTEN.written_at, {"a": "0f"}, {"a": 1}).as_json()
+    assert Manifest.from_json(content).about == {"made_by": maker}
+    for position in range(8 * len(content)):
+        damaged = bytearray(content)
+        damaged[position // 8] ^= 1 << position % 8
+        with pytest.raises(ValueError, match=r"."):
+            Manifest.from_json(bytes(damaged))
+
+
 def test_a_cut_manifest_is_none() -> None:
     content = WRITTEN.as_json()
     for at in range(len(content)):
@@ -79,9 +90,13 @@ def test_a_cut_manifest_is_none() -> None:
 
 def test_a_manifest_without_a_digest_is_read() -> None:
     """Revision 6d4fdaa wrote such ones."""
-    content = json.loads(WRITTEN.as_json())
-    del content["manifest_digest"]
-    assert Manifest.from_json(json.dumps(content).encode()) == WRITTEN
+    written = Manifest(
+        {"made_by": {"host": "node", "pid": 7}}, WRITTEN.written_at, {"a": "0f"}, {"a": 1}
+    )
+    for each in (WRITTEN, written):
+        content = json.loads(each.as_json())
+        del content["manifest_digest"]
+        assert Manifest.from_json(json.dumps(content).encode()) == each
 
 
 def test_files_are_compared_when_they_are_first_read_and_when_they_changed(
