@@ -15,8 +15,6 @@ Training is a no-op throughout. Five sections, each a line or more with its numb
 """
 
 import argparse
-import contextlib
-import io
 import json
 import os
 import platform
@@ -24,8 +22,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -33,221 +29,14 @@ os.environ.setdefault("RAY_AUTH_MODE", "disabled")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # or Tune prints tables in spite of verbose=0
 
-import numpy as np
-import pyarrow as pa
-from PIL import Image
 
-from reports.ledger.digest import to_parquet
-from reports.ledger.schema import SCHEMAS
+from scale_ledger import study_of, unsynced, write_finished
+
 from studies.cli.plan_text import describe_plan
-from studies.planning.job import TrainingJob, Trial
-from studies.planning.plan import Plan
+from studies.planning.job import TrainingJob
 from studies.planning.planner import make_plan
 from studies.spec.study import Study
 from studies.store.artifacts import ArtifactStore
-
-SEEDS = 5
-TUNE, TEST = 100, 300
-PIXELS = 64 * 64
-EPOCHS = 8
-PANELS = 6
-
-
-def study_of(trials: int, *, refined: bool = False) -> dict[str, Any]:
-    """A study file of so many trials under five seeds: two networks alone, the rest taught."""
-    taught = max(2, trials // SEEDS - 2)
-    weights = [round(0.01 * (place + 1), 2) for place in range((taught + 1) // 2)]
-    teach = {"paradigm": "teacher-student", "student": "vit", "teacher": "cnn", "level": "global"}
-    return {
-        "study": "scale",
-        "title": "What does a study of thousands of trials cost beside its training?",
-        "data": {"source": "scenes", "size": 64, "train": 16, "tune": TUNE, "test": TEST},
-        "backbones": {
-            "cnn": {"model": "resnet18", "label": "CNN"},
-            "vit": {"model": "vit_tiny_patch16_224", "label": "ViT"},
-        },
-        "training": {"epochs": EPOCHS},
-        "seeds": list(range(SEEDS)),
-        "configurations": [
-            {"paradigm": "single", "student": "vit"},
-            {"paradigm": "single", "student": "cnn"},
-            {**teach, "metric": "cosine", "lambda": weights},
-            {**teach, "metric": "l2", "lambda": weights[: taught - len(weights)]},
-        ],
-        "refine": {"CRF": ["crf"], "PAR": ["par"], "Affinity": ["affinity"]} if refined else {},
-        "resources": {"gpus": 0, "memory_gb": 0.1},
-    }
-
-
-# --- a ledger as such a study would leave it -----------------------------------------------------
-
-
-def _scores_at(low: float, high: float) -> np.ndarray:
-    """The share of pixels at each of 256 score levels: a beta distribution."""
-    at = (np.arange(256) + 0.5) / 256
-    share: np.ndarray = at ** (low - 1) * (1 - at) ** (high - 1)
-    return share / share.sum()
-
-
-class _Scores:
-    """Score rows of trials; as drawing takes longer than writing, 97 draws take turns."""
-
-    def __init__(self) -> None:
-        count = TUNE + TEST
-        split = ["tune"] * TUNE + ["test"] * TEST
-        image = [f"images/{name}_{place:05d}.png" for place, name in enumerate(split)]
-        self._holds = np.arange(count) % 2 == 0
-        none = pa.nulls(count)
-        peaks = np.where(self._holds, "object", None)
-        self._alike: dict[str, Any] = {
-            "network": ["student"] * count, "split": split, "image": image, "group": image,
-            "class_name": ["smoke"] * count, "labelled": self._holds, "peak": peaks,
-            "logit_without_object": none, "logit_without_context": none, "refinement": none,
-        }  # fmt: skip
-        self._drawn: dict[int, pa.Table] = {}
-
-    def of(self, key: str, number: int) -> pa.Table:
-        """The rows of one trial."""
-        draw = number % 97
-        if draw not in self._drawn:
-            random = np.random.default_rng(draw)
-            self._drawn[draw] = self._draw(float(np.clip(random.normal(0.5, 0.1), 0, 1)), random)
-        schema = SCHEMAS["scores"]
-        place = schema.get_field_index("trial_key")
-        keys = pa.array([key] * (TUNE + TEST))
-        return self._drawn[draw].set_column(place, schema.field(place), keys)
-
-    def _draw(self, quality: float, random: np.random.Generator) -> pa.Table:
-        """Rows of a trial; the better it is, the higher its object and the lower its rest."""
-        holds = self._holds
-        draw = random.integers
-        pixels = {
-            "foreground": np.where(holds, draw(100, 900, len(holds)), 0),
-            "context": np.where(holds, draw(50, 300, len(holds)), 0),
-            "ring": np.where(holds, draw(100, 300, len(holds)), 0),
-        }
-        at = {
-            "foreground": _scores_at(1 + 5 * quality, 2.0),
-            "context": _scores_at(4.0, 2 + 4 * quality),
-            "ring": _scores_at(2.0, 4.0),
-        }
-        found = {name: random.multinomial(pixels[name], at[name]) for name in at}
-        rest = random.multinomial(PIXELS - sum(pixels.values()), _scores_at(1.2, 8.0))
-        background = found["context"] + found["ring"] + rest
-        counts = {**found, "background": background}
-        columns = {
-            **self._alike,
-            "trial_key": [""] * len(holds),
-            "logit": np.where(holds, 2.0, -2.0) + random.normal(0, 2, len(holds)),
-            **{
-                name: pa.FixedSizeListArray.from_arrays(
-                    pa.array(counts[name].astype(np.uint32).ravel()),
-                    256,
-                    mask=pa.array(~holds) if name in ("context", "ring") else None,
-                )
-                for name in counts
-            },
-        }
-        schema = SCHEMAS["scores"]
-        return pa.table(
-            [pa.array(columns[n], f.type) if not isinstance(columns[n], pa.Array) else
-             columns[n].cast(f.type) for n, f in zip(schema.names, schema, strict=True)],
-            schema=schema,
-        )  # fmt: skip
-
-
-def _png(pixels: np.ndarray) -> bytes:
-    sink = io.BytesIO()
-    Image.fromarray(pixels).save(sink, "PNG")
-    return sink.getvalue()
-
-
-def _panel_rows(key: str) -> list[dict[str, Any]]:
-    wave = (127 + 120 * np.sin(np.arange(64) / 5)).astype(np.uint8)
-    cam = np.minimum(wave[:, None], wave[None])
-    images = [_png(np.stack([cam, cam.T, cam], -1)), _png(255 * (cam > 127).astype(np.uint8))]
-    return [
-        {
-            "trial_key": key, "network": "student", "split": "test", "class_name": "smoke",
-            "image": f"images/test_{TUNE + place:05d}.png",
-            "image_png": images[0], "mask_png": images[1], "cam_png": _png(cam),
-        }
-        for place in range(PANELS)
-    ]  # fmt: skip
-
-
-def _trial_row(trial: Trial, job: TrainingJob, number: int) -> dict[str, Any]:
-    collapsed = number % 500 == 499
-    return {
-        "trial_key": trial.key, "configuration": trial.configuration, "seed": trial.seed,
-        "status": "collapsed" if collapsed else "ok",
-        "error": f"student: the loss is not finite in epoch {number % 7}" if collapsed else None,
-        "settings": json.dumps(job.settings), "train_fingerprint": "f1" * 8,
-        "evaluation_fingerprint": "e2" * 8, "code_revision": "0123abc", "package_version": "0",
-        "packages": "{}", "device": "cpu", "host": "node",
-        "started_at": datetime(2026, 1, 1, tzinfo=UTC) + timedelta(seconds=15 * number),
-        "seconds_training": 30.0, "seconds_scoring": 1.0, "images_per_second": 500.0,
-        "peak_memory_bytes": 2**29, "epochs": EPOCHS, "parameters": 5_000_000,
-    }  # fmt: skip
-
-
-@contextlib.contextmanager
-def _unsynced() -> Iterator[None]:
-    """Writing without waiting for the disk, as what is written here is thrown away."""
-    kept, os.fsync = os.fsync, lambda _: None
-    try:
-        yield
-    finally:
-        os.fsync = kept
-
-
-def write_finished(plan: Plan, store: ArtifactStore, results: Path) -> int:
-    """Leave a store and a ledger as if the study had been run.
-
-    Returns:
-        How many rows of scores there are.
-
-    """
-    scores = _Scores()
-    rows = 0
-    store.make()
-    tables = {name: results / "ledger" / name for name in ("scores", "panels", "history", "trials")}
-    for folder in tables.values():
-        folder.mkdir(parents=True, exist_ok=True)
-    for number, job in enumerate(plan.jobs.values()):
-        with store.build("train", job.key, {}) as folder:
-            (folder / "outcome.json").write_text("{}")
-        for trial in job.trials:
-            history: list[dict[str, Any]] = [
-                {
-                    "trial_key": trial.key, "epoch": epoch + 1, "loss": 1 / (epoch + 1),
-                    "classification_loss": 1 / (epoch + 1), "seconds": 3.0,
-                }
-                for epoch in range(EPOCHS)
-            ]  # fmt: skip
-            content = {
-                "scores": scores.of(trial.key, number),
-                "panels": _panel_rows(trial.key),
-                "history": history,
-                "trials": [_trial_row(trial, job, number)],
-            }
-            with store.build("scores", trial.key, {"parent": job.key}) as folder:
-                for name, found in content.items():
-                    part = folder / "ledger" / name / f"{trial.key}.parquet"
-                    part.parent.mkdir(parents=True)
-                    _write(name, found, part)
-            for name, ledger in tables.items():
-                part = store.path("scores", trial.key) / "ledger" / name / f"{trial.key}.parquet"
-                os.link(part, ledger / part.name)
-            rows += TUNE + TEST
-    return rows
-
-
-def _write(table: str, content: pa.Table | list[dict[str, Any]], file: Path) -> None:
-    if isinstance(content, list):
-        content = pa.Table.from_pylist(content, schema=SCHEMAS[table])
-    file.write_bytes(to_parquet(content))
-
 
 # --- (a) the plan ---------------------------------------------------------------------------------
 
@@ -326,7 +115,6 @@ def study_runner(count: int, folder: Path, samples: _Samples) -> None:
     """`run_with_tune` as it is, but for the trial itself, which ends at once."""
     from ray import tune
 
-    from studies.planning.job import TrainingJob
     from studies.ray_tune import runner as tune_runner
     from studies.scheduling.progress import Progress
     from studies.stages.handover import JobStatus, Outcome, RunContext
@@ -437,7 +225,7 @@ def finished_study(trials: int, folder: Path) -> tuple[Path, int, int]:
     content = study_of(trials)
     spec.write_text(json.dumps(content))  # JSON is YAML
     plan = make_plan(Study.model_validate(content))
-    with _unsynced():
+    with unsynced():
         rows = write_finished(plan, ArtifactStore(folder / "results" / "store"), folder / "results")
     return spec, len(plan.trials), rows
 
