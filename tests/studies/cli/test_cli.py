@@ -85,11 +85,12 @@ def test_run_says_what_it_did_and_what_comes_next(
     assert (ended.code, ended.err) == (0, "")
     lines = ended.out.splitlines()
     assert lines[0].startswith("images: train, tune, test checked and decoded in ")
-    assert lines[1] == "tiny: 1 trials, 0 done before, 1 training runs to go"
-    assert lines[2].startswith("one after another in this process, on ")
-    assert lines[3].startswith("[1/1] ViT alone, seed 0")
-    assert lines[4].startswith("1 training runs, in ")
-    assert lines[5] == f"next: wsss report {results}"
+    assert lines[1].startswith("networks: 1 pairs tried, each trained for a step, in ")
+    assert lines[2] == "tiny: 1 trials, 0 done before, 1 training runs to go"
+    assert lines[3].startswith("one after another in this process, on ")
+    assert lines[4].startswith("[1/1] ViT alone, seed 0")
+    assert lines[5].startswith("1 training runs, in ")
+    assert lines[6] == f"next: wsss report {results}"
 
 
 def test_run_of_a_finished_study_says_that_nothing_is_to_train(

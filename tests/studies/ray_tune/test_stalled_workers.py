@@ -29,7 +29,7 @@ def test_a_stopped_worker_is_ended_by_ray_and_killed_where_it_is_known(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     killed: list[Any] = []
-    monkeypatch.setattr(studies.ray_tune.callbacks.ray, "kill", killed.append)
+    monkeypatch.setattr(studies.ray_tune.callbacks, "kill_actor", killed.append)
     nothing: Any = None
     callback = ScheduleCallback(nothing, nothing, Stop(), 2)
     for number, key in ((1, "a"), (2, "b")):

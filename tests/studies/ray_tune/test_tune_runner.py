@@ -107,8 +107,8 @@ def test_a_teacher_is_trained_once_a_seed(ran: Ran) -> None:
 
 
 def test_each_end_is_a_line_with_its_number_and_an_estimate(ran: Ran) -> None:
-    assert ran.said[1] == "tiny: 4 trials, 0 done before, 6 training runs to go"
-    lines = ran.said[2:]
+    assert ran.said[2] == "tiny: 4 trials, 0 done before, 6 training runs to go"
+    lines = ran.said[3:]
     assert [line[:5] for line in lines] == [f"[{number}/6]" for number in range(1, 7)]
     assert all("left)" in line for line in lines[:-1])
     assert "left" not in lines[-1]

@@ -50,6 +50,8 @@ def command(folder: Path, *words: str, **more: str) -> subprocess.CompletedProce
         [sys.executable, "-m", "studies.cli.main", *words],
         cwd=folder, text=True, capture_output=True, timeout=200, check=False,
         env={**os.environ, **more},
+        # A test run that ignores the end of its terminal (nohup) hands that on.
+        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),
     )  # fmt: skip
 
 

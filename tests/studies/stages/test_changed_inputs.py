@@ -95,9 +95,10 @@ def test_trials_whose_weights_change_during_a_run_fail_and_name_them(
     tiny["backbones"]["cnn"]["weights"] = str(file)
     build = ArtifactStore.build
 
-    def replaced(*given: Any, **named: Any) -> Any:
-        write_weights(tiny, 2, file)  # after the last check, as the first artifact is made
-        return build(*given, **named)
+    def replaced(self: ArtifactStore, stage: str, *given: Any, **named: Any) -> Any:
+        if stage == "train":
+            write_weights(tiny, 2, file)  # after the last check, as the first network is made
+        return build(self, stage, *given, **named)
 
     monkeypatch.setattr(ArtifactStore, "build", replaced)
     failed = run(tiny, tmp_path / "results").result.failed

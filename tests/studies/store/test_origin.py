@@ -77,6 +77,7 @@ def test_the_method_s_digest_changes_with_its_code_alone(
     monkeypatch.setattr(origin, "_HOUSE", tmp_path)
 
     def digest() -> str:
+        origin.folders_digest.cache_clear()
         origin.method_digest.cache_clear()
         return origin.method_digest()
 
@@ -90,6 +91,7 @@ def test_the_method_s_digest_changes_with_its_code_alone(
     (tmp_path / "wsss_core" / "a.py").write_text("x = 1\n")
     (tmp_path / "studies" / "stages" / "b.py").write_text("")
     assert digest() != before
+    origin.folders_digest.cache_clear()
     origin.method_digest.cache_clear()
 
 
