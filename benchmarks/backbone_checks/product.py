@@ -30,6 +30,7 @@ from backbone_checks.models import OPTIONS
 from backbone_checks.places import place_shown, random_images, sizes_of
 from backbone_checks.reference import (
     gradient_maps,
+    intermediates,
     perturbed,
     reference_models,
     relative_error,
@@ -78,6 +79,7 @@ def check_product(name: str, report: Report) -> None:
         report("file", checked.own_file)
         report("map", checked.map)
         report("grad_cam", checked.grad_cam)
+        report("taps", checked.taps)
         report("attention", partial(checked.cam, CamSettings("attention")))
         report("scales", partial(checked.cam, CamSettings(scales=(0.5, 1.0, 1.5), flip=True)))
         checked.forget()
@@ -285,6 +287,30 @@ class Checked:
             if equal:
                 return Outcome("right", more={"module": equal[-1]})
         return Outcome("wrong", "equals that of no module in the last third of timm's model")
+
+    @torch.no_grad()
+    def taps(self) -> Outcome:
+        """Compare the map beside inner layers with the map alone, and the layers with timm's."""
+        network = self.network or _network(self.name, self.size).eval()
+        encoder: Any = network.encoder
+        images = random_images(self.size)
+        alone = network(images).features
+        layers = sorted({0, len(encoder.layers) // 2, max(0, len(encoder.layers) - 2)})
+        for number in layers:
+            layer = encoder.layers[number]
+            output = network(images, [layer])
+            (tapped,) = output.taps
+            if relative_error(output.features, alone) > TOLERANCE:
+                return Outcome("wrong", f"beside layer {layer!r} the network's map is another one")
+            if tapped.shape[1] != network.channels_at(layer):
+                return Outcome("wrong", f"layer {layer!r}: {list(tapped.shape)}")
+            if self.reference is None or not hasattr(self.reference, "forward_intermediates"):
+                continue
+            normalised = (images - network.mean) / network.std
+            theirs = intermediates(self.reference, normalised, number)
+            if not any(relative_error(tapped, maps) < 10 * TOLERANCE for maps in theirs):
+                return Outcome("wrong", f"layer {layer!r} is not timm's intermediate map")
+        return Outcome("right")
 
     def cam(self, settings: CamSettings) -> Outcome:
         """Make CAMs by these settings."""
