@@ -49,18 +49,27 @@ def checks_of(part: str) -> Callable[[str, Any], None]:
     return check_product
 
 
-def check_one(check: Callable[[str, Any], None], model: str) -> None:
+def check_one(check: Callable[[str, Any], None], model: str, only: list[str]) -> None:
     """Check a model in this process; what is found goes to standard output."""
+
+    def report_if_asked(name: str, run: Callable[[], Outcome]) -> Outcome:
+        return Outcome("not reached") if only and name not in only else report(name, run)
+
     report("versions", lambda: Outcome("right", more=versions()))
-    check(model, report)
+    check(model, report_if_asked)
 
 
 def read_results(file: Path) -> dict[tuple[str, str], dict[str, Any]]:
-    """The last finding of each part and model."""
-    if not file.is_file():
-        return {}
-    lines = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
-    return {(line["part"], line["model"]): line for line in lines}
+    """The findings of each part and model, of each check the last."""
+    results: dict[tuple[str, str], dict[str, Any]] = {}
+    if file.is_file():
+        for line in map(json.loads, file.read_text(encoding="utf-8").splitlines()):
+            known = results.setdefault((line["part"], line["model"]), line)
+            results[line["part"], line["model"]] = {
+                **line,
+                "found": {**known["found"], **line["found"]},
+            }
+    return results
 
 
 def run_all(models: list[str], parts: list[str], arguments: argparse.Namespace) -> None:
@@ -68,11 +77,12 @@ def run_all(models: list[str], parts: list[str], arguments: argparse.Namespace) 
     if arguments.peers:
         sys.path.append(str(arguments.peers.resolve()))
     checks = {part: checks_of(part) for part in parts}
+    only = ["build", *arguments.checks.split(",")] if arguments.checks else []
     for number, model in enumerate(models, 1):
         for part in parts:
             if (part, model) in done:
                 continue
-            run = partial(check_one, checks[part], model)
+            run = partial(check_one, checks[part], model, only)
             found = in_own_process(run, arguments.seconds, arguments.gigabytes)
             record = {"part": part, "model": model, "module": module_of(model), "found": found}
             with arguments.results.open("a", encoding="utf-8") as file:
@@ -86,6 +96,7 @@ def run_all(models: list[str], parts: list[str], arguments: argparse.Namespace) 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--models", help="only these, with commas between (default: all)")
+    parser.add_argument("--checks", help="only these, such as map,grad_cam (default: all)")
     parser.add_argument("--peers", type=Path, metavar="FOLDER", help="where the peers lie")
     parser.add_argument("--only-product", action="store_true", help="leave the peers out")
     parser.add_argument("--only-peers", action="store_true", help="leave the product out")

@@ -30,6 +30,7 @@ from backbone_checks.models import OPTIONS
 from backbone_checks.places import place_shown, random_images, sizes_of
 from backbone_checks.reference import (
     gradient_maps,
+    intermediates,
     perturbed,
     reference_models,
     relative_error,
@@ -78,6 +79,7 @@ def check_product(name: str, report: Report) -> None:
         report("file", checked.own_file)
         report("map", checked.map)
         report("grad_cam", checked.grad_cam)
+        report("taps", checked.taps)
         report("attention", partial(checked.cam, CamSettings("attention")))
         report("scales", partial(checked.cam, CamSettings(scales=(0.5, 1.0, 1.5), flip=True)))
         checked.forget()
@@ -160,7 +162,7 @@ def _one_line(text: str) -> bool:
     return bool(text.strip()) and "\n" not in text and not faulty
 
 
-_FAULTS = ("AttributeError", "NameError", "KeyError", "IndexError", "ImportError")
+_FAULTS = ("AttributeError", "NameError", "ImportError")
 
 
 def _refused(error: InputError) -> Outcome:
@@ -273,15 +275,42 @@ class Checked:
         def signed(activation: Tensor, gradient: Tensor) -> Tensor:
             return torch.einsum("bchw,bc->bhw", activation, gradient.mean((-2, -1)))
 
+        for kind in (torch.float32, torch.float64):  # the second where rounding could excuse all
+            images = random_images(self.size).to(kind)
+            network.to(kind)
+            reference = self.reference.to(kind)
+            (maps,), _ = gradient_cams(network, images, settings.layers, signed)
+            found = gradient_maps(reference, network, images, maps.shape[-2:])
+            network.float()
+            reference.float()
+            equal = [module for module, theirs in found if _alike(maps[:, 0], theirs)]
+            if equal:
+                return Outcome("right", more={"module": equal[-1]})
+        return Outcome("wrong", "equals that of no module in the last third of timm's model")
+
+    @torch.no_grad()
+    def taps(self) -> Outcome:
+        """Compare the map beside inner layers with the map alone, and the layers with timm's."""
+        network = self.network or _network(self.name, self.size).eval()
+        encoder: Any = network.encoder
         images = random_images(self.size)
-        (maps,), _ = gradient_cams(network, images, settings.layers, signed)
-        where = []
-        for module, theirs in gradient_maps(self.reference, network, images, maps.shape[-2:]):
-            if relative_error(maps[:, 0], theirs) < 1e-3:
-                where.append(module)
-        if not where:
-            return Outcome("wrong", "equals that of no module in the last third of timm's model")
-        return Outcome("right", more={"module": where[-1]})
+        alone = network(images).features
+        layers = sorted({0, len(encoder.layers) // 2, max(0, len(encoder.layers) - 2)})
+        for number in layers:
+            layer = encoder.layers[number]
+            output = network(images, [layer])
+            (tapped,) = output.taps
+            if relative_error(output.features, alone) > TOLERANCE:
+                return Outcome("wrong", f"beside layer {layer!r} the network's map is another one")
+            if tapped.shape[1] != network.channels_at(layer):
+                return Outcome("wrong", f"layer {layer!r}: {list(tapped.shape)}")
+            if self.reference is None or not hasattr(self.reference, "forward_intermediates"):
+                continue
+            normalised = (images - network.mean) / network.std
+            theirs = intermediates(self.reference, normalised, number)
+            if not any(relative_error(tapped, maps) < 10 * TOLERANCE for maps in theirs):
+                return Outcome("wrong", f"layer {layer!r} is not timm's intermediate map")
+        return Outcome("right")
 
     def cam(self, settings: CamSettings) -> Outcome:
         """Make CAMs by these settings."""
@@ -350,6 +379,10 @@ class Checked:
             line = _preflight_line(self.name, self.size, "pcm")
             return Outcome("crash" if line is None else "refused", line or in_a_line(error))
         return Outcome("right" if losses.total.isfinite() else "wrong")
+
+
+def _alike(ours: Tensor, theirs: Tensor) -> bool:
+    return relative_error(ours, theirs) < 10 * TOLERANCE
 
 
 def _images(size: int) -> Images:

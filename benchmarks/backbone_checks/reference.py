@@ -127,6 +127,22 @@ def _listening(model: nn.Module, heard: list[tuple[str, Tensor]]) -> Iterator[No
             handle.remove()
 
 
+def intermediates(model: Any, images: Tensor, number: int) -> list[Tensor]:
+    """The map of an inner stage or block by timm's own account, as it is and normalised."""
+    found = []
+    for norm in (False, True):
+        try:
+            found += model.forward_intermediates(
+                images, indices=[number], norm=norm, output_fmt="NCHW", intermediates_only=True
+            )
+        except Exception:  # many do not normalise
+            continue
+    fc_norm = getattr(model, "fc_norm", None)
+    if isinstance(fc_norm, nn.Module):
+        found += [fc_norm(maps.permute(0, 2, 3, 1)).permute(0, 3, 1, 2) for maps in found]
+    return found
+
+
 def maps_in(output: Tensor, grid: Sequence[int]) -> Iterator[Tensor]:
     """Every way to read a tensor as a map [B, C, h, w] on this grid: NCHW, NHWC, tokens."""
     rows, columns = grid

@@ -32,6 +32,7 @@ _PEER_NAMES = {
 }
 _COLUMNS = {
     "grad_cam": "Grad-CAM",
+    "taps": "inner layers",
     "attention": "attention CAM",
     "scales": "scales 0.5, 1, 1.5 and flips",
     "pcm": "`head: pcm`, a training step",
@@ -50,7 +51,7 @@ def class_weight(found: Mapping[str, Any]) -> tuple[str, str]:
     for verdict in ("crash", "wrong", "refused", "not reached"):
         for one in needed:
             if one["verdict"] == verdict:
-                return ("refused" if verdict == "not reached" else verdict), one["why"]
+                return verdict, one["why"]
     return needed[1]["verdict"], needed[1]["why"]
 
 
@@ -160,8 +161,8 @@ def _counts(results: Results) -> str:
 
 
 def _table(results: Results, models: list[str]) -> str:
-    heads = ["module", "model", "px", "cell px", "class-weight CAM", "Grad-CAM", "attention"]
-    heads += ["scales", "pcm", "file", "pgc", "tc Grad", "tc CAM"]
+    heads = ["module", "model", "px", "cell px", "class-weight CAM", "Grad-CAM"]
+    heads += ["layers", "attention", "scales", "pcm", "file", "pgc", "tc Grad", "tc CAM"]
     rows = []
     for model in models:
         found = _found(results, "product", model) or {}
@@ -172,7 +173,7 @@ def _table(results: Results, models: list[str]) -> str:
         module = next(line["module"] for key, line in results.items() if key[1] == model)
         whole = class_weight(found)[0] if found else "not reached"
         verdicts = [whole, grad_cam(found) if found else "not reached"]
-        for check in ("attention", "scales", "pcm", "file"):
+        for check in ("taps", "attention", "scales", "pcm", "file"):
             verdicts.append(found.get(check, _NOTHING)["verdict"])
         verdicts += [theirs.get(peer, _NOTHING)["verdict"] for peer in PEERS]
         marks = [_MARKS[verdict] for verdict in verdicts]

@@ -198,8 +198,9 @@ class WholeModel(Encoder):
         elif not wanted:
             maps, final = {}, self(images)
         else:
-            output, inner = self.extractor.forward_intermediates(
-                images, indices=wanted, norm=self.normalises, output_fmt="NCHW"
+            # With the last stage, because some models stop after the last that is asked for.
+            output, (*inner, _) = self.extractor.forward_intermediates(
+                images, indices=[*wanted, self.stage], norm=self.normalises, output_fmt="NCHW"
             )
             if not self.one_pass:
                 output = self.extractor.forward_features(images)

@@ -46,6 +46,7 @@ def nhwc(output: Tensor) -> Tensor:
 
 DEPTH = {"depth": 3}
 SMALL_SWIN = {"depths": (1, 1), "embed_dim": 12, "num_heads": (1, 1)}
+SMALL_HIERA = {"stages": (1, 1, 1, 1), "embed_dim": 24}
 CASES = [
     # The first blocks stood for the last.
     Case("cait_xxs24_224", 64, tokens(1, 4), DEPTH),
@@ -63,6 +64,8 @@ CASES = [
     Case("levit_128s", 64, tokens(0, 1)),
     Case("mvitv2_tiny", 64, tokens(0, 2)),
     Case("volo_d1_224", 64, tokens(1, 4)),
+    # timm stops after the last stage that it is asked for.
+    Case("sam2_hiera_tiny", 64, nhwc, SMALL_HIERA, sized=False),
     # timm's table of stages begins without a name.
     Case("tresnet_m", 64, nchw, {}, sized=False),
 ]
