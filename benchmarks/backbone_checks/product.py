@@ -297,7 +297,8 @@ class Checked:
         alone = network(images).features
         layers = sorted({0, len(encoder.layers) // 2, max(0, len(encoder.layers) - 2)})
         for number in layers:
-            layer = encoder.layers[number]
+            name = encoder.layers[number]
+            layer = name if list(encoder.layers).count(name) == 1 else number
             output = network(images, [layer])
             (tapped,) = output.taps
             if relative_error(output.features, alone) > TOLERANCE:
