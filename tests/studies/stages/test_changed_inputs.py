@@ -10,6 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
+import studies.runner
 from studies.planning.planner import make_plan
 from studies.spec.study import Study
 from studies.stages.training import initial_network
@@ -93,14 +94,13 @@ def test_trials_whose_weights_change_during_a_run_fail_and_name_them(
     file = tmp_path / "weights.pth"
     write_weights(tiny, 1, file)
     tiny["backbones"]["cnn"]["weights"] = str(file)
-    build = ArtifactStore.build
+    check = studies.runner.preflight
 
-    def replaced(self: ArtifactStore, stage: str, *given: Any, **named: Any) -> Any:
-        if stage == "train":
-            write_weights(tiny, 2, file)  # after the last check, as the first network is made
-        return build(self, stage, *given, **named)
+    def replaced(*given: Any) -> None:
+        check(*given)
+        write_weights(tiny, 2, file)
 
-    monkeypatch.setattr(ArtifactStore, "build", replaced)
+    monkeypatch.setattr(studies.runner, "preflight", replaced)
     failed = run(tiny, tmp_path / "results").result.failed
     assert set(failed) == {
         f"{name}, seed 0"
