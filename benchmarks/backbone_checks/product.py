@@ -18,7 +18,6 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +29,9 @@ from backbone_checks.models import OPTIONS
 from backbone_checks.places import place_shown, random_images, sizes_of
 from backbone_checks.reference import (
     gradient_maps,
+    in_deadly_format,
     intermediates,
+    left_over,
     perturbed,
     reference_models,
     relative_error,
@@ -51,8 +52,6 @@ from wsss_core.transfer import Single
 
 CLASSES = 3
 TOLERANCE = 1e-4
-NEVER_CHANNELS_LAST = ("fastvit", "mobileone", "repvgg")
-"""Families whose training in channels_last format ends the process (PyTorch 2.15, CPU)."""
 
 Report = Callable[[str, Callable[[], Outcome]], Outcome]
 
@@ -229,7 +228,7 @@ class Checked:
 
     @torch.no_grad()
     def _same_map(self, reference: nn.Module, network: Network) -> Outcome:
-        left = _left_over(reference, network)
+        left = left_over(reference, network)
         images = random_images(self.size)
         normalised = (images - network.mean) / network.std
         features = network(images).features
@@ -334,7 +333,7 @@ class Checked:
     def train(self) -> Outcome:
         """Train, save and load as a study does, and compare with the network that was trained."""
         job = _job(self.name, self.size)
-        if risky := _in_deadly_format(self.name, build_paradigm(job, None).networks["student"]):
+        if risky := in_deadly_format(self.name, build_paradigm(job, None).networks["student"]):
             return Outcome("crash", risky)
         images = _images(self.size)
         try:
@@ -366,7 +365,7 @@ class Checked:
         """Take a training step with the pixel correlation module."""
         try:
             network = _network(self.name, self.size, head="pcm")
-            if risky := _in_deadly_format(self.name, network):
+            if risky := in_deadly_format(self.name, network):
                 return Outcome("crash", risky)
             losses = (
                 Single(network)
@@ -389,28 +388,3 @@ def _alike(ours: Tensor, theirs: Tensor) -> bool:
 def _images(size: int) -> Images:
     pixels = (random_images(size, 2).permute(0, 2, 3, 1).numpy() * 255).astype(np.uint8)
     return Images(pixels, np.eye(CLASSES, dtype=bool)[:2])
-
-
-def _in_deadly_format(name: str, network: nn.Module) -> str | None:
-    """Say so if training would end the process: such a network is not trained here."""
-    if not name.startswith(NEVER_CHANNELS_LAST):
-        return None
-    for weight in network.parameters():
-        last = weight.dim() == 4 and weight.is_contiguous(memory_format=torch.channels_last)
-        if last and not weight.is_contiguous():
-            return "channels_last format, in which training it ends the process; not tried"
-    return None
-
-
-def _left_over(reference: nn.Module, network: nn.Module) -> list[str]:
-    """Floating tensors of timm's model that no tensor of the network equals."""
-    there = set(_digests(network).values())
-    return [key for key, digest in _digests(reference).items() if digest not in there]
-
-
-def _digests(model: nn.Module) -> dict[str, bytes]:
-    return {
-        key: blake2b(value.detach().contiguous().flatten().numpy().tobytes()).digest()
-        for key, value in model.state_dict().items()
-        if value.is_floating_point() and value.numel()
-    }

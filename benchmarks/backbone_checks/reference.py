@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from hashlib import blake2b
 from typing import Any
 
 import timm
@@ -10,6 +11,9 @@ from torch import Tensor, nn
 
 LATE = 2 / 3
 """Only modules that come after this part of the network are asked for their Grad-CAM."""
+
+NEVER_CHANNELS_LAST = ("fastvit", "mobileone", "repvgg")
+"""Families whose training in channels_last format ends the process (PyTorch 2.15, CPU)."""
 
 MOST_PREFIX = 3
 """So many tokens or fewer are class tokens alone."""
@@ -47,6 +51,31 @@ def perturbed(model: nn.Module) -> None:
         else:
             spread = float(value.std()) if value.numel() > 1 else 0.0
             value.add_(noise * max(0.05 * spread, 0.01))
+
+
+def in_deadly_format(name: str, network: nn.Module) -> str | None:
+    """Say so if training would end the process: such a network is not trained here."""
+    if not name.startswith(NEVER_CHANNELS_LAST):
+        return None
+    for weight in network.parameters():
+        last = weight.dim() == 4 and weight.is_contiguous(memory_format=torch.channels_last)
+        if last and not weight.is_contiguous():
+            return "channels_last format, in which training it ends the process; not tried"
+    return None
+
+
+def left_over(reference: nn.Module, network: nn.Module) -> list[str]:
+    """Floating tensors of timm's model that no tensor of the network equals."""
+    there = set(_digests(network).values())
+    return [key for key, digest in _digests(reference).items() if digest not in there]
+
+
+def _digests(model: nn.Module) -> dict[str, bytes]:
+    return {
+        key: blake2b(value.detach().contiguous().flatten().numpy().tobytes()).digest()
+        for key, value in model.state_dict().items()
+        if value.is_floating_point() and value.numel()
+    }
 
 
 def unused_by_features(model: Any, images: Tensor) -> set[str]:
