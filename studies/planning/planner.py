@@ -168,11 +168,13 @@ class Planner:
         if weights == "pretrained":
             import timm  # takes seconds and loads torch
 
+            from wsss_core.backbones.pretrained import pretrained_name
+
             config = timm.get_pretrained_cfg(backbone.model)
             assert config is not None  # the name was checked
             tag = f"pretrained {config.architecture}.{config.tag}"
             with as_input_error(f"backbones.{name}.weights", InputError):
-                fetched(f"{config.architecture}.{config.tag}".rstrip("."))
+                fetched(pretrained_name(backbone.model))
         elif weights == "none":
             tag = "none"
         else:

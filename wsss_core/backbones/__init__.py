@@ -6,7 +6,7 @@ from wsss_core.lazy import lazy_exports
 
 if TYPE_CHECKING:
     from wsss_core.backbones.cells import cell_side, cells_span, share_the_image
-    from wsss_core.backbones.encoder import Encoder, PatchTokens
+    from wsss_core.backbones.encoder import Encoder, PatchTokens, evaluating
     from wsss_core.backbones.mean_and_std import InputNormalisation, normalisation_of_file
     from wsss_core.backbones.names import (
         Layer,
@@ -36,6 +36,7 @@ __all__ = [
     "cells_span",
     "check_backbone_name",
     "encoder_version",
+    "evaluating",
     "is_vit",
     "load_weights",
     "normalisation_of_file",

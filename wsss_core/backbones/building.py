@@ -7,7 +7,7 @@ import timm
 import torch
 from torch import Tensor
 
-from wsss_core.backbones.encoder import Encoder, PatchTokens
+from wsss_core.backbones.encoder import Encoder, PatchTokens, evaluating
 from wsss_core.backbones.names import SAME_ENCODER, Layer, has_patch_tokens, timm_module
 from wsss_core.backbones.size_limit import SizeLimit
 from wsss_core.backbones.whole_model import WholeModel
@@ -158,16 +158,11 @@ def check_for_pcm(name: str, encoder: Encoder, size: int) -> None:
     if len(encoder.layers) < 2:
         raise InputError(f"{name}: head pcm needs a stage before {encoder.layers[-1]!r}")
     half = torch.zeros(1, 3, size // 2, size // 2)
-    modes = [(module, module.training) for module in encoder.modules()]
-    encoder.eval()
     try:
-        with torch.no_grad(), torch.random.fork_rng(devices=[]):
+        with torch.no_grad(), torch.random.fork_rng(devices=[]), evaluating(encoder):
             encoder.with_taps(half, (-2,))
     except Exception as error:
         raise InputError(
             f"{name}: head pcm looks at images at half their size as well, and the network cannot "
             f"take {size // 2} px ({raised(error)})"
         ) from error
-    finally:
-        for module, mode in modes:
-            module.training = mode

@@ -36,7 +36,7 @@ def cell_side(encoder: Any, layer: Layer | None = None) -> int | None:
     if info is None or type(extractor).__name__ == "CrossVit":
         return None
     stages = getattr(info, "info", info)
-    number = len(encoder.layers) - 1 if layer is None else encoder.layer_number(layer)
+    number = encoder.layer_number(-1 if layer is None else layer)
     return int(stages[number]["reduction"])
 
 

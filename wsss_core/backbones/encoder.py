@@ -4,7 +4,8 @@ They let inner layers be tapped, and say at which tensor a CAM at a layer takes 
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from torch import Tensor, nn
@@ -13,6 +14,18 @@ from wsss_core.backbones.layout import MapLayout
 from wsss_core.backbones.names import Layer
 from wsss_core.backbones.points import CamPoint
 from wsss_core.errors import InputError
+
+
+@contextmanager
+def evaluating(network: nn.Module) -> Iterator[None]:
+    """Put a network into evaluation mode; afterwards every submodule has its own mode again."""
+    modes = [(module, module.training) for module in network.modules()]
+    network.eval()
+    try:
+        yield
+    finally:
+        for module, mode in modes:
+            module.training = mode
 
 
 class Encoder(nn.Module, ABC):

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from wsss_core.backbones.encoder import Encoder
+from wsss_core.backbones.encoder import Encoder, evaluating
 from wsss_core.backbones.layout import MapLayout, by_value, tensors_in
 from wsss_core.backbones.names import Layer
 from wsss_core.backbones.points import CamPoint, FoundModule, find_points
@@ -62,7 +62,6 @@ class WholeModel(Encoder):
         self.final = nn.Identity()
         self._found: dict[tuple[int, int, int], FoundModule | None] = {}
         if inner or not final_norm:
-            self.layout: MapLayout | None = None
             extractor.prune_intermediate_layers([self.stage], prune_norm=True)
         self._measure(image_size, whole=not inner and final_norm)
 
@@ -94,8 +93,7 @@ class WholeModel(Encoder):
     def _measure(self, image_size: int, *, whole: bool) -> None:
         """Find out by a random image which maps there are, and in which layout the final one is."""
         image = _noise(1, image_size)
-        self.extractor.eval()
-        with torch.no_grad(), torch.random.fork_rng(devices=[]):
+        with torch.no_grad(), torch.random.fork_rng(devices=[]), evaluating(self.extractor):
             ended, inner = self.extractor.forward_intermediates(
                 image, indices=[*range(len(self.layers))], output_fmt="NCHW"
             )
@@ -104,7 +102,7 @@ class WholeModel(Encoder):
                     f"timm lists {len(self.layers)} stages of this network and gives {len(inner)}"
                 )
             self.normalises = False
-            self.layout = None
+            self.layout: MapLayout | None = None
             last = inner[-1]
             if whole:
                 output = self.extractor.forward_features(image)
@@ -115,7 +113,6 @@ class WholeModel(Encoder):
                     self.one_pass = _alike(output, ended)
                     if normed is not None and _alike(normed[-1], last):
                         self.normalises, inner = True, normed
-        self.extractor.train()
         channels = [int(one.shape[1]) for one in inner]
         self.channels = [*channels[:-1], int(last.shape[1])]
         self.grid = (int(last.shape[-2]), int(last.shape[-1]))
@@ -248,18 +245,12 @@ class WholeModel(Encoder):
     def _find(self, numbers: list[int], images: Tensor) -> dict[int, FoundModule]:
         """Find the submodules that give some stages' maps, by a random image in evaluation."""
         noise = _noise(2, images.shape[-1], images.shape[-2]).to(images)
-        modes = [(module, module.training) for module in self.extractor.modules()]
-        self.extractor.eval()
-        try:
-            with torch.no_grad(), torch.random.fork_rng(devices=[]):
-                found = self._find_in(numbers, noise)
-                for number in numbers:
-                    if number not in found:
-                        # Later modules may work in place on a map; stopped early, it is as it was.
-                        found |= self._find_in([number], noise, stop_early=True)
-        finally:
-            for module, mode in modes:
-                module.training = mode
+        with torch.no_grad(), torch.random.fork_rng(devices=[]), evaluating(self.extractor):
+            found = self._find_in(numbers, noise)
+            for number in numbers:
+                if number not in found:
+                    # Later modules may work in place on a map; stopped early, it is as it was.
+                    found |= self._find_in([number], noise, stop_early=True)
         return found
 
     def _find_in(

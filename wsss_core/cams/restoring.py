@@ -15,18 +15,6 @@ from wsss_core.backbones import CamPoint
 
 
 @contextmanager
-def evaluating(network: nn.Module) -> Iterator[None]:
-    """Put a network into evaluation mode; afterwards every submodule has its own mode again."""
-    modes = [(module, module.training) for module in network.modules()]
-    network.eval()
-    try:
-        yield
-    finally:
-        for module, mode in modes:
-            module.training = mode
-
-
-@contextmanager
 def frozen(network: nn.Module) -> Iterator[None]:
     """Let no parameter ask for a gradient, so that none is computed and none accumulated."""
     asking = [parameter for parameter in network.parameters() if parameter.requires_grad]

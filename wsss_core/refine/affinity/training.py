@@ -18,8 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from wsss_core.backbones import Layer, Network
-from wsss_core.cams.restoring import evaluating
+from wsss_core.backbones import Layer, Network, evaluating
 from wsss_core.data.image_set import IGNORED
 from wsss_core.data.network_input import to_input
 from wsss_core.errors import InputError
