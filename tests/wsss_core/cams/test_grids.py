@@ -17,16 +17,25 @@ from wsss_core.cams.grids import over_image
 from wsss_core.evaluate import resize
 
 
+class OneStage:
+    """What `cell_side` asks of an encoder that has one stage."""
+
+    def __init__(self, extractor: Any) -> None:
+        self.extractor = extractor
+
+    def layer_number(self, layer: int) -> int:
+        """Return the number of the only stage."""
+        assert layer == -1
+        return 0
+
+
 class Ramp(torch.nn.Module):
     """A network whose cells hold the mean of the image's red over the pixels they stand for."""
 
     def __init__(self, side: int, *, ceil: bool, margin: int = 0) -> None:
         super().__init__()
         self.side, self.ceil, self.margin = side, ceil, margin
-        info = [{"reduction": side}]
-        self.encoder: Any = SimpleNamespace(
-            extractor=SimpleNamespace(feature_info=info), layers=["stage"]
-        )
+        self.encoder: Any = OneStage(SimpleNamespace(feature_info=[{"reduction": side}]))
 
     def forward(self, images: Tensor) -> Output:
         end = images.shape[-1] - self.margin
@@ -122,10 +131,10 @@ def test_timm_says_how_large_the_cells_of_a_patchify_network_are():
     extractor: Any = ConvMixer(dim=8, depth=1, kernel_size=3, patch_size=7, num_classes=0).eval()
     with torch.no_grad():
         maps = extractor.forward_features(torch.zeros(1, 3, 128, 128))
-    assert cell_side(SimpleNamespace(extractor=extractor, layers=["blocks.0"])) == 7
+    assert cell_side(OneStage(extractor)) == 7
     assert maps.shape[-1] == 18
 
 
 def test_crossvit_resizes_images_itself():
     extractor = timm.create_model("crossvit_tiny_240", num_classes=0)
-    assert cell_side(SimpleNamespace(extractor=extractor, layers=["blocks.2"])) is None
+    assert cell_side(OneStage(extractor)) is None
