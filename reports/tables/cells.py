@@ -37,6 +37,11 @@ class Column:
     numeric: bool = False
     about: str = ""
 
+    @property
+    def heading(self) -> str:
+        """The header with its unit."""
+        return f"{self.header} [{self.unit}]" if self.unit else self.header
+
 
 @dataclass(frozen=True)
 class Cell:

@@ -1,6 +1,6 @@
-"""Rendering a table as Markdown, LaTeX (booktabs), CSV and HTML.
+"""Rendering a table as Markdown, CSV and HTML; `reports.tables.latex` renders LaTeX.
 
-Markdown, LaTeX and HTML show the cells' texts. CSV holds the numbers behind them, unrounded, one
+Markdown and HTML show the cells' texts. CSV holds the numbers behind them, unrounded, one
 column per figure; a text that a spreadsheet would run as a formula begins with an apostrophe.
 """
 
@@ -14,10 +14,6 @@ from markupsafe import Markup, escape
 from pandas.api.types import is_numeric_dtype
 
 from reports.tables.cells import Cell, CellValue, Column, Table
-
-
-def _header(column: Column) -> str:
-    return f"{column.header} [{column.unit}]" if column.unit else column.header
 
 
 def escape_markdown(text: str) -> str:
@@ -44,88 +40,12 @@ def to_markdown(table: Table) -> str:
         return f"**{text}**" if cell.best else text
 
     lines = [
-        line([escape_markdown(_header(column)) for column in table.columns]),
+        line([escape_markdown(column.heading) for column in table.columns]),
         line(["---:" if column.numeric else ":---" for column in table.columns]),
         *(line([shown(cell) for cell in row]) for row in table.rows),
     ]
     below = [escape_markdown(text) for text in (table.caption, *table.notes) if text]
     return "\n".join(lines) + "\n" + "".join(f"\n{text}\n" for text in below)
-
-
-_LATEX = {
-    "\\": r"\textbackslash{}",
-    "{": r"\{",
-    "}": r"\}",
-    "&": r"\&",
-    "%": r"\%",
-    "$": r"\$",
-    "#": r"\#",
-    "_": r"\_",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "<": r"\textless{}",
-    ">": r"\textgreater{}",
-    "|": r"\textbar{}",
-    '"': "''",
-    "[": "{[}",  # LaTeX reads a bracket after the end of a row as an option
-    "]": "{]}",
-    "±": r"$\pm$",
-    "−": r"$-$",
-    "×": r"$\times$",
-    "·": r"$\cdot$",
-    "→": r"$\rightarrow$",
-    "←": r"$\leftarrow$",
-    "↔": r"$\leftrightarrow$",
-    "≥": r"$\geq$",
-    "≤": r"$\leq$",
-    "λ": r"$\lambda$",
-    "‡": r"$\ddagger$",
-    "Δ": r"$\Delta$",
-    "–": "--",
-    "—": "---",
-    "…": r"\ldots{}",
-    "\u202f": r"\,",
-    "\u00a0": "~",
-}
-
-
-def escape_latex(text: str) -> str:
-    r"""Escape text for LaTeX; line ends and control characters become spaces.
-
-    Example:
-        >>> escape_latex("a_b & 5% ± 1")
-        'a\\_b \\& 5\\% $\\pm$ 1'
-
-    """
-    return "".join(_LATEX.get(letter, letter if letter.isprintable() else " ") for letter in text)
-
-
-def to_latex(table: Table) -> str:
-    r"""Render as a `table` float; the document needs `\usepackage{booktabs}` only."""
-
-    def shown(cell: Cell) -> str:
-        text = escape_latex(cell.text)
-        if cell.best:
-            return rf"\textbf{{{text}}}"
-        return rf"\emph{{{text}}}" if cell.state and cell.state != "partial" else text
-
-    alignment = "".join("r" if column.numeric else "l" for column in table.columns)
-    caption = " ".join(text for text in (table.title + ".", table.caption, *table.notes) if text)
-    lines = [
-        r"\begin{table}",
-        r"  \centering",
-        rf"  \caption{{{escape_latex(caption)}}}",
-        rf"  \label{{tab:{table.name}}}",
-        rf"  \begin{{tabular}}{{{alignment}}}",
-        r"    \toprule",
-        "    " + " & ".join(escape_latex(_header(column)) for column in table.columns) + r" \\",
-        r"    \midrule",
-        *("    " + " & ".join(shown(cell) for cell in row) + r" \\" for row in table.rows),
-        r"    \bottomrule",
-        r"  \end{tabular}",
-        r"\end{table}",
-    ]
-    return "\n".join(lines) + "\n"
 
 
 def spreadsheet_text(text: str) -> str:

@@ -6,7 +6,9 @@ from html.parser import HTMLParser
 import pytest
 
 from reports.tables.cells import Cell, Column, Table, mark_best
-from reports.tables.rendering import escape_latex, to_csv, to_html, to_latex, to_markdown
+from reports.tables.latex import to_latex
+from reports.tables.latex_text import escape_latex
+from reports.tables.rendering import to_csv, to_html, to_markdown
 
 EVIL = "<script>alert(1)</script> a_b & 5% $x$ {#} ~^\\ | \"q\" 'r'"
 
@@ -119,7 +121,7 @@ def test_latex_is_a_booktabs_table():
 
 def test_latex_with_an_evil_name_has_balanced_braces_and_the_same_columns():
     latex = to_latex(small_table(EVIL))
-    bare = unescaped_latex(latex)
+    bare = unescaped_latex(latex[latex.index(r"\begin{table}") :])
 
     depth = 0
     for letter in bare:
