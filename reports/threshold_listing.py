@@ -1,9 +1,10 @@
 """The output of `wsss thresholds`: every threshold chosen, its figures, and the curves."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pyarrow as pa
@@ -13,9 +14,9 @@ from reports.ledger.digest import to_parquet
 from reports.names import MEASURE_NAMES, MEASURES, PLAIN, SHORT_MEASURE_NAMES
 from reports.results.reading import read_studies
 from reports.results.score_curves import CURVES, score_curves
-from reports.results.study_record import StudyRecord
+from reports.results.study_record import StudyRecord, TrialRecord
 from reports.results.trial_cache import read_scores
-from reports.statistics import summarise
+from reports.statistics import Summary, summarise
 from reports.storage import Location
 from reports.tables.cells import ABSENT, equals, mean_and_spread, points
 from reports.tables.rendering import frame_to_csv
@@ -60,13 +61,18 @@ class ThresholdListing:
     """The output of the command.
 
     Attributes:
-        text: for the terminal.
+        records: the studies.
         files: the files it wrote.
 
     """
 
-    text: str
+    records: tuple[StudyRecord, ...]
     files: tuple[Path, ...]
+
+    @property
+    def text(self) -> str:
+        """The listing for a terminal."""
+        return "\n\n".join(describe_thresholds(record) for record in self.records)
 
 
 def list_thresholds(
@@ -94,7 +100,7 @@ def list_thresholds(
         write_whole(files[0], frame_to_csv(choices).encode())
         write_whole(files[1], to_parquet(pa.Table.from_pandas(choices, preserve_index=False)))
         _write_curves(results, records, files[2])
-    return ThresholdListing("\n\n".join(describe_thresholds(one) for one in records), files)
+    return ThresholdListing(tuple(records), files)
 
 
 def threshold_choices(record: StudyRecord) -> pd.DataFrame:
@@ -144,10 +150,41 @@ def describe_thresholds(record: StudyRecord) -> str:
         f"no scores: {trial.configuration}"
         + ("" if chain == PLAIN else f", {chain}")
         + f", seed {trial.seed} ({trial.status})"
-        for chain, trial in record.every_trial()
-        if trial.figures is None
+        for chain, trial in _unscored(record)
     ]
     return "\n\n".join([*parts, *(["\n".join(unscored)] if unscored else [])])
+
+
+def threshold_record(record: StudyRecord) -> dict[str, Any]:
+    """Return a study's thresholds as plain values, for scripts; shares are in [0, 1]."""
+    choices = threshold_choices(record)
+    names = {"refinement": "chain", "class_name": "class", "level": "threshold_level"}
+    return {
+        "study": record.name,
+        "title": record.title,
+        "objective": record.objective,
+        "main_class": record.main_class,
+        "rules": peeks_at(record),
+        "choices": choices.drop(columns="study").rename(columns=names).to_dict("records"),
+        "mean_prices": [
+            {"chain": chain, "rule": rule, "mean": price.mean, "sd": price.sd, "n": price.n}
+            for chain, rule, price in _mean_prices(record, choices)
+        ],
+        "unscored": [
+            {
+                "configuration": trial.configuration,
+                "chain": chain,
+                "seed": trial.seed,
+                "status": trial.status,
+            }
+            for chain, trial in _unscored(record)
+        ],
+    }
+
+
+def _unscored(record: StudyRecord) -> Iterator[tuple[str, TrialRecord]]:
+    """Yield the trials without scores, each with its chain."""
+    yield from (found for found in record.every_trial() if found[1].figures is None)
 
 
 def _legend(record: StudyRecord) -> str:
@@ -195,20 +232,25 @@ def _varies(choices: pd.DataFrame, name: str) -> bool:
 
 
 def _price_lines(record: StudyRecord, choices: pd.DataFrame) -> list[list[str]]:
-    """Return mean prices by chain and rule, over the students of healthy trials, main class."""
+    """Return mean prices by chain and rule, as header and rows."""
+    several = _varies(choices, "refinement")
+    lines = [[*(["chain"] if several else []), "rule", "mean price over healthy trials"]]
+    for chain, rule, price in _mean_prices(record, choices):
+        text = f"{mean_and_spread(price)} ({equals('n', price.n)})"
+        lines.append([*([chain] if several else []), rule, text])
+    return lines
+
+
+def _mean_prices(record: StudyRecord, choices: pd.DataFrame) -> Iterator[tuple[str, str, Summary]]:
+    """Yield chain, rule and mean price, over the students of healthy trials, main class."""
     chosen = choices[
         (choices["status"] == "ok")
         & (choices["network"] == "student")
         & (choices["class_name"] == record.main_class)
         & choices["price"].notna()
     ]
-    several = _varies(choices, "refinement")
-    lines = [[*(["chain"] if several else []), "rule", "mean price over healthy trials"]]
     for (chain, rule), rows in chosen.groupby(["refinement", "rule"], sort=False):
-        summary = summarise(rows["price"])
-        text = f"{mean_and_spread(summary)} ({equals('n', summary.n)})"
-        lines.append([*([str(chain)] if several else []), str(rule), text])
-    return lines
+        yield str(chain), str(rule), summarise(rows["price"])
 
 
 def _aligned(lines: Sequence[Sequence[str]]) -> str:

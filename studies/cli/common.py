@@ -171,11 +171,11 @@ class Command:
         parser = commands.add_parser(
             self.name, help=self.about, description=self.about, epilog=f"Example: {self.example}"
         )
-        parser.set_defaults(command=self.run, aside=self.aside)
+        parser.set_defaults(command=self.run, aside=self.aside, parser=parser)
         for names, settings in self.options:
             parser.add_argument(*names, **settings)
         if self.parts:
-            kinds = parser.add_subparsers(required=True, metavar="WHAT")
+            kinds = parser.add_subparsers(metavar="WHAT")
             for part in self.parts:
                 part.add_to(kinds)
 

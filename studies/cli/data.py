@@ -24,15 +24,20 @@ def _check(options: argparse.Namespace) -> int:
     return 0
 
 
-_COUNTS = {"size": 64, "train": 1500, "tune": 150, "test": 300, "seed": 0}
-
+_COUNTS = {
+    "size": (64, "width and height in pixels"),
+    "train": (1500, "scenes of the train split"),
+    "tune": (150, "scenes of the tune split"),
+    "test": (300, "scenes of the test split"),
+    "seed": (0, "another seed, other scenes"),
+}
 _SHARES = {
-    "smoke": 0.5,
-    "chimney-given-smoke": 0.95,
-    "chimney-given-clear": 0.4,
-    "steam": 0.0,
-    "cooling-tower-given-steam": 0.95,
-    "cooling-tower-given-clear": 0.4,
+    "smoke": (0.5, "share of the scenes with smoke"),
+    "chimney-given-smoke": (0.95, "share of those with smoke that hold a chimney"),
+    "chimney-given-clear": (0.4, "share of those without smoke that hold a chimney"),
+    "steam": (0.0, "share of the scenes with steam; above 0 steam is a second class"),
+    "cooling-tower-given-steam": (0.95, "share of those with steam that hold a cooling tower"),
+    "cooling-tower-given-clear": (0.4, "share of those without steam that do"),
 }
 
 SCENES = Command(
@@ -43,8 +48,14 @@ SCENES = Command(
     (
         option("out", type=a_path, metavar="DIR", help="folder to write; must be new or empty"),
         *(
-            option(f"--{name}", type=type(default), default=default, help=f"[{default}]")
-            for name, default in {**_COUNTS, **_SHARES}.items()
+            option(
+                f"--{name}",
+                type=type(default),
+                default=default,
+                metavar="N" if isinstance(default, int) else "SHARE",
+                help=f"{about} [{default}]",
+            )
+            for name, (default, about) in {**_COUNTS, **_SHARES}.items()
         ),
     ),
 )
@@ -54,7 +65,7 @@ CHECK = Command(
     "read every file of a folder data set and list its contents or the error",
     "wsss data check DIR",
     _check,
-    (option("root", type=a_path, metavar="DIR"),),
+    (option("root", type=a_path, metavar="DIR", help="a folder with train, tune and test"),),
 )
 
 DATA = Command("data", "make and check data sets", "wsss data check DIR", parts=(SCENES, CHECK))

@@ -52,7 +52,12 @@ MASKS = Command(
     "wsss masks results/quickstart --images DIR --out masks --chain CRF",
     _masks,
     (
-        option("results", type=a_location, metavar="RESULTS"),
+        option(
+            "results",
+            type=a_location,
+            metavar="RESULTS",
+            help="a folder that `wsss run` wrote, or its URI",
+        ),
         option("--images", type=a_path, required=True, metavar="DIR", help="of any sizes"),
         option(
             "--out", type=a_path, required=True, metavar="DIR", help="folder of the masks; is made"

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from reports.storage import is_uri
 from studies.cli.common import NO_PLUGINS_OPTION, Command, a_location, a_path, option, show
+from studies.cli.strict_json import JSON_OPTION, Schema, of_schema, show_json
 from studies.cluster.machine import usable_cpus
 
 
@@ -22,10 +23,15 @@ def _report(options: argparse.Namespace) -> int:
 
 
 def _thresholds(options: argparse.Namespace) -> int:
-    from reports.threshold_listing import list_thresholds
+    from reports.threshold_listing import list_thresholds, threshold_record
 
     out = options.out or _own_folder(options) / "report" / "tables"
     listing = list_thresholds(options.results, out, processes=usable_cpus())
+    if options.json:
+        records = [threshold_record(record) for record in listing.records]
+        found = {"studies": records, "files": [str(file) for file in listing.files]}
+        show_json(of_schema(Schema.THRESHOLDS, found))
+        return 0
     show("\n".join([listing.text, *(f"wrote {file}" for file in listing.files)]))
     return 0
 
@@ -37,7 +43,9 @@ def _own_folder(options: argparse.Namespace) -> Path:
     return Path(options.results)
 
 
-_RESULTS = option("results", type=a_location, metavar="RESULTS")
+_RESULTS = option(
+    "results", type=a_location, metavar="RESULTS", help="a folder that `wsss run` wrote, or its URI"
+)
 
 REPORT = Command(
     "report",
@@ -70,6 +78,7 @@ THRESHOLDS = Command(
             metavar="DIR",
             help="folder for choices and curves as Parquet [RESULTS/report/tables]",
         ),
+        JSON_OPTION,
         NO_PLUGINS_OPTION,
     ),
     aside=True,

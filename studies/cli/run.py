@@ -16,6 +16,7 @@ from studies.cli.common import (
     show,
 )
 from studies.cli.store import seconds
+from studies.cli.strict_json import JSON_OPTION, Schema, of_schema, show_json
 from studies.formatting import duration, over_trials, trials_done
 from wsss_core.errors import InputError
 
@@ -42,19 +43,25 @@ def _plan(options: argparse.Namespace) -> int:
     if options.slots is not None and options.slots < 1:
         raise InputError(f"--slots {options.slots}: expected 1 or more")
     study, results, store = _opened(options)
-    from studies.cli.plan_text import describe_plan
+    from studies.cli.plan_summary import TrialWork, plan_record, summarise_plan
+    from studies.cli.plan_text import describe_summary
     from studies.planning import make_plan
     from studies.stages.other_code import named_otherwise
 
     plan = make_plan(study)
-    show(describe_plan(plan, store, results, at_once=options.slots))
-    seen = store.seen()
-    for line in named_otherwise(results, [t.key for t in plan.trials if seen("scores", t.key)]):
-        show(line)
+    found = summarise_plan(plan, store, results, at_once=options.slots)
+    done = [trial.key for trial in found.trials if trial.state is TrialWork.DONE]
+    otherwise = named_otherwise(results, done)
+    if not options.json:
+        show("\n".join([describe_summary(found, options.slots), *otherwise]))
     if options.check:
         _check(plan, results, store, options.address)
     elif options.address is not None:
         raise InputError("--address: plan asks the cluster only with --check; give --check too")
+    if options.json:
+        places = {"results": str(results), "store": str(store.where)}
+        more = {"made_otherwise": otherwise, "checked": options.check}
+        show_json(of_schema(Schema.PLAN, {**places, **plan_record(found), **more}))
     return 0
 
 
@@ -214,6 +221,7 @@ PLAN = Command(
             metavar="N",
             help="trials at a time, for the estimate of wall time [as many as fit here]",
         ),
+        JSON_OPTION,
     ),
 )
 

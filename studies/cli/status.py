@@ -1,7 +1,6 @@
 """`wsss status`: the progress of a study, from another terminal while it runs."""
 
 import argparse
-import json
 import shutil
 import sys
 import time
@@ -9,6 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from studies.cli.common import Command, a_location, a_number, option, show
+from studies.cli.strict_json import JSON_OPTION, Schema, of_schema, show_json
 
 if TYPE_CHECKING:
     from studies.status.model import StudyStatus
@@ -44,7 +44,7 @@ def _show(found: "Sequence[StudyStatus]", options: argparse.Namespace) -> bool:
     from studies.status.text import MARKS, describe_status, status_record
 
     if options.json:
-        return show(json.dumps([status_record(status) for status in found]))
+        return show_json([of_schema(Schema.STATUS, status_record(status)) for status in found])
     size, terminal = shutil.get_terminal_size(), sys.stdout.isatty()
     rows = None if options.all else max(10, size.lines - 16) if terminal else 40
     encoding = sys.stdout.encoding or "ascii"
@@ -72,7 +72,12 @@ STATUS = Command(
     "wsss status results/quickstart --watch",
     _status,
     (
-        option("results", type=a_location, metavar="RESULTS", help="a path or a URI"),
+        option(
+            "results",
+            type=a_location,
+            metavar="RESULTS",
+            help="a folder that `wsss run` wrote, or its URI",
+        ),
         option(
             "--store",
             type=a_location,
@@ -86,7 +91,7 @@ STATUS = Command(
             help="name no machine, folder or person: host-1, PATH, user-1",
         ),
         option("--all", action="store_true", help="a line for every configuration"),
-        option("--json", action="store_true", help="for scripts"),
+        JSON_OPTION,
         option(
             "--watch",
             nargs="?",

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from reports.storage import MARK, below, open_folder
 from studies.cli.common import Command, a_location, option, show
+from studies.cli.strict_json import JSON_OPTION, Schema, of_schema, show_json
 from studies.formatting import in_bytes
 from wsss_core.errors import InputError, one_line
 
@@ -36,21 +37,38 @@ def _opened(options: argparse.Namespace) -> "ArtifactStore":
 
 
 def _list(options: argparse.Namespace) -> int:
-    from studies.store import details, read_artifacts, summary, walk
+    from studies.store import contents_record, details, read_artifacts, summary, walk
 
     store = _opened(options)
     records = walk(store.folder)
     found = read_artifacts(store, records, options.stages)
+    every = bool(options.keys or options.stages)
+    sizes = [record.bytes for record in records if record.kind == "quarantined"]
+    if options.json:
+        owners = [
+            {
+                "stage": owner.stage,
+                "key": owner.key,
+                "host": owner.host,
+                "since": owner.since,
+                "note": owner.note,
+            }
+            for owner in store.leases.owners()
+        ]
+        listed = {"store": str(store.where), **contents_record(found, each=every)}
+        aside = {"count": len(sizes), "bytes": sum(sizes)}
+        show_json(of_schema(Schema.STORE, {**listed, "at_work": owners, "quarantined": aside}))
+        return 0
     if not found:
         show(f"{store.where}: no artifact is finished" + (" of these" if options.stages else ""))
         return 0
-    if options.keys or options.stages:
+    if every:
         show(f"{details(found)}\n")
     show(summary(found))
     for owner in store.leases.owners():
         note = f", {owner.note}" if owner.note else ""
         show(f"at work: {owner.stage}/{owner.key} on {owner.host} since {owner.since}{note}")
-    if sizes := [record.bytes for record in records if record.kind == "quarantined"]:
+    if sizes:
         show(f"quarantined: {len(sizes)}, {in_bytes(sum(sizes))}; wsss store gc names them")
     return 0
 
@@ -165,6 +183,7 @@ LIST = Command(
         _STORE,
         _STAGES,
         option("--keys", action="store_true", help="list every artifact, as with stages"),
+        JSON_OPTION,
     ),
 )
 

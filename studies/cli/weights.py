@@ -25,14 +25,16 @@ def _fetch(options: argparse.Namespace) -> int:
 FETCH = Command(
     "fetch",
     "download the pretrained networks, SAM and CLIP that a study names into one folder",
-    "wsss weights fetch my_study.yaml --to /shared/weights",
+    "wsss weights fetch my_study.yaml --out /shared/weights",
     _fetch,
     (
         *SPEC_OPTIONS,
         option(
+            "--out",
             "--to",
+            dest="to",
             type=a_path,
-            metavar="FOLDER",
+            metavar="DIR",
             help="the folder [the environment's WSSS_WEIGHTS, else ~/.cache/wsss/weights]",
         ),
         NO_PLUGINS_OPTION,
@@ -42,6 +44,6 @@ FETCH = Command(
 WEIGHTS = Command(
     "weights",
     "fetch the weights that a study names, for nodes without a network",
-    "wsss weights fetch STUDY --to WEIGHTS",
+    "wsss weights fetch STUDY --out WEIGHTS",
     parts=(FETCH,),
 )

@@ -41,6 +41,29 @@ def load_study(spec: str, changes: Sequence[str] = (), variants: Sequence[str] =
 
     """
     file = _find(spec)
+    raw = _changed(file, changes, variants)
+    for key, value in _leaves(raw):
+        if value == REQUIRED:
+            raise InputError(f"{file}: {key} has no value yet; give it with --set {key}=VALUE")
+    try:
+        return Study.model_validate(raw)
+    except ValidationError as error:
+        said = re.sub(r"(\S{60})\S{240,}", r"\1...", _first_problem(error, raw))
+        raise InputError(f"{file}: {said}") from error
+
+
+def required_keys(spec: str, variants: Sequence[str] = ()) -> list[str]:
+    """Return the keys of a study that have no value yet; the arguments are those of `load_study`.
+
+    >>> required_keys("smoke_crops")
+    ['data.root', 'backbones.cnn.weights', 'backbones.vit.weights']
+    """
+    raw = _changed(_find(spec), (), variants)
+    return [key for key, value in _leaves(raw) if value == REQUIRED]
+
+
+def _changed(file: Path, changes: Sequence[str], variants: Sequence[str]) -> dict[str, Any]:
+    """Read a study file, and apply variants and changes."""
     raw = read_yaml(file)
     if not isinstance(raw, dict):
         raise InputError(f"{file}: expected keys such as study, data, backbones; got {quoted(raw)}")
@@ -50,14 +73,7 @@ def load_study(spec: str, changes: Sequence[str] = (), variants: Sequence[str] =
     for change in changes:
         path, value = _parsed(change)
         _set(raw, path, value, "--set")
-    for key, value in _leaves(raw):
-        if value == REQUIRED:
-            raise InputError(f"{file}: {key} has no value yet; give it with --set {key}=VALUE")
-    try:
-        return Study.model_validate(raw)
-    except ValidationError as error:
-        said = re.sub(r"(\S{60})\S{240,}", r"\1...", _first_problem(error, raw))
-        raise InputError(f"{file}: {said}") from error
+    return raw
 
 
 def _find(spec: str) -> Path:

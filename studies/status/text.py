@@ -183,7 +183,7 @@ def status_record(status: StudyStatus) -> dict[str, Any]:
         "trials": len(status.states),
         "counts": {state: status.counts[state] for state in TrialState},
         "configurations": [
-            {"name": name, **({} if value is None else {"dial_value": value}), "seeds": seeds}
+            {"name": name, **_sweep_value(value), "seeds": seeds}
             for (name, value), seeds in configurations.items()
         ],
         "chains": [asdict(chain) for chain in status.chains],
@@ -195,6 +195,11 @@ def status_record(status: StudyStatus) -> dict[str, Any]:
         "at_once": status.at_once,
         "seconds_left": status.seconds_left,
     }
+
+
+def _sweep_value(value: float | None) -> dict[str, float]:
+    """Return the value of a sweep under its name and under an older one; nothing without one."""
+    return {} if value is None else {"sweep_value": value, "dial_value": value}
 
 
 def _cause_records(found: Sequence[Cause]) -> list[dict[str, Any]]:

@@ -13,6 +13,7 @@ from wsss_core.lazy import lazy_exports
 if TYPE_CHECKING:
     from studies.store.artifacts import ArtifactStore, CorruptArtifactError, require_writable
     from studies.store.contents import (
+        contents_record,
         details,
         read_artifacts,
         require_store,
@@ -54,6 +55,7 @@ __all__ = [
     "LedgerListing",
     "Manifest",
     "canonical",
+    "contents_record",
     "details",
     "find_garbage",
     "gone",

@@ -184,6 +184,42 @@ def details(found: Iterable[StoreRecord]) -> str:
     return aligned(rows, right=(2,))
 
 
+def contents_record(found: Sequence[StoreRecord], *, each: bool) -> dict[str, Any]:
+    """Return what `summary` says of artifacts as plain values, for scripts.
+
+    Args:
+        found: see `read_artifacts`.
+        each: list every artifact too; else `artifacts` is None.
+
+    """
+    stages = {stage: [one for one in found if one.stage == stage] for stage in VERSIONS}
+    return {
+        "stages": [
+            {
+                "stage": stage,
+                "artifacts": len(of_stage),
+                "bytes": sum(artifact.bytes for artifact in of_stage),
+                "newest": max(map(_written_at, of_stage)) or None,
+            }
+            for stage, of_stage in stages.items()
+            if of_stage
+        ],
+        "artifacts": [_artifact_record(artifact) for artifact in found] if each else None,
+    }
+
+
+def _artifact_record(artifact: StoreRecord) -> dict[str, Any]:
+    manifest = artifact.manifest
+    return {
+        "stage": artifact.stage,
+        "key": artifact.key,
+        "bytes": None if manifest is None else artifact.bytes,
+        "written_at": None if manifest is None else manifest.written_at,
+        "of": artifact.parent,
+        "about": None if manifest is None else _about(artifact.stage, manifest.about),
+    }
+
+
 def _about(stage: str, about: Mapping[str, Any]) -> str:
     """Return what tells an artifact from others of its stage, as far as its manifest says."""
     settings = about.get("settings")

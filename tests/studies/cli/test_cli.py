@@ -35,8 +35,8 @@ Command = Callable[..., Any]
         (["data"], "wsss data check DIR"),
         (["data", "scenes"], "wsss data scenes scenes --train 1500 --chimney-given-clear 0.4"),
         (["data", "check"], "wsss data check DIR"),
-        (["weights"], "wsss weights fetch STUDY --to WEIGHTS"),
-        (["weights", "fetch"], "wsss weights fetch my_study.yaml --to /shared/weights"),
+        (["weights"], "wsss weights fetch STUDY --out WEIGHTS"),
+        (["weights", "fetch"], "wsss weights fetch my_study.yaml --out /shared/weights"),
     ],
 )
 def test_the_help_of_every_command_shows_an_example(
@@ -245,8 +245,8 @@ def test_a_plan_with_its_estimate_loads_neither_torch_nor_pandas(
     tiny["seeds"] = [0, 1]
     # Where there is a GPU, torch counts how many.
     program = (
-        "import sys; import studies.cli.plan_text; from studies.cli.main import main; "
-        "studies.cli.plan_text.this_machine = lambda: {'CPU': 2.0, 'memory': 2.0**33}; "
+        "import sys; import studies.cli.plan_summary; from studies.cli.main import main; "
+        "studies.cli.plan_summary.this_machine = lambda: {'CPU': 2.0, 'memory': 2.0**33}; "
         f"main(['plan', {write_study(tiny)!r}, '--results', {str(finished.results)!r}]); "
         "print(sorted({'torch', 'ray', 'timm', 'pandas', 'matplotlib'} & set(sys.modules)))"
     )

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-import studies.cli.plan_text
+import studies.cli.plan_summary
 import studies.planning.cost
 from reports.ledger.parts import write_part
 from studies.cli.main import main
@@ -269,7 +269,7 @@ def listed(study: Raw, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Calla
     """The listing of the study, one trial of CNN alone with a half GPU measured."""
     study["configurations"] = study["configurations"][:1]
     study["resources"] = {"gpus": 0.5, "memory_gb": 1}
-    monkeypatch.setattr(studies.cli.plan_text, "this_machine", lambda: {**MACHINE, "GPU": 1.0})
+    monkeypatch.setattr(studies.cli.plan_summary, "this_machine", lambda: {**MACHINE, "GPU": 1.0})
 
     def listing(**resources: float) -> str:
         study["resources"] |= resources

@@ -1,0 +1,281 @@
+"""What `wsss plan` finds out: the trials, which are finished, and the cost of the others."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from typing import Any
+
+from reports.storage import Location
+from studies.cluster.machine import this_machine
+from studies.planning import Estimate, Plan, TrainingJob, estimate, passes, read_timings
+from studies.spec.search import Search
+from studies.store import ArtifactStore
+
+
+class TrialWork(StrEnum):
+    """What is left to do of a trial before its chains."""
+
+    DONE = "done"
+    TO_SCORE = "trained, to be scored"
+    AFTER_TEACHER = "to be trained after its teacher"
+    TO_TRAIN = "to be trained"
+
+
+@dataclass(frozen=True)
+class PlannedTrial:
+    """A trial of the plan.
+
+    Attributes:
+        configuration: the configuration's name.
+        seed: its seed.
+        key: names its scores in the store, and the trial in the ledger.
+        training_run: the key of the training run that it scores.
+        state: what is left to do.
+        sweep_value: the value of the study's sweep; None without one.
+        chains: the name of each chain that runs -> whether its scores are there.
+
+    """
+
+    configuration: str
+    seed: int
+    key: str
+    training_run: str
+    state: TrialWork
+    sweep_value: float | None
+    chains: Mapping[str, bool]
+
+
+@dataclass(frozen=True)
+class PlannedChain:
+    """A chain over all trials: over how many it is done, and why it is not run, if so."""
+
+    name: str
+    done: int
+    lacks: str | None
+
+
+@dataclass(frozen=True)
+class PlannedSearch:
+    """A search before the trials.
+
+    Attributes:
+        trials: configurations to try in all.
+        tried: of them tried.
+        seeds: the most seeds of each.
+        confirm: how many of the best join the study's configurations.
+
+    """
+
+    trials: int
+    tried: int
+    seeds: int
+    confirm: int
+
+
+@dataclass(frozen=True)
+class PlannedCost:
+    """The cost of what is left.
+
+    Attributes:
+        measured_trials: trials of the results folder that it is estimated from.
+        device: where they ran.
+        with_gpu: whether any had a GPU or a share of one.
+        left: the work.
+        price_per_hour: of a GPU where trials have one, else of a CPU core; None without a price.
+        lacks_gpu: whether the study asks for GPUs, and the measured trials had none.
+
+    """
+
+    measured_trials: int
+    device: str
+    with_gpu: bool
+    left: Estimate
+    price_per_hour: float | None
+    lacks_gpu: bool
+
+    @property
+    def money(self) -> float | None:
+        """The price of all hours; that of a GPU's hour covers the machine around it."""
+        hours = self.left.gpu_hours if self.with_gpu else self.left.core_hours
+        return None if self.price_per_hour is None else self.price_per_hour * hours
+
+
+@dataclass(frozen=True)
+class PlanSummary:
+    """A plan beside what its store and its ledger hold.
+
+    Attributes:
+        study: the study's name.
+        title: the question it asks.
+        sweep: the name of its sweep, if it has one.
+        trials: in the plan's order.
+        training_runs: training runs to do.
+        teachers: those of them that no configuration reports.
+        passes: of a network over the training images, in all of them.
+        pending: training runs to do or to score, those of a search included.
+        chains: in the study's order.
+        search: None without one.
+        cost: None where nothing is left, or nothing has been measured.
+
+    """
+
+    study: str
+    title: str
+    sweep: str | None
+    trials: tuple[PlannedTrial, ...]
+    training_runs: int
+    teachers: int
+    passes: int
+    pending: int
+    chains: tuple[PlannedChain, ...] = ()
+    search: PlannedSearch | None = None
+    cost: PlannedCost | None = None
+
+
+def summarise_plan(
+    plan: Plan, store: ArtifactStore, results: Location, *, at_once: int | None = None
+) -> PlanSummary:
+    """Return a study's trials with their keys and states, and the cost of the work that is left.
+
+    The cost is estimated from the trials of this results folder, see `studies.planning.cost`.
+
+    Args:
+        plan: see `studies.planning.planner.make_plan`.
+        store: holds the finished stages.
+        results: the folder of the ledger.
+        at_once: how many trials run at a time; None: as many as fit on this machine.
+
+    """
+    has = store.seen()
+    study = plan.study
+    pending = plan.pending(store)
+    untrained = {job.key: job for job in pending if not has("train", job.key)}
+    search = None
+    if study.search is not None:
+        left, search = _search(plan, study.search, results)
+        known = {job.key for job in pending}
+        pending = pending + [job for job in left if job.key not in known]
+    trials = tuple(_trials(plan, has, untrained))
+    return PlanSummary(
+        study=study.study,
+        title=study.title,
+        sweep=study.sweep.name if study.sweep else None,
+        trials=trials,
+        training_runs=len(untrained),
+        teachers=sum(not job.trials for job in untrained.values()),
+        passes=sum(passes(job.settings) for job in untrained.values()),
+        pending=len(pending),
+        chains=tuple(
+            PlannedChain(
+                chain.name,
+                sum(trial.chains.get(chain.name, False) for trial in trials),
+                chain.lacks,
+            )
+            for chain in plan.chains
+        ),
+        search=search,
+        cost=_cost(plan, pending, has, results, at_once) if pending else None,
+    )
+
+
+def _trials(
+    plan: Plan, has: Callable[[str, str], bool], untrained: Mapping[str, TrainingJob]
+) -> list[PlannedTrial]:
+    owner = {trial.key: job for job in plan.jobs.values() for trial in job.trials}
+    found = []
+    for trial in plan.trials:
+        job = owner[trial.key]
+        if has("scores", trial.key):
+            state = TrialWork.DONE
+        elif job.key not in untrained:
+            state = TrialWork.TO_SCORE
+        elif job.parent in untrained:
+            state = TrialWork.AFTER_TEACHER
+        else:
+            state = TrialWork.TO_TRAIN
+        found.append(
+            PlannedTrial(
+                trial.configuration,
+                trial.seed,
+                trial.key,
+                job.key,
+                state,
+                trial.sweep_value,
+                {name: has("scores", key) for name, key in trial.chains.items()},
+            )
+        )
+    return found
+
+
+def _search(
+    plan: Plan, search: Search, results: Location
+) -> tuple[list[TrainingJob], PlannedSearch]:
+    """Return the most that is left of a search and of the confirmation of its best."""
+    # Loads pandas, which a study without a search does not need.
+    from studies.search.candidates import first_jobs, jobs_left, parts_prefix, tried
+
+    planner, _ = first_jobs(plan.study, plan.image_sets[0])
+    done = tried(results, parts_prefix(planner))["number"].nunique()
+    left = jobs_left(planner, max(0, search.trials - done))
+    return left, PlannedSearch(search.trials, int(done), len(search.seeds), search.confirm)
+
+
+def _cost(
+    plan: Plan,
+    pending: list[TrainingJob],
+    has: Callable[[str, str], bool],
+    results: Location,
+    at_once: int | None,
+) -> PlannedCost | None:
+    timings = read_timings(plan, results)
+    if not timings.trials:
+        return None
+    resources = plan.study.resources
+    with_gpu = timings.with_gpu
+    asks_gpu = any(job.resources.gpus not in ("auto", 0) for job in pending)
+    return PlannedCost(
+        measured_trials=timings.trials,
+        device=timings.device,
+        with_gpu=with_gpu,
+        left=estimate(pending, has, timings, this_machine(), at_once),
+        price_per_hour=resources.price_per_gpu_hour if with_gpu else resources.price_per_cpu_hour,
+        lacks_gpu=asks_gpu and not with_gpu,
+    )
+
+
+def plan_record(summary: PlanSummary) -> dict[str, Any]:
+    """Return a plan as plain values, for scripts; `docs/commands.md` describes them."""
+    states = [trial.state for trial in summary.trials]
+    cost = summary.cost
+    estimated = None
+    if cost is not None:
+        estimated = {
+            "measured_trials": cost.measured_trials,
+            "device": cost.device,
+            "training_seconds": cost.left.training,
+            "scoring_seconds": cost.left.scoring,
+            "refinement_seconds": cost.left.refinement,
+            "gpu_hours": cost.left.gpu_hours,
+            "core_hours": cost.left.core_hours,
+            "wall_seconds": cost.left.wall,
+            "at_once": list(cost.left.at_once),
+            "money": cost.money,
+            "unmeasured_training_runs": cost.left.unmeasured,
+            "unmeasured_chains": cost.left.unmeasured_chains,
+            "does_not_fit": cost.left.unfitting,
+        }
+    return {
+        "study": summary.study,
+        "title": summary.title,
+        "sweep": summary.sweep,
+        "counts": {state.name.lower(): states.count(state) for state in TrialWork},
+        "training_runs": summary.training_runs,
+        "teachers": summary.teachers,
+        "passes": summary.passes,
+        "trials": [
+            {**asdict(trial), "state": trial.state.name.lower()} for trial in summary.trials
+        ],
+        "chains": [asdict(chain) for chain in summary.chains],
+        "search": None if summary.search is None else asdict(summary.search),
+        "cost": estimated,
+    }
