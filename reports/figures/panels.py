@@ -183,7 +183,7 @@ def _fitted(pixels: np.ndarray, filtering: Image.Resampling) -> np.ndarray:
     return np.asarray(Image.fromarray(pixels).resize(size, filtering))
 
 
-def overlay(image: np.ndarray, cam: np.ndarray) -> np.ndarray:
+def cam_over_grey(image: np.ndarray, cam: np.ndarray) -> np.ndarray:
     """Lay a CAM over its greyed image: uint8 [H, W, 3] and uint8 [H, W] to uint8 [H, W, 3]."""
     grey = image.astype(np.float32) @ np.array([0.299, 0.587, 0.114], np.float32)
     colour = mpl.colormaps["viridis"](cam)[..., :3] * 255
@@ -221,7 +221,7 @@ def draw_cam_panels(info: CamPanels) -> Figure:
                 )
                 continue
             cam = np.asarray(Image.fromarray(shown.cam).resize(size, Image.Resampling.BILINEAR))
-            _show(axes, overlay(image, cam), shown.note)
+            _show(axes, cam_over_grey(image, cam), shown.note)
             _outline(axes, mask > 127, 0.5, MASK_COLOUR)
             if shown.level is not None and cam.min() < shown.level <= cam.max():
                 _outline(axes, cam, shown.level - 0.5, "white")

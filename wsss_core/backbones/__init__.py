@@ -7,6 +7,7 @@ from wsss_core.lazy import lazy_exports
 if TYPE_CHECKING:
     from wsss_core.backbones.cells import cell_side, cells_span, share_the_image
     from wsss_core.backbones.encoder import Encoder, PatchTokens, evaluating
+    from wsss_core.backbones.layout import MapLayout, candidates, tensors_in
     from wsss_core.backbones.mean_and_std import InputNormalisation, normalisation_of_file
     from wsss_core.backbones.names import (
         Layer,
@@ -27,11 +28,13 @@ __all__ = [
     "InputNormalisation",
     "Layer",
     "LoadedWeights",
+    "MapLayout",
     "Network",
     "Output",
     "PatchTokens",
     "WholeModel",
     "build_network",
+    "candidates",
     "cell_side",
     "cells_span",
     "check_backbone_name",
@@ -43,6 +46,7 @@ __all__ = [
     "normalises_pooled",
     "read_weights",
     "share_the_image",
+    "tensors_in",
 ]
 
 __getattr__ = lazy_exports(__name__, __file__)

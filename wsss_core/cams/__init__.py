@@ -5,15 +5,18 @@ from typing import TYPE_CHECKING
 from wsss_core.lazy import lazy_exports
 
 if TYPE_CHECKING:
+    from wsss_core.cams.any_model import ClassMaps
     from wsss_core.cams.attention import attention_cams, attention_weighted
+    from wsss_core.cams.calling import cams
     from wsss_core.cams.fusion import fuse, gate, merge, normalise_maps, predicted_classes
     from wsss_core.cams.gradient import grad_cam, gradient_cams, layer_cam
-    from wsss_core.cams.multi_scale import RawScores, cams, check_cam, class_weight_cams
+    from wsss_core.cams.multi_scale import RawScores, check_cam, class_weight_cams
     from wsss_core.cams.self_attention import listening
     from wsss_core.cams.settings import CamSettings
 
 __all__ = [
     "CamSettings",
+    "ClassMaps",
     "RawScores",
     "attention_cams",
     "attention_weighted",

@@ -64,11 +64,27 @@ def attention_cams(network: Any, images: Tensor) -> tuple[Tensor, Tensor]:
             output = network(images)
         maps = output.activation_maps
         prefix = int(getattr(model, "num_prefix_tokens", 0))
-        between = [block for block in heard if block.is_between(maps, prefix)]
-        if len(between) < len(encoder.layers):
-            raise InputError(
-                f"method attention: expected each of the {len(encoder.layers)} blocks to attend "
-                f"between the {maps.shape[-2]} x {maps.shape[-1]} patches of the map, found "
-                f"{len(between)}; class_weight, grad_cam and layer_cam do without"
-            )
-        return attention_weighted(maps, between, prefix), output.logits
+        return attention_over(maps, heard, prefix, len(encoder.layers)), output.logits
+
+
+def attention_over(maps: Tensor, heard: Sequence[Attention], prefix: int, blocks: int) -> Tensor:
+    """Multiply maps by the attention of a pass, see `attention_weighted`.
+
+    Args:
+        maps: float [B, K, h, w], raw scores.
+        heard: what `listening` heard.
+        prefix: how many tokens come before the patches.
+        blocks: how many blocks the network has.
+
+    Raises:
+        InputError: not all blocks attend between the patches of the maps.
+
+    """
+    between = [block for block in heard if block.is_between(maps, prefix)]
+    if len(between) < blocks:
+        raise InputError(
+            f"method attention: expected each of the {blocks} blocks to attend "
+            f"between the {maps.shape[-2]} x {maps.shape[-1]} patches of the map, found "
+            f"{len(between)}; class_weight, grad_cam and layer_cam do without"
+        )
+    return attention_weighted(maps, between, prefix)

@@ -52,10 +52,10 @@ def class_weight_cams(
     network: Network, images: np.ndarray, *, device: str = "cpu", batch_size: int = 64
 ) -> RawScores:
     """Return raw CAMs and logits of uint8 [N, S, S, 3] images: `cams` by its default settings."""
-    return cams(network, images, CamSettings(), device=device, batch_size=batch_size)
+    return network_cams(network, images, CamSettings(), device=device, batch_size=batch_size)
 
 
-def cams(
+def network_cams(
     network: Network,
     images: np.ndarray,
     settings: CamSettings | None = None,
@@ -161,10 +161,10 @@ def check_cam(network: Network, settings: CamSettings, image_size: int) -> None:
     blank = np.zeros((1, image_size, image_size, 3), np.uint8)
     for scale in dict.fromkeys((min(others), max(others))):
         try:
-            cams(network, blank, replace(settings, scales=(scale,)), device=device)
+            network_cams(network, blank, replace(settings, scales=(scale,)), device=device)
         except InputError:
             raise
-        except _NETWORK_ERRORS as error:
+        except NETWORK_ERRORS as error:
             multiple = getattr(getattr(network, "encoder", None), "size_multiple", 1)
             side = scaled_size(image_size, scale, multiple)
             raise InputError(
@@ -173,7 +173,7 @@ def check_cam(network: Network, settings: CamSettings, image_size: int) -> None:
             ) from error
 
 
-_NETWORK_ERRORS = (
+NETWORK_ERRORS = (
     AssertionError,
     AttributeError,
     IndexError,
@@ -243,7 +243,13 @@ def _maps(network: Any, images: Tensor, settings: CamSettings) -> tuple[Tensor, 
         if settings.method == "attention":
             maps, logits = attention_cams(network, images)
         else:
-            maps, logits = (output := network(images)).activation_maps, output.logits
+            output = network(images)
+            if not hasattr(output, "activation_maps"):
+                raise InputError(
+                    f"settings: expected a Network of this package, got {type(network).__name__}; "
+                    "give method and target_layer instead, or wrap it by Network.from_timm"
+                )
+            maps, logits = output.activation_maps, output.logits
         return over_image(maps, size, cell_side(encoder)), logits
     combine = GRADIENT_METHODS[settings.method]
     found, logits = gradient_cams(network, images, settings.layers, combine)

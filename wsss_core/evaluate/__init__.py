@@ -14,10 +14,12 @@ if TYPE_CHECKING:
         reliance,
     )
     from wsss_core.evaluate.multi_class import MultiClassStack
+    from wsss_core.evaluate.overlays import overlay
     from wsss_core.evaluate.pixel_counts import SCORE_LEVELS, Curve, false_positive_share
     from wsss_core.evaluate.regions import NOWHERE, peak_region, ring_around
     from wsss_core.evaluate.score_histogram import HistogramStack, ScoreHistogram
     from wsss_core.evaluate.score_maps import Normalisation, compete, normalise, quantise, resize
+    from wsss_core.evaluate.sweep import BestThreshold, ThresholdSweep, threshold_sweep
     from wsss_core.evaluate.thresholds import (
         Evaluation,
         NoThresholdError,
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
 __all__ = [
     "NOWHERE",
     "SCORE_LEVELS",
+    "BestThreshold",
     "Curve",
     "Evaluation",
     "GaussianMixture",
@@ -52,6 +55,7 @@ __all__ = [
     "ScoreHistogram",
     "ThresholdChoice",
     "ThresholdRule",
+    "ThresholdSweep",
     "choose_threshold",
     "collapse_reason",
     "compete",
@@ -66,12 +70,14 @@ __all__ = [
     "mass_shares",
     "normalise",
     "otsu_level",
+    "overlay",
     "peak_region",
     "pointing_game",
     "quantise",
     "reliance",
     "resize",
     "ring_around",
+    "threshold_sweep",
 ]
 
 __getattr__ = lazy_exports(__name__, __file__)

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from wsss_core.refine.affinity.random_walk import random_walk
     from wsss_core.refine.affinity.settings import AFFINITY_PRESETS, AffinitySettings
     from wsss_core.refine.crf.dense_crf import dense_crf, unary_probabilities
+    from wsss_core.refine.crf.scores import refine_with_crf
     from wsss_core.refine.crf.settings import CRF_PRESETS, CrfSettings
     from wsss_core.refine.foundation.clip_weights import clip_similarity, weight_cams
     from wsss_core.refine.foundation.mask_proposals import automatic_masks
@@ -41,6 +42,7 @@ __all__ = [
     "merge_thesis",
     "par",
     "random_walk",
+    "refine_with_crf",
     "train_affinity",
     "train_boundary",
     "unary_probabilities",

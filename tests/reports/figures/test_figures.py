@@ -17,9 +17,9 @@ from reports.figures.curves import (
 from reports.figures.panels import (
     LONGEST_SIDE,
     PanelRow,
+    cam_over_grey,
     cam_panels_info,
     draw_cam_panels,
-    overlay,
     panel_columns,
 )
 from reports.figures.seeds import (
@@ -163,7 +163,7 @@ def test_an_overlay_is_grey_image_and_colour_mixed_four_to_six():
     grey = 0.299 * 200 + 0.587 * 100 + 0.114 * 50
     darkest_viridis = np.array([68, 1, 84])
 
-    mixed = overlay(image, np.zeros((1, 1), np.uint8))[0, 0]
+    mixed = cam_over_grey(image, np.zeros((1, 1), np.uint8))[0, 0]
 
     np.testing.assert_allclose(mixed, 0.4 * grey + 0.6 * darkest_viridis, atol=1)
 
