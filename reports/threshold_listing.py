@@ -158,14 +158,18 @@ def describe_thresholds(record: StudyRecord) -> str:
 def threshold_record(record: StudyRecord) -> dict[str, Any]:
     """Return a study's thresholds as plain values, for scripts; shares are in [0, 1]."""
     choices = threshold_choices(record)
-    names = {"refinement": "chain", "class_name": "class", "level": "threshold_level"}
+    levels = [None if math.isnan(level) else int(level) for level in choices.pop("level")]
+    names = {"refinement": "chain", "class_name": "class"}
+    rows = choices.drop(columns="study").rename(columns=names).to_dict("records")
     return {
         "study": record.name,
         "title": record.title,
         "objective": record.objective,
         "main_class": record.main_class,
         "rules": peeks_at(record),
-        "choices": choices.drop(columns="study").rename(columns=names).to_dict("records"),
+        "choices": [
+            {**row, "threshold_level": level} for row, level in zip(rows, levels, strict=True)
+        ],
         "mean_prices": [
             {"chain": chain, "rule": rule, "mean": price.mean, "sd": price.sd, "n": price.n}
             for chain, rule, price in _mean_prices(record, choices)

@@ -33,7 +33,7 @@ def option(*names: str, **settings: Any) -> Option:
 NO_PLUGINS_OPTION = option(
     "--no-plugins",
     action="store_true",
-    help="refuse code of one's own (module:attribute), for files from strangers",
+    help="refuse plug-ins (module:attribute), for study files from strangers",
 )
 
 

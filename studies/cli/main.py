@@ -42,7 +42,7 @@ HELP = Command(
     "help",
     "print the help of a command",
     "wsss help store verify",
-    options=(option("words", nargs="*", metavar="COMMAND"),),
+    options=(option("words", nargs="*", metavar="COMMAND", help="its words [all commands]"),),
 )
 
 COMMANDS = (

@@ -93,7 +93,7 @@ _OF_VARIANTS = ("variant", "changes")
 
 STUDIES = Command(
     "studies",
-    "list the studies that come with the package, or tell more of one",
+    "list the studies that come with the package, or describe one of them",
     "wsss studies thesis/lambda",
     _studies,
     (
