@@ -1,14 +1,21 @@
 """Building a timm model as an encoder: image sizes, memory format, errors in one line."""
 
+import copy
 from collections.abc import Mapping
 from typing import Any
 
 import timm
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from wsss_core.backbones.encoder import Encoder, PatchTokens, evaluating
-from wsss_core.backbones.names import SAME_ENCODER, Layer, has_patch_tokens, timm_module
+from wsss_core.backbones.names import (
+    PLAIN_VITS,
+    SAME_ENCODER,
+    Layer,
+    has_patch_tokens,
+    timm_module,
+)
 from wsss_core.backbones.size_limit import SizeLimit
 from wsss_core.backbones.whole_model import WholeModel
 from wsss_core.errors import InputError, quoted, raised
@@ -98,6 +105,55 @@ def _whole_model(
         _check_stride(name, encoder, image_size, arguments.get("output_stride"))
         return encoder
     raise AssertionError("the last size raises or returns")
+
+
+def encoder_of(model: Any, image_size: int | None, feature_stage: Layer | None) -> Encoder:
+    """Return an encoder over a copy of a timm model, on the CPU and in float32.
+
+    Args:
+        model: a timm model with or without its classifier; it is left as it is.
+        image_size: side of the images in pixels; None: the one that the model is made for.
+        feature_stage: see `WholeModel`; not for plain ViTs.
+
+    Raises:
+        InputError: it is no timm model, takes no images of this size, or has no such stage.
+
+    """
+    needed = ("forward_features", "reset_classifier", "get_classifier", "pretrained_cfg")
+    if not isinstance(model, nn.Module) or not all(hasattr(model, name) for name in needed):
+        raise InputError(
+            f"model: expected a timm model, got a {type(model).__name__}; wsss_core.cams.cams "
+            "takes any classifier as it is"
+        )
+    name, module = type(model).__name__, type(model).__module__.rpartition(".")[2]
+    own_size = native_size(model)
+    size = image_size or own_size
+    mine: Any = copy.deepcopy(model).to("cpu", torch.float32)
+    mine.reset_classifier(0)
+    try:
+        if size != own_size and hasattr(mine, "set_input_size"):
+            mine.set_input_size(img_size=(size, size))
+        if module in PLAIN_VITS and hasattr(mine, "blocks"):
+            if feature_stage is not None:
+                raise InputError(f"{name}: stage is not for plain ViTs")
+            if size % mine.patch_embed.patch_size[0]:
+                raise InputError(f"{name}: its patch does not divide the image size {size}")
+            return PatchTokens(mine)
+        # These take images of any size, so a small one tells all.
+        measured = min(size, MEASURED_SIZE) if module in SAME_ENCODER else size
+        return WholeModel(mine, measured, feature_stage)
+    except InputError:
+        raise
+    except (AssertionError, AttributeError, RuntimeError, TypeError, ValueError) as error:
+        raise InputError(f"{name} cannot take images of {size} px ({raised(error)})") from error
+
+
+def native_size(model: Any) -> int:
+    """Return the side of the images in pixels that a timm model is made for."""
+    held = getattr(getattr(model, "patch_embed", None), "img_size", None)
+    if held:
+        return int(held[-1])
+    return int((model.pretrained_cfg.get("input_size") or (3, 224, 224))[-1])
 
 
 def _create(name: str, arguments: Mapping[str, Any]) -> Any:

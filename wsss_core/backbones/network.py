@@ -5,6 +5,7 @@ Features for Discriminative Localization", CVPR 2016) is exact for both: logit =
 bias. A ViT's feature map is its patch tokens after the last norm, put back on their grid.
 """
 
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,13 +15,22 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from wsss_core.backbones.building import build_encoder, check_for_pcm, set_memory_format
+from wsss_core.backbones.building import (
+    build_encoder,
+    check_for_pcm,
+    encoder_of,
+    native_size,
+    set_memory_format,
+)
+from wsss_core.backbones.encoder import evaluating
 from wsss_core.backbones.names import Layer, check_backbone_name, check_options
 from wsss_core.backbones.pcm import PixelCorrelation, View
 from wsss_core.backbones.pretrained import pretrained_arguments
 from wsss_core.backbones.weights import LoadedWeights, load_weights
 from wsss_core.errors import InputError, as_input_error
 from wsss_core.plugins import is_plugin, load_plugin
+
+logger = logging.getLogger(__name__)
 
 HEADS = ("linear", "pcm")
 
@@ -82,6 +92,60 @@ class Network(nn.Module):
         self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1), persistent=False)
 
+    @classmethod
+    def from_timm(
+        cls,
+        model: nn.Module,
+        *,
+        classes: int | None = None,
+        image_size: int | None = None,
+        feature_stage: Layer | None = None,
+    ) -> "Network":
+        """Return a network over a copy of a timm model, with its weights.
+
+        A linear classifier of as many classes and channels as the new head is kept. Behind another
+        pooling (a class token, a norm after the mean) its logits are not those of the model; a
+        warning says so.
+
+        Args:
+            model: from `timm.create_model`; it is left as it is.
+            classes: K, the outputs of the head; None: as many as the model has.
+            image_size: side of the images in pixels; None: the one that the model is made for.
+            feature_stage: as in `build_network`.
+
+        Returns:
+            The network in float32, on the model's device and in its mode. Its mean and std are
+            those of the model's configuration.
+
+        Raises:
+            InputError: it is no timm model, has no classifier where `classes` is None, takes no
+                images of this size, or has no such stage.
+
+        Example:
+            >>> _ = torch.manual_seed(0)
+            >>> model = timm.create_model("resnet18", num_classes=3, channels=(8, 8, 16, 32)).eval()
+            >>> network = Network.from_timm(model)
+            >>> images = torch.rand(2, 3, 64, 64)
+            >>> logits = model((images - network.mean) / network.std)
+            >>> torch.allclose(network(images).logits, logits, atol=1e-5)
+            True
+
+        """
+        for name, value in (("classes", classes), ("image_size", image_size)):
+            if value is not None and (type(value) is not int or value < 1):
+                raise InputError(f"{name}: expected 1 or more, or None, got {value!r}")
+        encoder = encoder_of(model, image_size, feature_stage)
+        count = classes or int(getattr(model, "num_classes", 0))
+        if not count:
+            raise InputError("classes: expected a number, as the model has no classifier")
+        set_memory_format(encoder)
+        said: Any = model.pretrained_cfg
+        channels = encoder.channels_at(-1)
+        network = cls(encoder, channels, count, tuple(said["mean"]), tuple(said["std"]))
+        _keep_classifier(network, model, image_size or native_size(model))
+        parameter = next(model.parameters())
+        return network.to(parameter.device).train(model.training)
+
     def forward(self, images: Tensor, taps: Sequence[Layer] = ()) -> Output:
         """Return features, activation maps and logits of images float [B, 3, H, W], RGB in 0..1.
 
@@ -133,6 +197,44 @@ class Network(nn.Module):
 
         """
         return self.channels if layer is None else self.encoder.channels_at(layer)
+
+
+def _keep_classifier(network: Network, model: Any, size: int) -> None:
+    """Copy a timm model's classifier into a network's head where the shapes let it."""
+    linear, head, name = model.get_classifier(), network.head, type(model).__name__
+    if not isinstance(linear, nn.Linear) or linear.weight.shape != head.weight.shape:
+        logger.warning(
+            "%s: the head of %d classes starts at random, because the model's classifier is no "
+            "linear layer of %d channels and %d classes",
+            *(name, network.classes, network.channels, network.classes),
+        )
+        return
+    with torch.no_grad():
+        head.weight.copy_(linear.weight)
+        head.bias.copy_(torch.zeros_like(head.bias) if linear.bias is None else linear.bias)
+    if not _agree(network, model, size):
+        logger.warning(
+            "%s: the classifier's weights are kept, but its logits are not the model's, because "
+            "the network takes it of the mean over locations; train it, or give the model itself "
+            "to wsss_core.cams.cams",
+            name,
+        )
+
+
+@torch.no_grad()
+def _agree(network: Network, model: nn.Module, size: int) -> bool:
+    """Return whether a network on the CPU gives a model's logits of a random image."""
+    like = next(model.parameters())
+    images = torch.rand(1, 3, size, size, generator=torch.Generator().manual_seed(0))
+    normalised = ((images - network.mean) / network.std).to(like)
+    with evaluating(network), evaluating(model), torch.random.fork_rng(devices=[]):
+        ours = network(images).logits
+        try:
+            theirs = model(normalised).float().cpu()
+        except (AssertionError, RuntimeError):
+            return False  # it takes its own size alone
+    tolerance = float(torch.finfo(like.dtype).eps ** 0.5 * theirs.abs().max())
+    return ours.shape == theirs.shape and float((ours - theirs).abs().max()) <= tolerance
 
 
 def build_network(
