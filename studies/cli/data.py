@@ -1,8 +1,9 @@
-"""The commands `wsss data ...`: make and check data sets."""
+"""The commands `wsss data ...`: import, make and check data sets."""
 
 import argparse
 
 from studies.cli.common import Command, a_path, option, show
+from studies.cli.data_import import IMPORT
 
 
 def _scenes(options: argparse.Namespace) -> int:
@@ -57,4 +58,9 @@ CHECK = Command(
     (option("root", type=a_path, metavar="DIR"),),
 )
 
-DATA = Command("data", "make and check data sets", "wsss data check DIR", parts=(SCENES, CHECK))
+DATA = Command(
+    "data",
+    "import, make and check data sets",
+    "wsss data check DIR",
+    parts=(IMPORT, SCENES, CHECK),
+)
