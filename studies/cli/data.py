@@ -1,8 +1,9 @@
-"""The commands `wsss data ...`: make and check data sets."""
+"""The commands `wsss data ...`: import, make and check data sets."""
 
 import argparse
 
 from studies.cli.common import Command, a_path, option, show
+from studies.cli.data_import import IMPORT
 
 
 def _scenes(options: argparse.Namespace) -> int:
@@ -68,4 +69,9 @@ CHECK = Command(
     (option("root", type=a_path, metavar="DIR", help="a folder with train, tune and test"),),
 )
 
-DATA = Command("data", "make and check data sets", "wsss data check DIR", parts=(SCENES, CHECK))
+DATA = Command(
+    "data",
+    "import, make and check data sets",
+    "wsss data check DIR",
+    parts=(IMPORT, SCENES, CHECK),
+)

@@ -14,7 +14,7 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from wsss_core.data.file_hashes import content_hash, open_regular
 from wsss_core.errors import InputError, one_line
@@ -100,6 +100,66 @@ def read_rgb(file: Path | PictureFile, size: int) -> np.ndarray:
             )
         rgb = image.convert("RGB")
         return np.asarray(rgb.resize((size, size), Image.Resampling.BILINEAR))
+
+
+def read_full_rgb(file: Path | PictureFile, *, upright: bool = False) -> np.ndarray:
+    """Decode an image at its own size to uint8 [h, w, 3], otherwise as `read_rgb` does.
+
+    Args:
+        file: the image.
+        upright: turn it as its EXIF orientation says.
+
+    Raises:
+        InputError: as `read_rgb`.
+
+    """
+    with _opened(file, IMAGE_FORMATS) as image:
+        if image.mode.startswith(("I", "F")):
+            raise InputError(
+                f"{_path(file)}: image of mode {image.mode}, expected 8 bits per channel"
+            )
+        turned = ImageOps.exif_transpose(image) if upright else image
+        return np.asarray(turned.convert("RGB"))
+
+
+def exif_orientation(path: Path) -> int:
+    """Return the EXIF orientation of an image, 1 (upright) to 8; 1 where there is none.
+
+    Raises:
+        InputError: the file cannot be read as an image.
+
+    """
+    with _opened(path, IMAGE_FORMATS) as image:
+        found = image.getexif().get(ExifTags.Base.Orientation, 1)
+        return found if found in range(1, 9) else 1
+
+
+def read_stored_pixels(file: Path | PictureFile, *, colours: bool = False) -> np.ndarray:
+    """Decode a mask of any of `IMAGE_FORMATS` as stored: integers [h, w], or uint8 [h, w, 3].
+
+    Transparency is dropped. Colours whose three channels agree everywhere are given as [h, w].
+
+    Args:
+        file: the mask.
+        colours: give the colours of a palette, not its indices, and always [h, w, 3].
+
+    Raises:
+        InputError: the file is unreadable or holds reals.
+
+    """
+    with _opened(file, IMAGE_FORMATS) as image:
+        if image.mode == "F":
+            raise InputError(f"{_path(file)}: mask of reals, expected whole numbers or colours")
+        if colours:
+            return np.asarray(image.convert("RGB"))
+        if image.mode in ("1", "L", "P", "I") or image.mode.startswith("I;16"):
+            values = np.asarray(image)
+            return values.view(np.uint8) if values.dtype == np.bool_ else values
+        if image.mode in ("LA", "PA"):
+            return np.asarray(image.getchannel(0))
+        rgb = np.asarray(image.convert("RGB"))
+        grey = (rgb[..., :1] == rgb[..., 1:]).all()
+        return rgb[..., 0] if grey else rgb
 
 
 def read_mask_values(file: Path | PictureFile) -> np.ndarray:

@@ -50,6 +50,11 @@ class FolderSource:
         """Return the foreground classes, in the order of their mask values."""
         return self._classes.names
 
+    @property
+    def mask_values(self) -> tuple[int, ...] | None:
+        """Return the mask value of each class; None where every value above 0 is the class."""
+        return self._classes.mask_values
+
     def images(self, split: str) -> list[ListedImage]:
         """Return the images of a split and their files, sorted by identifier; opens none.
 

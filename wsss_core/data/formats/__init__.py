@@ -1,0 +1,56 @@
+"""Data sets in the formats in which they are published, read into one common form."""
+
+from typing import TYPE_CHECKING
+
+from wsss_core.lazy import lazy_exports
+
+if TYPE_CHECKING:
+    from wsss_core.data.formats.common.contents import (
+        Format,
+        FormatContent,
+        FormatImage,
+        FormatOptions,
+        Labels,
+        MaskMaker,
+        Picture,
+        Window,
+    )
+    from wsss_core.data.formats.common.crop_windows import CropRule, crop_windows, cut_windows
+    from wsss_core.data.formats.common.mask_values import parse_values
+    from wsss_core.data.formats.common.relabelling import (
+        RecodedMask,
+        choose_classes,
+        label_by_table,
+        parse_classes,
+        without_labels,
+    )
+    from wsss_core.data.formats.common.source_files import SPLIT_WORDS, tallied
+    from wsss_core.data.formats.recognition import FORMATS, Recognition, format_named, recognise
+
+__all__ = [
+    "FORMATS",
+    "SPLIT_WORDS",
+    "CropRule",
+    "Format",
+    "FormatContent",
+    "FormatImage",
+    "FormatOptions",
+    "Labels",
+    "MaskMaker",
+    "Picture",
+    "RecodedMask",
+    "Recognition",
+    "Window",
+    "choose_classes",
+    "crop_windows",
+    "cut_windows",
+    "format_named",
+    "label_by_table",
+    "parse_classes",
+    "parse_values",
+    "recognise",
+    "tallied",
+    "without_labels",
+]
+
+__getattr__ = lazy_exports(__name__, __file__)

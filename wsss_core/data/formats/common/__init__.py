@@ -1,0 +1,1 @@
+"""What the readers of formats share: the common form, files, masks, clips, labels."""

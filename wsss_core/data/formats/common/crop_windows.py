@@ -1,0 +1,118 @@
+"""The thesis's crops of large frames: windows of 512 px that hold some of the object.
+
+12 % of the height are cut from the top and 24 % of the width from the left, where cameras write
+their logo and the time. Windows lie at a stride of 64 px; of those with at least 0.5 % object, the
+three with the most are kept. They overlap, so their group is the frame.
+"""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from wsss_core.data.formats.common.contents import (
+    CutMask,
+    FormatContent,
+    FormatImage,
+    Labels,
+    Picture,
+    Window,
+)
+from wsss_core.data.formats.common.source_files import tallied
+from wsss_core.data.image_set import IGNORED
+
+
+@dataclass(frozen=True)
+class CropRule:
+    """How windows are chosen; the defaults are the thesis's.
+
+    Attributes:
+        top: the share of the height that is cut from the top.
+        left: the share of the width that is cut from the left.
+        size: the side of a window in pixels.
+        stride: the step from one window to the next.
+        least_share: the least share of object pixels.
+        most: the most windows of an image.
+
+    """
+
+    top: float = 0.12
+    left: float = 0.24
+    size: int = 512
+    stride: int = 64
+    least_share: float = 0.005
+    most: int = 3
+
+
+def crop_windows(mask: np.ndarray, rule: CropRule) -> list[Window]:
+    """Return the windows of an image, those with most object pixels first.
+
+    Of windows with as many, that further up, then further left, comes first.
+
+    Args:
+        mask: uint8 [h, w], 0 background, 255 ignored, others object.
+        rule: how they are chosen.
+
+    """
+    height, width = mask.shape
+    first_row, first_column = int(height * rule.top), int(width * rule.left)
+    rows = np.arange(first_row, height - rule.size + 1, rule.stride)
+    columns = np.arange(first_column, width - rule.size + 1, rule.stride)
+    if not (len(rows) and len(columns)):
+        return []
+    inside = (mask > 0) & (mask != IGNORED)
+    # sums[i, j]: how many pixels above row i and left of column j are object
+    sums = np.zeros((height + 1, width + 1), np.int64)
+    sums[1:, 1:] = inside.cumsum(axis=0, dtype=np.int64).cumsum(axis=1)
+    ends, rights = rows + rule.size, columns + rule.size
+    areas = (
+        sums[np.ix_(ends, rights)]
+        - sums[np.ix_(rows, rights)]
+        - sums[np.ix_(ends, columns)]
+        + sums[np.ix_(rows, columns)]
+    )
+    order = np.argsort(-areas, axis=None, kind="stable")
+    found = []
+    for at in order[: rule.most]:
+        row, column = divmod(int(at), len(columns))
+        if areas[row, column] < rule.least_share * rule.size**2:
+            break
+        found.append(Window(int(rows[row]), int(columns[column]), rule.size, rule.size))
+    return found
+
+
+def cut_windows(content: FormatContent, rule: CropRule | None = None) -> FormatContent:
+    """Replace every image that has a mask by its windows; the others stay as they are.
+
+    Raises:
+        InputError: a mask cannot be read.
+
+    """
+    chosen = rule or CropRule()
+    images: list[FormatImage] = []
+    without = []
+    for image in content.images:
+        if image.mask is None:
+            images.append(image)
+            continue
+        windows = crop_windows(image.mask.read(), chosen)
+        if not windows:
+            without.append(image.name)
+        images += [_cut(image, window, n) for n, window in enumerate(windows, start=1)]
+    notes = content.notes
+    if without:
+        said = f"images have no window of {chosen.size} px with enough object and are left out"
+        notes = (*notes, tallied(len(without), said, without[0]))
+    return replace(content, images=tuple(images), notes=notes)
+
+
+def _cut(image: FormatImage, window: Window, number: int) -> FormatImage:
+    assert image.mask is not None
+    return replace(
+        image,
+        name=f"{image.name}_crop{number}",
+        picture=Picture(image.picture.path, image.picture.frame, window, image.picture.upright),
+        # What lies in the window may be less than what the whole image holds.
+        labels=None if image.labels is None or image.labels.present else Labels(),
+        mask=CutMask(image.mask, window),
+        group=image.group or image.name,
+    )

@@ -1,0 +1,244 @@
+"""Files of a source: listed with bounds, found by the names that annotation files give.
+
+A name that leads out of the source is refused, and so is a JSON file that is none.
+"""
+
+import json
+import os
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from functools import cached_property
+from pathlib import Path, PurePosixPath
+from typing import Any, Never
+
+from wsss_core.data.folder.layout import IMAGE_SUFFIXES
+from wsss_core.errors import InputError, check_printable, one_line, quoted
+from wsss_core.text_files import read_text
+
+MOST_FILES = 2_000_000
+"""The most files of a source."""
+
+MOST_JSON_BYTES = 2**30
+"""The largest JSON file; COCO's instances_train2017.json has 449 MB."""
+
+_SNIFFED = 2**16  # bytes at either end of a large JSON file, where its keys are looked for
+_PARSED = 2**22  # bytes of a JSON file that is read whole to see its keys
+
+SPLIT_WORDS = {
+    "train": "train",
+    "training": "train",
+    "val": "tune",
+    "valid": "tune",
+    "validation": "tune",
+    "dev": "tune",
+    "tune": "tune",
+    "test": "test",
+    "testing": "test",
+}
+"""What data sets call their splits -> the split of this product."""
+
+
+def is_unrelated(name: str) -> bool:
+    """Return whether a file or folder is no part of a data set: hidden, or of an archive tool."""
+    return name.startswith(".") or name in ("__MACOSX", "Thumbs.db", "desktop.ini")
+
+
+def subfolders(folder: Path) -> list[Path]:
+    """Return the folders in a folder that may belong to a data set, sorted by name."""
+    try:
+        found = [entry for entry in folder.iterdir() if not is_unrelated(entry.name)]
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be read: {one_line(error.strerror)}") from error
+    return sorted((entry for entry in found if entry.is_dir()), key=lambda path: path.name)
+
+
+def files_below(root: Path, suffixes: Sequence[str], *, deep: bool = True) -> list[Path]:
+    """Return the files of these suffixes in a folder, sorted by path.
+
+    Args:
+        root: the folder; linked folders in it are followed, each only once.
+        suffixes: in small letters; those of the files may be in any.
+        deep: also those in folders below.
+
+    Raises:
+        InputError: there are more than `MOST_FILES`, or a name is not UTF-8 or not printable.
+
+    """
+    found: list[Path] = []
+    seen: set[str] = set()
+    for place, folders, names in os.walk(root, followlinks=True):
+        real = os.path.realpath(place)
+        folders[:] = sorted(name for name in folders if deep and not is_unrelated(name))
+        if real in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        for name in names:
+            if is_unrelated(name) or os.path.splitext(name)[1].lower() not in suffixes:
+                continue
+            check_name(name, place)
+            found.append(Path(place, name))
+            if len(found) > MOST_FILES:
+                raise InputError(f"{root}: more than {MOST_FILES} files, expected fewer")
+    return sorted(found)
+
+
+def check_name(name: str, place: str | Path) -> None:
+    """Raise unless a file's name is UTF-8 and printable.
+
+    Raises:
+        InputError: it is not, which the message says.
+
+    """
+    try:
+        name.encode()
+    except UnicodeEncodeError as error:
+        raise InputError(f"{place}: the name {quoted(name)} is not UTF-8") from error
+    check_printable(name, str(place), allowed="")
+
+
+def inner_path(name: object, where: str) -> PurePosixPath:
+    r"""Return the relative path that an annotation file gives for another file.
+
+    Args:
+        name: as it is written there; "\" separates folders as "/" does.
+        where: the annotation file, for messages.
+
+    Raises:
+        InputError: it is no text, empty, absolute, or leads upward.
+
+    >>> inner_path("images/a.jpg", "x.json").name
+    'a.jpg'
+    """
+    expected = "expected the path of a file below it"
+    if not isinstance(name, str) or not name.strip() or "\0" in name:
+        raise InputError(f"{where}: file name {quoted(name)}, {expected}")
+    path = PurePosixPath(name.replace("\\", "/"))
+    if path.is_absolute() or ".." in path.parts or (path.parts and ":" in path.parts[0]):
+        raise InputError(f"{where}: file name {quoted(name)} leads elsewhere, {expected}")
+    check_name(name, where)
+    return path
+
+
+class FileIndex:
+    """The files of a source, to be found by the names that annotation files give.
+
+    Args:
+        root: the folder of the source.
+        suffixes: of the files in question.
+
+    """
+
+    def __init__(self, root: Path, suffixes: Sequence[str] = IMAGE_SUFFIXES) -> None:
+        self.root = root
+        self._suffixes = suffixes
+
+    @cached_property
+    def files(self) -> list[Path]:
+        """The files, sorted by path."""
+        return files_below(self.root, self._suffixes)
+
+    @cached_property
+    def _by_name(self) -> dict[str, list[Path]]:
+        by_name: dict[str, list[Path]] = defaultdict(list)
+        for path in self.files:
+            by_name[path.name].append(path)
+        return by_name
+
+    def find(self, name: PurePosixPath, beside: Path, hints: Iterable[str] = ()) -> Path | None:
+        """Return the file that an annotation file names, or None.
+
+        It is looked for beside the annotation file, below the root, then anywhere in the source:
+        where several have the name, in the folders that end in most of its path, then in those
+        that a hint names.
+
+        Args:
+            name: the path that the annotation file gives.
+            beside: the folder of the annotation file.
+            hints: names of folders, e.g. "train2017".
+
+        Raises:
+            InputError: several files may be meant.
+
+        """
+        for folder in (beside, self.root):
+            if (folder / name).is_file():
+                return folder / name
+        found = self._by_name.get(name.name, [])
+        for length in range(len(name.parts), 0, -1):
+            tail = name.parts[-length:]
+            same = [path for path in found if path.parts[-length:] == tail]
+            if same:
+                found = same
+                break
+        if len(found) > 1:
+            hinted = set(hints)
+            near = [path for path in found if hinted & set(path.relative_to(self.root).parts)]
+            found = near or found
+        if len(found) > 1:
+            raise InputError(
+                f"{self.root}: {quoted(str(name))} may be {found[0]} or {found[1]}; expected one"
+            )
+        return found[0] if found else None
+
+
+def read_json(file: Path) -> Any:
+    """Return the content of a JSON file in UTF-8.
+
+    Raises:
+        InputError: it cannot be read, is larger than `MOST_JSON_BYTES`, or is not JSON.
+
+    """
+    try:
+        return json.loads(read_text(file, MOST_JSON_BYTES), parse_constant=_no_number)
+    except InputError:
+        raise
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{file}: not valid JSON: {one_line(error, 200)}") from error
+
+
+def _no_number(text: str) -> Never:
+    raise ValueError(f"{text} is no number of JSON")
+
+
+def json_keys(file: Path, keys: Sequence[str]) -> bool:
+    """Return whether a JSON file's outermost object seems to hold these keys.
+
+    A small file is parsed. Of a large one only both ends are looked at, where two keys suffice.
+    """
+    try:
+        size = file.stat().st_size
+        if not file.is_file() or size > MOST_JSON_BYTES:
+            return False
+        if size <= _PARSED:
+            content = read_json(file)
+            return isinstance(content, dict) and set(keys) <= set(content)
+        with file.open("rb") as opened:
+            ends = opened.read(_SNIFFED)
+            opened.seek(-_SNIFFED, os.SEEK_END)
+            ends += opened.read()
+    except (OSError, InputError):
+        return False
+    return ends.lstrip().startswith(b"{") and sum(f'"{key}"'.encode() in ends for key in keys) > 1
+
+
+def split_in(text: str) -> str | None:
+    """Return the word for a split that a file's or folder's name holds, or None.
+
+    >>> split_in("instances_val2017"), split_in("metadata_train_split_0"), split_in("latest")
+    ('val', 'train', None)
+    """
+    for part in text.lower().replace("-", "_").replace(".", "_").split("_"):
+        word = part.rstrip("0123456789")
+        if word in SPLIT_WORDS:
+            return word
+    return None
+
+
+def tallied(count: int, what: str, example: object) -> str:
+    """Return "3 images without a mask (first: a.jpg)".
+
+    >>> tallied(1, "polygon(s) of no area", "a.jpg")
+    '1 polygon(s) of no area (first: a.jpg)'
+    """
+    return f"{count} {what} (first: {example})"

@@ -1,0 +1,222 @@
+"""The images of all sources as one set: joined classes, known labels, a choice of some."""
+
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from wsss_core.data.formats import (
+    SPLIT_WORDS,
+    FormatContent,
+    FormatImage,
+    Labels,
+    RecodedMask,
+    Recognition,
+    choose_classes,
+    cut_windows,
+    label_by_table,
+    recognise,
+    tallied,
+    without_labels,
+)
+from wsss_core.data.image_set import IGNORED
+from wsss_core.data.importing.progress_lines import ProgressLines
+from wsss_core.data.importing.settings import CLEAR_WORD, ImportSettings, SourceSettings
+from wsss_core.errors import InputError, nearest, quoted
+
+
+@dataclass(frozen=True)
+class ImportCandidate:
+    """An image that may become part of the set.
+
+    Attributes:
+        source: the name of its source.
+        image: as its format describes it; its mask has the codes of the joined classes.
+        labels: the joined classes that it holds.
+        group: what it has to stay together with, unique over all sources.
+
+    """
+
+    source: str
+    image: FormatImage
+    labels: Labels
+    group: str
+
+
+@dataclass(frozen=True)
+class ReadSource:
+    """A source that was read.
+
+    Attributes:
+        settings: how.
+        recognition: what it was taken for.
+        content: its images, and what was noted.
+
+    """
+
+    settings: SourceSettings
+    recognition: Recognition
+    content: FormatContent
+
+
+def read_source(settings: SourceSettings) -> ReadSource:
+    """Recognise and read one source, with its classes and labels as they are asked for.
+
+    Raises:
+        InputError: it is not recognised or cannot be read.
+
+    """
+    wanted = settings.format
+    if wanted is None and settings.options.images is not None:
+        wanted = "pairs"
+    recognition = recognise(settings.path, wanted)
+    content = recognition.format.read(recognition.path, settings.options)
+    if settings.labels == "masks":
+        content = without_labels(content)
+    elif settings.labels != "format":
+        content = label_by_table(content, settings.labels)
+    if settings.classes is not None:
+        content = choose_classes(content, settings.classes)
+    if settings.options.crops == "thesis":
+        content = cut_windows(content)
+    return ReadSource(settings, recognition, content)
+
+
+def joined_classes(sources: Sequence[ReadSource], *, assume_absent: bool) -> tuple[str, ...]:
+    """Return the classes of all sources.
+
+    Raises:
+        InputError: a class is unknown in a source, and not to be taken as absent there; or there
+            are too many.
+
+    """
+    classes = tuple(dict.fromkeys(name for source in sources for name in source.content.classes))
+    if not 1 <= len(classes) < IGNORED:
+        raise InputError(f"{len(classes)} classes in all, expected 1 to {IGNORED - 1}")
+    for source in sources:
+        missing = [name for name in classes if name not in source.content.classes]
+        if missing and not assume_absent:
+            raise InputError(
+                f"source {source.settings.name} has the classes "
+                f"{', '.join(source.content.classes)} and says nothing of {', '.join(missing)}; "
+                "choose by --classes, or say --assume-absent"
+            )
+    return classes
+
+
+def join_sources(
+    sources: Sequence[ReadSource], classes: tuple[str, ...], settings: ImportSettings
+) -> tuple[list[ImportCandidate], list[str]]:
+    """Return the candidates of all sources, and notes on those that are left out.
+
+    Labels that only a mask can say are read from it.
+
+    Raises:
+        InputError: a mask cannot be read, or a class to take is not there or too rare.
+
+    """
+    candidates, notes = [], []
+    for number, source in enumerate(sources):
+        name = source.settings.name
+        images = _recoded(source.content, classes)
+        if source.settings.take:
+            images = [image for image in images if image.split is None or _is_train(image.split)]
+        labels = _labels(images, classes, settings.least_area, name)
+        known = []
+        unlabelled = []
+        for image, found in zip(images, labels, strict=True):
+            if found is None or (found.unknown and not settings.assume_absent):
+                unlabelled.append(image.name)
+                continue
+            known.append(ImportCandidate(name, image, found, _group(name, image, settings)))
+        if unlabelled:
+            said = f"images of {name} have unknown labels and are left out"
+            notes.append(tallied(len(unlabelled), said, unlabelled[0]))
+        taken = _taken(known, source.settings, np.random.default_rng([settings.seed, number]))
+        candidates += taken
+    if not candidates:
+        raise InputError(f"{sources[0].settings.path}: no image with known labels")
+    return candidates, notes
+
+
+def _is_train(split: str) -> bool:
+    return SPLIT_WORDS.get(split.lower()) in (None, "train")
+
+
+def _recoded(content: FormatContent, classes: tuple[str, ...]) -> list[FormatImage]:
+    """Return the images with masks of the joined classes' codes."""
+    if content.classes == classes:
+        return list(content.images)
+    codes = [0] * 256
+    codes[IGNORED] = IGNORED
+    for index, name in enumerate(content.classes):
+        codes[index + 1] = classes.index(name) + 1
+    table = tuple(codes)
+    return [
+        image if image.mask is None else replace(image, mask=RecodedMask(image.mask, table))
+        for image in content.images
+    ]
+
+
+def _labels(
+    images: Sequence[FormatImage], classes: tuple[str, ...], least: int, source: str
+) -> list[Labels | None]:
+    opened = [image for image in images if image.labels is None and image.mask is not None]
+    progress = ProgressLines(f"{source}: labels from masks", len(opened))
+
+    def labels(image: FormatImage) -> Labels | None:
+        if image.labels is not None or image.mask is None:
+            return image.labels
+        areas = np.bincount(image.mask.read().ravel(), minlength=256)
+        progress.step()
+        held = [name for name, area in zip(classes, areas[1:], strict=False) if area >= least]
+        return Labels(frozenset(held))
+
+    with ThreadPoolExecutor() as pool:
+        return list(pool.map(labels, images))
+
+
+def _group(source: str, image: FormatImage, settings: ImportSettings) -> str:
+    if settings.group_by == "camera" and image.camera is not None:
+        return f"{source}/{image.camera}"
+    return f"{source}/{image.group or image.name}"
+
+
+def _taken(
+    known: list[ImportCandidate], settings: SourceSettings, random: np.random.Generator
+) -> list[ImportCandidate]:
+    """Return the images that `take` asks for, as training images; all where it asks for none."""
+    if not settings.take:
+        return known
+    taken: dict[str, ImportCandidate] = {}
+    for name, number in settings.take.items():
+        fitting = sorted(
+            (c for c in known if c.image.name not in taken and _holds(c.labels, name)),
+            key=lambda c: c.image.name,
+        )
+        if len(fitting) < number:
+            counts = _counts(known)
+            near = nearest(name, counts) if name not in counts else None
+            raise InputError(
+                f"source {settings.name}: {number} images of {quoted(name)} to take, "
+                f"{len(fitting)} are there for training"
+                f"{f'; nearest: {near!r}' if near else ''}; it holds "
+                f"{', '.join(f'{count} of {what}' for what, count in counts.items())}"
+            )
+        for index in sorted(random.choice(len(fitting), number, replace=False).tolist()):
+            chosen = fitting[index]
+            taken[chosen.image.name] = replace(chosen, image=replace(chosen.image, split="train"))
+    return [taken[name] for name in sorted(taken)]
+
+
+def _holds(labels: Labels, name: str) -> bool:
+    return name in labels.present or (name == CLEAR_WORD and not labels.present)
+
+
+def _counts(candidates: Sequence[ImportCandidate]) -> Mapping[str, int]:
+    counts: dict[str, int] = {}
+    for candidate in candidates:
+        for name in sorted(candidate.labels.present) or [CLEAR_WORD]:
+            counts[name] = counts.get(name, 0) + 1
+    return counts

@@ -1,0 +1,173 @@
+"""An import from its sources to the data folder."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from wsss_core.data.folder.layout import CLEAR
+from wsss_core.data.image_set import SPLITS
+from wsss_core.data.importing.candidates import (
+    ReadSource,
+    join_sources,
+    joined_classes,
+    read_source,
+)
+from wsss_core.data.importing.examining import examine_images
+from wsss_core.data.importing.record import (
+    IMPORT_RECORD,
+    ImportRecord,
+    read_record,
+    write_images,
+    write_record,
+)
+from wsss_core.data.importing.settings import ImportSettings
+from wsss_core.data.importing.splitting import split_images
+from wsss_core.data.importing.twins import drop_twins
+from wsss_core.data.importing.writing import (
+    Target,
+    name_targets,
+    plan_digest,
+    unfinished_folder,
+    write_files,
+    write_tables,
+)
+from wsss_core.errors import InputError, check_printable, quoted
+
+logger = logging.getLogger(__name__)
+
+
+def import_data(settings: ImportSettings) -> ImportRecord:
+    """Write a data folder from one or several sources, and return its record.
+
+    The destination is there when it is whole, and nothing in it is overwritten. Run again after an
+    interruption, the same import goes on. Run again after its end, it changes nothing.
+
+    Args:
+        settings: sources, destination and options.
+
+    Raises:
+        InputError: a source is not recognised or cannot be read, options do not fit it, or the
+            destination holds something else.
+
+    """
+    destination = settings.destination
+    held = _held(destination)
+    sources = [_read(source) for source in settings.sources]
+    classes = joined_classes(sources, assume_absent=settings.assume_absent)
+    for name in classes:
+        if ";" in name or name.lower() == CLEAR:
+            raise InputError(
+                f"class {quoted(name)}, expected no ';' in a name, nor {CLEAR!r}; "
+                "choose another name by --classes new=old"
+            )
+        check_printable(name, "classes", allowed="")
+    candidates, notes = join_sources(sources, classes, settings)
+    taken = [source.name for source in settings.sources if source.take]
+    assigned, more = split_images(candidates, settings.split, settings.seed, taken)
+    notes += more
+    if settings.drop_twins:
+        assigned, more = drop_twins(assigned)
+        notes += more
+    images, more = examine_images(assigned, classes, settings)
+    notes += more
+    targets = name_targets(images, prefixed=len(sources) > 1)
+    plan = plan_digest(targets, classes, linked=settings.link)
+    if held is not None:
+        if held.plan == plan:
+            logger.info("%s: imported before, nothing to do", destination)
+            return held
+        raise InputError(
+            f"{destination}: holds an import of other sources or options; expected a new folder"
+        )
+    with unfinished_folder(destination, plan, anew=settings.anew) as folder:
+        digests = write_files(folder, targets, linked=settings.link)
+        write_tables(folder, targets, classes)
+        table = write_images(folder, _rows(targets, digests, classes))
+        record = ImportRecord(
+            plan,
+            tuple(_described(source, targets) for source in sources),
+            _options(settings),
+            classes,
+            _counts(targets, classes),
+            tuple([*(note for source in sources for note in source.content.notes), *notes]),
+            table,
+        )
+        write_record(folder, record)
+    return record
+
+
+def _held(destination: Path) -> ImportRecord | None:
+    """Return the record of a destination that is an import already; None if it is free."""
+    if (destination / IMPORT_RECORD).is_file():
+        return read_record(destination)
+    if destination.exists() and not (destination.is_dir() and not any(destination.iterdir())):
+        raise InputError(f"{destination}: exists, expected a new or empty folder")
+    return None
+
+
+def _read(settings: Any) -> ReadSource:
+    source = read_source(settings)
+    logger.info("%s: %s", settings.name, source.recognition.describe())
+    return source
+
+
+def _rows(
+    targets: Sequence[Target], digests: Sequence[tuple[str, str]], classes: tuple[str, ...]
+) -> list[dict[str, str]]:
+    rows = []
+    for target, (digest, mask) in zip(targets, digests, strict=True):
+        candidate = target.examined.candidate
+        image = candidate.image
+        frame = "" if image.picture.frame is None else f"#{image.picture.frame}"
+        rows.append(
+            {
+                "file": target.file,
+                "source": candidate.source,
+                "original": f"{image.picture.path}{frame}",
+                "source_split": image.split or "",
+                "group": candidate.group,
+                "camera": image.camera or "",
+                "time": "" if image.time is None else f"{image.time:.6f}",
+                "flags": ";".join(image.flags),
+                "classes": ";".join(classes[code - 1] for code in target.examined.held),
+                "digest": digest,
+                "mask_digest": mask,
+            }
+        )
+    return rows
+
+
+def _described(source: ReadSource, targets: Sequence[Target]) -> dict[str, Any]:
+    name = source.settings.name
+    return {
+        "name": name,
+        "path": str(source.recognition.path),
+        "format": source.recognition.format.name,
+        "recognised_by": source.recognition.why,
+        "images": len(source.content.images),
+        "imported": sum(t.examined.candidate.source == name for t in targets),
+        "notes": list(source.content.notes),
+    }
+
+
+def _options(settings: ImportSettings) -> dict[str, Any]:
+    options = asdict(settings)
+    del options["destination"], options["anew"]
+    return options
+
+
+def _counts(targets: Sequence[Target], classes: tuple[str, ...]) -> dict[str, dict[str, int]]:
+    counts = {}
+    for split in SPLITS:
+        members = [target.examined for target in targets if target.examined.split == split]
+        counts[split] = {
+            "images": len(members),
+            **{
+                name: sum(code in one.held for one in members)
+                for code, name in enumerate(classes, start=1)
+            },
+            CLEAR: sum(not one.held for one in members),
+        }
+    return counts

@@ -1,0 +1,225 @@
+"""Splits by the source's own, by lists, or by shares; a group never lies in two of them."""
+
+import random as python_random
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+
+from wsss_core.data.formats import SPLIT_WORDS, tallied
+from wsss_core.data.image_set import SPLITS
+from wsss_core.data.importing.candidates import ImportCandidate
+from wsss_core.data.importing.settings import SplitSettings
+from wsss_core.errors import InputError, one_line, quoted
+from wsss_core.text_files import read_text
+
+_LIST_BYTES = 2**28
+
+Assigned = dict[str, list[ImportCandidate]]
+"""Split -> its images."""
+
+
+def split_images(
+    candidates: Sequence[ImportCandidate],
+    settings: SplitSettings,
+    seed: int,
+    taken: Iterable[str] = (),
+) -> tuple[Assigned, list[str]]:
+    """Return the images of every split, and notes on those that are left out.
+
+    Images of tune and test need a mask, or to be known as clear; those without are left out there.
+
+    Args:
+        candidates: all images.
+        settings: how to split.
+        seed: of the shares.
+        taken: sources whose images are taken for training alone.
+
+    Raises:
+        InputError: the splits of some images are not clear, a list names an unknown image, or a
+            split is empty.
+
+    """
+    for_train = set(taken)
+    fixed = [c for c in candidates if c.source in for_train]
+    free = [c for c in candidates if c.source not in for_train]
+    notes: list[str] = []
+    if settings.shares:
+        assigned = _by_shares(free, settings.shares, seed)
+    elif settings.lists:
+        assigned, notes = _by_lists(free, settings.lists)
+    else:
+        assigned, notes = _by_names(free, settings.names)
+    assigned["train"] = [*assigned["train"], *fixed]
+    if settings.tune is not None:
+        _cut_tune(assigned, settings.tune, settings.tune_from, seed)
+    for split in ("tune", "test"):
+        masked = [c for c in assigned[split] if c.image.mask is not None]
+        if lone := [c.image.name for c in assigned[split] if c.image.mask is None]:
+            said = f"images of {split} have no mask and are left out"
+            notes.append(tallied(len(lone), said, lone[0]))
+        assigned[split] = masked
+    for split in SPLITS:
+        if not assigned[split]:
+            raise InputError(
+                f"no image is in {split}; " + "say e.g. --tune 0.1 to cut it from train, "
+                "--split test=val to rename one of the source, or "
+                "--split train=0.7,tune=0.1,test=0.2"
+            )
+    notes += _shared_groups(assigned)
+    return assigned, notes
+
+
+def _empty() -> Assigned:
+    return {split: [] for split in SPLITS}
+
+
+def _by_names(
+    candidates: Sequence[ImportCandidate], names: Mapping[str, Sequence[str]]
+) -> tuple[Assigned, list[str]]:
+    word_of = {word: split for split, words in names.items() for word in words}
+    found = {c.image.split for c in candidates if c.image.split is not None}
+    for word in word_of:
+        if word not in found:
+            raise InputError(
+                f"split {quoted(word)}, expected one of the source: "
+                f"{', '.join(sorted(found)) or 'it has none'}"
+            )
+    assigned = _empty()
+    unclear: dict[str | None, list[str]] = defaultdict(list)
+    for candidate in candidates:
+        written = candidate.image.split
+        # A name that one split was told to be made of is no longer what it is usually taken for.
+        split = word_of.get(written or "") or SPLIT_WORDS.get((written or "").lower())
+        if split is None or (split in names and written not in word_of):
+            unclear[written].append(candidate.image.name)
+        else:
+            assigned[split].append(candidate)
+    notes = []
+    for written, images in unclear.items():
+        said = f"images are in no split ({quoted(written) if written else 'none is given'})"
+        line = tallied(len(images), said, images[0])
+        if not names:
+            raise InputError(f"{line}; say --split train=0.7,tune=0.1,test=0.2, or which it is")
+        notes.append(f"{line} and left out")
+    return assigned, notes
+
+
+def _by_shares(
+    candidates: Sequence[ImportCandidate], shares: Mapping[str, float], seed: int
+) -> Assigned:
+    """Assign whole groups, in random order, each to the split that lacks most of its share."""
+    assigned = _empty()
+    total = len(candidates)
+    for members in _groups(candidates, seed):
+        lacking = {s: share * total - len(assigned[s]) for s, share in shares.items() if share}
+        assigned[max(lacking, key=lambda split: lacking[split])] += members
+    return assigned
+
+
+def _groups(candidates: Sequence[ImportCandidate], seed: int) -> list[list[ImportCandidate]]:
+    groups: dict[str, list[ImportCandidate]] = defaultdict(list)
+    for candidate in sorted(candidates, key=lambda c: (c.source, c.image.name)):
+        groups[candidate.group].append(candidate)
+    members = [groups[name] for name in sorted(groups)]
+    python_random.Random(seed).shuffle(members)
+    # Large groups first, so that small ones can even out the shares; sorting keeps ties in order.
+    return sorted(members, key=lambda group: -len(group))
+
+
+def _cut_tune(assigned: Assigned, amount: float, origin: str, seed: int) -> None:
+    if assigned["tune"]:
+        raise InputError(
+            f"tune: {len(assigned['tune'])} images are in it already, expected none where --tune "
+            "cuts it from another split"
+        )
+    pool = assigned[origin]
+    wanted = round(amount * len(pool)) if amount < 1 else int(amount)
+    groups = _groups(pool, seed)
+    python_random.Random(seed + 1).shuffle(groups)
+    usable = [g for g in groups if all(c.image.mask is not None for c in g)]
+    cut: list[ImportCandidate] = []
+    for members in usable:
+        if len(cut) >= wanted:
+            break
+        if len(cut) + len(members) <= wanted or not cut:
+            cut += members
+    if len(cut) == 0 or len(cut) == len(pool):
+        masked = sum(len(group) for group in usable)
+        raise InputError(
+            f"tune: {wanted} of {len(pool)} images of {origin} are to be cut off, {masked} of them "
+            "have masks in groups that can be cut off"
+        )
+    gone = {(c.source, c.image.name) for c in cut}
+    assigned[origin] = [c for c in pool if (c.source, c.image.name) not in gone]
+    assigned["tune"] = cut
+
+
+def _by_lists(
+    candidates: Sequence[ImportCandidate], lists: Mapping[str, Path]
+) -> tuple[Assigned, list[str]]:
+    keys: dict[str, list[ImportCandidate]] = defaultdict(list)
+    for candidate in candidates:
+        name, path = candidate.image.name, candidate.image.picture.path
+        stem = PurePosixPath(name).name
+        for key in {name, stem, path.name, f"{name}{path.suffix}"}:
+            keys[key].append(candidate)
+    assigned = _empty()
+    split_of: dict[tuple[str, str], str] = {}
+    for split, file in lists.items():
+        for line, text in enumerate(_listed(file), start=1):
+            found = _find(text, keys, f"{file}, line {line}")
+            at = (found.source, found.image.name)
+            if split_of.setdefault(at, split) != split:
+                raise InputError(f"{file}, line {line}: {quoted(text)} is in {split_of[at]} too")
+            if found not in assigned[split]:
+                assigned[split].append(found)
+    rest = [c.image.name for c in candidates if (c.source, c.image.name) not in split_of]
+    said = "images are in no list and left out"
+    return assigned, [tallied(len(rest), said, rest[0])] if rest else []
+
+
+def _listed(file: Path) -> list[str]:
+    """Return the images that a file lists: a text with one a line, or a NumPy array of texts."""
+    if file.suffix.lower() == ".npy":
+        try:
+            array = np.load(file, allow_pickle=False)
+        except (OSError, ValueError, EOFError, SyntaxError) as error:
+            raise InputError(
+                f"{file}: expected a NumPy array of texts, without pickled objects: "
+                f"{one_line(error, 200)}"
+            ) from error
+        if not isinstance(array, np.ndarray) or array.dtype.kind not in "US":
+            raise InputError(f"{file}: expected a NumPy array of texts")
+        return [str(text) for text in array.astype(str).ravel().tolist()]
+    lines = (line.strip() for line in read_text(file, _LIST_BYTES).splitlines())
+    return [line for line in lines if line and not line.startswith("#")]
+
+
+def _find(text: str, keys: Mapping[str, list[ImportCandidate]], where: str) -> ImportCandidate:
+    """Return the image of a line, which may go on with its mask's path, as SegNet's lists do."""
+    for written in (text, text.split(",")[0], text.split()[0]):
+        path = PurePosixPath(written.strip().strip('"').replace("\\", "/"))
+        relative = path.relative_to("/") if path.is_absolute() else path
+        tails = ["/".join(relative.parts[at:]) for at in range(len(relative.parts))]
+        for key in (*tails, path.stem):
+            found = keys.get(key, [])
+            if len(found) == 1:
+                return found[0]
+            if len(found) > 1:
+                raise InputError(
+                    f"{where}: {quoted(text)} may be {found[0].image.name} or "
+                    f"{found[1].image.name}; give its path"
+                )
+    raise InputError(f"{where}: {quoted(text)} is no image of the sources")
+
+
+def _shared_groups(assigned: Assigned) -> list[str]:
+    splits: dict[str, set[str]] = defaultdict(set)
+    for split, members in assigned.items():
+        for candidate in members:
+            splits[candidate.group].add(split)
+    shared = sorted(group for group, found in splits.items() if len(found) > 1)
+    said = "groups lie in several splits, as the source has it"
+    return [tallied(len(shared), said, shared[0])] if shared else []
