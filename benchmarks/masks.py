@@ -44,7 +44,7 @@ from safetensors.torch import save_file
 
 from studies.masks.completed import MaskState
 from studies.masks.files import MaskOrigin
-from studies.masks.folder import make_masks
+from studies.masks.folder import make_missing_masks
 from studies.masks.recipe import MaskRecipe
 from studies.masks.worker import MaskJob
 from studies.planning.chains import Chain, MapScaling, Step
@@ -238,7 +238,7 @@ def cost_of_digests(job: Callable[[str], MaskJob], rounds: int = 8) -> dict[str,
     """
     ratios: dict[str, list[float]] = {"make": [], "again": [], "again_ms": []}
     kinds = [("with", contextlib.nullcontext), ("without", without_digests)]
-    make_masks(job("first"), in_process=True)
+    make_missing_masks(job("first"), in_process=True)
     for number in range(rounds):
         found = {}
         for kind, context in kinds if number % 2 else kinds[::-1]:
@@ -246,7 +246,7 @@ def cost_of_digests(job: Callable[[str], MaskJob], rounds: int = 8) -> dict[str,
                 with context():
                     out = job(f"{kind}-{number}")
                     start = time.process_time()
-                    make_masks(out, in_process=True)
+                    make_missing_masks(out, in_process=True)
                     found[what, kind] = time.process_time() - start
         for what in ("make", "again"):
             ratios[what].append(found[what, "with"] / found[what, "without"])
@@ -299,7 +299,7 @@ def main() -> None:
             return
         record: dict[str, Any] = {}
         with MemoryOverTime(folder / "spread", arguments.images) as memory:
-            spread = seconds(lambda: make_masks(job("spread"), batch=arguments.batch))
+            spread = seconds(lambda: make_missing_masks(job("spread"), batch=arguments.batch))
         record["memory_mib"] = memory.mib
         record["ray_data"] = arguments.images / spread
         print(f"Ray Data, {cores} cores: {record['ray_data']:.2f} images/s ({spread:.1f} s)")
@@ -314,9 +314,11 @@ def main() -> None:
             write_images(folder / "some", some, arguments.size)
             both = side_by_side(
                 cores,
-                lambda number: make_masks(job(f"both-{number}", images="some"), in_process=True),
+                lambda number: make_missing_masks(
+                    job(f"both-{number}", images="some"), in_process=True
+                ),
             )
-            alone = seconds(lambda: make_masks(job("alone"), in_process=True))
+            alone = seconds(lambda: make_missing_masks(job("alone"), in_process=True))
             record["plain_loop"] = arguments.images / alone
             record["ratio"] = alone / spread
             print(f"plain loop, one thread: {record['plain_loop']:.2f} images/s ({alone:.1f} s)")
@@ -331,7 +333,9 @@ def main() -> None:
                 other = folder / "spread" / file.relative_to(folder / "alone")
                 assert file.read_bytes() == other.read_bytes(), f"{file.name} differs"
             if arguments.refine == "crf" and importlib.util.find_spec("pydensecrf"):
-                usual = seconds(lambda: make_masks(job("usual", "pydensecrf"), in_process=True))
+                usual = seconds(
+                    lambda: make_missing_masks(job("usual", "pydensecrf"), in_process=True)
+                )
                 record["pydensecrf_loop"] = arguments.images / usual
                 record["ratio_to_pydensecrf"] = usual / spread
                 record["differing"] = differing(folder / "usual", folder / "spread")

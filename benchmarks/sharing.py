@@ -37,7 +37,7 @@ import numpy as np
 import torch
 
 from studies.planning.planner import make_plan
-from studies.runner import run_study
+from studies.runner import run_plan
 from studies.spec.loading import load_study
 from studies.spec.study import Study
 from studies.store.artifacts import ArtifactStore
@@ -52,7 +52,7 @@ def cost(study: Study, folder: Path) -> np.ndarray:
     for images in plan.image_sets:
         images.decode(store)
     decoded = time.process_time() - began
-    result = run_study(plan, folder, store, in_process=True)
+    result = run_plan(plan, folder, store, in_process=True)
     if result.failed or result.remaining:
         raise SystemExit(f"trials failed: {result.failed}")
     spent = time.perf_counter() - wall, time.process_time() - began

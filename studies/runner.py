@@ -53,7 +53,7 @@ class RunResult:
     chains_remaining: int = 0
 
 
-def run_study(
+def run_plan(
     plan: Plan,
     results: Location,
     store: ArtifactStore,

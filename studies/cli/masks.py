@@ -16,7 +16,7 @@ from studies.cli.common import (
 
 def _masks(options: argparse.Namespace) -> int:
     from studies.formatting import duration
-    from studies.masks.folder import make_masks
+    from studies.masks.folder import make_missing_masks
     from studies.masks.recipe import MaskSelection, choose_recipe
     from studies.masks.worker import MaskJob
     from studies.scheduling.stopping import interrupt_on_terminate
@@ -31,7 +31,7 @@ def _masks(options: argparse.Namespace) -> int:
     for line in lines:
         show(line)
     images, out = (str(folder.absolute()) for folder in (options.images, options.out))
-    made = make_masks(
+    made = make_missing_masks(
         MaskJob(recipe, images, out, options.uncertain, options.soft),
         batch=options.batch,
         address=options.address,

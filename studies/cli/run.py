@@ -94,7 +94,7 @@ def _run(options: argparse.Namespace) -> int:
     study, results, store = _opened(options)
     from reports.ledger.parts import finished_trials
     from studies.planning import make_plan
-    from studies.runner import run_study
+    from studies.runner import run_plan
 
     if options.in_process and options.end_stalled is not None:
         raise InputError("--end-stalled: a worker of Ray can be ended; leave out --in-process")
@@ -113,7 +113,7 @@ def _run(options: argparse.Namespace) -> int:
             replace_plan=options.replace_plan,
             end_stalled=options.end_stalled,
         )
-    result = run_study(
+    result = run_plan(
         make_plan(study),
         results,
         store,

@@ -57,7 +57,7 @@ class MasksMade:
     corrupt: int = 0
 
 
-def make_masks(
+def make_missing_masks(
     job: MaskJob,
     *,
     batch: int = 16,

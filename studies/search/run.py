@@ -60,7 +60,7 @@ def run_search(
         store: where trained networks are looked up and kept.
         address: of a running Ray cluster; None starts Ray on this machine.
         replace_plan: let this study replace another one that has its name in the ledger.
-        end_stalled: see `studies.runner.run_study`.
+        end_stalled: see `studies.runner.run_plan`.
 
     Raises:
         InputError: another study has its name in the ledger, what `studies.preflight`

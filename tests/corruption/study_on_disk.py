@@ -27,7 +27,7 @@ from reports.ledger.parts import write_part
 from studies.cli.main import main as wsss
 from studies.planning.plan import Plan
 from studies.planning.planner import make_plan
-from studies.runner import RunResult, run_study
+from studies.runner import RunResult, run_plan
 from studies.spec.study import Study
 from studies.store.artifacts import ArtifactStore
 from wsss_core.backbones import build_network
@@ -113,7 +113,7 @@ class StudyOnDisk:
 
     def run(self) -> RunResult:
         """Do what `wsss run` does, in this process."""
-        return run_study(self.plan(), self.results, self.store, in_process=True)
+        return run_plan(self.plan(), self.results, self.store, in_process=True)
 
     def new_process(self) -> None:
         """Forget what a new process does not know."""

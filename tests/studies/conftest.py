@@ -26,7 +26,7 @@ from PIL import Image
 from studies.cli.main import main
 from studies.planning.plan import Plan
 from studies.planning.planner import make_plan
-from studies.runner import RunResult, run_study
+from studies.runner import RunResult, run_plan
 from studies.spec.study import Study
 from studies.store.artifacts import ArtifactStore
 
@@ -158,7 +158,7 @@ def run_in_process(study: dict[str, Any], results: Any, store: Any = None) -> Ra
     artifacts = ArtifactStore(store or results / "store")
     said: list[str] = []
     with heard(said.append):
-        result = run_study(plan, results, artifacts, in_process=True)
+        result = run_plan(plan, results, artifacts, in_process=True)
     return Ran(plan, result, said, results, artifacts)
 
 

@@ -303,7 +303,7 @@ def test_with_ray_stubbed_out_a_dead_worker_s_trials_are_recorded_as_failed(
     tiny: Raw, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import studies.ray_tune.runner
-    from studies.runner import run_study
+    from studies.runner import run_plan
 
     error = "its worker process died 3 times"
     tiny["configurations"] = tiny["configurations"][:1]
@@ -314,7 +314,7 @@ def test_with_ray_stubbed_out_a_dead_worker_s_trials_are_recorded_as_failed(
         return {key: Outcome(JobStatus.FAILED, error, unrecorded=True)}
 
     monkeypatch.setattr(studies.ray_tune.runner, "run_with_tune", dies)
-    result = run_study(plan, tmp_path, ArtifactStore(tmp_path / "store"))
+    result = run_plan(plan, tmp_path, ArtifactStore(tmp_path / "store"))
     assert result.failed == {"CNN alone, seed 0": error}
     assert trials(tmp_path)["error"]["CNN alone"] == error
 
@@ -328,6 +328,6 @@ def test_a_network_that_was_found_damaged_is_trained_again_though_its_scores_are
     store.quarantine("train", damaged)
     shutil.rmtree(store.path("train", gone))  # by its owner, who has no more use for it
     assert [job.key for job in finished.plan.pending(store)] == [damaged]
-    result = studies.runner.run_study(finished.plan, tmp_path, store, in_process=True)
+    result = studies.runner.run_plan(finished.plan, tmp_path, store, in_process=True)
     assert (result.trained, result.remaining) == (1, 0)
     assert store.problems("train", damaged) == []

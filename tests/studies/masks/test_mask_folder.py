@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 import studies.masks.worker
-from studies.masks.folder import make_masks
+from studies.masks.folder import make_missing_masks
 from studies.masks.recipe import MaskSelection
 from wsss_core.errors import InputError
 
@@ -63,17 +63,17 @@ def test_bad_images_are_named_fail_the_command_and_keep_no_other_from_its_mask(
 def test_a_mask_that_cannot_be_written_ends_the_run_with_one_line(crops, tmp_path, ray_here):
     put(tmp_path / "images" / "0.png", np.zeros((40, 40, 3), np.uint8))
     job = dataclasses.replace(crops.job(tmp_path / "masks"), images=str(tmp_path / "images"))
-    make_masks(job, in_process=True)
+    make_missing_masks(job, in_process=True)
     (tmp_path / "masks" / "deep").write_text("a file where a folder has to be")
     put(tmp_path / "images" / "deep" / "1.png", np.zeros((40, 40, 3), np.uint8))
     for in_process in (True, False):
         with pytest.raises(InputError, match=r"deep/1\.png: cannot be written: "):
-            make_masks(job, in_process=in_process)
+            make_missing_masks(job, in_process=in_process)
 
 
 def test_the_record_says_what_the_masks_are(crops, tmp_path):
     job = crops.job(tmp_path / "masks", MaskSelection(chain="PAR twice", seed=0))
-    make_masks(job, in_process=True)
+    make_missing_masks(job, in_process=True)
     record = json.loads((tmp_path / "masks" / "masks.json").read_text())
     settings = record["settings"]
     assert (settings["study"], settings["seed"], settings["rule"]) == ("crops", 0, "tuned")
@@ -93,10 +93,10 @@ def test_the_record_says_what_the_masks_are(crops, tmp_path):
 )
 def test_masks_of_other_settings_are_not_mixed_in(crops, tmp_path, wish, changes, said):
     name = "CNN alone"
-    make_masks(crops.job(tmp_path / "masks"), in_process=True)
+    make_missing_masks(crops.job(tmp_path / "masks"), in_process=True)
     before = pngs(tmp_path / "masks")
     with pytest.raises(InputError, match=said):
-        make_masks(
+        make_missing_masks(
             crops.job(tmp_path / "masks", MaskSelection(configuration=name, **wish), **changes),
             in_process=True,
         )
@@ -106,13 +106,13 @@ def test_masks_of_other_settings_are_not_mixed_in(crops, tmp_path, wish, changes
 def test_a_folder_with_other_things_in_it_is_refused(crops, tmp_path):
     put(tmp_path / "0.png", np.zeros((3, 3), np.uint8))
     with pytest.raises(InputError, match=r"holds '0\.png' and no masks\.json"):
-        make_masks(crops.job(tmp_path), in_process=True)
+        make_missing_masks(crops.job(tmp_path), in_process=True)
 
 
 @pytest.mark.parametrize("inside", [".", "masks"])
 def test_masks_do_not_go_where_the_images_are(crops, inside):
     with pytest.raises(InputError, match="lies in the folder of the images"):
-        make_masks(crops.job(crops.images / inside), in_process=True)
+        make_missing_masks(crops.job(crops.images / inside), in_process=True)
 
 
 def test_two_images_of_one_mask_are_refused(crops, tmp_path):
@@ -120,19 +120,19 @@ def test_two_images_of_one_mask_are_refused(crops, tmp_path):
     put(tmp_path / "images" / "0.jpg", np.zeros((9, 9, 3), np.uint8))
     job = dataclasses.replace(crops.job(tmp_path / "masks"), images=str(tmp_path / "images"))
     with pytest.raises(InputError, match=r"0\.png: same stem as 0\.jpg"):
-        make_masks(job, in_process=True)
+        make_missing_masks(job, in_process=True)
 
 
 def test_a_margin_that_cannot_be_is_refused_before_anything_is_made(crops, tmp_path):
     with pytest.raises(InputError, match="uncertain 2"):
-        make_masks(crops.job(tmp_path / "masks", uncertain=2.0), in_process=True)
+        make_missing_masks(crops.job(tmp_path / "masks", uncertain=2.0), in_process=True)
     assert not (tmp_path / "masks").exists()
 
 
 @pytest.mark.parametrize("finished", [1, 3, 5])
 def test_broken_off_and_run_again_loses_and_repeats_nothing(crops, tmp_path, monkeypatch, finished):
     whole = crops.job(tmp_path / "whole", soft=True)
-    make_masks(whole, in_process=True)
+    make_missing_masks(whole, in_process=True)
     job = dataclasses.replace(whole, out=str(tmp_path / "masks"))
     write, written = studies.masks.worker.write_mask, []
 
@@ -145,7 +145,7 @@ def test_broken_off_and_run_again_loses_and_repeats_nothing(crops, tmp_path, mon
 
     monkeypatch.setattr(studies.masks.worker, "write_mask", break_off)
     with pytest.raises(KeyboardInterrupt):
-        make_masks(job, in_process=True, batch=2)
+        make_missing_masks(job, in_process=True, batch=2)
     record = json.loads((tmp_path / "masks" / "masks.json").read_text())
     assert record["ended_at"] is None
     assert len(written) == finished
@@ -155,7 +155,7 @@ def test_broken_off_and_run_again_loses_and_repeats_nothing(crops, tmp_path, mon
         write(mask, target, unfinished, origin)
 
     monkeypatch.setattr(studies.masks.worker, "write_mask", go_on)
-    made = make_masks(job, in_process=True, batch=2)
+    made = make_missing_masks(job, in_process=True, batch=2)
     assert (made.there_before, made.written) == (finished, 6 - finished)
     assert sorted(written) == [f"{number}.png" for number in range(6)]
     assert pngs(tmp_path / "masks") == pngs(tmp_path / "whole")
@@ -190,9 +190,9 @@ def test_cut_and_changed_masks_and_those_of_replaced_images_are_made_again_and_c
 def test_a_replaced_image_that_cannot_be_read_keeps_no_mask_of_its_former_self(crops, tmp_path):
     shutil.copytree(crops.images, tmp_path / "images")
     job = dataclasses.replace(crops.job(tmp_path / "masks"), images=str(tmp_path / "images"))
-    make_masks(job, in_process=True)
+    make_missing_masks(job, in_process=True)
     (tmp_path / "images" / "2.png").write_bytes(b"no image")
-    made = make_masks(job, in_process=True)
+    made = make_missing_masks(job, in_process=True)
     assert (made.replaced, made.written, list(made.failed)) == (1, 0, ["2.png"])
     assert not job.mask_file("2.png").exists()
 
@@ -207,10 +207,10 @@ def test_an_image_that_changes_while_its_mask_is_made_gets_none(crops, tmp_path,
         return refined(self, batch)
 
     monkeypatch.setattr(studies.masks.worker.MaskWriter, "_refined", meanwhile)
-    made = make_masks(job, in_process=True)
+    made = make_missing_masks(job, in_process=True)
     assert made.failed == {"3.png": "the image changed while its mask was made; run again"}
     monkeypatch.undo()
-    assert make_masks(job, in_process=True).written == 1
+    assert make_missing_masks(job, in_process=True).written == 1
 
 
 def of_an_earlier_release(job) -> None:
@@ -228,35 +228,35 @@ def of_an_earlier_release(job) -> None:
 def test_masks_of_an_earlier_release_are_compared_once_and_get_their_digests(crops, tmp_path):
     shutil.copytree(crops.images, tmp_path / "images")
     job = dataclasses.replace(crops.job(tmp_path / "masks"), images=str(tmp_path / "images"))
-    make_masks(job, in_process=True)
+    make_missing_masks(job, in_process=True)
     before = pngs(tmp_path / "masks")
     of_an_earlier_release(job)
     cut = job.mask_file("1.png")
     cut.write_bytes(cut.read_bytes()[:-20])
     Image.new("P", (3, 3)).save(job.mask_file("2.png"))
     shutil.copy(tmp_path / "images" / "0.png", tmp_path / "images" / "3.png")
-    made = make_masks(job, in_process=True)
+    made = make_missing_masks(job, in_process=True)
     assert (made.there_before, made.written) == (3, 3)
     after = pngs(tmp_path / "masks")
     assert after["3.png"] == after["0.png"]
     assert {**after, "3.png": before["3.png"]} == before
     cut.write_bytes(cut.read_bytes()[:-20])
-    assert make_masks(job, in_process=True).corrupt == 1
+    assert make_missing_masks(job, in_process=True).corrupt == 1
 
 
 def test_a_corrupt_record_is_written_again_beside_masks_of_its_settings_and_refused_beside_others(
     crops, tmp_path, caplog
 ):
     job = crops.job(tmp_path / "masks")
-    make_masks(job, in_process=True)
+    make_missing_masks(job, in_process=True)
     record = tmp_path / "masks" / "masks.json"
     whole = record.read_bytes()
     for corrupt in (whole[:100], whole.replace(b'"seed": 0', b'"seed": 1'), b"", b"\xff"):
         record.write_bytes(corrupt)
         with pytest.raises(InputError, match=r"masks\.json: corrupt, and .*other settings"):
-            make_masks(dataclasses.replace(job, uncertain=0.1), in_process=True)
+            make_missing_masks(dataclasses.replace(job, uncertain=0.1), in_process=True)
         record.write_bytes(corrupt)
-        assert make_masks(job, in_process=True).there_before == 6
+        assert make_missing_masks(job, in_process=True).there_before == 6
         assert f"{record} is corrupt; it is written again" in caplog.text
         assert json.loads(record.read_bytes())["settings"] == json.loads(whole)["settings"]
 

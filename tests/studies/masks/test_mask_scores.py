@@ -9,7 +9,7 @@ from PIL import Image
 
 from reports.names import PLAIN
 from reports.results.reading import read_studies
-from studies.masks.folder import find_images, make_masks
+from studies.masks.folder import find_images, make_missing_masks
 from studies.masks.recipe import MaskSelection, choose_recipe
 from studies.masks.worker import MaskJob
 from studies.stages.training import load_network
@@ -34,7 +34,7 @@ def put(path: Path, pixels: np.ndarray) -> None:
 def test_masks_have_the_iou_that_was_scored_image_by_image(crops, tmp_path, refinement, rule):
     wish = MaskSelection(configuration="ViT alone", seed=1, chain=refinement, rule=rule)
     job = crops.job(tmp_path / "masks", wish)
-    assert make_masks(job, in_process=True).failed == {}
+    assert make_missing_masks(job, in_process=True).failed == {}
     (record,) = read_studies(crops.ran.results)
     trial = record.trials["ViT alone", 1]
     if refinement is not None:
@@ -63,7 +63,7 @@ def test_masks_of_competing_gated_classes_have_the_iou_that_was_scored(run, shar
         wish = MaskSelection(chain=chain, threshold=0.2)
         recipe, _ = choose_recipe(ran.results, ran.store, wish)
         job = MaskJob(recipe, str(tmp_path / "images"), str(tmp_path / f"masks {chain}"))
-        make_masks(job, in_process=True)
+        make_missing_masks(job, in_process=True)
         trial = record.all_trials["CNN alone", 0, chain or PLAIN]
         for number, class_name in enumerate(images.classes, 1):
             curves = trial.figures.image_iou["student", class_name]
@@ -81,7 +81,7 @@ def test_soft_maps_are_the_stretched_cam_at_the_image_s_size_and_what_the_mask_w
     crops, tmp_path
 ):
     job = crops.job(tmp_path / "masks", soft=True)
-    make_masks(job, in_process=True)
+    make_missing_masks(job, in_process=True)
     recipe = job.recipe
     network = load_network(crops.ran.store, recipe.training, "student")
     for name in find_images(crops.images):
@@ -99,7 +99,7 @@ def test_soft_maps_are_the_stretched_cam_at_the_image_s_size_and_what_the_mask_w
 
 def test_undecided_are_the_pixels_within_the_margin_and_no_others(crops, tmp_path):
     job = crops.job(tmp_path / "masks", soft=True, uncertain=0.1)
-    make_masks(job, in_process=True)
+    make_missing_masks(job, in_process=True)
     for name in find_images(crops.images):
         soft = values(job.soft_file(name, "smoke")).astype(int)
         near = abs(soft - job.recipe.level) / 255 < 0.1

@@ -10,7 +10,7 @@ import pytest
 
 import studies.masks.sharing
 import studies.masks.worker
-from studies.masks.folder import make_masks
+from studies.masks.folder import make_missing_masks
 from studies.masks.sharing import leases_of
 
 DIES_WITH_A_SHARE = """
@@ -46,7 +46,9 @@ def written(monkeypatch):
 def test_two_drivers_make_each_mask_once_and_both_end_with_all(job, written):
     made = []
     drivers = [
-        threading.Thread(target=lambda: made.append(make_masks(job, in_process=True, batch=1)))
+        threading.Thread(
+            target=lambda: made.append(make_missing_masks(job, in_process=True, batch=1))
+        )
         for _ in range(2)
     ]
     for driver in drivers:
@@ -61,7 +63,7 @@ def test_two_drivers_make_each_mask_once_and_both_end_with_all(job, written):
 
 def test_a_share_of_another_driver_is_left_to_it_until_it_gives_the_lease_back(job, written):
     with leases_of(job.out).take("masks", "1of3") as lease:
-        driver = threading.Thread(target=lambda: make_masks(job, in_process=True))
+        driver = threading.Thread(target=lambda: make_missing_masks(job, in_process=True))
         driver.start()
         driver.join(3)
         assert driver.is_alive()
@@ -72,10 +74,10 @@ def test_a_share_of_another_driver_is_left_to_it_until_it_gives_the_lease_back(j
 
 
 def test_the_share_of_a_killed_driver_is_taken_over(job, written):
-    make_masks(job, in_process=True)
+    make_missing_masks(job, in_process=True)
     job.mask_file("2.png").unlink()
     written.clear()
     killed = subprocess.run([sys.executable, "-c", DIES_WITH_A_SHARE, job.out], check=False)
     assert killed.returncode == -9
-    assert make_masks(job, in_process=True).written == 1
+    assert make_missing_masks(job, in_process=True).written == 1
     assert written == ["2.png"]

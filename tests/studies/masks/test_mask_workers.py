@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from studies.masks.folder import find_images, make_masks
+from studies.masks.folder import find_images, make_missing_masks
 from studies.masks.recipe import MaskSelection
 from studies.masks.worker import Cams, MaskWriter, failure_text
 from studies.planning.chains import Step
@@ -51,13 +51,13 @@ def test_ray_data_makes_the_same_files_as_one_process_and_names_a_bad_image(
     stream = functools.partial(masks_pipeline.stream_masks, apart=apart)
     monkeypatch.setattr(masks_pipeline, "stream_masks", stream)
     alone = crops.job(tmp_path / "alone", MaskSelection(chain="own"), soft=True, uncertain=0.1)
-    make_masks(alone, in_process=True, batch=4)
+    make_missing_masks(alone, in_process=True, batch=4)
     spread = dataclasses.replace(alone, out=str(tmp_path / "spread"))
     (tmp_path / "images").mkdir()
     for name, content in {**pngs(crops.images), "6.png": b"no image"}.items():
         (tmp_path / "images" / name).write_bytes(content)
     spread = dataclasses.replace(spread, images=str(tmp_path / "images"))
-    made = make_masks(spread, batch=4)
+    made = make_missing_masks(spread, batch=4)
     assert made.written == 6
     assert list(made.failed) == ["6.png"]
     assert "not an image" in made.failed["6.png"]
@@ -169,5 +169,5 @@ def test_killed_and_run_again_loses_and_repeats_nothing(crops, tmp_path):
     for name, written_at in there.items():
         assert (out / name).stat().st_mtime_ns == written_at
     job = crops.job(tmp_path / "whole", MaskSelection(chain="PAR twice"))
-    make_masks(dataclasses.replace(job, images=str(tmp_path / "images")), in_process=True)
+    make_missing_masks(dataclasses.replace(job, images=str(tmp_path / "images")), in_process=True)
     assert pngs(out) == pngs(tmp_path / "whole")

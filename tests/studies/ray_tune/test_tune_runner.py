@@ -24,7 +24,7 @@ from reports.storage.folder import MARK
 from studies.cluster.ray_start import start_ray
 from studies.planning.plan import Plan
 from studies.planning.planner import make_plan
-from studies.runner import RunResult, run_study
+from studies.runner import RunResult, run_plan
 from studies.scheduling.progress import Progress
 from studies.spec.study import Study
 from studies.stages.device import use_share
@@ -61,7 +61,7 @@ class Ran:
 
     def go(self, listening: Callable[..., Any]) -> None:
         with listening(self.said.append):
-            self.result = run_study(self.plan, self.results, self.store)
+            self.result = run_plan(self.plan, self.results, self.store)
 
 
 def prepared(study: Raw, results: Path) -> Ran:

@@ -10,7 +10,7 @@ from studies.runner import RunResult
 def closing(monkeypatch, write_study, tiny, tmp_path, failed):
     """Run the command over a run that ended like that."""
     result = RunResult(9, 5, 0, 0, failed, {}, {}, len(failed), 1.0)
-    monkeypatch.setattr(studies.runner, "run_study", lambda *_, **__: result)
+    monkeypatch.setattr(studies.runner, "run_plan", lambda *_, **__: result)
     return main(["run", str(write_study(tiny)), "--results", str(tmp_path / "results")])
 
 

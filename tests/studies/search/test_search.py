@@ -13,7 +13,7 @@ import pytest
 from reports import make_report
 from reports.ledger.parts import read_table, write_part
 from studies.planning.planner import make_plan
-from studies.runner import run_study
+from studies.runner import run_plan
 from studies.search.candidates import confirmation, first_jobs, parts_prefix
 from studies.search.run import run_search
 from studies.search.trials import tuned_objective
@@ -49,7 +49,7 @@ def test_a_search_goes_on_where_it_ended_and_its_winners_run_under_fresh_seeds(
     assert not any("to try" in line for line in again)
 
     trial = whole[whole["state"] == "complete"].iloc[0]
-    result = run_study(make_plan(study), tmp_path, store, in_process=True)
+    result = run_plan(make_plan(study), tmp_path, store, in_process=True)
     assert result.failed == {}
     plan = read_table(tmp_path, "plan")
     assert set(plan["seed"]) == {0}

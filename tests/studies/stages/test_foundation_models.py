@@ -11,7 +11,7 @@ from PIL import Image
 
 import wsss_core.refine.steps.foundation
 from reports.ledger.parts import read_table
-from studies.masks.folder import make_masks
+from studies.masks.folder import make_missing_masks
 from studies.masks.recipe import MaskSelection, choose_recipe
 from studies.masks.worker import MaskJob
 from studies.planning.chains import MapScaling, shards
@@ -129,9 +129,9 @@ def test_masks_load_each_model_once_however_many_batches_there_are(
     job: Callable[[str], MaskJob], loaded: list[str]
 ) -> None:
     one, other = job("batches"), job("whole")
-    assert make_masks(one, in_process=True, batch=2).failed == {}
+    assert make_missing_masks(one, in_process=True, batch=2).failed == {}
     assert sorted(loaded) == ["clip", "sam"]
-    make_masks(other, in_process=True, batch=16)
+    make_missing_masks(other, in_process=True, batch=16)
     assert pngs(one.out) == pngs(other.out)
     assert len(pngs(one.out)) == 14
 
@@ -148,6 +148,6 @@ def test_workers_of_ray_data_make_the_same_masks(
     stream = functools.partial(masks_pipeline.stream_masks, apart=apart)
     monkeypatch.setattr(masks_pipeline, "stream_masks", stream)
     alone, spread = job("alone"), job("spread")
-    make_masks(alone, in_process=True)
-    assert make_masks(spread, batch=2).failed == {}
+    make_missing_masks(alone, in_process=True)
+    assert make_missing_masks(spread, batch=2).failed == {}
     assert pngs(spread.out) == pngs(alone.out)

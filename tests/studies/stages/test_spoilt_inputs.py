@@ -9,7 +9,7 @@ import torch
 
 from reports.ledger.parts import read_table
 from studies.planning.planner import make_plan
-from studies.runner import run_study
+from studies.runner import run_plan
 from studies.spec.study import Study
 from studies.store.artifacts import ArtifactStore
 
@@ -60,7 +60,7 @@ def test_a_teacher_spoilt_during_a_run_is_trained_again_in_the_same_run(
         said.append(line)
 
     with listening(say):
-        result = run_study(plan, tmp_path, store, in_process=True)
+        result = run_plan(plan, tmp_path, store, in_process=True)
     assert (result.failed, result.remaining) == ({}, 0)
     assert statuses(tmp_path) == {"taught, cosine global": "ok"}
     assert len([line for line in said if line.startswith("[") and "teacher" in line]) == 2
