@@ -1,0 +1,55 @@
+"""Sphinx settings of the site: `make docs`. See CONTRIBUTING.md for why these tools."""
+
+import importlib
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+project = "wsss-studies"
+author = "the authors of wsss-studies"
+copyright = author
+
+extensions = ["sphinx.ext.autodoc", "sphinx.ext.napoleon", "myst_nb"]
+exclude_patterns = ["_build", "**/.ipynb_checkpoints"]
+# Pages that a checkout may lack are listed as patterns.
+suppress_warnings = ["toc.empty_glob"]
+
+# Single backticks in docstrings are names: a link where the site has the object, else code.
+default_role = "py:obj"
+nitpicky = True
+nitpick_ignore_regex = [
+    ("py:obj", r".*"),
+    # No page of another project is fetched to link its types.
+    ("py:class", r"(torch|numpy|np|pandas|pd|pathlib|collections|typing|enum|matplotlib)\b.*"),
+]
+napoleon_numpy_docstring = False
+napoleon_use_ivar = True
+autodoc_member_order = "groupwise"
+autodoc_typehints_format = "short"
+autodoc_use_type_comments = False
+
+myst_enable_extensions = ["colon_fence"]
+myst_heading_anchors = 3
+
+nb_execution_mode = "cache"
+nb_execution_raise_on_error = True
+nb_execution_timeout = 180
+nb_merge_streams = True
+
+html_theme = "furo"
+html_title = "wsss-studies"
+html_static_path: list[str] = []
+html_copy_source = False
+html_show_sphinx = False
+
+# `make linkcheck` asks the hosts of external links; the build itself asks nobody.
+linkcheck_timeout = 20
+linkcheck_retries = 2
+
+# The packages load their names when they are first asked for; autodoc lists what is loaded.
+for facade in sorted((Path(__file__).parent / "api").glob("*.rst")):
+    module = importlib.import_module(facade.stem)
+    for name in getattr(module, "__all__", ()):
+        getattr(module, name)
