@@ -7,9 +7,11 @@ from reports.storage.folder import (
     Location,
     StorageError,
     below,
+    error_number,
     is_uri,
     local_path,
     located,
+    storage_errors,
     without_password,
 )
 from reports.storage.opening import Folder, open_folder
@@ -23,10 +25,12 @@ __all__ = [
     "Location",
     "StorageError",
     "below",
+    "error_number",
     "is_uri",
     "local_path",
     "located",
     "open_folder",
     "seconds_set",
+    "storage_errors",
     "without_password",
 ]

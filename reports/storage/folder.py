@@ -7,7 +7,10 @@ for a moment is retried (`reports.storage.retry`); one that stays out of reach, 
 """
 
 import errno
+import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +18,9 @@ from wsss_core.errors import QUOTED, InputError, check_printable, checked_path, 
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
 """The error numbers of a storage without space."""
+
+_NOT_OF_STORAGE = (errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.EINTR)
+"""What opening and writing files may fail of too: the process, not its storage."""
 
 MARK = ".wsss"
 """A small file in a folder that a run has made; without it the file system is not mounted."""
@@ -100,6 +106,43 @@ def located(text: str) -> Location:
 
 class StorageError(InputError):
     """A storage stays out of reach, is full or refuses access; the message names it."""
+
+
+def error_number(error: BaseException) -> int | None:
+    """Return the system's number of an error; None if it has none.
+
+    Libraries that are written in Rust, as safetensors, keep the number in their text alone.
+
+    >>> error_number(ValueError("I/O error: No space left on device (os error 28)"))
+    28
+    """
+    if isinstance(error, OSError):
+        return error.errno
+    found = re.search(r"\(os error (\d+)\)", str(error))
+    return int(found[1]) if found else None
+
+
+@contextmanager
+def storage_errors(where: Location) -> Iterator[None]:
+    """Raise `StorageError` if the block cannot write or read the files of a folder.
+
+    Args:
+        where: the folder, for the message. Whatever number of the system is behind an error counts
+            as this folder's, unless it says that the process lacks memory or open files.
+
+    """
+    try:
+        yield
+    except StorageError:
+        raise
+    except Exception as error:
+        behind: BaseException | None = error
+        while behind is not None and (number := error_number(behind)) is None:
+            behind = behind.__cause__
+        if behind is None or number is None or number in _NOT_OF_STORAGE:
+            raise
+        said = "no space left on the storage" if number in FULL else os.strerror(number)
+        raise StorageError(f"{where}: {said}") from error
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from typing import Any
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from reports.storage import seconds_set
 from studies.cluster.checks import CodeCheck, NodeCheck, NodeReport, code_facts
 from studies.cluster.findings import (
     finding_lines,
@@ -27,13 +28,20 @@ from studies.cluster.findings import (
 )
 from studies.cluster.plan_checks import checks_for_plan
 from studies.cluster.ray_start import node_amounts
-from studies.formatting import error_line
+from studies.formatting import about, error_line
 from studies.planning import Plan, TrainingJob, whole_gpu
 from studies.stages import RunContext
 from wsss_core.errors import InputError
 
-ANSWER_SECONDS = 240.0
-"""For how long an answer is waited for: a worker starts, waits for a storage, reads weights."""
+TIME_LIMIT = "WSSS_PROBE_TIMEOUT"
+"""Environment variable: seconds after which a node that does not answer cannot be used."""
+
+TIME_LIMIT_S = 240.0
+"""These seconds if it is not set: a worker starts, waits for a storage, reads weights."""
+
+SECOND_PROBE = 0.25
+"""After this share of the limit a second probe starts beside one that has not answered: a single
+worker may hang on a node that works."""
 
 GONE_SECONDS = 60.0
 """For how long a node that cannot be reached may be listed as alive: Ray takes tens of seconds to
@@ -99,18 +107,29 @@ def _lending() -> list[dict[str, Any]]:
     return [node for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU")]
 
 
-def probe_nodes(
-    checks: Sequence[NodeCheck[Any]], seconds: float = ANSWER_SECONDS
-) -> list[NodeReport]:
+def probe_nodes(checks: Sequence[NodeCheck[Any]], limit: float | None = None) -> list[NodeReport]:
     """Probe all nodes that lend a CPU, at once; a node without a CPU runs nothing of a study.
+
+    Args:
+        checks: what is probed.
+        limit: seconds for which an answer is waited for; `TIME_LIMIT` if None.
 
     Returns:
         A report of each, in Ray's order; without facts of those that fail, hang or are lost.
 
     """
+    seconds = seconds_set(TIME_LIMIT, TIME_LIMIT_S) if limit is None else limit
     probe, packed = _probe_task(), pickle.dumps(list(checks))
     code = next((check.here for check in checks if isinstance(check, CodeCheck)), code_facts())
-    probed: dict[Any, NodeReport] = {}
+
+    def sent(node: str) -> Any:
+        there = NodeAffinitySchedulingStrategy(node_id=node, soft=False)
+        task = probe.options(scheduling_strategy=there)
+        return task.remote((code["version"], code["source"]), packed, node)
+
+    began = time.monotonic()
+    reports: dict[str, NodeReport] = {}
+    asked: dict[Any, NodeReport] = {}
     for node in _lending():
         report = NodeReport(
             node["NodeID"],
@@ -118,24 +137,27 @@ def probe_nodes(
             node["NodeManagerAddress"],
             node["Resources"],
             sent=time.time(),
+            failure=f"does not answer within {about(seconds)} ({TIME_LIMIT})",
         )
-        there = NodeAffinitySchedulingStrategy(node_id=report.node, soft=False)
-        task = probe.options(scheduling_strategy=there).remote(
-            (code["version"], code["source"]), packed, report.node
-        )
-        probed[task] = report
-    deadline = time.monotonic() + seconds
-    waiting = list(probed)
-    while waiting:
-        ended, waiting = ray.wait(waiting, timeout=max(deadline - time.monotonic(), 0.0))
-        if not ended:
-            break
-        for task in ended:
-            probed[task] = _answered(probed[task], task)
-    for task in waiting:
+        reports[report.node] = report
+        asked[sent(report.node)] = report
+    unanswered = set(reports)
+    for until in (SECOND_PROBE * seconds, seconds):
+        while unanswered:
+            left = max(began + until - time.monotonic(), 0.0)
+            ended, _ = ray.wait(list(asked), timeout=left)
+            if not ended:
+                break
+            report = asked.pop(ended[0])
+            if report.node in unanswered:
+                unanswered.remove(report.node)
+                reports[report.node] = _answered(replace(report, failure=None), ended[0])
+        if until < seconds:
+            for node in unanswered:
+                asked[sent(node)] = replace(reports[node], sent=time.time())
+    for task in asked:  # hung, or not needed any more
         ray.cancel(task, force=True)
-        probed[task] = replace(probed[task], failure=f"does not answer within {seconds:.0f} s")
-    return list(probed.values())
+    return list(reports.values())
 
 
 def _probe_task() -> Any:

@@ -15,6 +15,7 @@ import signal
 import sys
 import tempfile
 import threading
+import time
 import warnings
 from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection
@@ -23,15 +24,28 @@ from typing import Any
 
 import torch
 
+from reports.storage import StorageError, seconds_set, storage_errors
+from studies.formatting import about
 from studies.preflight.network_check import NetworkCheck
 from wsss_core.errors import InputError, one_line
+
+TIME_LIMIT = "WSSS_PREFLIGHT_TIMEOUT"
+"""Environment variable: seconds after which a pair of networks that is tried counts as hung."""
+
+TIME_LIMIT_S = 1800.0
+"""These seconds if it is not set: weights may be downloaded, and the CPU makes the step."""
+
+SLOW_S = 120.0
+"""After these seconds of one pair the log names it."""
+
+logger = logging.getLogger(__name__)
 
 _LOGGERS = ("studies", "wsss_core", "reports")
 
 Record = tuple[str, int, str]
 """A logger's name, a level and a text."""
 
-Message = Record | str | None
+Message = Record | InputError | None
 """What a child says: a record for a logger, why a check is refused, or that one passed."""
 
 
@@ -47,16 +61,23 @@ def run_checks(
 
     Raises:
         InputError: what the first check that failed says; or, after all others were tried, which
-            networks ended their process and by which signal.
+            networks ended their process and by which signal, or hung for longer than `TIME_LIMIT`.
+        StorageError: the scratch folder cannot be written or read.
 
     """
+    limit = seconds_set(TIME_LIMIT, TIME_LIMIT_S)
     left, crashed = list(checks), list[str]()
     # What CUDA keeps of a GPU does not survive a fork.
     method = "fork" if sys.platform == "linux" and not torch.cuda.is_initialized() else "spawn"
-    with tempfile.TemporaryDirectory(prefix="tried-", dir=scratch) as folder:
+    with storage_errors(scratch):
+        scratch.mkdir(parents=True, exist_ok=True)
+        folder = tempfile.TemporaryDirectory(
+            prefix="tried-", dir=scratch, ignore_cleanup_errors=True
+        )
+    with folder:
         while left:
             try:
-                passed, code = _run_in_child(left, Path(folder), on_passed, method)
+                passed, ended = _run_in_child(left, Path(folder.name), on_passed, method, limit)
             except InputError as refused:
                 if method == "spawn" or _NO_AUTOGRAD not in str(refused):
                     raise
@@ -64,7 +85,7 @@ def run_checks(
                 continue
             left = left[passed:]
             if left:
-                crashed.append(_crash(left.pop(0), code))
+                crashed.append(f"{left.pop(0).name}: {ended}")
     if crashed:
         raise InputError("; ".join(crashed))
 
@@ -73,13 +94,20 @@ _NO_AUTOGRAD = "autograd's threading in combination with fork-based multiprocess
 """What PyTorch says, at its first step, in the fork of a process that trained beside a GPU."""
 
 
-def _crash(check: NetworkCheck, code: int) -> str:
+def _crash(code: int) -> str:
     how = f"exit code {code}" if code >= 0 else signal.Signals(-code).name
     if code == -signal.SIGKILL:
         how += ", as Linux does where memory runs out"
     return (
-        f"{check.name}: the process that trained its networks for one step was ended ({how}); "
+        f"the process that trained its networks for one step was ended ({how}); "
         "expected networks that can be trained on this machine"
+    )
+
+
+def _hang(limit: float) -> str:
+    return (
+        f"its networks were not built and trained for one step within {about(limit)}; expected "
+        f"networks that do not hang, or a higher {TIME_LIMIT} (seconds) for those that are slow"
     )
 
 
@@ -88,8 +116,9 @@ def _run_in_child(
     folder: Path,
     on_passed: Callable[[NetworkCheck], None],
     method: str,
-) -> tuple[int, int]:
-    """Return how many checks passed before the child ended, and its exit code."""
+    limit: float,
+) -> tuple[int, str]:
+    """Return how many checks passed before the child ended or hung, and how it did."""
     context: Any = multiprocessing.get_context(method)
     receiver, sender = context.Pipe(duplex=False)
     child = context.Process(target=_child, args=(checks, folder, sender, receiver), daemon=True)
@@ -99,23 +128,40 @@ def _run_in_child(
     sender.close()
     passed = 0
     try:
-        with contextlib.suppress(EOFError):
-            while True:
-                message: Message = receiver.recv()
-                if isinstance(message, str):
-                    raise InputError(message)
-                if message is None:
-                    on_passed(checks[passed])
-                    passed += 1
-                else:
-                    name, level, text = message
-                    logging.getLogger(name).log(level, text)
+        for check in checks:
+            began = time.monotonic()
+            while (message := _received(receiver, check.name, began, limit)) is not None:
+                if isinstance(message, InputError):
+                    raise message
+                name, level, text = message
+                logging.getLogger(name).log(level, text)
+            on_passed(check)
+            passed += 1
+        return passed, ""
+    except _HungError:
+        return passed, _hang(limit)
+    except EOFError:
         child.join()
-        return passed, int(child.exitcode or 0)
+        return passed, _crash(int(child.exitcode or 0))
     finally:
         child.kill()
         child.join()
         receiver.close()
+
+
+class _HungError(Exception):
+    """A child does not come to the end of a check."""
+
+
+def _received(receiver: Connection, name: str, began: float, limit: float) -> Message:
+    """Return what a child says next; raise _HungError if it says nothing until `limit`."""
+    waited = time.monotonic() - began
+    if waited < SLOW_S < limit and not receiver.poll(SLOW_S - waited):
+        logger.info("networks: %s is tried for %s by now", name, about(SLOW_S))
+    if not receiver.poll(max(began + limit - time.monotonic(), 0.0)):
+        raise _HungError
+    message: Message = receiver.recv()
+    return message
 
 
 def _child(
@@ -144,9 +190,12 @@ def _run_all(checks: Sequence[NetworkCheck], folder: Path, sender: Connection) -
         for check in checks:
             try:
                 check.run(folder)
+            except StorageError as error:
+                sender.send(StorageError(str(error)))
+                return
             except Exception as error:
                 named = "" if isinstance(error, InputError) else f"{type(error).__name__}: "
-                sender.send(f"{named}{one_line(error)}")
+                sender.send(InputError(f"{named}{one_line(error)}"))
                 return
             sender.send(None)
 

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from reports.storage import storage_errors
 from studies.planning import Plan, TrainingJob
 from studies.stages.network_files import restore_network, save_network
 from studies.stages.training import build_paradigm, initial_network
@@ -114,6 +115,7 @@ class NetworkCheck:
 
         Raises:
             InputError: the first thing that fails, in a line that begins with the run's name.
+            StorageError: the folder cannot be written or read, which is no fault of a network.
 
         """
         with as_input_error(self.job.name, InputError):
@@ -124,7 +126,8 @@ class NetworkCheck:
             except InputError:
                 _try_two_images(paradigm, self.job)  # it may say what is wrong more simply
                 raise
-            for role in self.saved:
+        for role in self.saved:
+            with storage_errors(folder), as_input_error(self.job.name, InputError):
                 self._save_and_reload(role, paradigm.networks[role], folder / f"{role}.safetensors")
 
     def _train_a_step(self, paradigm: Paradigm) -> None:

@@ -86,7 +86,6 @@ def _try_networks(plan: Plan, pending: list[TrainingJob], store: ArtifactStore) 
     left = [check for check in distinct_checks(plan, pending, store) if check.key() not in passed]
     if left:
         scratch = store.root / SCRATCH  # what a killed process leaves there is collected
-        scratch.mkdir(parents=True, exist_ok=True)
         run_checks(left, scratch, lambda check: tried.write(check.key(), check.name.encode()))
         took = time.perf_counter() - began
         logger.info("networks: %d pairs tried, each trained for a step, in %.1f s", len(left), took)

@@ -12,7 +12,7 @@ import uuid
 from dataclasses import dataclass
 
 from reports.ledger.parts import write_part
-from reports.storage import FULL, Folder, Location, StorageError, open_folder
+from reports.storage import FULL, Folder, Location, StorageError, error_number, open_folder
 from studies.formatting import error_line
 from studies.planning import TrainingJob
 from studies.stages.handover import JobStatus, RunContext
@@ -94,8 +94,8 @@ def fault_of(
             return Fault(JobStatus.INPUT_CORRUPT, str(error))
     except StorageError as away:
         return Fault(JobStatus.STORAGE_DOWN, str(away))
-    if isinstance(error, OSError) and error.errno in FULL:
-        full = f"{error.filename or store.where}: no space left on the storage"
+    if error_number(error) in FULL:
+        full = f"{getattr(error, 'filename', None) or store.where}: no space left on the storage"
         return Fault(JobStatus.STORAGE_DOWN, full)
     if isinstance(error, StorageError):
         # It answers again, but was waited for as long as anyone wanted.

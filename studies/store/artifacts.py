@@ -13,7 +13,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from reports.storage import FULL, Folder, Location, StorageError, is_uri, local_path, open_folder
+from reports.storage import (
+    FULL,
+    Folder,
+    Location,
+    StorageError,
+    error_number,
+    is_uri,
+    local_path,
+    open_folder,
+)
 from studies.store.files import LocalFiles, RemoteFiles
 from studies.store.keys import VERSIONS
 from studies.store.layout import MANIFEST, QUARANTINE, stage_and_key
@@ -222,8 +231,8 @@ class ArtifactStore:
                 self._files.publish(
                     folder, path, Manifest.of(folder, {**about, "made_by": made_by()})
                 )
-        except OSError as error:
-            if error.errno in FULL:
+        except Exception as error:
+            if error_number(error) in FULL:
                 raise StorageError(f"{self.root}: no space left on the storage") from error
             raise
         self._files.drop_scratch(path)

@@ -135,8 +135,8 @@ class Disturbances:
             study.hang.unlink(missing_ok=True)
             chosen = study.hung()[before:]
         else:
-            _until(lambda: bool(self._at_work()) or not driver.lives, 60)
-            workers = self._at_work()
+            _until(lambda: bool(busy_workers(self._scratch)) or not driver.lives, 60)
+            workers = busy_workers(self._scratch)
             chosen = self._random.sample(sorted(workers), len(workers))
             for process in chosen[:1]:
                 how = f"({workers[process].split()[0]}) stands still for ever"
@@ -151,14 +151,6 @@ class Disturbances:
             )
             end([process])
         return f"a worker {how}, and was ended after {time.monotonic() - began:.0f} s"
-
-    def _at_work(self) -> dict[int, str]:
-        """Return the workers that train or refine, with their titles.
-
-        A driver that asks its nodes what they have waits for their answers for minutes.
-        """
-        workers = busy_workers(self._scratch)
-        return {pid: title for pid, title in workers.items() if title != "ray::probe"}
 
     def _tamper(self, study: StudyFolder, driver: Driver) -> str | None:
         """Cut, delete or change a file: of an artifact, of the ledger or a checkpoint."""

@@ -20,6 +20,7 @@ from studies.planning.planner import make_plan
 from studies.spec.study import Study
 from studies.stages.handover import RunContext
 from studies.store.artifacts import ArtifactStore
+from studies.store.processes import process_of
 from wsss_core.errors import InputError
 
 Raw = dict[str, Any]
@@ -27,6 +28,17 @@ PLUGIN = (
     "VERSION = 2\ndef far(student, teacher, level):\n    return (student - teacher).abs().mean()\n"
 )
 
+STOPPED_ONCE = """
+import os, signal
+from pathlib import Path
+VERSION = 1
+def loss(student, teacher, level):
+    return (student - teacher).abs().mean()
+file = Path(__file__).with_name("stopped")
+if not file.exists():
+    file.write_text(str(os.getpid()))
+    os.kill(os.getpid(), signal.SIGSTOP)
+"""
 
 Logged = Callable[[], list[str]]
 
@@ -104,16 +116,33 @@ def test_a_plug_in_of_another_version_on_a_node_is_refused(
         check_for_masks(job, {"versioned_losses:far": "1"}, str(tmp_path))
 
 
-def test_a_node_that_does_not_answer_in_time_is_not_waited_for(
-    ray_here: None, tmp_path: Path
+def test_a_node_that_does_not_answer_in_time_is_named_with_the_limit(
+    ray_here: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "hanging_losses.py").write_text("import time\ntime.sleep(60)\n")
     began = time.monotonic()
     hanging = PluginsCheck({"hanging_losses:loss": "1"}, str(tmp_path))
-    (report,) = probe_nodes([hanging], seconds=1.0)
+    monkeypatch.setenv("WSSS_PROBE_TIMEOUT", "1")
+    said = r"^node .*: does not answer within 1 s \(WSSS_PROBE_TIMEOUT\)$"
+    with pytest.raises(InputError, match=said):
+        require_ready([CodeCheck(code_facts()), hanging])
     assert time.monotonic() - began < 20
-    assert report.facts == {}
-    assert report.failure == "does not answer within 1 s"
+
+
+@pytest.mark.ci
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="knows processes by /proc")
+def test_of_a_worker_that_stands_still_on_a_node_that_works_a_second_one_answers(
+    ray_here: None, tmp_path: Path
+) -> None:
+    (tmp_path / "stopped_once.py").write_text(STOPPED_ONCE)
+    (report,) = probe_nodes([PluginsCheck({"stopped_once:loss": "1"}, str(tmp_path))], limit=40.0)
+    assert report.failure is None
+    assert report.facts == {PluginsCheck: []}
+    stopped = int((tmp_path / "stopped").read_text())
+    deadline = time.monotonic() + 60
+    while (alive := not process_of(stopped).endswith("-")) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not alive, "the worker that stood still was not ended"
 
 
 def test_a_worker_that_dies_of_a_plug_in_is_a_problem_of_its_node(

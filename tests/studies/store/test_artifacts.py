@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 import fsspec
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
+from safetensors import SafetensorError
 
 from reports.storage.folder import StorageError
 from reports.storage.retry import TIMEOUT
@@ -215,11 +216,18 @@ def test_what_occupies_a_key_and_is_no_artifact_is_kept_aside(local: ArtifactSto
     assert local.folder.joined("quarantined", kept).folders() == ["stray"]
 
 
-def test_a_full_disk_is_said_and_leaves_nothing(store: ArtifactStore) -> None:
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.ENOSPC, "No space left on device"),
+        SafetensorError("I/O error: No space left on device (os error 28)"),
+    ],
+)
+def test_a_full_disk_is_said_and_leaves_nothing(store: ArtifactStore, error: Exception) -> None:
     def fill() -> None:
         with store.build("train", "abc", {}) as folder:
             (folder / "w.bin").write_text("half")
-            raise OSError(errno.ENOSPC, "No space left on device")
+            raise error
 
     with pytest.raises(StorageError, match="no space left on the storage"):
         fill()
