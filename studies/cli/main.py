@@ -9,8 +9,9 @@ import platform
 import shlex
 import sys
 from argparse import Action, ArgumentParser, Namespace
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
+from pathlib import Path
 from typing import Any
 
 from reports.storage import StorageError
@@ -33,9 +34,8 @@ from studies.cli.shipped import STUDIES
 from studies.cli.status import STATUS
 from studies.cli.store import STORE
 from studies.cli.strict_json import json_alone
-from studies.cli.suggestions import unknown_word
 from studies.cli.weights import WEIGHTS
-from wsss_core.errors import InputError, visible
+from wsss_core.errors import InputError, nearest, quoted, visible
 from wsss_core.plugins import plugins_forbidden
 
 HELP = Command(
@@ -49,6 +49,8 @@ COMMANDS = (
     STUDIES, DATA, PLAN, RUN, STATUS, REPORT, THRESHOLDS, MASKS, STORE, WEIGHTS, HELP,
 )  # fmt: skip
 """Every command, in the order in which a study needs them."""
+
+_CONFIGS = Path(__file__).parents[1] / "configs"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -90,7 +92,7 @@ def _parsed(arguments: Sequence[str]) -> Namespace:
     if words[:1] == ["help"] and "--help" not in words:
         words = [*words[1:], "--help"]
     parser = command_line()
-    if unknown := unknown_word(COMMANDS, words):
+    if unknown := _unknown_word(COMMANDS, words):
         path, said = unknown
         Parser(prog=path).error(said)
     options, beyond = parser.parse_known_args(words)
@@ -131,6 +133,68 @@ class _Version(Action):
         lines = [f"{name} {installed_version(name) or 'is not installed'}" for name in names]
         show("\n".join([*lines[:1], f"python {platform.python_version()}", *lines[1:]]))
         parser.exit()
+
+
+def _unknown_word(commands: Sequence[Command], arguments: Sequence[str]) -> tuple[str, str] | None:
+    """Return which command does not know a word of a command line, and what to say of it.
+
+    Args:
+        commands: all there are.
+        arguments: the words after `wsss`.
+
+    Returns:
+        The command's words ("wsss store") and a message; None if every word is known.
+
+    """
+    path, parts, command = "wsss", commands, None
+    words = list(arguments)
+    while parts and words and not words[0].startswith("-"):
+        word = words.pop(0)
+        command = next((part for part in parts if part.name == word), None)
+        if command is None:
+            return path, _unknown_command(word, parts, commands)
+        path, parts = f"{path} {word}", command.parts
+    known = {"--help", *(("--version",) if command is None else _options(command))}
+    for word in words:
+        if word == "--":
+            break
+        name = word.partition("=")[0]
+        # argparse takes what holds a space for a value, and the beginning of a name for the name.
+        if not word.startswith("--") or " " in word or any(o.startswith(name) for o in known):
+            continue
+        return path, _unknown_option(name, known, commands)
+    return None
+
+
+def _unknown_command(word: str, parts: Sequence[Command], commands: Sequence[Command]) -> str:
+    said = f"unknown command {quoted(word)}"
+    if parts is commands:
+        if word.endswith((".yaml", ".yml")) or (_CONFIGS / f"{word}.yaml").is_file():
+            return f"{said}; a study is run with: wsss run {word}"
+        inner = next((path for path, part in _walk(commands) if part.name == word), None)
+        if inner is not None:
+            return f"{said}; did you mean {inner!r}?"
+    names = [part.name for part in parts]
+    near = nearest(word, [*names, "--version"] if parts is commands else names)
+    return f"{said}; " + (f"did you mean {near!r}?" if near else f"expected {', '.join(names)}")
+
+
+def _unknown_option(name: str, known: set[str], commands: Sequence[Command]) -> str:
+    said = f"unknown option {quoted(name)}"
+    if near := nearest(name, known, 0.7):
+        return f"{said}; did you mean {near!r}?"
+    others = [path for path, command in _walk(commands) if name in _options(command)]
+    return f"{said}, which is one of {', '.join(others)}" if others else said
+
+
+def _options(command: Command) -> list[str]:
+    return [name for names, _ in command.options for name in names if name.startswith("--")]
+
+
+def _walk(commands: Sequence[Command], path: str = "wsss") -> Iterator[tuple[str, Command]]:
+    for command in commands:
+        yield f"{path} {command.name}", command
+        yield from _walk(command.parts, f"{path} {command.name}")
 
 
 if __name__ == "__main__":

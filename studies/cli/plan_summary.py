@@ -22,7 +22,7 @@ class TrialWork(StrEnum):
 
 
 @dataclass(frozen=True)
-class PlannedTrial:
+class TrialInPlan:
     """A trial of the plan.
 
     Attributes:
@@ -46,7 +46,7 @@ class PlannedTrial:
 
 
 @dataclass(frozen=True)
-class PlannedChain:
+class ChainInPlan:
     """A chain over all trials: over how many it is done, and why it is not run, if so."""
 
     name: str
@@ -55,7 +55,7 @@ class PlannedChain:
 
 
 @dataclass(frozen=True)
-class PlannedSearch:
+class SearchInPlan:
     """A search before the trials.
 
     Attributes:
@@ -73,7 +73,7 @@ class PlannedSearch:
 
 
 @dataclass(frozen=True)
-class PlannedCost:
+class CostOfPlan:
     """The cost of what is left.
 
     Attributes:
@@ -122,14 +122,14 @@ class PlanSummary:
     study: str
     title: str
     sweep: str | None
-    trials: tuple[PlannedTrial, ...]
+    trials: tuple[TrialInPlan, ...]
     training_runs: int
     teachers: int
     passes: int
     pending: int
-    chains: tuple[PlannedChain, ...] = ()
-    search: PlannedSearch | None = None
-    cost: PlannedCost | None = None
+    chains: tuple[ChainInPlan, ...] = ()
+    search: SearchInPlan | None = None
+    cost: CostOfPlan | None = None
 
 
 def summarise_plan(
@@ -166,7 +166,7 @@ def summarise_plan(
         passes=sum(passes(job.settings) for job in untrained.values()),
         pending=len(pending),
         chains=tuple(
-            PlannedChain(
+            ChainInPlan(
                 chain.name,
                 sum(trial.chains.get(chain.name, False) for trial in trials),
                 chain.lacks,
@@ -180,7 +180,7 @@ def summarise_plan(
 
 def _trials(
     plan: Plan, has: Callable[[str, str], bool], untrained: Mapping[str, TrainingJob]
-) -> list[PlannedTrial]:
+) -> list[TrialInPlan]:
     owner = {trial.key: job for job in plan.jobs.values() for trial in job.trials}
     found = []
     for trial in plan.trials:
@@ -194,7 +194,7 @@ def _trials(
         else:
             state = TrialWork.TO_TRAIN
         found.append(
-            PlannedTrial(
+            TrialInPlan(
                 trial.configuration,
                 trial.seed,
                 trial.key,
@@ -209,7 +209,7 @@ def _trials(
 
 def _search(
     plan: Plan, search: Search, results: Location
-) -> tuple[list[TrainingJob], PlannedSearch]:
+) -> tuple[list[TrainingJob], SearchInPlan]:
     """Return the most that is left of a search and of the confirmation of its best."""
     # Loads pandas, which a study without a search does not need.
     from studies.search.candidates import first_jobs, jobs_left, parts_prefix, tried
@@ -217,7 +217,7 @@ def _search(
     planner, _ = first_jobs(plan.study, plan.image_sets[0])
     done = tried(results, parts_prefix(planner))["number"].nunique()
     left = jobs_left(planner, max(0, search.trials - done))
-    return left, PlannedSearch(search.trials, int(done), len(search.seeds), search.confirm)
+    return left, SearchInPlan(search.trials, int(done), len(search.seeds), search.confirm)
 
 
 def _cost(
@@ -226,14 +226,14 @@ def _cost(
     has: Callable[[str, str], bool],
     results: Location,
     at_once: int | None,
-) -> PlannedCost | None:
+) -> CostOfPlan | None:
     timings = read_timings(plan, results)
     if not timings.trials:
         return None
     resources = plan.study.resources
     with_gpu = timings.with_gpu
     asks_gpu = any(job.resources.gpus not in ("auto", 0) for job in pending)
-    return PlannedCost(
+    return CostOfPlan(
         measured_trials=timings.trials,
         device=timings.device,
         with_gpu=with_gpu,

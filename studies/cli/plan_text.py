@@ -1,7 +1,7 @@
 """Writes what `wsss plan` prints: the trials, which are finished, and the cost of the others."""
 
 from reports.storage import Location
-from studies.cli.plan_summary import PlannedCost, PlanSummary, summarise_plan
+from studies.cli.plan_summary import CostOfPlan, PlanSummary, summarise_plan
 from studies.formatting import duration, over_trials
 from studies.planning import Estimate, Plan
 from studies.store import ArtifactStore
@@ -55,7 +55,7 @@ def describe_summary(plan: PlanSummary, at_once: int | None = None) -> str:
     return "\n".join(lines)
 
 
-def _cost(cost: PlannedCost, at_once: int | None) -> list[str]:
+def _cost(cost: CostOfPlan, at_once: int | None) -> list[str]:
     """Return the cost of the work that is left, as lines."""
     left = cost.left
     stages = {"training": left.training, "scoring": left.scoring, "refinement": left.refinement}

@@ -16,11 +16,11 @@ import yaml
 
 from reports.results.failure_causes import Failure
 from studies.cli.plan_summary import (
-    PlannedChain,
-    PlannedCost,
-    PlannedSearch,
-    PlannedTrial,
+    ChainInPlan,
+    CostOfPlan,
     PlanSummary,
+    SearchInPlan,
+    TrialInPlan,
     TrialWork,
     plan_record,
 )
@@ -74,12 +74,12 @@ NAMED = {"schema", "schema_version"}
 
 
 def a_plan() -> PlanSummary:
-    trial = PlannedTrial("a", 0, "k", "t", TrialWork.TO_SCORE, 0.5, {"CRF": True})
+    trial = TrialInPlan("a", 0, "k", "t", TrialWork.TO_SCORE, 0.5, {"CRF": True})
     left = Estimate(1.0, 2.0, 3.0, 0.0, 0.5, math.inf, (1, 2))
     return PlanSummary(
         "s", "Why?", "x", (trial, replace(trial, state=TrialWork.DONE)), 3, 1, 9, 2,
-        (PlannedChain("CRF", 1, None),), PlannedSearch(40, 2, 2, 5),
-        PlannedCost(4, "a CPU", False, left, 0.1, True),
+        (ChainInPlan("CRF", 1, None),), SearchInPlan(40, 2, 2, 5),
+        CostOfPlan(4, "a CPU", False, left, 0.1, True),
     )  # fmt: skip
 
 

@@ -35,6 +35,8 @@ def loaded_by(*arguments: str, cwd: Path) -> set[str]:
     ("arguments", "beyond"),
     [
         (["--help"], HEAVY | READERS | {"numpy", "pydantic", "yaml"}),
+        (["--version"], HEAVY | READERS | {"numpy", "pydantic"}),
+        (["studies"], HEAVY | READERS),
         (["run", "--help"], HEAVY | READERS | {"numpy", "pydantic", "yaml"}),
         (["plan", "quickstart", "--set", "training.epoch=1"], HEAVY | READERS),
         (["run", "quickstart", "--set", "configurations.0.metrik=cosine"], HEAVY | READERS),
