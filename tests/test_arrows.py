@@ -149,6 +149,7 @@ def test_scenes_load_no_torch():
         ("results", ["anonymous", "names", "progress", "statistics", "ledger", "storage"]),
         ("tables", ["names", "statistics", "results", "ledger"]),
         ("figures", ["names", "statistics", "tables", "results", "ledger"]),
+        ("export", ["names", "page", "tables", "results", "ledger", "storage"]),
     ],
 )
 def test_each_room_of_reports_knows_only_the_rooms_below_it(room, knows):

@@ -47,6 +47,7 @@ ORDER = {
         ["tables"],
         ["figures"],
         ["page"],
+        ["export"],
         ["threshold_listing"],
     ],
     "wsss_core": [

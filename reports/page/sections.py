@@ -1,7 +1,7 @@
 """The sections of a study's page, in reading order: which tables and figures each one holds."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from matplotlib.figure import Figure
@@ -22,7 +22,7 @@ from reports.figures.seeds import (
     draw_seed_dots,
     seed_dots_info,
 )
-from reports.figures.style import draw_svg
+from reports.figures.style import draw_png, draw_svg
 from reports.page.limits import CONFIGURATIONS, fewer
 from reports.results.study_record import StudyRecord
 from reports.tables.cells import Table
@@ -36,17 +36,22 @@ from reports.tables.thresholds import threshold_table
 
 @dataclass(frozen=True)
 class FigureView:
-    """A drawn figure: its file's name, its title, how to read it, and the SVG."""
+    """A drawn figure: its file's name, its title, how to read it, the SVG, and what draws it."""
 
     name: str
     title: str
     caption: str
     svg: str
+    draw: Callable[[], Figure] = field(compare=False, repr=False)
+
+    def png(self) -> tuple[bytes, tuple[int, int]]:
+        """Draw the figure as PNG; return it with its width and height in pixels."""
+        return draw_png(self.draw)
 
 
 def draw_figure(name: str, title: str, caption: str, draw: Callable[[], Figure]) -> FigureView:
     """Draw a figure of the page."""
-    return FigureView(name, title, caption, draw_svg(draw, name, title))
+    return FigureView(name, title, caption, draw_svg(draw, name, title), draw)
 
 
 @dataclass(frozen=True)

@@ -178,6 +178,24 @@ def _over_sweep(
     )
 
 
+def by_study(records: Sequence[StudyRecord]) -> dict[str, list[StudyRecord]]:
+    """Gather the records of each study by its name; the values of one sweep belong together.
+
+    Args:
+        records: as `reports.results.reading.read_studies` returns them.
+
+    """
+    groups: dict[str, list[StudyRecord]] = {}
+    for record in records:
+        groups.setdefault(_study_name(record), []).append(record)
+    return groups
+
+
+def view_of(records: Sequence[StudyRecord], prefix: str = "") -> StudyView:
+    """Build the view of one study; see `by_study`."""
+    return sweep_view(records, prefix) if records[0].sweep else study_view(records[0], prefix)
+
+
 def views_of(records: Sequence[StudyRecord], slug: Callable[[str], str]) -> list[StudyView]:
     """Build a view of each study; the values of one sweep share a view.
 
@@ -186,11 +204,9 @@ def views_of(records: Sequence[StudyRecord], slug: Callable[[str], str]) -> list
         slug: turns a study's name into a part of a file's name.
 
     """
-    groups: dict[str, list[StudyRecord]] = {}
-    for record in records:
-        groups.setdefault(_study_name(record), []).append(record)
-    views = []
-    for place, (name, group) in enumerate(groups.items(), 1):
-        prefix = f"{place}-{slug(name)}-" if len(groups) > 1 else ""
-        views.append(sweep_view(group, prefix) if group[0].sweep else study_view(group[0], prefix))
-    return views
+    groups = by_study(records)
+    several = len(groups) > 1
+    return [
+        view_of(group, f"{place}-{slug(name)}-" if several else "")
+        for place, (name, group) in enumerate(groups.items(), 1)
+    ]

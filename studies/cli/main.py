@@ -27,6 +27,7 @@ from studies.cli.common import (
     show,
 )
 from studies.cli.data import DATA
+from studies.cli.export import EXPORT
 from studies.cli.masks import MASKS
 from studies.cli.report import REPORT, THRESHOLDS
 from studies.cli.run import PLAN, RUN
@@ -46,7 +47,7 @@ HELP = Command(
 )
 
 COMMANDS = (
-    STUDIES, DATA, PLAN, RUN, STATUS, REPORT, THRESHOLDS, MASKS, STORE, WEIGHTS, HELP,
+    STUDIES, DATA, PLAN, RUN, STATUS, REPORT, EXPORT, THRESHOLDS, MASKS, STORE, WEIGHTS, HELP,
 )  # fmt: skip
 """Every command, in the order in which a study needs them."""
 

@@ -14,7 +14,7 @@ def _report(options: argparse.Namespace) -> int:
 
     files = make_report(
         options.results,
-        options.out or _own_folder(options) / "report",
+        options.out or own_folder(options) / "report",
         processes=usable_cpus(),
         anonymous=options.anonymous,
     )
@@ -25,7 +25,7 @@ def _report(options: argparse.Namespace) -> int:
 def _thresholds(options: argparse.Namespace) -> int:
     from reports.threshold_listing import list_thresholds, threshold_record
 
-    out = options.out or _own_folder(options) / "report" / "tables"
+    out = options.out or own_folder(options) / "report" / "tables"
     listing = list_thresholds(options.results, out, processes=usable_cpus())
     if options.json:
         records = [threshold_record(record) for record in listing.records]
@@ -36,7 +36,7 @@ def _thresholds(options: argparse.Namespace) -> int:
     return 0
 
 
-def _own_folder(options: argparse.Namespace) -> Path:
+def own_folder(options: argparse.Namespace) -> Path:
     """Return the folder that a command writes to: RESULTS, or `results/NAME` here for a URI."""
     if is_uri(options.results):
         return Path("results") / str(options.results).rpartition("/")[2]

@@ -1,0 +1,152 @@
+"""Tidy CSV files of studies: a row for each trial, score, epoch and setting, with full precision.
+
+A field is empty where there is no value; a loss that is not a number is written `nan`, an infinite
+one `inf`. A text that begins like a formula gets an apostrophe in front.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from reports.export.folders import ExportFolder
+from reports.export.outcome import Exported
+from reports.export.runs import LOSSES, StudyExport, has_transfer, trial_settings
+from reports.results.study_record import StudyRecord, TrialRecord
+from reports.tables.rendering import frame_to_csv
+
+_TRIAL_COLUMNS = (
+    "error",
+    "started_at",
+    "ended_at",
+    "seconds_training",
+    "seconds_scoring",
+    "seconds",
+    "images_per_second",
+    "peak_memory_bytes",
+    "epochs",
+    "parameters",
+    "micro_batch",
+    "code_revision",
+    "code_digest",
+    "plugin_digests",
+    "package_version",
+    "packages",
+    "train_fingerprint",
+    "evaluation_fingerprint",
+    "device",
+    "processor",
+    "threads",
+    "cpus",
+    "gpus",
+    "host",
+)
+"""The columns of `trials.csv` from a trial's row, or a chain's, in the ledger."""
+
+
+def export_to_csv(studies: Sequence[StudyExport], folder: ExportFolder) -> Exported:
+    """Write the files; those of an earlier export are replaced, with all studies in them.
+
+    Args:
+        studies: those to write.
+        folder: the folder of the files.
+
+    Raises:
+        InputError: the folder cannot be written.
+
+    """
+    records = [record for study in studies for record in study.records]
+    frames = {
+        "trials": _joined(records, _trials),
+        "settings": _joined(records, _settings),
+        "scores": _joined(records, lambda record: _with_chain(record, record.outcomes())),
+        "diagnostics": _joined(records, lambda record: _with_chain(record, record.diagnostics())),
+        "curves": _joined(records, _curves),
+        "search": _joined(records, lambda record: record.search),
+    }
+    names = []
+    for name, frame in frames.items():
+        if not frame.empty:
+            folder.write(f"{name}.csv", frame_to_csv(frame).encode())
+            names.append(f"{name}.csv")
+    for study in folder.studies | {study.name for study in studies}:
+        folder.replace(study, names if study in {one.name for one in studies} else [])
+    # Nothing that is not defined is left out here: its field is empty.
+    runs = sum(len(study.runs) for study in studies)
+    return Exported(str(folder.path), runs)
+
+
+def _joined(
+    records: Sequence[StudyRecord], frame_of: Callable[[StudyRecord], pd.DataFrame]
+) -> pd.DataFrame:
+    frames = [frame for record in records if not (frame := frame_of(record)).empty]
+    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
+
+
+def _about(record: StudyRecord, trial: TrialRecord, chain: str | None = None) -> dict[str, Any]:
+    return {
+        "study": record.name,
+        "configuration": trial.configuration,
+        **({} if chain is None else {"chain": chain}),
+        "seed": trial.seed,
+        "trial_key": trial.key,
+    }
+
+
+def _trials(record: StudyRecord) -> pd.DataFrame:
+    rows = []
+    for chain, trial in record.every_trial():
+        one = record.configuration(trial.configuration)
+        assert one is not None
+        known: Mapping[str, Any] = trial.row
+        rows.append(
+            {
+                **_about(record, trial, chain),
+                "status": trial.status,
+                "paradigm": one.paradigm,
+                "student": one.student,
+                "teacher": one.teacher,
+                "metric": one.metric,
+                "transfer_level": one.transfer_level,
+                "representation": one.representation,
+                "transfer_weight": one.transfer_weight,
+                "sweep": record.sweep,
+                "sweep_value": record.sweep_value,
+                **{name: known.get(name) for name in _TRIAL_COLUMNS},
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def _settings(record: StudyRecord) -> pd.DataFrame:
+    rows = []
+    for trial in record.trials.values():
+        one = record.configuration(trial.configuration)
+        assert one is not None
+        rows += [
+            {**_about(record, trial), "setting": name, "value": None if v is None else str(v)}
+            for name, v in trial_settings(record, one, trial).items()
+        ]
+    return pd.DataFrame(rows)
+
+
+def _with_chain(record: StudyRecord, frame: pd.DataFrame) -> pd.DataFrame:
+    return frame.rename(columns={"refinement": "chain"})
+
+
+def _curves(record: StudyRecord) -> pd.DataFrame:
+    frames = []
+    for (name, seed), history in record.history.items():
+        trial, one = record.trials[name, seed], record.configuration(name)
+        assert one is not None
+        numbers = {loss: _measured(history[loss]) for loss in LOSSES}
+        if not has_transfer(history, one):
+            numbers["transfer_loss"] = [None] * len(history)
+        columns = {"epoch": history["epoch"], **numbers, "seconds": history["seconds"]}
+        frames.append(pd.DataFrame({**_about(record, trial), **columns}))
+    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
+
+
+def _measured(values: pd.Series) -> list[object]:
+    """Return numbers; one that is not a number is the text `nan`, as an empty field is no value."""
+    return ["nan" if value != value else value for value in values.tolist()]
