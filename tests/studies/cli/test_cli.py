@@ -35,6 +35,7 @@ Command = Callable[..., Any]
         (["data"], "wsss data check DIR"),
         (["data", "scenes"], "wsss data scenes scenes --train 1500 --chimney-given-clear 0.4"),
         (["data", "check"], "wsss data check DIR"),
+        (["data", "import"], "wsss data import SMOKE5K DATA --tune 100"),
         (["weights"], "wsss weights fetch STUDY --out WEIGHTS"),
         (["weights", "fetch"], "wsss weights fetch my_study.yaml --out /shared/weights"),
     ],

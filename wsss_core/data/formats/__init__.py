@@ -6,6 +6,7 @@ from wsss_core.lazy import lazy_exports
 
 if TYPE_CHECKING:
     from wsss_core.data.formats.common.contents import (
+        EmptyMask,
         Format,
         FormatContent,
         FormatImage,
@@ -31,6 +32,7 @@ __all__ = [
     "FORMATS",
     "SPLIT_WORDS",
     "CropRule",
+    "EmptyMask",
     "Format",
     "FormatContent",
     "FormatImage",

@@ -50,7 +50,7 @@ _CITYSCAPES_IDS = dict(
 """The same by `labelIds`; the other ids are not evaluated."""
 
 _LIST_BYTES = 2**20
-_SEQUENCE = re.compile(r"(Seq\d+VD|\d+[A-Z]{2})_")
+_SEQUENCE = re.compile(r"(Seq\d+VD|\d{4}[A-Z0-9]{2})_")
 
 
 def _camvid_splits(path: Path) -> list[str]:
@@ -99,7 +99,7 @@ def read_cityscapes(path: Path, options: FormatOptions) -> FormatContent:
         return read_pairs(
             path, options, PairLayout(images, f"{masks}labelTrainIds.png", ""), CITYSCAPES_VALUES
         )
-    values = {value: _CITYSCAPES_IDS.get(value, IGNORE_NAME) for value in range(34)}
+    values = {value: _CITYSCAPES_IDS.get(value, IGNORE_NAME) for value in [*range(34), 255]}
     return read_pairs(path, options, PairLayout(images, f"{masks}labelIds.png", ""), values)
 
 

@@ -24,7 +24,13 @@ from wsss_core.data.formats.common.contents import (
 )
 from wsss_core.data.formats.common.mask_values import MaskFile, Meaning
 from wsss_core.data.formats.common.relabelling import choose_classes
-from wsss_core.data.formats.common.source_files import FileIndex, files_below, read_json, tallied
+from wsss_core.data.formats.common.source_files import (
+    FileIndex,
+    files_below,
+    json_ends,
+    read_json,
+    tallied,
+)
 from wsss_core.data.formats.rise import camera_of, clip_lists, clip_rows, read_clips, row_state
 from wsss_core.data.formats.smoke5k import SMOKE
 from wsss_core.errors import InputError
@@ -45,13 +51,8 @@ def _manual_folders(path: Path) -> dict[Path, bool]:
 
 
 def _opacity_files(path: Path) -> list[Path]:
-    """Return the COCO files of a path whose classes speak of opacity."""
-    found = []
-    for file in annotation_files(path):
-        names = [str(row.get("name")) for row in read_json(file).get("categories", ())]
-        if any("opacity" in name.lower() for name in names):
-            found.append(file)
-    return found
+    """Return the COCO files of a path that speak of opacity, at either end if they are large."""
+    return [file for file in annotation_files(path) if b"opacity" in json_ends(file).lower()]
 
 
 def _regions(path: Path) -> list[Path]:

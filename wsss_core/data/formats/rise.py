@@ -24,6 +24,7 @@ from wsss_core.data.formats.common.source_files import (
     FileIndex,
     files_below,
     inner_path,
+    json_ends,
     read_json,
     split_in,
     tallied,
@@ -64,7 +65,9 @@ def clip_lists(path: Path) -> dict[Path, list[dict[str, Any]]]:
     found = {}
     for file in files:
         try:
-            rows = read_json(file) if file.stat().st_size <= _SMALL else None
+            small = file.stat().st_size <= _SMALL
+            is_list = small and json_ends(file).lstrip().startswith(b"[")
+            rows = read_json(file) if is_list else None
         except (OSError, InputError):
             continue
         if isinstance(rows, list) and rows and all(_is_clip(row) for row in rows):

@@ -70,7 +70,8 @@ def read_smoke5k(path: Path, options: FormatOptions) -> FormatContent:
         )
         for split, image, mask in pairs
     ]
-    return FormatContent(meaning.classes, tuple(images), notes)
+    ordered = tuple(sorted(images, key=lambda image: image.name))
+    return FormatContent(meaning.classes, ordered, notes)
 
 
 def _pairs(folder: Path) -> list[tuple[Path, Path]]:

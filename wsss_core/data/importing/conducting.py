@@ -1,5 +1,6 @@
 """An import from its sources to the data folder."""
 
+import json
 import logging
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -155,7 +156,8 @@ def _described(source: ReadSource, targets: Sequence[Target]) -> dict[str, Any]:
 def _options(settings: ImportSettings) -> dict[str, Any]:
     options = asdict(settings)
     del options["destination"], options["anew"]
-    return options
+    plain: dict[str, Any] = json.loads(json.dumps(options, default=str))
+    return plain
 
 
 def _counts(targets: Sequence[Target], classes: tuple[str, ...]) -> dict[str, dict[str, int]]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from wsss_core.data.formats import Picture, tallied
+from wsss_core.data.formats import EmptyMask, Picture, tallied
 from wsss_core.data.image_decoding import exif_orientation
 from wsss_core.data.image_set import IGNORED
 from wsss_core.data.importing.candidates import ImportCandidate
@@ -90,7 +90,7 @@ def _examined(
     image = candidate.image
     wants_mask = split != "train"
     mask = image.mask.read() if wants_mask and image.mask is not None else None
-    picture = _settled(candidate, None if mask is None else mask.shape, settings)
+    picture = _settled(candidate, settings)
     if picture is None:
         return _Fault(_EXIF, image.name)
     shape = picture.shape()
@@ -113,9 +113,7 @@ def _examined(
     return Examined(settled, split, held, tiny, masked)
 
 
-def _settled(
-    candidate: ImportCandidate, mask: tuple[int, ...] | None, settings: ImportSettings
-) -> Picture | None:
+def _settled(candidate: ImportCandidate, settings: ImportSettings) -> Picture | None:
     """Return the picture, upright where its orientation tag is meant; None if that is not clear."""
     picture = candidate.image.picture
     if picture.frame is not None or picture.upright or exif_orientation(picture.path) == 1:
@@ -123,12 +121,13 @@ def _settled(
     upright = replace(picture, upright=True)
     if settings.orientation is not None:
         return upright if settings.orientation == "apply" else picture
-    if picture.window is not None or mask is None:
+    mask = candidate.image.mask
+    if picture.window is not None or mask is None or isinstance(mask, EmptyMask):
         return None
     stored, turned = picture.shape(), upright.shape()
     if stored == turned:
         return None
-    return upright if mask == turned else picture
+    return upright if mask.read().shape == turned else picture
 
 
 def _notes(

@@ -70,7 +70,7 @@ class ImportRecord:
 def write_record(folder: Path, record: ImportRecord) -> None:
     """Write `import.json` whole."""
     content = {"version": _VERSION, "digest": ZEROS.decode(), **record.__dict__}
-    text = json.dumps(content, indent=1, ensure_ascii=False, default=str)
+    text = json.dumps(content, indent=1, ensure_ascii=False)
     write_whole(folder / IMPORT_RECORD, fill_digest(text.encode(), _BEFORE))
 
 

@@ -11,8 +11,9 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any, Never
 
+from wsss_core.data.file_hashes import open_regular
 from wsss_core.data.folder.layout import IMAGE_SUFFIXES
-from wsss_core.errors import InputError, check_printable, one_line, quoted
+from wsss_core.errors import InputError, as_input_error, check_printable, one_line, quoted
 from wsss_core.text_files import read_text
 
 MOST_FILES = 2_000_000
@@ -208,18 +209,31 @@ def json_keys(file: Path, keys: Sequence[str]) -> bool:
     """
     try:
         size = file.stat().st_size
-        if not file.is_file() or size > MOST_JSON_BYTES:
-            return False
         if size <= _PARSED:
             content = read_json(file)
             return isinstance(content, dict) and set(keys) <= set(content)
-        with file.open("rb") as opened:
-            ends = opened.read(_SNIFFED)
-            opened.seek(-_SNIFFED, os.SEEK_END)
-            ends += opened.read()
+        ends = json_ends(file)
     except (OSError, InputError):
         return False
     return ends.lstrip().startswith(b"{") and sum(f'"{key}"'.encode() in ends for key in keys) > 1
+
+
+def json_ends(file: Path) -> bytes:
+    """Return a small file's content, or the first and the last bytes of a large one.
+
+    Raises:
+        InputError: it cannot be read, or is larger than `MOST_JSON_BYTES`.
+
+    """
+    with as_input_error(f"{file}: cannot be read", OSError), open_regular(file) as opened:
+        size = os.fstat(opened.fileno()).st_size
+        if size > MOST_JSON_BYTES:
+            raise InputError(f"{file}: {size} bytes, expected at most {MOST_JSON_BYTES}")
+        if size <= _PARSED:
+            return opened.read()
+        ends = opened.read(_SNIFFED)
+        opened.seek(-_SNIFFED, os.SEEK_END)
+        return ends + opened.read()
 
 
 def split_in(text: str) -> str | None:
