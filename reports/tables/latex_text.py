@@ -292,7 +292,7 @@ def _cluster(base: str, marks: str) -> tuple[Piece, ...]:
     """Return the LaTeX of a character with the combining marks that follow it."""
     if not marks and (known := _character(base)) is not None:
         return (known,)
-    base, *inner = unicodedata.normalize("NFD", base)
+    base, *inner = list(unicodedata.normalize("NFD", base))
     marks = "".join(inner) + marks
     if marks and all(mark in _ACCENTS or mark == _OGONEK for mark in marks):
         plain = _character(base)
