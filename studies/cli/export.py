@@ -40,7 +40,12 @@ EXPORT = Command(
     "wsss export results/quickstart --to tensorboard",
     _export,
     (
-        option("results", type=a_location, metavar="RESULTS"),
+        option(
+            "results",
+            type=a_location,
+            metavar="RESULTS",
+            help="a folder that `wsss run` wrote, or its URI",
+        ),
         option("--to", required=True, choices=TOOLS, help="the tool"),
         option("--out", type=a_path, metavar="DIR", help="folder to write [RESULTS/export/TOOL]"),
         option("--uri", help="address of the MLflow server [MLFLOW_TRACKING_URI]"),
