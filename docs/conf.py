@@ -23,7 +23,10 @@ nitpicky = True
 nitpick_ignore_regex = [
     ("py:obj", r".*"),
     # No page of another project is fetched to link its types.
-    ("py:class", r"(abc|collections|enum|matplotlib|np|numpy|pathlib|pd|PIL|pandas|torch|typing)\b.*"),
+    (
+        "py:class",
+        r"(abc|collections|enum|matplotlib|np|numpy|pathlib|pd|PIL|pandas|torch|typing)\b.*",
+    ),
     ("py:exc", r"torch\..*"),
     # Classes that the packages keep to themselves, and words of a Returns section.
     ("py:class", r"(wsss_core|reports|studies)\..*"),
