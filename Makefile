@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 RESULTS ?= results/quickstart
 SET ?=
 
-.PHONY: study test test-slow lint format bench clean
+.PHONY: study test test-fast test-slow test-lowest lint format docs linkcheck bench clean
 
 study: $(VENV)/.installed
 	$(BIN)/wsss run quickstart --results $(RESULTS) $(SET)
@@ -15,8 +15,28 @@ study: $(VENV)/.installed
 test: $(VENV)/.installed-dev
 	$(BIN)/pytest -m "not slow and not ci" $(ARGS)
 
+# What a change since main can break, by imports, and the tests of the house: seconds, not minutes.
+test-fast: $(VENV)/.installed-dev
+	$(BIN)/pytest -x -m "not slow and not ci" $$($(BIN)/python tests/affected.py) $(ARGS)
+
 test-slow: $(VENV)/.installed-dev
 	$(BIN)/pytest -m "slow or ci" $(ARGS)
+
+# The fast tests with the lowest versions that pyproject.toml allows, in an environment of their own.
+LOWEST ?= .venv-lowest
+test-lowest:
+	test -x $(LOWEST)/bin/python || $(PYTHON) -m venv $(LOWEST)
+	$(LOWEST)/bin/pip install --quiet --disable-pip-version-check -c constraints-lowest.txt -e '.[foundation]' \
+		'pytest>=8' 'hypothesis>=6.100' 'grad-cam>=1.5' 'scikit-learn>=1.5'
+	$(LOWEST)/bin/python -m pytest -m "not slow and not ci" $(or $(ARGS),tests/wsss_core tests/reports)
+
+docs: $(VENV)/.installed-dev
+	$(BIN)/sphinx-build -q -W --keep-going docs docs/_build/html
+	@echo "open file://$(abspath docs/_build/html)/index.html"
+
+# Asks the hosts of external links, so no test does it.
+linkcheck: $(VENV)/.installed-dev
+	$(BIN)/sphinx-build -q -b linkcheck -D nb_execution_mode=off docs docs/_build/links
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
@@ -46,4 +66,4 @@ $(VENV)/.installed-dev: pyproject.toml constraints.txt | $(VENV)/bin/python
 	@touch $@ $(VENV)/.installed
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info
+	rm -rf $(VENV) $(LOWEST) build dist docs/_build *.egg-info

@@ -1,11 +1,14 @@
 """Sphinx settings of the site: `make docs`. See CONTRIBUTING.md for why these tools."""
 
 import importlib
+import os
 import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
+# Notebooks run in a process of their own.
+os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
 
 project = "wsss-studies"
 author = "the authors of wsss-studies"
@@ -13,8 +16,6 @@ copyright = author
 
 extensions = ["sphinx.ext.autodoc", "sphinx.ext.napoleon", "myst_nb"]
 exclude_patterns = ["_build", "**/.ipynb_checkpoints"]
-# Pages that a checkout may lack are listed as patterns.
-suppress_warnings = ["toc.empty_glob"]
 
 # Single backticks in docstrings are names: a link where the site has the object, else code.
 default_role = "py:obj"
@@ -22,7 +23,14 @@ nitpicky = True
 nitpick_ignore_regex = [
     ("py:obj", r".*"),
     # No page of another project is fetched to link its types.
-    ("py:class", r"(torch|numpy|np|pandas|pd|pathlib|collections|typing|enum|matplotlib)\b.*"),
+    (
+        "py:class",
+        r"(abc|collections|enum|matplotlib|np|numpy|pathlib|pd|PIL|pandas|torch|typing)\b.*",
+    ),
+    ("py:exc", r"torch\..*"),
+    # Classes that the packages keep to themselves, and words of a Returns section.
+    ("py:class", r"(wsss_core|reports|studies)\..*"),
+    ("py:class", r".* .*"),
 ]
 napoleon_numpy_docstring = False
 napoleon_use_ivar = True
@@ -33,7 +41,7 @@ autodoc_use_type_comments = False
 myst_enable_extensions = ["colon_fence"]
 myst_heading_anchors = 3
 
-nb_execution_mode = "cache"
+nb_execution_mode = "force"
 nb_execution_raise_on_error = True
 nb_execution_timeout = 180
 nb_merge_streams = True

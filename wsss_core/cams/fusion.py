@@ -153,7 +153,7 @@ def merge(views: Sequence[Tensor], grid: Grid, how: CamMerge) -> Tensor:
         how: the order.
 
     Returns:
-        float [N, K, *grid] in 0..1.
+        float `[N, K, *grid]` in 0..1.
 
     """
     if how == "sum_max":

@@ -38,7 +38,7 @@ def par(
     """Refine scores by the colours around each pixel.
 
     With i a pixel, j its 8 neighbours at each dilation (48 in all, the border repeated beyond the
-    image), s_c and s_p the standard deviations over all j of channel c and of the distance:
+    image), s_c and s_p the standard deviations over all j of channel c and of the distance::
 
         a_ij = softmax_j(-mean_c ((I_ic - I_jc) / (w s_c))^2)
              + position_weight softmax_j(-(|i - j| / (w s_p))^2)

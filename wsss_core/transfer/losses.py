@@ -47,10 +47,10 @@ def transfer_loss(
     ======  =========================================  ==========================================
     cosine  mean_v (1 - cos(s_v, t_v))                 the same; at the channel level cos is taken
                                                        over all Cs x Ct pairs of channels
-    l1      mean_v |s_v - t_v|_1 / len(v)              global: the same; else mean_v |s_v - t_v|_1
-    l2      global: mean squared error; else           mean_v |s_v - t_v|_2, un-squared, which
-            mean_v |s_v - t_v|_2 / sqrt(len(v))        grows with sqrt(len(v))
-    kl      T^2 mean KL(sigma(t / T) || sigma(s / T))  the same
+    l1      `mean_v |s_v - t_v|_1 / len(v)`            global the same; else `mean_v |s_v - t_v|_1`
+    l2      global: mean squared error; else           `mean_v |s_v - t_v|_2`, un-squared, which
+            `mean_v |s_v - t_v|_2 / sqrt(len(v))`      grows with sqrt(len(v))
+    kl      `T^2 mean KL(sigma(t/T) || sigma(s/T))`    the same
     ======  =========================================  ==========================================
 
     Scaled L1 is one number at all three levels: a mean of means over vectors of equal length.

@@ -66,7 +66,6 @@ def save_proposals(folder: Path, proposals: Sequence[Proposals]) -> None:
     """Write the proposals of many images as `proposals.npz` (compressed, no pickle)."""
     np.savez_compressed(
         folder / _FILE,
-        allow_pickle=False,
         bits=np.concatenate([p.bits.ravel() for p in proposals] or [np.zeros(0, np.uint8)]),
         quality=np.concatenate([p.quality for p in proposals] or [np.zeros(0, np.float32)]),
         counts=np.array([len(p) for p in proposals], np.int64),
