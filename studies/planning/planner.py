@@ -1,5 +1,6 @@
 """Planning a study: the jobs that its configurations and seeds need, each once, with their keys."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from wsss_core.backbones import (
     encoder_version,
     normalisation_of_file,
     normalises_pooled,
+    share_the_image,
 )
 from wsss_core.cams.settings import CamSettings
 from wsss_core.data.file_hashes import file_hashes
@@ -230,6 +232,8 @@ class Planner:
                 settings["plugins"] = versions
             if _steadied(configuration, settings):
                 settings["spatial_map"] = 2  # the cosine's gradient is steadied since then
+            if _meet_elsewhere(settings):
+                settings["grids"] = 2  # maps are compared over the pixels that they stand for
         if configuration.paradigm == "teacher-student" and configuration.teacher is not None:
             alone = Configuration(paradigm="single", student=configuration.teacher)
             parent = self.job(alone, seed).key
@@ -243,6 +247,26 @@ class Planner:
             asked = study.resources.demand(configuration.paradigm)
             self.jobs[key] = TrainingJob(key, settings, splits, weights, parent, (), asked)
         return self.jobs[key]
+
+
+def _meet_elsewhere(settings: Mapping[str, Any]) -> bool:
+    """Return whether the maps that a job compares may stand for other pixels of an image.
+
+    They were once stretched over each other, as all others still are, so only their keys say so.
+    """
+    transfer, size = settings["transfer"], settings["image_size"]
+    if transfer["representation"] in ("gram", "logits"):
+        return False
+    networks = [settings[role] for role in ("student", "teacher")]
+    built = [{**one, **dict.fromkeys(_NOT_OF_GRIDS)} for one in networks]
+    pairs = transfer.get("layers") or []
+    if built[0] == built[1] and all(p.get("student") == p.get("teacher") for p in pairs):
+        return False
+    return not all(share_the_image(str(one["model"]), [size], one) for one in networks)
+
+
+_NOT_OF_GRIDS = ("weights", "partial_weights", "mean", "std", "position_grid", "head", "taps")
+"""The settings of a backbone that its grids do not depend on."""
 
 
 def _steadied(configuration: Configuration, settings: dict[str, Any]) -> bool:

@@ -87,6 +87,8 @@ class Backbone(Strict):
             raise ValueError("mean and std are for timm's models; a plug-in normalises by itself")
         if self.position_grid is not None and self.weights in ("none", "pretrained"):
             raise ValueError("position_grid is for a weights file")
+        if self.final_norm is not None and self.stage is not None:
+            raise ValueError("final_norm is of the last stage, which is taken without `stage`")
         return self
 
 

@@ -34,6 +34,8 @@ class Encoder(nn.Module, ABC):
     layers: Sequence[Layer]
     size_multiple = 1
     """The input's height and width have to be multiples of it."""
+    head_tensors: frozenset[str] = frozenset()
+    """The names of the model's tensors that only a classifier needs, such as attention pooling."""
 
     @property
     @abstractmethod
@@ -73,6 +75,7 @@ class PatchTokens(Encoder):
     def __init__(self, vit: Any) -> None:
         super().__init__()
         self.vit: Any = vit
+        self.head_tensors = frozenset(n for n in vit.state_dict() if n.startswith("attn_pool."))
 
     @property
     def model(self) -> Any:

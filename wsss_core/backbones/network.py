@@ -304,6 +304,7 @@ def build_network(
             partial=partial_weights,
             digest=weights_digest,
             position_grid=position_grid,
+            head=encoder.head_tensors,
         )
     set_memory_format(encoder)
     config: Any = timm.get_pretrained_cfg(name)

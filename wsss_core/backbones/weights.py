@@ -9,7 +9,7 @@ import contextlib
 import io
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -17,7 +17,7 @@ from typing import Any
 
 import timm
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from wsss_core.backbones.position_embedding import fit_position_embedding
 from wsss_core.backbones.weights_file import read_weights
@@ -45,7 +45,8 @@ class LoadedWeights:
 
     Attributes:
         file: the file.
-        expected: how many tensors the network has, counters of batches left out.
+        expected: how many tensors the network has, counters of batches and what only a classifier
+            needs left out.
         missing: the names of those that the file lacks; they keep their values.
 
     """
@@ -70,6 +71,7 @@ def load_weights(
     partial: bool = False,
     digest: str | None = None,
     position_grid: Sequence[int] | None = None,
+    head: Collection[str] = (),
 ) -> LoadedWeights:
     """Load a file into a timm encoder; what the encoder lacks (a head, later stages) is left out.
 
@@ -82,6 +84,7 @@ def load_weights(
         partial: accept that the file lacks some of the model's tensors; they keep their values.
         digest: the digest that the file must have; None: any.
         position_grid: rows and columns of the file's position embedding; None: a square.
+        head: names of tensors that a classifier alone needs; a file may lack them, or hold others.
 
     Raises:
         InputError: shapes that differ or tensors that are missing, the first three named; values
@@ -89,10 +92,11 @@ def load_weights(
 
     """
     state = read_weights(file, digest)
+    everything = model.state_dict()
     own = {
         name: value
-        for name, value in model.state_dict().items()
-        if not name.endswith("num_batches_tracked")
+        for name, value in everything.items()
+        if not name.endswith("num_batches_tracked") and name not in head
     }
     found = _mapped(state, own, model, file, position_grid)
     wrong = [
@@ -118,8 +122,13 @@ def load_weights(
         )
     taken = {name: found[name] for name in own if name in found}
     _check_values(taken, own, file)
-    counters = {n: v for n, v in found.items() if n.endswith("num_batches_tracked")}
-    model.load_state_dict({**taken, **counters}, strict=False)
+    others = {
+        name: value
+        for name, value in found.items()
+        if name.endswith("num_batches_tracked")
+        or (name in head and value.shape == everything[name].shape and bool(value.isfinite().all()))
+    }
+    model.load_state_dict({**taken, **others}, strict=False)
     return LoadedWeights(Path(file), len(own), missing)
 
 
@@ -139,6 +148,8 @@ def _mapped(
         return best
     # timm takes embeddings for squares.
     parts = [fitted] if position_grid else [*_parts(state), direct, fitted]
+    # Translations look a tensor's module up, which fails for stages that were cut off.
+    parts += [{n: v for n, v in part.items() if not _is_cut_off(n, model)} for part in parts]
     for part in parts:
         translated = _tried(translate, part, model)
         # A few names alike do not show that a file is of this network.
@@ -175,10 +186,13 @@ def _chosen_prefix(state: State, own: Mapping[str, Tensor], file: str | Path) ->
         return ""
     best = [p for p in best if any(word in p for word in _PREFERRED)] or best
     if len(best) > 1:
+        one = Path(file).with_name(f"{Path(file).stem}_{best[0].strip('.')}.pth")
         raise InputError(
             f"weights file {file} holds this network {len(best)} times, under "
-            f"{' and '.join(map(repr, best))}; save one of them: torch.save({{name: value for "
-            f"name, value in state.items() if name.startswith({best[0]!r})}}, FILE)"
+            f"{' and '.join(map(repr, best))}; save one of them: import torch; from "
+            f"wsss_core.backbones import read_weights; state = read_weights({str(file)!r}); "
+            "torch.save({name: value for name, value in state.items() if "
+            f"name.startswith({best[0]!r})}}, {str(one)!r})"
         )
     return best[0]
 
@@ -191,6 +205,17 @@ def _without(state: State, prefix: str) -> State:
 def _fitting(state: State, own: Mapping[str, Tensor]) -> int:
     """Return how many tensors of the model are in a state dict in its shapes."""
     return sum(name in state and state[name].shape == value.shape for name, value in own.items())
+
+
+def _is_cut_off(name: str, model: nn.Module) -> bool:
+    """Return whether a tensor is of a later member of one of a model's lists than there are."""
+    module = model
+    for part in name.split(".")[:-1]:
+        if part not in module._modules:
+            is_list = isinstance(module, nn.ModuleList | nn.Sequential)
+            return is_list and part.isdecimal() and int(part) >= len(module)
+        module = module.get_submodule(part)
+    return False
 
 
 def _parts(state: State) -> Iterator[State]:
@@ -242,7 +267,9 @@ def _check_values(state: State, own: Mapping[str, Tensor], file: str | Path) -> 
         if not own[name].is_floating_point():
             continue
         kind = str(value.dtype).removeprefix("torch.")
-        if value.dtype not in _FLOATS or value.layout is not torch.strided:
+        if value.layout is not torch.strided:
+            raise InputError(f"weights file {file}: {name} is sparse, expected a dense tensor")
+        if value.dtype not in _FLOATS:
             raise InputError(
                 f"weights file {file}: {name} is {kind}, expected float16, bfloat16, float32 or "
                 "float64; of quantised weights give those from before"

@@ -93,17 +93,42 @@ _SUFFIXES = (".safetensors", ".pth", ".pt", ".bin", ".ckpt", ".tar")
 
 
 def _loaded(file: Path, content: bytes) -> Any:
+    """Return what a file holds; its bytes say of which kind it is, whatever its name."""
     try:
-        if file.suffix == ".safetensors":
+        if content[8:9] == b"{":  # after the length of the header
             return load(content)
         return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except Exception as error:
-        # Many classes; safetensors' own derives from Exception alone. torch's go on for many lines.
-        others = _other_classes(content) if file.suffix != ".safetensors" else []
-        if others:
+        # Many classes; safetensors' own derives from Exception alone.
+        if others := _other_classes(content):
             raise InputError(_how_to_save(file, others, content)) from error
-        said = _COLOURS.sub("", (str(error).splitlines() or [""])[0]) or type(error).__name__
-        raise InputError(f"weights file {file} cannot be read: {one_line(said)}") from error
+        said = _what_it_is(content) or _said(error)
+        raise InputError(f"weights file {file} cannot be read: {said}") from error
+
+
+def _what_it_is(content: bytes) -> str:
+    """Return what a file is that holds no weights, or why it does not; "" if that is not known."""
+    if content.startswith(b"version https://git-lfs"):
+        return "it is a pointer of Git LFS; `git lfs pull` fetches the file itself"
+    start = content[:40].decode("latin-1")
+    if start.isascii() and all(letter.isprintable() or letter.isspace() for letter in start):
+        return f"it is a text that begins with {start.splitlines()[0]!r}; expected {_EXPECTED}"
+    if zipfile.is_zipfile(io.BytesIO(content)):
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            if any(name.endswith(".npy") for name in archive.namelist()):
+                return f"it is an archive of NumPy arrays; expected {_EXPECTED}"
+    elif content.startswith(b"PK") or content[8:9] == b"{":
+        return "it ends too early or was changed; expected a whole file, so fetch it again"
+    return ""
+
+
+_EXPECTED = "safetensors or a checkpoint of PyTorch"
+
+
+def _said(error: Exception) -> str:
+    """Return an error's first line without colours, and without PyTorch's advice to run code."""
+    line = _COLOURS.sub("", (str(error).splitlines() or [""])[0]) or type(error).__name__
+    return f"expected {_EXPECTED}" if "weights_only" in line else one_line(line)
 
 
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
@@ -118,8 +143,11 @@ def _other_classes(content: bytes) -> list[str]:
 
 
 def _how_to_save(file: Path, others: list[str], content: bytes) -> str:
-    nest = next((name for name in NESTS if name in _words(content)), None)
+    is_object, words = _pickled(content)
+    nest = next((name for name in NESTS if name in words and not is_object), None)
     kept = f"state[{nest!r}]" if nest else "state"
+    if "_modules" in words and nest != "state_dict":  # a module, which says its tensors itself
+        kept += ".state_dict()"
     tensors_only = str(file.with_name(f"{file.stem}_tensors.pth"))
     named = ", ".join(others[:3]) + (f" and {len(others) - 3} more" if len(others) > 3 else "")
     return (
@@ -130,21 +158,26 @@ def _how_to_save(file: Path, others: list[str], content: bytes) -> str:
     )
 
 
-def _words(content: bytes) -> set[str]:
-    """Return the texts in a checkpoint's pickle, names of its tensors and folders among them."""
+def _pickled(content: bytes) -> tuple[bool, set[str]]:
+    """Return of a checkpoint's pickle whether it is no mapping, and the texts in it.
+
+    Names of tensors, of folders and of an object's attributes are among the texts.
+    """
     pickled = content
     if zipfile.is_zipfile(io.BytesIO(content)):
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             inner = [name for name in archive.namelist() if name.endswith("data.pkl")]
             pickled = archive.read(inner[0]) if inner else b""
-    words = set()
+    first, words = "", set[str]()
     try:
-        for _, argument, _ in pickletools.genops(pickled):
+        for operation, argument, _ in pickletools.genops(pickled):
+            if operation.name in ("GLOBAL", "EMPTY_DICT"):
+                first = first or str(argument or "dict")
             if isinstance(argument, str):
                 words.add(argument)
     except ValueError:
         pass  # the file ends within its pickle; what was read before is known
-    return words
+    return first not in ("dict", "collections OrderedDict"), words
 
 
 def _unnested(state: Any) -> Any:

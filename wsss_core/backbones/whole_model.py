@@ -5,7 +5,10 @@ and parameters keep the names of the whole model. Inner maps are those of `forwa
 What a model gives, and in which layout, is measured on a random image when the encoder is made.
 """
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
@@ -93,7 +96,12 @@ class WholeModel(Encoder):
     def _measure(self, image_size: int, *, whole: bool) -> None:
         """Find out by a random image which maps there are, and in which layout the final one is."""
         image = _noise(1, image_size)
-        with torch.no_grad(), torch.random.fork_rng(devices=[]), evaluating(self.extractor):
+        with (
+            torch.no_grad(),
+            torch.random.fork_rng(devices=[]),
+            evaluating(self.extractor),
+            _called(self.extractor) as called,
+        ):
             ended, inner = self.extractor.forward_intermediates(
                 image, indices=[*range(len(self.layers))], output_fmt="NCHW"
             )
@@ -113,6 +121,7 @@ class WholeModel(Encoder):
                     self.one_pass = _alike(output, ended)
                     if normed is not None and _alike(normed[-1], last):
                         self.normalises, inner = True, normed
+                self.head_tensors = self._of_head_alone(output, frozenset(called))
         channels = [int(one.shape[1]) for one in inner]
         self.channels = [*channels[:-1], int(last.shape[1])]
         self.grid = (int(last.shape[-2]), int(last.shape[-1]))
@@ -121,6 +130,24 @@ class WholeModel(Encoder):
         if tokens or self.resizable is not None or hasattr(stem, "patch_size"):
             # Of other sizes such a network takes multiples of its patch.
             self.size_multiple = max(1, image_size // self.grid[0])
+
+    def _of_head_alone(self, output: Any, called: Collection[str]) -> frozenset[str]:
+        """Return the names of the tensors that only the classifier needs.
+
+        Args:
+            output: of `forward_features`.
+            called: the names of the modules that take part in it.
+
+        """
+        with _called(self.extractor) as in_head, contextlib.suppress(Exception):
+            self.extractor.forward_head(output)  # what some need is no map
+        alone = tuple(f"{name}." for name in in_head if name and name not in called)
+        needed = tuple(f"{name}." for name in called if name)
+        return frozenset(
+            name
+            for name in self.extractor.state_dict()
+            if name.startswith(alone) and not name.startswith(needed)
+        )
 
     def _normalised(self, image: Tensor, inner: Sequence[Tensor]) -> Sequence[Tensor] | None:
         """Return all layers' maps after the final norm; None unless they share one grid."""
@@ -271,6 +298,25 @@ class WholeModel(Encoder):
     def resizable(self) -> nn.Module | None:
         """Return the timm model if it can be told another image size."""
         return self.extractor if hasattr(self.extractor, "set_input_size") else None
+
+
+@contextmanager
+def _called(model: nn.Module) -> Iterator[set[str]]:
+    """Collect the names of the modules that are called."""
+    names = set[str]()
+
+    def see(name: str, *_: Any) -> None:
+        names.add(name)
+
+    handles = [
+        module.register_forward_pre_hook(partial(see, name))
+        for name, module in model.named_modules()
+    ]
+    try:
+        yield names
+    finally:
+        for handle in handles:
+            handle.remove()
 
 
 def _noise(count: int, width: int, height: int | None = None) -> Tensor:

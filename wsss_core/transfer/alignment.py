@@ -5,9 +5,10 @@ from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
-from wsss_core.backbones import Network, Output
+from wsss_core.backbones import Network, Output, cell_side
 from wsss_core.errors import InputError, as_input_error
 from wsss_core.plugins import is_plugin
+from wsss_core.transfer.grids import over_same_pixels
 from wsss_core.transfer.losses import transfer_loss
 from wsss_core.transfer.names import (
     METRICS,
@@ -93,6 +94,10 @@ class Alignment(nn.Module):
         self.pairs = [AlignedLayers(**pair) for pair in layers or [{}]]
         self._represent = represent(self.representation)
         self._check_names()
+        self._sides = [
+            (_cell_side(student, pair.student), _cell_side(teacher, pair.teacher))
+            for pair in self.pairs
+        ]
         self.student_taps = tuple(p.student for p in self.pairs if p.student is not None)
         self.teacher_taps = tuple(p.teacher for p in self.pairs if p.teacher is not None)
         self.projections = nn.ModuleList()
@@ -139,11 +144,21 @@ class Alignment(nn.Module):
                 "use 'conv1x1' or 'mlp'"
             )
 
-    def forward(self, student: Output, teacher: Output) -> Tensor:
-        """Return the scalar L_tf of one batch; the gradient flows into both outputs."""
+    def forward(
+        self, student: Output, teacher: Output, size: tuple[int, int] | None = None
+    ) -> Tensor:
+        """Return the scalar L_tf of one batch; the gradient flows into both outputs.
+
+        Args:
+            student: of the student.
+            teacher: of the teacher, for the same images.
+            size: (H, W) of the images in pixels, by which maps are laid over the pixels that their
+                cells stand for; None: every map is taken for the whole image.
+
+        """
         of_student, of_teacher = iter(student.taps), iter(teacher.taps)
         total: Tensor | None = None
-        for pair, projection in zip(self.pairs, self.projections, strict=True):
+        for pair, projection, sides in zip(self.pairs, self.projections, self._sides, strict=True):
             features = student.features if pair.student is None else next(of_student)
             target = teacher.features if pair.teacher is None else next(of_teacher)
             features = projection(features)
@@ -154,6 +169,11 @@ class Alignment(nn.Module):
             aim = self._represent(target, teacher)
             if (self.metric, self.representation) == ("cosine", "spatial_map"):
                 own, aim = steadied(own, features), steadied(aim, target)
+            if size is not None and (own.shape[-2:], aim.shape[-2:]) == (
+                features.shape[-2:],
+                target.shape[-2:],
+            ):
+                own, aim = over_same_pixels(own, aim, sides, size)
             loss = pair.weight * self._distance(pair, own, aim)
             total = loss if total is None else total + loss
         assert total is not None
@@ -176,3 +196,8 @@ class Alignment(nn.Module):
                 variant=self.variant,
                 temperature=self.temperature,
             )
+
+
+def _cell_side(network: Network, layer: str | int | None) -> int | None:
+    """Return the side of a cell of a layer in pixels; None where maps stand for whole images."""
+    return cell_side(getattr(network, "encoder", None), layer)

@@ -124,7 +124,7 @@ class TeacherStudent(_Aligned):
         with torch.no_grad():
             teacher = self.teacher(images, self.alignment.teacher_taps)
         classification = classification_loss(student, labels)
-        transfer = self.alignment(student, teacher)
+        transfer = self.alignment(student, teacher, _size(images))
         return self._sum(classification, transfer, progress)
 
 
@@ -192,7 +192,7 @@ class CoTraining(_Aligned):
             target = _detached(teacher)
         elif self.gradient == "teacher":
             source = _detached(student)
-        transfer = self.alignment(source, target)
+        transfer = self.alignment(source, target, _size(images))
         return self._sum(classification, transfer, progress)
 
     @torch.no_grad()
@@ -206,6 +206,10 @@ class CoTraining(_Aligned):
                 value.lerp_(now[name], 1 - self.ema)
             else:
                 value.copy_(now[name])
+
+
+def _size(images: Tensor) -> tuple[int, int]:
+    return int(images.shape[-2]), int(images.shape[-1])
 
 
 def _detached(output: Output) -> Output:

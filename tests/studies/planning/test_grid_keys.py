@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from studies.planning import chains, laid_over
+from studies.planning import chains, laid_over, planner
 from studies.planning.planner import make_plan
 from studies.spec.study import Study
 from wsss_core.cams import CamSettings
@@ -56,3 +56,38 @@ def test_a_study_at_such_a_size_has_other_trials_and_the_same_training(
     assert now[0] == before[0]
     assert (now[1] == before[1]) == same
     assert (now[2] == before[2]) == same
+
+
+VIT = {"model": "vit_tiny_patch16_224", "options": {"patch_size": 12}}
+
+
+@pytest.mark.parametrize(
+    ("size", "given", "same"),
+    [
+        (48, {}, False),  # 2 cells of 32 px, 4 patches of 12
+        (96, {}, True),
+        (48, {"representation": "logits"}, True),
+        (48, {"representation": "gram"}, True),
+        (48, {"teacher": "cnn"}, True),  # the same cells
+        (48, {"teacher": "other"}, True),  # the same cells, other weights
+    ],
+)
+def test_trainings_whose_maps_stand_for_other_pixels_have_other_keys(
+    tiny: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
+    size: int,
+    given: dict[str, Any],
+    same: bool,
+) -> None:
+    tiny["data"]["size"] = size
+    tiny["backbones"] = {"cnn": dict(CNN), "vit": VIT, "other": {**CNN, "mean": [0.5] * 3}}
+    tiny["backbones"]["other"] |= {"std": [0.5] * 3}
+    row = {"paradigm": "co-training", "student": "cnn", "teacher": "vit", "level": "global"}
+    tiny["configurations"] = [{**row, "metric": "l2", "lambda": 1.0, **given}]
+
+    def keys() -> list[str]:
+        return list(make_plan(Study.model_validate(tiny)).jobs)
+
+    now = keys()
+    monkeypatch.setattr(planner, "share_the_image", lambda *_: True)
+    assert (keys() == now) == same

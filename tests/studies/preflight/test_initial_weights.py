@@ -186,6 +186,7 @@ def test_a_mean_that_is_no_three_numbers_is_refused(vit_alone: Raw) -> None:
         ({"mean": [0.5] * 2, "std": [0.5] * 3}, "at least 3 items"),
         ({"position_grid": [8, 8, 1]}, "at most 2 items"),
         ({"weights": "none", "position_grid": [8, 8]}, "position_grid is for a weights file"),
+        ({"stage": "layer2", "final_norm": False}, "final_norm is of the last stage"),
     ],
 )
 def test_what_normalises_nothing_is_refused(vit_alone: Raw, given: Raw, said: str) -> None:

@@ -8,6 +8,7 @@ import pytest
 import timm
 import torch
 from safetensors.torch import save_file
+from timm.models.swin_transformer import checkpoint_filter_fn
 from torch import nn
 
 from wsss_core.backbones import build_network, load_weights, read_weights
@@ -172,6 +173,45 @@ def test_relative_positions_of_another_size_are_resampled_by_timm(tmp_path):
     assert table.shape != state[name].shape
     torch.testing.assert_close(table, torch.full_like(table, 3.0))
     assert torch.equal(target.state_dict()["cls_token"], state["cls_token"])
+
+
+SWIN = {"embed_dim": 8, "depths": (1, 1, 1, 1), "num_heads": (1, 1, 1, 1)}
+
+
+@pytest.mark.parametrize("by", ["timm", "its authors"])
+def test_an_inner_stage_takes_weights_of_another_size(tmp_path, by):
+    name = "swin_tiny_patch4_window7_224"
+    torch.manual_seed(1)
+    published = timm.create_model(name, **SWIN, img_size=224).state_dict()
+    with torch.no_grad():  # tables that resampling changes
+        for tensor, value in published.items():
+            if "bias_table" in tensor:
+                value.normal_()
+    state = dict(published)
+    if by == "its authors":  # they end a stage with what timm begins the next with
+        state = {
+            re.sub(
+                r"layers\.(\d)\.downsample", lambda m: f"layers.{int(m[1]) - 1}.downsample", n
+            ): v
+            for n, v in state.items()
+        }
+    torch.save({"model": state}, tmp_path / "swin.pth")
+    # A window of 4 instead of 7: at 32 px the first stage has 8 x 8 patches.
+    network = build_network(
+        name,
+        classes=1,
+        image_size=32,
+        feature_stage="layers.1",
+        weights=tmp_path / "swin.pth",
+        options={**SWIN, "window_size": 4},
+    ).eval()
+    whole = timm.create_model(name, **SWIN, img_size=32, window_size=4)
+    whole.load_state_dict(checkpoint_filter_fn(dict(published), whole))
+    images = torch.rand(1, 3, 32, 32)
+    (expected,) = whole.eval().forward_intermediates(
+        (images - network.mean) / network.std, indices=[1], intermediates_only=True
+    )
+    torch.testing.assert_close(network(images).features, expected)
 
 
 def test_positions_that_timm_does_not_resample_are_refused_with_the_way_out(tmp_path):
