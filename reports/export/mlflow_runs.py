@@ -154,7 +154,7 @@ def _page_content(study: StudyExport) -> _Content:
         files[f"figures/{figure.name}.svg"] = figure.svg.encode(), "image/svg+xml"
     said = "\n\n".join((f"# {view.title}", *view.headlines))[:LONGEST_TAG]
     tags = {"wsss.study": study.name[:LONGEST_TAG], "mlflow.note.content": said}
-    return _Content("report", ended, ended, "FINISHED", (), (), tags, files)
+    return _Content("page", ended, ended, "FINISHED", (), (), tags, files)
 
 
 def _tags(run: Mapping[str, Any]) -> dict[str, str]:

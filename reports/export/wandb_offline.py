@@ -28,6 +28,9 @@ _RUNS = "wandb"
 _DIGEST = "wsss-digest"
 """A file beside a run's own, with the digest of its trial: an equal trial is not written again."""
 
+_KEPT = ("WANDB_CACHE_DIR", "WANDB_CONFIG_DIR", "WANDB_DATA_DIR")
+"""The environment variables that only say where wandb keeps files of its own."""
+
 _NOT_IN_PROJECTS = r"/\#?%:"
 _LONGEST_NAME, _LONGEST_TAG = 128, 64
 
@@ -192,7 +195,8 @@ def _digest_in(path: Path) -> str | None:
 @contextmanager
 def _no_variables() -> Iterator[None]:
     """Hide wandb's own environment variables: they would rename runs, or switch them off."""
-    hidden = {name: os.environ.pop(name) for name in list(os.environ) if name.startswith("WANDB_")}
+    names = [name for name in os.environ if name.startswith("WANDB_") and name not in _KEPT]
+    hidden = {name: os.environ.pop(name) for name in names}
     try:
         yield
     finally:
