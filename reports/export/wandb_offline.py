@@ -18,7 +18,7 @@ from PIL import Image
 from reports.export.folders import ExportFolder
 from reports.export.naming import distinct, identifier_path
 from reports.export.outcome import Exported, Notes, needed
-from reports.export.runs import ExportRun, FigureName, StudyExport, digest_of
+from reports.export.runs import ExportRun, FigureName, StudyExport, short_digest
 from reports.tables.cells import Table
 from wsss_core.errors import InputError, as_input_error
 
@@ -67,7 +67,7 @@ def export_to_wandb(studies: Sequence[StudyExport], folder: ExportFolder) -> Exp
                 "tags": [run.status, f"seed {run.tags['seed']}"],
                 "config": config,
             }
-            digest = digest_of([about, _points(run, names)])
+            digest = short_digest([about, _points(run, names)])
             log = partial(_log, run=run, names=names)
             made = _written(wandb, folder, about, digest, log)
             unchanged += not made
@@ -113,7 +113,7 @@ def _write_page(wandb: Any, study: StudyExport, folder: ExportFolder) -> list[st
         "notes": "\n\n".join((view.title, *view.headlines)),
     }
     svgs = [figure.svg for figure in view.figures.values()]
-    digest = digest_of([about, [str(table) for table in view.tables.values()], svgs])
+    digest = short_digest([about, [str(table) for table in view.tables.values()], svgs])
 
     def log(logged: Any) -> None:
         shown: dict[str, Any] = {}
