@@ -268,7 +268,7 @@ def _curves(
         return {}
     history = history.sort_values("epoch")
     epochs = [int(epoch) for epoch in history["epoch"]]
-    found = {
+    found: dict[FigureName, list[tuple[int, float]]] = {
         ("train", name): list(zip(epochs, map(float, history[name]), strict=True))
         for name in (*LOSSES, "seconds")
     }
