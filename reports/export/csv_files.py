@@ -69,9 +69,10 @@ def export_to_csv(studies: Sequence[StudyExport], folder: ExportFolder) -> Expor
         if not frame.empty:
             folder.write(f"{name}.csv", frame_to_csv(frame).encode())
             names.append(f"{name}.csv")
-    for study in folder.studies | {study.name for study in studies}:
-        folder.replace(study, names if study in {one.name for one in studies} else [])
-    # Nothing that is not defined is left out here: its field is empty.
+    now = [study.name for study in studies]
+    # Those of this export first: their files must not go with those of the others.
+    for name in [*now, *sorted(folder.studies - set(now))]:
+        folder.replace(name, names if name in now else [])
     runs = sum(len(study.runs) for study in studies)
     return Exported(str(folder.path), runs)
 

@@ -35,7 +35,9 @@ class ExportFolder:
             raise InputError(
                 f"{path}: holds files that no export wrote; name a new or empty folder by --out"
             )
-        written = _written(path, known) if known else {"tool": tool, "studies": {}}
+        written: dict[str, Any] = {"tool": tool, "studies": {}}
+        if known:
+            written = _written(path, known)
         if written["tool"] != tool:
             raise InputError(
                 f"{path}: holds an export to {written['tool']}; name another folder by --out"

@@ -109,7 +109,7 @@ def _setting(name: str, kind: type, values: Sequence[Setting]) -> Any:
     from google.protobuf.struct_pb2 import ListValue, Value
     from tensorboard.plugins.hparams import api_pb2
 
-    types = {float: api_pb2.DATA_TYPE_FLOAT64, bool: api_pb2.DATA_TYPE_BOOL}
+    types: dict[type, Any] = {float: api_pb2.DATA_TYPE_FLOAT64, bool: api_pb2.DATA_TYPE_BOOL}
     # TensorBoard shows settings in which trials differ first, and the others folded away.
     about: dict[str, Any] = {"name": name, "differs": len(values) > 1}
     choices = sorted({str(value) for value in values})

@@ -13,7 +13,7 @@ from typing import Any
 from reports.export.mlflow_client import LONGEST_PARAMETER, LONGEST_TAG, MlflowClient
 from reports.export.naming import distinct, path_like
 from reports.export.outcome import Exported, Notes
-from reports.export.runs import ExportRun, FigureName, StudyExport, digest_of
+from reports.export.runs import ExportRun, FigureName, StudyExport, short_digest
 from reports.page.rendering import render_html
 from reports.tables.rendering import to_csv, to_markdown
 
@@ -38,8 +38,8 @@ class _Content:
     @property
     def digest(self) -> str:
         """A digest of everything."""
-        files = {name: digest_of(content.hex()) for name, (content, _) in self.files.items()}
-        return digest_of([self.name, self.started, self.ended, self.status, self.params,
+        files = {name: short_digest(content.hex()) for name, (content, _) in self.files.items()}
+        return short_digest([self.name, self.started, self.ended, self.status, self.params,
                           self.metrics, dict(self.tags), files])  # fmt: skip
 
 
@@ -137,7 +137,7 @@ def _short(text: str, limit: int, notes: Notes) -> str:
     if len(text) <= limit:
         return text
     notes.add(f"text(s) are longer than {limit:,} characters and are cut, with a digest of all")
-    end = f"... ({len(text):,} characters, digest {digest_of(text)})"
+    end = f"... ({len(text):,} characters, digest {short_digest(text)})"
     return text[: limit - len(end)] + end
 
 
@@ -154,7 +154,7 @@ def _page_content(study: StudyExport) -> _Content:
         files[f"figures/{figure.name}.svg"] = figure.svg.encode(), "image/svg+xml"
     said = "\n\n".join((f"# {view.title}", *view.headlines))[:LONGEST_TAG]
     tags = {"wsss.study": study.name[:LONGEST_TAG], "mlflow.note.content": said}
-    return _Content("report", ended, ended, "FINISHED", (), (), tags, files)
+    return _Content("page", ended, ended, "FINISHED", (), (), tags, files)
 
 
 def _tags(run: Mapping[str, Any]) -> dict[str, str]:

@@ -23,7 +23,7 @@ def distinct(
         limit: the most bytes of a name in UTF-8.
 
     >>> distinct({1: "a=b", 2: "a_b"}, lambda name: name.replace("=", "_"))
-    {1: 'a_b-1894e6', 2: 'a_b'}
+    {1: 'a_b-5187c5', 2: 'a_b'}
     """
     taken: set[str] = set()
     found: dict[Key, str] = {}
@@ -58,7 +58,9 @@ def _words(text: str, *, greek: bool) -> str:
         if letter in _WORDS:
             found.append(_WORDS[letter])
         elif greek and name.startswith("GREEK") and " LETTER " in name:
+            # Unicode's own name of it lacks the b.
             word = name.partition(" LETTER ")[2].partition(" ")[0].lower()
+            word = word.replace("lamda", "lambda")
             found.append(word.capitalize() if "CAPITAL" in name else word)
         else:
             found.append(letter)

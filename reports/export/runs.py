@@ -121,7 +121,7 @@ class StudyExport:
     @property
     def key(self) -> str:
         """Names the study itself among its runs."""
-        return digest_of(["study", self.name])
+        return short_digest(["study", self.name])
 
     @cached_property
     def figure_names(self) -> dict[FigureName, str]:
@@ -144,7 +144,7 @@ class StudyExport:
         ]
 
 
-def digest_of(content: Any) -> str:
+def short_digest(content: Any) -> str:
     """Return 16 hexadecimal digits that name a JSON-able content."""
     text = json.dumps(content, sort_keys=True, default=str)
     return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
@@ -208,7 +208,7 @@ def _run(study: str, record: StudyRecord, trial: TrialRecord) -> ExportRun:
     for chain, at in _chains(record, trial):
         tags[f"chain {chain} status"] = at.status
     return ExportRun(
-        key=digest_of([study, record.sweep_value, trial.configuration, trial.seed, trial.key]),
+        key=short_digest([study, record.sweep_value, trial.configuration, trial.seed, trial.key]),
         name=f"{trial.configuration}{at_value}, seed {trial.seed}",
         status=trial.status,
         settings=trial_settings(record, one, trial),
@@ -268,7 +268,7 @@ def _curves(
         return {}
     history = history.sort_values("epoch")
     epochs = [int(epoch) for epoch in history["epoch"]]
-    found = {
+    found: dict[FigureName, list[tuple[int, float]]] = {
         ("train", name): list(zip(epochs, map(float, history[name]), strict=True))
         for name in (*LOSSES, "seconds")
     }

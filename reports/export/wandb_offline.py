@@ -18,7 +18,7 @@ from PIL import Image
 from reports.export.folders import ExportFolder
 from reports.export.naming import distinct, identifier_path
 from reports.export.outcome import Exported, Notes, needed
-from reports.export.runs import ExportRun, FigureName, StudyExport, digest_of
+from reports.export.runs import ExportRun, FigureName, StudyExport, short_digest
 from reports.tables.cells import Table
 from wsss_core.errors import InputError, as_input_error
 
@@ -27,6 +27,9 @@ _RUNS = "wandb"
 
 _DIGEST = "wsss-digest"
 """A file beside a run's own, with the digest of its trial: an equal trial is not written again."""
+
+_KEPT = ("WANDB_CACHE_DIR", "WANDB_CONFIG_DIR", "WANDB_DATA_DIR")
+"""The environment variables that only say where wandb keeps files of its own."""
 
 _NOT_IN_PROJECTS = r"/\#?%:"
 _LONGEST_NAME, _LONGEST_TAG = 128, 64
@@ -64,7 +67,7 @@ def export_to_wandb(studies: Sequence[StudyExport], folder: ExportFolder) -> Exp
                 "tags": [run.status, f"seed {run.tags['seed']}"],
                 "config": config,
             }
-            digest = digest_of([about, _points(run, names)])
+            digest = short_digest([about, _points(run, names)])
             log = partial(_log, run=run, names=names)
             made = _written(wandb, folder, about, digest, log)
             unchanged += not made
@@ -110,7 +113,7 @@ def _write_page(wandb: Any, study: StudyExport, folder: ExportFolder) -> list[st
         "notes": "\n\n".join((view.title, *view.headlines)),
     }
     svgs = [figure.svg for figure in view.figures.values()]
-    digest = digest_of([about, [str(table) for table in view.tables.values()], svgs])
+    digest = short_digest([about, [str(table) for table in view.tables.values()], svgs])
 
     def log(logged: Any) -> None:
         shown: dict[str, Any] = {}
@@ -192,7 +195,8 @@ def _digest_in(path: Path) -> str | None:
 @contextmanager
 def _no_variables() -> Iterator[None]:
     """Hide wandb's own environment variables: they would rename runs, or switch them off."""
-    hidden = {name: os.environ.pop(name) for name in list(os.environ) if name.startswith("WANDB_")}
+    names = [name for name in os.environ if name.startswith("WANDB_") and name not in _KEPT]
+    hidden = {name: os.environ.pop(name) for name in names}
     try:
         yield
     finally:

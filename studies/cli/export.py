@@ -2,8 +2,8 @@
 
 import argparse
 
-from studies.cli.common import NO_PLUGINS_OPTION, Command, a_location, a_path, option, show
-from studies.cli.report import own_folder
+from studies.cli.common import NO_PLUGINS_OPTION, Command, a_path, option, show
+from studies.cli.report import RESULTS_OPTION, own_folder
 from studies.cluster.machine import usable_cpus
 
 TOOLS = ("tensorboard", "wandb", "mlflow", "csv", "optuna")
@@ -40,15 +40,10 @@ EXPORT = Command(
     "wsss export results/quickstart --to tensorboard",
     _export,
     (
-        option(
-            "results",
-            type=a_location,
-            metavar="RESULTS",
-            help="a folder that `wsss run` wrote, or its URI",
-        ),
-        option("--to", required=True, choices=TOOLS, help="the tool"),
+        RESULTS_OPTION,
+        option("--to", required=True, choices=TOOLS, help="the tool to write for"),
         option("--out", type=a_path, metavar="DIR", help="folder to write [RESULTS/export/TOOL]"),
-        option("--uri", help="address of the MLflow server [MLFLOW_TRACKING_URI]"),
+        option("--uri", metavar="URI", help="address of the MLflow server [MLFLOW_TRACKING_URI]"),
         option("--study", metavar="NAME", help="the study to export [all]"),
         NO_PLUGINS_OPTION,
         option(

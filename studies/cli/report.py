@@ -43,7 +43,7 @@ def own_folder(options: argparse.Namespace) -> Path:
     return Path(options.results)
 
 
-_RESULTS = option(
+RESULTS_OPTION = option(
     "results", type=a_location, metavar="RESULTS", help="a folder that `wsss run` wrote, or its URI"
 )
 
@@ -53,7 +53,7 @@ REPORT = Command(
     "wsss report results/quickstart",
     _report,
     (
-        _RESULTS,
+        RESULTS_OPTION,
         option("--out", type=a_path, metavar="DIR", help="folder of the report [RESULTS/report]"),
         NO_PLUGINS_OPTION,
         option(
@@ -71,7 +71,7 @@ THRESHOLDS = Command(
     "wsss thresholds results/quickstart",
     _thresholds,
     (
-        _RESULTS,
+        RESULTS_OPTION,
         option(
             "--out",
             type=a_path,

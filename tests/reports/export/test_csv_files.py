@@ -7,10 +7,13 @@ import pandas as pd
 import pytest
 
 from reports.export import export_results
+from reports.ledger.parts import write_part
 from reports.results.reading import read_studies
 from wsss_core.errors import InputError
 
 DIVERGED = "0401" + "ab" * 6  # cosine spatial, seed 1; its losses are 0.5, infinite and NaN
+SEARCHED = [{"study": "another", "number": 0, "configuration": "a", "parameters": "{}", "seed": 1,
+             "objective": 0.5, "state": "complete"}]  # fmt: skip
 
 
 def read(folder, name):
@@ -106,3 +109,14 @@ def test_an_unknown_study_is_named_with_those_that_are_there(awkward, tmp_path):
 def test_an_anonymous_export_names_no_machine(awkward, tmp_path):
     export_results(awkward, "csv", out=tmp_path, anonymous=True)
     assert set(read(tmp_path, "trials")["host"]) == {"host-1", ""}
+
+
+def test_an_export_of_another_study_replaces_the_files(build_ledger, awkward, tmp_path):
+    build_ledger(tmp_path / "other", study="another", seeds=(0,), states={}, counts=(2, 3))
+    write_part(tmp_path / "other", "search", "another.0a.00000", SEARCHED)
+    folder = tmp_path / "csv"
+    export_results(tmp_path / "other", "csv", out=folder)
+    assert (folder / "search.csv").exists()
+    export_results(awkward, "csv", out=folder)
+    assert set(read(folder, "trials")["study"]) == {"strategies"}
+    assert not (folder / "search.csv").exists()

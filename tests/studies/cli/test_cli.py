@@ -29,6 +29,7 @@ Command = Callable[..., Any]
         (["plan"], "wsss plan smoke_crops --set data.root=DIR --set seeds=[0,1]"),
         (["run"], "wsss run quickstart --results results/quickstart"),
         (["report"], "wsss report results/quickstart"),
+        (["export"], "wsss export results/quickstart --to tensorboard"),
         (["store"], "wsss store list results/quickstart/store"),
         (["store", "verify"], "wsss store verify s3://bucket/study/store --quarantine"),
         (["store", "gc"], "wsss store gc results/quickstart/store --delete"),

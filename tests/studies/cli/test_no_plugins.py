@@ -43,12 +43,13 @@ def results(
     return Path(finished.results)
 
 
-@pytest.mark.parametrize("command", ["report", "thresholds", "masks"])
+@pytest.mark.parametrize("command", ["report", "export", "thresholds", "masks"])
 def test_results_of_a_study_with_plug_ins_are_refused(
     wsss: Callable[..., Any], here: Path, results: Path, command: str
 ) -> None:
     images = ("--images", here, "--out", here / "masks", "--in-process") * (command == "masks")
-    ended = wsss(command, results, *images, "--no-plugins")
+    tool = ("--to", "csv") * (command == "export")
+    ended = wsss(command, results, *images, *tool, "--no-plugins")
     assert (ended.code, ended.out) == (2, "")
     assert ended.err.splitlines()[-1] == (
         "wsss: threshold rule 'stranger:half': is a plug-in, which --no-plugins (or "

@@ -33,6 +33,8 @@ ODD_PLACES = [
         ("run", "quickstart", "--store={}"),
         ("report", "{}"),
         ("report", "results", "--out={}"),
+        ("export", "{}", "--to=csv"),
+        ("export", "results", "--to=csv", "--out={}"),
         ("thresholds", "{}"),
         ("status", "{}"),
         ("masks", "results", "--images={}", "--out=o"),
