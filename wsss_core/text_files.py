@@ -96,8 +96,8 @@ def read_csv(file: Path, columns: Sequence[str]) -> Iterator[tuple[int, dict[str
 
     Raises:
         InputError: the file cannot be read, a column is missing or named twice, a row has more or
-            fewer fields than the header, a quote is not closed, or a field holds control
-            characters.
+            fewer fields than the header or one in a column without a name, a quote is not closed,
+            or a field holds control characters.
 
     """
     expected = f"expected CSV with columns {', '.join(columns)}"
@@ -117,8 +117,13 @@ def read_csv(file: Path, columns: Sequence[str]) -> Iterator[tuple[int, dict[str
                     f"{where}: {len(fields)} fields, expected {len(header)} "
                     f"({','.join(header)}); a field that holds a comma needs quotes"
                 )
-            for field in fields:
+            for name, field in zip(header, fields, strict=True):
                 check_printable(field, where)
+                if field.strip() and not name.strip():
+                    raise InputError(
+                        f"{where}: {quoted(field)} stands in a column without a name; a field that "
+                        "holds a comma needs quotes"
+                    )
             yield lines.line_num, dict(zip(header, fields, strict=True))
     except csv.Error as error:
         raise InputError(f"{file}, line {lines.line_num}: {error}, {expected}") from error

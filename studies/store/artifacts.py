@@ -27,7 +27,7 @@ from studies.store.files import LocalFiles, RemoteFiles
 from studies.store.keys import VERSIONS
 from studies.store.layout import MANIFEST, QUARANTINE, stage_and_key
 from studies.store.leases import Leases
-from studies.store.manifest import Manifest, forget, is_sound
+from studies.store.manifest import Manifest, forget, is_sound, name_of
 from studies.store.origin import made_by
 from wsss_core.errors import InputError, one_line
 
@@ -229,7 +229,9 @@ class ArtifactStore:
             with self._files.new_folder(path) as folder:
                 yield folder
                 self._files.publish(
-                    folder, path, Manifest.of(folder, {**about, "made_by": made_by()})
+                    folder,
+                    path,
+                    Manifest.of(folder, {**about, "made_by": made_by()}, name_of(path)),
                 )
         except Exception as error:
             if error_number(error) in FULL:

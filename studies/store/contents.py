@@ -9,18 +9,19 @@ from reports.storage import MARK, Entry, Folder, StorageError
 from studies.formatting import aligned, in_bytes
 from studies.store.artifacts import ArtifactStore
 from studies.store.keys import VERSIONS
-from studies.store.layout import BUILDS, MANIFEST, QUARANTINE, SCRATCH, stage_and_key
+from studies.store.layout import BUILDS, MANIFEST, QUARANTINE, SCRATCH, TRIED, stage_and_key
 from studies.store.leases import LEASES
 from studies.store.manifest import Manifest
 from wsss_core.errors import InputError
 
-Kind = Literal["artifact", "build", "scratch", "quarantined", "lease", "temporary"]
+Kind = Literal["artifact", "build", "scratch", "quarantined", "lease", "tried", "temporary"]
 
 _SIDE: dict[str, Kind] = {
     BUILDS: "build",
     SCRATCH: "scratch",
     QUARANTINE: "quarantined",
     LEASES: "lease",
+    TRIED: "tried",
 }
 """What the side folders of a store hold."""
 

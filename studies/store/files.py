@@ -20,7 +20,7 @@ from pathlib import Path
 
 from reports.storage import Folder
 from studies.store.layout import BUILDS, MANIFEST, QUARANTINE, SCRATCH, new_version, side_name
-from studies.store.manifest import Manifest, differences, is_sound
+from studies.store.manifest import Manifest, differences, is_sound, name_of
 from wsss_core.errors import InputError, as_input_error, checked_path
 from wsss_core.whole_files import sync_folder
 
@@ -103,11 +103,11 @@ class LocalFiles:
         content = None
         with contextlib.suppress(OSError):
             content = (path / MANIFEST).read_bytes()
-        return differences(path), content
+        return differences(path, name_of(path)), content
 
     def problems(self, path: Path) -> list[str]:
         """Return how an artifact of the store differs from its manifest, checksums included."""
-        return differences(path)
+        return differences(path, name_of(path))
 
     def quarantine(self, path: Path, content: bytes | None = None) -> None:
         """Take an artifact out of the store and keep its files.
@@ -221,7 +221,7 @@ class RemoteFiles(LocalFiles):
             (to / name).parent.mkdir(parents=True, exist_ok=True)
             with contextlib.suppress(FileNotFoundError):  # `differences` names it
                 files.joined(*parents).get(last, to / name)
-        return differences(to)
+        return differences(to, name_of(path))
 
     def quarantine(self, path: Path, content: bytes | None = None) -> None:
         """Take an artifact's manifest out of the store and keep it; its files stay for a while."""

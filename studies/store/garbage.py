@@ -33,6 +33,10 @@ from wsss_core.errors import InputError
 
 DAY_S = 86_400.0
 
+TRIED_S = 30 * DAY_S
+"""Names of networks that passed are kept for at least so long: by then code and packages, which
+they stand for, are mostly others."""
+
 PROBES = (".node-check-", ".written-")
 """How the files begin by which drivers and workers find out whether a folder can be used."""
 
@@ -151,6 +155,8 @@ class _Needs:
                 return "checkpoints that nobody resumes from"
             case "build" if free and not self._is_named(record):
                 return "left by a builder"
+            case "tried" if free and time.time() - record.modified >= TRIED_S:
+                return "networks that passed long ago; a run that needs them tries them again"
             case "temporary" if free:
                 return "a temporary file"
             case "artifact" if free and names not in self._manifests:

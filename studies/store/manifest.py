@@ -39,6 +39,7 @@ class Manifest:
         checksums: the name of each file, below the artifact's folder -> its BLAKE2b digest.
         sizes: the name of each file -> its size in bytes.
         folder: the name of the files' folder in ``files/``; empty if they lie beside the manifest.
+        artifact: its stage and key, see `name_of`; empty in a manifest of revision 6d4fdaa.
 
     """
 
@@ -47,6 +48,7 @@ class Manifest:
     checksums: Mapping[str, str]
     sizes: Mapping[str, int]
     folder: str = ""
+    artifact: str = ""
 
     @property
     def parent(self) -> str | None:
@@ -60,8 +62,15 @@ class Manifest:
         return sum(self.sizes.values())
 
     @classmethod
-    def of(cls, folder: Path, about: Mapping[str, Any]) -> "Manifest":
-        """Describe the files of a folder."""
+    def of(cls, folder: Path, about: Mapping[str, Any], artifact: str = "") -> "Manifest":
+        """Describe the files of a folder.
+
+        Args:
+            folder: the folder.
+            about: what the builder says of it.
+            artifact: its stage and key, see `name_of`.
+
+        """
         files = sorted(file for file in folder.rglob("*") if file.is_file())
         names = [file.relative_to(folder).as_posix() for file in files]
         return cls(
@@ -69,6 +78,7 @@ class Manifest:
             datetime.now(UTC).isoformat(timespec="seconds"),
             dict(zip(names, file_hashes(files), strict=True)),
             {name: file.stat().st_size for name, file in zip(names, files, strict=True)},
+            artifact=artifact,
         )
 
     @classmethod
@@ -98,14 +108,17 @@ class Manifest:
                 raise ValueError(f"it names a file elsewhere: {name!r}")
         if whole is None and set(about.get("made_by") or ()) - _EARLIER_MAKER:
             raise ValueError("it holds no digest")
-        written_at, folder = (str(about.pop(name, "")) for name in ("written_at", "folder"))
-        return cls(about, written_at, files, sizes, folder)
+        written_at, folder, artifact = (
+            str(about.pop(name, "")) for name in ("written_at", "folder", "artifact")
+        )
+        return cls(about, written_at, files, sizes, folder, artifact)
 
     def as_json(self) -> bytes:
         """Return the content of the manifest's file."""
         fields = {"written_at": self.written_at, "files": self.checksums, "bytes": self.sizes}
         fields |= {_DIGEST: ZEROS.decode()}
-        place = {"folder": self.folder} if self.folder else {}
+        named = {"folder": self.folder, "artifact": self.artifact}
+        place = {name: value for name, value in named.items() if value}
         content = json.dumps({**self.about, **fields, **place}, indent=1, sort_keys=True)
         return fill_digest(content.encode(), _PLACE)
 
@@ -124,7 +137,7 @@ def is_sound(folder: Path) -> bool:
         stamps = _stamps(folder, [MANIFEST])  # before it is read: it may change meanwhile
         manifest = _read(folder)
         stamps += _stamps(folder, list(manifest.sizes))
-        if _differing(folder, manifest):
+        if _differing(folder, manifest, name_of(folder)):
             return False
     except (OSError, ValueError):
         return False
@@ -146,11 +159,17 @@ def _stamps(folder: Path, names: Sequence[str]) -> tuple[Stamp, ...]:
     return tuple((name, s.st_size, s.st_mtime_ns, s.st_ino) for name, s in found)
 
 
-def differences(folder: Path) -> list[str]:
+def name_of(path: Path) -> str:
+    """Return stage and key of an artifact by the path that it has, or is to have."""
+    return f"{path.parent.name}/{path.name}"
+
+
+def differences(folder: Path, artifact: str) -> list[str]:
     """Return how the files of a folder differ from the manifest in it; empty if they do not.
 
     Args:
         folder: a folder of this machine.
+        artifact: which artifact it should be, see `name_of`.
 
     Raises:
         FileNotFoundError: no manifest is there.
@@ -162,11 +181,13 @@ def differences(folder: Path) -> list[str]:
         raise
     except (ValueError, OSError) as error:
         return [f"{MANIFEST}: {error}"]
-    return _differing(folder, manifest)
+    return _differing(folder, manifest, artifact)
 
 
-def _differing(folder: Path, manifest: Manifest) -> list[str]:
+def _differing(folder: Path, manifest: Manifest, artifact: str) -> list[str]:
     found: list[str] = []
+    if manifest.artifact not in ("", artifact):
+        found.append(f"{MANIFEST} is that of {manifest.artifact}")
     compared: list[str] = []
     for name, expected in manifest.sizes.items():
         try:

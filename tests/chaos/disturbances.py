@@ -172,6 +172,8 @@ class Disturbances:
                 name = file.relative_to(study.results)
                 if name.parts[0] == "store":
                     study.tampered.append((name.parts[1], name.parts[2]))
+                else:
+                    study.ledger_is_cut = True
                 return f"{killed}{name} {how}"
         return killed or None
 

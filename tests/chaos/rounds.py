@@ -166,7 +166,7 @@ class Chaos:
         self.studies += 1
         for driver in study.drivers:
             driver.process.wait(timeout=600)
-        if study.tampered or study.drivers[-1].process.returncode:
+        if study.tampered or study.ledger_is_cut or study.drivers[-1].process.returncode:
             self._run_in_peace(study)
         if code := study.drivers[-1].process.returncode:
             self.violations.append(f"{name}: the last run ended with {code}")
@@ -189,7 +189,7 @@ class Chaos:
 
     def _run_in_peace(self, study: StudyFolder) -> None:
         """Run until all is done and what was cut is found, by who reads it or by `verify`."""
-        tries = 3 if study.tampered else 1
+        tries = 3 if study.tampered or study.ledger_is_cut else 1
         while self._start(joins=False).process.wait(timeout=600) != 0 and tries > 1:
             tries -= 1
         verified = study.wsss("store", "verify", str(study.store), "--quarantine")

@@ -101,6 +101,8 @@ class StudyFolder:
         self.disturbed: list[str] = []
         self.tampered: list[tuple[str, str]] = []
         """Files that were cut, as (stage, key); of a checkpoint ("unfinished", "train-KEY")."""
+        self.ledger_is_cut = False
+        """Whether a part of the ledger was: a run that has compared it by then leaves it."""
         self.hang = folder / "hang"
         """While it is there, the next training that begins an epoch hangs, see `diary.py`."""
         folder.mkdir(parents=True)

@@ -137,6 +137,8 @@ def test_rows_come_with_their_lines(tmp_path):
     ("text", "said"),
     [
         ("file,classes\na.jpg,smoke,steam\n", "line 2: 3 fields, expected 2 (file,classes)"),
+        ("file,classes,\nb.jpg,x,\na.jpg,x,steam\n", "line 3: 'steam' stands in a column without"),
+        ("file,classes, \na.jpg,x,steam\n", "line 2: 'steam' stands in a column without a name"),
         ("file,classes\na.jpg,x\nb.jpg\n", "line 3: 1 fields, expected 2 (file,classes)"),
         ("file;classes\na.jpg;x\n", "columns ['file;classes'], expected CSV with columns file"),
         ("file,classes,file\n", "a column is named twice"),

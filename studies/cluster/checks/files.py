@@ -1,6 +1,6 @@
 """Every node must have the files that trials read: the driver's own, and timm's pretrained weights.
 
-Pretrained weights may also be fetched by the node itself.
+Pretrained weights may lie in the node's folder of fetched weights, or be downloaded by the node.
 """
 
 from dataclasses import dataclass
@@ -10,6 +10,10 @@ from typing import Any, NamedTuple, Self
 from studies.cluster.checks.base import Finding, NodeCheck
 from wsss_core.data.file_hashes import file_hashes
 from wsss_core.errors import InputError
+from wsss_core.fetched_weights import checked, fetched
+
+PRETRAINED = "pretrained "
+"""How a plan's name of timm's weights begins; what follows is their name."""
 
 
 @dataclass(frozen=True)
@@ -109,19 +113,31 @@ class HubFile(NamedTuple):
 
 @dataclass(frozen=True)
 class HubCheck(NodeCheck[list[Finding]]):
-    """Looks for pretrained weights (`weights`, by timm's tag) in a node's cache."""
+    """Looks for pretrained weights (`weights`, by the plan's name) where a node would find them."""
 
     weights: dict[str, HubFile]
 
     def probe(self, node: str) -> list[Finding]:
-        """Refuse weights that an offline node lacks; warn of a download."""
+        """Refuse weights that an offline node lacks, and fetched ones that are corrupt.
+
+        It warns of a download.
+        """
         from huggingface_hub import constants
 
-        missing = [name for name, file in self.weights.items() if not file.is_cached()]
-        ends = "; its first trial will download them"
-        if constants.HF_HUB_OFFLINE:
-            ends = ", and HF_HUB_OFFLINE forbids the download"
-        return [
-            Finding(f"weights {name!r} are not in its cache{ends}", constants.HF_HUB_OFFLINE)
-            for name in missing
-        ]
+        found = []
+        for name, file in self.weights.items():
+            try:
+                entry = fetched(name.removeprefix(PRETRAINED).rstrip("."))
+                if entry is not None:
+                    checked(entry)
+                    continue
+            except (OSError, InputError) as error:
+                found.append(Finding(f"weights {name!r}: {error}"))
+                continue
+            if not file.is_cached():
+                ends = "; its first trial will download them"
+                if constants.HF_HUB_OFFLINE:
+                    ends = ", and HF_HUB_OFFLINE forbids the download"
+                said = f"weights {name!r} are not in its cache{ends}"
+                found.append(Finding(said, constants.HF_HUB_OFFLINE))
+        return found

@@ -18,6 +18,7 @@ from studies.cluster.checks.files import ExpectedFile, FilesCheck, HubCheck, Hub
 from studies.cluster.checks.folders import FolderFacts, FoldersCheck
 from studies.cluster.checks.gpus import Gpu, GpuFacts, see_gpus
 from wsss_core.data.file_hashes import file_hashes
+from wsss_core.fetched_weights import WEIGHTS_FOLDER, keep
 
 TOKEN = ".node-check-1"
 NODE = "0123456789abcdef0123"
@@ -122,12 +123,31 @@ def test_pretrained_weights_are_looked_for_where_timm_would_find_them(
     assert not hub._replace(revision="v2").is_cached()
     assert not hub._replace(file="other.bin").is_cached()
     lacking = HubCheck({"here": hub, "gone": hub._replace(revision="v2")})
+    monkeypatch.setenv("HOME", str(tmp_path))  # holds no fetched weights
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
     download = "weights 'gone' are not in its cache; its first trial will download them"
     assert lacking.probe(NODE) == [Finding(download, problem=False)]
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
     forbidden = "weights 'gone' are not in its cache, and HF_HUB_OFFLINE forbids the download"
     assert lacking.probe(NODE) == [Finding(forbidden)]
+
+
+def test_weights_that_were_fetched_ahead_are_looked_for_in_the_node_s_own_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(WEIGHTS_FOLDER, str(tmp_path / "there"))
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
+    check = HubCheck({"pretrained net.a1": HubFile("timm/net.a1", None, None)})
+    (lacking,) = check.probe(NODE)
+    assert lacking.problem
+    assert "there does not hold net.a1; fetch it where there is a network: " in lacking.text
+    (tmp_path / "net.safetensors").write_bytes(b"weights")
+    entry = keep(tmp_path / "net.safetensors", "net.a1", tmp_path / "there")
+    assert check.probe(NODE) == []
+    entry.write_bytes(b"weightz")
+    (corrupt,) = check.probe(NODE)
+    assert corrupt.problem
+    assert f"{entry} is not what was fetched" in corrupt.text
 
 
 def test_compilers_are_those_that_the_environment_names(

@@ -21,7 +21,7 @@ Raw = dict[str, Any]
 pytestmark = pytest.mark.slow
 
 COUNTED = """
-import os
+import multiprocessing
 import torch
 from wsss_core.backbones import build_network
 
@@ -34,7 +34,7 @@ def small(classes, image_size, log, name):
 
     class Counted(type(network)):
         def train(self, mode=True):
-            if mode:
+            if mode and multiprocessing.parent_process() is None:
                 with open(log, "a") as file:
                     file.write(f"{name} {torch.initial_seed()}\\n")
             return super().train(mode)
@@ -42,7 +42,8 @@ def small(classes, image_size, log, name):
     network.__class__ = Counted
     return network
 """
-"""A backbone of one's own that writes a line whenever an epoch of its training begins."""
+"""A backbone of one's own that writes a line whenever an epoch of its training begins; not in the
+child process of the preflight."""
 
 EPOCHS = 3
 

@@ -4,6 +4,7 @@ import errno
 import hashlib
 import json
 import os
+import shutil
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -17,7 +18,7 @@ from safetensors import SafetensorError
 
 from reports.storage.folder import StorageError
 from reports.storage.retry import TIMEOUT
-from studies.store.artifacts import ArtifactStore, require_writable
+from studies.store.artifacts import ArtifactStore, CorruptArtifactError, require_writable
 from studies.store.manifest import Manifest
 from wsss_core.errors import InputError
 
@@ -101,6 +102,22 @@ def test_what_a_node_has_made_another_reads(nodes: Nodes) -> None:
     about = dict(other.manifest("images", "abc").about)
     assert about.pop("made_by")["pid"] == os.getpid()
     assert about == {"size": 32}
+
+
+def test_a_sound_artifact_in_another_one_s_place_is_corrupt(store: ArtifactStore) -> None:
+    """As a copy or a synchronisation that went wrong leaves it."""
+    for key in ("abc", "def"):
+        make(store, key)
+    store.folder.joined("train", "def").delete("manifest.json")
+    other = store.folder.joined("train", "abc").read("manifest.json")
+    store.folder.joined("train", "def").write("manifest.json", other)
+    again = ArtifactStore(store.where)
+    if again.remote:
+        shutil.rmtree(again.root)
+    with pytest.raises(CorruptArtifactError, match=r"is that of train/abc"):
+        again.fetch("train", "def")
+    assert not again.has("train", "def")
+    again.fetch("train", "abc")
 
 
 def test_the_folder_is_moved_whole_and_not_copied_file_by_file(local: ArtifactStore) -> None:

@@ -114,6 +114,22 @@ def test_what_is_old_enough_goes(wsss: Wsss, tmp_path: Path) -> None:
     assert sorted(os.listdir(store.root / "unfinished")) == ["train-b1"]
 
 
+def test_names_of_networks_that_passed_go_once_they_are_a_month_old(
+    wsss: Wsss, tmp_path: Path
+) -> None:
+    store = ArtifactStore(tmp_path / "store")
+    store.make()
+    day = 86_400
+    for name, age in (("0a1b", 40 * day), ("2c3d", 20 * day)):
+        store.folder.joined("tried").write(name, b"cnn alone (resnet18)")
+        os.utime(store.root / "tried" / name, times=(time.time() - age,) * 2)
+    done = wsss("store", "gc", store.where, "--delete")
+    assert (done.code, done.err) == (0, "")
+    assert os.listdir(store.root / "tried") == ["2c3d"]
+    wsss("store", "gc", store.where, "--older-than", "0", "--delete")
+    assert os.listdir(store.root / "tried") == ["2c3d"]
+
+
 def test_nothing_that_a_living_lease_holds_goes(wsss: Wsss, store: ArtifactStore) -> None:
     lease = store.leases.take("train", "t9")
     assert lease is not None

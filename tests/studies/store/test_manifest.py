@@ -42,14 +42,14 @@ def test_what_is_no_manifest_is_refused_and_makes_an_artifact_corrupt(
     with pytest.raises(ValueError, match=error):
         Manifest.from_json(content)
     (tmp_path / "manifest.json").write_bytes(content)
-    (problem,) = differences(tmp_path)
+    (problem,) = differences(tmp_path, "")
     assert problem.startswith("manifest.json: ")
     assert not is_sound(tmp_path)
 
 
 def test_a_folder_without_a_manifest_holds_no_artifact(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
-        differences(tmp_path)
+        differences(tmp_path, "")
     assert not is_sound(tmp_path)
 
 
