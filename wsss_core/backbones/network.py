@@ -283,6 +283,13 @@ def build_network(
         InputError: unknown name, stage or option, a size or weights file that does not fit, or a
             model whose map cannot be told.
 
+    Example:
+        >>> small = {"patch_size": 8, "embed_dim": 24, "depth": 2, "num_heads": 3}
+        >>> vit = build_network("vit_tiny_patch16_224", classes=3, image_size=32, options=small)
+        >>> output = vit(torch.rand(2, 3, 32, 32))
+        >>> [list(one.shape) for one in (output.features, output.activation_maps, output.logits)]
+        [[2, 24, 4, 4], [2, 3, 4, 4], [2, 3]]
+
     """
     check_backbone_name(name)
     check_options(name, options or {})
@@ -290,11 +297,7 @@ def build_network(
         raise InputError(f"head {head!r} is unknown; expected one of {', '.join(HEADS)}")
     if is_plugin(name):
         return _plugin_network(name, classes, image_size, options or {}, head)
-    arguments = dict(options or {})
-    if weights == "pretrained":
-        arguments |= pretrained_arguments(name)
-    if output_stride is not None:
-        arguments["output_stride"] = output_stride
+    arguments = _timm_arguments(name, options or {}, weights, output_stride)
     encoder = build_encoder(name, image_size, feature_stage, final_norm, arguments)
     loaded = None
     if str(weights) not in ("none", "pretrained"):
@@ -315,6 +318,18 @@ def build_network(
         check_for_pcm(name, encoder, image_size)
         network.refinement = PixelCorrelation(encoder.channels_at(-2), network.channels)
     return network
+
+
+def _timm_arguments(
+    name: str, options: Mapping[str, Any], weights: str | Path, output_stride: int | None
+) -> dict[str, Any]:
+    """Return what timm takes to build a model."""
+    arguments = dict(options)
+    if weights == "pretrained":
+        arguments |= pretrained_arguments(name)
+    if output_stride is not None:
+        arguments["output_stride"] = output_stride
+    return arguments
 
 
 def _plugin_network(

@@ -187,7 +187,10 @@ def _each(name: str, given: Any) -> list[NDArray[Any]]:
     if parts and np.ndim(parts[0]) >= 2:
         arrays = [np.asarray(part) for part in parts]
     else:
-        array = np.asarray(given)
+        try:
+            array = np.asarray(given)
+        except ValueError as error:
+            raise InputError(f"{name}: expected rows of one length, got {quoted(given)}") from error
         arrays = [array] if array.ndim == 2 else list(array) if array.ndim == 3 else [array]
         if array.ndim == 3 and not len(array):
             raise InputError(
