@@ -273,9 +273,8 @@ def build_network(
             `wsss_core.backbones.pcm`. Not for plain ViTs.
         options: further arguments of the timm model, such as `embed_dim`, `depth`, `channels`.
         weights_digest: of the weights file, see `read_weights`; None: it is not compared.
-        mean: subtracted from each RGB channel of images in 0..1; None: as timm's configuration of
-            the name says, tag included ("vit_small_patch16_224.dino"). What lies with a weights
-            file is told by `wsss_core.backbones.normalisation_of_file`.
+        mean: subtracted from each RGB channel of images in 0..1; None: as timm says of the name,
+            tag included. `normalisation_of_file` tells what lies with a weights file.
         std: divides each channel then.
         position_grid: rows and columns of a weights file's position embedding; None: a square.
 

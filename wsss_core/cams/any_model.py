@@ -198,7 +198,7 @@ def _maker(model: nn.Module, method: str, target: nn.Module | str | None, first:
         return _by_gradients(model, method, target, first)
     if method == "class_weight":
         return partial(_by_weights, model, _head(model, first))
-    encoder = getattr(model, "encoder", model)
+    encoder: Any = getattr(model, "encoder", model)
     vit: Any = attending_model(encoder)
     blocks = len(encoder.layers if hasattr(encoder, "layers") else vit.blocks)
     prefix = int(getattr(vit, "num_prefix_tokens", 0))

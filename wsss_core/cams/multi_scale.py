@@ -106,7 +106,7 @@ def network_cams(
 
 def check_image_stack(images: Any) -> None:
     """Raise InputError unless images are an array uint8 [N, H, W, 3] of at least one."""
-    shape = getattr(images, "shape", ())
+    shape: tuple[int, ...] = tuple(getattr(images, "shape", ()))
     fits = isinstance(images, np.ndarray) and images.dtype == np.uint8
     if not fits or len(shape) != 4 or shape[-1] != 3 or 0 in shape:
         kind = f"{images.dtype} " if isinstance(images, np.ndarray) else ""
