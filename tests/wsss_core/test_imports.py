@@ -82,11 +82,37 @@ def test_every_export_is_there_and_none_has_the_name_of_a_submodule(room):
         assert getattr(package, name) is not None
 
 
-@pytest.mark.parametrize("name", ["par", "dense_crf", "random_walk"])
-def test_a_refinement_is_a_function_whatever_was_imported_before(name):
+def facades() -> list[str]:
+    """The packages of wsss_core that hand names on."""
+    walked = pkgutil.walk_packages(wsss_core.__path__, "wsss_core.")
+    packages = [name for _, name, is_package in walked if is_package]
+    return [name for name in packages if hasattr(importlib.import_module(name), "__all__")]
+
+
+@pytest.mark.parametrize("name", wsss_core.refine.__all__)
+def test_a_refinement_comes_from_the_package_by_its_name_whatever_was_imported_before(name):
     for _, module, _ in pkgutil.walk_packages(wsss_core.refine.__path__, "wsss_core.refine."):
         importlib.import_module(module)
-    assert inspect.isfunction(getattr(wsss_core.refine, name))
+    found = getattr(wsss_core.refine, name)
+    assert not inspect.ismodule(found)
+    assert callable(found) != name.isupper()
+
+
+@pytest.mark.ci
+@pytest.mark.parametrize("modules_first", [True, False])
+def test_no_name_that_a_package_hands_on_is_a_module_in_either_order(modules_first):
+    each = "import importlib, inspect, pkgutil, wsss_core\n" + (
+        "for _, name, _ in pkgutil.walk_packages(wsss_core.__path__, 'wsss_core.'):\n"
+        "    importlib.import_module(name)\n"
+    )
+    check = (
+        "import importlib, inspect\n"
+        f"for package in map(importlib.import_module, {facades()}):\n"
+        "    for name in package.__all__:\n"
+        "        assert not inspect.ismodule(getattr(package, name)), (package, name)\n"
+    )
+    assert len(facades()) >= 9
+    loaded_by(each + check if modules_first else check + each + check)
 
 
 def test_an_unknown_name_of_a_package_is_an_attribute_error():

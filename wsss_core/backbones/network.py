@@ -273,15 +273,21 @@ def build_network(
             `wsss_core.backbones.pcm`. Not for plain ViTs.
         options: further arguments of the timm model, such as `embed_dim`, `depth`, `channels`.
         weights_digest: of the weights file, see `read_weights`; None: it is not compared.
-        mean: subtracted from each RGB channel of images in 0..1; None: as timm's configuration of
-            the name says, tag included ("vit_small_patch16_224.dino"). What lies with a weights
-            file is told by `wsss_core.backbones.normalisation_of_file`.
+        mean: subtracted from each RGB channel of images in 0..1; None: as timm says of the name,
+            tag included. `normalisation_of_file` tells what lies with a weights file.
         std: divides each channel then.
         position_grid: rows and columns of a weights file's position embedding; None: a square.
 
     Raises:
         InputError: unknown name, stage or option, a size or weights file that does not fit, or a
             model whose map cannot be told.
+
+    Example:
+        >>> small = {"patch_size": 8, "embed_dim": 24, "depth": 2, "num_heads": 3}
+        >>> vit = build_network("vit_tiny_patch16_224", classes=3, image_size=32, options=small)
+        >>> output = vit(torch.rand(2, 3, 32, 32))
+        >>> [list(one.shape) for one in (output.features, output.activation_maps, output.logits)]
+        [[2, 24, 4, 4], [2, 3, 4, 4], [2, 3]]
 
     """
     check_backbone_name(name)
@@ -290,11 +296,7 @@ def build_network(
         raise InputError(f"head {head!r} is unknown; expected one of {', '.join(HEADS)}")
     if is_plugin(name):
         return _plugin_network(name, classes, image_size, options or {}, head)
-    arguments = dict(options or {})
-    if weights == "pretrained":
-        arguments |= pretrained_arguments(name)
-    if output_stride is not None:
-        arguments["output_stride"] = output_stride
+    arguments = _timm_arguments(name, options or {}, weights, output_stride)
     encoder = build_encoder(name, image_size, feature_stage, final_norm, arguments)
     loaded = None
     if str(weights) not in ("none", "pretrained"):
@@ -315,6 +317,18 @@ def build_network(
         check_for_pcm(name, encoder, image_size)
         network.refinement = PixelCorrelation(encoder.channels_at(-2), network.channels)
     return network
+
+
+def _timm_arguments(
+    name: str, options: Mapping[str, Any], weights: str | Path, output_stride: int | None
+) -> dict[str, Any]:
+    """Return what timm takes to build a model."""
+    arguments = dict(options)
+    if weights == "pretrained":
+        arguments |= pretrained_arguments(name)
+    if output_stride is not None:
+        arguments["output_stride"] = output_stride
+    return arguments
 
 
 def _plugin_network(

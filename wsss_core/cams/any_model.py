@@ -152,7 +152,7 @@ def _cannot_take(model: nn.Module, size: tuple[int, int]) -> Iterator[None]:
         ) from error
 
 
-def _asked_classes(classes: ClassChoice, count: int) -> str | Tensor:
+def _asked_classes(classes: ClassChoice, count: int) -> str | NDArray[np.int64]:
     """Return "predicted", "all", or class numbers int64 [1, K'] or [N, K']."""
     expected = (
         'classes: expected "predicted", "all", a class number, a list of them for every image, '
@@ -172,15 +172,13 @@ def _asked_classes(classes: ClassChoice, count: int) -> str | Tensor:
         raise InputError(
             f"{expected}; got {len(numbers)} lists for {count} image{'s' * (count > 1)}"
         )
-    return torch.tensor(numbers.astype(np.int64)).reshape(
-        numbers.shape if numbers.ndim == 2 else (1, -1)
-    )
+    return numbers.astype(np.int64).reshape(numbers.shape if numbers.ndim == 2 else (1, -1))
 
 
-def _chosen(asked: str | Tensor, part: slice, logits: Tensor) -> Tensor:
+def _chosen(asked: str | NDArray[np.int64], part: slice, logits: Tensor) -> Tensor:
     """Return the classes that get maps, int64 [B, K'], for a part of the images."""
     count, known = logits.shape
-    if isinstance(asked, Tensor):
+    if not isinstance(asked, str):
         lowest, highest = int(asked.min()), int(asked.max())
         if lowest < 0 or highest >= known:
             raise InputError(
@@ -188,7 +186,7 @@ def _chosen(asked: str | Tensor, part: slice, logits: Tensor) -> Tensor:
                 f"got {lowest if lowest < 0 else highest}"
             )
         rows = asked if len(asked) == 1 else asked[part]
-        return rows.to(logits.device).expand(count, -1)
+        return torch.tensor(rows, device=logits.device).expand(count, -1)
     if asked == "all":
         return torch.arange(known, device=logits.device).expand(count, -1)
     return logits.argmax(1, keepdim=True)
@@ -200,7 +198,7 @@ def _maker(model: nn.Module, method: str, target: nn.Module | str | None, first:
         return _by_gradients(model, method, target, first)
     if method == "class_weight":
         return partial(_by_weights, model, _head(model, first))
-    encoder = getattr(model, "encoder", model)
+    encoder: Any = getattr(model, "encoder", model)
     vit: Any = attending_model(encoder)
     blocks = len(encoder.layers if hasattr(encoder, "layers") else vit.blocks)
     prefix = int(getattr(vit, "num_prefix_tokens", 0))

@@ -99,12 +99,15 @@ def cams(
         (1, 32, 48)
 
     """
-    options = {"method": method, "target_layer": target_layer, "classes": classes}
+    options: dict[str, Any] = {"method": method, "target_layer": target_layer, "classes": classes}
     options |= {"mean": mean, "std": std}
     new = {name: value for name, value in options.items() if value is not None}
     _check_call(model, settings, new)
     if settings is not None or (not new and _tells_its_maps(model, images)):
-        return network_cams(model, images, settings, device=device or "cpu", batch_size=batch_size)
+        network: Any = model
+        return network_cams(
+            network, images, settings, device=device or "cpu", batch_size=batch_size
+        )
     return model_cams(model, images, device=device, batch_size=batch_size, **new)
 
 

@@ -39,9 +39,11 @@ def normalise_maps(maps: Tensor, how: MapNormalisation) -> Tensor:
         the difference of any two of its numbers.
 
     Raises:
-        InputError: for another name.
+        InputError: for another name, type or shape.
 
     """
+    if maps.ndim < 2 or not maps.is_floating_point():
+        raise InputError(f"maps: expected floats [..., h, w], got {maps.dtype} {list(maps.shape)}")
     if how == "raw":
         return maps
     wide = maps.to(torch.promote_types(maps.dtype, torch.float32))
@@ -127,8 +129,8 @@ def fuse(
         InputError: no member, or members of other images or classes.
 
     """
-    leading = {tuple(maps.shape[:2]) for maps in members}
-    if len(leading) != 1:
+    leading = {tuple(maps.shape[:-2]) for maps in members}
+    if len(leading) != 1 or len(*leading) != 2:
         raise InputError(f"maps to fuse: expected the same N and K of all, got {sorted(leading)}")
     if grid is None:
         largest = max(members, key=lambda maps: maps[0, 0].numel())
@@ -155,7 +157,16 @@ def merge(views: Sequence[Tensor], grid: Grid, how: CamMerge) -> Tensor:
     Returns:
         float `[N, K, *grid]` in 0..1.
 
+    Raises:
+        InputError: no view, views of other images or classes, or another order.
+
     """
+    if how not in get_args(CamMerge):
+        raise InputError(f"merge {how!r}: expected one of {', '.join(get_args(CamMerge))}")
+    leading = {tuple(maps.shape[:-2]) for maps in views}
+    if len(leading) != 1 or len(*leading) != 2:
+        shapes = [list(maps.shape) for maps in views]
+        raise InputError(f"views: expected [N, K, h, w] of the same N and K, got {shapes}")
     if how == "sum_max":
         positive = torch.stack([resize_maps(F.relu(maps), grid) for maps in views])
         return normalise_maps(positive.sum(0), "max")

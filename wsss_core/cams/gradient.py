@@ -25,7 +25,11 @@ def grad_cam(activation: Tensor, gradient: Tensor) -> Tensor:
     Returns:
         float [B, h, w], not negative, not normalised.
 
+    Raises:
+        InputError: shapes other than these, or not the same.
+
     """
+    _check_pair(activation, gradient)
     weights = gradient.mean((-2, -1))
     return F.relu(torch.einsum("bchw,bc->bhw", activation, weights))
 
@@ -33,9 +37,18 @@ def grad_cam(activation: Tensor, gradient: Tensor) -> Tensor:
 def layer_cam(activation: Tensor, gradient: Tensor) -> Tensor:
     """Return ReLU(sum_c ReLU(G_c) A_c): a location weighs channels by its own gradient.
 
-    Arguments and result are those of `grad_cam`.
+    Arguments, result and errors are those of `grad_cam`.
     """
+    _check_pair(activation, gradient)
     return F.relu((F.relu(gradient) * activation).sum(1))
+
+
+def _check_pair(activation: Tensor, gradient: Tensor) -> None:
+    if activation.ndim != 4 or activation.shape != gradient.shape:
+        raise InputError(
+            "activation and gradient: expected [B, C, h, w] both, got "
+            f"{list(activation.shape)} and {list(gradient.shape)}"
+        )
 
 
 GRADIENT_METHODS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {

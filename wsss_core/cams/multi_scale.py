@@ -84,10 +84,12 @@ def network_cams(
         0..1; logits float32 [N, K] of the plain image at scale 1.
 
     Raises:
-        InputError: a network without the layer or the encoder that the settings ask for.
+        InputError: images of another type or shape, or a network without the layer or the encoder
+            that the settings ask for.
 
     """
     settings = settings or CamSettings()
+    check_image_stack(images)
     check_encoder(network, settings)
     network.to(device)
 
@@ -100,6 +102,18 @@ def network_cams(
     with torch.inference_mode(False), torch.no_grad(), evaluating(network):
         made = in_batches(of, len(images), batch_size, device=device, what=what)
     return RawScores(*(np.concatenate(parts) for parts in zip(*made, strict=True)))
+
+
+def check_image_stack(images: Any) -> None:
+    """Raise InputError unless images are an array uint8 [N, H, W, 3] of at least one."""
+    shape: tuple[int, ...] = tuple(getattr(images, "shape", ()))
+    fits = isinstance(images, np.ndarray) and images.dtype == np.uint8
+    if not fits or len(shape) != 4 or shape[-1] != 3 or 0 in shape:
+        kind = f"{images.dtype} " if isinstance(images, np.ndarray) else ""
+        raise InputError(
+            "images: expected uint8 [N, S, S, 3] of at least one image, got "
+            f"{type(images).__name__} {kind}{list(shape)}; with `method` other layouts are taken"
+        )
 
 
 def as_float16(maps: Tensor) -> tuple[Tensor, Tensor]:

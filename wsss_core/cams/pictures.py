@@ -49,7 +49,7 @@ class Pictures:
 
     def batch(self, part: slice, device: torch.device, dtype: torch.dtype) -> Tensor:
         """Return a part as the network takes it, float [b, 3, H, W]; a new tensor."""
-        images = self.images[part].to(device, copy=True)
+        images = self.images[part].to(device).clone()  # not made in inference mode
         if self.normalisation is None:
             return images.to(dtype)
         floats = images.float().div_(255) if images.dtype == torch.uint8 else images.float()
@@ -99,7 +99,6 @@ def read_pictures(
 def _as_tensor(images: Any) -> Tensor:
     if isinstance(images, Tensor):
         tensor = images.detach()
-        tensor = tensor.clone() if tensor.is_inference() else tensor
     else:
         try:
             array = np.asarray(images)

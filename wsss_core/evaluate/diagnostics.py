@@ -104,6 +104,11 @@ def confusion_ratio(foreground: Counts, background: Counts, level: int) -> float
     3.0
     """
     _check_level(level)
+    if foreground.shape != background.shape:
+        raise InputError(
+            f"background: expected the foreground's shape {list(foreground.shape)}, "
+            f"got {list(background.shape)}"
+        )
     found = int(foreground[:, level:].sum())
     return float(background[:, level:].sum() / found) if found else float("nan")
 
@@ -179,12 +184,20 @@ def reliance(
         without_object: float [N], the same scenes without the object; NaN where unknown.
         without_context: float [N], without the context; NaN where there is none, or unknown.
 
+    Raises:
+        InputError: logits of different numbers of images.
+
     Example:
         >>> found = reliance(np.array([2.0, 4.0]), np.array([1.0, 1.0]), np.array([-1.0, np.nan]))
         >>> found.on_object, found.on_context, found.context_share, found.flips
         (2.0, 3.0, 0.6, 1.0)
 
     """
+    for name, other in (("without_object", without_object), ("without_context", without_context)):
+        if other.shape != logits.shape or logits.ndim != 1:
+            raise InputError(
+                f"{name}: expected [N] as the logits, {list(logits.shape)}, got {list(other.shape)}"
+            )
 
     def mean(values: NDArray[np.floating]) -> float:
         known = values[~np.isnan(values)]

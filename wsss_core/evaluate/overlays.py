@@ -101,9 +101,9 @@ def _read_scores(scores: Any, size: tuple[int, int]) -> NDArray[np.float32]:
         )
     levels = found if found.dtype == np.uint8 else quantise(found)
     if levels.shape == size:
-        return levels.astype(np.float32) / 255
+        return levels.astype(np.float32) / np.float32(255)
     # Stretched before they are rounded, or 256 levels would show as bands.
-    source = levels.astype(np.float32) / 255 if found.dtype == np.uint8 else found
+    source = levels.astype(np.float32) / np.float32(255) if found.dtype == np.uint8 else found
     return np.clip(resize(source, size), 0, 1)
 
 

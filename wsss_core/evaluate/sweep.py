@@ -187,7 +187,10 @@ def _each(name: str, given: Any) -> list[NDArray[Any]]:
     if parts and np.ndim(parts[0]) >= 2:
         arrays = [np.asarray(part) for part in parts]
     else:
-        array = np.asarray(given)
+        try:
+            array = np.asarray(given)
+        except ValueError as error:
+            raise InputError(f"{name}: expected rows of one length, got {quoted(given)}") from error
         arrays = [array] if array.ndim == 2 else list(array) if array.ndim == 3 else [array]
         if array.ndim == 3 and not len(array):
             raise InputError(
@@ -214,7 +217,8 @@ def _levels(scores: NDArray[Any]) -> NDArray[np.uint8]:
 
 def _check_which_255(masks: Sequence[NDArray[Any]]) -> None:
     """Raise InputError if 255 may stand for the class: no mask holds a 1."""
-    held = np.unique(np.concatenate([np.unique(m) for m in masks if m.dtype.kind in "iu"] or [[0]]))
+    numbered = [mask for mask in masks if mask.dtype.kind in "iu"]
+    held = {int(value) for mask in numbered for value in np.unique(mask)}
     if IGNORE_VALUE in held and 1 not in held:
         raise InputError(
             "mask: holds 255 and no 1, so 255 may be the class or ignored; expected "

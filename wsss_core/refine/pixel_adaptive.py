@@ -126,6 +126,8 @@ def _check(
         raise InputError(f"par expects scores of the images' number and size; got {shapes}")
     if not (images.is_floating_point() and scores.is_floating_point()):
         raise InputError(f"par expects floats; got {images.dtype}, {scores.dtype}")
+    if not bool(images.isfinite().all() & scores.isfinite().all()):
+        raise InputError("par expects finite images and scores; got NaN or infinity")
     for name, value, expected, fits in (
         ("iterations", iterations, "0 or more", iterations >= 0),
         ("dilations", dilations, "one or more distances from 1 up", min(dilations, default=0) >= 1),

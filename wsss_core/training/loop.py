@@ -75,6 +75,19 @@ def train(
         InputError: labels that do not fit the images.
         torch.OutOfMemoryError: a single image does not fit, or the optimizer's own state.
 
+    Example:
+        >>> from wsss_core.backbones import build_network
+        >>> from wsss_core.transfer import Single
+        >>> tiny = {"patch_size": 8, "embed_dim": 24, "depth": 1, "num_heads": 3}
+        >>> vit = build_network("vit_tiny_patch16_224", classes=1, image_size=16, options=tiny)
+        >>> images = np.zeros((8, 16, 16, 3), np.uint8)
+        >>> images[::2] = 255  # every other image is white, and white is the class
+        >>> labels = (np.arange(8) % 2 == 0)[:, None]
+        >>> settings = TrainingSettings(epochs=15, learning_rate=0.01)
+        >>> history = train(Single(vit), images, labels, settings, seed=0)
+        >>> len(history), history[-1].loss < history[0].loss / 10
+        (15, True)
+
     """
     check_lengths(images, labels)
     paradigm.to(device)

@@ -51,12 +51,22 @@ def refine_with_crf(
         (np.int64(14), np.int64(12))
 
     """
-    given = scores if isinstance(scores, Tensor) else torch.as_tensor(np.asarray(scores))
-    sizes = tuple(image.shape)
-    expected = "expected [H, W] or [K, H, W] with an image [H, W, 3], or [B, K, H, W] with images"
+    picture = image if isinstance(image, Tensor) else np.asarray(image)
+    sizes = tuple(picture.shape)
+    if (
+        str(picture.dtype).rpartition(".")[2] != "uint8"
+        or len(sizes) not in (3, 4)
+        or sizes[-1] != 3
+    ):
+        raise InputError(
+            "image: expected RGB uint8 [H, W, 3] or [B, H, W, 3], "
+            f"got {picture.dtype} {list(sizes)}"
+        )
+    given = _as_floats(scores)
     if given.ndim not in (2, 3, 4) or (given.ndim == 4) != (len(sizes) == 4):
         raise InputError(
-            f"scores: {expected} [B, H, W, 3]; got {list(given.shape)} with {list(sizes)}"
+            "scores: expected [H, W] or [K, H, W] with an image [H, W, 3], or [B, K, H, W] with "
+            f"images [B, H, W, 3]; got {list(given.shape)} with {list(sizes)}"
         )
     if tuple(given.shape[-2:]) != sizes[-3:-1]:
         raise InputError(
@@ -65,7 +75,21 @@ def refine_with_crf(
         )
     classes = given[None] if given.ndim == 2 else given
     probabilities = unary_probabilities(classes, preset=preset)
-    posteriors = dense_crf(image, probabilities, preset=preset, backend=backend)
+    posteriors = dense_crf(picture, probabilities, preset=preset, backend=backend)
     found = posteriors.narrow(-3, 1, classes.shape[-3])
     found = found[0] if given.ndim == 2 else found
     return found if isinstance(scores, Tensor) else found.cpu().numpy()
+
+
+def _as_floats(scores: object) -> Tensor:
+    if isinstance(scores, Tensor):
+        tensor, kind = scores, str(scores.dtype)
+    else:
+        array = np.asarray(scores)
+        kind = type(scores).__name__ if array.dtype.kind not in "buif" else str(array.dtype)
+        tensor = (
+            torch.tensor(array) if array.dtype.kind == "f" else torch.empty(0, dtype=torch.uint8)
+        )
+    if not tensor.is_floating_point():
+        raise InputError(f"scores: expected floats in 0..1, got {kind}")
+    return tensor
