@@ -10,7 +10,7 @@ from wsss_core.errors import InputError
 
 FILE = """
 study: s
-data: {source: folder, root: ???}
+data: {source: folder, root: "???"}
 backbones: {cnn: {model: resnet18, weights: "???"}}
 configurations: [{paradigm: single, student: cnn, name: "???"}]
 variants:
