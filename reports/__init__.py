@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from reports.ledger.parts import read_table
     from reports.page.writing import ReportFiles, make_report
     from reports.results.reading import read_studies
+    from wsss_core.version import __version__
 
-__all__ = ["ReportFiles", "make_report", "read_studies", "read_table"]
+__all__ = ["ReportFiles", "__version__", "make_report", "read_studies", "read_table"]
 
 __getattr__ = lazy_exports(__name__, __file__)

@@ -36,6 +36,8 @@ ORDER = {
         ["masks", "ray_tune"],
         ["runner"],
         ["search"],
+        ["results"],
+        ["running"],
         ["cli"],
         ["submit"],
     ],
@@ -51,7 +53,7 @@ ORDER = {
         ["threshold_listing"],
     ],
     "wsss_core": [
-        ["errors", "lazy", "progress", "whole_files"],
+        ["errors", "lazy", "progress", "version", "whole_files"],
         ["plain_yaml"],
         ["text_files"],
         ["plugins", "out_of_memory"],

@@ -41,7 +41,7 @@ def lazy_exports(package: str, file: str) -> Callable[[str], Any]:
         }
 
     def load(name: str) -> Any:
-        if name.startswith("__") or name not in homes():
+        if (name.startswith("__") and name != "__version__") or name not in homes():
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
         value = getattr(importlib.import_module(homes()[name]), name)
         setattr(sys.modules[package], name, value)

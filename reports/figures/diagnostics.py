@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from matplotlib.figure import Figure
 
-from reports.figures.style import FAINT, GREEN, INK, VERMILION, wrapped
+from reports.figures.style import FAINT, GREEN, INK, VERMILION, StudyFigure, wrapped
 from reports.results.study_record import StudyRecord
 from reports.statistics import summarise
 
@@ -69,7 +69,7 @@ def draw_diagnostics(info: DiagnosticsInfo) -> Figure:
     """Draw stacked bars of the mass, and beside them the falls of the logit if known."""
     rows = np.arange(len(info.names))
     height = 1.1 + 0.36 * len(rows)
-    figure = Figure(figsize=(9.4, height), layout="constrained")
+    figure = StudyFigure(figsize=(9.4, height), layout="constrained")
     count = 2 if info.falls else 1
     axes = figure.subplots(1, count, sharey=True, squeeze=False)[0]
     left = np.zeros(len(rows))

@@ -16,7 +16,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.patheffects import Normal, Stroke
 from PIL import Image
 
-from reports.figures.style import INK, wrapped
+from reports.figures.style import INK, StudyFigure, wrapped
 from reports.ledger.parts import LedgerError
 from reports.results.comparisons import best_taught
 from reports.results.study_record import StudyRecord, TrialRecord
@@ -194,7 +194,7 @@ def draw_cam_panels(info: CamPanels) -> Figure:
     """Draw the grid: white contour at the tuned threshold, the mask's outline in red."""
     titles = ["image", "mask", *info.columns]
     cell = 1.32
-    figure = Figure(
+    figure = StudyFigure(
         figsize=(cell * len(titles) + 0.1, (cell + 0.22) * len(info.rows) + 0.4),
         layout=ConstrainedLayoutEngine(w_pad=0.02, h_pad=0.03, wspace=0, hspace=0),
     )

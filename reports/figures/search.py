@@ -22,6 +22,7 @@ from reports.figures.style import (
     SKY,
     VERMILION,
     WINE,
+    StudyFigure,
     wrapped,
 )
 from reports.ledger.schema import SEARCH_STATES
@@ -126,7 +127,7 @@ def _mark(axes: Axes, info: SearchInfo, point: SearchPoint, at: float) -> None:
 def draw_search(info: SearchInfo) -> Figure:
     """Draw the course of the search; if trials have a λ, also the objective against it."""
     weighted = any(point.transfer_weight is not None for point in info.points)
-    figure = Figure(figsize=(8.6, 3.7), layout="constrained")
+    figure = StudyFigure(figsize=(8.6, 3.7), layout="constrained")
     grid = figure.subplots(1, 1 + weighted, sharey=True, squeeze=False).ravel()
     course: Axes = grid[0]
     last = max((point.number for point in info.points), default=0)

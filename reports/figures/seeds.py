@@ -10,7 +10,15 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from reports.figures.style import FAINT, INK, colours, seed_markers, threshold_axis, wrapped
+from reports.figures.style import (
+    FAINT,
+    INK,
+    StudyFigure,
+    colours,
+    seed_markers,
+    threshold_axis,
+    wrapped,
+)
 from reports.results.study_record import StudyRecord
 from reports.statistics import summarise
 from reports.tables.cells import count_text
@@ -66,7 +74,7 @@ def seed_dots_info(record: StudyRecord) -> SeedDots:
 
 def draw_seed_dots(info: SeedDots) -> Figure:
     """Draw one row of dots per configuration; thin lines join a seed's dots from row to row."""
-    figure = Figure(figsize=(8.6, 1.15 + 0.42 * len(info.rows)), layout="constrained")
+    figure = StudyFigure(figsize=(8.6, 1.15 + 0.42 * len(info.rows)), layout="constrained")
     axes: Axes = figure.add_subplot()
     for label, colour, value in info.marks:
         dashes = "--" if label.startswith("student") else ":"
@@ -152,7 +160,7 @@ def accuracy_scatter_info(record: StudyRecord) -> AccuracyScatter:
 
 def draw_accuracy_scatter(info: AccuracyScatter) -> Figure:
     """Draw the scatter; names stand at the right, in the order of their mean IoU."""
-    figure = Figure(figsize=(8.6, 4.4))
+    figure = StudyFigure(figsize=(8.6, 4.4))
     axes: Axes = figure.add_axes((0.09, 0.13, 0.54, 0.83))
     for name, seed, accuracy, reached in info.points:
         axes.plot(

@@ -105,6 +105,21 @@ def seed_markers(record: StudyRecord) -> dict[int, str]:
     return {seed: MARKERS[i % len(MARKERS)] for i, seed in enumerate(record.seeds)}
 
 
+class StudyFigure(Figure):
+    """A matplotlib figure that shows itself in a notebook and is saved in the project's style."""
+
+    def savefig(self, fname: Any, **options: Any) -> None:
+        """Write the figure as matplotlib's method does; letters in SVG are shapes."""
+        options.setdefault("facecolor", self.get_facecolor())
+        with style(), mpl.rc_context({"svg.fonttype": "path"}):
+            super().savefig(fname, **options)
+
+    def _repr_svg_(self) -> str:
+        sink = io.StringIO()
+        self.savefig(sink, format="svg")
+        return sink.getvalue()
+
+
 def wrapped(name: str, width: int, lines: int = 2) -> str:
     """Break a long name over lines, and shorten it if it does not fit."""
     return "\n".join(wrap(shorten(name, width * lines, placeholder="…") or name, width)[:lines])
@@ -114,7 +129,7 @@ def small_multiples(count: int, height: float, *, columns: int = 4) -> tuple[Fig
     """Make a grid of axes that share both scales; only the outer ones are labelled."""
     columns = min(columns, max(count, 1))
     rows = -(-count // columns)
-    figure = Figure(figsize=(2.15 * columns + 0.4, height * rows + 0.5), layout="constrained")
+    figure = StudyFigure(figsize=(2.15 * columns + 0.4, height * rows + 0.5), layout="constrained")
     grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).ravel()
     for spare in grid[count:]:
         spare.set_visible(False)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from reports.figures.style import FAINT, INK, colours, wrapped
+from reports.figures.style import FAINT, INK, StudyFigure, colours, wrapped
 from reports.names import MEASURE_NAMES
 from reports.results.study_record import StudyRecord
 from reports.results.sweep import SweepRow, read_sweep
@@ -156,7 +156,7 @@ def _scale(panel: SweepPanel) -> tuple[float, float]:
 def draw_sweep(info: SweepInfo) -> Figure:
     """Draw the panels one below the other; lines are set side by side at each value."""
     names = [name for name in info.colours if any(name in panel.lines for panel in info.panels)]
-    figure = Figure(
+    figure = StudyFigure(
         figsize=(8.6, 0.9 + 2.35 * len(info.panels) + 0.17 * math.ceil(len(names) / 3)),
         layout="constrained",
     )

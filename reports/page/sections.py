@@ -22,7 +22,7 @@ from reports.figures.seeds import (
     draw_seed_dots,
     seed_dots_info,
 )
-from reports.figures.style import draw_png, draw_svg
+from reports.figures.style import draw_png, draw_svg, style
 from reports.page.limits import CONFIGURATIONS, fewer
 from reports.results.study_record import StudyRecord
 from reports.tables.cells import Table
@@ -49,9 +49,30 @@ class FigureView:
         return draw_png(self.draw)
 
 
-def draw_figure(name: str, title: str, caption: str, draw: Callable[[], Figure]) -> FigureView:
-    """Draw a figure of the page."""
-    return FigureView(name, title, caption, draw_svg(draw, name, title), draw)
+@dataclass(frozen=True)
+class Drawing:
+    """A figure before it is drawn: its title, how to read it, and what draws it."""
+
+    title: str
+    caption: str
+    draw: Callable[[], Figure]
+
+    def view(self, name: str) -> FigureView:
+        """Draw the figure for a page.
+
+        Args:
+            name: its file's name.
+
+        """
+        svg = draw_svg(self.draw, name, self.title)
+        return FigureView(name, self.title, self.caption, svg, self.draw)
+
+    def figure(self) -> Figure:
+        """Draw the figure with a white ground; matplotlib's own settings do not change it."""
+        with style():
+            figure = self.draw()
+        figure.set_facecolor("white")
+        return figure
 
 
 @dataclass(frozen=True)
@@ -79,8 +100,8 @@ class FigureSpec:
     has_data: Callable[[Any], object] = lambda info: info is not None
     limit: Callable[[StudyRecord], int] | None = lambda record: CONFIGURATIONS
 
-    def view(self, record: StudyRecord, prefix: str) -> FigureView | None:
-        """Draw the figure of a study; None without data."""
+    def drawing(self, record: StudyRecord) -> Drawing | None:
+        """Collect the numbers of a study's figure; None without data."""
         shown, left_out = [record], ""
         if self.limit is not None:
             shown, left_out = fewer([record], self.limit(record))
@@ -90,7 +111,7 @@ class FigureSpec:
         title, caption = (
             text.format(info=info, record=record) for text in (self.title, self.caption)
         )
-        return draw_figure(prefix + self.file, title, caption + left_out, lambda: self.draw(info))
+        return Drawing(title, caption + left_out, lambda: self.draw(info))
 
 
 @dataclass(frozen=True)

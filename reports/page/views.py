@@ -1,29 +1,19 @@
 """The view of a study: the tables, figures and sentences that its page shows, ready to render."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import pandas as pd
 
-from reports.figures.sweep import draw_sweep, sweep_info
 from reports.page.headlines import KeyFigure, headlines, key_figures, left_out
+from reports.page.items import study_tables, sweep_drawing
 from reports.page.limits import fewer, shortened
 from reports.page.provenance import Provenance, provenance
-from reports.page.sections import (
-    SECTIONS,
-    FigureView,
-    TableSpec,
-    draw_figure,
-    has_published_order,
-)
-from reports.results.origins import mixed
+from reports.page.sections import SECTIONS, FigureSpec, FigureView, has_published_order
 from reports.results.study_record import StudyRecord
-from reports.tables.cells import Table, mark_mixed
-from reports.tables.diagnostics import diagnostics_table
+from reports.tables.cells import Table
 from reports.tables.published_order import published_headline
-from reports.tables.strategies import strategies_table
-from reports.tables.sweep import sweep_headlines, sweep_table
-from reports.tables.trials import trials_table
+from reports.tables.sweep import sweep_headlines
 
 
 @dataclass(frozen=True)
@@ -80,16 +70,13 @@ def study_view(record: StudyRecord, prefix: str = "") -> StudyView:
         prefix: precedes the names of its files.
 
     """
-    tables, figures, sections = {}, {}, []
-    mixtures = mixed([record])
+    figures, sections = {}, []
     for section in SECTIONS:
         if not section.belongs(record):
             continue
         for item in section.items:
-            if isinstance(item, TableSpec):
-                tables[item.key] = mark_mixed(item.build(record), mixtures)
-            elif (figure := item.view(record, prefix)) is not None:
-                figures[item.key] = figure
+            if isinstance(item, FigureSpec) and (drawing := item.drawing(record)) is not None:
+                figures[item.key] = drawing.view(prefix + item.file)
         items = tuple(item.key for item in section.items)
         sections.append(Section(section.key, section.title, items))
     sentences = headlines(record)
@@ -101,7 +88,7 @@ def study_view(record: StudyRecord, prefix: str = "") -> StudyView:
         title=record.title,
         headlines=tuple(sentences),
         key_figures=key_figures(record),
-        tables={**tables, "trials": mark_mixed(trials_table(record), mixtures)},
+        tables={name: build() for name, build in study_tables([record]).items()},
         figures=figures,
         sections=tuple(sections),
         provenance=provenance([record], fewer([record])[0]),
@@ -119,54 +106,27 @@ def sweep_view(records: Sequence[StudyRecord], prefix: str = "") -> StudyView:
 
     """
     first = records[0]
-    few, left_out_of = fewer(records)
-    falls = {
-        (record.sweep_value or 0.0, one.name, seed): value
-        for record in few
-        for one in record.configurations
-        for seed, value in record.diagnostic_by_seed(one.name, "reliance_context").items()
-    }
-    title = f"Sweep of {first.sweep}"
-    info = sweep_info(few, falls or None)
-    figure = draw_figure(
-        f"{prefix}sweep",
-        title,
-        "A line joins the means over seeds of one configuration; lines are set side by side. Dots "
-        "are seeds, whiskers 95 % Student-t intervals, which may leave the panel. Dashed: the "
-        "student alone; dotted: the teacher alone." + left_out_of,
-        lambda: draw_sweep(info),
-    )
-    tables = {"sweep": mark_mixed(sweep_table(records), mixed(records))}
-    sections = [Section("sweep", title, ("sweep", "sweep_figure"))]
+    drawing = sweep_drawing(records)
+    sections = [Section("sweep", drawing.title, ("sweep", "sweep_figure"))]
     for place, record in enumerate(records, 1):
         value = f"{record.sweep_value:g}"
         at_value = f"{record.sweep} = {value}"
         names = f"strategies_{value}", f"diagnostics_{value}", f"trials_{value}"
-        tables[names[0]] = strategies_table(record)
-        tables[names[1]] = diagnostics_table(record)
-        tables[names[2]] = replace(trials_table(record), title=f"All trials, {at_value}")
         sections.append(Section(f"at-{place}", at_value, names[:2]))
         sections.append(Section(f"trials-{place}", f"Trials at {value}", names[2:]))
     return StudyView(
         prefix=prefix,
-        name=_study_name(first),
+        name=first.study,
         title=first.title,
         headlines=(*sweep_headlines(records), *left_out(records)),
         key_figures=(),
-        tables=tables,
-        figures={"sweep_figure": figure},
+        tables={name: build() for name, build in study_tables(records).items()},
+        figures={"sweep_figure": drawing.view(f"{prefix}sweep")},
         sections=tuple(sections),
-        provenance=provenance(records, few),
+        provenance=provenance(records, fewer(records)[0]),
         outcomes=_over_sweep(records, StudyRecord.outcomes),
         diagnostics=_over_sweep(records, StudyRecord.diagnostics),
     )
-
-
-def _study_name(record: StudyRecord) -> str:
-    """Return a study's name without its sweep's value."""
-    if record.sweep is None:
-        return record.name
-    return record.name.removesuffix(f", {record.sweep} = {record.sweep_value:g}")
 
 
 def _over_sweep(
@@ -187,7 +147,7 @@ def by_study(records: Sequence[StudyRecord]) -> dict[str, list[StudyRecord]]:
     """
     groups: dict[str, list[StudyRecord]] = {}
     for record in records:
-        groups.setdefault(_study_name(record), []).append(record)
+        groups.setdefault(record.study, []).append(record)
     return groups
 
 

@@ -176,6 +176,13 @@ class StudyRecord:
     chains: tuple[ChainRecord, ...] = ()
 
     @property
+    def study(self) -> str:
+        """The study's name without the value of its sweep."""
+        if self.sweep is None:
+            return self.name
+        return self.name.removesuffix(f", {self.sweep} = {self.sweep_value:g}")
+
+    @property
     def main_class(self) -> str:
         """The class of headlines and figures: the only class, or the mean over all."""
         return self.classes[-1] if self.classes else ""

@@ -10,6 +10,7 @@ from typing import Any
 from studies.planning.chains import CamScoring, Chain
 from studies.planning.images import StudyImages
 from studies.planning.job import TrainingJob, Trial
+from studies.planning.plan_display import plan_as_html, plan_as_text
 from studies.spec.refinement import PublishedSeeds
 from studies.spec.settings import TrainingChange
 from studies.spec.study import Study
@@ -17,7 +18,7 @@ from studies.store import ArtifactStore, canonical
 from wsss_core.backbones import is_vit
 
 
-@dataclass
+@dataclass(repr=False)
 class Plan:
     """All training runs of a study, teachers before those they teach, and the images they need.
 
@@ -35,6 +36,12 @@ class Plan:
     cam: CamScoring
     image_sets: list[StudyImages] = field(default_factory=list)
     chains: tuple[Chain, ...] = ()
+
+    def __repr__(self) -> str:
+        return plan_as_text(self)
+
+    def _repr_html_(self) -> str:
+        return plan_as_html(self)
 
     @property
     def runnable_chains(self) -> list[Chain]:

@@ -1,13 +1,15 @@
-"""Read a study file, apply variants and `--set` changes, and check it."""
+"""Read a study file, apply variants and changes (`--set` on the command line), and check it."""
 
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from pydantic import ValidationError
 
+from studies.spec.plain_values import plain_mapping, plain_value
 from studies.spec.study import Study, spelt
 from wsss_core.errors import QUOTED, InputError, nearest, quoted
 from wsss_core.plain_yaml import DEEPEST
@@ -15,6 +17,9 @@ from wsss_core.text_files import parse_yaml, read_yaml
 
 REQUIRED = "???"
 """A key with this value in the file must be given with `--set`."""
+
+StudySource = str | os.PathLike[str] | Mapping[str, Any] | Study
+"""A shipped study's name, the path of a study file, its content as a mapping, or a loaded study."""
 
 
 def shipped_studies() -> dict[str, Path]:
@@ -24,56 +29,79 @@ def shipped_studies() -> dict[str, Path]:
     return {file.relative_to(folder).with_suffix("").as_posix(): file for file in files}
 
 
-def load_study(spec: str, changes: Sequence[str] = (), variants: Sequence[str] = ()) -> Study:
+def load_study(
+    spec: StudySource,
+    changes: Mapping[str, Any] | Sequence[str] = MappingProxyType({}),
+    variant: str | Sequence[str] = (),
+) -> Study:
     """Return a checked study.
 
-    A file's section `variants` holds named sets of changes to the file, with keys as for `--set`:
+    A file's section `variants` holds named sets of changes to the file, with keys as for `changes`:
     `quick: {seeds: [0], training.epochs: 1}`. The study is then called "NAME-quick".
 
     Args:
-        spec: the path of a YAML file, or the name of a shipped study ("quickstart").
-        variants: names of variants; they are applied in this order, before `changes`.
-        changes: "key=value" items; a key is a path of dots ("data.root", "backbones.cnn.weights",
-            "configurations.0.lambda"), a value is YAML ("[0, 1]", "0.5", "some/path").
+        spec: the name of a shipped study ("quickstart"), the path of a YAML file, a mapping with
+            the keys of such a file, or a study that was loaded before.
+        changes: key -> value; a key is a path of dots ("data.root", "backbones.cnn.weights",
+            "configurations.0.lambda"). As on the command line, a list of "key=value" items is taken
+            too, where a value is YAML ("[0, 1]", "0.5", "some/path").
+        variant: the name of a variant, or several; they are applied in this order, before
+            `changes`.
 
     Raises:
         InputError: one line that names the file, the key, its value and the expected values.
 
+    Example:
+        >>> study = load_study("quickstart", {"training.epochs": 1, "seeds": [0, 1]})
+        >>> study.training.epochs, study.seeds, len(study.named_configurations())
+        (1, [0, 1], 9)
+
     """
-    file = _find(spec)
-    raw = _changed(file, changes, variants)
+    raw, where = _read(spec)
+    offered = raw.pop("variants", None) or {}
+    for name in [variant] if isinstance(variant, str) else variant:
+        _apply_variant(raw, offered, name, where)
+    for path, value, given in _each_change(changes):
+        _set(raw, path, value, given)
     for key, value in _leaves(raw):
         if value == REQUIRED:
-            raise InputError(f"{file}: {key} has no value yet; give it with --set {key}=VALUE")
+            hint = f'{{"{key}": VALUE}}' if isinstance(changes, Mapping) else f"--set {key}=VALUE"
+            raise InputError(f"{where}: {key} has no value yet; give it with {hint}")
     try:
         return Study.model_validate(raw)
     except ValidationError as error:
         said = re.sub(r"(\S{60})\S{240,}", r"\1...", _first_problem(error, raw))
-        raise InputError(f"{file}: {said}") from error
+        raise InputError(f"{where}: {said}") from error
 
 
-def required_keys(spec: str, variants: Sequence[str] = ()) -> list[str]:
-    """Return the keys of a study that have no value yet; the arguments are those of `load_study`.
-
-    >>> required_keys("smoke_crops")
-    ['data.root', 'backbones.cnn.weights', 'backbones.vit.weights']
-    """
-    raw = _changed(_find(spec), (), variants)
-    return [key for key, value in _leaves(raw) if value == REQUIRED]
-
-
-def _changed(file: Path, changes: Sequence[str], variants: Sequence[str]) -> dict[str, Any]:
-    """Read a study file, and apply variants and changes."""
+def _read(spec: StudySource) -> tuple[dict[str, Any], str]:
+    """Return the keys of a study, free to be changed, and its name in messages."""
+    if isinstance(spec, Study):
+        return spec.model_dump(by_alias=True, exclude_unset=True), f"study {spec.study}"
+    if isinstance(spec, Mapping):
+        where = f"study {quoted(spec.get('study', 'without a name'))}"
+        return plain_mapping(spec, where), where
+    file = _find(os.fspath(spec))
     raw = read_yaml(file)
     if not isinstance(raw, dict):
         raise InputError(f"{file}: expected keys such as study, data, backbones; got {quoted(raw)}")
-    offered = raw.pop("variants", None) or {}
-    for name in variants:
-        _apply_variant(raw, offered, name, file)
-    for change in changes:
-        path, value = _parsed(change)
-        _set(raw, path, value, "--set")
-    return raw
+    return raw, str(file)
+
+
+def _each_change(
+    changes: Mapping[str, Any] | Sequence[str],
+) -> Iterator[tuple[str, Any, str]]:
+    """Yield key, value and how messages call the change."""
+    if isinstance(changes, str):
+        raise InputError(f'changes {quoted(changes)}: expected a mapping such as {{"seeds": [0]}}')
+    if isinstance(changes, Mapping):
+        for path, value in changes.items():
+            if not isinstance(path, str) or not path:
+                raise InputError(f"changes: key {quoted(path)}: expected a path of dots")
+            yield path, plain_value(value, path[:QUOTED]), "change"
+    else:
+        for change in changes:
+            yield *_parsed(change), "--set"
 
 
 def _find(spec: str) -> Path:
@@ -87,7 +115,7 @@ def _find(spec: str) -> Path:
     raise InputError(f"{quoted(spec)} is neither a file nor a shipped study; {hint}")
 
 
-def _apply_variant(raw: dict[str, Any], offered: Any, name: str, file: Path) -> None:
+def _apply_variant(raw: dict[str, Any], offered: Any, name: str, file: str) -> None:
     if not isinstance(offered, dict) or not all(isinstance(v, dict) for v in offered.values()):
         raise InputError(f"{file}: variants: expected names with keys and values to change")
     if name not in offered:

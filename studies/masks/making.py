@@ -1,0 +1,75 @@
+"""Pseudo masks of a folder of images in one call."""
+
+import logging
+from pathlib import Path
+
+from reports.storage import Location, below, located
+from studies.masks.folder import MasksMade, make_missing_masks
+from studies.masks.recipe import MaskSelection, choose_recipe
+from studies.masks.worker import MaskJob
+from studies.store import ArtifactStore
+from wsss_core.errors import checked_path
+
+logger = logging.getLogger(__name__)
+
+
+def make_masks(
+    results: Location,
+    images: str | Path,
+    out: str | Path,
+    *,
+    study: str | None = None,
+    configuration: str | None = None,
+    seed: int | None = None,
+    chain: str | None = None,
+    rule: str | None = None,
+    threshold: float | None = None,
+    uncertain: float = 0.0,
+    soft: bool = False,
+    batch: int = 16,
+    store: Location | None = None,
+    address: str | None = None,
+    in_process: bool = False,
+    follow_links: bool = False,
+) -> MasksMade:
+    """Make the pseudo masks that a folder of images lacks, with a network of a finished study.
+
+    A mask is a PNG of class numbers, 0 for background and 255 for undecided. A second call makes
+    what is missing.
+
+    Args:
+        results: the study's results folder, a path or a URI.
+        images: the folder of images, of any sizes.
+        out: the folder of the masks; made if it does not exist.
+        study: where `results` holds several.
+        configuration: the configuration whose network makes CAMs; None: the best on the tune split.
+        seed: the seed of that network; None: the best on the tune split.
+        chain: the name of a refinement chain; None: the plain CAM.
+        rule: the threshold rule; None: that of the study's tables.
+        threshold: a threshold from 0 to 1 instead of a rule's.
+        uncertain: pixels whose score is nearer than this to the threshold are undecided, 0 to 1.
+        soft: write the scores too, a grey PNG per class, to `OUT/soft`.
+        batch: images a worker takes at a time.
+        store: the artifact store of the study; None: `store` in the results folder.
+        address: of a running Ray cluster; None starts Ray on this machine.
+        in_process: use no Ray, make one batch after another in this process.
+        follow_links: search linked folders for images too.
+
+    Raises:
+        InputError: nothing is there by such a name (the message names what is), no images, or masks
+            there of other settings.
+
+    """
+    results = located(str(results))
+    artifacts = ArtifactStore(below(results, "store") if store is None else located(str(store)))
+    selection = MaskSelection(study, configuration, seed, chain, rule, threshold)
+    recipe, lines = choose_recipe(results, artifacts, selection)
+    for line in lines:
+        logger.info(line)
+    return make_missing_masks(
+        MaskJob(recipe, str(checked_path(images)), str(checked_path(out)), uncertain, soft),
+        batch=batch,
+        address=address,
+        in_process=in_process,
+        follow_links=follow_links,
+    )

@@ -1,0 +1,119 @@
+"""Planning and running a study from Python."""
+
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from reports.storage import Location, below, located
+from studies.planning import Plan, make_plan
+from studies.results import Results
+from studies.spec.loading import StudySource, load_study
+from wsss_core.errors import InputError
+
+if TYPE_CHECKING:
+    from studies.runner import RunResult
+
+
+def plan_study(study: StudySource) -> Plan:
+    """Return the trials of a study and the training runs that they need; train nothing.
+
+    Args:
+        study: see `load_study`.
+
+    Raises:
+        InputError: the study is wrong, or its images cannot be found.
+
+    """
+    return make_plan(load_study(study))
+
+
+def run_study(
+    study: StudySource,
+    results: Location | None = None,
+    *,
+    store: Location | None = None,
+    in_process: bool = False,
+    address: str | None = None,
+    anew: bool = False,
+    replace_plan: bool = False,
+    end_stalled: float | None = None,
+) -> Results:
+    """Run the trials of a study that are missing, and return its results.
+
+    Running again goes on: what is finished is kept. A trial that fails does not end the run; a
+    warning names it, and the results show its error.
+
+    Args:
+        study: see `load_study`.
+        results: the folder of what is measured, a path or a URI; None: `results/NAME`.
+        store: the folder of trained networks and CAMs, which several studies may share; None:
+            `store` in the results folder.
+        in_process: use no Ray: run one trial after another in this process.
+        address: of a running Ray cluster; None starts Ray on this machine.
+        anew: make trials again that other code, plug-ins or versions made.
+        replace_plan: let this study replace another one that has its name in these results.
+        end_stalled: seconds without progress after which the worker of a training run is ended and
+            the run started again; None: never.
+
+    Raises:
+        InputError: the study is wrong, or a check before the run finds a fault.
+        StorageError: a storage stays away or is full; what is finished is kept.
+        KeyboardInterrupt: Ctrl-C or the kernel's stop button; what is finished is kept, and
+            `open_results` reads it.
+
+    """
+    checked = load_study(study)
+    if in_process and end_stalled is not None:
+        raise InputError("end_stalled: a worker of Ray can be ended; leave out in_process")
+    if checked.search is not None and in_process:
+        raise InputError("in_process: a search needs Ray Tune; leave it out")
+    if checked.search is not None and anew:
+        raise InputError("anew: a search learns from its trials; give it other results")
+    from studies.runner import run_plan
+    from studies.store import ArtifactStore
+
+    folder = located(str(results or Path("results") / checked.study))
+    kept = None if store is None else located(str(store))
+    artifacts = ArtifactStore(kept or below(folder, "store"))
+    if checked.search is not None:
+        from studies.search.run import run_search
+
+        checked = run_search(
+            checked,
+            folder,
+            artifacts,
+            address=address,
+            replace_plan=replace_plan,
+            end_stalled=end_stalled,
+        )
+    result = run_plan(
+        make_plan(checked),
+        folder,
+        artifacts,
+        address=address,
+        in_process=in_process,
+        anew=anew,
+        replace_plan=replace_plan,
+        end_stalled=end_stalled,
+    )
+    if result.stopped is not None:
+        done = result.trials - result.remaining
+        raise KeyboardInterrupt(
+            f"stopped by {result.stopped}: {done} of {result.trials} trials are done; "
+            f"run_study goes on, open_results({str(folder)!r}) reads what is finished"
+        )
+    _warn(result)
+    return Results(folder, kept, checked.study, run=result)
+
+
+def _warn(result: "RunResult") -> None:
+    """Warn of trials that did not end well."""
+    for state, named in (
+        ("failed", result.failed),
+        ("not refined", result.unrefined),
+        ("collapsed", result.collapsed),
+    ):
+        if named:
+            name, error = next(iter(named.items()))
+            more = f"; and {len(named) - 1} more, see .trials" if len(named) > 1 else ""
+            warnings.warn(f"{state}: {name}: {error}{more}", stacklevel=3)
