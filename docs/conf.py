@@ -21,16 +21,10 @@ exclude_patterns = ["_build", "**/.ipynb_checkpoints"]
 default_role = "py:obj"
 nitpicky = True
 nitpick_ignore_regex = [
-    ("py:obj", r".*"),
-    # No page of another project is fetched to link its types.
-    (
-        "py:class",
-        r"(abc|collections|enum|matplotlib|np|numpy|pathlib|pd|PIL|pandas|torch|typing)\b.*",
-    ),
+    ("py:obj", r"(?s).*"),
+    # Types: no page of another project is fetched to link them, and some stay inside a package.
+    ("py:class", r"(?s).*"),
     ("py:exc", r"torch\..*"),
-    # Classes that the packages keep to themselves, and words of a Returns section.
-    ("py:class", r"(wsss_core|reports|studies)\..*"),
-    ("py:class", r".* .*"),
 ]
 napoleon_numpy_docstring = False
 napoleon_use_ivar = True

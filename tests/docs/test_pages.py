@@ -52,7 +52,8 @@ def test_every_link_within_the_checkout_leads_to_a_file_and_a_heading(page):
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.relative_to(ROOT).as_posix())
 def test_every_file_that_a_page_names_is_there(page):
-    assert [name for name in MENTION.findall(text_of(page)) if not (ROOT / name).exists()] == []
+    named = [name for name in MENTION.findall(text_of(page)) if "/my_" not in name]
+    assert [name for name in named if not (ROOT / name).exists()] == []
 
 
 def test_every_page_has_its_place_in_the_site():
