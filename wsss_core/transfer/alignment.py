@@ -161,6 +161,7 @@ class Alignment(nn.Module):
         for pair, projection, sides in zip(self.pairs, self.projections, self._sides, strict=True):
             features = student.features if pair.student is None else next(of_student)
             target = teacher.features if pair.teacher is None else next(of_teacher)
+            grids = [features.shape[-2:], target.shape[-2:]]
             features = projection(features)
             if self.representation == "activation_map" and self.projected:
                 own = features
@@ -169,10 +170,8 @@ class Alignment(nn.Module):
             aim = self._represent(target, teacher)
             if (self.metric, self.representation) == ("cosine", "spatial_map"):
                 own, aim = steadied(own, features), steadied(aim, target)
-            if size is not None and (own.shape[-2:], aim.shape[-2:]) == (
-                features.shape[-2:],
-                target.shape[-2:],
-            ):
+            on_grids = own.ndim == aim.ndim == 4 and [own.shape[-2:], aim.shape[-2:]] == grids
+            if size is not None and on_grids:
                 own, aim = over_same_pixels(own, aim, sides, size)
             loss = pair.weight * self._distance(pair, own, aim)
             total = loss if total is None else total + loss

@@ -43,14 +43,19 @@ def _read_at(
     fine: Tensor,
     fine_spans: list[tuple[float, float]],
 ) -> Tensor:
-    """Return a map [B, C, h, w] at the middles of another's cells, [B, C, h', w']."""
-    rows, columns = (
-        _shares(cells, span, places, over).to(coarse)
-        for cells, span, places, over in zip(
-            coarse.shape[-2:], spans, fine.shape[-2:], fine_spans, strict=True
+    """Return a map [B, C, h, w] at the middles of another's cells, [B, C, h', w'].
+
+    Half precision is read in float32.
+    """
+    with torch.autocast(coarse.device.type, enabled=False):
+        coarse = coarse.float() if coarse.dtype in (torch.float16, torch.bfloat16) else coarse
+        rows, columns = (
+            _shares(cells, span, places, over).to(coarse)
+            for cells, span, places, over in zip(
+                coarse.shape[-2:], spans, fine.shape[-2:], fine_spans, strict=True
+            )
         )
-    )
-    return torch.einsum("bchw,ih,jw->bcij", coarse, rows, columns)
+        return torch.einsum("bchw,ih,jw->bcij", coarse, rows, columns)
 
 
 def _shares(

@@ -123,3 +123,15 @@ def test_inner_layers_meet_by_their_own_cells():
     read = F.grid_sample(coarse, grid, padding_mode="border", align_corners=False)
     expected = (fine - read).abs().mean()
     torch.testing.assert_close(alignment(student, teacher, (100, 100)), expected)
+
+
+def test_in_half_precision_maps_are_read_in_single_precision():
+    student, teacher = Averages(32, 100), Averages(10, 100)
+    alignment = aligned(student, teacher)
+    images = torch.zeros(2, 3, 100, 100)
+    outputs = student(images), teacher(images)
+    whole = alignment(*outputs, (100, 100))
+    with torch.autocast("cpu", torch.bfloat16):
+        torch.testing.assert_close(alignment(*outputs, (100, 100)), whole)
+    halves = [Output(*(map_.bfloat16() for map_ in output[:3])) for output in outputs]
+    assert alignment(*halves, (100, 100)).dtype == torch.float32
