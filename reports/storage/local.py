@@ -15,7 +15,14 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from reports.storage.folder import MARK, Entry, Location, local_path, plain_name
+from reports.storage.folder import (
+    MARK,
+    Entry,
+    Location,
+    StorageError,
+    local_path,
+    plain_name,
+)
 from reports.storage.retry import retried, retry
 from wsss_core.errors import InputError
 from wsss_core.whole_files import sync_folder
@@ -110,7 +117,12 @@ class LocalFolder:
 
     def _rename(self, unfinished: Path, name: str) -> None:
         """Give a file its name; the entry outlives a loss of power."""
-        os.replace(unfinished, self.path / name)
+        try:
+            os.replace(unfinished, self.path / name)
+        except IsADirectoryError as error:
+            raise StorageError(
+                f"{self.path / name}: is a folder, expected a file or nothing; move it elsewhere"
+            ) from error
         sync_folder(self.path)
 
     @retried
@@ -157,6 +169,10 @@ class LocalFolder:
             self._do(self._file(name).stat)
         except (FileNotFoundError, NotADirectoryError):
             return False
+        except OSError as error:
+            if error.errno == errno.ELOOP:
+                return False  # a link that leads to itself
+            raise
         return True
 
     def listing(self, *, hidden: bool = False) -> dict[str, Entry]:
@@ -164,7 +180,7 @@ class LocalFolder:
         found = {}
         for entry in self._entries():
             with contextlib.suppress(FileNotFoundError):  # deleted meanwhile
-                if entry.name.startswith(".") == hidden and entry.is_file():
+                if entry.name.startswith(".") == hidden and _is_file(entry):
                     found[entry.name] = _entry(entry.stat())
         return found
 
@@ -232,6 +248,16 @@ class LocalFolder:
     def get(self, name: str, file: Path) -> None:
         """Copy a file from here to this machine; an interrupted copy leaves a part of it."""
         shutil.copyfile(self._file(name), file)
+
+
+def _is_file(entry: os.DirEntry[str]) -> bool:
+    """Return whether an entry is a file or leads to one; a link that leads to itself does not."""
+    try:
+        return entry.is_file()
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            return False
+        raise
 
 
 def _entry(state: os.stat_result) -> Entry:

@@ -194,3 +194,20 @@ def test_every_new_name_is_written_to_the_disk_with_its_folder(
     monkeypatch.setattr(os, "link", lambda *_: (_ for _ in ()).throw(OSError(errno.EPERM, "no")))
     assert folder.create("without links", b"5")
     assert synced[5:] == [deep]
+
+
+def test_a_link_that_leads_to_itself_is_no_file_and_is_replaced(tmp_path: Path) -> None:
+    folder = open_folder(tmp_path / "here", make=True)
+    (tmp_path / "here" / "one").symlink_to("one")
+    assert not folder.has("one")
+    assert folder.listing() == {}
+    folder.write("one", b"content")
+    assert folder.read("one") == b"content"
+
+
+def test_a_folder_in_the_place_of_a_file_is_named(tmp_path: Path) -> None:
+    folder = open_folder(tmp_path / "here", make=True)
+    (tmp_path / "here" / "one").mkdir()
+    with pytest.raises(StorageError, match=r"here/one: is a folder, expected a file"):
+        folder.write("one", b"content")
+    assert sorted(os.listdir(tmp_path / "here")) == [MARK, "one"]
