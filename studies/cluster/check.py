@@ -33,10 +33,10 @@ from studies.planning import Plan, TrainingJob, whole_gpu
 from studies.stages import RunContext
 from wsss_core.errors import InputError
 
-TIME_LIMIT = "WSSS_PROBE_TIMEOUT"
+PROBE_LIMIT = "WSSS_PROBE_TIMEOUT"
 """Environment variable: seconds after which a node that does not answer cannot be used."""
 
-TIME_LIMIT_S = 240.0
+ANSWER_WITHIN_S = 240.0
 """These seconds if it is not set: a worker starts, waits for a storage, reads weights."""
 
 SECOND_PROBE = 0.25
@@ -112,13 +112,13 @@ def probe_nodes(checks: Sequence[NodeCheck[Any]], limit: float | None = None) ->
 
     Args:
         checks: what is probed.
-        limit: seconds for which an answer is waited for; `TIME_LIMIT` if None.
+        limit: seconds for which an answer is waited for; `PROBE_LIMIT` if None.
 
     Returns:
         A report of each, in Ray's order; without facts of those that fail, hang or are lost.
 
     """
-    seconds = seconds_set(TIME_LIMIT, TIME_LIMIT_S) if limit is None else limit
+    seconds = seconds_set(PROBE_LIMIT, ANSWER_WITHIN_S) if limit is None else limit
     probe, packed = _probe_task(), pickle.dumps(list(checks))
     code = next((check.here for check in checks if isinstance(check, CodeCheck)), code_facts())
 
@@ -137,7 +137,7 @@ def probe_nodes(checks: Sequence[NodeCheck[Any]], limit: float | None = None) ->
             node["NodeManagerAddress"],
             node["Resources"],
             sent=time.time(),
-            failure=f"does not answer within {about(seconds)} ({TIME_LIMIT})",
+            failure=f"does not answer within {about(seconds)} ({PROBE_LIMIT})",
         )
         reports[report.node] = report
         asked[sent(report.node)] = report

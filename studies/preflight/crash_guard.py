@@ -29,10 +29,10 @@ from studies.formatting import about
 from studies.preflight.network_check import NetworkCheck
 from wsss_core.errors import InputError, one_line
 
-TIME_LIMIT = "WSSS_PREFLIGHT_TIMEOUT"
+STEP_LIMIT = "WSSS_PREFLIGHT_TIMEOUT"
 """Environment variable: seconds after which a pair of networks that is tried counts as hung."""
 
-TIME_LIMIT_S = 1800.0
+LONGEST_STEP_S = 1800.0
 """These seconds if it is not set: weights may be downloaded, and the CPU makes the step."""
 
 SLOW_S = 120.0
@@ -61,11 +61,11 @@ def run_checks(
 
     Raises:
         InputError: what the first check that failed says; or, after all others were tried, which
-            networks ended their process and by which signal, or hung for longer than `TIME_LIMIT`.
+            networks ended their process and by which signal, or hung for longer than `STEP_LIMIT`.
         StorageError: the scratch folder cannot be written or read.
 
     """
-    limit = seconds_set(TIME_LIMIT, TIME_LIMIT_S)
+    limit = seconds_set(STEP_LIMIT, LONGEST_STEP_S)
     left, crashed = list(checks), list[str]()
     # What CUDA keeps of a GPU does not survive a fork.
     method = "fork" if sys.platform == "linux" and not torch.cuda.is_initialized() else "spawn"
@@ -107,7 +107,7 @@ def _crash(code: int) -> str:
 def _hang(limit: float) -> str:
     return (
         f"its networks were not built and trained for one step within {about(limit)}; expected "
-        f"networks that do not hang, or a higher {TIME_LIMIT} (seconds) for those that are slow"
+        f"networks that do not hang, or a higher {STEP_LIMIT} (seconds) for those that are slow"
     )
 
 

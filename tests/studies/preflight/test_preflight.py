@@ -226,7 +226,7 @@ def test_a_network_that_ends_its_process_is_named_and_the_others_are_tried(
 def test_a_network_that_hangs_is_named_and_the_others_are_tried(
     tiny: Raw, attempt: Try, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, model: str
 ) -> None:
-    monkeypatch.setenv(crash_guard.TIME_LIMIT, "4")
+    monkeypatch.setenv(crash_guard.STEP_LIMIT, "4")
     study = alone(tiny, model)
     study["configurations"].append({"paradigm": "single", "student": "vit"})
     said = refused(attempt, study)
@@ -240,7 +240,7 @@ def test_a_network_that_hangs_is_named_and_the_others_are_tried(
 def test_a_time_limit_that_is_no_number_is_refused(
     tiny: Raw, attempt: Try, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv(crash_guard.TIME_LIMIT, "4 min")
+    monkeypatch.setenv(crash_guard.STEP_LIMIT, "4 min")
     assert "WSSS_PREFLIGHT_TIMEOUT=4 min: expected a number" in refused(attempt, tiny)
 
 
