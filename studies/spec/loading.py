@@ -57,12 +57,7 @@ def load_study(
         (1, [0, 1], 9)
 
     """
-    raw, where = _read(spec)
-    offered = raw.pop("variants", None) or {}
-    for name in [variant] if isinstance(variant, str) else variant:
-        _apply_variant(raw, offered, name, where)
-    for path, value, given in _each_change(changes):
-        _set(raw, path, value, given)
+    raw, where = _changed(spec, changes, variant)
     for key, value in _leaves(raw):
         if value == REQUIRED:
             hint = f'{{"{key}": VALUE}}' if isinstance(changes, Mapping) else f"--set {key}=VALUE"
@@ -72,6 +67,29 @@ def load_study(
     except ValidationError as error:
         said = re.sub(r"(\S{60})\S{240,}", r"\1...", _first_problem(error, raw))
         raise InputError(f"{where}: {said}") from error
+
+
+def required_keys(spec: StudySource, variant: str | Sequence[str] = ()) -> list[str]:
+    """Return the keys of a study that have no value yet; the arguments are those of `load_study`.
+
+    >>> required_keys("smoke_crops")
+    ['data.root', 'backbones.cnn.weights', 'backbones.vit.weights']
+    """
+    raw, _ = _changed(spec, {}, variant)
+    return [key for key, value in _leaves(raw) if value == REQUIRED]
+
+
+def _changed(
+    spec: StudySource, changes: Mapping[str, Any] | Sequence[str], variant: str | Sequence[str]
+) -> tuple[dict[str, Any], str]:
+    """Return the keys of a study after variants and changes, and its name in messages."""
+    raw, where = _read(spec)
+    offered = raw.pop("variants", None) or {}
+    for name in [variant] if isinstance(variant, str) else variant:
+        _apply_variant(raw, offered, name, where)
+    for path, value, given in _each_change(changes):
+        _set(raw, path, value, given)
+    return raw, where
 
 
 def _read(spec: StudySource) -> tuple[dict[str, Any], str]:
