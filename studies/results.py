@@ -1,12 +1,13 @@
 """The results of studies, opened: frames, tables, figures, pseudo masks, the report."""
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from reports.ledger import read_table
+from reports.ledger import finished_trials, read_table
 from reports.names import PLAIN
 from reports.storage import Location, below, is_uri, located
 from wsss_core.errors import InputError, nearest, quoted
@@ -45,6 +46,19 @@ def open_results(
 
     Raises:
         InputError: there is no study, or none of that name.
+
+    Example:
+        >>> import tempfile
+        >>> from studies import run_study
+        >>> from studies.spec.loading import load_study
+        >>> small = {"data.size": 32, "data.train": 16, "data.tune": 8, "data.test": 8}
+        >>> alone = [{"paradigm": "single", "student": "cnn"}]
+        >>> changes = {**small, "configurations": alone, "seeds": [0], "training.epochs": 1}
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     _ = run_study(load_study("quickstart", changes), folder, in_process=True)
+        ...     table = open_results(folder).table("strategies")
+        >>> table.frame["configuration"].tolist()
+        ['CNN alone']
 
     """
     opened = Results(
@@ -331,10 +345,10 @@ class Results:
         return [record for record in self._records if record.study == name]
 
     def __repr__(self) -> str:
-        states: dict[str, int] = {}
-        for record in self._records:
-            for trial in record.trials.values():
-                states[trial.status] = states.get(trial.status, 0) + 1
+        plan = read_table(self.folder, "plan", columns=["study", "trial_key"])
+        statuses = finished_trials(self.folder)
+        keys = plan.loc[plan["study"].isin(self.studies), "trial_key"]
+        states = Counter(statuses.get(key, "missing") for key in keys)
         ended = ", ".join(f"{count} {state}" for state, count in states.items())
         return f"Results({str(self.folder)!r}): {', '.join(self.studies)}; trials: {ended}"
 

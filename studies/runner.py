@@ -5,6 +5,7 @@ Tune's own state is scratch. What is done is what the store holds, so resuming i
 
 import logging
 import time
+from contextlib import closing
 from dataclasses import dataclass
 
 from reports.ledger import every_part, quarantine_corrupt_parts, write_part
@@ -95,9 +96,10 @@ def run_plan(
         trained = {job.key for job in work.pending} - work.untrained
         progress = Progress(work.pending, only_scored=trained)
         context = RunContext.of(plan, store, results)
-        outcomes = _run(
-            plan, work.pending, context, progress, stop, address, in_process, end_stalled
-        )
+        with closing(progress):
+            outcomes = _run(
+                plan, work.pending, context, progress, stop, address, in_process, end_stalled
+            )
         unrefined = progress.unrefined
         for key, outcome in list(outcomes.items()):
             if outcome.unrecorded:

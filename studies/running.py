@@ -1,13 +1,19 @@
 """Planning and running a study from Python."""
 
+import contextlib
+import logging
+import sys
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from reports.progress import bars_are_shown
 from reports.storage import Location, below, located
 from studies.planning import Plan, make_plan
 from studies.results import Results
 from studies.spec.loading import StudySource, load_study
+from studies.spec.study import Study
 from wsss_core.errors import InputError
 
 if TYPE_CHECKING:
@@ -22,6 +28,11 @@ def plan_study(study: StudySource) -> Plan:
 
     Raises:
         InputError: the study is wrong, or its images cannot be found.
+
+    Example:
+        >>> plan = plan_study(load_study("quickstart", {"seeds": [0]}))
+        >>> [trial.configuration for trial in plan.trials][:2]
+        ['CNN alone', 'ViT alone']
 
     """
     return make_plan(load_study(study))
@@ -61,8 +72,67 @@ def run_study(
         KeyboardInterrupt: Ctrl-C or the kernel's stop button; what is finished is kept, and
             `open_results` reads it.
 
+    Example:
+        >>> import tempfile
+        >>> small = {"data.size": 32, "data.train": 16, "data.tune": 8, "data.test": 8}
+        >>> alone = [{"paradigm": "single", "student": "cnn"}]
+        >>> changes = {**small, "configurations": alone, "seeds": [0], "training.epochs": 1}
+        >>> study = load_study("quickstart", changes)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     results = run_study(study, folder, in_process=True)
+        ...     frame = results.outcomes(split="test", rule="tuned")
+        >>> frame[["configuration", "seed", "status"]].values.tolist()
+        [['CNN alone', 0, 'ok']]
+
     """
-    checked = load_study(study)
+    with _lines_without_bars():
+        done = _ran(
+            load_study(study),
+            results,
+            store,
+            in_process=in_process,
+            address=address,
+            anew=anew,
+            replace_plan=replace_plan,
+            end_stalled=end_stalled,
+        )
+    assert done.run is not None
+    _warn(done.run)
+    return done
+
+
+@contextlib.contextmanager
+def _lines_without_bars() -> Iterator[None]:
+    """Print log messages to standard error where no bar and no logging of the caller's is."""
+    packages = [logging.getLogger(name) for name in ("studies", "reports", "wsss_core")]
+    if bars_are_shown() or any(package.hasHandlers() for package in packages):
+        yield
+        return
+    lines = logging.StreamHandler(sys.stderr)
+    levels = [package.level for package in packages]
+    try:
+        for package in packages:
+            package.addHandler(lines)
+            package.setLevel(logging.INFO)
+        yield
+    finally:
+        for package, level in zip(packages, levels, strict=True):
+            package.removeHandler(lines)
+            package.setLevel(level)
+
+
+def _ran(
+    checked: Study,
+    results: Location | None,
+    store: Location | None,
+    *,
+    in_process: bool,
+    address: str | None,
+    anew: bool,
+    replace_plan: bool,
+    end_stalled: float | None,
+) -> Results:
+    """Run a study, see `run_study`."""
     if in_process and end_stalled is not None:
         raise InputError("end_stalled: a worker of Ray can be ended; leave out in_process")
     if checked.search is not None and in_process:
@@ -102,7 +172,6 @@ def run_study(
             f"stopped by {result.stopped}: {done} of {result.trials} trials are done; "
             f"run_study goes on, open_results({str(folder)!r}) reads what is finished"
         )
-    _warn(result)
     return Results(folder, kept, checked.study, run=result)
 
 

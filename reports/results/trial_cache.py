@@ -91,7 +91,7 @@ def read_figures(
 
     def compute(names: Sequence[str], _columns: object) -> Iterator[pa.Table]:
         missing = [name.removesuffix(part_name("")) for name in names]
-        pace = Pace(len(missing), 20)
+        pace = Pace(len(missing), 20, "trials")
         for rows in _computed(results, missing, rules, processes):
             yield from (pa.Table.from_pylist([row], schema=_SCHEMA) for row in rows)
             if (left := pace.add(len(rows))) is not None:

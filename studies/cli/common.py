@@ -102,7 +102,8 @@ def show(text: object, *, aside: bool = False, begin: str = "") -> bool:
     encoding = getattr(stream, "encoding", None) or "utf-8"
     line = begin + shown.encode(encoding, "replace").decode(encoding)
     try:
-        print(line, file=stream, flush=True)
+        with _above_bars(stream):
+            print(line, file=stream, flush=True)
     except (OSError, ValueError) as error:  # a reader that has gone, a full disk; a closed stream
         _discard("stderr" if aside else "stdout")
         if not (aside or isinstance(error, BrokenPipeError)):
@@ -110,6 +111,15 @@ def show(text: object, *, aside: bool = False, begin: str = "") -> bool:
             show(f"wsss: {said}", aside=True)
         return False
     return True
+
+
+def _above_bars(stream: Any) -> contextlib.AbstractContextManager[None]:
+    """Return a context that takes progress bars away and draws them again below what it prints."""
+    module = sys.modules.get("tqdm.std")
+    if module is None or not getattr(module.tqdm, "_instances", None):
+        return contextlib.nullcontext()
+    above: contextlib.AbstractContextManager[None] = module.tqdm.external_write_mode(file=stream)
+    return above
 
 
 def _discard(name: Literal["stdout", "stderr"]) -> None:

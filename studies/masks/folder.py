@@ -14,12 +14,14 @@ import os
 import shutil
 import time
 from collections import deque
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 
+from reports.progress import progress_bar
 from studies.formatting import duration
 from studies.masks.completed import Completed, MaskState, completed
 from studies.masks.files import mask_of, origin_of
@@ -108,15 +110,15 @@ def make_missing_masks(
             make = partial(stream_masks, job, batch=batch, address=address)
         at_once = 1 if in_process else MOST_SHARES
         done = share_with_others(job, names, missing, make, at_once=at_once)
-        progress = _Progress(len(missing))
-        for name, error in done:
-            if error is None:
-                written += 1
-            elif error == THERE:
-                before += 1
-            else:
-                failed[name] = error
-            progress.one_more()
+        with closing(_Progress(len(missing))) as progress:
+            for name, error in done:
+                if error is None:
+                    written += 1
+                elif error == THERE:
+                    before += 1
+                else:
+                    failed[name] = error
+                progress.one_more()
     if not leases_of(job.out).owners():
         shutil.rmtree(Path(job.out) / UNFINISHED_MASKS, ignore_errors=True)
     failed = dict(sorted(failed.items()))
@@ -221,13 +223,19 @@ class _Progress:
 
     def __init__(self, total: int) -> None:
         self._total, self._done = total, 0
+        self._bar = progress_bar(total, "images")
         self._first: float | None = None
         # The rate is that of the last seconds, from the first batch on: workers start slowly.
         self._late: deque[tuple[float, int]] = deque(maxlen=7)
 
+    def close(self) -> None:
+        """Take the bar away."""
+        self._bar.close()
+
     def one_more(self) -> None:
         """Count an image that is done."""
         self._done += 1
+        self._bar.update()
         now = time.perf_counter()
         self._first = self._first or now
         if now - self._first < 0.1:

@@ -9,6 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Collection, Sequence
 
+from reports.progress import progress_bar
 from studies.formatting import duration
 from studies.planning import TrainingJob, scoring_work, training_work
 from studies.rates import Rates, Work
@@ -42,10 +43,16 @@ class Progress:
         self._left = Counter(map(self._work, jobs))
         self._rates = Rates()
         self._worked = 0.0
+        self._bar = progress_bar(len(jobs), "training runs")
+
+    def close(self) -> None:
+        """Take the bar away."""
+        self._bar.close()
 
     def more(self, job: TrainingJob) -> None:
         """Count one more training run than was known at the start."""
         self._left[self._work(job)] += 1
+        self._bar.total = int(self._total)
 
     def ended(self, job: TrainingJob, outcome: Outcome) -> None:
         """Log that a training run has ended, and learn from it how long the others will take."""
@@ -64,6 +71,7 @@ class Progress:
             f"[{self._ended:{len(self._total)}}/{self._total}] {job.name}, seed {job.seed}{state}"
             f"  ({duration(took)}{rest})"
         )
+        self._bar.update()
 
     def refined(self, job: TrainingJob, failed: Sequence[FailedChain]) -> None:
         """Log that the chains over a training run's trials have ended.

@@ -1,6 +1,7 @@
 """Running a search, and the study that confirms its best configurations."""
 
 import logging
+from contextlib import closing
 
 from reports.ledger import (
     every_part,
@@ -101,16 +102,17 @@ def run_search(
         awaited = {job.parent for job in known}
         teachers = [j for j in known if j.key in awaited and not store.has("train", j.key)]
         progress = _TeachersProgress(teachers)
-        run_with_tune(
-            plan,
-            teachers,
-            context,
-            address,
-            progress,
-            stop,
-            begin=begin,
-            on_end=trials.ended,
-            end_stalled=end_stalled,
-        )
+        with closing(progress):
+            run_with_tune(
+                plan,
+                teachers,
+                context,
+                address,
+                progress,
+                stop,
+                begin=begin,
+                on_end=trials.ended,
+                end_stalled=end_stalled,
+            )
         stop.raise_reason()
     return confirmation(study, tried(results, prefix))

@@ -68,7 +68,7 @@ def verify(
     result = Verification(
         orphans={o.path: o.parent for o in found if o.parent and o.parent not in trained}
     )
-    pace = Pace(sum(artifact.bytes for artifact in found), REPORT_EVERY_S)
+    pace = Pace(sum(artifact.bytes for artifact in found), REPORT_EVERY_S, "B", bytes_=True)
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
         tasks = {pool.submit(_problems, store, artifact): artifact for artifact in found}
         try:
