@@ -159,7 +159,7 @@ def _labels(text: str | None) -> Literal["format", "masks"] | Path:
 
 
 _PER_SOURCE = {
-    "format": ("NAME", "its format, where that is not to be recognised"),
+    "format": ("NAME", "the format of the source [recognised]"),
     "images": ("PATTERN", "image files, e.g. '{split}/{class}/{stem}.jpg'"),
     "masks": ("PATTERN", "mask files, e.g. '{split}/gt/{stem}_mask.png'"),
     "values": ("LIST", "meaning of mask values, e.g. 0=sky,11=ignore"),
@@ -167,7 +167,7 @@ _PER_SOURCE = {
     "threshold": ("N", "mask values from N on are object, e.g. 128"),
     "classes": ("LIST", "classes to keep, merged and renamed: smoke=high|low,steam"),
     "labels": ("FROM", "image-level labels: format, masks, or a CSV file [format]"),
-    "frames": ("N", "frames to take of a clip [2]"),
+    "frames": ("N", "frames that are taken of a clip [2]"),
     "scheme": ("NAME", "which of several lists of splits, e.g. split_0_by_camera"),
     "crops": ("KIND", "thesis: windows of 512 px on the object; none [none]"),
 }
@@ -187,15 +187,35 @@ IMPORT = Command(
     "wsss data import SMOKE5K DATA --tune 100",
     _import,
     (
-        option("sources", nargs="+", metavar="SOURCE", help="folder or annotation file, NAME=PATH"),
+        option(
+            "sources",
+            nargs="+",
+            metavar="SOURCE",
+            help="a folder, an annotation file, or NAME=PATH",
+        ),
         option("destination", type=a_path, metavar="DEST", help="folder to write; new or empty"),
         *(
             option(f"--{name}", action="append", default=[], metavar=metavar, help=about)
             for name, (metavar, about) in _PER_SOURCE.items()
         ),
-        option("--clear", action="append", metavar="NAME", help="{class} that means none [clear]"),
-        option("--crowd", choices=["object", "ignore"], default="object", help="COCO's crowds"),
-        option("--boxes", choices=["ignore", "object"], default="ignore", help="COCO's bare boxes"),
+        option(
+            "--clear",
+            action="append",
+            metavar="NAME",
+            help="what {class} is where there is none [clear]",
+        ),
+        option(
+            "--crowd",
+            choices=["object", "ignore"],
+            default="object",
+            help="COCO's crowd regions are object, or ignored [object]",
+        ),
+        option(
+            "--boxes",
+            choices=["ignore", "object"],
+            default="ignore",
+            help="COCO's boxes without a shape are ignored, or object [ignore]",
+        ),
         option(
             "--split",
             action="append",
@@ -203,13 +223,46 @@ IMPORT = Command(
             metavar="LIST",
             help="train=0.7,tune=0.1,test=0.2 by group, train=train.txt, or test=val",
         ),
-        option("--tune", metavar="N", help="images or share of train to become tune; test:0.1"),
-        option("--group-by", choices=["group", "camera"], default="group", help="kept together"),
-        option("--least-area", type=a_whole_number, default=1, metavar="PX", help="of a class [1]"),
-        option("--orientation", choices=["apply", "ignore"], help="EXIF orientation of images"),
-        option("--assume-absent", action="store_true", help="unknown classes are absent"),
-        option("--take", action="append", default=[], metavar="SOURCE=CLASS:N", help="for train"),
-        option("--drop-twins", action="store_true", help="leave near copies across splits out"),
+        option(
+            "--tune",
+            metavar="N",
+            help="images, or a share, of train that become tune; test:0.1 takes them of test",
+        ),
+        option(
+            "--group-by",
+            choices=["group", "camera"],
+            default="group",
+            help="what no two splits share: frames and clips, or cameras [group]",
+        ),
+        option(
+            "--least-area",
+            type=a_whole_number,
+            default=1,
+            metavar="PX",
+            help="least pixels of a class in a mask for an image to hold it [1]",
+        ),
+        option(
+            "--orientation",
+            choices=["apply", "ignore"],
+            help="of EXIF, where no mask tells whether it is meant",
+        ),
+        option(
+            "--assume-absent",
+            action="store_true",
+            help="a class of which a source says nothing is absent there",
+        ),
+        option(
+            "--take",
+            action="append",
+            default=[],
+            metavar="SOURCE=CLASS:N",
+            help="take N images of a class (or clear) for train, and nothing else of it",
+        ),
+        option(
+            "--drop-twins",
+            action="store_true",
+            help="leave near copies of images of other splits out of train and tune",
+        ),
         option("--link", action="store_true", help="link image files instead of copying"),
         option("--anew", action="store_true", help="throw a half import away"),
         option("--seed", type=a_whole_number, default=0, help="of random choices [0]"),

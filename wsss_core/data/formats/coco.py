@@ -137,11 +137,15 @@ def _class_names(
         check_printable(name, str(file), allowed="")
         names[number] = name.strip()
     parents = {
-        row.get("supercategory")
+        row["supercategory"]
         for row in content["categories"]
-        if row.get("supercategory") != row.get("name")
+        if isinstance(row.get("supercategory"), str) and row["supercategory"] != row["name"]
     }
-    used = {row.get("category_id") for row in content["annotations"]}
+    used = {
+        row["category_id"]
+        for row in content["annotations"]
+        if isinstance(row.get("category_id"), int | str)
+    }
     heads = [number for number, name in names.items() if name in parents and number not in used]
     for number in heads:
         findings.add(f"category {names.pop(number)!r} only heads others, it is no class", file.name)
@@ -270,7 +274,7 @@ class _Walk:
         stated = row.get("area")
         _, _, width, height = mask_tool().toBbox(runs)
         if isinstance(stated, int | float) and painted:
-            border = 2 * (width + height)
+            border = int(2 * (width + height))
             if abs(stated - painted) <= border:
                 return True
             self.findings.add("annotations state an area that differs from their mask", where)

@@ -7,7 +7,6 @@ where they overlap; a hole is known to run lengths alone. pycocotools' `rleFrPol
 outline on a grid five times as fine, which pixels follow.
 """
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -116,7 +115,7 @@ def _checked_polygon(polygon: object, shape: tuple[int, int], where: str) -> lis
     for number in polygon:
         if isinstance(number, bool) or not isinstance(number, int | float):
             raise InputError(f"{where}: polygon with {quoted(number)}, expected numbers")
-        if not math.isfinite(number) or not -limit <= number <= 2 * limit:
+        if not -limit <= number <= 2 * limit:
             raise InputError(
                 f"{where}: polygon with {number}, far outside its image of "
                 f"{shape[1]}x{shape[0]} pixels"
