@@ -153,8 +153,8 @@ def probe_nodes(checks: Sequence[NodeCheck[Any]], limit: float | None = None) ->
                 unanswered.remove(report.node)
                 reports[report.node] = _answered(replace(report, failure=None), ended[0])
         if until < seconds:
-            for node in unanswered:
-                asked[sent(node)] = replace(reports[node], sent=time.time())
+            for name in unanswered:
+                asked[sent(name)] = replace(reports[name], sent=time.time())
     for task in asked:  # hung, or not needed any more
         ray.cancel(task, force=True)
     return list(reports.values())
