@@ -117,12 +117,7 @@ class LocalFolder:
 
     def _rename(self, unfinished: Path, name: str) -> None:
         """Give a file its name; the entry outlives a loss of power."""
-        try:
-            os.replace(unfinished, self.path / name)
-        except IsADirectoryError as error:
-            raise StorageError(
-                f"{self.path / name}: is a folder, expected a file or nothing; move it elsewhere"
-            ) from error
+        os.replace(unfinished, self.path / name)
         sync_folder(self.path)
 
     @retried
@@ -242,7 +237,12 @@ class LocalFolder:
             shutil.copyfile(file, unfinished)
             with unfinished.open("rb") as opened:
                 os.fsync(opened.fileno())
-            self._rename(unfinished, name)
+            try:
+                self._rename(unfinished, name)
+            except IsADirectoryError as error:
+                raise StorageError(
+                    f"{self.path / name}: is a folder, expected a file or nothing; move it away"
+                ) from error
 
     @retried
     def get(self, name: str, file: Path) -> None:

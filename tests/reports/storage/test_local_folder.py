@@ -205,9 +205,10 @@ def test_a_link_that_leads_to_itself_is_no_file_and_is_replaced(tmp_path: Path) 
     assert folder.read("one") == b"content"
 
 
-def test_a_folder_in_the_place_of_a_file_is_named(tmp_path: Path) -> None:
+def test_a_folder_in_the_place_of_a_copied_file_is_named(tmp_path: Path) -> None:
     folder = open_folder(tmp_path / "here", make=True)
     (tmp_path / "here" / "one").mkdir()
+    (tmp_path / "file").write_bytes(b"content")
     with pytest.raises(StorageError, match=r"here/one: is a folder, expected a file"):
-        folder.write("one", b"content")
+        folder.put(tmp_path / "file", "one")
     assert sorted(os.listdir(tmp_path / "here")) == [MARK, "one"]
