@@ -57,10 +57,7 @@ def load_study(
         (1, [0, 1], 9)
 
     """
-    raw, where = _read(spec)
-    offered = raw.pop("variants", None) or {}
-    for name in [variant] if isinstance(variant, str) else variant:
-        _apply_variant(raw, offered, name, where)
+    raw, where = _varied(spec, variant)
     for path, value, given in _each_change(changes):
         _set(raw, path, value, given)
     for key, value in _leaves(raw):
@@ -72,6 +69,24 @@ def load_study(
     except ValidationError as error:
         said = re.sub(r"(\S{60})\S{240,}", r"\1...", _first_problem(error, raw))
         raise InputError(f"{where}: {said}") from error
+
+
+def required_keys(spec: StudySource, variant: str | Sequence[str] = ()) -> list[str]:
+    """Return the keys of a study that have no value yet; the arguments are those of `load_study`.
+
+    >>> required_keys("smoke_crops")
+    ['data.root', 'backbones.cnn.weights', 'backbones.vit.weights']
+    """
+    return [key for key, value in _leaves(_varied(spec, variant)[0]) if value == REQUIRED]
+
+
+def _varied(spec: StudySource, variant: str | Sequence[str]) -> tuple[dict[str, Any], str]:
+    """Return the keys of a study after its variants, and its name in messages."""
+    raw, where = _read(spec)
+    offered = raw.pop("variants", None) or {}
+    for name in [variant] if isinstance(variant, str) else variant:
+        _apply_variant(raw, offered, name, where)
+    return raw, where
 
 
 def _read(spec: StudySource) -> tuple[dict[str, Any], str]:
