@@ -129,10 +129,11 @@ class _Version(Action):
     def __call__(self, parser: ArgumentParser, *_: Any) -> None:
         """Print a line for each package."""
         from studies.store.origin import PACKAGES, installed_version
+        from wsss_core.version import DISTRIBUTION, __version__
 
-        names = ("wsss-studies", *PACKAGES)
-        lines = [f"{name} {installed_version(name) or 'is not installed'}" for name in names]
-        show("\n".join([*lines[:1], f"python {platform.python_version()}", *lines[1:]]))
+        found = {name: installed_version(name) or "is not installed" for name in PACKAGES}
+        versions = {DISTRIBUTION: __version__, "python": platform.python_version(), **found}
+        show("\n".join(f"{name} {version}" for name, version in versions.items()))
         parser.exit()
 
 

@@ -57,7 +57,9 @@ def load_study(
         (1, [0, 1], 9)
 
     """
-    raw, where = _changed(spec, changes, variant)
+    raw, where = _varied(spec, variant)
+    for path, value, given in _each_change(changes):
+        _set(raw, path, value, given)
     for key, value in _leaves(raw):
         if value == REQUIRED:
             hint = f'{{"{key}": VALUE}}' if isinstance(changes, Mapping) else f"--set {key}=VALUE"
@@ -75,20 +77,15 @@ def required_keys(spec: StudySource, variant: str | Sequence[str] = ()) -> list[
     >>> required_keys("smoke_crops")
     ['data.root', 'backbones.cnn.weights', 'backbones.vit.weights']
     """
-    raw, _ = _changed(spec, {}, variant)
-    return [key for key, value in _leaves(raw) if value == REQUIRED]
+    return [key for key, value in _leaves(_varied(spec, variant)[0]) if value == REQUIRED]
 
 
-def _changed(
-    spec: StudySource, changes: Mapping[str, Any] | Sequence[str], variant: str | Sequence[str]
-) -> tuple[dict[str, Any], str]:
-    """Return the keys of a study after variants and changes, and its name in messages."""
+def _varied(spec: StudySource, variant: str | Sequence[str]) -> tuple[dict[str, Any], str]:
+    """Return the keys of a study after its variants, and its name in messages."""
     raw, where = _read(spec)
     offered = raw.pop("variants", None) or {}
     for name in [variant] if isinstance(variant, str) else variant:
         _apply_variant(raw, offered, name, where)
-    for path, value, given in _each_change(changes):
-        _set(raw, path, value, given)
     return raw, where
 
 

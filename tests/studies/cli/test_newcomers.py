@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+import studies
 from studies.spec.loading import shipped_studies
 
 Command = Callable[..., Any]
@@ -77,7 +78,7 @@ def test_the_versions_are_those_of_the_installed_packages(wsss: Command) -> None
     ended = wsss("--version")
     assert (ended.code, ended.err) == (0, "")
     found = dict(line.split(" ", 1) for line in ended.out.splitlines())
-    assert next(iter(found)) == "wsss-studies"
+    assert next(iter(found.items())) == ("wsss-studies", studies.__version__)
     for name in ("torch", "ray", "timm", "optuna"):
         assert found[name] == metadata.version(name)
 
