@@ -134,14 +134,14 @@ class StudyExport:
 
     @cached_property
     def main_figures(self) -> list[FigureName]:
-        """The study's main figure under each rule, on the test split, then on the tune split."""
-        objective = self.records[0].objective
-        return [
+        """The study's main figure under each rule: on the test split, under its own rule first."""
+        objective, rule = self.records[0].objective, self.records[0].rule
+        found = [
             name
-            for split in ("test", "tune")
             for name in self.figure_names
-            if len(name) == 3 and name[0] == split and name[2] == objective
+            if len(name) == 3 and name[0] in ("test", "tune") and name[2] == objective
         ]
+        return sorted(found, key=lambda name: (name[0] != "test", name[1] != rule))
 
 
 def short_digest(content: Any) -> str:

@@ -212,8 +212,9 @@ def _is_cut_off(name: str, model: nn.Module) -> bool:
     module = model
     for part in name.split(".")[:-1]:
         if part not in module._modules:
-            is_list = isinstance(module, nn.ModuleList | nn.Sequential)
-            return is_list and part.isdecimal() and int(part) >= len(module._modules)
+            if not isinstance(module, nn.ModuleList | nn.Sequential):
+                return False
+            return part.isdecimal() and int(part) >= len(module._modules)
         module = module.get_submodule(part)
     return False
 

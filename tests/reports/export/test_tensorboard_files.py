@@ -100,7 +100,8 @@ def test_the_list_of_settings_names_what_differs_and_the_main_figure_under_each_
     assert differs["transfer_weight"]
     assert not differs["learning_rate"]
     tags = [info.name.tag for info in listed.metric_infos]
-    assert "test/tuned/per_image_iou" in tags
+    assert tags[0] == "test/tuned/per_image_iou"
+    assert "test/fixed/per_image_iou" in tags
     assert set(tags) <= set(scalars(logdir / "strategies" / "=1+1, seed 0"))
 
 
