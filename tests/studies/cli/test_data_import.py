@@ -73,6 +73,36 @@ def coco(tmp_path: Path) -> Path:
     return root
 
 
+@pytest.fixture
+def ijmond(tmp_path: Path) -> Path:
+    """IJmond's manual frames, two of each label, beside three frames with polygons of opacity."""
+    root = tmp_path / "IJmond"
+    for number in range(2):
+        save(root / f"frames/manual_positive/clip{number}-0_frame1.png", noisy(70 + number))
+        save(root / f"frames/manual_negative/none{number}-0_frame1.png", noisy(80 + number))
+    images, annotations = [], []
+    for number in range(3):
+        name = f"kooks_1__2023-01-0{number + 1}_frame_5_png.rf.{number}abc.png"
+        save(root / "test" / name, noisy(90 + number))
+        images.append({"id": number, "file_name": name, "height": 40, "width": 40})
+        polygon = [5.0, 5.0, 30.0, 5.0, 30.0, 20.0, 5.0, 20.0]
+        annotations.append(
+            {"id": number, "image_id": number, "category_id": 1 + number % 2, "iscrowd": 0,
+             "bbox": [5, 5, 25, 15], "segmentation": [polygon], "area": 375}
+        )  # fmt: skip
+    content = {
+        "images": images,
+        "annotations": annotations,
+        "categories": [
+            {"id": 0, "name": "smoke", "supercategory": "none"},
+            {"id": 1, "name": "high-opacity-smoke", "supercategory": "smoke"},
+            {"id": 2, "name": "low-opacity-smoke", "supercategory": "smoke"},
+        ],
+    }
+    (root / "test/_annotations.coco.json").write_text(json.dumps(content))
+    return root
+
+
 def test_it_says_what_it_took_and_what_came_of_it(wsss: Command, smoke5k: Path, tmp_path: Path):
     ended = wsss("data", "import", smoke5k, tmp_path / "data", "--tune", 1)
     assert ended.code == 0
@@ -135,7 +165,7 @@ def test_a_wrong_option_is_one_line_and_writes_nothing(
 
 
 @pytest.mark.ci
-@pytest.mark.parametrize("made_of", ["smoke5k", "coco"])
+@pytest.mark.parametrize("made_of", ["smoke5k", "coco", "ijmond"])
 def test_an_imported_set_is_checked_planned_and_run(
     wsss: Command,
     made_of: str,
@@ -146,7 +176,11 @@ def test_an_imported_set_is_checked_planned_and_run(
     rise: Path,
 ):
     source = request.getfixturevalue(made_of)
-    more = ("--tune", 1, "--take", "RISE=clear:3") if made_of == "smoke5k" else ()
+    more = {
+        "smoke5k": ("--tune", 1, "--take", "RISE=clear:3"),
+        "coco": (),
+        "ijmond": ("--tune", "test:1"),
+    }[made_of]
     sources = (source, rise) if made_of == "smoke5k" else (source,)
     data = tmp_path / "data"
     assert wsss("data", "import", *sources, data, *more).code == 0

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
         parse_classes,
         without_labels,
     )
-    from wsss_core.data.formats.common.source_files import SPLIT_WORDS, tallied
+    from wsss_core.data.formats.common.source_files import SPLIT_WORDS, tallied, unread_images
     from wsss_core.data.formats.recognition import FORMATS, Recognition, format_named, recognise
 
 __all__ = [
@@ -52,6 +52,7 @@ __all__ = [
     "parse_values",
     "recognise",
     "tallied",
+    "unread_images",
     "without_labels",
 ]
 

@@ -18,6 +18,7 @@ from wsss_core.data.formats import (
     label_by_table,
     recognise,
     tallied,
+    unread_images,
     without_labels,
 )
 from wsss_core.data.image_set import IGNORED
@@ -72,6 +73,8 @@ def read_source(settings: SourceSettings) -> ReadSource:
         wanted = "pairs"
     recognition = recognise(settings.path, wanted)
     content = recognition.format.read(recognition.path, settings.options)
+    if unread := unread_images(recognition.path):
+        content = replace(content, notes=(*content.notes, unread))
     if settings.labels == "masks":
         content = without_labels(content)
     elif settings.labels != "format":

@@ -2,12 +2,14 @@
 
 import json
 import logging
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from wsss_core.data.folder.layout import CLEAR
+from wsss_core.data.formats import tallied
 from wsss_core.data.image_set import SPLITS
 from wsss_core.data.importing.candidates import (
     ReadSource,
@@ -85,6 +87,7 @@ def import_data(settings: ImportSettings) -> ImportRecord:
     with unfinished_folder(destination, plan, anew=settings.anew) as folder:
         digests = write_files(folder, targets, linked=settings.link)
         write_tables(folder, targets, classes)
+        notes += _doubled(targets, digests)
         table = write_images(folder, _rows(targets, digests, classes))
         record = ImportRecord(
             plan,
@@ -97,6 +100,16 @@ def import_data(settings: ImportSettings) -> ImportRecord:
         )
         write_record(folder, record)
     return record
+
+
+def _doubled(targets: Sequence[Target], digests: Sequence[tuple[str, str]]) -> list[str]:
+    """Return a note on images that lie in several splits byte by byte, or none."""
+    splits: dict[str, set[str]] = defaultdict(set)
+    for target, (digest, _) in zip(targets, digests, strict=True):
+        splits[digest].add(target.examined.split)
+    found = [t.file for t, (d, _) in zip(targets, digests, strict=True) if len(splits[d]) > 1]
+    said = "files are the same image in several splits; --drop-twins leaves them out of train"
+    return [tallied(len(found), said, found[0])] if found else []
 
 
 def _held(destination: Path) -> ImportRecord | None:

@@ -16,6 +16,7 @@ from wsss_core.data.importing.settings import ImportSettings
 from wsss_core.data.importing.splitting import Assigned
 from wsss_core.errors import InputError
 
+_FULL = 0.8  # share of object above which most masks of a set of one class look inverted
 _EXIF = "images have an EXIF orientation that no mask settles"
 
 
@@ -29,6 +30,7 @@ class Examined:
         held: codes of the classes that it holds.
         tiny: codes of the classes that its mask holds with less than the least area.
         masked: whether a mask is written for it.
+        share: the share of object in its mask, ignored pixels left out; 0 without a mask.
 
     """
 
@@ -37,6 +39,7 @@ class Examined:
     held: tuple[int, ...]
     tiny: tuple[int, ...] = ()
     masked: bool = False
+    share: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -110,7 +113,9 @@ def _examined(
         said = f"images of {split} are left out, as their mask shows none of their classes"
         return _Fault(said, image.name, fatal=False)
     masked = bool(held or tiny or areas[IGNORED])
-    return Examined(settled, split, held, tiny, masked)
+    counted = int(mask.size - areas[IGNORED])
+    share = 1 - int(areas[0]) / counted if counted else 0.0
+    return Examined(settled, split, held, tiny, masked, share)
 
 
 def _settled(candidate: ImportCandidate, settings: ImportSettings) -> Picture | None:
@@ -138,6 +143,12 @@ def _notes(
     if tiny:
         said = f"masks hold a class with less than {settings.least_area} pixels, now ignored"
         notes.append(tallied(len(tiny), said, tiny[0]))
+    full = [one.candidate.image.name for one in kept if one.share > _FULL]
+    if len(classes) == 1 and 2 * len(full) > sum(one.masked for one in kept):
+        said = (
+            f"masks are {classes[0]} in more than {_FULL:.0%} of their pixels; are they inverted?"
+        )
+        notes.append(tallied(len(full), said, full[0]))
     turned = [one.candidate.image.name for one in kept if one.candidate.image.picture.upright]
     if turned:
         notes.append(tallied(len(turned), "images are turned upright", turned[0]))

@@ -186,6 +186,33 @@ def test_a_folder_of_the_unfinished_name_that_is_no_import_is_left_alone(
     assert (tmp_path / "data.unfinished/mine.txt").read_text() == "mine"
 
 
+def test_images_of_kinds_that_are_not_read_are_counted_by_ending(smoke5k, settings):
+    for name in ("x.gif", "y.GIF", "z.avif"):
+        (smoke5k / "train/img" / name).write_bytes(b"")
+    notes = import_data(settings(smoke5k, tune="2")).notes
+    said = "3 images of kinds that are not read are passed over: 1 .avif, 2 .gif (first: train/img/"
+    assert any(note.startswith(said) for note in notes)
+
+
+def test_masks_that_are_mostly_object_look_inverted(smoke5k, settings, tmp_path):
+    assert not any("inverted" in note for note in import_data(settings(smoke5k, tune="2")).notes)
+    for path in (smoke5k / "test/gt").iterdir():
+        with Image.open(path) as opened:
+            inverted = 255 - np.array(opened)
+        Image.fromarray(inverted).save(path)
+    made = settings(smoke5k, tune="test:2", destination=tmp_path / "inverted")
+    notes = [note for note in import_data(made).notes if "inverted" in note]
+    assert len(notes) == 1
+    assert notes[0].startswith("4 masks are smoke in more than 80% of their pixels")
+
+
+def test_the_same_image_in_two_splits_is_said(smoke5k, settings):
+    (smoke5k / "train/img/s1.png").write_bytes((smoke5k / "test/img/s20.png").read_bytes())
+    notes = import_data(settings(smoke5k, tune="test:1")).notes
+    said = "2 files are the same image in several splits"
+    assert any(note.startswith(said) for note in notes)
+
+
 def test_names_that_occur_twice_in_a_split_get_the_folders_above_them(tmp_path, settings, numbered):
     for split in ("train", "val", "test"):
         for place in ("north", "south"):

@@ -5,7 +5,7 @@ A name that leads out of the source is refused, and so is a JSON file that is no
 
 import json
 import os
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from functools import cached_property
 from pathlib import Path, PurePosixPath
@@ -247,6 +247,32 @@ def split_in(text: str) -> str | None:
         if word in SPLIT_WORDS:
             return word
     return None
+
+
+UNREAD_SUFFIXES = (
+    *(".gif", ".avif", ".jfif", ".heic", ".heif", ".jp2", ".svg", ".psd", ".dng", ".raw", ".nef"),
+    *(".cr2", ".jxl", ".tga", ".ppm", ".pgm"),
+)
+"""Endings of images that no reader takes."""
+
+
+def unread_images(path: Path) -> str | None:
+    """Return a note that counts images of kinds that are not read, by their ending; or None.
+
+    Raises:
+        InputError: see `files_below`.
+
+    """
+    found = files_below(path, UNREAD_SUFFIXES) if path.is_dir() else []
+    if not found:
+        return None
+    by_suffix = Counter(file.suffix.lower() for file in found)
+    shown = ", ".join(f"{count} {suffix}" for suffix, count in sorted(by_suffix.items()))
+    return tallied(
+        len(found),
+        f"images of kinds that are not read are passed over: {shown}",
+        found[0].relative_to(path),
+    )
 
 
 def tallied(count: int, what: str, example: object) -> str:
