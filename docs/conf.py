@@ -7,6 +7,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
+# tqdm asks for ipywidgets, which a page without a kernel cannot use.
+os.environ["PYTHONWARNINGS"] = "ignore:IProgress not found"
 # Notebooks run in a process of their own.
 os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
 
@@ -42,7 +44,8 @@ nb_merge_streams = True
 
 html_theme = "furo"
 html_title = "wsss-studies"
-html_static_path: list[str] = []
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
 html_copy_source = False
 html_show_sphinx = False
 
