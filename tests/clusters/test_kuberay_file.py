@@ -13,7 +13,7 @@ import pytest
 import yaml
 from jsonschema import ValidationError, validate
 
-from studies.cli.main import _parser
+from studies.cli.main import command_line
 
 ROOT = Path(__file__).parents[2]
 FILE = ROOT / "clusters" / "kuberay-rayjob.yaml"
@@ -160,7 +160,7 @@ def test_a_field_that_kuberay_does_not_know_is_found(job):
 def test_the_entry_point_is_understood_by_the_command_line(job):
     python, flag, module, *arguments = shlex.split(job["spec"]["entrypoint"])
     assert (python, flag, module) == ("python", "-m", "studies.submit")
-    options = _parser().parse_args(["run", *arguments])
+    options = command_line().parse_args(["run", *arguments])
     assert str(options.results).startswith("s3://")
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from studies.cli.main import _parser
+from studies.cli.main import command_line
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / "clusters" / "slurm.sbatch"
@@ -265,7 +265,7 @@ def test_without_a_study_the_script_says_what_it_expects_and_starts_nothing(subm
 def test_the_headers_example_is_understood_by_the_command_line():
     line = re.search(r"#   sbatch clusters/slurm.sbatch (.*)", SCRIPT.read_text(encoding="utf-8"))
     assert line is not None
-    assert _parser().parse_args(["run", *line[1].split()]).spec == "quickstart"
+    assert command_line().parse_args(["run", *line[1].split()]).spec == "quickstart"
 
 
 def test_slurm_is_asked_for_whole_nodes_with_one_task_each():
