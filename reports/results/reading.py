@@ -165,6 +165,18 @@ def read_studies(results: Location, *, processes: int = 1) -> list[StudyRecord]:
         InputError: there is no plan.
         LedgerError: a part cannot be read.
 
+    Example:
+        >>> import tempfile, studies
+        >>> tiny = {"data.size": 32, "data.train": 16, "data.tune": 8, "data.test": 8}
+        >>> tiny |= {"seeds": [0], "training.epochs": 1}
+        >>> tiny |= {"configurations": [{"paradigm": "single", "student": "cnn"}]}
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     study = studies.load_study("quickstart", tiny)
+        ...     _ = studies.run_study(study, folder, in_process=True)
+        ...     (record,) = read_studies(folder)
+        >>> record.study, [(*at, trial.status) for at, trial in record.trials.items()]
+        ('quickstart', [('CNN alone', 0, 'ok')])
+
     """
     plan = read_table(results, "plan")
     if plan.empty:

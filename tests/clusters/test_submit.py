@@ -100,7 +100,7 @@ def test_alone_in_another_folder_it_hands_on_the_error_and_the_exit_code(tmp_pat
     copy = Path(shutil.copy(FILE, tmp_path))
     run = started(copy, "quickstart", "--results", str(tmp_path / "results"), "--varient", "quick")
     assert run.returncode == 2
-    assert "wsss: unrecognized arguments: --varient quick" in run.stderr
+    assert "wsss run: unknown option '--varient'; did you mean '--variant'?" in run.stderr
     assert not (tmp_path / "results").exists()
 
 
