@@ -1,12 +1,33 @@
 """The progress of long work: a bar in a terminal or a notebook, messages everywhere."""
 
+import contextlib
+import logging
 import os
 import sys
 import time
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from tqdm import tqdm
+
+LOGGERS = tuple(logging.getLogger(name) for name in ("studies", "reports", "wsss_core"))
+"""The loggers of the packages."""
+
+
+@contextlib.contextmanager
+def logging_to(handler: logging.Handler) -> Iterator[None]:
+    """Hand the packages' log messages at INFO and above to a handler while the block runs."""
+    levels = [logger.level for logger in LOGGERS]
+    try:
+        for logger in LOGGERS:
+            logger.addHandler(handler)
+            logger.setLevel(logging.INFO)
+        yield
+    finally:
+        for logger, level in zip(LOGGERS, levels, strict=True):
+            logger.removeHandler(handler)
+            logger.setLevel(level)
 
 
 def bars_are_shown() -> bool:

@@ -19,8 +19,8 @@ from wsss_core.lazy import lazy_exports
 
 if TYPE_CHECKING:
     from studies.masks.making import make_masks
+    from studies.python_entry import plan_study, run_study
     from studies.results import Results, open_results
-    from studies.running import plan_study, run_study
     from studies.spec.loading import load_study, shipped_studies
     from wsss_core.version import __version__
 

@@ -37,7 +37,7 @@ ORDER = {
         ["runner"],
         ["search"],
         ["results"],
-        ["running"],
+        ["python_entry"],
         ["cli"],
         ["submit"],
     ],

@@ -11,14 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Never, TextIO
 
+from reports.progress import logging_to
 from reports.storage import Location, is_uri, local_path, located, without_password
 from wsss_core.errors import InputError, one_line, quoted, visible
 
 FAILED = 1
 USAGE_ERROR = 2
 INTERRUPTED = 130
-
-_LOGGED = ("studies", "reports", "wsss_core")
 
 
 Option = tuple[tuple[str, ...], dict[str, Any]]
@@ -210,15 +209,5 @@ def log_to_terminal(*, aside: bool = False) -> Iterator[None]:
         aside: print to standard error, because standard output is the command's result.
 
     """
-    handler = _ToTerminal(aside=aside)
-    loggers = [logging.getLogger(name) for name in _LOGGED]
-    levels = [logger.level for logger in loggers]
-    try:
-        for logger in loggers:
-            logger.addHandler(handler)
-            logger.setLevel(logging.INFO)
+    with logging_to(_ToTerminal(aside=aside)):
         yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.removeHandler(handler)
-            logger.setLevel(level)

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from reports.progress import bars_are_shown
+from reports.progress import LOGGERS, bars_are_shown, logging_to
 from reports.storage import Location, below, located
 from studies.planning import Plan, make_plan
 from studies.results import Results
@@ -104,21 +104,11 @@ def run_study(
 @contextlib.contextmanager
 def _lines_without_bars() -> Iterator[None]:
     """Print log messages to standard error where no bar and no logging of the caller's is."""
-    packages = [logging.getLogger(name) for name in ("studies", "reports", "wsss_core")]
-    if bars_are_shown() or any(package.hasHandlers() for package in packages):
+    if bars_are_shown() or any(logger.hasHandlers() for logger in LOGGERS):
         yield
         return
-    lines = logging.StreamHandler(sys.stderr)
-    levels = [package.level for package in packages]
-    try:
-        for package in packages:
-            package.addHandler(lines)
-            package.setLevel(logging.INFO)
+    with logging_to(logging.StreamHandler(sys.stderr)):
         yield
-    finally:
-        for package, level in zip(packages, levels, strict=True):
-            package.removeHandler(lines)
-            package.setLevel(level)
 
 
 def _ran(
