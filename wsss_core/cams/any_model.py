@@ -85,13 +85,19 @@ def model_cams(
 ) -> ClassMaps:
     """Return CAMs of any classifier; see `wsss_core.cams.cams` for arguments and errors."""
     _check_method(method, target_layer)
-    if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
-        raise InputError(f"batch_size {batch_size!r}: expected 1 or more")
+    if isinstance(batch_size, bool) or not isinstance(batch_size, int | np.integer):
+        raise InputError(f"batch_size {quoted(batch_size)}: expected a whole number from 1 on")
+    if batch_size < 1:
+        raise InputError(f"batch_size {batch_size}: expected 1 or more")
     pictures = read_pictures(images, model, mean, std)
     asked = _asked_classes(classes, len(pictures))
     if device is not None:
-        model.to(device)
+        _move(model, device)
     where, dtype = _place(model)
+    if where.type == "meta":
+        raise InputError(
+            "model: lies on the device meta, without weights; expected a model with weights"
+        )
     height, width = pictures.size
 
     with ExitStack() as stack:
@@ -134,6 +140,19 @@ def _place(model: nn.Module) -> tuple[torch.device, torch.dtype]:
         if tensor.is_floating_point():
             return tensor.device, tensor.dtype
     return torch.device("cpu"), torch.float32
+
+
+def _move(model: nn.Module, device: str) -> None:
+    """Bring a network to a device."""
+    try:
+        model.to(device)
+    except (RuntimeError, AssertionError, TypeError) as error:
+        if is_out_of_memory(error):
+            raise
+        raise InputError(
+            f'device {quoted(device)}: expected one of this machine, such as "cpu" or "cuda": '
+            f"{raised(error)}"
+        ) from error
 
 
 @contextmanager

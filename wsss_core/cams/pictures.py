@@ -21,6 +21,7 @@ EXPECTED = (
     "expected uint8 [H, W, 3], [B, H, W, 3], [3, H, W] or [B, 3, H, W], "
     "float [H, W, 3] in 0..1, or float [B, 3, H, W] as the network takes it"
 )
+_GREY = '; of a grey image or one with alpha Pillow makes RGB: image.convert("RGB")'
 _RAW = 100.0  # no network's normalised input lies between 0 and more than this
 
 
@@ -103,9 +104,20 @@ def _as_tensor(images: Any) -> Tensor:
         try:
             array = np.asarray(images)
         except ValueError as error:
-            raise InputError(f"images: {EXPECTED}; got {one_line(error, 100)}") from error
+            raise InputError(
+                "images: expected images of one size in a batch, got several; call cams for each "
+                f"image, or resize them ({one_line(error, 100)})"
+            ) from error
         if array.dtype.kind not in "buif":
-            raise InputError(f"images: {EXPECTED}; got {type(images).__name__} of {array.dtype}")
+            kind = type(images).__name__
+            raise InputError(
+                f"images: {EXPECTED}; got "
+                + (
+                    f"{kind} {quoted(images)}; open files first"
+                    if array.dtype.kind in "US"
+                    else kind
+                )
+            )
         # Numbers that PyTorch lacks, such as uint16, are named by the next check.
         known = array.dtype == np.uint8 or array.dtype.kind == "f"
         tensor = torch.tensor(array) if known else torch.empty(array.shape, dtype=torch.int64)
@@ -113,7 +125,8 @@ def _as_tensor(images: Any) -> Tensor:
         kind = getattr(images, "dtype", tensor.dtype)
         raise InputError(f"images: {EXPECTED}; got {kind} {_shape(tensor)}")
     if tensor.ndim not in (3, 4):
-        raise InputError(f"images: {EXPECTED}; got {_shape(tensor)}")
+        hint = _GREY if tensor.ndim == 2 else ""
+        raise InputError(f"images: {EXPECTED}; got {_shape(tensor)}{hint}")
     return tensor
 
 
@@ -130,7 +143,7 @@ def _channels_last(images: Tensor) -> bool:
         if images.is_floating_point() and images.ndim == 4:
             return False
         raise InputError(
-            f"images: {EXPECTED}; got {_shape(images)}, in which no axis has 3 channels"
+            f"images: {EXPECTED}; got {_shape(images)}, in which no axis has 3 channels{_GREY}"
         )
     return last
 
@@ -178,11 +191,12 @@ def _normalisation(
             numbers = [float(value) for value in values]
         except (TypeError, ValueError):
             numbers = []
-        fits = len(numbers) == 3 and all(map(math.isfinite, numbers))
+        # Levels of 0..255 fail here, and NaN does.
+        fits = len(numbers) == 3 and all(0 <= number <= 1 for number in numbers)
         if not fits or (name == "std" and min(numbers) <= 0):
-            above = " above 0" if name == "std" else ""
+            above = "above 0 and up to 1" if name == "std" else "from 0 to 1"
             raise InputError(
-                f"{name}: expected three finite numbers{above}, of images in 0..1, "
+                f"{name}: expected three finite numbers {above}, of images in 0..1, "
                 f"got {quoted(values)}"
             )
     red, green, blue = (float(value) for value in mean)

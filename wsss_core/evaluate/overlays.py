@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from wsss_core.errors import InputError
-from wsss_core.evaluate.score_maps import quantise, resize
+from wsss_core.errors import InputError, quoted
+from wsss_core.evaluate.score_maps import as_array, quantise, resize
 
 _HEAT = np.array(
     [[24, 15, 94], [115, 32, 146], [194, 62, 104], [242, 130, 52], [253, 213, 78], [255, 255, 214]],
@@ -51,8 +51,8 @@ def overlay(
     """
     picture = read_picture(image).astype(np.float32)
     heights = _read_scores(scores, (picture.shape[0], picture.shape[1]))
-    if not 0 <= opacity <= 1:
-        raise InputError(f"opacity: expected 0 to 1, got {opacity}")
+    if not isinstance(opacity, int | float | np.number) or not 0 <= opacity <= 1:
+        raise InputError(f"opacity: expected 0 to 1, got {quoted(opacity)}")
     at = heights * (len(_HEAT) - 1)
     low = np.minimum(at.astype(np.intp), len(_HEAT) - 2)
     part = (at - low)[..., np.newaxis]
@@ -72,7 +72,7 @@ def read_picture(image: Any) -> NDArray[np.uint8]:
             expected.
 
     """
-    picture = np.asarray(image)
+    picture = as_array(image)
     expected = "image: expected RGB [H, W, 3], uint8 or floats in 0..1"
     if picture.ndim != 3 or picture.shape[2] != 3 or 0 in picture.shape:
         first = picture.ndim == 3 and picture.shape[0] == 3
@@ -93,7 +93,7 @@ def read_picture(image: Any) -> NDArray[np.uint8]:
 
 def _read_scores(scores: Any, size: tuple[int, int]) -> NDArray[np.float32]:
     """Return scores float32 [H, W] in 0..1 at the picture's size."""
-    found = np.asarray(scores)
+    found = as_array(scores)
     if found.ndim != 2 or 0 in found.shape:
         raise InputError(
             f"scores: expected one map [h, w], got the shape {list(found.shape)}"
@@ -108,7 +108,7 @@ def _read_scores(scores: Any, size: tuple[int, int]) -> NDArray[np.float32]:
 
 
 def _read_region(mask: Any, size: tuple[int, ...]) -> NDArray[np.bool_]:
-    region = np.asarray(mask)
+    region = as_array(mask)
     if region.shape != size:
         raise InputError(f"mask: expected the image's size {list(size)}, got {list(region.shape)}")
     if region.dtype == np.bool_:

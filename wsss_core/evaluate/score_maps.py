@@ -90,6 +90,13 @@ def _flat(lowest: Maps, highest: Maps, kept_as: np.dtype[Any]) -> NDArray[np.boo
     return np.asarray(highest - lowest <= _EPSILONS_OF_FLOAT32 * _EPSILON * largest)
 
 
+def as_array(given: Any) -> NDArray[Any]:
+    """Return an array, also of a tensor that lies on a GPU or keeps gradients."""
+    if hasattr(given, "detach"):
+        given = given.detach().cpu()
+    return np.asarray(given)
+
+
 def quantise(scores: ArrayLike) -> NDArray[np.uint8]:
     """Round maps in [0, 1] to 256 levels: round(255 * score), halves to even.
 

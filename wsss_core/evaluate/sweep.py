@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from wsss_core.errors import InputError, quoted
 from wsss_core.evaluate.pixel_counts import SCORE_LEVELS, Curve
 from wsss_core.evaluate.score_histogram import HistogramStack, ScoreHistogram
-from wsss_core.evaluate.score_maps import quantise
+from wsss_core.evaluate.score_maps import as_array, quantise
 from wsss_core.evaluate.thresholds import Objective, member_named
 
 if TYPE_CHECKING:
@@ -56,6 +56,13 @@ class ThresholdSweep:
 
     histograms: HistogramStack
     objective: Objective = Objective.PER_IMAGE_IOU
+
+    def __repr__(self) -> str:
+        found = "no mask holds the class"
+        if self.histograms.holds_class.any():
+            found = f"{self.best.iou:.4f} at the threshold {self.best.threshold:.4f}"
+        images = len(self.histograms.holds_class)
+        return f"ThresholdSweep({images} image{'s' * (images > 1)}; {self.objective}: {found})"
 
     @property
     def thresholds(self) -> Curve:
@@ -185,10 +192,10 @@ def _each(name: str, given: Any) -> list[NDArray[Any]]:
     """Return the arrays [H, W] of one, of a batch, or of a list."""
     parts = given if isinstance(given, list | tuple) else None
     if parts and np.ndim(parts[0]) >= 2:
-        arrays = [np.asarray(part) for part in parts]
+        arrays = [as_array(part) for part in parts]
     else:
         try:
-            array = np.asarray(given)
+            array = as_array(given)
         except ValueError as error:
             raise InputError(f"{name}: expected rows of one length, got {quoted(given)}") from error
         arrays = [array] if array.ndim == 2 else list(array) if array.ndim == 3 else [array]

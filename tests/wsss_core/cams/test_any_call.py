@@ -210,6 +210,16 @@ def test_the_images_are_left_as_they_were():
     assert torch.equal(images, INPUT)
 
 
+def test_the_batch_size_may_be_a_number_of_numpys():
+    found = cams(Small(), INPUT, batch_size=np.int64(1))
+    np.testing.assert_allclose(found.maps, cams(Small(), INPUT).maps, atol=1e-6)
+
+
+def test_a_model_without_weights_is_named():
+    with pytest.raises(InputError, match=r"^model: lies on the device meta, without weights"):
+        cams(Small().to("meta"), INPUT)
+
+
 def test_logits_may_stand_in_an_object():
     class Answer(dict):
         logits: Tensor
@@ -240,19 +250,30 @@ WRONG = [
     ),
     (PICTURES.astype(np.uint16), {}, "images: expected uint8 .* got uint16"),
     (PICTURES[..., 0], {}, r"got \[2, 24, 32\], in which no axis has 3 channels"),
-    (PICTURES[0, :, :, 0], {}, r"images: expected .* got \[24, 32\]"),
+    (PICTURES[0, :, :, 0], {}, r"got \[24, 32\]; of a grey image .* image.convert\(.RGB"),
     (PICTURES[0, :3], {}, r"the shape \[3, 32, 3\] can be read with channels first or last"),
     (PICTURES[:0], BY_US, "expected at least one image with pixels"),
     (PICTURES, {}, "mean and std: Small does not say how its images are normalised; expected both"),
     (PICTURES, {"mean": MEAN}, "mean and std: expected both or neither"),
-    (PICTURES, {"mean": (1, 2), "std": STD}, r"mean: expected three finite numbers, .* \(1, 2\)"),
+    (
+        PICTURES,
+        {"mean": (1, 2), "std": STD},
+        r"mean: expected three finite numbers from 0 to 1, .* \(1, 2\)",
+    ),
     (PICTURES, {"mean": MEAN, "std": (1, 0, 1)}, "std: expected three finite numbers above 0"),
+    (
+        PICTURES,
+        {"mean": (123, 117, 104), "std": (58, 57, 57)},
+        "mean: .* from 0 to 1, of images in",
+    ),
+    (PICTURES, {"mean": MEAN, "std": (58, 57, 57)}, "std: .* above 0 and up to 1, of images in 0"),
     (PICTURES.astype(np.float32), BY_US, "lie in 0..1, got values from 0 to 255; give levels of"),
     (INPUT.abs() * 200, {}, "as the network takes it, normalised, got values from .* as uint8"),
     (INPUT / 0, {}, "expected finite values, got NaN or infinity"),
     (INPUT, BY_US, r"mean and std: expected None for float images \[B, 3, H, W\]"),
-    ("image.png", {}, "images: expected uint8 .* got str"),
-    ([PICTURES[0], PICTURES[1, 1:]], {}, "images: expected uint8 "),
+    ("image.png", {}, "images: expected uint8 .* got str 'image.png'; open files first"),
+    (None, {}, "images: expected uint8 .* got NoneType$"),
+    ([PICTURES[0], PICTURES[1, 1:]], {}, "images: expected images of one size in a batch"),
     (INPUT, {"method": "gradcam"}, "method 'gradcam': expected one of class_weight, grad_cam"),
     (INPUT, {"method": "class_weight", "target_layer": "act"}, "expected None for method class_we"),
     (INPUT, {"method": "attention"}, "method attention: expected a ViT, got a Small"),
@@ -268,6 +289,9 @@ WRONG = [
     (INPUT, {"classes": [[0], [1], [2]]}, "got 3 lists for 2 images"),
     (INPUT, {"classes": [[0], [1, 2]]}, "got lists of different lengths"),
     (INPUT, {"batch_size": 0}, "batch_size 0: expected 1 or more"),
+    (INPUT, {"batch_size": 1.5}, "batch_size 1.5: expected a whole number from 1 on"),
+    (INPUT, {"device": "gpu"}, 'device \'gpu\': expected one of this machine, such as "cpu" or "c'),
+    (INPUT, {"device": "cuda:99"}, "device 'cuda:99': expected one of this machine"),
     (INPUT[:, :2], {}, "Small cannot take these images of 32 x 24 px: RuntimeError"),
     (
         INPUT,

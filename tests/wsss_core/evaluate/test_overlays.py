@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 
 from wsss_core.errors import InputError
 from wsss_core.evaluate import overlay
@@ -23,6 +24,12 @@ def test_the_picture_is_left_as_it_was():
     before = IMAGE.copy()
     overlay(IMAGE, RAMP, MASK)
     np.testing.assert_array_equal(IMAGE, before)
+
+
+def test_scores_that_keep_gradients_are_drawn():
+    image, scores = np.zeros((4, 6, 3), np.uint8), np.linspace(0, 1, 24).reshape(4, 6)
+    drawn = overlay(image, torch.tensor(scores, requires_grad=True))
+    np.testing.assert_array_equal(drawn, overlay(image, scores))
 
 
 def test_higher_scores_are_lighter():
@@ -100,6 +107,7 @@ def test_scores_of_another_grid_are_stretched_over_the_picture():
         (IMAGE, RAMP, {"mask": MASK.T}, r"expected the image's size \[20, 30\], got \[30, 20\]"),
         (IMAGE, RAMP, {"mask": MASK * np.uint8(255)}, "compare it with the class's number first"),
         (IMAGE, RAMP, {"mask": MASK * 1.0}, "mask: expected bool, or 1 for the class"),
+        (IMAGE, RAMP, {"opacity": "half"}, "opacity: expected 0 to 1, got 'half'"),
         (IMAGE, RAMP, {"opacity": 2}, "opacity: expected 0 to 1, got 2"),
         (IMAGE, RAMP, {"mask": MASK, "width": 0}, "width: expected 1 pixel or more, got 0"),
         (IMAGE, RAMP, {"mask": MASK, "outline": (0, 0, 256)}, "outline: expected three levels"),

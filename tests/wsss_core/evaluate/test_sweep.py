@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 
 from wsss_core.errors import InputError
 from wsss_core.evaluate import ThresholdSweep, threshold_sweep
@@ -98,6 +99,21 @@ def test_the_frame_holds_the_curves_and_the_plot_marks_the_best():
         "recall",
     ]
     assert sweep.plot(axes) is axes
+
+
+def test_it_prints_as_a_line_with_the_best_threshold():
+    sweep = threshold_sweep(SCORES, MASKS)
+    said = f"per_image_iou: {sweep.best.iou:.4f} at the threshold {sweep.best.threshold:.4f})"
+    assert repr(sweep) == f"ThresholdSweep(3 images; {said}"
+    empty = threshold_sweep(SCORES[0], np.zeros((12, 16), bool))
+    assert repr(empty) == "ThresholdSweep(1 image; per_image_iou: no mask holds the class)"
+
+
+def test_scores_that_keep_gradients_are_read():
+    scores = torch.tensor(SCORES, requires_grad=True)
+    np.testing.assert_array_equal(
+        threshold_sweep(scores, torch.tensor(MASKS)).iou, threshold_sweep(SCORES, MASKS).iou
+    )
 
 
 def test_where_no_mask_holds_the_class_there_is_no_best():
