@@ -1,6 +1,7 @@
 """Pseudo masks of a folder of images in one call."""
 
 import logging
+from numbers import Real
 from pathlib import Path
 
 from reports.storage import Location, below, located
@@ -8,7 +9,7 @@ from studies.masks.folder import MasksMade, make_missing_masks
 from studies.masks.recipe import MaskSelection, choose_recipe
 from studies.masks.worker import MaskJob
 from studies.store import ArtifactStore
-from wsss_core.errors import checked_path
+from wsss_core.errors import InputError, checked_path, quoted
 
 logger = logging.getLogger(__name__)
 
@@ -60,6 +61,9 @@ def make_masks(
             there of other settings.
 
     """
+    for name, value in (("threshold", threshold), ("uncertain", uncertain), ("batch", batch)):
+        if value is not None and not isinstance(value, Real):
+            raise InputError(f"{name} {quoted(value)}: expected a number")
     results = located(str(results))
     artifacts = ArtifactStore(below(results, "store") if store is None else located(str(store)))
     selection = MaskSelection(study, configuration, seed, chain, rule, threshold)

@@ -43,8 +43,10 @@ def load_study(
         spec: the name of a shipped study ("quickstart"), the path of a YAML file, a mapping with
             the keys of such a file, or a study that was loaded before.
         changes: key -> value; a key is a path of dots ("data.root", "backbones.cnn.weights",
-            "configurations.0.lambda"). As on the command line, a list of "key=value" items is taken
-            too, where a value is YAML ("[0, 1]", "0.5", "some/path").
+            "configurations.0.lambda"). A value replaces what the study has there, a mapping a whole
+            section: {"training.epochs": 2} changes one key, {"training": {"epochs": 2}} leaves the
+            section's other keys at their defaults. As on the command line, a list of "key=value"
+            items is taken too, where a value is YAML ("[0, 1]", "0.5", "some/path").
         variant: the name of a variant, or several; they are applied in this order, before
             `changes`.
 
@@ -96,6 +98,10 @@ def _read(spec: StudySource) -> tuple[dict[str, Any], str]:
     if isinstance(spec, Mapping):
         where = f"study {quoted(spec.get('study', 'without a name'))}"
         return plain_mapping(spec, where), where
+    if not isinstance(spec, str | os.PathLike):
+        raise InputError(
+            f"study {quoted(spec)}: expected a shipped study's name, a file, a mapping or a Study"
+        )
     file = _find(os.fspath(spec))
     raw = read_yaml(file)
     if not isinstance(raw, dict):

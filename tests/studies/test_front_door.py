@@ -99,6 +99,18 @@ def test_a_wrong_change_is_one_line_that_names_the_key(tiny: Raw, changes: Any, 
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize("wrong", [None, 5])
+def test_a_study_of_another_type_is_named(wrong: Any) -> None:
+    with pytest.raises(InputError, match=f"^study {wrong}: expected a shipped study's name, a fil"):
+        studies.load_study(wrong)
+
+
+def test_a_mapping_as_a_change_replaces_the_section(tiny: Raw) -> None:
+    one = studies.load_study(tiny, {"training": {"epochs": 3, "batch_size": 5}})
+    two = studies.load_study(one, {"training": {"epochs": 2}}).training
+    assert (two.epochs, two.batch_size) == (2, type(two)().batch_size)
+
+
 def test_a_plan_prints_every_trial_with_its_teacher(tiny: Raw) -> None:
     tiny["title"] = "<b>&"
     plan = studies.plan_study(tiny)
@@ -181,6 +193,14 @@ def test_an_unknown_name_is_one_line_with_the_names_there_are(
         ask(opened)
     assert said in str(error.value)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("option", ["threshold", "uncertain", "batch"])
+def test_an_option_of_masks_that_is_no_number_is_named(
+    opened: studies.Results, option: str, tmp_path: Path
+) -> None:
+    with pytest.raises(InputError, match=f"^{option} '0.5': expected a number$"):
+        opened.masks(tmp_path, tmp_path / "masks", in_process=True, **{option: "0.5"})
 
 
 def test_masks_of_a_folder_are_made(opened: studies.Results, tmp_path: Path) -> None:
