@@ -125,6 +125,8 @@ def _ran(
     """Run a study, see `run_study`."""
     if in_process and end_stalled is not None:
         raise InputError("end_stalled: a worker of Ray can be ended; leave out in_process")
+    if in_process and address is not None:
+        raise InputError("address: a cluster runs Ray; leave out in_process")
     if checked.search is not None and in_process:
         raise InputError("in_process: a search needs Ray Tune; leave it out")
     if checked.search is not None and anew:

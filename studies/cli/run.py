@@ -98,6 +98,8 @@ def _run(options: argparse.Namespace) -> int:
 
     if options.in_process and options.end_stalled is not None:
         raise InputError("--end-stalled: a worker of Ray can be ended; leave out --in-process")
+    if options.in_process and options.address is not None:
+        raise InputError("--address: a cluster runs Ray; leave out --in-process")
     if study.search is not None:
         if options.in_process:
             raise InputError("--in-process: a search needs Ray Tune; leave the option out")

@@ -64,6 +64,8 @@ def make_masks(
     for name, value in (("threshold", threshold), ("uncertain", uncertain), ("batch", batch)):
         if value is not None and not isinstance(value, Real):
             raise InputError(f"{name} {quoted(value)}: expected a number")
+    if in_process and address is not None:
+        raise InputError("address: a cluster runs Ray; leave out in_process")
     results = located(str(results))
     artifacts = ArtifactStore(below(results, "store") if store is None else located(str(store)))
     selection = MaskSelection(study, configuration, seed, chain, rule, threshold)

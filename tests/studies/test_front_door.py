@@ -271,10 +271,10 @@ def test_ctrl_c_leaves_finished_trials_usable(
     assert len(results.outcomes()) == 1
 
 
-@pytest.mark.parametrize("wrong", [{"in_process": True, "end_stalled": 5.0}])
+@pytest.mark.parametrize("wrong", [{"end_stalled": 5.0}, {"address": "auto"}])
 def test_settings_that_do_not_go_together_are_refused_before_any_work(
     tiny: Raw, tmp_path: Path, wrong: Any
 ) -> None:
     with pytest.raises(InputError, match="leave out in_process"):
-        studies.run_study(tiny, tmp_path / "results", **wrong)
+        studies.run_study(tiny, tmp_path / "results", in_process=True, **wrong)
     assert not (tmp_path / "results").exists()

@@ -53,6 +53,14 @@ class ClassMaps:
     logits: NDArray[np.float32]
     image_size: tuple[int, int]
 
+    def __repr__(self) -> str:
+        classes = np.array2string(self.classes, separator=", ", threshold=20).replace("\n", "")
+        height, width = self.image_size
+        return (
+            f"ClassMaps(maps {list(self.maps.shape)} of classes {classes}, "
+            f"images of {width} x {height} px)"
+        )
+
     def scores(self, normalisation: Normalisation = "min_max") -> NDArray[np.float32]:
         """Return the maps in 0..1 at the images' size, float32 [B, K', H, W].
 

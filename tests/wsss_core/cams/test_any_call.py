@@ -215,6 +215,12 @@ def test_the_batch_size_may_be_a_number_of_numpys():
     np.testing.assert_allclose(found.maps, cams(Small(), INPUT).maps, atol=1e-6)
 
 
+def test_maps_print_as_a_line():
+    found = cams(Small(), INPUT, classes=[1, 3])
+    said = "maps [2, 2, 6, 8] of classes [[1, 3], [1, 3]], images of 32 x 24 px"
+    assert repr(found) == f"ClassMaps({said})"
+
+
 def test_a_model_without_weights_is_named():
     with pytest.raises(InputError, match=r"^model: lies on the device meta, without weights"):
         cams(Small().to("meta"), INPUT)
