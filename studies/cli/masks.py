@@ -12,6 +12,7 @@ from studies.cli.common import (
     option,
     show,
 )
+from wsss_core.errors import InputError
 
 
 def _masks(options: argparse.Namespace) -> int:
@@ -23,6 +24,8 @@ def _masks(options: argparse.Namespace) -> int:
     from studies.store import ArtifactStore
 
     interrupt_on_terminate()
+    if options.in_process and options.address is not None:
+        raise InputError("--address: a cluster runs Ray; leave out --in-process")
     selection = MaskSelection(
         **{name: getattr(options, name) for name in MaskSelection.__dataclass_fields__}
     )

@@ -203,6 +203,25 @@ def test_an_option_of_masks_that_is_no_number_is_named(
         opened.masks(tmp_path, tmp_path / "masks", in_process=True, **{option: "0.5"})
 
 
+def test_masks_in_this_process_refuse_a_cluster(opened: studies.Results, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"^address: a cluster runs Ray; leave out in_process$"):
+        opened.masks(tmp_path, tmp_path / "masks", in_process=True, address="auto")
+
+
+@pytest.mark.parametrize(
+    "command",
+    [["run", "quickstart", "--results", "new"], ["masks", "no", "--images", "no", "--out", "new"]],
+)
+def test_a_command_in_this_process_refuses_a_cluster(
+    command: list[str], tmp_path: Path, monkeypatch: Any, wsss: Any
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    said = wsss(*command, "--in-process", "--address", "auto")
+    assert said.code == 2
+    assert "--address: a cluster runs Ray; leave out --in-process" in said.err
+    assert not list(tmp_path.iterdir())
+
+
 def test_masks_of_a_folder_are_made(opened: studies.Results, tmp_path: Path) -> None:
     (tmp_path / "images").mkdir()
     Image.fromarray(np.zeros((20, 30, 3), np.uint8)).save(tmp_path / "images" / "a.png")

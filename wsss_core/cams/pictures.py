@@ -109,15 +109,10 @@ def _as_tensor(images: Any) -> Tensor:
                 f"image, or resize them ({one_line(error, 100)})"
             ) from error
         if array.dtype.kind not in "buif":
-            kind = type(images).__name__
-            raise InputError(
-                f"images: {EXPECTED}; got "
-                + (
-                    f"{kind} {quoted(images)}; open files first"
-                    if array.dtype.kind in "US"
-                    else kind
-                )
-            )
+            found = type(images).__name__
+            if array.dtype.kind in "US":
+                found = f"{found} {quoted(images)}; open files first"
+            raise InputError(f"images: {EXPECTED}; got {found}")
         # Numbers that PyTorch lacks, such as uint16, are named by the next check.
         known = array.dtype == np.uint8 or array.dtype.kind == "f"
         tensor = torch.tensor(array) if known else torch.empty(array.shape, dtype=torch.int64)
