@@ -7,7 +7,7 @@ Every image that a file lists counts as fully annotated, so an image without ann
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from wsss_core.data.formats.common.coco_masks import CocoMask, CocoPart, mask_tool, run_lengths
@@ -20,6 +20,7 @@ from wsss_core.data.formats.common.contents import (
     Picture,
 )
 from wsss_core.data.formats.common.source_files import (
+    SPLIT_WORDS,
     FileIndex,
     files_below,
     inner_path,
@@ -102,7 +103,10 @@ def read_coco(path: Path, options: FormatOptions) -> FormatContent:
         walk = _Walk(file, root, index, options, names[file], classes, findings)
         for image in walk.images(content):
             if image.name in images:
-                raise InputError(f"{file}: image {image.name} is in another file too")
+                raise InputError(
+                    f"{file}: image {image.name} is listed twice, or two files differ only in "
+                    "their suffix; expected each once"
+                )
             images[image.name] = image
     if not images:
         raise InputError(f"{files[0]}: no image is listed, expected at least one")
@@ -181,6 +185,12 @@ class _Walk:
                     f"{quoted(category)}, which is not listed"
                 )
             if not isinstance(number, int | str) or number not in by_image:
+                if str(number).removesuffix(".0") in {str(known) for known in by_image}:
+                    raise InputError(
+                        f"{self.file}: annotation {quoted(row.get('id'))} of image "
+                        f"{quoted(number)}, which is listed as another type; expected numbers "
+                        "or texts in both lists"
+                    )
                 self.findings.add("annotations of images that are not listed", self.file.name)
                 continue
             by_image[number].append(row)
@@ -207,6 +217,7 @@ class _Walk:
         path = self.index.find(name, self.file.parent, hints)
         if path is None:
             raise InputError(f"{self.file}: image {quoted(str(name))} is not in {self.index.root}")
+        self._check_place(path, name, split)
         shape = image_shape(path)
         stated = (row.get("height"), row.get("width"))
         upright = False
@@ -222,23 +233,38 @@ class _Walk:
             )
         if upright:
             self.findings.add("images are turned upright, as they were annotated", path.name)
-        present, parts = self._parts(annotations, shape)
+        present, unknown, parts = self._parts(annotations, shape)
         relative = path.relative_to(self.index.root)
         base, augmented, _ = path.stem.partition(_AUGMENTED)
         return FormatImage(
             name=relative.with_suffix("").as_posix(),
             picture=Picture(path, upright=upright),
             split=split,
-            labels=Labels(frozenset(present)),
+            labels=Labels(frozenset(present), frozenset(unknown - present)),
             mask=CocoMask(shape, tuple(parts)),
             group=base if augmented else None,
         )
 
+    def _check_place(self, path: Path, name: PurePosixPath, split: str | None) -> None:
+        """Raise if an image was found by its name alone, in the folder of another split."""
+        folders = path.relative_to(self.index.root).parent.parts
+        words = {SPLIT_WORDS[word] for folder in folders if (word := split_in(folder))}
+        if (
+            split
+            and words
+            and SPLIT_WORDS[split] not in words
+            and path.parts[-2:] != name.parts[-2:]
+        ):
+            raise InputError(
+                f"{self.file}: image {quoted(str(name))} of split {split} is not there, only {path}"
+            )
+
     def _parts(
         self, annotations: list[dict[str, Any]], shape: tuple[int, int]
-    ) -> tuple[set[str], list[CocoPart]]:
-        """Return the classes of an image, and the pixels of its annotations."""
+    ) -> tuple[set[str], set[str], list[CocoPart]]:
+        """Return the classes of an image, those that are only ignored, and the pixels."""
         present: set[str] = set()
+        unknown: set[str] = set()
         parts: list[CocoPart] = []
         for row in annotations:
             name = self.names[row["category_id"]]
@@ -260,10 +286,9 @@ class _Walk:
             if not self._area_agrees(row, counts, shape, where):
                 self.findings.add("annotations cover no pixel and are left out", where)
                 continue
-            if code != IGNORED:
-                present.add(name)
+            (unknown if code == IGNORED else present).add(name)
             parts.append(CocoPart(code, counts))
-        return present, parts
+        return present, unknown, parts
 
     def _area_agrees(
         self, row: dict[str, Any], counts: bytes, shape: tuple[int, int], where: str

@@ -23,7 +23,7 @@ from wsss_core.data.formats.common.mask_values import (
     find_meaning,
     meaning_of_values,
 )
-from wsss_core.data.formats.common.source_files import files_below, tallied
+from wsss_core.data.formats.common.source_files import files_below, files_by_stem, tallied
 from wsss_core.errors import InputError
 
 SMOKE = "smoke"
@@ -75,8 +75,8 @@ def read_smoke5k(path: Path, options: FormatOptions) -> FormatContent:
 
 
 def _pairs(folder: Path) -> list[tuple[Path, Path]]:
-    images = {file.stem: file for file in files_below(folder / "img", IMAGE_SUFFIXES, deep=False)}
-    masks = {file.stem: file for file in files_below(folder / "gt", MASK_FILE_SUFFIXES, deep=False)}
+    images = files_by_stem(files_below(folder / "img", IMAGE_SUFFIXES, deep=False))
+    masks = files_by_stem(files_below(folder / "gt", MASK_FILE_SUFFIXES, deep=False))
     for one, other, said in (
         (images, masks, f"images have no mask in {folder / 'gt'}"),
         (masks, images, f"masks have no image in {folder / 'img'}"),

@@ -24,7 +24,12 @@ from wsss_core.data.formats.common.mask_values import (
     meaning_of_colours,
     meaning_of_values,
 )
-from wsss_core.data.formats.common.source_files import SPLIT_WORDS, files_below, tallied
+from wsss_core.data.formats.common.source_files import (
+    SPLIT_WORDS,
+    files_below,
+    files_by_stem,
+    tallied,
+)
 from wsss_core.data.image_set import IGNORED
 from wsss_core.errors import InputError, check_printable, one_line, quoted
 from wsss_core.text_files import read_text
@@ -53,8 +58,8 @@ def read_voc(path: Path, options: FormatOptions) -> FormatContent:
         InputError: a listed image or its mask is missing, or an annotation cannot be read.
 
     """
-    pictures = {file.stem: file for file in files_below(path / "JPEGImages", IMAGE_SUFFIXES)}
-    masks = {file.stem: file for file in files_below(path / "SegmentationClass", (".png",))}
+    pictures = files_by_stem(files_below(path / "JPEGImages", IMAGE_SUFFIXES))
+    masks = files_by_stem(files_below(path / "SegmentationClass", (".png",)))
     splits = _splits(path) or {stem: None for stem in masks}
     meaning = _meaning(path, options)
     images = []
@@ -74,6 +79,13 @@ def read_voc(path: Path, options: FormatOptions) -> FormatContent:
                 labels=labels,
                 mask=MaskFile(masks[stem], meaning) if stem in masks else None,
             )
+        )
+    held = any(image.labels and image.labels.present for image in images)
+    if unlisted and not held and meaning.classes == VOC_CLASSES:
+        said = "objects are of none of VOC's 20 classes"
+        raise InputError(
+            f"{tallied(len(unlisted), said, unlisted[0])}; say what the mask values mean, e.g. "
+            "--values 1=smoke"
         )
     if not images:
         raise InputError(f"{path}: no image with a mask, expected at least one")
@@ -112,6 +124,8 @@ def _meaning(path: Path, options: FormatOptions) -> Meaning:
     colours = options.colours or path / "labelmap.txt"
     if options.colours is not None or colours.is_file():
         return meaning_of_colours(colours)
+    if (names := path / "class_names.txt").is_file():
+        raise InputError(f"{names}: names classes other than VOC's; say them by --values 1=smoke")
     values = {0: "background", IGNORED: IGNORE_NAME}
     return meaning_of_values(values | dict(enumerate(VOC_CLASSES, start=1)))
 

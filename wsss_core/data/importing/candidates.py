@@ -174,6 +174,8 @@ def _labels(
         areas = np.bincount(image.mask.read().ravel(), minlength=256)
         progress.step()
         held = [name for name, area in zip(classes, areas[1:], strict=False) if area >= least]
+        if areas[IGNORED] == areas.sum():
+            return None  # nothing is known of an image that is ignored everywhere
         return Labels(frozenset(held))
 
     with ThreadPoolExecutor() as pool:

@@ -56,6 +56,7 @@ def import_data(settings: ImportSettings) -> ImportRecord:
 
     """
     destination = settings.destination
+    _check_places(settings)
     held = _held(destination)
     sources = [_read(source) for source in settings.sources]
     classes = joined_classes(sources, assume_absent=settings.assume_absent)
@@ -110,6 +111,22 @@ def _doubled(targets: Sequence[Target], digests: Sequence[tuple[str, str]]) -> l
     found = [t.file for t, (d, _) in zip(targets, digests, strict=True) if len(splits[d]) > 1]
     said = "files are the same image in several splits; --drop-twins leaves them out of train"
     return [tallied(len(found), said, found[0])] if found else []
+
+
+def _check_places(settings: ImportSettings) -> None:
+    """Raise if the destination lies in a source, or a source is given twice to be taken whole."""
+    place = settings.destination.resolve()
+    if settings.destination.is_symlink():
+        raise InputError(f"{settings.destination}: a link, expected a new or empty folder")
+    seen: set[Path] = set()
+    for source in settings.sources:
+        path = source.path.resolve()
+        if path == place or path in place.parents:
+            raise InputError(f"{settings.destination}: lies in the source {source.path}")
+        if path in seen and not source.take:
+            raise InputError(f"{source.path}: given twice as a source, expected once")
+        if not source.take:
+            seen.add(path)
 
 
 def _held(destination: Path) -> ImportRecord | None:

@@ -84,6 +84,9 @@ def examine_images(
             raise InputError(f"{tallied(len(names), said, names[0])}{hint}")
     kept = [one for one in found if isinstance(one, Examined)]
     notes = [tallied(len(names), said, names[0]) for (_, said), names in faults.items()]
+    for split in assigned:
+        if not any(one.split == split for one in kept):
+            raise InputError(f"no image is left in {split}: {'; '.join(notes)}")
     return kept, [*notes, *_notes(kept, classes, settings)]
 
 

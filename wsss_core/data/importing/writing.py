@@ -110,9 +110,20 @@ def plan_digest(targets: Sequence[Target], classes: tuple[str, ...], *, linked: 
             *(target.examined.held, target.examined.tiny, target.examined.masked),
             *(candidate.source, candidate.group, repr(candidate.image.picture)),
             *(repr(candidate.image.mask), about.st_size, about.st_mtime_ns),
+            *_mask_stat(candidate.image.mask),
         ]
         digest.update(json.dumps(entry).encode())
     return digest.hexdigest()
+
+
+def _mask_stat(mask: object) -> tuple[int, ...]:
+    """Return size and time of the file that a mask comes from, if it is one."""
+    while mask is not None and not isinstance(path := getattr(mask, "path", None), Path):
+        mask = getattr(mask, "inner", None) or getattr(mask, "whole", None)
+    if mask is None:
+        return ()
+    about = path.stat()
+    return about.st_size, about.st_mtime_ns
 
 
 @contextlib.contextmanager

@@ -84,6 +84,7 @@ class MaskFile:
         if meaning.values is not None:
             return _coded(pixels, {0: 0} | dict(meaning.values), self.path, "{}")
         if meaning.threshold is not None:
+            _check_threshold(pixels, meaning.threshold, self.path)
             return np.where(pixels >= meaning.threshold, self.code, 0).astype(np.uint8)
         above = pixels[pixels > 0]
         if above.size and above.min() != above.max():
@@ -92,6 +93,18 @@ class MaskFile:
                 "what they mean by --values, or cut grey edges by --threshold"
             )
         return np.where(pixels > 0, self.code, 0).astype(np.uint8)
+
+
+def _check_threshold(pixels: np.ndarray, threshold: int, path: Path) -> None:
+    """Raise if a threshold cannot be meant for the range of a mask's values."""
+    most = int(pixels.max(initial=0))
+    if most == 1 < threshold:
+        raise InputError(f"{path}: values 0 and 1, expected a mask that {threshold} can cut")
+    if most > 255 >= threshold > 1:
+        raise InputError(
+            f"{path}: values up to {most}, expected at most 255 with the threshold {threshold}; "
+            "for 16 bits give one above 255, e.g. --threshold 32768"
+        )
 
 
 def _stored(path: Path, *, colours: bool = False) -> np.ndarray:

@@ -147,6 +147,9 @@ def label_by_table(content: FormatContent, table: Path) -> FormatContent:
         where = f"{table}, line {line}"
         image = _named(row[column], by_key, where)
         labels = _row_labels(row, single, where)
+        for new in labels.present | labels.unknown:
+            if new not in classes and (same := [c for c in classes if c.lower() == new.lower()]):
+                raise InputError(f"{where}: class {quoted(new)}, expected {quoted(same[0])}")
         classes += [name for name in sorted(labels.present | labels.unknown) if name not in classes]
         if image.name in found:
             raise InputError(f"{where}: {quoted(row[column])} is listed twice")

@@ -84,6 +84,20 @@ def files_below(root: Path, suffixes: Sequence[str], *, deep: bool = True) -> li
     return sorted(found)
 
 
+def files_by_stem(files: Iterable[Path]) -> dict[str, Path]:
+    """Return stem -> file.
+
+    Raises:
+        InputError: two files have the same stem.
+
+    """
+    found: dict[str, Path] = {}
+    for file in files:
+        if (other := found.setdefault(file.stem, file)) is not file:
+            raise InputError(f"{file}: same name as {other}, expected one file of each name")
+    return found
+
+
 def check_name(name: str, place: str | Path) -> None:
     """Raise unless a file's name is UTF-8 and printable.
 
