@@ -118,9 +118,11 @@ def plan_digest(targets: Sequence[Target], classes: tuple[str, ...], *, linked: 
 
 def _mask_stat(mask: object) -> tuple[int, ...]:
     """Return size and time of the file that a mask comes from, if it is one."""
-    while mask is not None and not isinstance(path := getattr(mask, "path", None), Path):
+    path = getattr(mask, "path", None)
+    while mask is not None and not isinstance(path, Path):
         mask = getattr(mask, "inner", None) or getattr(mask, "whole", None)
-    if mask is None:
+        path = getattr(mask, "path", None)
+    if not isinstance(path, Path):
         return ()
     about = path.stat()
     return about.st_size, about.st_mtime_ns
