@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Sequence
-from enum import StrEnum
 from pathlib import Path
 
 from reports.export.csv_files import export_to_csv
@@ -13,23 +12,13 @@ from reports.export.optuna_journal import export_to_optuna
 from reports.export.outcome import Exported, needed
 from reports.export.runs import StudyExport
 from reports.export.tensorboard_files import export_to_tensorboard
+from reports.export.tools import Tool
 from reports.export.wandb_offline import export_to_wandb
 from reports.page.views import by_study, view_of
 from reports.results.anonymous import anonymised
 from reports.results.reading import read_studies
 from reports.storage import Location, local_path
 from wsss_core.errors import InputError, nearest
-
-
-class Tool(StrEnum):
-    """The tools that an export can be for."""
-
-    TENSORBOARD = "tensorboard"
-    WANDB = "wandb"
-    MLFLOW = "mlflow"
-    CSV = "csv"
-    OPTUNA = "optuna"
-
 
 _ADDRESS = "MLFLOW_TRACKING_URI"
 

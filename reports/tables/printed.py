@@ -22,7 +22,7 @@ class PrintedTable(Table):
     @property
     def frame(self) -> pd.DataFrame:
         """The texts of the cells, a column for each of the table's headers."""
-        names = [f"{one.header} [{one.unit}]" if one.unit else one.header for one in self.columns]
+        names = [column.heading for column in self.columns]
         return pd.DataFrame([[cell.text for cell in row] for row in self.rows], columns=names)
 
     @property

@@ -44,6 +44,11 @@ def a_location(text: str) -> Location:
         raise argparse.ArgumentTypeError(str(error)) from error
 
 
+RESULTS_OPTION = option(
+    "results", type=a_location, metavar="RESULTS", help="a folder that `wsss run` wrote, or its URI"
+)
+
+
 def a_path(text: str) -> Path:
     """Return the path that an option names, where a URI has no place."""
     if is_uri(text):

@@ -108,20 +108,18 @@ def _for_source(
 def _format_options(given: Mapping[str, str | None], options: argparse.Namespace) -> Any:
     from wsss_core.data.formats import FormatOptions, parse_values
 
-    read: dict[str, tuple[str, Callable[[str], Any]]] = {
-        "images": ("images", str),
-        "masks": ("masks", str),
-        "values": ("values", parse_values),
-        "colours": ("colours", checked_path),
-        "threshold": ("threshold", _whole("--threshold", 1, 65535)),
-        "frames": ("frames", _whole("--frames", 1, 10_000)),
-        "scheme": ("scheme", str),
-        "crops": ("crops", _one_of("--crops", ("none", "thesis"))),
+    read: dict[str, Callable[[str], Any]] = {
+        "images": str,
+        "masks": str,
+        "values": parse_values,
+        "colours": checked_path,
+        "threshold": _whole("--threshold", 1, 65535),
+        "frames": _whole("--frames", 1, 10_000),
+        "scheme": str,
+        "crops": _one_of("--crops", ("none", "thesis")),
     }
     chosen = {
-        field: parse(text)
-        for key, (field, parse) in read.items()
-        if (text := given[key]) is not None
+        name: parse(text) for name, parse in read.items() if (text := given[name]) is not None
     }
     if options.clear:
         chosen["clear"] = tuple(options.clear)

@@ -2,18 +2,19 @@
 
 import argparse
 
-from studies.cli.common import NO_PLUGINS_OPTION, Command, a_path, option, show
-from studies.cli.report import RESULTS_OPTION, own_folder
+from reports.export import Tool
+from studies.cli.common import NO_PLUGINS_OPTION, RESULTS_OPTION, Command, a_path, option, show
+from studies.cli.report import own_folder
 from studies.cluster.machine import usable_cpus
 
-TOOLS = ("tensorboard", "wandb", "mlflow", "csv", "optuna")
+TOOLS = tuple(str(tool) for tool in Tool)
 
 
 def _export(options: argparse.Namespace) -> int:
     from reports.export import export_results
 
     out = options.out
-    if out is None and options.to != "mlflow":
+    if out is None and options.to != Tool.MLFLOW:
         out = own_folder(options) / "export" / options.to
     exported = export_results(
         options.results,
@@ -41,7 +42,12 @@ EXPORT = Command(
     _export,
     (
         RESULTS_OPTION,
-        option("--to", required=True, choices=TOOLS, help="the tool to write for"),
+        option(
+            "--to",
+            required=True,
+            choices=TOOLS,
+            help="the tool to write for",
+        ),
         option("--out", type=a_path, metavar="DIR", help="folder to write [RESULTS/export/TOOL]"),
         option("--uri", metavar="URI", help="address of the MLflow server [MLFLOW_TRACKING_URI]"),
         option("--study", metavar="NAME", help="the study to export [all]"),

@@ -5,6 +5,7 @@ import argparse
 from reports.storage import below
 from studies.cli.common import (
     NO_PLUGINS_OPTION,
+    RESULTS_OPTION,
     Command,
     a_location,
     a_number,
@@ -55,12 +56,7 @@ MASKS = Command(
     "wsss masks results/quickstart --images DIR --out masks --chain CRF",
     _masks,
     (
-        option(
-            "results",
-            type=a_location,
-            metavar="RESULTS",
-            help="a folder that `wsss run` wrote, or its URI",
-        ),
+        RESULTS_OPTION,
         option("--images", type=a_path, required=True, metavar="DIR", help="of any sizes"),
         option(
             "--out", type=a_path, required=True, metavar="DIR", help="folder of the masks; is made"

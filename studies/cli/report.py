@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from reports.storage import is_uri
-from studies.cli.common import NO_PLUGINS_OPTION, Command, a_location, a_path, option, show
+from studies.cli.common import NO_PLUGINS_OPTION, RESULTS_OPTION, Command, a_path, option, show
 from studies.cli.strict_json import JSON_OPTION, Schema, of_schema, show_json
 from studies.cluster.machine import usable_cpus
 
@@ -42,10 +42,6 @@ def own_folder(options: argparse.Namespace) -> Path:
         return Path("results") / str(options.results).rpartition("/")[2]
     return Path(options.results)
 
-
-RESULTS_OPTION = option(
-    "results", type=a_location, metavar="RESULTS", help="a folder that `wsss run` wrote, or its URI"
-)
 
 REPORT = Command(
     "report",

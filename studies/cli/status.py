@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from studies.cli.common import Command, a_location, a_number, option, show
+from studies.cli.common import RESULTS_OPTION, Command, a_location, a_number, option, show
 from studies.cli.strict_json import JSON_OPTION, Schema, of_schema, show_json
 
 if TYPE_CHECKING:
@@ -72,12 +72,7 @@ STATUS = Command(
     "wsss status results/quickstart --watch",
     _status,
     (
-        option(
-            "results",
-            type=a_location,
-            metavar="RESULTS",
-            help="a folder that `wsss run` wrote, or its URI",
-        ),
+        RESULTS_OPTION,
         option(
             "--store",
             type=a_location,

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from html import escape
 from typing import TYPE_CHECKING
 
+from studies.formatting import aligned
+
 if TYPE_CHECKING:
     from studies.planning.plan import Plan
 
@@ -14,13 +16,8 @@ MOST_ROWS = 60
 def plan_as_text(plan: "Plan") -> str:
     """Return a plan as lines: the study, its trials, what they need."""
     header, rows = _table(plan)
-    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
-    lines = [
-        "  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip()
-        for line in (header, *rows)
-    ]
-    study = plan.study
-    return "\n".join([f"{study.study}: {study.title}", "", *lines, *_rest(plan), "", _sum(plan)])
+    study, table = plan.study, aligned([header, *rows])
+    return "\n".join([f"{study.study}: {study.title}", "", table, *_rest(plan), "", _sum(plan)])
 
 
 def plan_as_html(plan: "Plan") -> str:

@@ -137,8 +137,7 @@ def _outline(region: NDArray[np.bool_], width: int | None) -> NDArray[np.bool_]:
 
 def _read_colour(colour: Sequence[int]) -> NDArray[np.uint8]:
     values = np.asarray(colour)
-    if values.shape != (3,) or values.dtype.kind not in "iu" or not 0 <= values.min() <= 255:
-        raise InputError(f"outline: expected three levels 0-255, got {colour!r}")
-    if values.max() > 255:
+    levels = values.shape == (3,) and values.dtype.kind in "iu"
+    if not levels or values.min() < 0 or values.max() > 255:
         raise InputError(f"outline: expected three levels 0-255, got {colour!r}")
     return values.astype(np.uint8)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from wsss_core.data.folder.layout import CLEAR
 from wsss_core.data.formats import (
     SPLIT_WORDS,
     FormatContent,
@@ -23,7 +24,7 @@ from wsss_core.data.formats import (
 )
 from wsss_core.data.image_set import IGNORED
 from wsss_core.data.importing.progress_lines import ProgressLines
-from wsss_core.data.importing.settings import CLEAR_WORD, ImportSettings, SourceSettings
+from wsss_core.data.importing.settings import ImportSettings, SourceSettings
 from wsss_core.errors import InputError, nearest, quoted
 
 
@@ -216,12 +217,12 @@ def _taken(
 
 
 def _holds(labels: Labels, name: str) -> bool:
-    return name in labels.present or (name == CLEAR_WORD and not labels.present)
+    return name in labels.present or (name == CLEAR and not labels.present)
 
 
 def _counts(candidates: Sequence[ImportCandidate]) -> Mapping[str, int]:
     counts: dict[str, int] = {}
     for candidate in candidates:
-        for name in sorted(candidate.labels.present) or [CLEAR_WORD]:
+        for name in sorted(candidate.labels.present) or [CLEAR]:
             counts[name] = counts.get(name, 0) + 1
     return counts

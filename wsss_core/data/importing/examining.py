@@ -9,7 +9,7 @@ import numpy as np
 
 from wsss_core.data.formats import EmptyMask, Picture, tallied
 from wsss_core.data.image_decoding import exif_orientation
-from wsss_core.data.image_set import IGNORED
+from wsss_core.data.image_set import IGNORED, SPLITS
 from wsss_core.data.importing.candidates import ImportCandidate
 from wsss_core.data.importing.progress_lines import ProgressLines
 from wsss_core.data.importing.settings import ImportSettings
@@ -155,7 +155,7 @@ def _notes(
     turned = [one.candidate.image.name for one in kept if one.candidate.image.picture.upright]
     if turned:
         notes.append(tallied(len(turned), "images are turned upright", turned[0]))
-    for split in ("train", "tune", "test"):
+    for split in SPLITS:
         held = {code for one in kept if one.split == split for code in one.held}
         missing = [name for code, name in enumerate(classes, start=1) if code not in held]
         if missing:

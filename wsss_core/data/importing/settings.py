@@ -9,9 +9,6 @@ from wsss_core.data.formats import SPLIT_WORDS, FormatOptions
 from wsss_core.data.image_set import SPLITS
 from wsss_core.errors import InputError, check_printable, checked_path, quoted
 
-CLEAR_WORD = "clear"
-"""In `--take`, the images that hold no class."""
-
 
 @dataclass(frozen=True)
 class SourceSettings:

@@ -24,7 +24,7 @@ from PIL import Image
 from wsss_core.data.file_hashes import content_hash, file_hashes
 from wsss_core.data.folder.layout import CLEAR, LABELS
 from wsss_core.data.image_decoding import PictureFile
-from wsss_core.data.image_set import IGNORED
+from wsss_core.data.image_set import IGNORED, SPLITS
 from wsss_core.data.importing.examining import Examined
 from wsss_core.data.importing.progress_lines import ProgressLines
 from wsss_core.data.importing.record import csv_text
@@ -180,7 +180,7 @@ def write_files(folder: Path, targets: Sequence[Target], *, linked: bool) -> lis
         InputError: a file cannot be read or written.
 
     """
-    for split in ("train", "tune", "test"):
+    for split in SPLITS:
         for kind in ("images",) if split == "train" else ("images", "masks"):
             (folder / split / kind).mkdir(parents=True, exist_ok=True)
     for place in {str(PurePosixPath(target.file).parent) for target in targets}:
