@@ -18,6 +18,7 @@ from wsss_core.errors import InputError
 
 if TYPE_CHECKING:
     from studies.runner import RunResult
+    from studies.store import ArtifactStore
 
 
 def plan_study(study: StudySource) -> Plan:
@@ -131,25 +132,13 @@ def _ran(
         raise InputError("in_process: a search needs Ray Tune; leave it out")
     if checked.search is not None and anew:
         raise InputError("anew: a search learns from its trials; give it other results")
-    from studies.runner import run_plan
     from studies.store import ArtifactStore
 
     folder = located(str(results or Path("results") / checked.study))
     kept = None if store is None else located(str(store))
     artifacts = ArtifactStore(kept or below(folder, "store"))
-    if checked.search is not None:
-        from studies.search.run import run_search
-
-        checked = run_search(
-            checked,
-            folder,
-            artifacts,
-            address=address,
-            replace_plan=replace_plan,
-            end_stalled=end_stalled,
-        )
-    result = run_plan(
-        make_plan(checked),
+    result = search_and_run(
+        checked,
         folder,
         artifacts,
         address=address,
@@ -165,6 +154,46 @@ def _ran(
             f"run_study goes on, open_results({str(folder)!r}) reads what is finished"
         )
     return Results(folder, kept, checked.study, run=result)
+
+
+def search_and_run(
+    study: Study,
+    results: Location,
+    store: "ArtifactStore",
+    *,
+    address: str | None,
+    in_process: bool,
+    anew: bool,
+    replace_plan: bool,
+    end_stalled: float | None,
+) -> "RunResult":
+    """Run a study's search if it has one, then its trials and those that the search found.
+
+    Arguments and errors are those of `studies.runner.run_plan`.
+    """
+    from studies.runner import run_plan
+
+    if study.search is not None:
+        from studies.search.run import run_search
+
+        study = run_search(
+            study,
+            results,
+            store,
+            address=address,
+            replace_plan=replace_plan,
+            end_stalled=end_stalled,
+        )
+    return run_plan(
+        make_plan(study),
+        results,
+        store,
+        address=address,
+        in_process=in_process,
+        anew=anew,
+        replace_plan=replace_plan,
+        end_stalled=end_stalled,
+    )
 
 
 def _warn(result: "RunResult") -> None:

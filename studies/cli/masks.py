@@ -2,7 +2,6 @@
 
 import argparse
 
-from reports.storage import below
 from studies.cli.common import (
     NO_PLUGINS_OPTION,
     RESULTS_OPTION,
@@ -18,26 +17,26 @@ from wsss_core.errors import InputError
 
 def _masks(options: argparse.Namespace) -> int:
     from studies.formatting import duration
-    from studies.masks.folder import make_missing_masks
-    from studies.masks.recipe import MaskSelection, choose_recipe
-    from studies.masks.worker import MaskJob
+    from studies.masks.making import make_masks
     from studies.scheduling.stopping import interrupt_on_terminate
-    from studies.store import ArtifactStore
 
     interrupt_on_terminate()
     if options.in_process and options.address is not None:
         raise InputError("--address: a cluster runs Ray; leave out --in-process")
-    selection = MaskSelection(
-        **{name: getattr(options, name) for name in MaskSelection.__dataclass_fields__}
-    )
-    store = ArtifactStore(options.store or below(options.results, "store"))
-    recipe, lines = choose_recipe(options.results, store, selection)
-    for line in lines:
-        show(line)
-    images, out = (str(folder.absolute()) for folder in (options.images, options.out))
-    made = make_missing_masks(
-        MaskJob(recipe, images, out, options.uncertain, options.soft),
+    made = make_masks(
+        options.results,
+        options.images,
+        options.out,
+        study=options.study,
+        configuration=options.configuration,
+        seed=options.seed,
+        chain=options.chain,
+        rule=options.rule,
+        threshold=options.threshold,
+        uncertain=options.uncertain,
+        soft=options.soft,
         batch=options.batch,
+        store=options.store,
         address=options.address,
         in_process=options.in_process,
         follow_links=options.follow_links,

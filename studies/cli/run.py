@@ -93,8 +93,7 @@ def _run(options: argparse.Namespace) -> int:
     interrupt_on_terminate()
     study, results, store = _opened(options)
     from reports.ledger.parts import finished_trials
-    from studies.planning import make_plan
-    from studies.runner import run_plan
+    from studies.python_entry import search_and_run
 
     if options.in_process and options.end_stalled is not None:
         raise InputError("--end-stalled: a worker of Ray can be ended; leave out --in-process")
@@ -105,18 +104,8 @@ def _run(options: argparse.Namespace) -> int:
             raise InputError("--in-process: a search needs Ray Tune; leave the option out")
         if options.anew:
             raise InputError("--anew: a search learns from its trials; give it other --results")
-        from studies.search.run import run_search
-
-        study = run_search(
-            study,
-            results,
-            store,
-            address=options.address,
-            replace_plan=options.replace_plan,
-            end_stalled=options.end_stalled,
-        )
-    result = run_plan(
-        make_plan(study),
+    result = search_and_run(
+        study,
         results,
         store,
         address=options.address,

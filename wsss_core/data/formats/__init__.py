@@ -23,9 +23,15 @@ if TYPE_CHECKING:
         choose_classes,
         label_by_table,
         parse_classes,
+        recoding,
         without_labels,
     )
-    from wsss_core.data.formats.common.source_files import SPLIT_WORDS, tallied, unread_images
+    from wsss_core.data.formats.common.source_files import (
+        SPLIT_WORDS,
+        read_array,
+        tallied,
+        unread_images,
+    )
     from wsss_core.data.formats.recognition import FORMATS, Recognition, format_named, recognise
 
 __all__ = [
@@ -50,6 +56,8 @@ __all__ = [
     "label_by_table",
     "parse_classes",
     "parse_values",
+    "read_array",
+    "recoding",
     "recognise",
     "tallied",
     "unread_images",

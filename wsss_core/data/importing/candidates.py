@@ -17,6 +17,7 @@ from wsss_core.data.formats import (
     choose_classes,
     cut_windows,
     label_by_table,
+    recoding,
     recognise,
     tallied,
     unread_images,
@@ -152,11 +153,7 @@ def _recoded(content: FormatContent, classes: tuple[str, ...]) -> list[FormatIma
     """Return the images with masks of the joined classes' codes."""
     if content.classes == classes:
         return list(content.images)
-    codes = [0] * 256
-    codes[IGNORED] = IGNORED
-    for index, name in enumerate(content.classes):
-        codes[index + 1] = classes.index(name) + 1
-    table = tuple(codes)
+    table = recoding(content.classes, classes, {name: name for name in content.classes})
     return [
         image if image.mask is None else replace(image, mask=RecodedMask(image.mask, table))
         for image in content.images

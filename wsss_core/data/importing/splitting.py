@@ -7,11 +7,11 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from wsss_core.data.formats import SPLIT_WORDS, tallied
+from wsss_core.data.formats import SPLIT_WORDS, read_array, tallied
 from wsss_core.data.image_set import SPLITS
 from wsss_core.data.importing.candidates import ImportCandidate
 from wsss_core.data.importing.settings import SplitSettings
-from wsss_core.errors import InputError, one_line, quoted
+from wsss_core.errors import InputError, quoted
 from wsss_core.text_files import read_text
 
 _LIST_BYTES = 2**28
@@ -183,13 +183,7 @@ def _by_lists(
 def _listed(file: Path) -> list[str]:
     """Return the images that a file lists: a text with one a line, or a NumPy array of texts."""
     if file.suffix.lower() == ".npy":
-        try:
-            array = np.load(file, allow_pickle=False)
-        except (OSError, ValueError, EOFError, SyntaxError) as error:
-            raise InputError(
-                f"{file}: expected a NumPy array of texts, without pickled objects: "
-                f"{one_line(error, 200)}"
-            ) from error
+        array = read_array(file, expected="a NumPy array of texts, without pickled objects")
         if not isinstance(array, np.ndarray) or array.dtype.kind not in "US":
             raise InputError(f"{file}: expected a NumPy array of texts")
         return [str(text) for text in array.astype(str).ravel().tolist()]

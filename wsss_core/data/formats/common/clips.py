@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from wsss_core.data.formats.common.source_files import read_array
 from wsss_core.data.image_decoding import MOST_PIXELS
 from wsss_core.errors import InputError, one_line
 
@@ -72,10 +73,7 @@ def spread_positions(frames: int, wanted: int) -> list[int]:
 
 
 def _array(path: Path) -> np.ndarray:
-    try:
-        frames = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError, SyntaxError) as error:
-        raise InputError(f"{path}: expected a NumPy array: {one_line(error, 200)}") from error
+    frames = read_array(path, mapped=True)
     if not isinstance(frames, np.ndarray) or frames.ndim != 4 or frames.shape[3] != 3:
         shape = getattr(frames, "shape", "several arrays")
         raise InputError(f"{path}: {shape}, expected frames [time, height, width, 3]")

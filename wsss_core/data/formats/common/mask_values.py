@@ -16,10 +16,10 @@ from pathlib import Path
 import numpy as np
 
 from wsss_core.data.formats.common.contents import BACKGROUND_NAME, IGNORE_NAME
-from wsss_core.data.formats.common.source_files import tallied
+from wsss_core.data.formats.common.source_files import read_array, tallied
 from wsss_core.data.image_decoding import read_stored_pixels
 from wsss_core.data.image_set import IGNORED
-from wsss_core.errors import InputError, check_printable, one_line, quoted
+from wsss_core.errors import InputError, check_printable, quoted
 from wsss_core.text_files import read_text
 
 MASK_FILE_SUFFIXES = (".png", ".tif", ".tiff", ".bmp", ".gif", ".webp", ".jpg", ".jpeg", ".npy")
@@ -110,10 +110,7 @@ def _check_threshold(pixels: np.ndarray, threshold: int, path: Path) -> None:
 def _stored(path: Path, *, colours: bool = False) -> np.ndarray:
     if path.suffix.lower() != ".npy":
         return read_stored_pixels(path, colours=colours)
-    try:
-        pixels = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError, SyntaxError) as error:
-        raise InputError(f"{path}: expected a NumPy array: {one_line(error, 200)}") from error
+    pixels = read_array(path)
     if not isinstance(pixels, np.ndarray) or pixels.ndim != 2 or pixels.dtype.kind not in "bui":
         raise InputError(f"{path}: expected an array of whole numbers [height, width]")
     return pixels.view(np.uint8) if pixels.dtype == np.bool_ else pixels

@@ -37,6 +37,24 @@ class RecodedMask:
         return recoded
 
 
+def recoding(
+    olds: Sequence[str], news: Sequence[str], new_of: Mapping[str, str]
+) -> tuple[int, ...]:
+    """Return the new code of each of 256 codes.
+
+    Args:
+        olds: the classes whose masks are recoded.
+        news: the classes to be.
+        new_of: old class -> new class; one that is not there becomes background.
+
+    """
+    codes = [0] * 256
+    codes[IGNORED] = IGNORED
+    for code, old in enumerate(olds, start=1):
+        codes[code] = news.index(new_of[old]) + 1 if old in new_of else 0
+    return tuple(codes)
+
+
 def parse_classes(text: str) -> dict[str, tuple[str, ...]]:
     """Return class -> names in the source, from e.g. "smoke=high opacity|low opacity,steam".
 
@@ -83,11 +101,7 @@ def choose_classes(content: FormatContent, chosen: Mapping[str, Sequence[str]]) 
                 )
             new_of[old] = new
     classes = tuple(chosen)
-    codes = [0] * 256
-    codes[IGNORED] = IGNORED
-    for index, old in enumerate(content.classes):
-        codes[index + 1] = classes.index(new_of[old]) + 1 if old in new_of else 0
-    table = tuple(codes)
+    table = recoding(content.classes, classes, new_of)
     images = tuple(
         replace(
             image,

@@ -11,6 +11,8 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any, Never
 
+import numpy as np
+
 from wsss_core.data.file_hashes import open_regular
 from wsss_core.data.folder.layout import IMAGE_SUFFIXES
 from wsss_core.errors import InputError, as_input_error, check_printable, one_line, quoted
@@ -195,6 +197,24 @@ class FileIndex:
                 f"{self.root}: {quoted(str(name))} may be {found[0]} or {found[1]}; expected one"
             )
         return found[0] if found else None
+
+
+def read_array(file: Path, *, mapped: bool = False, expected: str = "a NumPy array") -> Any:
+    """Return what an `.npy` file holds, without pickled objects.
+
+    Args:
+        file: the file.
+        mapped: leave the numbers on the disk until they are asked for.
+        expected: what it should be, for the message.
+
+    Raises:
+        InputError: it cannot be read as an array.
+
+    """
+    try:
+        return np.load(file, mmap_mode="r" if mapped else None, allow_pickle=False)
+    except (OSError, ValueError, EOFError, SyntaxError) as error:
+        raise InputError(f"{file}: expected {expected}: {one_line(error, 200)}") from error
 
 
 def read_json(file: Path) -> Any:
