@@ -172,13 +172,7 @@ def trial_settings(
     place: dict[str, Setting] = {
         "configuration": one.name,
         "seed": trial.seed,
-        "paradigm": one.paradigm,
-        "student": one.student,
-        "teacher": one.teacher,
-        "metric": one.metric,
-        "transfer_level": one.transfer_level,
-        "representation": one.representation,
-        "transfer_weight": one.transfer_weight,
+        **one.what_varies,
     }
     if record.sweep is not None:
         place[record.sweep] = record.sweep_value

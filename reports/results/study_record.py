@@ -65,6 +65,19 @@ class ConfigurationRecord:
         arrow = "↔" if self.paradigm == "co-training" else "←"
         return f"{self.student} {arrow} {self.teacher}"
 
+    @property
+    def what_varies(self) -> dict[str, str | float | None]:
+        """What tells configurations of a study apart, by the names of the plan's columns."""
+        return {
+            "paradigm": self.paradigm,
+            "student": self.student,
+            "teacher": self.teacher,
+            "metric": self.metric,
+            "transfer_level": self.transfer_level,
+            "representation": self.representation,
+            "transfer_weight": self.transfer_weight,
+        }
+
 
 @dataclass(frozen=True)
 class TrialRecord:
