@@ -4,6 +4,8 @@ import contextlib
 import copy
 import logging
 import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -231,6 +233,24 @@ def folder_study(tiny: dict[str, Any], smoke_folder: Path) -> dict[str, Any]:
     """The tiny study over the folder data set."""
     tiny["data"] = {"source": "folder", "root": str(smoke_folder), "size": 32}
     return tiny
+
+
+@pytest.fixture
+def fresh_python() -> Callable[[str, Path], subprocess.CompletedProcess[str]]:
+    """Run code that must not fail in a new interpreter, with the packages of this checkout."""
+    root = Path(__file__).parents[2]
+
+    def run(code: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-c", code],
+            cwd=cwd,
+            env={**os.environ, "PYTHONPATH": str(root)},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+
+    return run
 
 
 @pytest.fixture(scope="session")

@@ -1,8 +1,6 @@
 """Studies from Python: loading, planning, running, and the results that come back."""
 
 import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -22,26 +20,16 @@ ROOT = Path(__file__).parents[2]
 Raw = dict[str, Any]
 
 
-def in_fresh_interpreter(code: str, cwd: Path) -> str:
-    run = subprocess.run(
-        [sys.executable, "-c", code],
-        cwd=cwd,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    return run.stdout
-
-
-def test_importing_studies_and_loading_one_needs_neither_ray_nor_torch(tmp_path: Path) -> None:
+def test_importing_studies_and_loading_one_needs_neither_ray_nor_torch(
+    fresh_python: Any, tmp_path: Path
+) -> None:
     code = (
         "import studies, sys\n"
         "print(sorted({'ray', 'torch', 'pandas', 'matplotlib', 'pydantic'} & set(sys.modules)))\n"
         "studies.load_study('quickstart', {'seeds': [0]})\n"
         "print(sorted({'ray', 'torch'} & set(sys.modules)))\n"
     )
-    assert in_fresh_interpreter(code, tmp_path) == "[]\n[]\n"
+    assert fresh_python(code, tmp_path).stdout == "[]\n[]\n"
 
 
 def test_every_exported_name_is_there() -> None:

@@ -67,15 +67,8 @@ def test_a_terminal_shows_a_bar_below_lines_that_stay_whole(tmp_path: Path) -> N
     assert left_on_screen(written) == SAID
 
 
-def test_a_pipe_gets_the_same_lines_and_no_bar(tmp_path: Path) -> None:
-    run = subprocess.run(
-        [sys.executable, "-c", FIVE_PARTS],
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+def test_a_pipe_gets_the_same_lines_and_no_bar(fresh_python, tmp_path) -> None:
+    run = fresh_python(FIVE_PARTS, tmp_path)
     assert run.stdout.splitlines() == SAID
     assert run.stderr == ""
 
@@ -93,16 +86,9 @@ def test_wsss_run_ends_with_the_same_words_in_a_terminal(tiny, write_study, tmp_
 
 
 @pytest.mark.ci
-def test_run_study_prints_lines_in_a_pipe(tiny, write_study, tmp_path) -> None:
+def test_run_study_prints_lines_in_a_pipe(tiny, write_study, fresh_python, tmp_path) -> None:
     tiny["configurations"] = tiny["configurations"][:1]
     code = f"import studies; studies.run_study({write_study(tiny)!r}, 'r', in_process=True)"
-    run = subprocess.run(
-        [sys.executable, "-c", code],
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+    run = fresh_python(code, tmp_path)
     assert "[1/1] CNN alone, seed 0" in run.stderr
     assert "%|" not in run.stderr
