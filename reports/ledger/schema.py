@@ -124,6 +124,7 @@ SCHEMAS: dict[str, pa.Schema] = {
         logit_without_object=(pa.float32(), "null"),
         logit_without_context=(pa.float32(), "null"),
         refinement=(_TEXT, "null"),
+        source=(_TEXT, "null"),
     ),
     "panels": _schema(
         trial_key=_TEXT,

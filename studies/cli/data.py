@@ -11,7 +11,7 @@ def _scenes(options: argparse.Namespace) -> int:
 
     settings = SceneSettings.taken_from(options)
     source = SceneSource(settings, train=options.train, tune=options.tune, test=options.test)
-    write_scenes(source, options.out)
+    write_scenes(source, options.out, train_masks=options.train_masks)
     sheet = options.out / "contact_sheet.png"
     contact_sheet(settings).save(sheet)
     show(f"{options.train + options.tune + options.test} scenes in {options.out}; see {sheet}")
@@ -57,6 +57,11 @@ SCENES = Command(
                 help=f"{about} [{default}]",
             )
             for name, (default, about) in {**_COUNTS, **_SHARES}.items()
+        ),
+        option(
+            "--train-masks",
+            action="store_true",
+            help="write masks of training images too, which weak supervision does not use",
         ),
     ),
 )

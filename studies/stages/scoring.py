@@ -173,6 +173,7 @@ def score_rows(
             "split": split,
             "image": identifier,
             "group": images.groups[index],
+            "source": images.sources[index] or None,
         }
         for number, class_name in enumerate(images.classes):
             holds = mask == number + 1

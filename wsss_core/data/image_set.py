@@ -23,6 +23,7 @@ IGNORED = 255
 COUNTERFACTUALS = ("without_objects", "without_contexts")
 """Copies of the images without a class's object, and without its context."""
 
+_ORIGINS = ("sources", "cameras")
 _FORMAT = 2
 _INDEX = "index.json"
 
@@ -126,6 +127,8 @@ class ImageSet:
         identifiers: N names, unique within the split, e.g. "images/test_0001.jpg".
         groups: N names of the frame each image was cut from, for statistics that must not take
             crops of one frame as independent; the identifier where the frame is unknown.
+        sources: N names of the data set that each image belongs to; "" where that is unknown.
+        cameras: N names of the camera or place of each image; "" where that is unknown.
         masks: the N masks, or None for a split without masks. An absent mask is all background.
         contexts: N maps of pixels that tend to accompany a class without belonging to it (the
             chimney below the smoke): k + 1 for `classes[k]`, 0 for none; or None. An absent one is
@@ -148,9 +151,14 @@ class ImageSet:
     contexts: PixelMaps | None = None
     without_objects: np.ndarray | None = None
     without_contexts: np.ndarray | None = None
+    sources: tuple[str, ...] = ()
+    cameras: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         count = len(self.identifiers)
+        for name in _ORIGINS:
+            if not getattr(self, name):
+                object.__setattr__(self, name, ("",) * count)
         side = self.images.shape[1] if self.images.ndim == 4 else 0
         if self.images.dtype != np.uint8 or self.images.shape != (count, side, side, 3):
             raise ValueError(
@@ -162,7 +170,7 @@ class ImageSet:
                 f"labels are {self.labels.dtype} {self.labels.shape}, expected bool "
                 f"({count}, {len(self.classes)})"
             )
-        for name in ("groups", "masks", "contexts"):
+        for name in ("groups", *_ORIGINS, "masks", "contexts"):
             values = getattr(self, name)
             if values is not None and len(values) != count:
                 raise ValueError(f"{len(values)} {name} for {count} images")
@@ -219,6 +227,8 @@ class ImageSet:
             "masks": self.masks is not None,
             "contexts": self.contexts is not None,
             "counterfactuals": known,
+            # Left out where nothing is known, as in sets that were saved before there were any.
+            **{name: getattr(self, name) for name in _ORIGINS if any(getattr(self, name))},
         }
         (folder / _INDEX).write_text(json.dumps(index), encoding="utf-8")
 
@@ -245,6 +255,7 @@ class ImageSet:
                 masks=PixelMaps.load(folder, "masks") if index["masks"] else None,
                 contexts=PixelMaps.load(folder, "contexts") if index["contexts"] else None,
                 **{name: _mapped(folder / f"{name}.npy") for name in index["counterfactuals"]},
+                **{name: tuple(index.get(name, ())) for name in _ORIGINS},
             )
         except InputError:
             raise

@@ -96,6 +96,8 @@ def test_asking_a_split_without_masks_for_a_mask_is_an_error() -> None:
         ({"labels": np.zeros((3, 1), bool)}, r"expected bool \(3, 2\)"),
         ({"labels": np.zeros((3, 2), np.uint8)}, "labels are uint8"),
         ({"groups": ("a",)}, "1 groups for 3 images"),
+        ({"sources": ("a", "b")}, "2 sources for 3 images"),
+        ({"cameras": ("a", "b")}, "2 cameras for 3 images"),
         ({"masks": PixelMaps.allocate([(1, 1)], [True])}, "1 masks for 3 images"),
         ({"identifiers": ("a", "b", "a")}, "not unique"),
     ],
@@ -154,3 +156,27 @@ def test_loading_another_format_says_which_was_expected(tmp_path: Path) -> None:
     (tmp_path / "index.json").write_text(json.dumps(index | {"format": 99}))
     with pytest.raises(InputError, match="format 99, expected 2"):
         ImageSet.load(tmp_path)
+
+
+def test_sources_and_cameras_are_saved_and_unknown_unless_given(tmp_path: Path) -> None:
+    assert image_set().sources == image_set().cameras == ("", "", "")
+    known = image_set(sources=("SMOKE5K", "", "RISE"), cameras=("", "", "0-7"))
+    known.save(tmp_path)
+    loaded = ImageSet.load(tmp_path)
+    assert loaded.sources == ("SMOKE5K", "", "RISE")
+    assert loaded.cameras == ("", "", "0-7")
+
+
+def test_a_set_that_was_saved_before_there_were_sources_is_read(tmp_path: Path) -> None:
+    image_set(sources=("A", "B", "C"), cameras=("1", "2", "3")).save(tmp_path)
+    index = json.loads((tmp_path / "index.json").read_text())
+    del index["sources"], index["cameras"]
+    (tmp_path / "index.json").write_text(json.dumps(index))
+    assert ImageSet.load(tmp_path).sources == ("", "", "")
+
+
+def test_a_set_without_sources_is_saved_as_before_there_were_any(tmp_path: Path) -> None:
+    image_set().save(tmp_path)
+    assert list(json.loads((tmp_path / "index.json").read_text())) == [
+        *("format", "classes", "identifiers", "groups", "masks", "contexts", "counterfactuals")
+    ]

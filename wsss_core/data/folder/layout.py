@@ -4,11 +4,13 @@
     train/clear/*           images that hold none; optional with several classes
     train/images, labels.csv  instead of those folders, where an image may hold several classes:
                             columns file, classes, the classes separated by ";", none for clear
+    train/masks             masks of training images, see `training_masks`; optional
     tune/images, tune/masks images and their masks: same stem, .png; so in `test`
     tune/clear              images without any class, without masks; optional
     tune/context            masks of what accompanies a class (chimneys), same stem; optional
     classes.yaml            `classes: {1: smoke, 2: steam}`, the mask value of each class; optional
-    groups.csv              columns file, group: the frame each image was cut from; optional
+    groups.csv              columns file, group: the frame each image was cut from; optional,
+                            with optional columns source, camera (see `origins`)
 
 Without `classes.yaml` there is one class, named by the one folder of train/ that is not `clear`,
 and every mask value above 0 is the class: masks {0, 1} and {0, 255} read alike, nothing is
@@ -16,16 +18,20 @@ ignored. With it, 255 is ignored and a value that is not listed is an error. Hid
 files that are not images are passed over; a folder among the images is an error.
 """
 
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from wsss_core.data.folder.origins import ImageOrigin, read_origins
 from wsss_core.data.image_set import IGNORED, SPLITS
 from wsss_core.errors import InputError, check_printable, nearest, quoted
 from wsss_core.text_files import read_csv, read_yaml
 
 CLEAR = "clear"
 LABELS = "labels.csv"
+TRAINING_MASKS = "masks"
+"""The folder of train/ with masks of training images; it is no class."""
+
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 MASK_SUFFIXES = (".png",)
 
@@ -53,6 +59,8 @@ class ListedImage:
             test.
         mask: the mask file; None for clear and training images.
         context: the context mask file, or None.
+        source: the data set it belongs to, "" where that is unknown.
+        camera: the camera or place it was taken from, "" where that is unknown.
 
     """
 
@@ -62,6 +70,8 @@ class ListedImage:
     train_classes: tuple[int, ...] = ()
     mask: Path | None = None
     context: Path | None = None
+    source: str = ""
+    camera: str = ""
 
 
 def find_classes(root: Path) -> FolderClasses:
@@ -77,7 +87,9 @@ def find_classes(root: Path) -> FolderClasses:
     folders = sorted(
         _checked_name(entry)
         for entry in train.iterdir()
-        if entry.is_dir() and entry.name != CLEAR and not _is_unrelated(entry.name)
+        if entry.is_dir()
+        and entry.name not in (CLEAR, TRAINING_MASKS)
+        and not _is_unrelated(entry.name)
     )
     listing, table = root / "classes.yaml", train / LABELS
     found, by_table = folders, table.exists()
@@ -126,18 +138,16 @@ def list_split(root: Path, split: str, classes: FolderClasses) -> list[ListedIma
         raise ValueError(f"split {split!r}, expected one of {', '.join(SPLITS)}")
     folder = _required_folder(root / split, f"of a data set with {', '.join(SPLITS)}")
     images = _train_images(folder, classes) if split == "train" else _masked_images(folder)
-    groups = _groups(root, split, {image.identifier for image in images})
+    origins = read_origins(root, split, {image.identifier for image in images})
     return [
-        ListedImage(
-            image.identifier,
-            groups.get(image.identifier, image.identifier),
-            image.image,
-            image.train_classes,
-            image.mask,
-            image.context,
-        )
+        _with_origin(image, origins.get(image.identifier, ImageOrigin()))
         for image in sorted(images, key=lambda image: image.identifier)
     ]
+
+
+def _with_origin(image: ListedImage, origin: ImageOrigin) -> ListedImage:
+    group = origin.group or image.identifier
+    return replace(image, group=group, source=origin.source, camera=origin.camera)
 
 
 def _labels(table: Path) -> dict[str, tuple[int, tuple[str, ...]]]:
@@ -162,7 +172,7 @@ def _labels(table: Path) -> dict[str, tuple[int, tuple[str, ...]]]:
 def _labelled_images(folder: Path, classes: FolderClasses) -> list[ListedImage]:
     table = folder / LABELS
     place = _required_folder(folder / "images", f"of the training images that {table} lists")
-    files = {path.name: path for path in _files_by_stem(place, IMAGE_SUFFIXES).values()}
+    files = {path.name: path for path in listed_files(place, IMAGE_SUFFIXES).values()}
     labels = _labels(table)
     images = []
     for file, (line, names) in labels.items():
@@ -198,7 +208,7 @@ def _train_images(folder: Path, classes: FolderClasses) -> list[ListedImage]:
         folders[CLEAR] = None
     for name in folders:
         place = _required_folder(folder / name, "of training images")
-        files = _files_by_stem(place, IMAGE_SUFFIXES)
+        files = listed_files(place, IMAGE_SUFFIXES)
         if not files:
             raise InputError(
                 f"{place}: no training image, expected at least one ({', '.join(IMAGE_SUFFIXES)})"
@@ -210,11 +220,11 @@ def _train_images(folder: Path, classes: FolderClasses) -> list[ListedImage]:
 
 def _masked_images(folder: Path) -> list[ListedImage]:
     place = _required_folder(folder / "images", "of images that have masks")
-    files = _files_by_stem(place, IMAGE_SUFFIXES)
+    files = listed_files(place, IMAGE_SUFFIXES)
     if not files:
         raise InputError(f"{place}: no image, expected at least one ({', '.join(IMAGE_SUFFIXES)})")
     mask_folder = _required_folder(folder / "masks", f"of .png masks for the images of {place}")
-    masks = _files_by_stem(mask_folder, MASK_SUFFIXES)
+    masks = listed_files(mask_folder, MASK_SUFFIXES)
     for stem, path in files.items():
         if stem not in masks:
             raise InputError(f"{path}: image without its mask, expected {mask_folder / stem}.png")
@@ -224,11 +234,11 @@ def _masked_images(folder: Path) -> list[ListedImage]:
                 f"{path}: mask without its image, expected {place / stem}.jpg or alike"
             )
     clear_folder, context_folder = folder / CLEAR, folder / "context"
-    clear = _files_by_stem(clear_folder, IMAGE_SUFFIXES) if clear_folder.is_dir() else {}
+    clear = listed_files(clear_folder, IMAGE_SUFFIXES) if clear_folder.is_dir() else {}
     for stem, path in clear.items():
         if stem in files:
             raise InputError(f"{path}: same stem as {files[stem]}, expected each only once")
-    contexts = _files_by_stem(context_folder, MASK_SUFFIXES) if context_folder.is_dir() else {}
+    contexts = listed_files(context_folder, MASK_SUFFIXES) if context_folder.is_dir() else {}
     for stem, path in contexts.items():
         if stem not in files and stem not in clear:
             raise InputError(
@@ -262,7 +272,7 @@ def _required_folder(path: Path, purpose: str) -> Path:
     )
 
 
-def _files_by_stem(folder: Path, suffixes: tuple[str, ...]) -> dict[str, Path]:
+def listed_files(folder: Path, suffixes: tuple[str, ...]) -> dict[str, Path]:
     """Return the files of a folder that end in one of `suffixes`, by stem, sorted by name."""
     files: dict[str, Path] = {}
     for path in sorted(folder.iterdir(), key=lambda path: path.name):
@@ -319,32 +329,6 @@ def _listed_classes(path: Path) -> dict[int, str]:
     if len(set(values.values())) < len(values):
         raise InputError(f"{path}: a class is listed twice, expected one mask value for each class")
     return values
-
-
-def _groups(root: Path, split: str, identifiers: Collection[str]) -> Mapping[str, str]:
-    """Return identifier -> group for the images of a split that `groups.csv` lists."""
-    path = root / "groups.csv"
-    if not path.exists():
-        return {}
-    groups: dict[str, str] = {}
-    for line, row in read_csv(path, ("file", "group")):
-        file, group = row["file"], row["group"]
-        where = f"{path}, line {line}: file {quoted(file)}"
-        first, _, identifier = file.replace("\\", "/").partition("/")
-        if first not in SPLITS or not group:
-            raise InputError(
-                f"{where} and group {quoted(group)}, expected a path such as test/images/a.jpg and "
-                "the name of its frame"
-            )
-        if first != split:
-            continue
-        if identifier not in identifiers:
-            raise InputError(
-                f"{where} is no image of {root / split}{_nearest(identifier, identifiers)}"
-            )
-        if groups.setdefault(identifier, group) != group:
-            raise InputError(f"{where} has two groups, expected one")
-    return groups
 
 
 def _nearest(name: str, candidates: Collection[str]) -> str:

@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from wsss_core.data.folder.layout import (
     find_classes,
     list_split,
 )
+from wsss_core.data.folder.training_masks import TrainingMask, open_training_masks
 from wsss_core.data.image_decoding import (
     MASK_FORMATS,
     PictureFile,
@@ -68,8 +70,8 @@ class FolderSource:
         """Return a digest (128 bit, hexadecimal) of all that `read` depends on, but the size.
 
         These are the bytes and names of the split's images, masks and context masks, the classes,
-        their mask values where there are masks, and the groups. Where the data folder lies, dates
-        and unrelated files do not matter.
+        their mask values where there are masks, groups, sources and cameras. Masks of training
+        images, where the data folder lies, dates and unrelated files do not matter.
 
         Raises:
             InputError: a folder is missing or empty, or files do not belong together.
@@ -98,6 +100,8 @@ class FolderSource:
                 if entry.group != entry.identifier
             ],
         }
+        if any(entry.source or entry.camera for entry in entries):
+            content["origins"] = [(e.identifier, e.source, e.camera) for e in entries]
         if (folder / LABELS).exists():
             # Class folders show in the names of the files, lines of a table do not.
             content["labels"] = [(entry.identifier, entry.train_classes) for entry in entries]
@@ -161,6 +165,8 @@ class FolderSource:
             labels=labels,
             identifiers=identifiers,
             groups=tuple(entry.group for entry in entries),
+            sources=tuple(entry.source for entry in entries),
+            cameras=tuple(entry.camera for entry in entries),
             masks=None if split == "train" else masks,
             contexts=contexts if any(entry.context for entry in entries) else None,
         )
@@ -181,6 +187,20 @@ class FolderSource:
             "when nothing writes to the data folder"
         )
 
+    def training_masks(self, size: int | None = None) -> dict[str, TrainingMask]:
+        """Return identifier -> mask of the training images that have one, sorted by identifier.
+
+        Args:
+            size: the side of the decoded masks in pixels; None: their own height and width.
+
+        Raises:
+            InputError: a mask has no image, or another size than its image.
+
+        """
+        decode = partial(_class_indices, classes=self._classes)
+        images = self.images("train")
+        return open_training_masks(self.root / "train", images, self._classes, decode, size)
+
     def check(self) -> DataSummary:
         """Read everything once and describe it.
 
@@ -189,6 +209,7 @@ class FolderSource:
 
         """
         listed = {split: self.images(split) for split in SPLITS}
+        self.training_masks()
         return summarise_folder(self, listed, counts_every_value=self._classes.mask_values is None)
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from wsss_core.data.folder.layout import CLEAR
+from wsss_core.data.folder.origins import IMPORT_RECORD
 from wsss_core.data.formats import tallied
 from wsss_core.data.image_set import SPLITS
 from wsss_core.data.importing.candidates import (
@@ -19,7 +20,6 @@ from wsss_core.data.importing.candidates import (
 )
 from wsss_core.data.importing.examining import examine_images
 from wsss_core.data.importing.record import (
-    IMPORT_RECORD,
     ImportRecord,
     read_record,
     write_images,

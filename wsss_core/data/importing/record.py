@@ -13,12 +13,11 @@ from typing import Any
 
 from wsss_core.data.file_hashes import content_hash, file_hashes
 from wsss_core.data.folder.layout import CLEAR
+from wsss_core.data.folder.origins import IMAGES, IMPORT_RECORD
 from wsss_core.errors import InputError, quoted
 from wsss_core.text_files import read_csv, read_text
 from wsss_core.whole_files import ZEROS, fill_digest, holds_digest, write_whole
 
-IMPORT_RECORD = "import.json"
-IMAGES = "images.csv"
 COLUMNS = (
     *("file", "source", "original", "source_split", "group", "camera", "time", "flags"),
     *("classes", "digest", "mask_digest"),

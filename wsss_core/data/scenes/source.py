@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
-from wsss_core.data.folder.layout import LABELS
+from wsss_core.data.folder.layout import LABELS, TRAINING_MASKS
 from wsss_core.data.image_set import SPLITS, ImageSet, PixelMaps
 from wsss_core.data.scenes.scene import (
     SCENE_VERSION,
@@ -156,7 +156,7 @@ def index_context(scene: Scene) -> np.ndarray:
     return context
 
 
-def write_scenes(source: SceneSource, folder: Path) -> None:
+def write_scenes(source: SceneSource, folder: Path, *, train_masks: bool = False) -> None:
     """Write all splits as a data folder of PNG files, at the size of the source's settings.
 
     Of two classes the training images lie in one folder beside labels.csv, as an image may hold
@@ -168,6 +168,8 @@ def write_scenes(source: SceneSource, folder: Path) -> None:
     Args:
         source: the scenes.
         folder: where to write; created if missing.
+        train_masks: write masks of the training images too, see
+            `wsss_core.data.folder.training_masks`.
 
     Raises:
         InputError: the folder holds something, or cannot be written; or a split lacks scenes with
@@ -189,6 +191,8 @@ def write_scenes(source: SceneSource, folder: Path) -> None:
                 scene = render_scene(source.settings, index)
                 name = f"{_identifier(position)}.png"
                 _write_scene(scene, folder / split, name, source.classes)
+                if split == "train" and train_masks:
+                    _write_training_mask(scene, folder / split / TRAINING_MASKS, name, source)
                 lines.append(f"{name},{';'.join(_held(scene, source.classes))}")
             if split == "train" and len(source.classes) > 1:
                 (folder / split / LABELS).write_text("\n".join(lines) + "\n", encoding="utf-8")
@@ -230,12 +234,24 @@ def _write_scene(scene: Scene, folder: Path, name: str, classes: Sequence[str]) 
         place = "images" if len(classes) > 1 else "smoke" if held else "clear"
         Image.fromarray(scene.image).save(folder / place / name)
         return
-    # One class is drawn to be looked at, of several the values have to be told apart.
-    brightness = 255 if len(classes) == 1 else 1
+    brightness = _brightness(classes)
     Image.fromarray(scene.image).save(folder / ("images" if held else "clear") / name)
     if held:
         Image.fromarray(index_mask(scene) * brightness).save(folder / "masks" / name)
     Image.fromarray(index_context(scene) * brightness).save(folder / "context" / name)
+
+
+def _write_training_mask(scene: Scene, folder: Path, name: str, source: SceneSource) -> None:
+    if not _held(scene, source.classes):
+        return
+    place = folder if len(source.classes) > 1 else folder / "smoke"
+    place.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(index_mask(scene) * _brightness(source.classes)).save(place / name)
+
+
+def _brightness(classes: Sequence[str]) -> int:
+    """Return 255 for one class, which is drawn to be looked at; several have to be told apart."""
+    return 255 if len(classes) == 1 else 1
 
 
 def contact_sheet(

@@ -1,0 +1,98 @@
+"""Where the images of a data folder come from: frame, source and camera of each.
+
+`groups.csv` has a line for an image: columns `file` and `group`, and optionally `source` and
+`camera`. A folder that `wsss data import` wrote names source and camera in `images.csv` too.
+"""
+
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from wsss_core.data.image_set import SPLITS
+from wsss_core.errors import InputError, nearest, quoted
+from wsss_core.text_files import read_csv
+
+GROUPS = "groups.csv"
+
+IMPORT_RECORD = "import.json"
+"""The record of an import, which marks a folder as one that `wsss data import` wrote."""
+
+IMAGES = "images.csv"
+"""The table of an import with a line for each image."""
+
+
+@dataclass(frozen=True)
+class ImageOrigin:
+    """Where an image comes from; each is "" where that is unknown.
+
+    Attributes:
+        group: the frame, clip or patient that it was taken from.
+        source: the data set that it belongs to.
+        camera: the camera or place.
+
+    """
+
+    group: str = ""
+    source: str = ""
+    camera: str = ""
+
+
+_KINDS = ("group", "source", "camera")
+
+
+def read_origins(root: Path, split: str, identifiers: Collection[str]) -> Mapping[str, ImageOrigin]:
+    """Return identifier -> origin for the images of a split that the tables list.
+
+    Args:
+        root: the data folder.
+        split: "train", "tune" or "test".
+        identifiers: of its images.
+
+    Raises:
+        InputError: `groups.csv` names an image that is not there, gives an image two origins, or
+            says nothing about it.
+
+    """
+    table = root / GROUPS
+    found: dict[str, dict[str, str]] = {}
+    told: set[str] = set()
+    if table.exists():
+        for line, row in read_csv(table, ("file", "group")):
+            told |= row.keys()
+            where = f"{table}, line {line}: file {quoted(row['file'])}"
+            first, identifier = _split_and_identifier(row["file"])
+            given = {kind: row.get(kind, "").strip() for kind in _KINDS}
+            if first not in SPLITS or not any(given.values()):
+                raise InputError(
+                    f"{where} and group {quoted(row['group'])}, expected a path such as "
+                    "test/images/a.jpg and the name of its frame"
+                )
+            if first != split:
+                continue
+            if identifier not in identifiers:
+                near = nearest(identifier, identifiers)
+                hint = f"; nearest: {near!r}" if near else ""
+                raise InputError(f"{where} is no image of {root / split}{hint}")
+            for kind, before in found.setdefault(identifier, given).items():
+                if before != given[kind]:
+                    raise InputError(f"{where} has two {kind}s, expected one")
+    for identifier, row in _imported(root, split):
+        if identifier in identifiers:
+            origin = found.setdefault(identifier, dict.fromkeys(_KINDS, ""))
+            origin |= {kind: row.get(kind, "") for kind in ("source", "camera") if kind not in told}
+    return {identifier: ImageOrigin(**origin) for identifier, origin in found.items()}
+
+
+def _split_and_identifier(file: str) -> tuple[str, str]:
+    first, _, identifier = file.replace("\\", "/").partition("/")
+    return first, identifier
+
+
+def _imported(root: Path, split: str) -> Iterator[tuple[str, dict[str, str]]]:
+    """Yield identifier and line of each image of a split that an import listed."""
+    if not ((root / IMPORT_RECORD).is_file() and (root / IMAGES).is_file()):
+        return
+    for _, row in read_csv(root / IMAGES, ("file", "source")):
+        first, identifier = _split_and_identifier(row["file"])
+        if first == split:
+            yield identifier, row
