@@ -6,13 +6,23 @@ from wsss_core.lazy import lazy_exports
 
 if TYPE_CHECKING:
     from wsss_core.data.folder.check import DataSummary, summarise_folder
+    from wsss_core.data.folder.findings import (
+        DataFinding,
+        DataFindings,
+        FindingKind,
+        Severity,
+    )
     from wsss_core.data.folder.layout import FolderClasses, find_classes, list_split
     from wsss_core.data.folder.source import FolderSource
 
 __all__ = [
+    "DataFinding",
+    "DataFindings",
     "DataSummary",
+    "FindingKind",
     "FolderClasses",
     "FolderSource",
+    "Severity",
     "find_classes",
     "list_split",
     "summarise_folder",

@@ -1,0 +1,237 @@
+"""What a look at a data set found: faults, likely mistakes and notes, each counted, one a line."""
+
+import itertools
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path, PurePath
+from typing import Any, Self
+
+from wsss_core.data.image_set import SPLITS
+from wsss_core.errors import InputError
+
+EXAMPLES = 3
+"""As many files are named of those that a finding counts."""
+
+
+class Severity(StrEnum):
+    """How bad a finding is.
+
+    Attributes:
+        REFUSED: the data cannot be used; `wsss data check` and `wsss run` end with an error.
+        WARNING: the data can be used, and may be read otherwise than they are meant.
+        NOTE: a fact that a reader of the results should know.
+
+    """
+
+    REFUSED = "refused"
+    WARNING = "warning"
+    NOTE = "note"
+
+
+class FindingKind(StrEnum):
+    """What a finding is about; findings of one severity and split are listed in this order."""
+
+    LAYOUT = "layout"
+    NAMES = "names"
+    CLASSES = "classes"
+    LABELS = "labels"
+    GROUPS = "groups"
+    SOURCES = "sources"
+    PASSED_OVER = "passed over"
+    UNREADABLE = "unreadable"
+    PAIRING = "image and mask"
+    SIZES = "sizes"
+    ORIENTATION = "orientation"
+    PAGES = "pages"
+    TRANSPARENCY = "transparency"
+    BIT_DEPTH = "bit depth"
+    MASK_VALUES = "mask values"
+    EDGES = "grey edges"
+    OBJECT_SHARE = "object share"
+    SMALL_OBJECTS = "small objects"
+    DUPLICATES = "duplicates"
+    TWINS = "near twins"
+    SPURIOUS = "spurious correlation"
+
+
+@dataclass(frozen=True)
+class DataFinding:
+    """One thing that a look at a data set found, over all the files that it concerns.
+
+    Attributes:
+        kind: what it is about.
+        severity: how bad it is.
+        text: what is wrong and what to do, on one line, without the files' names.
+        count: how many files, classes or groups it concerns.
+        split: the split that it is about; None for the whole data set.
+        examples: at most `EXAMPLES` of what it concerns, usually paths.
+        pattern: what the names of all of them have in common, e.g. "*_mask.png"; may be empty.
+
+    """
+
+    kind: FindingKind
+    severity: Severity
+    text: str
+    count: int = 1
+    split: str | None = None
+    examples: tuple[str, ...] = ()
+    pattern: str = ""
+
+    @classmethod
+    def counted(
+        cls,
+        kind: FindingKind,
+        severity: Severity,
+        text: str,
+        names: Iterable[str | Path],
+        split: str | None = None,
+    ) -> Self:
+        """Return a finding about these files, counted, with examples and a pattern of the names."""
+        written = [str(name) for name in names]
+        return cls(
+            kind,
+            severity,
+            text,
+            len(written),
+            split,
+            tuple(written[:EXAMPLES]),
+            common_pattern(written) if len(written) > EXAMPLES else "",
+        )
+
+    def concerned(self) -> str:
+        """Return the examples and how many more there are.
+
+        >>> names = [f"test/masks/{number}_mask.png" for number in range(1000)]
+        >>> found = DataFinding.counted(FindingKind.PAIRING, Severity.REFUSED, "no image", names)
+        >>> found.concerned()[46:]
+        'test/masks/2_mask.png and 997 more, all *_mask.png'
+        """
+        listed = ", ".join(self.examples)
+        if (more := self.count - len(self.examples)) <= 0 or not self.examples:
+            return listed
+        return f"{listed} and {more:,} more" + (f", all {self.pattern}" if self.pattern else "")
+
+    def describe(self) -> str:
+        """Return one line: what is wrong, then the files."""
+        return f"{self.text}: {self.concerned()}" if self.examples else self.text
+
+    def record(self) -> dict[str, Any]:
+        """Return plain values for JSON or a table, see `from_record`."""
+        return {
+            "kind": str(self.kind),
+            "severity": str(self.severity),
+            "split": self.split,
+            "count": self.count,
+            "examples": list(self.examples),
+            "pattern": self.pattern,
+            "text": self.text,
+        }
+
+
+@dataclass(frozen=True)
+class DataFindings:
+    """All findings about a data set, the worst first.
+
+    Attributes:
+        listed: sorted by severity, split and kind; each once.
+
+    """
+
+    listed: tuple[DataFinding, ...] = ()
+
+    @classmethod
+    def of(cls, findings: Iterable[DataFinding]) -> Self:
+        """Sort findings; of equal ones one is kept."""
+        return cls(tuple(sorted(dict.fromkeys(findings), key=_order)))
+
+    def __iter__(self) -> Iterator[DataFinding]:
+        return iter(self.listed)
+
+    def __len__(self) -> int:
+        return len(self.listed)
+
+    def with_severity(self, severity: Severity) -> tuple[DataFinding, ...]:
+        """Return the findings of one severity."""
+        return tuple(found for found in self.listed if found.severity is severity)
+
+    def tally(self) -> str:
+        """Return how many findings there are of each severity.
+
+        >>> pages = DataFinding(FindingKind.PAGES, Severity.WARNING, "the first page is read")
+        >>> DataFindings.of([pages]).tally()
+        '1 warning'
+        """
+        counts = {severity: len(self.with_severity(severity)) for severity in Severity}
+        words = {
+            Severity.REFUSED: ("fault", "faults"),
+            Severity.WARNING: ("warning", "warnings"),
+            Severity.NOTE: ("note", "notes"),
+        }
+        said = [f"{count} {words[s][count > 1]}" for s, count in counts.items() if count]
+        return ", ".join(said) or "nothing found"
+
+    def lines(self) -> list[str]:
+        """Return one line a finding: severity, split, what is wrong, the files."""
+        return [
+            f"{found.severity}: {found.split + ': ' if found.split else ''}{found.describe()}"
+            for found in self.listed
+        ]
+
+    def raise_refused(self, hint: str = "") -> None:
+        """Raise the first fault in one line, if there is any.
+
+        Args:
+            hint: where the others are listed, if there are more.
+
+        Raises:
+            InputError: the data cannot be used.
+
+        """
+        refused = self.with_severity(Severity.REFUSED)
+        if not refused:
+            return
+        first, more = refused[0], len(refused) - 1
+        line = f"{first.split + ': ' if first.split else ''}{first.describe()}"
+        if more:
+            line += f"; and {more} more fault{'s' if more > 1 else ''}"
+            line += f", see {hint}" if hint else ""
+        raise InputError(line)
+
+
+def common_pattern(names: Iterable[str]) -> str:
+    """Return what the names of files have in common, folders left out, or nothing.
+
+    A word or a number that the names share only in part is left to the star.
+
+    >>> common_pattern(["masks/a_01_mask.png", "masks/a_02_mask.png"])
+    'a_*_mask.png'
+    >>> common_pattern(["a.jpg", "b.png"])
+    ''
+    """
+    found = sorted({PurePath(name).name for name in names})
+    if len(found) < 2:
+        return found[0] if found else ""
+    start = _shared_start(found).rstrip("0123456789")
+    rest = [name[len(start) :] for name in found]
+    if any(name[:1].isalpha() for name in rest):
+        start = start[: len(start) - len(_letters_at_start(start[::-1]))]
+        rest = [name[len(start) :] for name in found]
+    end = _shared_start([name[::-1] for name in rest])[::-1]
+    end = end[len(_letters_at_start(end)) :]
+    return f"{start}*{end}" if start or end else ""
+
+
+def _shared_start(names: list[str]) -> str:
+    first, last = min(names), max(names)
+    same = itertools.takewhile(lambda pair: pair[0] == pair[1], zip(first, last, strict=False))
+    return "".join(letter for letter, _ in same)
+
+
+def _letters_at_start(text: str) -> str:
+    return "".join(itertools.takewhile(str.isalnum, text))
+
+
+def _order(found: DataFinding) -> tuple[int, int, int]:
+    split = SPLITS.index(found.split) if found.split in SPLITS else -1
+    return list(Severity).index(found.severity), split, list(FindingKind).index(found.kind)
