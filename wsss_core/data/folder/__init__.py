@@ -12,7 +12,8 @@ if TYPE_CHECKING:
         FindingKind,
         Severity,
     )
-    from wsss_core.data.folder.layout import FolderClasses, find_classes, list_split
+    from wsss_core.data.folder.layout import FolderClasses, find_classes
+    from wsss_core.data.folder.listing import list_split
     from wsss_core.data.folder.source import FolderSource
 
 __all__ = [

@@ -116,6 +116,14 @@ class DataFinding:
         """Return one line: what is wrong, then the files."""
         return f"{self.text}: {self.concerned()}" if self.examples else self.text
 
+    def headline(self) -> str:
+        """Return the line of an error: the first file, what is wrong, how many more there are."""
+        if not self.examples:
+            return f"{self.split}: {self.text}" if self.split else self.text
+        more = f" (and {self.count - 1:,} more" if self.count > 1 else ""
+        more += f", all {self.pattern}" if more and self.pattern else ""
+        return f"{self.examples[0]}: {self.text}{more}{')' if more else ''}"
+
     def record(self) -> dict[str, Any]:
         """Return plain values for JSON or a table, see `from_record`."""
         return {
@@ -192,11 +200,56 @@ class DataFindings:
         if not refused:
             return
         first, more = refused[0], len(refused) - 1
-        line = f"{first.split + ': ' if first.split else ''}{first.describe()}"
+        line = first.headline()
         if more:
             line += f"; and {more} more fault{'s' if more > 1 else ''}"
             line += f", see {hint}" if hint else ""
         raise InputError(line)
+
+
+class FindingCollector:
+    """Counts what it is told, and makes one finding of all that was told for the same reason."""
+
+    def __init__(self) -> None:
+        self._texts: dict[tuple[FindingKind, Severity, str | None, str], str] = {}
+        self._names: dict[tuple[FindingKind, Severity, str | None, str], list[str]] = {}
+
+    def add(
+        self,
+        kind: FindingKind,
+        severity: Severity,
+        text: str,
+        name: str | Path,
+        split: str | None = None,
+        *,
+        reason: str | None = None,
+    ) -> None:
+        """Count a file.
+
+        Args:
+            kind: see `DataFinding`.
+            severity: see `DataFinding`.
+            text: see `DataFinding`; of one reason the first text is kept.
+            name: the file.
+            split: see `DataFinding`.
+            reason: what the texts of equal findings share; None: the text.
+
+        """
+        key = kind, severity, split, reason or text
+        self._texts.setdefault(key, text)
+        self._names.setdefault(key, []).append(str(name))
+
+    def refuse(self, kind: FindingKind, text: str, name: str | Path, reason: str = "") -> None:
+        """Count a file that makes the data unusable; its path says which split it is of."""
+        self.add(kind, Severity.REFUSED, text, name, reason=reason or None)
+
+    def findings(self) -> list[DataFinding]:
+        """Return a finding for each reason, in the order in which they were first told."""
+        return [
+            DataFinding.counted(kind, severity, self._texts[key], names, split)
+            for key, names in self._names.items()
+            for kind, severity, split, _ in (key,)
+        ]
 
 
 def common_pattern(names: Iterable[str]) -> str:

@@ -1,4 +1,4 @@
-"""The layout of a data folder, and whether its files belong together; opens no image.
+"""The layout of a data folder, and its classes; opens no image.
 
     train/<class>/*         images that hold the class (one class per image)
     train/clear/*           images that hold none; optional with several classes
@@ -19,11 +19,12 @@ files that are not images are passed over; a folder among the images is an error
 """
 
 from collections.abc import Collection
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
-from wsss_core.data.folder.origins import ImageOrigin, read_origins
-from wsss_core.data.image_set import IGNORED, SPLITS
+from wsss_core.data.folder.folder_files import beside_images, checked_name, required_folder
+from wsss_core.data.folder.likely_names import meant_by
+from wsss_core.data.image_set import IGNORED
 from wsss_core.errors import InputError, check_printable, nearest, quoted
 from wsss_core.text_files import read_csv, read_yaml
 
@@ -83,13 +84,13 @@ def find_classes(root: Path) -> FolderClasses:
     """
     if not root.is_dir():
         raise InputError(f"{root}: no such folder, expected a data folder with train, tune, test")
-    train = _required_folder(root / "train", "with a folder per class")
+    train = required_folder(root / "train", "with a folder per class")
     folders = sorted(
-        _checked_name(entry)
+        checked_name(entry)
         for entry in train.iterdir()
         if entry.is_dir()
         and entry.name not in (CLEAR, TRAINING_MASKS)
-        and not _is_unrelated(entry.name)
+        and not beside_images(entry.name)
     )
     listing, table = root / "classes.yaml", train / LABELS
     found, by_table = folders, table.exists()
@@ -100,11 +101,16 @@ def find_classes(root: Path) -> FolderClasses:
                 f"{table}: lists the classes of {train / 'images'}, and there is a class folder "
                 f"{(others or [CLEAR])[0]!r} besides; expected one of the two layouts"
             )
-        found = sorted({name for _, names in _labels(table).values() for name in names})
+        found = sorted({name for _, names in read_labels(table).values() for name in names})
     if not listing.exists():
         if len(found) == 1:
             return FolderClasses((found[0],), None)
         known = ", ".join(found) or "none"
+        meant = [name for name in found if meant_by(name, CLEAR, found)]
+        if meant:
+            known += f"; if {meant[0]!r} means no class, rename it to {CLEAR!r}"
+        elif found == ["images"]:
+            known += f"; images whose labels are listed need {table}"
         raise InputError(
             f"{table}: classes {known}; of other than one class, {listing.name} in {root} has to "
             "give the mask value of each"
@@ -126,32 +132,13 @@ def find_classes(root: Path) -> FolderClasses:
     return FolderClasses(tuple(ascending.values()), tuple(ascending))
 
 
-def list_split(root: Path, split: str, classes: FolderClasses) -> list[ListedImage]:
-    """Return the images of a split sorted by identifier, each with its mask, context and group.
+def read_labels(table: Path) -> dict[str, tuple[int, tuple[str, ...]]]:
+    """Read labels.csv: file name -> its line and the names of its classes.
 
     Raises:
-        InputError: a folder is missing or empty, or files do not belong together.
-        ValueError: `split` is not one of SPLITS.
+        InputError: a line cannot be read, separates classes by commas, or lists a file twice.
 
     """
-    if split not in SPLITS:
-        raise ValueError(f"split {split!r}, expected one of {', '.join(SPLITS)}")
-    folder = _required_folder(root / split, f"of a data set with {', '.join(SPLITS)}")
-    images = _train_images(folder, classes) if split == "train" else _masked_images(folder)
-    origins = read_origins(root, split, {image.identifier for image in images})
-    return [
-        _with_origin(image, origins.get(image.identifier, ImageOrigin()))
-        for image in sorted(images, key=lambda image: image.identifier)
-    ]
-
-
-def _with_origin(image: ListedImage, origin: ImageOrigin) -> ListedImage:
-    group = origin.group or image.identifier
-    return replace(image, group=group, source=origin.source, camera=origin.camera)
-
-
-def _labels(table: Path) -> dict[str, tuple[int, tuple[str, ...]]]:
-    """Read labels.csv: file name -> its line and the names of its classes."""
     found: dict[str, tuple[int, tuple[str, ...]]] = {}
     for line, row in read_csv(table, ("file", "classes")):
         file, classes = row["file"], row["classes"]
@@ -167,140 +154,6 @@ def _labels(table: Path) -> dict[str, tuple[int, tuple[str, ...]]]:
         names = (name.strip() for name in classes.split(";"))
         found[file] = line, tuple(name for name in names if name)
     return found
-
-
-def _labelled_images(folder: Path, classes: FolderClasses) -> list[ListedImage]:
-    table = folder / LABELS
-    place = _required_folder(folder / "images", f"of the training images that {table} lists")
-    files = {path.name: path for path in listed_files(place, IMAGE_SUFFIXES).values()}
-    labels = _labels(table)
-    images = []
-    for file, (line, names) in labels.items():
-        if file not in files:
-            raise InputError(
-                f"{table}, line {line}: file {quoted(file)} is no image of {place}"
-                f"{_nearest(file, files)}"
-            )
-        for name in names:
-            if name not in classes.names:
-                raise InputError(
-                    f"{table}, line {line}: class {quoted(name)}, expected "
-                    f"{', '.join(classes.names)}"
-                    f"{_nearest(name, classes.names)}"
-                )
-        held = tuple(sorted({classes.names.index(name) for name in names}))
-        images.append(_listed(place, files[file], train_classes=held))
-    for file, path in files.items():
-        if file not in labels:
-            raise InputError(f"{path}: training image without a line in {table}")
-    if not images:
-        raise InputError(f"{place}: no training image, expected at least one")
-    return images
-
-
-def _train_images(folder: Path, classes: FolderClasses) -> list[ListedImage]:
-    if (folder / LABELS).exists():
-        return _labelled_images(folder, classes)
-    folders = dict.fromkeys(classes.names)
-    images = []
-    # Several classes are each other's counterexamples; a single one has no other than clear.
-    if len(classes.names) == 1 or (folder / CLEAR).is_dir():
-        folders[CLEAR] = None
-    for name in folders:
-        place = _required_folder(folder / name, "of training images")
-        files = listed_files(place, IMAGE_SUFFIXES)
-        if not files:
-            raise InputError(
-                f"{place}: no training image, expected at least one ({', '.join(IMAGE_SUFFIXES)})"
-            )
-        held = () if name == CLEAR else (classes.names.index(name),)
-        images += [_listed(place, path, train_classes=held) for path in files.values()]
-    return images
-
-
-def _masked_images(folder: Path) -> list[ListedImage]:
-    place = _required_folder(folder / "images", "of images that have masks")
-    files = listed_files(place, IMAGE_SUFFIXES)
-    if not files:
-        raise InputError(f"{place}: no image, expected at least one ({', '.join(IMAGE_SUFFIXES)})")
-    mask_folder = _required_folder(folder / "masks", f"of .png masks for the images of {place}")
-    masks = listed_files(mask_folder, MASK_SUFFIXES)
-    for stem, path in files.items():
-        if stem not in masks:
-            raise InputError(f"{path}: image without its mask, expected {mask_folder / stem}.png")
-    for stem, path in masks.items():
-        if stem not in files:
-            raise InputError(
-                f"{path}: mask without its image, expected {place / stem}.jpg or alike"
-            )
-    clear_folder, context_folder = folder / CLEAR, folder / "context"
-    clear = listed_files(clear_folder, IMAGE_SUFFIXES) if clear_folder.is_dir() else {}
-    for stem, path in clear.items():
-        if stem in files:
-            raise InputError(f"{path}: same stem as {files[stem]}, expected each only once")
-    contexts = listed_files(context_folder, MASK_SUFFIXES) if context_folder.is_dir() else {}
-    for stem, path in contexts.items():
-        if stem not in files and stem not in clear:
-            raise InputError(
-                f"{path}: context mask without its image, expected {stem}.jpg or alike in {place} "
-                f"or {clear_folder}"
-            )
-    return [
-        _listed(place, path, mask=masks[stem], context=contexts.get(stem))
-        for stem, path in files.items()
-    ] + [_listed(clear_folder, path, context=contexts.get(stem)) for stem, path in clear.items()]
-
-
-def _listed(
-    place: Path,
-    path: Path,
-    *,
-    train_classes: tuple[int, ...] = (),
-    mask: Path | None = None,
-    context: Path | None = None,
-) -> ListedImage:
-    identifier = f"{place.name}/{path.name}"
-    return ListedImage(identifier, identifier, path, train_classes, mask, context)
-
-
-def _required_folder(path: Path, purpose: str) -> Path:
-    if path.is_dir():
-        return path
-    siblings = [entry.name for entry in path.parent.iterdir() if entry.is_dir()]
-    raise InputError(
-        f"{path}: no such folder, expected a folder {purpose}{_nearest(path.name, siblings)}"
-    )
-
-
-def listed_files(folder: Path, suffixes: tuple[str, ...]) -> dict[str, Path]:
-    """Return the files of a folder that end in one of `suffixes`, by stem, sorted by name."""
-    files: dict[str, Path] = {}
-    for path in sorted(folder.iterdir(), key=lambda path: path.name):
-        if _is_unrelated(path.name):
-            continue
-        if path.is_dir():
-            raise InputError(f"{path}: folder among the images, expected files alone in {folder}")
-        if path.suffix.lower() not in suffixes:
-            continue
-        _checked_name(path)
-        if path.stem in files:
-            raise InputError(f"{path}: same stem as {files[path.stem].name}, expected it only once")
-        files[path.stem] = path
-    return files
-
-
-def _checked_name(path: Path) -> str:
-    """Return the name of a file or folder; raise InputError unless tables can hold it."""
-    try:
-        path.name.encode()
-    except UnicodeEncodeError as error:
-        raise InputError(f"{path.parent}: the name {quoted(path.name)} is not UTF-8") from error
-    check_printable(path.name, str(path.parent), allowed="")
-    return path.name
-
-
-def _is_unrelated(name: str) -> bool:
-    return name.startswith(".") or name == "__MACOSX"
 
 
 def _listed_classes(path: Path) -> dict[int, str]:

@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from wsss_core.data.folder.folder_files import normalised
 from wsss_core.data.image_set import SPLITS
 from wsss_core.errors import InputError, nearest, quoted
 from wsss_core.text_files import read_csv
@@ -46,7 +47,7 @@ def read_origins(root: Path, split: str, identifiers: Collection[str]) -> Mappin
     Args:
         root: the data folder.
         split: "train", "tune" or "test".
-        identifiers: of its images.
+        identifiers: of its images, in Unicode's composed form.
 
     Raises:
         InputError: `groups.csv` names an image that is not there, gives an image two origins, or
@@ -85,7 +86,7 @@ def read_origins(root: Path, split: str, identifiers: Collection[str]) -> Mappin
 
 def _split_and_identifier(file: str) -> tuple[str, str]:
     first, _, identifier = file.replace("\\", "/").partition("/")
-    return first, identifier
+    return first, normalised(identifier)
 
 
 def _imported(root: Path, split: str) -> Iterator[tuple[str, dict[str, str]]]:

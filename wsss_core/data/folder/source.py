@@ -16,8 +16,8 @@ from wsss_core.data.folder.layout import (
     FolderClasses,
     ListedImage,
     find_classes,
-    list_split,
 )
+from wsss_core.data.folder.listing import list_split
 from wsss_core.data.folder.training_masks import TrainingMask, open_training_masks
 from wsss_core.data.image_decoding import (
     MASK_FORMATS,

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from wsss_core.data.folder.folder_files import listed_files, normalised
 from wsss_core.data.folder.layout import (
     CLEAR,
     LABELS,
@@ -20,7 +21,6 @@ from wsss_core.data.folder.layout import (
     TRAINING_MASKS,
     FolderClasses,
     ListedImage,
-    listed_files,
 )
 from wsss_core.data.image_decoding import MASK_FORMATS, PictureFile, image_shape
 from wsss_core.errors import InputError
@@ -80,7 +80,9 @@ def list_training_masks(
     folder = train / TRAINING_MASKS
     if not folder.is_dir():
         return {}
-    stems = {Path(image.identifier).with_suffix("").as_posix(): image for image in images}
+    stems = {
+        normalised(Path(image.identifier).with_suffix("").as_posix()): image for image in images
+    }
     if (train / LABELS).exists():
         return _paired({"images": listed_files(folder, MASK_SUFFIXES)}, stems, train)
     found = {}

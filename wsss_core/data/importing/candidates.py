@@ -24,8 +24,8 @@ from wsss_core.data.formats import (
     without_labels,
 )
 from wsss_core.data.image_set import IGNORED
-from wsss_core.data.importing.progress_lines import ProgressLines
 from wsss_core.data.importing.settings import ImportSettings, SourceSettings
+from wsss_core.data.progress_lines import ProgressLines
 from wsss_core.errors import InputError, nearest, quoted
 
 

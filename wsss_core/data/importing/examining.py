@@ -11,9 +11,9 @@ from wsss_core.data.formats import EmptyMask, Picture, tallied
 from wsss_core.data.image_decoding import exif_orientation
 from wsss_core.data.image_set import IGNORED, SPLITS
 from wsss_core.data.importing.candidates import ImportCandidate
-from wsss_core.data.importing.progress_lines import ProgressLines
 from wsss_core.data.importing.settings import ImportSettings
 from wsss_core.data.importing.splitting import Assigned
+from wsss_core.data.progress_lines import ProgressLines
 from wsss_core.errors import InputError
 
 _FULL = 0.8  # share of object above which most masks of a set of one class look inverted

@@ -1,8 +1,4 @@
-"""Near copies of an image in another split: re-saved, resized, the next frame of a video.
-
-Two images are twins if their thumbnails of 32x24 pixels differ by at most 2 of 255 on average (root
-of the mean square over pixels and channels).
-"""
+"""Near copies of an image in another split, which an import may leave out."""
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -12,18 +8,13 @@ from PIL import Image
 
 from wsss_core.data.formats import Picture, tallied
 from wsss_core.data.importing.candidates import ImportCandidate
-from wsss_core.data.importing.progress_lines import ProgressLines
 from wsss_core.data.importing.splitting import Assigned
-
-TWIN_DISTANCE = 2.0
-"""The largest distance of twins, of 255."""
-
-_SIZE = (32, 24)
-_ROWS = 512  # images compared at once: 512 x 5,000 distances take 20 MB
+from wsss_core.data.progress_lines import ProgressLines
+from wsss_core.data.thumbnails import THUMBNAIL, find_twins, make_thumbnail
 
 
 def thumbnails(pictures: Sequence[Picture], what: str = "thumbnails") -> np.ndarray:
-    """Return float32 [N, 2304], the pixels of each picture's thumbnail, 0 to 255.
+    """Return uint8 [N, 2304], the pixels of each picture's thumbnail.
 
     Raises:
         InputError: a picture cannot be read.
@@ -32,29 +23,13 @@ def thumbnails(pictures: Sequence[Picture], what: str = "thumbnails") -> np.ndar
     progress = ProgressLines(what, len(pictures))
 
     def thumbnail(picture: Picture) -> np.ndarray:
-        small = Image.fromarray(picture.read()).resize(_SIZE, Image.Resampling.BOX)
+        small = make_thumbnail(Image.fromarray(picture.read()))
         progress.step()
-        return np.asarray(small, np.float32).ravel()
+        return small
 
     with ThreadPoolExecutor() as pool:
         found = list(pool.map(thumbnail, pictures))
-    return np.stack(found) if found else np.zeros((0, 3 * _SIZE[0] * _SIZE[1]), np.float32)
-
-
-def twins_in(those: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """Return bool [N]: which of `those` thumbnails [N, D] have a twin among `others` [M, D]."""
-    found = np.zeros(len(those), bool)
-    if not len(others):
-        return found
-    # |a - b|^2 = |a|^2 + |b|^2 - 2 ab; in double precision, as the terms are far larger than it
-    right = others.astype(np.float64)
-    squares = (right**2).sum(axis=1)
-    limit = TWIN_DISTANCE**2 * those.shape[1]
-    for start in range(0, len(those), _ROWS):
-        left = those[start : start + _ROWS].astype(np.float64)
-        distances = (left**2).sum(axis=1)[:, None] + squares - 2 * left @ right.T
-        found[start : start + _ROWS] = distances.min(axis=1) <= limit
-    return found
+    return np.stack(found) if found else np.zeros((0, 3 * THUMBNAIL[0] * THUMBNAIL[1]), np.uint8)
 
 
 def drop_twins(assigned: Assigned) -> tuple[Assigned, list[str]]:
@@ -72,7 +47,7 @@ def drop_twins(assigned: Assigned) -> tuple[Assigned, list[str]]:
     kept = dict(assigned)
     later = small["test"]
     for split in ("tune", "train"):
-        twin = twins_in(small[split], later)
+        twin = find_twins(small[split], later) >= 0
         members: list[ImportCandidate] = assigned[split]
         gone = [c.image.name for c, is_twin in zip(members, twin, strict=True) if is_twin]
         kept[split] = [c for c, is_twin in zip(members, twin, strict=True) if not is_twin]

@@ -26,8 +26,8 @@ from wsss_core.data.folder.layout import CLEAR, LABELS
 from wsss_core.data.image_decoding import PictureFile
 from wsss_core.data.image_set import IGNORED, SPLITS
 from wsss_core.data.importing.examining import Examined
-from wsss_core.data.importing.progress_lines import ProgressLines
 from wsss_core.data.importing.record import csv_text
+from wsss_core.data.progress_lines import ProgressLines
 from wsss_core.errors import LONGEST_NAME, InputError, as_input_error
 from wsss_core.whole_files import sync_folder, write_whole
 

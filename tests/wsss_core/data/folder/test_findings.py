@@ -5,6 +5,7 @@ import pytest
 from wsss_core.data.folder.findings import (
     DataFinding,
     DataFindings,
+    FindingCollector,
     FindingKind,
     Severity,
     common_pattern,
@@ -72,8 +73,24 @@ def test_the_first_fault_is_raised_and_the_others_are_counted():
         DataFinding(FindingKind.SIZES, Severity.REFUSED, text, split="test", examples=("a.png",))
         for text in ("first", "second", "third")
     ]
-    with pytest.raises(InputError, match=r"^test: first: a.png; and 2 more faults, see check$"):
+    with pytest.raises(InputError, match=r"^a\.png: first; and 2 more faults, see check$"):
         DataFindings.of(faults).raise_refused("check")
+
+
+def test_a_fault_of_many_files_names_the_first_and_counts_the_others():
+    names = [f"{number}_mask.png" for number in range(1000)]
+    fault = DataFinding.counted(FindingKind.PAIRING, Severity.REFUSED, "no image", names)
+    with pytest.raises(InputError, match=r"^0_mask\.png: no image \(and 999 more, all \*_mask.png"):
+        DataFindings.of([fault]).raise_refused()
+
+
+def test_files_of_one_reason_are_one_finding_with_the_text_of_the_first():
+    collector = FindingCollector()
+    for stem in ("a", "b"):
+        collector.refuse(FindingKind.PAIRING, f"expected {stem}.png", f"{stem}.jpg", "no mask")
+    collector.refuse(FindingKind.NAMES, "not UTF-8", "c.jpg")
+    found = [(one.kind, one.count, one.text) for one in collector.findings()]
+    assert found == [("image and mask", 2, "expected a.png"), ("names", 1, "not UTF-8")]
 
 
 def test_warnings_are_not_raised():

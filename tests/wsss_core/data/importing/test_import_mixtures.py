@@ -17,7 +17,8 @@ from wsss_core.data.importing import (
     parse_splits,
     parse_take,
 )
-from wsss_core.data.importing.twins import thumbnails, twins_in
+from wsss_core.data.importing.twins import thumbnails
+from wsss_core.data.thumbnails import find_twins
 from wsss_core.errors import InputError
 
 
@@ -135,14 +136,7 @@ def test_resaved_and_resized_copies_are_twins_and_others_are_not(tmp_path):
     smooth(1, (320, 240)).resize((160, 120), Image.Resampling.BOX).save(tmp_path / "c.png")
     smooth(2, (320, 240)).save(tmp_path / "d.png")
     small = thumbnails([Picture(tmp_path / name) for name in ("a.png", "b.jpg", "c.png", "d.png")])
-    assert twins_in(small[1:], small[:1]).tolist() == [True, True, False]
-
-
-def test_the_distance_of_twins_is_two_of_255_by_counting_each_pixel():
-    base = np.random.default_rng(0).integers(0, 200, (3, 2304)).astype(np.float32)
-    near, far = base + 1.99, base + 2.01
-    assert twins_in(near, base).tolist() == [True] * 3
-    assert twins_in(far, base).tolist() == [False] * 3
+    assert find_twins(small[1:], small[:1]).tolist() == [0, 0, -1]
 
 
 def test_training_images_with_a_twin_in_test_are_left_out_where_that_is_wanted(

@@ -15,6 +15,8 @@ import numpy as np
 
 from wsss_core.data.file_hashes import open_regular
 from wsss_core.data.folder.layout import IMAGE_SUFFIXES
+from wsss_core.data.folder.likely_names import LIKELY_NAMES
+from wsss_core.data.image_set import SPLITS
 from wsss_core.errors import InputError, as_input_error, check_printable, one_line, quoted
 from wsss_core.text_files import read_text
 
@@ -27,17 +29,7 @@ MOST_JSON_BYTES = 2**30
 _SNIFFED = 2**16  # bytes at either end of a large JSON file, where its keys are looked for
 _PARSED = 2**22  # bytes of a JSON file that is read whole to see its keys
 
-SPLIT_WORDS = {
-    "train": "train",
-    "training": "train",
-    "val": "tune",
-    "valid": "tune",
-    "validation": "tune",
-    "dev": "tune",
-    "tune": "tune",
-    "test": "test",
-    "testing": "test",
-}
+SPLIT_WORDS = {word: split for split in SPLITS for word in (split, *LIKELY_NAMES[split])}
 """What data sets call their splits -> the split of this product."""
 
 
