@@ -6,13 +6,14 @@ from wsss_core.lazy import lazy_exports
 
 if TYPE_CHECKING:
     from wsss_core.data.folder.check import DataSummary, summarise_folder
+    from wsss_core.data.folder.class_list import FolderClasses
     from wsss_core.data.folder.findings import (
         DataFinding,
         DataFindings,
         FindingKind,
         Severity,
     )
-    from wsss_core.data.folder.layout import FolderClasses, find_classes
+    from wsss_core.data.folder.layout import find_classes
     from wsss_core.data.folder.listing import list_split
     from wsss_core.data.folder.source import FolderSource
 

@@ -12,8 +12,9 @@ import numpy as np
 
 from wsss_core.data.file_hashes import file_hashes
 from wsss_core.data.folder.layout import CLEAR, ListedImage
-from wsss_core.data.image_decoding import image_shape, read_mask_values
+from wsss_core.data.image_decoding import image_shape
 from wsss_core.data.image_set import IGNORED, ImageSet, ImageSource
+from wsss_core.data.mask_decoding import read_mask_values
 
 _DECODED = 16  # the side images are reduced to: large enough to be decoded whole, small to hold
 _SHOWN_WARNINGS = 10

@@ -2,32 +2,54 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from wsss_core.data.file_hashes import file_hashes
 from wsss_core.data.folder.check import DataSummary, summarise_folder
+from wsss_core.data.folder.class_list import FolderClasses, check_threshold
 from wsss_core.data.folder.layout import (
     LABELS,
-    FolderClasses,
     ListedImage,
     find_classes,
 )
 from wsss_core.data.folder.listing import list_split
 from wsss_core.data.folder.training_masks import TrainingMask, open_training_masks
 from wsss_core.data.image_decoding import (
-    MASK_FORMATS,
     PictureFile,
+    decode_image,
+    exif_orientation,
     image_shape,
-    read_mask_values,
-    read_rgb,
 )
-from wsss_core.data.image_set import IGNORED, SPLITS, ImageSet, PixelMaps
+from wsss_core.data.image_set import SPLITS, ImageSet, PixelMaps
+from wsss_core.data.mask_decoding import DecodedMask, decode_mask, mask_shape
+from wsss_core.data.picture_facts import MaskFacts, PictureFacts
+from wsss_core.data.pixel_rules import USUAL_RULES, PixelRules
 from wsss_core.errors import InputError, as_input_error, checked_path
+
+
+@dataclass(frozen=True, eq=False)
+class DecodedEntry:
+    """An image of a split with its mask and context mask, each decoded once.
+
+    Attributes:
+        pixels: uint8 [S, S, 3].
+        facts: what the image's decoding found.
+        mask: the decoded mask, or None.
+        context: the decoded context mask, or None.
+        digests: file -> digest of the bytes that were decoded.
+
+    """
+
+    pixels: np.ndarray
+    facts: PictureFacts
+    mask: DecodedMask | None
+    context: DecodedMask | None
+    digests: Mapping[Path, str]
 
 
 class FolderSource:
@@ -35,15 +57,24 @@ class FolderSource:
 
     Args:
         root: the data folder.
+        rules: how the pixels of its files are read.
+        threshold: the least mask value that is object, for a single class; None: that of
+            `classes.yaml`, if there is one.
 
     Raises:
-        InputError: there is no such folder, or its classes are not clear.
+        InputError: there is no such folder, its classes are not clear, or the threshold does not
+            fit them.
 
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(
+        self, root: Path, rules: PixelRules = USUAL_RULES, threshold: int | None = None
+    ) -> None:
         self.root = checked_path(root)
+        self.rules = rules
         self._classes = find_classes(self.root)
+        if threshold is not None:
+            self._classes = _cut_at(self._classes, threshold, self.root)
         # Of each split the digest of every file, by path, and the fingerprint that was given.
         self._taken: dict[str, tuple[dict[Path, str], str]] = {}
 
@@ -70,8 +101,9 @@ class FolderSource:
         """Return a digest (128 bit, hexadecimal) of all that `read` depends on, but the size.
 
         These are the bytes and names of the split's images, masks and context masks, the classes,
-        their mask values where there are masks, groups, sources and cameras. Masks of training
-        images, where the data folder lies, dates and unrelated files do not matter.
+        what mask values mean where there are masks, groups, sources and cameras, which files are
+        turned upright, and the white level of 16-bit images. Masks of training images, where the
+        data folder lies, dates and unrelated files do not matter.
 
         Raises:
             InputError: a folder is missing or empty, or files do not belong together.
@@ -102,6 +134,12 @@ class FolderSource:
         }
         if any(entry.source or entry.camera for entry in entries):
             content["origins"] = [(e.identifier, e.source, e.camera) for e in entries]
+        if split != "train":
+            content |= self._classes.unusual
+        if turned := self._turned(digests):
+            content["turned"] = [path.relative_to(folder).as_posix() for path in turned]
+        if self.rules.white_level is not None:
+            content["white_level"] = self.rules.white_level
         if (folder / LABELS).exists():
             # Class folders show in the names of the files, lines of a table do not.
             content["labels"] = [(entry.identifier, entry.train_classes) for entry in entries]
@@ -128,36 +166,36 @@ class FolderSource:
         with as_input_error(little, MemoryError), ThreadPoolExecutor() as pool:
             images = np.empty((len(entries), size, size, 3), np.uint8)
             labels = np.zeros((len(entries), len(self.classes)), np.bool_)
-            shapes = list(pool.map(_common_shape, entries))
+            shapes = list(pool.map(self._common_shape, entries))
             masks = _allocate(entries, shapes, lambda entry: entry.mask)
             contexts = _allocate(entries, shapes, lambda entry: entry.context)
 
-            def decode(index: int) -> dict[Path, str]:
+            facts: list[MaskFacts] = []
+
+            def decode(index: int) -> DecodedEntry:
                 entry = entries[index]
-                file = PictureFile.read(entry.image)
-                images[index] = read_rgb(file, size)
+                decoded = self.decode(entry, size)
+                images[index] = decoded.pixels
                 labels[index, list(entry.train_classes)] = True
-                read = {entry.image: file.digest}
-                for path, maps in ((entry.mask, masks), (entry.context, contexts)):
-                    if path is None:
-                        continue
-                    file = PictureFile.read(path)
-                    read[path] = file.digest
-                    filled = _fill(maps, index, _class_indices(file, self._classes), path)
-                    if maps is masks:
-                        present = np.bincount(filled.ravel(), minlength=IGNORED + 1) > 0
-                        labels[index] = present[1 : len(self.classes) + 1]
-                return read
+                for path, maps, found in (
+                    (entry.mask, masks, decoded.mask),
+                    (entry.context, contexts, decoded.context),
+                ):
+                    if path is not None and found is not None:
+                        _fill(maps, index, found.codes, path)
+                if decoded.mask is not None:
+                    present = [k + 1 in decoded.mask.facts.codes for k in range(len(self.classes))]
+                    labels[index] = present
+                return decoded
 
             digests: dict[Path, str] = {}
-            for read in pool.map(decode, range(len(entries))):
-                digests |= read
+            for decoded in pool.map(decode, range(len(entries))):
+                digests |= decoded.digests
+                if decoded.mask is not None:
+                    facts.append(decoded.mask.facts)
         self._check_unchanged(split, entries, digests)
         if split != "train" and not labels.any():
-            raise InputError(
-                f"{self.root / split / 'masks'}: every mask is empty, expected at least one with "
-                f"{' or '.join(self.classes)}"
-            )
+            raise InputError(f"{self.root / split / 'masks'}: {self._why_empty(facts)}")
         identifiers = tuple(entry.identifier for entry in entries)
         return ImageSet(
             classes=self.classes,
@@ -169,6 +207,77 @@ class FolderSource:
             cameras=tuple(entry.camera for entry in entries),
             masks=None if split == "train" else masks,
             contexts=contexts if any(entry.context for entry in entries) else None,
+        )
+
+    def decode(self, entry: ListedImage, size: int) -> DecodedEntry:
+        """Decode an image of a split, its mask and its context mask, each file once.
+
+        Args:
+            entry: one of `images`.
+            size: the side of the image in pixels; masks keep their own resolution.
+
+        Raises:
+            InputError: a file is unreadable, or refused; usually a
+                `wsss_core.data.picture_facts.PictureError`.
+
+        """
+        file = PictureFile.read(entry.image, self.rules)
+        image = decode_image(file, size, self.rules)
+        digests = {entry.image: file.digest}
+        found: list[DecodedMask | None] = []
+        for path, scored in ((entry.mask, True), (entry.context, False)):
+            if path is None:
+                found.append(None)
+                continue
+            file = PictureFile.read(path, self.rules)
+            digests[path] = file.digest
+            found.append(decode_mask(file, self._classes.meaning, self.rules, scored=scored))
+        mask, context = found
+        return DecodedEntry(image.pixels, image.facts, mask, context, digests)
+
+    def _common_shape(self, entry: ListedImage) -> tuple[int, int]:
+        """Return (height, width) of an image, which its mask and context mask must share."""
+        height, width = image_shape(entry.image, self.rules)
+        for path in (entry.mask, entry.context):
+            if path is None or (other := mask_shape(path, self.rules)) == (height, width):
+                continue
+            raise InputError(
+                f"{path}: {other[1]}x{other[0]} pixels, expected {width}x{height} "
+                f"as its image {entry.image}{self._because_of_orientation(entry.image)}"
+            )
+        return height, width
+
+    def _because_of_orientation(self, image: Path) -> str:
+        """Return what a difference in size may have to do with an EXIF orientation."""
+        tag = exif_orientation(image)
+        if tag == 1:
+            return ""
+        if self.rules.orientation == "apply":
+            said = "turned upright; `data: {orientation: ignore}` reads it as stored"
+        else:
+            said = "not applied; `data: {orientation: apply}` turns it upright"
+        return f" (its EXIF orientation {tag} is {said})"
+
+    def _turned(self, files: Iterable[Path]) -> list[Path]:
+        """Return the files that the rules turn upright, sorted."""
+        if self.rules.orientation != "apply":
+            return []
+        images = sorted(path for path in files if path.suffix.lower() != ".npy")
+        with ThreadPoolExecutor() as pool:
+            found = pool.map(exif_orientation, images)
+            return [path for path, tag in zip(images, found, strict=True) if tag != 1]
+
+    def _why_empty(self, facts: Sequence[MaskFacts]) -> str:
+        """Return why no mask of a split holds a class."""
+        expected = f"expected at least one with {' or '.join(self.classes)}"
+        ignored = [one for one in facts if one.ignored]
+        if not ignored:
+            return f"every mask is empty, {expected}"
+        values = sorted({v for one in ignored for v in one.stored if v in self._classes.ignored})
+        return (
+            f"all objects have the value {', '.join(map(str, values))}, which is ignored "
+            f"({len(ignored)} of {len(facts)} masks), {expected}; list it in classes.yaml if it is "
+            f"a class, e.g. `classes: {{{values[0]}: {self.classes[0]}}}`"
         )
 
     def _check_unchanged(
@@ -197,9 +306,13 @@ class FolderSource:
             InputError: a mask has no image, or another size than its image.
 
         """
-        decode = partial(_class_indices, classes=self._classes)
+        meaning, rules = self._classes.meaning, self.rules
+
+        def decode(file: PictureFile) -> np.ndarray:
+            return decode_mask(file, meaning, rules, scored=False).codes
+
         images = self.images("train")
-        return open_training_masks(self.root / "train", images, self._classes, decode, size)
+        return open_training_masks(self.root / "train", images, self._classes, decode, size, rules)
 
     def check(self) -> DataSummary:
         """Read everything once and describe it.
@@ -213,16 +326,17 @@ class FolderSource:
         return summarise_folder(self, listed, counts_every_value=self._classes.mask_values is None)
 
 
-def _common_shape(entry: ListedImage) -> tuple[int, int]:
-    """Return (height, width) of an image, which its mask and context mask must share."""
-    height, width = image_shape(entry.image)
-    for path in (entry.mask, entry.context):
-        if path is not None and (other := image_shape(path, MASK_FORMATS)) != (height, width):
-            raise InputError(
-                f"{path}: {other[1]}x{other[0]} pixels, expected {width}x{height} "
-                f"as its image {entry.image}"
-            )
-    return height, width
+def _cut_at(classes: FolderClasses, threshold: int, root: Path) -> FolderClasses:
+    """Return classes whose masks are cut at a threshold that the study gives."""
+    values = classes.mask_values
+    names = {} if values is None else dict(zip(values, classes.names, strict=True))
+    check_threshold(f"{root}: data.threshold", threshold, names)
+    if classes.threshold not in (None, threshold):
+        raise InputError(
+            f"{root}: data.threshold {threshold}, and classes.yaml says {classes.threshold}; "
+            "expected one of them, or the same"
+        )
+    return replace(classes, threshold=threshold)
 
 
 def _allocate(
@@ -247,22 +361,3 @@ def _fill(maps: PixelMaps, index: int, values: np.ndarray, path: Path) -> np.nda
         raise InputError(f"{path}: changed while it was read")
     view[...] = values
     return view
-
-
-def _class_indices(file: PictureFile, classes: FolderClasses) -> np.ndarray:
-    """Decode a mask as 0 (background), k + 1 (class k) and 255 (ignored), [h, w]."""
-    values = read_mask_values(file)
-    if classes.mask_values is None:
-        return values > 0
-    known = {0: 0, IGNORED: IGNORED} | {
-        value: index + 1 for index, value in enumerate(classes.mask_values)
-    }
-    unknown = ~np.isin(values, list(known))
-    if unknown.any():
-        raise InputError(
-            f"{file.path}: mask value {values[unknown].min()}, expected one of "
-            f"{', '.join(str(value) for value in sorted(known))}"
-        )
-    table = np.zeros(IGNORED + 1, np.uint8)
-    table[list(known)] = list(known.values())
-    return table[values]

@@ -10,6 +10,8 @@ from PIL import Image
 
 from wsss_core.data.folder import source as source_module
 from wsss_core.data.folder.source import FolderSource
+from wsss_core.data.image_decoding import DecodedImage, PictureFile
+from wsss_core.data.pixel_rules import PixelRules
 from wsss_core.errors import InputError
 
 
@@ -57,13 +59,13 @@ def test_a_file_that_changes_between_its_bytes_and_its_pixels_is_of_its_bytes(
     expected = FolderSource(root).read("train", 8)
     source = FolderSource(root)
     source.fingerprint("train")
-    decode = source_module.read_rgb
+    decode = source_module.decode_image
 
-    def later(file: source_module.PictureFile, size: int) -> np.ndarray:
+    def later(file: PictureFile, size: int, rules: PixelRules) -> DecodedImage:
         repaint(file.path)
-        return decode(file, size)
+        return decode(file, size, rules)
 
-    monkeypatch.setattr(source_module, "read_rgb", later)
+    monkeypatch.setattr(source_module, "decode_image", later)
     np.testing.assert_array_equal(source.read("train", 8).images, expected.images)
 
 
@@ -71,15 +73,15 @@ def test_a_mask_whose_size_changes_after_its_header_is_named(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source, mask = FolderSource(root), root / "test/masks/p.png"
-    shape = source_module.image_shape
+    shape = source_module.mask_shape
 
-    def then_larger(path: Path, *formats: tuple[str, ...]) -> tuple[int, int]:
-        found = shape(path, *formats)
+    def then_larger(path: Path, rules: PixelRules) -> tuple[int, int]:
+        found = shape(path, rules)
         if path == mask:
             Image.new("L", (16, 16), 255).save(mask)
         return found
 
-    monkeypatch.setattr(source_module, "image_shape", then_larger)
+    monkeypatch.setattr(source_module, "mask_shape", then_larger)
     with pytest.raises(InputError, match=rf"^{re.escape(str(mask))}: changed while it was read"):
         source.read("test", 8)
 
