@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from wsss_core.lazy import lazy_exports
 
 if TYPE_CHECKING:
-    from wsss_core.data.folder.check import DataSummary, summarise_folder
+    from wsss_core.data.folder.check import USUAL_SIZE, DataSummary
     from wsss_core.data.folder.class_list import FolderClasses
     from wsss_core.data.folder.findings import (
         DataFinding,
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from wsss_core.data.folder.source import FolderSource
 
 __all__ = [
+    "USUAL_SIZE",
     "DataFinding",
     "DataFindings",
     "DataSummary",
@@ -27,7 +28,6 @@ __all__ = [
     "Severity",
     "find_classes",
     "list_split",
-    "summarise_folder",
 ]
 
 __getattr__ = lazy_exports(__name__, __file__)

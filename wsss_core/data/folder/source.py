@@ -2,54 +2,38 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from wsss_core.data.file_hashes import file_hashes
-from wsss_core.data.folder.check import DataSummary, summarise_folder
+from wsss_core.data.folder.check import (
+    USUAL_SIZE,
+    DataSummary,
+    labels_of,
+    missing_labels,
+    summarise_images,
+)
 from wsss_core.data.folder.class_list import FolderClasses, check_threshold
-from wsss_core.data.folder.layout import (
-    LABELS,
-    ListedImage,
-    find_classes,
+from wsss_core.data.folder.examination import (
+    Examination,
+    ExaminedImage,
+    collected_errors,
+    examine_images,
 )
-from wsss_core.data.folder.listing import list_split
+from wsss_core.data.folder.findings import DataFinding, DataFindings, FindingKind, Severity
+from wsss_core.data.folder.layout import LABELS, ListedImage, find_classes
+from wsss_core.data.folder.listing import list_split, listing_of, root_findings
 from wsss_core.data.folder.training_masks import TrainingMask, open_training_masks
-from wsss_core.data.image_decoding import (
-    PictureFile,
-    decode_image,
-    exif_orientation,
-    image_shape,
-)
+from wsss_core.data.image_decoding import PictureFile, exif_orientation
 from wsss_core.data.image_set import SPLITS, ImageSet, PixelMaps
-from wsss_core.data.mask_decoding import DecodedMask, decode_mask, mask_shape
-from wsss_core.data.picture_facts import MaskFacts, PictureFacts
+from wsss_core.data.mask_decoding import decode_mask
 from wsss_core.data.pixel_rules import USUAL_RULES, PixelRules
+from wsss_core.data.progress_lines import ProgressLines
 from wsss_core.errors import InputError, as_input_error, checked_path
-
-
-@dataclass(frozen=True, eq=False)
-class DecodedEntry:
-    """An image of a split with its mask and context mask, each decoded once.
-
-    Attributes:
-        pixels: uint8 [S, S, 3].
-        facts: what the image's decoding found.
-        mask: the decoded mask, or None.
-        context: the decoded context mask, or None.
-        digests: file -> digest of the bytes that were decoded.
-
-    """
-
-    pixels: np.ndarray
-    facts: PictureFacts
-    mask: DecodedMask | None
-    context: DecodedMask | None
-    digests: Mapping[Path, str]
 
 
 class FolderSource:
@@ -77,6 +61,8 @@ class FolderSource:
             self._classes = _cut_at(self._classes, threshold, self.root)
         # Of each split the digest of every file, by path, and the fingerprint that was given.
         self._taken: dict[str, tuple[dict[Path, str], str]] = {}
+        # Of each split that was read what its one pass over the files found.
+        self._examined: dict[str, list[ExaminedImage]] = {}
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -117,7 +103,11 @@ class FolderSource:
         return taken
 
     def _fingerprint(
-        self, split: str, entries: list[ListedImage], digests: Mapping[Path, str]
+        self,
+        split: str,
+        entries: list[ListedImage],
+        digests: Mapping[Path, str],
+        examined: Sequence[ExaminedImage] | None = None,
     ) -> str:
         folder = self.root / split
         content: dict[str, object] = {
@@ -136,7 +126,7 @@ class FolderSource:
             content["origins"] = [(e.identifier, e.source, e.camera) for e in entries]
         if split != "train":
             content |= self._classes.unusual
-        if turned := self._turned(digests):
+        if turned := self._turned(digests, examined):
             content["turned"] = [path.relative_to(folder).as_posix() for path in turned]
         if self.rules.white_level is not None:
             content["white_level"] = self.rules.white_level
@@ -163,122 +153,65 @@ class FolderSource:
             raise ValueError(f"size {size}, expected at least 1 pixel")
         entries = self.images(split)
         little = f"{self.root / split}: there is too little memory for its {len(entries)} images"
-        with as_input_error(little, MemoryError), ThreadPoolExecutor() as pool:
+        with as_input_error(little, MemoryError):
             images = np.empty((len(entries), size, size, 3), np.uint8)
-            labels = np.zeros((len(entries), len(self.classes)), np.bool_)
-            shapes = list(pool.map(self._common_shape, entries))
-            masks = _allocate(entries, shapes, lambda entry: entry.mask)
-            contexts = _allocate(entries, shapes, lambda entry: entry.context)
-
-            facts: list[MaskFacts] = []
-
-            def decode(index: int) -> DecodedEntry:
-                entry = entries[index]
-                decoded = self.decode(entry, size)
-                images[index] = decoded.pixels
-                labels[index, list(entry.train_classes)] = True
-                for path, maps, found in (
-                    (entry.mask, masks, decoded.mask),
-                    (entry.context, contexts, decoded.context),
-                ):
-                    if path is not None and found is not None:
-                        _fill(maps, index, found.codes, path)
-                if decoded.mask is not None:
-                    present = [k + 1 in decoded.mask.facts.codes for k in range(len(self.classes))]
-                    labels[index] = present
-                return decoded
-
+            found: list[ExaminedImage] = []
+            masks: list[np.ndarray | None] = []
+            contexts: list[np.ndarray | None] = []
+            errors: list[InputError] = []
             digests: dict[Path, str] = {}
-            for decoded in pool.map(decode, range(len(entries))):
-                digests |= decoded.digests
-                if decoded.mask is not None:
-                    facts.append(decoded.mask.facts)
-        self._check_unchanged(split, entries, digests)
-        if split != "train" and not labels.any():
-            raise InputError(f"{self.root / split / 'masks'}: {self._why_empty(facts)}")
-        identifiers = tuple(entry.identifier for entry in entries)
+            for image, one in zip(images, self._examined_in(split, entries, size), strict=True):
+                digests |= one.digests
+                errors += one.errors
+                if one.facts is not None and one.pixels is not None:
+                    found.append(one.facts)
+                    image[...] = one.pixels.image
+                    masks.append(one.pixels.mask)
+                    contexts.append(one.pixels.context)
+            self._check_unchanged(split, entries, digests)
+            self._raise(collected_errors(errors))
+            labels = labels_of(found, len(self.classes))
+            if split != "train" and not labels.any():
+                self._raise(missing_labels(self.root, self._classes, found, labels, split))
+            shapes = [one.picture.shape for one in found]
+            known = _packed(contexts, shapes) if any(c is not None for c in contexts) else None
+            packed = None if split == "train" else _packed(masks, shapes)
+        self._examined[split] = found
         return ImageSet(
             classes=self.classes,
             images=images,
             labels=labels,
-            identifiers=identifiers,
+            identifiers=tuple(entry.identifier for entry in entries),
             groups=tuple(entry.group for entry in entries),
             sources=tuple(entry.source for entry in entries),
             cameras=tuple(entry.camera for entry in entries),
-            masks=None if split == "train" else masks,
-            contexts=contexts if any(entry.context for entry in entries) else None,
+            masks=packed,
+            contexts=known,
         )
 
-    def decode(self, entry: ListedImage, size: int) -> DecodedEntry:
-        """Decode an image of a split, its mask and its context mask, each file once.
+    def _examined_in(
+        self, split: str, entries: list[ListedImage], size: int | None = None
+    ) -> Iterator[Examination]:
+        progress = ProgressLines(f"{split}: images checked", len(entries))
+        meaning = self._classes.meaning
+        return examine_images(entries, meaning, self.rules, size=size, progress=progress)
 
-        Args:
-            entry: one of `images`.
-            size: the side of the image in pixels; masks keep their own resolution.
+    def _raise(self, faults: Iterable[DataFinding]) -> None:
+        DataFindings.of(faults).raise_refused(f"wsss data check {self.root}")
 
-        Raises:
-            InputError: a file is unreadable, or refused; usually a
-                `wsss_core.data.picture_facts.PictureError`.
-
-        """
-        file = PictureFile.read(entry.image, self.rules)
-        image = decode_image(file, size, self.rules)
-        digests = {entry.image: file.digest}
-        found: list[DecodedMask | None] = []
-        for path, scored in ((entry.mask, True), (entry.context, False)):
-            if path is None:
-                found.append(None)
-                continue
-            file = PictureFile.read(path, self.rules)
-            digests[path] = file.digest
-            found.append(decode_mask(file, self._classes.meaning, self.rules, scored=scored))
-        mask, context = found
-        return DecodedEntry(image.pixels, image.facts, mask, context, digests)
-
-    def _common_shape(self, entry: ListedImage) -> tuple[int, int]:
-        """Return (height, width) of an image, which its mask and context mask must share."""
-        height, width = image_shape(entry.image, self.rules)
-        for path in (entry.mask, entry.context):
-            if path is None or (other := mask_shape(path, self.rules)) == (height, width):
-                continue
-            raise InputError(
-                f"{path}: {other[1]}x{other[0]} pixels, expected {width}x{height} "
-                f"as its image {entry.image}{self._because_of_orientation(entry.image)}"
-            )
-        return height, width
-
-    def _because_of_orientation(self, image: Path) -> str:
-        """Return what a difference in size may have to do with an EXIF orientation."""
-        tag = exif_orientation(image)
-        if tag == 1:
-            return ""
-        if self.rules.orientation == "apply":
-            said = "turned upright; `data: {orientation: ignore}` reads it as stored"
-        else:
-            said = "not applied; `data: {orientation: apply}` turns it upright"
-        return f" (its EXIF orientation {tag} is {said})"
-
-    def _turned(self, files: Iterable[Path]) -> list[Path]:
-        """Return the files that the rules turn upright, sorted."""
+    def _turned(
+        self, files: Iterable[Path], examined: Sequence[ExaminedImage] | None
+    ) -> list[Path]:
+        """Return the files that the rules turn upright, sorted; open none that were examined."""
         if self.rules.orientation != "apply":
             return []
+        if examined is not None:
+            seen = [facts for one in examined for facts in (one.picture, *one.masks_and_contexts)]
+            return sorted(facts.path for facts in seen if facts.turned)
         images = sorted(path for path in files if path.suffix.lower() != ".npy")
         with ThreadPoolExecutor() as pool:
             found = pool.map(exif_orientation, images)
             return [path for path, tag in zip(images, found, strict=True) if tag != 1]
-
-    def _why_empty(self, facts: Sequence[MaskFacts]) -> str:
-        """Return why no mask of a split holds a class."""
-        expected = f"expected at least one with {' or '.join(self.classes)}"
-        ignored = [one for one in facts if one.ignored]
-        if not ignored:
-            return f"every mask is empty, {expected}"
-        values = sorted({v for one in ignored for v in one.stored if v in self._classes.ignored})
-        return (
-            f"all objects have the value {', '.join(map(str, values))}, which is ignored "
-            f"({len(ignored)} of {len(facts)} masks), {expected}; list it in classes.yaml if it is "
-            f"a class, e.g. `classes: {{{values[0]}: {self.classes[0]}}}`"
-        )
 
     def _check_unchanged(
         self, split: str, entries: list[ListedImage], digests: Mapping[Path, str]
@@ -314,16 +247,61 @@ class FolderSource:
         images = self.images("train")
         return open_training_masks(self.root / "train", images, self._classes, decode, size, rules)
 
-    def check(self) -> DataSummary:
-        """Read everything once and describe it.
+    def check(self, size: int = USUAL_SIZE) -> DataSummary:
+        """Read every file once, describe it, and say what may not be meant.
+
+        Args:
+            size: the side of the network's input in pixels.
 
         Raises:
-            InputError: the first thing that is wrong, split by split.
+            InputError: the data cannot be used.
 
         """
-        listed = {split: self.images(split) for split in SPLITS}
-        self.training_masks()
-        return summarise_folder(self, listed, counts_every_value=self._classes.mask_values is None)
+        summary = self.examine(size)
+        self._raise(summary.findings)
+        return summary
+
+    def examine(self, size: int = USUAL_SIZE) -> DataSummary:
+        """Describe the data folder as `check` does; what is wrong is among the findings.
+
+        Splits that were read already are not opened again.
+
+        Args:
+            size: the side of the network's input in pixels.
+
+        """
+        faults = root_findings(self.root)
+        examined: dict[str, list[ExaminedImage]] = {}
+        fingerprints: dict[str, str] = {}
+        for split in SPLITS:
+            listing = listing_of(self.root, split, self._classes)
+            faults += listing.findings
+            if split not in self._examined:
+                found = list(self._examined_in(split, listing.images))
+                faults += collected_errors([error for one in found for error in one.errors])
+                examined[split] = [one.facts for one in found if one.facts is not None]
+            else:
+                examined[split] = self._examined[split]
+            refused = any(one.severity is Severity.REFUSED for one in listing.findings)
+            if examined[split] and not refused and len(examined[split]) == len(listing.images):
+                digests = {f: d for one in examined[split] for f, d in one.digests.items()}
+                fingerprints[split] = self._fingerprint(
+                    split, listing.images, digests, examined[split]
+                )
+        try:
+            self.training_masks()
+        except InputError as error:
+            if not any(one.severity is Severity.REFUSED for one in faults):
+                faults.append(DataFinding(FindingKind.LAYOUT, Severity.REFUSED, str(error)))
+        return summarise_images(
+            self.root,
+            self._classes,
+            examined,
+            fingerprints,
+            faults,
+            size=size,
+            rules=self.rules,
+        )
 
 
 def _cut_at(classes: FolderClasses, threshold: int, root: Path) -> FolderClasses:
@@ -339,12 +317,15 @@ def _cut_at(classes: FolderClasses, threshold: int, root: Path) -> FolderClasses
     return replace(classes, threshold=threshold)
 
 
-def _allocate(
-    entries: list[ListedImage],
-    shapes: list[tuple[int, int]],
-    file: Callable[[ListedImage], Path | None],
-) -> PixelMaps:
-    return PixelMaps.allocate(shapes, [file(entry) is not None for entry in entries])
+def _packed(maps: list[np.ndarray | None], shapes: Sequence[tuple[int, int]]) -> PixelMaps:
+    """Move maps, which are given up one after another, into one array."""
+    packed = PixelMaps.allocate(shapes, [one is not None for one in maps])
+    for index, one in enumerate(maps):
+        view = packed[index]
+        if view is not None:
+            view[...] = one
+        maps[index] = None
+    return packed
 
 
 def _files(entry: ListedImage) -> Iterator[Path]:
@@ -352,12 +333,3 @@ def _files(entry: ListedImage) -> Iterator[Path]:
     for path in (entry.image, entry.mask, entry.context):
         if path is not None:
             yield path
-
-
-def _fill(maps: PixelMaps, index: int, values: np.ndarray, path: Path) -> np.ndarray:
-    """Store a decoded map in the place that its header's size made for it; return the place."""
-    view = maps[index]
-    if view is None or view.shape != values.shape:
-        raise InputError(f"{path}: changed while it was read")
-    view[...] = values
-    return view
