@@ -10,6 +10,7 @@
 | search | search trial | seed it was scored under |
 | refinements | study | refinement chain x trial (rewritten whole at each run) |
 | refined | trial x chain | trial x chain: its status and cost |
+| findings | study | finding about a folder of images (rewritten when the images are checked) |
 
 A trial's scores and panels under a refinement chain are parts of their own; the column `scores_key`
 of `refinements` names them. The columns `dial` and `dial_value` describe the study's sweep.
@@ -30,6 +31,9 @@ VERSION_KEY = b"schema_version"
 
 SEARCH_STATES = ("complete", "pruned", "collapsed", "failed")
 """How a search trial can end, from the best to the worst."""
+
+FINDING_SEVERITIES = ("warning", "note")
+"""How bad a finding about images can be that a study was run with."""
 
 
 def _schema(**columns: pa.DataType | tuple[pa.DataType, str]) -> pa.Schema:
@@ -184,6 +188,16 @@ SCHEMAS: dict[str, pa.Schema] = {
         host=(_TEXT, "null"),
         ended_at=pa.timestamp("us", tz="UTC"),
     ),
+    "findings": _schema(
+        study=_TEXT,
+        data=_TEXT,
+        severity=_TEXT,
+        kind=_TEXT,
+        split=(_TEXT, "null"),
+        count=pa.int64(),
+        text=_TEXT,
+        files=(_TEXT, "null"),
+    ),
 }
 
 _NETWORKS = ("student", "teacher", "fused")
@@ -194,6 +208,7 @@ CHOICES: dict[tuple[str, str], tuple[str, ...]] = {
     ("trials", "status"): _STATUSES,
     ("refined", "status"): _STATUSES,
     ("search", "state"): SEARCH_STATES,
+    ("findings", "severity"): FINDING_SEVERITIES,
     ("scores", "network"): _NETWORKS,
     ("scores", "split"): ("tune", "test"),
     ("panels", "network"): _NETWORKS,

@@ -11,6 +11,7 @@ from reports.results.origins import mixed
 from reports.results.study_record import StudyRecord
 from reports.tables.cells import Table, mark_mixed
 from reports.tables.diagnostics import diagnostics_table
+from reports.tables.findings import findings_table
 from reports.tables.strategies import strategies_table
 from reports.tables.sweep import sweep_table
 from reports.tables.trials import trials_table
@@ -50,6 +51,8 @@ def _sweep_tables(records: Sequence[StudyRecord]) -> dict[str, Callable[[], Tabl
         found[f"strategies_{value}"] = partial(strategies_table, record)
         found[f"diagnostics_{value}"] = partial(diagnostics_table, record)
         found[f"trials_{value}"] = partial(_trials_at, record, f"{record.sweep} = {value}")
+    if len(records[0].findings):
+        found["findings"] = partial(findings_table, records[0].findings)
     return found
 
 

@@ -27,6 +27,7 @@ from reports.page.limits import CONFIGURATIONS, fewer
 from reports.results.study_record import StudyRecord
 from reports.tables.cells import Table
 from reports.tables.diagnostics import diagnostics_table
+from reports.tables.findings import findings_table
 from reports.tables.published_order import published_order_table
 from reports.tables.refinement import refinement_table
 from reports.tables.search import search_table
@@ -293,6 +294,12 @@ SECTIONS = (
             ),
         ),
         lambda record: len(record.search),
+    ),
+    SectionSpec(
+        "images",
+        "The images",
+        (TableSpec("findings", lambda one: findings_table(one.findings)),),
+        lambda record: len(record.findings),
     ),
 )
 """The sections of a study without a sweep; each one shows whatever of it has data."""

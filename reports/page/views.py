@@ -114,6 +114,8 @@ def sweep_view(records: Sequence[StudyRecord], prefix: str = "") -> StudyView:
         names = f"strategies_{value}", f"diagnostics_{value}", f"trials_{value}"
         sections.append(Section(f"at-{place}", at_value, names[:2]))
         sections.append(Section(f"trials-{place}", f"Trials at {value}", names[2:]))
+    if len(first.findings):
+        sections.append(Section("images", "The images", ("findings",)))
     return StudyView(
         prefix=prefix,
         name=first.study,

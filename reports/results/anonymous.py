@@ -2,6 +2,8 @@
 
 from dataclasses import replace
 
+import pandas as pd
+
 from reports.anonymous import Anonymous
 from reports.results.study_record import StudyRecord, TrialRecord
 
@@ -26,9 +28,12 @@ def anonymised(records: list[StudyRecord]) -> list[StudyRecord]:
             chains=tuple(
                 replace(one, **anonymous.values({"lacks": one.lacks})) for one in record.chains
             ),
-            search=record.search.map(
-                lambda value: anonymous.text(value) if isinstance(value, str) else value
-            ),
+            search=_anonymous_frame(record.search, anonymous),
+            findings=_anonymous_frame(record.findings, anonymous),
         )
         for record in records
     ]
+
+
+def _anonymous_frame(frame: pd.DataFrame, anonymous: Anonymous) -> pd.DataFrame:
+    return frame.map(lambda value: anonymous.text(value) if isinstance(value, str) else value)

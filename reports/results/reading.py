@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from reports.ledger.parts import part_name, read_table, table_folder
+from reports.ledger.parts import part_name, read_arrow, read_table, table_folder
 from reports.names import MEAN_OF_CLASSES, OPTIMAL, PLAIN
 from reports.results.score_rows import Rules
 from reports.results.study_record import (
@@ -111,7 +111,14 @@ def read_study(results: Location, plan: pd.DataFrame, *, processes: int = 1) -> 
         sweep_value=value,
         search=searched[searched["study"] == first["study"]],
         chains=_chains(chain_rows),
+        findings=_findings(results, first["study"]),
     )
+
+
+def _findings(results: Location, study: str) -> pd.DataFrame:
+    """Return what was found about a study's images; a corrupt part costs the page no more."""
+    found = read_arrow(results, "findings", skip_corrupt=True).to_pandas()
+    return found[found["study"] == study]
 
 
 def _by_key(table: pd.DataFrame, key: str) -> dict[str, dict[str, Any]]:

@@ -170,6 +170,7 @@ class StudyRecord:
         search: the study's rows of the table `search`.
         chains: its refinement chains, in the plan's order; `PLAIN` and `OPTIMAL` among them hold
             published figures only.
+        findings: the study's rows of the table `findings`: what was found about its images.
 
     """
 
@@ -187,6 +188,7 @@ class StudyRecord:
     sweep_value: float | None = None
     search: pd.DataFrame = field(default_factory=pd.DataFrame)
     chains: tuple[ChainRecord, ...] = ()
+    findings: pd.DataFrame = field(default_factory=pd.DataFrame)
 
     @property
     def study(self) -> str:

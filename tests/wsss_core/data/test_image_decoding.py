@@ -14,7 +14,8 @@ import pytest
 from PIL import Image
 
 from wsss_core.data.file_hashes import file_hashes
-from wsss_core.data.image_decoding import PictureFile, image_shape, read_mask_values, read_rgb
+from wsss_core.data.image_decoding import PictureFile, image_shape, read_rgb
+from wsss_core.data.mask_decoding import read_mask_values
 from wsss_core.errors import InputError
 
 OTHERS = ("GIF", "PPM", "TGA", "PCX", "SGI", "ICNS", "DDS", "IM", "MSP", "JPEG2000", "EPS", "ICO")
@@ -52,12 +53,19 @@ def test_other_formats_of_pillow_are_no_pictures(tmp_path: Path, kind: str):
     assert str(caught.value) == f"{file}: not an image, expected JPEG, PNG, WEBP, BMP or TIFF"
 
 
-def test_a_mask_is_a_png(tmp_path: Path):
+@pytest.mark.parametrize("kind", ["PNG", "BMP", "TIFF"])
+def test_a_mask_is_opened_by_its_content_whatever_its_name_says(tmp_path: Path, kind: str):
     file = tmp_path / "mask.png"
-    Image.new("L", (4, 4), 1).save(file, "TIFF")
+    Image.new("L", (4, 3), 7).save(file, kind)
+    np.testing.assert_array_equal(read_mask_values(file), np.full((3, 4), 7))
+
+
+def test_a_mask_of_another_format_is_refused(tmp_path: Path):
+    file = tmp_path / "mask.png"
+    Image.new("L", (4, 4), 1).save(file, "GIF")
     with pytest.raises(InputError) as caught:
         read_mask_values(file)
-    assert str(caught.value) == f"{file}: not an image, expected PNG"
+    assert str(caught.value) == f"{file}: not an image, expected JPEG, PNG, WEBP, BMP or TIFF"
 
 
 def make_socket(file: Path) -> None:
@@ -86,7 +94,10 @@ def test_a_picture_of_too_many_pixels_is_refused_by_its_header(tmp_path: Path):
     for read in (read_mask_values, image_shape, lambda file: read_rgb(file, 8)):
         with pytest.raises(InputError) as caught:
             read(file)
-        assert str(caught.value) == (f"{file}: 13000x13000 pixels, expected at most 64 megapixels")
+        assert str(caught.value) == (
+            f"{file}: 13000x13000 pixels (169 megapixels), expected at most 64 megapixels; a "
+            "larger `data: {largest_megapixels: ...}` reads it"
+        )
 
 
 def test_a_file_of_too_many_bytes_is_not_read(tmp_path: Path):
@@ -115,7 +126,11 @@ except InputError as error:
     ("side", "said"),
     [
         (8000, "there is too little memory to decode it"),
-        (13000, "13000x13000 pixels, expected at most 64 megapixels"),
+        (
+            13000,
+            "13000x13000 pixels (169 megapixels), expected at most 64 megapixels; a larger "
+            "`data: {largest_megapixels: ...}` reads it",
+        ),
     ],
 )
 def test_too_little_memory_and_too_many_pixels_are_one_line_each(

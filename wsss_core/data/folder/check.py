@@ -1,27 +1,30 @@
-"""The content of a data folder in numbers and as a table, with warnings of likely mistakes."""
+"""The content of a data folder in numbers and as a table, with all that was found in one pass."""
 
 import math
-from collections import defaultdict
-from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 
-from wsss_core.data.file_hashes import file_hashes
-from wsss_core.data.folder.layout import CLEAR, ListedImage
-from wsss_core.data.image_decoding import image_shape, read_mask_values
-from wsss_core.data.image_set import IGNORED, ImageSet, ImageSource
+from wsss_core.data.folder.class_list import FolderClasses
+from wsss_core.data.folder.copy_findings import copy_findings
+from wsss_core.data.folder.examination import ExaminedImage
+from wsss_core.data.folder.findings import DataFinding, DataFindings, FindingKind, Severity
+from wsss_core.data.folder.label_findings import (
+    group_findings,
+    label_findings,
+    missing_classes,
+    picture_findings,
+)
+from wsss_core.data.folder.layout import CLEAR
+from wsss_core.data.folder.mask_findings import mask_findings
+from wsss_core.data.pixel_rules import PixelRules
 
-_DECODED = 16  # the side images are reduced to: large enough to be decoded whole, small to hold
-_SHOWN_WARNINGS = 10
+USUAL_SIZE = 224
+"""The side in pixels of the network's input, unless a study says otherwise."""
 
-
-class _Folder(ImageSource, Protocol):
-    @property
-    def root(self) -> Path: ...
+_WIDEST = 140  # characters of a table; with more classes, each has a line
 
 
 @dataclass(frozen=True)
@@ -56,158 +59,173 @@ class DataSummary:
     Attributes:
         root: the data folder.
         classes: its foreground classes.
-        splits: split -> its figures.
-        warnings: one line each, on what can be read but may not be meant.
+        splits: split -> its figures, of the splits that can be used.
+        findings: all that is wrong, may not be meant, or should be known.
 
     """
 
     root: Path
     classes: tuple[str, ...]
     splits: Mapping[str, SplitSummary]
-    warnings: tuple[str, ...]
+    findings: DataFindings
 
     def describe(self) -> str:
-        """Return the figures as a plain-text table with the warnings below."""
-        header = ["split", "images", *self.classes, CLEAR, "width", "height"]
-        header += [f"{name} pixels" for name in self.classes] + ["fingerprint"]
-        rows = [header]
-        for split, figures in self.splits.items():
-            share = figures.mask_share
-            rows.append(
-                [split, str(figures.images)]
-                + [str(figures.with_class[name]) for name in self.classes]
-                + [str(figures.clear)]
-                + [_range(*ends) for ends in zip(figures.smallest, figures.largest, strict=True)]
-                + [_percent(share[name]) if share else "-" for name in self.classes]
-                + [figures.fingerprint]
-            )
-        widths = [max(len(row[column]) for row in rows) for column in range(len(header))]
-        lines = [f"{self.root}: {', '.join(self.classes)}", ""]
-        for row in rows:
-            cells = zip(row, widths, strict=True)
-            lines.append("  ".join(cell.ljust(width) for cell, width in cells).rstrip())
-        if self.warnings:
-            lines += ["", *(f"warning: {line}" for line in self.warnings[:_SHOWN_WARNINGS])]
-            if len(self.warnings) > _SHOWN_WARNINGS:
-                lines.append(f"warning: and {len(self.warnings) - _SHOWN_WARNINGS} more")
+        """Return the figures as a plain-text table, with the findings below, one a line."""
+        lines = [f"{self.root}: {', '.join(self.classes)}", "", *self._table()]
+        if self.findings:
+            lines += ["", f"{self.findings.tally()}:", *self.findings.lines()]
         return "\n".join(lines)
 
+    def _table(self) -> list[str]:
+        figures = ["split", "images", *self.classes, CLEAR, "width", "height"]
+        rows = [[*figures, *(f"{name} pixels" for name in self.classes), "fingerprint"]]
+        for split, found in self.splits.items():
+            rows.append(
+                [split, str(found.images)]
+                + [str(found.with_class[name]) for name in self.classes]
+                + [str(found.clear), *_sides(found)]
+                + [_share_of(found, name) for name in self.classes]
+                + [found.fingerprint]
+            )
+        lines = _aligned(rows)
+        if max(map(len, lines)) <= _WIDEST:
+            return lines
+        narrow = [["split", "images", CLEAR, "width", "height", "fingerprint"]]
+        per_class = [["class", *(f"{split} {what}" for split in self.splits for what in
+                                 ("images", "pixels"))]]  # fmt: skip
+        for split, found in self.splits.items():
+            figures = [split, str(found.images), str(found.clear), *_sides(found)]
+            narrow.append([*figures, found.fingerprint])
+        for name in self.classes:
+            per_class.append(
+                [name]
+                + [
+                    cell
+                    for found in self.splits.values()
+                    for cell in (str(found.with_class[name]), _share_of(found, name))
+                ]
+            )
+        return [*_aligned(narrow), "", *_aligned(per_class)]
 
-def summarise_folder(
-    source: _Folder, listed: Mapping[str, list[ListedImage]], *, counts_every_value: bool
+
+def summarise_images(
+    root: Path,
+    classes: FolderClasses,
+    splits: Mapping[str, Sequence[ExaminedImage]],
+    fingerprints: Mapping[str, str],
+    faults: Sequence[DataFinding],
+    *,
+    size: int,
+    rules: PixelRules,
 ) -> DataSummary:
-    """Read every file of a data folder and return what it holds.
+    """Return figures and findings of images that were examined.
 
     Args:
-        source: the data folder.
-        listed: split -> its images, for every split.
-        counts_every_value: whether every mask value above 0 is the class, so that a mask with
-            several of them deserves a warning.
-
-    Raises:
-        InputError: the first thing that is wrong, split by split.
+        root: the data folder.
+        classes: its classes.
+        splits: split -> its images that can be used.
+        fingerprints: split -> its digest, of the splits of which every file can be used.
+        faults: what was found before: files that cannot be used, files that were passed over.
+        size: the side of the network's input in pixels.
+        rules: how pixels are read.
 
     """
-    splits = {}
-    warnings = []
-    for split, entries in listed.items():
-        fingerprint = source.fingerprint(split)  # taken first, so that `read` compares with it
-        image_set = source.read(split, _DECODED)
-        splits[split] = _figures(image_set, entries, fingerprint)
-        warnings += _split_warnings(f"{split}/", image_set, entries)
-        if counts_every_value:
-            warnings += _value_warnings(f"{split}/", image_set.classes[0], entries)
-    return DataSummary(
-        source.root, source.classes, splits, (*warnings, *_duplicate_warnings(listed))
-    )
+    names = classes.names
+    findings = list(faults)
+    summaries = {}
+    for split, images in splits.items():
+        if not images:
+            continue
+        labels = labels_of(images, len(names))
+        if split in fingerprints:
+            summaries[split] = _figures(images, labels, names, fingerprints[split])
+            findings += missing_labels(root, classes, images, labels, split)
+        findings += label_findings(labels, names, split)
+        findings += picture_findings(images, split, rules)
+        findings += mask_findings(images, names, split, size)
+    findings += group_findings(splits)
+    findings += copy_findings(splits, names)
+    return DataSummary(root, names, summaries, DataFindings.of(findings))
 
 
-def _figures(image_set: ImageSet, entries: list[ListedImage], fingerprint: str) -> SplitSummary:
-    with ThreadPoolExecutor() as pool:
-        shapes = np.array(list(pool.map(image_shape, (entry.image for entry in entries))))
+def labels_of(images: Sequence[ExaminedImage], classes: int) -> np.ndarray:
+    """Return bool [N, K]: which of the K classes each image holds."""
+    labels = np.zeros((len(images), classes), np.bool_)
+    for row, image in zip(labels, images, strict=True):
+        row[list(image.held(classes))] = True
+    return labels
+
+
+def missing_labels(
+    root: Path,
+    classes: FolderClasses,
+    images: Sequence[ExaminedImage],
+    labels: np.ndarray,
+    split: str,
+) -> list[DataFinding]:
+    """Return faults of classes that no image of a split holds, or one where none holds any."""
+    if split == "train" or labels.any():
+        return missing_classes(labels, classes.names, split)
+    folder = root / split / "masks"
+    expected = f"expected at least one with {' or '.join(classes.names)}"
+    masks = [image.mask for image in images if image.mask is not None]
+    ignored = [mask for mask in masks if mask.ignored]
+    text = f"every mask is empty, {expected}"
+    if ignored:
+        values = sorted({v for one in ignored for v in one.stored if v in classes.ignored})
+        text = (
+            f"all objects have the value {', '.join(map(str, values))}, which is ignored "
+            f"({len(ignored)} of {len(masks)} masks), {expected}; list it in classes.yaml if it is "
+            f"a class, e.g. `classes: {{{values[0]}: {classes.names[0]}}}`"
+        )
+    return [DataFinding(FindingKind.LABELS, Severity.REFUSED, text, examples=(str(folder),))]
+
+
+def _figures(
+    images: Sequence[ExaminedImage], labels: np.ndarray, classes: tuple[str, ...], fingerprint: str
+) -> SplitSummary:
+    shapes = np.array([image.picture.shape for image in images])
     smallest, largest = shapes.min(axis=0), shapes.max(axis=0)
-    counts = image_set.labels.sum(axis=0)
+    masked = any(image.mask is not None for image in images)
     return SplitSummary(
-        images=len(image_set),
-        with_class=dict(zip(image_set.classes, counts.tolist(), strict=True)),
-        clear=int((~image_set.labels.any(axis=1)).sum()),
+        images=len(images),
+        with_class=dict(zip(classes, labels.sum(axis=0).tolist(), strict=True)),
+        clear=int((~labels.any(axis=1)).sum()),
         smallest=(int(smallest[1]), int(smallest[0])),
         largest=(int(largest[1]), int(largest[0])),
-        mask_share=_mask_share(image_set) if image_set.has_masks else None,
+        mask_share=_mask_share(images, classes) if masked else None,
         fingerprint=fingerprint,
     )
 
 
-def _mask_share(image_set: ImageSet) -> dict[str, float]:
-    inside = np.zeros(len(image_set.classes))
-    counted = np.zeros(len(image_set.classes))
-    for index, held in enumerate(image_set.labels):
-        if held.any():
-            pixels = np.bincount(image_set.mask(index).ravel(), minlength=IGNORED + 1)
-            inside += pixels[1 : len(held) + 1]
-            counted[held] += pixels[:IGNORED].sum()
+def _mask_share(images: Sequence[ExaminedImage], classes: tuple[str, ...]) -> dict[str, float]:
+    inside = np.zeros(len(classes))
+    counted = np.zeros(len(classes))
+    for image in images:
+        if image.mask is None or not image.mask.objects:
+            continue
+        pixels = sum(image.mask.codes.values()) - image.mask.ignored
+        for index in image.held(len(classes)):
+            inside[index] += image.mask.codes[index + 1]
+            counted[index] += pixels
     with np.errstate(invalid="ignore"):
-        return dict(zip(image_set.classes, (inside / counted).tolist(), strict=True))
+        return dict(zip(classes, (inside / counted).tolist(), strict=True))
 
 
-def _split_warnings(place: str, image_set: ImageSet, entries: list[ListedImage]) -> list[str]:
-    if not image_set.has_masks:
-        return []
-    per_class = image_set.labels.sum(axis=0).tolist()
-    per_image = image_set.labels.sum(axis=1).tolist()
-    warnings = [
-        f"{place}masks: no mask holds {name}"
-        for name, count in zip(image_set.classes, per_class, strict=True)
-        if count == 0
-    ]
-    empty = [
-        entry.identifier
-        for entry, count in zip(entries, per_image, strict=True)
-        if entry.mask is not None and count == 0
-    ]
-    if empty:
-        warnings.append(
-            f"{place}{empty[0]}: empty mask, so it counts as {CLEAR} ({len(empty)} such)"
-        )
-    return warnings
+def _sides(found: SplitSummary) -> list[str]:
+    return [_range(*ends) for ends in zip(found.smallest, found.largest, strict=True)]
 
 
-def _value_warnings(place: str, name: str, entries: list[ListedImage]) -> list[str]:
-    masked = [entry for entry in entries if entry.mask is not None]
-    with ThreadPoolExecutor() as pool:
-        several = list(pool.map(_has_several_values, masked))
-    found = [entry for entry, is_so in zip(masked, several, strict=True) if is_so]
-    if not found or found[0].mask is None:
-        return []
+def _share_of(found: SplitSummary, name: str) -> str:
+    return _percent(found.mask_share[name]) if found.mask_share else "-"
+
+
+def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     return [
-        f"{place}masks/{found[0].mask.name}: several values above 0, all taken as {name} "
-        f"({len(found)} such); if 255 means ignored, add classes.yaml"
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
     ]
-
-
-def _has_several_values(entry: ListedImage) -> bool:
-    if entry.mask is None:
-        return False
-    values = read_mask_values(entry.mask)
-    above = values[values > 0]
-    return above.size > 0 and bool(above.min() != above.max())
-
-
-def _duplicate_warnings(listed: Mapping[str, list[ListedImage]]) -> list[str]:
-    """Find files of equal bytes that lie in two splits, or under two classes of train."""
-    places: dict[str, list[tuple[str, tuple[int, ...], str]]] = defaultdict(list)
-    for split, entries in listed.items():
-        hashes = file_hashes([entry.image for entry in entries])
-        for entry, digest in zip(entries, hashes, strict=True):
-            places[digest].append((split, entry.train_classes, f"{split}/{entry.identifier}"))
-    warnings = []
-    for same in places.values():
-        names = ", ".join(name for _, _, name in same)
-        if len({split for split, _, _ in same}) > 1:
-            warnings.append(f"the same image in several splits: {names}")
-        elif len({label for _, label, _ in same}) > 1:
-            warnings.append(f"the same image under several labels: {names}")
-    return warnings
 
 
 def _range(low: int, high: int) -> str:

@@ -113,7 +113,7 @@ class DataFinding:
         return f"{listed} and {more:,} more" + (f", all {self.pattern}" if self.pattern else "")
 
     def describe(self) -> str:
-        """Return one line: what is wrong, then the files."""
+        """Return what is wrong, then the files."""
         return f"{self.text}: {self.concerned()}" if self.examples else self.text
 
     def headline(self) -> str:
@@ -180,10 +180,15 @@ class DataFindings:
         return ", ".join(said) or "nothing found"
 
     def lines(self) -> list[str]:
-        """Return one line a finding: severity, split, what is wrong, the files."""
+        """Return a table, one finding a line: severity, split, count, what is wrong, the files."""
+        rows = [
+            (str(one.severity), one.split or "-", f"{one.count:,}", one.describe())
+            for one in self.listed
+        ]
+        widths = [max((len(row[at]) for row in rows), default=0) for at in range(3)]
         return [
-            f"{found.severity}: {found.split + ': ' if found.split else ''}{found.describe()}"
-            for found in self.listed
+            f"{severity:{widths[0]}}  {split:{widths[1]}}  {count:>{widths[2]}}  {text}"
+            for severity, split, count, text in rows
         ]
 
     def raise_refused(self, hint: str = "") -> None:

@@ -8,25 +8,31 @@
     tune/images, tune/masks images and their masks: same stem, .png; so in `test`
     tune/clear              images without any class, without masks; optional
     tune/context            masks of what accompanies a class (chimneys), same stem; optional
-    classes.yaml            `classes: {1: smoke, 2: steam}`, the mask value of each class; optional
+    classes.yaml            `classes: {1: smoke, 2: steam}`, the mask value of each class; `ignore`,
+                            `threshold`; optional
     groups.csv              columns file, group: the frame each image was cut from; optional,
                             with optional columns source, camera (see `origins`)
 
 Without `classes.yaml` there is one class, named by the one folder of train/ that is not `clear`,
-and every mask value above 0 is the class: masks {0, 1} and {0, 255} read alike, nothing is
-ignored. With it, 255 is ignored and a value that is not listed is an error. Hidden files and
-files that are not images are passed over; a folder among the images is an error.
+and a mask holds 0 and one other value, which is the class: masks {0, 1} and {0, 255} read alike,
+nothing is ignored. For what the file says, see `class_list`. Hidden files and files that are not
+images are passed over; a folder among the images is an error.
 """
 
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
+from wsss_core.data.folder.class_list import (
+    ClassList,
+    FolderClasses,
+    class_list_file,
+    read_class_list,
+)
 from wsss_core.data.folder.folder_files import beside_images, checked_name, required_folder
 from wsss_core.data.folder.likely_names import meant_by
-from wsss_core.data.image_set import IGNORED
-from wsss_core.errors import InputError, check_printable, nearest, quoted
-from wsss_core.text_files import read_csv, read_yaml
+from wsss_core.errors import InputError, nearest, quoted
+from wsss_core.text_files import read_csv
 
 CLEAR = "clear"
 LABELS = "labels.csv"
@@ -35,17 +41,6 @@ TRAINING_MASKS = "masks"
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 MASK_SUFFIXES = (".png",)
-
-
-@dataclass(frozen=True)
-class FolderClasses:
-    """The classes of a data folder: names and their mask values, both ascending by value.
-
-    `mask_values` is None for a single class that every value above 0 stands for.
-    """
-
-    names: tuple[str, ...]
-    mask_values: tuple[int, ...] | None
 
 
 @dataclass(frozen=True)
@@ -92,7 +87,7 @@ def find_classes(root: Path) -> FolderClasses:
         and entry.name not in (CLEAR, TRAINING_MASKS)
         and not beside_images(entry.name)
     )
-    listing, table = root / "classes.yaml", train / LABELS
+    listing, table = class_list_file(root), train / LABELS
     found, by_table = folders, table.exists()
     if by_table:
         others = [name for name in folders if name != "images"]
@@ -102,9 +97,10 @@ def find_classes(root: Path) -> FolderClasses:
                 f"{(others or [CLEAR])[0]!r} besides; expected one of the two layouts"
             )
         found = sorted({name for _, names in read_labels(table).values() for name in names})
-    if not listing.exists():
+    listed = ClassList(None, (), None) if listing is None else read_class_list(listing)
+    if listed.names is None:
         if len(found) == 1:
-            return FolderClasses((found[0],), None)
+            return FolderClasses((found[0],), None, listed.ignored, listed.threshold)
         known = ", ".join(found) or "none"
         meant = [name for name in found if meant_by(name, CLEAR, found)]
         if meant:
@@ -112,24 +108,25 @@ def find_classes(root: Path) -> FolderClasses:
         elif found == ["images"]:
             known += f"; images whose labels are listed need {table}"
         raise InputError(
-            f"{table}: classes {known}; of other than one class, {listing.name} in {root} has to "
+            f"{table}: classes {known}; of other than one class, classes.yaml in {root} has to "
             "give the mask value of each"
             if by_table
-            else f"{train}: expected one class folder beside {CLEAR!r}, or {listing.name} in "
+            else f"{train}: expected one class folder beside {CLEAR!r}, or classes.yaml in "
             f"{root} with the mask value of each class; class folders found: {known}"
         )
-    values = _listed_classes(listing)
+    names = tuple(listed.names.values())
+    if CLEAR in names:
+        raise InputError(f"{listing}: class name {CLEAR!r}, which stands for images of no class")
     if not by_table:
-        for name in values.values():
+        for name in names:
             if name not in folders:
                 near = _nearest(name, folders)
                 raise InputError(f"{listing}: class {name!r} has no folder {train / name}{near}")
         for name in folders:
-            if name not in values.values():
-                near = _nearest(name, values.values())
+            if name not in names:
+                near = _nearest(name, names)
                 raise InputError(f"{train / name}: class folder that {listing} does not list{near}")
-    ascending = dict(sorted(values.items()))
-    return FolderClasses(tuple(ascending.values()), tuple(ascending))
+    return FolderClasses(names, tuple(listed.names), listed.ignored, listed.threshold)
 
 
 def read_labels(table: Path) -> dict[str, tuple[int, tuple[str, ...]]]:
@@ -154,34 +151,6 @@ def read_labels(table: Path) -> dict[str, tuple[int, tuple[str, ...]]]:
         names = (name.strip() for name in classes.split(";"))
         found[file] = line, tuple(name for name in names if name)
     return found
-
-
-def _listed_classes(path: Path) -> dict[int, str]:
-    example = "expected e.g. `classes: {1: smoke, 2: steam}`"
-    content = read_yaml(path)
-    if not isinstance(content, dict) or not isinstance(content.get("classes"), dict):
-        raise InputError(f"{path}: no mapping of mask values to class names, {example}")
-    for key in content:
-        if key != "classes":
-            raise InputError(f"{path}: unknown key {quoted(key)}, expected classes alone")
-    values: dict[int, str] = content["classes"]
-    if not values:
-        raise InputError(f"{path}: no class listed, {example}")
-    for value, name in values.items():
-        if type(value) is not int or not 0 < value < IGNORED:
-            raise InputError(
-                f"{path}: mask value {quoted(value)} of class {quoted(name)}, expected a whole "
-                f"number from 1 to {IGNORED - 1} (0 is the background, {IGNORED} is ignored)"
-            )
-        if not isinstance(name, str) or not name or name == CLEAR:
-            raise InputError(
-                f"{path}: class name {quoted(name)} of mask value {value}, expected a name "
-                f"other than {CLEAR!r}"
-            )
-        check_printable(name, str(path), allowed="")
-    if len(set(values.values())) < len(values):
-        raise InputError(f"{path}: a class is listed twice, expected one mask value for each class")
-    return values
 
 
 def _nearest(name: str, candidates: Collection[str]) -> str:

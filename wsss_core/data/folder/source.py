@@ -2,31 +2,37 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from wsss_core.data.file_hashes import file_hashes
-from wsss_core.data.folder.check import DataSummary, summarise_folder
-from wsss_core.data.folder.layout import (
-    LABELS,
-    FolderClasses,
-    ListedImage,
-    find_classes,
+from wsss_core.data.folder.check import (
+    USUAL_SIZE,
+    DataSummary,
+    labels_of,
+    missing_labels,
+    summarise_images,
 )
-from wsss_core.data.folder.listing import list_split
+from wsss_core.data.folder.class_list import FolderClasses, check_threshold
+from wsss_core.data.folder.examination import (
+    Examination,
+    ExaminedImage,
+    collected_errors,
+    examine_images,
+)
+from wsss_core.data.folder.findings import DataFinding, DataFindings, FindingKind, Severity
+from wsss_core.data.folder.layout import LABELS, ListedImage, find_classes
+from wsss_core.data.folder.listing import list_split, listing_of, root_findings
 from wsss_core.data.folder.training_masks import TrainingMask, open_training_masks
-from wsss_core.data.image_decoding import (
-    MASK_FORMATS,
-    PictureFile,
-    image_shape,
-    read_mask_values,
-    read_rgb,
-)
-from wsss_core.data.image_set import IGNORED, SPLITS, ImageSet, PixelMaps
+from wsss_core.data.image_decoding import PictureFile, exif_orientation
+from wsss_core.data.image_set import SPLITS, ImageSet, PixelMaps
+from wsss_core.data.mask_decoding import decode_mask
+from wsss_core.data.pixel_rules import USUAL_RULES, PixelRules
+from wsss_core.data.progress_lines import ProgressLines
 from wsss_core.errors import InputError, as_input_error, checked_path
 
 
@@ -35,17 +41,28 @@ class FolderSource:
 
     Args:
         root: the data folder.
+        rules: how the pixels of its files are read.
+        threshold: the least mask value that is object, for a single class; None: that of
+            `classes.yaml`, if there is one.
 
     Raises:
-        InputError: there is no such folder, or its classes are not clear.
+        InputError: there is no such folder, its classes are not clear, or the threshold does not
+            fit them.
 
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(
+        self, root: Path, rules: PixelRules = USUAL_RULES, threshold: int | None = None
+    ) -> None:
         self.root = checked_path(root)
+        self.rules = rules
         self._classes = find_classes(self.root)
+        if threshold is not None:
+            self._classes = _cut_at(self._classes, threshold, self.root)
         # Of each split the digest of every file, by path, and the fingerprint that was given.
         self._taken: dict[str, tuple[dict[Path, str], str]] = {}
+        # Of each split that was read what its one pass over the files found.
+        self._examined: dict[str, list[ExaminedImage]] = {}
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -70,8 +87,9 @@ class FolderSource:
         """Return a digest (128 bit, hexadecimal) of all that `read` depends on, but the size.
 
         These are the bytes and names of the split's images, masks and context masks, the classes,
-        their mask values where there are masks, groups, sources and cameras. Masks of training
-        images, where the data folder lies, dates and unrelated files do not matter.
+        what mask values mean where there are masks, groups, sources and cameras, which files are
+        turned upright, and the white level of 16-bit images. Masks of training images, where the
+        data folder lies, dates and unrelated files do not matter.
 
         Raises:
             InputError: a folder is missing or empty, or files do not belong together.
@@ -85,7 +103,11 @@ class FolderSource:
         return taken
 
     def _fingerprint(
-        self, split: str, entries: list[ListedImage], digests: Mapping[Path, str]
+        self,
+        split: str,
+        entries: list[ListedImage],
+        digests: Mapping[Path, str],
+        examined: Sequence[ExaminedImage] | None = None,
     ) -> str:
         folder = self.root / split
         content: dict[str, object] = {
@@ -102,6 +124,12 @@ class FolderSource:
         }
         if any(entry.source or entry.camera for entry in entries):
             content["origins"] = [(e.identifier, e.source, e.camera) for e in entries]
+        if split != "train":
+            content |= self._classes.unusual
+        if turned := self._turned(digests, examined):
+            content["turned"] = [path.relative_to(folder).as_posix() for path in turned]
+        if self.rules.white_level is not None:
+            content["white_level"] = self.rules.white_level
         if (folder / LABELS).exists():
             # Class folders show in the names of the files, lines of a table do not.
             content["labels"] = [(entry.identifier, entry.train_classes) for entry in entries]
@@ -125,51 +153,65 @@ class FolderSource:
             raise ValueError(f"size {size}, expected at least 1 pixel")
         entries = self.images(split)
         little = f"{self.root / split}: there is too little memory for its {len(entries)} images"
-        with as_input_error(little, MemoryError), ThreadPoolExecutor() as pool:
+        with as_input_error(little, MemoryError):
             images = np.empty((len(entries), size, size, 3), np.uint8)
-            labels = np.zeros((len(entries), len(self.classes)), np.bool_)
-            shapes = list(pool.map(_common_shape, entries))
-            masks = _allocate(entries, shapes, lambda entry: entry.mask)
-            contexts = _allocate(entries, shapes, lambda entry: entry.context)
-
-            def decode(index: int) -> dict[Path, str]:
-                entry = entries[index]
-                file = PictureFile.read(entry.image)
-                images[index] = read_rgb(file, size)
-                labels[index, list(entry.train_classes)] = True
-                read = {entry.image: file.digest}
-                for path, maps in ((entry.mask, masks), (entry.context, contexts)):
-                    if path is None:
-                        continue
-                    file = PictureFile.read(path)
-                    read[path] = file.digest
-                    filled = _fill(maps, index, _class_indices(file, self._classes), path)
-                    if maps is masks:
-                        present = np.bincount(filled.ravel(), minlength=IGNORED + 1) > 0
-                        labels[index] = present[1 : len(self.classes) + 1]
-                return read
-
+            found: list[ExaminedImage] = []
+            masks: list[np.ndarray | None] = []
+            contexts: list[np.ndarray | None] = []
+            errors: list[InputError] = []
             digests: dict[Path, str] = {}
-            for read in pool.map(decode, range(len(entries))):
-                digests |= read
-        self._check_unchanged(split, entries, digests)
-        if split != "train" and not labels.any():
-            raise InputError(
-                f"{self.root / split / 'masks'}: every mask is empty, expected at least one with "
-                f"{' or '.join(self.classes)}"
-            )
-        identifiers = tuple(entry.identifier for entry in entries)
+            for image, one in zip(images, self._examined_in(split, entries, size), strict=True):
+                digests |= one.digests
+                errors += one.errors
+                if one.facts is not None and one.pixels is not None:
+                    found.append(one.facts)
+                    image[...] = one.pixels.image
+                    masks.append(one.pixels.mask)
+                    contexts.append(one.pixels.context)
+            self._check_unchanged(split, entries, digests)
+            self._raise(collected_errors(errors))
+            labels = labels_of(found, len(self.classes))
+            if split != "train" and not labels.any():
+                self._raise(missing_labels(self.root, self._classes, found, labels, split))
+            shapes = [one.picture.shape for one in found]
+            known = _packed(contexts, shapes) if any(c is not None for c in contexts) else None
+            packed = None if split == "train" else _packed(masks, shapes)
+        self._examined[split] = found
         return ImageSet(
             classes=self.classes,
             images=images,
             labels=labels,
-            identifiers=identifiers,
+            identifiers=tuple(entry.identifier for entry in entries),
             groups=tuple(entry.group for entry in entries),
             sources=tuple(entry.source for entry in entries),
             cameras=tuple(entry.camera for entry in entries),
-            masks=None if split == "train" else masks,
-            contexts=contexts if any(entry.context for entry in entries) else None,
+            masks=packed,
+            contexts=known,
         )
+
+    def _examined_in(
+        self, split: str, entries: list[ListedImage], size: int | None = None
+    ) -> Iterator[Examination]:
+        progress = ProgressLines(f"{split}: images checked", len(entries))
+        meaning = self._classes.meaning
+        return examine_images(entries, meaning, self.rules, size=size, progress=progress)
+
+    def _raise(self, faults: Iterable[DataFinding]) -> None:
+        DataFindings.of(faults).raise_refused(f"wsss data check {self.root}")
+
+    def _turned(
+        self, files: Iterable[Path], examined: Sequence[ExaminedImage] | None
+    ) -> list[Path]:
+        """Return the files that the rules turn upright, sorted; open none that were examined."""
+        if self.rules.orientation != "apply":
+            return []
+        if examined is not None:
+            seen = [facts for one in examined for facts in (one.picture, *one.masks_and_contexts)]
+            return sorted(facts.path for facts in seen if facts.turned)
+        images = sorted(path for path in files if path.suffix.lower() != ".npy")
+        with ThreadPoolExecutor() as pool:
+            found = pool.map(exif_orientation, images)
+            return [path for path, tag in zip(images, found, strict=True) if tag != 1]
 
     def _check_unchanged(
         self, split: str, entries: list[ListedImage], digests: Mapping[Path, str]
@@ -197,40 +239,93 @@ class FolderSource:
             InputError: a mask has no image, or another size than its image.
 
         """
-        decode = partial(_class_indices, classes=self._classes)
-        images = self.images("train")
-        return open_training_masks(self.root / "train", images, self._classes, decode, size)
+        meaning, rules = self._classes.meaning, self.rules
 
-    def check(self) -> DataSummary:
-        """Read everything once and describe it.
+        def decode(file: PictureFile) -> np.ndarray:
+            return decode_mask(file, meaning, rules, scored=False).codes
+
+        images = self.images("train")
+        return open_training_masks(self.root / "train", images, self._classes, decode, size, rules)
+
+    def check(self, size: int = USUAL_SIZE) -> DataSummary:
+        """Read every file once, describe it, and say what may not be meant.
+
+        Args:
+            size: the side of the network's input in pixels.
 
         Raises:
-            InputError: the first thing that is wrong, split by split.
+            InputError: the data cannot be used.
 
         """
-        listed = {split: self.images(split) for split in SPLITS}
-        self.training_masks()
-        return summarise_folder(self, listed, counts_every_value=self._classes.mask_values is None)
+        summary = self.examine(size)
+        self._raise(summary.findings)
+        return summary
+
+    def examine(self, size: int = USUAL_SIZE) -> DataSummary:
+        """Describe the data folder as `check` does; what is wrong is among the findings.
+
+        Splits that were read already are not opened again.
+
+        Args:
+            size: the side of the network's input in pixels.
+
+        """
+        faults = root_findings(self.root)
+        examined: dict[str, list[ExaminedImage]] = {}
+        fingerprints: dict[str, str] = {}
+        for split in SPLITS:
+            listing = listing_of(self.root, split, self._classes)
+            faults += listing.findings
+            if split not in self._examined:
+                found = list(self._examined_in(split, listing.images))
+                faults += collected_errors([error for one in found for error in one.errors])
+                examined[split] = [one.facts for one in found if one.facts is not None]
+            else:
+                examined[split] = self._examined[split]
+            refused = any(one.severity is Severity.REFUSED for one in listing.findings)
+            if examined[split] and not refused and len(examined[split]) == len(listing.images):
+                digests = {f: d for one in examined[split] for f, d in one.digests.items()}
+                fingerprints[split] = self._fingerprint(
+                    split, listing.images, digests, examined[split]
+                )
+        try:
+            self.training_masks()
+        except InputError as error:
+            if not any(one.severity is Severity.REFUSED for one in faults):
+                faults.append(DataFinding(FindingKind.LAYOUT, Severity.REFUSED, str(error)))
+        return summarise_images(
+            self.root,
+            self._classes,
+            examined,
+            fingerprints,
+            faults,
+            size=size,
+            rules=self.rules,
+        )
 
 
-def _common_shape(entry: ListedImage) -> tuple[int, int]:
-    """Return (height, width) of an image, which its mask and context mask must share."""
-    height, width = image_shape(entry.image)
-    for path in (entry.mask, entry.context):
-        if path is not None and (other := image_shape(path, MASK_FORMATS)) != (height, width):
-            raise InputError(
-                f"{path}: {other[1]}x{other[0]} pixels, expected {width}x{height} "
-                f"as its image {entry.image}"
-            )
-    return height, width
+def _cut_at(classes: FolderClasses, threshold: int, root: Path) -> FolderClasses:
+    """Return classes whose masks are cut at a threshold that the study gives."""
+    values = classes.mask_values
+    names = {} if values is None else dict(zip(values, classes.names, strict=True))
+    check_threshold(f"{root}: data.threshold", threshold, names)
+    if classes.threshold not in (None, threshold):
+        raise InputError(
+            f"{root}: data.threshold {threshold}, and classes.yaml says {classes.threshold}; "
+            "expected one of them, or the same"
+        )
+    return replace(classes, threshold=threshold)
 
 
-def _allocate(
-    entries: list[ListedImage],
-    shapes: list[tuple[int, int]],
-    file: Callable[[ListedImage], Path | None],
-) -> PixelMaps:
-    return PixelMaps.allocate(shapes, [file(entry) is not None for entry in entries])
+def _packed(maps: list[np.ndarray | None], shapes: Sequence[tuple[int, int]]) -> PixelMaps:
+    """Move maps, which are given up one after another, into one array."""
+    packed = PixelMaps.allocate(shapes, [one is not None for one in maps])
+    for index, one in enumerate(maps):
+        view = packed[index]
+        if view is not None:
+            view[...] = one
+        maps[index] = None
+    return packed
 
 
 def _files(entry: ListedImage) -> Iterator[Path]:
@@ -238,31 +333,3 @@ def _files(entry: ListedImage) -> Iterator[Path]:
     for path in (entry.image, entry.mask, entry.context):
         if path is not None:
             yield path
-
-
-def _fill(maps: PixelMaps, index: int, values: np.ndarray, path: Path) -> np.ndarray:
-    """Store a decoded map in the place that its header's size made for it; return the place."""
-    view = maps[index]
-    if view is None or view.shape != values.shape:
-        raise InputError(f"{path}: changed while it was read")
-    view[...] = values
-    return view
-
-
-def _class_indices(file: PictureFile, classes: FolderClasses) -> np.ndarray:
-    """Decode a mask as 0 (background), k + 1 (class k) and 255 (ignored), [h, w]."""
-    values = read_mask_values(file)
-    if classes.mask_values is None:
-        return values > 0
-    known = {0: 0, IGNORED: IGNORED} | {
-        value: index + 1 for index, value in enumerate(classes.mask_values)
-    }
-    unknown = ~np.isin(values, list(known))
-    if unknown.any():
-        raise InputError(
-            f"{file.path}: mask value {values[unknown].min()}, expected one of "
-            f"{', '.join(str(value) for value in sorted(known))}"
-        )
-    table = np.zeros(IGNORED + 1, np.uint8)
-    table[list(known)] = list(known.values())
-    return table[values]

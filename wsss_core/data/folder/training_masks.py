@@ -13,16 +13,18 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from wsss_core.data.folder.class_list import FolderClasses
 from wsss_core.data.folder.folder_files import listed_files, normalised
 from wsss_core.data.folder.layout import (
     CLEAR,
     LABELS,
     MASK_SUFFIXES,
     TRAINING_MASKS,
-    FolderClasses,
     ListedImage,
 )
-from wsss_core.data.image_decoding import MASK_FORMATS, PictureFile, image_shape
+from wsss_core.data.image_decoding import PictureFile, image_shape
+from wsss_core.data.mask_decoding import mask_shape
+from wsss_core.data.pixel_rules import AS_STORED, PixelRules
 from wsss_core.errors import InputError
 
 MaskDecoder = Callable[[PictureFile], np.ndarray]
@@ -121,6 +123,7 @@ def open_training_masks(
     classes: FolderClasses,
     decode: MaskDecoder,
     size: int | None = None,
+    rules: PixelRules = AS_STORED,
 ) -> dict[str, TrainingMask]:
     """Return identifier -> mask of the training images that have one, sorted by identifier.
 
@@ -132,6 +135,7 @@ def open_training_masks(
         classes: of the data folder.
         decode: decodes a mask of the data folder.
         size: the side of the decoded masks in pixels; None: their own height and width.
+        rules: how the pixels of images and masks are read.
 
     Raises:
         InputError: as `list_training_masks`; or a mask is not as large as its image.
@@ -142,8 +146,8 @@ def open_training_masks(
 
     def check(image: ListedImage) -> None:
         path = paths[image.identifier]
-        height, width = image_shape(image.image)
-        if (other := image_shape(path, MASK_FORMATS)) != (height, width):
+        height, width = image_shape(image.image, rules)
+        if (other := mask_shape(path, rules)) != (height, width):
             raise InputError(
                 f"{path}: {other[1]}x{other[0]} pixels, expected {width}x{height} as its training "
                 f"image {image.image}"

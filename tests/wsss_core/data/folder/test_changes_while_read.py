@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from wsss_core.data.folder import source as source_module
+from wsss_core.data.folder import examination
 from wsss_core.data.folder.source import FolderSource
+from wsss_core.data.image_decoding import DecodedImage, PictureFile
+from wsss_core.data.pixel_rules import PixelRules
 from wsss_core.errors import InputError
 
 
@@ -57,29 +59,29 @@ def test_a_file_that_changes_between_its_bytes_and_its_pixels_is_of_its_bytes(
     expected = FolderSource(root).read("train", 8)
     source = FolderSource(root)
     source.fingerprint("train")
-    decode = source_module.read_rgb
+    decode = examination.decode_image
 
-    def later(file: source_module.PictureFile, size: int) -> np.ndarray:
+    def later(file: PictureFile, size: int, rules: PixelRules) -> DecodedImage:
         repaint(file.path)
-        return decode(file, size)
+        return decode(file, size, rules)
 
-    monkeypatch.setattr(source_module, "read_rgb", later)
+    monkeypatch.setattr(examination, "decode_image", later)
     np.testing.assert_array_equal(source.read("train", 8).images, expected.images)
 
 
-def test_a_mask_whose_size_changes_after_its_header_is_named(
+def test_a_mask_whose_size_changes_before_it_is_read_is_named_as_changed(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source, mask = FolderSource(root), root / "test/masks/p.png"
-    shape = source_module.image_shape
+    source.fingerprint("test")
+    decode = examination.decode_image
 
-    def then_larger(path: Path, *formats: tuple[str, ...]) -> tuple[int, int]:
-        found = shape(path, *formats)
-        if path == mask:
+    def then_larger(file: PictureFile, size: int, rules: PixelRules) -> DecodedImage:
+        if file.path.stem == "p":
             Image.new("L", (16, 16), 255).save(mask)
-        return found
+        return decode(file, size, rules)
 
-    monkeypatch.setattr(source_module, "image_shape", then_larger)
+    monkeypatch.setattr(examination, "decode_image", then_larger)
     with pytest.raises(InputError, match=rf"^{re.escape(str(mask))}: changed while it was read"):
         source.read("test", 8)
 

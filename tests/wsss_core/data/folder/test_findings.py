@@ -62,9 +62,11 @@ def test_equal_findings_are_kept_once():
     assert len(DataFindings.of([_warning("w"), _warning("w")])) == 1
 
 
-def test_each_finding_is_a_line():
-    assert DataFindings.of([_warning("w", split="tune", examples=("a",))]).lines() == [
-        "warning: tune: w: a"
+def test_each_finding_is_a_line_of_a_table():
+    found = DataFindings.of([_warning("w", split="tune", count=1200), _warning("all", count=3)])
+    assert found.lines() == [
+        "warning  -         3  all",
+        "warning  tune  1,200  w",
     ]
 
 

@@ -74,13 +74,6 @@ class TestReading:
         assert train.identifiers[1] == f"clear/z{suffix}"
         assert np.abs(train.images[1].astype(int) - 90).max() <= 2
 
-    def test_an_exif_orientation_is_not_applied(self, root: Path) -> None:
-        exif = Image.Exif()
-        exif[0x0112] = 6
-        Image.fromarray(noise(8)).save(root / "test/images/p.png", exif=exif)
-        test = FolderSource(root).read("test", 8)
-        np.testing.assert_array_equal(test.images[1], noise(8))
-
     @pytest.mark.parametrize("value", [1, 255, 17])
     def test_without_classes_every_mask_value_above_zero_is_the_class(
         self, root: Path, value: int

@@ -110,9 +110,9 @@ BAD_FOLDERS: list[tuple[str, Callable[[Path], object], str]] = [
         "{root}/train/smoke/b.jpg: not an image, expected JPEG, PNG, WEBP, BMP or TIFF",
     ),
     (
-        "mask that is no PNG",
-        lambda root: Image.new("L", (8, 8)).save(root / "test/masks/q.png", "TIFF"),
-        "{root}/test/masks/q.png: not an image, expected PNG",
+        "mask that is a GIF",
+        lambda root: Image.new("L", (8, 8)).save(root / "test/masks/q.png", "GIF"),
+        "{root}/test/masks/q.png: not an image, expected JPEG, PNG, WEBP, BMP or TIFF",
     ),
     (
         "pipe",
@@ -122,17 +122,19 @@ BAD_FOLDERS: list[tuple[str, Callable[[Path], object], str]] = [
     (
         "too many pixels",
         lambda root: drawn(root / "train/smoke/b.jpg", "L", (8001, 8000)),
-        "{root}/train/smoke/b.jpg: 8001x8000 pixels, expected at most 64 megapixels",
+        "{root}/train/smoke/b.jpg: 8001x8000 pixels .65 megapixels., expected at most 64 "
+        "megapixels; a larger `data: .largest_megapixels: ....` reads it",
     ),
     (
         "16-bit image",
         lambda root: drawn(root / "train/clear/c.png", "I;16"),
-        "{root}/train/clear/c.png: image of mode I;16, expected 8 bits",
+        "{root}/train/clear/c.png: image of 16 bits without a value above 4095, which would be "
+        "nearly black; say `data: .white_level: 4095.`",
     ),
     (
         "colour mask",
         lambda root: drawn(root / "test/masks/q.png", "RGB"),
-        "{root}/test/masks/q.png: mask of mode RGB, expected one number per pixel",
+        "{root}/test/masks/q.png: mask of mode RGB with colours, expected one number per pixel",
     ),
     (
         "no clear image",
@@ -221,14 +223,15 @@ BAD_CLASSES: list[tuple[str, Callable[[Path], object], str]] = [
         "{root}/train: expected one class folder beside 'clear', or classes.yaml.*: smoke, steam",
     ),
     (
-        "class 0",
-        lambda root: rewritten(root / "classes.yaml", "7", "0"),
-        "{root}/classes.yaml: mask value 0 of class 'steam', expected a whole number from 1 to 254",
+        "a value of more than 16 bits",
+        lambda root: rewritten(root / "classes.yaml", "7", "65536"),
+        "{root}/classes.yaml: mask value 65536 of class 'steam', expected a whole number from 0 to "
+        "65535",
     ),
     (
-        "class 255",
-        lambda root: rewritten(root / "classes.yaml", "7", "255"),
-        "{root}/classes.yaml: mask value 255 of class 'steam', expected",
+        "a value below 0",
+        lambda root: rewritten(root / "classes.yaml", "7", "-1"),
+        "{root}/classes.yaml: mask value -1 of class 'steam', expected",
     ),
     (
         "name first",
@@ -257,8 +260,8 @@ BAD_CLASSES: list[tuple[str, Callable[[Path], object], str]] = [
     ),
     (
         "unknown key",
-        lambda root: (root / "classes.yaml").write_text("classes: {1: smoke}\nignore: 9\n"),
-        "{root}/classes.yaml: unknown key 'ignore'",
+        lambda root: (root / "classes.yaml").write_text("classes: {1: smoke}\nvoid: 9\n"),
+        "{root}/classes.yaml: unknown key 'void', expected classes, ignore, threshold",
     ),
     (
         "no YAML",

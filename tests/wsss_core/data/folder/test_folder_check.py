@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from wsss_core.data.folder.findings import FindingKind, Severity
 from wsss_core.data.folder.source import FolderSource
 from wsss_core.errors import InputError
 
@@ -30,7 +31,7 @@ class TestCheck:
         assert (test.smallest, test.largest) == ((8, 8), (30, 10))
         assert test.mask_share == {"smoke": 9 / 64, "steam": 16 / 56}
         assert test.fingerprint == FolderSource(two_classes).fingerprint("test")
-        assert summary.warnings == ()
+        assert {one.kind for one in summary.findings} == {FindingKind.SMALL_OBJECTS}
 
     def test_the_description_is_a_table_of_the_figures(self, root: Path) -> None:
         Image.new("RGB", (30, 10)).save(root / "tune/clear/r.png")
@@ -56,35 +57,37 @@ class TestCheck:
             ["tune", "3", "2", "1", "8-30", "8-10", "14.1", "%", source.fingerprint("tune")]
         )
 
-    def test_equal_files_in_two_splits_or_under_two_labels_are_warned_of(self, root: Path) -> None:
-        shutil.copy(root / "train/smoke/a.png", root / "test/clear/r.png")
-        shutil.copy(root / "train/clear/c.png", root / "train/smoke/z.png")
-        assert set(FolderSource(root).check().warnings) == {
-            "the same image in several splits: train/smoke/a.png, test/clear/r.png",
-            "the same image under several labels: train/clear/c.png, train/smoke/z.png",
-        }
-
-    def test_masks_that_may_not_mean_what_they_say_are_warned_of(self, root: Path) -> None:
-        striped(root / "test/masks/q.png", [255, 1, 1, 0, 0, 0, 0, 0])
-        striped(root / "tune/masks/p.png", [0] * 8)
-        assert FolderSource(root).check().warnings == (
-            "tune/images/p.png: empty mask, so it counts as clear (1 such)",
-            "test/masks/q.png: several values above 0, all taken as smoke (1 such); "
-            "if 255 means ignored, add classes.yaml",
-        )
-
-    def test_a_class_that_no_mask_holds_is_warned_of_and_has_no_share(
+    def test_a_class_that_no_mask_holds_is_refused_and_has_no_share(
         self, two_classes: Path
     ) -> None:
         striped(two_classes / "tune/masks/q.png", [3, 3, 0, 0, 0, 0, 0, 0])
-        summary = FolderSource(two_classes).check()
-        assert summary.warnings == ("tune/masks: no mask holds steam",)
+        summary = FolderSource(two_classes).examine()
+        assert [one.headline() for one in summary.findings.with_severity(Severity.REFUSED)] == [
+            "tune: no image holds class 'steam', expected at least one"
+        ]
         share = summary.splits["tune"].mask_share
         assert share is not None
         assert share["smoke"] == (9 + 16) / (64 + 64)
         assert np.isnan(share["steam"])
         row = summary.describe().splitlines()[4].split()
         assert row[:-1] == ["tune", "3", "2", "0", "1", "8", "8", "19.5", "%", "-"]
+
+    def test_with_many_classes_each_has_a_line(self, root: Path) -> None:
+        names = [f"class_with_a_long_name_{number}" for number in range(6)]
+        listed = "\n".join(f"  {number + 1}: {name}" for number, name in enumerate(names))
+        (root / "classes.yaml").write_text(f"classes:\n{listed}\n")
+        shutil.rmtree(root / "train")
+        for number, name in enumerate(names):
+            (root / "train" / name).mkdir(parents=True)
+            Image.new("RGB", (8, 8), (40 * number, 0, 0)).save(root / "train" / name / "a.png")
+        for split in ("tune", "test"):
+            striped(root / split / "masks/q.png", [1, 1, 2, 3, 4, 5, 6, 0])
+            striped(root / split / "masks/p.png", [1, 0, 0, 0, 0, 0, 0, 0])
+        lines = FolderSource(root).check().describe().splitlines()
+        assert max(map(len, lines[1:10])) <= 140
+        columns = " ".join(f"{split} images {split} pixels" for split in ("train", "tune", "test"))
+        assert lines[7].split() == ["class", *columns.split()]
+        assert lines[8].split() == [names[0], "1", "-", "2", "18.8", "%", "2", "18.8", "%"]
 
     def test_checking_finds_what_reading_would(self, root: Path) -> None:
         (root / "train/smoke/b.jpg").write_bytes(b"no image")
@@ -105,4 +108,4 @@ class TestRealCrops:
         }
         assert counts == {"train": (514, 568), "tune": (84, 40), "test": (150, 60)}
         assert {figures.smallest for figures in summary.splits.values()} == {(256, 256)}
-        assert summary.warnings == ()
+        assert not summary.findings.with_severity(Severity.REFUSED)

@@ -55,7 +55,7 @@ def test_the_folder_is_read_by_the_product_with_the_counts_of_the_record(
     for path in sorted((numbered / "masks").iterdir()):
         with Image.open(path) as opened:
             truth[path.name] = {VALUES[v] for v in np.unique(np.array(opened)) if v}
-    summary = FolderSource(tmp_path / "data").check()
+    summary = FolderSource(tmp_path / "data").examine()
     assert summary.classes == ("smoke", "steam")
     for split, figures in summary.splits.items():
         names = [

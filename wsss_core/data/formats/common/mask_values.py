@@ -17,8 +17,8 @@ import numpy as np
 
 from wsss_core.data.formats.common.contents import BACKGROUND_NAME, IGNORE_NAME
 from wsss_core.data.formats.common.source_files import read_array, tallied
-from wsss_core.data.image_decoding import read_stored_pixels
 from wsss_core.data.image_set import IGNORED
+from wsss_core.data.mask_decoding import read_stored_pixels
 from wsss_core.errors import InputError, check_printable, quoted
 from wsss_core.text_files import read_text
 
