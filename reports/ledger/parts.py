@@ -29,6 +29,7 @@ SNAPSHOTS = ("trials", "history", "refined", "search")
 """Tables of small parts; a snapshot of each is kept (`reports.ledger.snapshot`)."""
 
 _SAFE_KEY = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._=+-]*")
+_NAME = b"wsss_part"  # in the file's metadata: table and key; parts of older releases lack it
 _FEW = 8
 """Up to this many parts are requested by name; more, by a listing of all."""
 
@@ -118,7 +119,7 @@ def write_part(
             f"ledger key {key!r}: expected letters, digits and . _ = + - (not starting with a dot)"
         )
     part = below(results, "ledger", table, part_name(key))
-    content = to_parquet(_checked(table, key, rows))
+    content = to_parquet(_checked(table, key, rows), {_NAME: f"{table}/{part_name(key)}".encode()})
     with as_input_error(f"{part}: cannot be written", OSError, error=LedgerError):
         folder.write(part_name(key), content)
     return part
@@ -227,10 +228,12 @@ def _read_parts(
 
 
 def check_part(part: str, content: bytes) -> None:
-    """Compare a part with the digest that it holds; one without a digest has to be readable.
+    """Compare a part with the digest and the name that it holds.
+
+    A part without a digest has to be readable.
 
     Args:
-        part: its path or URI, for the message.
+        part: its path or URI, which ends with the table and the file name.
         content: of its file.
 
     Raises:
@@ -238,8 +241,7 @@ def check_part(part: str, content: bytes) -> None:
         LedgerError: it has another schema version.
 
     """
-    if is_whole(content) is not True:
-        _read_part(part, content, None)
+    _read_part(part, content, [] if is_whole(content) else None)
 
 
 def _read_part(part: str, content: bytes, columns: list[str] | None) -> pa.Table:
@@ -248,6 +250,7 @@ def _read_part(part: str, content: bytes, columns: list[str] | None) -> pa.Table
         _raise_corrupt(part, "it differs from the digest that it holds")
     try:
         with pq.ParquetFile(pa.BufferReader(content)) as file:
+            named = (file.metadata.metadata or {}).get(_NAME)
             metadata = file.schema_arrow.metadata or {}
             version = int(metadata.get(VERSION_KEY, b"0"))
             if version not in READABLE:
@@ -262,6 +265,8 @@ def _read_part(part: str, content: bytes, columns: list[str] | None) -> pa.Table
         _raise_corrupt(part, f"it is no Parquet file: {one_line(error, 300)}", error)
     if whole is None and version == SCHEMA_VERSION:
         _raise_corrupt(part, "its digest is gone")
+    if named is not None and not part.encode().endswith(b"/" + named):
+        _raise_corrupt(part, f"it is a copy of {named.decode(errors='replace')}")
     return pa.Table.from_arrays(table.columns, schema=_nullable(table.schema))
 
 

@@ -16,6 +16,7 @@ from typing import Any, NoReturn
 from studies.cluster.ray_start import node_amounts, nodes_by_id, ray_running
 
 # ruff: isort: split
+import ray
 from ray import tune
 
 from reports.storage import StorageError
@@ -64,6 +65,12 @@ logger = logging.getLogger(__name__)
 QUARANTINE_S = 5.0
 """Seconds between two signs of life of a worker that keeps others from a GPU that has failed."""
 
+CALM_S = 2.0
+"""Seconds from the end of a Tune to the next task for a given node. Within about one second, Ray
+2.60.0 may answer such a task with an empty reply, and then it ends the process that sent it."""
+
+_tunes_ended: list[float] = []  # when, by time.monotonic
+
 SIMULATED_GPUS = "WSSS_SIMULATED_GPUS"
 """Environment variable: Ray lends GPUs that are not there, so trials run on the CPU (tests)."""
 
@@ -101,6 +108,8 @@ def run_with_tune(
     """
     stop = stop or Stop()
     store = ArtifactStore(context.store)
+    if ray.is_initialized() and _tunes_ended:  # by the caller, who has run another plan
+        time.sleep(max(_tunes_ended[-1] + CALM_S - time.monotonic(), 0.0))
     try:
         # Ray comes first: it takes SIGTERM for itself.
         with ray_running(address), stop.listening():
@@ -214,6 +223,7 @@ def _run_tune(
                 callbacks=[callback],
             ),
         ).fit()
+    _tunes_ended.append(time.monotonic())
     if stop.fault is not None:
         raise stop.fault
 

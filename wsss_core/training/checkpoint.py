@@ -8,7 +8,7 @@ from typing import IO, Any, cast
 
 import torch
 
-from wsss_core.errors import one_line
+from wsss_core.errors import InputError, one_line
 from wsss_core.transfer.paradigms import Paradigm
 from wsss_core.whole_files import DigestWriter, check_digest, whole_file
 
@@ -75,7 +75,12 @@ def restore_checkpoint(
         optimizer: of their parameters, without a state yet.
         device: where the networks are.
 
+    Raises:
+        InputError: a folder lies in the checkpoint's place.
+
     """
+    if file.is_dir():
+        raise InputError(f"{file}: a folder, expected the checkpoint of a training; remove it")
     before = copy.deepcopy(paradigm.state_dict())
     fresh = copy.deepcopy(optimizer.state_dict())
     random = torch.get_rng_state()

@@ -106,7 +106,7 @@ def train(
     if checkpoint is not None:
         # Not later: a folder that goes away meanwhile is a file system that does.
         checkpoint.parent.mkdir(parents=True, exist_ok=True)
-    if checkpoint is not None and checkpoint.is_file():
+    if checkpoint is not None and checkpoint.exists():
         history = restore_checkpoint(checkpoint, paradigm, optimizer, device)
     targets = torch.from_numpy(np.asarray(labels, dtype=np.float32))
     for epoch in range(len(history), settings.epochs):

@@ -21,6 +21,7 @@ from reports.ledger.parts import (
     read_table,
     write_part,
 )
+from reports.ledger.quarantine import corrupt_parts, every_part
 from reports.ledger.schema import SCHEMA_VERSION, SCHEMAS
 from wsss_core.errors import InputError
 
@@ -164,6 +165,16 @@ def test_an_unreadable_part_is_named_in_one_line(tmp_path):
     with pytest.raises(InputError, match=r"broken\.parquet: cannot be read") as caught:
         read_table(tmp_path, "history")
     assert "\n" not in str(caught.value)
+
+
+def test_a_whole_part_of_another_key_or_table_is_not_read_in_a_parts_place(tmp_path):
+    right = write_part(tmp_path, "history", "a", [epoch_row()])
+    other = write_part(tmp_path, "history", "b", [epoch_row(trial_key="b", loss=9.0)])
+    right.write_bytes(other.read_bytes())
+
+    with pytest.raises(CorruptPartError, match=r"history/a\.parquet: .*a copy of history/b"):
+        read_table(tmp_path, "history", columns=["loss"])
+    assert list(corrupt_parts(tmp_path, every_part(tmp_path))) == [("history", "a.parquet")]
 
 
 @pytest.fixture(params=["plan", "trials", "scores", "history"])

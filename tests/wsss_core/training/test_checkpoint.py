@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from wsss_core.errors import InputError
 from wsss_core.training import TrainingSettings, train
 from wsss_core.transfer import Single
 from wsss_core.whole_files import TRAILER_BYTES, DigestWriter, check_digest
@@ -113,6 +114,14 @@ def test_a_damaged_checkpoint_begins_anew_with_a_warning(half, trained, damage, 
     assert "cannot be used" in caplog.text
     assert "the training begins anew" in caplog.text
     assert str(half) in caplog.text
+
+
+def test_a_folder_in_a_checkpoints_place_is_named_before_anything_is_trained(trained, tmp_path):
+    place = tmp_path / "checkpoint.pt"
+    place.mkdir()
+    with pytest.raises(InputError, match=r"checkpoint\.pt: a folder, expected the checkpoint"):
+        trained(place)
+    assert place.is_dir()
 
 
 def test_a_whole_checkpoint_is_gone_on_from_without_a_word(half, trained, caplog):
