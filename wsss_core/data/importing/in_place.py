@@ -17,9 +17,9 @@ from wsss_core.data.formats import Picture
 from wsss_core.data.image_decoding import PictureFile, read_full_rgb, read_rgb
 from wsss_core.data.image_set import IGNORED, SPLITS, ImageSet, PixelMaps
 from wsss_core.data.importing.planning import PlannedImport, plan_import
-from wsss_core.data.importing.progress_lines import ProgressLines
 from wsss_core.data.importing.settings import ImportSettings
 from wsss_core.data.importing.writing import Target
+from wsss_core.data.progress_lines import ProgressLines
 from wsss_core.errors import InputError, as_input_error
 
 
