@@ -38,17 +38,17 @@ def _import(options: argparse.Namespace) -> int:
 
 
 def _sources(options: argparse.Namespace) -> tuple["SourceSettings", ...]:
-    from wsss_core.data.importing import SourceSettings, parse_take
+    from wsss_core.data.importing import SourceSettings, name_sources, parse_take
 
-    sources = [_named(text) for text in options.sources]
-    names = _unique([name for name, _ in sources])
+    sources = name_sources(options.sources)
+    names = [name for name, _ in sources]
     aliases = dict(zip(string.ascii_uppercase, names, strict=False)) | {n: n for n in names}
     take = {
         _alias(name, aliases, f"--take {name}=..."): wanted
         for name, wanted in parse_take(options.take).items()
     }
     found = []
-    for name, (_, path) in zip(names, sources, strict=True):
+    for name, path in sources:
         given = {key: _for_source(options, key, name, aliases) for key in _PER_SOURCE}
         found.append(
             SourceSettings(
@@ -62,23 +62,6 @@ def _sources(options: argparse.Namespace) -> tuple["SourceSettings", ...]:
             )
         )
     return tuple(found)
-
-
-def _named(text: str) -> tuple[str, Path]:
-    """Return the name and the path of a source, which is written as a path or NAME=PATH."""
-    name, equals, rest = text.partition("=")
-    if equals and name and "/" not in name and not Path(text).exists():
-        return name, checked_path(rest)
-    path = checked_path(text)
-    return path.stem if path.is_file() else path.name or "source", path
-
-
-def _unique(names: list[str]) -> list[str]:
-    doubled = {name for name in names if names.count(name) > 1}
-    return [
-        f"{name}_{letter}" if name in doubled else name
-        for name, letter in zip(names, string.ascii_uppercase * len(names), strict=False)
-    ]
 
 
 def _alias(name: str, aliases: Mapping[str, str], where: str) -> str:

@@ -2,10 +2,12 @@
 
 from dataclasses import dataclass
 
-from studies.spec.data import FolderData, PluginData, SceneData
+from studies.spec.data import Data, FolderData, PluginData, SceneData
+from studies.spec.published import PublishedData
 from studies.store import ArtifactStore, stage_key
 from wsss_core.data.folder.source import FolderSource
 from wsss_core.data.image_set import SPLITS, ImageSet, ImageSource
+from wsss_core.data.importing import PublishedSource
 from wsss_core.data.scenes import SceneSettings, SceneSource
 from wsss_core.errors import InputError, as_input_error, checked_path, quoted
 from wsss_core.plugins import load_plugin
@@ -77,31 +79,42 @@ class StudyImages:
 
     def _read(self, split: str) -> ImageSet:
         read = self.source.read(split, self.splits.size)
-        # A folder compares every file by itself; a plug-in's source is asked once more.
-        if not isinstance(self.source, FolderSource) and (
+        # These compare every file by themselves; a plug-in's source is asked once more.
+        if not isinstance(self.source, FolderSource | PublishedSource) and (
             self.source.fingerprint(split) != self.splits.fingerprints[split]
         ):
             raise InputError(f"data, split {split}: changed while it was read; run again")
         return read
 
 
-def study_images(data: SceneData | FolderData | PluginData) -> StudyImages:
-    """Open the study's data and take its fingerprints; nothing is decoded yet.
+def study_images(data: Data) -> StudyImages:
+    """Open the study's data and take its fingerprints.
 
     Raises:
         InputError: a folder that is not there or not laid out as expected.
 
     """
-    source: ImageSource
-    if isinstance(data, SceneData):
-        settings = SceneSettings.taken_from(data)
-        source = SceneSource(settings, train=data.train, tune=data.tune, test=data.test)
-    elif isinstance(data, FolderData):
-        source = FolderSource(checked_path(data.root))
-    else:
-        source = _plugin_source(data)
+    source = open_source(data)
     fingerprints = {split: source.fingerprint(split) for split in SPLITS}
     return StudyImages(source, ImageSplits(data.size, fingerprints))
+
+
+def open_source(data: Data) -> ImageSource:
+    """Return the source of a study's images.
+
+    Raises:
+        InputError: a folder that is not there or not laid out as expected.
+
+    """
+    if isinstance(data, SceneData):
+        settings = SceneSettings.taken_from(data)
+        return SceneSource(settings, train=data.train, tune=data.tune, test=data.test)
+    if isinstance(data, FolderData):
+        return FolderSource(checked_path(data.root))
+    if isinstance(data, PublishedData):
+        with as_input_error("data", InputError):
+            return PublishedSource(data.import_settings())
+    return _plugin_source(data)
 
 
 def _plugin_source(data: PluginData) -> ImageSource:

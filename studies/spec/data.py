@@ -1,10 +1,11 @@
-"""The `data` section of a study file: procedural scenes, a folder, or a plug-in's images."""
+"""The `data` section of a study file: scenes, a folder, published sets, or a plug-in's images."""
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Discriminator, Field, Tag, field_validator
 
 from studies.spec.base import LocalPath, Strict
+from studies.spec.published import PUBLISHED, PublishedData, known_sources
 from studies.spec.settings import section
 from wsss_core.data.scenes.scene import SceneSettings
 from wsss_core.errors import quoted
@@ -66,4 +67,18 @@ def _is_plain(value: object) -> bool:
     return value is None or isinstance(value, str | int | float)
 
 
-Data = Annotated[SceneData | FolderData | PluginData, Field(discriminator="source")]
+def _kind(given: Any) -> str | None:
+    """Return the tag of the model that reads a `data` section; None where it names no source."""
+    source = given.get("source") if isinstance(given, dict) else getattr(given, "source", None)
+    if not isinstance(source, str) or source in ("scenes", "folder", "plugin"):
+        return source if isinstance(source, str) else None
+    return PUBLISHED if source in known_sources() else source
+
+
+Data = Annotated[
+    Annotated[SceneData, Tag("scenes")]
+    | Annotated[FolderData, Tag("folder")]
+    | Annotated[PluginData, Tag("plugin")]
+    | Annotated[PublishedData, Tag(PUBLISHED)],
+    Discriminator(_kind),
+]

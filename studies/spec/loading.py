@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from studies.spec.plain_values import plain_mapping, plain_value
+from studies.spec.published import PUBLISHED, known_sources
 from studies.spec.study import Study, spelt
 from wsss_core.errors import QUOTED, InputError, nearest, quoted
 from wsss_core.plain_yaml import DEEPEST
@@ -202,7 +203,15 @@ def _first_problem(error: ValidationError, raw: dict[str, Any]) -> str:
     said = first["msg"].removeprefix("Value error, ").replace("Input should be", "expected")
     said = re.sub(r"^\w+ should have", "expected", said)
     if first["type"] == "union_tag_not_found":
-        said = "expected a source: scenes, folder or plugin"
+        said = (
+            "expected a source: scenes, folder or plugin, or a format that is read in place, such "
+            "as coco"
+        )
+    elif first["type"] == "union_tag_invalid":
+        source, known = first["ctx"]["tag"], known_sources()
+        near = nearest(source, known)
+        hint = f"; nearest: {near!r}" if near else ""
+        said = f"source {quoted(source)}, expected {', '.join(known[:-1])} or {known[-1]}{hint}"
     elif first["type"] == "missing":
         said = "missing; this key must be given"
     elif first["type"] == "too_short":
@@ -223,7 +232,7 @@ def _path_in(raw: dict[str, Any], steps: Sequence[int | str]) -> str:
     for step in steps:
         if isinstance(at, dict):
             section, step = str(step), spelt(at, str(step), section)
-        if isinstance(at, dict) and not (path == "data" and step == at.get("source")):
+        if isinstance(at, dict) and not (path == "data" and step in (at.get("source"), PUBLISHED)):
             path += f"{'.' if path else ''}{step}"
             at = at.get(step)
         elif isinstance(at, list) and isinstance(step, int):

@@ -6,11 +6,13 @@ from wsss_core.lazy import lazy_exports
 
 if TYPE_CHECKING:
     from wsss_core.data.importing.conducting import import_data
+    from wsss_core.data.importing.in_place import PublishedSource
     from wsss_core.data.importing.record import ImportRecord, check_imported, read_record
     from wsss_core.data.importing.settings import (
         ImportSettings,
         SourceSettings,
         SplitSettings,
+        name_sources,
         parse_splits,
         parse_take,
     )
@@ -18,10 +20,12 @@ if TYPE_CHECKING:
 __all__ = [
     "ImportRecord",
     "ImportSettings",
+    "PublishedSource",
     "SourceSettings",
     "SplitSettings",
     "check_imported",
     "import_data",
+    "name_sources",
     "parse_splits",
     "parse_take",
     "read_record",

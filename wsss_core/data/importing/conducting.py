@@ -8,17 +8,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from wsss_core.data.folder.layout import CLEAR
 from wsss_core.data.folder.origins import IMPORT_RECORD
 from wsss_core.data.formats import tallied
-from wsss_core.data.image_set import SPLITS
-from wsss_core.data.importing.candidates import (
-    ReadSource,
-    join_sources,
-    joined_classes,
-    read_source,
-)
-from wsss_core.data.importing.examining import examine_images
+from wsss_core.data.importing.candidates import ReadSource
+from wsss_core.data.importing.planning import plan_import
 from wsss_core.data.importing.record import (
     ImportRecord,
     read_record,
@@ -26,17 +19,14 @@ from wsss_core.data.importing.record import (
     write_record,
 )
 from wsss_core.data.importing.settings import ImportSettings
-from wsss_core.data.importing.splitting import split_images
-from wsss_core.data.importing.twins import drop_twins
 from wsss_core.data.importing.writing import (
     Target,
-    name_targets,
     plan_digest,
     unfinished_folder,
     write_files,
     write_tables,
 )
-from wsss_core.errors import InputError, check_printable, quoted
+from wsss_core.errors import InputError
 
 logger = logging.getLogger(__name__)
 
@@ -58,25 +48,8 @@ def import_data(settings: ImportSettings) -> ImportRecord:
     destination = settings.destination
     _check_places(settings)
     held = _held(destination)
-    sources = [_read(source) for source in settings.sources]
-    classes = joined_classes(sources, assume_absent=settings.assume_absent)
-    for name in classes:
-        if ";" in name or name.lower() == CLEAR:
-            raise InputError(
-                f"class {quoted(name)}, expected no ';' in a name, nor {CLEAR!r}; "
-                "choose another name by --classes new=old"
-            )
-        check_printable(name, "classes", allowed="")
-    candidates, notes = join_sources(sources, classes, settings)
-    taken = [source.name for source in settings.sources if source.take]
-    assigned, more = split_images(candidates, settings.split, settings.seed, taken)
-    notes += more
-    if settings.drop_twins:
-        assigned, more = drop_twins(assigned)
-        notes += more
-    images, more = examine_images(assigned, classes, settings)
-    notes += more
-    targets = name_targets(images, prefixed=len(sources) > 1)
+    planned = plan_import(settings)
+    targets, classes = planned.targets, planned.classes
     plan = plan_digest(targets, classes, linked=settings.link)
     if held is not None:
         if held.plan == plan:
@@ -88,15 +61,15 @@ def import_data(settings: ImportSettings) -> ImportRecord:
     with unfinished_folder(destination, plan, anew=settings.anew) as folder:
         digests = write_files(folder, targets, linked=settings.link)
         write_tables(folder, targets, classes)
-        notes += _doubled(targets, digests)
+        notes = [*planned.notes, *_doubled(targets, digests)]
         table = write_images(folder, _rows(targets, digests, classes))
         record = ImportRecord(
             plan,
-            tuple(_described(source, targets) for source in sources),
+            tuple(_described(source, targets) for source in planned.sources),
             _options(settings),
             classes,
-            _counts(targets, classes),
-            tuple([*(note for source in sources for note in source.content.notes), *notes]),
+            planned.counts,
+            tuple(notes),
             table,
         )
         write_record(folder, record)
@@ -114,19 +87,14 @@ def _doubled(targets: Sequence[Target], digests: Sequence[tuple[str, str]]) -> l
 
 
 def _check_places(settings: ImportSettings) -> None:
-    """Raise if the destination lies in a source, or a source is given twice to be taken whole."""
+    """Raise if the destination is a link or lies in a source."""
     place = settings.destination.resolve()
     if settings.destination.is_symlink():
         raise InputError(f"{settings.destination}: a link, expected a new or empty folder")
-    seen: set[Path] = set()
     for source in settings.sources:
         path = source.path.resolve()
         if path == place or path in place.parents:
             raise InputError(f"{settings.destination}: lies in the source {source.path}")
-        if path in seen and not source.take:
-            raise InputError(f"{source.path}: given twice as a source, expected once")
-        if not source.take:
-            seen.add(path)
 
 
 def _held(destination: Path) -> ImportRecord | None:
@@ -136,12 +104,6 @@ def _held(destination: Path) -> ImportRecord | None:
     if destination.exists() and not (destination.is_dir() and not any(destination.iterdir())):
         raise InputError(f"{destination}: exists, expected a new or empty folder")
     return None
-
-
-def _read(settings: Any) -> ReadSource:
-    source = read_source(settings)
-    logger.info("%s: %s", settings.name, source.recognition.describe())
-    return source
 
 
 def _rows(
@@ -188,18 +150,3 @@ def _options(settings: ImportSettings) -> dict[str, Any]:
     del options["destination"], options["anew"]
     plain: dict[str, Any] = json.loads(json.dumps(options, default=str))
     return plain
-
-
-def _counts(targets: Sequence[Target], classes: tuple[str, ...]) -> dict[str, dict[str, int]]:
-    counts = {}
-    for split in SPLITS:
-        members = [target.examined for target in targets if target.examined.split == split]
-        counts[split] = {
-            "images": len(members),
-            **{
-                name: sum(code in one.held for one in members)
-                for code, name in enumerate(classes, start=1)
-            },
-            CLEAR: sum(not one.held for one in members),
-        }
-    return counts

@@ -1,5 +1,6 @@
 """What an import is asked to do, and how its options are written."""
 
+import string
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -60,7 +61,7 @@ class ImportSettings:
 
     Attributes:
         sources: where the images come from.
-        destination: the data folder to write.
+        destination: the data folder to write; not used where sources are read in place.
         split: how they are split.
         group_by: "group" (frames, clips, cities) or "camera": what is kept together.
         least_area: the least pixels of a class in a mask for the image to hold it.
@@ -75,7 +76,7 @@ class ImportSettings:
     """
 
     sources: tuple[SourceSettings, ...]
-    destination: Path
+    destination: Path = Path()
     split: SplitSettings = field(default_factory=SplitSettings)
     group_by: Literal["group", "camera"] = "group"
     least_area: int = 1
@@ -85,6 +86,31 @@ class ImportSettings:
     link: bool = False
     anew: bool = False
     seed: int = 0
+
+
+def name_sources(texts: Sequence[str]) -> list[tuple[str, Path]]:
+    """Return name and path of each source, from texts that are a path or NAME=PATH.
+
+    A source without a name is called as its folder, or its file without the suffix. Of several
+    with the same name each gets its letter.
+
+    >>> [name for name, _ in name_sources(["/data/SMOKE5K", "r=/data/RISE", "/more/SMOKE5K"])]
+    ['SMOKE5K_A', 'r', 'SMOKE5K_C']
+    """
+    named = [_named(text) for text in texts]
+    names = [name for name, _ in named]
+    return [
+        (f"{name}_{letter}" if names.count(name) > 1 else name, path)
+        for (name, path), letter in zip(named, string.ascii_uppercase * len(named), strict=False)
+    ]
+
+
+def _named(text: str) -> tuple[str, Path]:
+    name, equals, rest = text.partition("=")
+    if equals and name and "/" not in name and not Path(text).exists():
+        return name, checked_path(rest)
+    path = checked_path(text)
+    return path.stem if path.is_file() else path.name or "source", path
 
 
 def parse_splits(texts: Sequence[str], tune: str | None = None) -> SplitSettings:

@@ -57,6 +57,23 @@ class Target:
             return None
         return f"{self.examined.split}/masks/{PurePosixPath(self.file).stem}.png"
 
+    def read_mask(self) -> np.ndarray:
+        """Decode its mask as it is written: classes with less than the least area are ignored.
+
+        Returns:
+            uint8 [h, w]: 0 background, k + 1 class k, 255 ignored.
+
+        Raises:
+            InputError: the mask cannot be read.
+
+        """
+        mask = self.examined.candidate.image.mask
+        assert mask is not None
+        codes = mask.read()
+        for code in self.examined.tiny:
+            codes = np.where(codes == code, IGNORED, codes).astype(np.uint8)
+        return codes
+
 
 def name_targets(images: Sequence[Examined], *, prefixed: bool) -> list[Target]:
     """Return a file name for every image, each stem once in its split.
@@ -212,15 +229,12 @@ def _write_image(folder: Path, target: Target, linked: bool) -> str:
 
 
 def _write_mask(folder: Path, target: Target) -> str:
-    mask = target.examined.candidate.image.mask
-    if target.mask is None or mask is None:
+    if target.mask is None:
         return ""
     file = folder / target.mask
     if file.is_file():
         return file_hashes([file])[0]
-    codes = mask.read()
-    for code in target.examined.tiny:
-        codes = np.where(codes == code, IGNORED, codes).astype(np.uint8)
+    codes = target.read_mask()
     picture = Image.fromarray(np.ascontiguousarray(codes))
     picture.putpalette(mask_palette())
     content = _png(picture)
