@@ -67,8 +67,8 @@ QUARANTINE_S = 5.0
 
 CALM_S = 5.0
 """Seconds from the end of a Tune to the next task for a given node. For some two seconds, while Ray
-2.60.0 ends idle workers, it may answer such a task with an empty reply, and then it ends the process
-that sent it."""
+2.60.0 ends idle workers, it may answer such a task with an empty reply, and then it ends the
+process that sent it."""
 
 _tunes_ended: list[float] = []  # when, by time.monotonic
 
