@@ -92,16 +92,24 @@ def study_images(data: SceneData | FolderData | PluginData) -> StudyImages:
         InputError: a folder that is not there or not laid out as expected.
 
     """
-    source: ImageSource
-    if isinstance(data, SceneData):
-        settings = SceneSettings.taken_from(data)
-        source = SceneSource(settings, train=data.train, tune=data.tune, test=data.test)
-    elif isinstance(data, FolderData):
-        source = FolderSource(checked_path(data.root))
-    else:
-        source = _plugin_source(data)
+    source = image_source(data)
     fingerprints = {split: source.fingerprint(split) for split in SPLITS}
     return StudyImages(source, ImageSplits(data.size, fingerprints))
+
+
+def image_source(data: SceneData | FolderData | PluginData) -> ImageSource:
+    """Open the study's data; no image is read.
+
+    Raises:
+        InputError: a folder that is not there or not laid out as expected.
+
+    """
+    if isinstance(data, SceneData):
+        settings = SceneSettings.taken_from(data)
+        return SceneSource(settings, train=data.train, tune=data.tune, test=data.test)
+    if isinstance(data, FolderData):
+        return FolderSource(checked_path(data.root))
+    return _plugin_source(data)
 
 
 def _plugin_source(data: PluginData) -> ImageSource:
