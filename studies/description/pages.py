@@ -127,4 +127,5 @@ def _picture(one: Thumbnail, classes: Sequence[str]) -> tuple[str, str, str]:
     Image.fromarray(one.pixels).save(content, "JPEG", quality=82, subsampling=0)
     encoded = base64.b64encode(content.getvalue()).decode()
     text = " · ".join(dict.fromkeys(word for word in about if word))
-    return f"data:image/jpeg;base64,{encoded}", text, f"{facts.split}/{facts.identifier}"
+    name = f"{facts.split}/{facts.identifier}"
+    return f"data:image/jpeg;base64,{encoded}", text or name.rpartition("/")[2], name

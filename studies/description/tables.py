@@ -105,30 +105,35 @@ def _number(key: str) -> Callable[[ClassCount], Cell]:
 
 def cooccurrence_table(rows: Sequence[Cooccurrence], name: str = "cooccurrence") -> Table:
     """Return what accompanies classes, in the order given."""
-    about_lift = "P(class | companion) / P(class): 1 if they have nothing to do with each other."
-    alone = "Balanced accuracy of telling the class by the companion alone; 50 % is chance."
-    columns = (
-        Column("beside", "beside"),
+    about_lift = "P(class | it) / P(class): 1 if they have nothing to do with each other."
+    alone = "Balanced accuracy of telling the class by it alone; 50 % is chance."
+    columns = [
+        Column("beside", "it"),
         Column("class", "class"),
         Column("images_of", "in"),
-        Column("lift", "lift [95 %]", numeric=True, about=about_lift),
-        Column("with", "class with it", "%", numeric=True, about="P(class | companion)"),
-        Column("without", "without", "%", numeric=True, about="P(class | no companion)"),
-        Column("alone", "it alone", "%", numeric=True, about=alone),
-        Column("both", "class and it", numeric=True),
-        Column("with_it", "images with it", numeric=True),
+        Column("lift", "lift", numeric=True, about=about_lift),
+        Column("share_with", "class with it", "%", numeric=True, about="P(class | it)"),
+        Column("share_without", "class without", "%", numeric=True, about="P(class | not it)"),
+        Column("balanced_accuracy", "told by it alone", "%", numeric=True, about=alone),
+        Column("both", "images with both", numeric=True),
+        Column("with_companion", "with it", numeric=True),
+        Column("with_class", "with class", numeric=True),
         Column("images", "of", numeric=True),
         Column("remark", "remark"),
-    )
+    ]
+    cells = [_cooccurrence(row) for row in rows]
+    if not any(row[-1].text for row in cells):
+        columns, cells = columns[:-1], [row[:-1] for row in cells]
     return Table(
         name,
         "What accompanies the classes",
-        columns,
-        tuple(_cooccurrence(row) for row in rows),
-        "Lift: how many times as often the class is there where the companion is. The interval is "
-        "Koopman's score interval at 95 %, over groups where images name them. It alone: the "
-        "balanced accuracy of telling the class by the companion alone. In train the labels are "
-        "given, in tune and test they are those of the masks.",
+        tuple(columns),
+        tuple(cells),
+        "Lift: how many times as often an image holds the class if it has this, P(class | it) / "
+        "P(class), with Koopman's score interval at 95 %, over groups where images name them. "
+        "Told by it alone: balanced accuracy, 50 % is chance. A look is that of the darkest "
+        "quarter of the images, of the brightest, and so on. Labels are given in train, and are "
+        "those of the masks in tune and test.",
     )
 
 
@@ -146,9 +151,13 @@ def _cooccurrence(row: Cooccurrence) -> tuple[Cell, ...]:
         Cell(points(row.share_with), data={"": row.share_with}),
         Cell(points(row.share_without), data={"": row.share_without}),
         Cell(points(row.balanced_accuracy), data={"": row.balanced_accuracy}),
-        *(Cell(f"{n:,}", data={"": n}) for n in (row.both, row.with_companion, row.images)),
+        *(Cell(f"{n:,}", data={"": n}) for n in _numbers(row)),
         Cell(_remark(row)),
     )
+
+
+def _numbers(row: Cooccurrence) -> tuple[int, ...]:
+    return row.both, row.with_companion, row.with_class, row.images
 
 
 def _remark(row: Cooccurrence) -> str:

@@ -1,4 +1,4 @@
-"""What accompanies each class: context, source, camera, flags, sizes, file endings, other classes.
+"""What accompanies each class: context, source, camera, flags, looks, sizes, other classes.
 
 A network that is trained with image-level labels may learn whatever accompanies a class. So every
 class is set beside everything that may accompany it, by the lift P(class | companion) / P(class).
@@ -36,6 +36,7 @@ class CompanionKind(StrEnum):
     SOURCE = "source"
     CAMERA = "camera"
     FLAG = "flag"
+    LOOK = "look"
     SIZE = "size"
     ENDING = "file ending"
     OTHER_CLASS = "class"
@@ -59,7 +60,8 @@ class Cooccurrence:
         lift: P(class | companion) / P(class).
         low: the lower end of its 95 % interval, over groups.
         high: the upper end.
-        by_chance: whether the interval over images as if they were independent includes 1.
+        by_chance: whether the interval over images, as if they were independent, includes 1 where
+            it is as wide as the number of co-occurrences of the scope asks for.
         same_images: earlier companions that the same images have, or all the others.
 
     """
@@ -121,6 +123,8 @@ class Cooccurrence:
 
 
 def _named(kind: CompanionKind, companion: str) -> str:
+    if kind is CompanionKind.LOOK:
+        return f"{companion} look"
     return companion if kind is CompanionKind.CONTEXT else f"{kind} {companion}"
 
 
@@ -237,6 +241,8 @@ def _companions_of(
             return [image.camera] if image.camera else []
         case CompanionKind.FLAG:
             return image.flags
+        case CompanionKind.LOOK:
+            return image.looks
         case CompanionKind.SIZE:
             return [f"{image.width}x{image.height}"]
         case CompanionKind.ENDING:
@@ -285,7 +291,9 @@ def _counted(scope: str, pairs: Sequence[_Pair]) -> Iterator[Cooccurrence]:
     """Yield the co-occurrences of pairs; all intervals are found at once."""
     share = np.array([a.images / (a.images + b.images) for a, b in (pair.plain for pair in pairs)])
     low, high = _intervals([pair.effective for pair in pairs], share)
-    low_of_images, high_of_images = _intervals([pair.plain for pair in pairs], share)
+    # Of many co-occurrences some look strong by chance (Bonferroni).
+    surely = 1 - 0.05 / max(1, len(pairs))
+    low_of_images, high_of_images = _intervals([pair.plain for pair in pairs], share, surely)
     for place, pair in enumerate(pairs):
         companion, rest = pair.plain
         class_name, kind, name = pair.named
@@ -309,7 +317,7 @@ def _counted(scope: str, pairs: Sequence[_Pair]) -> Iterator[Cooccurrence]:
 
 
 def _intervals(
-    counts: Sequence[tuple[Counted, Counted]], share: np.ndarray
+    counts: Sequence[tuple[Counted, Counted]], share: np.ndarray, confidence: float = 0.95
 ) -> tuple[np.ndarray, np.ndarray]:
     first, second = (
         Counted(
@@ -318,4 +326,4 @@ def _intervals(
         )
         for side in (0, 1)
     )
-    return lift_intervals(first, second, share)
+    return lift_intervals(first, second, share, confidence)

@@ -5,9 +5,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from wsss_core.data.description.cooccurrence import Cooccurrence, cooccurrences
+from wsss_core.data.description.cooccurrence import SCOPES, Cooccurrence, cooccurrences
 from wsss_core.data.description.counts import ClassCount, class_counts
 from wsss_core.data.description.facts import ImageFacts
+from wsss_core.data.description.looks import with_looks
 from wsss_core.data.description.published import known_source
 from wsss_core.data.description.readers import described_images
 from wsss_core.data.description.thumbnails import SheetRow, contact_rows, trap_rows
@@ -55,8 +56,8 @@ def describe_data(
 ) -> DataDescription:
     """Describe a data set before anything is trained on it.
 
-    Every mask is decoded once, and no image but those that are shown; memory grows by a kilobyte an
-    image.
+    Every image and mask is decoded once, and those on the sheet once more; memory grows by some two
+    kilobytes an image.
 
     Args:
         source: a data folder, or an image source.
@@ -77,9 +78,8 @@ def describe_data(
     opened: ImageSource = FolderSource(Path(source)) if isinstance(source, Path | str) else source
     root = getattr(opened, "root", None)
     reader = described_images(opened, size)
-    images = tuple(
-        one for split in SPLITS if split not in reader.missing for one in reader.facts(split)
-    )
+    read = [one for split in SPLITS if split not in reader.missing for one in reader.facts(split)]
+    images = with_looks(read, SCOPES)
     found, left_out = cooccurrences(images, reader.classes)
     risky = traps(found)
     logger.debug("%d images, %d co-occurrences, %d traps", len(images), len(found), len(risky))

@@ -7,6 +7,22 @@ import numpy as np
 
 
 @dataclass(frozen=True)
+class Look:
+    """How an image looks, whatever it shows; each from 0 to 255.
+
+    Attributes:
+        brightness: mean of the grey values.
+        contrast: their standard deviation.
+        colour: mean difference of the largest and the smallest channel of a pixel.
+
+    """
+
+    brightness: float
+    contrast: float
+    colour: float
+
+
+@dataclass(frozen=True)
 class ImageFacts:
     """What a description needs to know of an image.
 
@@ -23,6 +39,8 @@ class ImageFacts:
         areas: of each class the share of the pixels, in [0, 1], of those that are not ignored; None
             without a mask.
         contexts: names of what is seen that tends to accompany a class; None if that is unknown.
+        look: how it looks; None if that was not measured.
+        looks: what that is called among the images of its splits, e.g. "dark".
 
     """
 
@@ -37,6 +55,8 @@ class ImageFacts:
     flags: tuple[str, ...] = ()
     areas: tuple[float, ...] | None = None
     contexts: tuple[str, ...] | None = None
+    look: Look | None = None
+    looks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)

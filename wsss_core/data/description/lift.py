@@ -14,9 +14,7 @@ share over groups, divided by the variance that independent images would have.
 from dataclasses import dataclass
 
 import numpy as np
-
-_QUANTILE = 3.841458820694124
-"""95 % of chi-squared values with one degree of freedom lie below."""
+from scipy.special import chdtri
 
 _FARTHEST = 40.0  # natural logarithm of the largest ratio that is looked at
 _HALVINGS = 60  # of 80, the widest bracket: the ends are exact to rounding
@@ -51,20 +49,21 @@ def lift(companion: Counted, rest: Counted) -> float:
 
 
 def lift_intervals(
-    companion: Counted, rest: Counted, share: np.ndarray | float
+    companion: Counted, rest: Counted, share: np.ndarray | float, confidence: float = 0.95
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the ends of 95 % intervals of lifts, float64 [M] each.
+    """Return the ends of intervals of lifts, float64 [M] each.
 
     Args:
         companion: the images with the companion, as many as count as independent.
         rest: the other images.
         share: the share of all images that have the companion, in (0, 1).
+        confidence: coverage of the intervals, in (0, 1).
 
     >>> low, high = lift_intervals(Counted(9, 10), Counted(1, 10), share=0.5)
     >>> low.round(2).tolist(), high.round(2).tolist()
     ([1.36], [1.96])
     """
-    low, high = ratio_intervals(companion, rest)
+    low, high = ratio_intervals(companion, rest, confidence)
     return _lift_of(low, share), _lift_of(high, share)
 
 
@@ -73,12 +72,15 @@ def _lift_of(ratio: np.ndarray, share: np.ndarray | float) -> np.ndarray:
         return np.where(np.isinf(ratio), 1 / np.asarray(share), ratio / (share * ratio + 1 - share))
 
 
-def ratio_intervals(first: Counted, second: Counted) -> tuple[np.ndarray, np.ndarray]:
-    """Return Koopman's 95 % intervals of ratios of two shares; ends are 0 to infinity.
+def ratio_intervals(
+    first: Counted, second: Counted, confidence: float = 0.95
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return Koopman's intervals of ratios of two shares; ends are 0 to infinity.
 
     Args:
         first: the counts of the numerators, of at least one image each.
         second: the counts of the denominators.
+        confidence: coverage of the intervals, in (0, 1).
 
     The example is the one of the paper.
 
@@ -93,13 +95,14 @@ def ratio_intervals(first: Counted, second: Counted) -> tuple[np.ndarray, np.nda
     with np.errstate(divide="ignore", invalid="ignore"):
         centre = np.clip(np.log((y1 / n1) / (y2 / n2)), -_FARTHEST, _FARTHEST)
     centre = np.where(np.isnan(centre), 0.0, centre)  # neither holds any
+    quantile = float(chdtri(1, 1 - confidence))  # of chi-squared with one degree of freedom
 
     def end(farthest: float) -> np.ndarray:
         inside, outside = centre, np.full(len(centre), farthest)
-        open_ended = _chi_squared(y1, n1, y2, n2, np.exp(outside)) <= _QUANTILE
+        open_ended = _chi_squared(y1, n1, y2, n2, np.exp(outside)) <= quantile
         for _ in range(_HALVINGS):
             middle = (inside + outside) / 2
-            within = _chi_squared(y1, n1, y2, n2, np.exp(middle)) <= _QUANTILE
+            within = _chi_squared(y1, n1, y2, n2, np.exp(middle)) <= quantile
             inside, outside = np.where(within, middle, inside), np.where(within, outside, middle)
         beyond = 0.0 if farthest < 0 else np.inf
         return np.where(open_ended | (centre == farthest), beyond, np.exp(inside))

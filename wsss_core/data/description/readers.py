@@ -1,7 +1,6 @@
 """Reading what a description needs of each image, one after another, whatever the source is.
 
-Full-size images and masks are held only while they are looked at. A folder's images are not decoded
-for the figures: their sizes are in the files' headers.
+Full-size images and masks are held only while they are looked at, one for each thread.
 """
 
 from collections.abc import Iterator
@@ -13,9 +12,10 @@ import numpy as np
 
 from wsss_core.data.description.facts import ImageFacts, Picture, class_areas, contexts_in
 from wsss_core.data.description.flags import read_flags
+from wsss_core.data.description.looks import LOOK_SIZE, look_of, small_rgb
 from wsss_core.data.folder import FolderSource
 from wsss_core.data.folder.layout import ListedImage
-from wsss_core.data.image_decoding import image_shape, read_full_rgb
+from wsss_core.data.image_decoding import image_shape, read_full_rgb, read_rgb
 from wsss_core.data.image_set import IGNORED, SPLITS, ImageSet, ImageSource
 from wsss_core.data.importing.progress_lines import ProgressLines
 from wsss_core.data.scenes import SceneSource, render_scene
@@ -134,6 +134,7 @@ class FolderImages:
             camera=entry.camera,
             areas=areas,
             contexts=contexts,
+            look=look_of(read_rgb(entry.image, LOOK_SIZE)),
         )
 
     def picture(self, one: ImageFacts) -> Picture:
@@ -177,6 +178,7 @@ class SceneImages:
                 width=size,
                 areas=None if split == "train" else class_areas(codes, count, IGNORED),
                 contexts=contexts_in(contexts, self.context_names),
+                look=look_of(small_rgb(scene.image)),
             )
             steps.step()
 
@@ -230,6 +232,7 @@ class SourceImages:
                 camera=images.cameras[place],
                 areas=class_areas(images.mask(place), count, IGNORED) if images.has_masks else None,
                 contexts=None if stored is None else contexts_in(stored, self.context_names),
+                look=look_of(small_rgb(images.images[place])),
             )
 
     def picture(self, one: ImageFacts) -> Picture:

@@ -98,15 +98,12 @@ def _of_trap(
         if image.split in SCOPES[one.scope]
         and (has := has_companion(image, one, reader.classes)) is not None
     ]
-    companion = (f"with {one.name}", f"without {one.name}")
-    holding = (one.class_name, f"no {one.class_name}")
-    follows = ((True, True), (False, False)) if one.lift > 1 else ((True, False), (False, True))
-    for held, with_it in [*follows, *((h, not w) for h, w in follows)]:
+    for held, with_it in ((True, True), (True, False), (False, True), (False, False)):
         members = [image for *which, image in here if which == [held, with_it]]
-        verdict = "follows" if (held, with_it) in follows else "speaks against it"
-        title = f"{holding[not held]}, {companion[not with_it]}: {verdict}"
-        if members:
-            yield _row(reader, title, members, in_row)
+        verdict = "for" if (held == with_it) == (one.lift > 1) else "against"
+        holding = one.class_name if held else f"no {one.class_name}"
+        title = f"{verdict}: {holding}, {'with' if with_it else 'without'} {one.name}"
+        yield _row(reader, title, members, in_row)
 
 
 def _row(
