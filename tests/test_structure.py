@@ -30,7 +30,7 @@ ORDER = {
         ["formatting", "spec", "configs", "rates"],
         ["store", "weights"],
         ["planning", "status"],
-        ["stages"],
+        ["stages", "description"],
         ["preflight"],
         ["cluster", "scheduling"],
         ["masks", "ray_tune"],

@@ -1,9 +1,12 @@
-"""The commands `wsss data ...`: import, make and check data sets."""
+"""The commands `wsss data ...`: import, make, check and describe data sets."""
 
 import argparse
+from pathlib import Path
 
-from studies.cli.common import Command, a_path, option, show
+from studies.cli.common import NO_PLUGINS_OPTION, Command, a_path, option, show
 from studies.cli.data_import import IMPORT
+from studies.cli.run import SPEC_OPTIONS
+from studies.cli.strict_json import JSON_OPTION, Schema, of_schema, show_json
 
 
 def _scenes(options: argparse.Namespace) -> int:
@@ -22,6 +25,27 @@ def _check(options: argparse.Namespace) -> int:
     from wsss_core.data.folder.source import FolderSource
 
     show(FolderSource(options.root).check().describe())
+    return 0
+
+
+def _describe(options: argparse.Namespace) -> int:
+    from studies.description import describe_images, description_record, description_text
+
+    described = describe_images(
+        options.data, options.changes, options.variants, 0 if options.out is None else 8
+    )
+    files: tuple[Path, ...] = ()
+    if options.out is not None:
+        from studies.description import write_description
+
+        files = write_description(described, options.out)
+    if options.json:
+        record = {**description_record(described), "files": [str(file) for file in files]}
+        show_json(of_schema(Schema.DATA, record))
+        return 0
+    show(description_text(described))
+    if files:
+        show(f"\nwritten: {files[0]}")
     return 0
 
 
@@ -74,9 +98,32 @@ CHECK = Command(
     (option("root", type=a_path, metavar="DIR", help="a folder with train, tune and test"),),
 )
 
+DESCRIBE = Command(
+    "describe",
+    "list what a data set holds, and what its classes go with, before anything is trained",
+    "wsss data describe DIR --out description",
+    _describe,
+    (
+        option(
+            "data",
+            metavar="DATA",
+            help="a data folder, a study file, or a shipped study's name",
+        ),
+        option(
+            "--out",
+            type=a_path,
+            metavar="DIR",
+            help="write a page with a contact sheet there, and the tables",
+        ),
+        *SPEC_OPTIONS[1:],
+        NO_PLUGINS_OPTION,
+        JSON_OPTION,
+    ),
+)
+
 DATA = Command(
     "data",
-    "import, make and check data sets",
+    "import, make, check and describe data sets",
     "wsss data check DIR",
-    parts=(IMPORT, SCENES, CHECK),
+    parts=(IMPORT, SCENES, CHECK, DESCRIBE),
 )

@@ -19,6 +19,7 @@ from studies.cli.common import option, show
 class Schema(StrEnum):
     """The kinds of records that commands print."""
 
+    DATA = "data"
     PLAN = "plan"
     STATUS = "status"
     STORE = "store"

@@ -30,7 +30,7 @@ from studies.planning.cost import (
     scoring_work,
     training_work,
 )
-from studies.planning.images import SCORED_SPLITS, ImageSplits, StudyImages
+from studies.planning.images import SCORED_SPLITS, ImageSplits, StudyImages, open_source
 from studies.planning.job import TrainingJob, Trial
 from studies.planning.plan import Plan
 from studies.planning.planner import Planner, make_plan
@@ -55,6 +55,7 @@ __all__ = [
     "estimate",
     "fitted_state_key",
     "image_features_key",
+    "open_source",
     "kind",
     "laid_over",
     "make_plan",

@@ -5,15 +5,18 @@ from typing import TYPE_CHECKING
 from wsss_core.lazy import lazy_exports
 
 if TYPE_CHECKING:
+    from wsss_core.data.description.describing import DataDescription, describe_data
     from wsss_core.data.image_set import IGNORED, SPLITS, ImageSet, ImageSource, PixelMaps
     from wsss_core.data.network_input import to_input
 
 __all__ = [
     "IGNORED",
     "SPLITS",
+    "DataDescription",
     "ImageSet",
     "ImageSource",
     "PixelMaps",
+    "describe_data",
     "to_input",
 ]
 

@@ -83,6 +83,10 @@ class FolderSource:
         """
         return list_split(self.root, split, self._classes)
 
+    def decode(self, mask: Path) -> np.ndarray:
+        """Decode a mask or context mask: 0 background, k + 1 class k, 255 ignored, [h, w]."""
+        return _class_indices(PictureFile.read(mask), self._classes)
+
     def fingerprint(self, split: str) -> str:
         """Return a digest (128 bit, hexadecimal) of all that `read` depends on, but the size.
 

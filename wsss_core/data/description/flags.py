@@ -1,0 +1,61 @@
+"""Flags of images: words such as "night", "rain" or "weak" that tell images apart.
+
+`attributes.csv` in the data folder has columns `file` (a path such as `train/smoke/a.jpg`) and
+`flags`, separated by ";". A folder that `wsss data import` wrote has them in `images.csv` too.
+"""
+
+from collections import defaultdict
+from collections.abc import Collection, Mapping
+from pathlib import Path
+
+from wsss_core.data.folder.origins import IMAGES, IMPORT_RECORD
+from wsss_core.data.image_set import SPLITS
+from wsss_core.errors import InputError, nearest, quoted
+from wsss_core.text_files import read_csv
+
+ATTRIBUTES = "attributes.csv"
+
+
+def read_flags(
+    root: Path, split: str, identifiers: Collection[str]
+) -> Mapping[str, tuple[str, ...]]:
+    """Return identifier -> flags, sorted, for the images of a split that have any.
+
+    Args:
+        root: the data folder.
+        split: "train", "tune" or "test".
+        identifiers: of its images.
+
+    Raises:
+        InputError: `attributes.csv` names an image that is not there, or an image twice.
+
+    """
+    found: dict[str, set[str]] = defaultdict(set)
+    if (root / IMPORT_RECORD).is_file() and (root / IMAGES).is_file():
+        for _, row in read_csv(root / IMAGES, ("file", "flags")):
+            first, _, identifier = row["file"].partition("/")
+            if first == split and identifier in identifiers:
+                found[identifier] |= _words(row["flags"])
+    table = root / ATTRIBUTES
+    seen: dict[str, int] = {}
+    for line, row in read_csv(table, ("file", "flags")) if table.exists() else ():
+        file = row["file"].replace("\\", "/")
+        where = f"{table}, line {line}: file {quoted(row['file'])}"
+        first, _, identifier = file.partition("/")
+        if first not in SPLITS:
+            raise InputError(f"{where}, expected a path such as train/smoke/a.jpg")
+        if file in seen:
+            raise InputError(f"{where} is listed twice, first in line {seen[file]}")
+        seen[file] = line
+        if first != split:
+            continue
+        if identifier not in identifiers:
+            near = nearest(identifier, identifiers)
+            hint = f"; nearest: {near!r}" if near else ""
+            raise InputError(f"{where} is no image of {root / split}{hint}")
+        found[identifier] |= _words(row["flags"])
+    return {identifier: tuple(sorted(flags)) for identifier, flags in found.items() if flags}
+
+
+def _words(text: str) -> set[str]:
+    return {word.strip() for word in text.split(";") if word.strip()}
