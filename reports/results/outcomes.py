@@ -1,13 +1,14 @@
 """A trial's figures from its score histograms: a row per network, class, split and rule.
 
-The field uses three definitions of IoU: the mean over images of foreground IoU, foreground IoU over
-all pixels, and mIoU of foreground and background over all pixels. All three are over the images
-that hold the class. False positives on the other images are a figure of their own.
+The field uses three definitions of IoU: the mean over images of foreground IoU, foreground IoU of
+pooled pixels, and mIoU of foreground and background of pooled pixels. The first is over the
+positive images, which hold the class. The others come twice, over these and over all images.
+False positives on the other images are also a figure of their own.
 """
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
 
@@ -17,7 +18,13 @@ import pandas as pd
 from reports.names import ANY_CLASS, FIGURES, MEAN_OF_CLASSES, ORACLES
 from reports.results.score_rows import Rules, ScoredNetwork, ScoreRows
 from reports.results.several_classes import several_classes
-from wsss_core.evaluate import NoThresholdError, choose_threshold, evaluate, false_positive_share
+from wsss_core.evaluate import (
+    NoThresholdError,
+    Objective,
+    choose_threshold,
+    evaluate,
+    false_positive_share,
+)
 
 OUTCOME_COLUMNS = (
     "network",
@@ -122,20 +129,24 @@ def classification(labelled: np.ndarray, logits: np.ndarray) -> dict[str, float]
         logits: float [N].
 
     Returns:
-        `accuracy` and `balanced_accuracy` in [0, 1]; the latter is NaN unless both labels occur.
+        `accuracy`, `balanced_accuracy`, `sensitivity` (the share of labelled images that are
+        predicted) and `specificity` (the share of the others that are not) in [0, 1]; NaN without
+        such images. Balanced accuracy is the mean of the last two.
 
     Example:
-        >>> classification(np.array([True, True, False]), np.array([1.0, -1.0, -2.0]))
-        {'accuracy': 0.6666666666666666, 'balanced_accuracy': 0.75}
+        >>> found = classification(np.array([True, True, False]), np.array([1.0, -1.0, -2.0]))
+        >>> found["balanced_accuracy"], found["sensitivity"], found["specificity"]
+        (0.75, 0.5, 1.0)
 
     """
     right = (logits > 0) == labelled
-    both = labelled.any() and not labelled.all()
+    sensitivity = float(right[labelled].mean()) if labelled.any() else math.nan
+    specificity = float(right[~labelled].mean()) if not labelled.all() else math.nan
     return {
         "accuracy": float(right.mean()) if len(right) else math.nan,
-        "balanced_accuracy": (
-            float((right[labelled].mean() + right[~labelled].mean()) / 2) if both else math.nan
-        ),
+        "balanced_accuracy": (sensitivity + specificity) / 2,
+        "sensitivity": sensitivity,
+        "specificity": specificity,
     }
 
 
@@ -167,7 +178,7 @@ def _split_rows(network: ScoredNetwork, name: str, rules: Rules) -> list[dict[st
                     "peeks_at": str(choice.peeks_at),
                     "level": math.nan if choice.level is None else float(choice.level),
                     "threshold": math.nan if choice.level is None else choice.level / 255,
-                    **{name: float(getattr(result, name)) for name in FIGURES[:6]},
+                    **asdict(result),
                     **network.labels[split][name],
                     "images": len(stack),
                     "images_with_class": int(stack.holds_class.sum()),
@@ -257,7 +268,8 @@ def _one_against_the_rest(
     test = network.stacks["test"]
     for name in test:
         rows += [{"class_name": name, **row} for row in _split_rows(network, name, rules)]
-    of_classes = {k: np.asarray(getattr(one, rules.objective)()) for k, one in test.items()}
+    objective = Objective(rules.objective)
+    of_classes = {k: np.asarray(objective.curve(one)) for k, one in test.items()}
     if len(of_classes) > 1:
         frame = pd.DataFrame(rows).assign(network="")
         means = _mean_of_classes(frame).drop(columns="network")

@@ -6,12 +6,13 @@ from typing import Any
 
 import numpy as np
 
-from reports.names import ANY_CLASS, FIGURES, MEAN_OF_CLASSES, ORACLES
+from reports.names import ANY_CLASS, FIGURES, MEAN_OF_CLASSES, MEASURES, ORACLES
 from reports.results.score_rows import Rules, ScoredNetwork
 from wsss_core.evaluate import (
     SCORE_LEVELS,
     MultiClassStack,
     NoThresholdError,
+    Objective,
     ThresholdRule,
     choose_threshold,
 )
@@ -60,6 +61,8 @@ def several_classes(
             # NaN if one class lacks a figure: a mean over the others would mislead.
             means = {figure: float(np.mean([row[figure] for row in each])) for figure in FIGURES}
             means["dataset_miou"] = float(cut.dataset_miou()[level])
+            if isinstance(levels, int):
+                means["dataset_miou_all_images"] = float(cut.dataset_miou(all_images=True)[level])
             rows += each
             rows.append(
                 {
@@ -71,12 +74,7 @@ def several_classes(
                 }
             )
     test = of_split["test"]
-    of_class = {
-        "per_image_iou": test.per_image_iou,
-        "dataset_iou": test.dataset_iou,
-        "dataset_miou": test.iou_with_background,
-    }[rules.objective]
-    of_classes = {name: of_class(name) for name in test.classes}
+    of_classes = {name: test.measure(Objective(rules.objective), name) for name in test.classes}
     return rows, {**of_classes, MEAN_OF_CLASSES: test.objective(rules.objective)}
 
 
@@ -105,15 +103,16 @@ def _shared_level(
 
 
 def _at_level(cut: MultiClassStack, name: str, level: int, *, oracle: bool) -> dict[str, float]:
-    # Over the images of the dataset IoU: those that hold any class.
+    figures = {measure: cut.measure(Objective(measure), name) for measure in MEASURES}
+    # Of the positive images of the dataset IoU: those that hold any class.
     pooled = cut.pooled(name)
-    return {
-        "per_image_iou": float(cut.per_image_iou(name)[level]),
-        "dataset_iou": float(cut.dataset_iou(name)[level]),
-        "dataset_miou": float(cut.iou_with_background(name)[level]),
-        "precision": float(pooled.precision()[level]),
-        "recall": float(pooled.recall()[level]),
-        "clear_false_positive_share": (
-            math.nan if oracle else float(cut.classes[name].clear_false_positive_share()[level])
-        ),
+    figures |= {
+        "precision": pooled.precision(),
+        "recall": pooled.recall(),
+        "precision_all_images": cut.pooled(name, all_images=True).precision(),
+        "clear_false_positive_share": cut.classes[name].clear_false_positive_share(),
     }
+    # The per-image oracle chooses no level for an image without a class.
+    unknown = [key for key in figures if key.endswith("_all_images")] if oracle else []
+    unknown += ["clear_false_positive_share"] if oracle else []
+    return {k: math.nan if k in unknown else float(v[level]) for k, v in figures.items()}
