@@ -16,11 +16,16 @@ import numpy as np
 import pandas as pd
 
 from reports.names import ANY_CLASS, FIGURES, MEAN_OF_CLASSES, ORACLES
-from reports.results.score_rows import Rules, ScoredNetwork, ScoreRows
+from reports.results.image_counts import IMAGE_COUNTS, fixed_counts, image_counts
+from reports.results.oracles import oracle_stack
+from reports.results.score_rows import UNGATED, Rules, ScoredNetwork, ScoreRows
 from reports.results.several_classes import several_classes
 from wsss_core.evaluate import (
+    SCORE_LEVELS,
+    HistogramStack,
     NoThresholdError,
     Objective,
+    ThresholdChoice,
     choose_threshold,
     evaluate,
     false_positive_share,
@@ -36,8 +41,7 @@ OUTCOME_COLUMNS = (
     "threshold",
     "price",
     *FIGURES,
-    "images",
-    "images_with_class",
+    *IMAGE_COUNTS,
 )
 
 
@@ -155,10 +159,13 @@ def _split_rows(network: ScoredNetwork, name: str, rules: Rules) -> list[dict[st
     found = []
     for rule in rules.names:
         try:
+            test = stacks["test"]
+            if rule in ORACLES and test is not None:
+                test = oracle_stack(rule, test, network.ungated.get(name), rules.objective)
             choice = choose_threshold(
                 rule,
                 tune=stacks["tune"],
-                test=stacks["test"],
+                test=test,
                 scores=network.pooled[name],
                 objective=rules.objective,
                 fixed=rules.fixed,
@@ -167,7 +174,7 @@ def _split_rows(network: ScoredNetwork, name: str, rules: Rules) -> list[dict[st
             continue
         # A level chosen on the test split says nothing about the tune split.
         for split in ("test", "tune") if rule in ("fixed", "tuned") else ("test",):
-            stack = stacks[split]
+            stack = test if split == "test" else stacks[split]
             if stack is None:
                 continue
             result = evaluate(choice, stack)
@@ -180,11 +187,20 @@ def _split_rows(network: ScoredNetwork, name: str, rules: Rules) -> list[dict[st
                     "threshold": math.nan if choice.level is None else choice.level / 255,
                     **asdict(result),
                     **network.labels[split][name],
-                    "images": len(stack),
-                    "images_with_class": int(stack.holds_class.sum()),
+                    **_counts(network, name, split, choice, stack),
                 }
             )
     return found
+
+
+def _counts(
+    network: ScoredNetwork, name: str, split: str, choice: ThresholdChoice, stack: HistogramStack
+) -> dict[str, float]:
+    level = choice.level
+    if choice.image_levels is not None:
+        level, stack = SCORE_LEVELS - 1, stack.cut_at(choice.image_levels)
+    assert level is not None
+    return image_counts(network, choice.rule, split, name, stack, level)
 
 
 def trial_figures(
@@ -228,9 +244,12 @@ def figure_rows(
         one = ScoredNetwork()
         for (name, split), group in of_network.groups("class_name", "split"):
             stack = one.stacks[split][name] = group.stack()
+            one.counts[split][name] = fixed_counts(group)
             one.labels[split][name] = classification(group.labelled, group.logits["logit"])
             if split == "test":
                 one.pooled[name] = stack.pooled_scores(group.labelled)
+                if (ungated := group.stack_of(UNGATED)) is not None:
+                    one.ungated[name] = ungated
         if not one.stacks["test"]:
             continue
         if ANY_CLASS in one.stacks["test"]:
@@ -289,6 +308,5 @@ def _mean_of_classes(outcomes: pd.DataFrame) -> pd.DataFrame:
         level=math.nan,
         threshold=math.nan,
         price=math.nan,
-        images=math.nan,
-        images_with_class=math.nan,
+        **dict.fromkeys(IMAGE_COUNTS, math.nan),
     )[list(OUTCOME_COLUMNS)]

@@ -119,10 +119,27 @@ class MultiClassStack:
     def image_levels(self) -> NDArray[np.float64]:
         """Return each image's best level by the mean IoU of its classes; NaN without any."""
         holds = np.stack([stack.holds_class for stack in self.classes.values()])  # [K, N]
-        each = np.stack([stack.iou() for stack in self.classes.values()])  # [K, N, 256]
-        summed = (each * holds[..., np.newaxis]).sum(axis=0)
-        levels = summed[:, 1:].argmax(axis=1) + 1.0
+        levels = self.image_sums()[:, 1:].argmax(axis=1) + 1.0
         return np.where(holds.any(axis=0), levels, np.nan)
+
+    def image_sums(self) -> NDArray[np.float64]:
+        """Return the sum of IoU over the classes that each image holds; float64 [N, 256]."""
+        holds = np.stack([stack.holds_class for stack in self.classes.values()])  # [K, N]
+        each = np.stack([stack.iou() for stack in self.classes.values()])  # [K, N, 256]
+        summed: NDArray[np.float64] = (each * holds[..., np.newaxis]).sum(axis=0)
+        return summed
+
+    def with_images_of(
+        self, other: "MultiClassStack", where: NDArray[np.bool_]
+    ) -> "MultiClassStack":
+        """Return the stacks with some images' histograms taken from another one; bool [N]."""
+        return MultiClassStack(
+            {
+                name: stack.with_images_of(other.classes[name], where)
+                for name, stack in self.classes.items()
+            },
+            self.any_class.with_images_of(other.any_class, where),
+        )
 
     def cut_at(self, levels: NDArray[np.float64]) -> "MultiClassStack":
         """Move pixels that reach their image's level to level 255, the others to 0."""

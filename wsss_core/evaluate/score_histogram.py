@@ -313,6 +313,20 @@ class HistogramStack:
     def _clear_share(self) -> Curve:
         return _frozen(_mean(pixel_counts.false_positive_share(self.background[~self.holds_class])))
 
+    def with_images_of(self, other: "HistogramStack", where: NDArray[np.bool_]) -> "HistogramStack":
+        """Return the stack with some images' histograms taken from another one.
+
+        Args:
+            other: of the same images.
+            where: bool [N], whose histograms are the other's.
+
+        """
+        chosen = where[:, np.newaxis]
+        return HistogramStack(
+            np.where(chosen, other.foreground, self.foreground),
+            np.where(chosen, other.background, self.background),
+        )
+
     def cut_at(self, levels: NDArray[np.float64]) -> "HistogramStack":
         """Move pixels that reach their image's own level to level 255, the others to 0.
 
