@@ -9,9 +9,12 @@ FIGURES = (
     *MEASURES,
     "precision",
     "recall",
+    "precision_all_images",
     "clear_false_positive_share",
     "accuracy",
     "balanced_accuracy",
+    "sensitivity",
+    "specificity",
 )
 """The figures of an outcome: shares in [0, 1]."""
 
@@ -35,14 +38,23 @@ CHAIN_NAMES = {OPTIMAL: f"{OPTIMAL} (upper bound)"}
 
 MEASURE_NAMES = {
     "per_image_iou": "per-image foreground IoU",
-    "dataset_iou": "dataset foreground IoU",
-    "dataset_miou": "dataset mIoU",
+    "dataset_iou": "dataset foreground IoU over positive images",
+    "dataset_miou": "mIoU with background over positive images",
+    "dataset_iou_all_images": "dataset foreground IoU over all images",
+    "dataset_miou_all_images": "mIoU with background over all images",
 }
 SHORT_MEASURE_NAMES = {
     "per_image_iou": "per-image IoU",
-    "dataset_iou": "dataset IoU",
-    "dataset_miou": "dataset mIoU",
+    "dataset_iou": "IoU, positive",
+    "dataset_miou": "mIoU, positive",
+    "dataset_iou_all_images": "IoU, all",
+    "dataset_miou_all_images": "mIoU, all",
 }
+WHICH_IMAGES = (
+    "Positive images hold the class, or any class if there are several. Over all images is what a "
+    "tool gives that accumulates one confusion matrix: false positives on the other images count."
+)
+"""The images that pooled measures are over, as sentences for captions."""
 
 RULE_NAMES = {
     "fixed": "fixed",
@@ -60,6 +72,12 @@ THRESHOLD_NAMES = {
 }
 """Rule -> the threshold it chooses, as a phrase within a sentence."""
 
+
+def images_of(objective: str) -> str:
+    """Return a sentence on the images of a pooled measure, with a space before it; else nothing."""
+    return "" if objective == "per_image_iou" else f" {WHICH_IMAGES}"
+
+
 METRIC_NAMES = {"l1": "L1", "l2": "L2", "kl": "KL"}
 REPRESENTATION_LABELS = {
     "spatial_map": "spatial map",
@@ -75,6 +93,6 @@ def measure_phrase(objective: str, rule: str) -> str:
     """Name a measure at a rule's threshold.
 
     >>> measure_phrase("dataset_iou", "tuned")
-    'dataset foreground IoU at the tuned threshold'
+    'dataset foreground IoU over positive images at the tuned threshold'
     """
     return f"{MEASURE_NAMES[objective]} at {THRESHOLD_NAMES[rule]}"

@@ -39,6 +39,7 @@ CHOICE_COLUMNS = (
     "price",
     "precision",
     "recall",
+    "precision_all_images",
     "trial_key",
     "status",
 )
@@ -197,8 +198,9 @@ def _legend(record: StudyRecord) -> str:
     rules = "\n".join(f"  {rule:<{width}}  {what}" for rule, what in seen.items())
     return (
         "IoU and price in percent points, on the test split; a pixel is foreground if its score\n"
-        "is at least the threshold. Tuned and dataset-oracle rules maximise the "
-        f"{MEASURE_NAMES[record.objective]};\n"
+        "is at least the threshold. Positive: over the images that hold the class, of several\n"
+        "any; all: over all images. Tuned and dataset-oracle rules maximise\n"
+        f"the {MEASURE_NAMES[record.objective]};\n"
         "the price of not knowing the masks is the dataset oracle's advantage in it.\n"
         f"Rules and what they peek at:\n{rules}"
     )

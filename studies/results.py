@@ -174,9 +174,11 @@ class Results:
             class_name: None: the only class, or the mean over classes.
 
         Returns:
-            Figures are shares in [0, 1]: `per_image_iou`, `dataset_iou`, `dataset_miou`,
-            `precision`, `recall`, ...; `threshold` is in [0, 1]. A trial without scores has no row;
-            `trials` has one for each.
+            Figures are shares in [0, 1]. `per_image_iou`, `dataset_iou`, `dataset_miou`,
+            `precision` and `recall` are over the images that hold the class (the pooled ones, of
+            several classes, any class), `dataset_iou_all_images`, `dataset_miou_all_images` and
+            `precision_all_images` over all images; `threshold` is in [0, 1]. A trial without scores
+            has no row; `trials` has one for each.
 
         Raises:
             InputError: no row has such a split, rule, chain, network or class; the message names

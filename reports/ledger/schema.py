@@ -12,6 +12,10 @@
 | refined | trial x chain | trial x chain: its status and cost |
 | findings | study | finding about a folder of images (rewritten when the images are checked) |
 
+Where `cam.gating` removes a class from an image, `foreground` and `background` are of the maps that
+are left. Of the test split the ledger then also holds the histograms of the ungated maps, for the
+oracles; of the tune split those gated by the image's own labels, for masks that are gated so.
+
 A trial's scores and panels under a refinement chain are parts of their own; the column `scores_key`
 of `refinements` names them. The columns `dial` and `dial_value` describe the study's sweep.
 """
@@ -124,6 +128,10 @@ SCHEMAS: dict[str, pa.Schema] = {
         background=_HISTOGRAM,
         context=(_HISTOGRAM, "null"),
         ring=(_HISTOGRAM, "null"),
+        ungated_foreground=(_HISTOGRAM, "null"),
+        ungated_background=(_HISTOGRAM, "null"),
+        label_gated_foreground=(_HISTOGRAM, "null"),
+        label_gated_background=(_HISTOGRAM, "null"),
         peak=(_TEXT, "null"),
         logit_without_object=(pa.float32(), "null"),
         logit_without_context=(pa.float32(), "null"),

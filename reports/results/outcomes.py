@@ -1,13 +1,14 @@
 """A trial's figures from its score histograms: a row per network, class, split and rule.
 
-The field uses three definitions of IoU: the mean over images of foreground IoU, foreground IoU over
-all pixels, and mIoU of foreground and background over all pixels. All three are over the images
-that hold the class. False positives on the other images are a figure of their own.
+The field uses three definitions of IoU: the mean over images of foreground IoU, foreground IoU of
+pooled pixels, and mIoU of foreground and background of pooled pixels. The first is over the
+positive images, which hold the class. The others come twice, over these and over all images.
+False positives on the other images are also a figure of their own.
 """
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
 
@@ -15,9 +16,20 @@ import numpy as np
 import pandas as pd
 
 from reports.names import ANY_CLASS, FIGURES, MEAN_OF_CLASSES, ORACLES
-from reports.results.score_rows import Rules, ScoredNetwork, ScoreRows
+from reports.results.image_counts import IMAGE_COUNTS, fixed_counts, image_counts
+from reports.results.oracles import oracle_stack
+from reports.results.score_rows import UNGATED, Rules, ScoredNetwork, ScoreRows
 from reports.results.several_classes import several_classes
-from wsss_core.evaluate import NoThresholdError, choose_threshold, evaluate, false_positive_share
+from wsss_core.evaluate import (
+    SCORE_LEVELS,
+    HistogramStack,
+    NoThresholdError,
+    Objective,
+    ThresholdChoice,
+    choose_threshold,
+    evaluate,
+    false_positive_share,
+)
 
 OUTCOME_COLUMNS = (
     "network",
@@ -29,8 +41,7 @@ OUTCOME_COLUMNS = (
     "threshold",
     "price",
     *FIGURES,
-    "images",
-    "images_with_class",
+    *IMAGE_COUNTS,
 )
 
 
@@ -122,20 +133,24 @@ def classification(labelled: np.ndarray, logits: np.ndarray) -> dict[str, float]
         logits: float [N].
 
     Returns:
-        `accuracy` and `balanced_accuracy` in [0, 1]; the latter is NaN unless both labels occur.
+        `accuracy`, `balanced_accuracy`, `sensitivity` (the share of labelled images that are
+        predicted) and `specificity` (the share of the others that are not) in [0, 1]; NaN without
+        such images. Balanced accuracy is the mean of the last two.
 
     Example:
-        >>> classification(np.array([True, True, False]), np.array([1.0, -1.0, -2.0]))
-        {'accuracy': 0.6666666666666666, 'balanced_accuracy': 0.75}
+        >>> found = classification(np.array([True, True, False]), np.array([1.0, -1.0, -2.0]))
+        >>> found["balanced_accuracy"], found["sensitivity"], found["specificity"]
+        (0.75, 0.5, 1.0)
 
     """
     right = (logits > 0) == labelled
-    both = labelled.any() and not labelled.all()
+    sensitivity = float(right[labelled].mean()) if labelled.any() else math.nan
+    specificity = float(right[~labelled].mean()) if not labelled.all() else math.nan
     return {
         "accuracy": float(right.mean()) if len(right) else math.nan,
-        "balanced_accuracy": (
-            float((right[labelled].mean() + right[~labelled].mean()) / 2) if both else math.nan
-        ),
+        "balanced_accuracy": (sensitivity + specificity) / 2,
+        "sensitivity": sensitivity,
+        "specificity": specificity,
     }
 
 
@@ -144,10 +159,13 @@ def _split_rows(network: ScoredNetwork, name: str, rules: Rules) -> list[dict[st
     found = []
     for rule in rules.names:
         try:
+            test = stacks["test"]
+            if rule in ORACLES and test is not None:
+                test = oracle_stack(rule, test, network.ungated.get(name), rules.objective)
             choice = choose_threshold(
                 rule,
                 tune=stacks["tune"],
-                test=stacks["test"],
+                test=test,
                 scores=network.pooled[name],
                 objective=rules.objective,
                 fixed=rules.fixed,
@@ -156,7 +174,7 @@ def _split_rows(network: ScoredNetwork, name: str, rules: Rules) -> list[dict[st
             continue
         # A level chosen on the test split says nothing about the tune split.
         for split in ("test", "tune") if rule in ("fixed", "tuned") else ("test",):
-            stack = stacks[split]
+            stack = test if split == "test" else stacks[split]
             if stack is None:
                 continue
             result = evaluate(choice, stack)
@@ -167,13 +185,22 @@ def _split_rows(network: ScoredNetwork, name: str, rules: Rules) -> list[dict[st
                     "peeks_at": str(choice.peeks_at),
                     "level": math.nan if choice.level is None else float(choice.level),
                     "threshold": math.nan if choice.level is None else choice.level / 255,
-                    **{name: float(getattr(result, name)) for name in FIGURES[:6]},
+                    **asdict(result),
                     **network.labels[split][name],
-                    "images": len(stack),
-                    "images_with_class": int(stack.holds_class.sum()),
+                    **_counts(network, name, split, choice, stack),
                 }
             )
     return found
+
+
+def _counts(
+    network: ScoredNetwork, name: str, split: str, choice: ThresholdChoice, stack: HistogramStack
+) -> dict[str, float]:
+    level = choice.level
+    if choice.image_levels is not None:
+        level, stack = SCORE_LEVELS - 1, stack.cut_at(choice.image_levels)
+    assert level is not None
+    return image_counts(network, choice.rule, split, name, stack, level)
 
 
 def trial_figures(
@@ -217,9 +244,12 @@ def figure_rows(
         one = ScoredNetwork()
         for (name, split), group in of_network.groups("class_name", "split"):
             stack = one.stacks[split][name] = group.stack()
+            one.counts[split][name] = fixed_counts(group)
             one.labels[split][name] = classification(group.labelled, group.logits["logit"])
             if split == "test":
                 one.pooled[name] = stack.pooled_scores(group.labelled)
+                if (ungated := group.stack_of(UNGATED)) is not None:
+                    one.ungated[name] = ungated
         if not one.stacks["test"]:
             continue
         if ANY_CLASS in one.stacks["test"]:
@@ -257,7 +287,8 @@ def _one_against_the_rest(
     test = network.stacks["test"]
     for name in test:
         rows += [{"class_name": name, **row} for row in _split_rows(network, name, rules)]
-    of_classes = {k: np.asarray(getattr(one, rules.objective)()) for k, one in test.items()}
+    objective = Objective(rules.objective)
+    of_classes = {k: np.asarray(objective.curve(one)) for k, one in test.items()}
     if len(of_classes) > 1:
         frame = pd.DataFrame(rows).assign(network="")
         means = _mean_of_classes(frame).drop(columns="network")
@@ -277,6 +308,5 @@ def _mean_of_classes(outcomes: pd.DataFrame) -> pd.DataFrame:
         level=math.nan,
         threshold=math.nan,
         price=math.nan,
-        images=math.nan,
-        images_with_class=math.nan,
+        **dict.fromkeys(IMAGE_COUNTS, math.nan),
     )[list(OUTCOME_COLUMNS)]

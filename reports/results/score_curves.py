@@ -1,4 +1,4 @@
-"""All figures at every threshold: IoU in three definitions, precision and recall."""
+"""All figures at every threshold: IoU in each definition, precision and recall."""
 
 from collections.abc import Iterator
 
@@ -7,9 +7,9 @@ import pandas as pd
 
 from reports.names import ANY_CLASS, MEAN_OF_CLASSES, MEASURES
 from reports.results.score_rows import ScoreRows
-from wsss_core.evaluate import SCORE_LEVELS, Curve, HistogramStack, MultiClassStack
+from wsss_core.evaluate import SCORE_LEVELS, Curve, HistogramStack, MultiClassStack, Objective
 
-CURVES = (*MEASURES, "precision", "recall")
+CURVES = (*MEASURES, "precision", "recall", "precision_all_images")
 CURVE_COLUMNS = ("network", "class_name", "split", "level", "threshold", *CURVES)
 
 
@@ -21,9 +21,9 @@ def score_curves(scores: pd.DataFrame | ScoreRows) -> pd.DataFrame:
 
     Returns:
         One row per network, class, split and level 0-255, columns `CURVE_COLUMNS`; shares in
-        [0, 1], over the images that hold the class, NaN if none does. Several classes share a
-        threshold and have rows of `MEAN_OF_CLASSES` as well; their level 0 is no threshold and
-        NaN.
+        [0, 1], NaN if no image holds the class. Figures are over the positive images unless their
+        name ends in `_all_images`. Several classes share a threshold and have rows of
+        `MEAN_OF_CLASSES` as well; their level 0 is no threshold and NaN.
 
     """
     frames = []
@@ -65,20 +65,26 @@ def _of_network(stacks: dict[str, HistogramStack]) -> Iterator[tuple[str, dict[s
         mean = {key: np.mean([found[key] for found in each.values()], axis=0) for key in CURVES}
         if several is not None:
             mean["dataset_miou"] = several.dataset_miou()
+            mean["dataset_miou_all_images"] = several.dataset_miou(all_images=True)
         yield MEAN_OF_CLASSES, mean
 
 
 def _of_one(stack: HistogramStack) -> dict[str, Curve]:
-    return {name: getattr(stack, name)() for name in CURVES}
+    return {
+        **{measure: Objective(measure).curve(stack) for measure in MEASURES},
+        "precision": stack.precision(),
+        "recall": stack.recall(),
+        "precision_all_images": stack.precision(all_images=True),
+    }
 
 
 def _of_competing(several: MultiClassStack, name: str) -> dict[str, Curve]:
-    iou, pooled = several.dataset_iou(name), several.pooled(name)
-    no_threshold = np.isnan(iou)
-    return {
-        "per_image_iou": several.per_image_iou(name),
-        "dataset_iou": iou,
-        "dataset_miou": several.iou_with_background(name),
-        "precision": np.where(no_threshold, np.nan, pooled.precision()),
-        "recall": np.where(no_threshold, np.nan, pooled.recall()),
+    figures = {measure: several.measure(Objective(measure), name) for measure in MEASURES}
+    pooled = several.pooled(name)
+    others = {
+        "precision": pooled.precision(),
+        "recall": pooled.recall(),
+        "precision_all_images": several.pooled(name, all_images=True).precision(),
     }
+    no_threshold = np.isnan(figures["dataset_iou"])
+    return figures | {k: np.where(no_threshold, np.nan, v) for k, v in others.items()}

@@ -15,7 +15,20 @@ import pyarrow as pa
 from reports.names import RULES
 from wsss_core.evaluate import HistogramStack
 
-HISTOGRAMS = ("foreground", "background", "context", "ring")
+UNGATED, LABEL_GATED = "ungated", "label_gated"
+"""Other gatings than the study's, whose histograms some rows hold besides."""
+
+HISTOGRAMS = (
+    "foreground",
+    "background",
+    "context",
+    "ring",
+    *(
+        f"{other}_{what}"
+        for other in (UNGATED, LABEL_GATED)
+        for what in ("foreground", "background")
+    ),
+)
 _TEXTS = ("network", "split", "class_name", "image", "peak")
 _LOGITS = ("logit", "logit_without_object", "logit_without_context")
 
@@ -81,6 +94,33 @@ class ScoreRows:
     def stack(self) -> HistogramStack:
         """Return the histograms of object and background, in the order of the rows."""
         return HistogramStack(self.counts["foreground"], self.counts["background"])
+
+    def stack_of(self, gating: str) -> HistogramStack | None:
+        """Return the histograms under another gating; None if it is the same for all rows.
+
+        Args:
+            gating: `UNGATED` or `LABEL_GATED`. A row without such histograms keeps its own.
+
+        """
+        other = self.known[f"{gating}_foreground"]
+        if not other.any():
+            return None
+        return self.stack().with_images_of(
+            HistogramStack(
+                self.counts[f"{gating}_foreground"], self.counts[f"{gating}_background"]
+            ),
+            other,
+        )
+
+    @property
+    def gated_out(self) -> np.ndarray:
+        """Whether gating has emptied a row's map: it is not predicted, and 0 throughout; bool [N].
+
+        A map that is empty though it is predicted lost every pixel to other classes.
+        """
+        marked = self.counts["foreground"][:, 1:].any(axis=1)
+        marked |= self.counts["background"][:, 1:].any(axis=1)
+        return np.asarray((self.logits["logit"] <= 0) & ~marked)
 
 
 def _from_arrow(rows: pa.Table) -> ScoreRows:
@@ -152,11 +192,15 @@ class ScoredNetwork:
 
     Attributes:
         stacks: by split and class.
-        labels: accuracy and balanced accuracy of the image-level prediction, by split and class.
+        ungated: of the test split by class, where gating has removed a map.
+        labels: figures of the image-level prediction, by split and class.
+        counts: see `reports.results.image_counts.fixed_counts`, by split and class.
         pooled: pixels per level of the test images that carry the label, by class.
 
     """
 
     stacks: dict[str, dict[str, HistogramStack]] = field(default_factory=_by_split)
+    ungated: dict[str, HistogramStack] = field(default_factory=dict)
     labels: dict[str, dict[str, dict[str, float]]] = field(default_factory=_by_split)
+    counts: dict[str, dict[str, dict[str, int]]] = field(default_factory=_by_split)
     pooled: dict[str, np.ndarray] = field(default_factory=dict)

@@ -6,12 +6,16 @@ from typing import Any
 
 import numpy as np
 
-from reports.names import ANY_CLASS, FIGURES, MEAN_OF_CLASSES, ORACLES
+from reports.names import ANY_CLASS, FIGURES, MEAN_OF_CLASSES, MEASURES, ORACLES
+from reports.results.image_counts import image_counts
+from reports.results.oracles import oracle_stacks
 from reports.results.score_rows import Rules, ScoredNetwork
 from wsss_core.evaluate import (
     SCORE_LEVELS,
+    HistogramStack,
     MultiClassStack,
     NoThresholdError,
+    Objective,
     ThresholdRule,
     choose_threshold,
 )
@@ -21,19 +25,20 @@ def several_classes(
     network: ScoredNetwork, rules: Rules
 ) -> tuple[list[dict[str, Any]], dict[str, np.ndarray]]:
     """Return the rows of each class and of their mean, and the curves of the objective."""
-    of_split = {
-        split: MultiClassStack({k: v for k, v in found.items() if k != ANY_CLASS}, found[ANY_CLASS])
-        for split, found in network.stacks.items()
-        if found
-    }
+    of_split = {split: competing(found) for split, found in network.stacks.items() if found}
+    gated = of_split["test"]
+    ungated = competing(network.ungated) if network.ungated else None
     rows: list[dict[str, Any]] = []
     for rule in rules.names:
-        shared_level = _shared_level(rule, of_split, network.pooled[ANY_CLASS], rules)
+        seen = of_split
+        if rule in ORACLES:
+            seen = {"test": oracle_stacks(rule, gated, ungated, rules.objective)}
+        shared_level = _shared_level(rule, seen, network.pooled[ANY_CLASS], rules)
         if shared_level is None:
             continue
         levels, peeks_at = shared_level
         for split in ("test", "tune") if rule in ("fixed", "tuned") else ("test",):
-            stack = of_split.get(split)
+            stack = seen.get(split)
             if stack is None:
                 continue
             cut, level = stack, levels if isinstance(levels, int) else SCORE_LEVELS - 1
@@ -52,32 +57,34 @@ def several_classes(
                     "class_name": name,
                     **_at_level(cut, name, level, oracle=not isinstance(levels, int)),
                     **network.labels[split][name],
-                    "images": len(one),
-                    "images_with_class": int(one.holds_class.sum()),
+                    **image_counts(network, rule, split, name, one, level),
                 }
                 for name, one in cut.classes.items()
             ]
             # NaN if one class lacks a figure: a mean over the others would mislead.
             means = {figure: float(np.mean([row[figure] for row in each])) for figure in FIGURES}
             means["dataset_miou"] = float(cut.dataset_miou()[level])
+            if isinstance(levels, int):
+                means["dataset_miou_all_images"] = float(cut.dataset_miou(all_images=True)[level])
             rows += each
             rows.append(
                 {
                     **shared,
                     "class_name": MEAN_OF_CLASSES,
                     **means,
+                    **image_counts(network, rule, split, ANY_CLASS, cut.any_class, level),
                     "images": math.nan,
                     "images_with_class": math.nan,
                 }
             )
-    test = of_split["test"]
-    of_class = {
-        "per_image_iou": test.per_image_iou,
-        "dataset_iou": test.dataset_iou,
-        "dataset_miou": test.iou_with_background,
-    }[rules.objective]
-    of_classes = {name: of_class(name) for name in test.classes}
-    return rows, {**of_classes, MEAN_OF_CLASSES: test.objective(rules.objective)}
+    of_classes = {name: gated.measure(Objective(rules.objective), name) for name in gated.classes}
+    return rows, {**of_classes, MEAN_OF_CLASSES: gated.objective(rules.objective)}
+
+
+def competing(stacks: Mapping[str, HistogramStack]) -> MultiClassStack:
+    """Return the stacks of competing classes, one of `ANY_CLASS` among them, as one."""
+    classes = {name: stack for name, stack in stacks.items() if name != ANY_CLASS}
+    return MultiClassStack(classes, stacks[ANY_CLASS])
 
 
 def _shared_level(
@@ -105,15 +112,16 @@ def _shared_level(
 
 
 def _at_level(cut: MultiClassStack, name: str, level: int, *, oracle: bool) -> dict[str, float]:
-    # Over the images of the dataset IoU: those that hold any class.
+    figures = {measure: cut.measure(Objective(measure), name) for measure in MEASURES}
+    # Of the positive images of the dataset IoU: those that hold any class.
     pooled = cut.pooled(name)
-    return {
-        "per_image_iou": float(cut.per_image_iou(name)[level]),
-        "dataset_iou": float(cut.dataset_iou(name)[level]),
-        "dataset_miou": float(cut.iou_with_background(name)[level]),
-        "precision": float(pooled.precision()[level]),
-        "recall": float(pooled.recall()[level]),
-        "clear_false_positive_share": (
-            math.nan if oracle else float(cut.classes[name].clear_false_positive_share()[level])
-        ),
+    figures |= {
+        "precision": pooled.precision(),
+        "recall": pooled.recall(),
+        "precision_all_images": cut.pooled(name, all_images=True).precision(),
+        "clear_false_positive_share": cut.classes[name].clear_false_positive_share(),
     }
+    # The per-image oracle chooses no level for an image without a class.
+    unknown = [key for key in figures if key.endswith("_all_images")] if oracle else []
+    unknown += ["clear_false_positive_share"] if oracle else []
+    return {k: math.nan if k in unknown else float(v[level]) for k, v in figures.items()}

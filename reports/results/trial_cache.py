@@ -27,6 +27,7 @@ from reports.ledger.parts import part_name, read_arrow, table_folder
 from reports.ledger.snapshot import DERIVED, WORTH, read_with_snapshot
 from reports.progress import Pace
 from reports.results.diagnostics import DIAGNOSTICS, diagnostic_rows
+from reports.results.image_counts import IMAGE_COUNTS
 from reports.results.outcomes import OUTCOME_COLUMNS, TrialFigures, figure_rows
 from reports.results.score_rows import Rules, ScoreRows
 from reports.storage import Location, open_folder
@@ -157,7 +158,7 @@ def _levels(outcomes: Sequence[Mapping[str, Any]]) -> dict[tuple[str, str], floa
 def _code() -> str:
     """Return a hash of the code that computes figures: no version number has to be raised."""
     here = Path(__file__).parent
-    names = ("outcomes", "score_rows", "several_classes", "diagnostics")
+    names = ("outcomes", "score_rows", "several_classes", "oracles", "image_counts", "diagnostics")
     files = [here / f"{name}.py" for name in (*names, Path(__file__).stem)]
     files.append(Path(reports.names.__file__))
     files += sorted(Path(wsss_core.evaluate.__file__).parent.glob("*.py"))
@@ -170,7 +171,7 @@ def _code() -> str:
 def _as_trials(results: Location, table: pa.Table) -> dict[str, ReadTrial]:
     table = table.filter(table["scored"]).combine_chunks()
     keys = table["key"].to_pylist()
-    outcomes = _frames(table["outcomes"], ("images", "images_with_class"))
+    outcomes = _frames(table["outcomes"], IMAGE_COUNTS)
     diagnostics = _frames(table["diagnostics"], ())
     found = {}
     for key, of_trial, diagnosed, curves in zip(

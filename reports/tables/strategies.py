@@ -9,6 +9,7 @@ from reports.names import (
     METRIC_NAMES,
     REPRESENTATION_LABELS,
     THRESHOLD_NAMES,
+    WHICH_IMAGES,
 )
 from reports.results.comparisons import Comparison, comparisons
 from reports.results.study_record import ConfigurationRecord, StudyRecord
@@ -162,10 +163,10 @@ def _difference_cells(
 def _caption(record: StudyRecord) -> str:
     caption = (
         f"Test split, at {THRESHOLD_NAMES[record.rule]}. Cells are mean ± sample standard "
-        "deviation over the seeds of healthy trials, in percent. IoU is over images that hold the "
-        "class. The difference is to the student alone of the same seed, with a 95 % Student-t "
-        "interval and a paired t-test, Holm-corrected over the table. Bold: the best of the rows "
-        "with all seeds."
+        "deviation over the seeds of healthy trials, in percent. Per-image IoU is the mean over "
+        f"the images that hold the class. {WHICH_IMAGES} The difference is to the student alone of "
+        "the same seed, with a 95 % Student-t interval and a paired t-test, Holm-corrected over "
+        "the table. Bold: the best of the rows with all seeds."
     )
     if len(record.seeds) <= 3:
         caption += (

@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from reports.names import MEAN_OF_CLASSES, MEASURE_NAMES, ORACLES, RULE_NAMES, RULES
+from reports.names import MEAN_OF_CLASSES, MEASURE_NAMES, ORACLES, RULE_NAMES, RULES, images_of
 from reports.results.study_record import StudyRecord, TrialRecord
 from reports.statistics import summarise
 from reports.tables.cells import ABSENT, Cell, Column, Table, points
@@ -62,8 +62,9 @@ def threshold_table(record: StudyRecord) -> Table:
     fixed = sorted({one.fixed_threshold for one in record.configurations})
     at = " or ".join(f"{value:g}" for value in fixed)
     caption = (
-        f"IoU is {MEASURE_NAMES[record.objective]} on the test split. A pixel is foreground if its "
-        f"score is at least level / 255. The fixed rule (at {at}) sees nothing. Otsu and the "
+        f"IoU is {MEASURE_NAMES[record.objective]} on the test split."
+        f"{images_of(record.objective)} A pixel is foreground if its score is at least level / "
+        f"255. The fixed rule (at {at}) sees nothing. Otsu and the "
         "Gaussian mixture see the pooled scores of the test images that carry the label. The tuned "
         "rule sees the tune split's masks. The dataset oracle sees the test masks and chooses one "
         "threshold per trial; the per-image oracle chooses one per test image. Both oracles are "

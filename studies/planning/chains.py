@@ -68,6 +68,15 @@ class CamScoring(MapScaling):
         settings = {**asdict(self.scaling), "panels": self.panels, "size": self.size}
         return settings if self.cam == _PLAIN else {**settings, "cam": self.cam.as_config()}
 
+    @property
+    def other_gatings(self) -> dict[str, list[str]]:
+        """What the keys of plain scores hold besides if gating may remove a map.
+
+        Such scores hold the histograms of other gatings too. Scores of an earlier release, without
+        them, have other keys.
+        """
+        return {"other_gatings": ["ungated", "label_gated"]} if self.gating == "predicted" else {}
+
 
 @dataclass(frozen=True)
 class Step:

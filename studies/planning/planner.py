@@ -114,7 +114,7 @@ class Planner:
         self.cam = CamScoring(
             study.cam.normalisation, gating, study.panels, self.images.splits.size, cam
         )
-        self._scored_as = self.cam.as_settings()
+        self._scored_as = {**self.cam.as_settings(), **self.cam.other_gatings}
         self.chains = tuple(planned_chain(chain, cam) for chain in study.resolved_chains())
         self.backbones = {
             name: self._identity(name) for name in study.backbones

@@ -99,7 +99,13 @@ class Thresholds(Strict):
     """
 
     fixed: float = Field(0.3, ge=0, le=1)
-    objective: Literal["per_image_iou", "dataset_iou", "dataset_miou"] = "per_image_iou"
+    objective: Literal[
+        "per_image_iou",
+        "dataset_iou",
+        "dataset_miou",
+        "dataset_iou_all_images",
+        "dataset_miou_all_images",
+    ] = "per_image_iou"
     rules: list[str] = Field(default_factory=list)
 
     @field_validator("rules")

@@ -156,7 +156,7 @@ def _rows(job: TrainingJob, chain: Chain, context: RunContext, store: ArtifactSt
         maps = chain_maps(job, chain, split, images, store, cam.scaling)
         return {"student": NetworkScores((maps,), raw.logits, None, None, cam.normalisation)}
 
-    return split_rows(job, store, cam, refined)[0]
+    return split_rows(job, store, cam, refined, plain=False)[0]
 
 
 def _record(trial: Trial, chain: Chain) -> LedgerRow:

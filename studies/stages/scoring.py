@@ -6,7 +6,7 @@ Maps of 0 to 1 at their own grid are resized to each mask, and quantised to 256 
 import io
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from PIL import Image
@@ -34,6 +34,9 @@ LedgerRow = dict[str, Any]
 
 LedgerRows = dict[str, list[LedgerRow]]
 """Rows by the names of their tables."""
+
+OtherGating = Literal["ungated", "label_gated"]
+"""Another gating than by prediction: none, or by the labels of the image."""
 
 
 @dataclass(frozen=True)
@@ -117,6 +120,8 @@ def split_rows(
     store: ArtifactStore,
     scoring: CamScoring,
     scores_of: Callable[[str, ImageSet], Mapping[str, NetworkScores]],
+    *,
+    plain: bool = True,
 ) -> tuple[LedgerRows, str | None]:
     """Score every scored split of a training run's images.
 
@@ -125,6 +130,8 @@ def split_rows(
         store: where its images lie.
         scoring: how plain CAMs are made and scored.
         scores_of: takes a split's name and images; returns the scores by the network's name.
+        plain: whether the scores are of plain CAMs, which exist without gating too. A chain refines
+            maps that are gated already.
 
     Returns:
         Rows of the tables `scores` and `panels`, without keys, and why a network has collapsed;
@@ -136,7 +143,14 @@ def split_rows(
     for split in SCORED_SPLITS:
         images = job.images.load(store, split)
         for name, scores in scores_of(split, images).items():
-            scored = score_rows(scores, images, split=split, network=name, gating=scoring.gating)
+            scored = score_rows(
+                scores,
+                images,
+                split=split,
+                network=name,
+                gating=scoring.gating,
+                other=OTHER_GATINGS[split] if plain else None,
+            )
             rows["scores"] += scored
             reason = collapse_of(scored, images.classes, scoring.gating)
             collapse = collapse or (f"{name}: {reason}" if reason else None)
@@ -145,14 +159,44 @@ def split_rows(
     return rows, collapse
 
 
+OTHER_GATINGS: dict[str, OtherGating] = {"tune": "label_gated", "test": "ungated"}
+"""Of each split the gating whose histograms are kept besides: thresholds for masks that are gated
+by labels are tuned on the first, oracles see the second."""
+
+
+def gated(levels: np.ndarray, out: np.ndarray) -> np.ndarray:
+    """Return what is left of maps without some classes; several classes compete.
+
+    Args:
+        levels: uint8 [K, H, W].
+        out: bool [K], the classes that take no part.
+
+    Returns:
+        uint8 [K, H, W], 0 throughout where a class takes no part.
+
+    """
+    left = np.where(out[:, np.newaxis, np.newaxis], np.uint8(0), levels)
+    if len(left) > 1:
+        left = compete(left)
+        left[out] = 0
+    return left
+
+
 def score_rows(
-    scores: NetworkScores, images: ImageSet, *, split: str, network: str, gating: str
+    scores: NetworkScores,
+    images: ImageSet,
+    *,
+    split: str,
+    network: str,
+    gating: str,
+    other: OtherGating | None = None,
 ) -> list[LedgerRow]:
     """Return a ledger row for each image and class: logit, histograms, place of the map's peak.
 
     One class is scored against the rest. Several compete for each pixel (`compete`), and a row of
     `ANY_CLASS` holds the winner's score against the mask of any class; with `gating="predicted"`
-    a class whose logit is not above 0 takes no part.
+    a class whose logit is not above 0 takes no part. The histograms of the other gating are added
+    where it leaves other classes.
     """
     rows = []
     several = len(images.classes) > 1
@@ -162,12 +206,14 @@ def score_rows(
         ignored = mask == IGNORED
         ignore = ignored if ignored.any() else None
         maps = scores.at(index, mask.shape)
-        levels = quantise(maps)
+        whole = quantise(maps)
         out = scores.logits[index] <= 0 if gating == "predicted" else np.zeros(len(maps), bool)
-        levels[out] = 0
-        if several:
-            levels = compete(levels)
-            levels[out] = 0
+        levels = gated(whole, out)
+        otherwise = None
+        if other is not None and gating == "predicted":
+            others_out = ~images.labels[index] if other == "label_gated" else np.zeros_like(out)
+            if (others_out != out).any():
+                otherwise = gated(whole, others_out)
         shared = {
             "network": network,
             "split": split,
@@ -187,18 +233,21 @@ def score_rows(
                     "labelled": bool(images.labels[index, number]),
                     "logit": float(scores.logits[index, number]),
                     **_histograms(levels[number], holds, ignore),
+                    **_other_histograms(other, otherwise, number, holds, ignore),
                     **around,
                     **_counterfactual(scores, images, index, number),
                 }
             )
         if several:
+            any_class = (mask > 0) & ~ignored
             rows.append(
                 {
                     **shared,
                     "class_name": ANY_CLASS,
                     "labelled": bool(images.labels[index].any()),
                     "logit": float(scores.logits[index].max()),
-                    **_histograms(levels.max(axis=0), (mask > 0) & ~ignored, ignore),
+                    **_histograms(levels.max(axis=0), any_class, ignore),
+                    **_other_histograms(other, otherwise, None, any_class, ignore),
                 }
             )
     return rows
@@ -209,6 +258,21 @@ def _histograms(
 ) -> dict[str, np.ndarray]:
     histogram = ScoreHistogram.from_scores(levels, holds, ignore=ignore)
     return {"foreground": histogram.foreground, "background": histogram.background}
+
+
+def _other_histograms(
+    other: OtherGating | None,
+    levels: np.ndarray | None,
+    number: int | None,
+    holds: np.ndarray,
+    ignore: np.ndarray | None,
+) -> dict[str, np.ndarray]:
+    """Return one class's histograms under another gating, of the highest class without a number."""
+    if levels is None:
+        return {}
+    of_class = levels.max(axis=0) if number is None else levels[number]
+    found = _histograms(of_class, holds, ignore)
+    return {f"{other}_{name}": counts for name, counts in found.items()}
 
 
 def _around(

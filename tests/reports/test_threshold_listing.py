@@ -8,7 +8,9 @@ import pandas as pd
 import pytest
 
 from reports.ledger.parts import read_table, write_part
+from reports.names import MEASURES
 from reports.results.reading import read_studies
+from reports.results.score_curves import CURVES
 from reports.threshold_listing import (
     CHOICE_COLUMNS,
     describe_thresholds,
@@ -68,17 +70,18 @@ def test_the_text_shows_each_choice_in_points_beside_its_threshold(record):
 
     assert len(printed) == len(choices) == 3 * len(RULES)
     for parts, row in zip(printed, choices.to_dict("records"), strict=True):
-        rule, threshold, level, *ious, price = [part.strip() for part in parts[-7:]]
+        rule, threshold, level, *ious, price = [part.strip() for part in parts[-9:]]
         assert rule == row["rule"]
         if math.isnan(row["level"]):
             assert (threshold, level) == ("–", "–")
         else:
             assert threshold == f"{row['threshold']:.3f}"
             assert int(level) == row["level"]
-        for text, measure in zip(
-            ious, ("per_image_iou", "dataset_iou", "dataset_miou"), strict=True
-        ):
-            assert float(text) == pytest.approx(100 * row[measure], abs=0.051)
+        for text, measure in zip(ious, MEASURES, strict=True):
+            if math.isnan(row[measure]):  # the per-image oracle has no level for clear images
+                assert (text, rule) == ("–", "image_oracle")
+            else:
+                assert float(text) == pytest.approx(100 * row[measure], abs=0.051)
         if math.isnan(row["price"]):
             assert price == "–"
         else:
@@ -129,7 +132,7 @@ def test_choices_and_curves_are_written_as_parquet(record, listing):
         curves.query("split == 'test'"), on=[*keys[:5], "level"], suffixes=("", "_of_curve")
     )
     assert len(at_oracle) == 24
-    for name in ("per_image_iou", "dataset_iou", "dataset_miou", "precision", "recall"):
+    for name in CURVES:
         np.testing.assert_allclose(at_oracle[f"{name}_of_curve"], at_oracle[name])
 
 
@@ -174,7 +177,7 @@ def test_of_several_classes_each_and_their_mean_are_printed(tmp_path, build_ledg
     text = describe_thresholds(read_studies(ledger.results)[0])
     printed = lines_of(text, "CNN alone")
     assert len(printed) == 3 * len(RULES)
-    firsts = [parts[:-7] for parts in printed if len(parts) > 7]
+    firsts = [parts[:-9] for parts in printed if len(parts) > 9]
     assert [parts[-1].strip() for parts in firsts] == ["smoke", "steam", "mean over classes"]
 
 

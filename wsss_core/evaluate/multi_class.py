@@ -22,8 +22,9 @@ from wsss_core.evaluate.thresholds import Objective, member_named
 class MultiClassStack:
     """The histograms of N images for K competing classes.
 
-    Pooled figures are over the images that hold any class; pixels predicted on the others are a
-    figure of its own. Curves are float64 [256]; entry 0 is NaN.
+    Pooled figures are over the positive images, which hold any class, or over all images, as an
+    accumulated confusion matrix of K + 1 classes has them (PASCAL VOC). Curves are float64 [256];
+    entry 0 is NaN.
 
     Attributes:
         classes: name -> its stack of competing levels, the images in one order.
@@ -55,47 +56,60 @@ class MultiClassStack:
         """Return the mean IoU of a class over the images that hold it."""
         return _from_one(self.classes[name].per_image_iou())
 
-    def dataset_iou(self, name: str) -> Curve:
-        """Return the IoU of a class over the pixels of all images that hold any class."""
+    def dataset_iou(self, name: str, *, all_images: bool = False) -> Curve:
+        """Return the IoU of a class over pooled pixels; NaN where it occurs in no image.
+
+        Args:
+            name: the class.
+            all_images: pool all images; else those that hold any class.
+
+        """
         if not self.classes[name].holds_class.any():
             return np.full(SCORE_LEVELS, np.nan)
-        return _from_one(self.pooled(name).iou())
+        return _from_one(self.pooled(name, all_images=all_images).iou())
 
-    def pooled(self, name: str) -> ScoreHistogram:
-        """Add up a class's pixels over all images that hold any class."""
+    def pooled(self, name: str, *, all_images: bool = False) -> ScoreHistogram:
+        """Add up a class's pixels over all images, or over those that hold any class."""
         stack, holds = self.classes[name], self.holds_any
+        if all_images:
+            return stack.total()
         return ScoreHistogram(
             stack.foreground[holds].sum(axis=0), stack.background[holds].sum(axis=0)
         )
 
-    def iou_with_background(self, name: str) -> Curve:
+    def iou_with_background(self, name: str, *, all_images: bool = False) -> Curve:
         """Return the mean of a class's IoU and the background's over the same pixels."""
-        return (self.dataset_iou(name) + self.background_iou()) / 2
+        of_class = self.dataset_iou(name, all_images=all_images)
+        return (of_class + self.background_iou(all_images=all_images)) / 2
 
-    def background_iou(self) -> Curve:
+    def background_iou(self, *, all_images: bool = False) -> Curve:
         """Return the background's IoU over the same pixels; NaN where no image holds any class."""
         if not self.holds_any.any():
             return np.full(SCORE_LEVELS, np.nan)
-        return _from_one(self.any_class.total_with_class().background_iou())
+        return _from_one(self.any_class.pooled(all_images=all_images).background_iou())
 
-    def dataset_miou(self) -> Curve:
-        """Return the mean of the K classes' and the background's IoU: the mIoU of PASCAL VOC.
+    def dataset_miou(self, *, all_images: bool = False) -> Curve:
+        """Return the mean of the K classes' and the background's IoU; over all images VOC's mIoU.
 
         NaN where a class occurs in no image: a mean of the others would be another figure.
         """
-        each = [self.dataset_iou(name) for name in self.classes]
-        return np.mean([*each, self.background_iou()], axis=0)
+        each = [self.dataset_iou(name, all_images=all_images) for name in self.classes]
+        return np.mean([*each, self.background_iou(all_images=all_images)], axis=0)
+
+    def measure(self, objective: Objective, name: str) -> Curve:
+        """Return one class's curve of a measure."""
+        if objective is Objective.PER_IMAGE_IOU:
+            return self.per_image_iou(name)
+        with_background = objective.figure == "dataset_miou"
+        curve = self.iou_with_background if with_background else self.dataset_iou
+        return curve(name, all_images=objective.over_all_images)
 
     def objective(self, objective: Objective | str) -> Curve:
         """Return the curve that decides a threshold for all classes: class means, or mIoU."""
         objective = member_named(Objective, "objective", objective)
-        if objective is Objective.DATASET_MIOU:
-            return self.dataset_miou()
-        of_class = {
-            Objective.PER_IMAGE_IOU: self.per_image_iou,
-            Objective.DATASET_IOU: self.dataset_iou,
-        }[objective]
-        return np.mean([of_class(name) for name in self.classes], axis=0)
+        if objective.figure == "dataset_miou":
+            return self.dataset_miou(all_images=objective.over_all_images)
+        return np.mean([self.measure(objective, name) for name in self.classes], axis=0)
 
     def best_level(self, objective: Objective | str) -> int | None:
         """Return the smallest of the best levels 1..255; None where a class occurs in no image."""
@@ -105,10 +119,27 @@ class MultiClassStack:
     def image_levels(self) -> NDArray[np.float64]:
         """Return each image's best level by the mean IoU of its classes; NaN without any."""
         holds = np.stack([stack.holds_class for stack in self.classes.values()])  # [K, N]
-        each = np.stack([stack.iou() for stack in self.classes.values()])  # [K, N, 256]
-        summed = (each * holds[..., np.newaxis]).sum(axis=0)
-        levels = summed[:, 1:].argmax(axis=1) + 1.0
+        levels = self.image_sums()[:, 1:].argmax(axis=1) + 1.0
         return np.where(holds.any(axis=0), levels, np.nan)
+
+    def image_sums(self) -> NDArray[np.float64]:
+        """Return the sum of IoU over the classes that each image holds; float64 [N, 256]."""
+        holds = np.stack([stack.holds_class for stack in self.classes.values()])  # [K, N]
+        each = np.stack([stack.iou() for stack in self.classes.values()])  # [K, N, 256]
+        summed: NDArray[np.float64] = (each * holds[..., np.newaxis]).sum(axis=0)
+        return summed
+
+    def with_images_of(
+        self, other: "MultiClassStack", where: NDArray[np.bool_]
+    ) -> "MultiClassStack":
+        """Return the stacks with some images' histograms taken from another one; bool [N]."""
+        return MultiClassStack(
+            {
+                name: stack.with_images_of(other.classes[name], where)
+                for name, stack in self.classes.items()
+            },
+            self.any_class.with_images_of(other.any_class, where),
+        )
 
     def cut_at(self, levels: NDArray[np.float64]) -> "MultiClassStack":
         """Move pixels that reach their image's level to level 255, the others to 0."""

@@ -7,8 +7,9 @@ precision and recall at all thresholds from one pass over the pixels, exactly.
 A stack of them gives IoU by definitions that differ in how images are pooled. Three figures go by
 the name mIoU in this field. The thesis (arXiv 2507.21959) averages each image's foreground IoU;
 PASCAL VOC pools the pixels of all images first and averages the IoU of foreground and background.
-All are here, over the images that hold the class; what a classifier marks on the others is a figure
-of its own.
+All are here. Pooled figures come twice: over the positive images, which hold the class, and over
+all images, as a tool gives them that accumulates one confusion matrix (torchmetrics, mmseg). The
+second count false positives on images without the class too; those are also a figure of their own.
 """
 
 from collections.abc import Iterable
@@ -212,10 +213,14 @@ class HistogramStack:
 
     def total(self) -> ScoreHistogram:
         """Add up all images, those without the class included."""
+        return self._of_all
+
+    @cached_property
+    def _of_all(self) -> ScoreHistogram:
         return ScoreHistogram(self.foreground.sum(axis=0), self.background.sum(axis=0))
 
     def total_with_class(self) -> ScoreHistogram:
-        """Add up the images that hold the class: what the dataset-level IoU is taken from."""
+        """Add up the positive images, those that hold the class."""
         return self._with_class
 
     @cached_property
@@ -263,22 +268,42 @@ class HistogramStack:
         holds = self.holds_class
         return _frozen(_mean(pixel_counts.iou(self.foreground[holds], self.background[holds])))
 
-    def dataset_iou(self) -> Curve:
-        """Return the foreground IoU of the pixels of all images that hold the class, pooled."""
-        return self._pooled(self.total_with_class().iou())
+    def pooled(self, *, all_images: bool = False) -> ScoreHistogram:
+        """Add up all images, or the positive ones alone."""
+        return self.total() if all_images else self.total_with_class()
 
-    def dataset_miou(self) -> Curve:
-        """Return the mean of pooled foreground and background IoU: the mIoU of PASCAL VOC."""
-        pooled = self.total_with_class()
-        return self._pooled((pooled.iou() + pooled.background_iou()) / 2)
+    def dataset_iou(self, *, all_images: bool = False) -> Curve:
+        """Return the foreground IoU of pooled pixels.
 
-    def precision(self) -> Curve:
-        """Return the precision of the pixels of all images that hold the class, pooled."""
-        return self._pooled(self.total_with_class().precision())
+        Args:
+            all_images: pool all images, as an accumulated confusion matrix does; else the positive
+                images alone. Either is NaN where no image holds the class.
+
+        Example:
+            >>> foreground, background = np.zeros((2, 2, 256), int)  # of two images each
+            >>> foreground[0, 200], background[1, 200] = 3, 1  # the second image is clear
+            >>> stack = HistogramStack(foreground, background)
+            >>> float(stack.dataset_iou()[200]), float(stack.dataset_iou(all_images=True)[200])
+            (1.0, 0.75)
+
+        """
+        return self._or_nan(self.pooled(all_images=all_images).iou())
+
+    def dataset_miou(self, *, all_images: bool = False) -> Curve:
+        """Return the mean of pooled foreground and background IoU; for images see `dataset_iou`.
+
+        Over all images it is the mIoU of PASCAL VOC.
+        """
+        pooled = self.pooled(all_images=all_images)
+        return self._or_nan((pooled.iou() + pooled.background_iou()) / 2)
+
+    def precision(self, *, all_images: bool = False) -> Curve:
+        """Return the precision of pooled pixels; for images see `dataset_iou`."""
+        return self._or_nan(self.pooled(all_images=all_images).precision())
 
     def recall(self) -> Curve:
-        """Return the recall of the pixels of all images that hold the class, pooled."""
-        return self._pooled(self.total_with_class().recall())
+        """Return the recall of pooled pixels; images without the class cannot change it."""
+        return self._or_nan(self.total_with_class().recall())
 
     def clear_false_positive_share(self) -> Curve:
         """Return the mean share of pixels predicted as the class over images without it."""
@@ -287,6 +312,20 @@ class HistogramStack:
     @cached_property
     def _clear_share(self) -> Curve:
         return _frozen(_mean(pixel_counts.false_positive_share(self.background[~self.holds_class])))
+
+    def with_images_of(self, other: "HistogramStack", where: NDArray[np.bool_]) -> "HistogramStack":
+        """Return the stack with some images' histograms taken from another one.
+
+        Args:
+            other: of the same images.
+            where: bool [N], whose histograms are the other's.
+
+        """
+        chosen = where[:, np.newaxis]
+        return HistogramStack(
+            np.where(chosen, other.foreground, self.foreground),
+            np.where(chosen, other.background, self.background),
+        )
 
     def cut_at(self, levels: NDArray[np.float64]) -> "HistogramStack":
         """Move pixels that reach their image's own level to level 255, the others to 0.
@@ -304,7 +343,7 @@ class HistogramStack:
             cut.append(ends)
         return HistogramStack(*cut)
 
-    def _pooled(self, curve: Curve) -> Curve:
+    def _or_nan(self, curve: Curve) -> Curve:
         return curve if self.holds_class.any() else np.full(SCORE_LEVELS, np.nan)
 
 

@@ -29,8 +29,9 @@ class BestThreshold:
         threshold: the score in 0..1 from which a pixel is predicted as the class, level / 255.
         level: the same as a level 0-255.
         iou: there, 0..1, by the sweep's objective.
-        precision: there, of all pixels pooled.
-        recall: there, of all pixels pooled.
+        precision: there, of the positive images' pixels, pooled; of the pixels of all images if
+            the objective is.
+        recall: there, of the same pixels.
 
     """
 
@@ -45,12 +46,15 @@ class BestThreshold:
 class ThresholdSweep:
     """IoU, precision and recall of score maps at each of 256 thresholds.
 
-    Figures are over the images whose mask holds the class, and NaN if none does.
+    Figures are over the positive images, whose mask holds the class, and NaN if there is none. An
+    objective that ends in "_all_images" counts the other images too.
 
     Attributes:
         histograms: the counts behind the figures, an image each.
         objective: the IoU that is taken: "per_image_iou" (the mean of the images' own),
-            "dataset_iou" (of all pixels pooled) or "dataset_miou" (with the background's).
+            "dataset_iou" (of the positive images' pixels, pooled), "dataset_miou" (with the
+            background's), and "dataset_iou_all_images" and "dataset_miou_all_images" (of the pixels
+            of all images, as an accumulated confusion matrix gives them).
 
     """
 
@@ -76,12 +80,12 @@ class ThresholdSweep:
 
     @property
     def precision(self) -> Curve:
-        """Return the precision at each threshold, of all pixels pooled, float64 [256]."""
-        return self.histograms.precision()
+        """Return the precision at each threshold over the objective's images, float64 [256]."""
+        return self.histograms.precision(all_images=self.objective.over_all_images)
 
     @property
     def recall(self) -> Curve:
-        """Return the recall at each threshold, of all pixels pooled, float64 [256]."""
+        """Return the recall at each threshold, of pooled pixels, float64 [256]."""
         return self.histograms.recall()
 
     @property

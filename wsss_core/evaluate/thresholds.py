@@ -81,19 +81,36 @@ _WITHOUT_MASKS = {
 
 
 class Objective(StrEnum):
-    """The curve whose maximum a rule looks for; each names a method of HistogramStack."""
+    """The curve whose maximum a rule looks for.
+
+    Pooled figures are over the positive images, which hold the class; the last two are over all.
+    """
 
     PER_IMAGE_IOU = "per_image_iou"
     DATASET_IOU = "dataset_iou"
     DATASET_MIOU = "dataset_miou"
+    DATASET_IOU_ALL_IMAGES = "dataset_iou_all_images"
+    DATASET_MIOU_ALL_IMAGES = "dataset_miou_all_images"
+
+    @property
+    def over_all_images(self) -> bool:
+        """Whether images without the class count."""
+        return self.endswith(_ALL_IMAGES)
+
+    @property
+    def figure(self) -> str:
+        """Return the figure's name without its images, a method of `HistogramStack`."""
+        return self.removesuffix(_ALL_IMAGES)
 
     def curve(self, stack: HistogramStack) -> Curve:
         """Compute the objective at every level, float64 [256]."""
-        return {
-            Objective.PER_IMAGE_IOU: stack.per_image_iou,
-            Objective.DATASET_IOU: stack.dataset_iou,
-            Objective.DATASET_MIOU: stack.dataset_miou,
-        }[self]()
+        if self is Objective.PER_IMAGE_IOU:
+            return stack.per_image_iou()
+        pooled = stack.dataset_iou if self.figure == "dataset_iou" else stack.dataset_miou
+        return pooled(all_images=self.over_all_images)
+
+
+_ALL_IMAGES = "_all_images"
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,22 +137,30 @@ class Evaluation:
     """The figures at a chosen threshold, each in [0, 1]; NaN where no image is there to give it.
 
     Attributes:
-        per_image_iou: Mean foreground IoU over the images that hold the class.
-        dataset_iou: Foreground IoU of those images' pixels, pooled.
+        per_image_iou: Mean foreground IoU over the positive images, which hold the class.
+        dataset_iou: Foreground IoU of the positive images' pixels, pooled.
         dataset_miou: Mean of foreground and background IoU of the same pooled pixels.
+        dataset_iou_all_images: Foreground IoU of the pixels of all images, pooled, as an
+            accumulated confusion matrix gives it; NaN under the per-image oracle, which chooses no
+            threshold for an image without the class.
+        dataset_miou_all_images: Mean of foreground and background IoU of the same pooled pixels.
         clear_false_positive_share: Mean share of pixels predicted as the class on images without
             it.
-        precision: Precision of the pixels of the images that hold the class, pooled.
-        recall: Recall of the same pixels.
+        precision: Precision of the positive images' pixels, pooled.
+        recall: Recall of the same pixels; over all images it is the same.
+        precision_all_images: Precision of the pixels of all images, pooled.
 
     """
 
     per_image_iou: float
     dataset_iou: float
     dataset_miou: float
+    dataset_iou_all_images: float
+    dataset_miou_all_images: float
     clear_false_positive_share: float
     precision: float
     recall: float
+    precision_all_images: float
 
 
 def level_of(value: float) -> int:
@@ -218,8 +243,8 @@ def evaluate(choice: ThresholdChoice, test: HistogramStack) -> Evaluation:
     """Take every figure at the chosen threshold.
 
     Under the per-image oracle each image is cut at its own level and the pooled figures add up the
-    counts that result. Images without the class have no level there, so their false positives are
-    NaN.
+    counts that result. Images without the class have no level there, so their false positives and
+    all figures over all images are NaN.
 
     Args:
         choice: From `choose_threshold`; one of the per-image oracle must come from these very
@@ -242,14 +267,24 @@ def evaluate(choice: ThresholdChoice, test: HistogramStack) -> Evaluation:
                 "threshold choice: expected the images that the per-image oracle saw, got others"
             )
         level, cut = SCORE_LEVELS - 1, test.cut_at(choice.image_levels)
-    clear = cut.clear_false_positive_share() if choice.image_levels is None else None
+    unknown = float("nan")
+    oracle = choice.image_levels is not None
     return Evaluation(
         per_image_iou=float(cut.per_image_iou()[level]),
         dataset_iou=float(cut.dataset_iou()[level]),
         dataset_miou=float(cut.dataset_miou()[level]),
-        clear_false_positive_share=float("nan") if clear is None else float(clear[level]),
+        dataset_iou_all_images=unknown
+        if oracle
+        else float(cut.dataset_iou(all_images=True)[level]),
+        dataset_miou_all_images=(
+            unknown if oracle else float(cut.dataset_miou(all_images=True)[level])
+        ),
+        clear_false_positive_share=(
+            unknown if oracle else float(cut.clear_false_positive_share()[level])
+        ),
         precision=float(cut.precision()[level]),
         recall=float(cut.recall()[level]),
+        precision_all_images=unknown if oracle else float(cut.precision(all_images=True)[level]),
     )
 
 

@@ -17,7 +17,7 @@ def ratio(part, whole):
 
 
 def figures_at(levels, masks, pooled_over, level):
-    """The five figures of one class at one level, over boolean maps of each image."""
+    """The figures of one class at one level, over boolean maps of each image."""
     held = masks.any(axis=(1, 2))
     marked, truth = levels[pooled_over] >= level, masks[pooled_over]
     hits, wrong, missed = (marked & truth).sum(), (marked & ~truth).sum(), (~marked & truth).sum()
@@ -30,6 +30,16 @@ def figures_at(levels, masks, pooled_over, level):
         "dataset_iou": ratio(hits, hits + wrong + missed),
         "precision": ratio(hits, hits + wrong),
         "recall": ratio(hits, hits + missed),
+        **over_all_images(levels >= level, masks),
+    }
+
+
+def over_all_images(marked, truth):
+    """The figures of one confusion matrix over every image, but the background's."""
+    hits, wrong, missed = (marked & truth).sum(), (marked & ~truth).sum(), (~marked & truth).sum()
+    return {
+        "dataset_iou_all_images": ratio(hits, hits + wrong + missed),
+        "precision_all_images": ratio(hits, hits + wrong),
     }
 
 

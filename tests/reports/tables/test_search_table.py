@@ -114,7 +114,7 @@ def test_the_caption_says_that_these_values_are_no_results():
     caption = search_table(ledger_rows(), objective="dataset_iou").caption
 
     assert "All 7 trials of the search (4 complete, 1 pruned, 1 collapsed, 1 failed)" in caption
-    assert "dataset foreground IoU on the tune split" in caption
+    assert "dataset foreground IoU over positive images on the tune split" in caption
     assert "chose the winners and are no results" in caption
     assert "confirmations under fresh seeds" in caption
 

@@ -55,10 +55,12 @@ def figures_by_loop(maps, levels):
     """Every figure from predictions cut at each image's level, in the order of Evaluation."""
     each, clear = [], []
     pooled = np.zeros(4, dtype=int)
+    on_clear = np.zeros(4, dtype=int)
     for scores, mask, level in zip(*maps, levels, strict=True):
         predicted = scores >= level
         if not mask.any():
             clear.append(predicted.mean())
+            on_clear += [0, int(predicted.sum()), 0, int((~predicted).sum())]
             continue
         counts = [
             int(region.sum())
@@ -73,13 +75,18 @@ def figures_by_loop(maps, levels):
         pooled += counts
     hit, false_alarm, missed, rest = map(int, pooled)
     foreground = ratio(hit, hit + false_alarm + missed)
+    _, wrong, _, right = map(int, pooled + on_clear)  # over all images
+    of_all = ratio(hit, hit + wrong + missed)
     return {
         "per_image_iou": math.fsum(each) / len(each),
         "dataset_iou": foreground,
         "dataset_miou": (foreground + ratio(rest, rest + false_alarm + missed)) / 2,
+        "dataset_iou_all_images": of_all,
+        "dataset_miou_all_images": (of_all + ratio(right, right + wrong + missed)) / 2,
         "clear_false_positive_share": math.fsum(clear) / len(clear),
         "precision": ratio(hit, hit + false_alarm),
         "recall": ratio(hit, hit + missed),
+        "precision_all_images": ratio(hit, hit + wrong),
     }
 
 
@@ -169,8 +176,11 @@ def test_figures_under_the_image_oracle_add_each_image_s_counts_at_its_own_level
     choice = choose_threshold("image_oracle", test=stacked(maps))
     found = dataclasses.asdict(evaluate(choice, stacked(maps)))
     expected = figures_by_loop(maps, choice.image_levels)
-    assert np.isnan(found.pop("clear_false_positive_share"))
-    expected.pop("clear_false_positive_share")
+    for name in [name for name in found if name.endswith("_all_images")] + [
+        "clear_false_positive_share"
+    ]:
+        assert np.isnan(found.pop(name))
+        expected.pop(name)
     assert found == pytest.approx(expected, abs=1e-15)
 
 
