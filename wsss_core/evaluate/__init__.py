@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING
 from wsss_core.lazy import lazy_exports
 
 if TYPE_CHECKING:
+    from wsss_core.evaluate.boundaries import BOUNDARY_SHARE, boundary_counts, boundary_iou
+    from wsss_core.evaluate.confusion import ConfusionCounts, MeanIou, confusion_counts
     from wsss_core.evaluate.diagnostics import (
         collapse_reason,
         confusion_ratio,
@@ -14,6 +16,7 @@ if TYPE_CHECKING:
         reliance,
     )
     from wsss_core.evaluate.multi_class import MultiClassStack
+    from wsss_core.evaluate.objects import ObjectCounts, object_counts
     from wsss_core.evaluate.overlays import overlay
     from wsss_core.evaluate.pixel_counts import SCORE_LEVELS, Curve, false_positive_share
     from wsss_core.evaluate.regions import NOWHERE, peak_region, ring_around
@@ -40,25 +43,32 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
+    "BOUNDARY_SHARE",
     "NOWHERE",
     "SCORE_LEVELS",
     "BestThreshold",
+    "ConfusionCounts",
     "Curve",
     "Evaluation",
     "GaussianMixture",
     "HistogramStack",
+    "MeanIou",
     "MultiClassStack",
     "NoThresholdError",
     "Normalisation",
+    "ObjectCounts",
     "Objective",
     "OwnRule",
     "ScoreHistogram",
     "ThresholdChoice",
     "ThresholdRule",
     "ThresholdSweep",
+    "boundary_counts",
+    "boundary_iou",
     "choose_threshold",
     "collapse_reason",
     "compete",
+    "confusion_counts",
     "confusion_ratio",
     "evaluate",
     "false_positive_area",
@@ -69,6 +79,7 @@ __all__ = [
     "load_own_rule",
     "mass_shares",
     "normalise",
+    "object_counts",
     "otsu_level",
     "overlay",
     "peak_region",
