@@ -87,12 +87,18 @@ def _said(error: Exception) -> str:
     return f"line {mark.line + 1}, column {mark.column + 1}: {one_line(problem, 200)}"
 
 
-def read_csv(file: Path, columns: Sequence[str]) -> Iterator[tuple[int, dict[str, str]]]:
+def read_csv(
+    file: Path, columns: Sequence[str], optional: Sequence[str] = ()
+) -> Iterator[tuple[int, dict[str, str]]]:
     """Yield line number and fields of each row of a CSV file with a header.
+
+    Blanks around the names of columns are dropped, and those that are asked for may be written in
+    small or capital letters.
 
     Args:
         file: comma-separated text in UTF-8; other columns may stand beside those that are needed.
         columns: the columns that the header must name.
+        optional: columns that it may name.
 
     Raises:
         InputError: the file cannot be read, a column is missing or named twice, a row has more or
@@ -103,7 +109,9 @@ def read_csv(file: Path, columns: Sequence[str]) -> Iterator[tuple[int, dict[str
     expected = f"expected CSV with columns {', '.join(columns)}"
     lines = csv.reader(read_text(file).splitlines(keepends=True), strict=True)
     try:
-        header = next(lines, [])
+        known = {name.casefold(): name for name in (*columns, *optional)}
+        given = (name.strip() for name in next(lines, []))
+        header = [known.get(name.casefold(), name) for name in given]
         if not set(columns) <= set(header):
             raise InputError(f"{file}: columns {quoted(header)}, {expected}")
         if len(set(header)) < len(header):

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from studies.cli.common import NO_PLUGINS_OPTION, Command, a_path, option, show
 from studies.cli.data_import import IMPORT
+from studies.cli.pixel_options import PIXEL_OPTIONS, pixel_rules
 from studies.cli.run import SPEC_OPTIONS
 from studies.cli.strict_json import JSON_OPTION, Schema, of_schema, show_json
 
@@ -24,7 +25,8 @@ def _scenes(options: argparse.Namespace) -> int:
 def _check(options: argparse.Namespace) -> int:
     from wsss_core.data.folder.source import FolderSource
 
-    show(FolderSource(options.root).check().describe())
+    source = FolderSource(options.root, pixel_rules(options), options.threshold)
+    show(source.check().describe())
     return 0
 
 
@@ -95,7 +97,11 @@ CHECK = Command(
     "read every file of a folder data set and list its contents or the error",
     "wsss data check DIR",
     _check,
-    (option("root", type=a_path, metavar="DIR", help="a folder with train, tune and test"),),
+    (
+        option("root", type=a_path, metavar="DIR", help="a folder with train, tune and test"),
+        option("--threshold", type=int, metavar="N", help="the least mask value that is object"),
+        *PIXEL_OPTIONS,
+    ),
 )
 
 DESCRIBE = Command(

@@ -12,6 +12,7 @@ from studies.cli.common import (
     option,
     show,
 )
+from studies.cli.pixel_options import PIXEL_OPTIONS, pixel_rules
 from wsss_core.errors import InputError
 
 
@@ -40,6 +41,7 @@ def _masks(options: argparse.Namespace) -> int:
         address=options.address,
         in_process=options.in_process,
         follow_links=options.follow_links,
+        rules=pixel_rules(options),
     )
     rate = f", {made.written / made.seconds:.1f} images/s" if made.written else ""
     show(f"{made.written} masks written to {options.out} in {duration(made.seconds)}{rate}")
@@ -79,6 +81,7 @@ MASKS = Command(
         option("--batch", type=int, default=16, metavar="N", help="images a task [16]"),
         option("--address", metavar="ADDR", help="a running Ray cluster"),
         option("--follow-links", action="store_true", help="search linked folders of DIR too"),
+        *PIXEL_OPTIONS,
         option("--in-process", action="store_true", help="no Ray, for debugging"),
         NO_PLUGINS_OPTION,
     ),

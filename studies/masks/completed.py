@@ -12,6 +12,7 @@ from PIL import Image
 from studies.masks.files import MaskOrigin, add_origin, origin_of
 from studies.masks.worker import UNFINISHED_MASKS, MaskJob
 from wsss_core.data.image_decoding import PictureFile, image_shape
+from wsss_core.data.pixel_rules import PixelRules
 from wsss_core.errors import InputError
 
 
@@ -67,12 +68,12 @@ def mask_state(job: MaskJob, name: str, *, earlier: bool = False) -> MaskState:
         return MaskState.MISSING
     image = Path(job.images) / name
     try:
-        expected = MaskOrigin(PictureFile.read(image).digest, job.settings_digest)
+        expected = MaskOrigin(PictureFile.read(image, job.rules).digest, job.settings_digest)
     except InputError:
         return MaskState.MISSING  # the worker that opens the image says why it cannot be read
     try:
         origins = {origin_of(file) for file in files}
-        if origins == {None} and earlier and _fits(files, image):
+        if origins == {None} and earlier and _fits(files, image, job.rules):
             for file in files:
                 add_origin(file, Path(job.out) / UNFINISHED_MASKS, expected)
             return MaskState.DONE
@@ -84,7 +85,7 @@ def mask_state(job: MaskJob, name: str, *, earlier: bool = False) -> MaskState:
     return MaskState.REPLACED if of_images else MaskState.CORRUPT
 
 
-def _fits(files: Sequence[Path], image: Path) -> bool:
+def _fits(files: Sequence[Path], image: Path, rules: PixelRules) -> bool:
     """Return whether files without digests are whole, of an image's size and not older than it."""
     made = image.stat().st_mtime
     for file in files:
@@ -94,7 +95,7 @@ def _fits(files: Sequence[Path], image: Path) -> bool:
             with Image.open(file, formats=("PNG",)) as opened:
                 opened.verify()  # compares every chunk's CRC
             with Image.open(file, formats=("PNG",)) as opened:
-                if np.asarray(opened).shape != image_shape(image):
+                if np.asarray(opened).shape != image_shape(image, rules):
                     return False
         except Exception:  # decoders raise nearly anything
             return False

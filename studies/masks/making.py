@@ -9,6 +9,7 @@ from studies.masks.folder import MasksMade, make_missing_masks
 from studies.masks.recipe import MaskSelection, choose_recipe
 from studies.masks.worker import MaskJob
 from studies.store import ArtifactStore
+from wsss_core.data.pixel_rules import USUAL_RULES, PixelRules
 from wsss_core.errors import InputError, checked_path, quoted
 
 logger = logging.getLogger(__name__)
@@ -32,6 +33,7 @@ def make_masks(
     address: str | None = None,
     in_process: bool = False,
     follow_links: bool = False,
+    rules: PixelRules = USUAL_RULES,
 ) -> MasksMade:
     """Make the pseudo masks that a folder of images lacks, with a network of a finished study.
 
@@ -55,6 +57,8 @@ def make_masks(
         address: of a running Ray cluster; None starts Ray on this machine.
         in_process: use no Ray, make one batch after another in this process.
         follow_links: search linked folders for images too.
+        rules: how the pixels of the images are read. A mask has the height and width of its image
+            as it is read; images with an EXIF orientation get none until the rules say how.
 
     Raises:
         InputError: nothing is there by such a name (the message names what is), no images, or masks
@@ -73,7 +77,7 @@ def make_masks(
     for line in lines:
         logger.info(line)
     return make_missing_masks(
-        MaskJob(recipe, str(checked_path(images)), str(checked_path(out)), uncertain, soft),
+        MaskJob(recipe, str(checked_path(images)), str(checked_path(out)), uncertain, soft, rules),
         batch=batch,
         address=address,
         in_process=in_process,

@@ -14,6 +14,7 @@ from wsss_core.whole_files import ZEROS, fill_digest, holds_digest, write_whole
 
 RECORD = "masks.json"
 _DIGEST = b'"digest": "'
+_OPTIONAL = ("orientation", "white_level")  # settings that masks of most images do without
 _KEYS = ("settings", "values", "counts", "failed", "package_version", "started_at", "ended_at")
 
 
@@ -56,12 +57,13 @@ class MaskRecord:
         if found is None:
             self.corrupt = True
             return
-        differing = [key for key in self._settings if found.get(key) != self._settings[key]]
+        asked = {**dict.fromkeys(_OPTIONAL), **self._settings}
+        differing = [key for key in asked if found.get(key) != asked[key]]
         if differing:
             key = differing[0]
             raise InputError(
                 f"{self.file}: the masks there were made with {key} {found.get(key)!r}, asked for "
-                f"is {self._settings[key]!r}; expected the same, or another folder"
+                f"is {asked[key]!r}; expected the same, or another folder"
             )
 
     def _read(self) -> dict[str, Any] | None:

@@ -39,6 +39,7 @@ from studies.store import ArtifactStore, canonical
 from wsss_core.backbones import Network
 from wsss_core.cams import cams
 from wsss_core.data.image_decoding import PictureFile, image_shape, read_rgb
+from wsss_core.data.pixel_rules import USUAL_RULES, PixelRules
 from wsss_core.errors import InputError, one_line
 from wsss_core.refine.steps.registry import Refiner, make_refiner
 
@@ -56,6 +57,8 @@ class MaskJob:
         out: the folder of the masks.
         uncertain: a pixel whose score is nearer than this to the threshold stays undecided, 0 to 1.
         soft: whether to write the scores too, a grey PNG per class.
+        rules: how the pixels of the images are read. A mask has the height and width of its image
+            as it is read: turned upright if the rules apply its EXIF orientation.
 
     """
 
@@ -64,6 +67,7 @@ class MaskJob:
     out: str
     uncertain: float = 0.0
     soft: bool = False
+    rules: PixelRules = USUAL_RULES
 
     def mask_file(self, name: str) -> Path:
         """Return the file of an image's mask."""
@@ -81,7 +85,13 @@ class MaskJob:
     @property
     def settings(self) -> dict[str, Any]:
         """What decides a mask beside the image, as `masks.json` holds it."""
-        return {**self.recipe.as_record(), "uncertain": self.uncertain, "soft": self.soft}
+        made = {**self.recipe.as_record(), "uncertain": self.uncertain, "soft": self.soft}
+        # Masks of images as they are stored are those of earlier releases.
+        if self.rules.orientation == "apply":
+            made["orientation"] = self.rules.orientation
+        if self.rules.white_level is not None:
+            made["white_level"] = self.rules.white_level
+        return made
 
     @cached_property
     def settings_digest(self) -> str:
@@ -148,9 +158,9 @@ class CamMaker:
         """Return an image's pixels, or why there are none, and the digest of its bytes."""
         image, digest = Path(self._job.images) / name, None
         try:
-            file = PictureFile.read(image)
+            file = PictureFile.read(image, self._job.rules)
             digest = file.digest
-            return read_rgb(file, self._job.recipe.training.image_size), digest
+            return read_rgb(file, self._job.recipe.training.image_size, self._job.rules), digest
         except InputError as error:
             return str(error), digest
 
@@ -206,9 +216,10 @@ class MaskWriter:
             group = groups.pop(0)
             try:
                 images = [Path(self._job.images) / one.name for one in group]
-                shapes = [image_shape(image) for image in images]
+                rules = self._job.rules
+                shapes = [image_shape(image, rules) for image in images]
                 scores = self._refined(group)
-                digests = [PictureFile.read(image).digest for image in images]
+                digests = [PictureFile.read(image, rules).digest for image in images]
             except Exception as error:
                 if len(group) > 1:
                     # Each alone, to find the image that fails.
@@ -245,7 +256,8 @@ class MaskWriter:
         if not self._steps:
             return scores
         size = recipe.training.image_size
-        images = np.stack([read_rgb(Path(self._job.images) / one.name, size) for one in batch])
+        files = [Path(self._job.images) / one.name for one in batch]
+        images = np.stack([read_rgb(file, size, self._job.rules) for file in files])
         for step, refiner, fitted_state in self._steps:
             with tempfile.TemporaryDirectory() as folder:
                 features = Path(folder) if step.needs_image_features else None

@@ -8,6 +8,7 @@ from studies.store import ArtifactStore, stage_key
 from wsss_core.data.folder.source import FolderSource
 from wsss_core.data.image_set import SPLITS, ImageSet, ImageSource
 from wsss_core.data.importing import PublishedSource
+from wsss_core.data.pixel_rules import PixelRules
 from wsss_core.data.scenes import SceneSettings, SceneSource
 from wsss_core.errors import InputError, as_input_error, checked_path, quoted
 from wsss_core.plugins import load_plugin
@@ -110,7 +111,7 @@ def open_source(data: Data) -> ImageSource:
         settings = SceneSettings.taken_from(data)
         return SceneSource(settings, train=data.train, tune=data.tune, test=data.test)
     if isinstance(data, FolderData):
-        return FolderSource(checked_path(data.root))
+        return FolderSource(checked_path(data.root), PixelRules.taken_from(data), data.threshold)
     if isinstance(data, PublishedData):
         with as_input_error("data", InputError):
             return PublishedSource(data.import_settings())

@@ -7,6 +7,7 @@ from pydantic import Discriminator, Field, Tag, field_validator
 from studies.spec.base import LocalPath, Strict
 from studies.spec.published import PUBLISHED, PublishedData, known_sources
 from studies.spec.settings import section
+from wsss_core.data.pixel_rules import PixelRules
 from wsss_core.data.scenes.scene import SceneSettings
 from wsss_core.errors import quoted
 from wsss_core.plugins import is_plugin
@@ -21,12 +22,17 @@ class SceneData(section(SceneSettings)):  # type: ignore[misc]
     test: int = Field(300, ge=2)
 
 
-class FolderData(Strict):
-    """A folder of images and masks (see `wsss_core.data.folder`)."""
+class FolderData(section(PixelRules)):  # type: ignore[misc]
+    """A folder of images and masks (see `wsss_core.data.folder`).
+
+    `threshold` is the least mask value that is object, for a single class. The other keys are those
+    of `wsss_core.data.pixel_rules.PixelRules`.
+    """
 
     source: Literal["folder"]
     root: LocalPath
     size: int = Field(224, ge=16, le=4096)
+    threshold: int | None = Field(None, ge=1, le=65535)
 
 
 class PluginData(Strict):

@@ -5,7 +5,7 @@
     train/images, labels.csv  instead of those folders, where an image may hold several classes:
                             columns file, classes, the classes separated by ";", none for clear
     train/masks             masks of training images, see `training_masks`; optional
-    tune/images, tune/masks images and their masks: same stem, .png; so in `test`
+    tune/images, tune/masks images and their masks: same stem; so in `test`
     tune/clear              images without any class, without masks; optional
     tune/context            masks of what accompanies a class (chimneys), same stem; optional
     classes.yaml            `classes: {1: smoke, 2: steam}`, the mask value of each class; `ignore`,
@@ -21,7 +21,7 @@ images are passed over; a folder among the images is an error.
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from wsss_core.data.folder.class_list import (
     ClassList,
@@ -29,7 +29,12 @@ from wsss_core.data.folder.class_list import (
     class_list_file,
     read_class_list,
 )
-from wsss_core.data.folder.folder_files import beside_images, checked_name, required_folder
+from wsss_core.data.folder.folder_files import (
+    beside_images,
+    checked_name,
+    normalised,
+    required_folder,
+)
 from wsss_core.data.folder.likely_names import meant_by
 from wsss_core.errors import InputError, nearest, quoted
 from wsss_core.text_files import read_csv
@@ -40,7 +45,7 @@ TRAINING_MASKS = "masks"
 """The folder of train/ with masks of training images; it is no class."""
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
-MASK_SUFFIXES = (".png",)
+MASK_SUFFIXES = (".png", ".tif", ".tiff", ".bmp", ".webp", ".jpg", ".jpeg", ".npy")
 
 
 @dataclass(frozen=True)
@@ -129,8 +134,32 @@ def find_classes(root: Path) -> FolderClasses:
     return FolderClasses(names, tuple(listed.names), listed.ignored, listed.threshold)
 
 
+def mask_suffixes(folder: Path, stems: Collection[str] = ()) -> tuple[str, ...]:
+    """Return the endings of the masks in a folder.
+
+    Where PNG files suffice, others beside them are no masks.
+
+    Args:
+        folder: the folder of masks.
+        stems: of images that all need a mask, in Unicode's composed form.
+
+    """
+    first = MASK_SUFFIXES[:1]
+    there = {normalised(path.stem) for path in folder.iterdir() if path.suffix.lower() in first}
+    return first if there and there.issuperset(stems) else MASK_SUFFIXES
+
+
+def _named_image(file: str) -> str:
+    """Return the name of an image from a field of labels.csv, which may be its path."""
+    path = PurePosixPath(file.strip().replace("\\", "/"))
+    parents = path.parent.parts
+    return path.name if parents in ((), ("images",), ("train", "images")) else file.strip()
+
+
 def read_labels(table: Path) -> dict[str, tuple[int, tuple[str, ...]]]:
-    """Read labels.csv: file name -> its line and the names of its classes.
+    """Read labels.csv: name of an image -> its line and the names of its classes.
+
+    A path (`train/images/a.jpg`, `images/a.jpg`) stands for the name at its end.
 
     Raises:
         InputError: a line cannot be read, separates classes by commas, or lists a file twice.
@@ -138,7 +167,7 @@ def read_labels(table: Path) -> dict[str, tuple[int, tuple[str, ...]]]:
     """
     found: dict[str, tuple[int, tuple[str, ...]]] = {}
     for line, row in read_csv(table, ("file", "classes")):
-        file, classes = row["file"], row["classes"]
+        file, classes = _named_image(row["file"]), row["classes"]
         if "," in classes:
             raise InputError(
                 f"{table}, line {line}: classes {quoted(classes)}, expected ';' between classes"

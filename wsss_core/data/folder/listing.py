@@ -4,6 +4,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from wsss_core.data.folder.class_list import FolderClasses
 from wsss_core.data.folder.findings import (
     DataFinding,
     DataFindings,
@@ -22,9 +23,8 @@ from wsss_core.data.folder.layout import (
     CLEAR,
     IMAGE_SUFFIXES,
     LABELS,
-    MASK_SUFFIXES,
-    FolderClasses,
     ListedImage,
+    mask_suffixes,
     read_labels,
 )
 from wsss_core.data.folder.likely_names import meant_by, misnamed
@@ -140,14 +140,22 @@ def _labelled_images(
     place = required_folder(folder / "images", f"of the training images that {table} lists")
     listed = listed_files(place, IMAGE_SUFFIXES, told)
     files = {normalised(path.name): path for path in listed.values()}
-    labels = {normalised(file): found for file, found in read_labels(table).items()}
+    labels: dict[str, int] = {}
     images = []
-    for file, (line, names) in labels.items():
+    for written, (line, names) in read_labels(table).items():
+        file = normalised(written)
+        if file not in files and file in listed:  # a name without its ending
+            file = normalised(listed[file].name)
         where = f"{table}, line {line}"
         if file not in files:
             text = f"file {quoted(file)} is no image of {place}{_nearest(file, files)}"
             told.refuse(FindingKind.LABELS, text, where, "no image")
             continue
+        if file in labels:
+            text = f"file {quoted(file)} is listed twice, first in line {labels[file]}"
+            told.refuse(FindingKind.LABELS, text, where, "listed twice")
+            continue
+        labels[file] = line
         if unknown := [name for name in names if name not in classes.names]:
             expected = f"expected {', '.join(classes.names)}{_nearest(unknown[0], classes.names)}"
             text = f"class {quoted(unknown[0])}, {expected}"
@@ -191,10 +199,12 @@ def _masked_images(folder: Path, told: FindingCollector) -> list[ListedImage]:
         text = f"no image, expected at least one ({', '.join(IMAGE_SUFFIXES)})"
         told.refuse(FindingKind.LAYOUT, text, place)
     mask_folder = required_folder(folder / "masks", f"of .png masks for the images of {place}")
-    masks = listed_files(mask_folder, MASK_SUFFIXES, told)
+    masks = listed_files(mask_folder, mask_suffixes(mask_folder, files), told)
     clear_folder, context_folder = folder / CLEAR, folder / "context"
     clear = listed_files(clear_folder, IMAGE_SUFFIXES, told) if clear_folder.is_dir() else {}
-    contexts = listed_files(context_folder, MASK_SUFFIXES, told) if context_folder.is_dir() else {}
+    contexts = {}
+    if context_folder.is_dir():
+        contexts = listed_files(context_folder, mask_suffixes(context_folder), told)
     _tell_unpaired(place, files, mask_folder, masks, told)
     for stem in list(clear):
         if stem in files:

@@ -58,7 +58,7 @@ def read_origins(root: Path, split: str, identifiers: Collection[str]) -> Mappin
     found: dict[str, dict[str, str]] = {}
     told: set[str] = set()
     if table.exists():
-        for line, row in read_csv(table, ("file", "group")):
+        for line, row in read_csv(table, ("file", "group"), ("source", "camera")):
             told |= row.keys()
             where = f"{table}, line {line}: file {quoted(row['file'])}"
             first, identifier = _split_and_identifier(row["file"])

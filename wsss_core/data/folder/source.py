@@ -30,7 +30,7 @@ from wsss_core.data.folder.listing import list_split, listing_of, root_findings
 from wsss_core.data.folder.training_masks import TrainingMask, open_training_masks
 from wsss_core.data.image_decoding import PictureFile, exif_orientation
 from wsss_core.data.image_set import SPLITS, ImageSet, PixelMaps
-from wsss_core.data.mask_decoding import decode_mask
+from wsss_core.data.mask_decoding import MaskMeaning, decode_mask
 from wsss_core.data.pixel_rules import USUAL_RULES, PixelRules
 from wsss_core.data.progress_lines import ProgressLines
 from wsss_core.errors import InputError, as_input_error, checked_path
@@ -74,6 +74,11 @@ class FolderSource:
         """Return the mask value of each class; None where every value above 0 is the class."""
         return self._classes.mask_values
 
+    @property
+    def meaning(self) -> MaskMeaning:
+        """Return what the values of masks mean."""
+        return self._classes.meaning
+
     def images(self, split: str) -> list[ListedImage]:
         """Return the images of a split and their files, sorted by identifier; opens none.
 
@@ -85,7 +90,8 @@ class FolderSource:
 
     def decode(self, mask: Path) -> np.ndarray:
         """Decode a mask or context mask: 0 background, k + 1 class k, 255 ignored, [h, w]."""
-        return _class_indices(PictureFile.read(mask), self._classes)
+        file = PictureFile.read(mask, self.rules)
+        return decode_mask(file, self._classes.meaning, self.rules, scored=False).codes
 
     def fingerprint(self, split: str) -> str:
         """Return a digest (128 bit, hexadecimal) of all that `read` depends on, but the size.

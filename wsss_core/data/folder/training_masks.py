@@ -18,9 +18,9 @@ from wsss_core.data.folder.folder_files import listed_files, normalised
 from wsss_core.data.folder.layout import (
     CLEAR,
     LABELS,
-    MASK_SUFFIXES,
     TRAINING_MASKS,
     ListedImage,
+    mask_suffixes,
 )
 from wsss_core.data.image_decoding import PictureFile, image_shape
 from wsss_core.data.mask_decoding import mask_shape
@@ -86,7 +86,7 @@ def list_training_masks(
         normalised(Path(image.identifier).with_suffix("").as_posix()): image for image in images
     }
     if (train / LABELS).exists():
-        return _paired({"images": listed_files(folder, MASK_SUFFIXES)}, stems, train)
+        return _paired({"images": listed_files(folder, mask_suffixes(folder))}, stems, train)
     found = {}
     for entry in sorted(folder.iterdir(), key=lambda path: path.name):
         if entry.name.startswith("."):
@@ -97,7 +97,7 @@ def list_training_masks(
                 f"{entry}: {reason}expected masks of training images in folders of their classes: "
                 f"{', '.join(classes.names)}"
             )
-        found[entry.name] = listed_files(entry, MASK_SUFFIXES)
+        found[entry.name] = listed_files(entry, mask_suffixes(entry))
     return _paired(found, stems, train)
 
 

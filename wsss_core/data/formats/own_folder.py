@@ -1,6 +1,9 @@
 """The product's own layout as a format, so that such a set can be mixed with others."""
 
+from dataclasses import dataclass
 from pathlib import Path
+
+import numpy as np
 
 from wsss_core.data.folder import FolderSource
 from wsss_core.data.formats.common.contents import (
@@ -12,9 +15,28 @@ from wsss_core.data.formats.common.contents import (
     Labels,
     Picture,
 )
-from wsss_core.data.formats.common.mask_values import MaskFile, Meaning
 from wsss_core.data.formats.common.source_files import subfolders
-from wsss_core.data.image_set import IGNORED, SPLITS
+from wsss_core.data.image_decoding import PictureFile
+from wsss_core.data.image_set import SPLITS
+from wsss_core.data.mask_decoding import MaskMeaning, decode_mask
+
+
+@dataclass(frozen=True)
+class FolderMask:
+    """A mask of a data folder.
+
+    Attributes:
+        path: the file.
+        meaning: what its values mean.
+
+    """
+
+    path: Path
+    meaning: MaskMeaning
+
+    def read(self) -> np.ndarray:
+        """Decode the mask, see `MaskMaker.read`."""
+        return decode_mask(PictureFile.read(self.path), self.meaning, scored=False).codes
 
 
 def _recognise(path: Path) -> str | None:
@@ -31,13 +53,7 @@ def read_own_folder(path: Path, options: FormatOptions) -> FormatContent:
         InputError: a folder is missing or files do not belong together.
 
     """
-    source = FolderSource(path)
-    values = source.mask_values
-    if values is None:
-        meaning = Meaning(source.classes, threshold=options.threshold or 1)
-    else:
-        codes = tuple((value, index) for index, value in enumerate(values, start=1))
-        meaning = Meaning(source.classes, values=(*codes, (IGNORED, IGNORED)))
+    source = FolderSource(path, threshold=options.threshold)
     images = []
     for split in SPLITS:
         for listed in source.images(split):
@@ -54,7 +70,7 @@ def read_own_folder(path: Path, options: FormatOptions) -> FormatContent:
                     if clear
                     else None
                     if listed.mask is None
-                    else MaskFile(listed.mask, meaning),
+                    else FolderMask(listed.mask, source.meaning),
                     group=None if listed.group == listed.identifier else listed.group,
                 )
             )
