@@ -112,3 +112,41 @@ def test_class_folders_beside_the_table_are_an_error(lay: Lay) -> None:
 def test_several_classes_need_their_mask_values(lay: Lay) -> None:
     with pytest.raises(InputError, match=r"classes smoke, steam; .*classes.yaml .* mask value"):
         FolderSource(lay("file,classes\na.png,smoke\nb.png,steam\nc.png,\n", None))
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        "File,Classes\na.png,smoke\nb.png,\nc.png,steam\n",
+        " file , classes \na.png,smoke\nb.png,\nc.png,steam\n",
+        "FILE,note,CLASSES\n a.png ,x,smoke\nb.png,,\nc.png,,steam\n",
+        "file,classes\na,smoke\nb,\nc,steam\n",
+        "file,classes\nimages/a.png,smoke\n./images/b.png,\ntrain/images/c.png,steam\n",
+        "file,classes\ntrain\\images\\a.png,smoke\nimages\\b,\nc,steam\n",
+    ],
+)
+def test_headers_paths_and_missing_endings_are_read_as_people_write_them(
+    lay: Lay, table: str
+) -> None:
+    plain = FolderSource(lay("file,classes\na.png,smoke\nb.png,\nc.png,steam\n"))
+    fingerprint = plain.fingerprint("train")
+    (plain.root / "train" / "labels.csv").write_text(table)
+    train = FolderSource(plain.root).read("train", 4)
+    assert train.labels.tolist() == [[True, False], [False, False], [False, True]]
+    assert FolderSource(plain.root).fingerprint("train") == fingerprint
+
+
+@pytest.mark.parametrize(
+    ("table", "said"),
+    [
+        ("file,classes\na,smoke\na.png,\nb.png,\nc.png,\n", "'a.png' is listed twice"),
+        ("file,classes\nimages/a.png,\na.png,\nb.png,\nc.png,\n", "'a.png' is listed twice"),
+        ("file,File,classes\na.png,a.png,\n", "a column is named twice"),
+        ("file,classes\nother/a.png,\nb.png,\nc.png,\n", "file 'other/a.png' is no image of"),
+    ],
+)
+def test_two_ways_to_write_one_image_are_not_two_images(lay: Lay, table: str, said: str) -> None:
+    root = lay(table)
+    with pytest.raises(InputError) as caught:
+        FolderSource(root).images("train")
+    assert said in str(caught.value)
