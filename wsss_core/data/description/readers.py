@@ -15,9 +15,9 @@ from wsss_core.data.description.flags import read_flags
 from wsss_core.data.description.looks import LOOK_SIZE, look_of, small_rgb
 from wsss_core.data.folder import FolderSource
 from wsss_core.data.folder.layout import ListedImage
-from wsss_core.data.image_decoding import image_shape, read_full_rgb, read_rgb
+from wsss_core.data.image_decoding import decode_image, image_shape, read_rgb
 from wsss_core.data.image_set import IGNORED, SPLITS, ImageSet, ImageSource
-from wsss_core.data.importing.progress_lines import ProgressLines
+from wsss_core.data.progress_lines import ProgressLines
 from wsss_core.data.scenes import SceneSource, render_scene
 from wsss_core.data.scenes.source import index_context, index_mask
 from wsss_core.errors import InputError
@@ -105,7 +105,7 @@ class FolderImages:
             yield from pool.map(read, entries)
 
     def _facts(self, split: str, entry: ListedImage) -> ImageFacts:
-        height, width = image_shape(entry.image)
+        height, width = image_shape(entry.image, self._source.rules)
         count = len(self.classes)
         held = tuple(number in entry.train_classes for number in range(count))
         areas: tuple[float, ...] | None = None
@@ -134,7 +134,7 @@ class FolderImages:
             camera=entry.camera,
             areas=areas,
             contexts=contexts,
-            look=look_of(read_rgb(entry.image, LOOK_SIZE)),
+            look=look_of(read_rgb(entry.image, LOOK_SIZE, self._source.rules)),
         )
 
     def picture(self, one: ImageFacts) -> Picture:
@@ -144,7 +144,8 @@ class FolderImages:
             None if path is None else self._source.decode(path).astype(np.uint8)
             for path in (entry.mask, entry.context)
         )
-        return Picture(read_full_rgb(entry.image), mask, context)
+        pixels = decode_image(entry.image, rules=self._source.rules).pixels
+        return Picture(pixels, mask, context)
 
 
 class SceneImages:
