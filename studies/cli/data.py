@@ -4,6 +4,7 @@ import argparse
 
 from studies.cli.common import Command, a_path, option, show
 from studies.cli.data_import import IMPORT
+from wsss_core.errors import InputError
 
 
 def _scenes(options: argparse.Namespace) -> int:
@@ -19,9 +20,22 @@ def _scenes(options: argparse.Namespace) -> int:
 
 
 def _check(options: argparse.Namespace) -> int:
-    from wsss_core.data.folder.source import FolderSource
+    from wsss_core.data.folder import FolderSource
+    from wsss_core.data.importing import import_hint, misses_a_split
 
-    show(FolderSource(options.root).check().describe())
+    try:
+        source = FolderSource(options.root)
+    except InputError as error:
+        raise InputError(f"{error}{import_hint(options.root)}") from error
+    if options.size < 1:
+        raise InputError(f"--size {options.size}: expected 1 or more")
+    summary = source.examine(options.size)
+    show(summary.describe())
+    try:
+        summary.findings.raise_refused("above")
+    except InputError as error:
+        hint = import_hint(options.root) if misses_a_split(source.root) else ""
+        raise InputError(f"{error}{hint}") from error
     return 0
 
 
@@ -71,7 +85,17 @@ CHECK = Command(
     "read every file of a folder data set and list its contents or the error",
     "wsss data check DIR",
     _check,
-    (option("root", type=a_path, metavar="DIR", help="a folder with train, tune and test"),),
+    (
+        option("root", type=a_path, metavar="DIR", help="a folder with train, tune and test"),
+        option(
+            "--size",
+            type=int,
+            default=224,
+            metavar="N",
+            help="side of the network's input in pixels, data.size of a study [224]",
+        ),
+    ),
+    aside=True,
 )
 
 DATA = Command(
