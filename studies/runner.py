@@ -190,7 +190,9 @@ def _prepared(plan: Plan, results: Location, store: ArtifactStore) -> _Work:
     if pending:
         preflight(plan, pending, store, results)
         pending = plan.pending(store)  # what was found corrupt has to be made again
-    quarantine_corrupt_parts(results, every_part(results, ("plan", "refinements", "search")))
+    quarantine_corrupt_parts(
+        results, every_part(results, ("plan", "refinements", "search", "findings"))
+    )
     write_part(results, "plan", plan.study.file_name, plan.ledger_rows())
     if plan.chains:
         write_part(results, "refinements", plan.study.file_name, plan.chain_rows())

@@ -8,6 +8,7 @@ from studies.cli.data_import import IMPORT
 from studies.cli.pixel_options import PIXEL_OPTIONS, pixel_rules
 from studies.cli.run import SPEC_OPTIONS
 from studies.cli.strict_json import JSON_OPTION, Schema, of_schema, show_json
+from wsss_core.errors import InputError
 
 
 def _scenes(options: argparse.Namespace) -> int:
@@ -23,10 +24,22 @@ def _scenes(options: argparse.Namespace) -> int:
 
 
 def _check(options: argparse.Namespace) -> int:
-    from wsss_core.data.folder.source import FolderSource
+    from wsss_core.data.folder import FolderSource
+    from wsss_core.data.importing import import_hint, misses_a_split
 
-    source = FolderSource(options.root, pixel_rules(options), options.threshold)
-    show(source.check().describe())
+    try:
+        source = FolderSource(options.root, pixel_rules(options), options.threshold)
+    except InputError as error:
+        raise InputError(f"{error}{import_hint(options.root)}") from error
+    if options.size < 1:
+        raise InputError(f"--size {options.size}: expected 1 or more")
+    summary = source.examine(options.size)
+    show(summary.describe())
+    try:
+        summary.findings.raise_refused("above")
+    except InputError as error:
+        hint = import_hint(options.root) if misses_a_split(source.root) else ""
+        raise InputError(f"{error}{hint}") from error
     return 0
 
 
@@ -101,7 +114,15 @@ CHECK = Command(
         option("root", type=a_path, metavar="DIR", help="a folder with train, tune and test"),
         option("--threshold", type=int, metavar="N", help="the least mask value that is object"),
         *PIXEL_OPTIONS,
+        option(
+            "--size",
+            type=int,
+            default=224,
+            metavar="N",
+            help="side of the network's input in pixels, data.size of a study [224]",
+        ),
     ),
+    aside=True,
 )
 
 DESCRIBE = Command(

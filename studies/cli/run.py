@@ -67,7 +67,7 @@ def _plan(options: argparse.Namespace) -> int:
 
 def _check(plan: "Plan", results: Location, store: "ArtifactStore", address: str | None) -> None:
     """Make the checks that `wsss run` makes before it trains, those of a search included."""
-    from studies.preflight import preflight
+    from studies.preflight import kept_findings, preflight
     from studies.ray_tune.runner import check_cluster
     from studies.stages import RunContext
 
@@ -84,6 +84,8 @@ def _check(plan: "Plan", results: Location, store: "ArtifactStore", address: str
         return
     show("")
     preflight(plan, pending, store, results)
+    for line in kept_findings(plan, results).lines():
+        show(f"  {line}")
     check_cluster(plan, pending, RunContext.of(plan, store, results), address)
 
 

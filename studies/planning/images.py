@@ -1,13 +1,14 @@
 """A study's images: from the data section to a source, fingerprints and artifacts."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from studies.spec.data import Data, FolderData, PluginData, SceneData
 from studies.spec.published import PublishedData
 from studies.store import ArtifactStore, stage_key
-from wsss_core.data.folder.source import FolderSource
+from wsss_core.data.folder import DataSummary, FolderSource
 from wsss_core.data.image_set import SPLITS, ImageSet, ImageSource
-from wsss_core.data.importing import PublishedSource
+from wsss_core.data.importing import PublishedSource, import_hint, misses_a_split
 from wsss_core.data.pixel_rules import PixelRules
 from wsss_core.data.scenes import SceneSettings, SceneSource
 from wsss_core.errors import InputError, as_input_error, checked_path, quoted
@@ -60,6 +61,19 @@ class StudyImages:
     source: ImageSource
     splits: ImageSplits
 
+    @property
+    def digest(self) -> str:
+        """What their findings depend on: the fingerprints and the size."""
+        return "-".join(
+            [*(self.splits.fingerprints[split] for split in SPLITS), str(self.splits.size)]
+        )
+
+    def summary(self) -> DataSummary | None:
+        """Return what was found about a data folder, reading what was not read yet; or None."""
+        if not isinstance(self.source, FolderSource):
+            return None
+        return self.source.examine(self.splits.size)
+
     def decode(self, store: ArtifactStore) -> list[str]:
         """Check and decode every split that the store does not hold; return those it made.
 
@@ -95,8 +109,13 @@ def study_images(data: Data) -> StudyImages:
         InputError: a folder that is not there or not laid out as expected.
 
     """
-    source = open_source(data)
-    fingerprints = {split: source.fingerprint(split) for split in SPLITS}
+    try:
+        source = open_source(data)
+        fingerprints = {split: source.fingerprint(split) for split in SPLITS}
+    except InputError as error:
+        if not isinstance(data, FolderData) or not misses_a_split(Path(data.root)):
+            raise
+        raise InputError(f"{error}{import_hint(checked_path(data.root))}") from error
     return StudyImages(source, ImageSplits(data.size, fingerprints))
 
 

@@ -7,13 +7,12 @@ import logging
 import time
 
 from reports.storage import Location, open_folder
-from studies.planning import Plan, StudyImages, TrainingJob
+from studies.planning import Plan, TrainingJob
 from studies.preflight.crash_guard import run_checks
+from studies.preflight.images_check import check_images
 from studies.preflight.initial_weights import log_initial_weights
 from studies.preflight.network_check import distinct_checks
 from studies.store import SCRATCH, TRIED, ArtifactStore
-from wsss_core.data.image_set import SPLITS
-from wsss_core.errors import InputError
 
 logger = logging.getLogger(__name__)
 
@@ -37,8 +36,7 @@ def preflight(
     open_folder(results, make=True)
     store.make()
     quarantine_corrupt(plan, pending, store)
-    for images in plan.image_sets:
-        _check_images(images, store)
+    check_images(plan, store, results)
     _try_networks(plan, pending, store)
     log_initial_weights(pending)
 
@@ -62,20 +60,6 @@ def quarantine_corrupt(plan: Plan, pending: list[TrainingJob], store: ArtifactSt
                 key,
                 problems[0],
             )
-
-
-def _check_images(images: StudyImages, store: ArtifactStore) -> None:
-    """Decode what the store lacks of a data set; raise unless every split holds every class."""
-    began = time.perf_counter()
-    made = images.decode(store)
-    if made:
-        took = time.perf_counter() - began
-        logger.info("images: %s checked and decoded in %.1f s", ", ".join(made), took)
-    for split in SPLITS:
-        decoded = images.splits.load(store, split)
-        for number, name in enumerate(decoded.classes):
-            if not decoded.labels[:, number].any():
-                raise InputError(f"{split}: no image holds class {name!r}, expected at least one")
 
 
 def _try_networks(plan: Plan, pending: list[TrainingJob], store: ArtifactStore) -> None:

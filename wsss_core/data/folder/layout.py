@@ -82,6 +82,8 @@ def find_classes(root: Path) -> FolderClasses:
         InputError: there is no such folder, or its classes and folders do not agree.
 
     """
+    if root.exists() and not root.is_dir():
+        raise InputError(f"{root}: a file, expected a data folder with train, tune, test")
     if not root.is_dir():
         raise InputError(f"{root}: no such folder, expected a data folder with train, tune, test")
     train = required_folder(root / "train", "with a folder per class")

@@ -6,6 +6,7 @@ from wsss_core.lazy import lazy_exports
 
 if TYPE_CHECKING:
     from wsss_core.data.importing.conducting import import_data
+    from wsss_core.data.importing.hints import import_hint, misses_a_split
     from wsss_core.data.importing.in_place import PublishedSource
     from wsss_core.data.importing.record import ImportRecord, check_imported, read_record
     from wsss_core.data.importing.settings import (
@@ -25,6 +26,8 @@ __all__ = [
     "SplitSettings",
     "check_imported",
     "import_data",
+    "import_hint",
+    "misses_a_split",
     "name_sources",
     "parse_splits",
     "parse_take",
