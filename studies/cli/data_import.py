@@ -100,6 +100,7 @@ def _format_options(given: Mapping[str, str | None], options: argparse.Namespace
         "frames": _whole("--frames", 1, 10_000),
         "scheme": str,
         "crops": _one_of("--crops", ("none", "thesis")),
+        "runs": _one_of("--runs", ("columns", "rows")),
     }
     chosen = {
         name: parse(text) for name, parse in read.items() if (text := given[name]) is not None
@@ -151,6 +152,7 @@ _PER_SOURCE = {
     "frames": ("N", "frames that are taken of a clip [2]"),
     "scheme": ("NAME", "which of several lists of splits, e.g. split_0_by_camera"),
     "crops": ("KIND", "thesis: windows of 512 px on the object; none [none]"),
+    "runs": ("ORDER", "pixels of run lengths are counted down columns, or along rows [columns]"),
 }
 
 
@@ -195,7 +197,7 @@ IMPORT = Command(
             "--boxes",
             choices=["ignore", "object"],
             default="ignore",
-            help="COCO's boxes without a shape are ignored, or object [ignore]",
+            help="boxes without a shape (COCO, YOLO) are ignored, or object [ignore]",
         ),
         option(
             "--split",

@@ -15,9 +15,12 @@ if TYPE_CHECKING:
         MaskMaker,
         Picture,
         Window,
+        innermost,
+        takes_size_of_picture,
+        with_picture,
     )
     from wsss_core.data.formats.common.crop_windows import CropRule, crop_windows, cut_windows
-    from wsss_core.data.formats.common.mask_values import parse_values
+    from wsss_core.data.formats.common.mask_values import MaskFile, parse_values
     from wsss_core.data.formats.common.relabelling import (
         RecodedMask,
         choose_classes,
@@ -28,7 +31,10 @@ if TYPE_CHECKING:
     )
     from wsss_core.data.formats.common.source_files import (
         SPLIT_WORDS,
+        composed,
+        left_out_images,
         read_array,
+        source_root,
         tallied,
         unread_images,
     )
@@ -44,23 +50,30 @@ __all__ = [
     "FormatImage",
     "FormatOptions",
     "Labels",
+    "MaskFile",
     "MaskMaker",
     "Picture",
     "RecodedMask",
     "Recognition",
     "Window",
     "choose_classes",
+    "composed",
     "crop_windows",
     "cut_windows",
     "format_named",
+    "innermost",
     "label_by_table",
+    "left_out_images",
     "parse_classes",
     "parse_values",
     "read_array",
     "recoding",
     "recognise",
+    "source_root",
+    "takes_size_of_picture",
     "tallied",
     "unread_images",
+    "with_picture",
     "without_labels",
 ]
 

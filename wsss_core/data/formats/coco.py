@@ -6,11 +6,17 @@ Every image that a file lists counts as fully annotated, so an image without ann
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from wsss_core.data.formats.common.coco_masks import CocoMask, CocoPart, mask_tool, run_lengths
+from wsss_core.data.formats.common.coco_masks import (
+    CocoMask,
+    CocoPart,
+    mask_tool,
+    run_lengths,
+    whole_box,
+)
 from wsss_core.data.formats.common.contents import (
     Format,
     FormatContent,
@@ -25,7 +31,10 @@ from wsss_core.data.formats.common.source_files import (
     files_below,
     inner_path,
     json_keys,
+    left_out_images,
+    original_stem,
     read_json,
+    source_root,
     split_in,
     subfolders,
     tallied,
@@ -35,7 +44,6 @@ from wsss_core.data.image_set import IGNORED
 from wsss_core.errors import InputError, check_printable, quoted
 
 _KEYS = ("images", "annotations", "categories")
-_AUGMENTED = ".rf."  # Roboflow writes "<name>_<suffix>.rf.<digits>.jpg" for each copy of an image
 _ALMOST_ALL = 0.99
 
 
@@ -93,7 +101,7 @@ def read_coco(path: Path, options: FormatOptions) -> FormatContent:
     if not files:
         raise InputError(f"{path}: no JSON file with {', '.join(_KEYS)}, expected COCO annotations")
     root = path if path.is_dir() else path.parent
-    index = FileIndex(root if path.is_dir() or root.name != "annotations" else root.parent)
+    index = FileIndex(source_root(path))
     contents = {file: _checked(read_json(file), file) for file in files}
     findings = _Findings()
     names = {file: _class_names(content, file, findings) for file, content in contents.items()}
@@ -110,12 +118,14 @@ def read_coco(path: Path, options: FormatOptions) -> FormatContent:
             images[image.name] = image
     if not images:
         raise InputError(f"{files[0]}: no image is listed, expected at least one")
-    used = {image.picture.path for image in images.values()}
-    if spare := [file for file in index.files if file not in used]:
-        findings.add("image files that no annotation file lists are left out", spare[0].name)
-        findings.counts["image files that no annotation file lists are left out"] = len(spare)
     ordered = tuple(images[name] for name in sorted(images))
     return FormatContent(classes, ordered, findings.notes())
+
+
+def _read(path: Path, options: FormatOptions) -> FormatContent:
+    content = read_coco(path, options)
+    unused = left_out_images(source_root(path), content.files)
+    return replace(content, notes=(*content.notes, *([unused] if unused else [])))
 
 
 def _checked(content: Any, file: Path) -> Mapping[str, list[dict[str, Any]]]:
@@ -198,8 +208,23 @@ class _Walk:
             split_in(self.file.parent.name) if self.file.parent != self.root else None
         )
         self._count_crowds(content["annotations"])
+        names = {n: inner_path(row.get("file_name"), str(self.file)) for n, row in listed.items()}
+        paths = {number: self._find(name, split) for number, name in names.items()}
+        if absent := [str(names[number]) for number, path in paths.items() if path is None]:
+            raise InputError(
+                f"{self.file}: image {quoted(absent[0])} is not in {self.index.root}; "
+                f"{len(absent)} of the {len(listed)} listed images are missing"
+            )
         for number, row in listed.items():
-            yield self._image(row, by_image[number], split)
+            path = paths[number]
+            assert path is not None
+            self._check_place(path, names[number], split)
+            yield self._image(row, path, by_image[number], split)
+
+    def _find(self, name: PurePosixPath, split: str | None) -> Path | None:
+        words = (split,) if split else ()
+        hints = (self.file.stem.removeprefix("instances_"), *words, self.file.parent.name)
+        return self.index.find(name, self.file.parent, hints)
 
     def _count_crowds(self, annotations: list[dict[str, Any]]) -> None:
         crowds = sum(row.get("iscrowd") == 1 for row in annotations)
@@ -209,15 +234,12 @@ class _Walk:
             )
 
     def _image(
-        self, row: dict[str, Any], annotations: list[dict[str, Any]], split: str | None
+        self,
+        row: dict[str, Any],
+        path: Path,
+        annotations: list[dict[str, Any]],
+        split: str | None,
     ) -> FormatImage:
-        name = inner_path(row.get("file_name"), str(self.file))
-        words = (split,) if split else ()
-        hints = (self.file.stem.removeprefix("instances_"), *words, self.file.parent.name)
-        path = self.index.find(name, self.file.parent, hints)
-        if path is None:
-            raise InputError(f"{self.file}: image {quoted(str(name))} is not in {self.index.root}")
-        self._check_place(path, name, split)
         shape = image_shape(path)
         stated = (row.get("height"), row.get("width"))
         upright = False
@@ -235,14 +257,13 @@ class _Walk:
             self.findings.add("images are turned upright, as they were annotated", path.name)
         present, unknown, parts = self._parts(annotations, shape)
         relative = path.relative_to(self.index.root)
-        base, augmented, _ = path.stem.partition(_AUGMENTED)
         return FormatImage(
             name=relative.with_suffix("").as_posix(),
             picture=Picture(path, upright=upright),
             split=split,
             labels=Labels(frozenset(present), frozenset(unknown - present)),
             mask=CocoMask(shape, tuple(parts)),
-            group=base if augmented else None,
+            group=original_stem(path.stem),
         )
 
     def _check_place(self, path: Path, name: PurePosixPath, split: str | None) -> None:
@@ -274,7 +295,7 @@ class _Walk:
                 code = IGNORED
             counts = run_lengths(row.get("segmentation"), shape, where)
             if counts is None:
-                box = _box(row.get("bbox"), shape, where)
+                box = whole_box(row.get("bbox"), shape, where)
                 if box is None:
                     self.findings.add("annotations without shape and box are left out", where)
                     continue
@@ -306,17 +327,4 @@ class _Walk:
         return painted > 0
 
 
-def _box(box: object, shape: tuple[int, int], where: str) -> tuple[int, int, int, int] | None:
-    """Return a box in whole pixels, cut to the image; None where there is none."""
-    if not isinstance(box, list) or not box:
-        return None
-    numbers = all(isinstance(n, int | float) and not isinstance(n, bool) for n in box)
-    if len(box) != 4 or not numbers or any(abs(number) > 1e6 for number in box):
-        raise InputError(f"{where}: box {quoted(box)}, expected left, top, width, height")
-    left, top = max(0, int(box[0])), max(0, int(box[1]))
-    right = min(shape[1], -int(-(box[0] + box[2]) // 1))
-    bottom = min(shape[0], -int(-(box[1] + box[3]) // 1))
-    return (left, top, right - left, bottom - top) if right > left and bottom > top else None
-
-
-COCO = Format("coco", "a JSON file with images, annotations and categories", _recognise, read_coco)
+COCO = Format("coco", "a JSON file with images, annotations and categories", _recognise, _read)

@@ -72,7 +72,7 @@ def read_camvid(path: Path, options: FormatOptions) -> FormatContent:
         InputError: see `read_pairs`.
 
     """
-    layout = PairLayout("{split}/{stem}.*", "{split}annot/{stem}.*", "")
+    layout = PairLayout("{split}/{stem}.*", ("{split}annot/{stem}.*",), "")
     content = read_pairs(path, options, layout, CAMVID_VALUES)
     images = []
     for image in content.images:
@@ -97,10 +97,10 @@ def read_cityscapes(path: Path, options: FormatOptions) -> FormatContent:
     masks = "gtFine/{split}/{group}/{stem}_gtFine_"
     if any((path / "gtFine").glob("*/*/*_labelTrainIds.png")):
         return read_pairs(
-            path, options, PairLayout(images, f"{masks}labelTrainIds.png", ""), CITYSCAPES_VALUES
+            path, options, PairLayout(images, (f"{masks}labelTrainIds.png",), ""), CITYSCAPES_VALUES
         )
     values = {value: _CITYSCAPES_IDS.get(value, IGNORE_NAME) for value in [*range(34), 255]}
-    return read_pairs(path, options, PairLayout(images, f"{masks}labelIds.png", ""), values)
+    return read_pairs(path, options, PairLayout(images, (f"{masks}labelIds.png",), ""), values)
 
 
 def _recognise_ade(path: Path) -> str | None:
@@ -129,7 +129,7 @@ def read_ade(path: Path, options: FormatOptions) -> FormatContent:
         # Two classes of ADE20K are called "screen"; their numbers tell them apart.
         value = int(parts[0])
         values[value] = f"{name} {value}" if name in values.values() else name
-    layout = PairLayout("images/{split}/{stem}.*", "annotations/{split}/{stem}.png", "")
+    layout = PairLayout("images/{split}/{stem}.*", ("annotations/{split}/{stem}.png",), "")
     return read_pairs(path, options, layout, values)
 
 

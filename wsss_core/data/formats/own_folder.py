@@ -5,7 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from wsss_core.data.folder import FolderSource
+from wsss_core.data.folder import FolderSource, find_classes
+from wsss_core.data.folder.training_masks import list_training_masks
 from wsss_core.data.formats.common.contents import (
     EmptyMask,
     Format,
@@ -13,12 +14,15 @@ from wsss_core.data.formats.common.contents import (
     FormatImage,
     FormatOptions,
     Labels,
+    MaskMaker,
     Picture,
 )
+from wsss_core.data.formats.common.mask_values import MaskFile, Meaning, meaning_of_values
 from wsss_core.data.formats.common.source_files import subfolders
 from wsss_core.data.image_decoding import PictureFile
 from wsss_core.data.image_set import SPLITS
 from wsss_core.data.mask_decoding import MaskMeaning, decode_mask
+from wsss_core.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -46,36 +50,74 @@ def _recognise(path: Path) -> str | None:
     return "train, tune and test with masks" if has_masks and subfolders(path / "train") else None
 
 
+@dataclass(frozen=True)
+class FolderMask:
+    """A mask of a data folder, read as studies on the folder read it.
+
+    Attributes:
+        path: the file.
+        meaning: what its values mean.
+
+    """
+
+    path: Path
+    meaning: MaskMeaning
+
+    def read(self) -> np.ndarray:
+        """Decode the mask, see `MaskMaker.read`."""
+        file = PictureFile.read(self.path)
+        return decode_mask(file, self.meaning, AS_STORED, scored=False).codes
+
+
 def read_own_folder(path: Path, options: FormatOptions) -> FormatContent:
     """Read a data folder as `wsss_core.data.folder` describes it.
 
     Raises:
-        InputError: a folder is missing or files do not belong together.
+        InputError: a folder is missing, files do not belong together, or classes, values and
+            threshold do not fit.
 
     """
     source = FolderSource(path, threshold=options.threshold)
+    listed_images = {split: source.images(split) for split in SPLITS}
+    drawn = list_training_masks(path / "train", listed_images["train"], find_classes(path))
+    told = _told(source, options)
+    classes = told.classes if told else source.classes
     images = []
     for split in SPLITS:
-        for listed in source.images(split):
+        for listed in listed_images[split]:
             picture = Picture(listed.image)
             held = frozenset(source.classes[index] for index in listed.train_classes)
-            clear = listed.mask is None and not held
+            file = listed.mask or (drawn.get(listed.identifier) if split == "train" else None)
+            mask: MaskMaker | None = None
+            if file is not None:
+                mask = MaskFile(file, told) if told else FolderMask(file, source.meaning)
+            if file is None and not held:
+                mask = EmptyMask(picture)
             images.append(
                 FormatImage(
                     name=f"{split}/{Path(listed.identifier).with_suffix('').as_posix()}",
                     picture=picture,
                     split=split,
                     labels=Labels(held) if listed.mask is None else None,
-                    mask=EmptyMask(picture)
-                    if clear
-                    else None
-                    if listed.mask is None
-                    else FolderMask(listed.mask, source.meaning),
+                    mask=mask,
                     group=None if listed.group == listed.identifier else listed.group,
+                    camera=listed.camera or None,
                 )
             )
     ordered = tuple(sorted(images, key=lambda image: image.name))
-    return FormatContent(source.classes, ordered)
+    return FormatContent(classes, ordered)
+
+
+def _told(source: FolderSource, options: FormatOptions) -> Meaning | None:
+    """Return the meaning that `--values` gives to masks, or None."""
+    if options.values is None:
+        return None
+    meaning = meaning_of_values(options.values)
+    if missing := sorted(set(source.classes) - set(meaning.classes)):
+        raise InputError(
+            f"{source.root}: --values names no mask value of class {', '.join(missing)}"
+        )
+    return meaning
 
 
 FOLDER = Format("folder", "train, tune, test as in README", _recognise, read_own_folder)

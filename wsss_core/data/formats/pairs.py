@@ -4,7 +4,8 @@ Masks hold the numbers of classes (`--values`), colours (`--colours`), soft edge
 or one object. Where nothing is given, the values of all masks decide, or the reader refuses.
 """
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -26,8 +27,14 @@ from wsss_core.data.formats.common.mask_values import (
     meaning_of_colours,
     meaning_of_values,
 )
-from wsss_core.data.formats.common.patterns import FoundFile, find_files, pair_up
-from wsss_core.data.formats.common.source_files import SPLIT_WORDS, files_below, subfolders, tallied
+from wsss_core.data.formats.common.patterns import FoundFile, find_files, find_masks, pair_up
+from wsss_core.data.formats.common.source_files import (
+    SPLIT_WORDS,
+    composed,
+    files_below,
+    subfolders,
+    tallied,
+)
 from wsss_core.errors import InputError
 
 IMAGE_FOLDERS = ("images", "image", "imgs", "img", "jpegimages", "frames", "rgb")
@@ -41,15 +48,15 @@ MASK_FOLDERS = (
 
 _AFFIXES = ("_mask", "_gt", "_label", "_labels", "_seg", "_segmentation", "_L", "-mask", "_masks")
 _PREFIXES = ("mask_", "gt_", "label_")
-_LISTED = 200  # files of a folder that are looked at to find how masks are named
+_LISTED = 20_000  # files of a folder that are looked at to find how masks are named
 
 
 @dataclass(frozen=True)
 class PairLayout:
-    """The patterns of a layout, and why it was taken."""
+    """The patterns of a layout, those of masks in every way in which they are named, and why."""
 
     images: str
-    masks: str | None
+    masks: tuple[str, ...]
     why: str
 
 
@@ -87,19 +94,27 @@ def _layout(folders: tuple[Path, Path], images: str, masks: str) -> PairLayout |
     if not stems or not names:
         return None
     looked = names[:_LISTED]
+    stems = {composed(stem) for stem in stems}
     forms = ["{stem}", *(f"{{stem}}{affix}" for affix in _AFFIXES)]
     forms += [f"{prefix}{{stem}}" for prefix in _PREFIXES]
+    found = Counter(form for name in looked if (form := _form(composed(name), stems, forms)))
+    if 2 * found.total() <= len(looked):
+        return None
+    used = [form for form, _ in found.most_common()]
+    return PairLayout(
+        f"{images}{{stem}}.*",
+        tuple(f"{masks}{form}.*" for form in used),
+        f"{images} beside {masks}{' and '.join(used)}",
+    )
+
+
+def _form(name: str, stems: Set[str], forms: Sequence[str]) -> str | None:
+    """Return the way in which a mask is named after its image."""
     for form in forms:
         before, after = form.split("{stem}")
-        cut = [
-            name[len(before) : len(name) - len(after)]
-            for name in looked
-            if name.startswith(before) and name.endswith(after)
-        ]
-        if sum(stem in stems for stem in cut) * 2 > len(looked):
-            return PairLayout(
-                f"{images}{{stem}}.*", f"{masks}{form}.*", f"{images} beside {masks}{form}"
-            )
+        stem = name[len(before) : len(name) - len(after)]
+        if name.startswith(before) and name.endswith(after) and stem in stems:
+            return form
     return None
 
 
@@ -110,14 +125,15 @@ def _recognise(path: Path) -> str | None:
 
 def _read(path: Path, options: FormatOptions) -> FormatContent:
     if options.images is not None:
-        return read_pairs(path, options, PairLayout(options.images, options.masks, "as told"))
+        told = (options.masks,) if options.masks else ()
+        return read_pairs(path, options, PairLayout(options.images, told, "as told"))
     layout = usual_layout(path)
     if layout is None:
         raise InputError(
             f"{path}: no folders of images and masks that are named in a usual way; give their "
             "patterns, e.g. --images '{split}/pictures/{stem}.jpg' --masks '{split}/gt/{stem}.png'"
         )
-    masks = options.masks or layout.masks
+    masks = (options.masks,) if options.masks else layout.masks
     return read_pairs(path, options, replace(layout, masks=masks))
 
 
@@ -141,7 +157,8 @@ def read_pairs(
 
     """
     images = find_files(path, layout.images, IMAGE_SUFFIXES)
-    masks = find_files(path, layout.masks, MASK_FILE_SUFFIXES) if layout.masks else []
+    named = find_masks(path, layout.masks, MASK_FILE_SUFFIXES, images) if layout.masks else {}
+    masks = sorted((mask for found in named.values() for mask in found), key=lambda m: m.path)
     if layout.masks:
         taken = {mask.path for mask in masks}
         images = [image for image in images if image.path not in taken]
@@ -156,6 +173,8 @@ def read_pairs(
     meaning, notes = _meaning(options, masks, values, held)
     clear = [] if "class" not in images[0].fields else [*options.clear]
     found = [_image(path, image, mask, meaning, held, clear) for image, mask in pairs]
+    if len(ways := [f"{len(found)} as {way}" for way, found in named.items() if found]) > 1:
+        notes = (*notes, f"masks are named in {len(ways)} ways, all are read: {', '.join(ways)}")
     lone = [image.path for image, mask in pairs if mask is None]
     if masks and lone:
         notes = (*notes, tallied(len(lone), "images have no mask", lone[0]))

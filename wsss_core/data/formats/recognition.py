@@ -12,11 +12,26 @@ from wsss_core.data.formats.ijmond import IJMOND
 from wsss_core.data.formats.own_folder import FOLDER
 from wsss_core.data.formats.pairs import PAIRS
 from wsss_core.data.formats.rise import RISE
+from wsss_core.data.formats.rle_table import RLE_TABLE
 from wsss_core.data.formats.smoke5k import SMOKE5K
 from wsss_core.data.formats.voc import VOC
+from wsss_core.data.formats.yolo import YOLO
 from wsss_core.errors import InputError, nearest, quoted
 
-FORMATS = (FOLDER, SMOKE5K, IJMOND, RISE, COCO, VOC, CAMVID, CITYSCAPES, ADE, PAIRS)
+FORMATS = (
+    FOLDER,
+    SMOKE5K,
+    IJMOND,
+    RISE,
+    COCO,
+    VOC,
+    YOLO,
+    RLE_TABLE,
+    CAMVID,
+    CITYSCAPES,
+    ADE,
+    PAIRS,
+)
 """The formats, each read by one module of this package."""
 
 _DEEPEST = 3  # folders that hold nothing but the next one, as archives unpack
@@ -115,7 +130,10 @@ def _fitting(place: Path, asked: tuple[Format, ...]) -> list[tuple[Format, str]]
 
 def _unknown(path: Path) -> str:
     if path.is_file():
-        return f"{path}: no annotation file of a known format, expected COCO's or RISE's JSON"
+        return (
+            f"{path}: no annotation file of a known format, expected COCO's or RISE's JSON, or a "
+            "CSV file with ImageId and EncodedPixels"
+        )
     held = [folder.name for folder in subfolders(path)[:8]]
     files = sum(1 for entry in path.iterdir() if entry.suffix.lower() in IMAGE_SUFFIXES)
     known = "; ".join(f"{known.name} ({known.about})" for known in FORMATS)

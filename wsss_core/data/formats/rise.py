@@ -174,6 +174,8 @@ def read_clips(
         for (row, state, split, clip), found in zip(chosen, times, strict=True)
         for position in spread_positions(len(found), options.frames)
     ]
+    if spare := sorted({file.stem for file in index.files} - states.keys()):
+        left_out["are in no list and left out"] = spare
     notes = tuple(
         tallied(len(names), f"clips {said}", names[0]) for said, names in left_out.items()
     )

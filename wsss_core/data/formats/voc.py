@@ -26,6 +26,7 @@ from wsss_core.data.formats.common.mask_values import (
 )
 from wsss_core.data.formats.common.source_files import (
     SPLIT_WORDS,
+    composed,
     files_below,
     files_by_stem,
     tallied,
@@ -65,15 +66,18 @@ def read_voc(path: Path, options: FormatOptions) -> FormatContent:
     images = []
     missing: list[str] = []
     unlisted: list[str] = []
+    if absent := [stem for stem in splits if stem not in pictures]:
+        more = f" and {len(absent) - 1} more" if len(absent) > 1 else ""
+        raise InputError(
+            f"{path / 'JPEGImages'}: no image {quoted(absent[0])}{more}, which a list names"
+        )
     for stem, split in sorted(splits.items()):
-        if stem not in pictures:
-            raise InputError(f"{path / 'JPEGImages'}: no image {quoted(stem)}, which a list names")
         labels = _labels(path / "Annotations" / f"{stem}.xml", meaning.classes, unlisted)
         if stem not in masks:
             missing.append(stem)
         images.append(
             FormatImage(
-                name=stem,
+                name=pictures[stem].stem,
                 picture=Picture(pictures[stem]),
                 split=split,
                 labels=labels,
@@ -112,7 +116,7 @@ def _splits(path: Path) -> dict[str, str | None]:
         if file.stem == _BOTH and {"train", "val"} <= names:
             continue
         for line in read_text(file, 2**28).splitlines():
-            stem = line.strip()
+            stem = composed(line.strip())
             if stem and found.setdefault(stem, file.stem) != file.stem:
                 raise InputError(f"{file}: {quoted(stem)} is in {found[stem]}.txt too")
     return found

@@ -9,6 +9,7 @@ import numpy as np
 from wsss_core.data.folder.layout import CLEAR
 from wsss_core.data.formats import (
     SPLIT_WORDS,
+    EmptyMask,
     FormatContent,
     FormatImage,
     Labels,
@@ -17,16 +18,30 @@ from wsss_core.data.formats import (
     choose_classes,
     cut_windows,
     label_by_table,
+    left_out_images,
     recoding,
     recognise,
+    source_root,
     tallied,
     unread_images,
     without_labels,
 )
 from wsss_core.data.image_set import IGNORED
+from wsss_core.data.importing.mask_figures import (
+    MaskFigures,
+    is_empty_mask,
+    labels_of,
+    mask_figures,
+    shown_labels,
+)
 from wsss_core.data.importing.settings import ImportSettings, SourceSettings
 from wsss_core.data.progress_lines import ProgressLines
 from wsss_core.errors import InputError, nearest, quoted
+
+UNSHOWN = "are left out, as their mask shows none of their classes"
+"""What is noted of images whose mask contradicts their labels."""
+
+_UNKNOWN = "have unknown labels and are left out"
 
 
 @dataclass(frozen=True)
@@ -38,6 +53,7 @@ class ImportCandidate:
         image: as its format describes it; its mask has the codes of the joined classes.
         labels: the joined classes that it holds.
         group: what it has to stay together with, unique over all sources.
+        facts: of its mask, where that was opened for the labels.
 
     """
 
@@ -45,6 +61,7 @@ class ImportCandidate:
     image: FormatImage
     labels: Labels
     group: str
+    facts: MaskFigures | None = None
 
 
 @dataclass(frozen=True)
@@ -75,8 +92,9 @@ def read_source(settings: SourceSettings) -> ReadSource:
         wanted = "pairs"
     recognition = recognise(settings.path, wanted)
     content = recognition.format.read(recognition.path, settings.options)
-    if unread := unread_images(recognition.path):
-        content = replace(content, notes=(*content.notes, unread))
+    unused = left_out_images(source_root(recognition.path), content.files)
+    more = [note for note in (unread_images(recognition.path), unused) if note]
+    content = replace(content, notes=tuple(dict.fromkeys((*content.notes, *more))))
     if settings.labels == "masks":
         content = without_labels(content)
     elif settings.labels != "format":
@@ -127,17 +145,18 @@ def join_sources(
         images = _recoded(source.content, classes)
         if source.settings.take:
             images = [image for image in images if image.split is None or _is_train(image.split)]
-        labels = _labels(images, classes, settings.least_area, name)
-        known = []
-        unlabelled = []
-        for image, found in zip(images, labels, strict=True):
-            if found is None or (found.unknown and not settings.assume_absent):
-                unlabelled.append(image.name)
+        known: list[ImportCandidate] = []
+        unlabelled: list[str] = []
+        unshown: list[str] = []
+        for image, labels, facts in _labelled(images, classes, settings, source.settings):
+            if labels is None or (labels.unknown and not settings.assume_absent):
+                (unlabelled if labels or image.labels is None else unshown).append(image.name)
                 continue
-            known.append(ImportCandidate(name, image, found, _group(name, image, settings)))
-        if unlabelled:
-            said = f"images of {name} have unknown labels and are left out"
-            notes.append(tallied(len(unlabelled), said, unlabelled[0]))
+            known.append(ImportCandidate(name, image, labels, _group(name, image, settings), facts))
+        for left_out, said in ((unlabelled, _UNKNOWN), (unshown, UNSHOWN)):
+            if left_out:
+                said = f"images of {name} {said}"
+                notes.append(tallied(len(left_out), said, left_out[0]))
         taken = _taken(known, source.settings, np.random.default_rng([settings.seed, number]))
         candidates += taken
     if not candidates:
@@ -160,24 +179,45 @@ def _recoded(content: FormatContent, classes: tuple[str, ...]) -> list[FormatIma
     ]
 
 
-def _labels(
-    images: Sequence[FormatImage], classes: tuple[str, ...], least: int, source: str
-) -> list[Labels | None]:
-    opened = [image for image in images if image.labels is None and image.mask is not None]
-    progress = ProgressLines(f"{source}: labels from masks", len(opened))
+def _labelled(
+    images: Sequence[FormatImage],
+    classes: tuple[str, ...],
+    settings: ImportSettings,
+    source: SourceSettings,
+) -> list[tuple[FormatImage, Labels | None, MaskFigures | None]]:
+    """Return the images with their labels, and the facts of the masks that were opened for them.
 
-    def labels(image: FormatImage) -> Labels | None:
-        if image.labels is not None or image.mask is None:
-            return image.labels
-        areas = np.bincount(image.mask.read().ravel(), minlength=256)
+    A mask is opened where it alone says what the image holds; and where some images are taken by
+    their labels, as an image whose mask does not show its label must not be one of them.
+    """
+
+    def is_opened(image: FormatImage) -> bool:
+        if image.mask is None or (image.labels is not None and is_empty_mask(image.mask)):
+            return False
+        return image.labels is None or bool(source.take)
+
+    progress = ProgressLines(f"{source.name}: labels from masks", sum(map(is_opened, images)))
+
+    def labelled(image: FormatImage) -> tuple[FormatImage, Labels | None, MaskFigures | None]:
+        labels = image.labels
+        if labels and labels.unknown and not labels.present and settings.assume_absent:
+            # Nothing else is known of it, and everything unknown is to be taken as absent.
+            image = replace(image, mask=image.mask or EmptyMask(image.picture))
+        if not is_opened(image) or image.mask is None:
+            return image, labels, None
+        try:
+            facts = mask_figures(image.mask)
+        except InputError:
+            if labels is None:
+                raise
+            return image, labels, None  # refused when it is examined, if it is taken
         progress.step()
-        held = [name for name, area in zip(classes, areas[1:], strict=False) if area >= least]
-        if areas[IGNORED] == areas.sum():
-            return None  # nothing is known of an image that is ignored everywhere
-        return Labels(frozenset(held))
+        if labels is None:
+            return image, labels_of(facts, classes, settings.least_area), facts
+        return image, shown_labels(labels, facts, classes, settings.least_area), facts
 
     with ThreadPoolExecutor() as pool:
-        return list(pool.map(labels, images))
+        return list(pool.map(labelled, images))
 
 
 def _group(source: str, image: FormatImage, settings: ImportSettings) -> str:

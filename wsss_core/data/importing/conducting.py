@@ -56,7 +56,8 @@ def import_data(settings: ImportSettings) -> ImportRecord:
             logger.info("%s: imported before, nothing to do", destination)
             return held
         raise InputError(
-            f"{destination}: holds an import of other sources or options; expected a new folder"
+            f"{destination}: holds an import of other sources or options, or of another version; "
+            "expected a new folder"
         )
     with unfinished_folder(destination, plan, anew=settings.anew) as folder:
         digests = write_files(folder, targets, linked=settings.link)

@@ -4,19 +4,37 @@ from collections import defaultdict
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from pathlib import Path
 
-import numpy as np
-
-from wsss_core.data.formats import EmptyMask, Picture, tallied
+from wsss_core.data.formats import (
+    FormatImage,
+    Labels,
+    MaskFile,
+    Picture,
+    RecodedMask,
+    innermost,
+    recoding,
+    takes_size_of_picture,
+    tallied,
+    with_picture,
+)
 from wsss_core.data.image_decoding import exif_orientation
 from wsss_core.data.image_set import IGNORED, SPLITS
-from wsss_core.data.importing.candidates import ImportCandidate
+from wsss_core.data.importing.candidates import UNSHOWN, ImportCandidate
+from wsss_core.data.importing.mask_figures import (
+    MaskFigures,
+    is_empty_mask,
+    mask_figures,
+    shown_labels,
+)
+from wsss_core.data.importing.oddities import page_count, unusual_palette
 from wsss_core.data.importing.settings import ImportSettings
 from wsss_core.data.importing.splitting import Assigned
 from wsss_core.data.progress_lines import ProgressLines
 from wsss_core.errors import InputError
 
 _FULL = 0.8  # share of object above which most masks of a set of one class look inverted
+_EDGE = 0.5  # share of the border above which an object that covers less elsewhere does
 _EXIF = "images have an EXIF orientation that no mask settles"
 
 
@@ -30,7 +48,9 @@ class Examined:
         held: codes of the classes that it holds.
         tiny: codes of the classes that its mask holds with less than the least area.
         masked: whether a mask is written for it.
-        share: the share of object in its mask, ignored pixels left out; 0 without a mask.
+        facts: of its mask; None where it has none, or it is clear by its label.
+        pages: the files, of image and mask, that hold more than one picture.
+        palette: the colours of the mask's indices, where 0 is not black.
 
     """
 
@@ -39,7 +59,14 @@ class Examined:
     held: tuple[int, ...]
     tiny: tuple[int, ...] = ()
     masked: bool = False
-    share: float = 0.0
+    facts: MaskFigures | None = None
+    pages: tuple[Path, ...] = ()
+    palette: str | None = None
+
+    @property
+    def name(self) -> str:
+        """The name of the image in its source."""
+        return self.candidate.image.name
 
 
 @dataclass(frozen=True)
@@ -53,8 +80,10 @@ class _Fault:
 
 def examine_images(
     assigned: Assigned, classes: tuple[str, ...], settings: ImportSettings
-) -> tuple[list[Examined], list[str]]:
-    """Return every image with what its mask holds, and notes.
+) -> tuple[list[Examined], tuple[str, ...], list[str]]:
+    """Return every image with what its mask holds, the classes that some hold, and notes.
+
+    Where no source says which classes are wanted, those that no image holds are left out.
 
     Raises:
         InputError: an image or mask cannot be read, sizes differ, or an orientation is not settled;
@@ -87,74 +116,173 @@ def examine_images(
     for split in assigned:
         if not any(one.split == split for one in kept):
             raise InputError(f"no image is left in {split}: {'; '.join(notes)}")
-    return kept, [*notes, *_notes(kept, classes, settings)]
+        members = [one for one in kept if one.split == split]
+        if split != "train" and not any(one.masked for one in members):
+            raise InputError(
+                f"no image of {split} shows a class in a mask, all {len(members)} are clear; "
+                "nothing can be scored there, expected a source with masks"
+            )
+    if not any(source.classes for source in settings.sources):
+        kept, classes, more = _without_absent(kept, classes)
+        notes += more
+    return kept, classes, [*notes, *_notes(kept, classes, settings)]
 
 
 def _examined(
     split: str, candidate: ImportCandidate, classes: tuple[str, ...], settings: ImportSettings
 ) -> Examined | _Fault:
     image = candidate.image
-    wants_mask = split != "train"
-    mask = image.mask.read() if wants_mask and image.mask is not None else None
-    picture = _settled(candidate, settings)
+    facts = candidate.facts
+    if facts is None and image.mask is not None and not is_empty_mask(image.mask):
+        facts = mask_figures(image.mask)
+    picture = _settled(image, facts, settings)
     if picture is None:
         return _Fault(_EXIF, image.name)
+    if picture != image.picture and image.mask is not None and takes_size_of_picture(image.mask):
+        mask = with_picture(image.mask, picture)
+        image, facts = replace(image, mask=mask), facts and mask_figures(mask)
     shape = picture.shape()
-    labelled = tuple(k + 1 for k, name in enumerate(classes) if name in candidate.labels.present)
-    settled = replace(candidate, image=replace(image, picture=picture))
-    if mask is None:
-        return Examined(settled, split, labelled)
-    if mask.shape != shape:
-        said = "images differ in size from their mask"
-        height, width = mask.shape
-        return _Fault(said, f"{image.name}, {shape[1]}x{shape[0]}, mask {width}x{height}")
-    areas = np.bincount(mask.ravel(), minlength=256)
-    present = [k for k in range(1, len(classes) + 1) if areas[k]]
-    held = tuple(k for k in present if areas[k] >= settings.least_area)
-    tiny = tuple(k for k in present if areas[k] < settings.least_area)
-    if labelled and not held:
-        said = f"images of {split} are left out, as their mask shows none of their classes"
+    labels: Labels | None = candidate.labels
+    if facts is not None:
+        if facts.shape != shape:
+            said = "images differ in size from their mask"
+            height, width = facts.shape
+            return _Fault(said, f"{image.name}, {shape[1]}x{shape[0]}, mask {width}x{height}")
+        labels = shown_labels(candidate.labels, facts, classes, settings.least_area)
+    elif image.mask is not None and candidate.labels.present:
+        labels = None  # the mask of a clear image, and labels that say otherwise
+    given = tuple(k for k, name in enumerate(classes, 1) if labels and name in labels.present)
+    held = facts.held(settings.least_area) if facts is not None and split != "train" else given
+    if split != "train" and facts is not None and facts.areas.keys() == {IGNORED}:
+        said = f"images of {split} are left out, as their mask is ignored throughout"
         return _Fault(said, image.name, fatal=False)
-    masked = bool(held or tiny or areas[IGNORED])
-    counted = int(mask.size - areas[IGNORED])
-    share = 1 - int(areas[0]) / counted if counted else 0.0
-    return Examined(settled, split, held, tiny, masked, share)
+    if labels is None or (split != "train" and candidate.labels.present and not held):
+        return _Fault(f"images of {split} {UNSHOWN}", image.name, fatal=False)
+    return Examined(
+        replace(candidate, image=replace(image, picture=picture)),
+        split,
+        held,
+        facts.tiny(settings.least_area) if facts else (),
+        facts is not None and bool(facts.areas.keys() - {0}),
+        facts,
+        _paged(image),
+        _palette(image),
+    )
 
 
-def _settled(candidate: ImportCandidate, settings: ImportSettings) -> Picture | None:
+def _paged(image: FormatImage) -> tuple[Path, ...]:
+    mask = None if image.mask is None else getattr(innermost(image.mask), "path", None)
+    files = [] if image.picture.frame is not None else [image.picture.path]
+    if isinstance(mask, Path) and mask.suffix.lower() != ".npy":
+        files.append(mask)
+    return tuple(file for file in files if page_count(file) > 1)
+
+
+def _palette(image: FormatImage) -> str | None:
+    mask = None if image.mask is None else innermost(image.mask)
+    path = getattr(mask, "path", None)
+    if not isinstance(path, Path) or path.suffix.lower() == ".npy":
+        return None
+    if isinstance(mask, MaskFile) and mask.meaning.colours is not None:
+        return None
+    colours = unusual_palette(path)
+    if colours is None:
+        return None
+    shown = [f"{index} is #{r:02x}{g:02x}{b:02x}" for index, (r, g, b) in colours.items()]
+    return f"{path}: {', '.join(shown[:4])}"
+
+
+def _settled(
+    image: FormatImage, facts: MaskFigures | None, settings: ImportSettings
+) -> Picture | None:
     """Return the picture, upright where its orientation tag is meant; None if that is not clear."""
-    picture = candidate.image.picture
+    picture = image.picture
     if picture.frame is not None or picture.upright or exif_orientation(picture.path) == 1:
         return picture
     upright = replace(picture, upright=True)
     if settings.orientation is not None:
         return upright if settings.orientation == "apply" else picture
-    mask = candidate.image.mask
-    if picture.window is not None or mask is None or isinstance(mask, EmptyMask):
+    if picture.window is not None or facts is None or image.mask is None:
+        return None
+    if takes_size_of_picture(image.mask):
         return None
     stored, turned = picture.shape(), upright.shape()
     if stored == turned:
         return None
-    return upright if mask.read().shape == turned else picture
+    return upright if facts.shape == turned else picture
+
+
+def _without_absent(
+    images: Sequence[Examined], classes: tuple[str, ...]
+) -> tuple[list[Examined], tuple[str, ...], list[str]]:
+    """Return the images and classes without those classes that no image holds, and a note.
+
+    Formats list all classes that they can have; nothing can be trained or scored of one without an
+    image. Pixels of such a class, fewer than the least area, are ignored.
+    """
+    seen = {code for one in images for code in one.held}
+    seen |= {code for one in images if one.facts for code in one.facts.areas} - _tiny(images)
+    kept = [name for code, name in enumerate(classes, start=1) if code in seen]
+    gone = [name for name in classes if name not in kept]
+    if not gone or not kept:
+        return list(images), classes, []
+    codes = list(recoding(classes, kept, {name: name for name in kept}))
+    for name in gone:
+        codes[classes.index(name) + 1] = IGNORED
+    found = []
+    for one in images:
+        image = one.candidate.image
+        mask = None if image.mask is None else RecodedMask(image.mask, tuple(codes))
+        found.append(
+            replace(
+                one,
+                candidate=replace(one.candidate, image=replace(image, mask=mask)),
+                held=tuple(codes[code] for code in one.held),
+                tiny=tuple(codes[code] for code in one.tiny if codes[code] != IGNORED),
+                facts=one.facts and one.facts.recoded(codes),
+            )
+        )
+    shown = ", ".join(gone[:5]) + (f" and {len(gone) - 5} more" if len(gone) > 5 else "")
+    said = f"{len(gone)} classes that no image holds are left out: {shown}; --classes keeps them"
+    return found, tuple(kept), [said]
+
+
+def _tiny(images: Sequence[Examined]) -> set[int]:
+    """Return the codes of the classes that no mask holds with enough pixels."""
+    enough = {c for one in images if one.facts for c in one.facts.areas.keys() - set(one.tiny)}
+    return {code for one in images for code in one.tiny} - enough
 
 
 def _notes(
     kept: Sequence[Examined], classes: tuple[str, ...], settings: ImportSettings
 ) -> list[str]:
-    notes = []
-    tiny = [one.candidate.image.name for one in kept if one.tiny]
-    if tiny:
-        said = f"masks hold a class with less than {settings.least_area} pixels, now ignored"
-        notes.append(tallied(len(tiny), said, tiny[0]))
-    full = [one.candidate.image.name for one in kept if one.share > _FULL]
-    if len(classes) == 1 and 2 * len(full) > sum(one.masked for one in kept):
-        said = (
-            f"masks are {classes[0]} in more than {_FULL:.0%} of their pixels; are they inverted?"
-        )
-        notes.append(tallied(len(full), said, full[0]))
-    turned = [one.candidate.image.name for one in kept if one.candidate.image.picture.upright]
-    if turned:
-        notes.append(tallied(len(turned), "images are turned upright", turned[0]))
+    least, notes = settings.least_area, []
+
+    def note(names: Sequence[object], said: str) -> None:
+        if names:
+            notes.append(tallied(len(names), said, names[0]))
+
+    said = f"masks hold a class with less than {least} pixels, now ignored"
+    note([one.name for one in kept if one.tiny], said)
+    note(*_inverted(kept, classes))
+    told = {source.name for source in settings.sources if 0 in (source.options.values or {})}
+    others = [one for one in kept if one.palette and one.candidate.source not in told]
+    note(
+        [one.palette for one in others],
+        "palette masks have another colour than black at index 0, which is read as background; "
+        "if their colours are meant, say --colours FILE, or the meaning of each index, e.g. "
+        f"--values 0={classes[0]},1=background",
+    )
+    unsaid = [
+        one.name
+        for one in kept
+        if one.facts is not None and set(one.facts.held(least)) - {*one.held}
+    ]
+    note(unsaid, "training images have labels that lack a class of their mask")
+    said = "files hold several pages or frames; the first is read"
+    note([file for one in kept for file in one.pages], said)
+    turned = [one.name for one in kept if one.candidate.image.picture.upright]
+    note(turned, "images are turned upright")
     for split in SPLITS:
         held = {code for one in kept if one.split == split for code in one.held}
         missing = [name for code, name in enumerate(classes, start=1) if code not in held]
@@ -163,3 +291,27 @@ def _notes(
     if all(one.held for one in kept if one.split == "train"):
         notes.append("every image of train holds a class, none is clear")
     return notes
+
+
+def _inverted(kept: Sequence[Examined], classes: tuple[str, ...]) -> tuple[list[str], str]:
+    """Return the masks that look inverted, of splits where most do, and what is said of them.
+
+    An object covers less of the image's border than of the image, unless it is what lies around
+    the object, or a surface such as sky or road. Several classes may cover the whole image.
+    """
+    hint = f"are they inverted? Then say e.g. --values 0={classes[0]},255=background"
+    for said, looks_so in (
+        (f"in more than {_FULL:.0%} of their pixels", lambda f: f.share > _FULL),
+        (
+            f"in more than {_EDGE:.0%} of the image's border, and more there than elsewhere",
+            lambda f: f.border > _EDGE and f.border > f.share,
+        ),
+    ):
+        found: list[str] = []
+        for split in SPLITS if len(classes) == 1 else ():
+            masked = [one for one in kept if one.split == split and one.masked and one.facts]
+            these = [one.name for one in masked if looks_so(one.facts)]
+            found += these if 2 * len(these) > len(masked) else []
+        if found:
+            return found, f"masks are {classes[0]} {said}; {hint}"
+    return [], ""

@@ -85,7 +85,7 @@ def plan_import(settings: ImportSettings) -> PlannedImport:
     if settings.drop_twins:
         assigned, more = drop_twins(assigned)
         notes += more
-    images, more = examine_images(assigned, classes, settings)
+    images, classes, more = examine_images(assigned, classes, settings)
     notes += more
     return PlannedImport(
         tuple(sources),

@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from wsss_core.data.formats import SPLIT_WORDS, read_array, tallied
+from wsss_core.data.formats import SPLIT_WORDS, composed, read_array, tallied
 from wsss_core.data.image_set import SPLITS
 from wsss_core.data.importing.candidates import ImportCandidate
 from wsss_core.data.importing.settings import SplitSettings
@@ -15,6 +15,7 @@ from wsss_core.errors import InputError, quoted
 from wsss_core.text_files import read_text
 
 _LIST_BYTES = 2**28
+_UNEVEN = 0.05  # of all images: a split that misses its share by more is told
 
 Assigned = dict[str, list[ImportCandidate]]
 """Split -> its images."""
@@ -46,14 +47,14 @@ def split_images(
     free = [c for c in candidates if c.source not in for_train]
     notes: list[str] = []
     if settings.shares:
-        assigned = _by_shares(free, settings.shares, seed)
+        assigned, notes = _by_shares(free, settings.shares, seed)
     elif settings.lists:
         assigned, notes = _by_lists(free, settings.lists)
     else:
         assigned, notes = _by_names(free, settings.names)
     assigned["train"] = [*assigned["train"], *fixed]
     if settings.tune is not None:
-        _cut_tune(assigned, settings.tune, settings.tune_from, seed)
+        notes += _cut_tune(assigned, settings.tune, settings.tune_from, seed)
     for split in ("tune", "test"):
         masked = [c for c in assigned[split] if c.image.mask is not None]
         if lone := [c.image.name for c in assigned[split] if c.image.mask is None]:
@@ -108,14 +109,33 @@ def _by_names(
 
 def _by_shares(
     candidates: Sequence[ImportCandidate], shares: Mapping[str, float], seed: int
-) -> Assigned:
+) -> tuple[Assigned, list[str]]:
     """Assign whole groups, in random order, each to the split that lacks most of its share."""
     assigned = _empty()
     total = len(candidates)
-    for members in _groups(candidates, seed):
-        lacking = {s: share * total - len(assigned[s]) for s, share in shares.items() if share}
+    groups = _groups(candidates, seed)
+    wanted = [split for split, share in shares.items() if share]
+    if len(groups) < len(wanted):
+        shown = quoted(groups[0][0].group) if groups else "none"
+        raise InputError(
+            f"{total} images are of {len(groups)} group{'s' if len(groups) != 1 else ''} "
+            f"({shown}), which no split divides; expected at least a group for each of "
+            f"{', '.join(wanted)}. --group-by, or {{group}} in a pattern, says what a group is; "
+            "--split train=train.txt,... divides groups by lists of images"
+        )
+    for at, members in enumerate(groups):
+        lacking = {split: shares[split] * total - len(assigned[split]) for split in wanted}
+        empty = [split for split in wanted if not assigned[split]]
+        if len(groups) - at <= len(empty):  # otherwise a split would stay empty
+            lacking = {split: lacking[split] for split in empty}
         assigned[max(lacking, key=lambda split: lacking[split])] += members
-    return assigned
+    notes = [
+        f"{split} has {len(assigned[split]) / total:.0%} of the images where "
+        f"{share:.0%} was asked for, as groups are kept together"
+        for split, share in shares.items()
+        if abs(len(assigned[split]) - share * total) > max(1.0, _UNEVEN * total)
+    ]
+    return assigned, notes
 
 
 def _groups(candidates: Sequence[ImportCandidate], seed: int) -> list[list[ImportCandidate]]:
@@ -128,7 +148,8 @@ def _groups(candidates: Sequence[ImportCandidate], seed: int) -> list[list[Impor
     return sorted(members, key=lambda group: -len(group))
 
 
-def _cut_tune(assigned: Assigned, amount: float, origin: str, seed: int) -> None:
+def _cut_tune(assigned: Assigned, amount: float, origin: str, seed: int) -> list[str]:
+    """Move images to tune, by whole groups; return a note where they are not as many as asked."""
     if assigned["tune"]:
         raise InputError(
             f"tune: {len(assigned['tune'])} images are in it already, expected none where --tune "
@@ -154,6 +175,11 @@ def _cut_tune(assigned: Assigned, amount: float, origin: str, seed: int) -> None
     gone = {(c.source, c.image.name) for c in cut}
     assigned[origin] = [c for c in pool if (c.source, c.image.name) not in gone]
     assigned["tune"] = cut
+    if len(cut) == wanted:
+        return []
+    lone = sum(c.image.mask is None for c in pool)
+    reason = "groups are kept together" + (f" and {lone} images have no mask" if lone else "")
+    return [f"tune has {len(cut)} images where {wanted} were asked for, as {reason}"]
 
 
 def _by_lists(
@@ -164,7 +190,7 @@ def _by_lists(
         name, path = candidate.image.name, candidate.image.picture.path
         stem = PurePosixPath(name).name
         for key in {name, stem, path.name, f"{name}{path.suffix}"}:
-            keys[key].append(candidate)
+            keys[composed(key)].append(candidate)
     assigned = _empty()
     split_of: dict[tuple[str, str], str] = {}
     for split, file in lists.items():
@@ -194,7 +220,7 @@ def _listed(file: Path) -> list[str]:
 def _find(text: str, keys: Mapping[str, list[ImportCandidate]], where: str) -> ImportCandidate:
     """Return the image of a line, which may go on with its mask's path, as SegNet's lists do."""
     for written in (text, text.split(",")[0], text.split()[0]):
-        path = PurePosixPath(written.strip().strip('"').replace("\\", "/"))
+        path = PurePosixPath(composed(written.strip().strip('"').replace("\\", "/")))
         relative = path.relative_to("/") if path.is_absolute() else path
         tails = ["/".join(relative.parts[at:]) for at in range(len(relative.parts))]
         for key in (*tails, path.stem):

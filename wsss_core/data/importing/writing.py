@@ -23,6 +23,7 @@ from PIL import Image
 
 from wsss_core.data.file_hashes import content_hash, file_hashes
 from wsss_core.data.folder.layout import CLEAR, LABELS
+from wsss_core.data.formats import MaskMaker, innermost
 from wsss_core.data.image_decoding import PictureFile
 from wsss_core.data.image_set import IGNORED, SPLITS
 from wsss_core.data.importing.examining import Examined
@@ -133,12 +134,9 @@ def plan_digest(targets: Sequence[Target], classes: tuple[str, ...], *, linked: 
     return digest.hexdigest()
 
 
-def _mask_stat(mask: object) -> tuple[int, ...]:
+def _mask_stat(mask: MaskMaker | None) -> tuple[int, ...]:
     """Return size and time of the file that a mask comes from, if it is one."""
-    path = getattr(mask, "path", None)
-    while mask is not None and not isinstance(path, Path):
-        mask = getattr(mask, "inner", None) or getattr(mask, "whole", None)
-        path = getattr(mask, "path", None)
+    path = None if mask is None else getattr(innermost(mask), "path", None)
     if not isinstance(path, Path):
         return ()
     about = path.stat()
@@ -197,11 +195,11 @@ def write_files(folder: Path, targets: Sequence[Target], *, linked: bool) -> lis
         InputError: a file cannot be read or written.
 
     """
-    for split in SPLITS:
-        for kind in ("images",) if split == "train" else ("images", "masks"):
-            (folder / split / kind).mkdir(parents=True, exist_ok=True)
-    for place in {str(PurePosixPath(target.file).parent) for target in targets}:
-        (folder / place).mkdir(exist_ok=True)
+    places = {f"{split}/images" for split in SPLITS} | {"tune/masks", "test/masks"}
+    for target in targets:
+        places |= {str(PurePosixPath(file).parent) for file in (target.file, target.mask) if file}
+    for place in places:
+        (folder / place).mkdir(parents=True, exist_ok=True)
     progress = ProgressLines("images written", len(targets))
 
     def write(target: Target) -> tuple[str, str]:

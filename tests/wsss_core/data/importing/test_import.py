@@ -173,7 +173,7 @@ def test_a_half_import_of_other_options_is_refused_until_it_is_begun_anew(
         import_data(settings(smoke5k, tune="3"))
     record = import_data(settings(smoke5k, tune="3", anew=True))
     assert record.counts["tune"]["images"] == 3
-    assert len(list((tmp_path / "data").rglob("*.png"))) == 12 + 3 + 4
+    assert len(list((tmp_path / "data").rglob("*.png"))) == 2 * 12
 
 
 def test_a_folder_of_the_unfinished_name_that_is_no_import_is_left_alone(

@@ -107,6 +107,29 @@ def run_lengths(segmentation: object, shape: tuple[int, int], where: str) -> byt
     return bytes(merged["counts"])
 
 
+def whole_box(box: object, shape: tuple[int, int], where: str) -> tuple[int, int, int, int] | None:
+    """Return a box in whole pixels, cut to the image; None where there is none.
+
+    Args:
+        box: left, top, width, height in pixels.
+        shape: height and width of the image.
+        where: the file and annotation, for messages.
+
+    Raises:
+        InputError: it is no list of four numbers.
+
+    """
+    if not isinstance(box, list) or not box:
+        return None
+    numbers = all(isinstance(n, int | float) and not isinstance(n, bool) for n in box)
+    if len(box) != 4 or not numbers or any(abs(number) > 1e6 for number in box):
+        raise InputError(f"{where}: box {quoted(box)}, expected left, top, width, height")
+    left, top = max(0, int(box[0])), max(0, int(box[1]))
+    right = min(shape[1], -int(-(box[0] + box[2]) // 1))
+    bottom = min(shape[0], -int(-(box[1] + box[3]) // 1))
+    return (left, top, right - left, bottom - top) if right > left and bottom > top else None
+
+
 def _checked_polygon(polygon: object, shape: tuple[int, int], where: str) -> list[float] | None:
     """Return a polygon's coordinates, or None where it has fewer than three points."""
     if not isinstance(polygon, list) or len(polygon) % 2 or len(polygon) > MOST_POINTS:

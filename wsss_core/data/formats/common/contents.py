@@ -4,9 +4,9 @@ Its images say how to decode themselves; they have labels, masks, groups and spl
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 
@@ -101,16 +101,40 @@ class MaskMaker(Protocol):
         """
 
 
+def innermost(mask: MaskMaker) -> MaskMaker:
+    """Return the mask that a mask is made from by cutting windows and exchanging codes."""
+    while (inner := getattr(mask, "inner", None)) is not None:
+        mask = inner
+    return mask
+
+
+def with_picture(mask: MaskMaker, picture: Picture) -> MaskMaker:
+    """Return a mask that takes its size from its picture, with another picture; others as is."""
+    inner = getattr(mask, "inner", None)
+    changed: Any = mask
+    if inner is not None:
+        changed = replace(changed, inner=with_picture(inner, picture))
+    elif takes_size_of_picture(mask):
+        changed = replace(changed, picture=replace(picture, window=None))
+    made: MaskMaker = changed
+    return made
+
+
+def takes_size_of_picture(mask: MaskMaker) -> bool:
+    """Return whether a mask has the size of its image by its making, not by a file of its own."""
+    return hasattr(innermost(mask), "picture")
+
+
 @dataclass(frozen=True)
 class CutMask:
     """A window of a mask."""
 
-    whole: MaskMaker
+    inner: MaskMaker
     window: Window
 
     def read(self) -> np.ndarray:
         """Decode the mask and cut the window."""
-        return self.window.cut(self.whole.read())
+        return self.window.cut(self.inner.read())
 
 
 @dataclass(frozen=True)
@@ -182,6 +206,15 @@ class FormatContent:
     images: tuple[FormatImage, ...]
     notes: tuple[str, ...] = ()
 
+    @property
+    def files(self) -> set[Path]:
+        """The files of its images and masks."""
+        masks = (
+            getattr(innermost(image.mask), "path", None) for image in self.images if image.mask
+        )
+        found = {mask for mask in masks if isinstance(mask, Path)}
+        return found | {image.picture.path for image in self.images}
+
 
 @dataclass(frozen=True)
 class FormatOptions:
@@ -199,6 +232,7 @@ class FormatOptions:
         frames: how many frames are taken of a clip.
         scheme: of several lists of splits the one to take, e.g. "split_0_by_camera".
         crops: "thesis": windows of 512 px on the objects; "none": whole images.
+        runs: whether a table's run lengths follow the columns of the image or its rows.
 
     """
 
@@ -213,6 +247,7 @@ class FormatOptions:
     frames: int = 2
     scheme: str | None = None
     crops: Literal["none", "thesis"] = "none"
+    runs: Literal["columns", "rows"] = "columns"
 
 
 @dataclass(frozen=True)

@@ -7,11 +7,11 @@ from, `{camera}` the camera. `*` stands for any part of a name, `**` for any fol
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from wsss_core.data.formats.common.source_files import files_below
+from wsss_core.data.formats.common.source_files import composed, files_below, same_stem
 from wsss_core.errors import InputError, quoted
 
 FIELDS = ("stem", "split", "class", "group", "camera")
@@ -75,11 +75,7 @@ def find_files(root: Path, pattern: str, suffixes: tuple[str, ...]) -> list[Foun
     """
     regex = pattern_regex(pattern)
     files = files_below(root, suffixes)
-    found = [
-        FoundFile(path, match.groupdict())
-        for path in files
-        if (match := regex.fullmatch(path.relative_to(root).as_posix()))
-    ]
+    found = _fitting(root, files, regex)
     if not found:
         example = f", e.g. {files[0].relative_to(root)}" if files else ""
         raise InputError(
@@ -87,6 +83,50 @@ def find_files(root: Path, pattern: str, suffixes: tuple[str, ...]) -> list[Foun
             f"end in {', '.join(suffixes)}{example}"
         )
     return found
+
+
+def _fitting(root: Path, files: list[Path], regex: re.Pattern[str]) -> list[FoundFile]:
+    return [
+        FoundFile(path, match.groupdict())
+        for path in files
+        if (match := regex.fullmatch(path.relative_to(root).as_posix()))
+    ]
+
+
+def find_masks(
+    root: Path, patterns: Sequence[str], suffixes: tuple[str, ...], images: Sequence[FoundFile]
+) -> dict[str, list[FoundFile]]:
+    """Return pattern -> masks, where masks are named in one of several ways.
+
+    A mask belongs to the first pattern by which it has an image, or else to the first that fits.
+
+    Args:
+        root: the folder.
+        patterns: see the module; all with the same fields.
+        suffixes: of masks.
+        images: the images that masks may belong to.
+
+    Raises:
+        InputError: a pattern is wrong, or no file fits the first.
+
+    """
+    if len(patterns) == 1:
+        return {patterns[0]: find_files(root, patterns[0], suffixes)}
+    files = files_below(root, suffixes)
+    by_pattern = {p: _fitting(root, files, pattern_regex(p)) for p in patterns}
+    shared = set(images[0].fields) & set(re.findall(r"{(\w+)}", patterns[0])) if images else ()
+    known = {tuple(composed(image.fields[field]) for field in shared) for image in images}
+    chosen: dict[Path, tuple[str, FoundFile]] = {}
+    for paired in (True, False):
+        for pattern, found in by_pattern.items():
+            for mask in found:
+                key = tuple(composed(mask.fields[field]) for field in shared)
+                if (key in known) is paired:
+                    chosen.setdefault(mask.path, (pattern, mask))
+    grouped: dict[str, list[FoundFile]] = {pattern: [] for pattern in patterns}
+    for path in sorted(chosen):
+        grouped[chosen[path][0]].append(chosen[path][1])
+    return grouped
 
 
 def pair_up(
@@ -103,17 +143,20 @@ def pair_up(
     shared = sorted(set(images[0].fields) & set(masks[0].fields)) if masks else []
 
     def key(found: FoundFile) -> tuple[str, ...]:
-        return tuple(found.fields[field] for field in shared)
+        return tuple(composed(found.fields[field]) for field in shared)
 
     by_key: dict[tuple[str, ...], FoundFile] = {}
     for found in masks:
         if (other := by_key.setdefault(key(found), found)) is not found:
-            raise InputError(f"{found.path}: same {', '.join(shared)} as {other.path}")
+            raise InputError(
+                f"{found.path}: same {', '.join(shared)} as {other.path.name}; expected one mask "
+                "of each image"
+            )
     taken: dict[tuple[str, ...], FoundFile] = {}
     pairs: list[tuple[FoundFile, FoundFile | None]] = []
     for image in images:
         mask = by_key.get(key(image)) if masks else None
         if mask is not None and (other := taken.setdefault(key(image), image)) is not image:
-            raise InputError(f"{image.path}: same {', '.join(shared)} as {other.path}")
+            raise same_stem([(image.path, other.path)])
         pairs.append((image, mask))
     return pairs, [mask for at, mask in by_key.items() if at not in taken]

@@ -6,9 +6,15 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from wsss_core.data.formats.common.contents import FormatContent, FormatImage, Labels, MaskMaker
+from wsss_core.data.formats.common.contents import (
+    EmptyMask,
+    FormatContent,
+    FormatImage,
+    Labels,
+    MaskMaker,
+)
 from wsss_core.data.formats.common.mask_values import OBJECT
-from wsss_core.data.formats.common.source_files import tallied
+from wsss_core.data.formats.common.source_files import composed, tallied
 from wsss_core.data.image_set import IGNORED
 from wsss_core.errors import InputError, check_printable, nearest, quoted
 from wsss_core.text_files import read_csv
@@ -171,6 +177,7 @@ def label_by_table(content: FormatContent, table: Path) -> FormatContent:
         found[image.name] = replace(
             image,
             labels=labels,
+            mask=_mask_by(labels, image),
             group=row.get("group") or image.group,
             camera=row.get("camera") or image.camera,
             split=row.get("split") or image.split,
@@ -180,7 +187,7 @@ def label_by_table(content: FormatContent, table: Path) -> FormatContent:
         content = choose_classes(content, {classes[1]: (OBJECT,)})
         classes = classes[1:]
         found = {
-            image.name: replace(found[image.name], mask=image.mask)
+            image.name: replace(found[image.name], mask=_mask_by(found[image.name].labels, image))
             for image in content.images
             if image.name in found
         }
@@ -193,18 +200,26 @@ def label_by_table(content: FormatContent, table: Path) -> FormatContent:
     return FormatContent(tuple(classes), images, notes)
 
 
+def _mask_by(labels: Labels | None, image: FormatImage) -> MaskMaker | None:
+    """Return the mask of an image with new labels; that of a clear image rests on them alone."""
+    drawn = None if isinstance(image.mask, EmptyMask) else image.mask
+    if drawn is None and labels is not None and not (labels.present or labels.unknown):
+        return EmptyMask(image.picture)
+    return drawn
+
+
 def _by_key(content: FormatContent) -> dict[str, list[FormatImage]]:
     by_key: dict[str, list[FormatImage]] = {}
     for image in content.images:
         path = PurePosixPath(image.name)
         full = image.picture.path.name
         for key in {image.name, f"{image.name}{image.picture.path.suffix}", path.name, full}:
-            by_key.setdefault(key, []).append(image)
+            by_key.setdefault(composed(key), []).append(image)
     return by_key
 
 
 def _named(name: str, by_key: Mapping[str, list[FormatImage]], where: str) -> FormatImage:
-    path = PurePosixPath(name.strip().replace("\\", "/"))
+    path = PurePosixPath(composed(name.strip().replace("\\", "/")))
     for key in (path.as_posix(), path.name, path.stem):
         found = by_key.get(key, [])
         if len(found) == 1:

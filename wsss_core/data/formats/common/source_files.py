@@ -5,8 +5,9 @@ A name that leads out of the source is refused, and so is a JSON file that is no
 
 import json
 import os
+import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any, Never
@@ -78,18 +79,48 @@ def files_below(root: Path, suffixes: Sequence[str], *, deep: bool = True) -> li
     return sorted(found)
 
 
+def composed(name: str) -> str:
+    r"""Return a name in Unicode's composed form, so that names that look alike are equal.
+
+    >>> composed("u\u0308") == "\u00fc"
+    True
+    """
+    return unicodedata.normalize("NFC", name)
+
+
+def source_root(path: Path) -> Path:
+    """Return the folder of a source, of which an annotation file may be given."""
+    if path.is_dir():
+        return path
+    return path.parents[1] if path.parent.name == "annotations" else path.parent
+
+
 def files_by_stem(files: Iterable[Path]) -> dict[str, Path]:
-    """Return stem -> file.
+    """Return stem, in Unicode's composed form, -> file.
 
     Raises:
-        InputError: two files have the same stem.
+        InputError: files have the same stem; the message counts them.
 
     """
     found: dict[str, Path] = {}
+    doubled: list[tuple[Path, Path]] = []
     for file in files:
-        if (other := found.setdefault(file.stem, file)) is not file:
-            raise InputError(f"{file}: same name as {other}, expected one file of each name")
+        if (other := found.setdefault(composed(file.stem), file)) is not file:
+            doubled.append((file, other))
+    if doubled:
+        raise same_stem(doubled)
     return found
+
+
+def same_stem(doubled: Sequence[tuple[Path, Path]]) -> InputError:
+    """Return the error for files that differ only in their ending, and may be image and mask."""
+    file, other = doubled[0]
+    more = f"; {len(doubled)} such names" if len(doubled) > 1 else ""
+    return InputError(
+        f"{file}: same name as {other.name} but for the ending{more}; expected one file of each "
+        "name, which finds its mask. If one is the mask of the other, say so by patterns, e.g. "
+        f"--format pairs --images '**/{{stem}}{other.suffix}' --masks '**/{{stem}}{file.suffix}'"
+    )
 
 
 def check_name(name: str, place: str | Path) -> None:
@@ -151,7 +182,7 @@ class FileIndex:
     def _by_name(self) -> dict[str, list[Path]]:
         by_name: dict[str, list[Path]] = defaultdict(list)
         for path in self.files:
-            by_name[path.name].append(path)
+            by_name[composed(path.name)].append(path)
         return by_name
 
     def find(self, name: PurePosixPath, beside: Path, hints: Iterable[str] = ()) -> Path | None:
@@ -173,10 +204,11 @@ class FileIndex:
         for folder in (beside, self.root):
             if (folder / name).is_file():
                 return folder / name
-        found = self._by_name.get(name.name, [])
-        for length in range(len(name.parts), 0, -1):
-            tail = name.parts[-length:]
-            same = [path for path in found if path.parts[-length:] == tail]
+        found = self._by_name.get(composed(name.name), [])
+        parts = tuple(map(composed, name.parts))
+        for length in range(len(parts), 0, -1):
+            tail = parts[-length:]
+            same = [p for p in found if tuple(map(composed, p.parts[-length:])) == tail]
             if same:
                 found = same
                 break
@@ -275,6 +307,16 @@ def split_in(text: str) -> str | None:
     return None
 
 
+def original_stem(stem: str) -> str | None:
+    """Return the image that Roboflow made a copy of; None where a name is no copy's.
+
+    >>> original_stem("a_jpg.rf.0f3a"), original_stem("a")
+    ('a_jpg', None)
+    """
+    base, augmented, _ = stem.partition(".rf.")
+    return base if augmented else None
+
+
 UNREAD_SUFFIXES = (
     *(".gif", ".avif", ".jfif", ".heic", ".heif", ".jp2", ".svg", ".psd", ".dng", ".raw", ".nef"),
     *(".cr2", ".jxl", ".tga", ".ppm", ".pgm"),
@@ -298,6 +340,36 @@ def unread_images(path: Path) -> str | None:
         len(found),
         f"images of kinds that are not read are passed over: {shown}",
         found[0].relative_to(path),
+    )
+
+
+_FOLDERS = 4  # folders that a note names
+
+
+def left_out_images(root: Path, used: Collection[Path]) -> str | None:
+    """Return a note that counts, by folder, image files that are no part of a set; or None.
+
+    Args:
+        root: the folder of the source.
+        used: the images and masks of the set.
+
+    Raises:
+        InputError: see `files_below`.
+
+    """
+    known = set(used)
+    found = [file for file in files_below(root, IMAGE_SUFFIXES) if file not in known]
+    if not found:
+        return None
+    folders = Counter(file.parent.relative_to(root).as_posix() for file in found)
+    shown = ", ".join(f"{count} in {folder}" for folder, count in folders.most_common(_FOLDERS))
+    more = len(folders) - _FOLDERS
+    return tallied(
+        len(found),
+        "image files that no part of the set uses are left out: "
+        + shown
+        + (f" and in {more} more folders" if more > 0 else ""),
+        found[0].relative_to(root),
     )
 
 

@@ -259,9 +259,49 @@ def folder(root: Path) -> ImportSettings:
     return made(root)
 
 
+def yolo(root: Path) -> ImportSettings:
+    """Roboflow's folders with polygons, one image of boxes alone to train on, one clear."""
+    for base, (split, texts) in enumerate(
+        {
+            "train": ("0 0.1 0.2 0.6 0.2 0.4 0.9", "1 0.5 0.5 0.4 0.4", ""),
+            "valid": ("1 0.2 0.1 0.9 0.1 0.9 0.8 0.2 0.8", ""),
+            "test": ("0 0.3 0.3 0.8 0.3 0.5 0.9\n1 0 0 0.2 0 0.2 0.2 0 0.2",),
+        }.items()
+    ):
+        for at, text in enumerate(texts):
+            save(root / f"{split}/images/{split}{at}.png", noisy(20 * base + at))
+            file = root / f"{split}/labels/{split}{at}.txt"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(text)
+    (root / "data.yaml").write_text(
+        "train: ../train/images\nval: ../valid/images\ntest: ../test/images\nnames: [smoke, fire]\n"
+    )
+    return made(root)
+
+
+def rle(root: Path) -> ImportSettings:
+    """A table of run lengths with two classes; two images that no line names."""
+    lines = ["ImageId,ClassId,EncodedPixels"]
+    for at in range(10):
+        save(root / f"train_images/{at}.png", noisy(300 + at))
+        start = 1 + 20 * at
+        if at < 8:
+            lines.append(f"{at}.png,{1 + at % 2},{start} 8 {start + 20} 8 {start + 40} 8")
+    (root / "train.csv").write_text("\n".join(lines))
+    return made(
+        root,
+        split="train=0.4,tune=0.3,test=0.3",
+        assume_absent=True,
+        options={"values": {1: "scratch", 2: "crack"}},
+    )
+
+
 SETS: dict[str, Callable[[Path], ImportSettings]] = {
     made_by.__name__: made_by
-    for made_by in (*(coco, ijmond, smoke5k, rise, voc, camvid, cityscapes, ade20k, pairs, folder),)
+    for made_by in (
+        *(coco, ijmond, smoke5k, rise, voc, camvid, cityscapes, ade20k, pairs, folder),
+        *(yolo, rle),
+    )
 }
 """Format -> what makes a set of it and returns how it is imported."""
 

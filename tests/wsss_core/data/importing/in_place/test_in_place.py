@@ -20,7 +20,7 @@ Sets = Mapping[str, Callable[[Path], ImportSettings]]
 
 NAMES = (
     *("coco", "ijmond", "smoke5k", "rise", "voc", "camvid", "cityscapes", "ade20k", "pairs"),
-    "folder",
+    *("folder", "yolo", "rle"),
 )
 
 
