@@ -3,29 +3,33 @@
 import hashlib
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
-from PIL import Image
 
 from wsss_core.data.file_hashes import file_hashes
-from wsss_core.data.formats import Picture
-from wsss_core.data.image_decoding import PictureFile, read_full_rgb, read_rgb
+from wsss_core.data.folder.check import USUAL_SIZE, DataSummary, labels_of, summarise_images
+from wsss_core.data.folder.class_list import FolderClasses
+from wsss_core.data.folder.examination import ExaminedImage, collected_errors
+from wsss_core.data.folder.findings import DataFinding, DataFindings, FindingKind, Severity
 from wsss_core.data.image_set import IGNORED, SPLITS, ImageSet, PixelMaps
+from wsss_core.data.importing.decoding import (
+    DecodedTarget,
+    TargetDigests,
+    decode_target,
+    identifier_of,
+    is_scored,
+    pixel_digest,
+)
 from wsss_core.data.importing.planning import PlannedImport, plan_import
 from wsss_core.data.importing.settings import ImportSettings
 from wsss_core.data.importing.writing import Target
+from wsss_core.data.pixel_rules import AS_STORED
 from wsss_core.data.progress_lines import ProgressLines
 from wsss_core.errors import InputError, as_input_error
-
-
-class _Digests(NamedTuple):
-    picture: str  # of the file, or of the pixels of a frame
-    mask: str | None  # of its pixels; None where none is read
 
 
 class PublishedSource:
@@ -49,8 +53,10 @@ class PublishedSource:
             self.plan: PlannedImport = plan_import(settings)
         except InputError as error:
             raise InputError(said_of_keys(str(error))) from error
-        # Of each split the digests of what every image is made of, and the fingerprint given last.
-        self._taken: dict[str, tuple[list[_Digests], str]] = {}
+        # Of each split what every image was made of when the fingerprint was taken.
+        self._taken: dict[str, list[TargetDigests]] = {}
+        # Of each split that was read what its decoding found.
+        self._examined: dict[str, list[ExaminedImage]] = {}
 
     @property
     def root(self) -> Path:
@@ -69,7 +75,7 @@ class PublishedSource:
 
     @cached_property
     def _targets(self) -> Mapping[str, Sequence[Target]]:
-        targets = sorted(self.plan.targets, key=_identifier)
+        targets = sorted(self.plan.targets, key=identifier_of)
         return {s: [t for t in targets if t.examined.split == s] for s in SPLITS}
 
     def images(self, split: str) -> Sequence[Target]:
@@ -99,22 +105,21 @@ class PublishedSource:
         of_file = dict(zip(whole, file_hashes(whole), strict=True))
         progress = ProgressLines(f"{split}: digests of frames and masks", len(targets))
 
-        def digests(target: Target) -> _Digests:
+        def digests(target: Target) -> TargetDigests:
             picture = target.examined.candidate.image.picture
-            found = _Digests(
-                of_file[picture.path] if picture.frame is None else _digest(picture.read()),
-                None if split == "train" or not target.mask else _digest(target.read_mask()),
+            found = TargetDigests(
+                of_file[picture.path] if picture.frame is None else pixel_digest(picture.read()),
+                pixel_digest(target.read_mask()) if is_scored(target) else None,
             )
             progress.step()
             return found
 
         with ThreadPoolExecutor() as pool:
             found = list(pool.map(digests, targets))
-        taken = self._fingerprint(split, found)
-        self._taken[split] = found, taken
-        return taken
+        self._taken[split] = found
+        return self._fingerprint(split, found)
 
-    def _fingerprint(self, split: str, digests: Sequence[_Digests]) -> str:
+    def _fingerprint(self, split: str, digests: Sequence[TargetDigests]) -> str:
         lines = []
         for target, made_of in zip(self.images(split), digests, strict=True):
             candidate = target.examined.candidate
@@ -122,7 +127,7 @@ class PublishedSource:
             window = picture.window
             lines.append(
                 [
-                    *(_identifier(target), candidate.group, candidate.source),
+                    *(identifier_of(target), candidate.group, candidate.source),
                     *(candidate.image.camera, *made_of, picture.upright),
                     [window.top, window.left, window.height, window.width] if window else None,
                     target.examined.held if split == "train" else None,
@@ -141,58 +146,109 @@ class PublishedSource:
         if size < 1:
             raise ValueError(f"size {size}, expected at least 1 pixel")
         targets = self.images(split)
-        masked = split != "train"
         little = f"{self.root}: there is too little memory for the {len(targets)} images of {split}"
-        with as_input_error(little, MemoryError), ThreadPoolExecutor() as pool:
+        with as_input_error(little, MemoryError):
             images = np.empty((len(targets), size, size, 3), np.uint8)
-            labels = np.zeros((len(targets), len(self.classes)), np.bool_)
+            codes: list[np.ndarray | None] = []
+            digests: list[TargetDigests] = []
+            examined: list[ExaminedImage] = []
+            faults: list[InputError] = []
+            for image, found in zip(images, self._decoded(split, size), strict=True):
+                if isinstance(found, InputError):
+                    faults.append(found)
+                    continue
+                image[...] = found.pixels
+                codes.append(found.codes)
+                digests.append(found.digests)
+                examined.append(found.facts)
+            DataFindings.of(collected_errors(faults)).raise_refused()
+            self._check_unchanged(split, digests)
+            labels = labels_of(examined, len(self.classes))
             masks = None
-            if masked:
-                pictures = [target.examined.candidate.image.picture for target in targets]
-                shapes = list(pool.map(Picture.shape, pictures))
-                masks = PixelMaps.allocate(shapes, [target.mask is not None for target in targets])
-            progress = ProgressLines(f"{split}: images read", len(targets))
-
-            def decode(index: int) -> _Digests:
-                target = targets[index]
-                of_picture, images[index] = _decoded(target.examined.candidate.image.picture, size)
-                of_mask = None
-                if masks is None:
-                    labels[index, [code - 1 for code in target.examined.held]] = True
-                elif target.mask is not None:
-                    codes = target.read_mask()
-                    of_mask = _digest(codes)
-                    _fill(masks, index, codes, target)
-                    present = np.bincount(codes.ravel(), minlength=IGNORED + 1) > 0
-                    labels[index] = present[1 : len(self.classes) + 1]
-                progress.step()
-                return _Digests(of_picture, of_mask)
-
-            digests = list(pool.map(decode, range(len(targets))))
-        self._check_unchanged(split, digests)
-        if masked and not labels.any():
+            if split != "train":
+                masks = PixelMaps.from_arrays(codes, [facts.picture.shape for facts in examined])
+        if split != "train" and not labels.any():
             raise InputError(
                 f"{self.root}: every mask of {split} is empty, expected at least one with "
                 f"{' or '.join(self.classes)}"
             )
-        candidates = [target.examined.candidate for target in targets]
+        self._examined[split] = examined
+        entries = [facts.entry for facts in examined]
         return ImageSet(
             classes=self.classes,
             images=images,
             labels=labels,
-            identifiers=tuple(map(_identifier, targets)),
-            groups=tuple(candidate.group for candidate in candidates),
+            identifiers=tuple(entry.identifier for entry in entries),
+            groups=tuple(entry.group for entry in entries),
             masks=masks,
-            sources=tuple(candidate.source for candidate in candidates),
-            cameras=tuple(candidate.image.camera or "" for candidate in candidates),
+            sources=tuple(entry.source for entry in entries),
+            cameras=tuple(entry.camera for entry in entries),
         )
 
-    def _check_unchanged(self, split: str, digests: list[_Digests]) -> None:
+    def _decoded(self, split: str, size: int | None) -> Iterator[DecodedTarget | InputError]:
+        """Decode the images of a split in order, several at a time; give errors as values."""
+        targets = self.images(split)
+        progress = ProgressLines(f"{split}: images checked", len(targets))
+
+        def decode(target: Target) -> DecodedTarget | InputError:
+            try:
+                return decode_target(target, size)
+            except InputError as error:
+                return error
+            finally:
+                progress.step()
+
+        with ThreadPoolExecutor() as pool:
+            yield from pool.map(decode, targets)
+
+    def _check_unchanged(self, split: str, digests: list[TargetDigests]) -> None:
         """Raise unless what was read has the fingerprint that was given before, if one was."""
-        before, _ = self._taken.get(split, (digests, ""))
-        for target, old, new in zip(self.images(split), before, digests, strict=True):
+        for target, old, new in zip(
+            self.images(split), self._taken.get(split, digests), digests, strict=True
+        ):
             if old != new:
-                raise _changed(target)
+                path = target.examined.candidate.image.picture.path
+                raise InputError(
+                    f"{path}: it or its mask changed while it was read; run again when nothing "
+                    "writes to the data set"
+                )
+
+    def check(self, size: int = USUAL_SIZE) -> DataSummary:
+        """Read every image once, describe the set, and say what may not be meant.
+
+        Args:
+            size: the side of the network's input in pixels.
+
+        Raises:
+            InputError: the data cannot be used.
+
+        """
+        summary = self.examine(size)
+        summary.findings.raise_refused()
+        return summary
+
+    def examine(self, size: int = USUAL_SIZE) -> DataSummary:
+        """Describe the set as `check` does; what is wrong is among the findings.
+
+        Splits that were read already are not opened again.
+
+        Args:
+            size: the side of the network's input in pixels.
+
+        """
+        found = [DataFinding(FindingKind.SOURCES, Severity.NOTE, note) for note in self.notes]
+        fingerprints = {}
+        for split in SPLITS:
+            if split not in self._examined:
+                decoded = list(self._decoded(split, None))
+                found += collected_errors([e for e in decoded if isinstance(e, InputError)])
+                self._examined[split] = [d.facts for d in decoded if isinstance(d, DecodedTarget)]
+            if len(self._examined[split]) == len(self.images(split)):
+                fingerprints[split] = self.fingerprint(split)
+        classes = FolderClasses(self.classes, tuple(range(1, len(self.classes) + 1)), (IGNORED,))
+        return summarise_images(
+            self.root, classes, self._examined, fingerprints, found, size=size, rules=AS_STORED
+        )
 
 
 def said_of_keys(line: str) -> str:
@@ -202,47 +258,3 @@ def said_of_keys(line: str) -> str:
     'no image is in tune; say e.g. `tune` 0.1, or `group_by` camera'
     """
     return re.sub(r"--([a-z][a-z-]*)", lambda found: f"`{found[1].replace('-', '_')}`", line)
-
-
-def _identifier(target: Target) -> str:
-    return target.file.partition("/")[2]
-
-
-def _digest(pixels: np.ndarray) -> str:
-    content = np.ascontiguousarray(pixels)
-    return hashlib.blake2b(
-        repr(content.shape).encode() + content.tobytes(), digest_size=16
-    ).hexdigest()
-
-
-def _decoded(picture: Picture, size: int) -> tuple[str, np.ndarray]:
-    """Return the digest of what a picture is made of, and its pixels uint8 [size, size, 3]."""
-    if picture.frame is not None:
-        pixels = picture.read()
-        return _digest(pixels), _resized(pixels, size)
-    file = PictureFile.read(picture.path)
-    if picture.is_whole_file:
-        return file.digest, read_rgb(file, size)
-    pixels = read_full_rgb(file, upright=picture.upright)
-    cut = pixels if picture.window is None else picture.window.cut(pixels)
-    return file.digest, _resized(cut, size)
-
-
-def _resized(pixels: np.ndarray, size: int) -> np.ndarray:
-    sides = (size, size)
-    return np.asarray(Image.fromarray(pixels).resize(sides, Image.Resampling.BILINEAR))
-
-
-def _fill(masks: PixelMaps, index: int, codes: np.ndarray, target: Target) -> None:
-    view = masks[index]
-    if view is None or view.shape != codes.shape:
-        raise _changed(target)
-    view[...] = codes
-
-
-def _changed(target: Target) -> InputError:
-    path = target.examined.candidate.image.picture.path
-    return InputError(
-        f"{path}: it or its mask changed while it was read; run again when nothing writes to the "
-        "data set"
-    )

@@ -168,3 +168,46 @@ def test_what_is_left_out_is_noted_with_counts(sets: Sets, tmp_path: Path) -> No
     source = PublishedSource(sets["smoke5k"](tmp_path / "set"))
     assert source.notes == ("every image of train holds a class, none is clear",)
     assert source.plan.counts["test"] == {"images": 4, "smoke": 4, "clear": 0}
+
+
+@pytest.mark.parametrize("name", ["coco", "ijmond", "smoke5k"])
+def test_the_check_finds_what_it_finds_in_the_imported_folder(
+    name: str, sets: Sets, tmp_path: Path
+) -> None:
+    settings = sets[name](tmp_path / name)
+    import_data(replace(settings, destination=tmp_path / "imported"))
+    in_place, imported = PublishedSource(settings), FolderSource(tmp_path / "imported")
+    here, there = in_place.check(64), imported.check(64)
+    assert here.classes == there.classes
+    for split in SPLITS:
+        one, other = here.splits[split], there.splits[split]
+        assert replace(one, fingerprint="") == replace(other, fingerprint="")
+        assert one.fingerprint == in_place.fingerprint(split)
+    notes = {finding.text for finding in here.findings} - set(in_place.notes)
+    assert notes == {finding.text for finding in there.findings}
+
+
+def test_the_check_names_the_same_image_in_two_splits_and_each_note(
+    sets: Sets, tmp_path: Path
+) -> None:
+    settings = sets["smoke5k"](tmp_path / "set")
+    for split in ("train", "test"):
+        save(tmp_path / f"set/{split}/img/grey.jpg", noisy(3))
+    summary = PublishedSource(settings).check()
+    lines = summary.describe()
+    assert re.search(r"byte by byte: test/images/grey.jpg = \w+/images/grey.jpg", lines)
+    assert "every image of train holds a class, none is clear" in lines
+
+
+def test_a_picture_that_cannot_be_decoded_is_refused_by_the_check_and_by_reading(
+    sets: Sets, tmp_path: Path
+) -> None:
+    settings = sets["smoke5k"](tmp_path / "set")
+    broken = tmp_path / "set/train/img/grey.jpg"
+    broken.write_bytes(broken.read_bytes()[:-100])  # its header is whole
+    source = PublishedSource(settings)
+    split = next(s for s in SPLITS if any(t.file.endswith("grey.jpg") for t in source.images(s)))
+    for refuse in (source.check, lambda: source.read(split, 8)):
+        with pytest.raises(InputError, match=re.escape(str(broken))) as caught:
+            refuse()
+        assert "\n" not in str(caught.value)
