@@ -244,6 +244,9 @@ def _counted(values: np.ndarray) -> dict[int, int]:
 
 def _codes_of(path: Path, stored: Mapping[int, int], meaning: MaskMeaning) -> dict[int, int]:
     """Return the code of each value of a mask."""
+    if stored and (least := min(stored)) < 0:
+        said = "expected values from 0; a mask of PNG or unsigned numbers says 255 for void"
+        raise PictureError(PictureFault.MASK_VALUES, path, said, f"mask value {least}, ")
     codes = {value: IGNORED for value in meaning.ignored}
     if meaning.threshold is not None:
         others = [value for value in stored if value not in codes]

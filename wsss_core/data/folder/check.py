@@ -19,6 +19,7 @@ from wsss_core.data.folder.label_findings import (
 )
 from wsss_core.data.folder.layout import CLEAR
 from wsss_core.data.folder.mask_findings import mask_findings
+from wsss_core.data.folder.value_findings import value_findings
 from wsss_core.data.pixel_rules import PixelRules
 
 USUAL_SIZE = 224
@@ -142,6 +143,7 @@ def summarise_images(
             findings += missing_labels(root, classes, images, labels, split)
         findings += label_findings(labels, names, split)
         findings += picture_findings(images, split, rules)
+        findings += value_findings(images, classes, split)
         findings += mask_findings(images, names, split, size)
     findings += group_findings(splits)
     findings += copy_findings(splits, names)
