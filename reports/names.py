@@ -85,6 +85,10 @@ REPRESENTATION_LABELS = {
     "activation_map": "activation map",
 }
 
+NEVER_PREDICTED = "never predicted"
+"""The state of a class that a network predicts in no image that holds it: gating has emptied its
+maps there."""
+
 UNHEALTHY = ("failed", "collapsed", "missing")
 """The states of trials that no mean includes."""
 

@@ -1,7 +1,7 @@
 """The output of `wsss thresholds`: every threshold chosen, its figures, and the curves."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from reports.ledger.digest import to_parquet
-from reports.names import MEASURE_NAMES, MEASURES, PLAIN, SHORT_MEASURE_NAMES
+from reports.names import MEASURE_NAMES, MEASURES, NEVER_PREDICTED, PLAIN, SHORT_MEASURE_NAMES
+from reports.results.image_counts import IMAGE_COUNTS
 from reports.results.reading import read_studies
 from reports.results.score_curves import CURVES, score_curves
 from reports.results.study_record import StudyRecord, TrialRecord
@@ -19,6 +20,7 @@ from reports.results.trial_cache import read_scores
 from reports.statistics import Summary, summarise
 from reports.storage import Location
 from reports.tables.cells import ABSENT, equals, mean_and_spread, points
+from reports.tables.class_states import never_predicted_notes
 from reports.tables.rendering import frame_to_csv
 from reports.tables.thresholds import peeks_at
 from wsss_core.errors import as_input_error
@@ -42,6 +44,7 @@ CHOICE_COLUMNS = (
     "precision_all_images",
     "trial_key",
     "status",
+    *IMAGE_COUNTS,
 )
 CURVES_SCHEMA = pa.schema(
     [
@@ -147,6 +150,7 @@ def describe_thresholds(record: StudyRecord) -> str:
         parts.append("no trial has scores yet")
     else:
         parts += [_aligned(_lines(choices)), _aligned(_price_lines(record, choices))]
+    parts += never_predicted_notes(record)
     unscored = [
         f"no scores: {trial.configuration}"
         + ("" if chain == PLAIN else f", {chain}")
@@ -169,7 +173,8 @@ def threshold_record(record: StudyRecord) -> dict[str, Any]:
         "main_class": record.main_class,
         "rules": peeks_at(record),
         "choices": [
-            {**row, "threshold_level": level} for row, level in zip(rows, levels, strict=True)
+            {**row, "threshold_level": level, "never_predicted": _never_predicted(row)}
+            for row, level in zip(rows, levels, strict=True)
         ],
         "mean_prices": [
             {"chain": chain, "rule": rule, "mean": price.mean, "sd": price.sd, "n": price.n}
@@ -210,6 +215,8 @@ def _lines(choices: pd.DataFrame) -> list[list[str]]:
     """Return header and rows; values that are equal throughout, or as above, are not repeated."""
     shown = [name for name in GROUP if name in ("configuration", "seed") or _varies(choices, name)]
     header = [*shown, "rule", "threshold", "level", *SHORT_MEASURE_NAMES.values(), "price"]
+    stated = any(map(_never_predicted, choices.to_dict("records")))
+    header += ["state"] if stated else []
     lines = [[_HEADERS.get(name, name) for name in header]]
     above: list[str] = []
     for row in choices.to_dict("records"):
@@ -218,6 +225,7 @@ def _lines(choices: pd.DataFrame) -> list[list[str]]:
         while same < len(above) and group[same] == above[same]:
             same += 1
         cut = not math.isnan(row["level"])
+        never = _never_predicted(row)
         lines.append(
             [
                 *([""] * same),
@@ -225,12 +233,18 @@ def _lines(choices: pd.DataFrame) -> list[list[str]]:
                 str(row["rule"]),
                 f"{row['threshold']:.3f}" if cut else ABSENT,
                 f"{row['level']:.0f}" if cut else ABSENT,
-                *(points(row[measure]) for measure in SHORT_MEASURE_NAMES),
+                *(ABSENT if never else points(row[measure]) for measure in SHORT_MEASURE_NAMES),
                 points(row["price"]),
+                *([NEVER_PREDICTED if never else ""] if stated else []),
             ]
         )
         above = group
     return lines
+
+
+def _never_predicted(row: Mapping[Hashable, Any]) -> bool:
+    """Return whether gating emptied the map of every image that holds the class of a row."""
+    return bool(0 < row["images_with_class"] == row["images_with_class_gated"])
 
 
 def _varies(choices: pd.DataFrame, name: str) -> bool:

@@ -5,7 +5,7 @@ A small panel shows the seeds of one configuration.
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -62,10 +62,14 @@ def draw_training_curves(info: TrainingCurves) -> Figure:
 
 @dataclass(frozen=True)
 class SeedCurve:
-    """One trial: percent over levels, float64 [256], and the levels chosen, by rule."""
+    """One trial: percent over levels, float64 [256], and by rule its level and what it reaches.
+
+    A rule reaches another percentage than the curve has at its level if it sees other maps.
+    """
 
     percent: np.ndarray
     levels: Mapping[str, int]
+    reached: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -86,13 +90,17 @@ def threshold_curves_info(record: StudyRecord) -> ThresholdCurves:
         for trial in record.healthy(one.name):
             if trial.figures is None or key not in trial.figures.curves:
                 continue
-            levels = {
-                rule: trial.figure("level", rule=rule, class_name=record.main_class)
-                for rule in ("fixed", "tuned", "dataset_oracle")
-            }
+            levels, reached = (
+                {
+                    rule: trial.figure(name, rule=rule, class_name=record.main_class)
+                    for rule in ("fixed", "tuned", "dataset_oracle")
+                }
+                for name in ("level", record.objective)
+            )
             panels.setdefault(one.name, {})[trial.seed] = SeedCurve(
                 100 * trial.figures.curves[key],
                 {rule: int(level) for rule, level in levels.items() if not math.isnan(level)},
+                {rule: 100 * value for rule, value in reached.items()},
             )
     means = {
         name: np.mean([curve.percent for curve in by_seed.values()], axis=0)
@@ -119,10 +127,9 @@ def draw_threshold_curves(info: ThresholdCurves) -> Figure:
             axes.plot(thresholds, curve.percent, color=colour, linewidth=1.2, alpha=0.9)
             for rule, filling in (("dataset_oracle", "white"), ("tuned", colour)):
                 if rule in curve.levels:
-                    level = curve.levels[rule]
                     axes.plot(
-                        level / 255,
-                        curve.percent[level],
+                        curve.levels[rule] / 255,
+                        curve.reached.get(rule, curve.percent[curve.levels[rule]]),
                         "o",
                         color=colour,
                         markersize=5,

@@ -168,6 +168,8 @@ def _cell(record: StudyRecord, trial: TrialRecord | None, picture: Any) -> CamCe
     if math.isnan(level) or trial.figures is None or image not in trial.figures.images.get(key, ()):
         return CamCell(cam, None, "")
     at = trial.figures.images[key].index(image)
+    if trial.figures.gated_out[key][at]:
+        return CamCell(cam, None, "not predicted")
     iou = trial.figures.image_iou[key][at]
     if iou.any():
         return CamCell(cam, int(level), f"IoU {points(float(iou[int(level)]), 0)}")

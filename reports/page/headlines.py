@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from reports.names import MEASURE_NAMES, THRESHOLD_NAMES, measure_phrase
+from reports.results.chance import at_chance
 from reports.results.comparisons import Comparison, best_taught
 from reports.results.study_record import StudyRecord
 from reports.statistics import summarise
@@ -26,10 +27,11 @@ def key_figures(record: StudyRecord) -> tuple[KeyFigure, ...]:
     ranked = best_taught(record)
     if not ranked:
         return ()
-    best = ranked[0].configuration
+    judged = _judged(record, ranked)
+    best = (judged or ranked)[0].configuration
     roles = {
         "student alone": best.baseline,
-        "best taught": best.name,
+        "best taught": best.name if judged else None,
         "teacher alone": best.reference,
     }
     found = []
@@ -46,13 +48,31 @@ def key_figures(record: StudyRecord) -> tuple[KeyFigure, ...]:
 def headlines(record: StudyRecord) -> list[str]:
     """Say in a few sentences which transfer helps most, by how much, and how certain that is.
 
+    No network at chance (`reports.results.chance`) is named the best.
+
     Returns:
         Sentences in reading order, plain text.
 
     """
     ranked = best_taught(record)
-    sentences = _best(record, ranked) if ranked else _without_baseline(record)
+    if not ranked:
+        return _without_baseline(record) + left_out([record])
+    judged = _judged(record, ranked)
+    sentences = _best(record, judged, ranked) if judged else [_no_winner(record)]
     return sentences + left_out([record])
+
+
+def _judged(record: StudyRecord, ranked: list[Comparison]) -> list[Comparison]:
+    """Leave out the networks at chance."""
+    return [one for one in ranked if not at_chance(record, one.configuration.name)]
+
+
+def _no_winner(record: StudyRecord) -> str:
+    what = measure_phrase(record.objective, record.rule)
+    return (
+        f"No network is named the best by {what}: each that could be classifies the test images "
+        "no better than chance."
+    )
 
 
 def left_out(records: Sequence[StudyRecord]) -> list[str]:
@@ -75,8 +95,8 @@ def left_out(records: Sequence[StudyRecord]) -> list[str]:
     return sentences
 
 
-def _best(record: StudyRecord, ranked: list[Comparison]) -> list[str]:
-    best = ranked[0]
+def _best(record: StudyRecord, judged: list[Comparison], ranked: list[Comparison]) -> list[str]:
+    best = judged[0]
     name, summary = best.configuration.name, best.difference.summary
     baseline = str(best.configuration.baseline)
     taught = record.by_seed(name, record.objective)
@@ -87,7 +107,7 @@ def _best(record: StudyRecord, ranked: list[Comparison]) -> list[str]:
     what = measure_phrase(record.objective, record.rule)
     change = f"{points(summary.mean, signed=True)} points on average ({_basis(best)})"
     if summary.mean > 0:
-        fewer = any(c.difference.summary.n < summary.n for c in ranked)
+        fewer = any(c.difference.summary.n < summary.n for c in judged)
         who = f"Of the transfers with {summary.n} paired seeds, the" if fewer else "The"
         sentences = [
             f"{who} student gains most from {name}: from {before} ({baseline}) to {after} "
@@ -157,6 +177,9 @@ def _without_baseline(record: StudyRecord) -> list[str]:
     reached = {name: summary for name, summary in means.items() if summary.n}
     if not reached:
         return []
+    reached = {name: of for name, of in reached.items() if not at_chance(record, name)}
+    if not reached:
+        return [_no_winner(record)]
     name = max(reached, key=lambda name: reached[name].mean)
     return [
         f"{name} reaches the highest {MEASURE_NAMES[record.objective]}, "

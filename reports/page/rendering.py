@@ -49,7 +49,8 @@ def render_markdown(views: list[StudyView]) -> str:
             f"- {escape_markdown(name)}: {escape_markdown(value)}"
             for name, value in view.provenance.facts
         ]
-        warnings = [f"**{escape_markdown(text)}**" for text in view.provenance.warnings]
+        warned = (*view.warnings, *view.provenance.warnings)
+        warnings = [f"**{escape_markdown(text)}**" for text in warned]
         parts += [
             f"# {escape_markdown(view.title)}",
             f"Study {escape_markdown(view.name)}.",

@@ -233,8 +233,9 @@ SECTIONS = (
                 "threshold_curves",
                 "thresholds",
                 "IoU over all thresholds",
-                "A line is one trial on the test split. Filled dot: its tuned threshold; ring: the "
-                "dataset oracle's. Dashed grey: the student alone, mean over seeds.",
+                "A line is one trial on the test split: {info.axis}. Filled dot: its tuned "
+                "threshold; ring: the dataset oracle's, off the line where its maps are ungated. "
+                "Dashed grey: the student alone, mean over seeds.",
                 threshold_curves_info,
                 draw_threshold_curves,
                 lambda info: info.panels,
@@ -252,8 +253,8 @@ SECTIONS = (
                 "Test images under one seed. Scores run from dark blue (0) over green to yellow "
                 "(1), laid over the greyed image. White: the cut at the {record.rule} threshold; "
                 "red: the mask's outline. Below each map: the image's IoU in percent, or the share "
-                "of pixels predicted foreground if the image lacks the class. The taught networks "
-                "are the best by mean IoU.",
+                "of pixels predicted foreground if the image lacks the class; not predicted: "
+                "gating leaves nothing of the map. The taught networks are the best by mean IoU.",
                 cam_panels_info,
                 draw_cam_panels,
                 limit=None,

@@ -10,6 +10,7 @@ from reports.page.items import study_tables, sweep_drawing
 from reports.page.limits import fewer, shortened
 from reports.page.provenance import Provenance, provenance
 from reports.page.sections import SECTIONS, FigureSpec, FigureView, has_published_order
+from reports.page.warnings import study_warnings
 from reports.results.study_record import StudyRecord
 from reports.tables.cells import Table
 from reports.tables.published_order import published_headline
@@ -34,6 +35,7 @@ class StudyView:
         name: the study's name.
         title: its question.
         headlines: its opening sentences.
+        warnings: sentences on results that are no findings about maps.
         key_figures: the student alone, the best taught, the teacher alone, if they have scores.
         tables: by name.
         figures: by name, no name of a table; a figure without data is left out.
@@ -48,6 +50,7 @@ class StudyView:
     name: str
     title: str
     headlines: tuple[str, ...]
+    warnings: tuple[str, ...]
     key_figures: tuple[KeyFigure, ...]
     tables: dict[str, Table]
     figures: dict[str, FigureView]
@@ -87,6 +90,7 @@ def study_view(record: StudyRecord, prefix: str = "") -> StudyView:
         name=record.name,
         title=record.title,
         headlines=tuple(sentences),
+        warnings=tuple(study_warnings(record)),
         key_figures=key_figures(record),
         tables={name: build() for name, build in study_tables([record]).items()},
         figures=figures,
@@ -121,6 +125,7 @@ def sweep_view(records: Sequence[StudyRecord], prefix: str = "") -> StudyView:
         name=first.study,
         title=first.title,
         headlines=(*sweep_headlines(records), *left_out(records)),
+        warnings=tuple(sentence for record in records for sentence in study_warnings(record)),
         key_figures=(),
         tables={name: build() for name, build in study_tables(records).items()},
         figures={"sweep_figure": drawing.view(f"{prefix}sweep")},

@@ -120,6 +120,11 @@ class TrialFigures:
         }
 
     @cached_property
+    def gated_out(self) -> Mapping[tuple[str, str], np.ndarray]:
+        """Whether gating emptied the map of each test image; bool [N], by (network, class)."""
+        return {key: rows.gated_out for key, rows in self._test.items()}
+
+    @cached_property
     def images(self) -> Mapping[tuple[str, str], tuple[str, ...]]:
         """Names of the test images, in the order of `image_iou`, by (network, class)."""
         return {key: tuple(rows.texts["image"]) for key, rows in self._test.items()}

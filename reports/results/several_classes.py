@@ -72,9 +72,8 @@ def several_classes(
                     **shared,
                     "class_name": MEAN_OF_CLASSES,
                     **means,
+                    # Of any class: the images that hold one, the masks that mark none.
                     **image_counts(network, rule, split, ANY_CLASS, cut.any_class, level),
-                    "images": math.nan,
-                    "images_with_class": math.nan,
                 }
             )
     of_classes = {name: gated.measure(Objective(rules.objective), name) for name in gated.classes}

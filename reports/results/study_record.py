@@ -3,6 +3,7 @@
 Pictures are read on request: a page shows few of a large study's pictures.
 """
 
+import json
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
@@ -114,6 +115,33 @@ class TrialRecord:
     def _diagnosed(self) -> Numbers:
         assert self.diagnostics is not None
         return Numbers.of(self.diagnostics, ("network", "class_name"))
+
+    @cached_property
+    def gating(self) -> str | None:
+        """How a map becomes empty, `none` or `predicted`; None if the ledger does not say."""
+        settings = json.loads(self.row.get("settings") or "{}")
+        cam = settings.get("cam") if isinstance(settings, dict) else None
+        return cam.get("gating") if isinstance(cam, dict) else None
+
+    def never_predicted(
+        self, class_name: str, rule: str, *, network: str = "student", split: str = "test"
+    ) -> bool:
+        """Return whether gating emptied the map of every image of a split that holds a class.
+
+        Args:
+            class_name: a class, or the mean over classes for the images that hold any.
+            rule: the threshold rule; oracles see ungated maps where the ledger holds them.
+            network: the network.
+            split: the split.
+
+        """
+        if self.gating == "none":
+            return False
+        held, gated = (
+            self.figure(name, rule=rule, class_name=class_name, network=network, split=split)
+            for name in ("images_with_class", "images_with_class_gated")
+        )
+        return held > 0 and gated == held
 
     def figure(
         self,
@@ -255,6 +283,16 @@ class StudyRecord:
             self.healthy(configuration, chain),
             lambda trial: trial.figure(figure, rule=rule, class_name=class_name, network=network),
         )
+
+    def never_predicted(
+        self, configuration: str, class_name: str, *, chain: str = PLAIN, rule: str | None = None
+    ) -> list[int]:
+        """Return the seeds of healthy trials whose student never predicts a class."""
+        return [
+            trial.seed
+            for trial in self.healthy(configuration, chain)
+            if trial.never_predicted(class_name, rule or self.rule)
+        ]
 
     def every_trial(self) -> list[tuple[str, TrialRecord]]:
         """Return all trials with the chain of their scores: plain trials first, then by chain."""

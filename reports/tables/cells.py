@@ -101,7 +101,8 @@ def mark_best(table: Table, within: str | None = None) -> Table:
         within: the key of a column; only rows that agree in it are compared. None: all rows.
 
     Returns:
-        The table with `best` set. If fewer than two cells are ranked, none is the best.
+        The table with `best` set. If fewer than two cells are ranked, none is the best; nor is an
+        IoU, an accuracy or a gain of 0.
 
     """
     keys = [column.key for column in table.columns]
@@ -114,6 +115,8 @@ def mark_best(table: Table, within: str | None = None) -> Table:
             ranks = [rank for rank in ranks if not math.isnan(rank)]
             if column.higher_is_better is not None and len(ranks) > 1:
                 best[group, position] = max(ranks) if column.higher_is_better else min(ranks)
+                if column.higher_is_better and best[group, position] == 0:
+                    del best[group, position]
     marked = tuple(
         tuple(
             replace(cell, best=cell.rank is not None and cell.rank == best.get((group, position)))

@@ -6,6 +6,7 @@ from reports.names import MEASURE_NAMES, THRESHOLD_NAMES
 from reports.results.study_record import ConfigurationRecord, StudyRecord
 from reports.statistics import Summary, summarise
 from reports.tables.cells import Cell, Column, Table, mark_best, points, summary_cell
+from reports.tables.class_states import never_predicted_notes, with_class_state
 
 UNDEFINED_WITHOUT_HITS = "confusion_ratio"
 
@@ -21,6 +22,7 @@ class _Figure:
         higher_is_better: see `reports.tables.cells.Column`.
         about: its meaning.
         outcome: whether it is a figure of the outcomes.
+        share_of: the figure that it is divided by; empty if it is a share already.
 
     """
 
@@ -30,6 +32,7 @@ class _Figure:
     higher_is_better: bool | None
     about: str
     outcome: bool = False
+    share_of: str = ""
 
 
 _FIGURES = (
@@ -40,6 +43,32 @@ _FIGURES = (
         True,
         "Of the image-level prediction.",
         outcome=True,
+    ),
+    _Figure(
+        "sensitivity",
+        "images found",
+        "%",
+        True,
+        "Share of the images that carry the label in which the network predicts the class.",
+        outcome=True,
+    ),
+    _Figure(
+        "images_with_class_empty",
+        "empty masks",
+        "%",
+        False,
+        "Share of the images that hold the class in which no pixel is predicted as it.",
+        outcome=True,
+        share_of="images_with_class",
+    ),
+    _Figure(
+        "images_full",
+        "full masks",
+        "%",
+        False,
+        "Share of all images in which every pixel is predicted as the class.",
+        outcome=True,
+        share_of="images",
     ),
     _Figure(
         "mass_object",
@@ -166,6 +195,10 @@ def diagnostics_table(record: StudyRecord) -> Table:
 def _by_seed(
     record: StudyRecord, one: ConfigurationRecord, name: str, figure: _Figure
 ) -> dict[int, float]:
+    if figure.share_of:
+        of = record.by_seed(one.name, figure.share_of, class_name=name)
+        counted = record.by_seed(one.name, figure.key, class_name=name)
+        return {seed: counted[seed] / of[seed] for seed in counted if of.get(seed)}
     if figure.outcome:
         return record.by_seed(one.name, figure.key, class_name=name)
     return record.diagnostic_by_seed(one.name, figure.key, class_name=name)
@@ -177,6 +210,7 @@ def _cell(record: StudyRecord, one: ConfigurationRecord, name: str, figure: _Fig
     cell = summary_cell(by_seed, states)
     if by_seed and not figure.unit:
         cell = replace(cell, text=_plain(summarise(by_seed.values())))
+    cell = with_class_state(cell, record, one.name, name, figure.key)
     healthy = states.get("ok", 0)
     if figure.key != UNDEFINED_WITHOUT_HITS or not healthy:
         return cell
@@ -195,12 +229,14 @@ def _notes(record: StudyRecord) -> tuple[str, ...]:
         len(record.diagnostic_by_seed(one.name, UNDEFINED_WITHOUT_HITS))
         for one in record.configurations
     )
+    states = tuple(never_predicted_notes(record))
     if not known or known == healthy:
-        return ()
+        return states
     where = "of a class" if len(record.classes) > 1 else "of the class"
     return (
         f"FP / TP is undefined if no pixel {where} is found. Its means leave out "
         f"{healthy - known} of {healthy} healthy trials, the worst ones (in brackets).",
+        *states,
     )
 
 

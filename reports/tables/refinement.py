@@ -23,6 +23,7 @@ from reports.tables.cells import (
     state_text,
     summary_cell,
 )
+from reports.tables.class_states import with_class_state
 
 
 def refinement_table(record: StudyRecord) -> Table:
@@ -86,7 +87,7 @@ def refinement_table(record: StudyRecord) -> Table:
                 *([Cell(result.configuration.name)] if configurations else []),
                 Cell(CHAIN_NAMES.get(result.name, result.name)),
                 *([Cell(result.class_name)] if several else []),
-                _figure_cell(result, result.by_seed, spell_out=True),
+                _main_cell(record, result),
                 *_difference_cells(result),
                 _count_cell(result),
                 *(_seed_cell(result, seed) for seed in seeds or (None, None)),
@@ -108,6 +109,20 @@ def _figure_cell(
     cell = summary_cell(by_seed, result.states, spell_out=spell_out)
     # An upper bound cannot be the best result.
     return Cell(cell.text, None, cell.data, cell.state) if result.is_oracle else cell
+
+
+def _main_cell(record: StudyRecord, result: ChainResult) -> Cell:
+    cell = _figure_cell(result, result.by_seed, spell_out=True)
+    if result.is_oracle or result.not_run:
+        return cell
+    return with_class_state(
+        cell,
+        record,
+        result.configuration.name,
+        result.class_name,
+        record.objective,
+        chain=result.name,
+    )
 
 
 def _difference_cells(result: ChainResult) -> tuple[Cell, Cell]:

@@ -28,6 +28,7 @@ from reports.tables.cells import (
     share_cell,
     summary_cell,
 )
+from reports.tables.class_states import never_predicted_notes, with_class_state
 
 CellOf = Callable[[ConfigurationRecord, str], Cell]
 TextOf = Callable[[ConfigurationRecord], str | None]
@@ -142,7 +143,10 @@ def _figure_cell(
     spell_out: bool = False,
 ) -> Cell:
     by_seed = record.by_seed(one.name, figure, class_name=name, network=network)
-    return summary_cell(by_seed, record.states(one.name), spell_out=spell_out)
+    cell = summary_cell(by_seed, record.states(one.name), spell_out=spell_out)
+    if network != "student":
+        return cell
+    return with_class_state(cell, record, one.name, name, figure)
 
 
 def _text_cell(text: str | None) -> Cell:
@@ -157,6 +161,7 @@ def _difference_cells(
         first = Cell("baseline" if is_baseline else ABSENT, data={"mean": None})
         return first, absent_cell()
     cell = difference_cell(compared.difference, record.states(one.name))
+    cell = with_class_state(cell, record, one.name, compared.class_name, "delta")
     return cell, Cell(p_value(compared.corrected_p), data={"": compared.corrected_p})
 
 
@@ -239,4 +244,4 @@ def _notes(record: StudyRecord) -> tuple[str, ...]:
     notes += [
         f"{configuration} began with a part of its weights: {text}." for configuration, text in said
     ]
-    return tuple(notes)
+    return (*notes, *never_predicted_notes(record))

@@ -21,6 +21,7 @@ from reports.tables.cells import (
     summary_cell,
     worst_state,
 )
+from reports.tables.class_states import with_class_state
 
 
 def _drop_columns(sweep: SweepRecord) -> list[Column]:
@@ -69,6 +70,7 @@ def sweep_table(records: Sequence[StudyRecord]) -> Table:
                 f"{at}: balanced accuracy of the image-level prediction, mean ± sd.",
             ),
         ]
+    of_value = {record.sweep_value: record for record in records}
     several = len(sweep.values) > 1
     if several:
         columns += _drop_columns(sweep)
@@ -79,6 +81,11 @@ def sweep_table(records: Sequence[StudyRecord]) -> Table:
             states = row.states[value]
             for by_seed, spell_out in ((row.iou[value], True), (row.accuracy[value], False)):
                 cell = summary_cell(by_seed, states, spell_out=spell_out)
+                if spell_out and states:
+                    at = of_value[value]
+                    cell = with_class_state(
+                        cell, at, row.configuration.name, at.main_class, sweep.objective
+                    )
                 cells.append(cell if states else replace(cell, text=ABSENT))
         if several:
             cells += _drop_cells(sweep, row)

@@ -2,12 +2,22 @@
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
-from reports.names import MEAN_OF_CLASSES, MEASURE_NAMES, ORACLES, RULE_NAMES, RULES, images_of
+from reports.names import (
+    MEAN_OF_CLASSES,
+    MEASURE_NAMES,
+    NEVER_PREDICTED,
+    ORACLES,
+    RULE_NAMES,
+    RULES,
+    images_of,
+)
 from reports.results.study_record import StudyRecord, TrialRecord
 from reports.statistics import summarise
 from reports.tables.cells import ABSENT, Cell, Column, Table, points
+from reports.tables.class_states import STATE, never_predicted_notes
 from wsss_core.evaluate import ThresholdRule
 
 _SEES = {
@@ -68,8 +78,9 @@ def threshold_table(record: StudyRecord) -> Table:
         "Gaussian mixture see the pooled scores of the test images that carry the label. The tuned "
         "rule sees the tune split's masks. The dataset oracle sees the test masks and chooses one "
         "threshold per trial; the per-image oracle chooses one per test image. Both oracles are "
-        "upper bounds, not results. In brackets: points below the dataset oracle, the price of not "
-        "knowing the masks."
+        "upper bounds, not results: where gating has removed maps they take the ungated ones if "
+        "these reach more. In brackets: points below the dataset oracle, the price of not knowing "
+        "the masks."
     )
     return Table(
         "thresholds", "Thresholds per seed", tuple(columns), tuple(rows), caption, _notes(record)
@@ -92,8 +103,18 @@ def _rule_cells(
     for rule in rules:
         where: dict[str, Any] = {"rule": rule, "class_name": name}
         if rule != "image_oracle":
-            cells.append(_number_cell(trial, trial.figure("level", **where), "{:.0f}".format))
+            level = _number_cell(trial, trial.figure("level", **where), "{:.0f}".format)
+            # Of maps that are all empty every level is as good as any other.
+            chosen_by = trial.figure(
+                record.objective, rule=rule, class_name=record.main_class, split="tune"
+            )
+            if rule == "tuned" and chosen_by == 0:
+                level = replace(level, text=ABSENT)
+            cells.append(level)
         reached = _number_cell(trial, trial.figure(record.objective, **where), points)
+        if trial.never_predicted(name, rule):
+            cells.append(replace(reached, text=NEVER_PREDICTED, state=STATE))
+            continue
         if rule not in ORACLES:
             reached = _with_price(reached, trial.figure("price", **where))
         cells.append(reached)
@@ -120,8 +141,9 @@ def _notes(record: StudyRecord) -> tuple[str, ...]:
         for rule in peeks_at(record)
         if rule not in ORACLES
     }
+    notes = (*never_predicted_notes(record), *_gated_oracles(record))
     if not prices["fixed"]:
-        return ()
+        return notes
     where = f" ({record.main_class})" if record.main_class == MEAN_OF_CLASSES else ""
     healthy = len(prices["fixed"])
     means = [
@@ -137,7 +159,26 @@ def _notes(record: StudyRecord) -> tuple[str, ...]:
     above = _image_oracle_gain(record)
     if above is not None:
         text += f"; the per-image oracle lies {points(above)} above it"
-    return (text + ".",)
+    return (text + ".", *notes)
+
+
+def _gated_oracles(record: StudyRecord) -> list[str]:
+    """Say how many trials of an earlier release have oracles of gated maps alone."""
+    found = [
+        trial
+        for trial in record.trials.values()
+        if trial.gating == "predicted"
+        and any(
+            trial.figure("images_with_class_gated", rule="dataset_oracle", class_name=name) > 0
+            for name in record.classes
+        )
+    ]
+    if not found:
+        return []
+    return [
+        f"The ledger holds no ungated maps of {len(found)} trials that an earlier release scored, "
+        "so their oracles see gated maps. Running the study again scores them anew."
+    ]
 
 
 def _image_oracle_gain(record: StudyRecord) -> float | None:
