@@ -26,7 +26,7 @@ test-slow: $(VENV)/.installed-dev
 LOWEST ?= .venv-lowest
 test-lowest:
 	test -x $(LOWEST)/bin/python || $(PYTHON) -m venv $(LOWEST)
-	$(LOWEST)/bin/pip install --quiet --disable-pip-version-check -c constraints-lowest.txt -e '.[foundation]' \
+	$(LOWEST)/bin/pip install --quiet --disable-pip-version-check -c constraints-lowest.txt -e '.[foundation,segmentation]' \
 		'pytest>=8' 'hypothesis>=6.100' 'grad-cam>=1.5' 'scikit-learn>=1.5'
 	$(LOWEST)/bin/python -m pytest -m "not slow and not ci" $(or $(ARGS),tests/wsss_core tests/reports)
 

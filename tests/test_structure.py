@@ -65,6 +65,7 @@ ORDER = {
         ["training"],
         ["cams"],
         ["refine"],
+        ["segmentation"],
     ],
 }
 

@@ -26,6 +26,7 @@ LIGHT = [
     "wsss_core.refine.affinity.settings",
     "wsss_core.refine.crf.settings",
     "wsss_core.refine.steps.registry",
+    "wsss_core.segmentation.settings",
     "wsss_core.training.settings",
     "wsss_core.transfer.names",
 ]
@@ -37,6 +38,7 @@ LAZY = [
     "data.scenes",
     "evaluate",
     "refine",
+    "segmentation",
     "training",
     "transfer",
 ]

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from wsss_core.lazy import lazy_exports
 
 if TYPE_CHECKING:
+    from wsss_core.backbones.building import set_memory_format
     from wsss_core.backbones.cells import cell_side, cells_span, share_the_image
     from wsss_core.backbones.encoder import Encoder, PatchTokens, evaluating
     from wsss_core.backbones.layout import MapLayout, candidates, tensors_in
@@ -12,12 +13,15 @@ if TYPE_CHECKING:
     from wsss_core.backbones.names import (
         Layer,
         check_backbone_name,
+        check_options,
         encoder_version,
         is_vit,
         normalises_pooled,
     )
     from wsss_core.backbones.network import Network, Output, build_network
     from wsss_core.backbones.points import CamPoint
+    from wsss_core.backbones.pretrained import pretrained_arguments
+    from wsss_core.backbones.size_limit import SizeLimit
     from wsss_core.backbones.weights import LoadedWeights, load_weights
     from wsss_core.backbones.weights_file import read_weights
     from wsss_core.backbones.whole_model import WholeModel
@@ -32,19 +36,23 @@ __all__ = [
     "Network",
     "Output",
     "PatchTokens",
+    "SizeLimit",
     "WholeModel",
     "build_network",
     "candidates",
     "cell_side",
     "cells_span",
     "check_backbone_name",
+    "check_options",
     "encoder_version",
     "evaluating",
     "is_vit",
     "load_weights",
     "normalisation_of_file",
     "normalises_pooled",
+    "pretrained_arguments",
     "read_weights",
+    "set_memory_format",
     "share_the_image",
     "tensors_in",
 ]

@@ -138,7 +138,8 @@ class ConfusionCounts:
             InputError: no image does.
 
         """
-        return self.of_images(self.holds[:, 1:].any(axis=1))
+        chosen: NDArray[np.bool_] = self.holds[:, 1:].any(axis=1)
+        return self.of_images(chosen)
 
     def iou(self) -> NDArray[np.float64]:
         """Return each class's IoU over the pixels of all images, float64 [K + 1].

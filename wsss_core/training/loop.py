@@ -18,6 +18,7 @@ import math
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -35,10 +36,10 @@ from wsss_core.transfer.paradigms import Losses, Paradigm
 class CollapseError(RuntimeError):
     """The loss stopped being a number: a result of the configuration, not a fault of the run.
 
-    `history` holds the epochs before it.
+    `history` holds the records before it, of the class that the training returns.
     """
 
-    def __init__(self, message: str, history: list[EpochRecord]) -> None:
+    def __init__(self, message: str, history: list[Any]) -> None:
         super().__init__(message)
         self.history = history
 
@@ -107,7 +108,7 @@ def train(
         # Not later: a folder that goes away meanwhile is a file system that does.
         checkpoint.parent.mkdir(parents=True, exist_ok=True)
     if checkpoint is not None and checkpoint.exists():
-        history = restore_checkpoint(checkpoint, paradigm, optimizer, device)
+        history = restore_checkpoint(checkpoint, paradigm, optimizer, device, EpochRecord)
     targets = torch.from_numpy(np.asarray(labels, dtype=np.float32))
     for epoch in range(len(history), settings.epochs):
         record = _train_epoch(
