@@ -107,6 +107,24 @@ def test_a_plan_has_the_keys_of_the_page(wsss: Command, write_study: Write, tiny
     assert keys_of(whole, {"trials[].chains": "NAME"}) == keys_on_page("plan") | NAMED
 
 
+def test_a_description_has_the_keys_of_the_page(wsss: Command, tmp_path: Path) -> None:
+    wsss("data", "scenes", tmp_path / "IJmond", "--train", 60, "--tune", 8, "--test", 8)
+    flags = [
+        f"train/{kind}/{path.name},{flag}"
+        for kind, flag in (("smoke", "day"), ("clear", "night"))
+        for path in (tmp_path / "IJmond/train" / kind).iterdir()
+    ]
+    (tmp_path / "IJmond/attributes.csv").write_text("\n".join(["file,flags", *flags]) + "\n")
+    ended = wsss("data", "describe", tmp_path / "IJmond", "--json", "--out", tmp_path / "out")
+    record = printed(ended)
+    assert (record["schema"], record["schema_version"]) == ("data", 1)
+    # The first object of a list stands for all.
+    full = next(row for row in record["counts"] if row["published"] and row["object_share"])
+    same = next(row for row in record["cooccurrences"] if row["same_images"])
+    record |= {"counts": [full], "cooccurrences": [same]}
+    assert keys_of(record, {}) == keys_on_page("data") | NAMED
+
+
 def test_a_status_has_the_keys_of_the_page() -> None:
     record = of_schema(Schema.STATUS, status_record(a_status()))
     by_name = {"configurations[].seeds": "SEED", "search.states": "STATE"}

@@ -60,7 +60,7 @@ class ImageFacts:
 
 
 @dataclass(frozen=True, eq=False)
-class Picture:
+class ShownImage:
     """An image as it is shown.
 
     Attributes:

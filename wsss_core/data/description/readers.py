@@ -10,7 +10,7 @@ from typing import Protocol
 
 import numpy as np
 
-from wsss_core.data.description.facts import ImageFacts, Picture, class_areas, contexts_in
+from wsss_core.data.description.facts import ImageFacts, ShownImage, class_areas, contexts_in
 from wsss_core.data.description.flags import read_flags
 from wsss_core.data.description.looks import LOOK_SIZE, look_of, small_rgb
 from wsss_core.data.folder import FolderSource
@@ -50,7 +50,7 @@ class DescribedImages(Protocol):
         """
         ...
 
-    def picture(self, one: ImageFacts) -> Picture:
+    def picture(self, one: ImageFacts) -> ShownImage:
         """Return an image with its masks, as they are shown."""
         ...
 
@@ -137,7 +137,7 @@ class FolderImages:
             look=look_of(read_rgb(entry.image, LOOK_SIZE, self._source.rules)),
         )
 
-    def picture(self, one: ImageFacts) -> Picture:
+    def picture(self, one: ImageFacts) -> ShownImage:
         """Return an image with its masks at its own size."""
         entry = self._listed[one.split, one.identifier]
         mask, context = (
@@ -145,7 +145,7 @@ class FolderImages:
             for path in (entry.mask, entry.context)
         )
         pixels = decode_image(entry.image, rules=self._source.rules).pixels
-        return Picture(pixels, mask, context)
+        return ShownImage(pixels, mask, context)
 
 
 class SceneImages:
@@ -183,10 +183,10 @@ class SceneImages:
             )
             steps.step()
 
-    def picture(self, one: ImageFacts) -> Picture:
+    def picture(self, one: ImageFacts) -> ShownImage:
         """Return a scene with its masks, in training too."""
         scene = render_scene(self._source.settings, int(one.identifier))
-        return Picture(scene.image, index_mask(scene), index_context(scene))
+        return ShownImage(scene.image, index_mask(scene), index_context(scene))
 
 
 class SourceImages:
@@ -236,10 +236,10 @@ class SourceImages:
                 look=look_of(small_rgb(images.images[place])),
             )
 
-    def picture(self, one: ImageFacts) -> Picture:
+    def picture(self, one: ImageFacts) -> ShownImage:
         """Return an image at the size at which it was read, and its masks at theirs."""
         images = self._read(one.split)
         place = images.identifiers.index(one.identifier)
         context = None if images.contexts is None else images.contexts[place]
         mask = images.mask(place) if images.has_masks else None
-        return Picture(np.asarray(images.images[place]), mask, context)
+        return ShownImage(np.asarray(images.images[place]), mask, context)

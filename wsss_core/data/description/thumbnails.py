@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from wsss_core.data.description.cooccurrence import SCOPES, Cooccurrence, has_companion
-from wsss_core.data.description.facts import ImageFacts, Picture
+from wsss_core.data.description.facts import ImageFacts, ShownImage
 from wsss_core.data.description.readers import DescribedImages
 from wsss_core.data.description.traps import Trap
 from wsss_core.data.folder.layout import CLEAR
@@ -131,7 +131,7 @@ def some_of(members: Sequence[ImageFacts], count: int) -> list[ImageFacts]:
     return [one for _, _, one in sorted(ranked, key=lambda rank: rank[:2])[:count]]
 
 
-def outlined(picture: Picture, classes: int, longest: int = LONGEST) -> np.ndarray:
+def outlined(picture: ShownImage, classes: int, longest: int = LONGEST) -> np.ndarray:
     """Return a picture made small, uint8 [h, w, 3], with a line along the edge of each mask.
 
     Args:

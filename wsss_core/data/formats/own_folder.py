@@ -50,25 +50,6 @@ def _recognise(path: Path) -> str | None:
     return "train, tune and test with masks" if has_masks and subfolders(path / "train") else None
 
 
-@dataclass(frozen=True)
-class FolderMask:
-    """A mask of a data folder, read as studies on the folder read it.
-
-    Attributes:
-        path: the file.
-        meaning: what its values mean.
-
-    """
-
-    path: Path
-    meaning: MaskMeaning
-
-    def read(self) -> np.ndarray:
-        """Decode the mask, see `MaskMaker.read`."""
-        file = PictureFile.read(self.path)
-        return decode_mask(file, self.meaning, AS_STORED, scored=False).codes
-
-
 def read_own_folder(path: Path, options: FormatOptions) -> FormatContent:
     """Read a data folder as `wsss_core.data.folder` describes it.
 
