@@ -24,22 +24,48 @@ def _scenes(options: argparse.Namespace) -> int:
 
 
 def _check(options: argparse.Namespace) -> int:
-    from wsss_core.data.folder import FolderSource
+    from wsss_core.data.folder import USUAL_SIZE, FolderSource
     from wsss_core.data.importing import import_hint, misses_a_split
 
+    if options.root.suffix in (".yaml", ".yml") and options.root.is_file():
+        return _check_study(options)
     try:
         source = FolderSource(options.root, pixel_rules(options), options.threshold)
     except InputError as error:
         raise InputError(f"{error}{import_hint(options.root)}") from error
-    if options.size < 1:
-        raise InputError(f"--size {options.size}: expected 1 or more")
-    summary = source.examine(options.size)
+    size = USUAL_SIZE if options.size is None else options.size
+    if size < 1:
+        raise InputError(f"--size {size}: expected 1 or more")
+    summary = source.examine(size)
     show(summary.describe())
     try:
         summary.findings.raise_refused("above")
     except InputError as error:
         hint = import_hint(options.root) if misses_a_split(source.root) else ""
         raise InputError(f"{error}{hint}") from error
+    return 0
+
+
+def _check_study(options: argparse.Namespace) -> int:
+    """Check the images of a study, read as its section `data` says."""
+    from studies.planning import open_source
+    from studies.spec.loading import load_study
+    from wsss_core.data.folder import FolderSource
+    from wsss_core.data.importing import PublishedSource
+
+    for name in ("size", "threshold", "white_level"):
+        if getattr(options, name) is not None:
+            option = name.replace("_", "-")
+            raise InputError(f"--{option}: the study says how its images are read, as data.{name}")
+    study = load_study(str(options.root))
+    source = open_source(study.data)
+    if not isinstance(source, FolderSource | PublishedSource):
+        raise InputError(
+            f"{options.root}: data.source is {study.data.source}, which has no files to check"
+        )
+    summary = source.examine(study.data.size)
+    show(summary.describe())
+    summary.findings.raise_refused("above")
     return 0
 
 
@@ -111,13 +137,17 @@ CHECK = Command(
     "wsss data check DIR",
     _check,
     (
-        option("root", type=a_path, metavar="DIR", help="a folder with train, tune and test"),
+        option(
+            "root",
+            type=a_path,
+            metavar="DIR",
+            help="a folder with train, tune and test; or a study",
+        ),
         option("--threshold", type=int, metavar="N", help="the least mask value that is object"),
         *PIXEL_OPTIONS,
         option(
             "--size",
             type=int,
-            default=224,
             metavar="N",
             help="side of the network's input in pixels, data.size of a study [224]",
         ),

@@ -69,10 +69,17 @@ class StudyImages:
         )
 
     def summary(self) -> DataSummary | None:
-        """Return what was found about a data folder, reading what was not read yet; or None."""
-        if not isinstance(self.source, FolderSource):
+        """Return what was found about image files, reading what was not read yet; or None."""
+        if not isinstance(self.source, FolderSource | PublishedSource):
             return None
         return self.source.examine(self.splits.size)
+
+    @property
+    def listed_by(self) -> str:
+        """The command that lists their findings."""
+        if isinstance(self.source, FolderSource):
+            return f"wsss data check {self.source.root}"
+        return "wsss data check STUDY.yaml"
 
     def decode(self, store: ArtifactStore) -> list[str]:
         """Check and decode every split that the store does not hold; return those it made.

@@ -45,8 +45,8 @@ def check_images(plan: Plan, store: ArtifactStore, results: Location) -> None:
         summary = images.summary()
         if summary is None:
             continue
-        summary.findings.raise_refused(f"wsss data check {summary.root}")
-        _log(summary)
+        summary.findings.raise_refused(images.listed_by)
+        _log(summary, images.listed_by)
         rows = [row for row in rows if row["data"] != images.digest]
         rows += _rows(plan.study.study, images.digest, summary)
         changed = True
@@ -83,13 +83,10 @@ def _decode(images: StudyImages, store: ArtifactStore) -> list[str]:
     return made
 
 
-def _log(summary: DataSummary) -> None:
+def _log(summary: DataSummary, listed_by: str) -> None:
     if summary.findings:
-        logger.info(
-            "images: %s; `wsss data check %s` and the report list them",
-            summary.findings.tally(),
-            summary.root,
-        )
+        tally = summary.findings.tally()
+        logger.info("images: %s; `%s` and the report list them", tally, listed_by)
 
 
 def _rows(study: str, digest: str, summary: DataSummary) -> list[dict[str, Any]]:
