@@ -9,8 +9,7 @@ import pandas as pd
 
 from reports.ledger.parts import part_name, read_arrow, read_table, table_folder
 from reports.names import MEAN_OF_CLASSES, OPTIMAL, PLAIN
-from reports.pairing import Pair, fold_of, pair_of
-from reports.results.folds import fold_records, scored_images
+from reports.pairing import Pair, ScoredImages, fold_of, fold_records, pair_of
 from reports.results.score_rows import Rules
 from reports.results.study_record import (
     ChainRecord,
@@ -123,7 +122,7 @@ def read_study(results: Location, plan: pd.DataFrame, *, processes: int = 1) -> 
         chains=_chains(chain_rows),
         findings=_findings(results, first["study"]),
         folds=fold_records(rows),
-        extent=scored_images(results, scored.values()),
+        extent=_scored_images(results, scored.values()),
     )
 
 
@@ -131,6 +130,34 @@ def _findings(results: Location, study: str) -> pd.DataFrame:
     """Return what was found about a study's images; a corrupt part costs the page no more."""
     found = read_arrow(results, "findings", skip_corrupt=True).to_pandas()
     return found[found["study"] == study]
+
+
+_OF_IMAGES = ("image", "group", "split", "labelled")
+
+
+def _scored_images(results: Location, keys: Iterable[str]) -> ScoredImages:
+    """Count the test images of some trials, each image once.
+
+    Args:
+        results: the results folder.
+        keys: the key of a trial; in a study with folds, of one trial for each fold.
+
+    """
+    table = read_arrow(results, "scores", keys=list(keys), columns=_OF_IMAGES)
+    names, groups, splits, labelled = (table[name].to_pylist() for name in _OF_IMAGES)
+    found: dict[str, str] = {}
+    holding: set[str] = set()
+    for name, group, split, holds in zip(names, groups, splits, labelled, strict=True):
+        if split == "test":
+            found[name] = group
+            if holds:
+                holding.add(name)
+    return ScoredImages(
+        len(found),
+        len(set(found.values())),
+        len(holding),
+        len({found[name] for name in holding}),
+    )
 
 
 def _by_key(table: pd.DataFrame, key: str) -> dict[str, dict[str, Any]]:

@@ -16,8 +16,7 @@ import pandas as pd
 
 from reports.ledger.parts import read_table
 from reports.names import PLAIN
-from reports.pairing import Pair, pair_of
-from reports.results.folds import FoldRecord, ScoredImages
+from reports.pairing import FoldRecord, Pair, ScoredImages, pair_of
 from reports.results.outcomes import Numbers, TrialFigures
 from reports.storage import Location
 

@@ -4,8 +4,7 @@ from collections import Counter
 from dataclasses import replace
 
 from reports.names import MEASURE_NAMES, THRESHOLD_NAMES
-from reports.pairing import Pair, fold_of
-from reports.results.folds import FoldRecord
+from reports.pairing import FoldRecord, Pair, fold_of
 from reports.results.study_record import ConfigurationRecord, StudyRecord
 from reports.statistics import Summary, paired_difference, summarise, summarise_pairs
 from reports.tables.cells import (
