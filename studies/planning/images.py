@@ -128,6 +128,12 @@ class FoldImages(StudyImages):
 
     whole: StudyImages | None = None
 
+    @property
+    def digest(self) -> str:
+        """What the findings depend on, which are those of the whole data set."""
+        assert self.whole is not None
+        return self.whole.digest
+
     def _made(self, store: ArtifactStore, missing: list[str]) -> dict[str, ImageSet]:
         if not missing:
             return {}

@@ -66,10 +66,12 @@ def _joined_maps(
     found: list[np.ndarray | None] = []
     shapes: list[tuple[int, int]] = []
     for split, indices in chosen.items():
-        maps, masks = getattr(splits[split], name), splits[split].masks
+        maps: PixelMaps | None = getattr(splits[split], name)
+        sized = splits[split].masks if maps is None else maps
+        assert sized is not None  # images of a role with masks are of splits with masks
         for index in indices:
             found.append(None if maps is None else maps[index])
-            shapes.append((maps or masks).shape(index))
+            shapes.append(sized.shape(index))
     if name == "contexts" and all(one is None for one in found):
         return None
     return PixelMaps.from_arrays(found, shapes)

@@ -170,6 +170,7 @@ def make_folds(
             f"{said}: {len(names)} {by}{'s have' if len(names) != 1 else ' has'} images with "
             f"masks; expected at least {2 if k == 'all' else k}"
         )
+    held_out: list[tuple[str, ...]]
     if k == "all":
         held_out = [(name,) for name in names]
     else:
