@@ -109,12 +109,22 @@ def fold_records(rows: Iterable[Mapping[str, Any]]) -> tuple[FoldRecord, ...]:
 
 @dataclass(frozen=True)
 class ScoredImages:
-    """How many test images figures are over, and how many groups; all 0 where that is unknown."""
+    """How many test images figures are over, and how many groups; all 0 where that is unknown.
+
+    Attributes:
+        images: each counted once.
+        groups: of the images.
+        images_with_class: images that carry a label.
+        groups_with_class: groups of which an image does.
+        of_class: class -> groups of images that carry its label, and groups of other images.
+
+    """
 
     images: int = 0
     groups: int = 0
     images_with_class: int = 0
     groups_with_class: int = 0
+    of_class: Mapping[str, tuple[int, int]] = field(default_factory=dict)
 
     @property
     def dependent(self) -> bool:

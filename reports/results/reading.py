@@ -132,7 +132,7 @@ def _findings(results: Location, study: str) -> pd.DataFrame:
     return found[found["study"] == study]
 
 
-_OF_IMAGES = ("image", "group", "split", "labelled")
+_OF_IMAGES = ("image", "group", "split", "labelled", "class_name")
 
 
 def _scored_images(results: Location, keys: Iterable[str]) -> ScoredImages:
@@ -144,19 +144,22 @@ def _scored_images(results: Location, keys: Iterable[str]) -> ScoredImages:
 
     """
     table = read_arrow(results, "scores", keys=list(keys), columns=_OF_IMAGES)
-    names, groups, splits, labelled = (table[name].to_pylist() for name in _OF_IMAGES)
-    found: dict[str, str] = {}
+    columns = (table[name].to_pylist() for name in _OF_IMAGES)
+    groups: dict[str, str] = {}
     holding: set[str] = set()
-    for name, group, split, holds in zip(names, groups, splits, labelled, strict=True):
+    of_class: dict[str, tuple[set[str], set[str]]] = {}
+    for name, group, split, holds, class_name in zip(*columns, strict=True):
         if split == "test":
-            found[name] = group
+            groups[name] = group
+            of_class.setdefault(class_name, (set(), set()))[not holds].add(group)
             if holds:
                 holding.add(name)
     return ScoredImages(
-        len(found),
-        len(set(found.values())),
+        len(groups),
+        len(set(groups.values())),
         len(holding),
-        len({found[name] for name in holding}),
+        len({groups[name] for name in holding}),
+        {name: (len(those), len(others)) for name, (those, others) in of_class.items()},
     )
 
 

@@ -309,10 +309,10 @@ class StudyRecord:
 
     def never_predicted(
         self, configuration: str, class_name: str, *, chain: str = PLAIN, rule: str | None = None
-    ) -> list[int]:
-        """Return the seeds of healthy trials whose student never predicts a class."""
+    ) -> list[Pair]:
+        """Return the seeds (and folds) of healthy trials whose student never predicts a class."""
         return [
-            trial.seed
+            trial.pair
             for trial in self.healthy(configuration, chain)
             if trial.never_predicted(class_name, rule or self.rule)
         ]

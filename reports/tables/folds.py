@@ -5,6 +5,7 @@ from dataclasses import replace
 
 from reports.names import MEASURE_NAMES, THRESHOLD_NAMES
 from reports.pairing import FoldRecord, Pair, fold_of
+from reports.results.chance import at_chance
 from reports.results.study_record import ConfigurationRecord, StudyRecord
 from reports.statistics import Summary, paired_difference, summarise, summarise_pairs
 from reports.tables.cells import (
@@ -222,7 +223,7 @@ def fold_headlines(record: StudyRecord) -> list[str]:
         one.name: summarise_pairs(record.by_seed(one.name, record.objective))
         for one in record.configurations
     }
-    known = {name: summary for name, summary in means.items() if summary.n}
+    known = {n: summary for n, summary in means.items() if summary.n and not at_chance(record, n)}
     sentences = []
     if known:
         name = max(known, key=lambda name: known[name].mean)
