@@ -4,6 +4,13 @@ With two or three seeds a percentile bootstrap covers far less than its nominal 
 are Student's (Biometrika 6, 1908). Trials of one seed share their data order and teacher, so
 comparisons are paired by seed. The comparisons of one table are corrected by Holm's step-down rule
 (Scand. J. Statistics 6, 1979).
+
+Trials of a study with folds are paired by seed and fold. Its folds are no independent repetitions,
+because the training sets of any two share most of their images. So the seeds of each fold are
+averaged first, and the variance of the mean over k folds is (1/k + 1/(k - 1)) times that of the
+folds' values, with k - 1 degrees of freedom: the corrected resampled t-test of Nadeau and Bengio
+(Machine Learning 52, 2003, section 3), whose ratio of test to training data is 1/(k - 1) in k-fold
+cross-validation.
 """
 
 import math
@@ -12,6 +19,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy.special import stdtr, stdtrit
+
+from reports.pairing import FoldedSeed, Pair
 
 
 @dataclass(frozen=True)
@@ -39,13 +48,13 @@ class PairedDifference:
     """Differences to a baseline over the seeds that both have.
 
     Attributes:
-        by_seed: Value minus baseline, by seed.
-        summary: Of those differences.
+        by_seed: Value minus baseline, by seed, or by seed and fold.
+        summary: Of those differences; with folds, of each fold's mean.
         p: Two-sided p of the paired t-test; None for n < 2 or differences without any spread.
 
     """
 
-    by_seed: Mapping[int, float]
+    by_seed: Mapping[Pair, float]
     summary: Summary
     p: float | None
 
@@ -69,6 +78,45 @@ def summarise(values: Iterable[float], confidence: float = 0.95) -> Summary:
         (2.0, 1.0, 3, -0.484)
 
     """
+    return _summary(values, confidence, folded=False)
+
+
+def summarise_pairs(by_pair: Mapping[Pair, float], confidence: float = 0.95) -> Summary:
+    """Summarise values by seed, or by seed and fold; leave out NaN.
+
+    Args:
+        by_pair: Value by seed; with folds, by seed and fold.
+        confidence: Coverage of the interval, in (0, 1).
+
+    Returns:
+        With folds n is the number of folds, the values are each fold's mean over its seeds, and the
+        interval is corrected for what folds share.
+
+    Example:
+        >>> of_folds = summarise_pairs({FoldedSeed(0, k): float(k) for k in (1, 2, 3)})
+        >>> of_folds.mean, of_folds.sd, of_folds.n, round(of_folds.low, 3)
+        (2.0, 1.0, 3, -1.928)
+
+    """
+    return _summary(_values(by_pair), confidence, folded=_are_folded(by_pair))
+
+
+def _are_folded(by_pair: Mapping[Pair, float]) -> bool:
+    return any(isinstance(pair, FoldedSeed) for pair in by_pair)
+
+
+def _values(by_pair: Mapping[Pair, float]) -> list[float]:
+    """Return the values, those of a fold as their mean."""
+    of_fold: dict[int, list[float]] = {}
+    for pair, value in by_pair.items():
+        if isinstance(pair, FoldedSeed) and not math.isnan(value):
+            of_fold.setdefault(pair.fold, []).append(value)
+    if not of_fold:
+        return list(by_pair.values())
+    return [float(np.mean(values)) for _, values in sorted(of_fold.items())]
+
+
+def _summary(values: Iterable[float], confidence: float, *, folded: bool) -> Summary:
     kept = np.asarray([value for value in values if not math.isnan(value)], dtype=np.float64)
     n = len(kept)
     if n == 0:
@@ -77,18 +125,24 @@ def summarise(values: Iterable[float], confidence: float = 0.95) -> Summary:
     if n == 1:
         return Summary(mean, None, 1, None, None)
     sd = float(kept.std(ddof=1))
-    half = float(stdtrit(n - 1, 0.5 + confidence / 2)) * sd / math.sqrt(n)
+    half = float(stdtrit(n - 1, 0.5 + confidence / 2)) * sd / _root(n, folded=folded)
     return Summary(mean, sd, n, mean - half, mean + half)
 
 
+def _root(n: int, *, folded: bool) -> float:
+    """Return by what a standard deviation is divided for the standard error of the mean."""
+    # A fold that is missing leaves the others no more alike than 1/(n - 1) says.
+    return 1 / math.sqrt(1 / n + 1 / (n - 1)) if folded else math.sqrt(n)
+
+
 def paired_difference(
-    values: Mapping[int, float], baseline: Mapping[int, float], confidence: float = 0.95
+    values: Mapping[Pair, float], baseline: Mapping[Pair, float], confidence: float = 0.95
 ) -> PairedDifference:
-    """Compare values with a baseline, seed by seed; leave out seeds that only one side has.
+    """Compare values with a baseline, pair by pair; leave out pairs that only one side has.
 
     Args:
-        values: Value by seed.
-        baseline: Value by seed.
+        values: Value by seed, or by seed and fold.
+        baseline: Value by seed, or by seed and fold.
         confidence: Coverage of the t interval, in (0, 1).
 
     Example:
@@ -102,12 +156,13 @@ def paired_difference(
         for seed in shared
         if not math.isnan(values[seed] - baseline[seed])
     }
-    summary = summarise(by_seed.values(), confidence)
+    summary = summarise_pairs(by_seed, confidence)
     p = None
     # Equal differences leave rounding noise behind, which must not pass for a tiny spread.
     scale = max((abs(difference) for difference in by_seed.values()), default=0.0)
     if summary.sd is not None and summary.sd > 1e-12 * scale:
-        t = summary.mean / (summary.sd / math.sqrt(summary.n))
+        root = _root(summary.n, folded=_are_folded(by_seed))
+        t = summary.mean / (summary.sd / root)
         p = float(2 * stdtr(summary.n - 1, -abs(t)))
     return PairedDifference(by_seed, summary, p)
 

@@ -50,6 +50,7 @@ CURVES_SCHEMA = pa.schema(
     [
         *((name, pa.string()) for name in ("study", "configuration", "refinement")),
         ("seed", pa.int64()),
+        ("fold", pa.int64()),
         *((name, pa.string()) for name in ("network", "class_name", "split")),
         ("level", pa.int16()),
         ("threshold", pa.float64()),
@@ -57,7 +58,7 @@ CURVES_SCHEMA = pa.schema(
     ]
 )
 _HEADERS = {"class_name": "class", "refinement": "chain"}
-_RIGHT = ("seed", "threshold", "level", "price", *SHORT_MEASURE_NAMES.values())
+_RIGHT = ("seed", "fold", "threshold", "level", "price", *SHORT_MEASURE_NAMES.values())
 
 
 @dataclass(frozen=True)
@@ -111,14 +112,18 @@ def threshold_choices(record: StudyRecord) -> pd.DataFrame:
     """Return every choice: a row per configuration, chain, seed, network, class and rule.
 
     Returns:
-        Columns `CHOICE_COLUMNS`, of the test split; shares in [0, 1]. `price` is the objective
-        under the dataset oracle minus the objective under the rule. `refinement` is the chain.
+        Columns `CHOICE_COLUMNS`, with `fold` after `seed` in a study with folds, of the test
+        split; shares in [0, 1]. `price` is the objective under the dataset oracle minus the
+        objective under the rule. `refinement` is the chain.
 
     """
     outcomes = record.outcomes()
     if "rule" not in outcomes:
         return pd.DataFrame(columns=list(CHOICE_COLUMNS))
-    return outcomes.loc[outcomes["split"] == "test", list(CHOICE_COLUMNS)].reset_index(drop=True)
+    columns = list(CHOICE_COLUMNS)
+    if record.folds:
+        columns.insert(columns.index("seed") + 1, "fold")
+    return outcomes.loc[outcomes["split"] == "test", columns].reset_index(drop=True)
 
 
 def _write_curves(results: Location, records: Sequence[StudyRecord], file: Path) -> None:
@@ -136,6 +141,7 @@ def _write_curves(results: Location, records: Sequence[StudyRecord], file: Path)
                     configuration=trial.configuration,
                     refinement=chain,
                     seed=trial.seed,
+                    fold=trial.fold,
                 )
                 writer.write_table(
                     pa.Table.from_pandas(found, schema=CURVES_SCHEMA, preserve_index=False)
@@ -154,7 +160,7 @@ def describe_thresholds(record: StudyRecord) -> str:
     unscored = [
         f"no scores: {trial.configuration}"
         + ("" if chain == PLAIN else f", {chain}")
-        + f", seed {trial.seed} ({trial.status})"
+        + f", seed {trial.pair} ({trial.status})"
         for chain, trial in _unscored(record)
     ]
     return "\n\n".join([*parts, *(["\n".join(unscored)] if unscored else [])])
@@ -185,6 +191,7 @@ def threshold_record(record: StudyRecord) -> dict[str, Any]:
                 "configuration": trial.configuration,
                 "chain": chain,
                 "seed": trial.seed,
+                **({} if trial.fold is None else {"fold": trial.fold}),
                 "status": trial.status,
             }
             for chain, trial in _unscored(record)
@@ -213,7 +220,12 @@ def _legend(record: StudyRecord) -> str:
 
 def _lines(choices: pd.DataFrame) -> list[list[str]]:
     """Return header and rows; values that are equal throughout, or as above, are not repeated."""
-    shown = [name for name in GROUP if name in ("configuration", "seed") or _varies(choices, name)]
+    always = ("configuration", "seed", "fold")
+    shown = [
+        name
+        for name in choices
+        if name in (*GROUP, "fold") and (name in always or _varies(choices, name))
+    ]
     header = [*shown, "rule", "threshold", "level", *SHORT_MEASURE_NAMES.values(), "price"]
     stated = any(map(_never_predicted, choices.to_dict("records")))
     header += ["state"] if stated else []

@@ -138,6 +138,7 @@ class Results:
                         **_sweep_value(record),
                         "configuration": trial.configuration,
                         "seed": trial.seed,
+                        **({"fold": trial.fold} if record.folds else {}),
                         "status": trial.status,
                         "paradigm": one.paradigm,
                         "metric": one.metric,
@@ -164,6 +165,8 @@ class Results:
         class_name: str | None = None,
     ) -> "pd.DataFrame":
         """Return the figures of every scored trial, one row a trial.
+
+        A study with folds has a column `fold`; figures are over the images of that fold.
 
         Args:
             split: "test" or "tune".

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from reports.ledger import every_part, quarantine_corrupt_parts, write_part
 from reports.storage import Location, StorageError, is_uri, local_path
 from studies.formatting import over_trials, trials_done
-from studies.planning import Plan, TrainingJob, Trial, replaced_by
+from studies.planning import Plan, TrainingJob, Trial, fold_warnings, replaced_by
 from studies.preflight import preflight
 from studies.scheduling.progress import Progress
 from studies.scheduling.stopping import Stop
@@ -167,6 +167,8 @@ class _Work:
         for chain in plan.chains:
             if chain.lacks is not None:
                 logger.info("  refinement %s is not run: %s", chain.name, chain.lacks)
+        for warning in fold_warnings(plan.folds):
+            logger.warning("  %s", warning)
 
 
 def _meet_other_code(plan: Plan, results: Location, store: ArtifactStore, *, anew: bool) -> None:
@@ -232,7 +234,7 @@ def _run(
 def _named(plan: Plan, outcomes: dict[str, Outcome], status: JobStatus) -> dict[str, str]:
     """Return "configuration, seed" -> error of the jobs that ended so."""
     return {
-        f"{name}, seed {job.seed}": str(outcomes[job.key].error)
+        f"{name}, seed {job.pair}": str(outcomes[job.key].error)
         for job in plan.jobs.values()
         if job.key in outcomes and outcomes[job.key].status is status
         for name in [trial.configuration for trial in job.trials] or [job.name]

@@ -147,9 +147,12 @@ def test_scenes_load_no_torch():
     [
         ("storage", []),
         ("ledger", ["storage"]),
-        ("results", ["anonymous", "names", "progress", "statistics", "ledger", "storage"]),
-        ("tables", ["names", "statistics", "results", "ledger"]),
-        ("figures", ["names", "statistics", "tables", "results", "ledger"]),
+        (
+            "results",
+            ["anonymous", "names", "pairing", "progress", "statistics", "ledger", "storage"],
+        ),
+        ("tables", ["names", "pairing", "statistics", "results", "ledger"]),
+        ("figures", ["names", "pairing", "statistics", "tables", "results", "ledger"]),
         ("export", ["names", "page", "tables", "results", "ledger", "storage"]),
     ],
 )

@@ -42,7 +42,8 @@ ORDER = {
         ["submit"],
     ],
     "reports": [
-        ["anonymous", "names", "progress", "statistics"],
+        ["anonymous", "names", "pairing", "progress"],
+        ["statistics"],
         ["storage"],
         ["ledger"],
         ["results"],

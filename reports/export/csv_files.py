@@ -90,6 +90,7 @@ def _about(record: StudyRecord, trial: TrialRecord, chain: str | None = None) ->
         "configuration": trial.configuration,
         **({} if chain is None else {"chain": chain}),
         "seed": trial.seed,
+        **({} if trial.fold is None else {"fold": trial.fold}),
         "trial_key": trial.key,
     }
 
@@ -131,8 +132,8 @@ def _with_chain(record: StudyRecord, frame: pd.DataFrame) -> pd.DataFrame:
 
 def _curves(record: StudyRecord) -> pd.DataFrame:
     frames = []
-    for (name, seed), history in record.history.items():
-        trial, one = record.trials[name, seed], record.configuration(name)
+    for (name, pair), history in record.history.items():
+        trial, one = record.trials[name, pair], record.configuration(name)
         assert one is not None
         numbers = {loss: _measured(history[loss]) for loss in LOSSES}
         if not has_transfer(history, one):

@@ -172,6 +172,7 @@ def trial_settings(
     place: dict[str, Setting] = {
         "configuration": one.name,
         "seed": trial.seed,
+        **({} if trial.fold is None else {"fold": trial.fold}),
         **one.what_varies,
     }
     if record.sweep is not None:
@@ -195,6 +196,7 @@ def _run(study: str, record: StudyRecord, trial: TrialRecord) -> ExportRun:
         "study": study,
         "configuration": trial.configuration,
         "seed": str(trial.seed),
+        **({} if trial.fold is None else {"fold": str(trial.fold)}),
         "status": trial.status,
         "trial_key": trial.key,
         **known,
@@ -203,11 +205,11 @@ def _run(study: str, record: StudyRecord, trial: TrialRecord) -> ExportRun:
         tags[f"chain {chain} status"] = at.status
     return ExportRun(
         key=short_digest([study, record.sweep_value, trial.configuration, trial.seed, trial.key]),
-        name=f"{trial.configuration}{at_value}, seed {trial.seed}",
+        name=f"{trial.configuration}{at_value}, seed {trial.pair}",
         status=trial.status,
         settings=trial_settings(record, one, trial),
         figures=figures,
-        curves=_curves(record.history.get((one.name, trial.seed)), one),
+        curves=_curves(record.history.get((one.name, trial.pair)), one),
         tags=tags,
         started=0.0 if started is None else pd.Timestamp(started).timestamp(),
         seconds=sum(row.get(name) or 0.0 for name in ("seconds_training", "seconds_scoring")),
@@ -217,7 +219,7 @@ def _run(study: str, record: StudyRecord, trial: TrialRecord) -> ExportRun:
 
 def _chains(record: StudyRecord, trial: TrialRecord) -> Iterator[tuple[str, TrialRecord]]:
     for chain in record.chains:
-        at = record.all_trials.get((trial.configuration, trial.seed, chain.name))
+        at = record.all_trials.get((trial.configuration, trial.pair, chain.name))
         if at is not None and chain.name != PLAIN:
             yield chain.name, at
 

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 
 from reports.figures.style import FAINT, colours, small_multiples, wrapped
 from reports.names import MEASURE_NAMES
+from reports.pairing import Pair
 from reports.results.study_record import StudyRecord
 
 
@@ -19,21 +20,21 @@ from reports.results.study_record import StudyRecord
 class TrainingCurves:
     """Losses by configuration and seed: (epochs, classification, transfer or None)."""
 
-    panels: Mapping[str, Mapping[int, tuple[np.ndarray, np.ndarray, np.ndarray | None]]]
+    panels: Mapping[str, Mapping[Pair, tuple[np.ndarray, np.ndarray, np.ndarray | None]]]
     colours: Mapping[str, str]
 
 
 def training_curves_info(record: StudyRecord) -> TrainingCurves:
     """Collect the losses of every trial that has a history, in the plan's order."""
-    panels: dict[str, dict[int, tuple[np.ndarray, np.ndarray, np.ndarray | None]]] = {}
+    panels: dict[str, dict[Pair, tuple[np.ndarray, np.ndarray, np.ndarray | None]]] = {}
     for one in record.configurations:
         for trial in record.of(one.name):
-            rows = record.history.get((one.name, trial.seed))
+            rows = record.history.get((one.name, trial.pair))
             if rows is None:
                 continue
             rows = rows.sort_values("epoch")
             transfer = rows["transfer_loss"].to_numpy(np.float64)
-            panels.setdefault(one.name, {})[trial.seed] = (
+            panels.setdefault(one.name, {})[trial.pair] = (
                 rows["epoch"].to_numpy(np.int64),
                 rows["classification_loss"].to_numpy(np.float64),
                 None if np.isnan(transfer).all() else transfer,
@@ -76,7 +77,7 @@ class SeedCurve:
 class ThresholdCurves:
     """Curves by configuration and seed; `compared` is the mean curve of the student alone."""
 
-    panels: Mapping[str, Mapping[int, SeedCurve]]
+    panels: Mapping[str, Mapping[Pair, SeedCurve]]
     compared: Mapping[str, np.ndarray]
     colours: Mapping[str, str]
     axis: str
@@ -85,7 +86,7 @@ class ThresholdCurves:
 def threshold_curves_info(record: StudyRecord) -> ThresholdCurves:
     """Collect the test curves of all healthy trials, for the main class."""
     key = ("student", record.main_class)
-    panels: dict[str, dict[int, SeedCurve]] = {}
+    panels: dict[str, dict[Pair, SeedCurve]] = {}
     for one in record.configurations:
         for trial in record.healthy(one.name):
             if trial.figures is None or key not in trial.figures.curves:
@@ -97,7 +98,7 @@ def threshold_curves_info(record: StudyRecord) -> ThresholdCurves:
                 }
                 for name in ("level", record.objective)
             )
-            panels.setdefault(one.name, {})[trial.seed] = SeedCurve(
+            panels.setdefault(one.name, {})[trial.pair] = SeedCurve(
                 100 * trial.figures.curves[key],
                 {rule: int(level) for rule, level in levels.items() if not math.isnan(level)},
                 {rule: 100 * value for rule, value in reached.items()},

@@ -18,6 +18,7 @@ from PIL import Image
 
 from reports.figures.style import INK, StudyFigure, wrapped
 from reports.ledger.parts import LedgerError
+from reports.pairing import Pair
 from reports.results.comparisons import best_taught
 from reports.results.study_record import StudyRecord, TrialRecord
 from reports.tables.cells import points
@@ -63,7 +64,7 @@ class CamPanels:
 
     columns: tuple[str, ...]
     rows: tuple[PanelRow, ...]
-    seed: int
+    seed: Pair
 
 
 def panel_columns(record: StudyRecord) -> list[str]:
@@ -90,26 +91,26 @@ def cam_panels_info(record: StudyRecord) -> CamPanels | None:
     columns = panel_columns(record)
     with_panels = record.panels.keys
 
-    def drawn(seed: int) -> int:
+    def drawn(seed: Pair) -> int:
         trials = [record.trials.get((name, seed)) for name in columns]
         return sum(trial is not None and trial.key in with_panels for trial in trials)
 
-    if not record.seeds or not with_panels:
+    if not record.pairs or not with_panels:
         return None
-    seed = max(record.seeds, key=lambda seed: (drawn(seed), -seed))
+    seed = max(record.pairs, key=drawn)
     trials = {name: record.trials.get((name, seed)) for name in columns}
     return panels_of(record, trials, seed)
 
 
 def panels_of(
-    record: StudyRecord, columns: Mapping[str, TrialRecord | None], seed: int
+    record: StudyRecord, columns: Mapping[str, TrialRecord | None], seed: Pair
 ) -> CamPanels | None:
     """Set the pictures of some trials side by side; None without any.
 
     Args:
         record: the study.
         columns: title over each column -> the trial it shows, plain or under a chain.
-        seed: the seed of the trials.
+        seed: the seed of the trials, or the seed and fold.
 
     Raises:
         LedgerError: a picture in the ledger cannot be decoded.

@@ -6,7 +6,7 @@ from reports.figures.style import chain_colours, seed_markers, threshold_axis
 from reports.names import CHAIN_NAMES, OPTIMAL, PLAIN
 from reports.results.comparisons import ChainResult, chain_results, worst_and_best_seed
 from reports.results.study_record import StudyRecord, TrialRecord
-from reports.statistics import summarise
+from reports.statistics import summarise_pairs
 from reports.tables.cells import count_text
 
 _COLUMNS = 7
@@ -24,7 +24,7 @@ def chain_dots_info(record: StudyRecord) -> SeedDots:
         if result.class_name != record.main_class or not result.states.get("ok"):
             continue
         by_seed = {seed: 100 * value for seed, value in result.by_seed.items()}
-        mean = summarise(by_seed.values()).mean
+        mean = summarise_pairs(by_seed).mean
         hue = hues[result.name]
         rows.append(SeedRow(_name(result, several), hue, by_seed, mean, _note(result)))
         if result.name == PLAIN and by_seed:

@@ -19,9 +19,13 @@ from reports.figures.style import (
     threshold_axis,
     wrapped,
 )
+from reports.pairing import Pair, fold_of
 from reports.results.study_record import StudyRecord
-from reports.statistics import summarise
+from reports.statistics import summarise_pairs
 from reports.tables.cells import count_text
+
+_MOST_LABELS = 16
+"""The most markers that a legend explains."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +34,7 @@ class SeedRow:
 
     name: str
     colour: str
-    by_seed: Mapping[int, float]
+    by_seed: Mapping[Pair, float]
     mean: float
     note: str
 
@@ -44,7 +48,7 @@ class SeedDots:
 
     rows: tuple[SeedRow, ...]
     marks: tuple[tuple[str, str, float], ...]
-    markers: Mapping[int, str]
+    markers: Mapping[Pair, str]
     axis: str
 
 
@@ -57,7 +61,7 @@ def seed_dots_info(record: StudyRecord) -> SeedDots:
         by_seed = {seed: 100 * value for seed, value in values.items()}
         states = record.states(one.name)
         note = "" if states["ok"] == states.total() else count_text(states)
-        mean = summarise(by_seed.values()).mean
+        mean = summarise_pairs(by_seed).mean
         rows.append(SeedRow(one.name, hues[one.name], by_seed, mean, note))
     means = {row.name: row.mean for row in rows if row.by_seed}
     roles = {name: "student alone" for one in record.configurations if (name := one.baseline)}
@@ -115,8 +119,8 @@ def draw_seed_dots(info: SeedDots) -> Figure:
     axes.set_xlim(left=0)
     handles = [
         *(
-            axes.plot([], [], info.markers[seed], color=FAINT, label=f"seed {seed}")[0]
-            for seed in info.markers
+            axes.plot([], [], marker, color=FAINT, label=label)[0]
+            for label, marker in _legend(info.markers).items()
         ),
         axes.plot([], [], "|", color=INK, markersize=11, markeredgewidth=2.4, label="mean")[0],
         *(
@@ -134,13 +138,22 @@ def draw_seed_dots(info: SeedDots) -> Figure:
     return figure
 
 
+def _legend(markers: Mapping[Pair, str]) -> dict[str, str]:
+    """Return label -> marker of each seed; in a study with folds, of each fold."""
+    found = {
+        f"seed {pair}" if (fold := fold_of(pair)) is None else f"fold {fold}": marker
+        for pair, marker in markers.items()
+    }
+    return dict(list(found.items())[:_MOST_LABELS])
+
+
 @dataclass(frozen=True)
 class AccuracyScatter:
     """One point per healthy trial: configuration, seed, balanced accuracy and IoU in percent."""
 
-    points: tuple[tuple[str, int, float, float], ...]
+    points: tuple[tuple[str, Pair, float, float], ...]
     colours: Mapping[str, str]
-    markers: Mapping[int, str]
+    markers: Mapping[Pair, str]
     axis: str
 
 
@@ -180,7 +193,7 @@ def draw_accuracy_scatter(info: AccuracyScatter) -> Figure:
     if accuracies:
         axes.set_xlim(min(48.0, min(accuracies) - 2), 101.5)
     means = {
-        name: summarise([p[3] for p in info.points if p[0] == name]).mean
+        name: summarise_pairs({p[1]: p[3] for p in info.points if p[0] == name}).mean
         for name in {point[0] for point in info.points}
     }
     ranked = sorted(means, key=lambda name: (-means[name], name))

@@ -14,6 +14,7 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
 from reports.names import MEASURE_NAMES, OPTIMAL, PLAIN
+from reports.pairing import FoldedSeed, Pair
 from reports.results.study_record import StudyRecord
 
 INK = "#1f2933"
@@ -100,9 +101,15 @@ def colours(record: StudyRecord) -> dict[str, str]:
     return found
 
 
-def seed_markers(record: StudyRecord) -> dict[int, str]:
-    """Give each seed its marker."""
-    return {seed: MARKERS[i % len(MARKERS)] for i, seed in enumerate(record.seeds)}
+def seed_markers(record: StudyRecord) -> dict[Pair, str]:
+    """Give each seed its marker; in a study with folds, each fold."""
+    shown = {seed: MARKERS[i % len(MARKERS)] for i, seed in enumerate(record.seeds)}
+    return {
+        pair: MARKERS[(pair.fold - 1) % len(MARKERS)]
+        if isinstance(pair, FoldedSeed)
+        else shown[pair]
+        for pair in record.pairs
+    }
 
 
 class StudyFigure(Figure):

@@ -9,11 +9,12 @@ from matplotlib.figure import Figure
 
 from reports.figures.style import FAINT, INK, StudyFigure, colours, wrapped
 from reports.names import MEASURE_NAMES
+from reports.pairing import Pair
 from reports.results.study_record import StudyRecord
 from reports.results.sweep import SweepRow, read_sweep
-from reports.statistics import Summary, summarise
+from reports.statistics import Summary, summarise_pairs
 
-RelianceBySeed = Mapping[tuple[float, str, int], float]
+RelianceBySeed = Mapping[tuple[float, str, Pair], float]
 """Fall of the logit without the context, by value of the sweep, configuration and seed."""
 
 
@@ -22,7 +23,7 @@ class SweepPoint:
     """One configuration at one value: the figure of its healthy trials by seed, and their mean."""
 
     at: float
-    by_seed: Mapping[int, float]
+    by_seed: Mapping[Pair, float]
     summary: Summary
 
 
@@ -51,12 +52,12 @@ class SweepInfo:
 
 def _panel(
     axis: str,
-    figures: Mapping[str, Mapping[float, Mapping[int, float]]],
+    figures: Mapping[str, Mapping[float, Mapping[Pair, float]]],
     bounds: tuple[float, float] | None,
 ) -> SweepPanel:
     lines = {
         name: tuple(
-            SweepPoint(value, by_seed, summarise(by_seed.values()))
+            SweepPoint(value, by_seed, summarise_pairs(by_seed))
             for value, by_seed in by_value.items()
             if by_seed
         )
@@ -65,7 +66,7 @@ def _panel(
     return SweepPanel(axis, {name: line for name, line in lines.items() if line}, bounds)
 
 
-def _reliance(row: SweepRow, reliance: RelianceBySeed) -> dict[float, dict[int, float]]:
+def _reliance(row: SweepRow, reliance: RelianceBySeed) -> dict[float, dict[Pair, float]]:
     """Pick a configuration's reliance, of the trials that have an IoU."""
     name = row.configuration.name
     return {
@@ -92,7 +93,7 @@ def sweep_info(records: Sequence[StudyRecord], reliance: RelianceBySeed | None =
     """
     sweep = read_sweep(records)
 
-    def percent(figure: Mapping[float, Mapping[int, float]]) -> dict[float, dict[int, float]]:
+    def percent(figure: Mapping[float, Mapping[Pair, float]]) -> dict[float, dict[Pair, float]]:
         return {
             value: {seed: 100 * share for seed, share in by_seed.items()}
             for value, by_seed in figure.items()

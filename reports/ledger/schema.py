@@ -17,7 +17,9 @@ are left. Of the test split the ledger then also holds the histograms of the ung
 oracles; of the tune split those gated by the image's own labels, for masks that are gated so.
 
 A trial's scores and panels under a refinement chain are parts of their own; the column `scores_key`
-of `refinements` names them. The columns `dial` and `dial_value` describe the study's sweep.
+of `refinements` names them. The columns `dial` and `dial_value` describe the study's sweep. `fold`
+is the number of a trial's fold, from 1, empty in a study without folds; `fold_about` describes the
+fold in JSON.
 """
 
 import pyarrow as pa
@@ -83,6 +85,8 @@ SCHEMAS: dict[str, pa.Schema] = {
         published_from=(_TEXT, "null"),
         artifacts=(_TEXT, "null"),
         search_trials=(pa.int32(), "null"),
+        fold=(pa.int32(), "null"),
+        fold_about=(_TEXT, "null"),
     ),
     "trials": _schema(
         trial_key=_TEXT,
@@ -114,6 +118,7 @@ SCHEMAS: dict[str, pa.Schema] = {
         random_parts=(_TEXT, "null"),
         cpus=(pa.int32(), "null"),
         gpus=(_REAL, "null"),
+        fold=(pa.int32(), "null"),
     ),
     "scores": _schema(
         trial_key=_TEXT,

@@ -5,11 +5,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from reports.names import MEASURE_NAMES, THRESHOLD_NAMES, measure_phrase
+from reports.pairing import in_words
 from reports.results.chance import at_chance
 from reports.results.comparisons import Comparison, best_taught
 from reports.results.study_record import StudyRecord
-from reports.statistics import summarise
+from reports.statistics import summarise_pairs
 from reports.tables.cells import equals, p_value, percent, points, state_text
+from reports.tables.folds import fold_headlines
 
 
 @dataclass(frozen=True)
@@ -38,8 +40,8 @@ def key_figures(record: StudyRecord) -> tuple[KeyFigure, ...]:
     for role, name in roles.items():
         if name is None or record.configuration(name) is None:
             continue
-        reached = summarise(record.by_seed(name, record.objective).values())
-        accuracy = summarise(record.by_seed(name, "balanced_accuracy").values())
+        reached = summarise_pairs(record.by_seed(name, record.objective))
+        accuracy = summarise_pairs(record.by_seed(name, "balanced_accuracy"))
         if reached.n:
             found.append(KeyFigure(role, name, points(reached.mean), points(accuracy.mean)))
     return tuple(found)
@@ -56,10 +58,10 @@ def headlines(record: StudyRecord) -> list[str]:
     """
     ranked = best_taught(record)
     if not ranked:
-        return _without_baseline(record) + left_out([record])
+        return _without_baseline(record) + fold_headlines(record) + left_out([record])
     judged = _judged(record, ranked)
     sentences = _best(record, judged, ranked) if judged else [_no_winner(record)]
-    return sentences + left_out([record])
+    return sentences + fold_headlines(record) + left_out([record])
 
 
 def _judged(record: StudyRecord, ranked: list[Comparison]) -> list[Comparison]:
@@ -101,14 +103,15 @@ def _best(record: StudyRecord, judged: list[Comparison], ranked: list[Comparison
     baseline = str(best.configuration.baseline)
     taught = record.by_seed(name, record.objective)
     alone = record.by_seed(baseline, record.objective)
-    seeds = list(best.difference.by_seed)
-    before = percent(summarise([alone[seed] for seed in seeds]).mean)
-    after = percent(summarise([taught[seed] for seed in seeds]).mean)
+    pairs = list(best.difference.by_seed)
+    before = percent(summarise_pairs({pair: alone[pair] for pair in pairs}).mean)
+    after = percent(summarise_pairs({pair: taught[pair] for pair in pairs}).mean)
     what = measure_phrase(record.objective, record.rule)
     change = f"{points(summary.mean, signed=True)} points on average ({_basis(best)})"
     if summary.mean > 0:
-        fewer = any(c.difference.summary.n < summary.n for c in judged)
-        who = f"Of the transfers with {summary.n} paired seeds, the" if fewer else "The"
+        fewer = any(len(c.difference.by_seed) < len(pairs) for c in judged)
+        many = f"{len(pairs)} paired {'trials' if record.folds else 'seeds'}"
+        who = f"Of the transfers with {many}, the" if fewer else "The"
         sentences = [
             f"{who} student gains most from {name}: from {before} ({baseline}) to {after} "
             f"{what}, {change}."
@@ -120,8 +123,8 @@ def _best(record: StudyRecord, judged: list[Comparison], ranked: list[Comparison
         ]
     if summary.low is not None and best.difference.interval_includes_zero:
         sentences.append(
-            f"This interval includes 0: with {summary.n} seeds it is open whether the student "
-            "gains at all."
+            f"This interval includes 0: with {summary.n} {in_words(pairs)} it is open whether the "
+            "student gains at all."
         )
     if len(ranked) > 1:
         sentences.append(_others(ranked))
@@ -129,12 +132,13 @@ def _best(record: StudyRecord, judged: list[Comparison], ranked: list[Comparison
 
 
 def _basis(comparison: Comparison) -> str:
-    """Say how many seeds a difference is over, its interval and its corrected p."""
+    """Say how many seeds or folds a difference is over, its interval and its corrected p."""
     summary = comparison.difference.summary
+    words = in_words(comparison.difference.by_seed)
     if summary.low is None:
-        return "one seed, hence no interval"
+        return f"one {words.removesuffix('s')}, hence no interval"
     parts = [
-        f"{equals('n', summary.n)} seeds, paired",
+        f"{equals('n', summary.n)} {words}, paired",
         f"95\u00a0% interval {points(summary.low, signed=True)} to "
         f"{points(summary.high, signed=True)}",
     ]
@@ -156,7 +160,7 @@ def _others(ranked: list[Comparison]) -> str:
 def _reasons(record: StudyRecord, name: str, baseline: str) -> list[str]:
     """Put the accuracy beside the IoU: high and low together are right for the wrong reason."""
     means = [
-        summarise(record.by_seed(who, figure).values()).mean
+        summarise_pairs(record.by_seed(who, figure)).mean
         for who in (baseline, name)
         for figure in ("balanced_accuracy", record.objective)
     ]
@@ -171,7 +175,7 @@ def _reasons(record: StudyRecord, name: str, baseline: str) -> list[str]:
 
 def _without_baseline(record: StudyRecord) -> list[str]:
     means = {
-        one.name: summarise(record.by_seed(one.name, record.objective).values())
+        one.name: summarise_pairs(record.by_seed(one.name, record.objective))
         for one in record.configurations
     }
     reached = {name: summary for name, summary in means.items() if summary.n}

@@ -12,6 +12,7 @@ from reports.results.study_record import StudyRecord
 from reports.tables.cells import Table, mark_mixed
 from reports.tables.diagnostics import diagnostics_table
 from reports.tables.findings import findings_table
+from reports.tables.folds import over_groups, with_groups
 from reports.tables.strategies import strategies_table
 from reports.tables.sweep import sweep_table
 from reports.tables.trials import trials_table
@@ -36,24 +37,32 @@ def study_tables(records: Sequence[StudyRecord]) -> dict[str, Callable[[], Table
     ]
     mixtures = mixed(records)
 
-    def built(build: Callable[[StudyRecord], Table]) -> Table:
-        return mark_mixed(build(record), mixtures)
+    def built(build: Callable[[StudyRecord], Table], *, tested: bool) -> Table:
+        table = build(record)
+        return mark_mixed(with_groups(table, record) if tested else table, mixtures)
 
-    return {name: partial(built, build) for name, build in [*builds, ("trials", trials_table)]}
+    return {
+        name: partial(built, build, tested=name != "search")
+        for name, build in [*builds, ("trials", trials_table)]
+    }
 
 
 def _sweep_tables(records: Sequence[StudyRecord]) -> dict[str, Callable[[], Table]]:
     found: dict[str, Callable[[], Table]] = {
-        "sweep": lambda: mark_mixed(sweep_table(records), mixed(records))
+        "sweep": lambda: with_groups(mark_mixed(sweep_table(records), mixed(records)), records[0])
     }
     for record in records:
         value = f"{record.sweep_value:g}"
-        found[f"strategies_{value}"] = partial(strategies_table, record)
-        found[f"diagnostics_{value}"] = partial(diagnostics_table, record)
+        found[f"strategies_{value}"] = partial(_with_groups, strategies_table, record)
+        found[f"diagnostics_{value}"] = partial(_with_groups, diagnostics_table, record)
         found[f"trials_{value}"] = partial(_trials_at, record, f"{record.sweep} = {value}")
     if len(records[0].findings):
         found["findings"] = partial(findings_table, records[0].findings)
     return found
+
+
+def _with_groups(build: Callable[[StudyRecord], Table], record: StudyRecord) -> Table:
+    return with_groups(build(record), record)
 
 
 def _trials_at(record: StudyRecord, at_value: str) -> Table:
@@ -103,6 +112,6 @@ def sweep_drawing(records: Sequence[StudyRecord]) -> Drawing:
         f"Sweep of {records[0].sweep}",
         "A line joins the means over seeds of one configuration; lines are set side by side. Dots "
         "are seeds, whiskers 95 % Student-t intervals, which may leave the panel. Dashed: the "
-        "student alone; dotted: the teacher alone." + left_out,
+        "student alone; dotted: the teacher alone." + over_groups(records[0]) + left_out,
         lambda: draw_sweep(info),
     )

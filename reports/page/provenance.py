@@ -86,7 +86,7 @@ def _ended(records: Sequence[StudyRecord]) -> list[TrialRecord]:
 
 
 def _warnings(records: Sequence[StudyRecord]) -> list[str]:
-    """Name the differences; the data of a sweep may differ between its values only."""
+    """Name the differences; the data may differ between values of a sweep and between folds."""
     ended = _ended(records)
     values = {"package version": _column(ended, "package_version")}
     if any(trial.row.get("code_digest") is None for trial in ended):
@@ -107,10 +107,13 @@ def _warnings(records: Sequence[StudyRecord]) -> list[str]:
             f"Code with uncommitted changes made trials: {counted(changed)}. No commit holds it."
         )
     for record in records:
-        data = _column(_ended([record]), _OF_THE_DATA)
-        if len(data) > 1:
-            said = f"differ in their fingerprint of the evaluation data: {counted(data)}"
-            found.append(f"Trials{_at(record)} {said}.")
+        ended = _ended([record])
+        for fold in sorted({trial.fold for trial in ended}, key=lambda fold: fold or 0):
+            data = _column([trial for trial in ended if trial.fold == fold], _OF_THE_DATA)
+            if len(data) > 1:
+                said = f"differ in their fingerprint of the evaluation data: {counted(data)}"
+                of = "" if fold is None else f" of fold {fold}"
+                found.append(f"Trials{_at(record)}{of} {said}.")
     return found
 
 
@@ -155,7 +158,7 @@ def provenance(
         tuple(
             causes(
                 Failure(
-                    f"{trial.configuration}{_at(record)}, seed {trial.seed}, {trial.status}",
+                    f"{trial.configuration}{_at(record)}, seed {trial.pair}, {trial.status}",
                     trial.row.get("error") or "no message",
                     trial.row.get("traceback"),
                 )

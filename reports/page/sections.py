@@ -28,6 +28,7 @@ from reports.results.study_record import StudyRecord
 from reports.tables.cells import Table
 from reports.tables.diagnostics import diagnostics_table
 from reports.tables.findings import findings_table
+from reports.tables.folds import folds_table, over_groups
 from reports.tables.published_order import published_order_table
 from reports.tables.refinement import refinement_table
 from reports.tables.search import search_table
@@ -89,6 +90,7 @@ class FigureSpec:
         draw: draws them.
         has_data: whether the numbers are worth a figure.
         limit: the most configurations that the figure can show; None: all.
+        tested: whether its figures are over the test images.
 
     """
 
@@ -100,6 +102,7 @@ class FigureSpec:
     draw: Callable[[Any], Figure]
     has_data: Callable[[Any], object] = lambda info: info is not None
     limit: Callable[[StudyRecord], int] | None = lambda record: CONFIGURATIONS
+    tested: bool = True
 
     def drawing(self, record: StudyRecord) -> Drawing | None:
         """Collect the numbers of a study's figure; None without data."""
@@ -112,7 +115,8 @@ class FigureSpec:
         title, caption = (
             text.format(info=info, record=record) for text in (self.title, self.caption)
         )
-        return Drawing(title, caption + left_out, lambda: self.draw(info))
+        groups = over_groups(record) if self.tested else ""
+        return Drawing(title, caption + groups + left_out, lambda: self.draw(info))
 
 
 @dataclass(frozen=True)
@@ -149,13 +153,15 @@ SECTIONS = (
                 "seeds",
                 "seeds",
                 "IoU of every seed",
-                "A dot is one healthy trial, a bar the mean over seeds. Thin lines join the trials "
-                "of one seed. Vertical lines: means of the student alone and of the teacher alone.",
+                "A dot is one healthy trial, a bar the mean. Thin lines join the trials of one "
+                "seed, with folds of one seed on one fold. Vertical lines: means of the student "
+                "alone and of the teacher alone.",
                 lambda record: seed_dots_info(record) if record.classes else None,
                 draw_seed_dots,
             ),
         ),
     ),
+    SectionSpec("folds", "Folds", (TableSpec("folds", folds_table),), lambda record: record.folds),
     SectionSpec(
         "published",
         "Against the published order",
@@ -274,6 +280,7 @@ SECTIONS = (
                 training_curves_info,
                 draw_training_curves,
                 lambda info: info.panels,
+                tested=False,
             ),
         ),
     ),
@@ -292,6 +299,7 @@ SECTIONS = (
                 lambda one: search_info(one.search, objective=one.objective),
                 draw_search,
                 limit=None,
+                tested=False,
             ),
         ),
         lambda record: len(record.search),

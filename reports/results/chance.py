@@ -1,7 +1,8 @@
 """Which networks classify images no better than chance: their maps follow no class.
 
 A network is at chance for a class unless the 95 % interval of its balanced accuracy lies above
-50 %. Images are the sample: the interval is Newcombe's hybrid score interval (Statistics in
+50 %. Images are the sample, or their groups (frames, clips, patients) where images share them,
+because images of a group are alike: the interval is Newcombe's hybrid score interval (Statistics in
 Medicine 17, 1998, method 10), as balanced accuracy is half of one plus a difference of two
 proportions. It keeps its width where a rate is 0 or 1, so few images do not pass for certainty.
 Rates are means over healthy seeds, which share images.
@@ -14,7 +15,7 @@ from scipy.special import ndtri
 
 from reports.names import MEAN_OF_CLASSES
 from reports.results.study_record import StudyRecord
-from reports.statistics import summarise
+from reports.statistics import summarise_pairs
 
 CHANCE = 0.5
 
@@ -25,7 +26,7 @@ class BalancedAccuracy:
 
     Attributes:
         mean: over healthy seeds.
-        low: the lower end of its 95 % interval over images.
+        low: the lower end of its 95 % interval over images, or over groups where they are fewer.
         high: the upper end.
 
     """
@@ -80,14 +81,15 @@ def balanced_accuracy(
 ) -> BalancedAccuracy | None:
     """Return the balanced accuracy of a configuration for a class; None where it is undefined."""
     sensitivity, specificity, labelled, images = (
-        summarise(record.by_seed(configuration, figure, class_name=class_name).values()).mean
+        summarise_pairs(record.by_seed(configuration, figure, class_name=class_name)).mean
         for figure in ("sensitivity", "specificity", "images_labelled", "images")
     )
     if math.isnan(sensitivity) or math.isnan(specificity):
         return None
-    low, high = balanced_accuracy_interval(
-        sensitivity, specificity, round(labelled), round(images - labelled)
-    )
+    counts = round(labelled), round(images - labelled)
+    if record.extent.dependent or record.folds:
+        counts = record.extent.of_class.get(class_name, counts)
+    low, high = balanced_accuracy_interval(sensitivity, specificity, *counts)
     return BalancedAccuracy((sensitivity + specificity) / 2, low, high)
 
 

@@ -4,6 +4,7 @@ from collections import Counter
 from dataclasses import dataclass, replace
 
 from reports.names import OPTIMAL, PLAIN
+from reports.pairing import Pair
 from reports.results.study_record import ChainRecord, ConfigurationRecord, StudyRecord
 from reports.statistics import PairedDifference, holm, paired_difference
 
@@ -49,7 +50,7 @@ def comparisons(record: StudyRecord) -> list[Comparison]:
 
 
 def best_taught(record: StudyRecord) -> list[Comparison]:
-    """Rank the comparisons of the main class: most paired seeds first, then the largest mean.
+    """Rank the comparisons of the main class: most paired trials first, then the largest mean.
 
     A difference over fewer seeds than the others may owe its size to a lucky seed.
     """
@@ -58,7 +59,9 @@ def best_taught(record: StudyRecord) -> list[Comparison]:
         for one in comparisons(record)
         if one.class_name == record.main_class and one.difference.summary.n
     ]
-    return sorted(found, key=lambda one: (-one.difference.summary.n, -one.difference.summary.mean))
+    return sorted(
+        found, key=lambda one: (-len(one.difference.by_seed), -one.difference.summary.mean)
+    )
 
 
 @dataclass(frozen=True)
@@ -80,8 +83,8 @@ class ChainResult:
     configuration: ConfigurationRecord
     chain: ChainRecord
     class_name: str
-    by_seed: dict[int, float]
-    fixed: dict[int, float]
+    by_seed: dict[Pair, float]
+    fixed: dict[Pair, float]
     states: Counter[str]
     difference: PairedDifference | None = None
     corrected_p: float | None = None
@@ -132,7 +135,7 @@ def _chain_result(
     class_name: str,
     chain: ChainRecord,
 ) -> ChainResult:
-    def by_seed(chain: str, rule: str | None) -> dict[int, float]:
+    def by_seed(chain: str, rule: str | None) -> dict[Pair, float]:
         return record.by_seed(
             configuration.name, record.objective, chain=chain, rule=rule, class_name=class_name
         )
@@ -151,8 +154,8 @@ def _chain_result(
     )
 
 
-def worst_and_best_seed(by_seed: dict[int, float]) -> tuple[int, int] | None:
-    """Return the worst and the best seed; None for fewer than two.
+def worst_and_best_seed(by_seed: dict[Pair, float]) -> tuple[Pair, Pair] | None:
+    """Return the worst and the best seed, or seed on a fold; None for fewer than two.
 
     Example:
         >>> worst_and_best_seed({0: 0.2, 1: 0.4, 2: 0.3})

@@ -9,6 +9,7 @@ import pandas as pd
 
 from reports.ledger.parts import part_name, read_arrow, read_table, table_folder
 from reports.names import MEAN_OF_CLASSES, OPTIMAL, PLAIN
+from reports.pairing import Pair, ScoredImages, fold_of, fold_records, pair_of
 from reports.results.score_rows import Rules
 from reports.results.study_record import (
     ChainRecord,
@@ -52,19 +53,26 @@ def _trial(
     key: str | None,
 ) -> TrialRecord:
     """Make the record of a trial; the key names its parts, None if its chain is not run."""
-    configuration, seed = planned["configuration"], int(planned["seed"])
+    pair = _pair(planned)
+    about = planned["configuration"], int(planned["seed"])
     if key is None:
-        return TrialRecord("", configuration, seed, "not run")
+        return TrialRecord("", *about, "not run", fold=fold_of(pair))
     row = ended.get(key)
     if row is None:
-        return TrialRecord(key, configuration, seed, "missing")
+        return TrialRecord(key, *about, "missing", fold=fold_of(pair))
     found = read.get(key)
     status = row["status"]
     if found is not None:
-        return TrialRecord(key, configuration, seed, status, row, *found)
+        return TrialRecord(key, *about, status, row, *found, fold=fold_of(pair))
     if status == "ok":
         row, status = {**row, "error": "the ledger holds no test scores of this trial"}, "missing"
-    return TrialRecord(key, configuration, seed, status, row)
+    return TrialRecord(key, *about, status, row, fold=fold_of(pair))
+
+
+def _pair(planned: Mapping[str, Any]) -> Pair:
+    """Return what pairs a planned trial with others."""
+    fold = planned.get("fold")
+    return pair_of(int(planned["seed"]), None if fold is None else int(fold))
 
 
 def read_study(results: Location, plan: pd.DataFrame, *, processes: int = 1) -> StudyRecord:
@@ -88,7 +96,8 @@ def read_study(results: Location, plan: pd.DataFrame, *, processes: int = 1) -> 
     rules = Rules(first["objective"], first["fixed_threshold"], own_rules)
     read = read_figures(results, list(ended), rules, processes=processes)
     trials = _trials(rows, chain_rows, ended, read)
-    plain = {(name, seed): one for (name, seed, chain), one in trials.items() if chain == PLAIN}
+    plain = {(name, pair): one for (name, pair, chain), one in trials.items() if chain == PLAIN}
+    scored = {one.fold: one.key for one in plain.values() if one.figures is not None}
     frames = [trial.figures.outcomes for trial in plain.values() if trial.figures is not None]
     names = {name for frame in frames for name in frame["class_name"]}
     tuned = any((frame["rule"] == "tuned").any() for frame in frames)
@@ -112,6 +121,8 @@ def read_study(results: Location, plan: pd.DataFrame, *, processes: int = 1) -> 
         search=searched[searched["study"] == first["study"]],
         chains=_chains(chain_rows),
         findings=_findings(results, first["study"]),
+        folds=fold_records(rows),
+        extent=_scored_images(results, scored.values()),
     )
 
 
@@ -119,6 +130,37 @@ def _findings(results: Location, study: str) -> pd.DataFrame:
     """Return what was found about a study's images; a corrupt part costs the page no more."""
     found = read_arrow(results, "findings", skip_corrupt=True).to_pandas()
     return found[found["study"] == study]
+
+
+_OF_IMAGES = ("image", "group", "split", "labelled", "class_name")
+
+
+def _scored_images(results: Location, keys: Iterable[str]) -> ScoredImages:
+    """Count the test images of some trials, each image once.
+
+    Args:
+        results: the results folder.
+        keys: the key of a trial; in a study with folds, of one trial for each fold.
+
+    """
+    table = read_arrow(results, "scores", keys=list(keys), columns=_OF_IMAGES)
+    columns = (table[name].to_pylist() for name in _OF_IMAGES)
+    groups: dict[str, str] = {}
+    holding: set[str] = set()
+    of_class: dict[str, tuple[set[str], set[str]]] = {}
+    for name, group, split, holds, class_name in zip(*columns, strict=True):
+        if split == "test":
+            groups[name] = group
+            of_class.setdefault(class_name, (set(), set()))[not holds].add(group)
+            if holds:
+                holding.add(name)
+    return ScoredImages(
+        len(groups),
+        len(set(groups.values())),
+        len(holding),
+        len({groups[name] for name in holding}),
+        {name: (len(those), len(others)) for name, (those, others) in of_class.items()},
+    )
 
 
 def _by_key(table: pd.DataFrame, key: str) -> dict[str, dict[str, Any]]:
@@ -145,7 +187,7 @@ def _trials(
     chain_rows: list[dict[str, Any]],
     ended: Mapping[str, Any],
     read: Mapping[str, ReadTrial],
-) -> dict[tuple[str, int, str], TrialRecord]:
+) -> dict[tuple[str, Pair, str], TrialRecord]:
     """Make the record of each planned trial, plain and then under its chains."""
     scored: dict[str, dict[str, str | None]] = {
         row["trial_key"]: {PLAIN: row["trial_key"]} for row in planned
@@ -155,7 +197,7 @@ def _trials(
             key = row["scores_key"] if row["lacks"] is None else None
             scored[row["trial_key"]][row["refinement"]] = key
     return {
-        (row["configuration"], int(row["seed"]), chain): _trial(row, ended, read, key)
+        (row["configuration"], _pair(row), chain): _trial(row, ended, read, key)
         for row in planned
         for chain, key in scored[row["trial_key"]].items()
     }

@@ -1,4 +1,4 @@
-"""A study as the ledger holds it: configurations, seeds, how each trial ended, its figures.
+"""A study as the ledger holds it: configurations, seeds, folds, how each trial ended, its figures.
 
 Pictures are read on request: a page shows few of a large study's pictures.
 """
@@ -16,6 +16,7 @@ import pandas as pd
 
 from reports.ledger.parts import read_table
 from reports.names import PLAIN
+from reports.pairing import FoldRecord, Pair, ScoredImages, pair_of
 from reports.results.outcomes import Numbers, TrialFigures
 from reports.storage import Location
 
@@ -82,7 +83,7 @@ class ConfigurationRecord:
 
 @dataclass(frozen=True)
 class TrialRecord:
-    """One configuration under one seed.
+    """One configuration under one seed, in a study with folds on one fold.
 
     Attributes:
         key: the trial's key.
@@ -94,6 +95,7 @@ class TrialRecord:
             empty if missing.
         figures: the figures computed from its scores; None without scores.
         diagnostics: see `reports.results.diagnostics`; None without scores.
+        fold: the number of its fold; None in a study without folds.
 
     """
 
@@ -104,6 +106,12 @@ class TrialRecord:
     row: Mapping[str, Any] = field(default_factory=dict)
     figures: TrialFigures | None = None
     diagnostics: pd.DataFrame | None = None
+    fold: int | None = None
+
+    @property
+    def pair(self) -> Pair:
+        """What pairs it with trials of other configurations."""
+        return pair_of(self.seed, self.fold)
 
     def diagnostic(self, name: str, *, class_name: str, network: str = "student") -> float:
         """Return a diagnostic; NaN if there is none."""
@@ -190,8 +198,10 @@ class StudyRecord:
         configurations: in the plan's order.
         seeds: all seeds, ascending.
         classes: class names; several are followed by `MEAN_OF_CLASSES`.
-        all_trials: planned trials by configuration, seed and chain, `PLAIN` for the plain CAM.
-        history: the epochs of plain trials, rows of the table `history`, by configuration and seed.
+        all_trials: planned trials by configuration, seed and chain, `PLAIN` for the plain CAM; in a
+            study with folds, by configuration, seed on a fold, and chain.
+        history: the epochs of plain trials, rows of the table `history`, by configuration and seed
+            (and fold).
         panels: the pictures of its trials, plain and under chains.
         sweep: the setting that the study varies; None without a sweep.
         sweep_value: the value of that setting.
@@ -199,6 +209,8 @@ class StudyRecord:
         chains: its refinement chains, in the plan's order; `PLAIN` and `OPTIMAL` among them hold
             published figures only.
         findings: the study's rows of the table `findings`: what was found about its images.
+        folds: its folds, in order; none in a study without folds.
+        extent: how many images and groups its figures of the test split are over.
 
     """
 
@@ -209,14 +221,23 @@ class StudyRecord:
     configurations: tuple[ConfigurationRecord, ...]
     seeds: tuple[int, ...]
     classes: tuple[str, ...]
-    all_trials: Mapping[tuple[str, int, str], TrialRecord]
-    history: Mapping[tuple[str, int], pd.DataFrame]
+    all_trials: Mapping[tuple[str, Pair, str], TrialRecord]
+    history: Mapping[tuple[str, Pair], pd.DataFrame]
     panels: PanelParts
     sweep: str | None = None
     sweep_value: float | None = None
     search: pd.DataFrame = field(default_factory=pd.DataFrame)
     chains: tuple[ChainRecord, ...] = ()
     findings: pd.DataFrame = field(default_factory=pd.DataFrame)
+    folds: tuple[FoldRecord, ...] = ()
+    extent: ScoredImages = field(default_factory=ScoredImages)
+
+    @cached_property
+    def pairs(self) -> tuple[Pair, ...]:
+        """What pairs its trials, ascending: its seeds; with folds, each seed on each fold."""
+        if not self.folds:
+            return self.seeds
+        return tuple(sorted({pair for _, pair, _ in self.all_trials}))
 
     @property
     def study(self) -> str:
@@ -239,14 +260,14 @@ class StudyRecord:
         return {one.name: one for one in reversed(self.configurations)}
 
     @cached_property
-    def trials(self) -> Mapping[tuple[str, int], TrialRecord]:
-        """The planned trials with the plain CAM, by configuration and seed."""
+    def trials(self) -> Mapping[tuple[str, Pair], TrialRecord]:
+        """The planned trials with the plain CAM, by configuration and seed (and fold)."""
         found = self.all_trials.items()
-        return {(name, seed): trial for (name, seed, chain), trial in found if chain == PLAIN}
+        return {(name, pair): trial for (name, pair, chain), trial in found if chain == PLAIN}
 
     def of(self, configuration: str, chain: str = PLAIN) -> list[TrialRecord]:
-        """Return the planned trials of a configuration under a chain, by ascending seed."""
-        found = (self.all_trials.get((configuration, seed, chain)) for seed in self.seeds)
+        """Return the planned trials of a configuration under a chain, by ascending seed, fold."""
+        found = (self.all_trials.get((configuration, pair, chain)) for pair in self.pairs)
         return [trial for trial in found if trial is not None]
 
     def healthy(self, configuration: str, chain: str = PLAIN) -> list[TrialRecord]:
@@ -266,8 +287,10 @@ class StudyRecord:
         rule: str | None = None,
         class_name: str | None = None,
         network: str = "student",
-    ) -> dict[int, float]:
+    ) -> dict[Pair, float]:
         """Return a figure of the test split by seed, over healthy trials and without NaN.
+
+        In a study with folds it is by seed and fold, over the test images of the fold.
 
         Args:
             configuration: its name.
@@ -286,10 +309,10 @@ class StudyRecord:
 
     def never_predicted(
         self, configuration: str, class_name: str, *, chain: str = PLAIN, rule: str | None = None
-    ) -> list[int]:
-        """Return the seeds of healthy trials whose student never predicts a class."""
+    ) -> list[Pair]:
+        """Return the seeds (and folds) of healthy trials whose student never predicts a class."""
         return [
-            trial.seed
+            trial.pair
             for trial in self.healthy(configuration, chain)
             if trial.never_predicted(class_name, rule or self.rule)
         ]
@@ -307,7 +330,7 @@ class StudyRecord:
         *,
         class_name: str | None = None,
         network: str = "student",
-    ) -> dict[int, float]:
+    ) -> dict[Pair, float]:
         """Return a diagnostic by seed, over healthy trials and without NaN; see `by_seed`."""
         class_name = class_name or self.main_class
         return _known(
@@ -334,6 +357,7 @@ class StudyRecord:
             "configuration": [trial.configuration for _, trial, _ in found],
             "refinement": [chain for chain, _, _ in found],
             "seed": [trial.seed for _, trial, _ in found],
+            **({"fold": [trial.fold for _, trial, _ in found]} if self.folds else {}),
             "trial_key": [trial.key for _, trial, _ in found],
             "status": [trial.status for _, trial, _ in found],
         }
@@ -347,7 +371,7 @@ class StudyRecord:
 
 def _known(
     trials: Iterable[TrialRecord], value_of: Callable[[TrialRecord], float]
-) -> dict[int, float]:
-    """Return a figure by seed, without NaN."""
-    found = {trial.seed: value_of(trial) for trial in trials}
-    return {seed: value for seed, value in found.items() if not math.isnan(value)}
+) -> dict[Pair, float]:
+    """Return a figure by seed, or by seed and fold, without NaN."""
+    found = {trial.pair: value_of(trial) for trial in trials}
+    return {pair: value for pair, value in found.items() if not math.isnan(value)}

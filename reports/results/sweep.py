@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from reports.names import measure_phrase
+from reports.pairing import Pair
 from reports.results.study_record import ConfigurationRecord, StudyRecord
 from reports.statistics import PairedDifference, holm, paired_difference
 from wsss_core.errors import InputError
@@ -29,8 +30,8 @@ class SweepRow:
     """
 
     configuration: ConfigurationRecord
-    iou: Mapping[float, Mapping[int, float]]
-    accuracy: Mapping[float, Mapping[int, float]]
+    iou: Mapping[float, Mapping[Pair, float]]
+    accuracy: Mapping[float, Mapping[Pair, float]]
     states: Mapping[float, Counter[str]]
     drop: PairedDifference
     corrected_p: float | None = None

@@ -9,7 +9,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from reports.names import UNHEALTHY
-from reports.statistics import PairedDifference, Summary, summarise
+from reports.pairing import Pair
+from reports.statistics import PairedDifference, Summary, summarise_pairs
 
 ABSENT = "–"
 
@@ -216,17 +217,17 @@ def state_text(states: Counter[str]) -> str:
 
 
 def summary_cell(
-    by_seed: Mapping[int, float], states: Counter[str], *, spell_out: bool = False
+    by_seed: Mapping[Pair, float], states: Counter[str], *, spell_out: bool = False
 ) -> Cell:
     """Make the cell of a figure over seeds; only a row with all its seeds can be the best.
 
     Args:
-        by_seed: the figure of the healthy trials by seed.
+        by_seed: the figure of the healthy trials by seed, or by seed and fold.
         states: how the planned trials ended.
         spell_out: whether a partial cell names the states of the trials it lacks.
 
     """
-    summary = summarise(by_seed.values())
+    summary = summarise_pairs(by_seed)
     data = {"mean": summary.mean, "sd": summary.sd, "n": summary.n, "expected": states.total()}
     text = mean_and_spread(summary)
     if spell_out and worst_state(states):

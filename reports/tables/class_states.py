@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 from reports.names import MEASURES, NEVER_PREDICTED, PLAIN
+from reports.pairing import Pair
 from reports.results.study_record import StudyRecord
 from reports.tables.cells import Cell
 
@@ -67,7 +68,7 @@ def never_predicted_notes(record: StudyRecord) -> list[str]:
     return notes
 
 
-def _listed(seeds: list[int]) -> str:
+def _listed(seeds: list[Pair]) -> str:
     return ", ".join(map(str, seeds))
 
 

@@ -3,10 +3,12 @@
 from dataclasses import dataclass, replace
 
 from reports.names import MEASURE_NAMES, THRESHOLD_NAMES
+from reports.pairing import Pair
 from reports.results.study_record import ConfigurationRecord, StudyRecord
-from reports.statistics import Summary, summarise
+from reports.statistics import Summary, summarise_pairs
 from reports.tables.cells import Cell, Column, Table, mark_best, points, summary_cell
 from reports.tables.class_states import never_predicted_notes, with_class_state
+from reports.tables.folds import spread_over
 
 UNDEFINED_WITHOUT_HITS = "confusion_ratio"
 
@@ -194,7 +196,7 @@ def diagnostics_table(record: StudyRecord) -> Table:
 
 def _by_seed(
     record: StudyRecord, one: ConfigurationRecord, name: str, figure: _Figure
-) -> dict[int, float]:
+) -> dict[Pair, float]:
     if figure.share_of:
         of = record.by_seed(one.name, figure.share_of, class_name=name)
         counted = record.by_seed(one.name, figure.key, class_name=name)
@@ -209,7 +211,7 @@ def _cell(record: StudyRecord, one: ConfigurationRecord, name: str, figure: _Fig
     states = record.states(one.name)
     cell = summary_cell(by_seed, states)
     if by_seed and not figure.unit:
-        cell = replace(cell, text=_plain(summarise(by_seed.values())))
+        cell = replace(cell, text=_plain(summarise_pairs(by_seed)))
     cell = with_class_state(cell, record, one.name, name, figure.key)
     healthy = states.get("ok", 0)
     if figure.key != UNDEFINED_WITHOUT_HITS or not healthy:
@@ -258,8 +260,8 @@ def _caption(record: StudyRecord) -> str:
     ]
     caption = (
         f"Test split, maps cut at {THRESHOLD_NAMES[record.rule]}; mean ± sample standard deviation "
-        "over healthy trials. A network is right for the wrong reason if its accuracy is high, but "
-        "its maps or logits depend on the context."
+        f"over {spread_over(record, 'healthy trials')}. A network is right for the wrong reason if "
+        "its accuracy is high, but its maps or logits depend on the context."
     )
     if chance:
         caption += (

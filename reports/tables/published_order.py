@@ -15,7 +15,7 @@ from itertools import combinations
 
 from reports.names import measure_phrase
 from reports.results.study_record import StudyRecord
-from reports.statistics import PairedDifference, holm, paired_difference, summarise
+from reports.statistics import PairedDifference, holm, paired_difference, summarise_pairs
 from reports.tables.cells import (
     Cell,
     Column,
@@ -29,6 +29,7 @@ from reports.tables.cells import (
     share_cell,
     summary_cell,
 )
+from reports.tables.folds import interval_name, paired_by
 
 VERDICTS = ("agrees", "contradicts", "open")
 NAMED = 10
@@ -142,7 +143,7 @@ def published_order(record: StudyRecord) -> PublishedOrder:
         PublishedPair(a, b, published[a] - published[b], difference, p, verdict(difference))
         for (a, b), difference, p in zip(ordered, differences, corrected, strict=True)
     )
-    means = {name: summarise(seeds.values()).mean for name, seeds in by_seed.items() if seeds}
+    means = {name: summarise_pairs(seeds).mean for name, seeds in by_seed.items() if seeds}
     return PublishedOrder(
         source="; ".join(source for source in sources if source),
         published=published,
@@ -231,9 +232,10 @@ def published_order_table(record: StudyRecord) -> Table:
         )
     caption = (
         f"Published numbers{f' ({order.source})' if order.source else ''} are of another data set: "
-        "only their order is compared. The 95 % Student-t interval of the difference here, paired "
-        "by seed and uncorrected, judges each pair of rows: confirmed or contradicted if it "
-        "excludes 0, else open. Published ties are no pair. Every pair counts in both its rows. "
+        f"only their order is compared. The {interval_name(record)} of the difference here, paired "
+        f"by {paired_by(record)} and uncorrected, judges each pair of rows: confirmed or "
+        "contradicted if it excludes 0, else open. Published ties are no pair. Every pair counts "
+        "in both its rows. "
         f"Here: {measure} on the test split, mean ± sample standard deviation over healthy trials."
     )
     title = "The published order"

@@ -6,6 +6,7 @@ refinement, paired by seed.
 """
 
 from reports.names import CHAIN_NAMES, MEASURE_NAMES, OPTIMAL, PLAIN, THRESHOLD_NAMES
+from reports.pairing import Pair
 from reports.results.comparisons import ChainResult, chain_results, worst_and_best_seed
 from reports.results.study_record import StudyRecord
 from reports.tables.cells import (
@@ -24,6 +25,7 @@ from reports.tables.cells import (
     summary_cell,
 )
 from reports.tables.class_states import with_class_state
+from reports.tables.folds import interval_name, paired_by, spread_over
 
 
 def refinement_table(record: StudyRecord) -> Table:
@@ -37,18 +39,20 @@ def refinement_table(record: StudyRecord) -> Table:
         for value in (chain.published_worse, chain.published_best)
     )
     measure, rule = MEASURE_NAMES[record.objective], THRESHOLD_NAMES[record.rule]
+    over = "folds" if record.folds else "seeds"
     columns = (
         *([Column("configuration", "configuration")] if configurations else []),
         Column("refinement", "chain"),
         *([Column("class", "class")] if several else []),
-        Column(record.objective, measure, "%", True, True, f"Mean ± sd over seeds at {rule}."),
+        Column(record.objective, measure, "%", True, True, f"Mean ± sd over {over} at {rule}."),
         Column(
             "delta",
             "Δ none [95 %]",
             "points",
             True,
             True,
-            "Difference to no refinement, paired by seed: mean ± sd and its t interval.",
+            f"Difference to no refinement, paired by {paired_by(record)}: mean ± sd and its t "
+            "interval.",
         ),
         Column(
             "holm_p",
@@ -96,13 +100,13 @@ def refinement_table(record: StudyRecord) -> Table:
             )
         )
     notes = tuple(_notes(record, plain, published))
-    caption = _caption(measure, rule)
+    caption = _caption(measure, rule, record)
     table = Table("refinement", "Refinement", columns, tuple(rows), caption, notes)
     return mark_best(table, within="configuration" if configurations else None)
 
 
 def _figure_cell(
-    result: ChainResult, by_seed: dict[int, float], *, spell_out: bool = False
+    result: ChainResult, by_seed: dict[Pair, float], *, spell_out: bool = False
 ) -> Cell:
     if result.not_run:
         return Cell("not run", data={"mean": None}, state="missing")
@@ -141,7 +145,7 @@ def _count_cell(result: ChainResult) -> Cell:
     return count_cell(result.states)
 
 
-def _seed_cell(result: ChainResult, seed: int | None) -> Cell:
+def _seed_cell(result: ChainResult, seed: Pair | None) -> Cell:
     if result.not_run:
         return Cell("not run", data={"": None}, state="missing")
     if seed is None or seed not in result.by_seed:
@@ -155,11 +159,12 @@ def _published_cells(result: ChainResult, record: StudyRecord) -> tuple[Cell, Ce
     return share_cell(result.chain.published_worse, 2), share_cell(result.chain.published_best, 2)
 
 
-def _caption(measure: str, rule: str) -> str:
+def _caption(measure: str, rule: str, record: StudyRecord) -> str:
     return (
         f"Test split, {measure} at {rule}, chosen anew for every chain and seed. Cells are mean ± "
-        "sample standard deviation over the seeds of healthy trials. Differences are paired by "
-        "seed, with 95 % Student-t intervals, and Holm-corrected over the table. The worst and the "
+        f"sample standard deviation over {spread_over(record)}. Differences are paired by "
+        f"{paired_by(record)}, with {interval_name(record)}s, and Holm-corrected over the table. "
+        "The worst and the "
         "best seed are chosen by the score without refinement, the same for all chains. The "
         f"{OPTIMAL} cuts the plain CAM where each image's own mask is met best: an upper bound, "
         "no result."
@@ -167,7 +172,7 @@ def _caption(measure: str, rule: str) -> str:
 
 
 def _notes(
-    record: StudyRecord, plain: dict[tuple[str, str], dict[int, float]], published: bool
+    record: StudyRecord, plain: dict[tuple[str, str], dict[Pair, float]], published: bool
 ) -> list[str]:
     notes = []
     for one in record.configurations:

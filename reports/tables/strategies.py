@@ -29,6 +29,7 @@ from reports.tables.cells import (
     summary_cell,
 )
 from reports.tables.class_states import never_predicted_notes, with_class_state
+from reports.tables.folds import interval_name, paired_by, spread_over
 
 CellOf = Callable[[ConfigurationRecord, str], Cell]
 TextOf = Callable[[ConfigurationRecord], str | None]
@@ -67,7 +68,8 @@ def strategies_table(record: StudyRecord) -> Table:
             "%",
             higher_is_better=True,
             numeric=True,
-            about=f"Mean ± sd over seeds at {THRESHOLD_NAMES[record.rule]}.",
+            about=f"Mean ± sd over {'folds' if record.folds else 'seeds'} at "
+            f"{THRESHOLD_NAMES[record.rule]}.",
         )
         for measure in sorted(MEASURES, key=lambda name: name != record.objective)
     ]
@@ -101,7 +103,8 @@ def strategies_table(record: StudyRecord) -> Table:
             "points",
             True,
             True,
-            "Difference to the student alone, paired by seed: mean ± sd and its t interval.",
+            f"Difference to the student alone, paired by {paired_by(record)}: mean ± sd and its "
+            "t interval.",
         ),
         Column(
             "holm_p",
@@ -168,15 +171,17 @@ def _difference_cells(
 def _caption(record: StudyRecord) -> str:
     caption = (
         f"Test split, at {THRESHOLD_NAMES[record.rule]}. Cells are mean ± sample standard "
-        "deviation over the seeds of healthy trials, in percent. Per-image IoU is the mean over "
-        f"the images that hold the class. {WHICH_IMAGES} The difference is to the student alone of "
-        "the same seed, with a 95 % Student-t interval and a paired t-test, Holm-corrected over "
-        "the table. Bold: the best of the rows with all seeds."
+        f"deviation over {spread_over(record)}, in percent. Per-image IoU is the mean over the "
+        f"images that hold the class. {WHICH_IMAGES} The difference is to the student alone of the "
+        f"same {paired_by(record)}, with a {interval_name(record)} and a paired t-test, "
+        "Holm-corrected over the table. Bold: the best of the rows with all "
+        f"{'trials' if record.folds else 'seeds'}."
     )
-    if len(record.seeds) <= 3:
+    n = len(record.folds or record.seeds)
+    if n <= 3:
+        unit = "fold" if record.folds else "seed"
         caption += (
-            f" With n = {len(record.seeds)} such intervals are wide, and a mean over one seed has "
-            "no spread."
+            f" With n = {n} such intervals are wide, and a mean over one {unit} has no spread."
         )
     return caption
 
@@ -220,7 +225,10 @@ def _optional_columns(record: StudyRecord) -> list[tuple[Column, CellOf]]:
             about = f"The main figure of the {header} {'maps' if role == 'fused' else 'network'}."
             found.append((Column(header, header, "%", None, True, about), network(role)))
     if any(record.configuration(one.reference) for one in record.configurations):
-        about = "Difference to the teacher alone of the same seed: mean ± sd and its t interval."
+        about = (
+            f"Difference to the teacher alone of the same {paired_by(record)}: mean ± sd and its "
+            "t interval."
+        )
         header = "Δ teacher alone [95 %]"
         found.append((Column("delta_teacher", header, "points", None, True, about), teacher))
     return found
@@ -235,7 +243,8 @@ def _notes(record: StudyRecord) -> tuple[str, ...]:
             f"Fused: the average of both maps. Each has its {MEASURE_NAMES[record.objective]}."
         )
     if any(record.configuration(one.reference) for one in record.configurations):
-        notes.append("The difference to the teacher alone is paired by seed and not corrected.")
+        pairs = paired_by(record)
+        notes.append(f"The difference to the teacher alone is paired by {pairs} and not corrected.")
     said = {
         (trial.configuration, text): None
         for trial in record.trials.values()

@@ -50,6 +50,7 @@ def threshold_table(record: StudyRecord) -> Table:
     columns = [
         Column("configuration", "configuration"),
         Column("seed", "seed", numeric=True),
+        *([Column("fold", "fold", numeric=True)] if record.folds else []),
         *([Column("class", "class")] if several else []),
     ]
     for rule, seen in rules.items():
@@ -62,6 +63,7 @@ def threshold_table(record: StudyRecord) -> Table:
         (
             Cell(one.name),
             Cell(str(trial.seed), data={"": trial.seed}),
+            *([Cell(str(trial.fold), data={"": trial.fold})] if record.folds else []),
             *([Cell(name)] if several else []),
             *_rule_cells(record, trial, name, tuple(rules)),
         )

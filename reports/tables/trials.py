@@ -9,10 +9,11 @@ from reports.tables.cells import ABSENT, Cell, Column, Table, absent_cell, share
 
 
 def trials_table(record: StudyRecord) -> Table:
-    """Build the table: a row per configuration and seed, in the plan's order."""
+    """Build the table: a row per configuration and seed (and fold), in the plan's order."""
     columns = (
         Column("configuration", "configuration"),
         Column("seed", "seed", numeric=True),
+        *([Column("fold", "fold", numeric=True)] if record.folds else []),
         Column("status", "status"),
         Column("iou", "IoU", "%", None, True, MEASURE_NAMES[record.objective] + "."),
         Column("balanced_accuracy", "balanced accuracy", "%", None, True),
@@ -55,6 +56,7 @@ def _row(record: StudyRecord, trial: TrialRecord) -> tuple[Cell, ...]:
     return (
         Cell(trial.configuration),
         Cell(str(trial.seed), data={"": trial.seed}),
+        *([Cell(str(trial.fold), data={"": trial.fold})] if record.folds else []),
         Cell(trial.status, state=state),
         share(record.objective),
         share("balanced_accuracy"),

@@ -31,6 +31,7 @@ def _masks(options: argparse.Namespace) -> int:
         study=options.study,
         configuration=options.configuration,
         seed=options.seed,
+        fold=options.fold,
         chain=options.chain,
         rule=options.rule,
         threshold=options.threshold,
@@ -64,6 +65,7 @@ MASKS = Command(
         ),
         option("--configuration", metavar="NAME", help="[the best on the tune split]"),
         option("--seed", type=int, metavar="N", help="[the best on the tune split]"),
+        option("--fold", type=int, metavar="N", help="the fold, in a study with folds"),
         option("--chain", metavar="NAME", help="a refinement chain of the study [none]"),
         option("--refinement", dest="chain", help=argparse.SUPPRESS),  # its old spelling
         option("--threshold", type=a_number, metavar="VALUE", help="0 to 1, instead of a rule"),

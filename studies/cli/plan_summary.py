@@ -10,6 +10,7 @@ from studies.cluster.machine import this_machine
 from studies.planning import Estimate, Plan, TrainingJob, estimate, passes, read_timings
 from studies.spec.search import Search
 from studies.store import ArtifactStore
+from wsss_core.data.folds import Fold
 
 
 class TrialWork(StrEnum):
@@ -33,6 +34,7 @@ class TrialInPlan:
         state: what is left to do.
         sweep_value: the value of the study's sweep; None without one.
         chains: the name of each chain that runs -> whether its scores are there.
+        fold: the number of its fold; None without folds.
 
     """
 
@@ -43,6 +45,7 @@ class TrialInPlan:
     state: TrialWork
     sweep_value: float | None
     chains: Mapping[str, bool]
+    fold: int | None = None
 
 
 @dataclass(frozen=True)
@@ -116,6 +119,7 @@ class PlanSummary:
         chains: in the study's order.
         search: None without one.
         cost: None where nothing is left, or nothing has been measured.
+        folds: its folds, in order.
 
     """
 
@@ -130,6 +134,7 @@ class PlanSummary:
     chains: tuple[ChainInPlan, ...] = ()
     search: SearchInPlan | None = None
     cost: CostOfPlan | None = None
+    folds: tuple[Fold, ...] = ()
 
 
 def summarise_plan(
@@ -175,6 +180,7 @@ def summarise_plan(
         ),
         search=search,
         cost=_cost(plan, pending, has, results, at_once) if pending else None,
+        folds=tuple(plan.folds),
     )
 
 
@@ -202,6 +208,7 @@ def _trials(
                 state,
                 trial.sweep_value,
                 {name: has("scores", key) for name, key in trial.chains.items()},
+                trial.fold,
             )
         )
     return found
@@ -274,6 +281,17 @@ def plan_record(summary: PlanSummary) -> dict[str, Any]:
         "passes": summary.passes,
         "trials": [
             {**asdict(trial), "state": trial.state.name.lower()} for trial in summary.trials
+        ],
+        "folds": [
+            {
+                "fold": fold.number,
+                "held_out": list(fold.held_out),
+                "images": {role: len(places) for role, places in fold.roles.items()},
+                "groups": dict(fold.groups),
+                "unused": fold.unused,
+                "absent": {role: list(names) for role, names in fold.absent.items() if names},
+            }
+            for fold in summary.folds
         ],
         "chains": [asdict(chain) for chain in summary.chains],
         "search": None if summary.search is None else asdict(summary.search),

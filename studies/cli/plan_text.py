@@ -3,7 +3,7 @@
 from reports.storage import Location
 from studies.cli.plan_summary import CostOfPlan, PlanSummary, summarise_plan
 from studies.formatting import duration, over_trials
-from studies.planning import Estimate, Plan
+from studies.planning import Estimate, Plan, fold_lines
 from studies.store import ArtifactStore
 
 
@@ -18,12 +18,16 @@ def describe_summary(plan: PlanSummary, at_once: int | None = None) -> str:
     """Return a plan's trials with their keys and states, and the cost of the work that is left."""
     lines = [f"{plan.study}: {plan.title}", ""]
     width = max((len(trial.configuration) for trial in plan.trials), default=0)
-    lines.append(f"{'configuration':{width}}  seed  trial                 state")
+    fold = "fold  " if plan.folds else ""
+    lines.append(f"{'configuration':{width}}  seed  {fold}trial                 state")
     for trial in plan.trials:
         at = "" if trial.sweep_value is None else f"  {plan.sweep} = {trial.sweep_value:g}"
+        fold = "" if trial.fold is None else f"{trial.fold:4}  "
         lines.append(
-            f"{trial.configuration:{width}}  {trial.seed:4}  {trial.key}  {trial.state}{at}"
+            f"{trial.configuration:{width}}  {trial.seed:4}  {fold}{trial.key}  {trial.state}{at}"
         )
+    if plan.folds:
+        lines += ["", *fold_lines(plan.folds)]
     lines += [
         "",
         f"{len(plan.trials)} trials, {plan.training_runs} training runs to do"

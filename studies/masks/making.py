@@ -26,6 +26,7 @@ def make_masks(
     chain: str | None = None,
     rule: str | None = None,
     threshold: float | None = None,
+    fold: int | None = None,
     uncertain: float = 0.0,
     soft: bool = False,
     batch: int = 16,
@@ -50,6 +51,7 @@ def make_masks(
         chain: the name of a refinement chain; None: the plain CAM.
         rule: the threshold rule; None: that of the study's tables.
         threshold: a threshold from 0 to 1 instead of a rule's.
+        fold: the fold of that network; a study with folds needs it.
         uncertain: pixels whose score is nearer than this to the threshold are undecided, 0 to 1.
         soft: write the scores too, a grey PNG per class, to `OUT/soft`.
         batch: images a worker takes at a time.
@@ -72,7 +74,7 @@ def make_masks(
         raise InputError("address: a cluster runs Ray; leave out in_process")
     results = located(str(results))
     artifacts = ArtifactStore(below(results, "store") if store is None else located(str(store)))
-    selection = MaskSelection(study, configuration, seed, chain, rule, threshold)
+    selection = MaskSelection(study, configuration, seed, chain, rule, threshold, fold)
     recipe, lines = choose_recipe(results, artifacts, selection)
     for line in lines:
         logger.info(line)

@@ -14,6 +14,7 @@ import pandas as pd
 
 from reports.ledger.parts import read_table
 from reports.names import OPTIMAL, PLAIN
+from reports.pairing import pair_of
 from reports.results.reading import read_studies
 from reports.results.study_record import StudyRecord
 from reports.storage import Location
@@ -26,8 +27,8 @@ from wsss_core.plugins import is_plugin, plugin_version
 from wsss_core.refine.steps.registry import STEP_KINDS, check_step
 
 _COLUMNS = (
-    "configuration", "seed", "chain", "trial_key", "status", "network", "class_name", "split",
-    "rule", "level",
+    "configuration", "seed", "fold", "chain", "trial_key", "status", "network", "class_name",
+    "split", "rule", "level",
 )  # fmt: skip
 
 
@@ -42,6 +43,7 @@ class MaskSelection:
         chain: the name of the refinement chain; None or "none": the plain CAM.
         rule: the threshold rule; None: that of the study's tables.
         threshold: a threshold from 0 to 1 instead of a rule's.
+        fold: the fold of that network, in a study with folds; it has to be given.
 
     """
 
@@ -51,6 +53,7 @@ class MaskSelection:
     chain: str | None = None
     rule: str | None = None
     threshold: float | None = None
+    fold: int | None = None
 
 
 @dataclass(frozen=True)
@@ -70,6 +73,7 @@ class MaskRecipe:
         fitted_states: for each step, the key of its fitted state; None if it learns nothing.
         rule: the rule that chose the threshold; "given" if the user did.
         level: the threshold, 0 to 255.
+        fold: the number of the network's fold; None in a study without folds.
 
     """
 
@@ -85,6 +89,7 @@ class MaskRecipe:
     fitted_states: tuple[str | None, ...]
     rule: str
     level: int
+    fold: int | None = None
 
     @property
     def classes(self) -> list[str]:
@@ -105,6 +110,7 @@ class MaskRecipe:
             "study": self.study,
             "configuration": self.configuration,
             "seed": self.seed,
+            **({} if self.fold is None else {"fold": self.fold}),
             "trial_key": self.trial_key,
             "scores_key": self.scores_key,
             "refinement": self.chain.name,
@@ -131,6 +137,7 @@ def choose_recipe(
     """
     record = _study(read_studies(results), selection.study)
     rows = _candidates(record, selection.chain)
+    fold, rows, lines = _of_fold(record, rows, selection.fold)
     configuration, why_configuration = _choose(
         "configuration", selection.configuration, record, rows
     )
@@ -139,7 +146,7 @@ def choose_recipe(
     rows = rows[rows["seed"] == seed]
     level, rule, why_level = _level(record, rows, selection)
 
-    trial = record.trials[configuration, seed]
+    trial = record.trials[configuration, pair_of(seed, fold)]
     scores_key = str(rows["trial_key"].iloc[0])
     settings = json.loads(trial.row["settings"])
     cam = settings.pop("cam")
@@ -166,10 +173,12 @@ def choose_recipe(
         rule=rule,
         # Several classes: level 0 stands for "nothing competes" and is no threshold.
         level=max(1, level) if len(settings["classes"]) > 1 else level,
+        fold=fold,
     )
     states = _states(record, chain.name)
     to_do = f" ({states['to do']} of {states.total()} trials to do)" if states["to do"] else ""
     return recipe, [
+        *lines,
         f"configuration {configuration} ({why_configuration})",
         f"seed {seed} ({why_seed})",
         f"chain {chain.name}{to_do}",
@@ -202,7 +211,7 @@ def _candidates(record: StudyRecord, chain: str | None) -> pd.DataFrame:
     found = found.reindex(columns=[*_COLUMNS, record.objective])  # without trials it has fewer
     of_student = (found["network"] == "student") & (found["class_name"] == record.main_class)
     ok = found[of_student & (found["status"] == "ok")]
-    plain = ok.loc[ok["chain"] == PLAIN, ["configuration", "seed"]].drop_duplicates()
+    plain = ok.loc[ok["chain"] == PLAIN, ["configuration", "seed", "fold"]].drop_duplicates()
     rows = ok[ok["chain"] == chain].merge(plain)
     if rows.empty:
         ended = ", ".join(f"{count} {state}" for state, count in _states(record, chain).items())
@@ -210,6 +219,30 @@ def _candidates(record: StudyRecord, chain: str | None) -> pd.DataFrame:
             f"{record.name}, chain {chain}: no trial ended well ({ended}), so none makes masks"
         )
     return rows
+
+
+def _of_fold(
+    record: StudyRecord, rows: pd.DataFrame, asked: int | None
+) -> tuple[int | None, pd.DataFrame, list[str]]:
+    """Return the fold that was asked for, its rows, and a line that says what it left out.
+
+    No fold is the best: the figures of two are over other images.
+    """
+    if not record.folds:
+        if asked is not None:
+            raise InputError(f"--fold {asked}: {record.name} has no folds")
+        return None, rows, []
+    ended = set(rows["fold"].astype(int))
+    there = {f.number: f"{f.number} (without {f.label})" for f in record.folds if f.number in ended}
+    if asked not in there:
+        given = "" if asked is None else f" {asked}"
+        names = list(there.values())
+        more = f" and {len(names) - 6} more" if len(names) > 6 else ""
+        raise InputError(
+            f"--fold{given}: {record.name} has networks of {len(record.folds)} folds, each trained "
+            f"without some {record.folds[0].by}s; expected one of {', '.join(names[:6])}{more}"
+        )
+    return asked, rows[rows["fold"] == asked], [f"fold {there[asked]} (as asked)"]
 
 
 def _states(record: StudyRecord, chain: str) -> Counter[str]:

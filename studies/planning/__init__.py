@@ -30,6 +30,7 @@ from studies.planning.cost import (
     scoring_work,
     training_work,
 )
+from studies.planning.folds import fold_lines, fold_warnings
 from studies.planning.images import SCORED_SPLITS, ImageSplits, StudyImages, open_source
 from studies.planning.job import TrainingJob, Trial
 from studies.planning.plan import Plan
@@ -54,6 +55,8 @@ __all__ = [
     "cams_key",
     "estimate",
     "fitted_state_key",
+    "fold_lines",
+    "fold_warnings",
     "image_features_key",
     "kind",
     "laid_over",

@@ -1,14 +1,21 @@
 """A study's images: from the data section to a source, fingerprints and artifacts."""
 
-from dataclasses import dataclass
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from studies.spec.data import Data, FolderData, PluginData, SceneData
+from studies.spec.folds import Folds
 from studies.spec.published import PublishedData
 from studies.store import ArtifactStore, stage_key
+from wsss_core.data.fold_images import fold_images
 from wsss_core.data.folder import DataSummary, FolderSource
+from wsss_core.data.folds import Fold, make_folds
 from wsss_core.data.image_set import SPLITS, ImageSet, ImageSource
 from wsss_core.data.importing import PublishedSource, import_hint, misses_a_split
+from wsss_core.data.outline import outline_of
 from wsss_core.data.pixel_rules import PixelRules
 from wsss_core.data.scenes import SceneSettings, SceneSource
 from wsss_core.errors import InputError, as_input_error, checked_path, quoted
@@ -25,11 +32,13 @@ class ImageSplits:
     Attributes:
         size: the side of the network's input in pixels.
         fingerprints: split -> hash of its content.
+        fold: the number of the fold that they are of; None in a study without folds.
 
     """
 
     size: int
     fingerprints: dict[str, str]
+    fold: int | None = None
 
     @property
     def keys(self) -> dict[str, str]:
@@ -55,11 +64,13 @@ class StudyImages:
     Attributes:
         source: reads and checks them.
         splits: what the rest of the study knows of them.
+        fold: the fold that they are of; None in a study without folds.
 
     """
 
     source: ImageSource
     splits: ImageSplits
+    fold: Fold | None = None
 
     @property
     def digest(self) -> str:
@@ -92,12 +103,16 @@ class StudyImages:
         splits = self.splits
         missing = [split for split in SPLITS if not store.has("images", splits.key(split))]
         # All splits are read before any is kept: a bad test image stops the study at its start.
-        read = {split: self._read(split) for split in missing}
+        read = self._made(store, missing)
         for split, images in read.items():
             about = {"split": split, "size": splits.size, "fingerprint": splits.fingerprints[split]}
             with store.build("images", splits.key(split), about) as folder:
                 images.save(folder)
         return missing
+
+    def _made(self, store: ArtifactStore, missing: list[str]) -> dict[str, ImageSet]:
+        """Return the splits that the store lacks."""
+        return {split: self._read(split) for split in missing}
 
     def _read(self, split: str) -> ImageSet:
         read = self.source.read(split, self.splits.size)
@@ -107,6 +122,62 @@ class StudyImages:
         ):
             raise InputError(f"data, split {split}: changed while it was read; run again")
         return read
+
+
+@dataclass(frozen=True)
+class FoldImages(StudyImages):
+    """The images of a fold, which are chosen from the data set's own splits.
+
+    Attributes:
+        whole: the data set as it is, which is decoded once for all folds.
+
+    """
+
+    whole: StudyImages | None = None
+
+    @property
+    def digest(self) -> str:
+        """What the findings depend on, which are those of the whole data set."""
+        assert self.whole is not None
+        return self.whole.digest
+
+    def _made(self, store: ArtifactStore, missing: list[str]) -> dict[str, ImageSet]:
+        if not missing:
+            return {}
+        assert self.whole is not None
+        assert self.fold is not None
+        self.whole.decode(store)
+        splits = {split: self.whole.splits.load(store, split) for split in SPLITS}
+        return {role: fold_images(splits, self.fold, role) for role in missing}
+
+
+def folded_images(whole: StudyImages, folds: Folds) -> list[StudyImages]:
+    """Return the images of each fold of a study; masks are looked at, nothing is kept.
+
+    Raises:
+        InputError: fewer groups than folds, or images that belong to no source or camera.
+
+    """
+    source, splits = whole.source, whole.splits
+    outlines = {split: outline_of(source, split, splits.size) for split in SPLITS}
+    return [
+        FoldImages(
+            source,
+            replace(splits, fingerprints=_of_fold(splits.fingerprints, fold), fold=fold.number),
+            fold,
+            whole,
+        )
+        for fold in make_folds(outlines, source.classes, **folds.model_dump())
+    ]
+
+
+def _of_fold(whole: Mapping[str, str], fold: Fold) -> dict[str, str]:
+    """Return the fingerprint of each role: the data set's splits, and the places chosen of them."""
+    contents = {role: json.dumps([whole, role, places]) for role, places in fold.roles.items()}
+    return {
+        role: hashlib.blake2b(content.encode(), digest_size=16).hexdigest()
+        for role, content in contents.items()
+    }
 
 
 def study_images(data: Data) -> StudyImages:

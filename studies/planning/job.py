@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from reports.pairing import Pair, pair_of
 from studies.planning.images import ImageSplits
 from studies.spec.configuration import Configuration
 from studies.spec.resources import Demand
@@ -25,6 +26,7 @@ class Trial:
         spec: the configuration itself, as the study file gives it.
         sweep_value: the value of the study's sweep, if it has one.
         chains: the name of each chain that can run -> the key of the trial's scores under it.
+        fold: the number of its fold; None in a study without folds.
 
     """
 
@@ -35,6 +37,12 @@ class Trial:
     spec: Configuration
     sweep_value: float | None = None
     chains: dict[str, str] = field(default_factory=dict)
+    fold: int | None = None
+
+    @property
+    def pair(self) -> Pair:
+        """The seed and, in a study with folds, the fold that pair it with other trials."""
+        return pair_of(self.seed, self.fold)
 
     @property
     def score_keys(self) -> tuple[str, ...]:
@@ -82,6 +90,16 @@ class TrainingJob:
     def seed(self) -> int:
         """The seed of initialisation and of the order of the images."""
         return int(self.settings["seed"])
+
+    @property
+    def named(self) -> str:
+        """The name in messages, with the seed and, in a study with folds, the fold."""
+        return f"{self.name}, seed {self.pair}"
+
+    @property
+    def pair(self) -> Pair:
+        """The seed and, in a study with folds, the fold that pair its trials with others."""
+        return pair_of(self.seed, self.images.fold)
 
     @property
     def paradigm(self) -> str:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from studies.planning.chains import CamScoring, Chain
+from studies.planning.folds import fold_record
 from studies.planning.images import StudyImages
 from studies.planning.job import TrainingJob, Trial
 from studies.planning.plan_display import plan_as_html, plan_as_text
@@ -16,6 +17,7 @@ from studies.spec.settings import TrainingChange
 from studies.spec.study import Study
 from studies.store import ArtifactStore, canonical
 from wsss_core.backbones import is_vit
+from wsss_core.data.folds import Fold
 
 
 @dataclass(repr=False)
@@ -26,7 +28,8 @@ class Plan:
         study: the study.
         jobs: the training runs by key.
         cam: how plain CAMs are made and scored.
-        image_sets: the data sets that its jobs name, one for each value of a sweep of the data.
+        image_sets: the data sets that its jobs name, one for each value of a sweep of the data and
+            one for each fold.
         chains: the study's refinement chains, those that lack something included.
 
     """
@@ -50,17 +53,22 @@ class Plan:
 
     @property
     def trials(self) -> list[Trial]:
-        """Every trial, in the order of the study's rows and seeds."""
+        """Every trial, in the order of the study's rows, seeds and folds."""
         trials = [trial for job in self.jobs.values() for trial in job.trials]
         sweep = self.study.sweep
         seeds = {seed: place for place, seed in enumerate(self.study.seeds)}
         values = {value: place for place, value in enumerate(sweep.values if sweep else [])}
 
-        def place(trial: Trial) -> tuple[int, int, int]:
+        def place(trial: Trial) -> tuple[int, int, int, int]:
             value = values[trial.sweep_value or 0.0] if sweep else 0
-            return value, trial.position, seeds[trial.seed]
+            return value, trial.position, seeds[trial.seed], trial.fold or 0
 
         return sorted(trials, key=place)
+
+    @property
+    def folds(self) -> list[Fold]:
+        """The folds, in order; none in a study without folds."""
+        return [images.fold for images in self.image_sets if images.fold is not None]
 
     def score_keys(self) -> list[str]:
         """Return the keys of the scores of all trials, those under chains included."""
@@ -113,6 +121,7 @@ class Plan:
             for name, spec in study.named_configurations()
             if spec.paradigm == "single"
         }
+        about = {fold.number: fold_record(fold, study.folds) for fold in self.folds}
         rows = []
         for trial in self.trials:
             spec = trial.spec
@@ -150,6 +159,8 @@ class Plan:
                     "published_from": study.published_from if spec.published is not None else None,
                     "artifacts": canonical(owner[trial.key].artifacts),
                     "search_trials": study.search.trials if study.search else None,
+                    "fold": trial.fold,
+                    "fold_about": about.get(trial.fold or 0),
                 }
             )
         return rows

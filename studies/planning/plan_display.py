@@ -5,6 +5,7 @@ from html import escape
 from typing import TYPE_CHECKING
 
 from studies.formatting import aligned
+from studies.planning.folds import fold_lines
 
 if TYPE_CHECKING:
     from studies.planning.plan import Plan
@@ -44,20 +45,23 @@ def _table(plan: "Plan") -> tuple[list[str], list[list[str]]]:
     """Return the header and the rows of the first trials."""
     sweep = plan.study.sweep
     owner = {trial.key: job for job in plan.jobs.values() for trial in job.trials}
-    header = ["configuration", *([sweep.name] if sweep else []), "seed", "trial", "training run"]
-    header.append("teacher's run")
+    folded = bool(plan.folds)
+    header = ["configuration", *([sweep.name] if sweep else []), "seed"]
+    header += [*(["fold"] if folded else []), "trial", "training run", "teacher's run"]
     rows = []
     for trial in plan.trials[:MOST_ROWS]:
         job = owner[trial.key]
         value = [f"{trial.sweep_value:g}"] if sweep else []
         keys = [trial.key, job.key, job.parent or "–"]
-        rows.append([trial.configuration, *value, str(trial.seed), *keys])
+        places = [str(trial.seed), *([str(trial.fold)] if folded else [])]
+        rows.append([trial.configuration, *value, *places, *keys])
     return header, rows
 
 
 def _rest(plan: "Plan") -> list[str]:
     left = len(plan.trials) - MOST_ROWS
-    return [f"... and {left} more"] if left > 0 else []
+    more = [f"... and {left} more"] if left > 0 else []
+    return [*more, "", *fold_lines(plan.folds)] if plan.folds else more
 
 
 def _sum(plan: "Plan") -> str:

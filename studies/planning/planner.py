@@ -1,5 +1,6 @@
 """Planning a study: the jobs that its configurations and seeds need, each once, with their keys."""
 
+import copy
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from studies.planning.chains import CamScoring, chain_scores_key, laid_over, planned_chain
-from studies.planning.images import SCORED_SPLITS, StudyImages, study_images
+from studies.planning.images import SCORED_SPLITS, StudyImages, folded_images, study_images
 from studies.planning.job import TrainingJob, Trial
 from studies.planning.plan import Plan
 from studies.spec.configuration import Configuration
@@ -40,8 +41,8 @@ def make_plan(study: Study, images: StudyImages | None = None) -> Plan:
         images: see `Planner`; for a study without a sweep.
 
     Raises:
-        InputError: data or a weights file is missing, timm lacks a model, or a plug-in cannot be
-            imported or declares no version.
+        InputError: data or a weights file is missing, timm lacks a model, a plug-in cannot be
+            imported or declares no version, or the images cannot be dealt to folds.
 
     """
     for name, backbone in study.backbones.items():
@@ -55,11 +56,12 @@ def make_plan(study: Study, images: StudyImages | None = None) -> Plan:
     for value in sweep.values if sweep else [None]:
         turned = study if value is None else _turned(study, value)
         planner = Planner(turned, jobs, images)
-        if all(planner.images.splits != known.splits for known in image_sets):
-            image_sets.append(planner.images)
-        for position, (name, configuration) in enumerate(turned.named_configurations()):
-            for seed in turned.seeds:
-                planner.trial(name, position, configuration, seed, value)
+        for of_fold in planner.of_folds():
+            if all(of_fold.images.splits != known.splits for known in image_sets):
+                image_sets.append(of_fold.images)
+            for position, (name, configuration) in enumerate(turned.named_configurations()):
+                for seed in turned.seeds:
+                    of_fold.trial(name, position, configuration, seed, value)
     return Plan(study, jobs, planner.cam, image_sets, planner.chains)
 
 
@@ -120,6 +122,24 @@ class Planner:
             name: self._identity(name) for name in study.backbones
         }  # name -> (settings, weights file)
 
+    def of_folds(self) -> "list[Planner]":
+        """Return a planner for each fold of the study; itself without folds.
+
+        Raises:
+            InputError: the images cannot be dealt to folds, or the study becomes too large.
+
+        """
+        folds = self.study.folds
+        if folds is None:
+            return [self]
+        found = folded_images(self.images, folds)
+        with as_input_error("folds", ValueError):
+            self.study.check_size(len(found))
+        planners = [copy.copy(self) for _ in found]
+        for planner, images in zip(planners, found, strict=True):
+            planner.images = images
+        return planners
+
     def trial(
         self,
         name: str,
@@ -148,6 +168,7 @@ class Planner:
                 for chain in self.chains
                 if chain.lacks is None
             },
+            fold=job.images.fold,
         )
         asked = self.study.resources.demand(configuration.paradigm, configuration.resources)
         # A configuration's own request replaces the one of a teacher that no configuration reports.

@@ -28,19 +28,20 @@ def check_images(plan: Plan, store: ArtifactStore, results: Location) -> None:
         results: the folder of the ledger.
 
     Raises:
-        InputError: a file cannot be used, or no image of a split holds a class.
+        InputError: a file cannot be used, or no image of a split holds a class. The plan says
+            which classes a fold lacks: that is no reason to leave the other folds out.
 
     """
     rows = _kept_rows(plan, results)
     known = {row["data"] for row in rows}
-    changed = False
+    told: set[str] = set()  # the folds of a data set share its findings
     for images in plan.image_sets:
         made = _decode(images, store)
-        for split in SPLITS:
+        for split in SPLITS if images.fold is None else ():
             decoded = images.splits.load(store, split)
             found = missing_classes(decoded.labels, decoded.classes, split)
             DataFindings.of(found).raise_refused()
-        if images.digest in known and not made:
+        if images.digest in told or (images.digest in known and not made):
             continue
         summary = images.summary()
         if summary is None:
@@ -49,8 +50,8 @@ def check_images(plan: Plan, store: ArtifactStore, results: Location) -> None:
         _log(summary, images.listed_by)
         rows = [row for row in rows if row["data"] != images.digest]
         rows += _rows(plan.study.study, images.digest, summary)
-        changed = True
-    if changed:
+        told.add(images.digest)
+    if told:
         write_part(results, "findings", plan.study.file_name, rows)
 
 
@@ -79,7 +80,8 @@ def _decode(images: StudyImages, store: ArtifactStore) -> list[str]:
     made = images.decode(store)
     if made:
         took = time.perf_counter() - began
-        logger.info("images: %s checked and decoded in %.1f s", ", ".join(made), took)
+        fold = "" if images.fold is None else f" of fold {images.fold.number}"
+        logger.info("images: %s%s checked and decoded in %.1f s", ", ".join(made), fold, took)
     return made
 
 

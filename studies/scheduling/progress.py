@@ -68,7 +68,7 @@ class Progress:
         state = "" if ok else f"  {outcome.status}: {outcome.error}"
         rest = f", about {duration(self._rest(took))} left" if self._left.total() else ""
         logger.info(
-            f"[{self._ended:{len(self._total)}}/{self._total}] {job.name}, seed {job.seed}{state}"
+            f"[{self._ended:{len(self._total)}}/{self._total}] {job.named}{state}"
             f"  ({duration(took)}{rest})"
         )
         self._bar.update()
@@ -83,9 +83,9 @@ class Progress:
         """
         self.refined_jobs.add(job.key)
         for chain in failed:
-            self.unrefined[f"{job.name}, seed {job.seed}, {chain.name}"] = chain.error
+            self.unrefined[f"{job.named}, {chain.name}"] = chain.error
         state = f"  {len(failed)} failed: {failed[0].error}" if failed else ""
-        logger.info(f"{'':{2 * len(self._total) + 3}} refined: {job.name}, seed {job.seed}{state}")
+        logger.info(f"{'':{2 * len(self._total) + 3}} refined: {job.named}{state}")
 
     @property
     def _total(self) -> str:

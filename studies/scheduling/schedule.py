@@ -156,7 +156,7 @@ class Scheduler:
         job = self._running.pop(key, None)
         if job is None:
             return
-        named = f"{job.name}, seed {job.seed}"
+        named = job.named
         if node_lost:
             self._put_back(job, f"{named}: its node was lost; it is started again")
             return

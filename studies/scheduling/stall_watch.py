@@ -152,7 +152,7 @@ class StallWatch:
         job = self._jobs.get(work_of_shard(owner.key))
         if job is None:
             return f"{'refinement' if owner.stage == SHARD_STAGE else 'training run'} {owner.key}"
-        return f"{job.name}, seed {job.seed}"
+        return job.named
 
     @contextlib.contextmanager
     def watching(self) -> Iterator[None]:

@@ -24,7 +24,7 @@ class StudySize:
         needs: keys that have to be given with `--set`.
         configurations: of the study's table, multiplied out.
         seeds: how many.
-        values: how many of its sweep; 1 without one.
+        values: how many of its sweep, or folds; 1 without either.
         searched: configurations that a search tries before; 0 without one.
         chains: refinement chains beside the plain CAM.
         changes: keys of the study that the variant changes.
@@ -139,7 +139,7 @@ def _size(name: str, variant: str | None = None, changes: Iterable[str] = ()) ->
         needs=tuple(needs),
         configurations=len(study.named_configurations()),
         seeds=len(study.seeds),
-        values=len(study.sweep.values) if study.sweep else 1,
+        values=len(study.sweep.values) if study.sweep else study.fold_count or 1,
         searched=study.search.trials if study.search else 0,
         chains=len(study.chains),
         changes=tuple(changes),

@@ -24,6 +24,7 @@ from studies.spec.configuration import (
     configuration_name,
 )
 from studies.spec.data import Data
+from studies.spec.folds import Folds
 from studies.spec.refinement import (
     TABLES_OWN_ROWS,
     ChainEntry,
@@ -39,8 +40,8 @@ from wsss_core.errors import nearest, quoted
 from wsss_core.plugins import is_plugin
 
 MOST_RESULTS = 50_000
-"""The most results of a study: configurations, times seeds, times the values of a sweep, times the
-chains and one; a plan of so many takes some seconds."""
+"""The most results of a study: configurations, times seeds, times the values of a sweep or folds,
+times the chains and one; a plan of so many takes some seconds."""
 
 
 _Three = Field(min_length=3, max_length=3)
@@ -163,6 +164,7 @@ class Study(Strict):
         list[Annotated[int, Field(ge=0, lt=2**31)]],
         BeforeValidator(lambda v: v if isinstance(v, list) else [v]),
     ] = Field(min_length=1)
+    folds: Folds | None = None
     configurations: list[ConfigurationEntry] = Field(min_length=1)
     refiners: dict[str, dict[str, Any]] = Field(default_factory=dict)
     chains: Annotated[dict[Name, ChainEntry], BeforeValidator(named_chains)] = Field(
@@ -179,7 +181,11 @@ class Study(Strict):
         twice = next((seed for seed, times in Counter(self.seeds).items() if times > 1), None)
         if twice is not None:
             raise ValueError(f"seeds {quoted(self.seeds)} holds a seed twice: {twice}")
-        self._check_size()
+        if self.folds is not None:
+            for name in ("search", "sweep"):
+                if getattr(self, name) is not None:
+                    raise ValueError(f"a study takes folds or {name}, not both")
+        self.check_size()
         named = [(f"configurations[{i}]", entry) for i, entry in enumerate(self.configurations)]
         for where, entry in (*named, ("search", self.search)):
             for role in ("student", "teacher"):
@@ -205,14 +211,20 @@ class Study(Strict):
                 raise ValueError(f"two configurations are called {name!r}; give them a `name`")
         return self
 
-    def _check_size(self) -> None:
-        """Raise if the study is too large to be planned."""
+    def check_size(self, folds: int | None = None) -> None:
+        """Raise ValueError if the study is too large to be planned.
+
+        Args:
+            folds: how many there are; None: as the study says, and 1 where the data decide.
+
+        """
         configurations = sum(map(len, self.configurations))
-        values = len(self.sweep.values) if self.sweep else 1
-        results = configurations * len(self.seeds) * values * (1 + len(self.chains))
+        times = len(self.sweep.values) if self.sweep else folds or self.fold_count or 1
+        results = configurations * len(self.seeds) * times * (1 + len(self.chains))
         said = (
-            f"{configurations} configurations x {len(self.seeds)} seeds x {values} values of a "
-            f"sweep x {1 + len(self.chains)} chains (the plain CAM included)"
+            f"{configurations} configurations x {len(self.seeds)} seeds x {times} "
+            f"{'folds' if self.folds else 'values of a sweep'} x {1 + len(self.chains)} chains "
+            "(the plain CAM included)"
         )
         if self.search is not None:
             searched = self.search.trials * len(self.search.seeds)
@@ -221,6 +233,12 @@ class Study(Strict):
             said += f" and {searched} trials of the search"
         if results > MOST_RESULTS:
             raise ValueError(f"{said} are {results} results; expected at most {MOST_RESULTS}")
+
+    @property
+    def fold_count(self) -> int | None:
+        """The number of folds; None without folds, and where the data decide."""
+        k = self.folds.k if self.folds else "all"
+        return None if k == "all" else k
 
     @property
     def file_name(self) -> str:

@@ -252,7 +252,12 @@ def _record(job: TrainingJob, context: RunContext, share: WorkerShare) -> Ledger
 
 def _identity(trial: Trial) -> LedgerRow:
     """Return the columns of the `trials` table that say which trial it is."""
-    return {"trial_key": trial.key, "configuration": trial.configuration, "seed": trial.seed}
+    return {
+        "trial_key": trial.key,
+        "configuration": trial.configuration,
+        "seed": trial.seed,
+        "fold": trial.fold,
+    }
 
 
 def _history_row(epoch: EpochRecord) -> LedgerRow:

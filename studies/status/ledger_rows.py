@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 import pyarrow as pa
 
 from reports.ledger.parts import read_arrow
+from reports.pairing import Pair, pair_of
 from reports.storage import Location
 from studies.rates import Work
 from studies.status.model import TrialPlace
@@ -39,17 +40,23 @@ class PlannedTrial:
     dial_value: float | None
     artifacts: str
     search_trials: int | None
+    fold: int | None = None
 
     @property
     def name(self) -> str:
         """The trial's name for people."""
         at = "" if self.dial_value is None else f", {self.dial} = {self.dial_value:g}"
-        return f"{self.configuration}{at}, seed {self.seed}"
+        return f"{self.configuration}{at}, seed {self.pair}"
 
     @property
     def place(self) -> TrialPlace:
         """The trial's place among those of its study."""
-        return self.configuration, self.dial_value, self.seed
+        return self.configuration, self.dial_value, self.pair
+
+    @property
+    def pair(self) -> Pair:
+        """What pairs the trial with those of other configurations."""
+        return pair_of(self.seed, self.fold)
 
     @cached_property
     def training_runs(self) -> list[str]:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
+from reports.pairing import Pair
 from reports.results.failure_causes import Failure
 
 
@@ -21,8 +22,8 @@ class TrialState(StrEnum):
     TO_DO = "to do"
 
 
-TrialPlace = tuple[str, float | None, int]
-"""Configuration, value of the sweep (None without a sweep) and seed of a trial."""
+TrialPlace = tuple[str, float | None, Pair]
+"""Configuration, value of the sweep (None without a sweep) and seed (and fold) of a trial."""
 
 
 @dataclass(frozen=True)

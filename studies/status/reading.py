@@ -144,7 +144,9 @@ def _status(
     tried: Sequence[TriedConfiguration],
     held: Sequence[HeldLease] | None,
 ) -> StudyStatus:
-    plan = sorted(plan, key=lambda row: (row.dial_value or 0.0, row.position, row.seed))
+    plan = sorted(
+        plan, key=lambda row: (row.dial_value or 0.0, row.position, row.fold or 0, row.seed)
+    )
     search = _search(tried, plan[0].search_trials)
     searching = search is not None and search.wanted is not None
     running = None if held is None else _running(held, plan, searching=searching)

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from reports.pairing import fold_of
 from reports.results.failure_causes import Cause, causes, describe_causes
 from studies.formatting import duration, no_progress, over_trials
 from studies.status.model import Running, SearchState, StudyStatus, TrialState
@@ -78,10 +79,10 @@ def _counted(status: StudyStatus) -> str:
 def _grid(
     status: StudyStatus, width: int, rows: int | None, marks: Mapping[TrialState, str]
 ) -> list[str]:
-    """Return a line for each configuration: a mark for each seed, grouped by the sweep's value."""
+    """Return a line for each configuration: a mark for each seed, by the sweep's value or fold."""
     states: dict[str, dict[float | None, list[TrialState]]] = defaultdict(lambda: defaultdict(list))
-    for (name, value, _), state in status.states.items():
-        states[name][value].append(state)
+    for (name, value, pair), state in status.states.items():
+        states[name][value if (fold := fold_of(pair)) is None else fold].append(state)
     quiet = {name: _quiet_state(by_value) for name, by_value in states.items()}
     shown = list(states)
     if rows is not None and len(shown) > rows:
@@ -174,17 +175,23 @@ def _outlook(status: StudyStatus) -> str:
 
 def status_record(status: StudyStatus) -> dict[str, Any]:
     """Return a study's status as plain values, for scripts."""
-    configurations: dict[tuple[str, float | None], dict[str, str]] = defaultdict(dict)
-    for (name, value, seed), state in status.states.items():
-        configurations[name, value][str(seed)] = state
+    configurations: dict[tuple[str, float | None, int | None], dict[str, str]] = defaultdict(dict)
+    for (name, value, pair), state in status.states.items():
+        seed, fold = (pair, None) if isinstance(pair, int) else pair
+        configurations[name, value, fold][str(seed)] = state
     return {
         "study": status.name,
         "title": status.title,
         "trials": len(status.states),
         "counts": {state: status.counts[state] for state in TrialState},
         "configurations": [
-            {"name": name, **_sweep_value(value), "seeds": seeds}
-            for (name, value), seeds in configurations.items()
+            {
+                "name": name,
+                **_sweep_value(value),
+                **({} if fold is None else {"fold": fold}),
+                "seeds": seeds,
+            }
+            for (name, value, fold), seeds in configurations.items()
         ],
         "chains": [asdict(chain) for chain in status.chains],
         "search": None if status.search is None else asdict(status.search),

@@ -14,6 +14,7 @@ import pandas as pd
 import pytest
 import yaml
 
+from reports.pairing import FoldedSeed
 from reports.results.failure_causes import Failure
 from studies.cli.plan_summary import (
     ChainInPlan,
@@ -30,6 +31,7 @@ from studies.spec.loading import shipped_studies
 from studies.status.model import ChainState, Running, SearchState, StudyStatus, TrialState
 from studies.status.text import status_record
 from studies.store import ArtifactStore
+from wsss_core.data.folds import Fold
 
 Command = Callable[..., Any]
 Write = Callable[[dict[str, Any]], str]
@@ -73,13 +75,18 @@ def printed(ended: Any) -> Any:
 NAMED = {"schema", "schema_version"}
 
 
+def a_fold() -> Fold:
+    places = {role: ((role, 0),) for role in ("train", "tune", "test")}
+    return Fold(1, ("north",), places, 2, {"test": 1}, {"test": ("smoke",)})
+
+
 def a_plan() -> PlanSummary:
     trial = TrialInPlan("a", 0, "k", "t", TrialWork.TO_SCORE, 0.5, {"CRF": True})
     left = Estimate(1.0, 2.0, 3.0, 0.0, 0.5, math.inf, (1, 2))
     return PlanSummary(
         "s", "Why?", "x", (trial, replace(trial, state=TrialWork.DONE)), 3, 1, 9, 2,
         (ChainInPlan("CRF", 1, None),), SearchInPlan(40, 2, 2, 5),
-        CostOfPlan(4, "a CPU", False, left, 0.1, True),
+        CostOfPlan(4, "a CPU", False, left, 0.1, True), (a_fold(),),
     )  # fmt: skip
 
 
@@ -87,7 +94,7 @@ def a_status() -> StudyStatus:
     return StudyStatus(
         name="s",
         title="Why?",
-        states={("a", 0.5, 0): TrialState.DONE},
+        states={("a", 0.5, FoldedSeed(0, 1)): TrialState.DONE},
         failed=(Failure("a, seed 0", "OSError: no"),),
         collapsed=(),
         unrefined=(),
@@ -104,7 +111,8 @@ def test_a_plan_has_the_keys_of_the_page(wsss: Command, write_study: Write, tiny
     record = printed(ended)
     assert (record["schema"], record["schema_version"]) == ("plan", 1)
     whole = {**record, **plan_record(a_plan()), "made_otherwise": ["trials were made by ..."]}
-    assert keys_of(whole, {"trials[].chains": "NAME"}) == keys_on_page("plan") | NAMED
+    by_role = {f"folds[].{name}": "ROLE" for name in ("images", "groups", "absent")}
+    assert keys_of(whole, {"trials[].chains": "NAME", **by_role}) == keys_on_page("plan") | NAMED
 
 
 def test_a_description_has_the_keys_of_the_page(wsss: Command, tmp_path: Path) -> None:

@@ -29,8 +29,9 @@ from wsss_core.data.folder.layout import LABELS, ListedImage, find_classes
 from wsss_core.data.folder.listing import list_split, listing_of, root_findings
 from wsss_core.data.folder.training_masks import TrainingMask, open_training_masks
 from wsss_core.data.image_decoding import PictureFile, exif_orientation
-from wsss_core.data.image_set import SPLITS, ImageSet, PixelMaps
+from wsss_core.data.image_set import IGNORED, SPLITS, ImageSet, PixelMaps
 from wsss_core.data.mask_decoding import MaskMeaning, decode_mask
+from wsss_core.data.outline import SplitOutline
 from wsss_core.data.pixel_rules import USUAL_RULES, PixelRules
 from wsss_core.data.progress_lines import ProgressLines
 from wsss_core.errors import InputError, as_input_error, checked_path
@@ -92,6 +93,34 @@ class FolderSource:
         """Decode a mask or context mask: 0 background, k + 1 class k, 255 ignored, [h, w]."""
         file = PictureFile.read(mask, self.rules)
         return decode_mask(file, self._classes.meaning, self.rules, scored=False).codes
+
+    def outline(self, split: str) -> SplitOutline:
+        """Return names, origins and labels of a split's images; decodes its masks alone.
+
+        Raises:
+            InputError: a folder is missing or empty, files do not belong together, or the first
+                bad mask.
+
+        """
+        entries = self.images(split)
+        labels = np.zeros((len(entries), len(self.classes)), np.bool_)
+
+        def look(index: int) -> None:
+            entry = entries[index]
+            labels[index, list(entry.train_classes)] = True
+            if entry.mask is not None:
+                present = np.bincount(self.decode(entry.mask).ravel(), minlength=IGNORED + 1) > 0
+                labels[index] = present[1 : len(self.classes) + 1]
+
+        with ThreadPoolExecutor() as pool:
+            list(pool.map(look, range(len(entries))))
+        return SplitOutline(
+            tuple(entry.identifier for entry in entries),
+            tuple(entry.group for entry in entries),
+            labels,
+            tuple(entry.source for entry in entries),
+            tuple(entry.camera for entry in entries),
+        )
 
     def fingerprint(self, split: str) -> str:
         """Return a digest (128 bit, hexadecimal) of all that `read` depends on, but the size.

@@ -27,6 +27,7 @@ from wsss_core.data.importing.decoding import (
 from wsss_core.data.importing.planning import PlannedImport, plan_import
 from wsss_core.data.importing.settings import ImportSettings
 from wsss_core.data.importing.writing import Target
+from wsss_core.data.outline import SplitOutline
 from wsss_core.data.pixel_rules import AS_STORED
 from wsss_core.data.progress_lines import ProgressLines
 from wsss_core.errors import InputError, as_input_error
@@ -183,6 +184,30 @@ class PublishedSource:
             masks=masks,
             sources=tuple(entry.source for entry in entries),
             cameras=tuple(entry.camera for entry in entries),
+        )
+
+    def outline(self, split: str) -> SplitOutline:
+        """Return names, origins and labels of a split's images; decodes its masks alone."""
+        targets = self.images(split)
+        labels = np.zeros((len(targets), len(self.classes)), np.bool_)
+
+        def look(index: int) -> None:
+            target = targets[index]
+            held = target.examined.held
+            if is_scored(target):
+                codes = np.unique(target.read_mask())
+                held = [code for code in codes.tolist() if 0 < code <= len(self.classes)]
+            labels[index, [code - 1 for code in held]] = True
+
+        with ThreadPoolExecutor() as pool:
+            list(pool.map(look, range(len(targets))))
+        candidates = [target.examined.candidate for target in targets]
+        return SplitOutline(
+            tuple(map(identifier_of, targets)),
+            tuple(candidate.group for candidate in candidates),
+            labels,
+            tuple(candidate.source for candidate in candidates),
+            tuple(candidate.image.camera or "" for candidate in candidates),
         )
 
     def _decoded(self, split: str, size: int | None) -> Iterator[DecodedTarget | InputError]:

@@ -11,6 +11,7 @@ from PIL import Image, ImageDraw
 
 from wsss_core.data.folder.layout import LABELS, TRAINING_MASKS
 from wsss_core.data.image_set import SPLITS, ImageSet, PixelMaps
+from wsss_core.data.outline import SplitOutline
 from wsss_core.data.scenes.scene import (
     SCENE_VERSION,
     SECOND_CLASS,
@@ -92,6 +93,14 @@ class SceneSource:
             "indices": [indices.start, indices.stop],
         }
         return hashlib.blake2b(json.dumps(content).encode(), digest_size=16).hexdigest()
+
+    def outline(self, split: str) -> SplitOutline:
+        """Return names and labels of a split's scenes, each of which is a group of its own."""
+        small = replace(self.settings, size=16)
+        scenes = [render_scene(small, index) for index in self.indices(split)]
+        names = tuple(_identifier(position) for position in range(len(scenes)))
+        labels = np.array([(one.has_smoke, one.has_steam) for one in scenes], np.bool_)
+        return SplitOutline(names, names, labels.reshape(-1, 2)[:, : len(self.classes)])
 
     def read(self, split: str, size: int) -> ImageSet:
         """Render a split at size x size pixels, tune and test with smoke and chimney masks.
