@@ -12,7 +12,7 @@ from studies.cli.common import (
     option,
     show,
 )
-from studies.cli.pixel_options import PIXEL_OPTIONS, pixel_rules
+from studies.cli.pixel_options import PIXEL_OPTIONS, options_named, pixel_rules
 from wsss_core.errors import InputError
 
 
@@ -47,6 +47,8 @@ def _masks(options: argparse.Namespace) -> int:
     show(f"{made.written} masks written to {options.out} in {duration(made.seconds)}{rate}")
     for name, error in made.failed.items():
         show(f"failed: {name}: {error}", aside=True)
+    if named := options_named(made.failed.values()):
+        show(f"here options decide that: {', '.join(named)}", aside=True)
     return 1 if made.failed else 0
 
 

@@ -1,6 +1,7 @@
 """Options that decide how the pixels of images are read, the same for every command."""
 
 import argparse
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from studies.cli.common import option
@@ -39,3 +40,14 @@ def pixel_rules(options: argparse.Namespace) -> "PixelRules":
     from wsss_core.data.pixel_rules import PixelRules
 
     return PixelRules.taken_from(options)
+
+
+def options_named(errors: Iterable[str]) -> list[str]:
+    """Return the options of these that decide what errors name as keys of a study's `data`.
+
+    >>> options_named(["a.jpg: 70 megapixels; a larger `data: {largest_megapixels: ...}` reads it"])
+    ['--largest-megapixels']
+    """
+    said = " ".join(errors)
+    names = [names[0] for names, _ in PIXEL_OPTIONS]
+    return [name for name in names if f"{{{name[2:].replace('-', '_')}: " in said]
