@@ -4,15 +4,17 @@ import argparse
 
 from studies.cli.common import (
     NO_PLUGINS_OPTION,
+    PIXEL_OPTIONS,
     RESULTS_OPTION,
     Command,
     a_location,
     a_number,
     a_path,
     option,
+    options_named,
+    pixel_rules,
     show,
 )
-from studies.cli.pixel_options import PIXEL_OPTIONS, options_named, pixel_rules
 from wsss_core.errors import InputError
 
 
