@@ -3,9 +3,16 @@
 import argparse
 from pathlib import Path
 
-from studies.cli.common import NO_PLUGINS_OPTION, Command, a_path, option, show
+from studies.cli.common import (
+    NO_PLUGINS_OPTION,
+    PIXEL_OPTIONS,
+    Command,
+    a_path,
+    option,
+    pixel_rules,
+    show,
+)
 from studies.cli.data_import import IMPORT
-from studies.cli.pixel_options import PIXEL_OPTIONS, pixel_rules
 from studies.cli.run import SPEC_OPTIONS
 from studies.cli.strict_json import JSON_OPTION, Schema, of_schema, show_json
 from wsss_core.errors import InputError

@@ -4,15 +4,17 @@ import argparse
 
 from studies.cli.common import (
     NO_PLUGINS_OPTION,
+    PIXEL_OPTIONS,
     RESULTS_OPTION,
     Command,
     a_location,
     a_number,
     a_path,
     option,
+    options_named,
+    pixel_rules,
     show,
 )
-from studies.cli.pixel_options import PIXEL_OPTIONS, pixel_rules
 from wsss_core.errors import InputError
 
 
@@ -48,6 +50,8 @@ def _masks(options: argparse.Namespace) -> int:
     show(f"{made.written} masks written to {options.out} in {duration(made.seconds)}{rate}")
     for name, error in made.failed.items():
         show(f"failed: {name}: {error}", aside=True)
+    if named := options_named(made.failed.values()):
+        show(f"here options decide that: {', '.join(named)}", aside=True)
     return 1 if made.failed else 0
 
 

@@ -74,6 +74,14 @@ def _masked(values: np.ndarray) -> Callable[[Path], object]:
     return lambda file: Image.fromarray(values).save(file, "PNG")
 
 
+def _saved(mode: str, kind: str) -> Callable[[Path], object]:
+    image = Image.fromarray(_VALUES)
+    if mode == "P":
+        image.putpalette(bytes(range(256)) * 3)
+    return lambda file: image.save(file, kind)
+
+
+_VALUES = np.array([[0, 1, 7, 255]] * SIZE, np.uint8)
 ROWS = zlib.compress(bytes(SIZE * (3 * SIZE + 1)))
 FRAMES = [Image.new("RGB", (SIZE, SIZE), (n, n, n)) for n in (1, 200)]
 
@@ -120,18 +128,17 @@ IMAGES = [
 ]  # fmt: skip
 """In place of a training image."""
 
-_VALUES = np.array([[0, 1, 7, 255]] * SIZE, np.uint8)
-
 MASKS = [
     OddPicture("a mask of bytes", _masked(_VALUES), accepted=True),
-    OddPicture("a mask of a palette", _bytes(picture(mode="P")), accepted=True),
-    OddPicture("a mask of one bit", _bytes(picture(mode="1"))),
+    OddPicture("a mask of a palette", _saved("P", "PNG"), accepted=True),
+    OddPicture("a mask of one bit", _bytes(picture(mode="1"))),  # then no image holds class 7
     OddPicture("a mask of 16 bits", _masked(_VALUES.astype(np.uint16)), accepted=True),
-    OddPicture("a mask of colours", _masked(np.stack([_VALUES] * 3, -1))),
+    OddPicture("a mask of equal channels", _masked(np.stack([_VALUES] * 3, -1)), accepted=True),
+    OddPicture("a mask of colours", _masked(np.stack([_VALUES, _VALUES, 0 * _VALUES], -1))),
     OddPicture("a mask with transparency", _bytes(picture(mode="LA"))),
     OddPicture("a mask of another size", _masked(_VALUES[:2])),
     OddPicture("a mask of a value of no class", _masked(_VALUES + np.uint8(2))),
-    *(OddPicture(f"a mask as {kind}", _bytes(picture(kind, "L")))
+    *(OddPicture(f"a mask as {kind}", _saved("L", kind), accepted=kind in ("BMP", "TIFF"))
       for kind in ("JPEG", "WEBP", "BMP", "TIFF", "GIF")),
     OddPicture("a mask of nothing", _bytes(b"")),
     OddPicture("half a mask", _bytes(picture(mode="L", size=64)[:60])),

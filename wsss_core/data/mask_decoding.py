@@ -235,7 +235,10 @@ def _without_alpha(path: Path, image: Image.Image) -> Image.Image:
 
 def _counted(values: np.ndarray) -> dict[int, int]:
     """Return value -> pixels of it, ascending."""
-    if values.dtype in (np.uint8, np.uint16):
+    if values.dtype == np.uint8:  # Pillow counts bytes several times as fast as NumPy
+        histogram = Image.fromarray(np.ascontiguousarray(values)).histogram()
+        return {value: count for value, count in enumerate(histogram) if count}
+    if values.dtype == np.uint16:
         counts = np.bincount(values.ravel())
         return {int(value): int(counts[value]) for value in np.flatnonzero(counts)}
     found, counts = np.unique(values, return_counts=True)

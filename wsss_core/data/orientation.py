@@ -67,7 +67,7 @@ def checked_orientation(path: Path, orientation: int, rules: PixelRules) -> int:
         raise PictureError(
             PictureFault.ORIENTATION,
             path,
-            "shown turned, stored otherwise; say `data: {orientation: apply}` if masks fit the "
+            "so viewers turn it; say `data: {orientation: apply}` if masks fit the "
             "image as viewers show it, `ignore` if they fit it as it is stored",
             f"EXIF orientation {orientation}, ",
         )

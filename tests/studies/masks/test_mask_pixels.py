@@ -88,3 +88,20 @@ def test_images_of_16_bits_are_read_by_their_white_level(
     rules = PixelRules(orientation="ignore", white_level=4095)
     assert not masks_of(crops, photos, out, rules).failed
     np.testing.assert_array_equal(read(out / "deep.png"), read(out / "eight.png"))
+
+
+def test_the_command_names_the_option_that_decides(
+    crops: Any, photos: Path, tmp_path: Path, wsss: Any
+) -> None:
+    common = ("masks", crops.ran.results, "--images", photos, "--in-process")
+    chosen = ("--configuration", "CNN alone", "--seed", 0, "--store", crops.ran.store.where)
+    ended = wsss(*common, *chosen, "--out", tmp_path / "refused")
+    assert ended.code == 1
+    assert "failed: phone.png: " in ended.err
+    assert "here options decide that: --orientation" in ended.err
+    ended = wsss(*common, *chosen, "--out", tmp_path / "turned", "--orientation", "apply")
+    assert ended.code == 0
+    assert read(tmp_path / "turned" / "phone.png").shape == (50, 30)
+    ended = wsss(*common, *chosen, "--out", tmp_path / "wrong", "--white-level", 5)
+    assert (ended.code, ended.err.count("\n")) == (2, 1)
+    assert "white_level 5, expected a number from 256 to 65535" in ended.err

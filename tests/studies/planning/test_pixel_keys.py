@@ -50,7 +50,7 @@ def test_an_image_with_an_orientation_stops_the_study_before_any_training(
     image = smoke_folder / "train/smoke/a.png"
     Image.open(image).save(image, exif=exif)
     images = study_images(load_study(folder_study).data)
-    with pytest.raises(InputError, match=r"a\.png: EXIF orientation 6, shown turned"):
+    with pytest.raises(InputError, match=r"a\.png: EXIF orientation 6, so viewers turn it"):
         images.decode(ArtifactStore(str(tmp_path / "store")))
     turned = folder_study | {"data": folder_study["data"] | {"orientation": "apply"}}
     study_images(load_study(turned).data).decode(ArtifactStore(str(tmp_path / "store")))

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from wsss_core.data.folder.likely_names import CLASS_FILES
 from wsss_core.data.image_set import IGNORED
 from wsss_core.data.mask_decoding import MaskMeaning
 from wsss_core.errors import InputError, check_printable, quoted
@@ -87,7 +88,7 @@ def class_list_file(root: Path) -> Path | None:
         InputError: it is there with both endings.
 
     """
-    found = [path for path in (root / "classes.yaml", root / "classes.yml") if path.exists()]
+    found = [root / name for name in CLASS_FILES if (root / name).exists()]
     if len(found) > 1:
         raise InputError(f"{found[1]}: stands beside {found[0].name}, expected one of them")
     return found[0] if found else None

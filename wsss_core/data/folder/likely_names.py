@@ -28,6 +28,9 @@ LIKELY_NAMES = {
 }
 """What this product calls a folder -> what others call it, in small letters."""
 
+CLASS_FILES = ("classes.yaml", "classes.yml")
+"""The list of classes of a data folder, under either ending."""
+
 EXPECTED_FILES = ("classes.yaml", "groups.csv", "labels.csv", "attributes.csv")
 """The files of a data folder that other spellings may be meant as."""
 
@@ -69,6 +72,8 @@ def misnamed(file: Path) -> str | None:
     >>> misnamed(Path("DATA/Classes.yml"))
     'classes.yaml'
     """
+    if file.name in CLASS_FILES:
+        return None
     for expected in EXPECTED_FILES:
         stem, _, suffix = expected.partition(".")
         others = (".yaml", ".yml") if suffix == "yaml" else (".csv", ".txt", ".tsv")

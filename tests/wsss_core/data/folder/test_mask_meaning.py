@@ -272,6 +272,8 @@ class TestClassesFile:
     def test_the_ending_yml_is_read_too(self, classes: WriteClasses) -> None:
         source = FolderSource(classes("classes: {255: smoke}\n", "classes.yml"))
         assert source.mask_values == (255,)
+        told = [found.describe() for found in source.examine().findings]
+        assert not [line for line in told if "classes.yml" in line]
 
     def test_both_endings_are_refused(self, classes: WriteClasses) -> None:
         classes("classes: {255: smoke}\n", "classes.yml")

@@ -58,7 +58,7 @@ def test_an_orientation_is_refused_unless_a_key_decides(tmp_path: Path, suffix: 
             read(file, USUAL_RULES)
         assert caught.value.fault is PictureFault.ORIENTATION
         assert str(caught.value) == (
-            f"{file}: EXIF orientation 3, shown turned, stored otherwise; say `data: {{orientation:"
+            f"{file}: EXIF orientation 3, so viewers turn it; say `data: {{orientation:"
             " apply}` if masks fit the image as viewers show it, `ignore` if they fit it as it is "
             "stored"
         )
