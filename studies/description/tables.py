@@ -169,9 +169,7 @@ def _remark(row: Cooccurrence) -> str:
     if row.by_chance:
         parts.append("may be chance")
     if row.same_images:
-        parts.append(f"the same images: {', '.join(row.same_images[:2])}")
-    if row.other_images:
-        parts.append(f"all others: {', '.join(row.other_images[:2])}")
+        parts.append(f"same images: {', '.join(row.same_images[:2])}")
     return "; ".join(parts)
 
 

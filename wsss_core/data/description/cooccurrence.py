@@ -156,7 +156,8 @@ def cooccurrences(
 
 
 def _order(one: Cooccurrence) -> tuple[bool, bool, float, bool, float]:
-    return not one.strong, one.few, -_distance(one), one.lift < 1, -abs(one.lift - 1)
+    distance = _distance(one)
+    return not one.strong, one.few, -distance, distance > 0 and one.lift < 1, -abs(one.lift - 1)
 
 
 def _distance(one: Cooccurrence) -> float:

@@ -136,7 +136,7 @@ def _unknown(images: Sequence[ImageFacts], missing: Sequence[str]) -> list[str]:
         )
     if not any(one.contexts is not None for one in images):
         notes.append(
-            "there are no context masks, so nothing is measured of what surrounds the classes; look "
-            "for it on the contact sheet"
+            "there are no context masks, so nothing is measured of what surrounds the classes; the "
+            "contact sheet shows it"
         )
     return notes
