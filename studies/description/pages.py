@@ -21,6 +21,7 @@ from wsss_core.data.description import (
     DataDescription,
     SheetRow,
     Thumbnail,
+    Trap,
 )
 from wsss_core.errors import as_input_error
 from wsss_core.whole_files import write_whole
@@ -83,15 +84,23 @@ def render_description(described: DataDescription) -> str:
         counts=counts_table(described),
         cooccurrence=cooccurrence_table(rows[:_MOST_ROWS]),
         more_rows=max(0, len(rows) - _MOST_ROWS),
-        traps=described.traps[:_MOST_TRAPS],
+        traps=_traps(described),
         more_traps=max(0, len(described.traps) - _MOST_TRAPS),
         legend=_legend(described),
         sheet=[_shown(row, described.classes) for row in described.sheet],
-        trap_sheet=[
-            (trap, [_shown(row, described.classes) for row in rows])
-            for trap, rows in described.trap_sheet
-        ],
     )
+
+
+def _traps(described: DataDescription) -> list[tuple[Trap, list[ShownRow]]]:
+    """Return the first traps, and of the first few of them the images for and against."""
+    shown = dict(zip(range(_MOST_TRAPS), described.trap_sheet, strict=False))
+    return [
+        (
+            trap,
+            [_shown(row, described.classes) for row in shown[place][1]] if place in shown else [],
+        )
+        for place, trap in enumerate(described.traps[:_MOST_TRAPS])
+    ]
 
 
 def _legend(described: DataDescription) -> list[tuple[str, str]]:

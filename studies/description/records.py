@@ -64,4 +64,5 @@ def _cooccurrence(row: Cooccurrence) -> dict[str, Any]:
         "by_chance": row.by_chance,
         "few": row.few,
         "same_images": list(row.same_images),
+        "other_images": list(row.other_images),
     }

@@ -169,7 +169,7 @@ def _remark(row: Cooccurrence) -> str:
     if row.by_chance:
         parts.append("may be chance")
     if row.same_images:
-        parts.append(f"same images as {row.same_images[0]}, or all others")
+        parts.append(f"same images: {', '.join(row.same_images[:2])}")
     return "; ".join(parts)
 
 

@@ -30,7 +30,7 @@ def test_a_folder_is_described_in_a_terminal(wsss: Command, smoke_folder: Path) 
     assert (ended.code, ended.err) == (0, "")
     (line,) = re.findall(r"^train +image-level +smoke.*$", ended.out, re.MULTILINE)
     assert line.split() == ["train", "image-level", "smoke", "2", "–", "40", "x", "40"]
-    assert "groups.csv and attributes.csv can name them" in ended.out
+    assert "group, source, camera and flags of the images are unknown" in ended.out
 
 
 def test_scenes_of_a_study_show_the_trap_that_they_were_made_with(

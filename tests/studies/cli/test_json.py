@@ -128,8 +128,11 @@ def test_a_description_has_the_keys_of_the_page(wsss: Command, tmp_path: Path) -
     assert (record["schema"], record["schema_version"]) == ("data", 1)
     # The first object of a list stands for all.
     full = next(row for row in record["counts"] if row["published"] and row["object_share"])
-    same = next(row for row in record["cooccurrences"] if row["same_images"])
-    record |= {"counts": [full], "cooccurrences": [same]}
+    same = record["cooccurrences"][0]
+    record |= {
+        "counts": [full],
+        "cooccurrences": [{**same, "same_images": ["a"], "other_images": ["b"]}],
+    }
     assert keys_of(record, {}) == keys_on_page("data") | NAMED
 
 

@@ -7,7 +7,7 @@ class is set beside everything that may accompany it, by the lift P(class | comp
 import math
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import PurePath
 
@@ -62,7 +62,8 @@ class Cooccurrence:
         high: the upper end.
         by_chance: whether the interval over images, as if they were independent, includes 1 where
             it is as wide as the number of co-occurrences of the scope asks for.
-        same_images: earlier companions that the same images have, or all the others.
+        same_images: other companions that the same images have.
+        other_images: companions that all the other images have, and none of these.
 
     """
 
@@ -81,6 +82,7 @@ class Cooccurrence:
     high: float
     by_chance: bool
     same_images: tuple[str, ...] = ()
+    other_images: tuple[str, ...] = ()
 
     @property
     def share_with(self) -> float:
@@ -153,16 +155,24 @@ def cooccurrences(
     return tuple(sorted(found, key=_order)), tuple(notes)
 
 
-def _order(one: Cooccurrence) -> tuple[bool, bool, float, float]:
-    return not one.strong, one.few, -_distance(one), -abs(one.lift - 1)
+def _order(one: Cooccurrence) -> tuple[bool, bool, float, bool, float]:
+    distance = _distance(one)
+    return not one.strong, one.few, -distance, distance > 0 and one.lift < 1, -abs(one.lift - 1)
 
 
 def _distance(one: Cooccurrence) -> float:
-    """Return how far the interval is from 1, in logarithms; 0 if it includes 1."""
+    """Return how far the interval is from 1; 0 if it includes 1.
+
+    It is a logarithm of P(class | companion) / P(class | no companion), which does not depend on
+    which of two is called the companion.
+    """
     if one.low <= 1 <= one.high:
         return 0.0
-    nearest_end = one.low if one.low > 1 else one.high
-    return abs(math.log(nearest_end)) if nearest_end > 0 else math.inf
+    end, share = one.low if one.low > 1 else one.high, one.with_companion / one.images
+    if end == 0 or share * end >= 1:
+        return math.inf
+    # Rounded, so that of two that exclude each other the one with the higher lift comes first.
+    return round(abs(math.log(end * (1 - share) / (1 - share * end))), 9)
 
 
 def _count_scope(
@@ -180,22 +190,26 @@ def _count_scope(
             which = "no image" if count == 0 else "every image"
             notes.append(f"{scope}: {which} holds {name}, so nothing can tell it apart")
     rare: Counter[CompanionKind] = Counter()
-    same_images: dict[tuple[str, bytes], list[str]] = defaultdict(list)
+    of_same: dict[tuple[str, bytes], list[str]] = defaultdict(list)
     pairs: list[_Pair] = []
     for kind, companion, has, known in companions(images, classes):
         if has.sum() < FEWEST:
             rare[kind] += 1
             continue
-        signature = min(np.packbits(has).tobytes(), np.packbits(~has).tobytes())
+        signature, opposite = (
+            np.packbits(np.concatenate([which, known])).tobytes() for which in (has, ~has & known)
+        )
         for number, name in enumerate(classes):
             if kind is CompanionKind.OTHER_CLASS and companion == name:
                 continue
-            same = same_images[name, signature]
             pair = _pair(held[known, number], has[known], groups[known])
             if pair is not None:
-                pairs.append(replace(pair, named=(name, kind, companion), same=tuple(same)))
+                # The lists are filled by the companions that follow.
+                same, others = of_same[name, signature], of_same[name, opposite]
+                pairs.append(replace(pair, named=(name, kind, companion), same=(same, others)))
                 same.append(_named(kind, companion))
     found += _counted(scope, pairs)
+    rare.pop(CompanionKind.LOOK, None)  # of few images no quarter has enough
     for kind, count in rare.items():
         said = f"{kind}: 1 value has" if count == 1 else f"{kind}: {count:,} values have"
         notes.append(f"{scope}, {said} fewer than {FEWEST} images; left out")
@@ -259,7 +273,7 @@ class _Pair:
         effective: both, as if images were independent.
         groups: of the images with the companion, and of all.
         named: the class, the kind of the companion, and its name.
-        same: earlier companions of the same images.
+        same: companions of the same images, this one too, and of all the others.
 
     """
 
@@ -267,7 +281,7 @@ class _Pair:
     effective: tuple[Counted, Counted]
     groups: tuple[int, int]
     named: tuple[str, CompanionKind, str] = ("", CompanionKind.FLAG, "")
-    same: tuple[str, ...] = ()
+    same: tuple[list[str], list[str]] = field(default_factory=lambda: ([], []))
 
 
 def _pair(holds: np.ndarray, has: np.ndarray, groups: np.ndarray) -> _Pair | None:
@@ -312,7 +326,8 @@ def _counted(scope: str, pairs: Sequence[_Pair]) -> Iterator[Cooccurrence]:
             low=float(low[place]),
             high=float(high[place]),
             by_chance=bool(low_of_images[place] <= 1 <= high_of_images[place]),
-            same_images=pair.same,
+            same_images=tuple(o for o in pair.same[0] if o != _named(kind, name)),
+            other_images=tuple(pair.same[1]),
         )
 
 

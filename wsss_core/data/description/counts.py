@@ -81,6 +81,7 @@ def class_counts(
 
     """
     sources = list(dict.fromkeys(one.source for one in images))
+    of_all = EVERY_SOURCE if "ijmond" in known.values() else ""  # the sum is the thesis's T1
     rows = [
         row
         for source in [*sources, *([EVERY_SOURCE] if len(sources) > 1 else [])]
@@ -89,7 +90,7 @@ def class_counts(
             source,
             [o for o in images if o.split == split and source in (o.source, EVERY_SOURCE)],
             classes,
-            EVERY_SOURCE if source == EVERY_SOURCE else known.get(source, ""),
+            of_all if source == EVERY_SOURCE else known.get(source, ""),
         )
     ]
     return (*rows, *_not_found(rows, known))

@@ -124,18 +124,19 @@ def _unknown(images: Sequence[ImageFacts], missing: Sequence[str]) -> list[str]:
             ("group", any(one.group for one in images)),
             ("source", any(one.source for one in images)),
             ("camera", any(one.camera for one in images)),
-            ("flag", any(one.flags for one in images)),
+            ("flags", any(one.flags for one in images)),
         )
         if not is_known
     ]
     if lacking:
+        listed = lacking[0] if len(lacking) == 1 else f"{', '.join(lacking[:-1])} and {lacking[-1]}"
         notes.append(
-            f"no image names a {' or a '.join(lacking)}: a correlation with these cannot be seen; "
+            f"{listed} of the images are unknown, so nothing is seen of what goes with them; "
             "groups.csv and attributes.csv can name them"
         )
     if not any(one.contexts is not None for one in images):
         notes.append(
-            "there are no context masks: a correlation with the surroundings of a class "
-            "cannot be seen; look for one on the contact sheet"
+            "there are no context masks, so nothing is measured of what surrounds the classes; the "
+            "contact sheet shows it"
         )
     return notes

@@ -13,14 +13,12 @@ class Trap:
     Attributes:
         cooccurrence: the class and its companion; in train if it is strong there.
         other: the same over the other splits, if it is known there.
-        same_images: other companions of the same images, or of all the others.
         sentence: what a network may learn in place of the class, and what to do.
 
     """
 
     cooccurrence: Cooccurrence
     other: Cooccurrence | None
-    same_images: tuple[str, ...]
     sentence: str
 
 
@@ -38,13 +36,13 @@ def traps(cooccurrences: Sequence[Cooccurrence]) -> tuple[Trap, ...]:
             by_construction = one.kind is CompanionKind.OTHER_CLASS and one.lift < 1
             if one.scope != scope or not one.strong or by_construction:
                 continue
-            same = _same_images(one, cooccurrences)
-            names = {(one.class_name, name) for name in (one.name, *same)}
+            alike = (one.name, *one.same_images, *one.other_images)
+            names = {(one.class_name, name) for name in alike}
             if names & covered:
                 continue
             covered |= names
             other = next((o for o in cooccurrences if _is_other(o, one)), None)
-            found.append(Trap(one, other, same, _sentence(one, other, same)))
+            found.append(Trap(one, other, _sentence(one, other)))
     return tuple(found)
 
 
@@ -53,20 +51,12 @@ def _is_other(other: Cooccurrence, one: Cooccurrence) -> bool:
     return same and other.scope != one.scope
 
 
-def _same_images(one: Cooccurrence, cooccurrences: Sequence[Cooccurrence]) -> tuple[str, ...]:
-    later = [
-        other.name
-        for other in cooccurrences
-        if (other.scope, other.class_name) == (one.scope, one.class_name)
-        and one.name in other.same_images
-    ]
-    return tuple(dict.fromkeys([*one.same_images, *later]))
-
-
-def _sentence(one: Cooccurrence, other: Cooccurrence | None, same: Sequence[str]) -> str:
+def _sentence(one: Cooccurrence, other: Cooccurrence | None) -> str:
     parts = [_counts(one), _consequence(one), _remedy(one)]
-    if same:
-        parts.append(f"The same images, or all the others, have {', '.join(same)}.")
+    if one.same_images:
+        parts.append(f"The same images have {_listed(one.same_images)}.")
+    if one.other_images:
+        parts.append(f"All the others have {_listed(one.other_images)}.")
     if one.few:
         fewer = min(one.with_companion, one.images - one.with_companion)
         parts.append(f"These are few images ({fewer}), so the figures are rough.")
@@ -132,6 +122,10 @@ def _elsewhere(one: Cooccurrence, other: Cooccurrence) -> str:
     if other.strong and same_way:
         return f"Scores may hide it, as {lifts}."
     return f"Scores may show it, as {lifts}."
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
 
 
 def _images(count: int) -> str:

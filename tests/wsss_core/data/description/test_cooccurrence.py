@@ -169,9 +169,10 @@ def test_companions_of_the_same_images_make_one_trap():
     )
     rows, _ = cooccurrences(same, ["smoke"])
     (trap,) = traps(rows)
-    named = {trap.cooccurrence.name, *trap.same_images}
-    assert named == {"source A", "source B", "camera 1", "camera 2", "size 16x8", "size 8x8"}
-    for name in trap.same_images:
+    one = trap.cooccurrence
+    assert {one.name, *one.same_images} == {"source A", "camera 1", "size 16x8"}
+    assert set(one.other_images) == {"source B", "camera 2", "size 8x8"}
+    for name in (*one.same_images, *one.other_images):
         assert name in trap.sentence
 
 

@@ -16,7 +16,9 @@ def test_a_camera_that_sees_mostly_smoke_is_a_trap(two_cameras):
     assert (hill.lift, hill.groups) == (1.8, 40)
     assert hill.low > 1.25
     assert rows[CompanionKind.SOURCE, "roof"].lift == 0.2
-    (trap,) = (t for t in described.traps if "source hill" in (t.cooccurrence.name, *t.same_images))
+    (trap,) = (t for t in described.traps if t.cooccurrence == hill)
+    assert hill.same_images == ("camera hill north",)
+    assert hill.other_images == ("source roof", "camera roof north")
     assert "score it on a" in trap.sentence
     assert "that training has not seen" in trap.sentence
     # The scored splits are balanced.
