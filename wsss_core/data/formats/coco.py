@@ -327,4 +327,10 @@ class _Walk:
         return painted > 0
 
 
-COCO = Format("coco", "a JSON file with images, annotations and categories", _recognise, _read)
+COCO = Format(
+    "coco",
+    "a JSON file with images, annotations and categories",
+    _recognise,
+    _read,
+    uses=("crowd", "boxes"),
+)

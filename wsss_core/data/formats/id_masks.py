@@ -15,7 +15,7 @@ from wsss_core.data.formats.common.contents import (
     FormatOptions,
 )
 from wsss_core.data.formats.common.source_files import SPLIT_WORDS, subfolders
-from wsss_core.data.formats.pairs import PairLayout, read_pairs
+from wsss_core.data.formats.pairs import MEANING_OPTIONS, PairLayout, read_pairs
 from wsss_core.errors import InputError, check_printable
 from wsss_core.text_files import read_text
 
@@ -133,6 +133,20 @@ def read_ade(path: Path, options: FormatOptions) -> FormatContent:
     return read_pairs(path, options, layout, values)
 
 
-CAMVID = Format("camvid", "{split} beside {split}annot", _recognise_camvid, read_camvid)
-CITYSCAPES = Format("cityscapes", "leftImg8bit, gtFine", _recognise_cityscapes, read_cityscapes)
-ADE = Format("ade20k", "images/training, annotations/training", _recognise_ade, read_ade)
+CAMVID = Format(
+    "camvid", "{split} beside {split}annot", _recognise_camvid, read_camvid, uses=MEANING_OPTIONS
+)
+CITYSCAPES = Format(
+    "cityscapes",
+    "leftImg8bit, gtFine",
+    _recognise_cityscapes,
+    read_cityscapes,
+    uses=MEANING_OPTIONS,
+)
+ADE = Format(
+    "ade20k",
+    "images/training, annotations/training",
+    _recognise_ade,
+    read_ade,
+    uses=MEANING_OPTIONS,
+)

@@ -202,4 +202,5 @@ IJMOND = Format(
     _recognise,
     read_ijmond,
     instead_of=("coco", "rise", "pairs"),
+    uses=("threshold", "crowd", "boxes", "frames", "scheme"),
 )

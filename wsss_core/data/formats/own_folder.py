@@ -101,4 +101,10 @@ def _told(source: FolderSource, options: FormatOptions) -> Meaning | None:
     return meaning
 
 
-FOLDER = Format("folder", "train, tune, test as in README", _recognise, read_own_folder)
+FOLDER = Format(
+    "folder",
+    "train, tune, test as in README",
+    _recognise,
+    read_own_folder,
+    uses=("values", "threshold"),
+)

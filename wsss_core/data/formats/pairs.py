@@ -51,6 +51,10 @@ _PREFIXES = ("mask_", "gt_", "label_")
 _LISTED = 20_000  # files of a folder that are looked at to find how masks are named
 
 
+MEANING_OPTIONS = ("values", "colours", "threshold")
+"""The options that say what the pixels of mask files mean."""
+
+
 @dataclass(frozen=True)
 class PairLayout:
     """The patterns of a layout, those of masks in every way in which they are named, and why."""
@@ -234,5 +238,10 @@ def _image(
 
 
 PAIRS = Format(
-    "pairs", "images beside mask files, by folders or patterns", _recognise, _read, specific=False
+    "pairs",
+    "images beside mask files, by folders or patterns",
+    _recognise,
+    _read,
+    specific=False,
+    uses=("images", "masks", "clear", *MEANING_OPTIONS),
 )

@@ -234,5 +234,9 @@ def clip_rows(lists: Mapping[Path, Sequence[dict[str, Any]]]) -> dict[str, dict[
 
 
 RISE = Format(
-    "rise", "JSON lists of clips with label_state, .npy or video clips", _recognise, read_rise
+    "rise",
+    "JSON lists of clips with label_state, .npy or video clips",
+    _recognise,
+    read_rise,
+    uses=("frames", "scheme"),
 )

@@ -246,4 +246,10 @@ def _unlisted(paths: Mapping[str, Path], root: Path) -> list[Path]:
     return sorted(file for file in beside if file not in used)
 
 
-RLE_TABLE = Format("rle", "a CSV file with ImageId and EncodedPixels", _recognise, read_rle_table)
+RLE_TABLE = Format(
+    "rle",
+    "a CSV file with ImageId and EncodedPixels",
+    _recognise,
+    read_rle_table,
+    uses=("values", "runs"),
+)

@@ -86,4 +86,6 @@ def _pairs(folder: Path) -> list[tuple[Path, Path]]:
     return [(images[stem], masks[stem]) for stem in sorted(images)]
 
 
-SMOKE5K = Format("smoke5k", "{train,test}/{img,gt}", _recognise, read_smoke5k)
+SMOKE5K = Format(
+    "smoke5k", "{train,test}/{img,gt}", _recognise, read_smoke5k, uses=("values", "threshold")
+)

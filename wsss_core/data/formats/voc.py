@@ -152,4 +152,10 @@ def _labels(file: Path, classes: tuple[str, ...], unlisted: list[str]) -> Labels
     return Labels(frozenset(name for name in names if name in classes))
 
 
-VOC = Format("voc", "JPEGImages, SegmentationClass, ImageSets/Segmentation", _recognise, read_voc)
+VOC = Format(
+    "voc",
+    "JPEGImages, SegmentationClass, ImageSets/Segmentation",
+    _recognise,
+    read_voc,
+    uses=("values", "colours"),
+)

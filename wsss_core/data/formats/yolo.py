@@ -348,4 +348,10 @@ def _mask(
     )
 
 
-YOLO = Format("yolo", "data.yaml, and texts of boxes or polygons in labels", _recognise, read_yolo)
+YOLO = Format(
+    "yolo",
+    "data.yaml, and texts of boxes or polygons in labels",
+    _recognise,
+    read_yolo,
+    uses=("values", "boxes"),
+)

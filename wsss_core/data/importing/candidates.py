@@ -30,7 +30,7 @@ from wsss_core.data.image_set import IGNORED
 from wsss_core.data.importing.mask_figures import (
     MaskFigures,
     is_empty_mask,
-    labels_of,
+    labels_by_mask,
     mask_figures,
     shown_labels,
 )
@@ -213,7 +213,7 @@ def _labelled(
             return image, labels, None  # refused when it is examined, if it is taken
         progress.step()
         if labels is None:
-            return image, labels_of(facts, classes, settings.least_area), facts
+            return image, labels_by_mask(facts, classes, settings.least_area), facts
         return image, shown_labels(labels, facts, classes, settings.least_area), facts
 
     with ThreadPoolExecutor() as pool:

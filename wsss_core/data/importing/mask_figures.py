@@ -82,7 +82,7 @@ def mask_figures(mask: MaskMaker) -> MaskFigures:
     )
 
 
-def labels_of(facts: MaskFigures, classes: Sequence[str], least: int) -> Labels | None:
+def labels_by_mask(facts: MaskFigures, classes: Sequence[str], least: int) -> Labels | None:
     """Return the classes that a mask shows; None where it is ignored everywhere.
 
     Args:

@@ -1,11 +1,12 @@
 """What an import would write, before anything is written; reading in place stops here."""
 
 import logging
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 from wsss_core.data.folder.layout import CLEAR
+from wsss_core.data.formats import FORMATS, FormatOptions
 from wsss_core.data.image_set import SPLITS
 from wsss_core.data.importing.candidates import (
     ReadSource,
@@ -70,6 +71,7 @@ def plan_import(settings: ImportSettings) -> PlannedImport:
     """
     _check_given_once(settings)
     sources = [_read(source) for source in settings.sources]
+    _check_options(sources)
     classes = joined_classes(sources, assume_absent=settings.assume_absent)
     for name in classes:
         if ";" in name or name.lower() == CLEAR:
@@ -104,6 +106,24 @@ def _check_given_once(settings: ImportSettings) -> None:
             raise InputError(f"{source.path}: given twice as a source, expected once")
         if not source.take:
             seen.add(path)
+
+
+def _check_options(sources: Sequence[ReadSource]) -> None:
+    """Raise if an option is given that changes nothing in any of its sources."""
+    usual = FormatOptions()
+    for option in (field.name for field in fields(FormatOptions)):
+        given = [
+            s for s in sources if getattr(s.settings.options, option) != getattr(usual, option)
+        ]
+        if not given or option == "crops" or any(_uses(source, option) for source in given):
+            continue  # crops are cut of every format
+        names = ", ".join(dict.fromkeys(source.recognition.format.name for source in given))
+        known = ", ".join(known.name for known in FORMATS if option in known.uses)
+        raise InputError(f"--{option} changes nothing in format {names}; it is for {known}")
+
+
+def _uses(source: ReadSource, option: str) -> bool:
+    return option in source.recognition.format.uses
 
 
 def _read(settings: SourceSettings) -> ReadSource:

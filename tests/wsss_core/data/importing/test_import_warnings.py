@@ -159,3 +159,14 @@ def test_an_image_and_its_mask_in_one_folder_are_told_how_to_be_read(smoke5k, se
     said = str(caught.value)
     assert "8 such names" in said
     assert "--images '**/{stem}.jpg' --masks '**/{stem}.png'" in said
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "known"),
+    [("crowd", "ignore", "ijmond, coco"), ("runs", "rows", "rle"), ("frames", 3, "ijmond, rise")],
+)
+def test_an_option_that_changes_nothing_is_refused(smoke5k, settings, option, value, known):
+    with pytest.raises(InputError) as caught:
+        import_data(settings(smoke5k, tune="1", options={option: value}))
+    said = f"--{option} changes nothing in format smoke5k; it is for {known}"
+    assert str(caught.value) == said

@@ -262,6 +262,7 @@ class Format:
         specific: whether its recognition rests on names that no other format uses; a general one
             is asked only where no specific one knows the path.
         instead_of: formats whose layout it shares, and which it goes before.
+        uses: the fields of `FormatOptions` that change how it is read.
 
     """
 
@@ -271,3 +272,4 @@ class Format:
     read: Callable[[Path, FormatOptions], FormatContent] = field(repr=False)
     specific: bool = True
     instead_of: tuple[str, ...] = ()
+    uses: tuple[str, ...] = ()
