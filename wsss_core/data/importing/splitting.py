@@ -52,9 +52,9 @@ def split_images(
         assigned, notes = _by_lists(free, settings.lists)
     else:
         assigned, notes = _by_names(free, settings.names)
-    assigned["train"] = [*assigned["train"], *fixed]
     if settings.tune is not None:
         notes += _cut_tune(assigned, settings.tune, settings.tune_from, seed)
+    assigned["train"] = [*assigned["train"], *fixed]  # what is taken to train does not leave it
     for split in ("tune", "test"):
         masked = [c for c in assigned[split] if c.image.mask is not None]
         if lone := [c.image.name for c in assigned[split] if c.image.mask is None]:

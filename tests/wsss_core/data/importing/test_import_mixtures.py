@@ -164,3 +164,14 @@ def test_splits_of_two_sources_are_joined(cameras, smoke5k, tmp_path):
         "test": 2 + 4,
     }
     assert [source["imported"] for source in record.sources] == [11, 12]
+
+
+def test_what_is_taken_for_training_is_not_cut_off_for_tuning(cameras, smoke5k, tmp_path):
+    settings = ImportSettings(
+        (SourceSettings(smoke5k, "smoke5k"), SourceSettings(cameras, "cameras", take={"clear": 4})),
+        tmp_path / "data",
+        split=parse_splits([], "7"),
+    )
+    record = import_data(settings)
+    assert record.counts["train"] == {"images": 5, "smoke": 1, "clear": 4}
+    assert record.counts["tune"] == {"images": 7, "smoke": 7, "clear": 0}
