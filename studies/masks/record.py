@@ -1,6 +1,7 @@
 """The file beside the masks of a folder: the settings of all of them, and a digest of its own."""
 
 import json
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -92,14 +93,11 @@ class MaskRecord:
         ended: bool = False,
     ) -> None:
         """Write settings and counts, at the start and at the end of a run."""
-        numbers = {"images": images, "masks": with_mask, "failed": len(failed)}
-        if counts is not None:
-            marked = {"empty": counts.empty, "full": counts.full, "with_class": counts.with_class}
-            numbers |= marked
         content: dict[str, Any] = {
             "settings": self._settings,
             "values": self._values,
-            "counts": numbers,
+            "counts": {"images": images, "masks": with_mask, "failed": len(failed)},
+            "marked": None if counts is None else asdict(counts),
             "failed": failed,
             "package_version": package_version(),
             "started_at": self._started,

@@ -140,8 +140,8 @@ def test_masks_without_labels_name_the_class_and_count(
     full = sum(bool(mask.all()) for mask in written)
     assert f"{empty} of 24 masks are empty, {full} are full; smoke is in" in said.out
     assert "steam is in 0" in said.out
-    counts = json.loads((tmp_path / "masks" / "masks.json").read_text())["counts"]
-    assert (counts["empty"], counts["with_class"]["steam"]) == (empty, 0)
+    marked = json.loads((tmp_path / "masks" / "masks.json").read_text())["marked"]
+    assert (marked["empty"], marked["with_class"]["steam"]) == (empty, 0)
 
 
 def test_masks_gated_by_labels_hold_the_labelled_classes_and_no_others(
