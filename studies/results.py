@@ -284,7 +284,7 @@ class Results:
             images: the folder of images.
             out: the folder of the masks.
             **options: those of `studies.make_masks`: configuration, seed, chain, rule, threshold,
-                uncertain, soft, batch, address, in_process, ...
+                uncertain, soft, labels, batch, address, in_process, ...
 
         """
         from studies.masks.making import make_masks

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from reports.names import MEASURE_NAMES, THRESHOLD_NAMES, measure_phrase
+from reports.names import MEAN_OF_CLASSES, MEASURE_NAMES, THRESHOLD_NAMES, measure_phrase
 from reports.pairing import in_words
 from reports.results.chance import at_chance
 from reports.results.comparisons import Comparison, best_taught
@@ -57,11 +57,31 @@ def headlines(record: StudyRecord) -> list[str]:
 
     """
     ranked = best_taught(record)
-    if not ranked:
-        return _without_baseline(record) + fold_headlines(record) + left_out([record])
     judged = _judged(record, ranked)
-    sentences = _best(record, judged, ranked) if judged else [_no_winner(record)]
-    return sentences + fold_headlines(record) + left_out([record])
+    if not ranked:
+        sentences = _without_baseline(record)
+    else:
+        sentences = _best(record, judged, ranked) if judged else [_no_winner(record)]
+    sentences += _never_predicted(record) + fold_headlines(record)
+    return sentences + left_out([record])
+
+
+def _never_predicted(record: StudyRecord) -> list[str]:
+    """Say of each class how many configurations never predict it."""
+    sentences = []
+    for name in record.classes:
+        count = sum(
+            bool(seeds) and len(seeds) == len(record.healthy(one.name))
+            for one in record.configurations
+            for seeds in [record.never_predicted(one.name, name)]
+        )
+        if count and name != MEAN_OF_CLASSES:
+            of = len(record.configurations)
+            sentences.append(
+                f"{count} of {of} configurations never predict {name} where it is, so gating "
+                "leaves their maps of it empty."
+            )
+    return sentences
 
 
 def _judged(record: StudyRecord, ranked: list[Comparison]) -> list[Comparison]:

@@ -35,16 +35,15 @@ def with_class_state(
 
     """
     seeds = record.never_predicted(configuration, class_name, chain=chain)
-    if not seeds or "accuracy" in figure:
+    if not seeds:
         return cell
+    if figure not in MEASURES:
+        return replace(cell, rank=None)
     healthy = len(record.healthy(configuration, chain))
     if len(seeds) == healthy:
-        text = NEVER_PREDICTED if figure in MEASURES else cell.text
-        return replace(cell, text=text, rank=None, state=STATE)
-    if figure in MEASURES:
-        text = f"{cell.text} ({len(seeds)} of {healthy} {NEVER_PREDICTED})"
-        return replace(cell, text=text, rank=None)
-    return replace(cell, rank=None)
+        return replace(cell, text=NEVER_PREDICTED, rank=None, state=STATE)
+    text = f"{cell.text} ({len(seeds)} of {healthy} {NEVER_PREDICTED})"
+    return replace(cell, text=text, rank=None)
 
 
 def never_predicted_notes(record: StudyRecord) -> list[str]:

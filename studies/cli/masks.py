@@ -44,10 +44,13 @@ def _masks(options: argparse.Namespace) -> int:
         address=options.address,
         in_process=options.in_process,
         follow_links=options.follow_links,
+        labels=options.labels,
         rules=pixel_rules(options),
     )
     rate = f", {made.written / made.seconds:.1f} images/s" if made.written else ""
     show(f"{made.written} masks written to {options.out} in {duration(made.seconds)}{rate}")
+    if made.counts.masks:
+        show(made.counts.describe())
     for name, error in made.failed.items():
         show(f"failed: {name}: {error}", aside=True)
     if named := options_named(made.failed.values()):
@@ -74,6 +77,13 @@ MASKS = Command(
         option("--refinement", dest="chain", help=argparse.SUPPRESS),  # its old spelling
         option("--threshold", type=a_number, metavar="VALUE", help="0 to 1, instead of a rule"),
         option("--rule", metavar="RULE", help="tuned, fixed, otsu, ... [the study's]"),
+        option(
+            "--labels",
+            type=a_path,
+            metavar="CSV",
+            help="known labels of the images, columns file and classes: no class but those gets "
+            "pixels, predicted or not [the study's gating]",
+        ),
         option(
             "--uncertain",
             type=a_number,

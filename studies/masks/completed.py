@@ -68,7 +68,7 @@ def mask_state(job: MaskJob, name: str, *, earlier: bool = False) -> MaskState:
         return MaskState.MISSING
     image = Path(job.images) / name
     try:
-        expected = MaskOrigin(PictureFile.read(image, job.rules).digest, job.settings_digest)
+        expected = MaskOrigin(PictureFile.read(image, job.rules).digest, job.digest_of(name))
     except InputError:
         return MaskState.MISSING  # the worker that opens the image says why it cannot be read
     try:

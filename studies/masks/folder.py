@@ -15,7 +15,7 @@ import shutil
 import time
 from collections import deque
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path, PurePosixPath
 
@@ -24,7 +24,9 @@ import numpy as np
 from reports.progress import progress_bar
 from studies.formatting import duration
 from studies.masks.completed import Completed, MaskState, completed
+from studies.masks.counting import MaskCounts, count_masks
 from studies.masks.files import mask_of, origin_of
+from studies.masks.labels import check_labels
 from studies.masks.record import MaskRecord
 from studies.masks.sharing import MOST_SHARES, THERE, leases_of, share_with_others
 from studies.masks.worker import SOFT, UNFINISHED_MASKS, MaskJob, one_batch_after_another
@@ -48,6 +50,7 @@ class MasksMade:
         corrupt: masks that were not as they were written.
         failed: image -> why it has no mask.
         seconds: of the whole run.
+        counts: of all masks of the folder, those that were there before among them.
 
     """
 
@@ -57,6 +60,7 @@ class MasksMade:
     seconds: float
     replaced: int = 0
     corrupt: int = 0
+    counts: MaskCounts = field(default_factory=MaskCounts)
 
 
 def make_missing_masks(
@@ -97,7 +101,10 @@ def make_missing_masks(
     if replaced:
         logger.info("%d were replaced since their mask was made; it is made again", replaced)
     if corrupt:
-        logger.warning("%d masks are not as they were written; they are made again", corrupt)
+        or_labels = "" if job.labels is None else ", or of other labels"
+        logger.warning(
+            "%d masks are not as they were written%s; they are made again", corrupt, or_labels
+        )
     failed: dict[str, str] = {}
     written = 0
     record.write(images=len(names), with_mask=before, failed=failed)
@@ -122,15 +129,40 @@ def make_missing_masks(
     if not leases_of(job.out).owners():
         shutil.rmtree(Path(job.out) / UNFINISHED_MASKS, ignore_errors=True)
     failed = dict(sorted(failed.items()))
-    record.write(images=len(names), with_mask=before + written, failed=failed, ended=True)
-    return MasksMade(written, before, failed, time.perf_counter() - began, replaced, corrupt)
+    counts = count_masks(job, [name for name in names if name not in failed])
+    record.write(
+        images=len(names), with_mask=before + written, failed=failed, counts=counts, ended=True
+    )
+    _warn_of(job, counts)
+    seconds = time.perf_counter() - began
+    return MasksMade(written, before, failed, seconds, replaced, corrupt, counts)
+
+
+def _warn_of(job: MaskJob, counts: MaskCounts) -> None:
+    """Warn if all masks are empty, or all are full: no segmentation model learns from them."""
+    if not counts.masks or counts.masks not in (counts.empty, counts.full):
+        return
+    if counts.masks == counts.full:
+        kind, why = "full", "no pixel is background"
+        advice = f"the threshold is {job.recipe.level / 255:.3f}; --threshold gives another"
+    else:
+        kind, why = "empty", "no pixel is of a class"
+        advice = "a lower --threshold may mark some"
+        if job.labels is None and job.recipe.scaling.gating == "predicted":
+            advice = (
+                "cam.gating: predicted leaves a map empty unless the network predicts its class; "
+                "--labels gates by known labels"
+            )
+    logger.warning(
+        "warning: %d of %d masks are %s: %s; %s", counts.masks, counts.masks, kind, why, advice
+    )
 
 
 def _require_ours(job: MaskJob, found: Completed, record: Path) -> None:
     """Raise unless the masks beside a corrupt record are of the settings that are asked for."""
     for name in found.of(MaskState.CORRUPT):
         origin = origin_of(job.mask_file(name))
-        if origin is not None and origin.settings != job.settings_digest:
+        if origin is not None and origin.settings != job.digest_of(name):
             raise InputError(
                 f"{record}: corrupt, and {job.mask_file(name)} was made with other settings; "
                 "expected another folder"
@@ -207,6 +239,8 @@ def _check(job: MaskJob, names: list[str]) -> None:
         masks[mask] = name
         if job.soft and mask.parts[0] == SOFT:
             raise InputError(f"{images / name}: its mask would lie among the soft maps, in {SOFT}")
+    if job.labels is not None:
+        check_labels(job.labels, names)
     if job.soft:
         for name in job.recipe.classes:
             if name in (".", "..") or "/" in name:

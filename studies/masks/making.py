@@ -6,6 +6,7 @@ from pathlib import Path
 
 from reports.storage import Location, below, located
 from studies.masks.folder import MasksMade, make_missing_masks
+from studies.masks.labels import GivenLabels, known_labels
 from studies.masks.recipe import MaskSelection, choose_recipe
 from studies.masks.worker import MaskJob
 from studies.store import ArtifactStore
@@ -35,6 +36,7 @@ def make_masks(
     in_process: bool = False,
     follow_links: bool = False,
     rules: PixelRules = USUAL_RULES,
+    labels: GivenLabels | None = None,
 ) -> MasksMade:
     """Make the pseudo masks that a folder of images lacks, with a network of a finished study.
 
@@ -61,10 +63,15 @@ def make_masks(
         follow_links: search linked folders for images too.
         rules: how the pixels of the images are read. A mask has the height and width of its image
             as it is read; images with an EXIF orientation get none until the rules say how.
+        labels: the known labels of the images, a file as `train/labels.csv` of a data folder or the
+            names of the classes by file. Classes that an image is not labelled with get no pixel
+            there, all others take part whether the network predicts them or not. The tuned
+            threshold is then that of the tune split's maps gated by their labels. None: the
+            study's gating.
 
     Raises:
-        InputError: nothing is there by such a name (the message names what is), no images, or masks
-            there of other settings.
+        InputError: nothing is there by such a name (the message names what is), no images, an
+            image without labels, or masks there of other settings.
 
     """
     for name, value in (("threshold", threshold), ("uncertain", uncertain), ("batch", batch)):
@@ -74,12 +81,24 @@ def make_masks(
         raise InputError("address: a cluster runs Ray; leave out in_process")
     results = located(str(results))
     artifacts = ArtifactStore(below(results, "store") if store is None else located(str(store)))
-    selection = MaskSelection(study, configuration, seed, chain, rule, threshold, fold)
+    if isinstance(labels, str | Path):
+        labels = checked_path(labels)
+    selection = MaskSelection(
+        study, configuration, seed, chain, rule, threshold, fold, labels is not None
+    )
     recipe, lines = choose_recipe(results, artifacts, selection)
     for line in lines:
         logger.info(line)
+    for name in recipe.never_predicted:
+        logger.warning(
+            "warning: class %s is never predicted, in none of the tune images that hold it, so its "
+            "maps may be empty here too; --labels gates by known labels",
+            name,
+        )
+    known = None if labels is None else known_labels(labels, recipe.classes)
+    folders = str(checked_path(images)), str(checked_path(out))
     return make_missing_masks(
-        MaskJob(recipe, str(checked_path(images)), str(checked_path(out)), uncertain, soft, rules),
+        MaskJob(recipe, *folders, uncertain, soft, rules, known),
         batch=batch,
         address=address,
         in_process=in_process,

@@ -7,7 +7,7 @@ split alone decide, so that masks of test images may still be scored.
 import json
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 import pandas as pd
@@ -15,8 +15,10 @@ import pandas as pd
 from reports.ledger.parts import read_table
 from reports.names import OPTIMAL, PLAIN
 from reports.pairing import pair_of
+from reports.results.label_gating import label_gated_choice, needs_label_gating
 from reports.results.reading import read_studies
-from reports.results.study_record import StudyRecord
+from reports.results.study_record import StudyRecord, TrialRecord
+from reports.results.trial_cache import read_scores
 from reports.storage import Location
 from studies.planning import Chain, ImageSplits, MapScaling, TrainingJob, fitted_state_key
 from studies.store import ArtifactStore
@@ -44,6 +46,7 @@ class MaskSelection:
         rule: the threshold rule; None: that of the study's tables.
         threshold: a threshold from 0 to 1 instead of a rule's.
         fold: the fold of that network, in a study with folds; it has to be given.
+        labelled: whether known labels gate the maps, in place of the study's gating.
 
     """
 
@@ -54,6 +57,7 @@ class MaskSelection:
     rule: str | None = None
     threshold: float | None = None
     fold: int | None = None
+    labelled: bool = False
 
 
 @dataclass(frozen=True)
@@ -69,11 +73,12 @@ class MaskRecipe:
         training: the training run of the network.
         store: the artifact store that holds the network.
         chain: the refinement chain.
-        scaling: how raw maps become scores.
+        scaling: how raw maps become scores; its gating is "labels" if known labels gate them.
         fitted_states: for each step, the key of its fitted state; None if it learns nothing.
         rule: the rule that chose the threshold; "given" if the user did.
         level: the threshold, 0 to 255.
         fold: the number of the network's fold; None in a study without folds.
+        never_predicted: classes whose maps of the tune images that hold them gating has emptied.
 
     """
 
@@ -90,6 +95,7 @@ class MaskRecipe:
     rule: str
     level: int
     fold: int | None = None
+    never_predicted: tuple[str, ...] = ()
 
     @property
     def classes(self) -> list[str]:
@@ -138,6 +144,8 @@ def choose_recipe(
     record = _study(read_studies(results), selection.study)
     rows = _candidates(record, selection.chain)
     fold, rows, lines = _of_fold(record, rows, selection.fold)
+    by_labels = selection.labelled and selection.chain in (None, PLAIN)
+    tuned_on = _tuned_by_labels(results, record, rows) if by_labels else {}
     configuration, why_configuration = _choose(
         "configuration", selection.configuration, record, rows
     )
@@ -151,6 +159,11 @@ def choose_recipe(
     settings = json.loads(trial.row["settings"])
     cam = settings.pop("cam")
     scaling = MapScaling(cam["normalisation"], cam["gating"])
+    scored = record.all_trials[configuration, pair_of(seed, fold), selection.chain or PLAIN]
+    never = [] if selection.labelled else _never_predicted(scored, settings["classes"])
+    if selection.labelled and rule == "tuned" and cam["gating"] == "predicted":
+        on_labels = tuned_on.get((configuration, seed), False)
+        why_level += f", on maps gated by {'labels' if on_labels else 'the prediction'}"
     chain = Chain(PLAIN, CamSettings(**cam.get("cam", {})), ())
     if scores_key != trial.key:
         chain = _recorded_chain(results, scores_key)
@@ -168,12 +181,13 @@ def choose_recipe(
         training=training,
         store=store.where,
         chain=chain,
-        scaling=scaling,
+        scaling=replace(scaling, gating="labels") if selection.labelled else scaling,
         fitted_states=_checked_steps(store, training, chain, scaling),
         rule=rule,
         # Several classes: level 0 stands for "nothing competes" and is no threshold.
         level=max(1, level) if len(settings["classes"]) > 1 else level,
         fold=fold,
+        never_predicted=tuple(never),
     )
     states = _states(record, chain.name)
     to_do = f" ({states['to do']} of {states.total()} trials to do)" if states["to do"] else ""
@@ -245,6 +259,33 @@ def _of_fold(
     return asked, rows[rows["fold"] == asked], [f"fold {there[asked]} (as asked)"]
 
 
+def _tuned_by_labels(
+    results: Location, record: StudyRecord, rows: pd.DataFrame
+) -> dict[tuple[str, int], bool]:
+    """Tune the candidates' thresholds anew, on maps gated by labels; change the rows in place.
+
+    Returns:
+        Whether a trial's threshold is now that of maps gated by labels, by configuration and seed.
+
+    """
+    found = {}
+    for (configuration, seed), of_trial in rows.groupby(["configuration", "seed"]):
+        scores = read_scores(results, str(of_trial["trial_key"].iloc[0]))
+        choice = label_gated_choice(scores, record.objective)
+        found[str(configuration), int(seed)] = choice is not None or not needs_label_gating(scores)
+        if choice is None:
+            continue
+        tuned = of_trial[of_trial["rule"] == "tuned"]
+        rows.loc[tuned.index, "level"] = float(choice.level)
+        rows.loc[tuned.index[tuned["split"] == "tune"], record.objective] = choice.reached
+    return found
+
+
+def _never_predicted(trial: TrialRecord, classes: Iterable[str]) -> list[str]:
+    """Return the classes that a trial predicts in no tune image that holds them."""
+    return [name for name in classes if trial.never_predicted(name, "fixed", split="tune")]
+
+
 def _states(record: StudyRecord, chain: str) -> Counter[str]:
     """Return the state of every trial under a chain, in the words of `wsss status`."""
     trials = [trial for (_, _, name), trial in record.all_trials.items() if name == chain]
@@ -272,6 +313,8 @@ def _choose(
     if figures.empty:
         raise InputError(f"no figures of the tune split; --{column}: {_expected(there)}")
     best = figures.index.tolist()[figures.argmax()]
+    if not figures.max() > 0:
+        return best, f"of {len(there)}, all 0 by {record.objective} on the tune split, the first"
     mean = f", {figures.max():.4f} in the mean over seeds" if column == "configuration" else ""
     return best, f"of {len(there)} the best by {record.objective} on the tune split{mean}"
 

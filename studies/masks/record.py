@@ -1,10 +1,12 @@
 """The file beside the masks of a folder: the settings of all of them, and a digest of its own."""
 
 import json
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from studies.masks.counting import MaskCounts
 from studies.masks.files import voc_palette
 from studies.masks.worker import MaskJob
 from studies.stages import package_version
@@ -82,13 +84,20 @@ class MaskRecord:
             return None
 
     def write(
-        self, *, images: int, with_mask: int, failed: dict[str, str], ended: bool = False
+        self,
+        *,
+        images: int,
+        with_mask: int,
+        failed: dict[str, str],
+        counts: MaskCounts | None = None,
+        ended: bool = False,
     ) -> None:
         """Write settings and counts, at the start and at the end of a run."""
         content: dict[str, Any] = {
             "settings": self._settings,
             "values": self._values,
             "counts": {"images": images, "masks": with_mask, "failed": len(failed)},
+            "marked": None if counts is None else asdict(counts),
             "failed": failed,
             "package_version": package_version(),
             "started_at": self._started,

@@ -25,6 +25,7 @@ from studies.masks.files import (
     write_grey,
     write_mask,
 )
+from studies.masks.labels import Labels, labels_of
 from studies.masks.recipe import MaskRecipe
 from studies.planning import Step, TrainingJob
 from studies.stages import (
@@ -59,6 +60,8 @@ class MaskJob:
         soft: whether to write the scores too, a grey PNG per class.
         rules: how the pixels of the images are read. A mask has the height and width of its image
             as it is read: turned upright if the rules apply its EXIF orientation.
+        labels: the known classes of each image, which alone may have pixels; None: gating is the
+            study's.
 
     """
 
@@ -68,6 +71,7 @@ class MaskJob:
     uncertain: float = 0.0
     soft: bool = False
     rules: PixelRules = USUAL_RULES
+    labels: Labels | None = None
 
     def mask_file(self, name: str) -> Path:
         """Return the file of an image's mask."""
@@ -97,6 +101,23 @@ class MaskJob:
     def settings_digest(self) -> str:
         """The digest (BLAKE2b, 128 bit) of the settings, which each mask holds."""
         return hashlib.blake2b(canonical(self.settings).encode(), digest_size=16).hexdigest()
+
+    def digest_of(self, name: str) -> str:
+        """Return the digest of the settings of one image's mask; its labels are among them."""
+        if self.labels is None:
+            return self.settings_digest
+        content = canonical([self.settings_digest, labels_of(self.labels, name)])
+        return hashlib.blake2b(content.encode(), digest_size=16).hexdigest()
+
+    def gated_out(self, name: str, logits: np.ndarray) -> np.ndarray:
+        """Return which classes take no part in an image, bool [K], by its logits float [K]."""
+        out = np.zeros(len(logits), bool)
+        if self.labels is not None:
+            out[:] = True
+            out[list(labels_of(self.labels, name) or ())] = False
+        elif self.recipe.scaling.gating == "predicted":
+            out = np.asarray(logits) <= 0
+        return out
 
 
 @dataclass(frozen=True)
@@ -241,7 +262,7 @@ class MaskWriter:
         """Delete the mask of an image that failed, unless it is the mask of these bytes."""
         with contextlib.suppress(OSError):
             mask = self._job.mask_file(name)
-            if origin_of(mask) != MaskOrigin(digest, self._job.settings_digest):
+            if origin_of(mask) != MaskOrigin(digest, self._job.digest_of(name)):
                 mask.unlink()
 
     def _refined(self, batch: Sequence[Cams]) -> np.ndarray:
@@ -253,6 +274,9 @@ class MaskWriter:
             np.stack([np.asarray(one.factors) for one in batch]),
         )
         scores = base_scores(raw, recipe.chain.cam, recipe.scaling)
+        for position, one in enumerate(batch):
+            # Before the first refiner, so that no step spreads what takes no part.
+            scores[position, self._job.gated_out(one.name, raw.logits[position])] = 0
         if not self._steps:
             return scores
         size = recipe.training.image_size
@@ -290,11 +314,10 @@ def _write(
 ) -> None:
     """Write the soft maps first, then the mask: an image with a mask is done."""
     recipe = job.recipe
-    gated = recipe.scaling.gating == "predicted"
-    out = np.asarray(image.logits) <= 0 if gated else np.zeros(len(maps), bool)
+    out = job.gated_out(image.name, np.asarray(image.logits))
     levels = score_levels(maps, shape, out)
     unfinished = Path(job.out) / UNFINISHED_MASKS
-    origin = MaskOrigin(digest, job.settings_digest)
+    origin = MaskOrigin(digest, job.digest_of(image.name))
     if job.soft:
         for class_name, grey in zip(recipe.classes, levels, strict=True):
             write_grey(grey, job.soft_file(image.name, class_name), unfinished, origin)

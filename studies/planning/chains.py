@@ -35,7 +35,8 @@ class MapScaling:
 
     Attributes:
         normalisation: how each map is normalised.
-        gating: "predicted" sets a class to 0 where the network does not predict it, or "none".
+        gating: "predicted" sets a class to 0 where the network does not predict it, or "none". Of
+            masks also "labels": classes that an image is not labelled with are 0.
 
     """
 

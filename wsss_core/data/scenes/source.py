@@ -34,7 +34,10 @@ _CHIMNEY_OUTLINE = (0, 229, 255)
 
 
 class SceneSource:
-    """Scenes of one family, cut into splits, as an ImageSource of the single class "smoke".
+    """Scenes of one family, cut into splits, as an ImageSource of smoke, and of steam if any is.
+
+    The share of steam may be small, for a rare class: with `steam=0.03` some 3 of 100 scenes hold
+    any, so the splits have to be large enough that each holds one.
 
     Args:
         settings: the family of scenes.
@@ -214,17 +217,21 @@ def _check_both_kinds(source: SceneSource) -> None:
     """Find out from the labels' draws, before anything is written, whether each kind occurs."""
     smallest = replace(source.settings, size=16)
     for split in SPLITS:
-        wanted = {True, False} if split == "train" else {True}
+        wanted = {(name, True) for name in source.classes}
+        if split == "train":
+            wanted.add(("smoke", False))
         for index in source.indices(split):
-            wanted.discard(render_scene(smallest, index).has_smoke)
+            scene = render_scene(smallest, index)
+            wanted -= {("smoke", scene.has_smoke), ("steam", scene.has_steam)}
             if not wanted:
                 break
         else:
-            kind = "with" if True in wanted else "without"
+            name, held = min(wanted)
             count = len(source.indices(split))
             raise InputError(
-                f"scenes: none of the {count} {split} scenes is {kind} smoke, expected at least "
-                f"one; the share of smoke is {source.settings.smoke}"
+                f"scenes: none of the {count} {split} scenes is {'with' if held else 'without'} "
+                f"{name}, expected at least one; the share of {name} is "
+                f"{getattr(source.settings, name)}"
             )
 
 

@@ -1,0 +1,94 @@
+"""Known labels of the images that masks are made of: which classes may have pixels in each."""
+
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path, PurePosixPath
+
+from wsss_core.data.folder.layout import read_labels
+from wsss_core.errors import InputError, nearest, quoted
+
+Labels = Mapping[str, tuple[int, ...]]
+"""An image, by its path within its folder or by its file's name -> its classes' numbers, from 0."""
+
+GivenLabels = str | Path | Mapping[str, Collection[str]]
+"""A file as `train/labels.csv` of a data folder, or the names of the classes by file."""
+
+
+def known_labels(given: GivenLabels, classes: Sequence[str]) -> Labels:
+    """Return the labels with the numbers of a study's classes.
+
+    Args:
+        given: the file or a mapping.
+        classes: the study's classes, in the order of their numbers.
+
+    Raises:
+        InputError: the file cannot be read, lists an image twice, or names another class.
+
+    """
+    if isinstance(given, Mapping):
+        where = "labels"
+        named: dict[str, tuple[int, tuple[str, ...]]] = {}
+        for file, names in given.items():
+            if isinstance(names, str):
+                raise InputError(
+                    f"labels: file {quoted(file)} has {quoted(names)}, expected a list of classes"
+                )
+            named[str(file)] = 0, tuple(names)
+    else:
+        where, named = str(given), read_labels(Path(given))
+    for file, (line, names) in named.items():
+        for name in names:
+            if name not in classes:
+                at = f"{where}, line {line}" if line else f"{where}, file {quoted(file)}"
+                near = nearest(name, classes)
+                raise InputError(
+                    f"{at}: class {quoted(name)}, expected {', '.join(classes)}"
+                    + (f"; nearest: {near!r}" if near else "")
+                )
+    return {
+        file: tuple(sorted({classes.index(name) for name in names}))
+        for file, (_, names) in named.items()
+    }
+
+
+def labels_of(labels: Labels, image: str) -> tuple[int, ...] | None:
+    """Return the numbers of an image's classes; None if it is not listed.
+
+    >>> labels_of({"a.jpg": (0,), "b/a.jpg": (1,)}, "b/a.jpg")
+    (1,)
+    >>> labels_of({"a.jpg": (0,)}, "c/a.jpg")
+    (0,)
+    """
+    found = labels.get(image)
+    return labels.get(PurePosixPath(image).name) if found is None else found
+
+
+def check_labels(labels: Labels, images: Sequence[str]) -> None:
+    """Raise unless each image has its own labels.
+
+    Args:
+        labels: the known labels.
+        images: paths of the images, relative to their folder.
+
+    Raises:
+        InputError: images without labels, counted, or two that the same line would label.
+
+    """
+    missing = [image for image in images if labels_of(labels, image) is None]
+    if missing:
+        near = nearest(PurePosixPath(missing[0]).name, labels)
+        hint = f" (nearest: {near!r})" if near else ""
+        raise InputError(
+            f"labels: {len(missing)} of {len(images)} images are not listed, the first is "
+            f"{quoted(missing[0])}{hint}; expected each, without classes if it holds none"
+        )
+    by_name: dict[str, str] = {}
+    for image in images:
+        if image in labels:
+            continue
+        name = PurePosixPath(image).name
+        if name in by_name:
+            raise InputError(
+                f"labels: {by_name[name]} and {image} have the same name, so it is not clear which "
+                f"of them {quoted(name)} means; expected their paths"
+            )
+        by_name[name] = image
