@@ -51,7 +51,8 @@ def over_images(record: StudyRecord) -> str:
     holding = ""
     if extent.images_with_class < extent.images:
         some = "the class" if len(record.classes) <= 1 else "a class"
-        holding = f"; {extent.images_with_class} of them, of {extent.groups_with_class} groups, hold {some}"
+        of_groups = f"{extent.images_with_class} of them, of {extent.groups_with_class} groups"
+        holding = f"; {of_groups}, hold {some}"
     return f"{extent.images} test images of {extent.groups} groups{among}{holding}"
 
 
