@@ -51,7 +51,8 @@ def over_images(record: StudyRecord) -> str:
     holding = ""
     if extent.images_with_class < extent.images:
         some = "the class" if len(record.classes) <= 1 else "a class"
-        holding = f"; {extent.images_with_class} of {extent.groups_with_class} groups hold {some}"
+        of_groups = f"{extent.images_with_class} of them, of {extent.groups_with_class} groups"
+        holding = f"; {of_groups}, hold {some}"
     return f"{extent.images} test images of {extent.groups} groups{among}{holding}"
 
 
@@ -155,10 +156,10 @@ def folds_table(record: StudyRecord) -> Table:
                 )
             )
     caption = (
-        f"{measure[0].upper()}{measure[1:]} on the test images of each fold, at {rule} of its own "
+        f"{folds_title(record)}: {measure} on the test images of each fold, at {rule} of its own "
         "tune images. Rows of a fold: mean ± sample standard deviation over seeds, with Student-t "
-        f"intervals. Rows of all folds: over {spread_over(record)}, with "
-        f"{'95 % t intervals corrected for overlapping folds'} (Nadeau and Bengio 2003)."
+        f"intervals. Rows of all folds: over {spread_over(record)}, with 95 % t intervals "
+        "corrected for overlapping folds (Nadeau and Bengio 2003)."
     )
     notes = tuple(_absent_notes(record))
     return Table("folds", folds_title(record), columns, tuple(rows), caption, notes)

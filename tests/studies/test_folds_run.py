@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from reports import make_report
 from reports.ledger.parts import read_table, table_folder
 from reports.ledger.schema import SCHEMAS
 from reports.pairing import FoldedSeed
+from reports.results.chance import balanced_accuracy
 from reports.results.reading import read_studies
 from studies.masks.making import make_masks
 from studies.status.reading import Watcher
@@ -27,15 +29,18 @@ pytestmark = pytest.mark.ci
 CLIPS = {"north": ("n1", "n2", "n3"), "south": ("s1", "s2", "s3")}
 
 
-def write_cameras(root: Path) -> Path:
-    """Two cameras with three clips each; each clip has two images with the class, one without."""
+def write_cameras(root: Path, clear: str = "") -> Path:
+    """Two cameras with three clips each; each clip has two images with the class, one without.
+
+    No image of the camera `clear` holds the class.
+    """
     random = np.random.default_rng(0)
     rows = ["file,group,camera"]
     for split in ("train", "tune", "test"):
         for camera, clips in CLIPS.items():
             for clip in clips:
                 for number in range(3):
-                    holds = number > 0
+                    holds = number > 0 and camera != clear
                     kind = ("smoke" if split == "train" else "images") if holds else "clear"
                     pixels = random.integers(0, 90, (32, 32, 3), np.uint8)
                     mask = np.zeros((32, 32), np.uint8)
@@ -170,3 +175,39 @@ def test_a_ledger_from_before_folds_is_read(finished: Any, tmp_path: Path) -> No
     (record,) = read_studies(tmp_path)
     assert (record.folds, record.pairs) == ((), record.seeds)
     assert all(trial.status == "ok" for trial in record.trials.values())
+
+
+def test_a_network_at_chance_is_judged_by_groups_where_images_share_them(ran: Any) -> None:
+    (record,) = read_studies(ran.results)
+    assert record.extent.of_class == {"smoke": (6, 6)}  # each clip has images with and without
+    name = record.configurations[0].name
+    by_groups = balanced_accuracy(record, name, "smoke")
+    alone = replace(record.extent, groups=36, of_class={"smoke": (24, 12)})
+    by_images = balanced_accuracy(replace(record, extent=alone), name, "smoke")
+    assert by_groups.mean == by_images.mean
+    assert by_groups.high - by_groups.low > by_images.high - by_images.low
+
+
+def test_a_class_that_a_fold_lacks_is_said_and_other_folds_have_their_figures(
+    shared_tiny: Raw, tmp_path: Path, run: Callable[..., Any]
+) -> None:
+    data = {"source": "folder", "root": str(write_cameras(tmp_path / "data", "south")), "size": 32}
+    study = {
+        **shared_tiny,
+        "data": data,
+        "folds": {"by": "camera", "k": "all"},
+        "configurations": shared_tiny["configurations"][:1],
+    }
+    finished = run(study, tmp_path / "results")
+    assert (
+        "  class 'smoke' is in no test image of fold 2; it has no IoU of the class" in finished.said
+    )
+    assert (
+        "  class 'smoke' is in no train image of fold 1; its networks cannot learn the class"
+        in (finished.said)
+    )
+    page = make_report(tmp_path / "results", tmp_path / "page").markdown.read_text()
+    assert "No train image of fold 1 holds smoke." in page
+    (record,) = read_studies(tmp_path / "results")
+    assert {trial.status for trial in record.trials.values()} <= {"ok", "collapsed"}
+    assert FoldedSeed(0, 2) not in record.by_seed("CNN alone", record.objective, rule="fixed")
