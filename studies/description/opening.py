@@ -7,6 +7,8 @@ from pathlib import Path
 from studies.planning import open_source
 from studies.spec.loading import load_study
 from wsss_core.data.description import DataDescription, describe_data
+from wsss_core.data.folder import FolderSource
+from wsss_core.data.importing import import_hint
 from wsss_core.errors import InputError
 
 
@@ -29,7 +31,11 @@ def describe_images(
     if Path(data).is_dir():
         if changes or variants:
             raise InputError(f"{data}: a data folder; --set and --variant change a study")
-        return describe_data(Path(data), pictures=pictures)
+        try:
+            source = FolderSource(Path(data))
+        except InputError as error:
+            raise InputError(f"{error}{import_hint(Path(data))}") from error
+        return describe_data(source, pictures=pictures)
     study = load_study(str(data), changes, variants)
     notes = []
     if study.sweep is not None and study.sweep.key.startswith("data."):

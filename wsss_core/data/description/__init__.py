@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from wsss_core.data.description.counts import ClassCount
     from wsss_core.data.description.describing import DataDescription, describe_data
     from wsss_core.data.description.published import EVERY_CLASS, EVERY_SOURCE, LabelType
-    from wsss_core.data.description.thumbnails import COLOURS, CONTEXT_COLOUR, SheetRow, Thumbnail
+    from wsss_core.data.description.sheet import COLOURS, CONTEXT_COLOUR, SheetRow, Thumbnail
     from wsss_core.data.description.traps import Trap
 
 __all__ = [

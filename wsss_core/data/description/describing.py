@@ -11,11 +11,12 @@ from wsss_core.data.description.facts import ImageFacts
 from wsss_core.data.description.looks import with_looks
 from wsss_core.data.description.published import known_source
 from wsss_core.data.description.readers import described_images
-from wsss_core.data.description.thumbnails import SheetRow, contact_rows, trap_rows
+from wsss_core.data.description.sheet import SheetRow, contact_rows, trap_rows
 from wsss_core.data.description.traps import Trap, traps
 from wsss_core.data.folder import FolderSource
 from wsss_core.data.folder.origins import IMPORT_RECORD
 from wsss_core.data.image_set import SPLITS, ImageSource
+from wsss_core.data.importing import PublishedSource, read_record
 
 logger = logging.getLogger(__name__)
 
@@ -86,22 +87,23 @@ def describe_data(
     return DataDescription(
         name=name or (root.name if isinstance(root, Path) else "data"),
         classes=reader.classes,
-        counts=class_counts(images, reader.classes, _published_names(images, root)),
+        counts=class_counts(images, reader.classes, _published_names(images, opened)),
         cooccurrences=found,
         traps=risky,
-        notes=(*_unknown(images, reader.missing), *left_out),
+        notes=(*_unknown(images, reader.missing), *left_out, *getattr(opened, "notes", ())),
         sheet=contact_rows(reader, images, pictures) if pictures else (),
         trap_sheet=trap_rows(reader, images, risky, pictures // 2) if pictures else (),
         images=images,
     )
 
 
-def _published_names(images: Sequence[ImageFacts], root: Path | None) -> Mapping[str, str]:
+def _published_names(images: Sequence[ImageFacts], opened: ImageSource) -> Mapping[str, str]:
     """Return source -> the name under which its counts were published, where they were."""
     formats: dict[str, tuple[str, ...]] = {}
-    if root is not None and (root / IMPORT_RECORD).is_file():
-        from wsss_core.data.importing import read_record
-
+    root = getattr(opened, "root", None)
+    if isinstance(opened, PublishedSource):
+        formats = {one.name: (one.format or "", str(one.path)) for one in opened.settings.sources}
+    elif isinstance(root, Path) and (root / IMPORT_RECORD).is_file():
         formats = {
             str(source["name"]): (str(source["format"]), str(source["path"]))
             for source in read_record(root).sources
@@ -109,7 +111,7 @@ def _published_names(images: Sequence[ImageFacts], root: Path | None) -> Mapping
     found = {}
     for source in dict.fromkeys(one.source for one in images):
         words = [*formats.get(source, ()), source]
-        if not source and root is not None:
+        if not source and isinstance(root, Path):
             words.append(root.name)
         found[source] = known_source(*(Path(word).name for word in words if word))
     return {source: known for source, known in found.items() if known}

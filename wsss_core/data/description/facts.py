@@ -1,9 +1,11 @@
 """What a description knows of an image, and the picture that it shows of it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+
+from wsss_core.data.image_set import IGNORED
 
 
 @dataclass(frozen=True)
@@ -75,20 +77,18 @@ class ShownImage:
     context: np.ndarray | None = None
 
 
-def class_areas(codes: np.ndarray, count: int, ignored: int) -> tuple[float, ...]:
+def class_areas(pixels: Mapping[int, int], count: int) -> tuple[float, ...]:
     """Return the share of each class among the pixels of a mask that are not ignored.
 
     Args:
-        codes: uint8 [h, w], k + 1 for class k.
+        pixels: code -> how many pixels of the mask have it; k + 1 for class k, 255 ignored.
         count: how many classes there are.
-        ignored: the code of ignored pixels.
 
-    >>> class_areas(np.array([[0, 1], [1, 255]], np.uint8), 2, 255)
+    >>> class_areas({0: 1, 1: 2, 255: 1}, 2)
     (0.6666666666666666, 0.0)
     """
-    pixels = np.bincount(codes.ravel(), minlength=256)
-    counted = int(pixels.sum() - pixels[ignored])
-    return tuple(float(pixels[k + 1]) / counted if counted else 0.0 for k in range(count))
+    counted = sum(pixels.values()) - pixels.get(IGNORED, 0)
+    return tuple(pixels.get(k + 1, 0) / counted if counted else 0.0 for k in range(count))
 
 
 def group_numbers(images: Sequence[ImageFacts]) -> np.ndarray:
@@ -98,15 +98,14 @@ def group_numbers(images: Sequence[ImageFacts]) -> np.ndarray:
     return np.array([numbers[name] for name in names], np.int64)
 
 
-def contexts_in(codes: np.ndarray, names: Sequence[str]) -> tuple[str, ...]:
+def contexts_in(pixels: Mapping[int, int], names: Sequence[str]) -> tuple[str, ...]:
     """Return the names of the contexts in a context mask.
 
     Args:
-        codes: uint8 [h, w], k + 1 for the context of class k.
+        pixels: code -> how many pixels have it; k + 1 for the context of class k.
         names: of the contexts, in the order of their classes.
 
-    >>> contexts_in(np.array([[0, 2]], np.uint8), ["chimneys", "cooling towers"])
+    >>> contexts_in({0: 9, 2: 1}, ["chimneys", "cooling towers"])
     ('cooling towers',)
     """
-    seen = set(np.unique(codes).tolist())
-    return tuple(name for number, name in enumerate(names) if number + 1 in seen)
+    return tuple(name for number, name in enumerate(names) if pixels.get(number + 1))

@@ -8,12 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
-from PIL import Image
 
 from wsss_core.data.description.facts import ImageFacts, Look
-
-LOOK_SIZE = 32
-"""The side of the small image that is looked at, in pixels."""
 
 _NAMES = {
     "brightness": ("dark", "bright"),
@@ -23,25 +19,18 @@ _NAMES = {
 """Property -> what its lowest and its highest quarter are called."""
 
 
-def small_rgb(rgb: np.ndarray) -> np.ndarray:
-    """Return an image, uint8 [h, w, 3], made as small as `look_of` expects it."""
-    return np.asarray(
-        Image.fromarray(rgb).resize((LOOK_SIZE, LOOK_SIZE), Image.Resampling.BILINEAR)
-    )
-
-
-def look_of(rgb: np.ndarray) -> Look:
+def look_of(thumbnail: np.ndarray) -> Look:
     """Return how an image looks.
 
     Args:
-        rgb: uint8 [s, s, 3], the image made small.
+        thumbnail: see `wsss_core.data.thumbnails`.
 
-    >>> look_of(np.full((2, 2, 3), 200, np.uint8))
+    >>> look_of(np.full(2304, 200, np.uint8))
     Look(brightness=200.0, contrast=0.0, colour=0.0)
     """
-    values = rgb.astype(np.float32)
-    grey = values.mean(axis=2)
-    colour = values.max(axis=2) - values.min(axis=2)
+    values = thumbnail.reshape(-1, 3).astype(np.float32)
+    grey = values.mean(axis=1)
+    colour = values.max(axis=1) - values.min(axis=1)
     return Look(float(grey.mean()), float(grey.std()), float(colour.mean()))
 
 

@@ -3,24 +3,28 @@
 Full-size images and masks are held only while they are looked at, one for each thread.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from typing import Protocol
 
 import numpy as np
+from PIL import Image
 
 from wsss_core.data.description.facts import ImageFacts, ShownImage, class_areas, contexts_in
 from wsss_core.data.description.flags import read_flags
-from wsss_core.data.description.looks import LOOK_SIZE, look_of, small_rgb
+from wsss_core.data.description.looks import look_of
 from wsss_core.data.folder import FolderSource
+from wsss_core.data.folder.examination import ExaminedImage, examine_images
 from wsss_core.data.folder.layout import ListedImage
-from wsss_core.data.image_decoding import decode_image, image_shape, read_rgb
-from wsss_core.data.image_set import IGNORED, SPLITS, ImageSet, ImageSource
+from wsss_core.data.image_decoding import decode_image
+from wsss_core.data.image_set import SPLITS, ImageSet, ImageSource
+from wsss_core.data.importing import PublishedSource
+from wsss_core.data.importing.decoding import decode_target, identifier_of, is_scored
+from wsss_core.data.importing.writing import Target
 from wsss_core.data.progress_lines import ProgressLines
 from wsss_core.data.scenes import SceneSource, render_scene
 from wsss_core.data.scenes.source import index_context, index_mask
-from wsss_core.errors import InputError
+from wsss_core.data.thumbnails import make_thumbnail
 
 
 class DescribedImages(Protocol):
@@ -59,12 +63,14 @@ def described_images(source: ImageSource, size: int) -> DescribedImages:
     """Return the reader of a source.
 
     Args:
-        source: a folder, scenes, or any other.
+        source: a folder, published sets, scenes, or any other.
         size: the side in pixels of images that a source has at no size of their own.
 
     """
     if isinstance(source, FolderSource):
         return FolderImages(source)
+    if isinstance(source, PublishedSource):
+        return PublishedImages(source)
     if isinstance(source, SceneSource):
         return SceneImages(source)
     return SourceImages(source, size)
@@ -72,6 +78,29 @@ def described_images(source: ImageSource, size: int) -> DescribedImages:
 
 def _context_names(source: ImageSource) -> tuple[str, ...]:
     return tuple(f"context of {name}" for name in source.classes)
+
+
+def _facts(
+    split: str, one: ExaminedImage, names: Sequence[str], flags: Sequence[str]
+) -> ImageFacts:
+    """Return the facts of an image whose files were examined; `names` are those of contexts."""
+    entry, count = one.entry, len(names)
+    context = None if entry.context is None else one.masks_and_contexts[-1].codes
+    codes = {} if one.mask is None else one.mask.codes
+    return ImageFacts(
+        split=split,
+        identifier=entry.identifier,
+        held=tuple(number in one.held(count) for number in range(count)),
+        height=one.picture.shape[0],
+        width=one.picture.shape[1],
+        group="" if entry.group == entry.identifier else entry.group,
+        source=entry.source,
+        camera=entry.camera,
+        flags=tuple(flags),
+        areas=None if split == "train" else class_areas(codes, count),
+        contexts=None if context is None else contexts_in(context, names),
+        look=look_of(one.thumbnail),
+    )
 
 
 class FolderImages:
@@ -91,61 +120,62 @@ class FolderImages:
 
     def facts(self, split: str) -> Iterator[ImageFacts]:
         """Yield the facts of each image of a split, in order."""
-        entries = self._source.images(split)
+        source, entries = self._source, self._source.images(split)
         self._listed |= {(split, entry.identifier): entry for entry in entries}
-        flags = read_flags(self._source.root, split, {entry.identifier for entry in entries})
-        steps = ProgressLines(f"{split} images", len(entries))
-
-        def read(entry: ListedImage) -> ImageFacts:
-            facts = self._facts(split, entry)
-            steps.step()
-            return replace(facts, flags=flags.get(entry.identifier, ()))
-
-        with ThreadPoolExecutor() as pool:
-            yield from pool.map(read, entries)
-
-    def _facts(self, split: str, entry: ListedImage) -> ImageFacts:
-        height, width = image_shape(entry.image, self._source.rules)
-        count = len(self.classes)
-        held = tuple(number in entry.train_classes for number in range(count))
-        areas: tuple[float, ...] | None = None
-        contexts: tuple[str, ...] | None = None
-        if split != "train":
-            areas = (0.0,) * count
-            if entry.mask is not None:
-                codes = self._source.decode(entry.mask)
-                if codes.shape != (height, width):
-                    raise InputError(
-                        f"{entry.mask}: {codes.shape[1]}x{codes.shape[0]} pixels, expected "
-                        f"{width}x{height} as its image {entry.image}"
-                    )
-                areas = class_areas(codes, count, IGNORED)
-            held = tuple(area > 0 for area in areas)
-        if entry.context is not None:
-            contexts = contexts_in(self._source.decode(entry.context), self.context_names)
-        return ImageFacts(
-            split=split,
-            identifier=entry.identifier,
-            held=held,
-            height=height,
-            width=width,
-            group="" if entry.group == entry.identifier else entry.group,
-            source=entry.source,
-            camera=entry.camera,
-            areas=areas,
-            contexts=contexts,
-            look=look_of(read_rgb(entry.image, LOOK_SIZE, self._source.rules)),
-        )
+        flags = read_flags(source.root, split, {entry.identifier for entry in entries})
+        progress = ProgressLines(f"{split}: images described", len(entries))
+        for one in examine_images(entries, source.meaning, source.rules, progress=progress):
+            if one.facts is None:
+                raise one.errors[0]
+            named = flags.get(one.facts.entry.identifier, ())
+            yield _facts(split, one.facts, self.context_names, named)
 
     def picture(self, one: ImageFacts) -> ShownImage:
         """Return an image with its masks at its own size."""
         entry = self._listed[one.split, one.identifier]
         mask, context = (
-            None if path is None else self._source.decode(path).astype(np.uint8)
+            None if path is None else self._source.decode(path)
             for path in (entry.mask, entry.context)
         )
-        pixels = decode_image(entry.image, rules=self._source.rules).pixels
-        return ShownImage(pixels, mask, context)
+        return ShownImage(decode_image(entry.image, None, self._source.rules).pixels, mask, context)
+
+
+class PublishedImages:
+    """The images of published data sets, read where they lie.
+
+    Args:
+        source: the data sets.
+
+    """
+
+    missing = ()
+
+    def __init__(self, source: PublishedSource) -> None:
+        self._source = source
+        self.classes = source.classes
+        self.context_names = _context_names(source)
+        self._listed: dict[tuple[str, str], Target] = {}
+
+    def facts(self, split: str) -> Iterator[ImageFacts]:
+        """Yield the facts of each image of a split, in order."""
+        targets = self._source.images(split)
+        self._listed |= {(split, identifier_of(target)): target for target in targets}
+        progress = ProgressLines(f"{split}: images described", len(targets))
+
+        def read(target: Target) -> ImageFacts:
+            found = decode_target(target, None).facts
+            progress.step()
+            flags = sorted(target.examined.candidate.image.flags)
+            return _facts(split, found, self.context_names, flags)
+
+        with ThreadPoolExecutor() as pool:
+            yield from pool.map(read, targets)
+
+    def picture(self, one: ImageFacts) -> ShownImage:
+        """Return an image with its mask at its own size."""
+        target = self._listed[one.split, one.identifier]
+        mask = target.read_mask() if is_scored(target) else None
+        return ShownImage(target.examined.candidate.image.picture.read(), mask)
 
 
 class SceneImages:
@@ -167,21 +197,21 @@ class SceneImages:
         """Yield the facts of each scene of a split, in order; a scene is rendered for each."""
         size, count = self._source.settings.size, len(self.classes)
         indices = self._source.indices(split)
-        steps = ProgressLines(f"{split} scenes", len(indices))
+        progress = ProgressLines(f"{split}: scenes described", len(indices))
         for index in indices:
             scene = render_scene(self._source.settings, index)
-            codes, contexts = index_mask(scene), index_context(scene)
+            codes = _counted(index_mask(scene))
             yield ImageFacts(
                 split=split,
                 identifier=str(index),
                 held=(scene.has_smoke, scene.has_steam)[:count],
                 height=size,
                 width=size,
-                areas=None if split == "train" else class_areas(codes, count, IGNORED),
-                contexts=contexts_in(contexts, self.context_names),
-                look=look_of(small_rgb(scene.image)),
+                areas=None if split == "train" else class_areas(codes, count),
+                contexts=contexts_in(_counted(index_context(scene)), self.context_names),
+                look=look_of(make_thumbnail(Image.fromarray(scene.image))),
             )
-            steps.step()
+            progress.step()
 
     def picture(self, one: ImageFacts) -> ShownImage:
         """Return a scene with its masks, in training too."""
@@ -214,26 +244,27 @@ class SourceImages:
 
     def facts(self, split: str) -> Iterator[ImageFacts]:
         """Yield the facts of each image of a split, in order."""
-        images = self._read(split)
-        count = len(self.classes)
+        images, count = self._read(split), len(self.classes)
         for place, identifier in enumerate(images.identifiers):
             group = images.groups[place]
-            stored = None if images.contexts is None else images.contexts[place]
-            shape = (self._size, self._size)
-            if images.masks is not None:
-                shape = images.masks.shape(place)
+            context = None if images.contexts is None else images.contexts[place]
+            masks = images.masks
+            height, width = (self._size,) * 2 if masks is None else masks.shape(place)
+            areas = None if masks is None else class_areas(_counted(images.mask(place)), count)
             yield ImageFacts(
                 split=split,
                 identifier=identifier,
                 held=tuple(bool(held) for held in images.labels[place]),
-                height=shape[0],
-                width=shape[1],
+                height=height,
+                width=width,
                 group="" if group == identifier else group,
                 source=images.sources[place],
                 camera=images.cameras[place],
-                areas=class_areas(images.mask(place), count, IGNORED) if images.has_masks else None,
-                contexts=None if stored is None else contexts_in(stored, self.context_names),
-                look=look_of(small_rgb(images.images[place])),
+                areas=areas,
+                contexts=None
+                if context is None
+                else contexts_in(_counted(context), self.context_names),
+                look=look_of(make_thumbnail(Image.fromarray(np.asarray(images.images[place])))),
             )
 
     def picture(self, one: ImageFacts) -> ShownImage:
@@ -243,3 +274,9 @@ class SourceImages:
         context = None if images.contexts is None else images.contexts[place]
         mask = images.mask(place) if images.has_masks else None
         return ShownImage(np.asarray(images.images[place]), mask, context)
+
+
+def _counted(codes: np.ndarray) -> dict[int, int]:
+    """Return how many pixels have each code."""
+    values, counts = np.unique(codes, return_counts=True)
+    return dict(zip(values.tolist(), counts.tolist(), strict=True))

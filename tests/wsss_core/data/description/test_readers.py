@@ -12,6 +12,13 @@ from wsss_core.data import ImageSet, describe_data
 from wsss_core.data.description import CompanionKind
 from wsss_core.data.description.looks import look_of, with_looks
 from wsss_core.data.folder import FolderSource
+from wsss_core.data.importing import (
+    ImportSettings,
+    PublishedSource,
+    SourceSettings,
+    SplitSettings,
+    import_data,
+)
 from wsss_core.data.scenes import SceneSettings, SceneSource, write_scenes
 from wsss_core.errors import InputError
 
@@ -68,6 +75,32 @@ def test_a_plugin_is_described_as_the_folder_that_it_reads(folder: Path):
     of_other = describe_data(Other(source), size=24, pictures=0)
     assert of_other.counts == of_folder.counts
     assert of_other.cooccurrences == of_folder.cooccurrences
+
+
+def test_a_published_set_is_described_in_place_as_the_folder_of_its_import(tmp_path: Path):
+    random = np.random.default_rng(0)
+    for split in ("train", "test"):
+        for n in range(9):
+            for kind in ("img", "gt"):
+                path = tmp_path / f"SMOKE5K/{split}/{kind}/{n}.png"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                pixels = random.integers(0, 256, (12, 16, 3), np.uint8)
+                mask = np.zeros((12, 16), np.uint8)
+                mask[: n + 1] = 255
+                Image.fromarray(pixels if kind == "img" else mask).save(path)
+    sources = (SourceSettings(tmp_path / "SMOKE5K", "SMOKE5K"),)
+    settings = ImportSettings(sources, tmp_path / "set", split=SplitSettings(tune=3))
+    import_data(settings)
+    in_place, imported = (
+        describe_data(source, pictures=2)
+        for source in (PublishedSource(settings), tmp_path / "set")
+    )
+    assert in_place.counts == imported.counts
+    assert in_place.cooccurrences == imported.cooccurrences
+    for one, other in zip(in_place.sheet, imported.sheet, strict=True):
+        assert one.title == other.title
+        for left, right in zip(one.thumbnails, other.thumbnails, strict=True):
+            assert np.array_equal(left.pixels, right.pixels)
 
 
 def test_figures_are_those_of_the_files(folder: Path):
@@ -129,6 +162,6 @@ def test_the_darkest_quarter_looks_dark_and_the_greyest_grey():
 
 def test_images_that_are_all_alike_look_like_nothing():
     described = describe_data(SceneSource(SceneSettings(size=16), 8, 4, 4), pictures=0)
-    same = look_of(np.full((4, 4, 3), 9, np.uint8))
+    same = look_of(np.full(2304, 9, np.uint8))
     alike = [replace(one, look=same, looks=()) for one in described.images]
     assert all(one.looks == () for one in with_looks(alike, {"train": ["train"]}))

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from wsss_core.data.description.facts import ImageFacts, ShownImage
-from wsss_core.data.description.thumbnails import (
+from wsss_core.data.description.sheet import (
     COLOURS,
     CONTEXT_COLOUR,
     LONGEST,
