@@ -309,7 +309,8 @@ class RefinementTasks:
 def _at_work(context: RunContext, key: str, part: str) -> Iterator[ArtifactStore]:
     """Prepare a worker: one thread for one CPU, and the folder of plug-ins; give the store.
 
-    A lease on the task says meanwhile how far it is.
+    A lease on the task says meanwhile how far it is. It is this run's own: where another driver
+    makes the same, which happens after a driver stood still, each is watched by its own driver.
 
     Args:
         context: the run.
@@ -323,9 +324,10 @@ def _at_work(context: RunContext, key: str, part: str) -> Iterator[ArtifactStore
     search_in(context.import_path)
     store = ArtifactStore(context.store, expect=True)
     note = f"refinement: {part.replace('-', ' ')}"
+    shard = shard_of_work(key, f"{part}-{context.run_id}")
     with contextlib.ExitStack() as leased:
-        lease = store.leases.take(SHARD_STAGE, shard_of_work(key, part), note, context.run_id)
-        if lease is not None:  # else another driver makes the same, and the results are equal
+        lease = store.leases.take(SHARD_STAGE, shard, note, context.run_id)
+        if lease is not None:  # else one of a worker that died, on another machine
             lease.progress()
             leased.enter_context(lease)
             leased.enter_context(hearing_progress(lease.progress))
