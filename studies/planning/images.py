@@ -16,7 +16,7 @@ from wsss_core.data.folds import Fold, make_folds
 from wsss_core.data.image_set import SPLITS, ImageSet, ImageSource
 from wsss_core.data.importing import PublishedSource, import_hint, misses_a_split
 from wsss_core.data.outline import outline_of
-from wsss_core.data.pixel_rules import PixelRules
+from wsss_core.data.pixel_rules import USUAL_RULES, PixelRules
 from wsss_core.data.scenes import SceneSettings, SceneSource
 from wsss_core.errors import InputError, as_input_error, checked_path, quoted
 from wsss_core.plugins import load_plugin
@@ -88,7 +88,7 @@ class StudyImages:
     @property
     def listed_by(self) -> str:
         """The command that lists their findings."""
-        if isinstance(self.source, FolderSource):
+        if isinstance(self.source, FolderSource) and self.source.rules == USUAL_RULES:
             return f"wsss data check {self.source.root}"
         return "wsss data check STUDY.yaml"
 

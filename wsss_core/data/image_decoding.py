@@ -28,7 +28,7 @@ from wsss_core.data.orientation import (
 )
 from wsss_core.data.picture_facts import PictureError, PictureFacts, PictureFault
 from wsss_core.data.pixel_rules import AS_STORED, USUAL_RULES, PixelRules
-from wsss_core.data.thumbnails import THUMBNAIL
+from wsss_core.data.thumbnails import THUMBNAIL, reduce_to_thumbnail
 from wsss_core.errors import InputError, one_line
 
 IMAGE_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF")
@@ -155,10 +155,8 @@ def decode_thumbnail(file: Path | PictureFile, rules: PixelRules = AS_STORED) ->
         InputError: as `decode_image`.
 
     """
-    least = 2 * max(THUMBNAIL)
-    return _decoded(
-        file, rules, lambda rgb: rgb.resize(THUMBNAIL, Image.Resampling.BOX), (least, least)
-    )
+    least = 3 * max(THUMBNAIL)  # from there on, the fraction moves thumbnails by less than 0.5
+    return _decoded(file, rules, reduce_to_thumbnail, (least, least))
 
 
 def _decoded(

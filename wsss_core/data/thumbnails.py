@@ -18,9 +18,18 @@ _AT_ONCE = 2**22  # distances held at once: 16 MB
 _CANDIDATES = 256  # thumbnails that are compared pixel by pixel at once
 
 
+def reduce_to_thumbnail(image: Image.Image) -> Image.Image:
+    """Return an RGB image at the size of a thumbnail.
+
+    The filter is bilinear and widens with the factor: a box of few pixels would depend on the size
+    that the image was decoded at.
+    """
+    return image.resize(THUMBNAIL, Image.Resampling.BILINEAR)
+
+
 def make_thumbnail(image: Image.Image) -> np.ndarray:
     """Return uint8 [2304]: the pixels of an RGB image at the size of a thumbnail, row by row."""
-    return np.asarray(image.resize(THUMBNAIL, Image.Resampling.BOX)).ravel()
+    return np.asarray(reduce_to_thumbnail(image)).ravel()
 
 
 def find_twins(those: np.ndarray, others: np.ndarray, *, apart: bool = False) -> np.ndarray:

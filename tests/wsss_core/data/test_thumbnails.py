@@ -2,9 +2,11 @@
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from wsss_core.data import thumbnails as module
-from wsss_core.data.thumbnails import find_twins
+from wsss_core.data.image_decoding import decode_thumbnail
+from wsss_core.data.thumbnails import find_twins, make_thumbnail
 
 
 def random_set(rng, count: int, base: np.ndarray | None = None, spread: int = 1) -> np.ndarray:
@@ -53,3 +55,16 @@ def test_without_images_nothing_is_a_twin():
     base, none = random_set(np.random.default_rng(3), 2), np.zeros((0, 2304), np.uint8)
     assert find_twins(base, none).tolist() == [-1, -1]
     assert find_twins(none, base).tolist() == []
+
+
+@pytest.mark.parametrize("size", [(256, 256), (640, 480), (1500, 400), (130, 97)])
+def test_a_jpeg_decoded_at_a_fraction_has_the_thumbnail_of_the_whole_image(tmp_path, size):
+    coarse = np.random.default_rng(size[0]).integers(0, 256, (12, 16, 3), np.uint8)
+    file = tmp_path / "a.jpg"
+    Image.fromarray(coarse).resize(size, Image.Resampling.BICUBIC).save(file, quality=90)
+    quick = decode_thumbnail(file)
+    with Image.open(file) as whole:
+        expected = make_thumbnail(whole.convert("RGB"))
+    distance = np.sqrt(((quick.pixels.ravel().astype(float) - expected) ** 2).mean())
+    assert distance < 0.6
+    assert quick.facts.shape == size[::-1]

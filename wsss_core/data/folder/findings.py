@@ -96,7 +96,7 @@ class DataFinding:
             len(written),
             split,
             tuple(written[:EXAMPLES]),
-            common_pattern(written) if len(written) > EXAMPLES else "",
+            common_pattern(written) if len(written) > 1 else "",
         )
 
     def concerned(self) -> str:

@@ -1,5 +1,6 @@
 """The files of one folder by their stems; names that cannot be used, files that are passed over."""
 
+import os
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable
@@ -55,6 +56,11 @@ def checked_name(path: Path) -> str:
     return path.name
 
 
+def written_out(name: str) -> str:
+    """Return a file's name with the bytes that are not UTF-8 as escapes."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
+
+
 def beside_images(name: str) -> bool:
     """Return whether a name is of what systems leave behind: hidden files, resource forks."""
     return name.startswith(".") or name == "__MACOSX" or name.casefold() in _SYSTEM_FILES
@@ -100,7 +106,7 @@ def _add(files: dict[str, Path], path: Path, told: FindingCollector) -> None:
     try:
         checked_name(path)
     except InputError as error:
-        written = path.name.encode("utf-8", "backslashreplace").decode()
+        written = written_out(path.name)
         # The folder stands in the message, the name in it is written out.
         told.refuse(FindingKind.NAMES, _without_path(error, path.parent), path.parent / written)
         return
@@ -129,7 +135,7 @@ def _tell_passed_over(
         severity = Severity.NOTE if suffix in _BESIDE else Severity.WARNING
         kind = f"{quoted(suffix)} files" if suffix else "files without a suffix"
         text = f"{kind} in {place} are passed over, expected {', '.join(suffixes)}"
-        written = path.name.encode("utf-8", "backslashreplace").decode()
+        written = written_out(path.name)
         told.add(FindingKind.PASSED_OVER, severity, text, f"{place}/{written}", split)
 
 

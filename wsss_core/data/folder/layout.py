@@ -104,6 +104,11 @@ def find_classes(root: Path) -> FolderClasses:
                 f"{(others or [CLEAR])[0]!r} besides; expected one of the two layouts"
             )
         found = sorted({name for _, names in read_labels(table).values() for name in names})
+    elif "images" in folders:
+        raise InputError(
+            f"{train / 'images'}: no class folder; images with labels of their own need {table} "
+            "(columns file, classes), others a folder for each class"
+        )
     listed = ClassList(None, (), None) if listing is None else read_class_list(listing)
     if listed.names is None:
         if len(found) == 1:
@@ -112,8 +117,6 @@ def find_classes(root: Path) -> FolderClasses:
         meant = [name for name in found if meant_by(name, CLEAR, found)]
         if meant:
             known += f"; if {meant[0]!r} means no class, rename it to {CLEAR!r}"
-        elif found == ["images"]:
-            known += f"; images whose labels are listed need {table}"
         raise InputError(
             f"{table}: classes {known}; of other than one class, classes.yaml in {root} has to "
             "give the mask value of each"
