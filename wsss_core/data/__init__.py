@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from wsss_core.data.description.describing import DataDescription, describe_data
     from wsss_core.data.image_set import IGNORED, SPLITS, ImageSet, ImageSource, PixelMaps
     from wsss_core.data.network_input import to_input
+    from wsss_core.data.pixel_rules import PixelRules
 
 __all__ = [
     "IGNORED",
@@ -16,6 +17,7 @@ __all__ = [
     "ImageSet",
     "ImageSource",
     "PixelMaps",
+    "PixelRules",
     "describe_data",
     "to_input",
 ]

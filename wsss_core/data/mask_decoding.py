@@ -315,7 +315,9 @@ def _several(path: Path, above: list[int]) -> PictureError:
 
 
 def _half(values: list[int]) -> int:
-    return 32768 if values[-1] > 255 else 128
+    """Return a threshold for soft masks with these values: half of the largest they may have."""
+    most = values[-1]
+    return 128 if 128 < most <= 255 else (most + 1) // 2
 
 
 def _unlisted(path: Path, unknown: list[int], known: list[int], *, one_class: bool) -> PictureError:

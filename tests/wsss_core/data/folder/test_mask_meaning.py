@@ -69,11 +69,16 @@ class TestOneClass:
             "probability map; say in classes.yaml where to cut them, e.g. `threshold: 128`"
         )
 
-    def test_sixteen_bits_of_grey_are_told_a_threshold_of_sixteen_bits(
-        self, tmp_path: Path
+    @pytest.mark.parametrize(
+        ("most", "threshold"), [(65535, 32768), (4095, 2048), (255, 128), (254, 128), (100, 50)]
+    )
+    def test_the_threshold_to_say_is_half_of_what_the_values_reach(
+        self, tmp_path: Path, most: int, threshold: int
     ) -> None:
-        values = np.arange(100, dtype=np.uint16).reshape(10, 10) * 600
-        assert "`threshold: 32768`" in str(refused(saved(tmp_path / "a.png", values)))
+        kind = np.uint16 if most > 255 else np.uint8
+        values = np.linspace(0, most, 100).astype(kind).reshape(10, 10)
+        said = str(refused(saved(tmp_path / "a.png", values)))
+        assert f"`threshold: {threshold}`" in said
 
     def test_a_void_border_is_refused_with_the_value_to_ignore(self, tmp_path: Path) -> None:
         error = refused(saved(tmp_path / "a.png", np.array([[0, 255, 1]] * 2, np.uint8)))
