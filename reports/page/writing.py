@@ -13,8 +13,7 @@ from reports.page.views import views_of
 from reports.results.anonymous import anonymised
 from reports.results.reading import read_studies
 from reports.storage import Location
-from reports.tables.latex import to_latex
-from reports.tables.rendering import frame_to_csv, to_csv, to_markdown
+from reports.tables.rendering import frame_to_csv, to_csv, to_latex, to_markdown
 from wsss_core.errors import as_input_error
 from wsss_core.whole_files import write_whole
 

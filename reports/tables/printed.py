@@ -7,8 +7,7 @@ import pandas as pd
 from markupsafe import Markup
 
 from reports.tables.cells import Table
-from reports.tables.latex import to_latex
-from reports.tables.rendering import to_csv, to_html, to_markdown
+from reports.tables.rendering import to_csv, to_html, to_latex, to_markdown
 
 
 class PrintedTable(Table):

@@ -11,8 +11,7 @@ from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from PIL import Image
 
 from reports.tables.cells import points
-from reports.tables.latex import to_latex
-from reports.tables.rendering import to_csv, to_html, to_markdown
+from reports.tables.rendering import to_csv, to_html, to_latex, to_markdown
 from studies.description.records import description_record
 from studies.description.tables import cooccurrence_table, counts_table, split_facts
 from wsss_core.data.description import (

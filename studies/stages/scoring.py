@@ -336,8 +336,10 @@ def panel_rows(
     rows = []
     for number, class_name in enumerate(images.classes):
         holding = np.flatnonzero(images.labels[:, number])
+        if not count or not len(holding):
+            continue
         chosen = holding[np.unique(np.linspace(0, len(holding) - 1, count).astype(int))]
-        for index in chosen if count and len(holding) else ():
+        for index in chosen:
             mask = images.mask(int(index))
             rows.append(
                 {

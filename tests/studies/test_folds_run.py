@@ -157,7 +157,7 @@ def test_masks_ask_for_the_fold_and_say_what_it_left_out(ran: Any, tmp_path: Pat
     make_masks(ran.results, images, tmp_path / "out", fold=2, in_process=True)
     record = json.loads((tmp_path / "out" / "masks.json").read_text())
     trials = studies.open_results(ran.results).trials
-    (fold,) = trials.loc[trials["trial_key"] == record["trial_key"], "fold"]
+    (fold,) = trials.loc[trials["trial_key"] == record["settings"]["trial_key"], "fold"]
     assert fold == 2
 
 

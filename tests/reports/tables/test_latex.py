@@ -9,8 +9,8 @@ import pytest
 from matplotlib.mathtext import MathTextParser
 
 from reports.tables.cells import Cell, Column, Table
-from reports.tables.latex import to_latex
 from reports.tables.latex_text import escape_latex
+from reports.tables.rendering import to_latex
 
 # Commands of LaTeX itself, as its reference manual lists them. Any other would need a package.
 OF_TEXT = """

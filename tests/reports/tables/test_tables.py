@@ -6,9 +6,8 @@ from html.parser import HTMLParser
 import pytest
 
 from reports.tables.cells import Cell, Column, Table, mark_best
-from reports.tables.latex import to_latex
 from reports.tables.latex_text import escape_latex
-from reports.tables.rendering import to_csv, to_html, to_markdown
+from reports.tables.rendering import to_csv, to_html, to_latex, to_markdown
 
 EVIL = "<script>alert(1)</script> a_b & 5% $x$ {#} ~^\\ | \"q\" 'r'"
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given, reject, settings
 from hypothesis import strategies as st
 
 from wsss_core.data.fold_images import fold_images
@@ -54,7 +54,10 @@ def test_no_group_has_two_roles_and_every_image_with_a_mask_is_tested_once(split
     groups = {g or f"{s}{n}" for s in SPLITS[1:] for n, (g, _, _) in enumerate(splits[s])}
     if len(groups) < k + 2:
         return
-    folds = folds_of(splits, by="group", k=k, seed=seed)
+    try:
+        folds = folds_of(splits, by="group", k=k, seed=seed)
+    except InputError:  # a group so large that all others are one fold
+        reject()
     tested: Counter[tuple[str, int]] = Counter()
     for fold in folds:
         of = {
