@@ -169,7 +169,7 @@ def fit(
     torch.manual_seed(seed)
     if checkpoint is not None:
         checkpoint.parent.mkdir(parents=True, exist_ok=True)
-    if checkpoint is not None and checkpoint.is_file():
+    if checkpoint is not None and checkpoint.exists():
         history = restore_checkpoint(checkpoint, part, optimizer, device, FitRecord)
     while (done := history[-1].step if history else 0) < settings.steps:
         stop = min(done + settings.record_every, settings.steps)
