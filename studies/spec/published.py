@@ -77,6 +77,7 @@ class _ReadingOptions(Strict):
     frames: int | None = Field(None, ge=1, le=10_000)
     scheme: _Text | None = None
     crops: Literal["none", "thesis"] | None = None
+    runs: Literal["columns", "rows"] | None = None
     classes: Annotated[
         dict[Name, Annotated[list[_Text], Field(min_length=1)]] | None, BeforeValidator(_classes)
     ] = None

@@ -53,7 +53,7 @@ class ImportCandidate:
         image: as its format describes it; its mask has the codes of the joined classes.
         labels: the joined classes that it holds.
         group: what it has to stay together with, unique over all sources.
-        facts: of its mask, where that was opened for the labels.
+        figures: of its mask, where that was opened for the labels.
 
     """
 
@@ -61,7 +61,7 @@ class ImportCandidate:
     image: FormatImage
     labels: Labels
     group: str
-    facts: MaskFigures | None = None
+    figures: MaskFigures | None = None
 
 
 @dataclass(frozen=True)
@@ -148,11 +148,13 @@ def join_sources(
         known: list[ImportCandidate] = []
         unlabelled: list[str] = []
         unshown: list[str] = []
-        for image, labels, facts in _labelled(images, classes, settings, source.settings):
+        for image, labels, figures in _labelled(images, classes, settings, source.settings):
             if labels is None or (labels.unknown and not settings.assume_absent):
                 (unlabelled if labels or image.labels is None else unshown).append(image.name)
                 continue
-            known.append(ImportCandidate(name, image, labels, _group(name, image, settings), facts))
+            known.append(
+                ImportCandidate(name, image, labels, _group(name, image, settings), figures)
+            )
         for left_out, said in ((unlabelled, _UNKNOWN), (unshown, UNSHOWN)):
             if left_out:
                 said = f"images of {name} {said}"
@@ -185,7 +187,7 @@ def _labelled(
     settings: ImportSettings,
     source: SourceSettings,
 ) -> list[tuple[FormatImage, Labels | None, MaskFigures | None]]:
-    """Return the images with their labels, and the facts of the masks that were opened for them.
+    """Return the images with their labels, and the figures of the masks that were opened for them.
 
     A mask is opened where it alone says what the image holds; and where some images are taken by
     their labels, as an image whose mask does not show its label must not be one of them.
@@ -206,15 +208,15 @@ def _labelled(
         if not is_opened(image) or image.mask is None:
             return image, labels, None
         try:
-            facts = mask_figures(image.mask)
+            figures = mask_figures(image.mask)
         except InputError:
             if labels is None:
                 raise
             return image, labels, None  # refused when it is examined, if it is taken
         progress.step()
         if labels is None:
-            return image, labels_by_mask(facts, classes, settings.least_area), facts
-        return image, shown_labels(labels, facts, classes, settings.least_area), facts
+            return image, labels_by_mask(figures, classes, settings.least_area), figures
+        return image, shown_labels(labels, figures, classes, settings.least_area), figures
 
     with ThreadPoolExecutor() as pool:
         return list(pool.map(labelled, images))

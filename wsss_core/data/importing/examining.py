@@ -18,7 +18,6 @@ from wsss_core.data.formats import (
     tallied,
     with_picture,
 )
-from wsss_core.data.image_decoding import exif_orientation
 from wsss_core.data.image_set import IGNORED, SPLITS
 from wsss_core.data.importing.candidates import UNSHOWN, ImportCandidate
 from wsss_core.data.importing.mask_figures import (
@@ -27,7 +26,7 @@ from wsss_core.data.importing.mask_figures import (
     mask_figures,
     shown_labels,
 )
-from wsss_core.data.importing.oddities import page_count, unusual_palette
+from wsss_core.data.importing.oddities import FileHeader, file_header
 from wsss_core.data.importing.settings import ImportSettings
 from wsss_core.data.importing.splitting import Assigned
 from wsss_core.data.progress_lines import ProgressLines
@@ -48,7 +47,7 @@ class Examined:
         held: codes of the classes that it holds.
         tiny: codes of the classes that its mask holds with less than the least area.
         masked: whether a mask is written for it.
-        facts: of its mask; None where it has none, or it is clear by its label.
+        figures: of its mask; None where it has none, or it is clear by its label.
         pages: the files, of image and mask, that hold more than one picture.
         palette: the colours of the mask's indices, where 0 is not black.
 
@@ -59,7 +58,7 @@ class Examined:
     held: tuple[int, ...]
     tiny: tuple[int, ...] = ()
     masked: bool = False
-    facts: MaskFigures | None = None
+    figures: MaskFigures | None = None
     pages: tuple[Path, ...] = ()
     palette: str | None = None
 
@@ -131,85 +130,89 @@ def examine_images(
 def _examined(
     split: str, candidate: ImportCandidate, classes: tuple[str, ...], settings: ImportSettings
 ) -> Examined | _Fault:
-    image = candidate.image
-    facts = candidate.facts
-    if facts is None and image.mask is not None and not is_empty_mask(image.mask):
-        facts = mask_figures(image.mask)
-    picture = _settled(image, facts, settings)
+    image, figures = candidate.image, candidate.figures
+    if figures is None and image.mask is not None and not is_empty_mask(image.mask):
+        figures = mask_figures(image.mask)
+    header = None if image.picture.frame is not None else file_header(image.picture.path)
+    picture = _settled(image, header, figures, settings)
     if picture is None:
         return _Fault(_EXIF, image.name)
-    if picture != image.picture and image.mask is not None and takes_size_of_picture(image.mask):
+    if picture.upright and image.mask is not None and takes_size_of_picture(image.mask):
         mask = with_picture(image.mask, picture)
-        image, facts = replace(image, mask=mask), facts and mask_figures(mask)
-    shape = picture.shape()
+        image, figures = replace(image, mask=mask), figures and mask_figures(mask)
     labels: Labels | None = candidate.labels
-    if facts is not None:
-        if facts.shape != shape:
+    if figures is not None:
+        shape = _shape(picture, header)
+        if figures.shape != shape:
             said = "images differ in size from their mask"
-            height, width = facts.shape
+            height, width = figures.shape
             return _Fault(said, f"{image.name}, {shape[1]}x{shape[0]}, mask {width}x{height}")
-        labels = shown_labels(candidate.labels, facts, classes, settings.least_area)
+        labels = shown_labels(candidate.labels, figures, classes, settings.least_area)
     elif image.mask is not None and candidate.labels.present:
         labels = None  # the mask of a clear image, and labels that say otherwise
     given = tuple(k for k, name in enumerate(classes, 1) if labels and name in labels.present)
-    held = facts.held(settings.least_area) if facts is not None and split != "train" else given
-    if split != "train" and facts is not None and facts.areas.keys() == {IGNORED}:
+    held = figures.held(settings.least_area) if figures and split != "train" else given
+    if split != "train" and figures and figures.areas.keys() == {IGNORED}:
         said = f"images of {split} are left out, as their mask is ignored throughout"
         return _Fault(said, image.name, fatal=False)
     if labels is None or (split != "train" and candidate.labels.present and not held):
         return _Fault(f"images of {split} {UNSHOWN}", image.name, fatal=False)
+    paged, palette = _oddities(image, header)
     return Examined(
         replace(candidate, image=replace(image, picture=picture)),
         split,
         held,
-        facts.tiny(settings.least_area) if facts else (),
-        facts is not None and bool(facts.areas.keys() - {0}),
-        facts,
-        _paged(image),
-        _palette(image),
+        figures.tiny(settings.least_area) if figures else (),
+        figures is not None and bool(figures.areas.keys() - {0}),
+        figures,
+        paged,
+        palette,
     )
 
 
-def _paged(image: FormatImage) -> tuple[Path, ...]:
-    mask = None if image.mask is None else getattr(innermost(image.mask), "path", None)
-    files = [] if image.picture.frame is not None else [image.picture.path]
-    if isinstance(mask, Path) and mask.suffix.lower() != ".npy":
-        files.append(mask)
-    return tuple(file for file in files if page_count(file) > 1)
+def _shape(picture: Picture, header: FileHeader | None) -> tuple[int, int]:
+    if header is None or picture.window is not None:
+        return picture.shape()
+    return header.upright_shape if picture.upright else header.shape
 
 
-def _palette(image: FormatImage) -> str | None:
+def _oddities(image: FormatImage, header: FileHeader | None) -> tuple[tuple[Path, ...], str | None]:
+    """Return the files of several pages, and the colours of a mask whose index 0 is not black."""
+    paged = [image.picture.path] if header and header.pages > 1 else []
     mask = None if image.mask is None else innermost(image.mask)
     path = getattr(mask, "path", None)
     if not isinstance(path, Path) or path.suffix.lower() == ".npy":
-        return None
-    if isinstance(mask, MaskFile) and mask.meaning.colours is not None:
-        return None
-    colours = unusual_palette(path)
-    if colours is None:
-        return None
-    shown = [f"{index} is #{r:02x}{g:02x}{b:02x}" for index, (r, g, b) in colours.items()]
-    return f"{path}: {', '.join(shown[:4])}"
+        return tuple(paged), None
+    of_mask = file_header(path)
+    paged += [path] if of_mask.pages > 1 else []
+    by_colour = isinstance(mask, MaskFile) and mask.meaning.colours is not None
+    if of_mask.palette is None or by_colour:
+        return tuple(paged), None
+    shown = [f"{at} is #{r:02x}{g:02x}{b:02x}" for at, (r, g, b) in of_mask.palette.items()]
+    return tuple(paged), f"{path}: {', '.join(shown[:4])}"
 
 
 def _settled(
-    image: FormatImage, facts: MaskFigures | None, settings: ImportSettings
+    image: FormatImage,
+    header: FileHeader | None,
+    figures: MaskFigures | None,
+    settings: ImportSettings,
 ) -> Picture | None:
-    """Return the picture, upright where its orientation tag is meant; None if that is not clear."""
+    """Return the picture, upright where its orientation tag is meant; None if that is not clear.
+
+    A tag that is not meant must not be copied: whoever reads the file would have to ask again.
+    """
     picture = image.picture
-    if picture.frame is not None or picture.upright or exif_orientation(picture.path) == 1:
+    if header is None or picture.upright or header.orientation == 1:
         return picture
-    upright = replace(picture, upright=True)
+    upright, as_stored = replace(picture, upright=True), replace(picture, untagged=True)
     if settings.orientation is not None:
-        return upright if settings.orientation == "apply" else picture
-    if picture.window is not None or facts is None or image.mask is None:
+        return upright if settings.orientation == "apply" else as_stored
+    if picture.window is not None or figures is None or image.mask is None:
         return None
-    if takes_size_of_picture(image.mask):
+    if takes_size_of_picture(image.mask) or header.shape == header.upright_shape:
         return None
-    stored, turned = picture.shape(), upright.shape()
-    if stored == turned:
-        return None
-    return upright if facts.shape == turned else picture
+    return upright if figures.shape == header.upright_shape else as_stored
 
 
 def _without_absent(
@@ -221,7 +224,7 @@ def _without_absent(
     image. Pixels of such a class, fewer than the least area, are ignored.
     """
     seen = {code for one in images for code in one.held}
-    seen |= {code for one in images if one.facts for code in one.facts.areas} - _tiny(images)
+    seen |= {code for one in images if one.figures for code in one.figures.areas} - _tiny(images)
     kept = [name for code, name in enumerate(classes, start=1) if code in seen]
     gone = [name for name in classes if name not in kept]
     if not gone or not kept:
@@ -239,7 +242,7 @@ def _without_absent(
                 candidate=replace(one.candidate, image=replace(image, mask=mask)),
                 held=tuple(codes[code] for code in one.held),
                 tiny=tuple(codes[code] for code in one.tiny if codes[code] != IGNORED),
-                facts=one.facts and one.facts.recoded(codes),
+                figures=one.figures and one.figures.recoded(codes),
             )
         )
     shown = ", ".join(gone[:5]) + (f" and {len(gone) - 5} more" if len(gone) > 5 else "")
@@ -249,7 +252,7 @@ def _without_absent(
 
 def _tiny(images: Sequence[Examined]) -> set[int]:
     """Return the codes of the classes that no mask holds with enough pixels."""
-    enough = {c for one in images if one.facts for c in one.facts.areas.keys() - set(one.tiny)}
+    enough = {c for one in images if one.figures for c in one.figures.areas.keys() - set(one.tiny)}
     return {code for one in images for code in one.tiny} - enough
 
 
@@ -276,7 +279,7 @@ def _notes(
     unsaid = [
         one.name
         for one in kept
-        if one.facts is not None and set(one.facts.held(least)) - {*one.held}
+        if one.figures is not None and set(one.figures.held(least)) - {*one.held}
     ]
     note(unsaid, "training images have labels that lack a class of their mask")
     said = "files hold several pages or frames; the first is read"
@@ -309,8 +312,8 @@ def _inverted(kept: Sequence[Examined], classes: tuple[str, ...]) -> tuple[list[
     ):
         found: list[str] = []
         for split in SPLITS if len(classes) == 1 else ():
-            masked = [one for one in kept if one.split == split and one.masked and one.facts]
-            these = [one.name for one in masked if looks_so(one.facts)]
+            masked = [one for one in kept if one.split == split and one.masked and one.figures]
+            these = [one.name for one in masked if looks_so(one.figures)]
             found += these if 2 * len(these) > len(masked) else []
         if found:
             return found, f"masks are {classes[0]} {said}; {hint}"

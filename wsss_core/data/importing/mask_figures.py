@@ -82,22 +82,22 @@ def mask_figures(mask: MaskMaker) -> MaskFigures:
     )
 
 
-def labels_by_mask(facts: MaskFigures, classes: Sequence[str], least: int) -> Labels | None:
+def labels_by_mask(figures: MaskFigures, classes: Sequence[str], least: int) -> Labels | None:
     """Return the classes that a mask shows; None where it is ignored everywhere.
 
     Args:
-        facts: of the mask.
+        figures: of the mask.
         classes: class k has the code k + 1.
         least: the least pixels of a class.
 
     """
-    if set(facts.areas) == {IGNORED}:
+    if set(figures.areas) == {IGNORED}:
         return None
-    return Labels(frozenset(classes[code - 1] for code in facts.held(least)))
+    return Labels(frozenset(classes[code - 1] for code in figures.held(least)))
 
 
 def shown_labels(
-    labels: Labels, facts: MaskFigures, classes: Sequence[str], least: int
+    labels: Labels, figures: MaskFigures, classes: Sequence[str], least: int
 ) -> Labels | None:
     """Return the labels of an image without classes that its mask shows too little of.
 
@@ -105,7 +105,7 @@ def shown_labels(
 
     Args:
         labels: as the format, or a table, gives them.
-        facts: of the mask.
+        figures: of the mask.
         classes: class k has the code k + 1.
         least: the least pixels of a class.
 
@@ -113,10 +113,10 @@ def shown_labels(
         the labels; None where the mask shows none of the classes that were given.
 
     """
-    areas = {name: facts.areas.get(code, 0) for code, name in enumerate(classes, start=1)}
+    areas = {name: figures.areas.get(code, 0) for code, name in enumerate(classes, start=1)}
     kept = frozenset(
         name
         for name in labels.present
-        if areas[name] >= max(least, 1) or (facts.ignored and not areas[name])
+        if areas[name] >= max(least, 1) or (figures.ignored and not areas[name])
     )
     return None if labels.present and not kept else Labels(kept, labels.unknown)

@@ -295,6 +295,22 @@ def test_an_orientation_that_nothing_settles_is_refused_with_its_count(smoke5k, 
     import_data(settings(smoke5k, tune="test:2", orientation="ignore"))
 
 
+def test_a_photograph_whose_tag_is_not_meant_is_written_without_it(smoke5k, settings, tmp_path):
+    """Otherwise whoever reads the data folder would have to ask again."""
+    for stem in (1, 2, 3):
+        turned(smoke5k / f"train/img/s{stem}.png", 20, 30, 6)
+    record = import_data(settings(smoke5k, tune="test:2"))
+    assert not any("upright" in note for note in record.notes)
+    for stem in (1, 2, 3):
+        with (
+            Image.open(tmp_path / f"data/train/images/s{stem}.png") as written,
+            Image.open(smoke5k / f"train/img/s{stem}.png") as stored,
+        ):
+            assert 0x0112 not in written.getexif()
+            np.testing.assert_array_equal(np.array(written), np.array(stored))
+    assert FolderSource(tmp_path / "data").check().splits["train"].images == 8
+
+
 def test_images_of_another_size_than_their_mask_are_counted(smoke5k, settings):
     for stem in (20, 21):
         Image.fromarray(np.full((21, 30), 255, np.uint8)).save(smoke5k / f"test/gt/s{stem}.png")

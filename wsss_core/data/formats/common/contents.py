@@ -45,6 +45,7 @@ class Picture:
         frame: the position of the frame in the clip, from 0; None for an image file.
         window: the part that is meant; None for all of it.
         upright: whether the file's EXIF orientation is applied.
+        untagged: whether it has an EXIF orientation that is not meant, and must not be copied.
 
     """
 
@@ -52,11 +53,13 @@ class Picture:
     frame: int | None = None
     window: Window | None = None
     upright: bool = False
+    untagged: bool = False
 
     @property
     def is_whole_file(self) -> bool:
         """Whether the file may be copied or linked as it is."""
-        return self.frame is None and self.window is None and not self.upright
+        changed = self.upright or self.untagged
+        return self.frame is None and self.window is None and not changed
 
     def shape(self) -> tuple[int, int]:
         """Return (height, width); of an image file from its header alone.
