@@ -1,16 +1,16 @@
 """Warnings at the head of a page: results that look like findings about maps and are none."""
 
+from reports.class_states import never_predicted_notes
 from reports.names import MEAN_OF_CLASSES, THRESHOLD_NAMES
-from reports.results.chance import at_chance, balanced_accuracy
-from reports.results.image_counts import TINY
+from reports.page.chance import at_chance, balanced_accuracy
+from reports.results.score_rows import TINY
 from reports.results.study_record import StudyRecord
 from reports.tables.cells import points
-from reports.tables.class_states import never_predicted_notes
 
 MANY = 0.5
 """The share of a configuration's masks from which empty or full ones are warned of."""
 
-NAMED = 6
+MOST_NAMED = 6
 """The most configurations that a sentence names."""
 
 
@@ -36,9 +36,9 @@ def study_warnings(record: StudyRecord) -> list[str]:
 
 
 def listed(names: list[str]) -> str:
-    """Join names; beyond `NAMED` they are counted."""
-    rest = len(names) - NAMED
-    return ", ".join(names[:NAMED]) + (f" and {rest} more" if rest > 0 else "")
+    """Join names; beyond `MOST_NAMED` they are counted."""
+    rest = len(names) - MOST_NAMED
+    return ", ".join(names[:MOST_NAMED]) + (f" and {rest} more" if rest > 0 else "")
 
 
 def _chance(record: StudyRecord) -> list[str]:

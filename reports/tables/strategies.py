@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import replace
 
+from reports.class_states import never_predicted_notes, with_class_state
 from reports.names import (
     MEASURE_NAMES,
     MEASURES,
@@ -28,7 +29,6 @@ from reports.tables.cells import (
     share_cell,
     summary_cell,
 )
-from reports.tables.class_states import never_predicted_notes, with_class_state
 from reports.tables.folds import interval_name, paired_by, spread_over
 
 CellOf = Callable[[ConfigurationRecord, str], Cell]

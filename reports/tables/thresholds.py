@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+from reports.class_states import STATE, never_predicted_notes
 from reports.names import (
     MEAN_OF_CLASSES,
     MEASURE_NAMES,
@@ -17,7 +18,6 @@ from reports.names import (
 from reports.results.study_record import StudyRecord, TrialRecord
 from reports.statistics import summarise
 from reports.tables.cells import ABSENT, Cell, Column, Table, points
-from reports.tables.class_states import STATE, never_predicted_notes
 from wsss_core.evaluate import ThresholdRule
 
 _SEES = {
