@@ -4,8 +4,8 @@ from collections import Counter
 from dataclasses import replace
 
 from reports.names import MEASURE_NAMES, THRESHOLD_NAMES
-from reports.page.chance import at_chance
 from reports.pairing import FoldRecord, Pair, fold_of
+from reports.results.comparisons import at_chance
 from reports.results.study_record import ConfigurationRecord, StudyRecord
 from reports.statistics import Summary, paired_difference, summarise, summarise_pairs
 from reports.tables.cells import (

@@ -5,7 +5,6 @@ the score without refinement. Added are the mean over all seeds and the differen
 refinement, paired by seed.
 """
 
-from reports.class_states import with_class_state
 from reports.names import CHAIN_NAMES, MEASURE_NAMES, OPTIMAL, PLAIN, THRESHOLD_NAMES
 from reports.pairing import Pair
 from reports.results.comparisons import ChainResult, chain_results, worst_and_best_seed
@@ -24,6 +23,7 @@ from reports.tables.cells import (
     share_cell,
     state_text,
     summary_cell,
+    with_class_state,
 )
 from reports.tables.folds import interval_name, paired_by, spread_over
 

@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from dataclasses import replace
 
-from reports.class_states import never_predicted_notes, with_class_state
 from reports.names import (
     MEASURE_NAMES,
     MEASURES,
@@ -24,10 +23,12 @@ from reports.tables.cells import (
     count_cell,
     difference_cell,
     mark_best,
+    never_predicted_notes,
     p_value,
     published_notes,
     share_cell,
     summary_cell,
+    with_class_state,
 )
 from reports.tables.folds import interval_name, paired_by, spread_over
 

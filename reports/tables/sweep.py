@@ -7,7 +7,6 @@ the course between them need not be straight.
 from collections.abc import Sequence
 from dataclasses import replace
 
-from reports.class_states import with_class_state
 from reports.results.study_record import StudyRecord
 from reports.results.sweep import SweepRecord, SweepRow, read_sweep
 from reports.tables.cells import (
@@ -20,6 +19,7 @@ from reports.tables.cells import (
     p_value,
     points,
     summary_cell,
+    with_class_state,
     worst_state,
 )
 

@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 from wsss_core.data.folder.layout import read_labels
-from wsss_core.errors import InputError, nearest, quoted
+from wsss_core.errors import InputError, checked_path, nearest, quoted
 
 ImageLabels = Mapping[str, tuple[int, ...]]
 """An image, by its path within its folder or by its file's name -> its classes' numbers, from 0."""
@@ -13,17 +13,19 @@ GivenLabels = str | Path | Mapping[str, Collection[str]]
 """A file as `train/labels.csv` of a data folder, or the names of the classes by file."""
 
 
-def known_labels(given: GivenLabels, classes: Sequence[str]) -> ImageLabels:
+def known_labels(given: GivenLabels | None, classes: Sequence[str]) -> ImageLabels | None:
     """Return the labels with the numbers of a study's classes.
 
     Args:
-        given: the file or a mapping.
+        given: the file or a mapping; None: no labels are known.
         classes: the study's classes, in the order of their numbers.
 
     Raises:
         InputError: the file cannot be read, lists an image twice, or names another class.
 
     """
+    if given is None:
+        return None
     if isinstance(given, Mapping):
         where = "labels"
         named: dict[str, tuple[int, tuple[str, ...]]] = {}
@@ -34,7 +36,7 @@ def known_labels(given: GivenLabels, classes: Sequence[str]) -> ImageLabels:
                 )
             named[str(file)] = 0, tuple(names)
     else:
-        where, named = str(given), read_labels(Path(given))
+        where, named = str(given), read_labels(checked_path(given))
     for file, (line, names) in named.items():
         for name in names:
             if name not in classes:

@@ -82,17 +82,16 @@ def make_masks(
         raise InputError("address: a cluster runs Ray; leave out in_process")
     results = located(str(results))
     artifacts = ArtifactStore(below(results, "store") if store is None else located(str(store)))
-    if isinstance(labels, str | Path):
-        labels = checked_path(labels)
     selection = MaskSelection(
         study, configuration, seed, chain, rule, threshold, fold, labels is not None
     )
     recipe, lines = choose_recipe(results, artifacts, selection)
     _log_recipe(recipe, lines)
-    known = None if labels is None else known_labels(labels, recipe.classes)
-    folders = str(checked_path(images)), str(checked_path(out))
+    known = known_labels(labels, recipe.classes)
+    places = str(checked_path(images)), str(checked_path(out))
+    job = MaskJob(recipe, *places, uncertain, soft, rules, known)
     return make_missing_masks(
-        MaskJob(recipe, *folders, uncertain, soft, rules, known),
+        job,
         batch=batch,
         address=address,
         in_process=in_process,
