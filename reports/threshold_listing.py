@@ -12,15 +12,14 @@ import pyarrow.parquet as pq
 
 from reports.ledger.digest import to_parquet
 from reports.names import MEASURE_NAMES, MEASURES, NEVER_PREDICTED, PLAIN, SHORT_MEASURE_NAMES
-from reports.results.image_counts import IMAGE_COUNTS
 from reports.results.reading import read_studies
 from reports.results.score_curves import CURVES, score_curves
+from reports.results.score_rows import IMAGE_COUNTS
 from reports.results.study_record import StudyRecord, TrialRecord
 from reports.results.trial_cache import read_scores
 from reports.statistics import Summary, summarise
 from reports.storage import Location
-from reports.tables.cells import ABSENT, equals, mean_and_spread, points
-from reports.tables.class_states import never_predicted_notes
+from reports.tables.cells import ABSENT, equals, mean_and_spread, never_predicted_notes, points
 from reports.tables.rendering import frame_to_csv
 from reports.tables.thresholds import peeks_at
 from wsss_core.errors import as_input_error

@@ -249,6 +249,19 @@ class Results:
 
         return tuple(study_tables(self._records_of(study)))
 
+    def warnings(self, *, study: str | None = None) -> tuple[str, ...]:
+        """Return what the report warns of: classes that are never predicted, networks at chance.
+
+        Masks that are empty or full throughout and tiny objects are among it.
+
+        Args:
+            study: where the folder holds several.
+
+        """
+        from reports.page.warnings import study_warnings
+
+        return tuple(text for one in self._records_of(study) for text in study_warnings(one))
+
     def figure(self, name: str, *, study: str | None = None) -> "Figure":
         """Return a figure of the report, "seeds", "panels", "training", ..., as matplotlib's.
 

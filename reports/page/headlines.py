@@ -6,8 +6,7 @@ from dataclasses import dataclass
 
 from reports.names import MEAN_OF_CLASSES, MEASURE_NAMES, THRESHOLD_NAMES, measure_phrase
 from reports.pairing import in_words
-from reports.results.chance import at_chance
-from reports.results.comparisons import Comparison, best_taught
+from reports.results.comparisons import Comparison, at_chance, best_taught
 from reports.results.study_record import StudyRecord
 from reports.statistics import summarise_pairs
 from reports.tables.cells import equals, p_value, percent, points, state_text
@@ -50,7 +49,7 @@ def key_figures(record: StudyRecord) -> tuple[KeyFigure, ...]:
 def headlines(record: StudyRecord) -> list[str]:
     """Say in a few sentences which transfer helps most, by how much, and how certain that is.
 
-    No network at chance (`reports.results.chance`) is named the best.
+    No network at chance (`reports.results.comparisons`) is named the best.
 
     Returns:
         Sentences in reading order, plain text.

@@ -1,16 +1,15 @@
 """Warnings at the head of a page: results that look like findings about maps and are none."""
 
 from reports.names import MEAN_OF_CLASSES, THRESHOLD_NAMES
-from reports.results.chance import at_chance, balanced_accuracy
-from reports.results.image_counts import TINY
+from reports.results.comparisons import at_chance, balanced_accuracy
+from reports.results.score_rows import TINY
 from reports.results.study_record import StudyRecord
-from reports.tables.cells import points
-from reports.tables.class_states import never_predicted_notes
+from reports.tables.cells import never_predicted_notes, points
 
 MANY = 0.5
 """The share of a configuration's masks from which empty or full ones are warned of."""
 
-NAMED = 6
+MOST_NAMED = 6
 """The most configurations that a sentence names."""
 
 
@@ -35,10 +34,10 @@ def study_warnings(record: StudyRecord) -> list[str]:
     return [f"At {record.sweep_value:g}: {sentence}" for sentence in found]
 
 
-def listed(names: list[str]) -> str:
-    """Join names; beyond `NAMED` they are counted."""
-    rest = len(names) - NAMED
-    return ", ".join(names[:NAMED]) + (f" and {rest} more" if rest > 0 else "")
+def _listed(names: list[str]) -> str:
+    """Join names; beyond `MOST_NAMED` they are counted."""
+    rest = len(names) - MOST_NAMED
+    return ", ".join(names[:MOST_NAMED]) + (f" and {rest} more" if rest > 0 else "")
 
 
 def _chance(record: StudyRecord) -> list[str]:
@@ -55,7 +54,7 @@ def _chance(record: StudyRecord) -> list[str]:
     low, high = (points(end(one.mean for one in found)) for end in (min, max))
     reached = f"{low}\u00a0%" if low == high else f"{low} to {high}\u00a0%"
     every = len(names) == len(record.configurations)
-    who = "every configuration" if every and len(names) > 1 else listed(names)
+    who = "every configuration" if every and len(names) > 1 else _listed(names)
     return [
         f"At chance: {who}. Of no class does the 95\u00a0% interval of the balanced accuracy over "
         f"test images lie above 50\u00a0% (it is {reached}), so the maps follow no class, and no "
@@ -80,7 +79,7 @@ def _degenerate_masks(record: StudyRecord) -> list[str]:
             meaning = "no pixel of a class" if kind == "empty" else "no pixel of background"
             sentences.append(
                 f"Masks at {THRESHOLD_NAMES[record.rule]} that are {kind} throughout ({meaning}), "
-                f"of the images {which}, over healthy seeds: {listed(who)}."
+                f"of the images {which}, over healthy seeds: {_listed(who)}."
             )
     return sentences
 

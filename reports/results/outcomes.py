@@ -16,9 +16,16 @@ import numpy as np
 import pandas as pd
 
 from reports.names import ANY_CLASS, FIGURES, MEAN_OF_CLASSES, ORACLES
-from reports.results.image_counts import IMAGE_COUNTS, fixed_counts, image_counts
-from reports.results.oracles import oracle_stack
-from reports.results.score_rows import UNGATED, Rules, ScoredNetwork, ScoreRows
+from reports.results.other_gatings import oracle_stack
+from reports.results.score_rows import (
+    IMAGE_COUNTS,
+    UNGATED,
+    Rules,
+    ScoredNetwork,
+    ScoreRows,
+    fixed_counts,
+    image_counts,
+)
 from reports.results.several_classes import several_classes
 from wsss_core.evaluate import (
     SCORE_LEVELS,

@@ -7,12 +7,10 @@ from typing import Any
 import numpy as np
 
 from reports.names import ANY_CLASS, FIGURES, MEAN_OF_CLASSES, MEASURES, ORACLES
-from reports.results.image_counts import image_counts
-from reports.results.oracles import oracle_stacks
-from reports.results.score_rows import Rules, ScoredNetwork
+from reports.results.other_gatings import competing, oracle_stacks
+from reports.results.score_rows import Rules, ScoredNetwork, image_counts
 from wsss_core.evaluate import (
     SCORE_LEVELS,
-    HistogramStack,
     MultiClassStack,
     NoThresholdError,
     Objective,
@@ -78,12 +76,6 @@ def several_classes(
             )
     of_classes = {name: gated.measure(Objective(rules.objective), name) for name in gated.classes}
     return rows, {**of_classes, MEAN_OF_CLASSES: gated.objective(rules.objective)}
-
-
-def competing(stacks: Mapping[str, HistogramStack]) -> MultiClassStack:
-    """Return the stacks of competing classes, one of `ANY_CLASS` among them, as one."""
-    classes = {name: stack for name, stack in stacks.items() if name != ANY_CLASS}
-    return MultiClassStack(classes, stacks[ANY_CLASS])
 
 
 def _shared_level(

@@ -27,9 +27,8 @@ from reports.ledger.parts import part_name, read_arrow, table_folder
 from reports.ledger.snapshot import DERIVED, WORTH, read_with_snapshot
 from reports.progress import Pace
 from reports.results.diagnostics import DIAGNOSTICS, diagnostic_rows
-from reports.results.image_counts import IMAGE_COUNTS
 from reports.results.outcomes import OUTCOME_COLUMNS, TrialFigures, figure_rows
-from reports.results.score_rows import Rules, ScoreRows
+from reports.results.score_rows import IMAGE_COUNTS, Rules, ScoreRows
 from reports.storage import Location, open_folder
 
 _CHUNK = 20
@@ -158,7 +157,7 @@ def _levels(outcomes: Sequence[Mapping[str, Any]]) -> dict[tuple[str, str], floa
 def _code() -> str:
     """Return a hash of the code that computes figures: no version number has to be raised."""
     here = Path(__file__).parent
-    names = ("outcomes", "score_rows", "several_classes", "oracles", "image_counts", "diagnostics")
+    names = ("outcomes", "score_rows", "several_classes", "other_gatings", "diagnostics")
     files = [here / f"{name}.py" for name in (*names, Path(__file__).stem)]
     files.append(Path(reports.names.__file__))
     files += sorted(Path(wsss_core.evaluate.__file__).parent.glob("*.py"))

@@ -6,8 +6,16 @@ from reports.names import MEASURE_NAMES, THRESHOLD_NAMES
 from reports.pairing import Pair
 from reports.results.study_record import ConfigurationRecord, StudyRecord
 from reports.statistics import Summary, summarise_pairs
-from reports.tables.cells import Cell, Column, Table, mark_best, points, summary_cell
-from reports.tables.class_states import never_predicted_notes, with_class_state
+from reports.tables.cells import (
+    Cell,
+    Column,
+    Table,
+    mark_best,
+    never_predicted_notes,
+    points,
+    summary_cell,
+    with_class_state,
+)
 from reports.tables.folds import spread_over
 
 UNDEFINED_WITHOUT_HITS = "confusion_ratio"

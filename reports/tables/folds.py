@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from reports.names import MEASURE_NAMES, THRESHOLD_NAMES
 from reports.pairing import FoldRecord, Pair, fold_of
-from reports.results.chance import at_chance
+from reports.results.comparisons import at_chance
 from reports.results.study_record import ConfigurationRecord, StudyRecord
 from reports.statistics import Summary, paired_difference, summarise, summarise_pairs
 from reports.tables.cells import (

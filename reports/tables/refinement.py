@@ -23,8 +23,8 @@ from reports.tables.cells import (
     share_cell,
     state_text,
     summary_cell,
+    with_class_state,
 )
-from reports.tables.class_states import with_class_state
 from reports.tables.folds import interval_name, paired_by, spread_over
 
 

@@ -23,12 +23,13 @@ from reports.tables.cells import (
     count_cell,
     difference_cell,
     mark_best,
+    never_predicted_notes,
     p_value,
     published_notes,
     share_cell,
     summary_cell,
+    with_class_state,
 )
-from reports.tables.class_states import never_predicted_notes, with_class_state
 from reports.tables.folds import interval_name, paired_by, spread_over
 
 CellOf = Callable[[ConfigurationRecord, str], Cell]

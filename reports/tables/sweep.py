@@ -19,9 +19,9 @@ from reports.tables.cells import (
     p_value,
     points,
     summary_cell,
+    with_class_state,
     worst_state,
 )
-from reports.tables.class_states import with_class_state
 
 
 def _drop_columns(sweep: SweepRecord) -> list[Column]:
@@ -82,9 +82,9 @@ def sweep_table(records: Sequence[StudyRecord]) -> Table:
             for by_seed, spell_out in ((row.iou[value], True), (row.accuracy[value], False)):
                 cell = summary_cell(by_seed, states, spell_out=spell_out)
                 if spell_out and states:
-                    at = of_value[value]
+                    here = of_value[value]
                     cell = with_class_state(
-                        cell, at, row.configuration.name, at.main_class, sweep.objective
+                        cell, here, row.configuration.name, here.main_class, sweep.objective
                     )
                 cells.append(cell if states else replace(cell, text=ABSENT))
         if several:

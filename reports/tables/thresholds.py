@@ -16,8 +16,7 @@ from reports.names import (
 )
 from reports.results.study_record import StudyRecord, TrialRecord
 from reports.statistics import summarise
-from reports.tables.cells import ABSENT, Cell, Column, Table, points
-from reports.tables.class_states import STATE, never_predicted_notes
+from reports.tables.cells import ABSENT, STATE, Cell, Column, Table, never_predicted_notes, points
 from wsss_core.evaluate import ThresholdRule
 
 _SEES = {

@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 from PIL import Image
 
 from studies.masks.worker import MaskJob
@@ -61,6 +62,6 @@ def _values(mask: Path) -> set[int] | None:
     """Return the values that a mask holds; None if it cannot be read."""
     try:
         with Image.open(mask, formats=("PNG",)) as opened:
-            return {int(value) for _, value in opened.getcolors(256) or ()}  # type: ignore[misc]
+            return set(np.unique(np.asarray(opened)).tolist())
     except OSError:
         return None

@@ -4,26 +4,28 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 from wsss_core.data.folder.layout import read_labels
-from wsss_core.errors import InputError, nearest, quoted
+from wsss_core.errors import InputError, checked_path, nearest, quoted
 
-Labels = Mapping[str, tuple[int, ...]]
+ImageLabels = Mapping[str, tuple[int, ...]]
 """An image, by its path within its folder or by its file's name -> its classes' numbers, from 0."""
 
 GivenLabels = str | Path | Mapping[str, Collection[str]]
 """A file as `train/labels.csv` of a data folder, or the names of the classes by file."""
 
 
-def known_labels(given: GivenLabels, classes: Sequence[str]) -> Labels:
+def known_labels(given: GivenLabels | None, classes: Sequence[str]) -> ImageLabels | None:
     """Return the labels with the numbers of a study's classes.
 
     Args:
-        given: the file or a mapping.
+        given: the file or a mapping; None: no labels are known.
         classes: the study's classes, in the order of their numbers.
 
     Raises:
         InputError: the file cannot be read, lists an image twice, or names another class.
 
     """
+    if given is None:
+        return None
     if isinstance(given, Mapping):
         where = "labels"
         named: dict[str, tuple[int, tuple[str, ...]]] = {}
@@ -34,7 +36,7 @@ def known_labels(given: GivenLabels, classes: Sequence[str]) -> Labels:
                 )
             named[str(file)] = 0, tuple(names)
     else:
-        where, named = str(given), read_labels(Path(given))
+        where, named = str(given), read_labels(checked_path(given))
     for file, (line, names) in named.items():
         for name in names:
             if name not in classes:
@@ -50,19 +52,19 @@ def known_labels(given: GivenLabels, classes: Sequence[str]) -> Labels:
     }
 
 
-def labels_of(labels: Labels, image: str) -> tuple[int, ...] | None:
+def classes_of_image(labels: ImageLabels, image: str) -> tuple[int, ...] | None:
     """Return the numbers of an image's classes; None if it is not listed.
 
-    >>> labels_of({"a.jpg": (0,), "b/a.jpg": (1,)}, "b/a.jpg")
+    >>> classes_of_image({"a.jpg": (0,), "b/a.jpg": (1,)}, "b/a.jpg")
     (1,)
-    >>> labels_of({"a.jpg": (0,)}, "c/a.jpg")
+    >>> classes_of_image({"a.jpg": (0,)}, "c/a.jpg")
     (0,)
     """
     found = labels.get(image)
     return labels.get(PurePosixPath(image).name) if found is None else found
 
 
-def check_labels(labels: Labels, images: Sequence[str]) -> None:
+def check_labels(labels: ImageLabels, images: Sequence[str]) -> None:
     """Raise unless each image has its own labels.
 
     Args:
@@ -73,7 +75,7 @@ def check_labels(labels: Labels, images: Sequence[str]) -> None:
         InputError: images without labels, counted, or two that the same line would label.
 
     """
-    missing = [image for image in images if labels_of(labels, image) is None]
+    missing = [image for image in images if classes_of_image(labels, image) is None]
     if missing:
         near = nearest(PurePosixPath(missing[0]).name, labels)
         hint = f" (nearest: {near!r})" if near else ""

@@ -1,13 +1,14 @@
 """Pseudo masks of a folder of images in one call."""
 
 import logging
+from collections.abc import Sequence
 from numbers import Real
 from pathlib import Path
 
 from reports.storage import Location, below, located
 from studies.masks.folder import MasksMade, make_missing_masks
 from studies.masks.labels import GivenLabels, known_labels
-from studies.masks.recipe import MaskSelection, choose_recipe
+from studies.masks.recipe import MaskRecipe, MaskSelection, choose_recipe
 from studies.masks.worker import MaskJob
 from studies.store import ArtifactStore
 from wsss_core.data.pixel_rules import USUAL_RULES, PixelRules
@@ -81,12 +82,25 @@ def make_masks(
         raise InputError("address: a cluster runs Ray; leave out in_process")
     results = located(str(results))
     artifacts = ArtifactStore(below(results, "store") if store is None else located(str(store)))
-    if isinstance(labels, str | Path):
-        labels = checked_path(labels)
     selection = MaskSelection(
         study, configuration, seed, chain, rule, threshold, fold, labels is not None
     )
     recipe, lines = choose_recipe(results, artifacts, selection)
+    _log_recipe(recipe, lines)
+    known = known_labels(labels, recipe.classes)
+    places = str(checked_path(images)), str(checked_path(out))
+    job = MaskJob(recipe, *places, uncertain, soft, rules, known)
+    return make_missing_masks(
+        job,
+        batch=batch,
+        address=address,
+        in_process=in_process,
+        follow_links=follow_links,
+    )
+
+
+def _log_recipe(recipe: MaskRecipe, lines: Sequence[str]) -> None:
+    """Log what the masks are made with, and warn of classes that may get no mask."""
     for line in lines:
         logger.info(line)
     for name in recipe.never_predicted:
@@ -95,12 +109,3 @@ def make_masks(
             "maps may be empty here too; --labels gates by known labels",
             name,
         )
-    known = None if labels is None else known_labels(labels, recipe.classes)
-    folders = str(checked_path(images)), str(checked_path(out))
-    return make_missing_masks(
-        MaskJob(recipe, *folders, uncertain, soft, rules, known),
-        batch=batch,
-        address=address,
-        in_process=in_process,
-        follow_links=follow_links,
-    )

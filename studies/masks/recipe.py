@@ -15,7 +15,7 @@ import pandas as pd
 from reports.ledger.parts import read_table
 from reports.names import OPTIMAL, PLAIN
 from reports.pairing import pair_of
-from reports.results.label_gating import label_gated_choice, needs_label_gating
+from reports.results.other_gatings import label_gated_choice, needs_label_gating
 from reports.results.reading import read_studies
 from reports.results.study_record import StudyRecord, TrialRecord
 from reports.results.trial_cache import read_scores
@@ -269,10 +269,11 @@ def _tuned_by_labels(
 
     """
     found = {}
-    for (configuration, seed), of_trial in rows.groupby(["configuration", "seed"]):
+    for _, of_trial in rows.groupby(["configuration", "seed"]):
         scores = read_scores(results, str(of_trial["trial_key"].iloc[0]))
         choice = label_gated_choice(scores, record.objective)
-        found[str(configuration), int(seed)] = choice is not None or not needs_label_gating(scores)
+        where = str(of_trial["configuration"].iloc[0]), int(of_trial["seed"].iloc[0])
+        found[where] = choice is not None or not needs_label_gating(scores)
         if choice is None:
             continue
         tuned = of_trial[of_trial["rule"] == "tuned"]

@@ -25,7 +25,7 @@ from studies.masks.files import (
     write_grey,
     write_mask,
 )
-from studies.masks.labels import Labels, labels_of
+from studies.masks.labels import ImageLabels, classes_of_image
 from studies.masks.recipe import MaskRecipe
 from studies.planning import Step, TrainingJob
 from studies.stages import (
@@ -71,7 +71,7 @@ class MaskJob:
     uncertain: float = 0.0
     soft: bool = False
     rules: PixelRules = USUAL_RULES
-    labels: Labels | None = None
+    labels: ImageLabels | None = None
 
     def mask_file(self, name: str) -> Path:
         """Return the file of an image's mask."""
@@ -106,7 +106,7 @@ class MaskJob:
         """Return the digest of the settings of one image's mask; its labels are among them."""
         if self.labels is None:
             return self.settings_digest
-        content = canonical([self.settings_digest, labels_of(self.labels, name)])
+        content = canonical([self.settings_digest, classes_of_image(self.labels, name)])
         return hashlib.blake2b(content.encode(), digest_size=16).hexdigest()
 
     def gated_out(self, name: str, logits: np.ndarray) -> np.ndarray:
@@ -114,7 +114,7 @@ class MaskJob:
         out = np.zeros(len(logits), bool)
         if self.labels is not None:
             out[:] = True
-            out[list(labels_of(self.labels, name) or ())] = False
+            out[list(classes_of_image(self.labels, name) or ())] = False
         elif self.recipe.scaling.gating == "predicted":
             out = np.asarray(logits) <= 0
         return out

@@ -6,8 +6,7 @@ import pytest
 from reports.ledger.parts import read_table, write_part
 from reports.page.headlines import headlines, key_figures
 from reports.page.warnings import study_warnings
-from reports.results.chance import at_chance, balanced_accuracy_interval
-from reports.results.comparisons import best_taught
+from reports.results.comparisons import at_chance, balanced_accuracy_interval, best_taught
 from reports.results.reading import read_studies
 from reports.tables.cells import Cell, Column, Table, mark_best
 from reports.tables.strategies import strategies_table

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from reports.names import ANY_CLASS, MEAN_OF_CLASSES
-from reports.results.label_gating import label_gated_choice
+from reports.results.other_gatings import label_gated_choice
 from reports.results.outcomes import trial_figures
 from reports.results.score_rows import ScoreRows
 from wsss_core.evaluate import compete

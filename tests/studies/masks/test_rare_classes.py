@@ -16,6 +16,7 @@ from reports import make_report
 from reports.names import MEAN_OF_CLASSES
 from reports.results.reading import read_studies
 from reports.threshold_listing import describe_thresholds, threshold_record
+from studies import open_results
 from studies.masks.making import make_masks
 from studies.masks.recipe import MaskSelection, choose_recipe
 from wsss_core.errors import InputError
@@ -116,6 +117,8 @@ def test_tables_thresholds_and_page_name_the_state(rare: Any, record: Any, tmp_p
     page = files.markdown.read_text()
     assert page.index("**Never predicted: steam") < page.index("## Strategies")
     assert "gates by known labels" in page
+    (warned, *_) = open_results(rare.results, store=rare.store.root).warnings()
+    assert warned.startswith("Never predicted: steam")
     text = describe_thresholds(record)
     tuned = next(line for line in text.splitlines() if line.endswith("never predicted"))
     assert "–" in tuned

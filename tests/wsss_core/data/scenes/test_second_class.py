@@ -9,6 +9,7 @@ import pytest
 from wsss_core.data.folder.source import FolderSource
 from wsss_core.data.scenes.scene import SceneSettings, render_scene
 from wsss_core.data.scenes.source import SceneSource, index_context, index_mask, write_scenes
+from wsss_core.errors import InputError
 
 TWO = SceneSettings(size=48, steam=0.5, seed=3)
 
@@ -117,3 +118,19 @@ def test_written_and_read_again_they_are_the_same_images_labels_and_masks(tmp_pa
             for number in range(2):
                 one, other = ours.context(position, number), theirs.context(index, number)
                 assert np.array_equal(one, other)
+
+
+def test_a_split_without_the_rare_class_is_refused_before_anything_is_written(tmp_path: Path):
+    rare = SceneSettings(size=16, steam=0.03, seed=1)
+    few = range(2 * 10**9, 2 * 10**9 + 4)  # the first test scenes
+    assert not any(render_scene(rare, index).has_steam for index in few)
+    source = SceneSource(rare, train=120, tune=120, test=4)
+    with pytest.raises(InputError, match=r"none of the 4 test scenes is with steam.* is 0\.03$"):
+        write_scenes(source, tmp_path / "scenes")
+    assert not (tmp_path / "scenes").exists()
+
+
+def test_a_share_of_3_percent_is_in_some_3_percent_of_the_scenes():
+    rare = SceneSettings(size=16, steam=0.03, seed=0)
+    held = [render_scene(rare, index).has_steam for index in range(600)]
+    assert 6 <= sum(held) <= 33  # 18 on average; 99.9 % of such counts
