@@ -73,7 +73,7 @@ def describe_data(
         >>> from wsss_core.data.scenes import SceneSettings, SceneSource
         >>> described = describe_data(SceneSource(SceneSettings(size=16), 40, 4, 4), pictures=0)
         >>> described.counts[0].class_name, described.counts[0].images
-        ('smoke', 25)
+        ('smoke', 19)
 
     """
     opened: ImageSource = FolderSource(Path(source)) if isinstance(source, Path | str) else source

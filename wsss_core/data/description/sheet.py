@@ -123,7 +123,7 @@ def some_of(members: Sequence[ImageFacts], count: int) -> list[ImageFacts]:
         return hashlib.blake2b(f"{one.split}/{one.identifier}".encode(), digest_size=8).digest()
 
     seen: dict[str, int] = {}
-    ranked = []
+    ranked: list[tuple[int, int, ImageFacts]] = []
     for one in sorted(members, key=drawn):
         group = one.group or f"{one.split}/{one.identifier}"
         ranked.append((seen.get(group, 0), len(ranked), one))
