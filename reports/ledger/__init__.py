@@ -12,6 +12,7 @@ from reports.ledger.parts import (
 )
 from reports.ledger.quarantine import (
     AT_ONCE,
+    QUARANTINED,
     corrupt_parts,
     every_part,
     quarantine_corrupt_parts,
@@ -21,6 +22,7 @@ from reports.ledger.schema import SCHEMA_VERSION, SCHEMAS
 
 __all__ = [
     "AT_ONCE",
+    "QUARANTINED",
     "SCHEMAS",
     "SCHEMA_VERSION",
     "CorruptPartError",

@@ -21,7 +21,7 @@ from datetime import datetime
 from functools import partial
 from typing import Any
 
-from reports.ledger import read_table
+from reports.ledger import QUARANTINED, read_table
 from reports.storage import Folder, Location, open_folder
 from studies.store.artifacts import ArtifactStore
 from studies.store.contents import StoreRecord, read_artifacts, walk
@@ -93,7 +93,7 @@ def find_garbage(
         cache = open_folder(store.root)
         found += _unneeded(cache, walk(cache), needs, "in this machine's cache: ")
     for results in dict.fromkeys([*_beside(store), *unused_by]):
-        found += _temporary(open_folder(results), older_than)
+        found += _left_in_results(open_folder(results), older_than)
     unneeded_by = "no plan of these results needs it"
     if not plans_only:
         unneeded_by = "no plan and no trial of these results needs it"
@@ -303,21 +303,26 @@ def _beside(store: ArtifactStore) -> Iterable[str]:
         yield above
 
 
-def _temporary(results: Folder, older_than: float) -> list[Garbage]:
-    """Return the temporary files that killed processes left in results."""
-    found = [
+def _left_in_results(results: Folder, older_than: float) -> list[Garbage]:
+    """Return the corrupt parts that were quarantined, and what killed processes left in results."""
+    temporary = [
         (results, name, entry)
         for name, entry in results.listing(hidden=True).items()
         if name.startswith(PROBES)
     ]
+    quarantined = []
     for path, entry in results.joined("ledger").tree().items():
         *above, name = path.split("/")
         if name.startswith(".") and name.endswith(".tmp"):
-            found.append((results.joined("ledger", *above), name, entry))
+            temporary.append((results.joined("ledger", *above), name, entry))
+        elif above == [QUARANTINED]:
+            quarantined.append((results.joined("ledger", *above), name, entry))
+    old = [one for one in temporary if time.time() - one[2].modified >= older_than]
     return [
-        Garbage(
-            f"{folder.where}/{name}", "a temporary file", entry.size, partial(folder.delete, name)
+        Garbage(f"{folder.where}/{name}", why, entry.size, partial(folder.delete, name))
+        for why, found in (
+            ("a temporary file", old),
+            ("a corrupt part of the ledger that was quarantined", quarantined),
         )
         for folder, name, entry in found
-        if time.time() - entry.modified >= older_than
     ]

@@ -181,7 +181,10 @@ def strange_folders(study: StudyFolder) -> list[str]:
         for folder in sorted(study.results.rglob("*"))
         if folder.is_dir() and not any(entry.is_file() for entry in folder.rglob("*"))
         if (name := folder.relative_to(study.results).as_posix())
-        not in ("store/files", "store/leases", "store/unfinished", "store/quarantined")
+        not in (
+            *("store/files", "store/leases", "store/unfinished", "store/quarantined"),
+            "ledger/quarantined",
+        )
     ]
 
 

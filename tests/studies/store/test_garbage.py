@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from reports.ledger import QUARANTINED, quarantine_part
 from reports.ledger.parts import read_arrow, write_part
 from reports.storage.opening import open_folder
 from studies.store.artifacts import ArtifactStore
@@ -203,6 +204,22 @@ def test_gc_finds_what_killed_writers_left_in_the_ledger_beside_the_store(
     assert os.listdir(tmp_path / "ledger" / "history") == ["t.parquet"]
     left = {name for name in os.listdir(tmp_path) if "." in name or "-" in name}
     assert left == {".own", "node-check-0"}
+
+
+def test_gc_names_the_corrupt_parts_of_the_ledger_that_were_quarantined(
+    wsss: Wsss, tmp_path: Path
+) -> None:
+    store = ArtifactStore(tmp_path / "store")
+    store.make()
+    part = Path(str(write_part(tmp_path, "history", "t", [])))
+    part.write_bytes(part.read_bytes()[:-9])
+    quarantine_part(tmp_path, "history", part.name)
+    (moved,) = (tmp_path / "ledger" / QUARANTINED).iterdir()
+    said = wsss("store", "gc", store.where)
+    assert f"{moved}  (a corrupt part of the ledger that was quarantined" in said.out
+    assert moved.exists()
+    wsss("store", "gc", store.where, "--delete")
+    assert not moved.exists()
 
 
 def test_gc_follows_no_link_out_of_the_store(wsss: Wsss, tmp_path: Path) -> None:
