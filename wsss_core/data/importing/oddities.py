@@ -9,7 +9,7 @@ from PIL import Image
 from wsss_core.data.image_decoding import count_pages, opened_picture
 from wsss_core.data.orientation import header_orientation, is_sideways
 
-Colour = tuple[int, int, int]
+_Rgb = tuple[int, int, int]
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class FileHeader:
     shape: tuple[int, int]
     orientation: int = 1
     pages: int = 1
-    palette: dict[int, Colour] | None = None
+    palette: dict[int, _Rgb] | None = None
 
     @property
     def upright_shape(self) -> tuple[int, int]:
@@ -49,7 +49,7 @@ def file_header(path: Path) -> FileHeader:
         return FileHeader(shape, orientation, count_pages(image), palette)
 
 
-def _unusual_palette(image: Image.Image) -> dict[int, Colour] | None:
+def _unusual_palette(image: Image.Image) -> dict[int, _Rgb] | None:
     palette = image.getpalette("RGB") if image.mode == "P" else None
     if not palette or not any(palette[:3]):
         return None
