@@ -184,13 +184,18 @@ class PublishedData(_ReadingOptions):
         if "clear" in options:
             options["clear"] = tuple(options["clear"])
         classes = chosen("classes")
-        labels = chosen("labels") or "format"
+        labels: str = chosen("labels") or "format"
+        labels_from: Literal["format", "masks"] | Path = "format"
+        if labels == "masks":
+            labels_from = "masks"
+        elif labels != "format":
+            labels_from = checked_path(labels)
         return SourceSettings(
             path,
             name,
             format=entry.format if self.source == PUBLISHED else self.source,
             options=FormatOptions(**options),
             classes=classes and {new: tuple(olds) for new, olds in classes.items()},
-            labels=labels if labels in ("format", "masks") else checked_path(labels),
+            labels=labels_from,
             take=entry.take,
         )

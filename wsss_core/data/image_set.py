@@ -254,8 +254,9 @@ class ImageSet:
                 groups=tuple(index["groups"]),
                 masks=PixelMaps.load(folder, "masks") if index["masks"] else None,
                 contexts=PixelMaps.load(folder, "contexts") if index["contexts"] else None,
+                sources=tuple(index.get("sources", ())),
+                cameras=tuple(index.get("cameras", ())),
                 **{name: _mapped(folder / f"{name}.npy") for name in index["counterfactuals"]},
-                **{name: tuple(index.get(name, ())) for name in _ORIGINS},
             )
         except InputError:
             raise

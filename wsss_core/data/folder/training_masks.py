@@ -8,6 +8,7 @@ references read them; classifiers, CAMs and fingerprints of training images do n
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -37,15 +38,15 @@ class TrainingMask:
 
     Attributes:
         identifier: the training image's.
-        path: the mask file.
-        decode: decodes it as the data folder's other masks are decoded.
+        path: the mask file; of a set that is read in place, the image.
+        decode: decodes it: 0 background, k + 1 class k, 255 ignored, [h, w].
         size: the side of the decoded mask in pixels; None: its own height and width.
 
     """
 
     identifier: str
     path: Path
-    decode: MaskDecoder = field(repr=False)
+    decode: Callable[[], np.ndarray] = field(repr=False)
     size: int | None = None
 
     def read(self) -> np.ndarray:
@@ -58,7 +59,7 @@ class TrainingMask:
             InputError: the file cannot be read or holds a value that is not listed.
 
         """
-        codes = self.decode(PictureFile.read(self.path)).astype(np.uint8)
+        codes = self.decode().astype(np.uint8)
         if self.size is None:
             return codes
         sides = (self.size, self.size)
@@ -156,6 +157,10 @@ def open_training_masks(
     with ThreadPoolExecutor() as pool:
         list(pool.map(check, masked))
     return {
-        image.identifier: TrainingMask(image.identifier, paths[image.identifier], decode, size)
-        for image in masked
+        name: TrainingMask(name, paths[name], partial(_read, paths[name], decode), size)
+        for name in (image.identifier for image in masked)
     }
+
+
+def _read(path: Path, decode: MaskDecoder) -> np.ndarray:
+    return decode(PictureFile.read(path))

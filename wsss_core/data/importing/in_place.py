@@ -15,6 +15,7 @@ from wsss_core.data.folder.check import USUAL_SIZE, DataSummary, labels_of, summ
 from wsss_core.data.folder.class_list import FolderClasses
 from wsss_core.data.folder.examination import ExaminedImage, collected_errors
 from wsss_core.data.folder.findings import DataFinding, DataFindings, FindingKind, Severity
+from wsss_core.data.folder.training_masks import TrainingMask
 from wsss_core.data.image_set import IGNORED, SPLITS, ImageSet, PixelMaps
 from wsss_core.data.importing.decoding import (
     DecodedTarget,
@@ -90,6 +91,39 @@ class PublishedSource:
             raise ValueError(f"split {split!r}, expected one of {', '.join(SPLITS)}")
         return self._targets[split]
 
+    def outline(self, split: str) -> SplitOutline:
+        """Return names, origins and labels of a split's images; opens no file."""
+        targets = self.images(split)
+        labels = np.zeros((len(targets), len(self.classes)), np.bool_)
+        for row, target in zip(labels, targets, strict=True):
+            row[[code - 1 for code in target.examined.held]] = True
+        candidates = [target.examined.candidate for target in targets]
+        return SplitOutline(
+            tuple(map(identifier_of, targets)),
+            tuple(candidate.group for candidate in candidates),
+            labels,
+            tuple(candidate.source for candidate in candidates),
+            tuple(candidate.image.camera or "" for candidate in candidates),
+        )
+
+    def training_masks(self, size: int | None = None) -> dict[str, TrainingMask]:
+        """Return identifier -> mask of the training images that have one, sorted by identifier.
+
+        Args:
+            size: the side of the decoded masks in pixels; None: their own height and width.
+
+        """
+        return {
+            identifier_of(target): TrainingMask(
+                identifier_of(target),
+                target.examined.candidate.image.picture.path,
+                target.read_mask,
+                size,
+            )
+            for target in self.images("train")
+            if target.mask is not None
+        }
+
     def fingerprint(self, split: str) -> str:
         """Return a digest (128 bit, hexadecimal) of all that `read` depends on, but the size.
 
@@ -158,6 +192,7 @@ class PublishedSource:
                 if isinstance(found, InputError):
                     faults.append(found)
                     continue
+                assert found.pixels is not None
                 image[...] = found.pixels
                 codes.append(found.codes)
                 digests.append(found.digests)
@@ -184,30 +219,6 @@ class PublishedSource:
             masks=masks,
             sources=tuple(entry.source for entry in entries),
             cameras=tuple(entry.camera for entry in entries),
-        )
-
-    def outline(self, split: str) -> SplitOutline:
-        """Return names, origins and labels of a split's images; decodes its masks alone."""
-        targets = self.images(split)
-        labels = np.zeros((len(targets), len(self.classes)), np.bool_)
-
-        def look(index: int) -> None:
-            target = targets[index]
-            held = target.examined.held
-            if is_scored(target):
-                codes = np.unique(target.read_mask())
-                held = [code for code in codes.tolist() if 0 < code <= len(self.classes)]
-            labels[index, [code - 1 for code in held]] = True
-
-        with ThreadPoolExecutor() as pool:
-            list(pool.map(look, range(len(targets))))
-        candidates = [target.examined.candidate for target in targets]
-        return SplitOutline(
-            tuple(map(identifier_of, targets)),
-            tuple(candidate.group for candidate in candidates),
-            labels,
-            tuple(candidate.source for candidate in candidates),
-            tuple(candidate.image.camera or "" for candidate in candidates),
         )
 
     def _decoded(self, split: str, size: int | None) -> Iterator[DecodedTarget | InputError]:

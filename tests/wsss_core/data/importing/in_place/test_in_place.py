@@ -211,3 +211,23 @@ def test_a_picture_that_cannot_be_decoded_is_refused_by_the_check_and_by_reading
         with pytest.raises(InputError, match=re.escape(str(broken))) as caught:
             refuse()
         assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["coco", "smoke5k", "voc", "folder"])
+def test_outlines_and_masks_of_training_images_are_those_of_the_imported_folder(
+    name: str, sets: Sets, tmp_path: Path
+) -> None:
+    settings = sets[name](tmp_path / name)
+    import_data(replace(settings, destination=tmp_path / "imported"))
+    in_place, imported = PublishedSource(settings), FolderSource(tmp_path / "imported")
+    for split in SPLITS:
+        here, read = in_place.outline(split), imported.read(split, 8)
+        for part in ("identifiers", "groups", "sources", "cameras"):
+            assert getattr(here, part) == getattr(read, part)
+        np.testing.assert_array_equal(here.labels, read.labels)
+    for size in (None, 16):
+        here, there = in_place.training_masks(size), imported.training_masks(size)
+        assert list(here) == list(there)
+        for identifier, mask in there.items():
+            np.testing.assert_array_equal(here[identifier].read(), mask.read())
+    assert bool(in_place.training_masks()) == (name != "folder")
