@@ -10,13 +10,13 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
-from reports.results.chance import balanced_accuracy
 
 import studies
 from reports import make_report
 from reports.ledger.parts import read_table, table_folder
 from reports.ledger.schema import SCHEMAS
 from reports.pairing import FoldedSeed
+from reports.results.comparisons import balanced_accuracy
 from reports.results.reading import read_studies
 from studies.masks.making import make_masks
 from studies.status.reading import Watcher
