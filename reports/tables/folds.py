@@ -172,7 +172,7 @@ def _unranked(cell: Cell) -> Cell:
 def _held_out_cell(fold: FoldRecord) -> Cell:
     rest = fold.held_out_count - 3
     shown = ", ".join(fold.held_out[:3]) + (f" and {rest} more" if rest > 0 else "")
-    return Cell(shown, data={"": "; ".join(fold.held_out), "_count": fold.held_out_count})
+    return Cell(shown, data={"": "; ".join(fold.held_out), "count": fold.held_out_count})
 
 
 def _total(record: StudyRecord, what: str) -> Cell:

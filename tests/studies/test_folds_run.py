@@ -10,13 +10,13 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
-from reports.results.chance import balanced_accuracy
 
 import studies
 from reports import make_report
 from reports.ledger.parts import read_table, table_folder
 from reports.ledger.schema import SCHEMAS
 from reports.pairing import FoldedSeed
+from reports.results.comparisons import balanced_accuracy
 from reports.results.reading import read_studies
 from studies.masks.making import make_masks
 from studies.status.reading import Watcher
@@ -130,7 +130,7 @@ def test_the_page_has_a_section_and_a_table_of_folds(ran: Any, tmp_path: Path) -
     assert "fingerprint of the evaluation data" not in page  # no warning: folds differ in theirs
     table = studies.open_results(ran.results).table("folds")
     frame = table.frame
-    assert frame["held_out"].tolist()[:3] == ["north", "south", "2 folds"]
+    assert frame["held out"].tolist()[:3] == ["north", "south", "2 folds"]
     (record,) = read_studies(ran.results)
     reached = record.by_seed("CNN alone", "per_image_iou")
     of_fold = [(reached[FoldedSeed(0, f)] + reached[FoldedSeed(1, f)]) / 2 for f in (1, 2)]
