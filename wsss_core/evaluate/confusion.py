@@ -138,8 +138,7 @@ class ConfusionCounts:
             InputError: no image does.
 
         """
-        chosen: NDArray[np.bool_] = self.holds[:, 1:].any(axis=1)
-        return self.of_images(chosen)
+        return self.of_images(np.flatnonzero(self.holds[:, 1:].any(axis=1)))
 
     def iou(self) -> NDArray[np.float64]:
         """Return each class's IoU over the pixels of all images, float64 [K + 1].

@@ -64,8 +64,8 @@ def add_lora(
     from peft import LoraConfig, inject_adapter_in_model
     from peft.tuners.lora import LoraLayer
 
-    settings: Any = LoraConfig(r=rank, lora_alpha=scale, target_modules=names, bias="none")
-    inject_adapter_in_model(settings, model)
+    settings: dict[str, Any] = {"r": rank, "lora_alpha": scale, "target_modules": names}
+    inject_adapter_in_model(LoraConfig(**settings), model)
     adapted = [name for name, module in model.named_modules() if isinstance(module, LoraLayer)]
     if sorted(adapted) != sorted(names):
         raise AssertionError(f"peft adapted {len(adapted)} layers, expected {len(names)}")

@@ -118,7 +118,7 @@ def build_sam_segmenter(settings: SegmenterSettings, classes: int, image_size: i
     Args:
         settings: `weights`, and as options the keyword arguments of `SamSegmenter`.
         classes: K, without the background.
-        image_size: is of no account: images of any size are resized to the model's.
+        image_size: not used, because images of any size are resized to the model's.
 
     Raises:
         InputError: see `load_foundation` and `SamSegmenter`.

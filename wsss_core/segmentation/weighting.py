@@ -28,8 +28,8 @@ def count_labels(masks: NDArray[np.uint8], classes: int) -> NDArray[np.int64]:
         classes: K, without the background.
 
     Raises:
-        InputError: another value, such as 255 for an object in a mask of 0 and 255 is not, but 1
-            would be of no class; the message names it.
+        InputError: another value, which the message names. A mask of 0 and 255 passes, but holds
+            no pixel of any class, as 255 counts for nothing.
 
     """
     counts = np.bincount(masks.ravel(), minlength=IGNORED + 1)
