@@ -315,9 +315,12 @@ def _several(path: Path, above: list[int]) -> PictureError:
 
 
 def _half(values: list[int]) -> int:
-    """Return a threshold for soft masks with these values: half of the largest they may have."""
-    most = values[-1]
-    return 128 if 128 < most <= 255 else (most + 1) // 2
+    """Return a threshold for soft masks: half of what 8 bits, or as many as these values need, hold.
+
+    It is the same for all masks of one depth, so that their faults are counted as one.
+    """
+    bits = max(8, values[-1].bit_length())
+    return 1 << (bits - 1)
 
 
 def _unlisted(path: Path, unknown: list[int], known: list[int], *, one_class: bool) -> PictureError:

@@ -70,7 +70,8 @@ class TestOneClass:
         )
 
     @pytest.mark.parametrize(
-        ("most", "threshold"), [(65535, 32768), (4095, 2048), (255, 128), (254, 128), (100, 50)]
+        ("most", "threshold"),
+        [(65535, 32768), (59400, 32768), (4095, 2048), (255, 128), (100, 128)],
     )
     def test_the_threshold_to_say_is_half_of_what_the_values_reach(
         self, tmp_path: Path, most: int, threshold: int
