@@ -57,7 +57,8 @@ def label_findings(labels: np.ndarray, classes: Sequence[str], split: str) -> li
         split: the split.
 
     """
-    always = [name for name, held in zip(classes, labels.all(axis=0), strict=True) if held]
+    always_held: list[bool] = labels.all(axis=0).tolist()
+    always = [name for name, held in zip(classes, always_held, strict=True) if held]
     if not always or not len(labels):
         return []
     so = "a classifier learns nothing from it" if split == "train" else "accuracy is not balanced"
