@@ -55,8 +55,7 @@ def label_findings(labels: np.ndarray, classes: Sequence[str], split: str) -> li
         split: the split.
 
     """
-    always_held: list[bool] = labels.all(axis=0).tolist()
-    always = [name for name, held in zip(classes, always_held, strict=True) if held]
+    always = [name for number, name in enumerate(classes) if labels[:, number].all()]
     if not always or not len(labels):
         return []
     so = "a classifier learns nothing from it" if split == "train" else "accuracy is not balanced"
