@@ -19,7 +19,7 @@ from wsss_core.data.image_set import SPLITS
 logger = logging.getLogger(__name__)
 
 
-def check_images(plan: Plan, store: ArtifactStore, results: Location) -> None:
+def check_study_images(plan: Plan, store: ArtifactStore, results: Location) -> None:
     """Decode what the store lacks of each data set, and keep what was found in the ledger.
 
     Args:

@@ -9,7 +9,7 @@ import time
 from reports.storage import Location, open_folder
 from studies.planning import Plan, TrainingJob
 from studies.preflight.crash_guard import run_checks
-from studies.preflight.images_check import check_images
+from studies.preflight.images_check import check_study_images
 from studies.preflight.initial_weights import log_initial_weights
 from studies.preflight.network_check import distinct_checks
 from studies.store import SCRATCH, TRIED, ArtifactStore
@@ -36,7 +36,7 @@ def preflight(
     open_folder(results, make=True)
     store.make()
     quarantine_corrupt(plan, pending, store)
-    check_images(plan, store, results)
+    check_study_images(plan, store, results)
     _try_networks(plan, pending, store)
     log_initial_weights(pending)
 

@@ -10,7 +10,7 @@ from reports.ledger import read_table
 from reports.ledger.parts import table_folder
 from studies.planning.planner import make_plan
 from studies.preflight import images_check
-from studies.preflight.images_check import check_images, kept_findings
+from studies.preflight.images_check import check_study_images, kept_findings
 from studies.spec.study import Study
 from studies.store.artifacts import ArtifactStore
 from wsss_core.data.folder import FolderSource
@@ -26,7 +26,7 @@ def checked(folder_study, tmp_path, listening):
         plan = make_plan(study)
         said = []
         with listening(said.append):
-            check_images(plan, ArtifactStore(tmp_path / "store"), tmp_path / results)
+            check_study_images(plan, ArtifactStore(tmp_path / "store"), tmp_path / results)
         return plan, said
 
     return check
@@ -107,5 +107,5 @@ def test_each_file_is_read_once_to_be_decoded_and_judged(
 
 def test_scenes_have_no_findings(tiny, tmp_path):
     plan = make_plan(Study.model_validate(tiny))
-    images_check.check_images(plan, ArtifactStore(tmp_path / "store"), tmp_path / "results")
+    images_check.check_study_images(plan, ArtifactStore(tmp_path / "store"), tmp_path / "results")
     assert read_table(tmp_path / "results", "findings").empty

@@ -14,7 +14,7 @@ from wsss_core.data.description.facts import ImageFacts, ShownImage, class_areas
 from wsss_core.data.description.flags import read_flags
 from wsss_core.data.description.looks import look_of
 from wsss_core.data.folder import FolderSource
-from wsss_core.data.folder.examination import ExaminedImage, examine_images
+from wsss_core.data.folder.examination import ExaminedImage, examine_entries
 from wsss_core.data.folder.layout import ListedImage
 from wsss_core.data.image_decoding import decode_image
 from wsss_core.data.image_set import SPLITS, ImageSet, ImageSource
@@ -124,7 +124,7 @@ class FolderImages:
         self._listed |= {(split, entry.identifier): entry for entry in entries}
         flags = read_flags(source.root, split, {entry.identifier for entry in entries})
         progress = ProgressLines(f"{split}: images described", len(entries))
-        for one in examine_images(entries, source.meaning, source.rules, progress=progress):
+        for one in examine_entries(entries, source.meaning, source.rules, progress=progress):
             if one.facts is None:
                 raise one.errors[0]
             named = flags.get(one.facts.entry.identifier, ())

@@ -6,17 +6,15 @@ from itertools import combinations
 
 import numpy as np
 
-from wsss_core.data.folder.examination import ExaminedImage
+from wsss_core.data.folder.examination import ExaminedImage, ExaminedSplit
 from wsss_core.data.folder.findings import DataFinding, FindingKind, Severity
 from wsss_core.data.folder.label_findings import place_of
 from wsss_core.data.thumbnails import TWIN_DISTANCE, find_twins
 
 _SAME_SPLIT = 0.9  # share of a split's images in another one above which it is that split
 
-Split = Sequence[ExaminedImage]
 
-
-def copy_findings(splits: Mapping[str, Split], classes: Sequence[str]) -> list[DataFinding]:
+def copy_findings(splits: Mapping[str, ExaminedSplit], classes: Sequence[str]) -> list[DataFinding]:
     """Return warnings of images that are equal, byte by byte or nearly, where they should differ.
 
     Args:
@@ -36,7 +34,7 @@ def _digest(image: ExaminedImage) -> str:
     return image.digests[image.entry.image]
 
 
-def _by_digest(images: Split) -> dict[str, ExaminedImage]:
+def _by_digest(images: ExaminedSplit) -> dict[str, ExaminedImage]:
     """Return digest -> the first image of these bytes."""
     return {_digest(image): image for image in reversed(images)}
 
@@ -45,7 +43,7 @@ def _pair(image: ExaminedImage, split: str, other: ExaminedImage, other_split: s
     return f"{place_of(image, split)} = {place_of(other, other_split)}"
 
 
-def _equal_across(splits: Mapping[str, Split]) -> list[DataFinding]:
+def _equal_across(splits: Mapping[str, ExaminedSplit]) -> list[DataFinding]:
     found = []
     for first, later in combinations(splits, 2):
         known = _by_digest(splits[first])
@@ -63,7 +61,7 @@ def _equal_across(splits: Mapping[str, Split]) -> list[DataFinding]:
     return found
 
 
-def _equal_within(splits: Mapping[str, Split], classes: Sequence[str]) -> list[DataFinding]:
+def _equal_within(splits: Mapping[str, ExaminedSplit], classes: Sequence[str]) -> list[DataFinding]:
     found = []
     for split, images in splits.items():
         same: dict[str, list[ExaminedImage]] = defaultdict(list)
@@ -86,11 +84,11 @@ def _equal_within(splits: Mapping[str, Split], classes: Sequence[str]) -> list[D
     return found
 
 
-def _thumbnails(images: Split) -> np.ndarray:
+def _thumbnails(images: ExaminedSplit) -> np.ndarray:
     return np.stack([image.thumbnail for image in images])
 
 
-def _twins_across(splits: Mapping[str, Split]) -> list[DataFinding]:
+def _twins_across(splits: Mapping[str, ExaminedSplit]) -> list[DataFinding]:
     """Return a warning for each pair of splits with twins that are not equal byte by byte."""
     found = []
     small = {split: _thumbnails(images) for split, images in splits.items() if images}
@@ -115,7 +113,7 @@ def _twins_across(splits: Mapping[str, Split]) -> list[DataFinding]:
     return found
 
 
-def _twins_within(splits: Mapping[str, Split]) -> list[DataFinding]:
+def _twins_within(splits: Mapping[str, ExaminedSplit]) -> list[DataFinding]:
     """Return a warning of twins in a scored split that no group joins, as intervals need groups."""
     found = []
     for split in ("tune", "test"):

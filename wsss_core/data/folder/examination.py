@@ -1,6 +1,6 @@
 """The files of an image, each read and decoded once: digests, facts, a thumbnail, and its pixels.
 
-Whatever looks at a data folder looks at it through `examine_images`: the check, the plan's check
+Whatever looks at a data folder looks at it through `examine_entries`: the check, the plan's check
 and the run find the same because they see the same.
 """
 
@@ -55,6 +55,10 @@ class ExaminedImage:
         return tuple(index for index in range(classes) if self.mask.codes.get(index + 1))
 
 
+ExaminedSplit = Sequence[ExaminedImage]
+"""The images of a split that can be used."""
+
+
 @dataclass(frozen=True, eq=False)
 class ImagePixels:
     """The pixels of an image as a network and the scoring need them.
@@ -89,7 +93,7 @@ class Examination:
     digests: Mapping[Path, str]
 
 
-def examine_images(
+def examine_entries(
     entries: Sequence[ListedImage],
     meaning: MaskMeaning,
     rules: PixelRules,

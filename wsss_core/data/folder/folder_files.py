@@ -17,7 +17,7 @@ _BESIDE = (
 """Endings of files that lie beside images on purpose."""
 
 
-def normalised(name: str) -> str:
+def composed_form(name: str) -> str:
     """Return a name in Unicode's composed form: file systems and archives differ in it."""
     return name if name.isascii() else unicodedata.normalize("NFC", name)
 
@@ -110,13 +110,13 @@ def _add(files: dict[str, Path], path: Path, told: FindingCollector) -> None:
         # The folder stands in the message, the name in it is written out.
         told.refuse(FindingKind.NAMES, _without_path(error, path.parent), path.parent / written)
         return
-    stem = normalised(path.stem)
+    stem = composed_form(path.stem)
     if stem not in files:
         files[stem] = path
         return
     other = files[stem].name
     text = f"same stem as {other}, expected it only once"
-    if normalised(path.name) == normalised(other):
+    if composed_form(path.name) == composed_form(other):
         text = "same name as another file, in another Unicode form; rename or remove one of them"
     told.refuse(FindingKind.NAMES, text, path, "same stem")
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from wsss_core.data.folder.examination import ExaminedImage
+from wsss_core.data.folder.examination import ExaminedImage, ExaminedSplit
 from wsss_core.data.folder.findings import (
     DataFinding,
     FindingCollector,
@@ -15,8 +15,6 @@ from wsss_core.data.folder.findings import (
 from wsss_core.data.pixel_rules import PixelRules
 
 _SHORT_SIDE = 8  # pixels below which an image holds next to nothing
-
-Split = Sequence[ExaminedImage]
 
 
 def place_of(image: ExaminedImage, split: str) -> str:
@@ -57,7 +55,7 @@ def label_findings(labels: np.ndarray, classes: Sequence[str], split: str) -> li
         split: the split.
 
     """
-    always = [name for name, held in zip(classes, labels.all(axis=0), strict=True) if held]
+    always = [name for number, name in enumerate(classes) if labels[:, number].all()]
     if not always or not len(labels):
         return []
     so = "a classifier learns nothing from it" if split == "train" else "accuracy is not balanced"
@@ -72,7 +70,7 @@ def label_findings(labels: np.ndarray, classes: Sequence[str], split: str) -> li
     ]
 
 
-def picture_findings(images: Split, split: str, rules: PixelRules) -> list[DataFinding]:
+def picture_findings(images: ExaminedSplit, split: str, rules: PixelRules) -> list[DataFinding]:
     """Return what the decoding of a split's files found that may not be meant."""
     told = FindingCollector()
     for image in images:
@@ -108,7 +106,7 @@ def _short(path: object) -> str:
     return "/".join(parts[-2:])
 
 
-def group_findings(splits: Mapping[str, Split]) -> list[DataFinding]:
+def group_findings(splits: Mapping[str, ExaminedSplit]) -> list[DataFinding]:
     """Return warnings of groups in several splits, and of images that no group names."""
     found = []
     where: dict[str, set[str]] = defaultdict(set)

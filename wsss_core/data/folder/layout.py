@@ -32,7 +32,7 @@ from wsss_core.data.folder.class_list import (
 from wsss_core.data.folder.folder_files import (
     beside_images,
     checked_name,
-    normalised,
+    composed_form,
     required_folder,
 )
 from wsss_core.data.folder.likely_names import meant_by
@@ -150,7 +150,7 @@ def mask_suffixes(folder: Path, stems: Collection[str] = ()) -> tuple[str, ...]:
 
     """
     first = MASK_SUFFIXES[:1]
-    there = {normalised(path.stem) for path in folder.iterdir() if path.suffix.lower() in first}
+    there = {composed_form(path.stem) for path in folder.iterdir() if path.suffix.lower() in first}
     return first if there and there.issuperset(stems) else MASK_SUFFIXES
 
 

@@ -14,8 +14,8 @@ from wsss_core.data.folder.findings import (
 )
 from wsss_core.data.folder.folder_files import (
     beside_images,
+    composed_form,
     listed_files,
-    normalised,
     required_folder,
     suffix_counts,
 )
@@ -84,7 +84,7 @@ def listing_of(root: Path, split: str, classes: FolderClasses) -> SplitListing:
             found = _masked_images(folder, told)
         origins = _origins(root, split, found, told)
         images = [
-            _with_origin(image, origins.get(normalised(image.identifier), ImageOrigin()))
+            _with_origin(image, origins.get(composed_form(image.identifier), ImageOrigin()))
             for image in sorted(found, key=lambda image: image.identifier)
         ]
     except InputError as error:
@@ -96,7 +96,7 @@ def _origins(
     root: Path, split: str, images: Collection[ListedImage], told: FindingCollector
 ) -> Mapping[str, ImageOrigin]:
     try:
-        return read_origins(root, split, {normalised(image.identifier) for image in images})
+        return read_origins(root, split, {composed_form(image.identifier) for image in images})
     except InputError:
         if any(found.severity is Severity.REFUSED for found in told.findings()):
             return {}  # a table that names an image which is refused is not wrong
@@ -139,13 +139,13 @@ def _labelled_images(
     table = folder / LABELS
     place = required_folder(folder / "images", f"of the training images that {table} lists")
     listed = listed_files(place, IMAGE_SUFFIXES, told)
-    files = {normalised(path.name): path for path in listed.values()}
+    files = {composed_form(path.name): path for path in listed.values()}
     labels: dict[str, int] = {}
     images = []
     for written, (line, names) in read_labels(table).items():
-        file = normalised(written)
+        file = composed_form(written)
         if file not in files and file in listed:  # a name without its ending
-            file = normalised(listed[file].name)
+            file = composed_form(listed[file].name)
         where = f"{table}, line {line}"
         if file not in files:
             text = f"file {quoted(file)} is no image of {place}{_nearest(file, files)}"

@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from wsss_core.data.folder.folder_files import normalised
+from wsss_core.data.folder.folder_files import composed_form
 from wsss_core.data.image_set import SPLITS
 from wsss_core.errors import InputError, nearest, quoted
 from wsss_core.text_files import read_csv
@@ -86,7 +86,7 @@ def read_origins(root: Path, split: str, identifiers: Collection[str]) -> Mappin
 
 def _split_and_identifier(file: str) -> tuple[str, str]:
     first, _, identifier = file.replace("\\", "/").partition("/")
-    return first, normalised(identifier)
+    return first, composed_form(identifier)
 
 
 def _imported(root: Path, split: str) -> Iterator[tuple[str, dict[str, str]]]:

@@ -22,7 +22,7 @@ from wsss_core.data.folder.examination import (
     Examination,
     ExaminedImage,
     collected_errors,
-    examine_images,
+    examine_entries,
 )
 from wsss_core.data.folder.findings import DataFinding, DataFindings, FindingKind, Severity
 from wsss_core.data.folder.layout import LABELS, ListedImage, find_classes
@@ -233,7 +233,7 @@ class FolderSource:
     ) -> Iterator[Examination]:
         progress = ProgressLines(f"{split}: images checked", len(entries))
         meaning = self._classes.meaning
-        return examine_images(entries, meaning, self.rules, size=size, progress=progress)
+        return examine_entries(entries, meaning, self.rules, size=size, progress=progress)
 
     def _raise(self, faults: Iterable[DataFinding]) -> None:
         DataFindings.of(faults).raise_refused(f"wsss data check {self.root}")

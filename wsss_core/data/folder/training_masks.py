@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image
 
 from wsss_core.data.folder.class_list import FolderClasses
-from wsss_core.data.folder.folder_files import listed_files, normalised
+from wsss_core.data.folder.folder_files import composed_form, listed_files
 from wsss_core.data.folder.layout import (
     CLEAR,
     LABELS,
@@ -84,7 +84,7 @@ def list_training_masks(
     if not folder.is_dir():
         return {}
     stems = {
-        normalised(Path(image.identifier).with_suffix("").as_posix()): image for image in images
+        composed_form(Path(image.identifier).with_suffix("").as_posix()): image for image in images
     }
     if (train / LABELS).exists():
         return _paired({"images": listed_files(folder, mask_suffixes(folder))}, stems, train)
