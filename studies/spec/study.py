@@ -182,9 +182,9 @@ class Study(Strict):
         if twice is not None:
             raise ValueError(f"seeds {quoted(self.seeds)} holds a seed twice: {twice}")
         if self.folds is not None:
-            for name in ("search", "sweep"):
-                if getattr(self, name) is not None:
-                    raise ValueError(f"a study takes folds or {name}, not both")
+            for other in ("search", "sweep"):
+                if getattr(self, other) is not None:
+                    raise ValueError(f"a study takes folds or {other}, not both")
         self.check_size()
         named = [(f"configurations[{i}]", entry) for i, entry in enumerate(self.configurations)]
         for where, entry in (*named, ("search", self.search)):
