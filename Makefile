@@ -13,7 +13,7 @@ study: $(VENV)/.installed
 	@echo "open file://$(abspath $(RESULTS))/report/report.html"
 
 test: $(VENV)/.installed-dev
-	$(BIN)/pytest -m "not slow and not ci" $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --maxprocesses 8 --dist loadgroup -m "not slow and not ci" $(ARGS)
 
 # What a change since main can break, by imports, and the tests of the house: seconds, not minutes.
 test-fast: $(VENV)/.installed-dev

@@ -17,6 +17,17 @@ from hypothesis import settings
 settings.register_profile("unhurried", deadline=None)  # no test may fail because others run beside
 settings.load_profile("unhurried")
 
+WITH_RAY = {"clusters", "chaos", "cluster", "ray_tune", "search"}
+"""Folders of tests that start Ray."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep a file's tests in one process, which has its fixtures, and tests with Ray in another."""
+    for item in items:
+        folders = item.path.relative_to(Path(__file__).parent).parts
+        with_ray = WITH_RAY & {*folders} or "ray_here" in getattr(item, "fixturenames", ())
+        item.add_marker(pytest.mark.xdist_group("ray" if with_ray else "/".join(folders)))
+
 
 class S3Server:
     """moto's S3 on a port of its own, one request after another as its checks are in two steps."""
