@@ -1,6 +1,6 @@
 """Rendering the page: one HTML file, and Markdown beside its figures."""
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from reports.figures.style import inline
@@ -9,9 +9,15 @@ from reports.tables.cells import Table
 from reports.tables.rendering import escape_markdown, to_html, to_markdown
 
 
-def _environment() -> Environment:
+def page_templates(*first: str) -> Environment:
+    """Return the templates of pages, with tables and figures as functions.
+
+    Args:
+        first: packages whose folder `templates` comes before that of `reports.page`.
+
+    """
     environment = Environment(
-        loader=PackageLoader("reports.page"),
+        loader=ChoiceLoader([PackageLoader(package) for package in (*first, "reports.page")]),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -26,7 +32,7 @@ def _environment() -> Environment:
 
 def render_html(views: list[StudyView]) -> str:
     """Render the page as one file that has no script and fetches nothing."""
-    return _environment().get_template("report.html").render(views=views)
+    return page_templates().get_template("report.html").render(views=views)
 
 
 def render_markdown(views: list[StudyView]) -> str:

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from PIL import Image
 
+from reports.page.rendering import page_templates
 from reports.tables.cells import points
-from reports.tables.rendering import to_csv, to_html, to_latex, to_markdown
+from reports.tables.rendering import to_csv, to_latex, to_markdown
 from studies.description.records import description_record
 from studies.description.tables import cooccurrence_table, counts_table, split_facts
 from wsss_core.data.description import (
@@ -67,26 +67,21 @@ def write_description(described: DataDescription, out: Path) -> tuple[Path, ...]
 
 def render_description(described: DataDescription) -> str:
     """Return the page: one HTML file that has no script and fetches nothing."""
-    environment = Environment(
-        loader=ChoiceLoader([PackageLoader("studies.description"), PackageLoader("reports.page")]),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    environment.globals["table"] = to_html
     rows = described.cooccurrences
-    return environment.get_template("data.html").render(
-        described=described,
-        splits=split_facts(described),
-        counts=counts_table(described),
-        cooccurrence=cooccurrence_table(rows[:_MOST_ROWS]),
-        more_rows=max(0, len(rows) - _MOST_ROWS),
-        traps=_traps(described),
-        more_traps=max(0, len(described.traps) - _MOST_TRAPS),
-        legend=_legend(described),
-        sheet=[_shown(row, described.classes) for row in described.sheet],
+    return (
+        page_templates("studies.description")
+        .get_template("data.html")
+        .render(
+            described=described,
+            splits=split_facts(described),
+            counts=counts_table(described),
+            cooccurrence=cooccurrence_table(rows[:_MOST_ROWS]),
+            more_rows=max(0, len(rows) - _MOST_ROWS),
+            traps=_traps(described),
+            more_traps=max(0, len(described.traps) - _MOST_TRAPS),
+            legend=_legend(described),
+            sheet=[_shown(row, described.classes) for row in described.sheet],
+        )
     )
 
 

@@ -8,9 +8,13 @@ from collections import defaultdict
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
-from wsss_core.data.folder.origins import IMAGES, IMPORT_RECORD
+from wsss_core.data.folder.origins import (
+    imported_rows,
+    raise_unless_image,
+    split_and_identifier,
+)
 from wsss_core.data.image_set import SPLITS
-from wsss_core.errors import InputError, nearest, quoted
+from wsss_core.errors import InputError, quoted
 from wsss_core.text_files import read_csv
 
 ATTRIBUTES = "attributes.csv"
@@ -24,36 +28,29 @@ def read_flags(
     Args:
         root: the data folder.
         split: "train", "tune" or "test".
-        identifiers: of its images.
+        identifiers: of its images, in Unicode's composed form.
 
     Raises:
         InputError: `attributes.csv` names an image that is not there, or an image twice.
 
     """
     found: dict[str, set[str]] = defaultdict(set)
-    if (root / IMPORT_RECORD).is_file() and (root / IMAGES).is_file():
-        for _, row in read_csv(root / IMAGES, ("file", "flags")):
-            first, _, identifier = row["file"].partition("/")
-            if first == split and identifier in identifiers:
-                found[identifier] |= _words(row["flags"])
+    for identifier, row in imported_rows(root, split, "flags"):
+        if identifier in identifiers:
+            found[identifier] |= _words(row["flags"])
     table = root / ATTRIBUTES
-    seen: dict[str, int] = {}
+    seen: dict[tuple[str, str], int] = {}
     for line, row in read_csv(table, ("file", "flags")) if table.exists() else ():
-        file = row["file"].replace("\\", "/")
         where = f"{table}, line {line}: file {quoted(row['file'])}"
-        first, _, identifier = file.partition("/")
+        file = first, identifier = split_and_identifier(row["file"])
         if first not in SPLITS:
             raise InputError(f"{where}, expected a path such as train/smoke/a.jpg")
         if file in seen:
             raise InputError(f"{where} is listed twice, first in line {seen[file]}")
         seen[file] = line
-        if first != split:
-            continue
-        if identifier not in identifiers:
-            near = nearest(identifier, identifiers)
-            hint = f"; nearest: {near!r}" if near else ""
-            raise InputError(f"{where} is no image of {root / split}{hint}")
-        found[identifier] |= _words(row["flags"])
+        if first == split:
+            raise_unless_image(where, identifier, root / split, identifiers)
+            found[identifier] |= _words(row["flags"])
     return {identifier: tuple(sorted(flags)) for identifier, flags in found.items() if flags}
 
 

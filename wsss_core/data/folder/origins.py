@@ -61,7 +61,7 @@ def read_origins(root: Path, split: str, identifiers: Collection[str]) -> Mappin
         for line, row in read_csv(table, ("file", "group"), ("source", "camera")):
             told |= row.keys()
             where = f"{table}, line {line}: file {quoted(row['file'])}"
-            first, identifier = _split_and_identifier(row["file"])
+            first, identifier = split_and_identifier(row["file"])
             given = {kind: row.get(kind, "").strip() for kind in _KINDS}
             if first not in SPLITS or not any(given.values()):
                 raise InputError(
@@ -70,30 +70,38 @@ def read_origins(root: Path, split: str, identifiers: Collection[str]) -> Mappin
                 )
             if first != split:
                 continue
-            if identifier not in identifiers:
-                near = nearest(identifier, identifiers)
-                hint = f"; nearest: {near!r}" if near else ""
-                raise InputError(f"{where} is no image of {root / split}{hint}")
+            raise_unless_image(where, identifier, root / split, identifiers)
             for kind, before in found.setdefault(identifier, given).items():
                 if before != given[kind]:
                     raise InputError(f"{where} has two {kind}s, expected one")
-    for identifier, row in _imported(root, split):
+    for identifier, row in imported_rows(root, split, "source"):
         if identifier in identifiers:
             origin = found.setdefault(identifier, dict.fromkeys(_KINDS, ""))
             origin |= {kind: row.get(kind, "") for kind in ("source", "camera") if kind not in told}
     return {identifier: ImageOrigin(**origin) for identifier, origin in found.items()}
 
 
-def _split_and_identifier(file: str) -> tuple[str, str]:
+def split_and_identifier(file: str) -> tuple[str, str]:
+    """Return the split and the identifier, in Unicode's composed form, of a path in a table."""
     first, _, identifier = file.replace("\\", "/").partition("/")
     return first, composed_form(identifier)
 
 
-def _imported(root: Path, split: str) -> Iterator[tuple[str, dict[str, str]]]:
-    """Yield identifier and line of each image of a split that an import listed."""
+def raise_unless_image(
+    where: str, identifier: str, folder: Path, identifiers: Collection[str]
+) -> None:
+    """Raise InputError, which begins with `where`, unless a split's folder has the image."""
+    if identifier not in identifiers:
+        near = nearest(identifier, identifiers)
+        hint = f"; nearest: {near!r}" if near else ""
+        raise InputError(f"{where} is no image of {folder}{hint}")
+
+
+def imported_rows(root: Path, split: str, column: str) -> Iterator[tuple[str, dict[str, str]]]:
+    """Yield identifier and line of each image of a split in the table of an import, which has `column`."""
     if not ((root / IMPORT_RECORD).is_file() and (root / IMAGES).is_file()):
         return
-    for _, row in read_csv(root / IMAGES, ("file", "source")):
-        first, identifier = _split_and_identifier(row["file"])
+    for _, row in read_csv(root / IMAGES, ("file", column)):
+        first, identifier = split_and_identifier(row["file"])
         if first == split:
             yield identifier, row
