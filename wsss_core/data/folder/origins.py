@@ -98,7 +98,7 @@ def raise_unless_image(
 
 
 def imported_rows(root: Path, split: str, column: str) -> Iterator[tuple[str, dict[str, str]]]:
-    """Yield identifier and line of each image of a split in the table of an import, which has `column`."""
+    """Yield identifier and line of a split's images in the table of an import, if it is one."""
     if not ((root / IMPORT_RECORD).is_file() and (root / IMAGES).is_file()):
         return
     for _, row in read_csv(root / IMAGES, ("file", column)):
