@@ -102,8 +102,8 @@ def read_csv(
 
     Raises:
         InputError: the file cannot be read, a column is missing or named twice, a row has more or
-            fewer fields than the header or one in a column without a name, a quote is not closed,
-            or a field holds control characters.
+            fewer fields than the header or one in a column without a name (but the first, which
+            may number the rows), a quote is not closed, or a field holds control characters.
 
     """
     expected = f"expected CSV with columns {', '.join(columns)}"
@@ -125,9 +125,10 @@ def read_csv(
                     f"{where}: {len(fields)} fields, expected {len(header)} "
                     f"({','.join(header)}); a field that holds a comma needs quotes"
                 )
-            for name, field in zip(header, fields, strict=True):
+            for at, (name, field) in enumerate(zip(header, fields, strict=True)):
                 check_printable(field, where)
-                if field.strip() and not name.strip():
+                # A table that pandas wrote begins with its index, under no name.
+                if at and field.strip() and not name.strip():
                     raise InputError(
                         f"{where}: {quoted(field)} stands in a column without a name; a field that "
                         "holds a comma needs quotes"

@@ -133,6 +133,13 @@ def test_rows_come_with_their_lines(tmp_path):
     ]
 
 
+def test_a_first_column_without_a_name_numbers_the_rows(tmp_path):
+    file = tmp_path / "f.csv"
+    file.write_text(",file,classes\n0,a.jpg,smoke\n1,b.jpg,\n")
+    rows = [row for _, row in read_csv(file, ["file", "classes"])]
+    assert [(row["file"], row["classes"]) for row in rows] == [("a.jpg", "smoke"), ("b.jpg", "")]
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [

@@ -223,8 +223,9 @@ def _without_alpha(path: Path, image: Image.Image) -> Image.Image:
     alpha = np.asarray(image.getchannel("A"))
     hidden = alpha != 255
     if hidden.any():
-        below = np.asarray(image)[..., :-1][hidden]
-        if (alpha[hidden] != 0).any() or below.any():
+        values = np.asarray(image)[..., :-1]
+        alone = not hidden.all() and not values.any()  # nothing but the transparency differs
+        if alone or (alpha[hidden] != 0).any() or values[hidden].any():
             raise PictureError(
                 PictureFault.TRANSPARENCY,
                 path,

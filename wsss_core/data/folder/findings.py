@@ -8,7 +8,7 @@ from pathlib import Path, PurePath
 from typing import Any, Self
 
 from wsss_core.data.image_set import SPLITS
-from wsss_core.errors import InputError
+from wsss_core.errors import InputError, visible
 
 EXAMPLES = 3
 """As many files are named of those that a finding counts."""
@@ -182,7 +182,12 @@ class DataFindings:
     def lines(self) -> list[str]:
         """Return a table, one finding a line: severity, split, count, what is wrong, the files."""
         rows = [
-            (str(one.severity), one.split or "-", f"{one.count:,}", one.describe())
+            (
+                str(one.severity),
+                one.split or "-",
+                f"{one.count:,}",
+                visible(one.describe(), kept=""),
+            )
             for one in self.listed
         ]
         widths = [max((len(row[at]) for row in rows), default=0) for at in range(3)]

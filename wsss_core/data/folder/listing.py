@@ -302,6 +302,8 @@ def root_findings(root: Path) -> list[DataFinding]:
                 told.add(FindingKind.NAMES, Severity.WARNING, text, entry.name)
         elif any(meant_by(entry.name, split) for split in SPLITS):
             split = next(one for one in SPLITS if meant_by(entry.name, one))
+            if not (root / split).is_dir():
+                continue  # the fault of the missing split says which folder may be meant
             text = f"folder passed over, as there is {split!r} too"
             told.add(FindingKind.LAYOUT, Severity.NOTE, text, entry.name)
     return told.findings()

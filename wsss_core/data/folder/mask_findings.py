@@ -7,9 +7,10 @@ import numpy as np
 from wsss_core.data.folder.examination import ExaminedImage
 from wsss_core.data.folder.findings import DataFinding, FindingKind, Severity
 from wsss_core.data.folder.label_findings import place_of
+from wsss_core.data.image_set import IGNORED
 
 MOST_OBJECT = 0.8
-"""The share of object in a mask above which it may be inverted."""
+"""The share of a class in a mask above which it may be inverted."""
 
 FEW_PIXELS = 50
 """Below as many pixels in its own image, an object is too small to be found or to be scored."""
@@ -18,11 +19,15 @@ SMALL_AT_SIZE = 64
 """Below as many pixels at the network's size, an object fills less than 8x8."""
 
 
-def object_share(image: ExaminedImage) -> float:
-    """Return the share of object in an image's mask, ignored pixels left out; 0 without any."""
+def largest_share(image: ExaminedImage) -> float:
+    """Return the share of an image's most frequent class, ignored pixels left out; 0 without any.
+
+    Several classes may share all pixels, as in scenes of roads, so no sum over them is suspicious.
+    """
     assert image.mask is not None
     counted = sum(image.mask.codes.values()) - image.mask.ignored
-    return image.mask.objects / counted if counted else 0.0
+    areas = [count for code, count in image.mask.codes.items() if code not in (0, IGNORED)]
+    return max(areas, default=0) / counted if counted else 0.0
 
 
 def mask_findings(
@@ -42,7 +47,7 @@ def mask_findings(
         return []
     return [
         *_empty(masked, split),
-        *_full(masked, split),
+        *_full(masked, split, "object" if len(classes) == 1 else "of one class"),
         *_few_pixels(masked, classes, split),
         *_small_at_size(masked, classes, split, size),
     ]
@@ -79,13 +84,13 @@ def _empty(masked: Sequence[ExaminedImage], split: str) -> list[DataFinding]:
     ]
 
 
-def _full(masked: Sequence[ExaminedImage], split: str) -> list[DataFinding]:
-    shares = [object_share(image) for image in masked]
+def _full(masked: Sequence[ExaminedImage], split: str, what: str) -> list[DataFinding]:
+    shares = [largest_share(image) for image in masked]
     throughout = [image for image, share in zip(masked, shares, strict=True) if share == 1]
     large = [image for image, share in zip(masked, shares, strict=True) if share > MOST_OBJECT]
     if 2 * len(large) > len(masked):
         text = (
-            f"masks are object in more than {MOST_OBJECT:.0%} of their pixels, which is most of "
+            f"masks are {what} in more than {MOST_OBJECT:.0%} of their pixels, which is most of "
             f"{len(masked):,}; are they inverted, or is the background another value than 0?"
         )
         return _warning(FindingKind.OBJECT_SHARE, text, large, split)
@@ -93,13 +98,13 @@ def _full(masked: Sequence[ExaminedImage], split: str) -> list[DataFinding]:
     return [
         *_warning(
             FindingKind.OBJECT_SHARE,
-            "masks are object throughout, from edge to edge",
+            f"masks are {what} throughout, from edge to edge",
             throughout,
             split,
         ),
         *_warning(
             FindingKind.OBJECT_SHARE,
-            f"masks are object in more than {MOST_OBJECT:.0%} of their pixels",
+            f"masks are {what} in more than {MOST_OBJECT:.0%} of their pixels",
             partly,
             split,
         ),

@@ -5,7 +5,10 @@ from pathlib import Path
 
 import numpy as np
 
+from wsss_core.data.description.flags import read_flags
 from wsss_core.data.folder import FolderSource, find_classes
+from wsss_core.data.folder.layout import LABELS
+from wsss_core.data.folder.likely_names import LIKELY_NAMES
 from wsss_core.data.folder.training_masks import list_training_masks
 from wsss_core.data.formats.common.contents import (
     EmptyMask,
@@ -23,6 +26,8 @@ from wsss_core.data.image_decoding import PictureFile
 from wsss_core.data.image_set import SPLITS
 from wsss_core.data.mask_decoding import MaskMeaning, decode_mask
 from wsss_core.errors import InputError
+
+_PAIRS = ("images", *LIKELY_NAMES["images"], *LIKELY_NAMES["masks"])
 
 
 @dataclass(frozen=True)
@@ -44,14 +49,26 @@ class FolderMask:
 
 
 def _recognise(path: Path) -> str | None:
-    if not all((path / split).is_dir() for split in SPLITS):
+    splits = _splits(path)
+    if "train" not in splits or "test" not in splits:
         return None
-    has_masks = all((path / split / "masks").is_dir() for split in ("tune", "test"))
-    return "train, tune and test with masks" if has_masks and subfolders(path / "train") else None
+    if not all((path / split / "masks").is_dir() for split in splits if split != "train"):
+        return None
+    folders = subfolders(path / "train")
+    if len(splits) == len(SPLITS):
+        return "train, tune and test with masks" if folders else None
+    # Without tune, pairs of images and masks look alike but for folders named after classes.
+    plain = {folder.name.casefold() for folder in folders} - {"masks"}
+    labelled = (path / "train" / LABELS).is_file() or (plain and not plain & set(_PAIRS))
+    return "train by class, and test with masks" if labelled else None
+
+
+def _splits(path: Path) -> list[str]:
+    return [split for split in SPLITS if (path / split).is_dir()]
 
 
 def read_own_folder(path: Path, options: FormatOptions) -> FormatContent:
-    """Read a data folder as `wsss_core.data.folder` describes it.
+    """Read a data folder as `wsss_core.data.folder` describes it; it may lack tune.
 
     Raises:
         InputError: a folder is missing, files do not belong together, or classes, values and
@@ -59,12 +76,13 @@ def read_own_folder(path: Path, options: FormatOptions) -> FormatContent:
 
     """
     source = FolderSource(path, threshold=options.threshold)
-    listed_images = {split: source.images(split) for split in SPLITS}
+    listed_images = {split: source.images(split) for split in _splits(path)}
     drawn = list_training_masks(path / "train", listed_images["train"], find_classes(path))
     told = _told(source, options)
     classes = told.classes if told else source.classes
     images = []
-    for split in SPLITS:
+    for split in listed_images:
+        flags = read_flags(path, split, {image.identifier for image in listed_images[split]})
         for listed in listed_images[split]:
             picture = Picture(listed.image)
             held = frozenset(source.classes[index] for index in listed.train_classes)
@@ -83,6 +101,8 @@ def read_own_folder(path: Path, options: FormatOptions) -> FormatContent:
                     mask=mask,
                     group=None if listed.group == listed.identifier else listed.group,
                     camera=listed.camera or None,
+                    flags=flags.get(listed.identifier, ()),
+                    source=listed.source or None,
                 )
             )
     ordered = tuple(sorted(images, key=lambda image: image.name))

@@ -109,7 +109,7 @@ def recognise(path: Path, wanted: str | None = None) -> Recognition:
             break
         place = inner[0]
     if wanted == PAIRS.name:
-        return Recognition(PAIRS, path, "--format")
+        return Recognition(PAIRS, path, "patterns, or as asked for")
     if wanted is not None:
         raise InputError(f"{path}: not of format {wanted}, expected {asked[0].about}")
     raise InputError(_unknown(path))

@@ -63,6 +63,11 @@ class ImportCandidate:
     group: str
     figures: MaskFigures | None = None
 
+    @property
+    def origin(self) -> str:
+        """The data set that it came from: that which its source names, or its source."""
+        return self.image.source or self.source
+
 
 @dataclass(frozen=True)
 class ReadSource:
@@ -163,7 +168,26 @@ def join_sources(
         candidates += taken
     if not candidates:
         raise InputError(f"{sources[0].settings.path}: no image with known labels")
+    if settings.group_by == "camera":
+        notes += _without_camera(candidates)
     return candidates, notes
+
+
+def _without_camera(candidates: Sequence[ImportCandidate]) -> list[str]:
+    """Return a note on images that cannot be kept with those of their camera.
+
+    Raises:
+        InputError: no camera is known.
+
+    """
+    without = [found.image.name for found in candidates if found.image.camera is None]
+    if len(without) == len(candidates):
+        raise InputError(
+            "the splits are to keep cameras together, and no image names its camera; a CSV of "
+            "labels takes a column camera, and patterns a field {camera}"
+        )
+    said = "images have no camera, so nothing but their group keeps them together"
+    return [tallied(len(without), said, without[0])] if without else []
 
 
 def _is_train(split: str) -> bool:

@@ -118,7 +118,7 @@ def _rows(
         rows.append(
             {
                 "file": target.file,
-                "source": candidate.source,
+                "source": candidate.origin,
                 "original": f"{image.picture.path}{frame}",
                 "source_split": image.split or "",
                 "group": candidate.group,

@@ -100,7 +100,7 @@ def decode_target(target: Target, size: int | None) -> DecodedTarget:
         candidate.group,
         picture.path,
         tuple(code - 1 for code in target.examined.held if target.examined.split == "train"),
-        source=candidate.source,
+        source=candidate.origin,
         camera=candidate.image.camera or "",
     )
     facts = ExaminedImage(

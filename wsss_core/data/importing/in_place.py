@@ -102,7 +102,7 @@ class PublishedSource:
             tuple(map(identifier_of, targets)),
             tuple(candidate.group for candidate in candidates),
             labels,
-            tuple(candidate.source for candidate in candidates),
+            tuple(candidate.origin for candidate in candidates),
             tuple(candidate.image.camera or "" for candidate in candidates),
         )
 
@@ -162,7 +162,7 @@ class PublishedSource:
             window = picture.window
             lines.append(
                 [
-                    *(identifier_of(target), candidate.group, candidate.source),
+                    *(identifier_of(target), candidate.group, candidate.origin),
                     *(candidate.image.camera, *made_of, picture.upright),
                     [window.top, window.left, window.height, window.width] if window else None,
                     target.examined.held if split == "train" else None,

@@ -97,3 +97,8 @@ def test_files_of_one_reason_are_one_finding_with_the_text_of_the_first():
 
 def test_warnings_are_not_raised():
     DataFindings.of([_warning("w")]).raise_refused()
+
+
+def test_a_name_with_an_end_of_line_stays_on_its_line():
+    found = DataFindings.of([_warning("pages", examples=("a\nb\x1b[31m.tif",))])
+    assert found.lines() == [r"warning  -  1  pages: a\nb\x1b[31m.tif"]

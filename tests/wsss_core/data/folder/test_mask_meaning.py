@@ -151,6 +151,18 @@ class TestChannels:
         error = refused(saved(tmp_path / "a.png", np.stack([white] * 3 + [alpha], -1)))
         assert error.fault is PictureFault.TRANSPARENCY
 
+    def test_a_black_mask_whose_object_is_what_is_opaque_is_not_taken_for_empty(
+        self, tmp_path: Path
+    ) -> None:
+        black = np.zeros_like(SHAPE)
+        error = refused(saved(tmp_path / "a.png", np.stack([black] * 3 + [SHAPE * 255], -1)))
+        assert error.fault is PictureFault.TRANSPARENCY
+
+    def test_a_mask_that_is_transparent_throughout_is_empty(self, tmp_path: Path) -> None:
+        nothing = np.zeros_like(SHAPE)
+        found = decoded(saved(tmp_path / "a.png", np.stack([nothing] * 4, -1)))
+        np.testing.assert_array_equal(found.codes, nothing)
+
     def test_transparency_over_the_background_alone_says_nothing_more(self, tmp_path: Path) -> None:
         grey = SHAPE * 255
         found = decoded(saved(tmp_path / "a.png", np.stack([grey] * 4, -1)))

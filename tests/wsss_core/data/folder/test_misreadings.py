@@ -165,6 +165,7 @@ class TestNames:
     def test_a_split_that_others_call_so_is_said_to_be_meant(self, good, name):
         (good / "tune").rename(good / name)
         assert f"'{name}' may be meant, rename it to 'tune'" in refusal(good)
+        assert all("as there is 'tune' too" not in one[3] for one in lines(good))
 
     @pytest.mark.parametrize("name", ["negative", "good", "OK", "normal", "no_smoke", "Negatives"])
     def test_images_of_no_class_that_others_call_so_are_said_to_be_meant(self, good, name):
@@ -322,6 +323,31 @@ class TestMasks:
         severity, split, count, text = only(good)
         assert (severity, split, count) == ("warning", "test", 3)
         assert "most of 4; are they inverted" in text
+
+    def test_classes_that_share_all_pixels_are_no_inverted_mask(self, good):
+        for name in ("smoke", "clear"):
+            for file in (good / "train" / name).iterdir():
+                file.rename(good / "train" / f"{name}_{file.name}")
+            (good / "train" / name).rmdir()
+        images = sorted((good / "train").glob("*.jpg"))
+        (good / "train/images").mkdir()
+        rows = []
+        for number, file in enumerate(images):
+            file.rename(good / "train/images" / file.name)
+            rows.append(f"{file.name},{('sky', 'road', '')[number % 3]}")
+        (good / "train/labels.csv").write_text("\n".join(["file,classes", *rows]) + "\n")
+        (good / "classes.yaml").write_text("classes: {1: sky, 2: road}\n")
+        halves = np.ones((SIDE, SIDE), np.uint8)
+        halves[SIDE // 2 :] = 2
+        for number in range(4):
+            put(Image.fromarray(halves), good / f"tune/masks/tune{number}.png")
+            put(Image.fromarray(halves), good / f"test/masks/test{number}.png")
+        assert found(good) == []
+        for number in range(3):
+            put(Image.fromarray(np.ones_like(halves)), good / f"test/masks/test{number}.png")
+        severity, split, count, text = only(good)
+        assert (severity, split, count) == ("warning", "test", 3)
+        assert "masks are of one class in more than 80% of their pixels, which is most of 4" in text
 
     def test_one_object_from_edge_to_edge_is_counted(self, good):
         put(mask(255, side=SIDE), good / "test/masks/test0.png")

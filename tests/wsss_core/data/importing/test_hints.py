@@ -7,7 +7,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from wsss_core.data.importing import import_hint
+from wsss_core.data.importing import (
+    ImportSettings,
+    SourceSettings,
+    import_data,
+    import_hint,
+    parse_splits,
+)
 
 
 def save(path, value=90, mode="RGB"):
@@ -62,3 +68,34 @@ def test_where_nothing_is_recognised_nothing_is_said(tmp_path, what):
             (root / split / "masks").mkdir()
             Image.fromarray(np.eye(8, dtype=np.uint8)).save(root / split / "masks/a.png")
     assert import_hint(root) == ""
+
+
+def data_folder(root, *splits):
+    for number in range(3):
+        save(root / f"train/smoke/a{number}.png", 40 + number)
+        save(root / f"train/clear/b{number}.png", 10 + number)
+        for split in splits:
+            save(root / f"{split}/images/{split}{number}.png", 100 + number)
+            mask = np.zeros((8, 8), np.uint8)
+            mask[2:6, number : number + 4] = 255
+            (root / f"{split}/masks").mkdir(parents=True, exist_ok=True)
+            Image.fromarray(mask).save(root / f"{split}/masks/{split}{number}.png")
+    return root
+
+
+def test_a_data_folder_without_tune_is_told_the_command_that_cuts_it_from_test(tmp_path):
+    root = data_folder(tmp_path / "data", "test")
+    assert f"`wsss data import {root} DATA --tune test:0.3`" in import_hint(root)
+    settings = ImportSettings(
+        (SourceSettings(root, "data"),), tmp_path / "DATA", parse_splits((), "test:0.3")
+    )
+    counts = import_data(settings).counts
+    assert {split: count["images"] for split, count in counts.items()} == {
+        "train": 6,
+        "tune": 1,
+        "test": 2,
+    }
+
+
+def test_a_data_folder_whose_tune_is_called_val_is_no_set_of_pairs(tmp_path):
+    assert import_hint(data_folder(tmp_path / "data", "val", "test")) == ""

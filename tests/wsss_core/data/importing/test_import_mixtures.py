@@ -175,3 +175,35 @@ def test_what_is_taken_for_training_is_not_cut_off_for_tuning(cameras, smoke5k, 
     record = import_data(settings)
     assert record.counts["train"] == {"images": 5, "smoke": 1, "clear": 4}
     assert record.counts["tune"] == {"images": 7, "smoke": 7, "clear": 0}
+
+
+def test_sources_cameras_and_flags_of_a_data_folder_stay_with_what_is_imported_of_it(
+    cameras, tmp_path
+):
+    (cameras / "groups.csv").write_text(
+        "file,group,source,camera\ntrain/smoke/a0.png,g,north,c1\ntest/images/p0.png,h,south,\n"
+    )
+    (cameras / "attributes.csv").write_text("file,flags\ntrain/smoke/a0.png,night;rain\n")
+    settings = ImportSettings((SourceSettings(cameras, "all"),), tmp_path / "data")
+    import_data(settings)
+    with (tmp_path / "data/images.csv").open() as table:
+        rows = {Path(row["original"]).stem: row for row in csv.DictReader(table)}
+    assert [rows["a0"][key] for key in ("source", "camera", "flags")] == [
+        "north",
+        "c1",
+        "night;rain",
+    ]
+    assert rows["a1"]["source"] == "all"
+    outline = FolderSource(tmp_path / "data").outline("train")
+    assert sorted(set(outline.sources)) == ["all", "north"]
+
+
+def test_cameras_that_nobody_names_cannot_be_kept_together(cameras, tmp_path):
+    settings = ImportSettings(
+        (SourceSettings(cameras, "all"),), tmp_path / "data", group_by="camera"
+    )
+    with pytest.raises(InputError, match="no image names its camera"):
+        import_data(settings)
+    (cameras / "groups.csv").write_text("file,group,camera\ntrain/smoke/a0.png,g,c1\n")
+    record = import_data(settings)
+    assert any("10 images have no camera" in note for note in record.notes)

@@ -180,6 +180,7 @@ class FormatImage:
         camera: the camera or place, where the format knows it.
         time: seconds from the beginning of its clip, where the format knows it.
         flags: what else the format says of it, e.g. "synthetic".
+        source: the data set that it came from, where the set was itself made of several.
 
     """
 
@@ -192,6 +193,7 @@ class FormatImage:
     camera: str | None = None
     time: float | None = None
     flags: tuple[str, ...] = ()
+    source: str | None = None
 
 
 @dataclass(frozen=True)
