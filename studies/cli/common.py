@@ -7,7 +7,7 @@ import math
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Never, TextIO
 
@@ -225,13 +225,10 @@ PIXEL_OPTIONS = (
     option(
         "--orientation",
         choices=("apply", "refuse", "ignore"),
-        default="refuse",
         help="images with an EXIF orientation: turn them upright, refuse them, or read them as "
         "stored [refuse]",
     ),
-    option(
-        "--largest-megapixels", type=int, default=64, metavar="N", help="of an image or mask [64]"
-    ),
+    option("--largest-megapixels", type=int, metavar="N", help="of an image or mask [64]"),
     option(
         "--white-level",
         type=int,
@@ -243,7 +240,7 @@ PIXEL_OPTIONS = (
 
 
 def pixel_rules(options: argparse.Namespace) -> "PixelRules":
-    """Return the rules that the options give.
+    """Return the rules that the options give; what no option says is as usual.
 
     Raises:
         InputError: a number is out of range.
@@ -251,7 +248,8 @@ def pixel_rules(options: argparse.Namespace) -> "PixelRules":
     """
     from wsss_core.data.pixel_rules import PixelRules
 
-    return PixelRules.taken_from(options)
+    given = {one.name: getattr(options, one.name) for one in fields(PixelRules)}
+    return PixelRules(**{name: value for name, value in given.items() if value is not None})
 
 
 def options_named(errors: Iterable[str]) -> list[str]:

@@ -60,7 +60,7 @@ def _check_study(options: argparse.Namespace) -> int:
     from wsss_core.data.folder import FolderSource
     from wsss_core.data.importing import PublishedSource
 
-    for name in ("size", "threshold", "white_level"):
+    for name in ("size", "threshold", "white_level", "orientation", "largest_megapixels"):
         if getattr(options, name) is not None:
             option = name.replace("_", "-")
             raise InputError(f"--{option}: the study says how its images are read, as data.{name}")
@@ -158,6 +158,7 @@ CHECK = Command(
             metavar="N",
             help="side of the network's input in pixels, data.size of a study [224]",
         ),
+        NO_PLUGINS_OPTION,
     ),
     aside=True,
 )

@@ -3,6 +3,7 @@
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
+from wsss_core.data.folder.folder_files import composed_form
 from wsss_core.data.folder.layout import read_labels
 from wsss_core.errors import InputError, checked_path, nearest, quoted
 
@@ -46,22 +47,33 @@ def known_labels(given: GivenLabels | None, classes: Sequence[str]) -> ImageLabe
                     f"{at}: class {quoted(name)}, expected {', '.join(classes)}"
                     + (f"; nearest: {near!r}" if near else "")
                 )
-    return {
-        file: tuple(sorted({classes.index(name) for name in names}))
-        for file, (_, names) in named.items()
-    }
+    known: dict[str, tuple[int, ...]] = {}
+    for file, (_, names) in named.items():
+        if (key := composed_form(file)) in known:
+            raise InputError(f"{where}: file {quoted(file)} is listed twice, in two Unicode forms")
+        known[key] = tuple(sorted({classes.index(name) for name in names}))
+    return known
 
 
 def classes_of_image(labels: ImageLabels, image: str) -> tuple[int, ...] | None:
     """Return the numbers of an image's classes; None if it is not listed.
+
+    It may be listed by its path, by its name, or by either without the ending.
 
     >>> classes_of_image({"a.jpg": (0,), "b/a.jpg": (1,)}, "b/a.jpg")
     (1,)
     >>> classes_of_image({"a.jpg": (0,)}, "c/a.jpg")
     (0,)
     """
-    found = labels.get(image)
-    return labels.get(PurePosixPath(image).name) if found is None else found
+    listed = _listed_as(labels, image)
+    return None if listed is None else labels[listed]
+
+
+def _listed_as(labels: ImageLabels, image: str) -> str | None:
+    """Return the words by which an image is listed, or None."""
+    path = PurePosixPath(composed_form(image))
+    names = (path.as_posix(), path.with_suffix("").as_posix(), path.name, path.stem)
+    return next((name for name in names if name in labels), None)
 
 
 def check_labels(labels: ImageLabels, images: Sequence[str]) -> None:
@@ -83,14 +95,14 @@ def check_labels(labels: ImageLabels, images: Sequence[str]) -> None:
             f"labels: {len(missing)} of {len(images)} images are not listed, the first is "
             f"{quoted(missing[0])}{hint}; expected each, without classes if it holds none"
         )
-    by_name: dict[str, str] = {}
+    meant: dict[str, str] = {}
     for image in images:
-        if image in labels:
+        name = _listed_as(labels, image)
+        if name is None or name == composed_form(image):
             continue
-        name = PurePosixPath(image).name
-        if name in by_name:
+        if name in meant:
             raise InputError(
-                f"labels: {by_name[name]} and {image} have the same name, so it is not clear which "
+                f"labels: {meant[name]} and {image} have the same name, so it is not clear which "
                 f"of them {quoted(name)} means; expected their paths"
             )
-        by_name[name] = image
+        meant[name] = image

@@ -128,12 +128,21 @@ def test_what_cannot_be_read_in_place_is_one_line_and_exit_code_2(
     assert error.count("\n") == 1
 
 
+@pytest.mark.parametrize(
+    ("name", "value"), [("size", "64"), ("orientation", "ignore"), ("largest-megapixels", "9")]
+)
 def test_options_of_the_check_beside_a_study_are_refused(
-    tiny: Raw, write_study: Write, in_place: Raw, capsys: pytest.CaptureFixture[str]
+    tiny: Raw,
+    write_study: Write,
+    in_place: Raw,
+    capsys: pytest.CaptureFixture[str],
+    name: str,
+    value: str,
 ) -> None:
     file = write_study({**tiny, "data": in_place})
-    assert main(["data", "check", str(file), "--size", "64"]) == 2
-    assert "--size: the study says how its images are read, as data.size" in capsys.readouterr().err
+    assert main(["data", "check", str(file), f"--{name}", value]) == 2
+    said = f"--{name}: the study says how its images are read, as data.{name.replace('-', '_')}"
+    assert said in capsys.readouterr().err
 
 
 def test_scenes_have_no_files_to_check(

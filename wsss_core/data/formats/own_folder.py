@@ -54,13 +54,12 @@ def _recognise(path: Path) -> str | None:
         return None
     if not all((path / split / "masks").is_dir() for split in splits if split != "train"):
         return None
-    folders = subfolders(path / "train")
-    if len(splits) == len(SPLITS):
-        return "train, tune and test with masks" if folders else None
-    # Without tune, pairs of images and masks look alike but for folders named after classes.
-    plain = {folder.name.casefold() for folder in folders} - {"masks"}
-    labelled = (path / "train" / LABELS).is_file() or (plain and not plain & set(_PAIRS))
-    return "train by class, and test with masks" if labelled else None
+    # Pairs of images and masks look alike but for folders of classes, or a table of labels.
+    plain = {folder.name.casefold() for folder in subfolders(path / "train")} - {"masks"}
+    if not (path / "train" / LABELS).is_file() and (not plain or plain & set(_PAIRS)):
+        return None
+    whole = len(splits) == len(SPLITS)
+    return "train, tune and test with masks" if whole else "train by class, and test with masks"
 
 
 def _splits(path: Path) -> list[str]:

@@ -148,7 +148,7 @@ def read_yolo(path: Path, options: FormatOptions) -> FormatContent:
     texts = {label for folder in (_label_folders(path) or [path]) for label in _texts(folder)}
     by_name = {composed(str(text)): text for text in texts}
     has_labels = {text.parent for text in texts}
-    images, unlabelled, boxes, turned = [], [], [], []
+    images, unlabelled, boxes, mixed, turned = [], [], [], [], []
     for file in files:
         text = by_name.get(composed(str(label_file(file, path))))
         is_beside = label_file(file, path).parent in has_labels
@@ -162,6 +162,8 @@ def read_yolo(path: Path, options: FormatOptions) -> FormatContent:
         picture = Picture(file, upright=upright)
         mask = _mask(picture, shapes, classes, options)
         boxes += [file.relative_to(path)] if mask is None else []
+        if options.boxes == "ignore" and mask is not None and any(shape[2] for shape in shapes):
+            mixed.append(file.relative_to(path))
         parts = file.relative_to(path).parent.parts
         images.append(
             FormatImage(
@@ -182,6 +184,7 @@ def read_yolo(path: Path, options: FormatOptions) -> FormatContent:
         (unlabelled, "images have no label file and are clear"),
         (spare, "label files have no image"),
         (boxes, "images have boxes alone, which give them labels and no mask"),
+        (mixed, "images have boxes beside polygons, whose pixels are ignored"),
         (turned, "images are turned upright, as they were annotated"),
     ):
         notes += [tallied(len(these), said, these[0])] if these else []

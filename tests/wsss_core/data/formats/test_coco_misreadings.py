@@ -38,3 +38,17 @@ def test_an_image_is_not_taken_from_the_folder_of_another_split(folder, read):
 def test_an_ignored_crowd_leaves_its_class_unknown(folder, read):
     image = read(folder(crowd=1), crowd="ignore").images[0]
     assert image.labels.unknown == {"smoke"}
+
+
+@pytest.mark.parametrize("broken", ["cut short", "NaN"])
+def test_a_broken_file_of_one_split_is_refused_and_not_passed_over(
+    folder, read, put, put_json, broken
+):
+    root = folder()
+    whole = (root / "train/_annotations.coco.json").read_text()
+    put(root / "test/b.jpg")
+    text = whole[:-10] if broken == "cut short" else whole.replace("[4, 5,", "[NaN, 5,")
+    assert text != whole
+    (root / "test/_annotations.coco.json").write_text(text.replace("a.jpg", "b.jpg"))
+    with pytest.raises(InputError, match=r"test/_annotations\.coco\.json: not valid JSON"):
+        read(root)

@@ -123,6 +123,7 @@ def test_boxes_alone_give_labels_and_no_mask_unless_they_are_the_object(yolo, re
     np.testing.assert_array_equal(mixed.mask.read() % 255, expected)
     assert (mixed.mask.read()[:8, :6] == 255).all()
     assert any("1 images have boxes alone" in note for note in content.notes)
+    assert any("1 images have boxes beside polygons" in note for note in content.notes)
     painted = by_name(read(root, boxes="object"))["images/train/a"].mask.read()
     truth = np.zeros((HEIGHT, WIDTH), np.uint8)
     truth[4:14, 6:26] = 2

@@ -99,3 +99,15 @@ def test_a_data_folder_without_tune_is_told_the_command_that_cuts_it_from_test(t
 
 def test_a_data_folder_whose_tune_is_called_val_is_no_set_of_pairs(tmp_path):
     assert import_hint(data_folder(tmp_path / "data", "val", "test")) == ""
+
+
+def test_pairs_in_splits_of_our_names_are_pairs_as_their_training_images_have_no_labels(tmp_path):
+    root = data_folder(tmp_path / "data", "tune", "test")
+    shutil.rmtree(root / "train")
+    shutil.copytree(root / "tune", root / "train")
+    assert "its layout is pairs" in import_hint(root)
+    settings = ImportSettings(
+        (SourceSettings(root, "data"),), tmp_path / "DATA", parse_splits((), None)
+    )
+    counts = import_data(settings).counts
+    assert [counts[split]["images"] for split in ("train", "tune", "test")] == [3, 3, 3]

@@ -8,6 +8,7 @@ import os
 import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Sequence
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any, Never
@@ -263,13 +264,14 @@ def _no_number(text: str) -> Never:
 def json_keys(file: Path, keys: Sequence[str]) -> bool:
     """Return whether a JSON file's outermost object seems to hold these keys.
 
-    A small file is parsed. Of a large one only both ends are looked at, where two keys suffice.
+    A small file is parsed. Of a large one, and of a broken one, only both ends are looked at, where
+    two keys suffice: whoever reads it refuses a broken file, which is not passed over.
     """
     try:
-        size = file.stat().st_size
-        if size <= _PARSED:
-            content = read_json(file)
-            return isinstance(content, dict) and set(keys) <= set(content)
+        if file.stat().st_size <= _PARSED:
+            with suppress(InputError):
+                content = read_json(file)
+                return isinstance(content, dict) and set(keys) <= set(content)
         ends = json_ends(file)
     except (OSError, InputError):
         return False
