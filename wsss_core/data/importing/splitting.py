@@ -63,13 +63,27 @@ def split_images(
         assigned[split] = masked
     for split in SPLITS:
         if not assigned[split]:
-            raise InputError(
-                f"no image is in {split}; " + "say e.g. --tune 0.1 to cut it from train, "
-                "--split test=val to rename one of the source, or "
-                "--split train=0.7,tune=0.1,test=0.2"
-            )
+            raise InputError(f"no image is in {split}; say e.g. {_remedy(split, assigned)}")
     notes += _shared_groups(assigned)
     return assigned, notes
+
+
+def _remedy(missing: str, assigned: Assigned) -> str:
+    """Return the options that fill a split; of the source's own words where it has splits."""
+    shares = "--split train=0.7,tune=0.1,test=0.2"
+    if missing == "tune":
+        return (
+            "--tune 0.1 to cut it from train, --split tune=val to rename one of the source, or "
+            f"{shares}"
+        )
+    words = sorted({c.image.split for split in SPLITS for c in assigned[split] if c.image.split})
+    if missing == "test" and assigned["tune"] and (word := assigned["tune"][0].image.split):
+        renamed = f"--split test={word} --tune 0.1"
+        return f"{renamed} to score with {word} and cut tune from train, or {shares}"
+    if not words:
+        return shares
+    known = ", ".join(words)
+    return f"--split {missing}={words[-1]} to rename one of the source ({known}), or {shares}"
 
 
 def _empty() -> Assigned:

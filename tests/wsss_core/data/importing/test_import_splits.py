@@ -132,6 +132,23 @@ def test_without_tune_one_line_says_what_to_type(smoke5k, settings):
         import_data(settings(smoke5k))
 
 
+def test_where_the_source_has_no_test_the_line_makes_one_of_its_val(numbered, settings, tmp_path):
+    for split, numbers in (("train", range(8)), ("val", range(8, 12))):
+        for kind in ("images", "masks"):
+            (numbered / split / kind).mkdir(parents=True)
+            for number in numbers:
+                name = f"{kind}/video{number % 3}_{number}.png"
+                (numbered / name).rename(numbered / split / name)
+    for kind in ("images", "masks"):
+        (numbered / kind).rmdir()
+    with pytest.raises(InputError, match="no image is in test") as refused:
+        import_data(settings(numbered, options={"values": VALUES}))
+    said = str(refused.value)
+    assert "--split test=val --tune 0.1 to score with val" in said
+    import_data(settings(numbered, "test=val", "0.25", options={"values": VALUES}))
+    assert set(split_of(tmp_path / "data").values()) == {"train", "tune", "test"}
+
+
 def test_a_set_without_splits_says_what_to_type(numbered, settings):
     with pytest.raises(InputError, match=r"^12 images are in no split .*--split train=0\.7"):
         import_data(settings(numbered, options={"values": VALUES}))

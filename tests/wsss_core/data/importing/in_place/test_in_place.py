@@ -159,7 +159,7 @@ def test_a_file_that_changes_after_the_fingerprint_is_refused_by_name(
 def test_errors_name_keys_of_a_study_in_place_of_options(sets: Sets, tmp_path: Path) -> None:
     settings = replace(sets["smoke5k"](tmp_path / "set"), split=ImportSettings(()).split)
     with pytest.raises(
-        InputError, match=r"no image is in tune; say e.g. `tune` 0.1 .*`split` test"
+        InputError, match=r"no image is in tune; say e.g. `tune` 0.1 .*`split` tune=val"
     ):
         PublishedSource(settings)
 
