@@ -34,8 +34,6 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from pytorch_grad_cam import GradCAM
-from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from torch import Tensor, nn
 
 from wsss_core.backbones import Network, build_network
@@ -121,6 +119,10 @@ def pytorch_grad_cam(
     network: Network, images: np.ndarray, sides: list[int], flips: tuple[bool, ...], device: str
 ) -> np.ndarray:
     """Image by image, scale by scale, flip by flip; maps averaged at the image's size."""
+    # Here alone: the other contenders run without it.
+    from pytorch_grad_cam import GradCAM
+    from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
+
     vit = hasattr(network.encoder, "vit")
     layer = network.encoder.vit.blocks[-1].norm1 if vit else network.encoder.extractor.layer4
     targets = [ClassifierOutputTarget(0)]
