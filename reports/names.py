@@ -78,7 +78,21 @@ def images_of(objective: str) -> str:
     return "" if objective == "per_image_iou" else f" {WHICH_IMAGES}"
 
 
-METRIC_NAMES = {"l1": "L1", "l2": "L2", "kl": "KL"}
+METRIC_NAMES = {
+    "l1": "L1",
+    "l2": "L2",
+    "kl": "KL",
+    "at": "AT",
+    "spkd": "SPKD",
+    "rkd_distance": "RKD distance",
+    "rkd_angle": "RKD angle",
+    "pkt": "PKT",
+    "cc": "CC",
+    "cka": "CKA",
+    "vid": "VID",
+    "dist": "DIST",
+    "kl_standardised": "standardised KL",
+}
 REPRESENTATION_LABELS = {
     "spatial_map": "spatial map",
     "gram": "inner product (Gram)",

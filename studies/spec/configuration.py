@@ -12,8 +12,10 @@ from studies.spec.resources import ResourceChange
 from studies.spec.settings import TrainingChange
 from wsss_core.plugins import is_plugin
 from wsss_core.transfer.names import (
-    METRICS,
+    ALIGNMENT_METRICS,
+    LOGIT_METRICS,
     PROJECTIONS,
+    RELATIONS,
     REPRESENTATIONS,
     TRANSFER_LEVELS,
     GradientName,
@@ -22,10 +24,20 @@ from wsss_core.transfer.names import (
 )
 
 TransferWeight = Annotated[float, Field(ge=0)]
-TransferMetric = Annotated[str, BeforeValidator(lower), one_of(METRICS)]
+TransferMetric = Annotated[str, BeforeValidator(lower), one_of(ALIGNMENT_METRICS)]
 TransferLevel = Annotated[str, BeforeValidator(lower), one_of(TRANSFER_LEVELS)]
 TransferRepresentation = Annotated[str, BeforeValidator(lower), one_of(REPRESENTATIONS)]
 TransferProjection = Annotated[str, BeforeValidator(lower), one_of(PROJECTIONS)]
+
+
+def refuse_level(metrics: list[str], levels: list[str] | None) -> None:
+    """Raise ValueError if a relation, which says itself what it compares, is given a level."""
+    relations = [metric for metric in metrics if metric in RELATIONS]
+    if relations and levels not in (None, ["global"]):
+        raise ValueError(
+            f"'level' does not apply to the metric {relations[0]}; give it an entry of its own "
+            "without a level"
+        )
 
 
 class LayerPairEntry(Strict):
@@ -101,13 +113,17 @@ class ConfigurationEntry(Described):
             raise ValueError(
                 "'ema' aligns the student with an average of its partner: set gradient: student"
             )
-        if self.temperature is not None and self.metric != ["kl"]:
-            raise ValueError("'temperature' applies to the metric kl alone")
+        refuse_level(self.metric or [], self.transfer_level)
+        if self.temperature is not None and not set(self.metric or []) <= set(LOGIT_METRICS):
+            raise ValueError(
+                f"'temperature' applies to the metrics {', '.join(LOGIT_METRICS)} alone"
+            )
         return self
 
     def _needs_no_level(self) -> bool:
-        """Return whether `level` may be missing: for logits, and for plug-in metrics."""
-        return self.representation == ["logits"] or all(is_plugin(m) for m in self.metric or [""])
+        """Return whether `level` may be missing: for logits, relations and plug-in metrics."""
+        without = (is_plugin(metric) or metric in RELATIONS for metric in self.metric or [""])
+        return self.representation == ["logits"] or all(without)
 
     @property
     def _axes(self) -> tuple[list[Any], ...]:
@@ -176,6 +192,21 @@ class Configuration(Described):
         }
 
 
+_METRIC_WORDS = {
+    "l1": "L1",
+    "l2": "L2",
+    "kl": "KL",
+    "at": "AT",
+    "spkd": "SPKD",
+    "rkd_distance": "RKD distance",
+    "rkd_angle": "RKD angle",
+    "pkt": "PKT",
+    "cc": "CC",
+    "cka": "CKA",
+    "vid": "VID",
+    "dist": "DIST",
+    "kl_standardised": "standardised KL",
+}
 _REPRESENTATION_WORDS = {
     "spatial_map": "spatial map",
     "gram": "inner product",
@@ -201,9 +232,9 @@ def configuration_name(
     words = ["taught" if taught else "co-trained"]
     if name_networks:
         words = [f"{student} {'taught by' if taught else 'with'} {label(one.teacher)}"]
-    metric = {"l1": "L1", "l2": "L2", "kl": "KL"}.get(str(one.metric), str(one.metric))
-    of_logits = one.representation == "logits"
-    words.append(metric if of_logits else f"{metric} {one.transfer_level}")
+    metric = _METRIC_WORDS.get(str(one.metric), str(one.metric))
+    no_level = one.representation == "logits" or one.metric in RELATIONS
+    words.append(metric if no_level else f"{metric} {one.transfer_level}")
     if one.representation != "feature":
         words.append(_REPRESENTATION_WORDS.get(str(one.representation), str(one.representation)))
     if one.projection is not None:

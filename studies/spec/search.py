@@ -10,6 +10,7 @@ from studies.spec.configuration import (
     TransferLevel,
     TransferMetric,
     TransferRepresentation,
+    refuse_level,
 )
 from studies.spec.settings import TrainingChange
 from wsss_core.transfer.names import ParadigmName
@@ -39,6 +40,11 @@ class Space(Strict):
     # Dumped as "weight", which the names of a search's parts in the ledger are hashes of.
     transfer_weight: LogRange = Field(alias="lambda", serialization_alias="weight")
     learning_rate: LogRange | None = None
+
+    @model_validator(mode="after")
+    def _levels_apply(self) -> Self:
+        refuse_level(self.metric, self.transfer_level)
+        return self
 
 
 class Search(Strict):

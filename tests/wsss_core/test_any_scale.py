@@ -27,6 +27,7 @@ from wsss_core.refine.affinity.training import Pairs, encoder_maps, pair_labels,
 from wsss_core.transfer import (
     METRICS,
     PROJECTIONS,
+    RELATIONS,
     REPRESENTATIONS,
     TRANSFER_LEVELS,
     VARIANTS,
@@ -172,6 +173,38 @@ def test_every_representation_and_projection_survives_features_of_any_scale(
             loss = alignment(*outputs)
     except InputError:
         assume(False)  # shapes that do not meet are refused, see the tests of alignments
+        raise
+    moved = [one for found in outputs for one in (found.features, found.activation_maps)]
+    logits = [found.logits for found in outputs]
+    check_survives(loss, [*moved, *logits, *alignment.parameters()])
+
+
+@fewer
+@given(
+    batch=st.integers(1, 4),
+    channels=st.tuples(st.integers(1, 5), st.integers(1, 5)),
+    grid=st.tuples(grids, grids),
+    student=values.filter(lambda one: one.dtype != "float16"),
+    teacher=values.filter(lambda one: one.dtype != "float16"),
+    representation=st.sampled_from(REPRESENTATIONS),
+)
+@pytest.mark.parametrize("relation", RELATIONS)
+def test_every_relation_survives_features_of_any_scale(
+    relation, batch, channels, grid, student, teacher, representation
+):
+    torch.manual_seed(0)
+    representation = "logits" if relation in ("dist", "kl_standardised") else representation
+    sides = zip((student, teacher), channels, grid, strict=True)
+    outputs = [output(one, batch, count, size) for one, count, size in sides]
+    mixed = "bfloat16" in (student.dtype, teacher.dtype)
+    try:
+        alignment = Alignment(
+            *map(network, channels), metric=relation, representation=representation
+        )
+        with torch.autocast("cpu", torch.bfloat16, enabled=mixed):
+            loss = alignment(*outputs)
+    except InputError:
+        assume(False)  # attention of logits or of single locations
         raise
     moved = [one for found in outputs for one in (found.features, found.activation_maps)]
     logits = [found.logits for found in outputs]

@@ -8,10 +8,13 @@ if TYPE_CHECKING:
     from wsss_core.transfer.alignment import Alignment
     from wsss_core.transfer.losses import transfer_loss
     from wsss_core.transfer.names import (
+        ALIGNMENT_METRICS,
         GRADIENTS,
+        LOGIT_METRICS,
         METRICS,
         PARADIGMS,
         PROJECTIONS,
+        RELATIONS,
         REPRESENTATIONS,
         TRANSFER_LEVELS,
         VARIANTS,
@@ -26,10 +29,13 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
+    "ALIGNMENT_METRICS",
     "GRADIENTS",
+    "LOGIT_METRICS",
     "METRICS",
     "PARADIGMS",
     "PROJECTIONS",
+    "RELATIONS",
     "REPRESENTATIONS",
     "TRANSFER_LEVELS",
     "VARIANTS",

@@ -11,13 +11,18 @@ from wsss_core.plugins import is_plugin
 from wsss_core.transfer.grids import over_same_pixels
 from wsss_core.transfer.losses import transfer_loss
 from wsss_core.transfer.names import (
-    METRICS,
+    ALIGNMENT_METRICS,
+    LOGIT_METRICS,
     PROJECTIONS,
+    RELATIONS,
     REPRESENTATIONS,
     TRANSFER_LEVELS,
     VARIANTS,
     known_name,
 )
+from wsss_core.transfer.relations import VariationalInformation, relation_loss
+from wsss_core.transfer.relations.batches import image_embeddings
+from wsss_core.transfer.relations.by_name import OF_EMBEDDINGS, ON_ONE_GRID
 from wsss_core.transfer.representations import (
     DEFAULT_PROJECTION,
     build_projection,
@@ -48,17 +53,20 @@ class Alignment(nn.Module):
     Args:
         student: the network whose projection is learned.
         teacher: the network it is aligned with.
-        metric: see `transfer_loss`; "kl" compares logits alone.
-        level: see `transfer_loss`.
+        metric: see `transfer_loss`, or a relation, see `wsss_core.transfer.relations`; "kl", "dist"
+            and "kl_standardised" compare logits alone. The relations that are defined on embeddings
+            (RKD, PKT, CC) take the mean of features over locations; all others take maps whole.
+        level: see `transfer_loss`; "global" for a relation.
         variant: see `transfer_loss`.
         representation: see `wsss_core.transfer.representations`, or a plug-in
             f(features, output) -> map [B, C', h', w'].
-        projection: see `build_projection`; by default what the representation needs. With one,
+        projection: see `build_projection`; by default what the representation needs, and none for
+            a relation other than VID, whose sides need not have equal channels. With one,
             activation maps of the student are its features projected to K channels (as in the
             thesis's code); spatial maps and Gram matrices are made of projected features.
         layers: pairs of layers, as mappings with student, teacher and weight; by default the final
             features of both.
-        temperature: T of the metric kl.
+        temperature: T of the metrics of logits.
 
     Attributes:
         student_taps: the layers that the student's `Network.forward` has to return.
@@ -83,13 +91,14 @@ class Alignment(nn.Module):
         temperature: float = 1.0,
     ) -> None:
         super().__init__()
-        self.metric = known_name("metric", metric, METRICS)
+        self.metric = known_name("metric", metric, ALIGNMENT_METRICS)
         self.level = known_name("level", level, TRANSFER_LEVELS)
         self.variant = known_name("variant", variant, VARIANTS)
         self.representation = known_name("representation", representation, REPRESENTATIONS)
         self.temperature = temperature
         if projection is None:
-            projection = DEFAULT_PROJECTION.get(self.representation, "none")
+            needed = DEFAULT_PROJECTION.get(self.representation, "none")
+            projection = "none" if self._channels_need_not_meet() else needed
         self.projection_name = known_name("projection", projection, PROJECTIONS)
         self.pairs = [AlignedLayers(**pair) for pair in layers or [{}]]
         self._represent = represent(self.representation)
@@ -100,7 +109,7 @@ class Alignment(nn.Module):
         ]
         self.student_taps = tuple(p.student for p in self.pairs if p.student is not None)
         self.teacher_taps = tuple(p.teacher for p in self.pairs if p.teacher is not None)
-        self.projections = nn.ModuleList()
+        self.projections, self.variances = nn.ModuleList(), nn.ModuleList()
         for pair in self.pairs:
             source, target = student.channels_at(pair.student), teacher.channels_at(pair.teacher)
             if self.representation == "activation_map":
@@ -109,11 +118,21 @@ class Alignment(nn.Module):
             self._check_channels(pair, source, target)
             module = build_projection(self.projection_name, source, target)
             self.projections.append(nn.Identity() if module is None else module)
+            if self.metric == "vid":
+                self.variances.append(VariationalInformation(self._channels_of(teacher, target)))
 
     @property
     def projected(self) -> bool:
         """Return whether the student's features go through a projection."""
         return self.projection_name != "none"
+
+    def _channels_need_not_meet(self) -> bool:
+        return self.metric in RELATIONS and self.metric != "vid"
+
+    def _channels_of(self, teacher: Network, features: int) -> int:
+        """Return the channels of the teacher's map that is compared."""
+        fixed = {"spatial_map": 1, "logits": teacher.classes, "activation_map": teacher.classes}
+        return fixed.get(self.representation, features)
 
     def _check_names(self) -> None:
         whole = not of_features(self.representation)
@@ -121,10 +140,23 @@ class Alignment(nn.Module):
             raise InputError(
                 f"layers: {self.representation} is of the whole network, not of layers"
             )
-        if self.metric == "kl" and self.representation != "logits":
+        if self.metric in LOGIT_METRICS and self.representation != "logits":
+            others = (name for name in ALIGNMENT_METRICS if name not in LOGIT_METRICS)
             raise InputError(
-                f"metric 'kl' compares logits; {self.representation} needs one of "
-                f"{', '.join(name for name in METRICS if name != 'kl')}"
+                f"metric {self.metric!r} compares logits; {self.representation} needs one of "
+                f"{', '.join(others)}"
+            )
+        if self.metric in RELATIONS and self.level != "global":
+            raise InputError(
+                f"level {self.level!r}: metric {self.metric!r} says itself what it compares; use "
+                "global"
+            )
+        if self.metric == "at" and self.representation in ("gram", "logits"):
+            raise InputError(f"metric 'at' compares locations; {self.representation} has none")
+        if self.metric == "vid" and is_plugin(self.representation):
+            raise InputError(
+                f"metric 'vid' learns a variance for each channel; those of {self.representation} "
+                "are not known before it runs"
             )
         if self.representation == "logits":
             if self.level != "global":
@@ -137,7 +169,8 @@ class Alignment(nn.Module):
     def _check_channels(self, pair: AlignedLayers, source: int, target: int) -> None:
         all_pairs = (self.metric, self.level, self.variant) == ("cosine", "channel", "thesis")
         meets = self.representation in ("spatial_map", "logits") or is_plugin(self.representation)
-        if not self.projected and source != target and not all_pairs and not meets:
+        meets = meets or all_pairs or self._channels_need_not_meet()
+        if not self.projected and source != target and not meets:
             raise InputError(
                 f"projection: 'none' cannot align {source} channels of the student with "
                 f"{target} of the teacher ({self.representation}, layers {pair}); "
@@ -158,11 +191,11 @@ class Alignment(nn.Module):
         """
         of_student, of_teacher = iter(student.taps), iter(teacher.taps)
         total: Tensor | None = None
-        for pair, projection, sides in zip(self.pairs, self.projections, self._sides, strict=True):
+        for number, pair in enumerate(self.pairs):
             features = student.features if pair.student is None else next(of_student)
             target = teacher.features if pair.teacher is None else next(of_teacher)
             grids = [features.shape[-2:], target.shape[-2:]]
-            features = projection(features)
+            features = self.projections[number](features)
             if self.representation == "activation_map" and self.projected:
                 own = features
             else:
@@ -171,14 +204,16 @@ class Alignment(nn.Module):
             if (self.metric, self.representation) == ("cosine", "spatial_map"):
                 own, aim = steadied(own, features), steadied(aim, target)
             on_grids = own.ndim == aim.ndim == 4 and [own.shape[-2:], aim.shape[-2:]] == grids
-            if size is not None and on_grids:
-                own, aim = over_same_pixels(own, aim, sides, size)
-            loss = pair.weight * self._distance(pair, own, aim)
+            by_place = self.metric in ON_ONE_GRID or self.metric not in RELATIONS
+            if size is not None and on_grids and by_place:
+                own, aim = over_same_pixels(own, aim, self._sides[number], size)
+            loss = pair.weight * self._distance(number, own, aim)
             total = loss if total is None else total + loss
         assert total is not None
         return total
 
-    def _distance(self, pair: AlignedLayers, student: Tensor, teacher: Tensor) -> Tensor:
+    def _distance(self, number: int, student: Tensor, teacher: Tensor) -> Tensor:
+        pair = self.pairs[number]
         # The cosine of vectors of length 1 is a mere sign.
         if self.metric == "cosine" and vector_length(student.shape, self.level) == 1:
             raise InputError(
@@ -187,6 +222,15 @@ class Alignment(nn.Module):
                 "level, or kl, l1 or l2"
             )
         with as_input_error(f"{self.representation}, layers {pair}", InputError):
+            if self.metric == "vid":
+                loss: Tensor = self.variances[number](student, teacher)
+                return loss
+            if self.metric in RELATIONS:
+                if self.metric in OF_EMBEDDINGS and self.representation == "feature":
+                    student, teacher = image_embeddings(student), image_embeddings(teacher)
+                return relation_loss(
+                    student, teacher, relation=self.metric, temperature=self.temperature
+                )
             return transfer_loss(
                 student,
                 teacher,

@@ -90,7 +90,7 @@ def transfer_loss(
     level = known_name("level", level, TRANSFER_LEVELS)
     variant = known_name("variant", variant, VARIANTS)
     all_pairs = (metric, level, variant) == ("cosine", "channel", "thesis")
-    student, teacher = _on_one_grid(student, teacher, same_channels=not all_pairs)
+    student, teacher = on_one_grid(student, teacher, same_channels=not all_pairs)
     if is_plugin(metric):
         return _plugin_loss(metric, student, teacher, level)
     if metric == "kl":
@@ -99,19 +99,30 @@ def transfer_loss(
         return _all_pairs_channel_cosine(student, teacher)
     student, teacher = _vectors(student, level), _vectors(teacher, level)
     if metric == "cosine":
-        return 1 - F.cosine_similarity(_directed(student), _directed(teacher), dim=-1).mean()
+        return 1 - F.cosine_similarity(directed(student), directed(teacher), dim=-1).mean()
     difference = student - teacher
     if metric == "l1":
         summed = variant == "thesis" and level != "global"
         return difference.abs().sum(-1).mean() if summed else difference.abs().mean()
     if variant == "thesis":
-        return _norm(difference).mean()
+        return vector_norms(difference).mean()
     if level == "global":
         return difference.square().mean()
-    return _norm(difference).mean() / difference.shape[-1] ** 0.5
+    return vector_norms(difference).mean() / difference.shape[-1] ** 0.5
 
 
-def _on_one_grid(student: Tensor, teacher: Tensor, *, same_channels: bool) -> tuple[Tensor, Tensor]:
+def on_one_grid(student: Tensor, teacher: Tensor, *, same_channels: bool) -> tuple[Tensor, Tensor]:
+    """Return two maps as losses compare them: bounded, not in half precision, on the finer grid.
+
+    Args:
+        student: float [B, C, H, W].
+        teacher: float [B, C', H', W'].
+        same_channels: require C' = C.
+
+    Raises:
+        InputError: maps that are not [B, C, H, W], are empty, or do not meet.
+
+    """
     shapes = f"student {list(student.shape)}, teacher {list(teacher.shape)}"
     if student.ndim != 4 or teacher.ndim != 4 or 0 in (*student.shape, *teacher.shape):
         raise InputError(f"transfer_loss expects two non-empty [B, C, H, W] maps; got {shapes}")
@@ -140,7 +151,7 @@ def bounded(maps: Tensor) -> Tensor:
     return maps * scale.view(-1, *[1] * (maps.ndim - 1))
 
 
-def _directed(vectors: Tensor) -> Tensor:
+def directed(vectors: Tensor) -> Tensor:
     """Set vectors [..., L] without a direction to 0, so that they get no gradient."""
     lengths = torch.linalg.vector_norm(vectors.detach(), dim=-1, keepdim=True)
     return vectors.masked_fill(lengths <= SHORTEST, 0.0)
@@ -156,7 +167,7 @@ def _vectors(maps: Tensor, level: str) -> Tensor:
     return maps.permute(0, 2, 3, 1).reshape(batch * height * width, channels)
 
 
-def _norm(difference: Tensor) -> Tensor:
+def vector_norms(difference: Tensor) -> Tensor:
     """Return each row's Euclidean norm, its gradient 0 (not NaN) where the difference is 0."""
     squared = difference.square().sum(-1)
     zero = squared == 0
@@ -164,8 +175,8 @@ def _norm(difference: Tensor) -> Tensor:
 
 
 def _all_pairs_channel_cosine(student: Tensor, teacher: Tensor) -> Tensor:
-    student = F.normalize(_directed(student.flatten(2)), dim=-1)
-    teacher = F.normalize(_directed(teacher.flatten(2)), dim=-1)
+    student = F.normalize(directed(student.flatten(2)), dim=-1)
+    teacher = F.normalize(directed(teacher.flatten(2)), dim=-1)
     # The mean over all pairs of dot products is the dot product of the mean unit vectors:
     # L*(Cs+Ct) products instead of L*Cs*Ct.
     return 1 - (student.mean(1) * teacher.mean(1)).sum(-1).mean()

@@ -1,8 +1,8 @@
 """The vocabulary of knowledge transfer, as study files write it; loading it loads no torch.
 
 The names are explained in `wsss_core.transfer.losses` (metrics, levels, variants),
-`wsss_core.transfer.representations` (representations, projections) and
-`wsss_core.transfer.paradigms` (paradigms, gradients).
+`wsss_core.transfer.relations` (relations), `wsss_core.transfer.representations` (representations,
+projections) and `wsss_core.transfer.paradigms` (paradigms, gradients).
 """
 
 from typing import Literal, get_args
@@ -11,6 +11,18 @@ from wsss_core.errors import InputError
 from wsss_core.plugins import is_plugin
 
 MetricName = Literal["cosine", "l1", "l2", "kl"]
+RelationName = Literal[
+    "at",
+    "spkd",
+    "rkd_distance",
+    "rkd_angle",
+    "pkt",
+    "cc",
+    "cka",
+    "vid",
+    "dist",
+    "kl_standardised",
+]
 TransferLevelName = Literal["global", "channel", "spatial"]
 VariantName = Literal["scaled", "thesis"]
 RepresentationName = Literal["feature", "spatial_map", "gram", "activation_map", "logits"]
@@ -19,6 +31,13 @@ ParadigmName = Literal["single", "teacher-student", "co-training"]
 GradientName = Literal["both", "student", "teacher"]
 
 METRICS: tuple[str, ...] = get_args(MetricName)
+"""The metrics that compare two maps vector by vector, at a level."""
+RELATIONS: tuple[str, ...] = get_args(RelationName)
+"""The metrics of the field that say themselves what is compared, and so take no level."""
+ALIGNMENT_METRICS = (*METRICS, *RELATIONS)
+"""All that the key `metric` may name."""
+LOGIT_METRICS = ("kl", "dist", "kl_standardised")
+"""The metrics that compare logits alone; they take a temperature."""
 TRANSFER_LEVELS: tuple[str, ...] = get_args(TransferLevelName)
 VARIANTS: tuple[str, ...] = get_args(VariantName)
 REPRESENTATIONS: tuple[str, ...] = get_args(RepresentationName)

@@ -44,7 +44,8 @@ def test_an_unknown_key(refused: Refused, tiny: Raw) -> None:
 def test_an_unknown_metric(refused: Refused, tiny: Raw) -> None:
     said = refused(tiny, "configurations.2.metric=cosin")
     assert said.endswith(
-        "configurations[2].metric: expected cosine, l1, l2, kl or a plug-in "
+        "configurations[2].metric: expected cosine, l1, l2, kl, at, spkd, rkd_distance, "
+        "rkd_angle, pkt, cc, cka, vid, dist, kl_standardised or a plug-in "
         "module:attribute; nearest: 'cosine', got 'cosin'"
     )
 

@@ -116,6 +116,23 @@ def test_words_are_read_in_any_case_and_with_underscores(taught: Raw) -> None:
     )
 
 
+def test_relations_need_no_level_and_are_named_without_one(taught: Raw) -> None:
+    taught["configurations"][0] |= {"metric": ["AT", "rkd_angle", "cka"], "level": None}
+    rows = Study.model_validate(taught).named_configurations()
+    assert [row.metric for _, row in rows] == ["at", "rkd_angle", "cka"]
+    assert [name for name, _ in rows] == ["taught, AT", "taught, RKD angle", "taught, CKA"]
+
+
+def test_metrics_of_logits_take_a_temperature(taught: Raw) -> None:
+    taught["configurations"][0] |= {
+        "metric": ["kl", "dist", "kl_standardised"],
+        "representation": "logits",
+        "temperature": 2,
+    }
+    rows = Study.model_validate(taught).named_configurations()
+    assert [row.transfer()["temperature"] for _, row in rows] == [2, 2, 2]
+
+
 def test_transfer_has_its_defaults_where_the_file_is_silent(taught: Raw) -> None:
     _, row = Study.model_validate(taught).named_configurations()[0]
     assert (row.representation, row.transfer_weight, row.variant, row.projection) == (
@@ -188,8 +205,10 @@ def test_a_value_out_of_its_range_is_refused(tiny: Raw, path: str, value: Any, s
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"metric": "cosin"}, "expected cosine, l1, l2, kl or a plug-in"),
+        ({"metric": "cosin"}, "expected cosine, l1, l2, kl, at, spkd, rkd_distance, rkd_angle"),
         ({"level": "pixel"}, "expected global, channel, spatial or a plug-in"),
+        ({"metric": ["l2", "at"], "level": "channel"}, "'level' does not apply to the metric at"),
+        ({"metric": ["kl", "at"], "temperature": 2}, "metrics kl, dist, kl_standardised alone"),
         ({"representation": "logit"}, "expected feature, spatial_map"),
         ({"paradigm": "mutual"}, "'single', 'teacher-student' or 'co-training'"),
         ({"variant": "paper"}, "'scaled' or 'thesis'"),
