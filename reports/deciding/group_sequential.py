@@ -49,7 +49,7 @@ class GroupSequential:
     last: int
     first: int = 3
     every: int = 1
-    shape: BoundaryShape = BoundaryShape.OBRIEN_FLEMING
+    shape: BoundaryShape = BoundaryShape.POCOCK
 
     def __post_init__(self) -> None:
         if not 2 <= self.first <= self.last or self.every < 1:
