@@ -146,6 +146,7 @@ def test_scenes_load_no_torch():
     ("room", "knows"),
     [
         ("storage", []),
+        ("deciding", []),
         ("ledger", ["storage"]),
         (
             "results",

@@ -43,7 +43,7 @@ ORDER = {
     ],
     "reports": [
         ["anonymous", "names", "pairing", "progress"],
-        ["statistics"],
+        ["statistics", "deciding", "crossed_effects"],
         ["storage"],
         ["ledger"],
         ["results"],

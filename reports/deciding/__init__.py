@@ -1,0 +1,30 @@
+"""Decisions on paired differences that may be looked at after every seed."""
+
+from reports.deciding.corrections import e_bh, holm_e_values
+from reports.deciding.group_sequential import BoundaryShape, GroupSequential
+from reports.deciding.intervals import SequentialInterval, SequentialTest, sequential_interval
+from reports.deciding.mixture import EValue, TMixture, t_mixture_e_value
+from reports.deciding.paths import Decision, DecisionRule, PathPoint, decide_comparisons
+from reports.deciding.signs import SignTest, compare_collapses, sign_test
+from reports.deciding.verdicts import Verdict
+
+__all__ = [
+    "BoundaryShape",
+    "Decision",
+    "DecisionRule",
+    "EValue",
+    "GroupSequential",
+    "PathPoint",
+    "SequentialInterval",
+    "SequentialTest",
+    "SignTest",
+    "TMixture",
+    "Verdict",
+    "compare_collapses",
+    "decide_comparisons",
+    "e_bh",
+    "holm_e_values",
+    "sequential_interval",
+    "sign_test",
+    "t_mixture_e_value",
+]
