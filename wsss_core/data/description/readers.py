@@ -175,7 +175,8 @@ class PublishedImages:
         """Return an image with its mask at its own size."""
         target = self._listed[one.split, one.identifier]
         mask = target.read_mask() if is_scored(target) else None
-        return ShownImage(target.examined.candidate.image.picture.read(), mask)
+        context = target.read_context() if target.context is not None else None
+        return ShownImage(target.examined.candidate.image.picture.read(), mask, context)
 
 
 class SceneImages:

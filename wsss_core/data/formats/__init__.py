@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         choose_classes,
         label_by_table,
         parse_classes,
+        recode_image,
         recoding,
         without_labels,
     )
@@ -67,6 +68,7 @@ __all__ = [
     "parse_classes",
     "parse_values",
     "read_array",
+    "recode_image",
     "recoding",
     "recognise",
     "source_root",

@@ -86,9 +86,10 @@ def read_own_folder(path: Path, options: FormatOptions) -> FormatContent:
             picture = Picture(listed.image)
             held = frozenset(source.classes[index] for index in listed.train_classes)
             file = listed.mask or (drawn.get(listed.identifier) if split == "train" else None)
-            mask: MaskMaker | None = None
-            if file is not None:
-                mask = MaskFile(file, told) if told else FolderMask(file, source.meaning)
+            mask, context = (
+                None if path is None else _mask_of(path, told, source)
+                for path in (file, listed.context)
+            )
             if file is None and not held:
                 mask = EmptyMask(picture)
             images.append(
@@ -102,10 +103,15 @@ def read_own_folder(path: Path, options: FormatOptions) -> FormatContent:
                     camera=listed.camera or None,
                     flags=flags.get(listed.identifier, ()),
                     source=listed.source or None,
+                    context=context,
                 )
             )
     ordered = tuple(sorted(images, key=lambda image: image.name))
     return FormatContent(classes, ordered)
+
+
+def _mask_of(path: Path, told: Meaning | None, source: FolderSource) -> MaskMaker:
+    return MaskFile(path, told) if told else FolderMask(path, source.meaning)
 
 
 def _told(source: FolderSource, options: FormatOptions) -> Meaning | None:

@@ -13,12 +13,12 @@ from wsss_core.data.formats import (
     FormatContent,
     FormatImage,
     Labels,
-    RecodedMask,
     Recognition,
     choose_classes,
     cut_windows,
     label_by_table,
     left_out_images,
+    recode_image,
     recoding,
     recognise,
     source_root,
@@ -199,10 +199,7 @@ def _recoded(content: FormatContent, classes: tuple[str, ...]) -> list[FormatIma
     if content.classes == classes:
         return list(content.images)
     table = recoding(content.classes, classes, {name: name for name in content.classes})
-    return [
-        image if image.mask is None else replace(image, mask=RecodedMask(image.mask, table))
-        for image in content.images
-    ]
+    return [recode_image(image, table) for image in content.images]
 
 
 def _labelled(

@@ -21,6 +21,7 @@ from wsss_core.data.importing.record import (
 from wsss_core.data.importing.settings import ImportSettings
 from wsss_core.data.importing.writing import (
     Target,
+    WrittenDigests,
     plan_digest,
     unfinished_folder,
     write_files,
@@ -77,12 +78,13 @@ def import_data(settings: ImportSettings) -> ImportRecord:
     return record
 
 
-def _doubled(targets: Sequence[Target], digests: Sequence[tuple[str, str]]) -> list[str]:
+def _doubled(targets: Sequence[Target], digests: Sequence[WrittenDigests]) -> list[str]:
     """Return a note on images that lie in several splits byte by byte, or none."""
     splits: dict[str, set[str]] = defaultdict(set)
-    for target, (digest, _) in zip(targets, digests, strict=True):
-        splits[digest].add(target.examined.split)
-    found = [t.file for t, (d, _) in zip(targets, digests, strict=True) if len(splits[d]) > 1]
+    for target, written in zip(targets, digests, strict=True):
+        splits[written.image].add(target.examined.split)
+    both = zip(targets, digests, strict=True)
+    found = [target.file for target, written in both if len(splits[written.image]) > 1]
     said = "files are the same image in several splits; --drop-twins leaves them out of train"
     return [tallied(len(found), said, found[0])] if found else []
 
@@ -108,10 +110,10 @@ def _held(destination: Path) -> ImportRecord | None:
 
 
 def _rows(
-    targets: Sequence[Target], digests: Sequence[tuple[str, str]], classes: tuple[str, ...]
+    targets: Sequence[Target], digests: Sequence[WrittenDigests], classes: tuple[str, ...]
 ) -> list[dict[str, str]]:
     rows = []
-    for target, (digest, mask) in zip(targets, digests, strict=True):
+    for target, written in zip(targets, digests, strict=True):
         candidate = target.examined.candidate
         image = candidate.image
         frame = "" if image.picture.frame is None else f"#{image.picture.frame}"
@@ -126,8 +128,9 @@ def _rows(
                 "time": "" if image.time is None else f"{image.time:.6f}",
                 "flags": ";".join(image.flags),
                 "classes": ";".join(classes[code - 1] for code in target.examined.held),
-                "digest": digest,
-                "mask_digest": mask,
+                "digest": written.image,
+                "mask_digest": written.mask,
+                "context_digest": written.context,
             }
         )
     return rows

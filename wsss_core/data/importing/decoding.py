@@ -27,11 +27,13 @@ class TargetDigests(NamedTuple):
     Attributes:
         picture: the digest of the bytes of its file, or of the pixels of its frame.
         mask: the digest of its mask's pixels; None where none is read.
+        context: the digest of its context mask's pixels; None where none is read.
 
     """
 
     picture: str
     mask: str | None
+    context: str | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,6 +44,7 @@ class DecodedTarget:
         pixels: uint8 [S, S, 3]; None where no size was asked for.
         codes: uint8 [h, w]: 0 background, k + 1 class k, 255 ignored; None without a mask, and for
             training images.
+        context: uint8 [h, w]: k + 1 for what accompanies class k; None without a context mask.
         digests: what it is made of.
         facts: what a check looks at.
 
@@ -49,6 +52,7 @@ class DecodedTarget:
 
     pixels: np.ndarray | None
     codes: np.ndarray | None
+    context: np.ndarray | None
     digests: TargetDigests
     facts: ExaminedImage
 
@@ -80,6 +84,7 @@ def decode_target(target: Target, size: int | None) -> DecodedTarget:
     candidate = target.examined.candidate
     picture = candidate.image.picture
     codes = target.read_mask() if is_scored(target) else None
+    context = target.read_context() if target.context is not None else None
     if picture.is_whole_file:
         file = PictureFile.read(picture.path)
         small = decode_thumbnail(file)
@@ -102,12 +107,17 @@ def decode_target(target: Target, size: int | None) -> DecodedTarget:
         tuple(code - 1 for code in target.examined.held if target.examined.split == "train"),
         source=candidate.origin,
         camera=candidate.image.camera or "",
+        context=None if context is None else picture.path,
     )
-    facts = ExaminedImage(
-        entry, found, mask, () if mask is None else (mask,), thumbnail, {picture.path: shown}
+    known = [] if mask is None else [mask]
+    known += [] if context is None else [_mask_facts(context, picture)]
+    facts = ExaminedImage(entry, found, mask, tuple(known), thumbnail, {picture.path: shown})
+    digests = TargetDigests(
+        made_of,
+        None if codes is None else pixel_digest(codes),
+        None if context is None else pixel_digest(context),
     )
-    digests = TargetDigests(made_of, None if codes is None else pixel_digest(codes))
-    return DecodedTarget(pixels, codes, digests, facts)
+    return DecodedTarget(pixels, codes, context, digests, facts)
 
 
 def is_scored(target: Target) -> bool:

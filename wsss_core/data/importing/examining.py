@@ -11,8 +11,8 @@ from wsss_core.data.formats import (
     Labels,
     MaskFile,
     Picture,
-    RecodedMask,
     innermost,
+    recode_image,
     recoding,
     takes_size_of_picture,
     tallied,
@@ -140,6 +140,11 @@ def _examined(
     if picture.upright and image.mask is not None and takes_size_of_picture(image.mask):
         mask = with_picture(image.mask, picture)
         image, figures = replace(image, mask=mask), figures and mask_figures(mask)
+    if split != "train" and image.context is not None:
+        (height, width), shape = image.context.read().shape, _shape(picture, header)
+        if (height, width) != shape:
+            said = "images differ in size from their context mask"
+            return _Fault(said, f"{image.name}, {shape[1]}x{shape[0]}, mask {width}x{height}")
     labels: Labels | None = candidate.labels
     if figures is not None:
         shape = _shape(picture, header)
@@ -234,12 +239,11 @@ def _without_absent(
         codes[classes.index(name) + 1] = IGNORED
     found = []
     for one in images:
-        image = one.candidate.image
-        mask = None if image.mask is None else RecodedMask(image.mask, tuple(codes))
+        image = recode_image(one.candidate.image, tuple(codes))
         found.append(
             replace(
                 one,
-                candidate=replace(one.candidate, image=replace(image, mask=mask)),
+                candidate=replace(one.candidate, image=image),
                 held=tuple(codes[code] for code in one.held),
                 tiny=tuple(codes[code] for code in one.tiny if codes[code] != IGNORED),
                 figures=one.figures and one.figures.recoded(codes),
@@ -284,6 +288,8 @@ def _notes(
     note(unsaid, "training images have labels that lack a class of their mask")
     said = "files hold several pages or frames; the first is read"
     note([file for one in kept for file in one.pages], said)
+    unread = [o.name for o in kept if o.split == "train" and o.candidate.image.context]
+    note(unread, "images are now trained on, where context masks are not kept")
     turned = [one.name for one in kept if one.candidate.image.picture.upright]
     note(turned, "images are turned upright")
     for split in SPLITS:

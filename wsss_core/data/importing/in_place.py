@@ -127,8 +127,9 @@ class PublishedSource:
     def fingerprint(self, split: str) -> str:
         """Return a digest (128 bit, hexadecimal) of all that `read` depends on, but the size.
 
-        These are the bytes of image files, the pixels of frames and masks, names, labels, groups,
-        sources and cameras. Where the files lie does not matter, nor what else is in them.
+        These are the bytes of image files, the pixels of frames, masks and context masks, names,
+        labels, groups, sources and cameras. Where the files lie does not matter, nor what else is
+        in them.
 
         Raises:
             InputError: an image or mask cannot be read.
@@ -145,6 +146,7 @@ class PublishedSource:
             found = TargetDigests(
                 of_file[picture.path] if picture.frame is None else pixel_digest(picture.read()),
                 pixel_digest(target.read_mask()) if is_scored(target) else None,
+                pixel_digest(target.read_context()) if target.context is not None else None,
             )
             progress.step()
             return found
@@ -163,9 +165,10 @@ class PublishedSource:
             lines.append(
                 [
                     *(identifier_of(target), candidate.group, candidate.origin),
-                    *(candidate.image.camera, *made_of, picture.upright),
+                    *(candidate.image.camera, made_of.picture, made_of.mask, picture.upright),
                     [window.top, window.left, window.height, window.width] if window else None,
                     target.examined.held if split == "train" else None,
+                    *([] if made_of.context is None else [made_of.context]),
                 ]
             )
         content = json.dumps(["published", self.classes, lines])
@@ -185,6 +188,7 @@ class PublishedSource:
         with as_input_error(little, MemoryError):
             images = np.empty((len(targets), size, size, 3), np.uint8)
             codes: list[np.ndarray | None] = []
+            contexts: list[np.ndarray | None] = []
             digests: list[TargetDigests] = []
             examined: list[ExaminedImage] = []
             faults: list[InputError] = []
@@ -195,14 +199,18 @@ class PublishedSource:
                 assert found.pixels is not None
                 image[...] = found.pixels
                 codes.append(found.codes)
+                contexts.append(found.context)
                 digests.append(found.digests)
                 examined.append(found.facts)
             DataFindings.of(collected_errors(faults)).raise_refused()
             self._check_unchanged(split, digests)
             labels = labels_of(examined, len(self.classes))
-            masks = None
+            masks = known = None
+            shapes = [facts.picture.shape for facts in examined]
             if split != "train":
-                masks = PixelMaps.from_arrays(codes, [facts.picture.shape for facts in examined])
+                masks = PixelMaps.from_arrays(codes, shapes)
+            if any(context is not None for context in contexts):
+                known = PixelMaps.from_arrays(contexts, shapes)
         if split != "train" and not labels.any():
             raise InputError(
                 f"{self.root}: every mask of {split} is empty, expected at least one with "
@@ -217,6 +225,7 @@ class PublishedSource:
             identifiers=tuple(entry.identifier for entry in entries),
             groups=tuple(entry.group for entry in entries),
             masks=masks,
+            contexts=known,
             sources=tuple(entry.source for entry in entries),
             cameras=tuple(entry.camera for entry in entries),
         )

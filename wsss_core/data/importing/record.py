@@ -20,7 +20,7 @@ from wsss_core.whole_files import ZEROS, fill_digest, holds_digest, write_whole
 
 COLUMNS = (
     *("file", "source", "original", "source_split", "group", "camera", "time", "flags"),
-    *("classes", "digest", "mask_digest"),
+    *("classes", "digest", "mask_digest", "context_digest"),
 )
 """The columns of `images.csv`."""
 
@@ -130,11 +130,13 @@ def check_imported(folder: Path) -> ImportRecord:
     if file_hashes([folder / IMAGES]) != [record.images]:
         raise InputError(f"{folder / IMAGES}: differs from what was imported")
     expected: dict[Path, str] = {}
-    for _, row in read_csv(folder / IMAGES, COLUMNS):
+    for _, row in read_csv(folder / IMAGES, COLUMNS[:-1]):  # older records have no context masks
         file = folder / row["file"]
         expected[file] = row["digest"]
-        if row["mask_digest"]:
-            expected[file.parents[1] / "masks" / f"{file.stem}.png"] = row["mask_digest"]
+        for place in ("mask", "context"):
+            if digest := row.get(f"{place}_digest"):
+                of_split = file.parents[1] / ("masks" if place == "mask" else place)
+                expected[of_split / f"{file.stem}.png"] = digest
     for file, digest in zip(expected, file_hashes(list(expected)), strict=True):
         if expected[file] != digest:
             raise InputError(f"{file}: differs from what was imported")

@@ -12,11 +12,12 @@ import os
 import shutil
 import unicodedata
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -57,6 +58,27 @@ class Target:
         if not self.examined.masked:
             return None
         return f"{self.examined.split}/masks/{PurePosixPath(self.file).stem}.png"
+
+    @property
+    def context(self) -> str | None:
+        """The path of its context mask below the data folder; training images keep none."""
+        if self.examined.split == "train" or self.examined.candidate.image.context is None:
+            return None
+        return f"{self.examined.split}/context/{PurePosixPath(self.file).stem}.png"
+
+    def read_context(self) -> np.ndarray:
+        """Decode its context mask.
+
+        Returns:
+            uint8 [h, w]: k + 1 for what accompanies class k, 0 for the rest, 255 ignored.
+
+        Raises:
+            InputError: the context mask cannot be read.
+
+        """
+        context = self.examined.candidate.image.context
+        assert context is not None
+        return context.read()
 
     def read_mask(self) -> np.ndarray:
         """Decode its mask as it is written: classes with less than the least area are ignored.
@@ -130,6 +152,9 @@ def plan_digest(targets: Sequence[Target], classes: tuple[str, ...], *, linked: 
             *(repr(candidate.image.mask), about.st_size, about.st_mtime_ns),
             *_mask_stat(candidate.image.mask),
         ]
+        if target.context is not None:
+            context = candidate.image.context
+            entry += ["context", repr(context), *_mask_stat(context)]
         digest.update(json.dumps(entry).encode())
     return digest.hexdigest()
 
@@ -188,8 +213,23 @@ def unfinished_folder(destination: Path, plan: str, *, anew: bool) -> Iterator[P
         sync_folder(destination.parent)
 
 
-def write_files(folder: Path, targets: Sequence[Target], *, linked: bool) -> list[tuple[str, str]]:
-    """Write images and masks that are not there yet; return the digests of both, in order.
+class WrittenDigests(NamedTuple):
+    """The digests of an image's files; "" where there is none.
+
+    Attributes:
+        image: of the image.
+        mask: of its mask.
+        context: of its context mask.
+
+    """
+
+    image: str
+    mask: str
+    context: str
+
+
+def write_files(folder: Path, targets: Sequence[Target], *, linked: bool) -> list[WrittenDigests]:
+    """Write images and masks that are not there yet; return the digests of all, in order.
 
     Raises:
         InputError: a file cannot be read or written.
@@ -197,13 +237,18 @@ def write_files(folder: Path, targets: Sequence[Target], *, linked: bool) -> lis
     """
     places = {f"{split}/images" for split in SPLITS} | {"tune/masks", "test/masks"}
     for target in targets:
-        places |= {str(PurePosixPath(file).parent) for file in (target.file, target.mask) if file}
+        files = target.file, target.mask, target.context
+        places |= {str(PurePosixPath(file).parent) for file in files if file}
     for place in places:
         (folder / place).mkdir(parents=True, exist_ok=True)
     progress = ProgressLines("images written", len(targets))
 
-    def write(target: Target) -> tuple[str, str]:
-        digests = _write_image(folder, target, linked), _write_mask(folder, target)
+    def write(target: Target) -> WrittenDigests:
+        digests = WrittenDigests(
+            _write_image(folder, target, linked),
+            _write_mask(folder, target.mask, target.read_mask),
+            _write_mask(folder, target.context, target.read_context),
+        )
         progress.step()
         return digests
 
@@ -226,13 +271,13 @@ def _write_image(folder: Path, target: Target, linked: bool) -> str:
     return content_hash(content)
 
 
-def _write_mask(folder: Path, target: Target) -> str:
-    if target.mask is None:
+def _write_mask(folder: Path, place: str | None, read: Callable[[], np.ndarray]) -> str:
+    if place is None:
         return ""
-    file = folder / target.mask
+    file = folder / place
     if file.is_file():
         return file_hashes([file])[0]
-    codes = target.read_mask()
+    codes = read()
     picture = Image.fromarray(np.ascontiguousarray(codes))
     picture.putpalette(mask_palette())
     content = _png(picture)

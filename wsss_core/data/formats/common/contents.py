@@ -181,6 +181,8 @@ class FormatImage:
         time: seconds from the beginning of its clip, where the format knows it.
         flags: what else the format says of it, e.g. "synthetic".
         source: the data set that it came from, where the set was itself made of several.
+        context: decodes its context mask, k + 1 for what accompanies class k; None where there is
+            none.
 
     """
 
@@ -194,6 +196,7 @@ class FormatImage:
     time: float | None = None
     flags: tuple[str, ...] = ()
     source: str | None = None
+    context: MaskMaker | None = None
 
 
 @dataclass(frozen=True)
@@ -213,9 +216,12 @@ class FormatContent:
 
     @property
     def files(self) -> set[Path]:
-        """The files of its images and masks."""
+        """The files of its images, masks and context masks."""
         masks = (
-            getattr(innermost(image.mask), "path", None) for image in self.images if image.mask
+            getattr(innermost(mask), "path", None)
+            for image in self.images
+            for mask in (image.mask, image.context)
+            if mask
         )
         found = {mask for mask in masks if isinstance(mask, Path)}
         return found | {image.picture.path for image in self.images}

@@ -114,5 +114,6 @@ def _cut(image: FormatImage, window: Window, number: int) -> FormatImage:
         # What lies in the window may be less than what the whole image holds.
         labels=None if image.labels is None or image.labels.present else Labels(),
         mask=CutMask(image.mask, window),
+        context=None if image.context is None else CutMask(image.context, window),
         group=image.group or image.name,
     )

@@ -61,6 +61,14 @@ def recoding(
     return tuple(codes)
 
 
+def recode_image(image: FormatImage, codes: tuple[int, ...]) -> FormatImage:
+    """Return an image whose mask and context mask have other codes, see `recoding`."""
+    mask, context = (
+        None if one is None else RecodedMask(one, codes) for one in (image.mask, image.context)
+    )
+    return replace(image, mask=mask, context=context)
+
+
 def parse_classes(text: str) -> dict[str, tuple[str, ...]]:
     """Return class -> names in the source, from e.g. "smoke=high opacity|low opacity,steam".
 
@@ -110,9 +118,8 @@ def choose_classes(content: FormatContent, chosen: Mapping[str, Sequence[str]]) 
     table = recoding(content.classes, classes, new_of)
     images = tuple(
         replace(
-            image,
+            recode_image(image, table),
             labels=None if image.labels is None else _renamed(image.labels, new_of),
-            mask=None if image.mask is None else RecodedMask(image.mask, table),
         )
         for image in content.images
     )
