@@ -9,9 +9,9 @@ images, and so is every step after it: gradients add up, each micro-batch counti
 and the optimizer steps once. For losses that are means over images that is the step of the whole
 batch up to rounding. It is another one where images of a batch meet: BatchNorm takes its statistics
 of each micro-batch (and moves its running ones once for each), and a loss that compares images with
-each other (most of `wsss_core.transfer.relations`, a plug-in's) compares those of a micro-batch; dropout draws other masks. Records
-therefore say what was done, and a run that goes on from its checkpoint keeps the micro-batches it
-had.
+each other (most of `wsss_core.transfer.relations`, or a plug-in's) compares those of a micro-batch;
+dropout draws other masks. Records therefore say what was done, and a run that goes on from its
+checkpoint keeps the micro-batches it had.
 """
 
 import math
