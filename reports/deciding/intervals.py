@@ -80,9 +80,10 @@ def sequential_interval(
             sample.n, sample.missing, sample.mean, None, None, None, None, sample.note
         )
     half = test.half_width(sample.n, level) * sample.sd / math.sqrt(sample.n)
-    low, high, note = sample.mean - half, sample.mean + half, None
-    if not math.isfinite(half):
-        note = f"With {sample.n} differences no mean can be excluded at an error rate of {level:g}."
-    ends = (None, None) if note else (low, high)
     p = test.p_value(sample.n, t)
-    return SequentialInterval(sample.n, sample.missing, sample.mean, sample.sd, *ends, p, note)
+    low, high, note = None, None, None
+    if math.isfinite(half):
+        low, high = sample.mean - half, sample.mean + half
+    else:
+        note = f"With {sample.n} differences no mean can be excluded at an error rate of {level:g}."
+    return SequentialInterval(sample.n, sample.missing, sample.mean, sample.sd, low, high, p, note)
