@@ -13,6 +13,9 @@ from wsss_core.errors import InputError, visible
 EXAMPLES = 3
 """As many files are named of those that a finding counts."""
 
+SHARED_GROUPS = "groups lie in several splits"
+"""What is said of groups whose images are not independent across splits."""
+
 
 class Severity(StrEnum):
     """How bad a finding is.
@@ -162,6 +165,10 @@ class DataFindings:
     def with_severity(self, severity: Severity) -> tuple[DataFinding, ...]:
         """Return the findings of one severity."""
         return tuple(found for found in self.listed if found.severity is severity)
+
+    def without_shared_groups(self) -> Self:
+        """Return the findings for folds, which pool the splits and keep groups in one role."""
+        return type(self)(tuple(one for one in self.listed if SHARED_GROUPS not in one.text))
 
     def tally(self) -> str:
         """Return how many findings there are of each severity.

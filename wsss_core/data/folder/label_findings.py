@@ -7,6 +7,7 @@ import numpy as np
 
 from wsss_core.data.folder.examination import ExaminedImage, ExaminedSplit
 from wsss_core.data.folder.findings import (
+    SHARED_GROUPS,
     DataFinding,
     FindingCollector,
     FindingKind,
@@ -132,7 +133,7 @@ def group_findings(splits: Mapping[str, ExaminedSplit]) -> list[DataFinding]:
             DataFinding.counted(
                 FindingKind.GROUPS,
                 Severity.WARNING,
-                "groups lie in several splits, so that what is tuned and tested on is not "
+                f"{SHARED_GROUPS}, so that what is tuned and tested on is not "
                 "independent of what is trained on; `wsss data import --split` splits by group",
                 shared,
             )
