@@ -59,6 +59,33 @@ class FindingKind(StrEnum):
 
 
 @dataclass(frozen=True)
+class Remedies:
+    """Where a user changes what a finding is about.
+
+    Attributes:
+        values: what makes an ignored value a class.
+        groups: what names the group of an image.
+        lacking: what an image without a group does not have.
+
+    """
+
+    values: str = "list it in classes.yaml"
+    groups: str = "name their frames in groups.csv"
+    lacking: str = "a line in groups.csv"
+
+
+FOLDER_REMEDIES = Remedies()
+"""Those of a data folder."""
+
+PUBLISHED_REMEDIES = Remedies(
+    "the keys `values` and `least_area` of `data:` decide what is ignored; change them",
+    "name their frames in a table for the key `labels` of `data:` (columns file, classes, group)",
+    "a group",
+)
+"""Those of published sets that are read in place."""
+
+
+@dataclass(frozen=True)
 class DataFinding:
     """One thing that a look at a data set found, over all the files that it concerns.
 
