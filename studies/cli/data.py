@@ -1,6 +1,7 @@
 """The commands `wsss data ...`: import, make, check and describe data sets."""
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 
 from studies.cli.common import (
@@ -71,6 +72,8 @@ def _check_study(options: argparse.Namespace) -> int:
             f"{options.root}: data.source is {study.data.source}, which has no files to check"
         )
     summary = source.examine(study.data.size)
+    if study.folds is not None:
+        summary = replace(summary, findings=summary.findings.without_shared_groups())
     show(summary.describe())
     summary.findings.raise_refused("above")
     return 0

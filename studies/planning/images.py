@@ -137,9 +137,19 @@ class FoldImages(StudyImages):
 
     @property
     def digest(self) -> str:
-        """What the findings depend on, which are those of the whole data set."""
+        """What the findings depend on: the whole data set, and that it is read in folds."""
         assert self.whole is not None
-        return self.whole.digest
+        return f"{self.whole.digest}-folds"
+
+    @property
+    def listed_by(self) -> str:
+        """The command that lists their findings, which knows of the folds."""
+        return "wsss data check STUDY.yaml"
+
+    def summary(self) -> DataSummary | None:
+        """Return what was found about the whole data set but what its own splits alone cause."""
+        found = super().summary()
+        return found and replace(found, findings=found.findings.without_shared_groups())
 
     def _made(self, store: ArtifactStore, missing: list[str]) -> dict[str, ImageSet]:
         if not missing:

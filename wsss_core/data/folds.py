@@ -104,7 +104,8 @@ class PooledImages:
             first = f"{split}/{outlines[split].identifiers[index]}"
             raise InputError(
                 f"folds by {by}: {len(lost)} of {int(masked.sum())} images with masks have no {by}"
-                f" (first {first}); groups.csv takes a column {by}"
+                f" (first {first}); groups.csv of a data folder takes a column {by}"
+                + (", a table of `labels` of a published set too" if by == "camera" else "")
             )
         labels = np.concatenate([outlines[split].labels for split in SPLITS])
         return cls(tuple(places), tuple(groups), tuple(units), labels, masked)

@@ -109,3 +109,19 @@ def test_scenes_have_no_findings(tiny, tmp_path):
     plan = make_plan(Study.model_validate(tiny))
     images_check.check_study_images(plan, ArtifactStore(tmp_path / "store"), tmp_path / "results")
     assert read_table(tmp_path / "results", "findings").empty
+
+
+def test_groups_in_several_splits_are_no_finding_where_folds_pool_the_splits(
+    checked, smoke_folder, tmp_path
+):
+    files = [path for path in smoke_folder.rglob("*.png") if path.parent.name != "masks"]
+    lines = [f"{path.relative_to(smoke_folder)},{path.stem}" for path in sorted(files)]
+    (smoke_folder / "groups.csv").write_text("\n".join(["file,group", *lines, ""]))
+    said = "groups lie in several splits"
+    assert any(said in one.text for one in FolderSource(smoke_folder).check(32).findings)
+    checked()
+    assert any(said in text for text in read_table(tmp_path / "results", "findings")["text"])
+    plan, _ = checked(folds={"by": "group", "k": "all"})
+    kept = kept_findings(plan, tmp_path / "results")
+    assert not any(said in text for text in read_table(tmp_path / "results", "findings")["text"])
+    assert [one.text for one in kept][-1] == "images were checked"

@@ -10,7 +10,14 @@ import numpy as np
 from wsss_core.data.folder.class_list import FolderClasses
 from wsss_core.data.folder.copy_findings import copy_findings
 from wsss_core.data.folder.examination import ExaminedImage
-from wsss_core.data.folder.findings import DataFinding, DataFindings, FindingKind, Severity
+from wsss_core.data.folder.findings import (
+    FOLDER_REMEDIES,
+    DataFinding,
+    DataFindings,
+    FindingKind,
+    Remedies,
+    Severity,
+)
 from wsss_core.data.folder.label_findings import (
     group_findings,
     label_findings,
@@ -118,6 +125,7 @@ def summarise_images(
     *,
     size: int,
     rules: PixelRules,
+    remedies: Remedies = FOLDER_REMEDIES,
 ) -> DataSummary:
     """Return figures and findings of images that were examined.
 
@@ -129,6 +137,7 @@ def summarise_images(
         faults: what was found before: files that cannot be used, files that were passed over.
         size: the side of the network's input in pixels.
         rules: how pixels are read.
+        remedies: what a user does about findings.
 
     """
     names = classes.names
@@ -140,13 +149,13 @@ def summarise_images(
         labels = labels_of(images, len(names))
         if split in fingerprints:
             summaries[split] = _figures(images, labels, names, fingerprints[split])
-            findings += missing_labels(root, classes, images, labels, split)
+            findings += missing_labels(root, classes, images, labels, split, remedies)
         findings += label_findings(labels, names, split)
         findings += picture_findings(images, split, rules)
         findings += value_findings(images, classes, split)
-        findings += mask_findings(images, names, split, size)
-    findings += group_findings(splits)
-    findings += copy_findings(splits, names)
+        findings += mask_findings(images, names, split, size, remedies)
+    findings += group_findings(splits, remedies)
+    findings += copy_findings(splits, names, remedies)
     return DataSummary(root, names, summaries, DataFindings.of(findings))
 
 
@@ -164,6 +173,7 @@ def missing_labels(
     images: Sequence[ExaminedImage],
     labels: np.ndarray,
     split: str,
+    remedies: Remedies = FOLDER_REMEDIES,
 ) -> list[DataFinding]:
     """Return faults of classes that no image of a split holds, or one where none holds any."""
     if split == "train" or labels.any():
@@ -177,9 +187,11 @@ def missing_labels(
         values = sorted({v for one in ignored for v in one.stored if v in classes.ignored})
         text = (
             f"all objects have the value {', '.join(map(str, values))}, which is ignored "
-            f"({len(ignored)} of {len(masks)} masks), {expected}; list it in classes.yaml if it is "
-            f"a class, e.g. `classes: {{{values[0]}: {classes.names[0]}}}`"
+            f"({len(ignored)} of {len(masks)} masks), {expected}; {remedies.values} "
+            "if it is a class"
         )
+        if remedies is FOLDER_REMEDIES:
+            text += f", e.g. `classes: {{{values[0]}: {classes.names[0]}}}`"
     return [DataFinding(FindingKind.LABELS, Severity.REFUSED, text, examples=(str(folder),))]
 
 

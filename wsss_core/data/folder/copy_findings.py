@@ -7,26 +7,37 @@ from itertools import combinations
 import numpy as np
 
 from wsss_core.data.folder.examination import ExaminedImage, ExaminedSplit
-from wsss_core.data.folder.findings import DataFinding, FindingKind, Severity
+from wsss_core.data.folder.findings import (
+    FOLDER_REMEDIES,
+    DataFinding,
+    FindingKind,
+    Remedies,
+    Severity,
+)
 from wsss_core.data.folder.label_findings import place_of
 from wsss_core.data.thumbnails import TWIN_DISTANCE, find_twins
 
 _SAME_SPLIT = 0.9  # share of a split's images in another one above which it is that split
 
 
-def copy_findings(splits: Mapping[str, ExaminedSplit], classes: Sequence[str]) -> list[DataFinding]:
+def copy_findings(
+    splits: Mapping[str, ExaminedSplit],
+    classes: Sequence[str],
+    remedies: Remedies = FOLDER_REMEDIES,
+) -> list[DataFinding]:
     """Return warnings of images that are equal, byte by byte or nearly, where they should differ.
 
     Args:
         splits: split -> its images.
         classes: the classes of the data set.
+        remedies: what is to be done about them.
 
     """
     return [
         *_equal_across(splits),
         *_equal_within(splits, classes),
         *_twins_across(splits),
-        *_twins_within(splits),
+        *_twins_within(splits, remedies),
     ]
 
 
@@ -113,7 +124,7 @@ def _twins_across(splits: Mapping[str, ExaminedSplit]) -> list[DataFinding]:
     return found
 
 
-def _twins_within(splits: Mapping[str, ExaminedSplit]) -> list[DataFinding]:
+def _twins_within(splits: Mapping[str, ExaminedSplit], remedies: Remedies) -> list[DataFinding]:
     """Return a warning of twins in a scored split that no group joins, as intervals need groups."""
     found = []
     for split in ("tune", "test"):
@@ -131,7 +142,7 @@ def _twins_within(splits: Mapping[str, ExaminedSplit]) -> list[DataFinding]:
         if names:
             text = (
                 f"of {len(images):,} images have a near twin in the same split that no group "
-                "joins, and count as independent of it; name their frames in groups.csv"
+                f"joins, and count as independent of it; {remedies.groups}"
             )
             found.append(
                 DataFinding.counted(FindingKind.GROUPS, Severity.WARNING, text, names, split)

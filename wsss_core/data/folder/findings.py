@@ -13,6 +13,9 @@ from wsss_core.errors import InputError, visible
 EXAMPLES = 3
 """As many files are named of those that a finding counts."""
 
+SHARED_GROUPS = "groups lie in several splits"
+"""What is said of groups whose images are not independent across splits."""
+
 
 class Severity(StrEnum):
     """How bad a finding is.
@@ -53,6 +56,33 @@ class FindingKind(StrEnum):
     DUPLICATES = "duplicates"
     TWINS = "near twins"
     SPURIOUS = "spurious correlation"
+
+
+@dataclass(frozen=True)
+class Remedies:
+    """Where a user changes what a finding is about.
+
+    Attributes:
+        values: what makes an ignored value a class.
+        groups: what names the group of an image.
+        lacking: what an image without a group does not have.
+
+    """
+
+    values: str = "list it in classes.yaml"
+    groups: str = "name their frames in groups.csv"
+    lacking: str = "a line in groups.csv"
+
+
+FOLDER_REMEDIES = Remedies()
+"""Those of a data folder."""
+
+PUBLISHED_REMEDIES = Remedies(
+    "the keys `values` and `least_area` of `data:` decide what is ignored; change them",
+    "name their frames in a table for the key `labels` of `data:` (columns file, classes, group)",
+    "a group",
+)
+"""Those of published sets that are read in place."""
 
 
 @dataclass(frozen=True)
@@ -162,6 +192,10 @@ class DataFindings:
     def with_severity(self, severity: Severity) -> tuple[DataFinding, ...]:
         """Return the findings of one severity."""
         return tuple(found for found in self.listed if found.severity is severity)
+
+    def without_shared_groups(self) -> Self:
+        """Return the findings for folds, which pool the splits and keep groups in one role."""
+        return type(self)(tuple(one for one in self.listed if SHARED_GROUPS not in one.text))
 
     def tally(self) -> str:
         """Return how many findings there are of each severity.

@@ -7,9 +7,12 @@ import numpy as np
 
 from wsss_core.data.folder.examination import ExaminedImage, ExaminedSplit
 from wsss_core.data.folder.findings import (
+    FOLDER_REMEDIES,
+    SHARED_GROUPS,
     DataFinding,
     FindingCollector,
     FindingKind,
+    Remedies,
     Severity,
 )
 from wsss_core.data.pixel_rules import PixelRules
@@ -106,7 +109,9 @@ def _short(path: object) -> str:
     return "/".join(parts[-2:])
 
 
-def group_findings(splits: Mapping[str, ExaminedSplit]) -> list[DataFinding]:
+def group_findings(
+    splits: Mapping[str, ExaminedSplit], remedies: Remedies = FOLDER_REMEDIES
+) -> list[DataFinding]:
     """Return warnings of groups in several splits, and of images that no group names."""
     found = []
     where: dict[str, set[str]] = defaultdict(set)
@@ -120,8 +125,8 @@ def group_findings(splits: Mapping[str, ExaminedSplit]) -> list[DataFinding]:
                 DataFinding.counted(
                     FindingKind.GROUPS,
                     Severity.WARNING,
-                    f"images without a line in groups.csv, where {len(grouped):,} others have one; "
-                    "each counts as a group of its own",
+                    f"images without {remedies.lacking}, where {len(grouped):,} others have one; "
+                    f"each counts as a group of its own; {remedies.groups}",
                     [place_of(image, split) for image in lone],
                     split,
                 )
@@ -132,7 +137,7 @@ def group_findings(splits: Mapping[str, ExaminedSplit]) -> list[DataFinding]:
             DataFinding.counted(
                 FindingKind.GROUPS,
                 Severity.WARNING,
-                "groups lie in several splits, so that what is tuned and tested on is not "
+                f"{SHARED_GROUPS}, so that what is tuned and tested on is not "
                 "independent of what is trained on; `wsss data import --split` splits by group",
                 shared,
             )

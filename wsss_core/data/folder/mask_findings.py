@@ -5,7 +5,13 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from wsss_core.data.folder.examination import ExaminedImage
-from wsss_core.data.folder.findings import DataFinding, FindingKind, Severity
+from wsss_core.data.folder.findings import (
+    FOLDER_REMEDIES,
+    DataFinding,
+    FindingKind,
+    Remedies,
+    Severity,
+)
 from wsss_core.data.folder.label_findings import place_of
 from wsss_core.data.image_set import IGNORED
 
@@ -31,7 +37,11 @@ def largest_share(image: ExaminedImage) -> float:
 
 
 def mask_findings(
-    images: Sequence[ExaminedImage], classes: Sequence[str], split: str, size: int
+    images: Sequence[ExaminedImage],
+    classes: Sequence[str],
+    split: str,
+    size: int,
+    remedies: Remedies = FOLDER_REMEDIES,
 ) -> list[DataFinding]:
     """Return warnings of masks that may not mean what they say.
 
@@ -40,13 +50,14 @@ def mask_findings(
         classes: the classes of the data set.
         split: the split.
         size: the side of the network's input in pixels.
+        remedies: what is to be done about them.
 
     """
     masked = [image for image in images if image.mask is not None]
     if not masked:
         return []
     return [
-        *_empty(masked, split),
+        *_empty(masked, split, remedies),
         *_full(masked, split, "object" if len(classes) == 1 else "of one class"),
         *_few_pixels(masked, classes, split),
         *_small_at_size(masked, classes, split, size),
@@ -62,7 +73,7 @@ def _warning(
     return [DataFinding.counted(kind, Severity.WARNING, text, names, split)]
 
 
-def _empty(masked: Sequence[ExaminedImage], split: str) -> list[DataFinding]:
+def _empty(masked: Sequence[ExaminedImage], split: str, remedies: Remedies) -> list[DataFinding]:
     without = [image for image in masked if image.mask and not image.mask.objects]
     empty = [image for image in without if image.mask and not image.mask.ignored]
     ignored = [image for image in without if image.mask and image.mask.ignored]
@@ -77,7 +88,7 @@ def _empty(masked: Sequence[ExaminedImage], split: str) -> list[DataFinding]:
         *_warning(
             FindingKind.MASK_VALUES,
             f"masks hold no class but ignored pixels (value {listed}), so their images count as "
-            "clear; list the value in classes.yaml if it is the object there",
+            f"clear; {remedies.values} if it is the object there",
             ignored,
             split,
         ),

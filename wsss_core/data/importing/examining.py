@@ -260,6 +260,16 @@ def _tiny(images: Sequence[Examined]) -> set[int]:
     return {code for one in images for code in one.tiny} - enough
 
 
+def _contradicts(one: Examined, classes: tuple[str, ...]) -> bool:
+    """Return whether an image has labels that its mask shows to be wrong."""
+    if one.figures is None or one.candidate.image.labels is None:
+        return False
+    labels, shown = one.candidate.labels, {classes[code - 1] for code in one.held}
+    seen = {classes[code - 1] for code in one.figures.areas.keys() - {0, IGNORED}}
+    lacking = labels.present & set(classes) - seen if not one.figures.ignored else set()
+    return bool(lacking or shown - labels.present - labels.unknown)
+
+
 def _notes(
     kept: Sequence[Examined], classes: tuple[str, ...], settings: ImportSettings
 ) -> list[str]:
@@ -286,6 +296,8 @@ def _notes(
         if one.figures is not None and set(one.figures.held(least)) - {*one.held}
     ]
     note(unsaid, "training images have labels that lack a class of their mask")
+    otherwise = [one.name for one in kept if one.split != "train" and _contradicts(one, classes)]
+    note(otherwise, "images of tune and test have other labels than their mask, which counts there")
     said = "files hold several pages or frames; the first is read"
     note([file for one in kept for file in one.pages], said)
     unread = [o.name for o in kept if o.split == "train" and o.candidate.image.context]

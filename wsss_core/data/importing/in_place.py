@@ -14,7 +14,13 @@ from wsss_core.data.file_hashes import file_hashes
 from wsss_core.data.folder.check import USUAL_SIZE, DataSummary, labels_of, summarise_images
 from wsss_core.data.folder.class_list import FolderClasses
 from wsss_core.data.folder.examination import ExaminedImage, collected_errors
-from wsss_core.data.folder.findings import DataFinding, DataFindings, FindingKind, Severity
+from wsss_core.data.folder.findings import (
+    PUBLISHED_REMEDIES,
+    DataFinding,
+    DataFindings,
+    FindingKind,
+    Severity,
+)
 from wsss_core.data.folder.training_masks import TrainingMask
 from wsss_core.data.image_set import IGNORED, SPLITS, ImageSet, PixelMaps
 from wsss_core.data.importing.decoding import (
@@ -292,7 +298,14 @@ class PublishedSource:
                 fingerprints[split] = self.fingerprint(split)
         classes = FolderClasses(self.classes, tuple(range(1, len(self.classes) + 1)), (IGNORED,))
         return summarise_images(
-            self.root, classes, self._examined, fingerprints, found, size=size, rules=AS_STORED
+            self.root,
+            classes,
+            self._examined,
+            fingerprints,
+            found,
+            size=size,
+            rules=AS_STORED,
+            remedies=PUBLISHED_REMEDIES,
         )
 
 

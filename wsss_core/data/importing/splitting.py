@@ -7,6 +7,7 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
+from wsss_core.data.folder.findings import SHARED_GROUPS
 from wsss_core.data.formats import SPLIT_WORDS, composed, read_array, tallied
 from wsss_core.data.image_set import SPLITS
 from wsss_core.data.importing.candidates import ImportCandidate
@@ -255,5 +256,5 @@ def _shared_groups(assigned: Assigned) -> list[str]:
         for candidate in members:
             splits[candidate.group].add(split)
     shared = sorted(group for group, found in splits.items() if len(found) > 1)
-    said = "groups lie in several splits, as the source has it"
+    said = f"{SHARED_GROUPS}, as the source has it"
     return [tallied(len(shared), said, shared[0])] if shared else []

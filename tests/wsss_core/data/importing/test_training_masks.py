@@ -1,6 +1,7 @@
 """Masks of training images: written, compared with labels and sizes, recorded."""
 
 import csv
+import re
 from pathlib import Path
 
 import numpy as np
@@ -159,3 +160,27 @@ def test_classes_that_no_image_holds_are_left_out_unless_they_are_chosen(voc, se
     chosen = {"classes": {"bicycle": ("bicycle",), "aeroplane": ("aeroplane",)}}
     again = import_data(settings(voc, source=chosen, destination=tmp_path / "chosen"))
     assert again.classes == ("bicycle", "aeroplane")
+
+
+def test_labels_of_a_table_that_contradict_masks_of_tune_and_test_are_told(
+    smoke5k, settings, tmp_path
+):
+    table = tmp_path / "labels.csv"
+    lines = [f"train/s{k},smoke" for k in range(8)]
+    lines += [f"test/s{k},{'' if k in (21, 22) else 'smoke'}" for k in range(20, 24)]
+    table.write_text("\n".join(["file,classes", *lines, ""]))
+    record = import_data(settings(smoke5k, tune="test:2", source={"labels": table}))
+    assert record.counts["test"]["clear"] == record.counts["tune"]["clear"] == 0
+    (note,) = [note for note in record.notes if "other labels" in note]
+    assert note.startswith("2 images of tune and test have other labels than their mask")
+    assert re.search(r"first: test/s2[12]\)", note)
+
+
+def test_labels_of_a_table_that_agree_with_masks_are_not_told(smoke5k, settings, tmp_path):
+    save(smoke5k / "test/gt/s20.png", np.zeros((20, 30), np.uint8))
+    table = tmp_path / "labels.csv"
+    lines = [f"train/s{k},smoke" for k in range(8)]
+    lines += [f"test/s{k},{'' if k == 20 else 'smoke'}" for k in range(20, 24)]
+    table.write_text("\n".join(["file,classes", *lines, ""]))
+    record = import_data(settings(smoke5k, tune="test:2", source={"labels": table}))
+    assert not any("other labels" in note for note in record.notes)

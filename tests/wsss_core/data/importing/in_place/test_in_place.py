@@ -231,3 +231,16 @@ def test_outlines_and_masks_of_training_images_are_those_of_the_imported_folder(
         for identifier, mask in there.items():
             np.testing.assert_array_equal(here[identifier].read(), mask.read())
     assert bool(in_place.training_masks()) == (name != "folder")
+
+
+def test_the_check_in_place_advises_keys_of_a_study_and_no_file_of_a_data_folder(
+    sets: Sets, tmp_path: Path
+) -> None:
+    settings = sets["smoke5k"](tmp_path / "smoke5k")
+    images = sorted((tmp_path / "smoke5k/test/img").iterdir())
+    with Image.open(images[0]) as opened:
+        opened.save(images[1], compress_level=1)  # a near twin, in other bytes
+    found = [one.text for one in PublishedSource(settings).examine(8).findings]
+    (twins,) = [text for text in found if "near twin in the same split" in text]
+    assert "the key `labels` of `data:`" in twins
+    assert not any("groups.csv" in text or "classes.yaml" in text for text in found)
