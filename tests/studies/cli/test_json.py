@@ -160,6 +160,8 @@ def test_thresholds_have_the_keys_of_the_page_and_the_numbers_of_the_file(
     assert len(study["choices"]) == len(table) > 10
     for choice, row in zip(study["choices"], table.to_dict("records"), strict=True):
         names = {"class": "class_name", "chain": "refinement", "threshold_level": "level"}
+        never = choice.pop("never_predicted")
+        assert never == (0 < row["images_with_class"] <= row["images_with_class_gated"])
         for key, value in choice.items():
             kept = row[names.get(key, key)]
             assert value == kept or (value is None and math.isnan(kept)), key

@@ -14,7 +14,7 @@ OWNER = LeaseOwner(
     "train", "a", "t1", "node7", 4242, "", "2026-01-01T12:00:00+00:00",
     note="epoch 3 of 9", stalled_after=600.0, epoch_seconds=40.0,
 )  # fmt: skip
-JOBS: Any = {"a": SimpleNamespace(name="CNN alone", seed=2)}
+JOBS: Any = {"a": SimpleNamespace(named="CNN alone, seed 2")}
 
 
 class Found:
