@@ -44,6 +44,7 @@ def test_names_are_replaced_and_nothing_else(text, expected):
     assert Anonymous(["node1.lab"]).text(text) == expected
 
 
+@pytest.mark.ci
 def test_a_report_names_no_machine_folder_or_person(tmp_path, build_ledger):
     ledger = build_ledger(tmp_path / "results", counts=(3, 5))
     trials = read_table(ledger.results, "trials")

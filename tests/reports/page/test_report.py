@@ -135,6 +135,7 @@ def test_a_browser_that_opens_the_page_runs_and_fetches_nothing(files):
     assert page.index(policy[0]) < page.index("<style>")
 
 
+@pytest.mark.ci
 @pytest.mark.parametrize("name", ["=1+1", "+cmd", "-x", "@SUM(A1)", "\t=1", "\r=1"])
 def test_no_cell_of_a_csv_file_is_a_formula(tmp_path, build_ledger, name):
     ledger = build_ledger(tmp_path / "results", classes=(name,))

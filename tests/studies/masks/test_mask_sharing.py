@@ -61,6 +61,7 @@ def test_two_drivers_make_each_mask_once_and_both_end_with_all(job, written):
     assert leases_of(job.out).owners() == []
 
 
+@pytest.mark.ci
 def test_a_share_of_another_driver_is_left_to_it_until_it_gives_the_lease_back(job, written):
     with leases_of(job.out).take("masks", "1of3") as lease:
         driver = threading.Thread(target=lambda: make_missing_masks(job, in_process=True))
@@ -73,6 +74,7 @@ def test_a_share_of_another_driver_is_left_to_it_until_it_gives_the_lease_back(j
     assert sorted(written) == [f"{number}.png" for number in range(6)]
 
 
+@pytest.mark.ci
 def test_the_share_of_a_killed_driver_is_taken_over(job, written):
     make_missing_masks(job, in_process=True)
     job.mask_file("2.png").unlink()

@@ -136,10 +136,12 @@ def test_threads_that_this_process_has_used_do_not_stop_its_child(tiny: Raw, att
         torch.set_num_threads(threads)
 
 
+@pytest.mark.ci
 def test_a_process_that_cannot_fork_any_more_tries_in_a_fresh_one(tiny: Raw, attempt: Try) -> None:
     assert pairs_passed(attempt(alone(tiny, "trained_beside_a_gpu"))) == 1
 
 
+@pytest.mark.ci
 def test_a_process_whose_gpu_is_in_use_tries_in_a_fresh_one(
     tiny: Raw, attempt: Try, monkeypatch: pytest.MonkeyPatch
 ) -> None:

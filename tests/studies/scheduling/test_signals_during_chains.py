@@ -72,6 +72,7 @@ def assert_all_say(folder: Path, said: str, *, done: int, refined: int) -> None:
     assert f"chain own: no trial ended well ({left} to do), so none makes masks" in refused.stderr
 
 
+@pytest.mark.ci
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
 def test_after_a_signal_during_a_chain_in_process_every_command_names_the_same_counts(
     chained: Path, name: str
@@ -87,6 +88,7 @@ def test_after_a_signal_during_a_chain_in_process_every_command_names_the_same_c
     assert "own  2 done\n" in command(chained, "status", "results").stdout
 
 
+@pytest.mark.ci
 def test_nohup_keeps_a_run_from_ending_with_its_terminal(chained: Path) -> None:
     run = (sys.executable, "-m", "studies.cli.main", "run", "tiny.yaml", "--in-process")
     ended = subprocess.run(
