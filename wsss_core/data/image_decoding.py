@@ -264,7 +264,7 @@ def opened_picture(
                 image = Image.open(content, formats=IMAGE_FORMATS)
             except UnidentifiedImageError as error:
                 content.seek(0)
-                raise _no_image(path, content.read(len(_LFS))) from error
+                raise _no_image(path, content.read(_START)) from error
             with image:
                 check_pixels(path, image.width, image.height, rules)
                 yield image
@@ -300,12 +300,18 @@ def named_errors(path: Path) -> Iterator[None]:
 
 
 _LFS = b"version https://git-lfs"
+_PAGE = b"<!doctype html", b"<html"
+_START = 256  # bytes that tell what a file is that is no image
 
 
 def _no_image(path: Path, start: bytes) -> PictureError:
     *others, last = IMAGE_FORMATS
     said = f"not an image, expected {', '.join(others)} or {last}"
-    if start == _LFS:
+    if not start:
+        said = f"an empty file of 0 bytes, {said.partition(', ')[2]}"
+    elif start.lstrip(b"\xef\xbb\xbf \t\r\n").lower().startswith(_PAGE):
+        said = "not an image but an HTML page, as servers send in place of a file; fetch it again"
+    elif start.startswith(_LFS):
         said = "not an image but a pointer of Git LFS; `git lfs pull` fetches the images"
     return PictureError(PictureFault.UNREADABLE, path, said)
 

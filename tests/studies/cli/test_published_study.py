@@ -109,7 +109,7 @@ def test_the_images_of_a_study_in_place_are_checked_by_its_file(
     [
         ("data.tune=null", "data: no image is in tune; say e.g. `tune` 0.1 to cut it from train"),
         ("data.root=nowhere", "nowhere: no such file or folder, expected a data set"),
-        ("data.classes=fire", "data: class 'fire', expected each of smoke at most once"),
+        ("data.classes=fire", "data: class 'fire' is not in the set, whose classes are smoke"),
         ("data.least_area=100000", "no image is left in"),
     ],
 )

@@ -150,3 +150,20 @@ def test_pixels_and_digest_are_of_the_bytes_that_were_read(tmp_path: Path):
     Image.new("RGB", (4, 4), "blue").save(file)
     assert read.digest == expected
     assert read_rgb(read, 1).tolist() == [[[255, 0, 0]]]
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"", "an empty file of 0 bytes, expected JPEG, PNG, WEBP, BMP or TIFF"),
+        (b"\n<!DOCTYPE html>\n<html>", "not an image but an HTML page"),
+        (b"<HTML lang='en'>", "not an image but an HTML page"),
+    ],
+)
+def test_files_that_are_no_images_are_named_as_what_they_are(tmp_path, content, said):
+    file = tmp_path / "a.jpg"
+    file.write_bytes(content)
+    with pytest.raises(InputError, match=f"a.jpg: {said}"):
+        read_rgb(file, 8)
+    with pytest.raises(InputError, match=f"a.jpg: {said}"):
+        image_shape(file)

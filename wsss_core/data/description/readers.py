@@ -11,11 +11,11 @@ import numpy as np
 from PIL import Image
 
 from wsss_core.data.description.facts import ImageFacts, ShownImage, class_areas, contexts_in
-from wsss_core.data.description.flags import read_flags
 from wsss_core.data.description.looks import look_of
 from wsss_core.data.folder import FolderSource
 from wsss_core.data.folder.examination import ExaminedImage, examine_entries
 from wsss_core.data.folder.layout import ListedImage
+from wsss_core.data.folder.origins import read_flags
 from wsss_core.data.image_decoding import decode_image
 from wsss_core.data.image_set import SPLITS, ImageSet, ImageSource
 from wsss_core.data.importing import PublishedSource

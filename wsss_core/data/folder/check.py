@@ -183,15 +183,21 @@ def missing_labels(
     masks = [image.mask for image in images if image.mask is not None]
     ignored = [mask for mask in masks if mask.ignored]
     text = f"every mask is empty, {expected}"
+    cut = classes.threshold
+    values = {value for mask in masks for value in mask.stored} - {*classes.ignored}
+    largest = max(values, default=0)
+    if cut is not None and largest:
+        text = f"no mask reaches the threshold {cut}, the largest value is {largest}, {expected}"
     if ignored:
-        values = sorted({v for one in ignored for v in one.stored if v in classes.ignored})
+        void = sorted({v for one in ignored for v in one.stored if v in classes.ignored})
+        listed = classes.mask_values is not None  # otherwise `ignore` names it
+        remedy = remedies.values if listed else "leave it out of `ignore` in classes.yaml"
         text = (
-            f"all objects have the value {', '.join(map(str, values))}, which is ignored "
-            f"({len(ignored)} of {len(masks)} masks), {expected}; {remedies.values} "
-            "if it is a class"
+            f"all objects have the value {', '.join(map(str, void))}, which is ignored "
+            f"({len(ignored)} of {len(masks)} masks), {expected}; {remedy} if it is a class"
         )
-        if remedies is FOLDER_REMEDIES:
-            text += f", e.g. `classes: {{{values[0]}: {classes.names[0]}}}`"
+        if remedies is FOLDER_REMEDIES and listed:
+            text += f", e.g. `classes: {{{void[0]}: {classes.names[0]}}}`"
     return [DataFinding(FindingKind.LABELS, Severity.REFUSED, text, examples=(str(folder),))]
 
 

@@ -27,6 +27,7 @@ from wsss_core.data.folder.examination import (
 from wsss_core.data.folder.findings import DataFinding, DataFindings, FindingKind, Severity
 from wsss_core.data.folder.layout import LABELS, ListedImage, find_classes
 from wsss_core.data.folder.listing import list_split, listing_of, root_findings
+from wsss_core.data.folder.origins import read_flags
 from wsss_core.data.folder.training_masks import TrainingMask, open_training_masks
 from wsss_core.data.image_decoding import PictureFile, exif_orientation
 from wsss_core.data.image_set import IGNORED, SPLITS, ImageSet, PixelMaps
@@ -322,6 +323,7 @@ class FolderSource:
             else:
                 examined[split] = self._examined[split]
             refused = any(one.severity is Severity.REFUSED for one in listing.findings)
+            faults += [] if refused else self._flag_findings(split, listing.images)
             if examined[split] and not refused and len(examined[split]) == len(listing.images):
                 digests = {f: d for one in examined[split] for f, d in one.digests.items()}
                 fingerprints[split] = self._fingerprint(
@@ -341,6 +343,15 @@ class FolderSource:
             size=size,
             rules=self.rules,
         )
+
+    def _flag_findings(self, split: str, images: Sequence[ListedImage]) -> list[DataFinding]:
+        """Return a warning of flags that cannot be read, which nothing but a description needs."""
+        try:
+            read_flags(self.root, split, {image.identifier for image in images})
+        except InputError as error:
+            text = f"{error}; `wsss data describe` refuses it, and studies do not read it"
+            return [DataFinding(FindingKind.LABELS, Severity.WARNING, text)]
+        return []
 
 
 def _cut_at(classes: FolderClasses, threshold: int, root: Path) -> FolderClasses:

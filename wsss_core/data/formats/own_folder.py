@@ -5,10 +5,10 @@ from pathlib import Path
 
 import numpy as np
 
-from wsss_core.data.description.flags import read_flags
 from wsss_core.data.folder import FolderSource, find_classes
 from wsss_core.data.folder.layout import LABELS
 from wsss_core.data.folder.likely_names import LIKELY_NAMES
+from wsss_core.data.folder.origins import read_flags
 from wsss_core.data.folder.training_masks import list_training_masks
 from wsss_core.data.formats.common.contents import (
     EmptyMask,

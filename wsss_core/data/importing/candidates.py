@@ -108,6 +108,8 @@ def read_source(settings: SourceSettings) -> ReadSource:
         content = choose_classes(content, settings.classes)
     if settings.options.crops == "thesis":
         content = cut_windows(content)
+        if not content.images:
+            raise InputError(f"{settings.path}: --crops thesis leaves nothing: {content.notes[-1]}")
     return ReadSource(settings, recognition, content)
 
 

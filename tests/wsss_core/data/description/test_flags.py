@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from wsss_core.data import describe_data
-from wsss_core.data.description.flags import read_flags
+from wsss_core.data.folder.origins import read_flags
 from wsss_core.errors import InputError
 
 NAMES = {"smoke/a.png", "smoke/b.jpg", "clear/c.png"}

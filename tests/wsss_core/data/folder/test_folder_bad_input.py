@@ -337,3 +337,21 @@ class TestBadInput:
     def test_an_unknown_split_is_refused(self, root: Path) -> None:
         with pytest.raises(ValueError, match="split 'validation', expected one of train"):
             FolderSource(root).read("validation", 4)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("threshold: 300\n", "no mask reaches the threshold 300, the largest value is 255"),
+        (
+            "threshold: 128\nignore: 255\n",
+            "all objects have the value 255, which is ignored (2 of 2 masks), expected at least "
+            "one with smoke; leave it out of `ignore` in classes.yaml if it is a class",
+        ),
+    ],
+)
+def test_thresholds_that_leave_no_object_are_named(root: Path, text: str, said: str) -> None:
+    (root / "classes.yaml").write_text(text)
+    with pytest.raises(InputError) as caught:
+        FolderSource(root).read("tune", 4)
+    assert said in str(caught.value)

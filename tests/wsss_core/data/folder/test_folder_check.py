@@ -109,3 +109,23 @@ class TestRealCrops:
         assert counts == {"train": (514, 568), "tune": (84, 40), "test": (150, 60)}
         assert {figures.smallest for figures in summary.splits.values()} == {(256, 256)}
         assert not summary.findings.with_severity(Severity.REFUSED)
+
+
+@pytest.mark.parametrize(
+    ("table", "said"),
+    [
+        ("file,flags\ntest/images/p.jpg,night\n", "is no image of"),
+        ("file,words\ntest/images/p.png,night\n", "expected CSV with columns file, flags"),
+    ],
+)
+def test_faults_in_attributes_are_warned_of(root: Path, table: str, said: str) -> None:
+    def told() -> list[str]:
+        found = FolderSource(root).examine().findings.with_severity(Severity.WARNING)
+        return [one.text for one in found if "attributes.csv" in one.text]
+
+    (root / "attributes.csv").write_text("file,flags\ntest/images/p.png,night\n")
+    assert told() == []
+    (root / "attributes.csv").write_text(table)
+    (text,) = told()
+    assert said in text
+    assert "`wsss data describe` refuses it" in text

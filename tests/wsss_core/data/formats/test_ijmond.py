@@ -6,8 +6,21 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
-from wsss_core.data.formats import CropRule, crop_windows, cut_windows, recognise
+from wsss_core.data.formats import (
+    CropRule,
+    EmptyMask,
+    FormatContent,
+    FormatImage,
+    FormatOptions,
+    Picture,
+    crop_windows,
+    cut_windows,
+    recognise,
+)
+from wsss_core.data.importing import SourceSettings
+from wsss_core.data.importing.candidates import read_source
 from wsss_core.errors import InputError
 
 FRAME = "kooks_1__2023-01-01T00-00-00Z_frame_5_jpg.rf.0123abcd.jpg"
@@ -171,3 +184,22 @@ def test_a_folder_that_is_no_part_of_ijmond_is_refused_as_such(tmp_path, read):
     (tmp_path / "set").mkdir()
     with pytest.raises(InputError, match="not of format ijmond"):
         read(tmp_path / "set", "ijmond")
+
+
+def test_images_that_are_smaller_than_a_window_are_told(tmp_path: Path) -> None:
+    small = tmp_path / "small.png"
+    Image.fromarray(np.zeros((100, 100, 3), np.uint8)).save(small)
+    picture = Picture(small)
+    one = FormatImage("small", picture, mask=EmptyMask(picture))
+    said = "1 images have no window of 512 px, as they are smaller"
+    lone = FormatImage("lone", picture)
+    found = cut_windows(FormatContent(("smoke",), (one, lone)))
+    assert [image.name for image in found.images] == ["lone"]
+    assert found.notes[0].startswith(said)
+    assert found.notes[0].endswith("are left out (first: small)")
+
+
+def test_windows_that_fit_in_no_image_are_refused_with_the_reason(pixel_set) -> None:
+    settings = SourceSettings(pixel_set, "small", options=FormatOptions(crops="thesis"))
+    with pytest.raises(InputError, match=r"--crops thesis leaves nothing: .* they are smaller"):
+        read_source(settings)

@@ -44,7 +44,7 @@ def test_classes_are_merged_renamed_and_ordered_and_the_others_are_background(co
 
 
 def test_an_unknown_class_is_refused_with_the_nearest(content):
-    with pytest.raises(InputError, match=r"'stem', expected .* nearest: 'steam'"):
+    with pytest.raises(InputError, match=r"'stem' is not in the set, .* nearest: 'steam'"):
         choose_classes(content, {"stem": ("stem",)})
 
 
@@ -86,3 +86,11 @@ def test_a_wrong_table_is_refused_with_its_line(content, tmp_path, text, said):
 def test_a_wrong_list_of_classes_is_refused(text):
     with pytest.raises(InputError, match=r"expected e.g. smoke=high"):
         parse_classes(text)
+
+
+def test_a_chosen_class_that_is_not_there_is_told_with_those_that_are() -> None:
+    content = FormatContent(("smoke", "steam"), ())
+    with pytest.raises(InputError, match="whose classes are smoke, steam; nearest: 'smoke'"):
+        choose_classes(content, {"smok": ("smok",)})
+    with pytest.raises(InputError, match="class 'smoke' is chosen for 'a' and 'b'"):
+        choose_classes(content, {"a": ("smoke",), "b": ("smoke",)})

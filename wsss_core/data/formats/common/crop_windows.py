@@ -89,20 +89,34 @@ def cut_windows(content: FormatContent, rule: CropRule | None = None) -> FormatC
     """
     chosen = rule or CropRule()
     images: list[FormatImage] = []
-    without = []
+    without, small = [], []
     for image in content.images:
         if image.mask is None:
             images.append(image)
             continue
-        windows = crop_windows(image.mask.read(), chosen)
+        mask = image.mask.read()
+        windows = crop_windows(mask, chosen)
         if not windows:
-            without.append(image.name)
+            (without if _is_large_enough(mask.shape, chosen) else small).append(image.name)
         images += [_cut(image, window, n) for n, window in enumerate(windows, start=1)]
     notes = content.notes
     if without:
         said = f"images have no window of {chosen.size} px with enough object and are left out"
         notes = (*notes, tallied(len(without), said, without[0]))
+    if small:
+        said = (
+            f"images have no window of {chosen.size} px, as they are smaller beside the "
+            f"{chosen.top:.0%} at the top and {chosen.left:.0%} at the left that "
+            "are cut off, and are left out"
+        )
+        notes = (*notes, tallied(len(small), said, small[0]))
     return replace(content, images=tuple(images), notes=notes)
+
+
+def _is_large_enough(shape: tuple[int, ...], rule: CropRule) -> bool:
+    height, width = shape
+    rows, columns = height - int(height * rule.top), width - int(width * rule.left)
+    return min(rows, columns) >= rule.size
 
 
 def _cut(image: FormatImage, window: Window, number: int) -> FormatImage:

@@ -107,11 +107,16 @@ def choose_classes(content: FormatContent, chosen: Mapping[str, Sequence[str]]) 
     new_of: dict[str, str] = {}
     for new, olds in chosen.items():
         for old in olds:
-            if old not in content.classes or old in new_of:
+            if old not in content.classes:
                 near = nearest(old, content.classes)
                 raise InputError(
-                    f"class {quoted(old)}, expected each of {', '.join(content.classes)} at most "
-                    f"once{f'; nearest: {near!r}' if near else ''}"
+                    f"class {quoted(old)} is not in the set, whose classes are "
+                    f"{', '.join(content.classes)}{f'; nearest: {near!r}' if near else ''}"
+                )
+            if old in new_of:
+                raise InputError(
+                    f"class {quoted(old)} is chosen for {quoted(new_of[old])} and {quoted(new)}, "
+                    "expected each class of the set at most once"
                 )
             new_of[old] = new
     classes = tuple(chosen)
