@@ -89,7 +89,8 @@ def cut_windows(content: FormatContent, rule: CropRule | None = None) -> FormatC
     """
     chosen = rule or CropRule()
     images: list[FormatImage] = []
-    without, small = [], []
+    without: list[str] = []
+    small: list[str] = []
     for image in content.images:
         if image.mask is None:
             images.append(image)
