@@ -14,7 +14,7 @@ from wsss_core.transfer.relations.batches import scaled_each, unit_vectors
 def attention_transfer(student: Tensor, teacher: Tensor) -> Tensor:
     """Return AT: how differently two maps spread their energy over the locations of an image.
 
-    `mean_b 1/2 |q_s - q_t|^2` with q = a / |a| and the attention a = sum_c F_c^2 at each location
+    `mean_b 1/2 |q_s - q_t|^2` with `q = a / |a|` and the attention `a = sum_c F_c^2` at each place
     (F_sum^2 of the paper). It is squared as in the code published with the paper, where eq. 2
     writes the norm itself, and summed over locations, so that it does not shrink with the grid.
 

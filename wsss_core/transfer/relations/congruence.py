@@ -16,8 +16,8 @@ def correlation_congruence(
 ) -> Tensor:
     """Return CC: how differently two networks correlate the images of a batch.
 
-    `1/B^2 |K_s - K_t|_F^2`, where K holds the Gaussian kernel exp(-gamma |x - y|^2) of embeddings
-    of length 1, as its Taylor series in x . y up to an order P:
+    `1/B^2 |K_s - K_t|_F^2`, where K holds the Gaussian kernel `exp(-gamma |x - y|^2)` of
+    embeddings of length 1, as its Taylor series in x . y up to an order P:
     `exp(-2 gamma) sum_(p=0..P) (2 gamma)^p / p! (x . y)^p`.
 
     Args:

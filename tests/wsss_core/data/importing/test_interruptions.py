@@ -31,6 +31,8 @@ INTERRUPTED_HALF_WAY = f"""
 import itertools, os, signal, time
 from wsss_core.data.importing import writing
 
+# A shell that starts tests in the background has them ignore it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 write, counted = writing.write_whole, itertools.count()
 
 def counting(file, content):
