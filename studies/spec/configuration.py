@@ -7,6 +7,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
+from reports.names import METRIC_NAMES
 from studies.spec.base import Name, OneOrMore, Strict, listed, lower, one_of
 from studies.spec.resources import ResourceChange
 from studies.spec.settings import TrainingChange
@@ -192,21 +193,6 @@ class Configuration(Described):
         }
 
 
-_METRIC_WORDS = {
-    "l1": "L1",
-    "l2": "L2",
-    "kl": "KL",
-    "at": "AT",
-    "spkd": "SPKD",
-    "rkd_distance": "RKD distance",
-    "rkd_angle": "RKD angle",
-    "pkt": "PKT",
-    "cc": "CC",
-    "cka": "CKA",
-    "vid": "VID",
-    "dist": "DIST",
-    "kl_standardised": "standardised KL",
-}
 _REPRESENTATION_WORDS = {
     "spatial_map": "spatial map",
     "gram": "inner product",
@@ -232,7 +218,7 @@ def configuration_name(
     words = ["taught" if taught else "co-trained"]
     if name_networks:
         words = [f"{student} {'taught by' if taught else 'with'} {label(one.teacher)}"]
-    metric = _METRIC_WORDS.get(str(one.metric), str(one.metric))
+    metric = METRIC_NAMES.get(str(one.metric), str(one.metric))
     no_level = one.representation == "logits" or one.metric in RELATIONS
     words.append(metric if no_level else f"{metric} {one.transfer_level}")
     if one.representation != "feature":
