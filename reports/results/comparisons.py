@@ -13,12 +13,11 @@ import math
 from collections import Counter
 from dataclasses import dataclass, replace
 
-from scipy.special import ndtri
-
 from reports.names import MEAN_OF_CLASSES, OPTIMAL, PLAIN
 from reports.pairing import Pair
 from reports.results.study_record import ChainRecord, ConfigurationRecord, StudyRecord
 from reports.statistics import PairedDifference, holm, paired_difference, summarise_pairs
+from wsss_core.evaluate.reasons import score_interval
 
 
 @dataclass(frozen=True)
@@ -225,18 +224,10 @@ def balanced_accuracy_interval(
     """
     below = above = 0.0
     for rate, count in ((sensitivity, labelled), (specificity, others)):
-        low, high = _wilson(rate, count)
+        low, high = score_interval(rate, count)
         below, above = below + (rate - low) ** 2, above + (high - rate) ** 2
     mean = (sensitivity + specificity) / 2
     return mean - math.sqrt(below) / 2, mean + math.sqrt(above) / 2
-
-
-def _wilson(rate: float, count: int) -> tuple[float, float]:
-    """Return Wilson's 95 % score interval of a proportion (JASA 22, 1927)."""
-    squared = float(ndtri(0.975)) ** 2
-    centre = rate + squared / (2 * count)
-    half = math.sqrt(squared * (rate * (1 - rate) + squared / (4 * count)) / count)
-    return (centre - half) / (1 + squared / count), (centre + half) / (1 + squared / count)
 
 
 def balanced_accuracy(
