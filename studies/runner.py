@@ -117,9 +117,9 @@ def run_plan(
         if stop.signal is not None:
             # What a worker finished when it was ended: other commands read the ledger.
             publish_all(store, plan.score_keys(), results)
-    scores = store.finished("scores")
-    unfinished = [trial for trial in plan.trials if trial.key not in scores]
-    chains_left = [key for key in plan.score_keys() if key not in scores]
+    has = store.seen()
+    unfinished = [trial for trial in plan.trials if not trial.is_scored(has)]
+    chains_left = sum(len(job.unrefined(has)) for job in plan.jobs.values())
     return RunResult(
         trials=len(plan.trials),
         trained=len(outcomes.keys() & work.untrained),
@@ -129,7 +129,7 @@ def run_plan(
         unrefined=unrefined,
         collapsed=_named(plan, outcomes, JobStatus.COLLAPSED),
         remaining=len(unfinished),
-        chains_remaining=len(chains_left) - len(unfinished),
+        chains_remaining=chains_left,
         seconds=time.perf_counter() - started,
         stopped=stop.signal,
     )
@@ -205,7 +205,7 @@ def _prepared(plan: Plan, results: Location, store: ArtifactStore) -> _Work:
     untrained = {job.key for job in pending if not has("train", job.key)}
     return _Work(
         pending=pending,
-        done=[trial for trial in plan.trials if has("scores", trial.key)],
+        done=[trial for trial in plan.trials if trial.is_scored(has)],
         untrained=untrained,
         unscored={job.key for job in pending if job.unscored(has)} - untrained,
         unrefined={key: len(job.unrefined(has)) for key, job in plan.jobs.items()},

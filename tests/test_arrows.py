@@ -152,9 +152,12 @@ def test_scenes_load_no_torch():
             "results",
             ["anonymous", "names", "pairing", "progress", "statistics", "ledger", "storage"],
         ),
-        ("tables", ["names", "pairing", "statistics", "results", "ledger"]),
-        ("figures", ["names", "pairing", "statistics", "tables", "results", "ledger"]),
-        ("export", ["names", "page", "tables", "results", "ledger", "storage"]),
+        ("tables", ["names", "pairing", "search_trials", "statistics", "results", "ledger"]),
+        (
+            "figures",
+            ["names", "pairing", "search_trials", "statistics", "tables", "results", "ledger"],
+        ),
+        ("export", ["names", "page", "search_trials", "tables", "results", "ledger", "storage"]),
     ],
 )
 def test_each_room_of_reports_knows_only_the_rooms_below_it(room, knows):

@@ -46,7 +46,7 @@ ORDER = {
         ["statistics", "deciding", "crossed_effects"],
         ["storage"],
         ["ledger"],
-        ["results"],
+        ["results", "search_trials"],
         ["tables"],
         ["figures"],
         ["page"],

@@ -18,7 +18,7 @@ import pandas as pd
 from reports.export.folders import ExportFolder
 from reports.export.outcome import Exported
 from reports.ledger import part_name, read_table, table_folder
-from reports.results.search_trials import SearchTrial, search_trials
+from reports.search_trials import SearchTrial, search_trials
 from reports.storage import Location
 from wsss_core.errors import InputError
 

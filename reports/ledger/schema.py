@@ -7,6 +7,7 @@
 | scores | trial | network x split x image x class: the score histogram |
 | panels | trial | network x image x class: pictures to look at |
 | history | trial | epoch |
+| reasons | trial | network x class x measure: what a network needs of an image |
 | search | search trial | seed it was scored under |
 | refinements | study | refinement chain x trial (rewritten whole at each run) |
 | refined | trial x chain | trial x chain: its status and cost |
@@ -15,6 +16,9 @@
 Where `cam.gating` removes a class from an image, `foreground` and `background` are of the maps that
 are left. Of the test split the ledger then also holds the histograms of the ungated maps, for the
 oracles; of the tune split those gated by the image's own labels, for masks that are gated so.
+
+`flags` of `scores` are words that tell images apart, separated by ";". "context" and "no context"
+are among them where it is known whether the image has the class's context.
 
 A trial's scores and panels under a refinement chain are parts of their own; the column `scores_key`
 of `refinements` names them. The columns `dial` and `dial_value` describe the study's sweep. `fold`
@@ -25,6 +29,7 @@ fold in JSON.
 import pyarrow as pa
 
 from wsss_core.evaluate import SCORE_LEVELS
+from wsss_core.evaluate.reasons import ABLATIONS
 
 SCHEMA_VERSION = 6
 """The version of the parts that are written; they hold digests (`reports.ledger.digest`)."""
@@ -40,6 +45,18 @@ SEARCH_STATES = ("complete", "pruned", "collapsed", "failed")
 
 FINDING_SEVERITIES = ("warning", "note")
 """How bad a finding about images can be that a study was run with."""
+
+
+REASON_MEASURES = (
+    "clean",
+    "noisy_object",
+    "noisy_context",
+    *ABLATIONS,
+    "deletion_area",
+    "insertion_area",
+    "max_box_accuracy",
+)
+"""What is measured of a network's reasons; noise at each `sigma`."""
 
 
 def _schema(**columns: pa.DataType | tuple[pa.DataType, str]) -> pa.Schema:
@@ -87,6 +104,7 @@ SCHEMAS: dict[str, pa.Schema] = {
         search_trials=(pa.int32(), "null"),
         fold=(pa.int32(), "null"),
         fold_about=(_TEXT, "null"),
+        reasons_key=(_TEXT, "null"),
     ),
     "trials": _schema(
         trial_key=_TEXT,
@@ -142,6 +160,7 @@ SCHEMAS: dict[str, pa.Schema] = {
         logit_without_context=(pa.float32(), "null"),
         refinement=(_TEXT, "null"),
         source=(_TEXT, "null"),
+        flags=(_TEXT, "null"),
     ),
     "panels": _schema(
         trial_key=_TEXT,
@@ -161,6 +180,16 @@ SCHEMAS: dict[str, pa.Schema] = {
         classification_loss=_REAL,
         transfer_loss=(_REAL, "null"),
         seconds=_REAL,
+    ),
+    "reasons": _schema(
+        trial_key=_TEXT,
+        network=_TEXT,
+        split=_TEXT,
+        class_name=_TEXT,
+        measure=_TEXT,
+        sigma=(_REAL, "null"),
+        images=pa.int32(),
+        value=_REAL,
     ),
     "search": _schema(
         study=_TEXT,
@@ -225,6 +254,8 @@ CHOICES: dict[tuple[str, str], tuple[str, ...]] = {
     ("scores", "network"): _NETWORKS,
     ("scores", "split"): ("tune", "test"),
     ("panels", "network"): _NETWORKS,
+    ("reasons", "network"): _NETWORKS,
+    ("reasons", "measure"): REASON_MEASURES,
     ("panels", "split"): ("tune", "test"),
 }
 """The values that a column of text may hold, by table and column."""

@@ -14,6 +14,12 @@ from reports.figures.curves import (
 )
 from reports.figures.diagnostics import diagnostics_info, draw_diagnostics
 from reports.figures.panels import cam_panels_info, draw_cam_panels
+from reports.figures.reasons import (
+    draw_noise_curves,
+    draw_reason_dots,
+    noise_curves_info,
+    reason_dots_info,
+)
 from reports.figures.refinement import chain_dots_info, chain_panels_info
 from reports.figures.search import draw_search, search_info
 from reports.figures.seeds import (
@@ -30,6 +36,7 @@ from reports.tables.diagnostics import diagnostics_table
 from reports.tables.findings import findings_table
 from reports.tables.folds import folds_table, over_groups
 from reports.tables.published_order import published_order_table
+from reports.tables.reasons import groups_table, has_groups, reasons_table
 from reports.tables.refinement import refinement_table
 from reports.tables.search import search_table
 from reports.tables.strategies import strategies_table
@@ -212,6 +219,34 @@ SECTIONS = (
             ),
         ),
     ),
+    SectionSpec(
+        "altered",
+        "Altered images",
+        (
+            FigureSpec(
+                "reason_dots",
+                "altered_images",
+                "Accuracy and reasons side by side",
+                "A dot is one healthy trial, a bar the mean. RFS, relative foreground sensitivity: "
+                "above 0 noise on the object hurts more than noise around it. Low is good where "
+                "the object is grey, high elsewhere.",
+                reason_dots_info,
+                draw_reason_dots,
+            ),
+            TableSpec("altered_images", reasons_table),
+            FigureSpec(
+                "noise_curves",
+                "noise",
+                "Images found under noise",
+                "A line is one trial. Solid: noise on the object; dashed: the same noise on all "
+                "else. A network that looks at the object loses it by the solid line first.",
+                noise_curves_info,
+                draw_noise_curves,
+            ),
+        ),
+        lambda record: record.reasons is not None,
+    ),
+    SectionSpec("groups", "Groups", (TableSpec("groups", groups_table),), has_groups),
     SectionSpec(
         "diagnostics",
         "What it relies on",

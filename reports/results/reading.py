@@ -10,6 +10,7 @@ import pandas as pd
 from reports.ledger.parts import part_name, read_arrow, read_table, table_folder
 from reports.names import MEAN_OF_CLASSES, OPTIMAL, PLAIN
 from reports.pairing import Pair, ScoredImages, fold_of, fold_records, pair_of
+from reports.results.reasons import ReasonParts
 from reports.results.score_rows import Rules
 from reports.results.study_record import (
     ChainRecord,
@@ -123,7 +124,15 @@ def read_study(results: Location, plan: pd.DataFrame, *, processes: int = 1) -> 
         findings=_findings(results, first["study"]),
         folds=fold_records(rows),
         extent=_scored_images(results, scored.values()),
+        reasons=_reasons(results, rows),
     )
+
+
+def _reasons(results: Location, rows: Iterable[Mapping[str, Any]]) -> ReasonParts | None:
+    asked = {row["trial_key"]: key for row in rows if (key := row.get("reasons_key")) is not None}
+    there = table_folder(results, "reasons").listing() if asked else {}
+    found = {trial: key for trial, key in asked.items() if part_name(key) in there}
+    return ReasonParts(results, found) if found else None
 
 
 def _findings(results: Location, study: str) -> pd.DataFrame:

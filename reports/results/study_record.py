@@ -18,6 +18,7 @@ from reports.ledger.parts import read_table
 from reports.names import PLAIN
 from reports.pairing import FoldRecord, Pair, ScoredImages, pair_of
 from reports.results.outcomes import Numbers, TrialFigures
+from reports.results.reasons import ReasonParts, TrialReasons
 from reports.storage import Location
 
 
@@ -211,6 +212,7 @@ class StudyRecord:
         findings: the study's rows of the table `findings`: what was found about its images.
         folds: its folds, in order; none in a study without folds.
         extent: how many images and groups its figures of the test split are over.
+        reasons: the reasons of its trials; None in a study that does not ask for them.
 
     """
 
@@ -231,6 +233,7 @@ class StudyRecord:
     findings: pd.DataFrame = field(default_factory=pd.DataFrame)
     folds: tuple[FoldRecord, ...] = ()
     extent: ScoredImages = field(default_factory=ScoredImages)
+    reasons: ReasonParts | None = None
 
     @cached_property
     def pairs(self) -> tuple[Pair, ...]:
@@ -336,6 +339,20 @@ class StudyRecord:
         return _known(
             self.healthy(configuration),
             lambda trial: trial.diagnostic(diagnostic, class_name=class_name, network=network),
+        )
+
+    def reasons_of(self, trial: TrialRecord) -> TrialReasons:
+        """Return the reasons of a trial's student; empty ones where none were measured."""
+        levels = {n: trial.figure("level", rule=self.rule, class_name=n) for n in self.classes}
+        return self.reasons.of(trial.key, levels) if self.reasons else TrialReasons()
+
+    def reason_by_seed(
+        self, configuration: str, figure: str, class_name: str, sigma: float | None = None
+    ) -> dict[Pair, float]:
+        """Return a figure of `TrialReasons` by seed, over healthy trials and without NaN."""
+        return _known(
+            self.healthy(configuration),
+            lambda trial: self.reasons_of(trial).figure(figure, class_name, sigma),
         )
 
     def diagnostics(self) -> pd.DataFrame:

@@ -12,7 +12,7 @@ import pandas as pd
 
 from reports.ledger.schema import SEARCH_STATES
 from reports.names import MEASURE_NAMES, METRIC_NAMES
-from reports.results.search_trials import SearchTrial, best_first, search_trials
+from reports.search_trials import SearchTrial, best_first, search_trials
 from reports.tables.cells import Cell, Column, Table, absent_cell, mark_best, mean_and_spread
 
 

@@ -27,6 +27,7 @@ class Trial:
         sweep_value: the value of the study's sweep, if it has one.
         chains: the name of each chain that can run -> the key of the trial's scores under it.
         fold: the number of its fold; None in a study without folds.
+        reasons: the key of its reasons; None in a study that does not ask for them.
 
     """
 
@@ -38,6 +39,7 @@ class Trial:
     sweep_value: float | None = None
     chains: dict[str, str] = field(default_factory=dict)
     fold: int | None = None
+    reasons: str | None = None
 
     @property
     def pair(self) -> Pair:
@@ -45,9 +47,23 @@ class Trial:
         return pair_of(self.seed, self.fold)
 
     @property
+    def plain_keys(self) -> tuple[str, ...]:
+        """The keys of the scores of its plain CAM, and of its reasons."""
+        return (self.key,) if self.reasons is None else (self.key, self.reasons)
+
+    @property
     def score_keys(self) -> tuple[str, ...]:
-        """The keys of its scores: of the plain CAM, then under each chain."""
-        return (self.key, *self.chains.values())
+        """The keys of all of its scores, under each chain too."""
+        return (*self.plain_keys, *self.chains.values())
+
+    def is_scored(self, has: Callable[[str, str], bool]) -> bool:
+        """Return whether the store holds the scores of its plain CAM, and its reasons.
+
+        Args:
+            has: whether the store holds a stage's artifact.
+
+        """
+        return all(has("scores", key) for key in self.plain_keys)
 
 
 @dataclass(frozen=True)
@@ -130,13 +146,13 @@ class TrainingJob:
         }
 
     def unscored(self, has: Callable[[str, str], bool]) -> list[Trial]:
-        """Return the trials without scores of the plain CAM.
+        """Return the trials without scores of the plain CAM, or without their reasons.
 
         Args:
             has: whether the store holds a stage's artifact.
 
         """
-        return [trial for trial in self.trials if not has("scores", trial.key)]
+        return [trial for trial in self.trials if not trial.is_scored(has)]
 
     def unrefined(self, has: Callable[[str, str], bool]) -> list[str]:
         """Return the names of the chains that are left to do, each once for every trial.

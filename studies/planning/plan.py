@@ -160,6 +160,7 @@ class Plan:
                     "artifacts": canonical(owner[trial.key].artifacts),
                     "search_trials": study.search.trials if study.search else None,
                     "fold": trial.fold,
+                    "reasons_key": trial.reasons,
                     "fold_about": about.get(trial.fold or 0),
                 }
             )

@@ -151,13 +151,15 @@ class Planner:
         """Return a configuration under a seed, added to the job that trains it."""
         job = self.job(configuration, seed)
         networks = [job.settings[role] for role in job.trained_roles]
+        key = stage_key(
+            "scores",
+            {**self._scored_as, **laid_over(self.cam.cam, self.cam.size, *networks)},
+            parents=[job.key],
+            data=[job.images.fingerprints[split] for split in SCORED_SPLITS],
+        )
+        reasons = self.study.reasons
         trial = Trial(
-            key=stage_key(
-                "scores",
-                {**self._scored_as, **laid_over(self.cam.cam, self.cam.size, *networks)},
-                parents=[job.key],
-                data=[job.images.fingerprints[split] for split in SCORED_SPLITS],
-            ),
+            key=key,
             configuration=name,
             position=position,
             seed=seed,
@@ -169,6 +171,9 @@ class Planner:
                 if chain.lacks is None
             },
             fold=job.images.fold,
+            reasons=stage_key("scores", {"reasons": reasons.model_dump(mode="json")}, parents=[key])
+            if reasons
+            else None,
         )
         asked = self.study.resources.demand(configuration.paradigm, configuration.resources)
         # A configuration's own request replaces the one of a teacher that no configuration reports.

@@ -4,13 +4,15 @@ Names, types, defaults and bounds stand with those settings alone, in `wsss_core
 """
 
 from dataclasses import fields
-from typing import Any, Literal, get_type_hints
+from typing import Any, Literal, Self, get_type_hints
 
-from pydantic import Field, create_model
+from pydantic import Field, create_model, model_validator
 
 from studies.spec.base import Strict
 from wsss_core.cams.settings import CamSettings
+from wsss_core.errors import InputError
 from wsss_core.evaluate import Normalisation
+from wsss_core.evaluate.reasons import ReasonSettings
 from wsss_core.training.settings import TrainingSettings
 
 
@@ -61,6 +63,22 @@ class Cam(section(CamSettings)):  # type: ignore[misc]
 
     normalisation: Normalisation = "min_max"
     gating: Literal["none", "predicted"] | None = None
+
+
+class Reasons(section(ReasonSettings)):  # type: ignore[misc]
+    """How reasons are measured; see `wsss_core.evaluate.reasons.ReasonSettings`."""
+
+    @model_validator(mode="after")
+    def _can_be(self) -> Self:
+        try:
+            self.settings()
+        except InputError as error:
+            raise ValueError(str(error)) from error
+        return self
+
+    def settings(self) -> ReasonSettings:
+        """Return them as the measurement takes them."""
+        return ReasonSettings(**self.model_dump())
 
 
 class CamChange(section(CamSettings, optional=True)):  # type: ignore[misc]

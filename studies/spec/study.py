@@ -34,7 +34,7 @@ from studies.spec.refinement import (
 )
 from studies.spec.resources import Resources
 from studies.spec.search import Search
-from studies.spec.settings import Cam, Training, TrainingChange
+from studies.spec.settings import Cam, Reasons, Training, TrainingChange
 from wsss_core.backbones.names import check_options
 from wsss_core.errors import nearest, quoted
 from wsss_core.plugins import is_plugin
@@ -172,6 +172,10 @@ class Study(Strict):
     )
     sweep: Sweep | None = None
     search: Search | None = None
+    reasons: Annotated[
+        Reasons | None,
+        BeforeValidator(lambda given: {} if given is True else None if given is False else given),
+    ] = None
     published_from: str | None = None
     panels: int = Field(6, ge=0, le=100)
     resources: Resources = Resources()

@@ -8,6 +8,7 @@ from pathlib import Path
 from reports.storage import Location
 from studies.planning import CamScoring, Chain, Plan
 from studies.store import ArtifactStore
+from wsss_core.evaluate.reasons import ReasonSettings
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,7 @@ class RunContext:
         import_path: a folder in which plug-ins are looked for too.
         cam: how plain CAMs are made and scored.
         chains: the refinement chains that can run.
+        reasons: how reasons are measured; None: they are not.
         simulated_gpus: whether Ray lends GPUs that are not there, so that jobs run on the CPU.
 
     """
@@ -31,6 +33,7 @@ class RunContext:
     import_path: str
     cam: CamScoring
     chains: tuple[Chain, ...] = ()
+    reasons: ReasonSettings | None = None
     simulated_gpus: bool = False
 
     @classmethod
@@ -44,6 +47,7 @@ class RunContext:
             import_path=str(Path.cwd()),
             cam=plan.cam,
             chains=tuple(plan.runnable_chains),
+            reasons=plan.study.reasons.settings() if plan.study.reasons else None,
         )
 
 

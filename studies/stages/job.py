@@ -19,6 +19,7 @@ from studies.stages.device import UNCOUNTED, WorkerShare
 from studies.stages.failures import Fault, LeaseLostError, fault_of, write_failure
 from studies.stages.handover import JobStatus, Outcome, RunContext
 from studies.stages.publishing import keep_scores, publish
+from studies.stages.reasons import measure_job
 from studies.stages.refinement import prepare_chains
 from studies.stages.scoring import (
     LedgerRow,
@@ -142,6 +143,7 @@ class _Work:
             status, error = self._train_and_score(record)
             for trial in job.trials:
                 publish(store, trial.key, context.results)
+            measure_job(job, context, store, self._scores, self.share.device, status)
             if status is not JobStatus.OK:
                 record_collapsed(job, context, store)
             elif job.trials:  # a teacher that no row reports has no chains

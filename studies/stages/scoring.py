@@ -236,6 +236,7 @@ def score_rows(
                     **_other_histograms(other, otherwise, number, holds, ignore),
                     **around,
                     **_counterfactual(scores, images, index, number),
+                    "flags": flags_in(images, index, number),
                 }
             )
         if several:
@@ -251,6 +252,17 @@ def score_rows(
                 }
             )
     return rows
+
+
+def flags_in(images: ImageSet, index: int, number: int) -> str | None:
+    """Return the flags of an image, separated by ";"; None without any.
+
+    Where the class's context is known, "context" or "no context" is one of them.
+    """
+    flags = [images.flags[index]] if images.flags[index] else []
+    if (context := images.context(index, number)) is not None:
+        flags.append("context" if context.any() else "no context")
+    return ";".join(flags) or None
 
 
 def _histograms(

@@ -16,7 +16,7 @@ from studies.store.manifest import Manifest
 SEALS = ("trials", "refined")
 """Tables whose row says that everything else of its key is there; they are copied last."""
 
-LEDGER_TABLES = ("scores", "panels", "history", *SEALS)
+LEDGER_TABLES = ("scores", "panels", "history", "reasons", *SEALS)
 """The tables whose parts the store holds, in the order of copying."""
 
 

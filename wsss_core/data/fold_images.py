@@ -55,6 +55,7 @@ def fold_images(splits: Mapping[str, ImageSet], fold: Fold, role: str) -> ImageS
         contexts=None if labelled_only else _joined_maps(splits, chosen, "contexts"),
         sources=names("sources"),
         cameras=names("cameras"),
+        flags=names("flags"),
         **altered,
     )
 

@@ -23,7 +23,7 @@ IGNORED = 255
 COUNTERFACTUALS = ("without_objects", "without_contexts")
 """Copies of the images without a class's object, and without its context."""
 
-_ORIGINS = ("sources", "cameras")
+_ORIGINS = ("sources", "cameras", "flags")
 _FORMAT = 2
 _INDEX = "index.json"
 
@@ -129,6 +129,8 @@ class ImageSet:
             crops of one frame as independent; the identifier where the frame is unknown.
         sources: N names of the data set that each image belongs to; "" where that is unknown.
         cameras: N names of the camera or place of each image; "" where that is unknown.
+        flags: N lists of words, separated by ";", that tell images apart ("night;rain"); "" of an
+            image without any.
         masks: the N masks, or None for a split without masks. An absent mask is all background.
         contexts: N maps of pixels that tend to accompany a class without belonging to it (the
             chimney below the smoke): k + 1 for `classes[k]`, 0 for none; or None. An absent one is
@@ -153,6 +155,7 @@ class ImageSet:
     without_contexts: np.ndarray | None = None
     sources: tuple[str, ...] = ()
     cameras: tuple[str, ...] = ()
+    flags: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         count = len(self.identifiers)
@@ -256,6 +259,7 @@ class ImageSet:
                 contexts=PixelMaps.load(folder, "contexts") if index["contexts"] else None,
                 sources=tuple(index.get("sources", ())),
                 cameras=tuple(index.get("cameras", ())),
+                flags=tuple(index.get("flags", ())),
                 **{name: _mapped(folder / f"{name}.npy") for name in index["counterfactuals"]},
             )
         except InputError:

@@ -10,7 +10,7 @@ import pytest
 
 from reports.figures.search import draw_search, search_info
 from reports.figures.style import draw_svg, style
-from reports.results.search_trials import search_trials
+from reports.search_trials import search_trials
 from reports.tables.rendering import to_csv
 from reports.tables.search import search_table
 from wsss_core.errors import InputError

@@ -34,6 +34,11 @@ def epoch_row(key: str) -> dict[str, Any]:
     return {"trial_key": key, "epoch": 1, "loss": 0.5, "classification_loss": 0.25, "seconds": 2.0}
 
 
+def reason_row(key: str) -> dict[str, Any]:
+    where = {"trial_key": key, "network": "student", "split": "test", "class_name": "smoke"}
+    return {**where, "measure": "clean", "images": 4, "value": 0.75}
+
+
 def rows_of(key: str) -> dict[str, list[dict[str, Any]]]:
     image = {"trial_key": key, "network": "student", "split": "test", "image": "x.png"}
     counts = np.arange(256) + ord(key[0])
@@ -46,6 +51,7 @@ def rows_of(key: str) -> dict[str, list[dict[str, Any]]]:
         "panels": [{**image, "class_name": "smoke", **pictures}],
         "history": [epoch_row(key)],
         "trials": [trial_row(key, "ok")],
+        "reasons": [reason_row(key)],
         "refined": [{"trial_key": key, **chain}],
     }
 

@@ -9,7 +9,7 @@ import` wrote has them in `images.csv` too.
 """
 
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -146,6 +146,18 @@ def read_flags(
             raise_unless_image(where, identifier, root / split, identifiers)
             found[identifier] |= _words(row["flags"])
     return {identifier: tuple(sorted(flags)) for identifier, flags in found.items() if flags}
+
+
+def flags_of(root: Path, split: str, identifiers: Sequence[str]) -> tuple[str, ...]:
+    """Return the flags of each image, separated by ";"; of none where they cannot be read.
+
+    The check of the folder warns of tables that cannot be read.
+    """
+    try:
+        found = read_flags(root, split, set(identifiers))
+    except InputError:
+        found = {}
+    return tuple(";".join(found.get(identifier, ())) for identifier in identifiers)
 
 
 def _words(text: str) -> set[str]:

@@ -27,7 +27,7 @@ from wsss_core.data.folder.examination import (
 from wsss_core.data.folder.findings import DataFinding, DataFindings, FindingKind, Severity
 from wsss_core.data.folder.layout import LABELS, ListedImage, find_classes
 from wsss_core.data.folder.listing import list_split, listing_of, root_findings
-from wsss_core.data.folder.origins import read_flags
+from wsss_core.data.folder.origins import flags_of, read_flags
 from wsss_core.data.folder.training_masks import TrainingMask, open_training_masks
 from wsss_core.data.image_decoding import PictureFile, exif_orientation
 from wsss_core.data.image_set import IGNORED, SPLITS, ImageSet, PixelMaps
@@ -127,9 +127,9 @@ class FolderSource:
         """Return a digest (128 bit, hexadecimal) of all that `read` depends on, but the size.
 
         These are the bytes and names of the split's images, masks and context masks, the classes,
-        what mask values mean where there are masks, groups, sources and cameras, which files are
-        turned upright, and the white level of 16-bit images. Masks of training images, where the
-        data folder lies, dates and unrelated files do not matter.
+        what mask values mean where there are masks, groups, sources and cameras, flags of tune and
+        test, which files are turned upright, and the white level of 16-bit images. Masks of
+        training images, where the data folder lies, dates and unrelated files do not matter.
 
         Raises:
             InputError: a folder is missing or empty, or files do not belong together.
@@ -166,6 +166,8 @@ class FolderSource:
             content["origins"] = [(e.identifier, e.source, e.camera) for e in entries]
         if split != "train":
             content |= self._classes.unusual
+            if any(flags := self._flags(split, entries)):
+                content["flags"] = flags
         if turned := self._turned(digests, examined):
             content["turned"] = [path.relative_to(folder).as_posix() for path in turned]
         if self.rules.white_level is not None:
@@ -225,9 +227,13 @@ class FolderSource:
             groups=tuple(entry.group for entry in entries),
             sources=tuple(entry.source for entry in entries),
             cameras=tuple(entry.camera for entry in entries),
+            flags=self._flags(split, entries),
             masks=packed,
             contexts=known,
         )
+
+    def _flags(self, split: str, entries: Sequence[ListedImage]) -> tuple[str, ...]:
+        return flags_of(self.root, split, [entry.identifier for entry in entries])
 
     def _examined_in(
         self, split: str, entries: list[ListedImage], size: int | None = None
@@ -345,11 +351,11 @@ class FolderSource:
         )
 
     def _flag_findings(self, split: str, images: Sequence[ListedImage]) -> list[DataFinding]:
-        """Return a warning of flags that cannot be read, which nothing but a description needs."""
+        """Return a warning of flags that cannot be read, which so no image has any."""
         try:
             read_flags(self.root, split, {image.identifier for image in images})
         except InputError as error:
-            text = f"{error}; `wsss data describe` refuses it, and studies do not read it"
+            text = f"{error}; `wsss data describe` refuses it, and studies leave flags out"
             return [DataFinding(FindingKind.LABELS, Severity.WARNING, text)]
         return []
 

@@ -134,8 +134,8 @@ class PublishedSource:
         """Return a digest (128 bit, hexadecimal) of all that `read` depends on, but the size.
 
         These are the bytes of image files, the pixels of frames, masks and context masks, names,
-        labels, groups, sources and cameras. Where the files lie does not matter, nor what else is
-        in them.
+        labels, groups, sources and cameras; of tune and test also flags. Where the files lie does
+        not matter, nor what else is in them.
 
         Raises:
             InputError: an image or mask cannot be read.
@@ -177,7 +177,9 @@ class PublishedSource:
                     *([] if made_of.context is None else [made_of.context]),
                 ]
             )
-        content = json.dumps(["published", self.classes, lines])
+        # Masks and flags of training images take no part in training.
+        flags = self._flags(split) if split != "train" else []
+        content = json.dumps(["published", self.classes, lines, *([flags] if any(flags) else [])])
         return hashlib.blake2b(content.encode(), digest_size=16).hexdigest()
 
     def read(self, split: str, size: int) -> ImageSet:
@@ -234,7 +236,13 @@ class PublishedSource:
             contexts=known,
             sources=tuple(entry.source for entry in entries),
             cameras=tuple(entry.camera for entry in entries),
+            flags=tuple(self._flags(split)),
         )
+
+    def _flags(self, split: str) -> list[str]:
+        """Return the flags of each image, separated by ";"."""
+        candidates = [target.examined.candidate for target in self.images(split)]
+        return [";".join(sorted(candidate.image.flags)) for candidate in candidates]
 
     def _decoded(self, split: str, size: int | None) -> Iterator[DecodedTarget | InputError]:
         """Decode the images of a split in order, several at a time; give errors as values."""

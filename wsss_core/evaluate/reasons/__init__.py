@@ -19,7 +19,7 @@ if TYPE_CHECKING:
         on_background,
         tiled_box,
     )
-    from wsss_core.evaluate.reasons.deletion import DeletionInsertion, deletion_insertion
+    from wsss_core.evaluate.reasons.deletion import DeletionInsertion, Predict, deletion_insertion
     from wsss_core.evaluate.reasons.groups import (
         GroupAccuracy,
         flag_groups,
@@ -49,6 +49,7 @@ __all__ = [
     "ClassReasons",
     "DeletionInsertion",
     "GroupAccuracy",
+    "Predict",
     "ReasonSettings",
     "Region",
     "box_overlaps",

@@ -1,8 +1,9 @@
 """The reasons of one network on images with masks: all alterations, in few passes."""
 
+import math
 from collections import defaultdict
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
@@ -34,34 +35,54 @@ ABLATIONS: tuple[Ablation, ...] = (
 object by grey, and the object on the image of another that lacks the class."""
 
 
+BATCH = 64
+"""Images that a network is given at a time."""
+
+Regions = tuple[NDArray[np.bool_], NDArray[np.bool_]]
+"""The pixels of an object, and all others but void ones."""
+
 _Name = tuple[str, float]
 """An alteration and its sigma, 0 where it has none."""
 
 
 @dataclass(frozen=True)
 class ReasonSettings:
-    """How reasons are measured.
+    """How reasons are measured. A study file takes its fields, bounds included, from here.
 
     Attributes:
         sigmas: the noise, as shares of the range of values.
         draws: how often noise is drawn for each image and sigma.
-        seed: of the noise and of the choice of backgrounds. Each image has noise of its own, the
-            same for every network.
-        batch: how many images are given to the network at a time.
+        steps: in how many steps pixels are deleted and inserted.
+        most_images: the most images of a class that are altered, drawn at random.
+        seed: of the noise, of the choice of images and of backgrounds. Each image has noise of its
+            own, the same for every network.
+
+    Raises:
+        InputError: a value out of its range.
 
     """
 
-    sigmas: tuple[float, ...] = (0.125, 0.25, 0.5, 0.75)
-    draws: int = 3
-    seed: int = 0
-    batch: int = 64
+    sigmas: tuple[float, ...] = field(
+        default=(0.125, 0.25, 0.5, 0.75), metadata={"min_length": 1, "max_length": 20}
+    )
+    draws: int = field(default=3, metadata={"ge": 1, "le": 100})
+    steps: int = field(default=16, metadata={"ge": 1, "le": 1000})
+    most_images: int = field(default=200, metadata={"ge": 1})
+    seed: int = field(default=0, metadata={"ge": 0})
 
     def __post_init__(self) -> None:
-        if not self.sigmas or not all(sigma > 0 for sigma in self.sigmas):
+        if not self.sigmas or not all(0 < sigma < math.inf for sigma in self.sigmas):
             raise InputError(f"sigmas: expected one or more above 0, got {list(self.sigmas)}")
-        for name in ("draws", "batch"):
+        for name in ("draws", "steps", "most_images"):
             if getattr(self, name) < 1:
                 raise InputError(f"{name}: expected 1 or more, got {getattr(self, name)}")
+
+    def chosen(self, places: Sequence[int]) -> list[int]:
+        """Return the places of the images that are altered: all, or so many drawn at random."""
+        if len(places) <= self.most_images:
+            return list(places)
+        drawn = np.random.default_rng(self.seed).permutation(len(places))[: self.most_images]
+        return [places[index] for index in sorted(drawn.tolist())]
 
 
 @dataclass(frozen=True)
@@ -96,9 +117,9 @@ def measure_reasons(
     predict: Predict,
     images: NDArray[np.uint8],
     number: int,
-    objects: NDArray[np.bool_],
-    contexts: NDArray[np.bool_],
-    backgrounds: NDArray[np.intp] | None = None,
+    regions: Mapping[int, Regions] | Callable[[int], Regions],
+    shown: Sequence[int],
+    backgrounds: Sequence[int],
     settings: ReasonSettings | None = None,
 ) -> ClassReasons:
     """Alter the images that show a class and see whether the network still finds it.
@@ -107,67 +128,28 @@ def measure_reasons(
         predict: gives logits.
         images: uint8 [M, S, S, 3], all images; may be memory-mapped.
         number: the class's place in the logits.
-        objects: bool [M, S, S], the class's pixels, see `object_and_context`. Images without any
-            are not asked.
-        contexts: bool [M, S, S], all other pixels but void ones.
-        backgrounds: places of the images that lack the class; None: those without object pixels.
+        regions: gives, for a place in `images`, the class's pixels and all others but void ones,
+            bool [S, S] each, see `object_and_context`.
+        shown: places of the images that show the class.
+        backgrounds: places of the images that lack it.
         settings: None: the defaults.
 
     Raises:
-        InputError: arrays of other types or shapes.
+        InputError: regions of other types or shapes.
 
     Example:
         >>> images = np.full((2, 4, 4, 3), 90, np.uint8)
         >>> images[0, :2] = 200  # bright sky above the object, which is darker
-        >>> objects = np.zeros((2, 4, 4), bool)
-        >>> objects[0, 2:] = True
+        >>> held = np.arange(16).reshape(4, 4) >= 8
         >>> sky = lambda batch: batch[:, :2].mean(axis=(1, 2, 3))[:, None] - 150.0
-        >>> found = measure_reasons(sky, images, 0, objects, ~objects)
+        >>> found = measure_reasons(sky, images, 0, {0: (held, ~held)}, [0], [1])
         >>> found.clean, found.ablated["object_grey"], found.ablated["context_grey"]
         (1.0, 1.0, 0.0)
 
     """
     chosen = settings or ReasonSettings()
-    for name, regions in (("objects", objects), ("contexts", contexts)):
-        if regions.dtype != np.bool_ or regions.shape != images.shape[:3]:
-            raise InputError(
-                f"{name}: expected bool {list(images.shape[:3])} as the images, got "
-                f"{regions.dtype} {list(regions.shape)}"
-            )
-    shown = np.flatnonzero(objects.any(axis=(1, 2)))
-    if backgrounds is None:
-        backgrounds = np.flatnonzero(~objects.any(axis=(1, 2)))
-    if not len(shown):
-        nothing = np.full(len(chosen.sigmas), np.nan)
-        absent = dict.fromkeys(ABLATIONS, float("nan"))
-        return ClassReasons(0, float("nan"), nothing, nothing.copy(), absent)
-
-    answers = _answers(predict, images, number, shown, objects, contexts, backgrounds, chosen)
-
-    def share(name: str, sigma: float = 0.0) -> float:
-        given = answers.get((name, sigma))
-        return float(np.mean(given)) if given else float("nan")
-
-    return ClassReasons(
-        len(shown),
-        share("clean"),
-        np.array([share(Region.OBJECT, sigma) for sigma in chosen.sigmas]),
-        np.array([share(Region.CONTEXT, sigma) for sigma in chosen.sigmas]),
-        {name: share(name) for name in ABLATIONS},
-    )
-
-
-def _answers(
-    predict: Predict,
-    images: NDArray[np.uint8],
-    number: int,
-    shown: NDArray[np.intp],
-    objects: NDArray[np.bool_],
-    contexts: NDArray[np.bool_],
-    backgrounds: NDArray[np.intp],
-    settings: ReasonSettings,
-) -> dict[_Name, list[bool]]:
-    """Return by alteration of which altered images the network says that they hold the class."""
+    regions_of = regions if callable(regions) else regions.__getitem__
+    places = chosen.chosen(shown)
     answers: dict[_Name, list[bool]] = defaultdict(list)
     batch: list[tuple[_Name, NDArray[np.uint8]]] = []
 
@@ -177,17 +159,26 @@ def _answers(
             answers[name].append(answer)
         batch.clear()
 
-    for place in shown.tolist():
+    for place in places:
         made_progress()
-        for named in _altered(
-            images, place, objects[place], contexts[place], backgrounds, settings
-        ):
+        for named in _altered(images, place, *regions_of(place), backgrounds, chosen):
             batch.append(named)
-            if len(batch) == settings.batch:
+            if len(batch) == BATCH:
                 ask()
     if batch:
         ask()
-    return answers
+
+    def share(name: str, sigma: float = 0.0) -> float:
+        given = answers.get((name, sigma))
+        return float(np.mean(given)) if given else float("nan")
+
+    return ClassReasons(
+        len(places),
+        share("clean"),
+        np.array([share(Region.OBJECT, sigma) for sigma in chosen.sigmas]),
+        np.array([share(Region.CONTEXT, sigma) for sigma in chosen.sigmas]),
+        {name: share(name) for name in ABLATIONS},
+    )
 
 
 def _altered(
@@ -195,7 +186,7 @@ def _altered(
     place: int,
     held: NDArray[np.bool_],
     around: NDArray[np.bool_],
-    backgrounds: NDArray[np.intp],
+    backgrounds: Sequence[int],
     settings: ReasonSettings,
 ) -> Iterator[tuple[_Name, NDArray[np.uint8]]]:
     """Yield the image and all its alterations, each with its name and sigma."""

@@ -9,6 +9,7 @@ from wsss_core.evaluate.reasons import (
     deletion_insertion,
     flag_groups,
     measure_reasons,
+    measuring,
     worst_group,
 )
 
@@ -17,7 +18,12 @@ OBJECTS[:8, 2:6, 2:6] = True
 IMAGES = np.random.default_rng(0).integers(60, 100, (12, 8, 8, 3), np.uint8)
 IMAGES[:8, 2:6, 2:6] += 60  # the object is brighter
 IMAGES[:8, :, 0] = 200  # as is the left border, which goes with it
-SETTINGS = ReasonSettings(sigmas=(0.25, 0.75), draws=2, batch=5)
+SETTINGS = ReasonSettings(sigmas=(0.25, 0.75), draws=2)
+SHOWN, OTHERS = list(range(8)), list(range(8, 12))
+
+
+def regions(place: int) -> tuple[np.ndarray, np.ndarray]:
+    return OBJECTS[place], ~OBJECTS[place]
 
 
 def by_object(images: np.ndarray) -> np.ndarray:
@@ -33,7 +39,7 @@ def by_border(images: np.ndarray) -> np.ndarray:
 
 
 def test_a_network_that_looks_at_the_object_needs_the_object() -> None:
-    found = measure_reasons(by_object, IMAGES, 0, OBJECTS, ~OBJECTS, settings=SETTINGS)
+    found = measure_reasons(by_object, IMAGES, 0, regions, SHOWN, OTHERS, SETTINGS)
     assert (found.images, found.clean) == (8, 1)
     np.testing.assert_array_equal(found.noisy_object, [0, 0])
     np.testing.assert_array_equal(found.noisy_context, [1, 1])
@@ -48,7 +54,7 @@ def test_a_network_that_looks_at_the_object_needs_the_object() -> None:
 
 
 def test_a_network_that_looks_at_the_border_does_not() -> None:
-    found = measure_reasons(by_border, IMAGES, 0, OBJECTS, ~OBJECTS, settings=SETTINGS)
+    found = measure_reasons(by_border, IMAGES, 0, regions, SHOWN, OTHERS, SETTINGS)
     np.testing.assert_array_equal(found.sensitivity, [-1, -1])
     assert found.ablated == {
         "object_grey": 1,
@@ -59,33 +65,39 @@ def test_a_network_that_looks_at_the_border_does_not() -> None:
     }
 
 
-def test_accuracies_do_not_depend_on_batches() -> None:
+def test_accuracies_do_not_depend_on_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     def unsteady(images: np.ndarray) -> np.ndarray:
         return images.reshape(len(images), -1).astype(float).std(axis=1, keepdims=True) - 45
 
-    one, other = (
-        measure_reasons(
-            unsteady, IMAGES, 0, OBJECTS, ~OBJECTS, settings=ReasonSettings(batch=batch)
-        )
-        for batch in (1, 7)
-    )
+    found = []
+    for batch in (1, 7):
+        monkeypatch.setattr(measuring, "BATCH", batch)
+        found.append(measure_reasons(unsteady, IMAGES, 0, regions, SHOWN, OTHERS))
+    one, other = found
     np.testing.assert_array_equal(one.noisy_object, other.noisy_object)
     np.testing.assert_array_equal(one.noisy_context, other.noisy_context)
     assert one.ablated == other.ablated
-    assert 0 < one.noisy_object[0] < 1 or 0 < one.noisy_context[0] < 1
+    assert len(set(one.noisy_object) | set(one.noisy_context)) > 1
+
+
+def test_of_many_images_some_are_drawn() -> None:
+    few = ReasonSettings(most_images=3)
+    assert few.chosen(SHOWN) == few.chosen(SHOWN)
+    assert set(few.chosen(SHOWN)) < set(SHOWN)
+    assert few.chosen(SHOWN) != ReasonSettings(most_images=3, seed=1).chosen(SHOWN)
+    assert measure_reasons(by_object, IMAGES, 0, regions, SHOWN, OTHERS, few).images == 3
 
 
 def test_without_images_of_the_class_or_other_backgrounds_it_says_so() -> None:
-    nothing = np.zeros_like(OBJECTS)
-    found = measure_reasons(by_object, IMAGES, 0, nothing, ~nothing, settings=SETTINGS)
+    found = measure_reasons(by_object, IMAGES, 0, regions, [], OTHERS, SETTINGS)
     assert found.images == 0
     assert np.isnan(found.sensitivity).all()
-    full = measure_reasons(by_object, IMAGES[:8], 0, OBJECTS[:8], ~OBJECTS[:8], settings=SETTINGS)
+    full = measure_reasons(by_object, IMAGES, 0, regions, SHOWN, [], SETTINGS)
     assert np.isnan(full.ablated["other_background"])
-    with pytest.raises(InputError, match=r"objects: expected bool \[12, 8, 8\]"):
-        measure_reasons(by_object, IMAGES, 0, OBJECTS[:2], ~OBJECTS, settings=SETTINGS)
     with pytest.raises(InputError, match="sigmas: expected one or more above 0"):
         ReasonSettings(sigmas=())
+    with pytest.raises(InputError, match="draws: expected 1 or more, got 0"):
+        ReasonSettings(draws=0)
 
 
 def test_deletion_and_insertion_follow_the_map() -> None:
