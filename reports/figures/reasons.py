@@ -115,17 +115,17 @@ def draw_reason_dots(info: ReasonDots) -> Figure:
 
 @dataclass(frozen=True)
 class NoiseCurves:
-    """Accuracy in percent over sigma, 0 included, for each configuration and seed.
+    """Balanced accuracy in percent over sigma, for each configuration and seed.
 
     Attributes:
-        sigmas: ascending, from 0.
+        sigmas: ascending.
         panels: configuration -> seed -> noise on the object, and on the context.
         colours: by configuration.
 
     """
 
     sigmas: tuple[float, ...]
-    panels: Mapping[str, Mapping[Pair, tuple[tuple[float, ...], tuple[float, ...]]]]
+    panels: Mapping[str, Mapping[Pair, tuple[tuple[float, ...], ...]]]
     colours: Mapping[str, str]
 
 
@@ -134,24 +134,19 @@ def noise_curves_info(record: StudyRecord) -> NoiseCurves | None:
     if record.reasons is None:
         return None
     sigmas = record.reasons.sigmas
-    panels: dict[str, dict[Pair, tuple[tuple[float, ...], tuple[float, ...]]]] = {}
+    panels: dict[str, dict[Pair, tuple[tuple[float, ...], ...]]] = {}
     for one in record.configurations:
-        clean = record.reason_by_seed(one.name, "clean", record.main_class)
-        noisy = {
-            (measure, sigma): record.reason_by_seed(one.name, measure, record.main_class, sigma)
+        noisy = [
+            [record.reason_by_seed(one.name, measure, record.main_class, sigma) for sigma in sigmas]
             for measure in ("noisy_object", "noisy_context")
-            for sigma in sigmas
+        ]
+        of_one = {
+            pair: tuple(tuple(100 * at.get(pair, np.nan) for at in curve) for curve in noisy)
+            for pair in noisy[0][0]
         }
-        of_one = {}
-        for pair, start in clean.items():
-            on_object, on_context = (
-                tuple(100 * noisy[measure, sigma].get(pair, np.nan) for sigma in sigmas)
-                for measure in ("noisy_object", "noisy_context")
-            )
-            of_one[pair] = (100 * start, *on_object), (100 * start, *on_context)
         if of_one:
             panels[one.name] = of_one
-    return NoiseCurves((0.0, *sigmas), panels, colours(record)) if panels else None
+    return NoiseCurves(tuple(sigmas), panels, colours(record)) if panels else None
 
 
 def draw_noise_curves(info: NoiseCurves) -> Figure:
@@ -165,5 +160,5 @@ def draw_noise_curves(info: NoiseCurves) -> Figure:
         axes.set_title(wrapped(name, 26), fontsize=8.5)
         axes.set_ylim(-3, 103)
     figure.supxlabel("sigma of the noise", fontsize=9)
-    figure.supylabel("images found [%]", fontsize=9)
+    figure.supylabel("balanced accuracy [%]", fontsize=9)
     return figure

@@ -237,9 +237,9 @@ SECTIONS = (
             FigureSpec(
                 "noise_curves",
                 "noise",
-                "Images found under noise",
+                "Accuracy under noise",
                 "A line is one trial. Solid: noise on the object; dashed: the same noise on all "
-                "else. A network that looks at the object loses it by the solid line first.",
+                "else. The solid line of a network that looks at the object falls first.",
                 noise_curves_info,
                 draw_noise_curves,
             ),

@@ -15,9 +15,9 @@ from wsss_core.evaluate.reasons import GroupAccuracy
 
 _SHARES: tuple[tuple[str, str, bool | None, str], ...] = (
     ("clean", "found", True, "Share of the test images that show the class in which it is found."),
-    ("noisy_object", "noise on object", False, "The same with noise on the object."),
+    ("noisy_object", "noise on object", False, "Balanced accuracy with noise on the object."),
     ("noisy_context", "noise on context", True, "The same with noise on all but the object."),
-    ("object_grey", "object grey", False, "The same with the object covered by grey."),
+    ("object_grey", "object grey", False, "Share found with the object covered by grey."),
     ("object_box", "box grey", False, "The same with the box around the object grey."),
     ("object_tiled", "box tiled", False, "The same with that box filled from beside it."),
     ("context_grey", "context grey", True, "The same with all but the object grey."),
@@ -216,7 +216,8 @@ def _caption(record: StudyRecord) -> str:
     noise = ", ".join(f"{sigma:g}" for sigma in record.reasons.sigmas)
     return (
         "Test split, student; mean ± sample standard deviation over "
-        f"{spread_over(record, 'healthy trials')}. Noise: mean over sigma {noise} of the range. "
+        f"{spread_over(record, 'healthy trials')}. Noise: balanced accuracy, mean over "
+        f"sigma {noise} of the range; images without the class have noise in the same places. "
         "A network that is right for the right reason loses accuracy where the object is altered "
         "(low is good) and keeps it where the context is (high is good). The worst group is that "
         f"of a label and a flag, of at least {LEAST} images. Formulas: docs, reasons."

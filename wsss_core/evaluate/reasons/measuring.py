@@ -41,6 +41,8 @@ BATCH = 64
 Regions = tuple[NDArray[np.bool_], NDArray[np.bool_]]
 """The pixels of an object, and all others but void ones."""
 
+_LACKING = "lacking "  # before a region's name, of an image without the class
+
 _Name = tuple[str, float]
 """An alteration and its sigma, 0 where it has none."""
 
@@ -87,25 +89,28 @@ class ReasonSettings:
 
 @dataclass(frozen=True)
 class ClassReasons:
-    """What a network needs to find one class, over the N images that hold it and show it.
+    """What a network needs to find one class, over the N images that show it.
 
-    Accuracies are shares of these images whose logit is above 0, in [0, 1].
+    The class is found where its logit is above 0. All are shares in [0, 1].
 
     Attributes:
         images: N.
-        clean: the accuracy on the images as they are.
-        noisy_object: float64 [sigmas], the accuracy with noise on the object, over all draws.
-        noisy_context: float64 [sigmas], with the same noise on all else.
-        ablated: the accuracy under each of `ABLATIONS`; NaN where it cannot be had (no image lacks
-            the class, so that there is no other background).
+        clean: of these images as they are, those in which it is found.
+        ablated: the same under each of `ABLATIONS`; NaN without an image that lacks the class, of
+            the ablation that needs one.
+        noisy_object: float64 [sigmas], balanced accuracy with noise on the object: the mean of the
+            share found of these images and of the share not found of as many images without the
+            class, with noise in the same places. A network that takes noise for the class gains
+            nothing by it. Without any such image, the share found alone.
+        noisy_context: float64 [sigmas], with the same noise on all but the object.
 
     """
 
     images: int
     clean: float
+    ablated: dict[Ablation, float]
     noisy_object: NDArray[np.float64]
     noisy_context: NDArray[np.float64]
-    ablated: dict[Ablation, float]
 
     @property
     def sensitivity(self) -> NDArray[np.float64]:
@@ -172,12 +177,19 @@ def measure_reasons(
         given = answers.get((name, sigma))
         return float(np.mean(given)) if given else float("nan")
 
+    def under_noise(region: Region) -> NDArray[np.float64]:
+        found = np.array([share(region, sigma) for sigma in chosen.sigmas])
+        if not len(backgrounds):
+            return found
+        wrongly = np.array([share(_LACKING + region, sigma) for sigma in chosen.sigmas])
+        return (found + 1 - wrongly) / 2
+
     return ClassReasons(
         len(places),
         share("clean"),
-        np.array([share(Region.OBJECT, sigma) for sigma in chosen.sigmas]),
-        np.array([share(Region.CONTEXT, sigma) for sigma in chosen.sigmas]),
         {name: share(name) for name in ABLATIONS},
+        under_noise(Region.OBJECT),
+        under_noise(Region.CONTEXT),
     )
 
 
@@ -196,11 +208,15 @@ def _altered(
     yield ("object_box", 0.0), grey_box(image, held)
     yield ("object_tiled", 0.0), tiled_box(image, held)
     yield ("context_grey", 0.0), grey(image, around)
+    noised = [("", image)]
     if len(backgrounds):
         chosen = np.random.default_rng([settings.seed, place]).choice(backgrounds)
-        yield ("other_background", 0.0), on_background(image, held, np.asarray(images[chosen]))
+        other = np.asarray(images[chosen])
+        yield ("other_background", 0.0), on_background(image, held, other)
+        noised.append((_LACKING, other))
     for strength, sigma in enumerate(settings.sigmas):
         for draw in range(settings.draws):
-            for region, pixels in ((Region.OBJECT, held), (Region.CONTEXT, around)):
-                drawn = np.random.default_rng([settings.seed, place, strength, draw])
-                yield (region, sigma), noisy(image, pixels, sigma, drawn)
+            for kind, picture in noised:
+                for region, pixels in ((Region.OBJECT, held), (Region.CONTEXT, around)):
+                    drawn = np.random.default_rng([settings.seed, place, strength, draw])
+                    yield (kind + region, sigma), noisy(picture, pixels, sigma, drawn)

@@ -41,9 +41,12 @@ def by_border(images: np.ndarray) -> np.ndarray:
 def test_a_network_that_looks_at_the_object_needs_the_object() -> None:
     found = measure_reasons(by_object, IMAGES, 0, regions, SHOWN, OTHERS, SETTINGS)
     assert (found.images, found.clean) == (8, 1)
-    np.testing.assert_array_equal(found.noisy_object, [0, 0])
+    # Of images with the class none is found, of those without it all are told.
+    np.testing.assert_array_equal(found.noisy_object, [0.5, 0.5])
     np.testing.assert_array_equal(found.noisy_context, [1, 1])
     np.testing.assert_array_equal(found.sensitivity, [1, 1])
+    alone = measure_reasons(by_object, IMAGES, 0, regions, SHOWN, [], SETTINGS)
+    np.testing.assert_array_equal(alone.noisy_object, [0, 0])
     assert found.ablated == {
         "object_grey": 1,  # grey passes for a bright object
         "object_box": 1,
@@ -55,6 +58,7 @@ def test_a_network_that_looks_at_the_object_needs_the_object() -> None:
 
 def test_a_network_that_looks_at_the_border_does_not() -> None:
     found = measure_reasons(by_border, IMAGES, 0, regions, SHOWN, OTHERS, SETTINGS)
+    np.testing.assert_array_equal(found.noisy_context, [0.5, 0.5])
     np.testing.assert_array_equal(found.sensitivity, [-1, -1])
     assert found.ablated == {
         "object_grey": 1,
@@ -63,6 +67,18 @@ def test_a_network_that_looks_at_the_border_does_not() -> None:
         "context_grey": 0,
         "other_background": 0,
     }
+
+
+def test_a_network_that_takes_noise_for_the_class_gains_nothing_by_it() -> None:
+    def by_noise(images: np.ndarray) -> np.ndarray:
+        border = images[:, :, 7].reshape(len(images), -1).astype(float)
+        return border.std(axis=1, keepdims=True) - 25
+
+    found = measure_reasons(by_noise, IMAGES, 0, regions, SHOWN, OTHERS, SETTINGS)
+    # It finds the class wherever the border is noisy, whether the class is there or not.
+    np.testing.assert_array_equal(found.noisy_context, [0.5, 0.5])
+    alone = measure_reasons(by_noise, IMAGES, 0, regions, SHOWN, [], SETTINGS)
+    np.testing.assert_array_equal(alone.noisy_context, [1, 1])
 
 
 def test_accuracies_do_not_depend_on_batches(monkeypatch: pytest.MonkeyPatch) -> None:
