@@ -60,6 +60,7 @@ ORDER = {
         ["plugins", "out_of_memory"],
         ["evaluate"],
         ["data"],
+        ["augmentation"],
         ["fetched_weights"],
         ["backbones"],
         ["transfer"],

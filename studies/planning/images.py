@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 from studies.spec.data import Data, FolderData, PluginData, SceneData
@@ -78,6 +79,13 @@ class StudyImages:
         return "-".join(
             [*(self.splits.fingerprints[split] for split in SPLITS), str(self.splits.size)]
         )
+
+    @cached_property
+    def training_count(self) -> int:
+        """The number of training images."""
+        if self.fold is not None:
+            return len(self.fold.roles["train"])
+        return len(outline_of(self.source, "train", self.splits.size).identifiers)
 
     def summary(self) -> DataSummary | None:
         """Return what was found about image files, reading what was not read yet; or None."""

@@ -1,6 +1,7 @@
 """Planning a study: the jobs that its configurations and seeds need, each once, with their keys."""
 
 import copy
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +14,7 @@ from studies.planning.images import SCORED_SPLITS, StudyImages, folded_images, s
 from studies.planning.job import TrainingJob, Trial
 from studies.planning.plan import Plan
 from studies.spec.configuration import Configuration
+from studies.spec.settings import training_in_key
 from studies.spec.study import Study
 from studies.store import stage_key
 from wsss_core.backbones import (
@@ -223,13 +225,10 @@ class Planner:
         splits = self.images.splits
         student, student_weights = self.backbones[configuration.student]
         backbone = study.backbones[configuration.student]
-        training = {
-            key: value
-            for given in (study.training, backbone.training, configuration.training)
-            for key, value in given.model_dump(
-                mode="json", by_alias=True, exclude_none=True
-            ).items()
-        }
+        training = training_in_key(study.training, backbone.training, configuration.training)
+        if "iterations" in training:
+            batches = math.ceil(self.images.training_count / training["batch_size"])
+            training["epochs"] = math.ceil(training["iterations"] / batches)
         settings: dict[str, Any] = {
             "paradigm": configuration.paradigm,
             "student": student,

@@ -137,6 +137,7 @@ class NetworkCheck:
         settings = replace(
             given,
             epochs=1,
+            iterations=1,
             batch_size=len(self.images),
             learning_rate=min(given.learning_rate, _SLOW),
             compile=False,
@@ -176,13 +177,19 @@ class NetworkCheck:
             )
 
 
+_RECIPE = ("rescale", "jitter", "randaugment", "cutmix", "optimizer", "head_multiple", "ema")
+"""The later settings of training that a step can fail by."""
+
+
 def signature(job: TrainingJob) -> str:
     """Return what the first step of a training run depends on, apart from code and machine.
 
     Seeds and how long, how fast and with which flips it trains are no part of it.
     """
     training = job.settings["training"]
-    settings = {**job.settings, "seed": 0, "training": [_batch_size(job), training["precision"]]}
+    recipe = [training.get(key) for key in _RECIPE]
+    told = [_batch_size(job), training["precision"], *([recipe] if any(recipe) else [])]
+    settings = {**job.settings, "seed": 0, "training": told}
     return canonical([settings, job.images.fingerprints["train"], bool(job.trials)])
 
 

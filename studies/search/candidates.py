@@ -18,6 +18,7 @@ from reports.storage import Location
 from studies.planning import Plan, Planner, StudyImages, TrainingJob, Trial, laid_over
 from studies.spec.configuration import Configuration, configuration_name
 from studies.spec.search import Search
+from studies.spec.settings import training_in_key
 from studies.spec.study import Study
 from studies.store import canonical
 from wsss_core.errors import InputError
@@ -132,7 +133,7 @@ def parts_prefix(planner: Planner) -> str:
             search.model_dump(mode="json", by_alias=True, exclude={"trials", "confirm"}),
             planner.backbones[search.student][0],
             planner.backbones[search.teacher][0],
-            study.training.model_dump(mode="json", by_alias=True),
+            training_in_key(study.training),
             planner.cam.as_settings(),
             planner.images.splits.fingerprints,
             study.thresholds.objective,

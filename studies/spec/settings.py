@@ -16,7 +16,7 @@ from wsss_core.evaluate.reasons import ReasonSettings
 from wsss_core.training.settings import TrainingSettings
 
 
-def section(settings: type, *, optional: bool = False) -> Any:
+def section(settings: type, *, optional: bool = False, base: type[Strict] = Strict) -> Any:
     """Return a model with the fields of a dataclass, whose metadata are bounds as pydantic's.
 
     A setting whose name has changed is dumped by its older name, which keys are hashes of; both
@@ -25,13 +25,14 @@ def section(settings: type, *, optional: bool = False) -> Any:
     Args:
         settings: the dataclass.
         optional: a field is None unless it is given.
+        base: what the model is made of.
 
     """
     types = get_type_hints(settings)
     keys: dict[str, Any] = {}
     old: dict[str, str] = {}
     for field in fields(settings):
-        bounds = dict(field.metadata)
+        bounds = {key: bound for key, bound in field.metadata.items() if key != "later"}
         kind, default = types[field.name], None if optional else field.default
         if hashed := bounds.pop("key", None):
             old[hashed] = field.name
@@ -39,17 +40,69 @@ def section(settings: type, *, optional: bool = False) -> Any:
             kind | None if optional else kind,
             Field(default, serialization_alias=hashed, **bounds),
         )
-    model = create_model(settings.__name__, __base__=Strict, **keys)
+    model = create_model(settings.__name__, __base__=base, **keys)
     model.OLD_SPELLINGS = old
     return model
 
 
-class Training(section(TrainingSettings)):  # type: ignore[misc]
+class _Checked(Strict):
+    """A section whose values the method's own settings check together."""
+
+    @model_validator(mode="after")
+    def _make_sense(self) -> Self:
+        given = {name: getattr(self, name) for name in self.model_fields_set}
+        if given.get("epochs") is not None and given.get("iterations") is not None:
+            raise ValueError("epochs and iterations both say how long; expected one of the two")
+        TrainingSettings(**{name: value for name, value in given.items() if value is not None})
+        return self
+
+
+class Training(section(TrainingSettings, base=_Checked)):  # type: ignore[misc]
     """Settings of training; see `wsss_core.training.settings.TrainingSettings`."""
 
 
-class TrainingChange(section(TrainingSettings, optional=True)):  # type: ignore[misc]
-    """Training settings that a backbone or configuration changes; None keeps the study's."""
+class TrainingChange(section(TrainingSettings, base=_Checked, optional=True)):  # type: ignore[misc]
+    """Training settings that a backbone or configuration changes; what is not given stays.
+
+    A null turns a setting off that the study turns on (`rescale: null`).
+    """
+
+
+_LATER = {
+    field.name: field.default for field in fields(TrainingSettings) if field.metadata.get("later")
+}
+"""The settings that keys leave out where they are as they were before there was a choice."""
+
+
+_OFF = {name for name, default in _LATER.items() if default is None}
+"""The settings that a null turns off."""
+
+
+def training_in_key(study: Training, *changes: TrainingChange) -> dict[str, Any]:
+    """Return the settings of a training run as its key holds them, by their older names.
+
+    Settings that came later and have their default, or no effect, are left out.
+
+    Args:
+        study: those of the study.
+        changes: those of a backbone and of a configuration; a later one wins.
+
+    """
+    merged = study.model_dump(mode="json", by_alias=True)
+    for change in changes:
+        own = change.model_dump(mode="json", by_alias=True, exclude_unset=True)
+        if own.get("epochs") is not None:
+            merged["iterations"] = None
+        merged |= {key: value for key, value in own.items() if value is not None or key in _OFF}
+    effective = {
+        "momentum": merged["optimizer"] == "sgd",
+        "power": merged["schedule"] == "poly",
+    }
+    return {
+        key: value
+        for key, value in merged.items()
+        if key not in _LATER or (value != _LATER[key] and effective.get(key, True))
+    }
 
 
 class Cam(section(CamSettings)):  # type: ignore[misc]

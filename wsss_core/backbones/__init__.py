@@ -6,7 +6,12 @@ from wsss_core.lazy import lazy_exports
 
 if TYPE_CHECKING:
     from wsss_core.backbones.building import set_memory_format
-    from wsss_core.backbones.cells import cell_side, cells_span, share_the_image
+    from wsss_core.backbones.cells import (
+        cell_side,
+        cell_weights,
+        cells_span,
+        share_the_image,
+    )
     from wsss_core.backbones.encoder import Encoder, PatchTokens, evaluating
     from wsss_core.backbones.layout import MapLayout, candidates, tensors_in
     from wsss_core.backbones.mean_and_std import InputNormalisation, normalisation_of_file
@@ -41,6 +46,7 @@ __all__ = [
     "build_network",
     "candidates",
     "cell_side",
+    "cell_weights",
     "cells_span",
     "check_backbone_name",
     "check_options",

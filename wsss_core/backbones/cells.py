@@ -6,10 +6,13 @@ and convolutions without padding a margin on all sides. Nothing here loads torch
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from wsss_core.backbones.names import Layer, has_patch_tokens, timm_module
 from wsss_core.plugins import is_plugin
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Span = tuple[float, float]
 """Where cells begin and end along an axis, in pixels of the image."""
@@ -63,6 +66,34 @@ def cells_span(pixels: int, cells: int, side: int | None) -> Span:
     if 0 < missing < _MARGIN * side:
         return missing / 2, pixels - missing / 2
     return 0, pixels
+
+
+def cell_weights(valid: "Tensor", grid: tuple[int, int], side: int | None) -> "Tensor":
+    """Return the share of each cell's pixels that are of an image and not padding.
+
+    Pixels of a cell that lie beyond the view count neither way.
+
+    Args:
+        valid: float [B, 1, H, W], 1 at pixels of an image and 0 on padding.
+        grid: (h, w) cells.
+        side: of a cell in pixels, see `cell_side`.
+
+    Returns:
+        float [B, 1, h, w] in 0..1.
+
+    """
+    import torch  # here alone: a plan is made without it
+
+    shares = []
+    for pixels, cells in zip(valid.shape[-2:], grid, strict=True):
+        first, last = cells_span(pixels, cells, side)
+        borders = torch.linspace(first, last, cells + 1, device=valid.device).unsqueeze(1)
+        starts = torch.arange(pixels, device=valid.device)
+        overlap = torch.minimum(borders[1:], starts + 1) - torch.maximum(borders[:-1], starts)
+        overlap = overlap.clamp_min(0)
+        shares.append(overlap / overlap.sum(1, keepdim=True).clamp_min(1e-6))
+    with torch.autocast(valid.device.type, enabled=False):
+        return torch.einsum("bchw,ih,jw->bcij", valid.float(), *shares).clamp(0, 1)
 
 
 def share_the_image(name: str, sides: Sequence[int], settings: Mapping[str, Any]) -> bool:

@@ -22,6 +22,7 @@ from wsss_core.backbones.building import (
     native_size,
     set_memory_format,
 )
+from wsss_core.backbones.cells import cell_side, cell_weights
 from wsss_core.backbones.encoder import evaluating
 from wsss_core.backbones.names import Layer, check_backbone_name, check_options
 from wsss_core.backbones.pcm import PixelCorrelation, View
@@ -146,12 +147,21 @@ class Network(nn.Module):
         parameter = next(model.parameters())
         return network.to(parameter.device).train(model.training)
 
-    def forward(self, images: Tensor, taps: Sequence[Layer] = ()) -> Output:
+    def forward(
+        self, images: Tensor, taps: Sequence[Layer] = (), valid: Tensor | None = None
+    ) -> Output:
         """Return features, activation maps and logits of images float [B, 3, H, W], RGB in 0..1.
 
-        `taps` names inner layers whose maps are returned too; they change nothing else.
+        Args:
+            images: the images.
+            taps: names inner layers whose maps are returned too; they change nothing else.
+            valid: float [B, 1, H, W], 0 on padding, which then is the mean colour. Cells count in
+                the logits by the share of their pixels that are not. None: there is no padding.
+
         """
         normalised = (images - self.mean) / self.std
+        if valid is not None:
+            normalised = normalised * valid
         asked: tuple[Layer, ...] = tuple(taps)
         if self.refinement is not None:
             asked += (-2,)
@@ -161,18 +171,26 @@ class Network(nn.Module):
         else:
             features = self.encoder(normalised)
         maps = torch.einsum("bchw,kc->bkhw", features, self.head.weight)
-        logits = self.head(features.mean((-2, -1)))
+        cells = self._cells(valid, features)
+        logits = self.head(_pooled(features, cells))
         if self.refinement is None:
             return Output(features, maps, logits, found)
-        view = View(normalised, found[-1], features, maps, logits)
+        view = View(normalised, found[-1], features, maps, logits, cells)
         consistency = None
         if self.training:
-            consistency = self.refinement.consistency(view, self._at_half_size(normalised))
-        refined = self.refinement(maps, *view[:3])
+            consistency = self.refinement.consistency(view, self._at_half_size(normalised, valid))
+        refined = self.refinement(maps, *view[:3], cells)
         return Output(features, refined, logits, found[:-1], consistency)
 
+    def _cells(self, valid: Tensor | None, features: Tensor) -> Tensor | None:
+        """Return the share of each cell of the final map that is no padding, [B, 1, h, w]."""
+        if valid is None:
+            return None
+        grid = (features.shape[-2], features.shape[-1])
+        return cell_weights(valid, grid, cell_side(self.encoder))
+
     @torch.no_grad()
-    def _at_half_size(self, normalised: Tensor) -> View:
+    def _at_half_size(self, normalised: Tensor, valid: Tensor | None) -> View:
         """Return the batch at half its size; BatchNorm's running statistics stay as they are."""
         small = F.interpolate(normalised, scale_factor=0.5, mode="bilinear", align_corners=False)
         norms = [
@@ -187,7 +205,10 @@ class Network(nn.Module):
             for norm, momentum in zip(norms, momenta, strict=True):
                 norm.momentum = momentum
         maps = torch.einsum("bchw,kc->bkhw", features, self.head.weight)
-        return View(small, low, features, maps, self.head(features.mean((-2, -1))))
+        if valid is not None:
+            valid = F.interpolate(valid, small.shape[-2:], mode="area")
+        cells = self._cells(valid, features)
+        return View(small, low, features, maps, self.head(_pooled(features, cells)), cells)
 
     def channels_at(self, layer: Layer | None) -> int:
         """Return how many channels a layer's map has; None stands for the final features.
@@ -197,6 +218,14 @@ class Network(nn.Module):
 
         """
         return self.channels if layer is None else self.encoder.channels_at(layer)
+
+
+def _pooled(features: Tensor, cells: Tensor | None) -> Tensor:
+    """Return the mean over locations [B, C], by the weights of cells [B, 1, h, w] if there are."""
+    if cells is None:
+        return features.mean((-2, -1))
+    total = cells.sum((-2, -1)).clamp_min(torch.finfo(torch.float32).tiny)
+    return (features * cells.to(features.dtype)).sum((-2, -1)) / total.to(features.dtype)
 
 
 def _keep_classifier(network: Network, model: Any, size: int) -> None:

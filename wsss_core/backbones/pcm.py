@@ -34,6 +34,7 @@ class View(NamedTuple):
         high: the last stage, float [B, C, h, w].
         maps: class activation maps, float [B, K, h, w].
         logits: float [B, K].
+        cells: the share of each location that is no padding, float [B, 1, h, w]; None: all of it.
 
     """
 
@@ -42,6 +43,7 @@ class View(NamedTuple):
     high: Tensor
     maps: Tensor
     logits: Tensor
+    cells: Tensor | None = None
 
 
 class PixelCorrelation(nn.Module):
@@ -60,13 +62,16 @@ class PixelCorrelation(nn.Module):
         self.high = nn.Conv2d(high_channels, HIGH_WIDTH, 1, bias=False)
         self.embed = nn.Conv2d(3 + width, width, 1, bias=False)
 
-    def affinity(self, images: Tensor, low: Tensor, high: Tensor) -> Tensor:
+    def affinity(
+        self, images: Tensor, low: Tensor, high: Tensor, cells: Tensor | None = None
+    ) -> Tensor:
         """Return the row-normalised affinity, float [B, L, L], of the high stage's L locations.
 
         Args:
             images: normalised, float [B, 3, H, W].
             low: float [B, C', h', w'].
             high: float [B, C, h, w].
+            cells: float [B, 1, h, w], how much each location is looked at; None: 1 each.
 
         """
         grid = high.shape[-2:]
@@ -77,6 +82,8 @@ class PixelCorrelation(nn.Module):
         embedding = self.embed(torch.cat([*parts, high], dim=1)).flatten(2)
         embedding = embedding / (embedding.norm(dim=1, keepdim=True) + _EPSILON)
         alike = F.relu(embedding.transpose(1, 2) @ embedding)
+        if cells is not None:
+            alike = alike * cells.flatten(2)
         return alike / (alike.sum(dim=2, keepdim=True) + _EPSILON)
 
     def consistency(self, large: View, small: View) -> Tensor:
@@ -90,21 +97,34 @@ class PixelCorrelation(nn.Module):
         def reduced(maps: Tensor) -> Tensor:
             return F.interpolate(maps, grid, mode="bilinear", align_corners=True)
 
-        plain, plain_small = (_scaled(view.maps.detach(), view.logits) for view in (large, small))
+        plain, plain_small = (_scaled(view.maps.detach(), view) for view in (large, small))
         refined, refined_small = (
-            _scaled(self(view.maps.detach(), view.images, view.low, view.high), view.logits)
+            _scaled(self(view.maps.detach(), view.images, view.low, view.high, view.cells), view)
             for view in (large, small)
         )
         crossed = (reduced(refined) - plain_small).abs() + (reduced(plain) - refined_small).abs()
-        return crossed.mean()
+        if small.cells is None:
+            return crossed.mean()
+        # Padding is no place where two maps could differ.
+        shares = small.cells.expand_as(crossed)
+        return (crossed * shares).sum() / shares.sum().clamp_min(_EPSILON)
 
-    def forward(self, maps: Tensor, images: Tensor, low: Tensor, high: Tensor) -> Tensor:
-        """Return refined maps of maps float [B, K, h, w], of the same shape."""
-        weights = self.affinity(images, low, high)
+    def forward(
+        self,
+        maps: Tensor,
+        images: Tensor,
+        low: Tensor,
+        high: Tensor,
+        cells: Tensor | None = None,
+    ) -> Tensor:
+        """Return refined maps of maps float [B, K, h, w], of the same shape; see `affinity`."""
+        weights = self.affinity(images, low, high, cells)
         return (maps.flatten(2) @ weights.transpose(1, 2)).unflatten(2, maps.shape[-2:])
 
 
-def _scaled(maps: Tensor, logits: Tensor) -> Tensor:
+def _scaled(maps: Tensor, view: View) -> Tensor:
     positive = F.relu(maps)
+    if view.cells is not None:
+        positive = positive * view.cells
     highest = positive.amax((-2, -1), keepdim=True)
-    return positive / (highest + _EPSILON) * logits.detach().sigmoid()[..., None, None]
+    return positive / (highest + _EPSILON) * view.logits.detach().sigmoid()[..., None, None]

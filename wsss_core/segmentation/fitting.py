@@ -1,6 +1,6 @@
 """Training of a segmenter on images and label maps.
 
-A run is a function of (settings, seed, data): the order of the images and their flips are drawn
+A run is a function of (settings, seed, data): the order of the images and their views are drawn
 from (seed, pass) alone, so a run that resumes from its checkpoint sees what an uninterrupted one
 sees. On a CPU it ends in the same bits.
 
@@ -14,15 +14,17 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from timm.data import IMAGENET_DEFAULT_MEAN
 from torch import Tensor
 
-from wsss_core.data import IGNORED, ImageSet, to_input
+from wsss_core.augmentation import ImagePass, Passes, Sample, Stored, sample_views
+from wsss_core.data import IGNORED, ImageSet
 from wsss_core.errors import InputError
 from wsss_core.progress import made_progress
 from wsss_core.segmentation.losses import counted_weight
@@ -31,12 +33,16 @@ from wsss_core.segmentation.segmenter import Segmenter
 from wsss_core.segmentation.settings import FitSettings
 from wsss_core.segmentation.weighting import SegmentationLoss, class_weights, count_labels
 from wsss_core.training import (
+    AveragedState,
     CollapseError,
+    HasState,
+    ParameterGroup,
+    WeightAverage,
     batch_gradients,
-    draw_flips,
-    mirror,
+    build_optimizer,
     restore_checkpoint,
     save_checkpoint,
+    set_rate,
 )
 from wsss_core.transfer import Losses
 
@@ -141,7 +147,7 @@ def fit(
         segmenter: see `build_segmenter`; frozen parameters stay as they are.
         data: the images.
         settings: how long and how to step.
-        seed: decides the order of the images, their flips, and dropout.
+        seed: decides the order of the images, their views, and dropout.
         device: "cpu", "cuda", ...
         checkpoint: a file written with each record; training resumes from it if it is whole, and
             begins anew, with a warning, if it is not.
@@ -165,52 +171,33 @@ def fit(
     loss = SegmentationLoss(settings.loss, weights)
     segmenter.to(device)
     optimizer = _optimizer(segmenter, settings)
-    part, history = TrainedPart(segmenter), list[FitRecord]()
+    state: HasState = TrainedPart(segmenter)
+    average, history = None, list[FitRecord]()
+    if settings.ema is not None:
+        average = WeightAverage(state, settings.ema)
+        state = AveragedState(state, average)
+    work = _Fit(segmenter, data, settings, loss, optimizer, average, seed, device)
     torch.manual_seed(seed)
     if checkpoint is not None:
         checkpoint.parent.mkdir(parents=True, exist_ok=True)
     if checkpoint is not None and checkpoint.exists():
-        history = restore_checkpoint(checkpoint, part, optimizer, device, FitRecord)
+        history = restore_checkpoint(checkpoint, state, optimizer, device, FitRecord)
     while (done := history[-1].step if history else 0) < settings.steps:
         stop = min(done + settings.record_every, settings.steps)
         micro_batch = history[-1].micro_batch if history else None
-        state = _Fit(segmenter, data, settings, loss, optimizer, seed, device)
         try:
-            record = state.steps(done, stop, micro_batch)
+            record = work.steps(done, stop, micro_batch)
         except _NotFiniteError as error:
             raise CollapseError(str(error), list(history)) from error
         history.append(record)
         if checkpoint is not None:
-            save_checkpoint(checkpoint, part, optimizer, history, device)
+            save_checkpoint(checkpoint, state, optimizer, history, device)
         if on_record is not None:
             on_record(record)
+    if average is not None:
+        average.put_in()
     segmenter.eval()
     return history
-
-
-def draw_batch(
-    count: int, batch_size: int, seed: int, step: int
-) -> tuple[NDArray[np.intp], NDArray[np.bool_]]:
-    """Return which images a step takes, and which of them are mirrored where that is asked for.
-
-    Passes over the images follow each other without a gap; each is drawn from (seed, pass).
-
-    >>> [draw_batch(3, 2, 0, step)[0].tolist() for step in range(3)]
-    [[2, 0], [1, 2], [0, 1]]
-    """
-    places = np.arange(step * batch_size, (step + 1) * batch_size)
-    passes = [_draw_pass(count, seed, number) for number in (places // count).tolist()]
-    within = (places % count).tolist()
-    chosen = [order[place] for (order, _), place in zip(passes, within, strict=True)]
-    flipped = [flips[place] for (_, flips), place in zip(passes, within, strict=True)]
-    return np.array(chosen, np.intp), np.array(flipped, np.bool_)
-
-
-@lru_cache(maxsize=4)
-def _draw_pass(count: int, seed: int, number: int) -> tuple[NDArray[np.intp], NDArray[np.bool_]]:
-    random = np.random.default_rng([seed, number])
-    order = random.permutation(count)
-    return order, draw_flips(random, count)
 
 
 class _NotFiniteError(ArithmeticError):
@@ -226,6 +213,7 @@ class _Fit:
     settings: FitSettings
     loss: SegmentationLoss
     optimizer: torch.optim.Optimizer
+    average: WeightAverage | None
     seed: int
     device: str
 
@@ -238,23 +226,21 @@ class _Fit:
         height, width = self.data.masks.shape[1:]
         what = f"training on images of {width} x {height} px (batch_size {settings.batch_size})"
         for step in range(done, stop):
-            rate = settings.rate(step)
-            for group in self.optimizer.param_groups:
-                group["lr"] = rate * group["multiple"]
-            chosen, flipped = draw_batch(len(self.data), settings.batch_size, self.seed, step)
-            if not settings.flip:
-                flipped = np.zeros_like(flipped)
-            places = np.arange(len(chosen))
+            set_rate(self.optimizer, settings.rate(step))
+            drawn = self.passes.batch(step, settings.batch_size)
+            places = np.arange(len(drawn))
             terms = batch_gradients(
                 segmenter,
-                partial(self.losses, chosen, flipped),
+                partial(self.losses, drawn),
                 places,
                 micro_batch,
                 device=self.device,
                 what=what,
             )
             self.optimizer.step()
-            total, micro_batch = total + terms.sums[0] / len(chosen), terms.micro_batch
+            if self.average is not None:
+                self.average.update(step + 1)
+            total, micro_batch = total + terms.sums[0] / len(drawn), terms.micro_batch
             made_progress()
         mean = float(total) / (stop - done)
         if not math.isfinite(mean):
@@ -263,40 +249,61 @@ class _Fit:
             raise _NotFiniteError(f"weights were no longer finite after step {stop}")
         return FitRecord(stop, mean, time.perf_counter() - started, micro_batch)
 
-    def losses(
-        self, chosen: NDArray[np.intp], flipped: NDArray[np.bool_], places: NDArray[np.intp]
-    ) -> Losses:
+    @cached_property
+    def passes(self) -> Passes:
+        """The passes over the images."""
+        classes = None
+        if self.settings.sampling == "balanced":
+            masks, numbers = self.data.masks, range(1, self.segmenter.classes + 1)
+            classes = np.array([[(mask == n).any() for n in numbers] for mask in masks])
+        return Passes(
+            self.settings,
+            len(self.data),
+            flip=self.settings.flip,
+            seed=self.seed,
+            classes=classes,
+        )
+
+    @cached_property
+    def padding_colour(self) -> Tensor:
+        """The colour of padding, float [1, 3, 1, 1]: 0 once the segmenter has normalised it."""
+        mean = getattr(self.segmenter, "mean", None)
+        colour = mean if isinstance(mean, Tensor) else torch.tensor(IMAGENET_DEFAULT_MEAN)
+        return colour.reshape(1, 3, 1, 1)
+
+    def losses(self, drawn: ImagePass, places: NDArray[np.intp]) -> Losses:
         """Return the loss of some places of a batch, times what makes parts add up to the batch."""
-        images, labels, weights = self.batch(chosen[places], flipped[places])
+        views = self.views(drawn, places)
+        labels, weights = _needed(views.masks), views.weights
         autocast = self.settings.precision == "bf16"
         with torch.autocast(torch.device(self.device).type, torch.bfloat16, enabled=autocast):
-            output = self.segmenter.with_auxiliary(images)
+            output = self.segmenter.with_auxiliary(views.images)
         total = self.loss(output.logits, labels, weights)
         for logits in output.auxiliary:
             total = total + self.settings.auxiliary_weight * self.loss(logits, labels, weights)
-        if len(places) < len(chosen):
-            _, every, all_weights = self.batch(chosen, flipped)
+        if len(places) < len(drawn):
+            batch = self.views(drawn, np.arange(len(drawn)))
             of_part = counted_weight(labels, self.loss.class_weights, weights)
-            of_batch = counted_weight(every, self.loss.class_weights, all_weights)
+            of_batch = counted_weight(_needed(batch.masks), self.loss.class_weights, batch.weights)
             share = of_part / of_batch.clamp_min(torch.finfo(torch.float32).tiny)
-            total = total * share * (len(chosen) / len(places))
+            total = total * share * (len(drawn) / len(places))
         return Losses(total, total, None)
 
-    def batch(
-        self, chosen: NDArray[np.intp], flipped: NDArray[np.bool_]
-    ) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Return images float [B, 3, H, W], labels int64 [B, H, W] and weights on the device."""
-        images = to_input(self.data.images[chosen], self.device)
-        labels = torch.from_numpy(self.data.masks[chosen]).to(self.device).long()
-        weights = None
-        if self.data.weights is not None:
-            weights = torch.from_numpy(self.data.weights[chosen]).to(self.device).float()
-        if flipped.any():
-            images, flags = mirror(images, flipped), torch.from_numpy(flipped).to(self.device)
-            labels = torch.where(flags.view(-1, 1, 1), labels.flip(-1), labels)
-            if weights is not None:
-                weights = torch.where(flags.view(-1, 1, 1), weights.flip(-1), weights)
-        return images, labels, weights
+    def views(self, drawn: ImagePass, places: NDArray[np.intp]) -> Sample:
+        """Return the views of some places of a batch, on the device."""
+        batch = np.arange(len(drawn))
+        views = sample_views(self.settings, drawn, self._load, places, batch, self.device)
+        return views.filled(self.padding_colour)
+
+    def _load(self, chosen: NDArray[np.intp]) -> Stored:
+        data = self.data
+        weights = None if data.weights is None else data.weights[chosen]
+        return Stored(data.images[chosen], None, data.masks[chosen], weights)
+
+
+def _needed(masks: Tensor | None) -> Tensor:
+    assert masks is not None
+    return masks
 
 
 def _checked_counts(segmenter: Segmenter, data: LabelledImages) -> NDArray[np.int64]:
@@ -315,18 +322,13 @@ def _checked_counts(segmenter: Segmenter, data: LabelledImages) -> NDArray[np.in
 
 def _optimizer(segmenter: Segmenter, settings: FitSettings) -> torch.optim.Optimizer:
     groups = [
-        {"params": [p for p in parameters if p.requires_grad], "multiple": multiple}
-        for parameters, multiple in (
-            (segmenter.encoder_parameters(), 1.0),
-            (segmenter.head_parameters(), settings.head_multiple),
-        )
+        ParameterGroup(segmenter.encoder_parameters()),
+        ParameterGroup(segmenter.head_parameters(), settings.head_multiple),
     ]
-    groups = [group for group in groups if group["params"]]
-    if not groups:
-        raise InputError("the segmenter has no parameter to train")
-    rate, decay = settings.learning_rate, settings.weight_decay
-    if settings.optimizer == "adamw":
-        return torch.optim.AdamW(groups, lr=rate, weight_decay=decay, fused=True)
-    return torch.optim.SGD(
-        groups, lr=rate, weight_decay=decay, momentum=settings.momentum, fused=True
+    return build_optimizer(
+        settings.optimizer,
+        groups,
+        learning_rate=settings.learning_rate,
+        weight_decay=settings.weight_decay,
+        momentum=settings.momentum,
     )

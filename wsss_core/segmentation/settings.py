@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Literal, get_args
 
+from wsss_core.augmentation.settings import AugmentationSettings
 from wsss_core.errors import InputError, nearest, quoted
 from wsss_core.plugins import is_plugin
 
@@ -139,8 +140,11 @@ FIT_PRECISIONS: tuple[str, ...] = get_args(FitPrecision)
 
 
 @dataclass(frozen=True)
-class FitSettings:
+class FitSettings(AugmentationSettings):
     """How a segmenter is trained. The defaults are those of DeepLab (SGD, poly, head x 10).
+
+    How samples are drawn and changed is that of `AugmentationSettings`. Balanced sampling goes by
+    the classes that a mask holds.
 
     Attributes:
         steps: steps of the optimizer.
@@ -159,6 +163,8 @@ class FitSettings:
         loss: see `LossSettings`.
         record_every: steps a record, and a checkpoint, is about.
         precision: "bf16" runs the network under bfloat16 autocast; the loss is float32.
+        ema: the decay of an average of the weights, see `wsss_core.training.WeightAverage`, which
+            takes their place at the end; None: no average.
 
     Raises:
         InputError: a value out of its range.
@@ -180,8 +186,10 @@ class FitSettings:
     loss: LossSettings = field(default_factory=LossSettings)
     record_every: int = field(default=100, metadata={"ge": 1})
     precision: FitPrecision = "fp32"
+    ema: float | None = field(default=None, metadata={"gt": 0, "lt": 1, "later": True})
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         finite = "a finite number above 0"
         from_zero = "a finite number, 0 or more"
         _check(
@@ -196,6 +204,7 @@ class FitSettings:
             ("warmup", "0 or more, below 1", 0 <= self.warmup < 1),
             ("auxiliary_weight", from_zero, 0 <= self.auxiliary_weight < math.inf),
             ("record_every", "1 or more", self.record_every >= 1),
+            ("ema", "above 0, below 1", self.ema is None or 0 < self.ema < 1),
             _known("optimizer", self.optimizer, FIT_OPTIMIZERS),
             _known("schedule", self.schedule, FIT_SCHEDULES),
             _known("precision", self.precision, FIT_PRECISIONS),

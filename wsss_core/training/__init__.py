@@ -5,21 +5,34 @@ from typing import TYPE_CHECKING
 from wsss_core.lazy import lazy_exports
 
 if TYPE_CHECKING:
-    from wsss_core.training.augmentation import draw_flips, mirror
-    from wsss_core.training.checkpoint import EpochRecord, restore_checkpoint, save_checkpoint
+    from wsss_core.augmentation import draw_flips, mirror
+    from wsss_core.training.averages import AveragedState, WeightAverage
+    from wsss_core.training.checkpoint import (
+        EpochRecord,
+        HasState,
+        restore_checkpoint,
+        save_checkpoint,
+    )
     from wsss_core.training.loop import CollapseError, train
     from wsss_core.training.micro_batches import batch_gradients
+    from wsss_core.training.optimizers import ParameterGroup, build_optimizer, set_rate
     from wsss_core.training.settings import TrainingSettings
 
 __all__ = [
+    "AveragedState",
     "CollapseError",
     "EpochRecord",
+    "HasState",
+    "ParameterGroup",
     "TrainingSettings",
+    "WeightAverage",
     "batch_gradients",
+    "build_optimizer",
     "draw_flips",
     "mirror",
     "restore_checkpoint",
     "save_checkpoint",
+    "set_rate",
     "train",
 ]
 

@@ -1,8 +1,9 @@
 """The one training loop, for every paradigm.
 
-A run is a function of (settings, seed, data): the order of the images and their flips are drawn
+A run is a function of (settings, seed, data): the order of the images and their views are drawn
 from (seed, epoch) alone, so a run that goes on from its last epoch's checkpoint sees what an
 uninterrupted one sees, and two configurations of one seed see the same batches (paired by seed).
+Two networks that learn together, or from each other, see the same view.
 
 Where a batch does not fit into memory, its step is taken again in micro-batches of half as many
 images, and so is every step after it: gradients add up, each micro-batch counting by its images,
@@ -14,21 +15,29 @@ dropout draws other masks. Records therefore say what was done, and a run that g
 checkpoint keeps the micro-batches it had.
 """
 
+import inspect
 import math
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from wsss_core.data.network_input import to_input
+from wsss_core.augmentation import ImagePass, Stored, draw_pass, sample_views
 from wsss_core.errors import InputError
 from wsss_core.progress import made_progress
-from wsss_core.training.augmentation import draw_flips, mirror
-from wsss_core.training.checkpoint import EpochRecord, restore_checkpoint, save_checkpoint
+from wsss_core.training.averages import AveragedState, WeightAverage
+from wsss_core.training.checkpoint import (
+    EpochRecord,
+    HasState,
+    restore_checkpoint,
+    save_checkpoint,
+)
 from wsss_core.training.micro_batches import batch_gradients
+from wsss_core.training.optimizers import paradigm_optimizer, set_rate
 from wsss_core.training.settings import TrainingSettings
 from wsss_core.transfer.paradigms import Losses, Paradigm
 
@@ -62,7 +71,7 @@ def train(
         images: uint8 [N, S, S, 3], possibly memory-mapped.
         labels: bool [N, K], image-level.
         settings: how long and how to step.
-        seed: decides the order of the images, their flips, and dropout.
+        seed: decides the order of the images, their views, and dropout.
         device: "cpu", "cuda", ...
         checkpoint: a file written after each epoch; training resumes from it if it is whole,
             and begins anew, with a warning, if it is not.
@@ -73,7 +82,8 @@ def train(
 
     Raises:
         CollapseError: a loss that is not finite.
-        InputError: labels that do not fit the images.
+        InputError: labels that do not fit the images, or padding for a network that has to see
+            all pixels.
         torch.OutOfMemoryError: a single image does not fit, or the optimizer's own state.
 
     Example:
@@ -91,34 +101,36 @@ def train(
 
     """
     check_lengths(images, labels)
+    if settings.pads:
+        _check_knows_padding(paradigm)
     paradigm.to(device)
     if settings.compile:
         for network in paradigm.networks.values():
             # In place, so that the parameters keep their names.
             network.encoder.compile()
-    optimizer = torch.optim.AdamW(
-        paradigm.trainable_parameters(),
-        lr=settings.learning_rate,
-        weight_decay=settings.weight_decay,
-        fused=True,
-    )
+    optimizer = paradigm_optimizer(paradigm, settings)
+    state: HasState = paradigm
+    average = None
+    if settings.ema is not None:
+        average = WeightAverage(torch.nn.ModuleDict(paradigm.networks), settings.ema)
+        state = AveragedState(paradigm, average)
     history: list[EpochRecord] = []
     torch.manual_seed(seed)
     if checkpoint is not None:
         # Not later: a folder that goes away meanwhile is a file system that does.
         checkpoint.parent.mkdir(parents=True, exist_ok=True)
     if checkpoint is not None and checkpoint.exists():
-        history = restore_checkpoint(checkpoint, paradigm, optimizer, device, EpochRecord)
-    targets = torch.from_numpy(np.asarray(labels, dtype=np.float32))
-    for epoch in range(len(history), settings.epochs):
-        record = _train_epoch(
-            paradigm, optimizer, images, targets, settings, seed, epoch, device, history
-        )
+        history = restore_checkpoint(checkpoint, state, optimizer, device, EpochRecord)
+    work = _Work(paradigm, optimizer, average, images, labels, settings, seed, device)
+    for epoch in range(len(history), work.epochs):
+        record = work.epoch(epoch, history)
         history.append(record)
         if checkpoint is not None:
-            save_checkpoint(checkpoint, paradigm, optimizer, history, device)
+            save_checkpoint(checkpoint, state, optimizer, history, device)
         if on_epoch is not None:
             on_epoch(record)
+    if average is not None:
+        average.put_in()
     paradigm.eval()
     return history
 
@@ -132,61 +144,111 @@ def check_lengths(images: np.ndarray, labels: np.ndarray) -> None:
         )
 
 
-def _train_epoch(
-    paradigm: Paradigm,
-    optimizer: torch.optim.Optimizer,
-    images: np.ndarray,
-    targets: torch.Tensor,
-    settings: TrainingSettings,
-    seed: int,
-    epoch: int,
-    device: str,
-    history: list[EpochRecord],
-) -> EpochRecord:
-    started = time.perf_counter()
-    paradigm.train()
-    count = len(images)
-    batches = math.ceil(count / settings.batch_size)
-    random = np.random.default_rng([seed, epoch])
-    order = random.permutation(count)
-    flipped = draw_flips(random, count) if settings.flip else None
-    autocast = settings.autocasts(device)
-    sums = torch.zeros(3, dtype=torch.float64, device=device)
-    micro_batch = history[-1].micro_batch if history else None
-    for batch in range(batches):
-        chosen = order[batch * settings.batch_size : (batch + 1) * settings.batch_size]
-        step, steps = epoch * batches + batch, settings.epochs * batches
-        for group in optimizer.param_groups:
-            group["lr"] = settings.rate(step, steps)
+class _Work:
+    """What the epochs of a training share."""
 
-        def losses(part: np.ndarray, done: float = step / steps) -> Losses:
-            inputs = to_input(images[part], device)
-            if flipped is not None:
-                inputs = mirror(inputs, flipped[part])
-            with torch.autocast(torch.device(device).type, torch.bfloat16, enabled=autocast):
-                return paradigm.losses(inputs, targets[part].to(device), done)
+    def __init__(
+        self,
+        paradigm: Paradigm,
+        optimizer: torch.optim.Optimizer,
+        average: WeightAverage | None,
+        images: np.ndarray,
+        labels: np.ndarray,
+        settings: TrainingSettings,
+        seed: int,
+        device: str,
+    ) -> None:
+        self.paradigm, self.optimizer, self.average = paradigm, optimizer, average
+        self.images, self.settings = images, settings
+        self.classes = np.asarray(labels, dtype=np.bool_)
+        self.targets = torch.from_numpy(np.asarray(labels, dtype=np.float32))
+        self.seed, self.device = seed, device
+        self.batches = math.ceil(len(images) / settings.batch_size)
+        self.steps = settings.steps(len(images))
 
-        terms = batch_gradients(
-            paradigm, losses, chosen, micro_batch, device=device, what=_in_words(images, settings)
+    @property
+    def epochs(self) -> int:
+        """The passes that the steps need, the last of them perhaps cut short."""
+        return math.ceil(self.steps / self.batches)
+
+    def epoch(self, number: int, history: list[EpochRecord]) -> EpochRecord:
+        """Take the steps of an epoch, 0-based, and return its record."""
+        started = time.perf_counter()
+        paradigm, settings = self.paradigm, self.settings
+        paradigm.train()
+        first, last = number * self.batches, min((number + 1) * self.batches, self.steps)
+        drawn = draw_pass(
+            settings,
+            len(self.images),
+            flip=settings.flip,
+            seed=self.seed,
+            number=number,
+            classes=self.classes,
         )
-        optimizer.step()
-        paradigm.after_step()
-        sums, micro_batch = sums + terms.sums, terms.micro_batch
-        made_progress()
-    total, classification, transferred = (sums / count).tolist()
-    if not math.isfinite(total):
-        raise CollapseError(f"the loss became {total} in epoch {epoch + 1}", history)
-    # The last step of an epoch can break the weights without any loss having shown it.
-    if not all(p.isfinite().all() for p in paradigm.trainable_parameters()):
-        raise CollapseError(f"weights were no longer finite after epoch {epoch + 1}", history)
-    return EpochRecord(
-        epoch=epoch,
-        loss=total,
-        classification_loss=classification,
-        transfer_loss=transferred if terms.has_transfer else None,
-        seconds=time.perf_counter() - started,
-        micro_batch=micro_batch,
-    )
+        sums = torch.zeros(3, dtype=torch.float64, device=self.device)
+        micro_batch = history[-1].micro_batch if history else None
+        taken = 0
+        for step in range(first, last):
+            start = (step - first) * settings.batch_size
+            batch = np.arange(start, min(start + settings.batch_size, len(self.images)))
+            set_rate(self.optimizer, settings.rate(step, self.steps))
+            terms = batch_gradients(
+                paradigm,
+                partial(self.losses, drawn, batch, step / self.steps),
+                batch,
+                micro_batch,
+                device=self.device,
+                what=_in_words(self.images, settings),
+            )
+            self.optimizer.step()
+            paradigm.after_step()
+            if self.average is not None:
+                self.average.update(step + 1)
+            sums, micro_batch = sums + terms.sums, terms.micro_batch
+            taken += len(batch)
+            made_progress()
+        total, classification, transferred = (sums / taken).tolist()
+        if not math.isfinite(total):
+            raise CollapseError(f"the loss became {total} in epoch {number + 1}", history)
+        # The last step of an epoch can break the weights without any loss having shown it.
+        if not all(p.isfinite().all() for p in paradigm.trainable_parameters()):
+            raise CollapseError(f"weights were no longer finite after epoch {number + 1}", history)
+        return EpochRecord(
+            epoch=number,
+            loss=total,
+            classification_loss=classification,
+            transfer_loss=transferred if terms.has_transfer else None,
+            seconds=time.perf_counter() - started,
+            micro_batch=micro_batch,
+        )
+
+    def losses(
+        self, drawn: ImagePass, batch: np.ndarray, done: float, places: np.ndarray
+    ) -> Losses:
+        """Return the losses of some places of a batch."""
+        settings, device = self.settings, self.device
+
+        def load(chosen: np.ndarray) -> Stored:
+            return Stored(self.images[chosen], self.targets[chosen])
+
+        views = sample_views(settings, drawn, load, places, batch, device)
+        padding = {} if views.valid is None else {"valid": views.valid}
+        autocast = settings.autocasts(device)
+        with torch.autocast(torch.device(device).type, torch.bfloat16, enabled=autocast):
+            return self.paradigm.losses(views.images, views.labels, done, **padding)
+
+
+def _check_knows_padding(paradigm: Paradigm) -> None:
+    """Raise InputError unless a paradigm and its networks leave padding out."""
+    teacher = getattr(paradigm, "teacher", None)
+    networks = [*paradigm.networks.values(), *([] if teacher is None else [teacher])]
+    for method, owner in ((paradigm.losses, paradigm), *((n.forward, n) for n in networks)):
+        names = inspect.signature(method).parameters
+        if "valid" not in names:
+            raise InputError(
+                f"rescale (below 1) and randaugment pad images; expected a {type(owner).__name__} "
+                f"whose `{method.__name__}` takes `valid`, which says what is padding"
+            )
 
 
 def _in_words(images: np.ndarray, settings: TrainingSettings) -> str:

@@ -5,24 +5,30 @@ import math
 from dataclasses import dataclass, field
 from typing import Any, Literal, Self, get_args
 
+from wsss_core.augmentation.settings import AugmentationSettings
 from wsss_core.errors import InputError
 
-LrSchedule = Literal["constant", "cosine", "step"]
+LrSchedule = Literal["constant", "cosine", "step", "poly"]
 LR_SCHEDULES: tuple[str, ...] = get_args(LrSchedule)
 Precision = Literal["auto", "fp32", "bf16"]
 PRECISIONS: tuple[str, ...] = get_args(Precision)
+OptimizerName = Literal["adamw", "sgd"]
+OPTIMIZERS: tuple[str, ...] = get_args(OptimizerName)
 
 
 @dataclass(frozen=True)
-class TrainingSettings:
+class TrainingSettings(AugmentationSettings):
     """How long and how to step. A study file takes its fields, bounds included, from here.
+
+    Keys of artifacts leave a setting marked `later` out where it has its default.
 
     Attributes:
         epochs: passes over the training images.
         batch_size: images a step; the last, smaller batch of an epoch is used too.
-        learning_rate: AdamW's learning rate at its highest.
-        weight_decay: AdamW's weight decay.
-        lr_schedule: "constant", "cosine" (down to 0 over all steps) or "step".
+        learning_rate: the optimizer's learning rate at its highest.
+        weight_decay: the optimizer's weight decay.
+        lr_schedule: "constant", "cosine" (down to 0 over all steps), "step" or "poly" (the rate
+            times (1 - done) ** power).
         lr_warmup: share of all steps over which the rate rises linearly, 0..1.
         milestones: where "step" multiplies the rate by `decay`: rising shares of all steps.
         decay: the factor of "step".
@@ -30,6 +36,15 @@ class TrainingSettings:
         precision: "bf16" runs the networks under bfloat16 autocast, "auto" does so on a GPU that
             computes in it (NVIDIA's from Ampere on); losses and weights are float32 throughout.
         compile: compile the networks' encoders (torch.compile).
+        iterations: steps of the optimizer, in place of `epochs`; the last pass over the images may
+            be cut short. None: as many as `epochs` make.
+        optimizer: "adamw" or "sgd" (with `momentum`).
+        momentum: of SGD.
+        power: of "poly"; 0.9 in the DeepLabs.
+        head_multiple: what is no encoder (heads, PCM, the alignment's projections) learns by so
+            many times the rate.
+        ema: the decay of an average of the weights, see `WeightAverage`, which takes their place at
+            the end; None: no average.
 
     Raises:
         InputError: a value out of its range.
@@ -47,10 +62,23 @@ class TrainingSettings:
     flip: bool = False
     precision: Precision = "auto"
     compile: bool = False
+    iterations: int | None = field(default=None, metadata={"ge": 1, "later": True})
+    optimizer: OptimizerName = field(default="adamw", metadata={"later": True})
+    momentum: float = field(default=0.9, metadata={"ge": 0, "lt": 1, "later": True})
+    power: float = field(default=0.9, metadata={"gt": 0, "later": True})
+    head_multiple: float = field(default=1.0, metadata={"gt": 0, "later": True})
+    ema: float | None = field(default=None, metadata={"gt": 0, "lt": 1, "later": True})
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         for name, expected, fits in (
             ("epochs", "1 or more", self.epochs >= 1),
+            ("iterations", "1 or more", self.iterations is None or self.iterations >= 1),
+            ("optimizer", f"one of {', '.join(OPTIMIZERS)}", self.optimizer in OPTIMIZERS),
+            ("momentum", "0 or more, below 1", 0 <= self.momentum < 1),
+            ("power", "a finite number above 0", 0 < self.power < math.inf),
+            ("head_multiple", "a finite number above 0", 0 < self.head_multiple < math.inf),
+            ("ema", "above 0, below 1", self.ema is None or 0 < self.ema < 1),
             ("batch_size", "1 or more", self.batch_size >= 1),
             ("learning_rate", "a finite number above 0", 0 < self.learning_rate < math.inf),
             ("weight_decay", "a finite number, 0 or more", 0 <= self.weight_decay < math.inf),
@@ -67,7 +95,11 @@ class TrainingSettings:
     def from_config(
         cls, schedule: LrSchedule = "constant", warmup: float = 0.0, **others: Any
     ) -> Self:
-        """Return the settings that a study file calls by these names, `schedule` and `warmup`."""
+        """Return the settings that a study file calls by these names, `schedule` and `warmup`.
+
+        Lists, as JSON has them, become tuples.
+        """
+        others = {key: tuple(v) if isinstance(v, list) else v for key, v in others.items()}
         return cls(lr_schedule=schedule, lr_warmup=warmup, **others)
 
     def _milestones_rise(self) -> bool:
@@ -82,6 +114,14 @@ class TrainingSettings:
             # An older GPU only emulates it, slower than float32.
             return torch.cuda.is_bf16_supported(including_emulation=False)
         return self.precision == "bf16"
+
+    def steps(self, count: int) -> int:
+        """Return the steps of a training on N images.
+
+        >>> TrainingSettings(epochs=3, batch_size=8).steps(20)
+        9
+        """
+        return self.iterations or self.epochs * math.ceil(count / self.batch_size)
 
     def rate(self, step: int, steps: int) -> float:
         """Return the learning rate at a step, 0-based, of all steps.
@@ -98,4 +138,6 @@ class TrainingSettings:
             passed = sum(step >= share * steps for share in self.milestones)
             return self.learning_rate * self.decay**passed
         done = (step - rising) / max(1, steps - rising)
+        if self.lr_schedule == "poly":
+            return self.learning_rate * (1 - done) ** self.power
         return self.learning_rate * 0.5 * (1 + math.cos(math.pi * done))

@@ -3,11 +3,13 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor, nn
 
-from wsss_core.backbones import Network, Output, cell_side
+from wsss_core.backbones import Network, Output, cell_side, cell_weights
 from wsss_core.errors import InputError, as_input_error
 from wsss_core.plugins import is_plugin
+from wsss_core.transfer.evidence import by_image, chosen_cells, without_padding
 from wsss_core.transfer.grids import over_same_pixels
 from wsss_core.transfer.losses import transfer_loss
 from wsss_core.transfer.names import (
@@ -178,7 +180,11 @@ class Alignment(nn.Module):
             )
 
     def forward(
-        self, student: Output, teacher: Output, size: tuple[int, int] | None = None
+        self,
+        student: Output,
+        teacher: Output,
+        size: tuple[int, int] | None = None,
+        valid: Tensor | None = None,
     ) -> Tensor:
         """Return the scalar L_tf of one batch; the gradient flows into both outputs.
 
@@ -187,6 +193,8 @@ class Alignment(nn.Module):
             teacher: of the teacher, for the same images.
             size: (H, W) of the images in pixels, by which maps are laid over the pixels that their
                 cells stand for; None: every map is taken for the whole image.
+            valid: float [B, 1, H, W], 0 on padding, whose cells are compared with nothing, see
+                `wsss_core.transfer.evidence`; None: there is no padding.
 
         """
         of_student, of_teacher = iter(student.taps), iter(teacher.taps)
@@ -196,6 +204,10 @@ class Alignment(nn.Module):
             target = teacher.features if pair.teacher is None else next(of_teacher)
             grids = [features.shape[-2:], target.shape[-2:]]
             features = self.projections[number](features)
+            cells = self._cells(number, valid, features, target)
+            if cells is not None and self.representation == "gram":
+                features = without_padding(features, cells[0])
+                target = without_padding(target, cells[1])
             if self.representation == "activation_map" and self.projected:
                 own = features
             else:
@@ -207,10 +219,43 @@ class Alignment(nn.Module):
             by_place = self.metric in ON_ONE_GRID or self.metric not in RELATIONS
             if size is not None and on_grids and by_place:
                 own, aim = over_same_pixels(own, aim, self._sides[number], size)
-            loss = pair.weight * self._distance(number, own, aim)
+            if cells is not None and on_grids:
+                distance = self._on_evidence(number, own, aim, cells)
+            else:
+                distance = self._distance(number, own, aim)
+            loss = pair.weight * distance
             total = loss if total is None else total + loss
         assert total is not None
         return total
+
+    def _cells(
+        self, number: int, valid: Tensor | None, student: Tensor, teacher: Tensor
+    ) -> tuple[Tensor, Tensor] | None:
+        """Return which cells of two maps are no padding, bool [B, h, w] each."""
+        if valid is None:
+            return None
+        own, other = (
+            chosen_cells(cell_weights(valid, (maps.shape[-2], maps.shape[-1]), side))
+            for maps, side in zip((student, teacher), self._sides[number], strict=True)
+        )
+        return own, other
+
+    def _on_evidence(
+        self, number: int, student: Tensor, teacher: Tensor, cells: tuple[Tensor, Tensor]
+    ) -> Tensor:
+        """Return the distance of two maps over the cells that are no padding."""
+        if self.metric in RELATIONS and self.metric not in ON_ONE_GRID:
+            embedded = self.metric in OF_EMBEDDINGS and self.representation == "feature"
+            of = "values" if embedded else "products"
+            return self._distance(
+                number,
+                without_padding(student, cells[0], of=of),
+                without_padding(teacher, cells[1], of=of),
+            )
+        found = [
+            self._distance(number, own, other) for own, other in by_image(student, teacher, cells)
+        ]
+        return torch.stack(found).mean() if found else 0 * (student.mean() + teacher.mean())
 
     def _distance(self, number: int, student: Tensor, teacher: Tensor) -> Tensor:
         pair = self.pairs[number]

@@ -33,10 +33,22 @@ class Paradigm(nn.Module):
 
     networks: dict[str, Network]
 
-    def losses(self, images: Tensor, labels: Tensor, progress: float = 1.0) -> Losses:
-        """Return losses of images float [B, 3, H, W] in 0..1 with labels float [B, K] in {0, 1}.
+    def losses(
+        self,
+        images: Tensor,
+        labels: Tensor,
+        progress: float = 1.0,
+        valid: Tensor | None = None,
+    ) -> Losses:
+        """Return the losses of a batch.
 
-        `progress` is the share of all steps that are done, 0..1.
+        Args:
+            images: float [B, 3, H, W] in 0..1.
+            labels: float [B, K], 0 or 1; between where images are mixed.
+            progress: the share of all steps that are done, 0..1.
+            valid: float [B, 1, H, W], 0 on padding, which is no evidence; None: no padding. It is
+                given only where training pads.
+
         """
         raise NotImplementedError
 
@@ -65,9 +77,15 @@ class Single(Paradigm):
         self.student = student
         self.networks = {"student": student}
 
-    def losses(self, images: Tensor, labels: Tensor, progress: float = 1.0) -> Losses:
+    def losses(
+        self,
+        images: Tensor,
+        labels: Tensor,
+        progress: float = 1.0,
+        valid: Tensor | None = None,
+    ) -> Losses:
         """Return L_cls of the network."""
-        classification = classification_loss(self.student(images), labels)
+        classification = classification_loss(_seen(self.student, images, (), valid), labels)
         return Losses(classification, classification, None)
 
 
@@ -118,13 +136,19 @@ class TeacherStudent(_Aligned):
         self.teacher.eval()
         return self
 
-    def losses(self, images: Tensor, labels: Tensor, progress: float = 1.0) -> Losses:
+    def losses(
+        self,
+        images: Tensor,
+        labels: Tensor,
+        progress: float = 1.0,
+        valid: Tensor | None = None,
+    ) -> Losses:
         """Return L_cls of the student + lambda * L_tf towards the teacher."""
-        student = self.student(images, self.alignment.student_taps)
+        student = _seen(self.student, images, self.alignment.student_taps, valid)
         with torch.no_grad():
-            teacher = self.teacher(images, self.alignment.teacher_taps)
+            teacher = _seen(self.teacher, images, self.alignment.teacher_taps, valid)
         classification = classification_loss(student, labels)
-        transfer = self.alignment(student, teacher, _size(images))
+        transfer = self.alignment(student, teacher, _size(images), valid)
         return self._sum(classification, transfer, progress)
 
 
@@ -178,21 +202,27 @@ class CoTraining(_Aligned):
             self.average.eval()
         return self
 
-    def losses(self, images: Tensor, labels: Tensor, progress: float = 1.0) -> Losses:
+    def losses(
+        self,
+        images: Tensor,
+        labels: Tensor,
+        progress: float = 1.0,
+        valid: Tensor | None = None,
+    ) -> Losses:
         """Return L_cls of both + lambda * L_tf."""
-        student = self.student(images, self.alignment.student_taps)
-        teacher = self.teacher(images, self.alignment.teacher_taps)
+        student = _seen(self.student, images, self.alignment.student_taps, valid)
+        teacher = _seen(self.teacher, images, self.alignment.teacher_taps, valid)
         classification = classification_loss(student, labels)
         classification = classification + classification_loss(teacher, labels)
         target, source = teacher, student
         if self.average is not None:
             with torch.no_grad():
-                target = self.average(images, self.alignment.teacher_taps)
+                target = _seen(self.average, images, self.alignment.teacher_taps, valid)
         elif self.gradient == "student":
             target = _detached(teacher)
         elif self.gradient == "teacher":
             source = _detached(student)
-        transfer = self.alignment(source, target, _size(images))
+        transfer = self.alignment(source, target, _size(images), valid)
         return self._sum(classification, transfer, progress)
 
     @torch.no_grad()
@@ -206,6 +236,14 @@ class CoTraining(_Aligned):
                 value.lerp_(now[name], 1 - self.ema)
             else:
                 value.copy_(now[name])
+
+
+def _seen(
+    network: Network, images: Tensor, taps: tuple[str | int, ...], valid: Tensor | None
+) -> Output:
+    """Return a network's output; a network is told of padding only where there is some."""
+    output: Output = network(images, taps) if valid is None else network(images, taps, valid=valid)
+    return output
 
 
 def _size(images: Tensor) -> tuple[int, int]:

@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 import torch
 
+from wsss_core.augmentation import ImagePass, Passes
+from wsss_core.augmentation import passes as passes_module
 from wsss_core.data import ImageSet, PixelMaps, to_input
 from wsss_core.errors import InputError
 from wsss_core.evaluate import ConfusionCounts
@@ -18,8 +20,7 @@ from wsss_core.segmentation import (
     fit,
     predict_masks,
 )
-from wsss_core.segmentation import fitting as fitting_module
-from wsss_core.segmentation.fitting import draw_batch, nearest_size
+from wsss_core.segmentation.fitting import nearest_size
 from wsss_core.training import CollapseError
 
 ADAM = FitSettings(
@@ -98,6 +99,10 @@ def test_the_checkpoint_of_a_frozen_encoder_does_not_hold_it(sam, squares, tmp_p
     assert not any("vision_encoder" in name for name in kept)
 
 
+def batch_of(count: int, batch_size: int, seed: int, step: int) -> ImagePass:
+    return Passes(FitSettings(), count, flip=True, seed=seed).batch(step, batch_size)
+
+
 def written_out(segmenter, data, settings, seed):
     """The same training as a loop at a prompt."""
     head = [
@@ -149,7 +154,7 @@ def test_a_training_is_the_loop_that_the_settings_describe(setr, squares, settin
 
 
 def test_every_batch_is_full_and_every_pass_takes_each_image_once():
-    drawn = np.concatenate([draw_batch(10, 4, seed=3, step=step)[0] for step in range(10)])
+    drawn = np.concatenate([batch_of(10, 4, seed=3, step=step).order for step in range(10)])
     assert len(drawn) == 40
     for start in range(0, 40, 10):
         assert sorted(drawn[start : start + 10]) == list(range(10))
@@ -157,17 +162,17 @@ def test_every_batch_is_full_and_every_pass_takes_each_image_once():
 
 
 def test_fewer_images_than_a_batch_fill_it_several_times():
-    chosen, flipped = draw_batch(2, 5, seed=0, step=0)
-    assert sorted(chosen[:4]) == [0, 0, 1, 1]
-    assert len(flipped) == 5
+    drawn = batch_of(2, 5, seed=0, step=0)
+    assert sorted(drawn.order[:4]) == [0, 0, 1, 1]
+    assert len(drawn.flipped) == 5
 
 
 def test_masks_and_weights_are_mirrored_with_their_images(setr, squares):
     """A training on mirrored copies without flips is the training with flips."""
     settings = replace(SGD, steps=4, batch_size=12)
     weights = np.random.default_rng(0).random(squares.masks.shape)
-    flips = np.concatenate([draw_batch(12, 12, 0, step)[1] for step in range(4)])
-    order = np.concatenate([draw_batch(12, 12, 0, step)[0] for step in range(4)])
+    flips = np.concatenate([batch_of(12, 12, 0, step).flipped for step in range(4)])
+    order = np.concatenate([batch_of(12, 12, 0, step).order for step in range(4)])
     segmenter = setr()
     fit(segmenter, LabelledImages(squares.images, squares.masks, weights), settings, seed=0)
 
@@ -355,7 +360,14 @@ def test_a_segmenter_without_trainable_parameters_is_refused(setr, squares):
 
 
 def test_passes_are_drawn_once_each(monkeypatch):
-    fitting_module._draw_pass.cache_clear()
+    drawn, draw = [], passes_module.draw_pass
+
+    def counted(*given, number, **more):
+        drawn.append(number)
+        return draw(*given, number=number, **more)
+
+    monkeypatch.setattr(passes_module, "draw_pass", counted)
+    passes = Passes(FitSettings(), 16, flip=True, seed=0)
     for step in range(8):
-        draw_batch(16, 4, 0, step)
-    assert fitting_module._draw_pass.cache_info().misses == 2
+        passes.batch(step, 4)
+    assert drawn == [0, 1]

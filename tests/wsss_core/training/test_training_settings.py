@@ -68,7 +68,7 @@ def test_the_whole_run_may_be_warm_up():
         ("learning_rate", math.inf, "a finite number above 0"),
         ("weight_decay", -0.1, "a finite number, 0 or more"),
         ("weight_decay", math.nan, "a finite number, 0 or more"),
-        ("lr_schedule", "linear", "one of constant, cosine, step"),
+        ("lr_schedule", "linear", "one of constant, cosine, step, poly"),
         ("lr_warmup", 1.5, "0 to 1"),
         ("lr_warmup", math.nan, "0 to 1"),
     ],

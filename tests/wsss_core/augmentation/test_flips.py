@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from wsss_core.training.augmentation import draw_flips, mirror
+from wsss_core.augmentation import draw_flips, mirror
 
 
 def test_about_half_of_the_images_are_mirrored_and_the_generator_decides_which():

@@ -1,0 +1,43 @@
+"""Random views of training images, drawn for each sample from (seed, pass) alone."""
+
+from typing import TYPE_CHECKING
+
+from wsss_core.lazy import lazy_exports
+
+if TYPE_CHECKING:
+    from wsss_core.augmentation.colour import jitter_colours
+    from wsss_core.augmentation.cut_mix import cut_boxes, mixed_labels
+    from wsss_core.augmentation.flips import draw_flips, mirror
+    from wsss_core.augmentation.passes import ImagePass, Passes, balanced_order, draw_pass
+    from wsss_core.augmentation.random_ops import RANDOM_OPS, apply_op
+    from wsss_core.augmentation.rescaling import rescale_and_crop
+    from wsss_core.augmentation.sample import Sample, Stored
+    from wsss_core.augmentation.settings import (
+        SAMPLINGS,
+        AugmentationSettings,
+        Sampling,
+    )
+    from wsss_core.augmentation.views import sample_views
+
+__all__ = [
+    "RANDOM_OPS",
+    "SAMPLINGS",
+    "AugmentationSettings",
+    "ImagePass",
+    "Passes",
+    "Sample",
+    "Sampling",
+    "Stored",
+    "apply_op",
+    "balanced_order",
+    "cut_boxes",
+    "draw_flips",
+    "draw_pass",
+    "jitter_colours",
+    "mirror",
+    "mixed_labels",
+    "rescale_and_crop",
+    "sample_views",
+]
+
+__getattr__ = lazy_exports(__name__, __file__)

@@ -1,0 +1,96 @@
+"""Samples: as they are stored, and as a network sees them."""
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from wsss_core.augmentation.flips import mirror
+from wsss_core.data import IGNORED, to_input
+
+
+class Stored(NamedTuple):
+    """B images as they are stored, with what belongs to them.
+
+    Attributes:
+        images: uint8 [B, H, W, 3].
+        labels: float [B, K], of each image; None without.
+        masks: uint8 [B, H, W], of each pixel; None without.
+        weights: float [B, H, W], of each pixel; None without.
+
+    """
+
+    images: NDArray[np.uint8]
+    labels: Tensor | None = None
+    masks: NDArray[np.uint8] | None = None
+    weights: NDArray[np.floating] | None = None
+
+
+class Sample(NamedTuple):
+    """B views on the device.
+
+    Attributes:
+        images: float32 [B, 3, H, W] in 0..1.
+        labels: float [B, K] in 0..1; None without.
+        masks: int64 [B, H, W], `IGNORED` on padding; None without.
+        weights: float32 [B, H, W], 0 on padding; None without.
+        valid: float32 [B, 1, H, W], 1 at pixels of an image and 0 on padding; None: no padding.
+
+    """
+
+    images: Tensor
+    labels: Tensor | None = None
+    masks: Tensor | None = None
+    weights: Tensor | None = None
+    valid: Tensor | None = None
+
+    @classmethod
+    def of_stored(cls, stored: Stored, device: str) -> "Sample":
+        """Return the images as they are stored."""
+        masks = None
+        if stored.masks is not None:
+            masks = torch.from_numpy(stored.masks).to(device).long()
+        weights = None
+        if stored.weights is not None:
+            weights = torch.from_numpy(stored.weights).to(device).float()
+        labels = None if stored.labels is None else stored.labels.to(device)
+        return cls(to_input(stored.images, device), labels, masks, weights)
+
+    def mirrored(self, chosen: NDArray[np.bool_]) -> "Sample":
+        """Return the views, the chosen ones mirrored left to right."""
+        flags = torch.from_numpy(chosen).to(self.images.device).view(-1, 1, 1)
+
+        def flipped(maps: Tensor | None) -> Tensor | None:
+            return None if maps is None else torch.where(flags, maps.flip(-1), maps)
+
+        valid = None if self.valid is None else mirror(self.valid, chosen)
+        return self._replace(
+            images=mirror(self.images, chosen),
+            masks=flipped(self.masks),
+            weights=flipped(self.weights),
+            valid=valid,
+        )
+
+    def with_valid(self) -> "Sample":
+        """Return the views with `valid`, all 1 where it was None."""
+        if self.valid is not None:
+            return self
+        return self._replace(valid=torch.ones_like(self.images[:, :1]))
+
+    def empty_like(self) -> "Sample":
+        """Return views of as many images that are padding alone."""
+        return self._replace(
+            images=torch.zeros_like(self.images),
+            masks=None if self.masks is None else torch.full_like(self.masks, IGNORED),
+            weights=None if self.weights is None else torch.zeros_like(self.weights),
+            valid=torch.zeros_like(self.images[:, :1]),
+        )
+
+    def filled(self, colour: Tensor) -> "Sample":
+        """Return the views with padding of a colour, float [1, 3, 1, 1] in 0..1."""
+        if self.valid is None:
+            return self
+        images = torch.where(self.valid > 0, self.images, colour.to(self.images))
+        return self._replace(images=images)
