@@ -142,7 +142,11 @@ def _labels(text: str | None) -> Literal["format", "masks"] | Path:
 
 _PER_SOURCE = {
     "format": ("NAME", "the format of the source [recognised]"),
-    "images": ("PATTERN", "image files, e.g. '{split}/{class}/{stem}.jpg'"),
+    "images": (
+        "PATTERN",
+        "image files, e.g. '{split}/{class}/{stem}.jpg'; or the folder of the images of COCO or "
+        "VOC annotations that came without them",
+    ),
     "masks": ("PATTERN", "mask files, e.g. '{split}/gt/{stem}_mask.png'"),
     "values": ("LIST", "meaning of mask values, e.g. 0=sky,11=ignore"),
     "colours": ("FILE", "meaning of mask colours, a line each: 128 0 0 car"),

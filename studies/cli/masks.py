@@ -15,6 +15,7 @@ from studies.cli.common import (
     pixel_rules,
     show,
 )
+from wsss_core.data.annotations import AnnotationFormat
 from wsss_core.errors import InputError
 
 
@@ -45,18 +46,23 @@ def _masks(options: argparse.Namespace) -> int:
         in_process=options.in_process,
         follow_links=options.follow_links,
         labels=options.labels,
+        formats=options.format,
         rules=pixel_rules(options),
     )
     rate = f", {made.written / made.seconds:.1f} images/s" if made.written else ""
     show(f"{made.written} masks written to {options.out} in {duration(made.seconds)}{rate}")
     if made.counts.masks:
         show(made.counts.describe())
+    for written in made.annotations:
+        show(f"annotations written to {written}")
     for name, error in made.failed.items():
         show(f"failed: {name}: {error}", aside=True)
     if named := options_named(made.failed.values()):
         show(f"here options decide that: {', '.join(named)}", aside=True)
     return 1 if made.failed else 0
 
+
+FORMAT_NAMES = tuple(str(name) for name in AnnotationFormat)
 
 MASKS = Command(
     "masks",
@@ -92,6 +98,14 @@ MASKS = Command(
             help="write 255 where the score is nearer than MARGIN to the threshold [0]",
         ),
         option("--soft", action="store_true", help="write the scores too, to OUT/soft"),
+        option(
+            "--format",
+            action="append",
+            default=[],
+            choices=FORMAT_NAMES,
+            help="write annotation files too, which CVAT and others import: coco (run lengths), "
+            "coco-polygons, voc; may be repeated",
+        ),
         option("--store", type=a_location, metavar="DIR", help="[RESULTS/store]"),
         option("--study", metavar="NAME", help="which study, if RESULTS holds several"),
         option("--batch", type=int, default=16, metavar="N", help="images a task [16]"),

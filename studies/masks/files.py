@@ -12,6 +12,7 @@ of an image it is the mask, and whether these settings made it.
 
 import hashlib
 import io
+import json
 import re
 import zlib
 from dataclasses import dataclass
@@ -19,13 +20,16 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
+from wsss_core.data.annotations import MaskPart, mask_parts, mean_scores, numbered_parts
 from wsss_core.data.image_set import IGNORED
-from wsss_core.errors import InputError
+from wsss_core.errors import InputError, as_input_error
 from wsss_core.evaluate import compete, quantise, resize
 from wsss_core.whole_files import whole_file
 
 _KEYWORD = b"wsss"
+_SCORES = "wsss-scores"  # the keyword of the text with the scores of a mask's parts
 _NO_DIGEST = "0" * 32  # a digest's length
 
 
@@ -87,6 +91,19 @@ def mask_of(
         distance = np.abs(score.astype(np.int16) - level)
         mask[(distance < uncertain * 255) & ~out[winner]] = IGNORED
     return mask
+
+
+def class_scores(levels: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """Return the score of each pixel's own class, float32 [H, W] in 0..1; 0 where it has none.
+
+    Args:
+        levels: uint8 [K, H, W], see `score_levels`.
+        mask: uint8 [H, W], see `mask_of`.
+
+    """
+    of_class = np.where((mask > 0) & (mask <= len(levels)), mask - 1, 0)
+    scores = np.take_along_axis(levels, of_class[np.newaxis].astype(np.intp), axis=0)[0]
+    return np.where(mask > 0, scores, 0).astype(np.float32) / 255
 
 
 def voc_palette() -> list[int]:
@@ -168,11 +185,50 @@ def origin_of(file: Path) -> MaskOrigin | None:
     return origin if whole else None
 
 
-def write_mask(mask: np.ndarray, target: Path, unfinished: Path, origin: MaskOrigin) -> None:
-    """Write a mask uint8 [H, W] as an indexed PNG with `voc_palette`; see `write_grey`."""
+def write_mask(
+    mask: np.ndarray,
+    target: Path,
+    unfinished: Path,
+    origin: MaskOrigin,
+    scores: np.ndarray | None = None,
+) -> None:
+    """Write a mask as an indexed PNG with `voc_palette`; see `write_grey`.
+
+    Args:
+        mask: uint8 [H, W].
+        target: see `write_grey`.
+        unfinished: see `write_grey`.
+        origin: see `write_grey`.
+        scores: float [H, W], 0 to 1: how sure the network is of each pixel's class. Their mean over
+            each part of the mask is kept in a text chunk, for annotation files.
+
+    """
     image = Image.fromarray(mask)
     image.putpalette(voc_palette())
-    _write(image, target, unfinished, origin)
+    kept = PngInfo()
+    if scores is not None:
+        numbers, codes = numbered_parts(mask)
+        means = mean_scores(numbers, len(codes), scores)
+        known = [None if code == IGNORED else m for code, m in zip(codes, means, strict=True)]
+        kept.add_text(_SCORES, json.dumps(known))
+    _write(image, target, unfinished, origin, kept)
+
+
+def read_mask_parts(file: Path) -> tuple[np.ndarray, tuple[MaskPart, ...]]:
+    """Read a mask of `write_mask`, and its parts with their scores where it holds them.
+
+    Returns:
+        uint8 [H, W], and the parts.
+
+    Raises:
+        InputError: it cannot be read.
+
+    """
+    with as_input_error(f"{file}: cannot be read", OSError, ValueError):
+        with Image.open(file, formats=("PNG",)) as opened:
+            mask = np.asarray(opened)
+            text = opened.info.get(_SCORES)
+        return mask, mask_parts(mask, None if text is None else json.loads(text))
 
 
 def write_grey(pixels: np.ndarray, target: Path, unfinished: Path, origin: MaskOrigin) -> None:
@@ -202,9 +258,15 @@ def add_origin(file: Path, unfinished: Path, origin: MaskOrigin) -> None:
     _put(file.read_bytes(), file, unfinished, origin)
 
 
-def _write(image: Image.Image, target: Path, unfinished: Path, origin: MaskOrigin) -> None:
+def _write(
+    image: Image.Image,
+    target: Path,
+    unfinished: Path,
+    origin: MaskOrigin,
+    texts: PngInfo | None = None,
+) -> None:
     encoded = io.BytesIO()
-    image.save(encoded, "png")
+    image.save(encoded, "png", pnginfo=texts)
     _put(encoded.getvalue(), target, unfinished, origin)
 
 

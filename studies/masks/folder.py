@@ -3,6 +3,7 @@
     OUT/<relative path>.png         a mask; it holds the digests of its image and of itself
     OUT/soft/<class>/<path>.png     its scores, on request
     OUT/masks.json                  the settings of all of them
+    OUT/{coco,coco-polygons,voc}/   annotation files, on request
 
 Resuming is running again: an image that has its mask is skipped. A mask that is not as it was
 written, and that of an image which was replaced under its name, are made again. Several drivers
@@ -14,6 +15,7 @@ import os
 import shutil
 import time
 from collections import deque
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
@@ -23,14 +25,16 @@ import numpy as np
 
 from reports.progress import progress_bar
 from studies.formatting import duration
+from studies.masks.annotating import write_annotations
 from studies.masks.completed import Completed, MaskState, completed
 from studies.masks.counting import MaskCounts, count_masks
 from studies.masks.files import mask_of, origin_of
 from studies.masks.labels import check_labels
 from studies.masks.record import MaskRecord
-from studies.masks.sharing import MOST_SHARES, THERE, leases_of, share_with_others
+from studies.masks.sharing import MOST_SHARES, THERE, leases_of, share_with_others, sole_lease
 from studies.masks.worker import SOFT, UNFINISHED_MASKS, MaskJob, one_batch_after_another
 from studies.store import require_writable
+from wsss_core.data.annotations import AnnotationFormat
 from wsss_core.data.folder.layout import IMAGE_SUFFIXES
 from wsss_core.errors import InputError
 
@@ -51,6 +55,7 @@ class MasksMade:
         failed: image -> why it has no mask.
         seconds: of the whole run.
         counts: of all masks of the folder, those that were there before among them.
+        annotations: the annotation files and folders that were written from all masks.
 
     """
 
@@ -61,6 +66,7 @@ class MasksMade:
     replaced: int = 0
     corrupt: int = 0
     counts: MaskCounts = field(default_factory=MaskCounts)
+    annotations: tuple[Path, ...] = ()
 
 
 def make_missing_masks(
@@ -70,6 +76,7 @@ def make_missing_masks(
     address: str | None = None,
     in_process: bool = False,
     follow_links: bool = False,
+    formats: Sequence[AnnotationFormat] = (),
 ) -> MasksMade:
     """Make the masks that a folder of images lacks.
 
@@ -79,6 +86,7 @@ def make_missing_masks(
         address: of a running Ray cluster; None starts Ray on this machine.
         in_process: use no Ray, make one batch after another in this process.
         follow_links: search linked folders for images too.
+        formats: of annotation files that are written from all masks at the end.
 
     Raises:
         InputError: no images, folders that do not fit, or masks there of other settings.
@@ -126,16 +134,21 @@ def make_missing_masks(
                 else:
                     failed[name] = error
                 progress.one_more()
+    failed = dict(sorted(failed.items()))
+    masked = [name for name in names if name not in failed]
+    annotations: tuple[Path, ...] = ()
+    if formats:
+        with sole_lease(job.out):
+            annotations = tuple(write_annotations(job, masked, formats))
     if not leases_of(job.out).owners():
         shutil.rmtree(Path(job.out) / UNFINISHED_MASKS, ignore_errors=True)
-    failed = dict(sorted(failed.items()))
-    counts = count_masks(job, [name for name in names if name not in failed])
+    counts = count_masks(job, masked)
     record.write(
         images=len(names), with_mask=before + written, failed=failed, counts=counts, ended=True
     )
     _warn_of(job, counts)
     seconds = time.perf_counter() - began
-    return MasksMade(written, before, failed, seconds, replaced, corrupt, counts)
+    return MasksMade(written, before, failed, seconds, replaced, corrupt, counts, annotations)
 
 
 def _warn_of(job: MaskJob, counts: MaskCounts) -> None:

@@ -6,6 +6,7 @@ from numbers import Real
 from pathlib import Path
 
 from reports.storage import Location, below, located
+from studies.masks.annotating import annotation_formats
 from studies.masks.folder import MasksMade, make_missing_masks
 from studies.masks.labels import GivenLabels, known_labels
 from studies.masks.recipe import MaskRecipe, MaskSelection, choose_recipe
@@ -38,11 +39,11 @@ def make_masks(
     follow_links: bool = False,
     rules: PixelRules = USUAL_RULES,
     labels: GivenLabels | None = None,
+    formats: Sequence[str] = (),
 ) -> MasksMade:
     """Make the pseudo masks that a folder of images lacks, with a network of a finished study.
 
-    A mask is a PNG of class numbers, 0 for background and 255 for undecided. A second call makes
-    what is missing.
+    A mask is a PNG of class numbers, 0 for background and 255 for undecided.
 
     Args:
         results: the study's results folder, a path or a URI.
@@ -61,14 +62,13 @@ def make_masks(
         store: the artifact store of the study; None: `store` in the results folder.
         address: of a running Ray cluster; None starts Ray on this machine.
         in_process: use no Ray, make one batch after another in this process.
-        follow_links: search linked folders for images too.
-        rules: how the pixels of the images are read. A mask has the height and width of its image
-            as it is read; images with an EXIF orientation get none until the rules say how.
+        follow_links: search linked folders too.
+        rules: how the pixels of the images are read; a mask has the size of its image as read.
         labels: the known labels of the images, a file as `train/labels.csv` of a data folder or the
             names of the classes by file. Classes that an image is not labelled with get no pixel
-            there, all others take part whether the network predicts them or not. The tuned
-            threshold is then that of the tune split's maps gated by their labels. None: the
-            study's gating.
+            there, all others take part. The tuned threshold is then that of the tune split's maps
+            gated by their labels. None: the study's gating.
+        formats: of annotation files that are written too, see `AnnotationFormat`.
 
     Raises:
         InputError: nothing is there by such a name (the message names what is), no images, an
@@ -87,6 +87,7 @@ def make_masks(
     )
     recipe, lines = choose_recipe(results, artifacts, selection)
     _log_recipe(recipe, lines)
+    wanted = annotation_formats(formats, recipe.classes)
     known = known_labels(labels, recipe.classes)
     places = str(checked_path(images)), str(checked_path(out))
     job = MaskJob(recipe, *places, uncertain, soft, rules, known)
@@ -96,6 +97,7 @@ def make_masks(
         address=address,
         in_process=in_process,
         follow_links=follow_links,
+        formats=wanted,
     )
 
 

@@ -10,7 +10,7 @@ killed is taken over, see `studies.store.leases`.
 import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from reports.storage import open_folder
@@ -33,6 +33,16 @@ Made = Iterable[tuple[str, str | None]]
 def leases_of(out: str) -> Leases:
     """Return the leases of a folder of masks."""
     return Leases(open_folder(Path(out) / ".wsss"))
+
+
+@contextmanager
+def sole_lease(out: str) -> Iterator[None]:
+    """Wait until no other driver writes the annotation files of a folder, and keep them off."""
+    leases = leases_of(out)
+    while (lease := leases.take("masks", "annotations")) is None:
+        time.sleep(LOOK_S)
+    with lease:
+        yield
 
 
 def share_with_others(

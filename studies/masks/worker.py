@@ -19,6 +19,7 @@ import torch
 from studies.formatting import error_line
 from studies.masks.files import (
     MaskOrigin,
+    class_scores,
     mask_of,
     origin_of,
     score_levels,
@@ -322,7 +323,8 @@ def _write(
         for class_name, grey in zip(recipe.classes, levels, strict=True):
             write_grey(grey, job.soft_file(image.name, class_name), unfinished, origin)
     mask = mask_of(levels, out, recipe.level, uncertain=job.uncertain)
-    write_mask(mask, job.mask_file(image.name), unfinished, origin)
+    file = job.mask_file(image.name)
+    write_mask(mask, file, unfinished, origin, scores=class_scores(levels, mask))
 
 
 @lru_cache(maxsize=1)

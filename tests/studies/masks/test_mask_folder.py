@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 import studies.masks.worker
 from studies.masks.folder import make_missing_masks
@@ -136,12 +137,12 @@ def test_broken_off_and_run_again_loses_and_repeats_nothing(crops, tmp_path, mon
     job = dataclasses.replace(whole, out=str(tmp_path / "masks"))
     write, written = studies.masks.worker.write_mask, []
 
-    def break_off(mask, target: Path, unfinished: Path, origin) -> None:
+    def break_off(mask, target: Path, unfinished: Path, origin, **more) -> None:
         if len(written) == finished:
             (unfinished / "half.png").write_bytes(b"half a file")
             raise KeyboardInterrupt
         written.append(target.name)
-        write(mask, target, unfinished, origin)
+        write(mask, target, unfinished, origin, **more)
 
     monkeypatch.setattr(studies.masks.worker, "write_mask", break_off)
     with pytest.raises(KeyboardInterrupt):
@@ -150,9 +151,9 @@ def test_broken_off_and_run_again_loses_and_repeats_nothing(crops, tmp_path, mon
     assert record["ended_at"] is None
     assert len(written) == finished
 
-    def go_on(mask, target: Path, unfinished: Path, origin) -> None:
+    def go_on(mask, target: Path, unfinished: Path, origin, **more) -> None:
         written.append(target.name)
-        write(mask, target, unfinished, origin)
+        write(mask, target, unfinished, origin, **more)
 
     monkeypatch.setattr(studies.masks.worker, "write_mask", go_on)
     made = make_missing_masks(job, in_process=True, batch=2)
@@ -218,8 +219,9 @@ def of_an_earlier_release(job) -> None:
     for file in Path(job.out).rglob("*.png"):
         with Image.open(file) as image:
             image.load()
-            image.info.pop("wsss")
-            image.save(file)
+            kept = PngInfo()
+            kept.add_text("wsss-scores", image.info["wsss-scores"])
+            image.save(file, pnginfo=kept)
     record = json.loads((Path(job.out) / "masks.json").read_text())
     del record["digest"]
     (Path(job.out) / "masks.json").write_text(json.dumps(record, indent=1) + "\n")

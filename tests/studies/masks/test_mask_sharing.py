@@ -35,9 +35,9 @@ def written(monkeypatch):
     """The names of the masks that were written, in order."""
     write, names = studies.masks.worker.write_mask, []
 
-    def counted(mask, target, unfinished, origin):
+    def counted(mask, target, unfinished, origin, **more):
         names.append(target.name)
-        write(mask, target, unfinished, origin)
+        write(mask, target, unfinished, origin, **more)
 
     monkeypatch.setattr(studies.masks.worker, "write_mask", counted)
     return names

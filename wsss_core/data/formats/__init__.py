@@ -5,7 +5,9 @@ from typing import TYPE_CHECKING
 from wsss_core.lazy import lazy_exports
 
 if TYPE_CHECKING:
+    from wsss_core.data.formats.common.coco_masks import mask_tool
     from wsss_core.data.formats.common.contents import (
+        IGNORE_NAME,
         EmptyMask,
         Format,
         FormatContent,
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
         with_picture,
     )
     from wsss_core.data.formats.common.crop_windows import CropRule, crop_windows, cut_windows
+    from wsss_core.data.formats.common.image_folder import images_root
     from wsss_core.data.formats.common.mask_values import MaskFile, parse_values
     from wsss_core.data.formats.common.relabelling import (
         RecodedMask,
@@ -35,7 +38,6 @@ if TYPE_CHECKING:
         composed,
         left_out_images,
         read_array,
-        source_root,
         tallied,
         unread_images,
     )
@@ -43,6 +45,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "FORMATS",
+    "IGNORE_NAME",
     "SPLIT_WORDS",
     "CropRule",
     "EmptyMask",
@@ -62,16 +65,17 @@ __all__ = [
     "crop_windows",
     "cut_windows",
     "format_named",
+    "images_root",
     "innermost",
     "label_by_table",
     "left_out_images",
+    "mask_tool",
     "parse_classes",
     "parse_values",
     "read_array",
     "recode_image",
     "recoding",
     "recognise",
-    "source_root",
     "takes_size_of_picture",
     "tallied",
     "unread_images",

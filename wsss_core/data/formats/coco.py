@@ -2,6 +2,7 @@
 
 Classes go by name, never by number: ids may begin at 0, have gaps, or differ from file to file.
 Every image that a file lists counts as fully annotated, so an image without annotations is clear.
+A category "ignore" is no class: its pixels count neither way.
 """
 
 from collections import Counter
@@ -18,6 +19,7 @@ from wsss_core.data.formats.common.coco_masks import (
     whole_box,
 )
 from wsss_core.data.formats.common.contents import (
+    IGNORE_NAME,
     Format,
     FormatContent,
     FormatImage,
@@ -25,6 +27,7 @@ from wsss_core.data.formats.common.contents import (
     Labels,
     Picture,
 )
+from wsss_core.data.formats.common.image_folder import images_root
 from wsss_core.data.formats.common.source_files import (
     SPLIT_WORDS,
     FileIndex,
@@ -34,7 +37,6 @@ from wsss_core.data.formats.common.source_files import (
     left_out_images,
     original_stem,
     read_json,
-    source_root,
     split_in,
     subfolders,
     tallied,
@@ -101,11 +103,12 @@ def read_coco(path: Path, options: FormatOptions) -> FormatContent:
     if not files:
         raise InputError(f"{path}: no JSON file with {', '.join(_KEYS)}, expected COCO annotations")
     root = path if path.is_dir() else path.parent
-    index = FileIndex(source_root(path))
+    index = FileIndex(images_root(path, options.images))
     contents = {file: _checked(read_json(file), file) for file in files}
     findings = _Findings()
     names = {file: _class_names(content, file, findings) for file, content in contents.items()}
-    classes = tuple(dict.fromkeys(name for found in names.values() for name in found.values()))
+    listed = dict.fromkeys(name for found in names.values() for name in found.values())
+    classes = tuple(name for name in listed if name != IGNORE_NAME)
     images: dict[str, FormatImage] = {}
     for file, content in contents.items():
         walk = _Walk(file, root, index, options, names[file], classes, findings)
@@ -124,7 +127,7 @@ def read_coco(path: Path, options: FormatOptions) -> FormatContent:
 
 def _read(path: Path, options: FormatOptions) -> FormatContent:
     content = read_coco(path, options)
-    unused = left_out_images(source_root(path), content.files)
+    unused = left_out_images(images_root(path, options.images), content.files)
     return replace(content, notes=(*content.notes, *([unused] if unused else [])))
 
 
@@ -224,7 +227,8 @@ class _Walk:
     def _find(self, name: PurePosixPath, split: str | None) -> Path | None:
         words = (split,) if split else ()
         hints = (self.file.stem.removeprefix("instances_"), *words, self.file.parent.name)
-        return self.index.find(name, self.file.parent, hints)
+        beside = self.file.parent if self.options.images is None else self.index.root
+        return self.index.find(name, beside, hints)
 
     def _count_crowds(self, annotations: list[dict[str, Any]]) -> None:
         crowds = sum(row.get("iscrowd") == 1 for row in annotations)
@@ -290,7 +294,7 @@ class _Walk:
         for row in annotations:
             name = self.names[row["category_id"]]
             where = f"{self.file}: annotation {quoted(row.get('id'))}"
-            code = self.classes.index(name) + 1
+            code = IGNORED if name == IGNORE_NAME else self.classes.index(name) + 1
             if row.get("iscrowd") == 1 and self.options.crowd == "ignore":
                 code = IGNORED
             counts = run_lengths(row.get("segmentation"), shape, where)
@@ -301,13 +305,15 @@ class _Walk:
                     continue
                 said = "the box is " + ("ignored" if self.options.boxes == "ignore" else "object")
                 self.findings.add(f"annotations have no shape, {said}", where)
-                present.add(name)
+                if name != IGNORE_NAME:
+                    present.add(name)
                 parts.append(CocoPart(IGNORED if self.options.boxes == "ignore" else code, box=box))
                 continue
             if not self._area_agrees(row, counts, shape, where):
                 self.findings.add("annotations cover no pixel and are left out", where)
                 continue
-            (unknown if code == IGNORED else present).add(name)
+            if name != IGNORE_NAME:
+                (unknown if code == IGNORED else present).add(name)
             parts.append(CocoPart(code, counts))
         return present, unknown, parts
 
@@ -332,5 +338,5 @@ COCO = Format(
     "a JSON file with images, annotations and categories",
     _recognise,
     _read,
-    uses=("crowd", "boxes"),
+    uses=("crowd", "boxes", "images"),
 )

@@ -5,6 +5,7 @@ instead, and their meaning into labelmap.txt. Image-level labels come from the a
 there are some, otherwise from the masks.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -18,6 +19,7 @@ from wsss_core.data.formats.common.contents import (
     Labels,
     Picture,
 )
+from wsss_core.data.formats.common.image_folder import images_root
 from wsss_core.data.formats.common.mask_values import (
     MaskFile,
     Meaning,
@@ -29,6 +31,7 @@ from wsss_core.data.formats.common.source_files import (
     composed,
     files_below,
     files_by_stem,
+    same_stem,
     tallied,
 )
 from wsss_core.data.image_set import IGNORED
@@ -42,42 +45,52 @@ VOC_CLASSES = (
 )
 """The classes of Pascal VOC; class k has the mask value k + 1."""
 
+_BESIDE = ("JPEGImages", "ImageSets/Segmentation", "labelmap.txt")
+"""What masks come with; tools that people correct masks with give them back without images."""
 _MOST_BYTES = 2**20
 _BOTH = "trainval"  # its images are listed by train and val too
 
 
 def _recognise(path: Path) -> str | None:
-    if (path / "JPEGImages").is_dir() and (path / "SegmentationClass").is_dir():
-        return "JPEGImages and SegmentationClass"
-    return None
+    if not (path / "SegmentationClass").is_dir():
+        return None
+    beside = next((name for name in _BESIDE if (path / name).exists()), None)
+    return f"{beside} and SegmentationClass" if beside else None
 
 
 def read_voc(path: Path, options: FormatOptions) -> FormatContent:
     """Read the images that ImageSets/Segmentation lists, or without lists all that have masks.
 
+    A list may give the path of an image in folders, as CVAT does; then masks lie in such folders.
+
     Raises:
         InputError: a listed image or its mask is missing, or an annotation cannot be read.
 
     """
-    pictures = files_by_stem(files_below(path / "JPEGImages", IMAGE_SUFFIXES))
-    masks = files_by_stem(files_below(path / "SegmentationClass", (".png",)))
-    splits = _splits(path) or {stem: None for stem in masks}
+    listed = _splits(path)
+    pictures_in = path / "JPEGImages"
+    if options.images is not None:
+        pictures_in = images_root(path, options.images)
+    elif not pictures_in.is_dir():
+        raise InputError(f"{path}: holds no JPEGImages; say where the images are by --images DIR")
+    deep = any("/" in name for name in listed)
+    pictures = _by_name(pictures_in, IMAGE_SUFFIXES, deep=deep)
+    masks = _by_name(path / "SegmentationClass", (".png",), deep=deep)
+    splits = listed or {stem: None for stem in masks}
     meaning = _meaning(path, options)
     images = []
     missing: list[str] = []
     unlisted: list[str] = []
     if absent := [stem for stem in splits if stem not in pictures]:
         more = f" and {len(absent) - 1} more" if len(absent) > 1 else ""
-        raise InputError(
-            f"{path / 'JPEGImages'}: no image {quoted(absent[0])}{more}, which a list names"
-        )
+        raise InputError(f"{pictures_in}: no image {quoted(absent[0])}{more}, which a list names")
     for stem, split in sorted(splits.items()):
         labels = _labels(path / "Annotations" / f"{stem}.xml", meaning.classes, unlisted)
         if stem not in masks:
             missing.append(stem)
         images.append(
             FormatImage(
-                name=pictures[stem].stem,
+                name=stem if deep else pictures[stem].stem,
                 picture=Picture(pictures[stem]),
                 split=split,
                 labels=labels,
@@ -102,6 +115,19 @@ def read_voc(path: Path, options: FormatOptions) -> FormatContent:
         if found
     ]
     return FormatContent(meaning.classes, tuple(images), tuple(notes))
+
+
+def _by_name(folder: Path, suffixes: Sequence[str], *, deep: bool) -> dict[str, Path]:
+    """Return stem -> file, or path without the ending -> file where lists give paths."""
+    files = files_below(folder, suffixes)
+    if not deep:
+        return files_by_stem(files)
+    named: dict[str, Path] = {}
+    for file in files:
+        name = composed(file.relative_to(folder).with_suffix("").as_posix())
+        if (other := named.setdefault(name, file)) is not file:
+            raise same_stem([(file, other)])
+    return named
 
 
 def _splits(path: Path) -> dict[str, str | None]:
@@ -154,8 +180,8 @@ def _labels(file: Path, classes: tuple[str, ...], unlisted: list[str]) -> Labels
 
 VOC = Format(
     "voc",
-    "JPEGImages, SegmentationClass, ImageSets/Segmentation",
+    "JPEGImages or lists beside SegmentationClass",
     _recognise,
     read_voc,
-    uses=("values", "colours"),
+    uses=("values", "colours", "images"),
 )

@@ -16,12 +16,12 @@ from wsss_core.data.formats import (
     Recognition,
     choose_classes,
     cut_windows,
+    images_root,
     label_by_table,
     left_out_images,
     recode_image,
     recoding,
     recognise,
-    source_root,
     tallied,
     unread_images,
     without_labels,
@@ -92,12 +92,13 @@ def read_source(settings: SourceSettings) -> ReadSource:
         InputError: it is not recognised or cannot be read.
 
     """
-    wanted = settings.format
-    if wanted is None and settings.options.images is not None:
+    wanted, images = settings.format, settings.options.images
+    elsewhere = None if images is None or "{" in images else images  # no pattern, but a folder
+    if wanted is None and images is not None and elsewhere is None:
         wanted = "pairs"
     recognition = recognise(settings.path, wanted)
     content = recognition.format.read(recognition.path, settings.options)
-    unused = left_out_images(source_root(recognition.path), content.files)
+    unused = left_out_images(images_root(recognition.path, elsewhere), content.files)
     more = [note for note in (unread_images(recognition.path), unused) if note]
     content = replace(content, notes=tuple(dict.fromkeys((*content.notes, *more))))
     if settings.labels == "masks":

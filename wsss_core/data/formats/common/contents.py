@@ -232,7 +232,8 @@ class FormatOptions:
     """How a format is to be read where its files leave that open.
 
     Attributes:
-        images: the pattern of the image files, see `wsss_core.data.formats.common.patterns`.
+        images: the pattern of the image files, see `wsss_core.data.formats.common.patterns`; or
+            the folder of the images of COCO or VOC annotations that lie elsewhere.
         masks: the pattern of the mask files.
         values: mask value -> class; "ignore" and "background" may stand for classes.
         colours: a list of colours and classes, see `wsss_core.data.formats.common.mask_values`.
