@@ -51,7 +51,7 @@ ORDER = {
         ["figures"],
         ["page"],
         ["export"],
-        ["threshold_listing"],
+        ["threshold_listing", "comparing"],
     ],
     "wsss_core": [
         ["errors", "lazy", "progress", "version", "whole_files"],

@@ -1,7 +1,7 @@
 """Warnings at the head of a page: results that look like findings about maps and are none."""
 
 from reports.names import MEAN_OF_CLASSES, THRESHOLD_NAMES
-from reports.results.comparisons import at_chance, balanced_accuracy
+from reports.results.comparisons import at_chance, balanced_accuracy, equal_rows
 from reports.results.score_rows import TINY
 from reports.results.study_record import StudyRecord
 from reports.tables.cells import never_predicted_notes, points
@@ -28,6 +28,7 @@ def study_warnings(record: StudyRecord) -> list[str]:
         *_chance(record),
         *_degenerate_masks(record),
         *_tiny_objects(record),
+        *(f"{said} The setting took no effect, or was not applied." for said in equal_rows(record)),
     ]
     if record.sweep_value is None:
         return found

@@ -29,7 +29,7 @@ from studies.cli.common import (
 from studies.cli.data import DATA
 from studies.cli.export import EXPORT
 from studies.cli.masks import MASKS
-from studies.cli.report import REPORT, THRESHOLDS
+from studies.cli.report import COMPARE, REPORT, THRESHOLDS
 from studies.cli.run import PLAN, RUN
 from studies.cli.shipped import STUDIES
 from studies.cli.status import STATUS
@@ -47,7 +47,8 @@ HELP = Command(
 )
 
 COMMANDS = (
-    STUDIES, DATA, PLAN, RUN, STATUS, REPORT, EXPORT, THRESHOLDS, MASKS, STORE, WEIGHTS, HELP,
+    STUDIES, DATA, PLAN, RUN, STATUS, REPORT, EXPORT, THRESHOLDS, COMPARE, MASKS, STORE, WEIGHTS,
+    HELP,
 )  # fmt: skip
 """Every command, in the order in which a study needs them."""
 
