@@ -35,7 +35,8 @@ def section(settings: type, *, optional: bool = False, base: type[Strict] = Stri
     old: dict[str, str] = {}
     for field in fields(settings):
         bounds = {key: bound for key, bound in field.metadata.items() if key != "later"}
-        kind, default = types[field.name], {"default": None if optional else field.default}
+        kind = types[field.name]
+        default: dict[str, Any] = {"default": None if optional else field.default}
         if (nested := nested_settings(kind)) is not None:
             kind = section(nested) | None if type(None) in get_args(kind) else section(nested)
         if not optional and field.default is MISSING:
