@@ -11,7 +11,14 @@ from dataclasses import dataclass
 from reports.ledger import every_part, quarantine_corrupt_parts, write_part
 from reports.storage import Location, StorageError, is_uri, local_path
 from studies.formatting import over_trials, trials_done
-from studies.planning import Plan, TrainingJob, Trial, fold_warnings, replaced_by
+from studies.planning import (
+    Job,
+    Plan,
+    Trial,
+    fold_warnings,
+    replaced_by,
+    segment_plan_rows,
+)
 from studies.preflight import preflight
 from studies.scheduling.progress import Progress
 from studies.scheduling.stopping import Stop
@@ -37,6 +44,7 @@ class RunResult:
         remaining: trials without a result: failed, or the run was interrupted.
         chains_remaining: how many times a chain over a trial has no result: as above.
         seconds: wall time of the run.
+        segments_remaining: segmentation runs without a result.
         stopped: the name of the signal that interrupted the run.
 
     """
@@ -52,6 +60,7 @@ class RunResult:
     seconds: float
     stopped: str | None = None
     chains_remaining: int = 0
+    segments_remaining: int = 0
 
 
 def run_plan(
@@ -103,10 +112,10 @@ def run_plan(
         unrefined = progress.unrefined
         for key, outcome in list(outcomes.items()):
             if outcome.unrecorded:
-                outcomes[key] = failed_outcome(plan.jobs[key], context, str(outcome.error))
+                outcomes[key] = failed_outcome(plan.all_jobs[key], context, str(outcome.error))
         if stop.storage is not None:
             ended = {key for key, outcome in outcomes.items() if outcome.has_result}
-            finished = {trial.key for key in ended for trial in plan.jobs[key].trials}
+            finished = {trial.key for key in ended for trial in plan.all_jobs[key].trials}
             finished |= {trial.key for trial in work.done}
             left = sum(
                 count for key, count in work.unrefined.items() if key not in progress.refined_jobs
@@ -117,9 +126,7 @@ def run_plan(
         if stop.signal is not None:
             # What a worker finished when it was ended: other commands read the ledger.
             publish_all(store, plan.score_keys(), results)
-    has = store.seen()
-    unfinished = [trial for trial in plan.trials if not trial.is_scored(has)]
-    chains_left = sum(len(job.unrefined(has)) for job in plan.jobs.values())
+    has, scores = store.seen(), store.finished("scores")
     return RunResult(
         trials=len(plan.trials),
         trained=len(outcomes.keys() & work.untrained),
@@ -128,8 +135,9 @@ def run_plan(
         failed=_named(plan, outcomes, JobStatus.FAILED),
         unrefined=unrefined,
         collapsed=_named(plan, outcomes, JobStatus.COLLAPSED),
-        remaining=len(unfinished),
-        chains_remaining=chains_left,
+        remaining=sum(not trial.is_scored(has) for trial in plan.trials),
+        chains_remaining=sum(len(job.unrefined(has)) for job in plan.jobs.values()),
+        segments_remaining=sum(not job.is_scored(scores) for job in plan.segments),
         seconds=time.perf_counter() - started,
         stopped=stop.signal,
     )
@@ -148,7 +156,7 @@ class _Work:
 
     """
 
-    pending: list[TrainingJob]
+    pending: list[Job]
     done: list[Trial]
     untrained: set[str]
     unscored: set[str]
@@ -188,21 +196,23 @@ def _meet_other_code(plan: Plan, results: Location, store: ArtifactStore, *, ane
 
 def _prepared(plan: Plan, results: Location, store: ArtifactStore) -> _Work:
     """Check what has to run, write the plan to the ledger, and return what is missing."""
-    pending = plan.pending(store)
+    pending = plan.pending_jobs(store)
     if pending:
         preflight(plan, pending, store, results)
-        pending = plan.pending(store)  # what was found corrupt has to be made again
+        pending = plan.pending_jobs(store)  # what was found corrupt has to be made again
     quarantine_corrupt_parts(
-        results, every_part(results, ("plan", "refinements", "search", "findings"))
+        results, every_part(results, ("plan", "refinements", "search", "findings", "segments"))
     )
     write_part(results, "plan", plan.study.file_name, plan.ledger_rows())
+    if plan.segments:
+        write_part(results, "segments", plan.study.file_name, segment_plan_rows(plan))
     if plan.chains:
         write_part(results, "refinements", plan.study.file_name, plan.chain_rows())
     if publish_all(store, plan.score_keys(), results):
-        pending = plan.pending(store)
+        pending = plan.pending_jobs(store)
         preflight(plan, pending, store, results)
     has = store.seen()
-    untrained = {job.key for job in pending if not has("train", job.key)}
+    untrained = {job.key for job in pending if not has(job.stage, job.key)}
     return _Work(
         pending=pending,
         done=[trial for trial in plan.trials if trial.is_scored(has)],
@@ -214,7 +224,7 @@ def _prepared(plan: Plan, results: Location, store: ArtifactStore) -> _Work:
 
 def _run(
     plan: Plan,
-    pending: list[TrainingJob],
+    pending: list[Job],
     context: RunContext,
     progress: Progress,
     stop: Stop,
@@ -235,7 +245,7 @@ def _named(plan: Plan, outcomes: dict[str, Outcome], status: JobStatus) -> dict[
     """Return "configuration, seed" -> error of the jobs that ended so."""
     return {
         f"{name}, seed {job.pair}": str(outcomes[job.key].error)
-        for job in plan.jobs.values()
+        for job in plan.all_jobs.values()
         if job.key in outcomes and outcomes[job.key].status is status
         for name in [trial.configuration for trial in job.trials] or [job.name]
     }

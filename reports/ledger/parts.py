@@ -25,7 +25,7 @@ from wsss_core.errors import InputError, as_input_error, one_line
 if TYPE_CHECKING:
     import pandas as pd
 
-SNAPSHOTS = ("trials", "history", "refined", "search")
+SNAPSHOTS = ("trials", "history", "refined", "search", "segmented")
 """Tables of small parts; a snapshot of each is kept (`reports.ledger.snapshot`)."""
 
 _SAFE_KEY = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._=+-]*")

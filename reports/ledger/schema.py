@@ -12,6 +12,9 @@
 | refinements | study | refinement chain x trial (rewritten whole at each run) |
 | refined | trial x chain | trial x chain: its status and cost |
 | findings | study | finding about a folder of images (rewritten when the images are checked) |
+| segments | study | entry of `segment` x seed (rewritten whole at each run) |
+| segmented | entry x seed | entry x seed: its status, cost and provenance |
+| segment_scores | entry x seed | test image x true class: the counts that figures are made of |
 
 Where `cam.gating` removes a class from an image, `foreground` and `background` are of the maps that
 are left. Of the test split the ledger then also holds the histograms of the ungated maps, for the
@@ -19,6 +22,10 @@ oracles; of the tune split those gated by the image's own labels, for masks that
 
 `flags` of `scores` are words that tell images apart, separated by ";". "context" and "no context"
 are among them where it is known whether the image has the class's context.
+
+Row n of the counts `pixels` of `segment_scores` belongs to the true class `class_number`, 0 the
+background; entry p counts its pixels that are predicted as class p. Boundaries and objects are
+those of `wsss_core.evaluate`. `masks_spent` counts true masks that anything has looked at.
 
 A trial's scores and panels under a refinement chain are parts of their own; the column `scores_key`
 of `refinements` names them. The columns `dial` and `dial_value` describe the study's sweep. `fold`
@@ -240,6 +247,78 @@ SCHEMAS: dict[str, pa.Schema] = {
         text=_TEXT,
         files=(_TEXT, "null"),
     ),
+    "segments": _schema(
+        study=_TEXT,
+        entry=_TEXT,
+        position=pa.int32(),
+        seed=pa.int64(),
+        fold=(pa.int32(), "null"),
+        dial_value=(_REAL, "null"),
+        segment_key=_TEXT,
+        scores_key=_TEXT,
+        model=_TEXT,
+        steps=pa.int64(),
+        overlap=_REAL,
+        prediction=_TEXT,
+        masks=(_TEXT, "null"),
+        configuration=(_TEXT, "null"),
+        refinement=(_TEXT, "null"),
+        rule=(_TEXT, "null"),
+        cam_scores_key=(_TEXT, "null"),
+        settings=_TEXT,
+        artifacts=_TEXT,
+        published=(_REAL, "null"),
+        published_from=(_TEXT, "null"),
+    ),
+    "segmented": _schema(
+        scores_key=_TEXT,
+        segment_key=_TEXT,
+        entry=_TEXT,
+        seed=pa.int64(),
+        fold=(pa.int32(), "null"),
+        status=_TEXT,
+        error=(_TEXT, "null"),
+        traceback=(_TEXT, "null"),
+        settings=_TEXT,
+        level=(pa.int32(), "null"),
+        images=(pa.int64(), "null"),
+        masks_trained=(pa.int64(), "null"),
+        masks_spent=(pa.int64(), "null"),
+        steps=(pa.int64(), "null"),
+        loss=(_REAL, "null"),
+        seconds_training=(_REAL, "null"),
+        seconds_scoring=(_REAL, "null"),
+        peak_memory_bytes=(pa.int64(), "null"),
+        parameters=(pa.int64(), "null"),
+        micro_batch=(pa.int32(), "null"),
+        code_revision=(_TEXT, "null"),
+        code_digest=(_TEXT, "null"),
+        plugin_digests=(_TEXT, "null"),
+        package_version=_TEXT,
+        packages=_TEXT,
+        processor=(_TEXT, "null"),
+        threads=(pa.int32(), "null"),
+        device=(_TEXT, "null"),
+        host=(_TEXT, "null"),
+        cpus=(pa.int32(), "null"),
+        gpus=(_REAL, "null"),
+        started_at=pa.timestamp("us", tz="UTC"),
+    ),
+    "segment_scores": _schema(
+        scores_key=_TEXT,
+        image=_TEXT,
+        group=_TEXT,
+        source=(_TEXT, "null"),
+        class_name=_TEXT,
+        class_number=pa.int32(),
+        pixels=pa.list_(pa.int64()),
+        boundary_hits=pa.int64(),
+        boundary_union=pa.int64(),
+        objects=(pa.int64(), "null"),
+        found=(pa.int64(), "null"),
+        predicted=(pa.int64(), "null"),
+        false_objects=(pa.int64(), "null"),
+    ),
 }
 
 _NETWORKS = ("student", "teacher", "fused")
@@ -249,6 +328,7 @@ CHOICES: dict[tuple[str, str], tuple[str, ...]] = {
     ("plan", "paradigm"): ("single", "teacher-student", "co-training"),
     ("trials", "status"): _STATUSES,
     ("refined", "status"): _STATUSES,
+    ("segmented", "status"): _STATUSES,
     ("search", "state"): SEARCH_STATES,
     ("findings", "severity"): FINDING_SEVERITIES,
     ("scores", "network"): _NETWORKS,

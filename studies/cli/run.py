@@ -72,7 +72,7 @@ def _check(plan: "Plan", results: Location, store: "ArtifactStore", address: str
     from studies.stages import RunContext
 
     results = results if is_uri(results) else local_path(results)
-    pending = plan.pending(store)
+    pending = plan.pending_jobs(store)
     if plan.study.search is not None:
         from studies.search.candidates import first_jobs
 

@@ -29,7 +29,7 @@ from studies.cluster.findings import (
 from studies.cluster.plan_checks import checks_for_plan
 from studies.cluster.ray_start import node_amounts
 from studies.formatting import about, error_line
-from studies.planning import Plan, TrainingJob, whole_gpu
+from studies.planning import Job, Plan, whole_gpu
 from studies.stages import RunContext
 from wsss_core.errors import InputError
 
@@ -53,7 +53,7 @@ logger = logging.getLogger(__name__)
 
 
 def check_nodes(
-    plan: Plan, pending: Sequence[TrainingJob], context: RunContext, *, always_log: bool = False
+    plan: Plan, pending: Sequence[Job], context: RunContext, *, always_log: bool = False
 ) -> None:
     """Check that a plan's training runs can run on all nodes; Ray has to be up.
 

@@ -21,19 +21,19 @@ from studies.cluster.checks import (
     PluginsCheck,
     code_facts,
 )
-from studies.planning import Chain, Plan, TrainingJob, kind
+from studies.planning import Chain, Job, Plan, SegmentJob, TrainingJob, kind
 from studies.stages import RunContext
 from wsss_core.refine.foundation.models import files_of_weights
 
 
 def checks_for_plan(
-    plan: Plan, pending: Sequence[TrainingJob], context: RunContext, whole: float
+    plan: Plan, pending: Sequence[Job], context: RunContext, whole: float
 ) -> list[NodeCheck[Any]]:
     """Return the checks of every node, in the order in which their findings are listed.
 
     Args:
         plan: names the plug-ins and the refinement chains.
-        pending: the training runs that are left.
+        pending: the runs that are left.
         context: what their workers are given, see `studies.stages.handover.RunContext`.
         whole: what `gpus: auto` stands for, see `studies.planning.capacity.whole_gpu`.
 
@@ -45,7 +45,8 @@ def checks_for_plan(
     pretrained = {tag: HubFile.of(model) for path, tag, model in weights if not path}
     shares = {job.key: job.resources.asks(whole).get("GPU", 0.0) for job in pending}
     gpus = any(shares.values())
-    compiled = any(job.settings["training"]["compile"] for job in pending)
+    trained = [job for job in pending if isinstance(job, TrainingJob)]
+    compiled = any(job.settings["training"]["compile"] for job in trained)
     checks: list[NodeCheck[Any] | None] = [
         CodeCheck(code_facts()),
         FoldersCheck({"results": context.results, "store": context.store}),
@@ -59,9 +60,13 @@ def checks_for_plan(
     return [check for check in checks if check is not None]
 
 
-def _initial_weights(pending: Iterable[TrainingJob]) -> Iterator[tuple[str | None, str, str]]:
+def _initial_weights(pending: Iterable[Job]) -> Iterator[tuple[str | None, str, str]]:
     """Yield what networks start from: path (None: pretrained), hash or tag, timm's model."""
     for job in pending:
+        if isinstance(job, SegmentJob):
+            if Path(job.weights).is_file():
+                yield job.weights, job.settings["model"]["weights"], ""
+            continue
         # A teacher that is trained alone first has its own training run, which reads the weights.
         for role in job.trained_roles:
             settings, source = job.settings[role], job.weights[role]
@@ -82,7 +87,7 @@ def files_of_chain(chain: Chain) -> dict[str, ExpectedFile]:
 
 
 def _gpu_needs(
-    pending: Iterable[TrainingJob], shares: dict[str, float], results: Location
+    pending: Iterable[Job], shares: dict[str, float], results: Location
 ) -> dict[float, int]:
     """Return each share of a GPU -> the most bytes that trials like those took on a GPU before.
 
@@ -98,5 +103,6 @@ def _gpu_needs(
     needs: dict[float, int] = {}
     for job in pending:
         if share := min(shares[job.key], 1.0):
-            needs[share] = max(needs.get(share, 0), int(peaks.get(kind(job.settings), 0)))
+            known = peaks.get(kind(job.settings), 0) if isinstance(job, TrainingJob) else 0
+            needs[share] = max(needs.get(share, 0), int(known))
     return needs

@@ -36,6 +36,16 @@ from studies.planning.job import TrainingJob, Trial
 from studies.planning.plan import Plan
 from studies.planning.planner import Planner, make_plan
 from studies.planning.replaced_plan import replaced_by
+from studies.planning.segment_rows import segment_plan_rows
+from studies.planning.segments import (
+    Job,
+    MapsOfLabels,
+    SegmentJob,
+    SegmentScoring,
+    segment_scoring_work,
+    segment_work,
+)
+from studies.planning.training_masks import MaskSet, TrainingMasks
 
 __all__ = [
     "SCORED_SPLITS",
@@ -43,14 +53,20 @@ __all__ = [
     "Chain",
     "Estimate",
     "ImageSplits",
+    "Job",
     "MapScaling",
+    "MapsOfLabels",
+    "MaskSet",
     "NodeAmounts",
     "Plan",
     "Planner",
     "Request",
+    "SegmentJob",
+    "SegmentScoring",
     "Step",
     "StudyImages",
     "TrainingJob",
+    "TrainingMasks",
     "Trial",
     "cams_key",
     "estimate",
@@ -69,6 +85,9 @@ __all__ = [
     "requests_of",
     "require_room",
     "scoring_work",
+    "segment_plan_rows",
+    "segment_scoring_work",
+    "segment_work",
     "shard_key",
     "shards",
     "slots",

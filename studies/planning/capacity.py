@@ -6,7 +6,7 @@ each request.
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from studies.planning.job import TrainingJob
+from studies.planning.segments import Job
 from studies.spec.resources import GIB
 from wsss_core.errors import InputError
 
@@ -17,7 +17,7 @@ Request = Mapping[str, float]
 """What one training run asks of one node, see `studies.spec.resources.Demand.asks`."""
 
 
-def requests_of(jobs: Iterable[TrainingJob], nodes: Iterable[NodeAmounts]) -> dict[str, Request]:
+def requests_of(jobs: Iterable[Job], nodes: Iterable[NodeAmounts]) -> dict[str, Request]:
     """Return what each job, by its key, asks of a cluster of these nodes."""
     whole = whole_gpu(nodes)
     return {job.key: job.resources.asks(whole) for job in jobs}

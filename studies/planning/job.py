@@ -6,7 +6,7 @@ and a student's training run names its teacher's.
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 from reports.pairing import Pair, pair_of
 from studies.planning.images import ImageSplits
@@ -89,6 +89,7 @@ class TrainingJob:
     parent: str | None = None
     trials: tuple[Trial, ...] = ()
     resources: Demand = field(default_factory=Demand)
+    stage: ClassVar[str] = "train"
 
     def __hash__(self) -> int:
         return hash(self.key)

@@ -12,6 +12,8 @@ from studies.planning.folds import fold_record
 from studies.planning.images import StudyImages
 from studies.planning.job import TrainingJob, Trial
 from studies.planning.plan_display import plan_as_html, plan_as_text
+from studies.planning.segments import Job, SegmentJob
+from studies.planning.training_masks import TrainingMasks
 from studies.spec.refinement import PublishedSeeds
 from studies.spec.settings import TrainingChange
 from studies.spec.study import Study
@@ -31,6 +33,7 @@ class Plan:
         image_sets: the data sets that its jobs name, one for each value of a sweep of the data and
             one for each fold.
         chains: the study's refinement chains, those that lack something included.
+        segments: the segmentation runs.
 
     """
 
@@ -39,6 +42,7 @@ class Plan:
     cam: CamScoring
     image_sets: list[StudyImages] = field(default_factory=list)
     chains: tuple[Chain, ...] = ()
+    segments: tuple[SegmentJob, ...] = ()
 
     def __repr__(self) -> str:
         return plan_as_text(self)
@@ -71,12 +75,25 @@ class Plan:
         return [images.fold for images in self.image_sets if images.fold is not None]
 
     def score_keys(self) -> list[str]:
-        """Return the keys of the scores of all trials, those under chains included."""
-        return [key for trial in self.trials for key in trial.score_keys]
+        """Return the keys of the scores of all trials and segmenters, chains included."""
+        keys = [key for trial in self.trials for key in trial.score_keys]
+        return [*keys, *(key for job in self.segments for key in job.score_keys())]
 
-    def images_of(self, job: TrainingJob) -> StudyImages:
+    def images_of(self, job: Job) -> StudyImages:
         """Return the data set of a job."""
         return next(images for images in self.image_sets if images.splits == job.images)
+
+    def decode(self, job: Job, store: ArtifactStore) -> None:
+        """Bring the images of a job, and the true masks that it asks for, to the store.
+
+        Raises:
+            InputError: an image or a mask that cannot be used.
+
+        """
+        images = self.images_of(job)
+        images.decode(store)
+        if isinstance(job, SegmentJob) and job.masks is not None:
+            TrainingMasks(images).keep(store)
 
     @property
     def plugins(self) -> dict[str, str]:
@@ -87,6 +104,8 @@ class Plan:
                 if "version" in (backbone := settings.get(role, {})):
                     found[backbone["model"]] = backbone["version"]
             found |= settings.get("plugins", {})
+        for segment in self.segments:
+            found |= segment.plugins
         for chain in self.runnable_chains:
             found |= chain.plugins
         return found
@@ -94,12 +113,13 @@ class Plan:
     def pending(self, store: ArtifactStore) -> list[TrainingJob]:
         """Return the training runs that still have to run.
 
-        These are trials without scores, the teachers they need, and trials whose network was found
-        corrupt: its scores are known, but masks are made with it.
+        These are trials without scores, the teachers they need, networks whose maps segmenters
+        need, and trials whose network was found corrupt: its scores are known, but masks are made
+        with it.
         """
         has = store.seen()
         aside = store.corrupt("train")
-        teachers: set[str] = set()
+        teachers = {job.parent for job in self.pending_segments(store)}
         jobs = []
         for job in reversed(self.jobs.values()):
             trained = has("train", job.key)
@@ -111,6 +131,24 @@ class Plan:
             if job.parent is not None and not trained:
                 teachers.add(job.parent)
         return jobs[::-1]
+
+    def pending_segments(self, store: ArtifactStore) -> list[SegmentJob]:
+        """Return the segmentation runs that still have to run."""
+        has, aside = store.seen(), store.corrupt("segment")
+        return [
+            job
+            for job in self.segments
+            if job.unscored(has) or (job.key in aside and not has("segment", job.key))
+        ]
+
+    def pending_jobs(self, store: ArtifactStore) -> list[Job]:
+        """Return all runs that still have to run: trainings, then segmenters."""
+        return [*self.pending(store), *self.pending_segments(store)]
+
+    @property
+    def all_jobs(self) -> dict[str, Job]:
+        """Every run by its key."""
+        return {**self.jobs, **{job.key: job for job in self.segments}}
 
     def ledger_rows(self) -> list[dict[str, Any]]:
         """Return the plan as the report reads it: every cell to expect."""

@@ -13,6 +13,7 @@ from studies.planning.chains import CamScoring, chain_scores_key, laid_over, pla
 from studies.planning.images import SCORED_SPLITS, StudyImages, folded_images, study_images
 from studies.planning.job import TrainingJob, Trial
 from studies.planning.plan import Plan
+from studies.planning.segments import SegmentJob, plan_segments
 from studies.spec.configuration import Configuration
 from studies.spec.settings import training_in_key
 from studies.spec.study import Study
@@ -54,6 +55,7 @@ def make_plan(study: Study, images: StudyImages | None = None) -> Plan:
         load_own_rule(name)
     jobs: dict[str, TrainingJob] = {}
     image_sets: list[StudyImages] = []
+    segments: list[SegmentJob] = []
     sweep = study.sweep
     for value in sweep.values if sweep else [None]:
         turned = study if value is None else _turned(study, value)
@@ -61,10 +63,13 @@ def make_plan(study: Study, images: StudyImages | None = None) -> Plan:
         for of_fold in planner.of_folds():
             if all(of_fold.images.splits != known.splits for known in image_sets):
                 image_sets.append(of_fold.images)
-            for position, (name, configuration) in enumerate(turned.named_configurations()):
-                for seed in turned.seeds:
-                    of_fold.trial(name, position, configuration, seed, value)
-    return Plan(study, jobs, planner.cam, image_sets, planner.chains)
+            trials = [
+                of_fold.trial(name, position, configuration, seed, value)
+                for position, (name, configuration) in enumerate(turned.named_configurations())
+                for seed in turned.seeds
+            ]
+            segments += of_fold.segments(trials, value)
+    return Plan(study, jobs, planner.cam, image_sets, planner.chains, tuple(segments))
 
 
 def normalisation_settings(file: Path, model: str) -> dict[str, list[float]]:
@@ -182,6 +187,21 @@ class Planner:
         resources = job.resources.larger(asked) if job.trials else asked
         self.jobs[job.key] = replace(job, trials=(*job.trials, trial), resources=resources)
         return trial
+
+    def segments(self, trials: list[Trial], sweep_value: float | None = None) -> list[SegmentJob]:
+        """Return the segmentation runs of the study, on these images and at a sweep's value.
+
+        Args:
+            trials: all trials of the study there, whose maps may become pseudo masks.
+            sweep_value: the value of the sweep.
+
+        """
+        if self.study.segment is None:
+            return []
+        owner = {trial.key: job for job in self.jobs.values() for trial in job.trials}
+        owners = {(one.configuration, one.seed): (owner[one.key], one) for one in trials}
+        images, cam, chains = self.images, self.cam, self.chains
+        return plan_segments(self.study, images, cam, chains, owners, sweep_value)
 
     def _identity(self, name: str) -> tuple[dict[str, Any], str]:
         """Return a backbone's settings for keys, its weights by content, and its weights file."""

@@ -5,9 +5,10 @@ A store remembers which pairs of networks passed, so that running again tries no
 
 import logging
 import time
+from collections.abc import Sequence
 
 from reports.storage import Location, open_folder
-from studies.planning import Plan, TrainingJob
+from studies.planning import Job, Plan, SegmentJob, TrainingJob
 from studies.preflight.crash_guard import run_checks
 from studies.preflight.images_check import check_study_images
 from studies.preflight.initial_weights import log_initial_weights
@@ -19,11 +20,11 @@ logger = logging.getLogger(__name__)
 
 def preflight(
     plan: Plan,
-    pending: list[TrainingJob],
+    pending: Sequence[Job],
     store: ArtifactStore,
     results: Location,
 ) -> None:
-    """Check all that is to run: folders, then every image, then networks with their weights.
+    """Check all that is to run: folders, every image, networks with their weights, segmenters.
 
     Corrupt artifacts that pending jobs build upon are taken out of the store, so that they are made
     again. The images are decoded into the store on the way. Each distinct pair of networks trains
@@ -37,19 +38,24 @@ def preflight(
     store.make()
     quarantine_corrupt(plan, pending, store)
     check_study_images(plan, store, results)
-    _try_networks(plan, pending, store)
-    log_initial_weights(pending)
+    trained = [job for job in pending if isinstance(job, TrainingJob)]
+    _try_networks(plan, trained, store)
+    log_initial_weights(trained)
+    if segments := [job for job in pending if isinstance(job, SegmentJob)]:
+        from studies.preflight.segments_check import check_segments
+
+        check_segments(plan, segments, store)
 
 
-def quarantine_corrupt(plan: Plan, pending: list[TrainingJob], store: ArtifactStore) -> None:
+def quarantine_corrupt(plan: Plan, pending: Sequence[Job], store: ArtifactStore) -> None:
     """Take networks and images out of the store whose checksums differ from their manifests.
 
     Each node checks an artifact of a remote store itself when it first reads it.
     """
     if store.remote:
         return
-    networks = dict.fromkeys(key for job in pending for key in (job.parent, job.key) if key)
-    inputs = [("train", key) for key in networks]
+    inputs = [("train", job.parent) for job in pending if job.parent is not None]
+    inputs = list(dict.fromkeys([*inputs, *((job.stage, job.key) for job in pending)]))
     inputs += [("images", key) for images in plan.image_sets for key in images.splits.keys.values()]
     for stage, key in inputs:
         if store.has(stage, key) and (problems := store.problems(stage, key)):

@@ -23,13 +23,13 @@ from ray.tune.experiment import Trial
 from ray.tune.search import Searcher
 from ray.tune.stopper import Stopper
 
-from studies.planning import Request, TrainingJob
+from studies.planning import Job, Request
 from studies.ray_tune.killing import kill_actor, kill_owner
 from studies.ray_tune.refinement import RefinementTasks
 from studies.scheduling.schedule import Scheduler
 from studies.scheduling.stopping import Stop
 from studies.stages import JobStatus, Outcome
-from studies.store import LeaseOwner
+from studies.store import JOB_STAGES, LeaseOwner
 from wsss_core.errors import InputError
 
 NODE_IS_GONE = ("node has died", "node is dead", "node was terminated", "preempted", "unavailable")
@@ -67,7 +67,7 @@ class JobLabel:
     request: Request
     shelf: int = 0
     place: int = 0
-    job: TrainingJob | None = None
+    job: Job | None = None
 
 
 class JobStore:
@@ -82,7 +82,7 @@ class JobStore:
 
     """
 
-    def __init__(self, jobs: Sequence[TrainingJob], whole_gpu: float) -> None:
+    def __init__(self, jobs: Sequence[Job], whole_gpu: float) -> None:
         self._whole_gpu = whole_gpu
         self._places = {job.key: divmod(n, ON_A_SHELF) for n, job in enumerate(jobs)}
         self.shelves = [
@@ -90,7 +90,7 @@ class JobStore:
             for start in range(0, len(jobs), ON_A_SHELF)
         ]
 
-    def label(self, job: TrainingJob) -> JobLabel:
+    def label(self, job: Job) -> JobLabel:
         """Return what Tune has to know of a job."""
         request = job.resources.asks(self._whole_gpu)
         if job.key in self._places:
@@ -98,11 +98,11 @@ class JobStore:
         return JobLabel(job.key, request, job=job)
 
 
-def job_of(label: JobLabel, shelves: Sequence[Any]) -> TrainingJob:
+def job_of(label: JobLabel, shelves: Sequence[Any]) -> Job:
     """Return the job of a label, in a worker."""
     if label.job is not None:
         return label.job
-    job: TrainingJob = ray.get(shelves[label.shelf])[label.place]
+    job: Job = ray.get(shelves[label.shelf])[label.place]
     return job
 
 
@@ -207,7 +207,7 @@ class ScheduleCallback(_NotPickled, tune.Callback):
     def end_worker(self, owner: LeaseOwner) -> None:
         """End the worker of a job, or of a task, that stands still; Ray then tells of its death."""
         for worker in list(self._workers.values()):
-            if owner.stage == "train" and worker.key == owner.key:
+            if owner.stage in JOB_STAGES and worker.key == owner.key:
                 kill_actor(worker.actor)
         kill_owner(owner)
 

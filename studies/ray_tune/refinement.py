@@ -20,7 +20,7 @@ import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from reports.storage import StorageError
-from studies.planning import SCORED_SPLITS, Plan, TrainingJob
+from studies.planning import SCORED_SPLITS, Job, Plan, TrainingJob
 from studies.ray_tune.spare_cores import SpareCores
 from studies.scheduling.progress import Progress
 from studies.scheduling.schedule import OTHER_DRIVERS_S
@@ -123,9 +123,9 @@ class RefinementTasks:
             self._features_to_make.setdefault(task.split_key, []).append(task)
         self._make_image_features()
 
-    def submit(self, job: TrainingJob, outcome: Outcome) -> None:
+    def submit(self, job: Job, outcome: Outcome) -> None:
         """Refine a job that has been trained and scored, as soon as there is room."""
-        if self._context.chains and job.trials:
+        if self._context.chains and isinstance(job, TrainingJob) and job.trials:
             self._waiting.append((job, outcome))
 
     def collect(self, timeout: float = 0.0, *, alone: bool = False) -> None:

@@ -9,7 +9,7 @@ import logging
 import os
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, NoReturn
 
@@ -22,10 +22,10 @@ from ray import tune
 from reports.storage import StorageError
 from studies.cluster.check import check_nodes
 from studies.planning import (
+    Job,
     NodeAmounts,
     Plan,
     Request,
-    TrainingJob,
     requests_of,
     require_room,
     slots,
@@ -78,13 +78,13 @@ SIMULATED_GPUS = "WSSS_SIMULATED_GPUS"
 
 def run_with_tune(
     plan: Plan,
-    pending: list[TrainingJob],
+    pending: Sequence[Job],
     context: RunContext,
     address: str | None,
     progress: Progress,
     stop: Stop | None = None,
     *,
-    begin: Callable[[list[NodeAmounts]], list[TrainingJob]] | None = None,
+    begin: Callable[[list[NodeAmounts]], Sequence[Job]] | None = None,
     on_end: OnEnd | None = None,
     end_stalled: float | None = None,
 ) -> dict[str, Outcome]:
@@ -114,7 +114,7 @@ def run_with_tune(
     try:
         # Ray comes first: it takes SIGTERM for itself.
         with ray_running(address), stop.listening():
-            check_nodes(plan, list(plan.jobs.values()) if begin else pending, context)
+            check_nodes(plan, list(plan.all_jobs.values()) if begin else pending, context)
             if begin is not None:
                 pending = [*pending, *begin(node_amounts())]
             return _scheduled(plan, pending, context, store, progress, stop, on_end, end_stalled)
@@ -126,7 +126,7 @@ def run_with_tune(
 
 def _scheduled(
     plan: Plan,
-    pending: list[TrainingJob],
+    pending: Sequence[Job],
     context: RunContext,
     store: ArtifactStore,
     progress: Progress,
@@ -155,7 +155,7 @@ def _scheduled(
         lambda job: finished_job(job, context, store),
         context.run_id,
     )
-    watch = StallWatch(Leases(store.folder), context.run_id, plan.jobs, end_stalled)
+    watch = StallWatch(Leases(store.folder), context.run_id, plan.all_jobs, end_stalled)
     spare = SpareCores(asked, nodes_by_id)
     refinement = RefinementTasks(plan, context, gpus, spare, progress, stop, watch)
     schedule.on_ok = refinement.submit
@@ -181,7 +181,7 @@ def _scheduled(
     return schedule.outcomes
 
 
-def _with_teachers(plan: Plan, pending: list[TrainingJob]) -> list[TrainingJob]:
+def _with_teachers(plan: Plan, pending: Sequence[Job]) -> list[Job]:
     """Return the jobs and all they build upon: a corrupt teacher has to be trained again."""
     teachers = (plan.jobs.get(job.parent or "") for job in pending)  # which have none themselves
     return list({job.key: job for job in (*pending, *teachers) if job is not None}.values())
@@ -230,7 +230,7 @@ def _run_tune(
 
 
 def check_cluster(
-    plan: Plan, pending: list[TrainingJob], context: RunContext, address: str | None
+    plan: Plan, pending: Sequence[Job], context: RunContext, address: str | None
 ) -> None:
     """Check all that `run_with_tune` checks before it schedules anything; nothing is scheduled.
 

@@ -4,7 +4,7 @@ import contextlib
 import logging
 
 from reports.storage import StorageError
-from studies.planning import Plan, TrainingJob
+from studies.planning import Job, Plan, TrainingJob
 from studies.scheduling.progress import Progress
 from studies.scheduling.schedule import Scheduler
 from studies.scheduling.stall_watch import StallWatch
@@ -21,7 +21,7 @@ from studies.stages import (
     run_job,
     shards_of,
 )
-from studies.store import ArtifactStore, Leases
+from studies.store import JOB_STAGES, ArtifactStore, Leases
 from wsss_core.errors import InputError
 from wsss_core.progress import hearing_progress
 
@@ -29,7 +29,7 @@ logger = logging.getLogger(__name__)
 
 
 def run_in_process(
-    plan: Plan, pending: list[TrainingJob], context: RunContext, progress: Progress, stop: Stop
+    plan: Plan, pending: list[Job], context: RunContext, progress: Progress, stop: Stop
 ) -> dict[str, Outcome]:
     """Run jobs here, and wait for those that other drivers run.
 
@@ -62,7 +62,7 @@ def run_in_process(
     schedule.on_ok = refinement.add
     try:
         watch = StallWatch(
-            Leases(store.folder), context.run_id, plan.jobs, stages=("train", "refine")
+            Leases(store.folder), context.run_id, plan.all_jobs, stages=(*JOB_STAGES, "refine")
         )
         with stop.listening(at_once=True), watch.watching():
             logger.info("one after another in this process, on %s", device_name(share.device))
@@ -87,7 +87,7 @@ def run_in_process(
     return schedule.outcomes
 
 
-def _device(pending: list[TrainingJob]) -> str:
+def _device(pending: list[Job]) -> str:
     """Return a GPU where there is one and some job would ask Ray for it."""
     import torch
 
@@ -105,9 +105,10 @@ class _Refinement:
         self._context, self._store, self._progress = context, store, progress
         self._bounds = shards_of(plan, store) if context.chains else {}
 
-    def add(self, job: TrainingJob, outcome: Outcome) -> None:
+    def add(self, job: Job, outcome: Outcome) -> None:
         """Take a job that has been trained and scored."""
-        self.left.append((job, outcome))
+        if isinstance(job, TrainingJob):
+            self.left.append((job, outcome))
 
     def some(self) -> bool:
         """Refine the jobs that no other driver refines; return whether there were any."""

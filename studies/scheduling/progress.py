@@ -11,7 +11,15 @@ from collections.abc import Collection, Sequence
 
 from reports.progress import progress_bar
 from studies.formatting import duration
-from studies.planning import TrainingJob, scoring_work, training_work
+from studies.planning import (
+    Job,
+    SegmentJob,
+    TrainingJob,
+    scoring_work,
+    segment_scoring_work,
+    segment_work,
+    training_work,
+)
 from studies.rates import Rates, Work
 from studies.stages import FailedChain, JobStatus, Outcome
 
@@ -33,7 +41,7 @@ class Progress:
 
     """
 
-    def __init__(self, jobs: Collection[TrainingJob], only_scored: Collection[str] = ()) -> None:
+    def __init__(self, jobs: Collection[Job], only_scored: Collection[str] = ()) -> None:
         self.at_once: int | None = None
         self.unrefined: dict[str, str] = {}
         self.refined_jobs: set[str] = set()
@@ -49,12 +57,12 @@ class Progress:
         """Take the bar away."""
         self._bar.close()
 
-    def more(self, job: TrainingJob) -> None:
+    def more(self, job: Job) -> None:
         """Count one more training run than was known at the start."""
         self._left[self._work(job)] += 1
         self._bar.total = int(self._total)
 
-    def ended(self, job: TrainingJob, outcome: Outcome) -> None:
+    def ended(self, job: Job, outcome: Outcome) -> None:
         """Log that a training run has ended, and learn from it how long the others will take."""
         self._ended += 1
         work = self._work(job)
@@ -91,7 +99,10 @@ class Progress:
     def _total(self) -> str:
         return str(self._ended + self._left.total())
 
-    def _work(self, job: TrainingJob) -> Work:
+    def _work(self, job: Job) -> Work:
+        if isinstance(job, SegmentJob):
+            known = segment_scoring_work if job.key in self._only_scored else segment_work
+            return known(job.settings)
         learnt = scoring_work if job.key in self._only_scored else training_work
         return learnt(job.settings)
 

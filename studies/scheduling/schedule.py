@@ -9,14 +9,14 @@ left is taken over.
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from reports.storage import StorageError
-from studies.planning import Plan, TrainingJob
+from studies.planning import Job, Plan
 from studies.scheduling.progress import Progress
 from studies.scheduling.stopping import Stop
 from studies.stages import JobStatus, Outcome
-from studies.store import SCRATCH, ArtifactStore, CorruptArtifactError
+from studies.store import JOB_STAGES, SCRATCH, ArtifactStore, CorruptArtifactError
 
 logger = logging.getLogger(__name__)
 
@@ -29,7 +29,7 @@ OTHER_DRIVERS_S = 5.0
 
 NEVER = float("inf")
 
-OnEnd = Callable[[TrainingJob, Outcome], Iterable[TrainingJob]]
+OnEnd = Callable[[Job, Outcome], Iterable[Job]]
 """Takes a job that has ended and its outcome; returns jobs that are to run because of it."""
 
 
@@ -58,22 +58,22 @@ class Scheduler:
     def __init__(
         self,
         plan: Plan,
-        jobs: list[TrainingJob],
+        jobs: Sequence[Job],
         store: ArtifactStore,
         progress: Progress,
         stop: Stop,
-        finished: Callable[[TrainingJob], Outcome],
+        finished: Callable[[Job], Outcome],
         run: str = "",
         look_every: float = OTHER_DRIVERS_S,
     ) -> None:
         awaited = {job.parent for job in jobs}
         self.outcomes: dict[str, Outcome] = {}
-        self.on_ok: Callable[[TrainingJob, Outcome], None] = lambda job, outcome: None
+        self.on_ok: Callable[[Job, Outcome], None] = lambda job, outcome: None
         self.on_end: OnEnd = lambda job, outcome: ()
         self._plan, self._store, self._progress = plan, store, progress
         self._stop, self._finished, self._run = stop, finished, run
         self._waiting = sorted(jobs, key=lambda job: job.key not in awaited)
-        self._running: dict[str, TrainingJob] = {}
+        self._running: dict[str, Job] = {}
         self._not_ended = {job.key for job in jobs}
         self._leased_elsewhere: set[str] = set()
         self._given_up: set[str] = set()
@@ -102,7 +102,7 @@ class Scheduler:
         self.look()
         return not self._stop.asked and self._place() is not None
 
-    def next(self) -> TrainingJob | None:
+    def next(self) -> Job | None:
         """Return a job that can be started now, or None."""
         if not self.can_start or (place := self._place()) is None:
             return None
@@ -189,7 +189,7 @@ class Scheduler:
         held = {
             owner.key
             for owner in leases.owners()
-            if owner.stage == "train" and owner.run != self._run
+            if owner.stage in JOB_STAGES and owner.run != self._run
         }
         if not (held or self._leased_elsewhere):
             return
@@ -203,12 +203,12 @@ class Scheduler:
                     self._waiting.remove(job)
                     self._end(job, outcome, refine=False)
                 self._leased_elsewhere.discard(job.key)
-            elif job.key in self._leased_elsewhere and (lease := leases.take("train", job.key)):
+            elif job.key in self._leased_elsewhere and (lease := leases.take(job.stage, job.key)):
                 # A worker that has not seen the dead owner's heart stand still could not take it.
                 lease.release()
                 self._leased_elsewhere.discard(job.key)
 
-    def _end(self, job: TrainingJob, outcome: Outcome, *, refine: bool = True) -> None:
+    def _end(self, job: Job, outcome: Outcome, *, refine: bool = True) -> None:
         self._not_ended.discard(job.key)
         self.outcomes[job.key] = outcome
         self._progress.ended(job, outcome)
@@ -217,26 +217,26 @@ class Scheduler:
         for following in self.on_end(job, outcome):
             self._add(following)
 
-    def _fail(self, job: TrainingJob, error: str) -> None:
+    def _fail(self, job: Job, error: str) -> None:
         outcome = Outcome(JobStatus.FAILED, error, unrecorded=True)
         with contextlib.suppress(StorageError):  # the run's end looks again
             if job.is_finished(self._store.has):  # by another driver meanwhile
                 outcome = self._finished(job)
         self._end(job, outcome)
 
-    def _make_again(self, job: TrainingJob, error: str) -> None:
+    def _make_again(self, job: Job, error: str) -> None:
         """Put a job back and what it builds upon before it."""
         if not self._retry(job, JobStatus.INPUT_CORRUPT, error, failed=error):
             return
         try:
-            self._plan.images_of(job).decode(self._store)
+            self._plan.decode(job, self._store)
             teacher = self._plan.jobs.get(job.parent or "")
             if teacher is not None and not self._store.has("train", teacher.key):
                 self._add(teacher)
         except StorageError as away:
             self._stop.without_storage(away)
 
-    def _add(self, job: TrainingJob) -> None:
+    def _add(self, job: Job) -> None:
         if job.key in self._not_ended:
             return
         if job.parent is not None and not self._store.has("train", job.parent):
@@ -245,11 +245,11 @@ class Scheduler:
         self._waiting.insert(0, job)
         self._progress.more(job)
 
-    def _put_back(self, job: TrainingJob, said: str) -> None:
+    def _put_back(self, job: Job, said: str) -> None:
         logger.warning("  %s", said)
         self._waiting.insert(0, job)
 
-    def _retry(self, job: TrainingJob, progress: object, said: str, *, failed: str) -> bool:
+    def _retry(self, job: Job, progress: object, said: str, *, failed: str) -> bool:
         """Put a job back, or end it after too many retries without progress.
 
         Args:
@@ -272,12 +272,12 @@ class Scheduler:
         self._put_back(job, said)
         return True
 
-    def _progress_of(self, job: TrainingJob) -> object:
+    def _progress_of(self, job: Job) -> object:
         """Return what changes with a job's progress: its checkpoint and what it has finished."""
         try:
-            kept = self._store.folder.joined(SCRATCH, f"train-{job.key}").listing()
+            kept = self._store.folder.joined(SCRATCH, f"{job.stage}-{job.key}").listing()
             unscored = len(job.unscored(self._store.has))
-            return str(kept), self._store.has("train", job.key), unscored
+            return str(kept), self._store.has(job.stage, job.key), unscored
         except StorageError as away:
             self._stop.without_storage(away)
             return None

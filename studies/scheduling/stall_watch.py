@@ -14,8 +14,8 @@ from typing import Protocol
 
 from reports.storage import StorageError
 from studies.formatting import about, no_progress
-from studies.planning import TrainingJob
-from studies.store import SHARD_STAGE, LeaseOwner, Leases, stalled_after, work_of_shard
+from studies.planning import Job
+from studies.store import JOB_STAGES, SHARD_STAGE, LeaseOwner, Leases, stalled_after, work_of_shard
 
 WATCH_EVERY_S = 20.0  # seconds between two looks at the leases, at most
 
@@ -61,9 +61,9 @@ class StallWatch:
         self,
         leases: Leases,
         run: str,
-        jobs: Mapping[str, TrainingJob],
+        jobs: Mapping[str, Job],
         limit: float | None = None,
-        stages: tuple[str, ...] = ("train", SHARD_STAGE),
+        stages: tuple[str, ...] = (*JOB_STAGES, SHARD_STAGE),
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._leases, self._run, self._jobs = leases, run, jobs
@@ -88,7 +88,7 @@ class StallWatch:
         if self._looked - before > 3 * self._every:
             return  # this process itself stood still: the heartbeats of meanwhile are news
         stalled = set()
-        work = {owner.key for owner, _ in found if owner.stage not in ("train", SHARD_STAGE)}
+        work = {owner.key for owner, _ in found if owner.stage not in (*JOB_STAGES, SHARD_STAGE)}
         for owner, idle in found:
             if owner.stage not in self._stages or owner.token in self._was_ended:
                 continue
@@ -118,7 +118,7 @@ class StallWatch:
         Such a worker hangs before it takes its lease or has lost it; a sound one ends by itself.
         """
         moment, working = self._clock(), workers.working()
-        held = {owner.key: (owner, moment) for owner, _ in found if owner.stage == "train"}
+        held = {owner.key: (owner, moment) for owner, _ in found if owner.stage in JOB_STAGES}
         self._held = {key: one for key, one in self._held.items() if key in working} | held
         others: set[str] | None = None
         without = []
@@ -133,7 +133,7 @@ class StallWatch:
             if others is None:
                 leases = self._leases.owners()
                 others = {
-                    one.key for one in leases if one.stage == "train" and one.run != self._run
+                    one.key for one in leases if one.stage in JOB_STAGES and one.run != self._run
                 }
             if key not in others and not workers.is_finished(key):
                 without.append((owner, idle))

@@ -12,6 +12,7 @@ from reports.ledger import (
 )
 from reports.storage import Location, is_uri, local_path
 from studies.planning import (
+    Job,
     NodeAmounts,
     TrainingJob,
     make_plan,
@@ -35,11 +36,11 @@ logger = logging.getLogger(__name__)
 class _TeachersProgress(Progress):
     """Counts the teachers of a search; its trials say themselves how they ended."""
 
-    def more(self, job: TrainingJob) -> None:
+    def more(self, job: Job) -> None:
         if not job.trials:
             super().more(job)
 
-    def ended(self, job: TrainingJob, outcome: Outcome) -> None:
+    def ended(self, job: Job, outcome: Outcome) -> None:
         if not job.trials:
             super().ended(job, outcome)
 

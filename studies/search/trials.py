@@ -19,7 +19,7 @@ from reports.ledger.parts import read_table, write_part
 from reports.names import MEAN_OF_CLASSES
 from reports.results.outcomes import trial_figures
 from reports.storage import Location, StorageError
-from studies.planning import Planner, TrainingJob
+from studies.planning import Job, Planner, TrainingJob
 from studies.preflight import check_networks
 from studies.scheduling.stopping import Stop
 from studies.search.candidates import Point, candidate_name, search_of
@@ -144,14 +144,14 @@ class SearchTrials:
             begun[job.key] = job
         return list(begun.values())
 
-    def ended(self, job: TrainingJob, outcome: Outcome) -> list[TrainingJob]:
+    def ended(self, job: Job, outcome: Outcome) -> list[TrainingJob]:
         """Return what to run after a training run has ended.
 
         That is the next seed of its configuration, or the first one of another. An error in here is
         the driver's and ends the search.
         """
         with self._stop.keeping_faults():
-            if not job.trials:
+            if not isinstance(job, TrainingJob) or not job.trials:
                 if outcome.status is not JobStatus.OK:
                     raise InputError(f"a teacher of the search was not trained: {outcome.error}")
                 return []

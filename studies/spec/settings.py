@@ -3,10 +3,10 @@
 Names, types, defaults and bounds stand with those settings alone, in `wsss_core`.
 """
 
-from dataclasses import fields
-from typing import Any, Literal, Self, get_type_hints
+from dataclasses import MISSING, fields, is_dataclass
+from typing import Any, Literal, Self, TypeVar, get_args, get_type_hints
 
-from pydantic import Field, create_model, model_validator
+from pydantic import BaseModel, Field, create_model, model_validator
 
 from studies.spec.base import Strict
 from wsss_core.cams.settings import CamSettings
@@ -15,16 +15,18 @@ from wsss_core.evaluate import Normalisation
 from wsss_core.evaluate.reasons import ReasonSettings
 from wsss_core.training.settings import TrainingSettings
 
+_Settings = TypeVar("_Settings")
+
 
 def section(settings: type, *, optional: bool = False, base: type[Strict] = Strict) -> Any:
     """Return a model with the fields of a dataclass, whose metadata are bounds as pydantic's.
 
     A setting whose name has changed is dumped by its older name, which keys are hashes of; both
-    names are read.
+    names are read. A field that is a dataclass becomes a section too.
 
     Args:
         settings: the dataclass.
-        optional: a field is None unless it is given.
+        optional: a field is None unless it is given; within a nested section, its default.
         base: what the model is made of.
 
     """
@@ -33,16 +35,38 @@ def section(settings: type, *, optional: bool = False, base: type[Strict] = Stri
     old: dict[str, str] = {}
     for field in fields(settings):
         bounds = {key: bound for key, bound in field.metadata.items() if key != "later"}
-        kind, default = types[field.name], None if optional else field.default
+        kind = types[field.name]
+        default: dict[str, Any] = {"default": None if optional else field.default}
+        if (nested := nested_settings(kind)) is not None:
+            kind = section(nested) | None if type(None) in get_args(kind) else section(nested)
+        if not optional and field.default is MISSING:
+            made = kind if nested else field.default_factory
+            default = {} if made is MISSING else {"default_factory": made}
         if hashed := bounds.pop("key", None):
             old[hashed] = field.name
         keys[field.name] = (
             kind | None if optional else kind,
-            Field(default, serialization_alias=hashed, **bounds),
+            Field(serialization_alias=hashed, **default, **bounds),
         )
     model = create_model(settings.__name__, __base__=base, **keys)
     model.OLD_SPELLINGS = old
     return model
+
+
+def nested_settings(kind: Any) -> type | None:
+    """Return the dataclass that a field's type is, or is where it is not None; else None."""
+    return next((one for one in (kind, *get_args(kind)) if is_dataclass(one)), None)  # type: ignore[return-value]
+
+
+def settings_of(kind: type[_Settings], given: BaseModel) -> _Settings:
+    """Return a dataclass with the values of its section; see `section`."""
+    types = get_type_hints(kind)
+    values = {one.name: getattr(given, one.name) for one in fields(kind)}  # type: ignore[arg-type]
+    for name, value in values.items():
+        nested = nested_settings(types[name])
+        if nested is not None and isinstance(value, BaseModel):
+            values[name] = settings_of(nested, value)
+    return kind(**values)
 
 
 class _Checked(Strict):

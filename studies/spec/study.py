@@ -34,6 +34,7 @@ from studies.spec.refinement import (
 )
 from studies.spec.resources import Resources
 from studies.spec.search import Search
+from studies.spec.segment import Segment
 from studies.spec.settings import Cam, Reasons, Training, TrainingChange
 from wsss_core.backbones.names import check_options
 from wsss_core.errors import nearest, quoted
@@ -176,6 +177,7 @@ class Study(Strict):
         Reasons | None,
         BeforeValidator(lambda given: {} if given is True else None if given is False else given),
     ] = None
+    segment: Segment | None = None
     published_from: str | None = None
     panels: int = Field(6, ge=0, le=100)
     resources: Resources = Resources()
@@ -213,6 +215,8 @@ class Study(Strict):
         for name, times in names.items():
             if times > 1:
                 raise ValueError(f"two configurations are called {name!r}; give them a `name`")
+        if self.segment is not None:
+            self.segment.check(names, [chain.name for chain in self.resolved_chains()])
         return self
 
     def check_size(self, folds: int | None = None) -> None:

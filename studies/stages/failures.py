@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from reports.ledger.parts import write_part
 from reports.storage import FULL, Folder, Location, StorageError, error_number, open_folder
 from studies.formatting import error_line
-from studies.planning import TrainingJob
+from studies.planning import Job, SegmentJob
 from studies.stages.handover import JobStatus, RunContext
 from studies.stages.publishing import publish
 from studies.stages.scoring import LedgerRow
@@ -72,14 +72,12 @@ class Fault:
         return self.status is JobStatus.FAILED and not self.passing
 
 
-def fault_of(
-    error: Exception, job: TrainingJob, context: RunContext, store: ArtifactStore
-) -> Fault:
+def fault_of(error: Exception, job: Job, context: RunContext, store: ArtifactStore) -> Fault:
     """Tell what an error inside a job means.
 
     Args:
         error: what was raised.
-        job: the training run it was raised in.
+        job: the run it was raised in.
         context: its run.
         store: where the job's artifacts lie.
 
@@ -118,7 +116,7 @@ def write_failure(
     Args:
         store: where the scores would be.
         results: the ledger's folder.
-        table: "trials" or "refined".
+        table: "trials", "refined" or "segmented".
         key: names the scores and the row's part.
         row: the failure.
 
@@ -170,8 +168,10 @@ def _write_to(folder: Folder) -> None:
         folder.delete(probe)
 
 
-def _inputs_are_there(job: TrainingJob, store: ArtifactStore) -> bool:
+def _inputs_are_there(job: Job, store: ArtifactStore) -> bool:
     """Return whether the store holds all that others make for a job."""
     if job.parent is not None and not store.has("train", job.parent):
         return False
-    return all(store.has("images", key) for key in job.images.keys.values())
+    masks = job.masks if isinstance(job, SegmentJob) else None
+    keys = [*job.images.keys.values(), *([masks.key] if masks else [])]
+    return all(store.has("images", key) for key in keys)

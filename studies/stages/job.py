@@ -5,19 +5,18 @@ Nothing here knows Ray: `run_job` can be called in a debugger.
 
 import socket
 import time
-import traceback
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from datetime import UTC, datetime
 
 from reports.ledger.parts import read_table
-from reports.storage import StorageError, open_folder
-from studies.planning import SCORED_SPLITS, TrainingJob, Trial
+from studies.planning import SCORED_SPLITS, Job, SegmentJob, TrainingJob, Trial
 from studies.stages import environment
 from studies.stages.chain_scores import record_collapsed
 from studies.stages.device import UNCOUNTED, WorkerShare
-from studies.stages.failures import Fault, LeaseLostError, fault_of, write_failure
+from studies.stages.failures import LeaseLostError, write_failure
 from studies.stages.handover import JobStatus, Outcome, RunContext
+from studies.stages.leased import LeasedWork, work_under_lease
 from studies.stages.publishing import keep_scores, publish
 from studies.stages.reasons import measure_job
 from studies.stages.refinement import prepare_chains
@@ -29,53 +28,35 @@ from studies.stages.scoring import (
     network_scores,
     split_rows,
 )
+from studies.stages.segmentation.job import SegmentWork, failed_segment, finished_segment
 from studies.stages.training import TrainingOutcome, train_job
 from studies.store import ArtifactStore, Lease, canonical
 from studies.store.origin import method_digest, origin, together
 from wsss_core.data.image_set import ImageSet
-from wsss_core.plugins import search_in
-from wsss_core.progress import hearing_progress
 from wsss_core.training import CollapseError, EpochRecord
 
-TRIES = 3  # of a job whose errors come from a storage that is there again
-PAUSE_S = 1.0  # between them
 
-
-def run_job(job: TrainingJob, context: RunContext, share: WorkerShare) -> Outcome:
-    """Train a job's networks and score its trials; what the store holds is not made again.
+def run_job(job: Job, context: RunContext, share: WorkerShare) -> Outcome:
+    """Train a job's networks and score them; what the store holds is not made again.
 
     The job's lease is held meanwhile. An error of the job ends in the ledger as failed trials, with
     its traceback, and is returned: the other trials of the study go on.
 
     Args:
-        job: the training run and its trials.
+        job: the training run and its trials, or the segmentation run.
         context: its run.
         share: what this process has of the machine.
 
     """
-    search_in(context.import_path)
-    try:
-        store = ArtifactStore(context.store, expect=True)
-        open_folder(context.results, expect=True)
-        lease = store.leases.take("train", job.key, run=context.run_id)
-    except StorageError as away:
-        return Outcome(JobStatus.STORAGE_DOWN, str(away))
-    if lease is None:
-        return Outcome(JobStatus.LEASED_ELSEWHERE)
-    started = time.perf_counter()
-    lease.progress()
-    with lease, hearing_progress(lease.progress):
-        work = _Work(job, context, share, store, lease)
-        for left in reversed(range(TRIES)):
-            if (outcome := work.tried(last=not left)) is not None:
-                break
-            time.sleep(PAUSE_S)
-    assert outcome is not None
-    return replace(outcome, seconds=time.perf_counter() - started)
+    if isinstance(job, SegmentJob):
+        return work_under_lease(SegmentWork, job, context, share)
+    return work_under_lease(_Work, job, context, share)
 
 
-def finished_job(job: TrainingJob, context: RunContext, store: ArtifactStore) -> Outcome:
+def finished_job(job: Job, context: RunContext, store: ArtifactStore) -> Outcome:
     """Bring a job that others have finished to this run's ledger; return how it ended."""
+    if isinstance(job, SegmentJob):
+        return finished_segment(job, context, store)
     for key in job.score_keys():
         publish(store, key, context.results)
     if not job.trials:
@@ -88,7 +69,7 @@ def finished_job(job: TrainingJob, context: RunContext, store: ArtifactStore) ->
 
 
 def failed_outcome(
-    job: TrainingJob,
+    job: Job,
     context: RunContext,
     error: str,
     trace: str | None = None,
@@ -107,6 +88,8 @@ def failed_outcome(
         record: what is known of the trials already.
 
     """
+    if isinstance(job, SegmentJob):
+        return failed_segment(job, context, error, trace, record)
     failed = {"status": "failed", "error": error, "traceback": trace}
     try:
         store = ArtifactStore(context.store)
@@ -120,49 +103,36 @@ def failed_outcome(
     return Outcome(JobStatus.FAILED, error)
 
 
-class _Work:
-    """A job under its lease."""
+class _Work(LeasedWork):
+    """A training run under its lease."""
 
-    def __init__(
-        self,
-        job: TrainingJob,
-        context: RunContext,
-        share: WorkerShare,
-        store: ArtifactStore,
-        lease: Lease,
-    ) -> None:
-        self.job, self.context, self.share = job, context, share
-        self.store, self.lease = store, lease
+    @property
+    def job(self) -> TrainingJob:
+        """The training run."""
+        assert isinstance(self._job, TrainingJob)
+        return self._job
 
-    def tried(self, *, last: bool) -> Outcome | None:
-        """Try once; return None where the next try will succeed, unless this is the last."""
+    def record(self) -> LedgerRow:
+        """See `LeasedWork`."""
+        return _record(self.job, self.context, self.share)
+
+    def done(self, record: LedgerRow) -> Outcome:
+        """See `LeasedWork`."""
         job, context, store = self.job, self.context, self.store
-        record: LedgerRow = {}
-        try:
-            record = _record(job, context, self.share)
-            status, error = self._train_and_score(record)
-            for trial in job.trials:
-                publish(store, trial.key, context.results)
-            measure_job(job, context, store, self._scores, self.share.device, status)
-            if status is not JobStatus.OK:
-                record_collapsed(job, context, store)
-            elif job.trials:  # a teacher that no row reports has no chains
-                unprepared = prepare_chains(job, context, store, self.share.device)
-                return Outcome(status, error, unprepared=unprepared)
-            return Outcome(status, error)
-        except LeaseLostError:
-            return Outcome(JobStatus.LEASED_ELSEWHERE)
-        except Exception as failure:
-            trace = traceback.format_exc()
-            if self.lease.taken_over():
-                # Whatever failed here, the result is the next owner's.
-                return Outcome(JobStatus.LEASED_ELSEWHERE)
-            fault: Fault = fault_of(failure, job, context, store)
-        if fault.passing and not last:
-            return None
-        if fault.status is not JobStatus.FAILED:
-            return Outcome(fault.status, fault.error)
-        return failed_outcome(job, context, fault.error, trace, record)
+        status, error = self._train_and_score(record)
+        for trial in job.trials:
+            publish(store, trial.key, context.results)
+        measure_job(job, context, store, self._scores, self.share.device, status)
+        if status is not JobStatus.OK:
+            record_collapsed(job, context, store)
+        elif job.trials:  # a teacher that no row reports has no chains
+            unprepared = prepare_chains(job, context, store, self.share.device)
+            return Outcome(status, error, unprepared=unprepared)
+        return Outcome(status, error)
+
+    def failed(self, error: str, trace: str, record: LedgerRow) -> Outcome:
+        """See `LeasedWork`."""
+        return failed_outcome(self.job, self.context, error, trace, record)
 
     def _train_and_score(self, record: LedgerRow) -> tuple[JobStatus, str | None]:
         job, store = self.job, self.store

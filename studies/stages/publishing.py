@@ -18,7 +18,7 @@ from reports.ledger import (
     write_part,
 )
 from reports.storage import Location
-from studies.planning import TrainingJob
+from studies.planning import Job
 from studies.stages.scoring import LedgerRow, LedgerRows
 from studies.store import LEDGER_TABLES, ArtifactStore, CorruptArtifactError, LedgerListing
 
@@ -26,13 +26,13 @@ logger = logging.getLogger(__name__)
 
 
 def keep_scores(
-    store: ArtifactStore, job: TrainingJob, key: str, rows: LedgerRows, keys: LedgerRow
+    store: ArtifactStore, job: Job, key: str, rows: LedgerRows, keys: LedgerRow
 ) -> None:
     """Keep what was scored in the store.
 
     Args:
         store: where it goes.
-        job: the training run whose networks were scored.
+        job: the run whose networks were scored.
         key: names the parts.
         rows: rows of each table; an empty table has no part.
         keys: columns of every row, which say what was scored.

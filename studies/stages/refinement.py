@@ -79,7 +79,7 @@ def prepare_chains(
             failed.append(replace(tried[beginning], name=chain.name))
             continue
         try:
-            _prepare(job, chain, context.cam.scaling, store, device)
+            prepare_chain(job, chain, context.cam.scaling, store, device)
         except Exception as error:
             fault = fault_of(error, job, context, store)
             if not fault.own:
@@ -93,9 +93,10 @@ def prepare_chains(
     return tuple(failed)
 
 
-def _prepare(
+def prepare_chain(
     job: TrainingJob, chain: Chain, scaling: MapScaling, store: ArtifactStore, device: str
 ) -> None:
+    """Make what a chain begins with and what its steps learn, unless the store holds it."""
     for split in SCORED_SPLITS:
         images = job.images.load(store, split)
         network_maps(job, "student", split, images, store, device, chain.cam)

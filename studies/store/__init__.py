@@ -21,7 +21,7 @@ if TYPE_CHECKING:
         walk,
     )
     from studies.store.garbage import Garbage, find_garbage
-    from studies.store.keys import VERSIONS, canonical, stage_key
+    from studies.store.keys import JOB_STAGES, VERSIONS, canonical, stage_key
     from studies.store.layout import SCRATCH, TRIED
     from studies.store.lease_owner import LeaseOwner
     from studies.store.leases import (
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from studies.store.verification import verify, verify_ledger
 
 __all__ = [
+    "JOB_STAGES",
     "LEASES",
     "LEDGER_TABLES",
     "MANIFEST",

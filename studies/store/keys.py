@@ -18,8 +18,12 @@ VERSIONS = {
     "described": 1,
     "fits": 1,
     "refined": 1,
+    "segment": 1,
 }
 """Raise a stage's number when its code changes what it makes; its artifacts are then made anew."""
+
+JOB_STAGES = ("train", "segment")
+"""The stages of what a run is scheduled for; a worker holds a lease of such a stage."""
 
 
 _ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False)

@@ -13,10 +13,10 @@ from reports.storage import Entry, Folder, Location, StorageError
 from studies.store.artifacts import ArtifactStore
 from studies.store.manifest import Manifest
 
-SEALS = ("trials", "refined")
+SEALS = ("trials", "refined", "segmented")
 """Tables whose row says that everything else of its key is there; they are copied last."""
 
-LEDGER_TABLES = ("scores", "panels", "history", "reasons", *SEALS)
+LEDGER_TABLES = ("scores", "panels", "history", "reasons", "segment_scores", *SEALS)
 """The tables whose parts the store holds, in the order of copying."""
 
 

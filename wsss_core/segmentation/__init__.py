@@ -14,7 +14,11 @@ if TYPE_CHECKING:
         generalised_cross_entropy,
         symmetric_cross_entropy,
     )
-    from wsss_core.segmentation.predicting import predict_masks, predict_probabilities
+    from wsss_core.segmentation.predicting import (
+        predict_masks,
+        predict_probabilities,
+        predicted_masks,
+    )
     from wsss_core.segmentation.sam import SamSegmenter
     from wsss_core.segmentation.saving import load_segmenter, save_segmenter
     from wsss_core.segmentation.segmenter import Segmenter, SegmenterOutput
@@ -22,6 +26,7 @@ if TYPE_CHECKING:
         Architecture,
         FitSettings,
         LossSettings,
+        PredictionSettings,
         SegmenterSettings,
     )
     from wsss_core.segmentation.true_boxes import (
@@ -43,6 +48,7 @@ __all__ = [
     "FitSettings",
     "LabelledImages",
     "LossSettings",
+    "PredictionSettings",
     "SamSegmenter",
     "SegmentationLoss",
     "Segmenter",
@@ -63,6 +69,7 @@ __all__ = [
     "masks_from_true_boxes",
     "predict_masks",
     "predict_probabilities",
+    "predicted_masks",
     "save_segmenter",
     "symmetric_cross_entropy",
     "try_segmenter",

@@ -4,15 +4,19 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
 from wsss_core.backbones import evaluating
+from wsss_core.cams.settings import scaled_size
 from wsss_core.data import to_input
 from wsss_core.errors import InputError
 from wsss_core.out_of_memory import give_back, halved, is_out_of_memory
 from wsss_core.progress import made_progress
+from wsss_core.refine import dense_crf
 from wsss_core.segmentation.segmenter import Segmenter, resized
+from wsss_core.segmentation.settings import PredictionSettings
 
 
 def predict_probabilities(
@@ -58,6 +62,89 @@ def predict_masks(
     """
     for logits in _logits(segmenter, images, sizes, batch_size, device):
         yield logits.argmax(0).to(torch.uint8).cpu().numpy()
+
+
+def predicted_masks(
+    segmenter: Segmenter,
+    images: NDArray[np.uint8],
+    sizes: Sequence[tuple[int, int]] | None = None,
+    settings: PredictionSettings | None = None,
+    *,
+    batch_size: int = 8,
+    device: str = "cpu",
+) -> Iterator[NDArray[np.uint8]]:
+    """Yield the label map of each image, uint8 [h, w], over scales and flips, and after a CRF.
+
+    The probabilities of all scales and flips are averaged. A dense CRF follows at the images' size;
+    its posteriors are then enlarged. With the default settings this is `predict_masks`.
+
+    Args:
+        segmenter: on `device`.
+        images: uint8 [N, H, W, 3], possibly memory-mapped.
+        sizes: (h, w) of each image's map; None: the images' own.
+        settings: scales, flips and the CRF; None: the defaults.
+        batch_size: images a pass; halved where memory runs out.
+        device: where the segmenter is.
+
+    Raises:
+        InputError: not as many sizes as images, or a scale that the segmenter cannot take.
+        torch.OutOfMemoryError: a single image does not fit.
+
+    """
+    settings = settings or PredictionSettings()
+    sizes = [(images.shape[1], images.shape[2])] * len(images) if sizes is None else sizes
+    if len(sizes) != len(images):
+        raise InputError(f"{len(sizes)} sizes for {len(images)} images")
+    if settings == PredictionSettings():
+        yield from predict_masks(segmenter, images, sizes, batch_size=batch_size, device=device)
+        return
+    for start in range(0, len(images), batch_size):
+        part = np.asarray(images[start : start + batch_size])
+        of_part = sizes[start : start + batch_size]
+        each = None if settings.crf else of_part
+        means = _over_views(segmenter, part, each, settings, device)
+        for image, mean, size in zip(part, means, of_part, strict=True):
+            if settings.crf is not None:
+                posteriors = dense_crf(
+                    image, mean, preset=settings.crf, backend=settings.crf_backend
+                )
+                mean = resized(posteriors[None].cpu(), size)[0].numpy()
+            yield mean.argmax(0).astype(np.uint8)
+
+
+def _over_views(
+    segmenter: Segmenter,
+    images: NDArray[np.uint8],
+    sizes: Sequence[tuple[int, int]] | None,
+    settings: PredictionSettings,
+    device: str,
+) -> list[NDArray[np.float32]]:
+    """Return each image's mean probabilities over scales and flips, float32 [K + 1, h, w]."""
+    height, width = images.shape[1:3]
+    sizes = [(height, width)] * len(images) if sizes is None else sizes
+    sums: list[NDArray[np.float32]] = []
+    views = 0
+    for scale in settings.scales:
+        sides = (scaled_size(side, scale, segmenter.size_multiple) for side in (height, width))
+        scaled = _rescaled(images, tuple(sides))
+        for flipped in (False, True)[: 1 + settings.flip]:
+            shown = np.ascontiguousarray(scaled[:, :, ::-1]) if flipped else scaled
+            found = predict_probabilities(
+                segmenter, shown, sizes, batch_size=len(shown), device=device
+            )
+            maps = [one[:, :, ::-1] if flipped else one for one in found]
+            sums = [a + b for a, b in zip(sums, maps, strict=True)] if sums else maps
+            views += 1
+    return [one / np.float32(views) for one in sums]
+
+
+def _rescaled(images: NDArray[np.uint8], sides: tuple[int, ...]) -> NDArray[np.uint8]:
+    """Return images uint8 [N, h, w, 3] at another size, bilinear."""
+    if images.shape[1:3] == sides:
+        return images
+    planes = torch.from_numpy(np.array(images)).permute(0, 3, 1, 2).float()
+    enlarged = F.interpolate(planes, size=sides, mode="bilinear", align_corners=False)
+    return enlarged.round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).numpy()
 
 
 def _logits(

@@ -228,6 +228,42 @@ class FitSettings(AugmentationSettings):
         return self.learning_rate
 
 
+CrfPreset = Literal["thesis", "psa", "irn", "afa"]
+CRF_PRESET_NAMES: tuple[str, ...] = get_args(CrfPreset)
+CrfBackend = Literal["torch", "pydensecrf"]
+
+
+@dataclass(frozen=True)
+class PredictionSettings:
+    """How a trained segmenter predicts masks, see `wsss_core.segmentation.predicted_masks`.
+
+    Attributes:
+        scales: factors of the image's side; the probabilities of all of them are averaged. Sizes
+            are rounded to what the segmenter can take.
+        flip: take the mirrored image in as well, at every scale.
+        crf: the preset of a dense CRF that follows the prediction; None: none does.
+        crf_backend: "torch", or "pydensecrf" (extra `crf`).
+
+    Raises:
+        InputError: no scale, one that is not above 0, or an unknown preset.
+
+    """
+
+    scales: tuple[float, ...] = field(default=(1.0,), metadata={"min_length": 1, "max_length": 16})
+    flip: bool = False
+    crf: CrfPreset | None = None
+    crf_backend: CrfBackend = "torch"
+
+    def __post_init__(self) -> None:
+        positive = bool(self.scales) and all(0 < scale < math.inf for scale in self.scales)
+        _check(
+            self,
+            ("scales", "numbers above 0, at least one", positive),
+            _known("crf", self.crf or CRF_PRESET_NAMES[0], CRF_PRESET_NAMES),
+            _known("crf_backend", self.crf_backend, get_args(CrfBackend)),
+        )
+
+
 def _known(name: str, value: object, known: tuple[str, ...]) -> tuple[str, str, bool]:
     return name, f"one of {', '.join(known)}", value in known
 

@@ -5,6 +5,7 @@
 references read them; classifiers, CAMs and fingerprints of training images do not.
 """
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from wsss_core.data.file_hashes import content_hash, file_hashes
 from wsss_core.data.folder.class_list import FolderClasses
 from wsss_core.data.folder.folder_files import composed_form, listed_files
 from wsss_core.data.folder.layout import (
@@ -160,6 +162,22 @@ def open_training_masks(
         name: TrainingMask(name, paths[name], partial(_read, paths[name], decode), size)
         for name in (image.identifier for image in masked)
     }
+
+
+def fingerprint_of_masks(masks: Mapping[str, TrainingMask], meaning: object) -> str:
+    """Return a digest (128 bit, hexadecimal) of mask files and of how they are read.
+
+    Args:
+        masks: by identifier.
+        meaning: JSON-able values that decide what the files' values mean.
+
+    Raises:
+        InputError: a file cannot be read.
+
+    """
+    digests = file_hashes([mask.path for mask in masks.values()])
+    content = [meaning, list(zip(masks, digests, strict=True))]
+    return content_hash(json.dumps(content).encode())
 
 
 def _read(path: Path, decode: MaskDecoder) -> np.ndarray:

@@ -4,12 +4,14 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw
 
 from wsss_core.data.folder.layout import LABELS, TRAINING_MASKS
+from wsss_core.data.folder.training_masks import TrainingMask
 from wsss_core.data.image_set import SPLITS, ImageSet, PixelMaps
 from wsss_core.data.outline import SplitOutline
 from wsss_core.data.scenes.scene import (
@@ -151,6 +153,29 @@ class SceneSource:
             without_objects=None if without is None else without[0],
             without_contexts=None if without is None else without[1],
         )
+
+    def training_masks(self, size: int | None = None) -> dict[str, TrainingMask]:
+        """Return identifier -> mask of the training scenes that hold a class, by identifier.
+
+        Args:
+            size: the side of the masks in pixels; None: that of the settings.
+
+        """
+        settings = replace(self.settings, size=size or self.settings.size)
+        outline, indices = self.outline("train"), self.indices("train")
+        return {
+            name: TrainingMask(name, Path(name), partial(_mask_of, settings, index))
+            for name, index, held in zip(outline.identifiers, indices, outline.labels, strict=True)
+            if held.any()
+        }
+
+    def training_masks_fingerprint(self) -> str:
+        """Return a digest of all that masks of training scenes depend on, but the size."""
+        return self.fingerprint("train")
+
+
+def _mask_of(settings: SceneSettings, index: int) -> np.ndarray:
+    return index_mask(render_scene(settings, index))
 
 
 def index_mask(scene: Scene) -> np.ndarray:

@@ -1,0 +1,197 @@
+"""Reading the segmenters of a study: what was planned, how each run ended, its counts."""
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import pandas as pd
+import pyarrow.compute as pc
+
+from reports.ledger.parts import read_arrow
+from reports.pairing import Pair, fold_of, pair_of
+from reports.results.segments.counts import SEGMENT_FIGURES, SegmentCounts
+from reports.storage import Location
+
+
+@dataclass(frozen=True)
+class SegmentRun:
+    """An entry under one seed, in a study with folds on one fold.
+
+    Attributes:
+        key: the key of its scores.
+        segment_key: the key of the trained segmenter in the store.
+        pair: its seed, and its fold.
+        status: `ok`, `failed`, `collapsed`, or `missing` if the ledger has no result.
+        row: its row of the table `segmented`; empty if missing.
+        counts: the counts of its test images; None without scores.
+
+    """
+
+    key: str
+    segment_key: str
+    pair: Pair
+    status: str
+    row: Mapping[str, Any] = field(default_factory=dict)
+    counts: SegmentCounts | None = None
+
+    @cached_property
+    def figures(self) -> dict[str, float]:
+        """Every figure of the mean over classes; empty without scores."""
+        return {} if self.counts is None else self.counts.figures()
+
+
+@dataclass(frozen=True)
+class SegmentRecord:
+    """An entry of `segment`, common to its seeds; attributes are columns of the plan.
+
+    Attributes:
+        entry: its name.
+        model: decoder, encoder, and where the weights are from.
+        steps: of the training.
+        overlap: the least IoU at which an object counts as found.
+        prediction: how masks were predicted, JSON.
+        masks: how many true masks were asked for, a number or "all"; None: none.
+        configuration: whose maps became pseudo masks; None without pseudo masks.
+        refinement: the chain of these maps.
+        rule: the threshold rule that cut them.
+        published: another work's figure, a share.
+        published_from: that work.
+        runs: by seed (and fold), ascending.
+
+    """
+
+    entry: str
+    model: str
+    steps: int
+    overlap: float
+    prediction: str
+    masks: str | None
+    configuration: str | None
+    refinement: str | None
+    rule: str | None
+    published: float | None
+    published_from: str | None
+    runs: tuple[SegmentRun, ...] = ()
+
+    @property
+    def states(self) -> Counter[str]:
+        """How its runs ended."""
+        return Counter(run.status for run in self.runs)
+
+    @property
+    def healthy(self) -> list[SegmentRun]:
+        """The runs that ended well."""
+        return [run for run in self.runs if run.status == "ok" and run.counts is not None]
+
+    def by_seed(self, figure: str, class_name: str | None = None) -> dict[Pair, float]:
+        """Return a figure by seed (and fold), over healthy runs and without NaN.
+
+        Args:
+            figure: one of `SEGMENT_FIGURES`.
+            class_name: None: the mean over classes.
+
+        """
+        found = {}
+        for run in self.healthy:
+            assert run.counts is not None
+            figures = run.figures if class_name is None else run.counts.figures(class_name)
+            if not math.isnan(figures[figure]):
+                found[run.pair] = figures[figure]
+        return found
+
+    @property
+    def masks_spent(self) -> int | None:
+        """How many true masks were looked at; of several seeds the most. None before any ended."""
+        spent = [run.row["masks_spent"] for run in self.healthy]
+        return int(max(spent)) if spent else None
+
+    @property
+    def labels(self) -> str:
+        """What it was trained on, in words."""
+        words = []
+        if self.masks is not None:
+            words.append("all true masks" if self.masks == "all" else f"{self.masks} true masks")
+        if self.configuration is not None:
+            chain = "" if self.refinement in (None, "none") else f", {self.refinement}"
+            words.append(f"masks of {self.configuration}{chain} ({self.rule})")
+        return " + ".join(words)
+
+
+_ABOUT = tuple(one for one in SegmentRecord.__dataclass_fields__ if one != "runs")
+
+
+def read_segments(
+    results: Location, study: str, sweep_value: float | None = None
+) -> tuple[SegmentRecord, ...]:
+    """Read the segmenters of a study, in the study's order.
+
+    Args:
+        results: the results folder.
+        study: the study's name.
+        sweep_value: the value of its sweep.
+
+    """
+    planned = read_arrow(results, "segments")
+    planned = planned.filter(pc.equal(planned["study"], study))
+    rows = [row for row in planned.to_pylist() if row["dial_value"] == sweep_value]
+    rows.sort(key=lambda row: (row["position"], row["seed"], row["fold"] or 0))
+    keys = [row["scores_key"] for row in rows]
+    if not keys:
+        return ()
+    # As integers: pyarrow loads pandas to make moments of them.
+    ended = read_arrow(results, "segmented", keys=keys).drop_columns("started_at")
+    ends = {row["scores_key"]: row for row in ended.to_pylist()}
+    entries: dict[str, list[SegmentRun]] = {}
+    about: dict[str, dict[str, Any]] = {}
+    for row in rows:
+        about.setdefault(row["entry"], {name: row[name] for name in _ABOUT})
+        entries.setdefault(row["entry"], []).append(_run(results, row, ends))
+    return tuple(SegmentRecord(**about[name], runs=tuple(runs)) for name, runs in entries.items())
+
+
+def _run(
+    results: Location, planned: Mapping[str, Any], ends: Mapping[str, dict[str, Any]]
+) -> SegmentRun:
+    key = planned["scores_key"]
+    pair = pair_of(planned["seed"], planned["fold"])
+    row = ends.get(key)
+    if row is None:
+        return SegmentRun(key, planned["segment_key"], pair, "missing")
+    counts, status = None, row["status"]
+    if status == "ok":
+        scores = read_arrow(results, "segment_scores", keys=[key])
+        if scores.num_rows:
+            counts = SegmentCounts.of_rows(scores)
+        else:
+            status = "missing"
+    return SegmentRun(key, planned["segment_key"], pair, status, row, counts)
+
+
+def segment_frame(records: Sequence[SegmentRecord]) -> pd.DataFrame:
+    """Return a row for each entry and seed: how it ended, its masks, all figures."""
+    rows = []
+    for record in records:
+        for run in record.runs:
+            fold = fold_of(run.pair)
+            rows.append(
+                {
+                    "entry": record.entry,
+                    "labels": record.labels,
+                    "model": record.model,
+                    "seed": run.pair if fold is None else run.pair.seed,  # type: ignore[union-attr]
+                    **({} if fold is None else {"fold": fold}),
+                    "status": run.status,
+                    "error": run.row.get("error"),
+                    "masks_trained": run.row.get("masks_trained"),
+                    "masks_spent": run.row.get("masks_spent"),
+                    "level": run.row.get("level"),
+                    "seconds_training": run.row.get("seconds_training"),
+                    "segment_key": run.segment_key,
+                    "scores_key": run.key,
+                    **{name: run.figures.get(name, math.nan) for name in SEGMENT_FIGURES},
+                }
+            )
+    return pd.DataFrame(rows)

@@ -1,0 +1,246 @@
+"""The section `segment` of a study file: segmenters that are trained on masks, under every seed.
+
+    segment:
+      model: {model: unet, encoder: resnet18}    # what all entries share
+      training: {steps: 400}
+      predict: {scales: [1.0], flip: false}
+      entries:
+        ours: {labels: {configuration: taught, chain: CRF, rule: tuned}}   # pseudo masks
+        25 masks: {labels: {masks: 25}}
+        25 masks + ours: {labels: {masks: 25, configuration: taught}}
+        fully supervised: {labels: masks}
+
+An entry may have `model`, `training` and `predict` of its own: the model replaces the shared one,
+the others change single settings.
+"""
+
+from collections.abc import Callable, Collection, Mapping
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    Field,
+    PositiveInt,
+    field_validator,
+    model_validator,
+)
+
+from reports.names import ORACLES, PLAIN, RULES
+from studies.spec.base import LocalPath, Name, Strict
+from studies.spec.resources import ResourceChange
+from studies.spec.settings import section, settings_of
+from wsss_core.errors import InputError, nearest, quoted
+from wsss_core.plugins import is_plugin
+from wsss_core.segmentation.settings import FitSettings, PredictionSettings, SegmenterSettings
+
+LABEL_RULES = tuple(rule for rule in RULES if rule not in ORACLES)
+"""The threshold rules that pseudo masks can be cut by."""
+
+WITHOUT_MASKS = ("fixed", "otsu", "gaussian_mixture")
+"""Those of them that see no mask."""
+
+
+class SegmenterModel(section(SegmenterSettings)):  # type: ignore[misc]
+    """A segmenter; see `wsss_core.segmentation.settings.SegmenterSettings`."""
+
+    weights: LocalPath = "none"
+
+    @model_validator(mode="after")
+    def _is_one(self) -> Self:
+        self.settings()
+        return self
+
+    def settings(self) -> SegmenterSettings:
+        """Return the settings that build it."""
+        return settings_of(SegmenterSettings, self)
+
+
+class Fit(section(FitSettings)):  # type: ignore[misc]
+    """Training of a segmenter; see `wsss_core.segmentation.settings.FitSettings`."""
+
+    @model_validator(mode="after")
+    def _can_be(self) -> Self:
+        self.settings()
+        return self
+
+    def settings(self) -> FitSettings:
+        """Return the settings that `wsss_core.segmentation.fit` takes."""
+        return settings_of(FitSettings, self)
+
+
+class FitChange(section(FitSettings, optional=True)):  # type: ignore[misc]
+    """Training settings that an entry changes; None keeps the shared ones."""
+
+
+class Prediction(section(PredictionSettings)):  # type: ignore[misc]
+    """How masks are predicted; see `wsss_core.segmentation.settings.PredictionSettings`."""
+
+    @model_validator(mode="after")
+    def _can_be(self) -> Self:
+        self.settings()
+        return self
+
+    def settings(self) -> PredictionSettings:
+        """Return the settings that `wsss_core.segmentation.predicted_masks` takes."""
+        return settings_of(PredictionSettings, self)
+
+
+class PredictionChange(section(PredictionSettings, optional=True)):  # type: ignore[misc]
+    """Settings of the prediction that an entry changes; None keeps the shared ones."""
+
+
+class SegmentLabels(Strict):
+    """The masks that a segmenter is trained on: pseudo masks, true ones, or both.
+
+    Pseudo masks are the maps of `configuration` under `chain`, cut by the threshold rule `rule`.
+    With `confidence` each of their pixels weighs its score to this power, see
+    `wsss_core.segmentation.label_confidence`. `masks` is how many true masks are used: a number, or
+    "all". Where both are given, an image with a true mask has no pseudo mask.
+    """
+
+    masks: PositiveInt | Literal["all"] | None = None
+    configuration: str | None = None
+    chain: str = PLAIN
+    rule: str = "tuned"
+    confidence: float | None = Field(None, gt=0)
+
+    @field_validator("rule")
+    @classmethod
+    def _is_a_rule(cls, rule: str) -> str:
+        if rule in ORACLES:
+            raise ValueError(
+                f"{rule} sees the masks of images that are scored; no labels come of it"
+            )
+        if rule not in LABEL_RULES and not is_plugin(rule):
+            near = nearest(rule, LABEL_RULES)
+            hint = f"; nearest: {near!r}" if near else ""
+            raise ValueError(f"expected {', '.join(LABEL_RULES)} or a plug-in{hint}")
+        return rule
+
+    @model_validator(mode="after")
+    def _are_labels(self) -> Self:
+        if self.masks is None and self.configuration is None:
+            raise ValueError("expected masks, or the configuration whose maps become pseudo masks")
+        if self.configuration is None:
+            given = self.model_fields_set - {"masks", "configuration"}
+            if given:
+                raise ValueError(f"{min(given)!r} is of pseudo masks; expected a configuration too")
+        return self
+
+    @property
+    def pseudo(self) -> bool:
+        """Whether any image has a pseudo mask."""
+        return self.configuration is not None
+
+
+def _labels(given: Any) -> Any:
+    return {"masks": "all"} if given == "masks" else given
+
+
+class SegmentEntry(Strict):
+    """A segmenter of a study, which is trained under every seed.
+
+    `published` is another work's figure for it, in percent. `resources` are as those of a
+    configuration.
+    """
+
+    labels: Annotated[SegmentLabels, BeforeValidator(_labels)]
+    model: SegmenterModel | None = None
+    training: FitChange = FitChange()
+    predict: PredictionChange = PredictionChange()
+    published: float | None = Field(None, ge=0, le=100)
+    resources: ResourceChange = ResourceChange()
+
+
+class Segment(Strict):
+    """The section: what segmenters share, the segmenters by name, and how objects are counted.
+
+    `overlap` is the least IoU at which an object counts as found.
+    """
+
+    model: SegmenterModel | None = None
+    training: Fit = Fit()
+    predict: Prediction = Prediction()
+    overlap: float = Field(0.5, gt=0, le=1)
+    entries: dict[Name, SegmentEntry] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _are_whole(self) -> Self:
+        for name, entry in self.entries.items():
+            if entry.model is None and self.model is None:
+                raise ValueError(f"entries.{name}: expected a model, here or for all entries")
+            for key, whole in (("training", self.fit_of), ("predict", self.prediction_of)):
+                try:
+                    whole(entry)
+                except InputError as error:
+                    raise ValueError(f"entries.{name}.{key}: {error}") from error
+        return self
+
+    def model_of(self, entry: SegmentEntry) -> SegmenterModel:
+        """Return the model of an entry."""
+        model = entry.model or self.model
+        assert model is not None  # checked
+        return model
+
+    def fit_of(self, entry: SegmentEntry) -> FitSettings:
+        """Return the training of an entry: the shared one with its changes."""
+        return settings_of(FitSettings, _changed(self.training, entry.training))
+
+    def prediction_of(self, entry: SegmentEntry) -> PredictionSettings:
+        """Return the prediction of an entry: the shared one with its changes."""
+        return settings_of(PredictionSettings, _changed(self.predict, entry.predict))
+
+    def check(self, configurations: Collection[str], chains: Collection[str]) -> None:
+        """Raise ValueError unless the study has the configurations and chains of the labels.
+
+        Args:
+            configurations: the names of the study's configurations.
+            chains: the names of its chains that have steps.
+
+        """
+        for name, entry in self.entries.items():
+            labels = entry.labels
+            if labels.configuration is None:
+                continue
+            for key, value, known in (
+                ("configuration", labels.configuration, configurations),
+                ("chain", labels.chain, (PLAIN, *chains)),
+            ):
+                if value not in known:
+                    raise ValueError(
+                        f"segment.entries.{name}.labels.{key} {quoted(value)} is no {key} of this "
+                        f"study; nearest: {nearest(value, known, 0)!r}"
+                    )
+
+
+def _changed(shared: BaseModel, change: BaseModel) -> BaseModel:
+    """Return a section with the settings that a change gives; a nested section counts as one."""
+    given = {
+        name: value
+        for name in type(change).model_fields
+        if (value := getattr(change, name)) is not None
+    }
+    return shared.model_copy(update=given)
+
+
+def without_defaults(settings: Any, default: Callable[[], Any]) -> dict[str, Any]:
+    """Return the settings that differ from the defaults, as JSON-able values, nested ones whole.
+
+    Keys hold these alone, so that a new setting moves no key while it keeps its default.
+
+    Args:
+        settings: a dataclass.
+        default: makes the default one.
+
+    """
+    usual = vars(default())
+    return {name: _plain(value) for name, value in vars(settings).items() if value != usual[name]}
+
+
+def _plain(value: Any) -> Any:
+    if hasattr(value, "__dataclass_fields__"):
+        return without_defaults(value, type(value))
+    if isinstance(value, Mapping):
+        return {str(key): _plain(one) for key, one in value.items()}
+    return [_plain(one) for one in value] if isinstance(value, list | tuple) else value

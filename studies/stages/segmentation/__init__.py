@@ -1,0 +1,22 @@
+"""The `segment` stage: from masks to a trained segmenter and its scores."""
+
+from typing import TYPE_CHECKING
+
+from wsss_core.lazy import lazy_exports
+
+if TYPE_CHECKING:
+    from studies.stages.segmentation.job import SegmentWork, failed_segment, finished_segment
+    from studies.stages.segmentation.selection import TrainingSelection, select_images
+    from studies.stages.segmentation.training import SegmentOutcome, load_trained_segmenter
+
+__all__ = [
+    "SegmentOutcome",
+    "SegmentWork",
+    "TrainingSelection",
+    "failed_segment",
+    "finished_segment",
+    "load_trained_segmenter",
+    "select_images",
+]
+
+__getattr__ = lazy_exports(__name__, __file__)

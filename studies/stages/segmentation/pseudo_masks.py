@@ -1,0 +1,263 @@
+"""Pseudo masks of training images: maps gated by the images' labels, cut at one threshold.
+
+The labels of training images are known, so a map of a class that an image does not hold is 0. The
+rules without masks see the scores of the training images; a rule that is tuned sees the tune
+split, as the study's own scores hold it.
+"""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from reports.ledger import read_arrow
+from reports.names import ANY_CLASS
+from reports.results.other_gatings import competing, label_gated_choice
+from reports.results.score_rows import ScoreRows
+from studies.planning import MapsOfLabels, SegmentJob, Step, shard_key, shards
+from studies.stages.cams import NetworkMaps, network_maps, normalised_maps
+from studies.stages.handover import RunContext
+from studies.stages.refinement import (
+    MAPS,
+    ImageFeatureTask,
+    chain_maps,
+    make_image_features,
+    prepare_chain,
+    refine_shard,
+    run_step,
+)
+from studies.stages.scoring import NetworkScores, gated, score_rows
+from studies.stages.training import load_network
+from studies.store import ArtifactStore
+from wsss_core.backbones import Network
+from wsss_core.data.image_set import ImageSet
+from wsss_core.errors import InputError
+from wsss_core.evaluate import NoThresholdError, choose_threshold, level_of, quantise, resize
+from wsss_core.progress import made_progress
+from wsss_core.refine.steps.registry import make_refiner
+from wsss_core.segmentation import label_confidence
+
+Bounds = tuple[int, int]
+"""The first and the last place of a shard, the last one excluded."""
+
+
+class LabelledMaps:
+    """The maps of training images that pseudo masks are cut from, shard by shard.
+
+    Args:
+        maps: network and chain.
+        images: the training split.
+        store: holds the network and keeps the maps.
+        device: where maps are made.
+
+    """
+
+    def __init__(
+        self, maps: MapsOfLabels, images: ImageSet, store: ArtifactStore, device: str
+    ) -> None:
+        self._maps, self._images = maps, images
+        self._store, self._device = store, device
+        if maps.chain.steps:
+            prepare_chain(maps.training, maps.chain, maps.study_scaling, store, device)
+
+    @cached_property
+    def _network(self) -> Network:
+        return load_network(self._store, self._maps.training, "student")
+
+    def of(self, bounds: Bounds) -> NDArray[np.float32]:
+        """Return the scores of a shard's images, float32 [n, K, h, w] in 0..1."""
+        maps, store, images = self._maps, self._store, self._images
+        labels = images.labels[slice(*bounds)]
+        scores: np.ndarray | None = None
+        keys = maps.keys()
+        for number in range(len(maps.chain.steps), 0, -1):
+            if store.has("refined", shard_key(keys[number], bounds)):
+                with store.reading("refined", shard_key(keys[number], bounds)) as folder:
+                    kept = np.load(folder / MAPS, allow_pickle=False)
+                scores, done = kept.astype(np.float32), number
+                break
+        else:
+            scores, done = self._first(bounds), 0
+        for number in range(done, len(maps.chain.steps)):
+            step = maps.chain.steps[number]
+            kept = self._refined(step, number, scores, bounds)
+            kept[~labels] = 0  # a step may spread a little of what is 0
+            about = {"step": step.identity, "bounds": bounds, "parent": maps.training.key}
+            with store.build("refined", shard_key(keys[number + 1], bounds), about) as folder:
+                np.save(folder / MAPS, kept)
+            made_progress()
+            scores = kept.astype(np.float32)
+        return scores
+
+    def _first(self, bounds: Bounds) -> NDArray[np.float32]:
+        maps = self._maps
+        normalisation = maps.study_scaling.normalisation
+        scores = normalised_maps(self._raw.part(*bounds), maps.chain.cam, normalisation)
+        scores[~self._images.labels[slice(*bounds)]] = 0
+        return scores
+
+    @cached_property
+    def _raw(self) -> NetworkMaps:
+        job, cam = self._maps.training, self._maps.chain.cam
+        return network_maps(job, "student", "train", self._images, self._store, self._device, cam)
+
+    def _refined(
+        self, step: Step, number: int, scores: np.ndarray, bounds: Bounds
+    ) -> NDArray[np.float16]:
+        maps, store = self._maps, self._store
+        features = fitted = network = None
+        if step.needs_image_features:
+            task = ImageFeatureTask(step, maps.training.images, "train", bounds)
+            make_image_features(task, store, self._device)
+            features = store.fetch("described", task.key)
+        if step.needs_fitted_state:
+            fitted = store.fetch("fits", maps.fitted_state_key(number))
+            network = self._network
+        return run_step(
+            step.kind,
+            make_refiner(step.kind, step.arguments, step.weights_digests),
+            np.asarray(self._images.images[slice(*bounds)]),
+            scores,
+            image_features=features,
+            fitted_state=fitted,
+            network=network,
+        )
+
+
+class PseudoMasks:
+    """The pseudo masks of a segmentation run.
+
+    Args:
+        job: the run.
+        context: the run of the study.
+        images: the training split.
+        store: holds networks and scores, and keeps maps.
+        device: where maps are made.
+
+    """
+
+    def __init__(
+        self,
+        job: SegmentJob,
+        context: RunContext,
+        images: ImageSet,
+        store: ArtifactStore,
+        device: str,
+    ) -> None:
+        assert job.maps is not None
+        self._job, self._maps, self._context = job, job.maps, context
+        self._images, self._store, self._device = images, store, device
+        self._scores = LabelledMaps(job.maps, images, store, device)
+        self._settings: dict[str, Any] = job.settings["labels"]["pseudo"]
+
+    def each(self) -> Iterator[tuple[int, NDArray[np.float32]]]:
+        """Yield the place of every image and its scores at the images' size, [K, S, S]."""
+        side = self._images.images.shape[1]
+        for bounds in shards(len(self._images)):
+            for place, maps in enumerate(self._scores.of(bounds), bounds[0]):
+                yield place, resize(maps, (side, side)).clip(0, 1)
+
+    @cached_property
+    def level(self) -> int:
+        """The threshold, 0 to 255; where classes compete at least 1.
+
+        Raises:
+            NoThresholdError: the rule has nothing to choose by.
+            InputError: a chain that cannot run over the tune split.
+
+        """
+        rule, found = self._settings["rule"], None
+        if rule == "fixed":
+            found = level_of(self._settings["fixed"])
+        elif rule == "tuned":
+            found = tuned_level(self._tune_rows(), self._settings["objective"])
+        else:
+            tune = None
+            if "objective" in self._settings:
+                rows = self._tune_rows()
+                names = set(rows.texts["class_name"])
+                of_any = ANY_CLASS if ANY_CLASS in names else self._images.classes[0]
+                tune = rows.at(rows.texts["class_name"] == of_any).stack()
+            found = choose_threshold(rule, tune=tune, scores=self._pooled()).level
+        assert found is not None
+        return max(1, found) if len(self._images.classes) > 1 else found
+
+    def cut(self, place: int, scores: NDArray[np.float32]) -> NDArray[np.uint8]:
+        """Return the pseudo mask of an image, uint8 [S, S]."""
+        levels = gated(quantise(scores), ~self._images.labels[place])
+        mask = np.zeros(levels.shape[1:], np.uint8)
+        for number, of_class in enumerate(levels):
+            if self._images.labels[place, number]:
+                mask[of_class >= self.level] = number + 1
+        return mask
+
+    def weights(
+        self, scores: NDArray[np.float32], mask: NDArray[np.uint8]
+    ) -> NDArray[np.float32] | None:
+        """Return the weight of each pixel of a pseudo mask, [S, S]; None where all weigh 1."""
+        power = self._settings["confidence"]
+        return None if power is None else label_confidence(scores, mask, power=power)
+
+    def _pooled(self) -> NDArray[np.int64]:
+        """Return the pixels per level of the training images that carry a label, int64 [256]."""
+        counts = np.zeros(256, np.int64)
+        for place, scores in self.each():
+            if self._images.labels[place].any():
+                levels = gated(quantise(scores), ~self._images.labels[place])
+                counts += np.bincount(levels.max(axis=0).ravel(), minlength=256)
+        return counts
+
+    def _tune_rows(self) -> ScoreRows:
+        """Return the student's scores of the tune split under the chain."""
+        key = self._maps.scores_key
+        if self._store.has("scores", key):
+            with self._store.reading("scores", key) as folder:
+                found = ScoreRows.of(read_arrow(str(folder), "scores", keys=[key]))
+        else:  # the chain has not been scored yet
+            found = ScoreRows.of(pd.DataFrame(self._scored_tune()))
+        texts = found.texts
+        return found.at((texts["split"] == "tune") & (texts["network"] == "student"))
+
+    def _scored_tune(self) -> list[dict[str, Any]]:
+        maps, store, cam = self._maps, self._store, self._context.cam
+        job, chain = maps.training, maps.chain
+        images = job.images.load(store, "tune")
+        alone = replace(self._context, chains=(chain,))
+        for bounds in shards(len(images)) if chain.steps else ():
+            errors = refine_shard(job, "tune", bounds, alone, store, ()).errors
+            if chain.name in errors:
+                raise InputError(f"chain {chain.name}: {errors[chain.name].error}")
+        raw = network_maps(job, "student", "tune", images, store, self._device, chain.cam)
+        scores = chain_maps(job, chain, "tune", images, store, cam.scaling)
+        network = NetworkScores((scores,), raw.logits, None, None, cam.normalisation)
+        return score_rows(network, images, split="tune", network="student", gating=cam.gating)
+
+
+def tuned_level(rows: ScoreRows, objective: str) -> int:
+    """Return the level that is best on the tune split's maps, gated by labels where that differs.
+
+    Args:
+        rows: the tune split's scores.
+        objective: what is maximised, one of `reports.names.MEASURES`.
+
+    Raises:
+        NoThresholdError: no image holds a class.
+
+    """
+    by_labels = label_gated_choice(rows, objective)
+    if by_labels is not None:
+        return by_labels.level
+    stacks = {name: one.stack() for (name,), one in rows.groups("class_name")}
+    if ANY_CLASS in stacks:
+        level = competing(stacks).best_level(objective)
+        if level is None:
+            raise NoThresholdError("threshold rule tuned: a class is in no image of the tune split")
+        return int(level)
+    (stack,) = stacks.values()
+    found = choose_threshold("tuned", tune=stack, objective=objective).level
+    assert found is not None
+    return found
