@@ -23,7 +23,9 @@ def _scenes(options: argparse.Namespace) -> int:
     from wsss_core.data.scenes import SceneSettings, SceneSource, contact_sheet, write_scenes
 
     settings = SceneSettings.taken_from(options)
-    source = SceneSource(settings, train=options.train, tune=options.tune, test=options.test)
+    source = SceneSource(
+        settings, options.train, options.tune, options.test, reverse_test=options.reverse_test
+    )
     write_scenes(source, options.out, train_masks=options.train_masks)
     sheet = options.out / "contact_sheet.png"
     contact_sheet(settings).save(sheet)
@@ -100,6 +102,22 @@ def _describe(options: argparse.Namespace) -> int:
     return 0
 
 
+def _trap(options: argparse.Namespace) -> int:
+    from wsss_core.data.trap_splits import make_trap
+
+    made = make_trap(
+        options.root,
+        options.out,
+        options.flag,
+        class_name=options.trap_class,
+        agreement=options.agreement,
+        seed=options.seed,
+        linked=options.link,
+    )
+    show(made.describe())
+    return 0
+
+
 _COUNTS = {
     "size": (64, "width and height in pixels"),
     "train": (1500, "scenes of the train split"),
@@ -137,6 +155,11 @@ SCENES = Command(
             "--train-masks",
             action="store_true",
             help="write masks of training images too, which weak supervision does not use",
+        ),
+        option(
+            "--reverse-test",
+            action="store_true",
+            help="in test, contexts go with the scenes that lack their class: a trap",
         ),
     ),
 )
@@ -189,9 +212,42 @@ DESCRIBE = Command(
     ),
 )
 
+TRAP = Command(
+    "trap",
+    "make a data folder in which a flag goes with the class, and in test against it",
+    "wsss data trap DATA TRAP --flag night",
+    _trap,
+    (
+        option("root", type=a_path, metavar="DIR", help="a data folder whose images have flags"),
+        option("out", type=a_path, metavar="DEST", help="folder to write; must be new or empty"),
+        option(
+            "--flag",
+            required=True,
+            metavar="NAME",
+            help="a flag of attributes.csv or of the import; or a source, `source NAME`",
+        ),
+        option(
+            "--class",
+            dest="trap_class",
+            metavar="NAME",
+            help="the class that the flag goes with [the only one]",
+        ),
+        option(
+            "--agreement",
+            type=float,
+            default=0.9,
+            metavar="SHARE",
+            help="share of the images whose flag agrees with the label, in test of those whose "
+            "flag does not [0.9]",
+        ),
+        option("--seed", type=int, default=0, metavar="N", help="of the images that are kept [0]"),
+        option("--link", action="store_true", help="link files instead of copying them"),
+    ),
+)
+
 DATA = Command(
     "data",
     "import, make, check and describe data sets",
     "wsss data check DIR",
-    parts=(IMPORT, SCENES, CHECK, DESCRIBE),
+    parts=(IMPORT, SCENES, TRAP, CHECK, DESCRIBE),
 )

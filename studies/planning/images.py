@@ -224,7 +224,9 @@ def open_source(data: Data) -> ImageSource:
     """
     if isinstance(data, SceneData):
         settings = SceneSettings.taken_from(data)
-        return SceneSource(settings, train=data.train, tune=data.tune, test=data.test)
+        return SceneSource(
+            settings, data.train, data.tune, data.test, reverse_test=data.reverse_test
+        )
     if isinstance(data, FolderData):
         return FolderSource(checked_path(data.root), PixelRules.taken_from(data), data.threshold)
     if isinstance(data, PublishedData):

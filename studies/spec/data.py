@@ -14,12 +14,16 @@ from wsss_core.plugins import is_plugin
 
 
 class SceneData(section(SceneSettings)):  # type: ignore[misc]
-    """Procedural smoke scenes, rendered when they are needed (see `wsss_core.data.scenes`)."""
+    """Procedural smoke scenes, rendered when they are needed (see `wsss_core.data.scenes`).
+
+    With `reverse_test` contexts go with the test scenes that lack their class.
+    """
 
     source: Literal["scenes"]
     train: int = Field(1500, ge=2)
     tune: int = Field(150, ge=2)
     test: int = Field(300, ge=2)
+    reverse_test: bool = False
 
 
 class FolderData(section(PixelRules)):  # type: ignore[misc]

@@ -200,7 +200,7 @@ class SceneImages:
         indices = self._source.indices(split)
         progress = ProgressLines(f"{split}: scenes described", len(indices))
         for index in indices:
-            scene = render_scene(self._source.settings, index)
+            scene = render_scene(self._source.settings_of(split), index)
             codes = _counted(index_mask(scene))
             yield ImageFacts(
                 split=split,
@@ -216,7 +216,7 @@ class SceneImages:
 
     def picture(self, one: ImageFacts) -> ShownImage:
         """Return a scene with its masks, in training too."""
-        scene = render_scene(self._source.settings, int(one.identifier))
+        scene = render_scene(self._source.settings_of(one.split), int(one.identifier))
         return ShownImage(scene.image, index_mask(scene), index_context(scene))
 
 

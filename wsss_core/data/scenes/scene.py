@@ -10,7 +10,7 @@ is what the scene would look like without its smoke or without its chimney.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from typing import NamedTuple, Self
 
@@ -94,6 +94,16 @@ class SceneSettings:
                 raise InputError(f"scenes: {name} is {value!r}, expected a number from 0 to 1")
             if not 0 <= value <= 1:
                 raise InputError(f"scenes: {name} is {value}, expected 0 to 1")
+
+    def reversed(self) -> Self:
+        """Return the family in which contexts go with the scenes that lack their class."""
+        return replace(
+            self,
+            chimney_given_smoke=self.chimney_given_clear,
+            chimney_given_clear=self.chimney_given_smoke,
+            cooling_tower_given_steam=self.cooling_tower_given_clear,
+            cooling_tower_given_clear=self.cooling_tower_given_steam,
+        )
 
     @classmethod
     def taken_from(cls, given: object) -> Self:

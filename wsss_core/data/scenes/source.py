@@ -46,15 +46,25 @@ class SceneSource:
         train: number of scenes of the training split, at least 2.
         tune: number of scenes of the tune split, at least 1.
         test: number of scenes of the test split, at least 1.
+        reverse_test: in the test split contexts go with the scenes that lack their class, so that a
+            network that takes the context for the class is wrong there. Nothing else of its scenes
+            changes.
 
     Raises:
         InputError: a number is out of range.
     """
 
     def __init__(
-        self, settings: SceneSettings, train: int = 1500, tune: int = 150, test: int = 300
+        self,
+        settings: SceneSettings,
+        train: int = 1500,
+        tune: int = 150,
+        test: int = 300,
+        *,
+        reverse_test: bool = False,
     ) -> None:
         self.settings = settings
+        self._of_test = settings.reversed() if reverse_test else settings
         self._counts = {"train": train, "tune": tune, "test": test}
         for split, count in self._counts.items():
             if isinstance(count, bool) or not isinstance(count, int | np.integer):
@@ -66,6 +76,10 @@ class SceneSource:
     def classes(self) -> tuple[str, ...]:
         """Return smoke, and steam where there is any."""
         return ("smoke", "steam") if self.settings.steam > 0 else ("smoke",)
+
+    def settings_of(self, split: str) -> SceneSettings:
+        """Return the family of a split's scenes."""
+        return self._of_test if split == "test" else self.settings
 
     def indices(self, split: str) -> range:
         """Return the scene indices of a split, for `render_scene`; no two splits share one.
@@ -83,7 +97,7 @@ class SceneSource:
 
         These are the version of the generator, the seed, the shares and the range of indices.
         """
-        family = asdict(self.settings)
+        family = asdict(self.settings_of(split))
         del family["size"]
         if self.settings.steam == 0:
             for name in SECOND_CLASS:
@@ -101,7 +115,7 @@ class SceneSource:
 
     def outline(self, split: str) -> SplitOutline:
         """Return names and labels of a split's scenes, each of which is a group of its own."""
-        small = replace(self.settings, size=16)
+        small = replace(self.settings_of(split), size=16)
         scenes = [render_scene(small, index) for index in self.indices(split)]
         names = tuple(_identifier(position) for position in range(len(scenes)))
         labels = np.array([(one.has_smoke, one.has_steam) for one in scenes], np.bool_)
@@ -116,7 +130,7 @@ class SceneSource:
         Raises:
             InputError: the size is out of range.
         """
-        settings = replace(self.settings, size=size)
+        settings = replace(self.settings_of(split), size=size)
         indices = self.indices(split)
         images = np.empty((len(indices), size, size, 3), np.uint8)
         count = len(self.classes)
@@ -225,7 +239,7 @@ def write_scenes(source: SceneSource, folder: Path, *, train_masks: bool = False
                 (folder / split / name).mkdir(parents=True)
             lines = ["file,classes"]
             for position, index in enumerate(source.indices(split)):
-                scene = render_scene(source.settings, index)
+                scene = render_scene(source.settings_of(split), index)
                 name = f"{_identifier(position)}.png"
                 _write_scene(scene, folder / split, name, source.classes)
                 if split == "train" and train_masks:
@@ -240,8 +254,8 @@ def write_scenes(source: SceneSource, folder: Path, *, train_masks: bool = False
 
 def _check_both_kinds(source: SceneSource) -> None:
     """Find out from the labels' draws, before anything is written, whether each kind occurs."""
-    smallest = replace(source.settings, size=16)
     for split in SPLITS:
+        smallest = replace(source.settings_of(split), size=16)
         wanted = {(name, True) for name in source.classes}
         if split == "train":
             wanted.add(("smoke", False))
