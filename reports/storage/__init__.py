@@ -14,6 +14,7 @@ from reports.storage.folder import (
     storage_errors,
     without_password,
 )
+from reports.storage.local import LocalFolder
 from reports.storage.opening import Folder, open_folder
 from reports.storage.retry import seconds_set
 
@@ -22,6 +23,7 @@ __all__ = [
     "MARK",
     "Entry",
     "Folder",
+    "LocalFolder",
     "Location",
     "StorageError",
     "below",

@@ -2,7 +2,7 @@
 
 A run marks each folder it makes with a small file. If the mark is gone, the file system is not
 mounted (an NFS mount point without its mount is an empty folder). Then no file counts as missing,
-and nothing is written below the empty mount point.
+and nothing is written below the empty mount point, whichever folder below it was opened.
 """
 
 import contextlib
@@ -54,11 +54,15 @@ class LocalFolder:
 
     @classmethod
     def opened(cls, where: Location) -> "LocalFolder":
-        """Open a folder that is its own anchor."""
-        folder = cls(local_path(where))
-        if folder.where not in _marked and (folder.path / MARK).is_file():
-            _marked.add(folder.where)
-        return folder
+        """Open a folder; its anchor is itself, or the nearest folder above that carries a mark.
+
+        Only marks count that this process has seen: a folder may be away when it is opened.
+        """
+        path = local_path(where)
+        if str(path) not in _marked and (path / MARK).is_file():
+            _marked.add(str(path))
+        anchor = next((place for place in (path, *path.parents) if str(place) in _marked), path)
+        return cls(anchor, path.relative_to(anchor).parts)
 
     def joined(self, *names: str) -> "LocalFolder":
         """Return a folder below this one, with the same anchor."""
@@ -67,20 +71,23 @@ class LocalFolder:
     def make(self) -> None:
         """Make and mark the folder; if it was marked before, wait for it instead."""
         try:
-            if self.where not in _marked:
-                _make_folder(self.path)
+            self.ensure()
             self.write(MARK, _MARK_TEXT)
         except OSError as error:
             raise InputError(
                 f"folder {self.path} is not writable ({error.strerror}); expected one for results"
             ) from error
-        _marked.add(self.where)
+        self._is_marked()
 
     def await_mark(self) -> None:
         """Wait until its mark appears, once in this process."""
         if self.where not in _marked:
-            retry(self._require_mark, self.where, lambda: False)
-            _marked.add(self.where)
+            retry((self.path / MARK).stat, self.where, lambda: False)
+        self._is_marked()
+
+    def _is_marked(self) -> None:
+        _marked.add(self.where)
+        self._anchor, self._names = self.path, ()
 
     def _require_mark(self) -> None:
         (self._anchor / MARK).stat()
@@ -95,13 +102,23 @@ class LocalFolder:
     def _file(self, name: str) -> Path:
         return self.path / plain_name(name)
 
-    def _ensure(self) -> None:
+    @retried
+    def ensure(self, *, synced: bool = True) -> None:
+        """Make the folder if it does not exist; wait for the marked one above it.
+
+        Args:
+            synced: whether it has to outlive a loss of power.
+
+        """
+        self._ensure(synced=synced)
+
+    def _ensure(self, *, synced: bool = True) -> None:
         """Make the folder, but never a marked anchor: if that is gone, it is not mounted."""
         if str(self._anchor) not in _marked:
-            _make_folder(self.path)
+            _make_folder(self.path, synced=synced)
             return
         self._require_mark()
-        _make_folder(self.path, below=self._anchor)
+        _make_folder(self.path, below=self._anchor, synced=synced)
 
     @contextlib.contextmanager
     def _beside(self, name: str) -> Iterator[Path]:
@@ -265,8 +282,11 @@ def _entry(state: os.stat_result) -> Entry:
     return Entry(size, f"{state.st_mtime_ns}-{state.st_ino}", state.st_mtime)
 
 
-def _make_folder(folder: Path, below: Path | None = None) -> None:
-    """Make a folder and those above it, up to `below`, and write their entries to the disk."""
+def _make_folder(folder: Path, below: Path | None = None, *, synced: bool) -> None:
+    """Make a folder and those above it, up to `below`; `synced` writes their entries to the disk.
+
+    If `below` is gone meanwhile, FileNotFoundError says so, and nothing is made in its place.
+    """
     made = []
     for place in (folder, *folder.parents):
         if place == below or place.exists():
@@ -274,7 +294,7 @@ def _make_folder(folder: Path, below: Path | None = None) -> None:
         made.append(place)
     for place in reversed(made):
         place.mkdir(exist_ok=True)
-    for place in made:
+    for place in made if synced else ():
         sync_folder(place.parent)
 
 

@@ -19,7 +19,7 @@ from typing import Any
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from reports.storage import StorageError
+from reports.storage import StorageError, open_folder
 from studies.planning import SCORED_SPLITS, Job, Plan, TrainingJob
 from studies.ray_tune.spare_cores import SpareCores
 from studies.scheduling.progress import Progress
@@ -323,6 +323,7 @@ def _at_work(context: RunContext, key: str, part: str) -> Iterator[ArtifactStore
     torch.set_num_threads(1)
     search_in(context.import_path)
     store = ArtifactStore(context.store, expect=True)
+    open_folder(context.results, expect=True)  # a process that has not seen its mark would make it
     note = f"refinement: {part.replace('-', ' ')}"
     shard = shard_of_work(key, f"{part}-{context.run_id}")
     with contextlib.ExitStack() as leased:

@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from reports.storage import Folder
+from reports.storage import Folder, LocalFolder
 from studies.store.layout import BUILDS, MANIFEST, QUARANTINE, SCRATCH, new_version, side_name
 from studies.store.manifest import Manifest, differences, is_sound, name_of
 from wsss_core.errors import InputError, as_input_error, checked_path
@@ -62,7 +62,7 @@ class LocalFiles:
     def new_folder(self, path: Path) -> Iterator[Path]:
         """Yield an empty folder; delete at the end of the block what was not renamed."""
         folder = self.root / BUILDS / new_version(path)
-        folder.mkdir(parents=True)
+        LocalFolder.opened(folder).ensure(synced=False)
         try:
             yield folder
         finally:
@@ -133,7 +133,7 @@ class LocalFiles:
     def scratch(self, path: Path) -> Path:
         """Return the folder of the checkpoints of an artifact that is being made."""
         folder = self.root / SCRATCH / side_name(path)
-        folder.mkdir(parents=True, exist_ok=True)
+        LocalFolder.opened(folder).ensure(synced=False)
         return folder
 
     def keep_scratch(self, path: Path) -> None:

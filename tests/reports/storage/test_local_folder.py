@@ -14,6 +14,7 @@ import pytest
 import reports.storage.local
 import reports.storage.remote
 from reports.storage.folder import MARK, StorageError
+from reports.storage.local import LocalFolder
 from reports.storage.opening import open_folder
 from reports.storage.retry import TIMEOUT
 from wsss_core.errors import InputError
@@ -88,6 +89,38 @@ def test_where_it_stays_away_nothing_is_missing_and_nothing_is_made(
     with pytest.raises(InputError):
         open_folder(mount, make=True)
     assert (not mount.exists()) if left == "nothing" else (os.listdir(mount) == [])
+
+
+@pytest.mark.parametrize("left", ["nothing", "an empty mount point"])
+def test_a_folder_below_a_marked_one_is_made_in_no_other_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, left: str
+) -> None:
+    mount = tmp_path / "mount"
+    open_folder(mount, make=True)
+    open_folder(mount / "store", make=True)
+    mount.rename(tmp_path / "away")
+    if left != "nothing":
+        mount.mkdir()
+    monkeypatch.setenv(TIMEOUT, "0.1")
+    below = open_folder(mount / "store" / "files" / "x")
+    for action in (
+        lambda: below.joined("ledger").write("one", b"1"),
+        lambda: LocalFolder.opened(mount / "store" / "files" / "y").ensure(),
+        lambda: open_folder(mount / "report", make=True),
+    ):
+        with pytest.raises(StorageError, match="stays out of reach"):
+            action()
+    assert (not mount.exists()) if left == "nothing" else (os.listdir(mount) == [])
+
+
+def test_a_folder_below_one_that_comes_back_is_written_there(tmp_path: Path) -> None:
+    mount = tmp_path / "mount"
+    open_folder(mount, make=True)
+    mount.rename(tmp_path / "away")
+    threading.Timer(0.3, (tmp_path / "away").rename, [mount]).start()
+    open_folder(mount / "files" / "x").write("one", b"1")
+    assert sorted(os.listdir(mount)) == [MARK, "files"]
+    assert (mount / "files" / "x" / "one").read_bytes() == b"1"
 
 
 def test_a_worker_waits_for_the_folder_that_its_driver_has_made(

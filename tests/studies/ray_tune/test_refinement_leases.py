@@ -4,6 +4,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from reports.storage import StorageError, open_folder
+from reports.storage.retry import TIMEOUT
 from studies.planning import make_plan
 from studies.ray_tune.refinement import _at_work
 from studies.scheduling.stall_watch import StallWatch
@@ -19,6 +23,7 @@ def test_each_of_two_drivers_that_make_the_same_watches_its_own_task(
     plan = make_plan(Study.model_validate(tiny))
     store = ArtifactStore(tmp_path / "store")
     store.make()
+    open_folder(tmp_path, make=True)
     here = RunContext.of(plan, store, tmp_path)
     there = replace(here, run_id="f" * 32)
     key = next(iter(plan.jobs))
@@ -33,3 +38,20 @@ def test_each_of_two_drivers_that_make_the_same_watches_its_own_task(
             watch.look()
             assert not watch.stalled
     assert not [owner for owner in store.leases.owners() if owner.stage == SHARD_STAGE]
+
+
+def test_a_task_whose_results_folder_is_away_does_not_make_it(
+    tiny: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ray starts processes at any time; a new one has never seen the folder's mark."""
+    plan = make_plan(Study.model_validate(tiny))
+    store = ArtifactStore(tmp_path / "store")
+    store.make()
+    context = RunContext.of(plan, store, tmp_path / "results")
+    monkeypatch.setenv(TIMEOUT, "0.1")
+    with (
+        pytest.raises(StorageError, match="results: the storage stays out of reach"),
+        _at_work(context, next(iter(plan.jobs)), "scores"),
+    ):
+        pass
+    assert not (tmp_path / "results").exists()

@@ -16,6 +16,7 @@ import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 from safetensors import SafetensorError
 
+from reports.ledger import write_part
 from reports.storage.folder import StorageError
 from reports.storage.retry import TIMEOUT
 from studies.store.artifacts import ArtifactStore, CorruptArtifactError, require_writable
@@ -23,6 +24,8 @@ from studies.store.manifest import Manifest
 from wsss_core.errors import InputError
 
 Nodes = Callable[[str], ArtifactStore]
+
+EPOCH = {"trial_key": "t", "epoch": 1, "loss": 0.5, "classification_loss": 0.25, "seconds": 2.0}
 
 
 def make(store: ArtifactStore, key: str = "abc", content: str = "weights") -> Path:
@@ -313,3 +316,50 @@ def test_a_folder_below_a_file_is_not_writable(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match=r"file/results is not writable \(Not a directory\)"):
         require_writable(tmp_path / "file" / "results")
+
+
+def test_a_store_that_goes_away_during_a_build_is_made_in_no_other_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = ArtifactStore(tmp_path / "mount" / "store")
+    store.make()
+    away = tmp_path / "away"
+    monkeypatch.setenv(TIMEOUT, "0.1")
+    with pytest.raises(StorageError, match="stays out of reach"):  # noqa: PT012, SIM117
+        with store.build("scores", "abc", {}) as folder:
+            (tmp_path / "mount").rename(away)
+            write_part(folder, "history", "abc", [EPOCH])
+    assert not (tmp_path / "mount").exists()
+    away.rename(tmp_path / "mount")
+    with store.build("scores", "abc", {}) as folder:
+        write_part(folder, "history", "abc", [EPOCH])
+    assert store.has("scores", "abc")
+
+
+def test_a_build_goes_on_where_its_store_comes_back(tmp_path: Path) -> None:
+    store = ArtifactStore(tmp_path / "store")
+    store.make()
+    with store.build("scores", "abc", {}) as folder:
+        (tmp_path / "store").rename(tmp_path / "away")
+        threading.Timer(0.3, (tmp_path / "away").rename, [tmp_path / "store"]).start()
+        write_part(folder, "history", "abc", [EPOCH])
+    assert store.has("scores", "abc")
+    assert store.problems("scores", "abc") == []
+
+
+def test_a_store_that_goes_away_just_before_a_build_is_made_in_no_other_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = ArtifactStore(tmp_path / "store")
+    store.make()
+    monkeypatch.setattr(
+        store._files, "wait", lambda: (tmp_path / "store").rename(tmp_path / "away")
+    )
+    monkeypatch.setenv(TIMEOUT, "0.1")
+    with pytest.raises(StorageError, match="stays out of reach"):
+        make(store)
+    assert not (tmp_path / "store").exists()
+    (tmp_path / "away").rename(tmp_path / "store")
+    with pytest.raises(StorageError, match="stays out of reach"):
+        store.scratch("train", "abc")
+    assert not (tmp_path / "store").exists()
