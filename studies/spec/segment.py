@@ -215,13 +215,14 @@ class Segment(Strict):
 
 
 def _changed(shared: BaseModel, change: BaseModel) -> BaseModel:
-    """Return a section with the settings that a change gives; a nested section counts as one."""
-    given = {
-        name: value
-        for name in type(change).model_fields
-        if (value := getattr(change, name)) is not None
-    }
-    return shared.model_copy(update=given)
+    """Return a section with the settings that a change gives; a nested section counts as one.
+
+    A null turns off what can be off, and keeps what cannot.
+    """
+    can_be_off = {name for name, one in type(shared).model_fields.items() if one.default is None}
+    given = {name: getattr(change, name) for name in change.model_fields_set}
+    kept = {name: v for name, v in given.items() if v is not None or name in can_be_off}
+    return shared.model_copy(update=kept)
 
 
 def without_defaults(settings: Any, default: Callable[[], Any]) -> dict[str, Any]:

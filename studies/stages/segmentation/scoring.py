@@ -13,8 +13,6 @@ from wsss_core.evaluate import boundary_counts, confusion_counts, object_counts
 from wsss_core.progress import made_progress
 from wsss_core.segmentation import Segmenter, predicted_masks
 
-BACKGROUND_NAME = "background"
-
 
 def segment_rows(
     job: SegmentJob,
@@ -46,7 +44,7 @@ def segment_rows(
         pixels = confusion_counts(mask, truth, classes)
         boundary = boundary_counts(mask, truth, classes)
         objects = object_counts(mask, truth, classes, overlap=scoring.overlap)
-        for number, class_name in enumerate((BACKGROUND_NAME, *images.classes)):
+        for number, class_name in enumerate(("background", *images.classes)):
             of_class = objects[number - 1] if number else None
             rows.append(
                 {

@@ -60,11 +60,21 @@ def test_an_entry_changes_single_settings_of_the_shared_training(segmented: Raw)
     changed(segmented, "entries/4 masks/training", {"steps": 9, "loss": {"terms": {"dice": 1.0}}})
     segment = load_study(segmented).segment
     assert segment is not None
-    shared = FitSettings(4, 4, "adamw", 0.002, record_every=2)
-    assert segment.fit_of(segment.entries["fully supervised"]) == shared
+    given: dict[str, Any] = {"batch_size": 4, "optimizer": "adamw", "learning_rate": 0.002}
+    given |= {"record_every": 2}
+    assert segment.fit_of(segment.entries["fully supervised"]) == FitSettings(steps=4, **given)
     assert segment.fit_of(segment.entries["4 masks"]) == FitSettings(
-        9, 4, "adamw", 0.002, record_every=2, loss=LossSettings({"dice": 1.0})
+        steps=9, loss=LossSettings({"dice": 1.0}), **given
     )
+
+
+def test_a_null_of_an_entry_turns_off_what_all_entries_share(segmented: Raw) -> None:
+    changed(segmented, "training/ema", 0.9)
+    changed(segmented, "entries/4 masks/training", {"ema": None})
+    segment = load_study(segmented).segment
+    assert segment is not None
+    assert segment.fit_of(segment.entries["4 masks"]).ema is None
+    assert segment.fit_of(segment.entries["fully supervised"]).ema == 0.9
 
 
 def test_more_masks_than_there_are_is_told_with_their_number(segmented: Raw) -> None:

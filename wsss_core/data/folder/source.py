@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from wsss_core.data.file_hashes import file_hashes
+from wsss_core.data.folder import training_masks as own_masks
 from wsss_core.data.folder.check import (
     USUAL_SIZE,
     DataSummary,
@@ -28,11 +29,7 @@ from wsss_core.data.folder.findings import DataFinding, DataFindings, FindingKin
 from wsss_core.data.folder.layout import LABELS, ListedImage, find_classes
 from wsss_core.data.folder.listing import list_split, listing_of, root_findings
 from wsss_core.data.folder.origins import flags_of, read_flags
-from wsss_core.data.folder.training_masks import (
-    TrainingMask,
-    fingerprint_of_masks,
-    open_training_masks,
-)
+from wsss_core.data.folder.training_masks import TrainingMask
 from wsss_core.data.image_decoding import PictureFile, exif_orientation
 from wsss_core.data.image_set import IGNORED, SPLITS, ImageSet, PixelMaps
 from wsss_core.data.mask_decoding import MaskMeaning, decode_mask
@@ -295,15 +292,15 @@ class FolderSource:
             return decode_mask(file, meaning, rules, scored=False).codes
 
         images = self.images("train")
-        return open_training_masks(self.root / "train", images, self._classes, decode, size, rules)
+        return own_masks.open_training_masks(
+            self.root / "train", images, self._classes, decode, size, rules
+        )
 
     def training_masks_fingerprint(self) -> str:
         """Return a digest of the masks of training images and of what their values mean."""
-        classes, rules = self._classes, self.rules
-        meaning = [classes.names, classes.mask_values, classes.unusual]
-        return fingerprint_of_masks(
-            self.training_masks(), [*meaning, rules.orientation, rules.white_level]
-        )
+        meaning = [self.classes, self.mask_values, self._classes.unusual]
+        meaning += [self.rules.orientation, self.rules.white_level]
+        return own_masks.fingerprint_of_masks(self.training_masks(), meaning)
 
     def check(self, size: int = USUAL_SIZE) -> DataSummary:
         """Read every file once, describe it, and say what may not be meant.
