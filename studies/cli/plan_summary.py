@@ -7,7 +7,15 @@ from typing import Any
 
 from reports.storage import Location
 from studies.cluster.machine import this_machine
-from studies.planning import Estimate, Plan, TrainingJob, estimate, passes, read_timings
+from studies.planning import (
+    Estimate,
+    Plan,
+    TrainingJob,
+    estimate,
+    passes,
+    read_timings,
+    recipe_line,
+)
 from studies.spec.search import Search
 from studies.store import ArtifactStore
 from wsss_core.data.folds import Fold
@@ -55,6 +63,14 @@ class ChainInPlan:
     name: str
     done: int
     lacks: str | None
+
+
+@dataclass(frozen=True)
+class RecipeInPlan:
+    """How some configurations of the plan are trained: in a line, and their names."""
+
+    text: str
+    configurations: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -120,6 +136,7 @@ class PlanSummary:
         search: None without one.
         cost: None where nothing is left, or nothing has been measured.
         folds: its folds, in order.
+        recipes: how its configurations are trained.
 
     """
 
@@ -135,6 +152,7 @@ class PlanSummary:
     search: SearchInPlan | None = None
     cost: CostOfPlan | None = None
     folds: tuple[Fold, ...] = ()
+    recipes: tuple[RecipeInPlan, ...] = ()
 
 
 def summarise_plan(
@@ -181,7 +199,16 @@ def summarise_plan(
         search=search,
         cost=_cost(plan, pending, has, results, at_once) if pending else None,
         folds=tuple(plan.folds),
+        recipes=_recipes(plan),
     )
+
+
+def _recipes(plan: Plan) -> tuple[RecipeInPlan, ...]:
+    found: dict[str, dict[str, None]] = {}
+    for job in plan.jobs.values():
+        names = found.setdefault(recipe_line(job.settings["training"]), {})
+        names.update(dict.fromkeys(trial.configuration for trial in job.trials))
+    return tuple(RecipeInPlan(text, tuple(names)) for text, names in found.items() if names)
 
 
 def _trials(
@@ -292,6 +319,10 @@ def plan_record(summary: PlanSummary) -> dict[str, Any]:
                 "absent": {role: list(names) for role, names in fold.absent.items() if names},
             }
             for fold in summary.folds
+        ],
+        "recipes": [
+            {"text": recipe.text, "configurations": list(recipe.configurations)}
+            for recipe in summary.recipes
         ],
         "chains": [asdict(chain) for chain in summary.chains],
         "search": None if summary.search is None else asdict(summary.search),

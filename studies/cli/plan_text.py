@@ -34,6 +34,12 @@ def describe_summary(plan: PlanSummary, at_once: int | None = None) -> str:
         + (f" ({plan.teachers} of them teachers that no row reports)" if plan.teachers else "")
         + f": {plan.passes} passes over the training images",
     ]
+    if plan.recipes:
+        lines += ["", "training:"]
+    for recipe in plan.recipes:
+        lines.append(f"  {recipe.text}")
+        if len(plan.recipes) > 1:
+            lines.append(f"    {'; '.join(recipe.configurations)}")
     if plan.chains:
         lines += ["", "refinement, beside the plain CAM:"]
     for chain in plan.chains:

@@ -35,6 +35,7 @@ from studies.planning.images import SCORED_SPLITS, ImageSplits, StudyImages, ope
 from studies.planning.job import TrainingJob, Trial
 from studies.planning.plan import Plan
 from studies.planning.planner import Planner, make_plan
+from studies.planning.recipe import images_taken, recipe_line
 from studies.planning.replaced_plan import replaced_by
 from studies.planning.segment_rows import segment_plan_rows
 from studies.planning.segments import (
@@ -74,6 +75,7 @@ __all__ = [
     "fold_lines",
     "fold_warnings",
     "image_features_key",
+    "images_taken",
     "kind",
     "laid_over",
     "make_plan",
@@ -81,6 +83,7 @@ __all__ = [
     "passes",
     "prefix_keys",
     "read_timings",
+    "recipe_line",
     "replaced_by",
     "requests_of",
     "require_room",

@@ -23,6 +23,7 @@ from reports.storage import Location
 from studies.planning.capacity import NodeAmounts, slots, whole_gpu
 from studies.planning.job import TrainingJob
 from studies.planning.plan import Plan
+from studies.planning.recipe import VIEW_KEYS
 from studies.rates import Rates, Work
 from studies.spec.resources import Demand
 from studies.store import canonical
@@ -50,6 +51,8 @@ def kind(settings: Mapping[str, Any]) -> str:
             *(settings.get(name) for name in ("paradigm", "student", "teacher", "image_size")),
             training["batch_size"],
             training["precision"],
+            # Views that are drawn on the device take time of their own.
+            *({key: training[key]} for key in VIEW_KEYS if key in training),
         ]
     )
 

@@ -10,7 +10,14 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 
 from reports.ledger.parts import read_table
-from studies.planning import SCORED_SPLITS, Job, SegmentJob, TrainingJob, Trial
+from studies.planning import (
+    SCORED_SPLITS,
+    Job,
+    SegmentJob,
+    TrainingJob,
+    Trial,
+    images_taken,
+)
 from studies.stages import environment
 from studies.stages.chain_scores import record_collapsed
 from studies.stages.device import UNCOUNTED, WorkerShare
@@ -144,11 +151,12 @@ class _Work(LeasedWork):
         self.lease.report("scoring")
         seconds = sum(epoch.seconds for epoch in outcome.history)
         epochs = len(outcome.history)
+        taken = images_taken(job.settings["training"], outcome.images, epochs)
         status, error = outcome.status, outcome.error
         record = {
             **record,
             "seconds_training": seconds,
-            "images_per_second": outcome.images * epochs / seconds if epochs else None,
+            "images_per_second": taken / seconds if epochs else None,
             "epochs": epochs,
             "parameters": outcome.parameters,
             "micro_batch": outcome.micro_batch,

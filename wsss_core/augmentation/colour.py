@@ -40,7 +40,8 @@ def jitter_colours(
 
 
 def _grey(images: Tensor) -> Tensor:
-    return torch.einsum("bchw,c->bhw", images, images.new_tensor(_LUMA)).unsqueeze(1)
+    red, green, blue = images.split(1, 1)
+    return _LUMA[0] * red + _LUMA[1] * green + _LUMA[2] * blue
 
 
 def _brighter(images: Tensor, factors: Tensor) -> Tensor:
@@ -48,7 +49,8 @@ def _brighter(images: Tensor, factors: Tensor) -> Tensor:
 
 
 def _contrasted(images: Tensor, factors: Tensor) -> Tensor:
-    mean = _grey(images).mean((1, 2, 3), keepdim=True)
+    # In double precision, so that the mean does not depend on how many images are taken at once.
+    mean = _grey(images).double().mean((1, 2, 3), keepdim=True).to(images)
     return (images * factors + mean * (1 - factors)).clamp(0, 1)
 
 

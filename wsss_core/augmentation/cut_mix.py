@@ -6,7 +6,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from wsss_core.augmentation.sample import Sample
+from wsss_core.augmentation.sample import ImageViews
 
 
 class Box(NamedTuple):
@@ -37,7 +37,7 @@ def cut_boxes(drawn: NDArray, size: tuple[int, int]) -> list[Box]:
     return boxes
 
 
-def paste_boxes(sample: Sample, others: Sample, boxes: list[Box]) -> Sample:
+def paste_boxes(sample: ImageViews, others: ImageViews, boxes: list[Box]) -> ImageViews:
     """Return views with the boxes of other views in them, labels mixed by valid area.
 
     Args:
@@ -64,7 +64,7 @@ def paste_boxes(sample: Sample, others: Sample, boxes: list[Box]) -> Sample:
         labels = mixed_labels(
             sample.labels, others.labels, inside, pasted(sample.valid, others.valid)
         )
-    return Sample(
+    return ImageViews(
         images,
         labels,
         pasted(sample.masks, others.masks),

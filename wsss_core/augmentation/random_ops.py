@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from wsss_core.augmentation.sample import Sample
+from wsss_core.augmentation.sample import ImageViews
 from wsss_core.augmentation.settings import STRENGTHS
 from wsss_core.data import IGNORED
 
@@ -54,7 +54,7 @@ def random_colours(images: Tensor, drawn: NDArray, strength: int) -> Tensor:
     return torch.stack(changed)
 
 
-def random_moves(sample: Sample, drawn: NDArray, strength: int) -> Sample:
+def random_moves(sample: ImageViews, drawn: NDArray, strength: int) -> ImageViews:
     """Return views after those of their operations that move pixels; see `random_colours`."""
     moves = [(place, op) for place, op in _drawn_ops(drawn, strength) if op[0] in _MOVES]
     if not moves:

@@ -1,14 +1,16 @@
 """Random rescale and crop: the view keeps its size, and what is missing is padding."""
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from torch import Tensor
 
-from wsss_core.augmentation.sample import Sample
+from wsss_core.augmentation.sample import ImageViews
 
 
-def rescale_and_crop(sample: Sample, drawn: NDArray, factors: tuple[float, float]) -> Sample:
+def rescale_and_crop(
+    sample: ImageViews, drawn: NDArray, factors: tuple[float, float]
+) -> ImageViews:
     """Resize each image by a factor of its own and cut a view of the old size out of it.
 
     Images are resized bilinearly with antialiasing, as Pillow does; masks and weights take the
@@ -33,17 +35,35 @@ def rescale_and_crop(sample: Sample, drawn: NDArray, factors: tuple[float, float
         zip(sizes.tolist(), drawn[:, 1].tolist(), drawn[:, 2].tolist(), strict=True)
     ):
         size = (max(1, round(height * factor)), max(1, round(width * factor)))
-        rows, columns = _window(height, size[0], row), _window(width, size[1], column)
-        for maps, into, smooth in (
-            (sample.images, result.images, True),
-            (sample.masks, result.masks, False),
-            (sample.weights, result.weights, False),
-            (sample.valid, result.valid, False),
+        (above, rows), (left, columns) = (
+            _window(height, size[0], row),
+            _window(width, size[1], column),
+        )
+        resized = sample.images[place]
+        if size != (height, width):
+            resized = F.interpolate(resized[None], size, mode="bilinear", antialias=True)[0]
+        result.images[place, :, rows, columns] = resized[:, above, left].clamp(0, 1)
+        at = (
+            torch.from_numpy(nearest_places(height, size[0])[above]).to(resized.device)[:, None],
+            torch.from_numpy(nearest_places(width, size[1])[left]).to(resized.device),
+        )
+        for maps, into in (
+            (sample.masks, result.masks),
+            (sample.weights, result.weights),
+            (sample.valid, result.valid),
         ):
             if maps is not None and into is not None:
-                resized = _resized(maps[place], size, smooth)
-                into[place, ..., rows[1], columns[1]] = resized[..., rows[0], columns[0]]
+                into[place, ..., rows, columns] = maps[place][..., *at]
     return result
+
+
+def nearest_places(before: int, after: int) -> NDArray[np.intp]:
+    """Return which of `before` pixels in a row each of `after` pixels takes, by their centres.
+
+    >>> nearest_places(2, 4).tolist(), nearest_places(4, 2).tolist()
+    ([0, 0, 1, 1], [1, 3])
+    """
+    return ((np.arange(after) + 0.5) * before / after).astype(np.intp)
 
 
 def _window(side: int, resized: int, share: float) -> tuple[slice, slice]:
@@ -53,17 +73,3 @@ def _window(side: int, resized: int, share: float) -> tuple[slice, slice]:
     kept = min(side, resized)
     moved, fixed = slice(start, start + kept), slice(0, kept)
     return (moved, fixed) if resized > side else (fixed, moved)
-
-
-def _resized(maps: Tensor, size: tuple[int, int], smooth: bool) -> Tensor:
-    """Return maps [..., H, W] of one image at another size."""
-    if tuple(maps.shape[-2:]) == size:
-        return maps
-    if smooth:
-        resized = F.interpolate(maps[None], size, mode="bilinear", antialias=True)[0]
-        return resized.clamp(0, 1)
-    flat = maps.reshape(1, -1, *maps.shape[-2:])
-    # uint8 and float32 alone have a nearest-exact kernel on every device.
-    exact = flat.to(torch.float32)
-    resized = F.interpolate(exact, size, mode="nearest-exact").to(maps.dtype)
-    return resized.reshape(*maps.shape[:-2], *size)

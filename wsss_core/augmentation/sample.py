@@ -28,7 +28,7 @@ class Stored(NamedTuple):
     weights: NDArray[np.floating] | None = None
 
 
-class Sample(NamedTuple):
+class ImageViews(NamedTuple):
     """B views on the device.
 
     Attributes:
@@ -47,7 +47,7 @@ class Sample(NamedTuple):
     valid: Tensor | None = None
 
     @classmethod
-    def of_stored(cls, stored: Stored, device: str) -> "Sample":
+    def of_stored(cls, stored: Stored, device: str) -> "ImageViews":
         """Return the images as they are stored."""
         masks = None
         if stored.masks is not None:
@@ -58,7 +58,7 @@ class Sample(NamedTuple):
         labels = None if stored.labels is None else stored.labels.to(device)
         return cls(to_input(stored.images, device), labels, masks, weights)
 
-    def mirrored(self, chosen: NDArray[np.bool_]) -> "Sample":
+    def mirrored(self, chosen: NDArray[np.bool_]) -> "ImageViews":
         """Return the views, the chosen ones mirrored left to right."""
         flags = torch.from_numpy(chosen).to(self.images.device).view(-1, 1, 1)
 
@@ -73,13 +73,13 @@ class Sample(NamedTuple):
             valid=valid,
         )
 
-    def with_valid(self) -> "Sample":
+    def with_valid(self) -> "ImageViews":
         """Return the views with `valid`, all 1 where it was None."""
         if self.valid is not None:
             return self
         return self._replace(valid=torch.ones_like(self.images[:, :1]))
 
-    def empty_like(self) -> "Sample":
+    def empty_like(self) -> "ImageViews":
         """Return views of as many images that are padding alone."""
         return self._replace(
             images=torch.zeros_like(self.images),
@@ -88,7 +88,7 @@ class Sample(NamedTuple):
             valid=torch.zeros_like(self.images[:, :1]),
         )
 
-    def filled(self, colour: Tensor) -> "Sample":
+    def filled(self, colour: Tensor) -> "ImageViews":
         """Return the views with padding of a colour, float [1, 3, 1, 1] in 0..1."""
         if self.valid is None:
             return self

@@ -11,7 +11,7 @@ from wsss_core.augmentation.cut_mix import cut_boxes, paste_boxes
 from wsss_core.augmentation.passes import ImagePass
 from wsss_core.augmentation.random_ops import random_colours, random_moves
 from wsss_core.augmentation.rescaling import rescale_and_crop
-from wsss_core.augmentation.sample import Sample, Stored
+from wsss_core.augmentation.sample import ImageViews, Stored
 from wsss_core.augmentation.settings import AugmentationSettings
 
 Load = Callable[[NDArray[np.intp]], Stored]
@@ -25,7 +25,7 @@ def sample_views(
     places: NDArray[np.intp],
     batch: NDArray[np.intp],
     device: str,
-) -> Sample:
+) -> ImageViews:
     """Return the views of some places of a batch.
 
     The view of a place depends on the batch it is of (CutMix takes the other image from there) and
@@ -57,9 +57,9 @@ def sample_views(
     if others.valid is not None:
         sample = sample.with_valid()
     at = torch.from_numpy(chosen).to(device)
-    own_part = Sample(*(None if maps is None else maps[at] for maps in sample))
+    own_part = ImageViews(*(None if maps is None else maps[at] for maps in sample))
     mixed = paste_boxes(own_part, others, cut_boxes(numbers[:, 2:], size))
-    return Sample(
+    return ImageViews(
         *(
             None if maps is None else maps.index_copy(0, at, new)
             for maps, new in zip(sample, mixed, strict=True)
@@ -73,7 +73,7 @@ def _alone(
     load: Load,
     places: NDArray[np.intp],
     device: str,
-) -> Sample:
+) -> ImageViews:
     """Return views of single images, as they are before two of them are mixed."""
     stored = load(drawn.order[places])
     numbers = {option: values[places] for option, values in drawn.drawn.items()}
@@ -81,9 +81,9 @@ def _alone(
         strength = settings.randaugment[1]
         pixels = torch.from_numpy(np.array(stored.images)).to(device).permute(0, 3, 1, 2)
         pixels = random_colours(pixels, numbers["randaugment"], strength)
-        sample = Sample.of_stored(stored, device)._replace(images=pixels.float().div_(255))
+        sample = ImageViews.of_stored(stored, device)._replace(images=pixels.float().div_(255))
     else:
-        sample = Sample.of_stored(stored, device)
+        sample = ImageViews.of_stored(stored, device)
     if settings.jitter is not None:
         images = jitter_colours(sample.images, numbers["jitter"], settings.jitter)
         sample = sample._replace(images=images)

@@ -23,7 +23,14 @@ from numpy.typing import NDArray
 from timm.data import IMAGENET_DEFAULT_MEAN
 from torch import Tensor
 
-from wsss_core.augmentation import ImagePass, Passes, Sample, Stored, sample_views
+from wsss_core.augmentation import (
+    ImagePass,
+    ImageViews,
+    Passes,
+    Stored,
+    nearest_places,
+    sample_views,
+)
 from wsss_core.data import IGNORED, ImageSet
 from wsss_core.errors import InputError
 from wsss_core.progress import made_progress
@@ -125,8 +132,7 @@ def nearest_size(labels: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np
     [[0, 0, 1, 1], [255, 255, 2, 2]]
     """
     rows, columns = (
-        ((np.arange(after) + 0.5) * before / after).astype(np.intp)
-        for before, after in zip(labels.shape, size, strict=True)
+        nearest_places(before, after) for before, after in zip(labels.shape, size, strict=True)
     )
     return labels[rows[:, np.newaxis], columns]
 
@@ -289,7 +295,7 @@ class _Fit:
             total = total * share * (len(drawn) / len(places))
         return Losses(total, total, None)
 
-    def views(self, drawn: ImagePass, places: NDArray[np.intp]) -> Sample:
+    def views(self, drawn: ImagePass, places: NDArray[np.intp]) -> ImageViews:
         """Return the views of some places of a batch, on the device."""
         batch = np.arange(len(drawn))
         views = sample_views(self.settings, drawn, self._load, places, batch, self.device)

@@ -12,7 +12,8 @@ from torch import Tensor
 from wsss_core.errors import InputError
 from wsss_core.training.checkpoint import HasState
 
-_AVERAGE = "average."
+_AVERAGE = "weight average: "
+"""Before the names of an average's tensors; no module can bear such a name."""
 
 
 class WeightAverage:
@@ -62,7 +63,7 @@ class AveragedState:
         self._model, self._average = model, average
 
     def state_dict(self) -> dict[str, Tensor]:
-        """Return the weights by name, and the average of each under `average.`."""
+        """Return the weights by name, and their averages under names of their own."""
         average = self._average.average
         return {
             **self._model.state_dict(),

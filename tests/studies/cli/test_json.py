@@ -20,6 +20,7 @@ from studies.cli.plan_summary import (
     ChainInPlan,
     CostOfPlan,
     PlanSummary,
+    RecipeInPlan,
     SearchInPlan,
     TrialInPlan,
     TrialWork,
@@ -87,6 +88,7 @@ def a_plan() -> PlanSummary:
         "s", "Why?", "x", (trial, replace(trial, state=TrialWork.DONE)), 3, 1, 9, 2,
         (ChainInPlan("CRF", 1, None),), SearchInPlan(40, 2, 2, 5),
         CostOfPlan(4, "a CPU", False, left, 0.1, True), (a_fold(),),
+        (RecipeInPlan("AdamW", ("a",)),),
     )  # fmt: skip
 
 
