@@ -28,7 +28,7 @@ from studies.cli.common import (
 )
 from studies.cli.data import DATA
 from studies.cli.export import EXPORT
-from studies.cli.masks import MASKS
+from studies.cli.masks import MASKS, SEGMENT
 from studies.cli.report import COMPARE, REPORT, THRESHOLDS
 from studies.cli.run import PLAN, RUN
 from studies.cli.shipped import STUDIES
@@ -47,8 +47,8 @@ HELP = Command(
 )
 
 COMMANDS = (
-    STUDIES, DATA, PLAN, RUN, STATUS, REPORT, EXPORT, THRESHOLDS, COMPARE, MASKS, STORE, WEIGHTS,
-    HELP,
+    STUDIES, DATA, PLAN, RUN, STATUS, REPORT, EXPORT, THRESHOLDS, COMPARE, MASKS, SEGMENT, STORE,
+    WEIGHTS, HELP,
 )  # fmt: skip
 """Every command, in the order in which a study needs them."""
 

@@ -1,11 +1,11 @@
-"""`wsss masks`: pseudo masks of a folder of images, made with a finished study."""
+"""`wsss masks`: masks of a folder of images; `wsss segment`: trained segmenters as files."""
 
 import argparse
+from pathlib import Path
 
 from studies.cli.common import (
     NO_PLUGINS_OPTION,
     PIXEL_OPTIONS,
-    RESULTS_OPTION,
     Command,
     a_location,
     a_number,
@@ -17,38 +17,27 @@ from studies.cli.common import (
 )
 from wsss_core.data.annotations import AnnotationFormat
 from wsss_core.errors import InputError
+from wsss_core.segmentation.exporting.names import SUFFIXES, ExportFormat
 
 
 def _masks(options: argparse.Namespace) -> int:
     from studies.formatting import duration
-    from studies.masks.making import make_masks
+    from studies.masks.making import make_masks, make_segmenter_masks
     from studies.scheduling.stopping import interrupt_on_terminate
 
     interrupt_on_terminate()
     if options.in_process and options.address is not None:
         raise InputError("--address: a cluster runs Ray; leave out --in-process")
-    made = make_masks(
-        options.results,
-        options.images,
-        options.out,
-        study=options.study,
-        configuration=options.configuration,
-        seed=options.seed,
-        fold=options.fold,
-        chain=options.chain,
-        rule=options.rule,
-        threshold=options.threshold,
-        uncertain=options.uncertain,
-        soft=options.soft,
-        batch=options.batch,
-        store=options.store,
-        address=options.address,
-        in_process=options.in_process,
-        follow_links=options.follow_links,
-        labels=options.labels,
-        formats=options.format,
-        rules=pixel_rules(options),
-    )
+    common = {name: getattr(options, name) for name in _COMMON}
+    common |= {"formats": options.format, "rules": pixel_rules(options)}
+    if options.segmenter is not None:
+        _check_file_alone(options)
+        made = make_segmenter_masks(options.segmenter, options.images, options.out, **common)
+    elif options.results is None:
+        raise InputError("RESULTS: expected the folder of a study, or --segmenter FILE")
+    else:
+        common |= {name: getattr(options, name) for name in _OF_A_STUDY}
+        made = make_masks(options.results, options.images, options.out, **common)
     rate = f", {made.written / made.seconds:.1f} images/s" if made.written else ""
     show(f"{made.written} masks written to {options.out} in {duration(made.seconds)}{rate}")
     if made.counts.masks:
@@ -62,6 +51,38 @@ def _masks(options: argparse.Namespace) -> int:
     return 1 if made.failed else 0
 
 
+def _export_segmenter(options: argparse.Namespace) -> int:
+    from wsss_core.segmentation import load_segmenter
+    from wsss_core.segmentation.exporting import export_segmenter
+
+    to = ExportFormat(options.to)
+    out: Path = options.out or options.segmenter.with_suffix(SUFFIXES[to])
+    record = export_segmenter(load_segmenter(options.segmenter), out, to)
+    for line in record.describe():
+        show(line, aside=True)
+    show(record.file)
+    return 0
+
+
+_COMMON = (
+    "uncertain", "soft", "batch", "address", "in_process", "follow_links", "labels",
+)  # fmt: skip
+_OF_A_STUDY = (
+    "study", "configuration", "seed", "fold", "chain", "rule", "threshold", "store",
+)  # fmt: skip
+
+
+def _check_file_alone(options: argparse.Namespace) -> None:
+    """Raise unless a segmenter's file comes without what selects a study's network."""
+    given = [f"--{name}" for name in _OF_A_STUDY if getattr(options, name) is not None]
+    if options.results is not None:
+        given.insert(0, "RESULTS")
+    if given:
+        raise InputError(
+            f"{given[0]}: the file of --segmenter is all that makes the masks; leave it out"
+        )
+
+
 FORMAT_NAMES = tuple(str(name) for name in AnnotationFormat)
 
 MASKS = Command(
@@ -71,7 +92,19 @@ MASKS = Command(
     "wsss masks results/quickstart --images DIR --out masks --chain CRF",
     _masks,
     (
-        RESULTS_OPTION,
+        option(
+            "results",
+            nargs="?",
+            type=a_location,
+            metavar="RESULTS",
+            help="a folder that `wsss run` wrote, or its URI; none with --segmenter",
+        ),
+        option(
+            "--segmenter",
+            type=a_path,
+            metavar="FILE",
+            help="a trained segmenter's file (save_segmenter) makes the masks, no study",
+        ),
         option("--images", type=a_path, required=True, metavar="DIR", help="of any sizes"),
         option(
             "--out", type=a_path, required=True, metavar="DIR", help="folder of the masks; is made"
@@ -114,5 +147,32 @@ MASKS = Command(
         *PIXEL_OPTIONS,
         option("--in-process", action="store_true", help="no Ray, for debugging"),
         NO_PLUGINS_OPTION,
+    ),
+)
+
+SEGMENT = Command(
+    "segment",
+    "trained segmenters",
+    "wsss segment export segmenter.safetensors --to onnx",
+    parts=(
+        Command(
+            "export",
+            "write a trained segmenter with its preprocessing as ONNX or TorchScript, read it "
+            "back, compare and time it",
+            "wsss segment export segmenter.safetensors --to onnx",
+            _export_segmenter,
+            (
+                option("segmenter", type=a_path, metavar="FILE", help="a file of save_segmenter"),
+                option(
+                    "--to",
+                    choices=tuple(str(name) for name in ExportFormat),
+                    default=str(ExportFormat.ONNX),
+                    help="onnx or torchscript [onnx]",
+                ),
+                option("--out", type=a_path, metavar="FILE", help="[FILE with .onnx or .pt]"),
+                NO_PLUGINS_OPTION,
+            ),
+            aside=True,
+        ),
     ),
 )

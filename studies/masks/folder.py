@@ -15,7 +15,7 @@ import os
 import shutil
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
@@ -31,7 +31,9 @@ from studies.masks.counting import MaskCounts, count_masks
 from studies.masks.files import mask_of, origin_of
 from studies.masks.labels import check_labels
 from studies.masks.record import MaskRecord
-from studies.masks.sharing import MOST_SHARES, THERE, leases_of, share_with_others, sole_lease
+from studies.masks.segmenter_recipe import SegmenterRecipe
+from studies.masks.segmenting import most_probable, segmented_batches
+from studies.masks.sharing import MOST_SHARES, THERE, Made, leases_of, share_with_others, sole_lease
 from studies.masks.worker import SOFT, UNFINISHED_MASKS, MaskJob, one_batch_after_another
 from studies.store import require_writable
 from wsss_core.data.annotations import AnnotationFormat
@@ -39,6 +41,9 @@ from wsss_core.data.folder.layout import IMAGE_SUFFIXES
 from wsss_core.errors import InputError
 
 PROGRESS_S = 5.0  # seconds between two lines of progress
+
+Make = Callable[[Sequence[str]], Made]
+"""Makes the masks of some images."""
 
 logger = logging.getLogger(__name__)
 
@@ -117,12 +122,7 @@ def make_missing_masks(
     written = 0
     record.write(images=len(names), with_mask=before, failed=failed)
     if missing:
-        if in_process:
-            make = one_batch_after_another(job, batch)
-        else:
-            from studies.masks.stream import stream_masks
-
-            make = partial(stream_masks, job, batch=batch, address=address)
+        make = _maker_here(job, batch) if in_process else _maker(job, batch, address)
         at_once = 1 if in_process else MOST_SHARES
         done = share_with_others(job, names, missing, make, at_once=at_once)
         with closing(_Progress(len(missing))) as progress:
@@ -151,17 +151,38 @@ def make_missing_masks(
     return MasksMade(written, before, failed, seconds, replaced, corrupt, counts, annotations)
 
 
+def _maker(job: MaskJob, batch: int, address: str | None) -> Make:
+    """Return a function that makes masks on a Ray cluster."""
+    from studies.masks.stream import stream_masks
+
+    return partial(stream_masks, job, batch=batch, address=address)
+
+
+def _maker_here(job: MaskJob, batch: int) -> Make:
+    """Return a function that makes masks in this process."""
+    here = isinstance(job.recipe, SegmenterRecipe)
+    return segmented_batches(job, batch) if here else one_batch_after_another(job, batch)
+
+
 def _warn_of(job: MaskJob, counts: MaskCounts) -> None:
     """Warn if all masks are empty, or all are full: no segmentation model learns from them."""
     if not counts.masks or counts.masks not in (counts.empty, counts.full):
         return
+    recipe = job.recipe
+    if isinstance(recipe, SegmenterRecipe):
+        kind, why = ("full", "no") if counts.full else ("empty", "every")
+        logger.warning(
+            "warning: %d of %d masks are %s: %s pixel is background",
+            *(counts.masks, counts.masks, kind, why),
+        )
+        return
     if counts.masks == counts.full:
         kind, why = "full", "no pixel is background"
-        advice = f"the threshold is {job.recipe.level / 255:.3f}; --threshold gives another"
+        advice = f"the threshold is {recipe.level / 255:.3f}; --threshold gives another"
     else:
         kind, why = "empty", "no pixel is of a class"
         advice = "a lower --threshold may mark some"
-        if job.labels is None and job.recipe.scaling.gating == "predicted":
+        if job.labels is None and recipe.scaling.gating == "predicted":
             advice = (
                 "cam.gating: predicted leaves a map empty unless the network predicts its class; "
                 "--labels gates by known labels"
@@ -259,9 +280,12 @@ def _check(job: MaskJob, names: list[str]) -> None:
             if name in (".", "..") or "/" in name:
                 raise InputError(f"class {name!r}: no name of a folder, which soft maps need")
     # A pixel is tried: the threshold, the margin and the number of classes have to be possible.
-    count = len(job.recipe.classes)
-    blank = np.zeros((count, 1, 1), np.uint8)
-    mask_of(blank, np.zeros(count, bool), job.recipe.level, uncertain=job.uncertain)
+    count, recipe = len(job.recipe.classes), job.recipe
+    if isinstance(recipe, SegmenterRecipe):
+        most_probable(np.zeros((count + 1, 1, 1)), uncertain=job.uncertain)
+    else:
+        blank = np.zeros((count, 1, 1), np.uint8)
+        mask_of(blank, np.zeros(count, bool), recipe.level, uncertain=job.uncertain)
     require_writable(Path(job.out))
 
 

@@ -4,12 +4,14 @@ import logging
 from collections.abc import Sequence
 from numbers import Real
 from pathlib import Path
+from typing import Any
 
 from reports.storage import Location, below, located
 from studies.masks.annotating import annotation_formats
 from studies.masks.folder import MasksMade, make_missing_masks
 from studies.masks.labels import GivenLabels, known_labels
 from studies.masks.recipe import MaskRecipe, MaskSelection, choose_recipe
+from studies.masks.segmenter_recipe import recipe_of_file
 from studies.masks.worker import MaskJob
 from studies.store import ArtifactStore
 from wsss_core.data.pixel_rules import USUAL_RULES, PixelRules
@@ -56,12 +58,12 @@ def make_masks(
         rule: the threshold rule; None: that of the study's tables.
         threshold: a threshold from 0 to 1 instead of a rule's.
         fold: the fold of that network; a study with folds needs it.
-        uncertain: pixels whose score is nearer than this to the threshold are undecided, 0 to 1.
+        uncertain: pixels with a score nearer than this to the threshold are undecided, 0 to 1.
         soft: write the scores too, a grey PNG per class, to `OUT/soft`.
         batch: images a worker takes at a time.
         store: the artifact store of the study; None: `store` in the results folder.
         address: of a running Ray cluster; None starts Ray on this machine.
-        in_process: use no Ray, make one batch after another in this process.
+        in_process: use no Ray.
         follow_links: search linked folders too.
         rules: how the pixels of the images are read; a mask has the size of its image as read.
         labels: the known labels of the images, a file as `train/labels.csv` of a data folder or the
@@ -71,13 +73,10 @@ def make_masks(
         formats: of annotation files that are written too, see `AnnotationFormat`.
 
     Raises:
-        InputError: nothing is there by such a name (the message names what is), no images, an
-            image without labels, or masks there of other settings.
+        InputError: nothing is there by such a name, no images, or masks of other settings.
 
     """
-    for name, value in (("threshold", threshold), ("uncertain", uncertain), ("batch", batch)):
-        if value is not None and not isinstance(value, Real):
-            raise InputError(f"{name} {quoted(value)}: expected a number")
+    _check_numbers(threshold=threshold, uncertain=uncertain, batch=batch)
     if in_process and address is not None:
         raise InputError("address: a cluster runs Ray; leave out in_process")
     results = located(str(results))
@@ -99,6 +98,63 @@ def make_masks(
         follow_links=follow_links,
         formats=wanted,
     )
+
+
+def make_segmenter_masks(
+    segmenter: str | Path,
+    images: str | Path,
+    out: str | Path,
+    *,
+    uncertain: float = 0.0,
+    soft: bool = False,
+    batch: int = 16,
+    address: str | None = None,
+    in_process: bool = False,
+    follow_links: bool = False,
+    rules: PixelRules = USUAL_RULES,
+    labels: GivenLabels | None = None,
+    formats: Sequence[str] = (),
+) -> MasksMade:
+    """Make the masks that a folder of images lacks, with a trained segmenter.
+
+    A pixel is of its most probable class. A second call makes what is missing.
+
+    Args:
+        segmenter: a file of `wsss_core.segmentation.save_segmenter`.
+        images: the folder of images, of any sizes.
+        out: the folder of the masks; made if it does not exist.
+        uncertain: pixels whose most probable class is ahead of the next by less than twice this are
+            undecided, 0 to 1.
+        soft: write the probabilities of the classes too, a grey PNG each, to `OUT/soft`.
+        batch: images a worker takes at a time.
+        address: see `make_masks`, as are those that follow.
+        in_process: see `make_masks`.
+        follow_links: see `make_masks`.
+        rules: see `make_masks`.
+        labels: the known labels of the images; no other classes get pixels.
+        formats: see `make_masks`.
+
+    Raises:
+        InputError: no such file, one that is corrupt or cannot be built, no images, an image
+            without labels, or masks there of another segmenter.
+
+    """
+    _check_numbers(uncertain=uncertain, batch=batch)
+    recipe, lines = recipe_of_file(checked_path(segmenter))
+    for line in lines:
+        logger.info(line)
+    wanted = annotation_formats(formats, recipe.classes)
+    places = str(checked_path(images)), str(checked_path(out))
+    known = known_labels(labels, recipe.classes)
+    job = MaskJob(recipe, *places, uncertain, soft, rules, known)
+    how: dict[str, Any] = {"address": address, "in_process": in_process, "formats": wanted}
+    return make_missing_masks(job, batch=batch, follow_links=follow_links, **how)
+
+
+def _check_numbers(**values: object) -> None:
+    for name, value in values.items():
+        if value is not None and not isinstance(value, Real):
+            raise InputError(f"{name} {quoted(value)}: expected a number")
 
 
 def _log_recipe(recipe: MaskRecipe, lines: Sequence[str]) -> None:

@@ -32,6 +32,8 @@ from studies.cluster.checks import (
 )
 from studies.cluster.plan_checks import files_of_chain
 from studies.cluster.ray_start import node_amounts, ray_running, starts_ray_here
+from studies.masks.segmenter_recipe import SegmenterRecipe
+from studies.masks.segmenting import SegmenterMasks
 from studies.masks.worker import (
     UNFINISHED_MASKS,
     CamMaker,
@@ -108,20 +110,21 @@ def checks_for_masks(
         gpus: whether the nodes lend any.
 
     """
-    needed = [Path(job.images) / image]
-    if not is_uri(job.recipe.store):
-        needed.append(
-            ArtifactStore(job.recipe.store).path("train", job.recipe.training.key) / MANIFEST
-        )
+    needed, recipe = [Path(job.images) / image], job.recipe
+    if isinstance(recipe, SegmenterRecipe):
+        needed.append(Path(recipe.file))
+    elif not is_uri(recipe.store):
+        needed.append(ArtifactStore(recipe.store).path("train", recipe.training.key) / MANIFEST)
     files = {
         str(file): ExpectedFile.of(file, digest)
         for file, digest in zip(needed, file_hashes(needed), strict=True)
     }
+    of_chain = {} if isinstance(recipe, SegmenterRecipe) else files_of_chain(recipe.chain)
     checks: list[NodeCheck[Any]] = [
         CodeCheck(code_facts()),
         FoldersCheck({"masks": f"{job.out}/{UNFINISHED_MASKS}"}),
         PluginsCheck(plugins, import_path),
-        FilesCheck(files | files_of_chain(job.recipe.chain)),
+        FilesCheck(files | of_chain),
         ClockCheck(),
     ]
     return [*checks, GpuCheck()] if gpus else checks
@@ -132,8 +135,10 @@ def _dataset(
 ) -> Any:
     resources = ray.cluster_resources()
     gpus = int(resources.get("GPU", 0))
-    apart = gpus > 0 if apart is None else apart
-    images_first = any(step.needs_image_features for step in job.recipe.chain.steps)
+    steps = () if isinstance(job.recipe, SegmenterRecipe) else job.recipe.chain.steps
+    # A segmenter's masks need no refinement, so nothing is left for other workers.
+    apart = (gpus > 0 if apart is None else apart) and not isinstance(job.recipe, SegmenterRecipe)
+    images_first = any(step.needs_image_features for step in steps)
     # The large model of a step that sees images alone gets half of a GPU.
     share = {"num_gpus": 0.5 if images_first and apart else 1.0} if gpus else {}
     blocks = -(-len(names) // batch)
@@ -201,6 +206,7 @@ class _Worker:
     ) -> None:
         self._job, self._device, self._import_path = job, device, import_path
         self._makes_cams, self._writes = makes_cams, writes
+        self._masks: SegmenterMasks | None = None
         self._cams: CamMaker | None = None
         self._writer: MaskWriter | None = None
 
@@ -213,8 +219,10 @@ class _Worker:
             return _written([("", text)]) if self._writes else _packed([Cams("", text)])
 
     def _next(self, block: Block) -> Block:
-        if self._cams is None and self._writer is None:
+        if self._cams is None and self._writer is None and self._masks is None:
             self._load()
+        if self._masks is not None:
+            return _written(self._masks([str(name) for name in block["name"]]))
         if self._cams is None:
             batch = [pickle.loads(cams) for cams in block["cams"]]
         else:
@@ -224,6 +232,10 @@ class _Worker:
     def _load(self) -> None:
         torch.set_num_threads(1)  # one thread for one CPU
         search_in(self._import_path)
+        if isinstance(self._job.recipe, SegmenterRecipe):
+            readers = READERS if self._device != "cpu" else 1
+            self._masks = SegmenterMasks(self._job, device=self._device, readers=readers)
+            return
         readers = READERS if self._device != "cpu" and not self._writes else 1
         writer = MaskWriter(self._job, device=self._device) if self._writes else None
         if self._makes_cams:

@@ -28,6 +28,7 @@ from studies.masks.files import (
 )
 from studies.masks.labels import ImageLabels, classes_of_image
 from studies.masks.recipe import MaskRecipe
+from studies.masks.segmenter_recipe import SegmenterRecipe
 from studies.planning import Step, TrainingJob
 from studies.stages import (
     NetworkMaps,
@@ -54,7 +55,7 @@ class MaskJob:
     """A folder of images that need masks.
 
     Attributes:
-        recipe: what makes the masks.
+        recipe: what makes the masks: CAMs of a study's network, or a segmenter.
         images: the folder that names of images are relative to.
         out: the folder of the masks.
         uncertain: a pixel whose score is nearer than this to the threshold stays undecided, 0 to 1.
@@ -66,7 +67,7 @@ class MaskJob:
 
     """
 
-    recipe: MaskRecipe
+    recipe: MaskRecipe | SegmenterRecipe
     images: str
     out: str
     uncertain: float = 0.0
@@ -86,6 +87,12 @@ class MaskJob:
         """Return all files that an image gets, its mask first."""
         soft = self.recipe.classes if self.soft else []
         return [self.mask_file(name), *(self.soft_file(name, of) for of in soft)]
+
+    @property
+    def cam_recipe(self) -> MaskRecipe:
+        """The recipe, where CAMs make the masks."""
+        assert isinstance(self.recipe, MaskRecipe)
+        return self.recipe
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -116,7 +123,7 @@ class MaskJob:
         if self.labels is not None:
             out[:] = True
             out[list(classes_of_image(self.labels, name) or ())] = False
-        elif self.recipe.scaling.gating == "predicted":
+        elif self.cam_recipe.scaling.gating == "predicted":
             out = np.asarray(logits) <= 0
         return out
 
@@ -155,8 +162,8 @@ class CamMaker:
 
     def __init__(self, job: MaskJob, *, device: str = "cpu", readers: int = 1) -> None:
         self._job, self._device = job, device
-        store = ArtifactStore(job.recipe.store)
-        network = load_network(store, job.recipe.training, "student")
+        recipe = job.cam_recipe
+        network = load_network(ArtifactStore(recipe.store), recipe.training, "student")
         self._network = network.to(device)
         self._readers = ThreadPoolExecutor(readers) if readers > 1 else None
 
@@ -167,7 +174,9 @@ class CamMaker:
         pixels = [found for found, _ in read if not isinstance(found, str)]
         if not pixels:
             return [Cams(n, str(f), digest=d) for n, (f, d) in zip(names, read, strict=True)]
-        raw = cams(self._network, np.stack(pixels), self._job.recipe.chain.cam, device=self._device)
+        raw = cams(
+            self._network, np.stack(pixels), self._job.cam_recipe.chain.cam, device=self._device
+        )
         each = iter(zip(raw.maps, raw.logits, raw.factors, strict=True))
         return [
             Cams(name, found, digest=digest)
@@ -182,7 +191,7 @@ class CamMaker:
         try:
             file = PictureFile.read(image, self._job.rules)
             digest = file.digest
-            return read_rgb(file, self._job.recipe.training.image_size, self._job.rules), digest
+            return read_rgb(file, self._job.cam_recipe.training.image_size, self._job.rules), digest
         except InputError as error:
             return str(error), digest
 
@@ -205,7 +214,7 @@ class MaskWriter:
     """
 
     def __init__(self, job: MaskJob, *, device: str = "cpu") -> None:
-        recipe = job.recipe
+        recipe = job.cam_recipe
         self._job, self._device = job, device
         self._steps: list[tuple[Step, Refiner, Path | None]] = []
         self._network: Network | None = None
@@ -256,19 +265,12 @@ class MaskWriter:
                     _write(self._job, one, maps, shape, digest)
         for one in batch:
             if one.name in failed and one.digest is not None:
-                self._drop_stale(one.name, one.digest)
+                drop_stale(self._job, one.name, one.digest)
         return [(one.name, failed.get(one.name)) for one in batch]
-
-    def _drop_stale(self, name: str, digest: str) -> None:
-        """Delete the mask of an image that failed, unless it is the mask of these bytes."""
-        with contextlib.suppress(OSError):
-            mask = self._job.mask_file(name)
-            if origin_of(mask) != MaskOrigin(digest, self._job.digest_of(name)):
-                mask.unlink()
 
     def _refined(self, batch: Sequence[Cams]) -> np.ndarray:
         """Return the chain's maps, float32 [n, K, h, w] in 0..1, as a study scores them."""
-        recipe = self._job.recipe
+        recipe = self._job.cam_recipe
         raw = NetworkMaps(
             np.stack([np.asarray(one.maps) for one in batch]),
             np.stack([np.asarray(one.logits) for one in batch]),
@@ -314,17 +316,43 @@ def _write(
     job: MaskJob, image: Cams, maps: np.ndarray, shape: tuple[int, int], digest: str
 ) -> None:
     """Write the soft maps first, then the mask: an image with a mask is done."""
-    recipe = job.recipe
     out = job.gated_out(image.name, np.asarray(image.logits))
     levels = score_levels(maps, shape, out)
+    mask = mask_of(levels, out, job.cam_recipe.level, uncertain=job.uncertain)
+    write_mask_files(job, image.name, levels, mask, digest)
+
+
+def write_mask_files(
+    job: MaskJob, name: str, levels: np.ndarray, mask: np.ndarray, digest: str
+) -> None:
+    """Write the soft maps of an image first, then its mask.
+
+    Args:
+        job: what of them is written, and where.
+        name: the image.
+        levels: uint8 [K, H, W], the scores of the classes.
+        mask: uint8 [H, W].
+        digest: of the image's bytes.
+
+    Raises:
+        InputError: a file that cannot be written.
+
+    """
     unfinished = Path(job.out) / UNFINISHED_MASKS
-    origin = MaskOrigin(digest, job.digest_of(image.name))
+    origin = MaskOrigin(digest, job.digest_of(name))
     if job.soft:
-        for class_name, grey in zip(recipe.classes, levels, strict=True):
-            write_grey(grey, job.soft_file(image.name, class_name), unfinished, origin)
-    mask = mask_of(levels, out, recipe.level, uncertain=job.uncertain)
-    file = job.mask_file(image.name)
+        for class_name, grey in zip(job.recipe.classes, levels, strict=True):
+            write_grey(grey, job.soft_file(name, class_name), unfinished, origin)
+    file = job.mask_file(name)
     write_mask(mask, file, unfinished, origin, scores=class_scores(levels, mask))
+
+
+def drop_stale(job: MaskJob, name: str, digest: str) -> None:
+    """Delete the mask of an image that failed, unless it is the mask of these bytes."""
+    with contextlib.suppress(OSError):
+        mask = job.mask_file(name)
+        if origin_of(mask) != MaskOrigin(digest, job.digest_of(name)):
+            mask.unlink()
 
 
 @lru_cache(maxsize=1)

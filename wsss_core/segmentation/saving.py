@@ -84,6 +84,12 @@ def save_segmenter(segmenter: Segmenter, file: Path) -> None:
         "frozen": frozen_digest(segmenter),
         "plugin_version": _version(segmenter.settings),
     }
+    if segmenter.class_names:
+        if len(segmenter.class_names) != segmenter.classes:
+            raise InputError(
+                f"{len(segmenter.class_names)} names for {segmenter.classes} classes of a segmenter"
+            )
+        about["class_names"] = list(segmenter.class_names)
     metadata = {_ABOUT: json.dumps(about, sort_keys=True), "digest": ZEROS.decode()}
     content = fill_digest(save(state, metadata), _DIGEST)
     check_holds_gradients(segmenter, load(content))
@@ -123,7 +129,7 @@ def load_segmenter(file: Path, *, device: str = "cpu") -> Segmenter:
     needed = settings if about["frozen"] else _without_weights(settings)
     with torch.random.fork_rng(devices=[]):
         segmenter = build_segmenter(needed, classes=classes, image_size=image_size)
-    segmenter.settings = settings
+    segmenter.settings, segmenter.class_names = settings, tuple(about.get("class_names", ()))
     if frozen_digest(segmenter) != about["frozen"]:
         raise InputError(
             f"segmenter file {file}: {settings.weights} is not what it was trained on; its frozen "

@@ -34,6 +34,7 @@ class Segmenter(nn.Module):
         size_multiple: the images' height and width have to be multiples of it.
         settings: what it was built from; None: it was put together by hand.
         image_size: side of the images in pixels that it was built for.
+        class_names: the names of the K classes, which a saved file holds; () where nobody said.
 
     """
 
@@ -43,6 +44,13 @@ class Segmenter(nn.Module):
         self.size_multiple = 1
         self.settings: SegmenterSettings | None = None
         self.image_size = 0
+        self.class_names: tuple[str, ...] = ()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of the K classes, made up where nobody said them."""
+        made_up = tuple(f"class {code}" for code in range(1, self.classes + 1))
+        return self.class_names or (made_up if self.classes > 1 else ("object",))
 
     def with_auxiliary(self, images: Tensor) -> SegmenterOutput:
         """Return the logits and those of auxiliary heads, which training alone asks for."""
