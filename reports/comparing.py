@@ -16,8 +16,8 @@ from reports.results.comparisons import (
     differing_settings,
     equal_rows,
     equal_seeds,
+    row_settings,
     seeds_text,
-    settings_of,
     spelt_settings,
 )
 from reports.results.origins import counted, differing
@@ -218,10 +218,10 @@ def _matched(
     first: StudyRecord, second: StudyRecord
 ) -> Iterator[tuple[ConfigurationRecord, ConfigurationRecord]]:
     """Yield rows that belong together: by settings, what is left by name."""
-    left = {one.name: (one, settings_of(second, one)) for one in second.configurations}
+    left = {one.name: (one, row_settings(second, one)) for one in second.configurations}
     found: dict[str, ConfigurationRecord] = {}
     for one in first.configurations:
-        settings = settings_of(first, one)
+        settings = row_settings(first, one)
         alike = [name for name, (_, others) in left.items() if settings and settings == others]
         if alike:
             # Of several rows of equal settings the one of the same name.
@@ -255,7 +255,7 @@ def _row(
     return MatchedRow(
         a,
         b,
-        differing_settings(settings_of(first, a), settings_of(second, b)),
+        differing_settings(row_settings(first, a), row_settings(second, b)),
         tuple(f"{words}: {counted(values)}" for words, values in origins.items()),
         data,
         difference,

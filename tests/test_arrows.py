@@ -152,7 +152,18 @@ def test_scenes_load_no_torch():
             "results",
             ["anonymous", "names", "pairing", "progress", "statistics", "ledger", "storage"],
         ),
-        ("tables", ["names", "pairing", "search_trials", "statistics", "results", "ledger"]),
+        (
+            "tables",
+            [
+                "names",
+                "pairing",
+                "search_trials",
+                "statistics",
+                "crossed_effects",
+                "results",
+                "ledger",
+            ],
+        ),
         (
             "figures",
             ["names", "pairing", "search_trials", "statistics", "tables", "results", "ledger"],

@@ -35,8 +35,14 @@ from reports.tables.cells import Table
 from reports.tables.diagnostics import diagnostics_table
 from reports.tables.findings import findings_table
 from reports.tables.folds import folds_table, over_groups
+from reports.tables.over_images import (
+    chance_table,
+    groups_table,
+    has_both_chances,
+    has_groups,
+    reasons_table,
+)
 from reports.tables.published_order import published_order_table
-from reports.tables.reasons import groups_table, has_groups, reasons_table
 from reports.tables.refinement import refinement_table
 from reports.tables.search import search_table
 from reports.tables.strategies import strategies_table
@@ -167,6 +173,9 @@ SECTIONS = (
                 draw_seed_dots,
             ),
         ),
+    ),
+    SectionSpec(
+        "chance", "Both sources of chance", (TableSpec("chance", chance_table),), has_both_chances
     ),
     SectionSpec("folds", "Folds", (TableSpec("folds", folds_table),), lambda record: record.folds),
     SectionSpec(

@@ -286,7 +286,7 @@ def equal_rows(record: StudyRecord) -> Iterator[str]:
     for alike in of_iou.values():
         for a, b in combinations(alike, 2):
             shared, equal = equal_seeds(record.healthy(a.name), record.healthy(b.name))
-            settings = differing_settings(settings_of(record, a), settings_of(record, b))
+            settings = differing_settings(row_settings(record, a), row_settings(record, b))
             if shared == equal and shared and settings:
                 yield (
                     f"{a.name} and {b.name} differ in {spelt_settings(settings)}, and every "
@@ -304,7 +304,7 @@ def equal_seeds(one: Iterable[TrialRecord], other: Iterable[TrialRecord]) -> tup
     )
 
 
-def settings_of(record: StudyRecord, one: ConfigurationRecord) -> Settings:
+def row_settings(record: StudyRecord, one: ConfigurationRecord) -> Settings:
     """Return the settings of a row by dotted key, without seed; empty if no trial ended."""
     texts = [trial.row.get("settings") for trial in record.of(one.name) if trial.row]
     found = dict(_flat(json.loads(texts[0]))) if texts and texts[0] else {}

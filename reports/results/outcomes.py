@@ -119,6 +119,31 @@ class TrialFigures:
         """Foreground IoU of each test image over levels, float64 [N, 256], by (network, class)."""
         return {key: np.asarray(rows.stack().iou()) for key, rows in self._test.items()}
 
+    def iou_of_images(
+        self, network: str, class_name: str, level: int
+    ) -> tuple[dict[str, float], dict[str, str]]:
+        """Return the IoU at a level of the test images that hold a class, and their groups.
+
+        Args:
+            network: the network.
+            class_name: the class.
+            level: 0 to 255.
+
+        Returns:
+            Image -> IoU, and image -> group; empty without scores.
+
+        """
+        rows = self._test.get((network, class_name))
+        if rows is None:
+            return {}, {}
+        stack = rows.stack()
+        held = np.flatnonzero(stack.holds_class)
+        hits = stack.foreground[held, level:].sum(axis=1)
+        union = stack.foreground[held].sum(axis=1) + stack.background[held, level:].sum(axis=1)
+        images, groups = (rows.texts[name][held].tolist() for name in ("image", "group"))
+        iou = dict(zip(images, (hits / union).tolist(), strict=True))
+        return iou, dict(zip(images, groups, strict=True))
+
     @cached_property
     def clear_share(self) -> Mapping[tuple[str, str], np.ndarray]:
         """False-positive share of background pixels, float64 [N, 256], by (network, class)."""

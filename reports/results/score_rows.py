@@ -51,7 +51,7 @@ TINY = 0.001
 """The share of an image's pixels below which an object is tiny. A stray pixel of a mask may decide
 whether an image counts, and the per-image mean takes that image for as much as any other."""
 
-_TEXTS = ("network", "split", "class_name", "image", "peak", "flags", "source")
+_TEXTS = ("network", "split", "class_name", "image", "peak", "flags", "source", "group")
 _LOGITS = ("logit", "logit_without_object", "logit_without_context")
 
 
@@ -60,8 +60,8 @@ class ScoreRows:
     """N rows of scores, in their order.
 
     Attributes:
-        texts: the columns network, split, class_name, image, peak, flags and source; object [N],
-            None if empty.
+        texts: the columns network, split, class_name, image, peak, flags, source and group; object
+            [N], None if empty.
         labelled: whether the image carries the label; bool [N].
         logits: by column; floating [N], NaN if empty.
         counts: by name of the histogram; integer [N, 256], 0 if a row has none.

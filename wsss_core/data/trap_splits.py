@@ -24,7 +24,7 @@ from wsss_core.data.progress_lines import ProgressLines
 from wsss_core.errors import InputError, as_input_error, nearest, quoted
 from wsss_core.whole_files import write_whole
 
-RECORD = "trap.json"
+TRAP_RECORD = "trap.json"
 """The record of a trap, which says how it was made."""
 
 SOURCE_FLAG = "source "
@@ -136,7 +136,7 @@ def make_trap(
             "seed": seed,
             "splits": [asdict(one) for one in made],
         }
-        write_whole(folder / RECORD, json.dumps(record, indent=1).encode())
+        write_whole(folder / TRAP_RECORD, json.dumps(record, indent=1).encode())
     return trap
 
 

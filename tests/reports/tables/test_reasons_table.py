@@ -14,7 +14,7 @@ from reports.ledger import write_part
 from reports.ledger.parts import read_table
 from reports.results.reading import read_studies
 from reports.results.study_record import StudyRecord
-from reports.tables.reasons import groups_table, has_groups, reasons_table
+from reports.tables.over_images import groups_table, has_groups, reasons_table
 
 SIGMAS = (0.25, 0.75)
 MISSED = ("ViT alone", 2)  # its reasons are not there
