@@ -1,13 +1,13 @@
 """What `wsss plan` finds out: the trials, which are finished, and the cost of the others."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
 
 from reports.storage import Location
 from studies.cluster.machine import this_machine
-from studies.planning import Estimate, Plan, TrainingJob, estimate, passes, read_timings
+from studies.planning import Estimate, Job, Plan, TrainingJob, estimate, passes, read_timings
 from studies.spec.search import Search
 from studies.store import ArtifactStore
 from wsss_core.data.folds import Fold
@@ -55,6 +55,32 @@ class ChainInPlan:
     name: str
     done: int
     lacks: str | None
+
+
+@dataclass(frozen=True)
+class SegmentInPlan:
+    """An entry of `segment` under a seed.
+
+    Attributes:
+        entry: the entry's name.
+        seed: its seed.
+        key: names its scores in the store.
+        segmentation_run: the key of the segmentation run that it scores.
+        state: what is left to do.
+        labels: what it is trained on: how many true masks, and the rule of pseudo masks.
+        sweep_value: the value of the study's sweep; None without one.
+        fold: the number of its fold; None without folds.
+
+    """
+
+    entry: str
+    seed: int
+    key: str
+    segmentation_run: str
+    state: TrialWork
+    labels: str
+    sweep_value: float | None = None
+    fold: int | None = None
 
 
 @dataclass(frozen=True)
@@ -120,6 +146,7 @@ class PlanSummary:
         search: None without one.
         cost: None where nothing is left, or nothing has been measured.
         folds: its folds, in order.
+        segments: its segmenters, in the study's order.
 
     """
 
@@ -135,6 +162,7 @@ class PlanSummary:
     search: SearchInPlan | None = None
     cost: CostOfPlan | None = None
     folds: tuple[Fold, ...] = ()
+    segments: tuple[SegmentInPlan, ...] = ()
 
 
 def summarise_plan(
@@ -153,13 +181,14 @@ def summarise_plan(
     """
     has = store.seen()
     study = plan.study
-    pending = plan.pending(store)
-    untrained = {job.key: job for job in pending if not has("train", job.key)}
+    pending: list[Job] = list(plan.pending(store))
+    untrained = {job.key: job for job in plan.pending(store) if not has("train", job.key)}
     search = None
     if study.search is not None:
         left, search = _search(plan, study.search, results)
         known = {job.key for job in pending}
         pending = pending + [job for job in left if job.key not in known]
+    pending += plan.pending_segments(store)
     trials = tuple(_trials(plan, has, untrained))
     return PlanSummary(
         study=study.study,
@@ -181,7 +210,36 @@ def summarise_plan(
         search=search,
         cost=_cost(plan, pending, has, results, at_once) if pending else None,
         folds=tuple(plan.folds),
+        segments=tuple(_segments(plan, has, untrained)),
     )
+
+
+def _segments(
+    plan: Plan, has: Callable[[str, str], bool], untrained: Collection[str]
+) -> Iterator[SegmentInPlan]:
+    for job in plan.segments:
+        labels = job.settings["labels"]
+        words = [f"{labels['masks']} true masks"] if labels["masks"] is not None else []
+        if job.maps is not None:
+            words.append(f"pseudo masks ({labels['pseudo']['rule']})")
+        for scoring in job.scorings:
+            state = TrialWork.TO_TRAIN
+            if has("scores", scoring.scores_key):
+                state = TrialWork.DONE
+            elif has("segment", job.key):
+                state = TrialWork.TO_SCORE
+            elif job.parent in untrained:
+                state = TrialWork.AFTER_TEACHER
+            yield SegmentInPlan(
+                scoring.entry,
+                job.seed,
+                scoring.scores_key,
+                job.key,
+                state,
+                " + ".join(words),
+                job.sweep_value,
+                job.images.fold,
+            )
 
 
 def _trials(
@@ -229,7 +287,7 @@ def _search(
 
 def _cost(
     plan: Plan,
-    pending: list[TrainingJob],
+    pending: Sequence[Job],
     has: Callable[[str, str], bool],
     results: Location,
     at_once: int | None,
@@ -262,6 +320,7 @@ def plan_record(summary: PlanSummary) -> dict[str, Any]:
             "training_seconds": cost.left.training,
             "scoring_seconds": cost.left.scoring,
             "refinement_seconds": cost.left.refinement,
+            "segmentation_seconds": cost.left.segmentation,
             "gpu_hours": cost.left.gpu_hours,
             "core_hours": cost.left.core_hours,
             "wall_seconds": cost.left.wall,
@@ -269,6 +328,7 @@ def plan_record(summary: PlanSummary) -> dict[str, Any]:
             "money": cost.money,
             "unmeasured_training_runs": cost.left.unmeasured,
             "unmeasured_chains": cost.left.unmeasured_chains,
+            "unmeasured_segments": cost.left.unmeasured_segments,
             "does_not_fit": cost.left.unfitting,
         }
     return {
@@ -294,6 +354,9 @@ def plan_record(summary: PlanSummary) -> dict[str, Any]:
             for fold in summary.folds
         ],
         "chains": [asdict(chain) for chain in summary.chains],
+        "segments": [
+            {**asdict(segment), "state": segment.state.name.lower()} for segment in summary.segments
+        ],
         "search": None if summary.search is None else asdict(summary.search),
         "cost": estimated,
     }

@@ -21,6 +21,7 @@ from studies.cli.plan_summary import (
     CostOfPlan,
     PlanSummary,
     SearchInPlan,
+    SegmentInPlan,
     TrialInPlan,
     TrialWork,
     plan_record,
@@ -28,7 +29,14 @@ from studies.cli.plan_summary import (
 from studies.cli.strict_json import Schema, json_alone, of_schema, show_json
 from studies.planning import Estimate
 from studies.spec.loading import shipped_studies
-from studies.status.model import ChainState, Running, SearchState, StudyStatus, TrialState
+from studies.status.model import (
+    ChainState,
+    Running,
+    SearchState,
+    SegmentState,
+    StudyStatus,
+    TrialState,
+)
 from studies.status.text import status_record
 from studies.store import ArtifactStore
 from wsss_core.data.folds import Fold
@@ -87,6 +95,7 @@ def a_plan() -> PlanSummary:
         "s", "Why?", "x", (trial, replace(trial, state=TrialWork.DONE)), 3, 1, 9, 2,
         (ChainInPlan("CRF", 1, None),), SearchInPlan(40, 2, 2, 5),
         CostOfPlan(4, "a CPU", False, left, 0.1, True), (a_fold(),),
+        (SegmentInPlan("25 masks", 0, "k", "s", TrialWork.TO_TRAIN, "25 true masks"),),
     )  # fmt: skip
 
 
@@ -103,6 +112,7 @@ def a_status() -> StudyStatus:
         running=(Running("a", "train", "host", 1, 2.0, "epoch 1"),),
         at_once=1.0,
         seconds_left=math.nan,
+        segments=(SegmentState("25 masks", 1, 0, 0, 0, 0),),
     )
 
 
