@@ -223,6 +223,17 @@ class Results:
             frame.insert(1, "sweep_value", record.sweep_value)
         return frame if len(frame) else frame.reindex(columns=[*frame.columns, *OUTCOME_COLUMNS])
 
+    def segmentation(self) -> "pd.DataFrame":
+        """Return a row for each segmenter and seed: how it ended, masks spent, all figures.
+
+        Figures are of the test split, shares in [0, 1], and `false_objects` an image; `segment_key`
+        names the trained segmenter in the store. Without segmenters there is no row.
+        """
+        from reports.results.segments import segment_frame
+
+        records = [(one.study, one.sweep_value, one.segments) for one in self._records]
+        return segment_frame(records)
+
     def table(self, name: str, *, study: str | None = None) -> "PrintedTable":
         """Return a table of the report: "strategies", "thresholds", "trials", ...
 

@@ -183,14 +183,20 @@ def _meet_other_code(plan: Plan, results: Location, store: ArtifactStore, *, ane
     """Name the finished trials that other code made, or take them out to be made again."""
     scored = store.finished("scores")
     done = [trial.key for trial in plan.trials if trial.key in scored]
+    segments = [key for job in plan.segments for key in job.score_keys() if key in scored]
     if not anew:
-        for line in named_otherwise(results, done):
+        for line in named_otherwise(results, done, segments):
             logger.warning(line)
         return
     others = set[str]().union(*made_otherwise(results, done).values())
+    if segments:
+        others |= set[str]().union(*made_otherwise(results, segments, "segmented").values())
     if others:
-        logger.info("%d trials were made by other code or versions and are made again", len(others))
-        jobs = [j for j in plan.jobs.values() if others.intersection(t.key for t in j.trials)]
+        what = "trials and segmenters" if plan.segments else "trials"
+        logger.info(
+            "%d %s were made by other code or versions and are made again", len(others), what
+        )
+        jobs = [job for job in plan.all_jobs.values() if others.intersection(job.score_keys())]
         quarantine_jobs(store, jobs)
 
 

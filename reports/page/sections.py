@@ -13,6 +13,7 @@ from reports.figures.curves import (
     training_curves_info,
 )
 from reports.figures.diagnostics import diagnostics_info, draw_diagnostics
+from reports.figures.masks_worth import draw_masks_worth, masks_worth_info
 from reports.figures.panels import cam_panels_info, draw_cam_panels
 from reports.figures.reasons import (
     draw_noise_curves,
@@ -45,6 +46,7 @@ from reports.tables.over_images import (
 from reports.tables.published_order import published_order_table
 from reports.tables.refinement import refinement_table
 from reports.tables.search import search_table
+from reports.tables.segmentation import segmentation_table
 from reports.tables.strategies import strategies_table
 from reports.tables.thresholds import threshold_table
 
@@ -211,6 +213,25 @@ SECTIONS = (
             ),
         ),
         lambda record: record.chains and record.classes,
+    ),
+    SectionSpec(
+        "segmentation",
+        "Segmentation",
+        (
+            TableSpec("segmentation", segmentation_table),
+            FigureSpec(
+                "masks_worth",
+                "masks_worth",
+                "IoU against true masks spent",
+                "Masks that training or a threshold has looked at are spent. Small dots are seeds, "
+                "large ones means, bars 95 % Student-t intervals, which may leave the figure. The "
+                "axis of masks is logarithmic, with 0.",
+                masks_worth_info,
+                draw_masks_worth,
+                limit=None,
+            ),
+        ),
+        lambda record: record.segments and record.classes,
     ),
     SectionSpec(
         "reasons",

@@ -12,6 +12,7 @@ from reports.names import MEAN_OF_CLASSES, OPTIMAL, PLAIN
 from reports.pairing import Pair, ScoredImages, fold_of, fold_records, pair_of
 from reports.results.reasons import ReasonParts
 from reports.results.score_rows import Rules
+from reports.results.segments import read_segments
 from reports.results.study_record import (
     ChainRecord,
     ConfigurationRecord,
@@ -124,6 +125,7 @@ def read_study(results: Location, plan: pd.DataFrame, *, processes: int = 1) -> 
         findings=_findings(results, first["study"]),
         folds=fold_records(rows),
         extent=_scored_images(results, scored.values()),
+        segments=read_segments(results, first["study"], value),
         reasons=_reasons(results, rows),
     )
 

@@ -19,6 +19,7 @@ from reports.names import PLAIN
 from reports.pairing import FoldRecord, Pair, ScoredImages, pair_of
 from reports.results.outcomes import Numbers, TrialFigures
 from reports.results.reasons import ReasonParts, TrialReasons
+from reports.results.segments import SegmentRecord
 from reports.storage import Location
 
 
@@ -213,6 +214,7 @@ class StudyRecord:
         folds: its folds, in order; none in a study without folds.
         extent: how many images and groups its figures of the test split are over.
         reasons: the reasons of its trials; None in a study that does not ask for them.
+        segments: its segmenters, in the study's order.
 
     """
 
@@ -233,6 +235,7 @@ class StudyRecord:
     findings: pd.DataFrame = field(default_factory=pd.DataFrame)
     folds: tuple[FoldRecord, ...] = ()
     extent: ScoredImages = field(default_factory=ScoredImages)
+    segments: tuple[SegmentRecord, ...] = ()
     reasons: ReasonParts | None = None
 
     @cached_property

@@ -1,6 +1,6 @@
 """What `wsss plan` finds out: the trials, which are finished, and the cost of the others."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
@@ -9,6 +9,7 @@ from reports.storage import Location
 from studies.cluster.machine import this_machine
 from studies.planning import (
     Estimate,
+    Job,
     Plan,
     TrainingJob,
     estimate,
@@ -71,6 +72,32 @@ class RecipeInPlan:
 
     text: str
     configurations: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class SegmentInPlan:
+    """An entry of `segment` under a seed.
+
+    Attributes:
+        entry: the entry's name.
+        seed: its seed.
+        key: names its scores in the store.
+        segmentation_run: the key of the segmentation run that it scores.
+        state: what is left to do.
+        labels: what it is trained on: how many true masks, and the rule of pseudo masks.
+        sweep_value: the value of the study's sweep; None without one.
+        fold: the number of its fold; None without folds.
+
+    """
+
+    entry: str
+    seed: int
+    key: str
+    segmentation_run: str
+    state: TrialWork
+    labels: str
+    sweep_value: float | None = None
+    fold: int | None = None
 
 
 @dataclass(frozen=True)
@@ -137,6 +164,7 @@ class PlanSummary:
         cost: None where nothing is left, or nothing has been measured.
         folds: its folds, in order.
         recipes: how its configurations are trained.
+        segments: its segmenters, in the study's order.
 
     """
 
@@ -153,6 +181,7 @@ class PlanSummary:
     cost: CostOfPlan | None = None
     folds: tuple[Fold, ...] = ()
     recipes: tuple[RecipeInPlan, ...] = ()
+    segments: tuple[SegmentInPlan, ...] = ()
 
 
 def summarise_plan(
@@ -171,13 +200,14 @@ def summarise_plan(
     """
     has = store.seen()
     study = plan.study
-    pending = plan.pending(store)
-    untrained = {job.key: job for job in pending if not has("train", job.key)}
+    pending: list[Job] = list(plan.pending(store))
+    untrained = {job.key: job for job in plan.pending(store) if not has("train", job.key)}
     search = None
     if study.search is not None:
         left, search = _search(plan, study.search, results)
         known = {job.key for job in pending}
         pending = pending + [job for job in left if job.key not in known]
+    pending += plan.pending_segments(store)
     trials = tuple(_trials(plan, has, untrained))
     return PlanSummary(
         study=study.study,
@@ -200,6 +230,7 @@ def summarise_plan(
         cost=_cost(plan, pending, has, results, at_once) if pending else None,
         folds=tuple(plan.folds),
         recipes=_recipes(plan),
+        segments=tuple(_segments(plan, has, untrained)),
     )
 
 
@@ -209,6 +240,34 @@ def _recipes(plan: Plan) -> tuple[RecipeInPlan, ...]:
         names = found.setdefault(recipe_line(job.settings["training"]), {})
         names.update(dict.fromkeys(trial.configuration for trial in job.trials))
     return tuple(RecipeInPlan(text, tuple(names)) for text, names in found.items() if names)
+
+
+def _segments(
+    plan: Plan, has: Callable[[str, str], bool], untrained: Collection[str]
+) -> Iterator[SegmentInPlan]:
+    for job in plan.segments:
+        labels = job.settings["labels"]
+        words = [f"{labels['masks']} true masks"] if labels["masks"] is not None else []
+        if job.maps is not None:
+            words.append(f"pseudo masks ({labels['pseudo']['rule']})")
+        for scoring in job.scorings:
+            state = TrialWork.TO_TRAIN
+            if has("scores", scoring.scores_key):
+                state = TrialWork.DONE
+            elif has("segment", job.key):
+                state = TrialWork.TO_SCORE
+            elif job.parent in untrained:
+                state = TrialWork.AFTER_TEACHER
+            yield SegmentInPlan(
+                scoring.entry,
+                job.seed,
+                scoring.scores_key,
+                job.key,
+                state,
+                " + ".join(words),
+                job.sweep_value,
+                job.images.fold,
+            )
 
 
 def _trials(
@@ -256,7 +315,7 @@ def _search(
 
 def _cost(
     plan: Plan,
-    pending: list[TrainingJob],
+    pending: Sequence[Job],
     has: Callable[[str, str], bool],
     results: Location,
     at_once: int | None,
@@ -289,6 +348,7 @@ def plan_record(summary: PlanSummary) -> dict[str, Any]:
             "training_seconds": cost.left.training,
             "scoring_seconds": cost.left.scoring,
             "refinement_seconds": cost.left.refinement,
+            "segmentation_seconds": cost.left.segmentation,
             "gpu_hours": cost.left.gpu_hours,
             "core_hours": cost.left.core_hours,
             "wall_seconds": cost.left.wall,
@@ -296,6 +356,7 @@ def plan_record(summary: PlanSummary) -> dict[str, Any]:
             "money": cost.money,
             "unmeasured_training_runs": cost.left.unmeasured,
             "unmeasured_chains": cost.left.unmeasured_chains,
+            "unmeasured_segments": cost.left.unmeasured_segments,
             "does_not_fit": cost.left.unfitting,
         }
     return {
@@ -325,6 +386,9 @@ def plan_record(summary: PlanSummary) -> dict[str, Any]:
             for recipe in summary.recipes
         ],
         "chains": [asdict(chain) for chain in summary.chains],
+        "segments": [
+            {**asdict(segment), "state": segment.state.name.lower()} for segment in summary.segments
+        ],
         "search": None if summary.search is None else asdict(summary.search),
         "cost": estimated,
     }

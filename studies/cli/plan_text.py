@@ -1,7 +1,7 @@
 """Writes what `wsss plan` prints: the trials, which are finished, and the cost of the others."""
 
 from reports.storage import Location
-from studies.cli.plan_summary import CostOfPlan, PlanSummary, summarise_plan
+from studies.cli.plan_summary import CostOfPlan, PlanSummary, TrialWork, summarise_plan
 from studies.formatting import duration, over_trials
 from studies.planning import Estimate, Plan, fold_lines
 from studies.store import ArtifactStore
@@ -47,6 +47,17 @@ def describe_summary(plan: PlanSummary, at_once: int | None = None) -> str:
         lines.append(
             f"  {chain.name}: {done if chain.lacks is None else f'not run, {chain.lacks}'}"
         )
+    if plan.segments:
+        runs = {one.segmentation_run for one in plan.segments if one.state not in _TRAINED}
+        lines += ["", f"segmenters, {len(runs)} segmentation runs to do:"]
+    wide = max((len(one.entry) for one in plan.segments), default=0)
+    for one in plan.segments:
+        at = "" if one.sweep_value is None else f"  {plan.sweep} = {one.sweep_value:g}"
+        fold = "" if one.fold is None else f"{one.fold:4}  "
+        state = one.state.replace("its teacher", "the network of its pseudo masks")
+        lines.append(
+            f"  {one.entry:{wide}}  {one.seed:4}  {fold}{one.key}  {state}; {one.labels}{at}"
+        )
     if plan.search is not None:
         search = plan.search
         lines.append(
@@ -65,10 +76,18 @@ def describe_summary(plan: PlanSummary, at_once: int | None = None) -> str:
     return "\n".join(lines)
 
 
+_TRAINED = (TrialWork.DONE, TrialWork.TO_SCORE)
+
+
 def _cost(cost: CostOfPlan, at_once: int | None) -> list[str]:
     """Return the cost of the work that is left, as lines."""
     left = cost.left
-    stages = {"training": left.training, "scoring": left.scoring, "refinement": left.refinement}
+    stages = {
+        "training": left.training,
+        "scoring": left.scoring,
+        "refinement": left.refinement,
+        "segmenters": left.segmentation,
+    }
     measured = f"{cost.measured_trials}, {cost.device}"
     trials = ", ".join(f"{name} {duration(s)}" for name, s in stages.items() if s)
     lines = [
@@ -90,6 +109,10 @@ def _cost(cost: CostOfPlan, at_once: int | None) -> list[str]:
     if left.unmeasured_chains:
         lines.append(
             f"  beside it {over_trials(left.unmeasured_chains)}, which no trial has measured yet"
+        )
+    if left.unmeasured_segments:
+        lines.append(
+            f"  beside it {left.unmeasured_segments} segmentation runs, as none was measured yet"
         )
     if cost.lacks_gpu:
         lines.append("  the study asks for GPUs, but the times are those of trials without one")

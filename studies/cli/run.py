@@ -126,7 +126,7 @@ def _closing(result: "RunResult", results: Location, again: str) -> int:
     if result.trained or result.scored:
         also = f", {result.scored} trained before were scored" if result.scored else ""
         show(f"{result.trained} training runs{also}, in {duration(result.seconds)}")
-    elif not (result.remaining or result.chains_remaining):
+    elif not (result.remaining or result.chains_remaining or result.segments_remaining):
         show(f"nothing to train: all {result.reused} trials were done ({result.seconds:.1f} s)")
     for state, named in (
         ("collapsed", result.collapsed),
@@ -139,6 +139,7 @@ def _closing(result: "RunResult", results: Location, again: str) -> int:
         show(f"stopped by {result.stopped}: {trials_done(done, result.trials, chains)}")
     left = [f"{result.remaining} trials"] if result.remaining else []
     left += [over_trials(result.chains_remaining)] if result.chains_remaining else []
+    left += [f"{result.segments_remaining} segmenters"] if result.segments_remaining else []
     if left:
         show(f"{' and '.join(left)} remain; go on with: {again}")
     show(f"next: wsss report {results}")

@@ -24,6 +24,7 @@ from studies.planning.capacity import NodeAmounts, slots, whole_gpu
 from studies.planning.job import TrainingJob
 from studies.planning.plan import Plan
 from studies.planning.recipe import VIEW_KEYS
+from studies.planning.segments import Job, SegmentJob, segment_scoring_work, segment_work
 from studies.rates import Rates, Work
 from studies.spec.resources import Demand
 from studies.store import canonical
@@ -130,7 +131,27 @@ def read_timings(plan: Plan, results: Location) -> Timings:
         timings.rates.learn(work, row["seconds_training"])
         timings.rates.learn(scoring_work(settings), row["seconds_scoring"] or 0.0)
     _learn_chains(plan, results, timings.rates)
+    _learn_segmenters(plan, results, timings)
     return timings
+
+
+def _learn_segmenters(plan: Plan, results: Location, timings: Timings) -> None:
+    if not plan.segments:
+        return
+    names = table_folder(results, "segmented").listing()
+    of_kind: dict[Hashable, list[str]] = defaultdict(list)
+    for job in plan.segments:
+        of_kind[job.work.names, job.resources] += job.score_keys()
+    columns = ("status", "settings", "device", "cpus", "gpus", "seconds_training",
+               "seconds_scoring")  # fmt: skip
+    keys = _latest(of_kind.values(), names)
+    found = read_arrow(results, "segmented", keys=keys, columns=columns, skip_corrupt=True)
+    for row in found.to_pylist():
+        if row["status"] == "ok" and row["seconds_training"] and _device(row) == timings.device:
+            settings, share = json.loads(row["settings"]), (row["cpus"] or 1, row["gpus"] or 0.0)
+            timings.rates.learn(segment_work(settings, share), row["seconds_training"])
+            work = segment_scoring_work(settings)
+            timings.rates.learn(work, row["seconds_scoring"] or 0.0)
 
 
 def _learn_chains(plan: Plan, results: Location, rates: Rates) -> None:
@@ -176,8 +197,10 @@ class Estimate:
         wall: seconds from start to end; None where a training run does not fit on the machine.
         at_once: the fewest and the most training runs at a time.
         unmeasured: training runs of a kind that was never measured.
+        segmentation: seconds of training and scoring all segmenters.
         unmeasured_chains: how many times a chain over a trial is not counted, for it was never
             measured.
+        unmeasured_segments: segmentation runs that are not counted, for none was measured.
         unfitting: name of the first training run that does not fit on the machine.
 
     """
@@ -191,6 +214,8 @@ class Estimate:
     at_once: tuple[int, int] = (0, 0)
     unmeasured: int = 0
     unmeasured_chains: int = 0
+    segmentation: float = 0.0
+    unmeasured_segments: int = 0
     unfitting: str | None = None
 
 
@@ -213,46 +238,33 @@ class QueuedRun:
 
 
 def estimate(
-    pending: Sequence[TrainingJob],
+    pending: Sequence[Job],
     has: Callable[[str, str], bool],
     timings: Timings,
     machine: NodeAmounts,
     at_once: int | None = None,
 ) -> Estimate:
-    """Add up the work of pending training runs.
+    """Add up the work of pending runs.
 
     Args:
-        pending: what has to run, see `Plan.pending`.
+        pending: what has to run, see `Plan.pending_jobs`.
         has: whether the store holds a stage's artifact.
         timings: what trials have taken, of one trial at least.
         machine: the amounts of one machine, in Ray's names.
         at_once: how many run at a time; None: as many as fit on the machine.
 
     """
-
-    def seconds(*works: Work) -> float:
-        return sum(timings.rates.predict(work) or 0.0 for work in works)
-
     left = Estimate()
     queue: list[QueuedRun] = []
     fits: list[int] = []
     for job in pending:
         held = job.resources.asks(float(timings.with_gpu))
         share = job.resources.cpus, held.get("GPU", 0.0)
-        images = job.images.fingerprints.get("train")
-        work = training_work(job.settings, (share, images), share)
-        untrained = not has("train", job.key)
-        training = untrained * seconds(work)
-        left.unmeasured += untrained and not timings.rates.knows(kind(job.settings))
-        scoring = len(job.unscored(has)) * seconds(scoring_work(job.settings))
-        chains = [chain_work(name) for name in job.unrefined(has)]
-        refinement = seconds(*chains)
-        left.unmeasured_chains += sum(timings.rates.predict(work) is None for work in chains)
-        left.training += training
-        left.scoring += scoring
-        left.refinement += refinement
+        if isinstance(job, SegmentJob):
+            took, refinement = _add_segmenter(left, job, has, timings.rates, share), 0.0
+        else:
+            took, refinement = _add_training(left, job, has, timings.rates, share)
         left.core_hours += refinement / HOUR
-        took = training + scoring
         if timings.with_gpu and "GPU" in held:
             left.gpu_hours += held["GPU"] * took / HOUR
         else:
@@ -266,6 +278,47 @@ def estimate(
     else:
         left.wall = wall_seconds(queue)
     return left
+
+
+def _add_training(
+    left: Estimate,
+    job: TrainingJob,
+    has: Callable[[str, str], bool],
+    rates: Rates,
+    share: tuple[int, float],
+) -> tuple[float, float]:
+    """Add a training run to what is left; return its seconds, and those of its chains."""
+    images = job.images.fingerprints.get("train")
+    untrained = not has("train", job.key)
+    training = untrained * (
+        rates.predict(training_work(job.settings, (share, images), share)) or 0.0
+    )
+    left.unmeasured += untrained and not rates.knows(kind(job.settings))
+    scoring = len(job.unscored(has)) * (rates.predict(scoring_work(job.settings)) or 0.0)
+    chains = [rates.predict(chain_work(name)) for name in job.unrefined(has)]
+    refinement = sum(seconds or 0.0 for seconds in chains)
+    left.unmeasured_chains += chains.count(None)
+    left.training += training
+    left.scoring += scoring
+    left.refinement += refinement
+    return training + scoring, refinement
+
+
+def _add_segmenter(
+    left: Estimate,
+    job: SegmentJob,
+    has: Callable[[str, str], bool],
+    rates: Rates,
+    share: tuple[int, float],
+) -> float:
+    """Add a segmentation run to what is left; return its seconds."""
+    untrained = not has("segment", job.key)
+    training = rates.predict(segment_work(job.settings, share)) if untrained else 0.0
+    left.unmeasured_segments += training is None
+    scoring = rates.predict(segment_scoring_work(job.settings)) or 0.0
+    took = (training or 0.0) + len(job.unscored(has)) * scoring
+    left.segmentation += took
+    return took
 
 
 def _fitting(demand: Demand, timings: Timings, machine: NodeAmounts) -> int:

@@ -7,41 +7,59 @@ from collections.abc import Iterable
 from reports.ledger.parts import read_arrow
 from reports.names import DECISIVE_PACKAGES
 from reports.storage import Location
-from studies.planning import TrainingJob
-from studies.store import ArtifactStore, read_artifacts
+from studies.planning import Job
+from studies.store import JOB_STAGES, ArtifactStore, read_artifacts
 from studies.store.contents import walk
 from studies.store.origin import UNKNOWN, method_digest, plugin_digest, versions
 
-STAGES = ("train", "cams", "fits", "refined", "scores")
+STAGES = ("train", "cams", "fits", "refined", "scores", "segment")
 """The stages whose artifacts depend on the method's code and belong to one training run."""
 
-_COLUMNS = ["trial_key", "code_digest", "plugin_digests", "packages"]
+_COLUMNS = ["code_digest", "plugin_digests", "packages"]
 
 
-def made_otherwise(results: Location, keys: Iterable[str]) -> dict[str, set[str]]:
-    """Return what made finished trials, where it is not what would make them now.
+def made_otherwise(
+    results: Location, keys: Iterable[str], table: str = "trials"
+) -> dict[str, set[str]]:
+    """Return what made finished trials, or segmenters, where it is not what would make them now.
+
+    Args:
+        results: the folder of the ledger.
+        keys: of the finished trials, or of the scores of finished segmenters.
+        table: "trials", or "segmented" for segmenters.
+
+    Returns:
+        "other code (a1b2, now c3d4)" and the like -> these keys.
+
+    """
+    found: dict[str, set[str]] = defaultdict(set)
+    named = "trial_key" if table == "trials" else "scores_key"
+    rows = read_arrow(results, table, keys=keys, columns=[named, *_COLUMNS], skip_corrupt=True)
+    for row in rows.to_pylist():
+        for reason in _differences(**row):
+            found[reason].add(row[named])
+    return dict(found)
+
+
+def named_otherwise(
+    results: Location, keys: Iterable[str], segments: Iterable[str] = ()
+) -> list[str]:
+    """Return a line for each reason of `made_otherwise`, with the way to make them again.
 
     Args:
         results: the folder of the ledger.
         keys: of the finished trials.
-
-    Returns:
-        "other code (a1b2, now c3d4)" and the like -> the keys of the trials.
+        segments: the keys of the scores of finished segmenters.
 
     """
-    found: dict[str, set[str]] = defaultdict(set)
-    rows = read_arrow(results, "trials", keys=keys, columns=_COLUMNS, skip_corrupt=True)
-    for row in rows.to_pylist():
-        for reason in _differences(**row):
-            found[reason].add(row["trial_key"])
-    return dict(found)
-
-
-def named_otherwise(results: Location, keys: Iterable[str]) -> list[str]:
-    """Return a line for each reason of `made_otherwise`, with the way to make the trials again."""
     return [
-        f"{len(trials)} trials were made by {reason}; wsss run --anew makes them again"
-        for reason, trials in made_otherwise(results, keys).items()
+        f"{len(made)} {what} were made by {reason}; wsss run --anew makes them again"
+        for what, table, those in (
+            ("trials", "trials", keys),
+            ("segmenters", "segmented", list(segments)),
+        )
+        if those or table == "trials"
+        for reason, made in made_otherwise(results, those, table).items()
     ]
 
 
@@ -64,8 +82,8 @@ def _differences(
         yield f"other versions ({was})"
 
 
-def quarantine_jobs(store: ArtifactStore, jobs: Iterable[TrainingJob]) -> int:
-    """Take out of a store all that training runs and their teachers made; return how much.
+def quarantine_jobs(store: ArtifactStore, jobs: Iterable[Job]) -> int:
+    """Take out of a store all that runs and what they build upon made; return how much.
 
     Images and what is computed from images alone stay.
     """
@@ -73,7 +91,7 @@ def quarantine_jobs(store: ArtifactStore, jobs: Iterable[TrainingJob]) -> int:
     taken = [
         artifact
         for artifact in read_artifacts(store, walk(store.folder), STAGES)
-        if artifact.parent in keys or (artifact.stage == "train" and artifact.key in keys)
+        if artifact.parent in keys or (artifact.stage in JOB_STAGES and artifact.key in keys)
     ]
     for artifact in taken:
         store.quarantine(artifact.stage, artifact.key)

@@ -18,11 +18,11 @@ def anonymised_status(status: StudyStatus, results: Location) -> StudyStatus:
         results: the results folder, whose ledger knows the machines that trained.
 
     """
-    failures = (*status.failed, *status.collapsed, *status.unrefined)
+    failures = (*status.failed, *status.collapsed, *status.unrefined, *status.unsegmented)
     running = status.running or ()
     ended = [
         host
-        for table in ("trials", "refined")
+        for table in ("trials", "refined", "segmented")
         for host in read_arrow(results, table, columns=["host"], skip_corrupt=True)
         .column("host")
         .unique()
@@ -51,6 +51,7 @@ def anonymised_status(status: StudyStatus, results: Location) -> StudyStatus:
         failed=without_names(status.failed),
         collapsed=without_names(status.collapsed),
         unrefined=without_names(status.unrefined),
+        unsegmented=without_names(status.unsegmented),
         chains=tuple(
             replace(one, lacks=None if one.lacks is None else anonymous.text(one.lacks))
             for one in status.chains

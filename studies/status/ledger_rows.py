@@ -107,6 +107,36 @@ class EndedChain:
 
 
 @dataclass(frozen=True)
+class PlannedSegment:
+    """An entry of `segment` under a seed, of the `segments` table."""
+
+    study: str
+    entry: str
+    position: int
+    seed: int
+    fold: int | None
+    dial_value: float | None
+    segment_key: str
+    scores_key: str
+
+    @property
+    def name(self) -> str:
+        """The run's name for people."""
+        at = "" if self.dial_value is None else f", at {self.dial_value:g}"
+        return f"segmenter {self.entry}{at}, seed {pair_of(self.seed, self.fold)}"
+
+
+@dataclass(frozen=True)
+class EndedSegment:
+    """An entry of `segment` under a seed, of the `segmented` table."""
+
+    scores_key: str
+    status: str
+    error: str | None
+    traceback: str | None
+
+
+@dataclass(frozen=True)
 class TriedConfiguration:
     """A configuration of a search under one seed, of the `search` table."""
 

@@ -82,6 +82,28 @@ class ChainState:
 
 
 @dataclass(frozen=True)
+class SegmentState:
+    """An entry of `segment` over all seeds.
+
+    Attributes:
+        name: the entry's.
+        done: runs that ended well.
+        failed: runs that failed.
+        collapsed: runs that collapsed.
+        running: runs that a process works on.
+        remaining: runs that are left.
+
+    """
+
+    name: str
+    done: int
+    failed: int
+    collapsed: int
+    running: int
+    remaining: int
+
+
+@dataclass(frozen=True)
 class SearchState:
     """The progress of a study's search.
 
@@ -114,6 +136,8 @@ class StudyStatus:
         running: the processes that hold a lease; None where the store is not known.
         at_once: how many trials at a time the estimate is for; None without an estimate.
         seconds_left: seconds until the last trial ends; None before any trial is measured.
+        segments: the segmenters, in the study's order.
+        unsegmented: the segmentation runs that failed or collapsed.
 
     """
 
@@ -128,6 +152,8 @@ class StudyStatus:
     running: tuple[Running, ...] | None
     at_once: float | None = None
     seconds_left: float | None = None
+    segments: tuple[SegmentState, ...] = ()
+    unsegmented: tuple[Failure, ...] = ()
 
     @property
     def counts(self) -> Counter[TrialState]:
@@ -143,4 +169,5 @@ class StudyStatus:
     def ended(self) -> bool:
         """Whether nothing is at work and nothing is left to do."""
         left = self.counts[TrialState.TO_DO] or any(chain.remaining for chain in self.chains)
+        left = left or any(segment.remaining for segment in self.segments)
         return not (self.goes_on or left)

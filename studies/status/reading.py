@@ -10,6 +10,7 @@ from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from statistics import fmean
+from types import MappingProxyType
 from typing import NamedTuple
 
 from reports.results.failure_causes import Failure
@@ -17,8 +18,10 @@ from reports.storage import Location, below, open_folder
 from studies.rates import Rates, Work
 from studies.status.ledger_rows import (
     EndedChain,
+    EndedSegment,
     EndedTrial,
     PlannedChain,
+    PlannedSegment,
     PlannedTrial,
     TriedConfiguration,
     read_rows,
@@ -27,6 +30,7 @@ from studies.status.model import (
     ChainState,
     Running,
     SearchState,
+    SegmentState,
     StudyStatus,
     TrialPlace,
     TrialState,
@@ -98,6 +102,10 @@ class Watcher:
         }
         tried = read_rows(self.results, "search", TriedConfiguration)
         held = self._held()
+        planned = read_rows(self.results, "segments", PlannedSegment)
+        wanted = [row.scores_key for row in planned]
+        ends = read_rows(self.results, "segmented", EndedSegment, wanted) if wanted else []
+        segmented = {row.scores_key: row for row in ends}
         return [
             _status(
                 [row for row in plan if row.study == name],
@@ -106,6 +114,8 @@ class Watcher:
                 refined,
                 [row for row in tried if row.study == name],
                 held,
+                [row for row in planned if row.study == name],
+                segmented,
             )
             for name in names
         ]
@@ -143,13 +153,17 @@ def _status(
     refined: Mapping[str, EndedChain],
     tried: Sequence[TriedConfiguration],
     held: Sequence[HeldLease] | None,
+    planned_segments: Sequence[PlannedSegment] = (),
+    segmented: Mapping[str, EndedSegment] = MappingProxyType({}),
 ) -> StudyStatus:
     plan = sorted(
         plan, key=lambda row: (row.dial_value or 0.0, row.position, row.fold or 0, row.seed)
     )
     search = _search(tried, plan[0].search_trials)
     searching = search is not None and search.wanted is not None
-    running = None if held is None else _running(held, plan, searching=searching)
+    running = None
+    if held is not None:
+        running = _running(held, plan, planned_segments, searching=searching)
     in_training = {
         owner.key for owner, silent, _ in held or () if owner.stage == "train" and silent is None
     }
@@ -166,6 +180,8 @@ def _status(
             ended[state].append(Failure(row.name, trial.error or "", trial.traceback))
         states[row.place] = state
     chains, unrefined = _chains(planned_chains, plan, refined)
+    at_work = {owner.key for owner, silent, _ in held or () if silent is None}
+    segments, unsegmented = _segments(planned_segments, segmented, at_work)
     at_once, seconds_left = _estimate(plan, trials, states, running)
     return StudyStatus(
         name=plan[0].study,
@@ -179,6 +195,8 @@ def _status(
         running=running,
         at_once=at_once,
         seconds_left=seconds_left,
+        segments=tuple(segments),
+        unsegmented=tuple(unsegmented),
     )
 
 
@@ -196,7 +214,11 @@ def _search(tried: Sequence[TriedConfiguration], wanted: int | None) -> SearchSt
 
 
 def _running(
-    held: Sequence[HeldLease], plan: Iterable[PlannedTrial], *, searching: bool
+    held: Sequence[HeldLease],
+    plan: Iterable[PlannedTrial],
+    segments: Iterable[PlannedSegment],
+    *,
+    searching: bool,
 ) -> tuple[Running, ...]:
     """Return the processes that work for a study; a store may serve other studies too.
 
@@ -207,6 +229,8 @@ def _running(
     for row in plan:
         trials[row.training_runs[0]].append(row.name)
         teachers.update(row.training_runs[1:])
+    for segment in segments:
+        trials[segment.segment_key].append(segment.name)
     features = {one.owner.key for one in held if one.owner.stage == "described"}
     found = []
     for owner, silent, stalled in held:
@@ -265,6 +289,33 @@ def _chains(
             ChainState(name, ended["ok"], ended["failed"], ended["collapsed"], remaining, lacks)
         )
     return chains, failed
+
+
+def _segments(
+    planned: Iterable[PlannedSegment], ended: Mapping[str, EndedSegment], at_work: Collection[str]
+) -> tuple[list[SegmentState], list[Failure]]:
+    """Return the state of every segmenter of a study, and the runs that did not end well."""
+    grouped: dict[str, Counter[str]] = defaultdict(Counter)
+    unwell = []
+    for row in sorted(planned, key=lambda row: (row.position, row.seed, row.fold or 0)):
+        end = ended.get(row.scores_key)
+        state = "to do" if end is None else end.status
+        if state in ("to do", "failed") and row.segment_key in at_work:
+            state = "running"
+        grouped[row.entry][state] += 1
+        if end is not None and state in ("failed", "collapsed"):
+            unwell.append(Failure(row.name, end.error or "", end.traceback))
+    return [
+        SegmentState(
+            name,
+            states["ok"],
+            states["failed"],
+            states["collapsed"],
+            states["running"],
+            states["to do"],
+        )
+        for name, states in grouped.items()
+    ], unwell
 
 
 def _estimate(

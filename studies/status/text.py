@@ -42,6 +42,8 @@ def describe_status(
     parts.append(_grid(status, width, rows, PLAIN_MARKS if plain else MARKS))
     if status.chains:
         parts.append(["refinement:", *_indented(_chain_lines(status))])
+    if status.segments:
+        parts.append(["segmenters:", *_indented(_segment_lines(status))])
     if status.running is None:
         parts.append(["running: unknown without the store; give it with --store"])
     elif status.running:
@@ -53,6 +55,7 @@ def describe_status(
         ("failed", status.failed),
         ("not refined", status.unrefined),
         ("collapsed", status.collapsed),
+        ("segmenters without a result", status.unsegmented),
     ):
         if failures:
             lines = describe_causes(causes(failures), limit=_MAX_CAUSES)
@@ -132,6 +135,21 @@ def _chain_lines(status: StudyStatus) -> list[str]:
     return lines
 
 
+def _segment_lines(status: StudyStatus) -> list[str]:
+    width = max(len(_cut(segment.name, _NAME_WIDTH)) for segment in status.segments)
+    lines = []
+    for segment in status.segments:
+        counts = {
+            "running": segment.running,
+            "failed": segment.failed,
+            "collapsed": segment.collapsed,
+            "to do": segment.remaining,
+        }
+        rest = "".join(f", {count} {state}" for state, count in counts.items() if count)
+        lines.append(f"{_cut(segment.name, _NAME_WIDTH):{width}}  {segment.done} done{rest}")
+    return lines
+
+
 def _search_line(search: SearchState) -> str:
     of = "" if search.wanted is None else f" of {search.wanted}"
     states = ", ".join(f"{count} {state}" for state, count in sorted(search.states.items()))
@@ -156,9 +174,12 @@ def _running_line(process: Running) -> str:
 
 def _outlook(status: StudyStatus) -> str:
     chains = sum(chain.remaining for chain in status.chains)
+    segments = sum(segment.remaining + segment.running for segment in status.segments)
     if not (status.counts[TrialState.TO_DO] or status.counts[TrialState.RUNNING]):
-        if chains:
-            return f"all trained; {over_trials(chains)} to do"
+        left = [f"{segments} segmentation runs"] if segments else []
+        if left or chains:
+            left += [over_trials(chains)] if chains else []
+            return f"all trained; {' and '.join(left)} to do"
         return "nothing is left to do" + ("; running again retries" if status.failed else "")
     idle = status.running is not None and not status.goes_on
     head = "nothing runs now; " if idle else ""
@@ -166,7 +187,9 @@ def _outlook(status: StudyStatus) -> str:
         return f"{head}the search comes before the trials above, and its best join them"
     if status.seconds_left is None or status.at_once is None:
         return f"{head}no trial is measured yet: the first ones give the estimate"
-    also = ", without refinement" if chains else ""
+    without = ["refinement"] if chains else []
+    without += ["segmenters"] if segments else []
+    also = f", without {' and '.join(without)}" if without else ""
     return (
         f"{head}about {duration(status.seconds_left)} to go{also}, "
         f"at {status.at_once:.2g} trials at a time"
@@ -194,11 +217,13 @@ def status_record(status: StudyStatus) -> dict[str, Any]:
             for (name, value, fold), seeds in configurations.items()
         ],
         "chains": [asdict(chain) for chain in status.chains],
+        "segments": [asdict(segment) for segment in status.segments],
         "search": None if status.search is None else asdict(status.search),
         "running": None if status.running is None else [asdict(one) for one in status.running],
         "failed": _cause_records(causes(status.failed)),
         "not_refined": _cause_records(causes(status.unrefined)),
         "collapsed": _cause_records(causes(status.collapsed)),
+        "segments_without_a_result": _cause_records(causes(status.unsegmented)),
         "at_once": status.at_once,
         "seconds_left": status.seconds_left,
     }

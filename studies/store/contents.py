@@ -236,6 +236,16 @@ def _about(stage: str, about: Mapping[str, Any]) -> str:
             *(transfer.get(name) for name in ("metric", "level")),
             f"seed {settings['seed']}" if "seed" in settings else None,
         ]
+    elif stage == "segment":
+        model, labels = settings.get("model", {}), settings.get("labels", {})
+        rule, masks = labels.get("pseudo", {}).get("rule"), labels.get("masks")
+        words = [
+            model.get("model"),
+            model.get("encoder"),
+            f"{masks} masks" if masks else None,
+            f"pseudo masks, {rule}" if rule else None,
+            f"seed {settings['seed']}" if "seed" in settings else None,
+        ]
     elif stage == "images":
         size = about.get("size")
         fingerprint = str(about.get("fingerprint", ""))[:12]

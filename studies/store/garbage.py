@@ -232,8 +232,9 @@ def _add_planned(keys: dict[str, set[str]], where: Location) -> None:
             f"{where}: the search of {early[0]} has not ended, so what it needs is not known"
         )
     chains = read_table(where, "refinements", columns=["scores_key"])["scores_key"]
-    keys["scores"] |= set(plan["trial_key"]) | set(chains.dropna())
-    for listed in plan["artifacts"]:
+    segments = read_table(where, "segments", columns=["scores_key", "artifacts"])
+    keys["scores"] |= set(plan["trial_key"]) | set(chains.dropna()) | set(segments["scores_key"])
+    for listed in (*plan["artifacts"], *segments["artifacts"]):
         for stage, of_stage in json.loads(listed).items():
             keys.setdefault(stage, set()).update(of_stage)
 
@@ -243,11 +244,15 @@ def _add_ended(
 ) -> None:
     """Add the keys of what the trials in a ledger were made of, by stage.
 
-    A trial's scores name its training run; where it failed, its settings are those of the run.
+    A trial's scores name its training run; where it failed, its settings are those of the run. A
+    segmenter's scores name its segmentation run.
     """
     columns = ["trial_key", "train_fingerprint", "evaluation_fingerprint", "settings"]
     trials = read_table(where, "trials", columns=columns)
     refined = read_table(where, "refined", columns=["scores_key"])["scores_key"]
+    segmented = read_table(where, "segmented", columns=["scores_key", "segment_key"])
+    keys["scores"] |= set(segmented["scores_key"])
+    keys["segment"] |= set(segmented["segment_key"])
     scored = set(trials["trial_key"]) | set(refined)
     data = {
         fingerprint
@@ -265,6 +270,8 @@ def _add_ended(
             of_trials.add(artifact.parent)
         elif artifact.stage == "images" and about.get("fingerprint") in data:
             keys["images"].add(artifact.key)
+        elif artifact.stage == "segment" and artifact.key in keys["segment"]:
+            of_trials.add(artifact.parent)
         elif artifact.stage == "train":
             trained[artifact.key] = artifact.parent
             if _of_training(about.get("settings") or {}) in settings:

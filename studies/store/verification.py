@@ -23,6 +23,7 @@ from reports.storage import Location
 from studies.formatting import duration, in_bytes
 from studies.store.artifacts import ArtifactStore
 from studies.store.contents import StoreRecord, read_artifacts, walk
+from studies.store.keys import JOB_STAGES
 from studies.store.ledger_copies import LEDGER_TABLES, LedgerListing
 
 REPORT_EVERY_S = 10.0  # seconds between two lines of progress
@@ -38,7 +39,7 @@ class Verification:
         checked: the number of artifacts.
         bytes: in them.
         corrupt: "stage/key" -> how its files differ.
-        orphans: "stage/key" -> its training run, which the store no longer holds.
+        orphans: "stage/key" -> its training or segmentation run, which the store no longer holds.
 
     """
 
@@ -63,7 +64,7 @@ def verify(
 
     """
     records = walk(store.folder)
-    trained = {r.key for r in records if r.kind == "artifact" and r.stage == "train"}
+    trained = {r.key for r in records if r.kind == "artifact" and r.stage in JOB_STAGES}
     found = read_artifacts(store, records, stages)
     result = Verification(
         orphans={o.path: o.parent for o in found if o.parent and o.parent not in trained}
@@ -156,7 +157,8 @@ def _differing(
     read = partial(read_arrow, results, skip_corrupt=True)
     keys = {name.removesuffix(part_name("")) for _, name in parts}
     keys |= set(read("plan", columns=["trial_key"])["trial_key"].to_pylist())
-    keys |= set(read("refinements", columns=["scores_key"])["scores_key"].to_pylist())
+    for table in ("refinements", "segments"):
+        keys |= set(read(table, columns=["scores_key"])["scores_key"].to_pylist())
     finished = sorted(keys & store.finished("scores"))
     with ThreadPoolExecutor(AT_ONCE) as pool:
         found = zip(finished, pool.map(partial(ledger.differing, store), finished), strict=True)

@@ -11,7 +11,7 @@ import pandas as pd
 import pyarrow.compute as pc
 
 from reports.ledger.parts import read_arrow
-from reports.pairing import Pair, fold_of, pair_of
+from reports.pairing import FoldedSeed, Pair, fold_of, pair_of
 from reports.results.segments.counts import SEGMENT_FIGURES, SegmentCounts
 from reports.storage import Location
 
@@ -170,28 +170,41 @@ def _run(
     return SegmentRun(key, planned["segment_key"], pair, status, row, counts)
 
 
-def segment_frame(records: Sequence[SegmentRecord]) -> pd.DataFrame:
-    """Return a row for each entry and seed: how it ended, its masks, all figures."""
-    rows = []
-    for record in records:
-        for run in record.runs:
-            fold = fold_of(run.pair)
-            rows.append(
-                {
-                    "entry": record.entry,
-                    "labels": record.labels,
-                    "model": record.model,
-                    "seed": run.pair if fold is None else run.pair.seed,  # type: ignore[union-attr]
-                    **({} if fold is None else {"fold": fold}),
-                    "status": run.status,
-                    "error": run.row.get("error"),
-                    "masks_trained": run.row.get("masks_trained"),
-                    "masks_spent": run.row.get("masks_spent"),
-                    "level": run.row.get("level"),
-                    "seconds_training": run.row.get("seconds_training"),
-                    "segment_key": run.segment_key,
-                    "scores_key": run.key,
-                    **{name: run.figures.get(name, math.nan) for name in SEGMENT_FIGURES},
-                }
-            )
+def segment_frame(
+    studies: Sequence[tuple[str, float | None, Sequence[SegmentRecord]]],
+) -> pd.DataFrame:
+    """Return a row for each entry and seed: how it ended, its masks, all figures.
+
+    Args:
+        studies: a study's name, the value of its sweep (None without one), and its segmenters.
+
+    """
+    rows = [
+        {
+            "study": study,
+            **({} if value is None else {"sweep_value": value}),
+            **_frame_row(record, run),
+        }
+        for study, value, records in studies
+        for record in records
+        for run in record.runs
+    ]
     return pd.DataFrame(rows)
+
+
+def _frame_row(record: SegmentRecord, run: SegmentRun) -> dict[str, Any]:
+    fold = fold_of(run.pair)
+    seed = run.pair.seed if isinstance(run.pair, FoldedSeed) else run.pair
+    known = ("error", "masks_trained", "masks_spent", "level", "seconds_training")
+    return {
+        "entry": record.entry,
+        "labels": record.labels,
+        "model": record.model,
+        "seed": seed,
+        **({} if fold is None else {"fold": fold}),
+        "status": run.status,
+        **{name: run.row.get(name) for name in known},
+        "segment_key": run.segment_key,
+        "scores_key": run.key,
+        **{name: run.figures.get(name, math.nan) for name in SEGMENT_FIGURES},
+    }

@@ -22,6 +22,7 @@ from studies.cli.plan_summary import (
     PlanSummary,
     RecipeInPlan,
     SearchInPlan,
+    SegmentInPlan,
     TrialInPlan,
     TrialWork,
     plan_record,
@@ -29,7 +30,14 @@ from studies.cli.plan_summary import (
 from studies.cli.strict_json import Schema, json_alone, of_schema, show_json
 from studies.planning import Estimate
 from studies.spec.loading import shipped_studies
-from studies.status.model import ChainState, Running, SearchState, StudyStatus, TrialState
+from studies.status.model import (
+    ChainState,
+    Running,
+    SearchState,
+    SegmentState,
+    StudyStatus,
+    TrialState,
+)
 from studies.status.text import status_record
 from studies.store import ArtifactStore
 from wsss_core.data.folds import Fold
@@ -89,6 +97,7 @@ def a_plan() -> PlanSummary:
         (ChainInPlan("CRF", 1, None),), SearchInPlan(40, 2, 2, 5),
         CostOfPlan(4, "a CPU", False, left, 0.1, True), (a_fold(),),
         (RecipeInPlan("AdamW", ("a",)),),
+        (SegmentInPlan("25 masks", 0, "k", "s", TrialWork.TO_TRAIN, "25 true masks"),),
     )  # fmt: skip
 
 
@@ -105,6 +114,7 @@ def a_status() -> StudyStatus:
         running=(Running("a", "train", "host", 1, 2.0, "epoch 1"),),
         at_once=1.0,
         seconds_left=math.nan,
+        segments=(SegmentState("25 masks", 1, 0, 0, 0, 0),),
     )
 
 

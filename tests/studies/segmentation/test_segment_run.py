@@ -26,6 +26,10 @@ def records(ran_segments: Any) -> dict[str, SegmentRecord]:
     return {one.entry: one for one in read_segments(ran_segments.results, "tiny")}
 
 
+def frame_of(results: Path) -> Any:
+    return segment_frame([("tiny", None, read_segments(results, "tiny"))])
+
+
 def test_every_entry_ends_well_and_is_scored_under_every_seed(
     ran_segments: Any, records: dict[str, SegmentRecord]
 ) -> None:
@@ -106,12 +110,12 @@ def test_running_again_does_nothing_and_a_lost_score_is_made_again_without_train
     shutil.copytree(ran_segments.results, tmp_path / "results")
     again = run(segmented, tmp_path / "results")
     assert (again.result.trained, again.result.scored) == (0, 0)
-    before = segment_frame(read_segments(tmp_path / "results", "tiny"))
+    before = frame_of(tmp_path / "results")
     key = before["scores_key"][0]
     shutil.rmtree(tmp_path / "results" / "store" / "scores" / key)
     again = run(segmented, tmp_path / "results")
     assert (again.result.trained, again.result.scored) == (0, 1)
-    after = segment_frame(read_segments(tmp_path / "results", "tiny"))
+    after = frame_of(tmp_path / "results")
     assert after.equals(before)
 
 
