@@ -3,14 +3,25 @@
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from enum import StrEnum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from reports.storage import Location
 from studies.cluster.machine import this_machine
-from studies.planning import Estimate, Plan, TrainingJob, estimate, passes, read_timings
+from studies.planning import (
+    Estimate,
+    Plan,
+    TrainingJob,
+    estimate,
+    passes,
+    read_timings,
+    reads_kept_maps,
+)
 from studies.spec.search import Search
 from studies.store import ArtifactStore
 from wsss_core.data.folds import Fold
+
+if TYPE_CHECKING:
+    from studies.stages.features import FeaturePrice
 
 
 class TrialWork(StrEnum):
@@ -120,6 +131,7 @@ class PlanSummary:
         search: None without one.
         cost: None where nothing is left, or nothing has been measured.
         folds: its folds, in order.
+        features: the maps of frozen networks that its training runs read.
 
     """
 
@@ -135,6 +147,7 @@ class PlanSummary:
     search: SearchInPlan | None = None
     cost: CostOfPlan | None = None
     folds: tuple[Fold, ...] = ()
+    features: tuple["FeaturePrice", ...] = ()
 
 
 def summarise_plan(
@@ -181,7 +194,16 @@ def summarise_plan(
         search=search,
         cost=_cost(plan, pending, has, results, at_once) if pending else None,
         folds=tuple(plan.folds),
+        features=_features(plan, has),
     )
+
+
+def _features(plan: Plan, has: Callable[[str, str], bool]) -> tuple["FeaturePrice", ...]:
+    if not reads_kept_maps(plan.jobs.values()):
+        return ()
+    from studies.stages.features import price_features  # loads torch
+
+    return tuple(price_features(plan, has))
 
 
 def _trials(
@@ -294,6 +316,7 @@ def plan_record(summary: PlanSummary) -> dict[str, Any]:
             for fold in summary.folds
         ],
         "chains": [asdict(chain) for chain in summary.chains],
+        "features": [asdict(maps) for maps in summary.features],
         "search": None if summary.search is None else asdict(summary.search),
         "cost": estimated,
     }
