@@ -92,8 +92,7 @@ def _wanted(job: TrainingJob) -> Iterable[tuple[tuple[str, str, str], str, str]]
             yield what, features_key(job, role, split, MapView(job.image_size)), role
     maps = None if reads_frozen_teacher(job) else teacher_maps(job)
     if maps is not None:
-        about = {"kept": [*maps.parts]}
-        what = job.settings["teacher"]["model"], f"teacher {maps.dtype}", canonical(about)
+        what = job.settings["teacher"]["model"], f"teacher {maps.dtype}", " ".join(maps.parts)
         for view in views:
             yield what, maps.key(job, view), "teacher"
 
