@@ -66,6 +66,7 @@ ORDER = {
         ["transfer"],
         ["training"],
         ["cams"],
+        ["features"],
         ["refine"],
         ["segmentation"],
     ],

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from reports.storage import Location
 from studies.cluster.machine import this_machine
@@ -15,11 +15,15 @@ from studies.planning import (
     estimate,
     passes,
     read_timings,
+    reads_kept_maps,
     recipe_line,
 )
 from studies.spec.search import Search
 from studies.store import ArtifactStore
 from wsss_core.data.folds import Fold
+
+if TYPE_CHECKING:
+    from studies.stages.features import FeaturePrice
 
 
 class TrialWork(StrEnum):
@@ -165,6 +169,7 @@ class PlanSummary:
         folds: its folds, in order.
         recipes: how its configurations are trained.
         segments: its segmenters, in the study's order.
+        features: the maps of frozen networks that its training runs read.
 
     """
 
@@ -182,6 +187,7 @@ class PlanSummary:
     folds: tuple[Fold, ...] = ()
     recipes: tuple[RecipeInPlan, ...] = ()
     segments: tuple[SegmentInPlan, ...] = ()
+    features: tuple["FeaturePrice", ...] = ()
 
 
 def summarise_plan(
@@ -231,6 +237,7 @@ def summarise_plan(
         folds=tuple(plan.folds),
         recipes=_recipes(plan),
         segments=tuple(_segments(plan, has, untrained)),
+        features=_features(plan, has),
     )
 
 
@@ -268,6 +275,14 @@ def _segments(
                 job.sweep_value,
                 job.images.fold,
             )
+
+
+def _features(plan: Plan, has: Callable[[str, str], bool]) -> tuple["FeaturePrice", ...]:
+    if not reads_kept_maps(plan.jobs.values()):
+        return ()
+    from studies.stages.features import price_features  # loads torch
+
+    return tuple(price_features(plan, has))
 
 
 def _trials(
@@ -389,6 +404,7 @@ def plan_record(summary: PlanSummary) -> dict[str, Any]:
         "segments": [
             {**asdict(segment), "state": segment.state.name.lower()} for segment in summary.segments
         ],
+        "features": [asdict(maps) for maps in summary.features],
         "search": None if summary.search is None else asdict(summary.search),
         "cost": estimated,
     }

@@ -2,7 +2,7 @@
 
 from reports.storage import Location
 from studies.cli.plan_summary import CostOfPlan, PlanSummary, TrialWork, summarise_plan
-from studies.formatting import duration, over_trials
+from studies.formatting import duration, in_bytes, over_trials
 from studies.planning import Estimate, Plan, fold_lines
 from studies.store import ArtifactStore
 
@@ -40,6 +40,7 @@ def describe_summary(plan: PlanSummary, at_once: int | None = None) -> str:
         lines.append(f"  {recipe.text}")
         if len(plan.recipes) > 1:
             lines.append(f"    {'; '.join(recipe.configurations)}")
+    lines += _features(plan)
     if plan.chains:
         lines += ["", "refinement, beside the plain CAM:"]
     for chain in plan.chains:
@@ -77,6 +78,21 @@ def describe_summary(plan: PlanSummary, at_once: int | None = None) -> str:
 
 
 _TRAINED = (TrialWork.DONE, TrialWork.TO_SCORE)
+
+
+def _features(plan: PlanSummary) -> list[str]:
+    """Return the maps of frozen networks that are made once, as lines."""
+    if not plan.features:
+        return []
+    lines = ["", "maps of frozen networks, made once and read by every trial:"]
+    for maps in plan.features:
+        price = maps.bytes_an_image
+        each = "" if price is None else f", {in_bytes(price)} an image and view"
+        left = maps.artifacts - maps.made
+        lines.append(
+            f"  {maps.role} {maps.network}, {maps.dtype}{each}: {left} of {maps.artifacts} to make"
+        )
+    return lines
 
 
 def _cost(cost: CostOfPlan, at_once: int | None) -> list[str]:

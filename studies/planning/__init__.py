@@ -30,6 +30,17 @@ from studies.planning.cost import (
     scoring_work,
     training_work,
 )
+from studies.planning.features import (
+    MapView,
+    TeacherMaps,
+    features_dtype,
+    features_key,
+    has_frozen_encoder,
+    reads_frozen_teacher,
+    reads_kept_maps,
+    teacher_maps,
+    training_views,
+)
 from studies.planning.folds import fold_lines, fold_warnings
 from studies.planning.images import SCORED_SPLITS, ImageSplits, StudyImages, open_source
 from studies.planning.job import TrainingJob, Trial
@@ -56,6 +67,7 @@ __all__ = [
     "ImageSplits",
     "Job",
     "MapScaling",
+    "MapView",
     "MapsOfLabels",
     "MaskSet",
     "NodeAmounts",
@@ -66,14 +78,18 @@ __all__ = [
     "SegmentScoring",
     "Step",
     "StudyImages",
+    "TeacherMaps",
     "TrainingJob",
     "TrainingMasks",
     "Trial",
     "cams_key",
     "estimate",
+    "features_dtype",
+    "features_key",
     "fitted_state_key",
     "fold_lines",
     "fold_warnings",
+    "has_frozen_encoder",
     "image_features_key",
     "images_taken",
     "kind",
@@ -83,6 +99,8 @@ __all__ = [
     "passes",
     "prefix_keys",
     "read_timings",
+    "reads_frozen_teacher",
+    "reads_kept_maps",
     "recipe_line",
     "replaced_by",
     "requests_of",
@@ -94,6 +112,8 @@ __all__ = [
     "shard_key",
     "shards",
     "slots",
+    "teacher_maps",
+    "training_views",
     "training_work",
     "whole_gpu",
 ]

@@ -79,6 +79,7 @@ class TrainingJob:
         trials: empty for a teacher that the study does not report.
         resources: what it asks of the cluster, the largest of what its trials ask; no part of any
             key.
+        teacher_maps: how maps of its frozen teacher may be kept, see `studies.spec.frozen.Caches`.
 
     """
 
@@ -90,6 +91,7 @@ class TrainingJob:
     trials: tuple[Trial, ...] = ()
     resources: Demand = field(default_factory=Demand)
     stage: ClassVar[str] = "train"
+    teacher_maps: str = "float32"
 
     def __hash__(self) -> int:
         return hash(self.key)

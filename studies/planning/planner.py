@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from studies.planning.chains import CamScoring, chain_scores_key, laid_over, planned_chain
+from studies.planning.features import cache_settings
 from studies.planning.images import SCORED_SPLITS, StudyImages, folded_images, study_images
 from studies.planning.job import TrainingJob, Trial
 from studies.planning.plan import Plan
@@ -207,7 +208,7 @@ class Planner:
         """Return a backbone's settings for keys, its weights by content, and its weights file."""
         backbone = self.study.backbones[name]
         settings = backbone.model_dump(mode="json", exclude={"label", "training", "weights"})
-        for later in ("final_norm", "mean", "std", "position_grid"):
+        for later in ("final_norm", "mean", "std", "position_grid", "train", "neck"):
             if settings[later] is None:
                 del settings[later]  # keys from before these settings stay as they are
         if is_plugin(backbone.model):
@@ -279,6 +280,7 @@ class Planner:
                 settings["spatial_map"] = 2  # the cosine's gradient is steadied since then
             if _meet_elsewhere(settings):
                 settings["grids"] = 2  # maps are compared over the pixels that they stand for
+        settings |= cache_settings(configuration, settings, study.caches)
         if configuration.paradigm == "teacher-student" and configuration.teacher is not None:
             alone = Configuration(paradigm="single", student=configuration.teacher)
             parent = self.job(alone, seed).key
@@ -290,7 +292,8 @@ class Planner:
         )
         if key not in self.jobs:
             asked = study.resources.demand(configuration.paradigm)
-            self.jobs[key] = TrainingJob(key, settings, splits, weights, parent, (), asked)
+            maps = study.caches.teachers
+            self.jobs[key] = TrainingJob(key, settings, splits, weights, parent, (), asked, maps)
         return self.jobs[key]
 
 
@@ -310,7 +313,8 @@ def _meet_elsewhere(settings: Mapping[str, Any]) -> bool:
     return not all(share_the_image(str(one["model"]), [size], one) for one in networks)
 
 
-_NOT_OF_GRIDS = ("weights", "partial_weights", "mean", "std", "position_grid", "head", "taps")
+_NOT_OF_GRIDS = ("weights", "partial_weights", "mean", "std", "position_grid", "head", "taps",
+                 "train", "neck")  # fmt: skip
 """The settings of a backbone that its grids do not depend on."""
 
 

@@ -25,6 +25,7 @@ from studies.spec.configuration import (
 )
 from studies.spec.data import Data
 from studies.spec.folds import Folds
+from studies.spec.frozen import Caches, NeckEntry, TrainedEntry, refuse_parts
 from studies.spec.refinement import (
     TABLES_OWN_ROWS,
     ChainEntry,
@@ -58,7 +59,8 @@ class Backbone(Strict):
     the model's own final norm and head convolution; by default it does. `mean` and `std` normalise
     its images, RGB in 0..1; without them those that lie with the weights do, or those of timm's
     model. `position_grid` holds the rows and columns of the position embedding in a weights file,
-    if they are no square.
+    if they are no square. `neck` learns between the encoder's map and the head, and `train` says
+    what learns: all, the head, neck and head, or the last blocks or stages too.
     """
 
     model: str
@@ -73,6 +75,8 @@ class Backbone(Strict):
     final_norm: bool | None = None
     head: Literal["linear", "pcm"] = "linear"
     options: dict[str, Any] = Field(default_factory=dict)
+    train: TrainedEntry = None
+    neck: NeckEntry = None
     training: TrainingChange = TrainingChange()
 
     @field_validator("options")
@@ -91,6 +95,7 @@ class Backbone(Strict):
             raise ValueError("position_grid is for a weights file")
         if self.final_norm is not None and self.stage is not None:
             raise ValueError("final_norm is of the last stage, which is taken without `stage`")
+        refuse_parts(is_plugin(self.model), self.head, self.train, self.neck)
         return self
 
 
@@ -180,6 +185,7 @@ class Study(Strict):
     segment: Segment | None = None
     published_from: str | None = None
     panels: int = Field(6, ge=0, le=100)
+    caches: Caches = Caches()
     resources: Resources = Resources()
 
     @model_validator(mode="after")

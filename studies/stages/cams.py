@@ -11,6 +11,7 @@ from typing import Self
 import numpy as np
 
 from studies.planning import MapScaling, TrainingJob, cams_key
+from studies.stages.features import cams_of_stored_features
 from studies.stages.training import load_network
 from studies.store import ArtifactStore
 from wsss_core.backbones import Network
@@ -81,7 +82,9 @@ def network_maps(
     key = cams_key(job, role, cam, split)
     if not store.has("cams", key):
         network = load_network(store, job, role)
-        scores = cams(network, images.images, cam, device=device)
+        pixels = images.images
+        scores = cams_of_stored_features(job, role, split, network, pixels, store, device, cam)
+        scores = scores or cams(network, pixels, cam, device=device)
         if not (np.isfinite(scores.maps).all() and np.isfinite(scores.logits).all()):
             raise CollapseError(f"the scores of the trained {role} are not finite", [])
         settings = {"cam": cam.as_config(), "role": role, "size": job.image_size}

@@ -13,13 +13,15 @@ import torch
 from studies.planning import TrainingJob
 from studies.stages.device import UNCOUNTED, WorkerShare
 from studies.stages.environment import device_name
+from studies.stages.features import attach_caches
 from studies.stages.handover import JobStatus
 from studies.stages.network_files import restore_network, save_network
 from studies.store import ArtifactStore
 from studies.store.origin import method_digest, origin, together
 from wsss_core.backbones import Network, build_network
 from wsss_core.data.image_set import ImageSet
-from wsss_core.training import CollapseError, EpochRecord, TrainingSettings, train
+from wsss_core.features import add_neck
+from wsss_core.training import CollapseError, EpochRecord, TrainingSettings, freeze, train
 from wsss_core.transfer import Alignment, CoTraining, Paradigm, Single, TeacherStudent
 
 OUTCOME = "outcome.json"
@@ -36,7 +38,7 @@ def initial_network(job: TrainingJob, role: str, weights: str) -> Network:
     """
     backbone = job.settings[role]
     torch.manual_seed(job.seed)
-    return build_network(
+    network = build_network(
         backbone["model"],
         classes=len(job.classes),
         image_size=job.image_size,
@@ -52,6 +54,10 @@ def initial_network(job: TrainingJob, role: str, weights: str) -> Network:
         std=backbone.get("std"),
         position_grid=backbone.get("position_grid"),
     )
+    if "neck" in backbone:
+        add_neck(network, **backbone["neck"])
+    freeze(network, backbone.get("train"))
+    return network
 
 
 def load_network(
@@ -180,6 +186,7 @@ def train_job(
         paradigm = build_paradigm(job, teacher)
         networks = paradigm.networks
         made["random_parts"] = random_parts(job, networks, parent)
+        attach_caches(paradigm, job, images.images, store, share.device)
         try:
             history = train(
                 paradigm,

@@ -253,6 +253,8 @@ def _about(stage: str, about: Mapping[str, Any]) -> str:
     elif stage == "cams":
         cam = settings.get("cam")
         words = [settings.get("role"), cam.get("method") if isinstance(cam, dict) else cam]
+    elif stage == "features":
+        words = [about.get("what")]
     elif isinstance(step, dict):
         bounds = about.get("bounds")
         words = [step.get("kind"), "images {}-{}".format(*bounds) if bounds else None]

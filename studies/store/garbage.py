@@ -288,7 +288,9 @@ def _of_training(settings: Mapping[str, Any]) -> str:
 def _is_needed(artifact: StoreRecord, keys: dict[str, set[str]]) -> bool:
     if artifact.stage in _OF_A_NETWORK:
         return artifact.parent is None or artifact.parent in keys["train"]
-    if artifact.stage == "described":
+    if artifact.stage == "features" and artifact.parent is not None:  # a teacher's
+        return artifact.parent in keys["train"]
+    if artifact.stage in ("described", "features"):
         images = artifact.manifest and artifact.manifest.about.get("images")
         return images is None or images in keys["images"]
     return artifact.key in keys[artifact.stage]

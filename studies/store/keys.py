@@ -12,6 +12,7 @@ from typing import Any
 
 VERSIONS = {
     "images": 2,
+    "features": 1,
     "train": 2,
     "cams": 1,
     "scores": 3,

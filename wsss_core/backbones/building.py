@@ -16,6 +16,7 @@ from wsss_core.backbones.names import (
     has_patch_tokens,
     timm_module,
 )
+from wsss_core.backbones.pretrained import pretrained_arguments
 from wsss_core.backbones.size_limit import SizeLimit
 from wsss_core.backbones.whole_model import WholeModel
 from wsss_core.errors import InputError, quoted, raised
@@ -185,6 +186,18 @@ def _check_stride(name: str, encoder: WholeModel, size: int, stride: int | None)
             f"{name}: output_stride {stride} is not met: its map of images of {size} px has "
             f"{encoder.grid[0]} locations a side"
         )
+
+
+def timm_arguments(
+    name: str, options: Mapping[str, Any], weights: object, output_stride: int | None
+) -> dict[str, Any]:
+    """Return what timm takes to build a model."""
+    arguments = dict(options)
+    if weights == "pretrained":
+        arguments |= pretrained_arguments(name)
+    if output_stride is not None:
+        arguments["output_stride"] = output_stride
+    return arguments
 
 
 def set_memory_format(encoder: nn.Module) -> None:

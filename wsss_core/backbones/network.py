@@ -8,7 +8,7 @@ bias. A ViT's feature map is its patch tokens after the last norm, put back on t
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol, Self
 
 import timm
 import torch
@@ -21,12 +21,12 @@ from wsss_core.backbones.building import (
     encoder_of,
     native_size,
     set_memory_format,
+    timm_arguments,
 )
 from wsss_core.backbones.cells import cell_side, cell_weights
 from wsss_core.backbones.encoder import evaluating
 from wsss_core.backbones.names import Layer, check_backbone_name, check_options
 from wsss_core.backbones.pcm import PixelCorrelation, View
-from wsss_core.backbones.pretrained import pretrained_arguments
 from wsss_core.backbones.weights import LoadedWeights, load_weights
 from wsss_core.errors import InputError, as_input_error
 from wsss_core.plugins import is_plugin, load_plugin
@@ -57,6 +57,13 @@ class Output(NamedTuple):
     consistency: Tensor | None = None
 
 
+class MapSource(Protocol):
+    """Gives an encoder's maps, see `wsss_core.features.FeatureCache`."""
+
+    def maps(self) -> Tensor:
+        """Return those of the batch that is looked at, float32 [B, C, h, w]."""
+
+
 class Network(nn.Module):
     """An encoder with a linear head over K classes and its own input normalisation.
 
@@ -69,6 +76,10 @@ class Network(nn.Module):
 
     Attributes:
         initial_weights: what a weights file gave it; None without one.
+        neck: what the encoder's map goes through before the head, see `wsss_core.features`; its
+            map is the network's features. None: the encoder's map is.
+        frozen: modules that stay in evaluation mode, see `wsss_core.training.freezing`.
+        cache: gives the maps of the frozen encoder in its place; None: the encoder does.
 
     """
 
@@ -88,6 +99,9 @@ class Network(nn.Module):
         self.channels = channels
         self.refinement: PixelCorrelation | None = None
         self.initial_weights: LoadedWeights | None = None
+        self.neck: nn.Module | None = None
+        self.frozen: tuple[nn.Module, ...] = ()
+        self.cache: MapSource | None = None
         self.classes = classes
         self.head = nn.Linear(channels, classes)
         self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
@@ -158,7 +172,11 @@ class Network(nn.Module):
             valid: float [B, 1, H, W], 0 on padding, which then is the mean colour. Cells count in
                 the logits by the share of their pixels that are not. None: there is no padding.
 
+        With a `cache` nothing of the images is looked at, and no layer can be tapped.
         """
+        if self.cache is not None:
+            assert not taps  # refused when the study is planned
+            return self.answer(self.cache.maps())
         normalised = (images - self.mean) / self.std
         if valid is not None:
             normalised = normalised * valid
@@ -170,17 +188,31 @@ class Network(nn.Module):
             features, found = self.encoder.with_taps(normalised, asked)
         else:
             features = self.encoder(normalised)
-        maps = torch.einsum("bchw,kc->bkhw", features, self.head.weight)
-        cells = self._cells(valid, features)
-        logits = self.head(_pooled(features, cells))
+        answer = self.answer(features, valid)
         if self.refinement is None:
-            return Output(features, maps, logits, found)
+            return answer._replace(taps=found)
+        maps, logits, cells = answer.activation_maps, answer.logits, self._cells(valid, features)
         view = View(normalised, found[-1], features, maps, logits, cells)
         consistency = None
         if self.training:
             consistency = self.refinement.consistency(view, self._at_half_size(normalised, valid))
         refined = self.refinement(maps, *view[:3], cells)
         return Output(features, refined, logits, found[:-1], consistency)
+
+    def answer(self, features: Tensor, valid: Tensor | None = None) -> Output:
+        """Return what neck and head make of the encoder's map float [B, C, h, w]."""
+        if self.neck is not None:
+            features = self.neck(features)
+        maps = torch.einsum("bchw,kc->bkhw", features, self.head.weight)
+        logits = self.head(_pooled(features, self._cells(valid, features)))
+        return Output(features, maps, logits)
+
+    def train(self, mode: bool = True) -> Self:
+        """Set the mode; frozen modules stay in evaluation mode."""
+        super().train(mode)
+        for module in self.frozen:
+            module.training = False
+        return self
 
     def _cells(self, valid: Tensor | None, features: Tensor) -> Tensor | None:
         """Return the share of each cell of the final map that is no padding, [B, 1, h, w]."""
@@ -325,7 +357,7 @@ def build_network(
         raise InputError(f"head {head!r} is unknown; expected one of {', '.join(HEADS)}")
     if is_plugin(name):
         return _plugin_network(name, classes, image_size, options or {}, head)
-    arguments = _timm_arguments(name, options or {}, weights, output_stride)
+    arguments = timm_arguments(name, options or {}, weights, output_stride)
     encoder = build_encoder(name, image_size, feature_stage, final_norm, arguments)
     loaded = None
     if str(weights) not in ("none", "pretrained"):
@@ -346,18 +378,6 @@ def build_network(
         check_for_pcm(name, encoder, image_size)
         network.refinement = PixelCorrelation(encoder.channels_at(-2), network.channels)
     return network
-
-
-def _timm_arguments(
-    name: str, options: Mapping[str, Any], weights: str | Path, output_stride: int | None
-) -> dict[str, Any]:
-    """Return what timm takes to build a model."""
-    arguments = dict(options)
-    if weights == "pretrained":
-        arguments |= pretrained_arguments(name)
-    if output_stride is not None:
-        arguments["output_stride"] = output_stride
-    return arguments
 
 
 def _plugin_network(

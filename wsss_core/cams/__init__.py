@@ -8,16 +8,26 @@ if TYPE_CHECKING:
     from wsss_core.cams.any_model import ClassMaps
     from wsss_core.cams.attention import attention_cams, attention_weighted
     from wsss_core.cams.calling import cams
-    from wsss_core.cams.fusion import fuse, gate, merge, normalise_maps, predicted_classes
+    from wsss_core.cams.fusion import (
+        fuse,
+        gate,
+        merge,
+        normalise_maps,
+        predicted_classes,
+        resize_maps,
+    )
     from wsss_core.cams.gradient import grad_cam, gradient_cams, layer_cam
-    from wsss_core.cams.multi_scale import RawScores, check_cam, class_weight_cams
+    from wsss_core.cams.grids import over_image
+    from wsss_core.cams.multi_scale import RawScores, as_float16, check_cam, class_weight_cams
+    from wsss_core.cams.restoring import resized_for
     from wsss_core.cams.self_attention import listening
-    from wsss_core.cams.settings import CamSettings
+    from wsss_core.cams.settings import CamSettings, scaled_size
 
 __all__ = [
     "CamSettings",
     "ClassMaps",
     "RawScores",
+    "as_float16",
     "attention_cams",
     "attention_weighted",
     "cams",
@@ -31,7 +41,11 @@ __all__ = [
     "listening",
     "merge",
     "normalise_maps",
+    "over_image",
     "predicted_classes",
+    "resize_maps",
+    "resized_for",
+    "scaled_size",
 ]
 
 __getattr__ = lazy_exports(__name__, __file__)

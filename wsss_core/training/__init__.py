@@ -13,6 +13,7 @@ if TYPE_CHECKING:
         restore_checkpoint,
         save_checkpoint,
     )
+    from wsss_core.training.freezing import freeze, moving_state
     from wsss_core.training.loop import CollapseError, train
     from wsss_core.training.micro_batches import batch_gradients
     from wsss_core.training.optimizers import ParameterGroup, build_optimizer, set_rate
@@ -29,7 +30,9 @@ __all__ = [
     "batch_gradients",
     "build_optimizer",
     "draw_flips",
+    "freeze",
     "mirror",
+    "moving_state",
     "restore_checkpoint",
     "save_checkpoint",
     "set_rate",

@@ -36,6 +36,7 @@ from wsss_core.training.checkpoint import (
     restore_checkpoint,
     save_checkpoint,
 )
+from wsss_core.training.freezing import moving_state
 from wsss_core.training.micro_batches import batch_gradients
 from wsss_core.training.optimizers import paradigm_optimizer, set_rate
 from wsss_core.training.settings import TrainingSettings
@@ -109,11 +110,7 @@ def train(
             # In place, so that the parameters keep their names.
             network.encoder.compile()
     optimizer = paradigm_optimizer(paradigm, settings)
-    state: HasState = paradigm
-    average = None
-    if settings.ema is not None:
-        average = WeightAverage(torch.nn.ModuleDict(paradigm.networks), settings.ema)
-        state = AveragedState(paradigm, average)
+    state, average = _kept(paradigm, settings.ema)
     history: list[EpochRecord] = []
     torch.manual_seed(seed)
     if checkpoint is not None:
@@ -133,6 +130,18 @@ def train(
         average.put_in()
     paradigm.eval()
     return history
+
+
+def _kept(paradigm: Paradigm, decay: float | None) -> tuple[HasState, WeightAverage | None]:
+    """Return what a checkpoint keeps of a paradigm, and the average of its networks if asked for.
+
+    What is frozen is part of neither.
+    """
+    state = moving_state(paradigm)
+    if decay is None:
+        return state, None
+    average = WeightAverage(moving_state(torch.nn.ModuleDict(paradigm.networks)), decay)
+    return AveragedState(state, average), average
 
 
 def check_lengths(images: np.ndarray, labels: np.ndarray) -> None:
@@ -227,14 +236,23 @@ class _Work:
     ) -> Losses:
         """Return the losses of some places of a batch."""
         settings, device = self.settings, self.device
+        images = drawn.order[places]
+        self.paradigm.look(images, None if drawn.flipped is None else drawn.flipped[places])
+        autocast = torch.autocast(
+            torch.device(device).type, torch.bfloat16, enabled=settings.autocasts(device)
+        )
+        if not self.paradigm.needs_images:
+            # Their shape alone is looked at.
+            unread = torch.zeros(1, device=device).expand(len(images), 3, *self.images.shape[1:3])
+            with autocast:
+                return self.paradigm.losses(unread, self.targets[images].to(device), done)
 
         def load(chosen: np.ndarray) -> Stored:
             return Stored(self.images[chosen], self.targets[chosen])
 
         views = sample_views(settings, drawn, load, places, batch, device)
         padding = {} if views.valid is None else {"valid": views.valid}
-        autocast = settings.autocasts(device)
-        with torch.autocast(torch.device(device).type, torch.bfloat16, enabled=autocast):
+        with autocast:
             return self.paradigm.losses(views.images, views.labels, done, **padding)
 
 

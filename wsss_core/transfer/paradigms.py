@@ -7,9 +7,10 @@ A paradigm is a module with `networks` (role -> network to score), `losses(image
 """
 
 import copy
-from collections.abc import Iterator
-from typing import NamedTuple, Self
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple, Protocol, Self
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -28,10 +29,40 @@ class Losses(NamedTuple):
     transfer: Tensor | None
 
 
+class ViewCache(Protocol):
+    """Maps that were computed before, see `wsss_core.features`."""
+
+    def look(self, places: np.ndarray, mirrored: np.ndarray | None) -> None:
+        """Turn to a batch: int [B], which images, and bool [B], which are mirrored."""
+        ...
+
+
+class OutputSource(ViewCache, Protocol):
+    """Gives a network's answers without the network."""
+
+    def output(self) -> Output:
+        """Return the answer for the batch that is looked at."""
+        ...
+
+
 class Paradigm(nn.Module):
-    """A way to learn, as the training loop needs it."""
+    """A way to learn, as the training loop needs it.
+
+    Attributes:
+        networks: role -> network to score.
+        caches: maps that are read and not computed; they are told of each batch.
+        needs_images: whether some network still looks at images.
+
+    """
 
     networks: dict[str, Network]
+    caches: Sequence[ViewCache] = ()
+    needs_images = True
+
+    def look(self, places: np.ndarray, mirrored: np.ndarray | None) -> None:
+        """Turn the caches to a batch, see `ViewCache.look`."""
+        for cache in self.caches:
+            cache.look(places, mirrored)
 
     def losses(
         self,
@@ -129,6 +160,8 @@ class TeacherStudent(_Aligned):
         super().__init__(student, teacher, alignment, transfer_weight, lambda_warmup)
         self.networks = {"student": student}
         self.teacher.requires_grad_(False).eval()
+        self.asked_before: OutputSource | None = None
+        """The teacher's answers from a cache; None: the teacher gives them."""
 
     def train(self, mode: bool = True) -> Self:
         """Set the student's mode; the teacher stays in evaluation mode."""
@@ -145,8 +178,11 @@ class TeacherStudent(_Aligned):
     ) -> Losses:
         """Return L_cls of the student + lambda * L_tf towards the teacher."""
         student = _seen(self.student, images, self.alignment.student_taps, valid)
-        with torch.no_grad():
-            teacher = _seen(self.teacher, images, self.alignment.teacher_taps, valid)
+        if self.asked_before is not None:
+            teacher = self.asked_before.output()
+        else:
+            with torch.no_grad():
+                teacher = _seen(self.teacher, images, self.alignment.teacher_taps, valid)
         classification = classification_loss(student, labels)
         transfer = self.alignment(student, teacher, _size(images), valid)
         return self._sum(classification, transfer, progress)

@@ -42,10 +42,11 @@ def given(name: str, variant: str | None, folder: Path) -> list[str]:
     changes = []
     if any(holder.get("data", {}).get("root") == REQUIRED for holder in holders):
         changes.append(f"data.root={folder / 'crops'}")
-    for network in ("cnn", "vit"):
+    for network in ("cnn", "vit", *sorted(raw["backbones"].keys() - {"cnn", "vit"})):
         sections = [raw["backbones"].get(network, {}), holders[1].get(f"backbones.{network}", {})]
         if any(section.get("weights") == REQUIRED for section in sections):
-            changes.append(f"backbones.{network}.weights={folder / network}.safetensors")
+            file = "cnn" if network == "cnn" else "vit"
+            changes.append(f"backbones.{network}.weights={folder / file}.safetensors")
     return changes
 
 

@@ -1,0 +1,14 @@
+"""The `features` stage: maps of frozen networks, made once and read by every trial."""
+
+from studies.stages.features.attaching import attach_caches, cams_of_stored_features
+from studies.stages.features.making import FeatureArtifact, make_missing
+from studies.stages.features.pricing import FeaturePrice, price_features
+
+__all__ = [
+    "FeatureArtifact",
+    "FeaturePrice",
+    "attach_caches",
+    "cams_of_stored_features",
+    "make_missing",
+    "price_features",
+]

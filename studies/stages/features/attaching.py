@@ -1,0 +1,218 @@
+"""What a training run and its CAMs read in place of asking a frozen network."""
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from studies.planning import (
+    MapView,
+    TeacherMaps,
+    TrainingJob,
+    features_dtype,
+    features_key,
+    has_frozen_encoder,
+    reads_frozen_teacher,
+    teacher_maps,
+    training_views,
+)
+from studies.stages.features.making import STAGE, FeatureArtifact, make_missing
+from studies.store import ArtifactStore
+from wsss_core.backbones import Network
+from wsss_core.cams import CamSettings, RawScores
+from wsss_core.features import (
+    FEATURES_FILE,
+    FeatureCache,
+    OutputCache,
+    StoredOutputs,
+    ViewStack,
+    cam_views,
+    cams_from_features,
+    make_features,
+    make_outputs,
+    read_outputs,
+)
+from wsss_core.training import TrainingSettings
+from wsss_core.transfer import Paradigm
+
+
+def attach_caches(
+    paradigm: Paradigm, job: TrainingJob, images: np.ndarray, store: ArtifactStore, device: str
+) -> None:
+    """Let a paradigm read the maps of its frozen networks, which are made if the store lacks them.
+
+    Nothing is changed where views are drawn continuously.
+
+    Args:
+        paradigm: of the job, before its training.
+        job: the training run.
+        images: its training images, uint8 [N, S, S, 3].
+        store: where the maps lie.
+        device: where the paradigm is trained.
+
+    Raises:
+        InputError: maps that are not finite, or beyond the type that they are kept in.
+
+    """
+    views = training_views(job.settings)
+    if views is None:
+        return
+    caches: list[Any] = []
+    asked = set(paradigm.networks)
+    for role in ("student", "teacher"):
+        network: Any = getattr(paradigm, role, None)
+        learns = role in paradigm.networks
+        if network is None or not has_frozen_encoder(job.settings[role]):
+            continue
+        if not learns and not reads_frozen_teacher(job):
+            continue
+        maps = stored_features(job, role, "train", network, images, store, views, device)
+        network.cache = FeatureCache(ViewStack(maps, device))
+        average = getattr(paradigm, "average", None)
+        if role == "teacher" and average is not None:
+            average.cache = network.cache
+        caches.append(network.cache)
+        asked.discard(role)
+    if job.paradigm == "teacher-student" and not reads_frozen_teacher(job):
+        found = _stored_answers(paradigm, job, images, store, views, device)
+        if found is None:
+            asked.add("teacher")
+        else:
+            paradigm.asked_before = OutputCache(found, device)  # type: ignore[attr-defined]
+            caches.append(paradigm.asked_before)
+    paradigm.caches, paradigm.needs_images = caches, bool(asked)
+
+
+def stored_features(
+    job: TrainingJob,
+    role: str,
+    split: str,
+    network: Network,
+    images: np.ndarray,
+    store: ArtifactStore,
+    views: Sequence[MapView],
+    device: str,
+) -> list[np.ndarray]:
+    """Return a frozen encoder's maps of a split, memory-mapped [N, C, h, w] for each view.
+
+    Args:
+        job: the training run.
+        role: which of its networks.
+        split: the split's name.
+        network: that network.
+        images: the split's images.
+        store: where the maps lie, or go.
+        views: the views.
+        device: where they are made.
+
+    """
+    dtype = features_dtype(job)
+    wanted = []
+    for view in views:
+
+        def make(folder: Path, view: MapView) -> None:
+            make_features(
+                network,
+                images,
+                folder / FEATURES_FILE,
+                side=view.side,
+                mirrored=view.mirrored,
+                dtype=dtype,
+                device=device,
+            )
+
+        about = {
+            "what": f"{job.settings[role]['model']}, {split}, {view}",
+            "images": job.images.key(split),
+        }
+        key = features_key(job, role, split, view)
+        wanted.append(FeatureArtifact(key, about, partial(make, view=view)))
+    make_missing(store, wanted)
+    found = []
+    for one in wanted:
+        with store.reading(STAGE, one.key) as folder:
+            found.append(np.load(folder / FEATURES_FILE, mmap_mode="r", allow_pickle=False))
+    return found
+
+
+def _stored_answers(
+    paradigm: Any,
+    job: TrainingJob,
+    images: np.ndarray,
+    store: ArtifactStore,
+    views: Sequence[MapView],
+    device: str,
+) -> list[StoredOutputs] | None:
+    """Return a frozen teacher's answers in each view; None where it is asked itself."""
+    maps = teacher_maps(job)
+    if maps is None:
+        return None
+    training = TrainingSettings.from_config(**job.settings["training"])
+
+    def make(folder: Path, view: MapView, maps: TeacherMaps) -> None:
+        make_outputs(
+            paradigm.teacher,
+            images,
+            folder,
+            mirrored=view.mirrored,
+            taps=maps.taps,
+            parts=maps.parts,
+            batch_size=maps.batch_size,
+            dtype=maps.dtype,
+            autocast=training.autocasts(device),
+            device=device,
+        )
+
+    wanted = [
+        FeatureArtifact(
+            maps.key(job, view),
+            {
+                "what": f"teacher {job.settings['teacher']['model']}, train, {view}",
+                "parent": job.parent,
+            },
+            partial(make, view=view, maps=maps),
+        )
+        for view in views
+    ]
+    make_missing(store, wanted)
+    found = []
+    for one in wanted:
+        with store.reading(STAGE, one.key) as folder:
+            found.append(read_outputs(folder))
+    kept = all(set(one.arrays) >= set(maps.parts) for one in found)
+    return found if kept else None
+
+
+def cams_of_stored_features(
+    job: TrainingJob,
+    role: str,
+    split: str,
+    network: Network,
+    images: np.ndarray,
+    store: ArtifactStore,
+    device: str,
+    cam: CamSettings,
+) -> RawScores | None:
+    """Return a trained network's CAMs from its frozen encoder's maps; None where it has none.
+
+    Methods other than class_weight look into the encoder and are computed from the images.
+
+    Args:
+        job: the training run of the network.
+        role: which of its networks.
+        split: the split's name.
+        network: the network.
+        images: the split's images, uint8 [N, S, S, 3].
+        store: where the maps lie, or go.
+        device: where all is computed.
+        cam: how the CAMs are made.
+
+    """
+    if cam.method != "class_weight" or not has_frozen_encoder(job.settings[role]):
+        return None
+    views = [MapView(*view) for view in cam_views(network, job.image_size, cam)]
+    maps = stored_features(job, role, split, network, images, store, views, device)
+    by_view = {(v.side, v.mirrored): array for v, array in zip(views, maps, strict=True)}
+    return cams_from_features(network, by_view, job.image_size, cam, device=device)
