@@ -19,6 +19,7 @@ from studies.planning import (
     recipe_line,
 )
 from studies.spec.search import Search
+from studies.spec.segment import Fit
 from studies.store import ArtifactStore
 from wsss_core.data.folds import Fold
 
@@ -246,6 +247,11 @@ def _recipes(plan: Plan) -> tuple[RecipeInPlan, ...]:
     for job in plan.jobs.values():
         names = found.setdefault(recipe_line(job.settings["training"]), {})
         names.update(dict.fromkeys(trial.configuration for trial in job.trials))
+    for run in plan.segments:
+        settings = asdict(Fit.model_validate(run.settings["training"]).settings())
+        line = "segmenter: " + recipe_line({**settings, "iterations": settings["steps"]})
+        names = found.setdefault(line, {})
+        names.update(dict.fromkeys(scoring.entry for scoring in run.scorings))
     return tuple(RecipeInPlan(text, tuple(names)) for text, names in found.items() if names)
 
 

@@ -10,6 +10,7 @@ from reports.pairing import Pair, pair_of
 from studies.planning.chains import CamScoring, Chain, MapScaling, cams_key, fitted_state_key
 from studies.planning.images import ImageSplits, StudyImages
 from studies.planning.job import TrainingJob, Trial
+from studies.planning.recipe import VIEW_KEYS
 from studies.planning.training_masks import MaskSet, TrainingMasks
 from studies.rates import Work
 from studies.spec.resources import Demand
@@ -226,15 +227,15 @@ def segment_work(settings: Mapping[str, Any], *narrower: object) -> Work:
         narrower: kinds within the run's own, the narrowest first.
 
     """
+    given = settings["training"]
     training = FitSettings(
-        **{
-            name: settings["training"][name]
-            for name in ("steps", "batch_size", "precision")
-            if name in settings["training"]
-        }
+        **{name: given[name] for name in ("steps", "batch_size", "precision") if name in given}
     )
     own = canonical(
-        [settings["model"], settings["image_size"], training.batch_size, training.precision]
+        [
+            *(settings["model"], settings["image_size"], training.batch_size, training.precision),
+            *({key: given[key]} for key in VIEW_KEYS if key in given),
+        ]
     )
     kinds = (*((own, more) for more in narrower), ("segment", own), "segment")
     return Work(kinds, training.steps)

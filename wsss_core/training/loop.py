@@ -261,8 +261,9 @@ def _check_knows_padding(paradigm: Paradigm) -> None:
     teacher = getattr(paradigm, "teacher", None)
     networks = [*paradigm.networks.values(), *([] if teacher is None else [teacher])]
     for method, owner in ((paradigm.losses, paradigm), *((n.forward, n) for n in networks)):
-        names = inspect.signature(method).parameters
-        if "valid" not in names:
+        parameters = inspect.signature(method).parameters
+        takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+        if "valid" not in parameters and not takes_any:
             raise InputError(
                 f"rescale (below 1) and randaugment pad images; expected a {type(owner).__name__} "
                 f"whose `{method.__name__}` takes `valid`, which says what is padding"
