@@ -2,6 +2,7 @@
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from studies.cli.common import (
     NO_PLUGINS_OPTION,
@@ -19,6 +20,10 @@ from wsss_core.data.annotations import AnnotationFormat
 from wsss_core.errors import InputError
 from wsss_core.segmentation.exporting.names import SUFFIXES, ExportFormat
 
+if TYPE_CHECKING:
+    from reports.storage import Location
+    from studies.masks.segmenter_recipe import SegmenterSelection
+
 
 def _masks(options: argparse.Namespace) -> int:
     from studies.formatting import duration
@@ -31,8 +36,8 @@ def _masks(options: argparse.Namespace) -> int:
     common = {name: getattr(options, name) for name in _COMMON}
     common |= {"formats": options.format, "rules": pixel_rules(options)}
     if options.segmenter is not None:
-        _check_file_alone(options)
-        made = make_segmenter_masks(options.segmenter, options.images, options.out, **common)
+        segmenter, of_study = _segmenter(options)
+        made = make_segmenter_masks(segmenter, options.images, options.out, **of_study, **common)
     elif options.results is None:
         raise InputError("RESULTS: expected the folder of a study, or --segmenter FILE")
     else:
@@ -72,15 +77,33 @@ _OF_A_STUDY = (
 )  # fmt: skip
 
 
-def _check_file_alone(options: argparse.Namespace) -> None:
-    """Raise unless a segmenter's file comes without what selects a study's network."""
-    given = [f"--{name}" for name in _OF_A_STUDY if getattr(options, name) is not None]
-    if options.results is not None:
-        given.insert(0, "RESULTS")
-    if given:
-        raise InputError(
-            f"{given[0]}: the file of --segmenter is all that makes the masks; leave it out"
-        )
+_OF_AN_ENTRY = ("study", "seed", "fold")
+
+
+def _segmenter(
+    options: argparse.Namespace,
+) -> tuple["Path | SegmenterSelection", dict[str, "Location | None"]]:
+    """Return the segmenter's file, or which one of a study it is, and where that lies.
+
+    Raises:
+        InputError: options that choose nothing of a segmenter.
+
+    """
+    from studies.masks.segmenter_recipe import SegmenterSelection
+
+    given = [name for name in _OF_A_STUDY if getattr(options, name) is not None]
+    is_file = options.results is None or Path(options.segmenter).is_file()
+    unused = [name for name in given if is_file or name not in (*_OF_AN_ENTRY, "store")]
+    if is_file and (given or options.results is not None):
+        first = f"--{given[0]}" if options.results is None else "RESULTS"
+        raise InputError(f"{first}: the file of --segmenter is all that makes the masks")
+    if unused:
+        raise InputError(f"--{unused[0]}: chooses nothing of a segmenter; leave it out")
+    if is_file:
+        return a_path(options.segmenter), {}
+    chosen = {name: getattr(options, name) for name in _OF_AN_ENTRY}
+    places = {"results": options.results, "store": options.store}
+    return SegmenterSelection(options.segmenter, **chosen), places
 
 
 FORMAT_NAMES = tuple(str(name) for name in AnnotationFormat)
@@ -97,13 +120,13 @@ MASKS = Command(
             nargs="?",
             type=a_location,
             metavar="RESULTS",
-            help="a folder that `wsss run` wrote, or its URI; none with --segmenter",
+            help="a folder that `wsss run` wrote, or its URI; none with a segmenter's file",
         ),
         option(
             "--segmenter",
-            type=a_path,
-            metavar="FILE",
-            help="a trained segmenter's file (save_segmenter) makes the masks, no study",
+            metavar="NAME",
+            help="a trained segmenter makes the masks: an entry of the study's section segment, "
+            "or, without RESULTS, a file of save_segmenter",
         ),
         option("--images", type=a_path, required=True, metavar="DIR", help="of any sizes"),
         option(

@@ -11,7 +11,7 @@ from studies.masks.annotating import annotation_formats
 from studies.masks.folder import MasksMade, make_missing_masks
 from studies.masks.labels import GivenLabels, known_labels
 from studies.masks.recipe import MaskRecipe, MaskSelection, choose_recipe
-from studies.masks.segmenter_recipe import recipe_of_file
+from studies.masks.segmenter_recipe import SegmenterSelection, recipe_of_entry, recipe_of_file
 from studies.masks.worker import MaskJob
 from studies.store import ArtifactStore
 from wsss_core.data.pixel_rules import USUAL_RULES, PixelRules
@@ -101,10 +101,12 @@ def make_masks(
 
 
 def make_segmenter_masks(
-    segmenter: str | Path,
+    segmenter: str | Path | SegmenterSelection,
     images: str | Path,
     out: str | Path,
     *,
+    results: Location | None = None,
+    store: Location | None = None,
     uncertain: float = 0.0,
     soft: bool = False,
     batch: int = 16,
@@ -120,9 +122,12 @@ def make_segmenter_masks(
     A pixel is of its most probable class. A second call makes what is missing.
 
     Args:
-        segmenter: a file of `wsss_core.segmentation.save_segmenter`.
+        segmenter: a file of `wsss_core.segmentation.save_segmenter`; or one that a study trained,
+            which predicts as the study does, with its scales, flips and CRF.
         images: the folder of images, of any sizes.
         out: the folder of the masks; made if it does not exist.
+        results: the results folder of that study, a path or a URI.
+        store: the artifact store of that study; None: `store` in the results folder.
         uncertain: pixels whose most probable class is ahead of the next by less than twice this are
             undecided, 0 to 1.
         soft: write the probabilities of the classes too, a grey PNG each, to `OUT/soft`.
@@ -140,7 +145,13 @@ def make_segmenter_masks(
 
     """
     _check_numbers(uncertain=uncertain, batch=batch)
-    recipe, lines = recipe_of_file(checked_path(segmenter))
+    if isinstance(segmenter, SegmenterSelection):
+        assert results is not None
+        results = located(str(results))
+        artifacts = ArtifactStore(below(results, "store") if store is None else located(str(store)))
+        recipe, lines = recipe_of_entry(results, artifacts, segmenter)
+    else:
+        recipe, lines = recipe_of_file(checked_path(segmenter))
     for line in lines:
         logger.info(line)
     wanted = annotation_formats(formats, recipe.classes)

@@ -20,7 +20,7 @@ from wsss_core.data.image_decoding import PictureFile, image_shape, read_rgb
 from wsss_core.data.image_set import IGNORED
 from wsss_core.errors import InputError
 from wsss_core.evaluate import quantise
-from wsss_core.segmentation import predict_probabilities
+from wsss_core.segmentation import predicted_probabilities
 
 
 class SegmenterMasks:
@@ -37,6 +37,7 @@ class SegmenterMasks:
         assert isinstance(job.recipe, SegmenterRecipe)
         self._job, self._device, self._size = job, device, job.recipe.image_size
         self._segmenter = job.recipe.load(device)
+        self._prediction = job.recipe.prediction_settings
         self._readers = ThreadPoolExecutor(readers) if readers > 1 else None
 
     def __call__(self, names: Sequence[str]) -> list[tuple[str, str | None]]:
@@ -56,8 +57,13 @@ class SegmenterMasks:
         pixels = np.stack([found[1] for found in fine.values()]) if fine else None
         shapes = [found[2] for found in fine.values()]
         if pixels is not None:
-            made = predict_probabilities(
-                self._segmenter, pixels, shapes, batch_size=len(fine), device=self._device
+            made = predicted_probabilities(
+                self._segmenter,
+                pixels,
+                shapes,
+                self._prediction,
+                batch_size=len(fine),
+                device=self._device,
             )
             done: set[str] = set()
             for name, (digest, _, _) in fine.items():

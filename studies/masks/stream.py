@@ -112,7 +112,8 @@ def checks_for_masks(
     """
     needed, recipe = [Path(job.images) / image], job.recipe
     if isinstance(recipe, SegmenterRecipe):
-        needed.append(Path(recipe.file))
+        if recipe.store is None or not is_uri(recipe.store):
+            needed.append(Path(recipe.file))
     elif not is_uri(recipe.store):
         needed.append(ArtifactStore(recipe.store).path("train", recipe.training.key) / MANIFEST)
     files = {

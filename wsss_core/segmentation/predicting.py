@@ -92,11 +92,36 @@ def predicted_masks(
 
     """
     settings = settings or PredictionSettings()
+    if settings == PredictionSettings():
+        yield from predict_masks(segmenter, images, sizes, batch_size=batch_size, device=device)
+        return
+    for mean in predicted_probabilities(
+        segmenter, images, sizes, settings, batch_size=batch_size, device=device
+    ):
+        yield mean.argmax(0).astype(np.uint8)
+
+
+def predicted_probabilities(
+    segmenter: Segmenter,
+    images: NDArray[np.uint8],
+    sizes: Sequence[tuple[int, int]] | None = None,
+    settings: PredictionSettings | None = None,
+    *,
+    batch_size: int = 8,
+    device: str = "cpu",
+) -> Iterator[NDArray[np.float32]]:
+    """Yield the probabilities that `predicted_masks` cuts, float32 [K + 1, h, w].
+
+    With the default settings this is `predict_probabilities`. See `predicted_masks`.
+    """
+    settings = settings or PredictionSettings()
     sizes = [(images.shape[1], images.shape[2])] * len(images) if sizes is None else sizes
     if len(sizes) != len(images):
         raise InputError(f"{len(sizes)} sizes for {len(images)} images")
     if settings == PredictionSettings():
-        yield from predict_masks(segmenter, images, sizes, batch_size=batch_size, device=device)
+        yield from predict_probabilities(
+            segmenter, images, sizes, batch_size=batch_size, device=device
+        )
         return
     for start in range(0, len(images), batch_size):
         part = np.asarray(images[start : start + batch_size])
@@ -109,7 +134,7 @@ def predicted_masks(
                     image, mean, preset=settings.crf, backend=settings.crf_backend
                 )
                 mean = resized(posteriors[None].cpu(), size)[0].numpy()
-            yield mean.argmax(0).astype(np.uint8)
+            yield mean
 
 
 def _over_views(

@@ -7,9 +7,14 @@ from wsss_core.lazy import lazy_exports
 if TYPE_CHECKING:
     from studies.stages.segmentation.job import SegmentWork, failed_segment, finished_segment
     from studies.stages.segmentation.selection import TrainingSelection, select_images
-    from studies.stages.segmentation.training import SegmentOutcome, load_trained_segmenter
+    from studies.stages.segmentation.training import (
+        SEGMENTER,
+        SegmentOutcome,
+        load_trained_segmenter,
+    )
 
 __all__ = [
+    "SEGMENTER",
     "SegmentOutcome",
     "SegmentWork",
     "TrainingSelection",

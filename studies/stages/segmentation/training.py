@@ -170,7 +170,9 @@ def initial_segmenter(job: SegmentJob) -> Segmenter:
         )
     torch.manual_seed(job.seed)
     settings = segmenter_settings(job, job.weights)
-    return build_segmenter(settings, classes=len(job.classes), image_size=job.image_size)
+    segmenter = build_segmenter(settings, classes=len(job.classes), image_size=job.image_size)
+    segmenter.class_names = tuple(job.classes)
+    return segmenter
 
 
 def load_trained_segmenter(store: ArtifactStore, key: str, *, device: str = "cpu") -> Segmenter:

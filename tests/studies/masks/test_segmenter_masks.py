@@ -167,7 +167,10 @@ def test_an_image_that_cannot_be_read_is_named_and_the_others_get_their_masks(
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["results", "--segmenter", "FILE"], "wsss: RESULTS: the file of --segmenter is all"),
+        (
+            ["results", "--segmenter", "FILE"],
+            "wsss: RESULTS: the file of --segmenter is all that makes the masks",
+        ),
         (["--segmenter", "FILE", "--chain", "CRF"], "wsss: --chain: the file of --segmenter is"),
         (
             ["--segmenter", "/none.safetensors"],
