@@ -1,9 +1,13 @@
 """The ledger: everything that a study measured, as immutable Parquet parts."""
 
+from reports.ledger.digest import digest_in
+from reports.ledger.part_digests import part_digests
 from reports.ledger.parts import (
     CorruptPartError,
     LedgerError,
     finished_trials,
+    ledger_table,
+    part_content,
     part_name,
     read_arrow,
     read_table,
@@ -28,8 +32,12 @@ __all__ = [
     "CorruptPartError",
     "LedgerError",
     "corrupt_parts",
+    "digest_in",
     "every_part",
     "finished_trials",
+    "ledger_table",
+    "part_content",
+    "part_digests",
     "part_name",
     "quarantine_corrupt_parts",
     "quarantine_part",
