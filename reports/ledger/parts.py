@@ -19,7 +19,12 @@ import pyarrow.parquet as pq
 from reports.ledger.digest import is_whole, to_parquet
 from reports.ledger.footer_rows import footer_rows, nullable, with_footer_rows
 from reports.ledger.schema import CHOICES, READABLE, SCHEMA_VERSION, SCHEMAS, VERSION_KEY
-from reports.ledger.snapshot import DERIVED, concatenated, read_with_snapshot
+from reports.ledger.snapshot import (
+    DERIVED,
+    concatenated,
+    forget_checksums,
+    read_with_snapshot,
+)
 from reports.storage import Folder, Location, below, open_folder
 from wsss_core.errors import InputError, as_input_error, one_line
 
@@ -200,6 +205,7 @@ def read_arrow(
         try:
             return _read_table(results, table, keys, columns, left_out)
         except CorruptPartError as error:
+            forget_checksums(open_folder(results).joined(DERIVED), table)
             if not skip_corrupt:
                 raise
             logger.warning("%s; it is left out here", error)

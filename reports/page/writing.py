@@ -13,7 +13,8 @@ from reports.page.views import views_of
 from reports.results.anonymous import anonymised
 from reports.results.reading import read_studies
 from reports.storage import Location
-from reports.tables.rendering import frame_to_csv, to_csv, to_latex, to_markdown
+from reports.tables.csv_text import frame_to_csv
+from reports.tables.rendering import to_csv, to_latex, to_markdown
 from wsss_core.errors import as_input_error
 from wsss_core.whole_files import write_whole
 

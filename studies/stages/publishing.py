@@ -22,7 +22,6 @@ from reports.ledger import (
 )
 from reports.storage import Location
 from studies.planning import Job
-from studies.stages.scoring import LedgerRow, LedgerRows
 from studies.store import (
     LEDGER_TABLES,
     SEALS,
@@ -33,6 +32,7 @@ from studies.store import (
 
 if TYPE_CHECKING:
     from reports.results.score_rows import Rules
+    from studies.stages.scoring import LedgerRow, LedgerRows
 
 logger = logging.getLogger(__name__)
 
@@ -41,8 +41,8 @@ def keep_scores(
     store: ArtifactStore,
     job: Job,
     key: str,
-    rows: LedgerRows,
-    keys: LedgerRow,
+    rows: "LedgerRows",
+    keys: "LedgerRow",
     rules: "Rules | None" = None,
 ) -> None:
     """Keep what was scored in the store, and in the sealing row what a report derives of it.
@@ -115,7 +115,7 @@ def publish_all(store: ArtifactStore, keys: Iterable[str], results: Location) ->
     """
     keys, scored = list(keys), store.finished("scores")
     finished = [key for key in keys if key in scored]
-    ledger = LedgerListing.of(results)
+    ledger = LedgerListing.of(results, checked=finished)
     corrupt, copied_again = set(), 0
     with ThreadPoolExecutor(AT_ONCE) as pool:
         differing = pool.map(partial(ledger.differing, store), finished)
