@@ -8,6 +8,7 @@ import pandas as pd
 import pyarrow as pa
 
 from reports.ledger.digest import to_parquet
+from reports.page.kept_drawings import KeptDrawings
 from reports.page.rendering import render_html, render_markdown
 from reports.page.views import views_of
 from reports.results.anonymous import anonymised
@@ -67,7 +68,9 @@ def make_report(
     """
     out = Path(out)
     records = read_studies(results, processes=processes)
-    views = views_of(anonymised(records) if anonymous else records, _slug)
+    kept = KeptDrawings.of(results)
+    views = views_of(anonymised(records) if anonymous else records, _slug, kept)
+    kept.keep()
     outcomes = pd.concat([view.outcomes for view in views], ignore_index=True)
     diagnostics = pd.concat([view.diagnostics for view in views], ignore_index=True)
     tables: dict[str, str | bytes] = {

@@ -118,7 +118,9 @@ def publish_all(store: ArtifactStore, keys: Iterable[str], results: Location) ->
     ledger = LedgerListing.of(results, checked=finished)
     corrupt, copied_again = set(), 0
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        differing = pool.map(partial(ledger.differing, store), finished)
+        each = partial(ledger.differing, store)
+        # Of a local store the manifests alone are read, which threads do not speed up.
+        differing = pool.map(each, finished) if store.remote else map(each, finished)
         for key, tables in zip(finished, differing, strict=True):
             try:
                 if tables is None or tables:

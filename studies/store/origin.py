@@ -16,10 +16,10 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from importlib import metadata
-from importlib.util import cache_from_source
 from pathlib import Path
 from typing import Any
 
+from studies.store.files import cache_folder
 from wsss_core.plugins import find_module, is_plugin
 from wsss_core.whole_files import write_whole
 
@@ -56,18 +56,22 @@ def method_digest() -> str:
 def folders_digest(*folders: str) -> str:
     """Return a digest of the modules in folders of the toolkit, such as "studies/stages".
 
-    Parsing them takes a second. The digest is kept beside their bytecode and, as bytecode is, for
-    files of the same sizes and times of change.
+    Parsing them takes a second, and every worker needs it. The digest is kept in this machine's
+    cache (`WSSS_CACHE`) for files of the same paths, sizes and times of change, as bytecode is.
     """
     files = [file for part in folders for file in sorted((_HOUSE / part).rglob("*.py"))]
     stamps = [(str(file), (s := file.stat()).st_size, s.st_mtime_ns) for file in files]
     now = hashlib.blake2b(repr((sys.version, stamps)).encode(), digest_size=16).hexdigest()
-    name = hashlib.blake2b(repr(folders).encode(), digest_size=4).hexdigest()
-    kept = Path(cache_from_source(__file__)).with_name(f"code-{name}.digest")
+    kept = cache_folder() / f"code-{now}"
     with contextlib.suppress(OSError, ValueError):
         of, found = kept.read_text(encoding="ascii").split()
         if of == now:
             return found
+    found = _digest(files)
+    with contextlib.suppress(OSError):  # nothing can be written there
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(kept, f"{now} {found}\n".encode())
+    return found
     found = _digest(files)
     if not sys.dont_write_bytecode:
         with contextlib.suppress(OSError):  # an installation that may not be written

@@ -61,6 +61,11 @@ class AlikeTrials:
             found.setdefault(row, place)
         return found
 
+    @cached_property
+    def peeks_at(self) -> dict[str, str]:
+        """What each rule sees of the masks."""
+        return {row[3]: row[4] for row in self.outcome_rows}
+
     def outcome(self, row: tuple[str, ...], name: str) -> np.ndarray | None:
         """Return a column of one outcome for every trial, float64 [T]; None without such a row.
 
@@ -155,6 +160,10 @@ class KeptFigures(TrialFigures):
         """Return a column of one row of the outcomes; NaN if there is no such row."""
         found = self.alike.outcome((network, class_name, split, rule), name)
         return math.nan if found is None else float(found[self.place])
+
+    def peeks_at(self) -> Mapping[str, str]:
+        """Return what each rule sees of the masks; it is the same for all trials alike."""
+        return self.alike.peeks_at
 
     def diagnostic(self, name: str, network: str, class_name: str) -> float:
         """Return a diagnostic; NaN if there is no such row."""
