@@ -10,6 +10,7 @@ from reports.results.stored.packing import (
     is_of,
     packed,
 )
+from reports.results.stored.trial_record import TrialRecord
 
 __all__ = [
     "DIGEST_BYTES",
@@ -18,6 +19,7 @@ __all__ = [
     "FiguresByPair",
     "KeptFigures",
     "PackedFigures",
+    "TrialRecord",
     "derived_columns",
     "figures_code",
     "is_of",
