@@ -13,10 +13,14 @@ import numpy as np
 import pyarrow as pa
 from PIL import Image
 
-from reports.ledger.digest import to_parquet
+from reports.ledger.digest import digest_in
+from reports.ledger.parts import ledger_table, part_content
 from reports.ledger.schema import SCHEMAS
+from reports.results.score_rows import Rules
+from reports.results.stored import DIGEST_BYTES, derived_columns
 from studies.planning.job import TrainingJob, Trial
 from studies.planning.plan import Plan
+from studies.stages.handover import RunContext
 from studies.store.artifacts import ArtifactStore
 
 SEEDS = 5
@@ -70,14 +74,13 @@ class _Scores:
         split = ["tune"] * TUNE + ["test"] * TEST
         image = [f"images/{name}_{place:05d}.png" for place, name in enumerate(split)]
         self._holds = np.arange(count) % 2 == 0
-        none = pa.nulls(count)
         peaks = np.where(self._holds, "object", None)
         self._alike: dict[str, Any] = {
             "network": ["student"] * count, "split": split, "image": image, "group": image,
             "class_name": ["smoke"] * count, "labelled": self._holds, "peak": peaks,
-            "logit_without_object": none, "logit_without_context": none, "refinement": none,
         }  # fmt: skip
         self._drawn: dict[int, pa.Table] = {}
+        self._derived: dict[int, dict[str, Any]] = {}
 
     def of(self, key: str, number: int) -> pa.Table:
         """The rows of one trial."""
@@ -89,6 +92,17 @@ class _Scores:
         place = schema.get_field_index("trial_key")
         keys = pa.array([key] * (TUNE + TEST))
         return self._drawn[draw].set_column(place, schema.field(place), keys)
+
+    def derived(
+        self, number: int, rows: pa.Table, digest: str | None, rules: Rules | None
+    ) -> dict[str, Any]:
+        """The figures of one trial; those of a draw are derived once."""
+        draw = number % 97
+        if draw not in self._derived:
+            self._derived[draw] = derived_columns(rows, rules, digest)
+        found = self._derived[draw]
+        content = bytes.fromhex(str(digest)) + found["figures"][DIGEST_BYTES:]
+        return {**found, "figures": content}
 
     def _draw(self, quality: float, random: np.random.Generator) -> pa.Table:
         """Rows of a trial; the better it is, the higher its object and the lower its rest."""
@@ -123,10 +137,19 @@ class _Scores:
         }
         schema = SCHEMAS["scores"]
         return pa.table(
-            [pa.array(columns[n], f.type) if not isinstance(columns[n], pa.Array) else
-             columns[n].cast(f.type) for n, f in zip(schema.names, schema, strict=True)],
+            [
+                _column(columns.get(name), schema.field(name).type, len(holds))
+                for name in schema.names
+            ],
             schema=schema,
-        )  # fmt: skip
+        )
+
+
+def _column(values: Any, kind: pa.DataType, count: int) -> pa.Array:
+    """A column of the table; an empty one where nothing is drawn."""
+    if values is None:
+        return pa.nulls(count, kind)
+    return values.cast(kind) if isinstance(values, pa.Array) else pa.array(values, kind)
 
 
 def _png(pixels: np.ndarray) -> bytes:
@@ -181,8 +204,9 @@ def write_finished(plan: Plan, store: ArtifactStore, results: Path) -> int:
         How many rows of scores there are.
 
     """
-    scores = _Scores()
+    drawn = _Scores()
     rows = 0
+    rules = RunContext.of(plan, store, results).rules
     store.make()
     tables = {name: results / "ledger" / name for name in ("scores", "panels", "history", "trials")}
     for folder in tables.values():
@@ -199,16 +223,21 @@ def write_finished(plan: Plan, store: ArtifactStore, results: Path) -> int:
                 for epoch in range(EPOCHS)
             ]  # fmt: skip
             content = {
-                "scores": scores.of(trial.key, number),
+                "scores": drawn.of(trial.key, number),
                 "panels": _panel_rows(trial.key),
                 "history": history,
                 "trials": [_trial_row(trial, job, number)],
             }
             with store.build("scores", trial.key, {"parent": job.key}) as folder:
+                derived: dict[str, Any] = {}
                 for name, found in content.items():
                     part = folder / "ledger" / name / f"{trial.key}.parquet"
                     part.parent.mkdir(parents=True)
-                    _write(name, found, part)
+                    if name == "trials":
+                        found[0].update(derived)
+                    file = _write(name, found, part)
+                    if name == "scores":
+                        derived = drawn.derived(number, found, digest_in(file), rules)
             for name, ledger in tables.items():
                 part = store.path("scores", trial.key) / "ledger" / name / f"{trial.key}.parquet"
                 os.link(part, ledger / part.name)
@@ -216,7 +245,9 @@ def write_finished(plan: Plan, store: ArtifactStore, results: Path) -> int:
     return rows
 
 
-def _write(table: str, content: pa.Table | list[dict[str, Any]], file: Path) -> None:
+def _write(table: str, content: pa.Table | list[dict[str, Any]], file: Path) -> bytes:
     if isinstance(content, list):
-        content = pa.Table.from_pylist(content, schema=SCHEMAS[table])
-    file.write_bytes(to_parquet(content))
+        content = ledger_table(table, file.stem, content)
+    written = part_content(table, file.stem, content)
+    file.write_bytes(written)
+    return written

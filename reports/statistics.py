@@ -16,6 +16,7 @@ cross-validation.
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from scipy.special import stdtr, stdtrit
@@ -117,16 +118,33 @@ def _values(by_pair: Mapping[Pair, float]) -> list[float]:
 
 
 def _summary(values: Iterable[float], confidence: float, *, folded: bool) -> Summary:
-    kept = np.asarray([value for value in values if not math.isnan(value)], dtype=np.float64)
+    kept = [float(value) for value in values if not math.isnan(value)]
     n = len(kept)
     if n == 0:
         return Summary(math.nan, None, 0, None, None)
-    mean = float(kept.mean())
+    mean = _sum(kept) / n
     if n == 1:
         return Summary(mean, None, 1, None, None)
-    sd = float(kept.std(ddof=1))
-    half = float(stdtrit(n - 1, 0.5 + confidence / 2)) * sd / _root(n, folded=folded)
+    sd = math.sqrt(_sum([(value - mean) * (value - mean) for value in kept]) / (n - 1))
+    half = _quantile(n - 1, 0.5 + confidence / 2) * sd / _root(n, folded=folded)
     return Summary(mean, sd, n, mean - half, mean + half)
+
+
+def _sum(values: Sequence[float]) -> float:
+    """Return the sum as NumPy rounds it: of up to seven values it adds one after the other.
+
+    The thousands of summaries of a page are over a few seeds each.
+    """
+    return sum(values) if len(values) < _FEW else float(np.sum(values))
+
+
+_FEW = 8
+"""From so many values on, NumPy adds in eight partial sums."""
+
+
+@cache
+def _quantile(degrees: int, share: float) -> float:
+    return float(stdtrit(degrees, share))
 
 
 def _root(n: int, *, folded: bool) -> float:

@@ -8,6 +8,7 @@ import time
 from contextlib import closing
 from dataclasses import dataclass
 
+import studies.preflight
 from reports.ledger import every_part, quarantine_corrupt_parts, write_part
 from reports.storage import Location, StorageError, is_uri, local_path
 from studies.formatting import over_trials, trials_done
@@ -19,10 +20,9 @@ from studies.planning import (
     replaced_by,
     segment_plan_rows,
 )
-from studies.preflight import preflight
 from studies.scheduling.progress import Progress
 from studies.scheduling.stopping import Stop
-from studies.stages import JobStatus, Outcome, RunContext, failed_outcome, publish_all
+from studies.stages import JobStatus, Outcome, RunContext, publish_all
 from studies.stages.other_code import made_otherwise, named_otherwise, quarantine_jobs
 from studies.store import ArtifactStore
 
@@ -112,6 +112,9 @@ def run_plan(
         unrefined = progress.unrefined
         for key, outcome in list(outcomes.items()):
             if outcome.unrecorded:
+                # It loads torch, which a run without anything to train does not need.
+                from studies.stages import failed_outcome
+
                 outcomes[key] = failed_outcome(plan.all_jobs[key], context, str(outcome.error))
         if stop.storage is not None:
             ended = {key for key, outcome in outcomes.items() if outcome.has_result}
@@ -204,7 +207,7 @@ def _prepared(plan: Plan, results: Location, store: ArtifactStore) -> _Work:
     """Check what has to run, write the plan to the ledger, and return what is missing."""
     pending = plan.pending_jobs(store)
     if pending:
-        preflight(plan, pending, store, results)
+        studies.preflight.preflight(plan, pending, store, results)
         pending = plan.pending_jobs(store)  # what was found corrupt has to be made again
     quarantine_corrupt_parts(
         results, every_part(results, ("plan", "refinements", "search", "findings", "segments"))
@@ -216,7 +219,7 @@ def _prepared(plan: Plan, results: Location, store: ArtifactStore) -> _Work:
         write_part(results, "refinements", plan.study.file_name, plan.chain_rows())
     if publish_all(store, plan.score_keys(), results):
         pending = plan.pending_jobs(store)
-        preflight(plan, pending, store, results)
+        studies.preflight.preflight(plan, pending, store, results)
     has = store.seen()
     untrained = {job.key for job in pending if not has(job.stage, job.key)}
     return _Work(

@@ -1,9 +1,13 @@
 """The ledger: everything that a study measured, as immutable Parquet parts."""
 
+from reports.ledger.digest import digest_in
+from reports.ledger.part_digests import part_checksums, part_digests
 from reports.ledger.parts import (
     CorruptPartError,
     LedgerError,
     finished_trials,
+    ledger_table,
+    part_content,
     part_name,
     read_arrow,
     read_table,
@@ -19,17 +23,25 @@ from reports.ledger.quarantine import (
     quarantine_part,
 )
 from reports.ledger.schema import SCHEMA_VERSION, SCHEMAS
+from reports.ledger.snapshot import DERIVED, forget_checksums
 
 __all__ = [
     "AT_ONCE",
+    "DERIVED",
     "QUARANTINED",
     "SCHEMAS",
     "SCHEMA_VERSION",
     "CorruptPartError",
     "LedgerError",
     "corrupt_parts",
+    "digest_in",
     "every_part",
     "finished_trials",
+    "forget_checksums",
+    "ledger_table",
+    "part_checksums",
+    "part_content",
+    "part_digests",
     "part_name",
     "quarantine_corrupt_parts",
     "quarantine_part",

@@ -7,6 +7,7 @@ digest covers the footer too, and with it names, types and statistics.
 
 import io
 from collections.abc import Mapping
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -17,18 +18,27 @@ _KEY = b"wsss_digest"
 # Thrift's compact protocol, in which footers are written: after the key, field 2 of type binary,
 # then its length, then the value.
 _PLACE = _KEY + b"\x18" + bytes([len(ZEROS)])
+_LEAN = {"compression": "none", "use_dictionary": False, "write_statistics": False}
+
+TAIL = 4096
+"""So many bytes at the end of a file hold its digest, unless its metadata are unusually long."""
 
 
-def to_parquet(table: pa.Table, about: Mapping[bytes, bytes] | None = None) -> bytes:
+def to_parquet(
+    table: pa.Table, about: Mapping[bytes, bytes] | None = None, *, lean: bool = False
+) -> bytes:
     """Return a table as the content of a Parquet file that holds its own digest.
 
     Args:
         table: rows and schema; the schema's metadata are kept.
         about: more entries for the file's metadata.
+        lean: write what few rows need: neither compression nor dictionaries nor statistics, which
+            cost a reader of many small files most of its time.
 
     """
     sink = io.BytesIO()
-    with pq.ParquetWriter(sink, table.schema, compression="zstd") as writer:
+    options: dict[str, Any] = _LEAN if lean else {"compression": "zstd"}
+    with pq.ParquetWriter(sink, table.schema, **options) as writer:
         writer.write_table(table)
         writer.add_key_value_metadata({**(about or {}), _KEY: ZEROS})
     return fill_digest(sink.getvalue(), _PLACE)
@@ -37,3 +47,15 @@ def to_parquet(table: pa.Table, about: Mapping[bytes, bytes] | None = None) -> b
 def is_whole(content: bytes) -> bool | None:
     """Return whether the content of a Parquet file agrees with its digest; None if it has none."""
     return holds_digest(content, _PLACE)
+
+
+def digest_in(tail: bytes) -> str | None:
+    """Return the digest that a Parquet file holds, given its last bytes; None if they lack it.
+
+    >>> digest_in(to_parquet(pa.table({"a": [1]}))[-TAIL:]) is not None, digest_in(b"PAR1")
+    (True, None)
+    """
+    at = tail.rfind(_PLACE) + len(_PLACE)
+    if at < len(_PLACE) or len(tail) < at + len(ZEROS):
+        return None
+    return tail[at : at + len(ZEROS)].decode(errors="replace")

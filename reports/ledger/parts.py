@@ -17,8 +17,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from reports.ledger.digest import is_whole, to_parquet
+from reports.ledger.footer_rows import footer_rows, nullable, with_footer_rows
 from reports.ledger.schema import CHOICES, READABLE, SCHEMA_VERSION, SCHEMAS, VERSION_KEY
-from reports.ledger.snapshot import DERIVED, read_with_snapshot
+from reports.ledger.snapshot import (
+    DERIVED,
+    concatenated,
+    forget_checksums,
+    read_with_snapshot,
+)
 from reports.storage import Folder, Location, below, open_folder
 from wsss_core.errors import InputError, as_input_error, one_line
 
@@ -69,7 +75,31 @@ def part_name(key: str) -> str:
     return f"{key}.parquet"
 
 
-def _checked(table: str, key: str, rows: Sequence[Mapping[str, Any]]) -> pa.Table:
+def part_content(table: str, key: str, rows: pa.Table) -> bytes:
+    """Return the content of a part's file.
+
+    Args:
+        table: a key of `SCHEMAS`.
+        key: the part's name.
+        rows: see `ledger_table`.
+
+    """
+    about = {_NAME: f"{table}/{part_name(key)}".encode()}
+    return with_footer_rows(rows, about) if table in SNAPSHOTS else to_parquet(rows, about)
+
+
+def ledger_table(table: str, key: str, rows: Sequence[Mapping[str, Any]]) -> pa.Table:
+    """Return rows as a table of the ledger's schema.
+
+    Args:
+        table: a key of `SCHEMAS`.
+        key: the name of the part that they are for, for messages.
+        rows: see `write_part`.
+
+    Raises:
+        LedgerError: a column is unknown, or a value is empty or of a wrong type.
+
+    """
     schema = SCHEMAS[table]
     where = f"ledger {table}/{key}"
     for row in rows:
@@ -119,7 +149,7 @@ def write_part(
             f"ledger key {key!r}: expected letters, digits and . _ = + - (not starting with a dot)"
         )
     part = below(results, "ledger", table, part_name(key))
-    content = to_parquet(_checked(table, key, rows), {_NAME: f"{table}/{part_name(key)}".encode()})
+    content = part_content(table, key, ledger_table(table, key, rows))
     with as_input_error(f"{part}: cannot be written", OSError, error=LedgerError):
         folder.write(part_name(key), content)
     return part
@@ -175,6 +205,7 @@ def read_arrow(
         try:
             return _read_table(results, table, keys, columns, left_out)
         except CorruptPartError as error:
+            forget_checksums(open_folder(results).joined(DERIVED), table)
             if not skip_corrupt:
                 raise
             logger.warning("%s; it is left out here", error)
@@ -209,11 +240,8 @@ def _read_table(
     with as_input_error(
         f"{folder.where}: its parts do not fit together", pa.ArrowException, error=LedgerError
     ):
-        return pa.concat_tables(
-            # `empty_table` would load pandas.
-            [pa.Table.from_batches([], _nullable(empty)), *found],
-            promote_options="permissive",
-        )
+        # `empty_table` would load pandas.
+        return concatenated([pa.Table.from_batches([], nullable(empty)), *found])
 
 
 def _read_parts(
@@ -248,6 +276,10 @@ def _read_part(part: str, content: bytes, columns: list[str] | None) -> pa.Table
     whole = is_whole(content)
     if whole is False:
         _raise_corrupt(part, "it differs from the digest that it holds")
+    if whole and (rows := _quick_rows(part, content)) is not None:
+        names = rows.schema.names
+        there = names if columns is None else [name for name in columns if name in names]
+        return pa.Table.from_batches([rows if columns is None else rows.select(there)])
     try:
         with pq.ParquetFile(pa.BufferReader(content)) as file:
             named = (file.metadata.metadata or {}).get(_NAME)
@@ -267,7 +299,18 @@ def _read_part(part: str, content: bytes, columns: list[str] | None) -> pa.Table
         _raise_corrupt(part, "its digest is gone")
     if named is not None and not part.encode().endswith(b"/" + named):
         _raise_corrupt(part, f"it is a copy of {named.decode(errors='replace')}")
-    return pa.Table.from_arrays(table.columns, schema=_nullable(table.schema))
+    return pa.Table.from_arrays(table.columns, schema=nullable(table.schema))
+
+
+def _quick_rows(part: str, content: bytes) -> pa.RecordBatch | None:
+    """Return the rows in the footer of a whole part, if it has its own name and is readable."""
+    own = "/".join(part.rsplit("/", 2)[1:]).encode()
+    if len(own) > 127 or _NAME + b"\x18" + bytes([len(own)]) + own not in content:
+        return None
+    if (found := footer_rows(content)) is None:
+        return None
+    metadata, rows = found
+    return rows if int(metadata.get(VERSION_KEY, b"0")) in READABLE else None
 
 
 def _raise_corrupt(part: str, why: str, error: Exception | None = None) -> NoReturn:
@@ -276,11 +319,6 @@ def _raise_corrupt(part: str, why: str, error: Exception | None = None) -> NoRet
     )
     corrupt.name = part.rpartition("/")[2]
     raise corrupt from error
-
-
-def _nullable(schema: pa.Schema) -> pa.Schema:
-    """Allow every column to be empty: a part may lack it."""
-    return pa.schema([field.with_nullable(True) for field in schema])
 
 
 def finished_trials(results: Location) -> dict[str, str]:

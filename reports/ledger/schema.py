@@ -30,7 +30,9 @@ those of `wsss_core.evaluate`. `masks_spent` counts true masks that anything has
 A trial's scores and panels under a refinement chain are parts of their own; the column `scores_key`
 of `refinements` names them. The columns `dial` and `dial_value` describe the study's sweep. `fold`
 is the number of a trial's fold, from 1, empty in a study without folds; `fold_about` describes the
-fold in JSON.
+fold in JSON. `figures` holds what was derived of a trial's scores when it ended, and
+`figures_about` says what it is (`reports.results.stored`); both are a copy, and are derived again
+from the scores wherever they are empty, older or of other scores.
 """
 
 import pyarrow as pa
@@ -46,6 +48,9 @@ READABLE = (5, SCHEMA_VERSION)
 
 VERSION_KEY = b"schema_version"
 """The key of a part's metadata that holds its schema version."""
+
+DERIVED_COLUMNS = ("figures", "figures_about")
+"""The columns of a sealing row that follow from the trial's scores."""
 
 SEARCH_STATES = ("complete", "pruned", "collapsed", "failed")
 """How a search trial can end, from the best to the worst."""
@@ -144,6 +149,8 @@ SCHEMAS: dict[str, pa.Schema] = {
         cpus=(pa.int32(), "null"),
         gpus=(_REAL, "null"),
         fold=(pa.int32(), "null"),
+        figures=(pa.binary(), "null"),
+        figures_about=(_TEXT, "null"),
     ),
     "scores": _schema(
         trial_key=_TEXT,
@@ -236,6 +243,8 @@ SCHEMAS: dict[str, pa.Schema] = {
         threads=(pa.int32(), "null"),
         host=(_TEXT, "null"),
         ended_at=pa.timestamp("us", tz="UTC"),
+        figures=(pa.binary(), "null"),
+        figures_about=(_TEXT, "null"),
     ),
     "findings": _schema(
         study=_TEXT,

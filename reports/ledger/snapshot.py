@@ -31,6 +31,23 @@ ReadParts = Callable[[Sequence[str], list[str] | None], Iterable[pa.Table]]
 """Names of parts and columns (None: all) -> a table of each part, in that order."""
 
 
+def checksums_of(table: str) -> str:
+    """Return the name of the snapshot that holds the checksums of a table's parts."""
+    return f"{table}-checksums"
+
+
+def forget_checksums(derived: Folder, table: str) -> None:
+    """Have the checksums of a table's parts computed again, if this process may write there.
+
+    Args:
+        derived: the folder of the snapshots.
+        table: a table of which a part is corrupt.
+
+    """
+    with contextlib.suppress(OSError, StorageError):
+        derived.delete(f"{checksums_of(table)}.parquet")
+
+
 def read_with_snapshot(
     folder: Folder,
     table: str,
@@ -73,7 +90,7 @@ def read_with_snapshot(
             known = sorted(counts)
             parts = [(name, listing[name], counts[name]) for name in known]
             _write(folder, table, version, _in_order(known, kept, rows, there, read), parts)
-    found = _in_order(names, kept, rows, new, read)
+    found = [concatenated(each)] if (each := _in_order(names, kept, rows, new, read)) else []
     return found if columns is None else [_only(one, columns) for one in found]
 
 
@@ -155,6 +172,21 @@ def _write(
     about = [(name, entry.size, entry.changed, count) for name, entry, count in parts]
     # A reader without the right to write goes on without a snapshot.
     with contextlib.suppress(OSError, StorageError, pa.ArrowException):
-        whole = pa.concat_tables(content, promote_options="permissive")
+        whole = concatenated(content).combine_chunks()
         entries = {_PARTS: json.dumps(about).encode(), _VERSION: str(version).encode()}
         folder.write(f"{table}.parquet", to_parquet(whole, entries))
+
+
+def concatenated(tables: Sequence[pa.Table]) -> pa.Table:
+    """Return the rows of at least one table after another; a column that one lacks is empty there.
+
+    Thousands of parts agree in their schema, and comparing it is quicker than unifying it.
+    """
+    runs: list[list[pa.Table]] = []
+    for table in tables:
+        if runs and runs[-1][0].schema.equals(table.schema):
+            runs[-1].append(table)
+        else:
+            runs.append([table])
+    each = [run[0] if len(run) == 1 else pa.concat_tables(run) for run in runs]
+    return pa.concat_tables(each, promote_options="permissive")

@@ -30,6 +30,7 @@ from reports.figures.seeds import (
     seed_dots_info,
 )
 from reports.figures.style import draw_png, draw_svg, style
+from reports.page.kept_drawings import KeptDrawings
 from reports.page.limits import CONFIGURATIONS, fewer
 from reports.results.study_record import StudyRecord
 from reports.tables.cells import Table
@@ -68,20 +69,37 @@ class FigureView:
 
 @dataclass(frozen=True)
 class Drawing:
-    """A figure before it is drawn: its title, how to read it, and what draws it."""
+    """A figure before it is drawn.
+
+    Attributes:
+        title: its title.
+        caption: how to read it.
+        draw: draws it.
+        drawn_from: all that the drawing follows from: what draws, and the numbers.
+
+    """
 
     title: str
     caption: str
     draw: Callable[[], Figure]
+    drawn_from: Any = field(default=None, compare=False, repr=False)
 
-    def view(self, name: str) -> FigureView:
+    def view(self, name: str, kept: KeptDrawings | None = None) -> FigureView:
         """Draw the figure for a page.
 
         Args:
             name: its file's name.
+            kept: the drawings that may be taken instead.
 
         """
-        svg = draw_svg(self.draw, name, self.title)
+
+        def draw() -> str:
+            return draw_svg(self.draw, name, self.title)
+
+        if kept is None or self.drawn_from is None:
+            svg = draw()
+        else:
+            svg = kept.drawn((name, self.title, self.drawn_from), draw)
         return FigureView(name, self.title, self.caption, svg, self.draw)
 
     def figure(self) -> Figure:
@@ -131,7 +149,9 @@ class FigureSpec:
             text.format(info=info, record=record) for text in (self.title, self.caption)
         )
         groups = over_groups(record) if self.tested else ""
-        return Drawing(title, caption + groups + left_out, lambda: self.draw(info))
+        return Drawing(
+            title, caption + groups + left_out, lambda: self.draw(info), (self.draw, info)
+        )
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ import pandas as pd
 
 from reports.page.headlines import KeyFigure, headlines, key_figures, left_out
 from reports.page.items import study_tables, sweep_drawing
+from reports.page.kept_drawings import KeptDrawings
 from reports.page.limits import fewer, shortened
 from reports.page.provenance import Provenance, provenance
 from reports.page.sections import SECTIONS, FigureSpec, FigureView, has_published_order
@@ -65,12 +66,15 @@ class StudyView:
         return {name: shortened(t, self.prefix + name) for name, t in self.tables.items()}
 
 
-def study_view(record: StudyRecord, prefix: str = "") -> StudyView:
+def study_view(
+    record: StudyRecord, prefix: str = "", kept: KeptDrawings | None = None
+) -> StudyView:
     """Build everything that the page shows of a study.
 
     Args:
         record: the study.
         prefix: precedes the names of its files.
+        kept: the drawings that may be taken instead of drawing anew.
 
     """
     figures, sections = {}, []
@@ -79,7 +83,7 @@ def study_view(record: StudyRecord, prefix: str = "") -> StudyView:
             continue
         for item in section.items:
             if isinstance(item, FigureSpec) and (drawing := item.drawing(record)) is not None:
-                figures[item.key] = drawing.view(prefix + item.file)
+                figures[item.key] = drawing.view(prefix + item.file, kept)
         items = tuple(item.key for item in section.items)
         sections.append(Section(section.key, section.title, items))
     sentences = headlines(record)
@@ -101,12 +105,15 @@ def study_view(record: StudyRecord, prefix: str = "") -> StudyView:
     )
 
 
-def sweep_view(records: Sequence[StudyRecord], prefix: str = "") -> StudyView:
+def sweep_view(
+    records: Sequence[StudyRecord], prefix: str = "", kept: KeptDrawings | None = None
+) -> StudyView:
     """Build the view of a study with a sweep: the whole sweep, then each value's tables.
 
     Args:
         records: one for each value of the sweep.
         prefix: precedes the names of its files.
+        kept: see `study_view`.
 
     """
     first = records[0]
@@ -128,7 +135,7 @@ def sweep_view(records: Sequence[StudyRecord], prefix: str = "") -> StudyView:
         warnings=tuple(sentence for record in records for sentence in study_warnings(record)),
         key_figures=(),
         tables={name: build() for name, build in study_tables(records).items()},
-        figures={"sweep_figure": drawing.view(f"{prefix}sweep")},
+        figures={"sweep_figure": drawing.view(f"{prefix}sweep", kept)},
         sections=tuple(sections),
         provenance=provenance(records, fewer(records)[0]),
         outcomes=_over_sweep(records, StudyRecord.outcomes),
@@ -158,22 +165,29 @@ def by_study(records: Sequence[StudyRecord]) -> dict[str, list[StudyRecord]]:
     return groups
 
 
-def view_of(records: Sequence[StudyRecord], prefix: str = "") -> StudyView:
-    """Build the view of one study; see `by_study`."""
-    return sweep_view(records, prefix) if records[0].sweep else study_view(records[0], prefix)
+def view_of(
+    records: Sequence[StudyRecord], prefix: str = "", kept: KeptDrawings | None = None
+) -> StudyView:
+    """Build the view of one study; see `by_study` and `study_view`."""
+    if records[0].sweep:
+        return sweep_view(records, prefix, kept)
+    return study_view(records[0], prefix, kept)
 
 
-def views_of(records: Sequence[StudyRecord], slug: Callable[[str], str]) -> list[StudyView]:
+def views_of(
+    records: Sequence[StudyRecord], slug: Callable[[str], str], kept: KeptDrawings | None = None
+) -> list[StudyView]:
     """Build a view of each study; the values of one sweep share a view.
 
     Args:
         records: as `reports.results.reading.read_studies` returns them.
         slug: turns a study's name into a part of a file's name.
+        kept: see `study_view`.
 
     """
     groups = by_study(records)
     several = len(groups) > 1
     return [
-        view_of(group, f"{place}-{slug(name)}-" if several else "")
+        view_of(group, f"{place}-{slug(name)}-" if several else "", kept)
         for place, (name, group) in enumerate(groups.items(), 1)
     ]

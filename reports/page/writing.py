@@ -8,12 +8,14 @@ import pandas as pd
 import pyarrow as pa
 
 from reports.ledger.digest import to_parquet
+from reports.page.kept_drawings import KeptDrawings
 from reports.page.rendering import render_html, render_markdown
 from reports.page.views import views_of
 from reports.results.anonymous import anonymised
 from reports.results.reading import read_studies
 from reports.storage import Location
-from reports.tables.rendering import frame_to_csv, to_csv, to_latex, to_markdown
+from reports.tables.csv_text import frame_to_csv
+from reports.tables.rendering import to_csv, to_latex, to_markdown
 from wsss_core.errors import as_input_error
 from wsss_core.whole_files import write_whole
 
@@ -66,7 +68,9 @@ def make_report(
     """
     out = Path(out)
     records = read_studies(results, processes=processes)
-    views = views_of(anonymised(records) if anonymous else records, _slug)
+    kept = KeptDrawings.of(results)
+    views = views_of(anonymised(records) if anonymous else records, _slug, kept)
+    kept.keep()
     outcomes = pd.concat([view.outcomes for view in views], ignore_index=True)
     diagnostics = pd.concat([view.diagnostics for view in views], ignore_index=True)
     tables: dict[str, str | bytes] = {

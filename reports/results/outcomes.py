@@ -98,6 +98,11 @@ class TrialFigures:
         """Return a column of one row of the outcomes; NaN if there is no such row."""
         return self._numbers.at((network, class_name, split, rule), name)
 
+    def peeks_at(self) -> Mapping[str, str]:
+        """Return what each rule sees of the masks."""
+        rows = self.outcomes
+        return dict(zip(rows["rule"], rows["peeks_at"], strict=True))
+
     @cached_property
     def _numbers(self) -> Numbers:
         return Numbers.of(self.outcomes, ("network", "class_name", "split", "rule"))

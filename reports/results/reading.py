@@ -6,13 +6,16 @@ from dataclasses import fields
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
 
 from reports.ledger.parts import part_name, read_arrow, read_table, table_folder
+from reports.ledger.schema import DERIVED_COLUMNS
 from reports.names import MEAN_OF_CLASSES, OPTIMAL, PLAIN
 from reports.pairing import Pair, ScoredImages, fold_of, fold_records, pair_of
 from reports.results.reasons import ReasonParts
 from reports.results.score_rows import Rules
 from reports.results.segments import read_segments
+from reports.results.stored import KeptFigures
 from reports.results.study_record import (
     ChainRecord,
     ConfigurationRecord,
@@ -20,7 +23,7 @@ from reports.results.study_record import (
     StudyRecord,
     TrialRecord,
 )
-from reports.results.trial_cache import ReadTrial, read_figures
+from reports.results.trial_cache import read_figures
 from reports.storage import Location
 from wsss_core.errors import InputError
 
@@ -51,7 +54,7 @@ def _configurations(plan: pd.DataFrame) -> tuple[ConfigurationRecord, ...]:
 def _trial(
     planned: Mapping[str, Any],
     ended: Mapping[str, Any],
-    read: Mapping[str, ReadTrial],
+    read: Mapping[str, KeptFigures],
     key: str | None,
 ) -> TrialRecord:
     """Make the record of a trial; the key names its parts, None if its chain is not run."""
@@ -65,7 +68,7 @@ def _trial(
     found = read.get(key)
     status = row["status"]
     if found is not None:
-        return TrialRecord(key, *about, status, row, *found, fold=fold_of(pair))
+        return TrialRecord(key, *about, status, row, found, fold=fold_of(pair))
     if status == "ok":
         row, status = {**row, "error": "the ledger holds no test scores of this trial"}, "missing"
     return TrialRecord(key, *about, status, row, fold=fold_of(pair))
@@ -88,21 +91,28 @@ def read_study(results: Location, plan: pd.DataFrame, *, processes: int = 1) -> 
     """
     rows = _records(plan.sort_values(["position", "seed"], kind="stable"))
     first = rows[0]
-    ended = _by_key(read_table(results, "trials", keys=plan["trial_key"]), "trial_key")
+    ended, of_trials = _ended(results, "trials", plan["trial_key"], "trial_key")
     listed = read_table(results, "refinements")
     listed = listed[listed["study"] == first["study"]].sort_values("position", kind="stable")
     chain_rows = _records(listed)
     chain_keys = [row["scores_key"] for row in chain_rows if row["scores_key"] is not None]
-    ended |= _by_key(read_table(results, "refined", keys=chain_keys), "scores_key")
+    of_chains, of_refined = _ended(results, "refined", chain_keys, "scores_key")
+    ended |= of_chains
     own_rules = tuple(json.loads(first["own_rules"] or "[]"))
-    rules = Rules(first["objective"], first["fixed_threshold"], own_rules)
-    read = read_figures(results, list(ended), rules, processes=processes)
+    rules = Rules(first["objective"], float(first["fixed_threshold"]), own_rules)
+    sealed = [of_trials, of_refined]
+    read = read_figures(results, list(ended), rules, processes=processes, sealed=sealed)
     trials = _trials(rows, chain_rows, ended, read)
     plain = {(name, pair): one for (name, pair, chain), one in trials.items() if chain == PLAIN}
     scored = {one.fold: one.key for one in plain.values() if one.figures is not None}
-    frames = [trial.figures.outcomes for trial in plain.values() if trial.figures is not None]
-    names = {name for frame in frames for name in frame["class_name"]}
-    tuned = any((frame["rule"] == "tuned").any() for frame in frames)
+    groups = {
+        id(one.figures.alike): one.figures.alike
+        for one in plain.values()
+        if isinstance(one.figures, KeptFigures)
+    }
+    outcomes = {row for alike in groups.values() for row in alike.outcome_rows}
+    names = {name for _, name, *_ in outcomes}
+    tuned = any(rule == "tuned" for _, _, _, rule, _ in outcomes)
     sweep, value = first["dial"], first["dial_value"]
     searched = read_table(results, "search")
     history = read_table(results, "history", keys=plan["trial_key"].unique())
@@ -111,7 +121,7 @@ def read_study(results: Location, plan: pd.DataFrame, *, processes: int = 1) -> 
         name=first["study"] if sweep is None else f"{first['study']}, {sweep} = {value:g}",
         title=first["study_title"],
         objective=first["objective"],
-        rule="tuned" if tuned or not frames else "fixed",
+        rule="tuned" if tuned or not groups else "fixed",
         configurations=_configurations(plan),
         seeds=tuple(sorted({int(seed) for seed in plan["seed"]})),
         classes=tuple(sorted(names, key=lambda name: (name == MEAN_OF_CLASSES, name))),
@@ -174,8 +184,15 @@ def _scored_images(results: Location, keys: Iterable[str]) -> ScoredImages:
     )
 
 
-def _by_key(table: pd.DataFrame, key: str) -> dict[str, dict[str, Any]]:
-    return {row[key]: row for row in _records(table)}
+def _ended(
+    results: Location, table: str, keys: Iterable[str], key: str
+) -> tuple[dict[str, dict[str, Any]], pa.Table]:
+    """Read the rows that seal trials: each by its key, and the figures that they hold."""
+    found = read_arrow(results, table, keys=keys)
+    names = [name for name in found.column_names if name not in DERIVED_COLUMNS]
+    rows = {row[key]: row for row in _records(found.select(names).to_pandas())}
+    figures = found.select([key, *(name for name in DERIVED_COLUMNS if name not in names)])
+    return rows, figures.rename_columns(["key", *figures.column_names[1:]])
 
 
 def _panels(results: Location, trials: Iterable[TrialRecord]) -> PanelParts:
@@ -197,7 +214,7 @@ def _trials(
     planned: list[dict[str, Any]],
     chain_rows: list[dict[str, Any]],
     ended: Mapping[str, Any],
-    read: Mapping[str, ReadTrial],
+    read: Mapping[str, KeptFigures],
 ) -> dict[tuple[str, Pair, str], TrialRecord]:
     """Make the record of each planned trial, plain and then under its chains."""
     scored: dict[str, dict[str, str | None]] = {

@@ -3,24 +3,25 @@
 Pictures are read on request: a page shows few of a large study's pictures.
 """
 
-import json
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import cast
 
 import numpy as np
 import pandas as pd
 
 from reports.ledger.parts import read_table
 from reports.names import PLAIN
-from reports.pairing import FoldRecord, Pair, ScoredImages, pair_of
-from reports.results.outcomes import Numbers, TrialFigures
+from reports.pairing import FoldRecord, Pair, ScoredImages
 from reports.results.reasons import ReasonParts, TrialReasons
 from reports.results.segments import SegmentRecord
+from reports.results.stored import AlikeTrials, FiguresByPair, KeptFigures, TrialRecord, tidy
 from reports.storage import Location
+
+__all__ = ["ChainRecord", "ConfigurationRecord", "PanelParts", "StudyRecord", "TrialRecord"]
 
 
 @dataclass(frozen=True)
@@ -81,91 +82,6 @@ class ConfigurationRecord:
             "representation": self.representation,
             "transfer_weight": self.transfer_weight,
         }
-
-
-@dataclass(frozen=True)
-class TrialRecord:
-    """One configuration under one seed, in a study with folds on one fold.
-
-    Attributes:
-        key: the trial's key.
-        configuration: the name of its configuration.
-        seed: its seed.
-        status: `ok`, `failed`, `collapsed`, `missing` if the ledger has no result, or `not run` if
-            its chain lacks something.
-        row: its row of the table `trials`, or of `refined` under a chain, empty values as None;
-            empty if missing.
-        figures: the figures computed from its scores; None without scores.
-        diagnostics: see `reports.results.diagnostics`; None without scores.
-        fold: the number of its fold; None in a study without folds.
-
-    """
-
-    key: str
-    configuration: str
-    seed: int
-    status: str
-    row: Mapping[str, Any] = field(default_factory=dict)
-    figures: TrialFigures | None = None
-    diagnostics: pd.DataFrame | None = None
-    fold: int | None = None
-
-    @property
-    def pair(self) -> Pair:
-        """What pairs it with trials of other configurations."""
-        return pair_of(self.seed, self.fold)
-
-    def diagnostic(self, name: str, *, class_name: str, network: str = "student") -> float:
-        """Return a diagnostic; NaN if there is none."""
-        if self.diagnostics is None:
-            return math.nan
-        return self._diagnosed.at((network, class_name), name)
-
-    @cached_property
-    def _diagnosed(self) -> Numbers:
-        assert self.diagnostics is not None
-        return Numbers.of(self.diagnostics, ("network", "class_name"))
-
-    @cached_property
-    def gating(self) -> str | None:
-        """How a map becomes empty, `none` or `predicted`; None if the ledger does not say."""
-        settings = json.loads(self.row.get("settings") or "{}")
-        cam = settings.get("cam") if isinstance(settings, dict) else None
-        return cam.get("gating") if isinstance(cam, dict) else None
-
-    def never_predicted(
-        self, class_name: str, rule: str, *, network: str = "student", split: str = "test"
-    ) -> bool:
-        """Return whether gating emptied the map of every image of a split that holds a class.
-
-        Args:
-            class_name: a class, or the mean over classes for the images that hold any.
-            rule: the threshold rule; oracles see ungated maps where the ledger holds them.
-            network: the network.
-            split: the split.
-
-        """
-        if self.gating == "none":
-            return False
-        held, gated = (
-            self.figure(name, rule=rule, class_name=class_name, network=network, split=split)
-            for name in ("images_with_class", "images_with_class_gated")
-        )
-        return held > 0 and gated == held
-
-    def figure(
-        self,
-        name: str,
-        *,
-        rule: str,
-        class_name: str,
-        network: str = "student",
-        split: str = "test",
-    ) -> float:
-        """Return a column of the outcomes; NaN if there is none."""
-        if self.figures is None:
-            return math.nan
-        return self.figures.value(name, network, class_name, split, rule)
 
 
 @dataclass(frozen=True)
@@ -271,18 +187,52 @@ class StudyRecord:
         found = self.all_trials.items()
         return {(name, pair): trial for (name, pair, chain), trial in found if chain == PLAIN}
 
+    @cached_property
+    def _ordered(self) -> dict[tuple[str, str], tuple[list[TrialRecord], Counter[str]]]:
+        """The trials by configuration and chain, by ascending seed and fold, and their states."""
+        return {}
+
+    def _of(self, configuration: str, chain: str) -> tuple[list[TrialRecord], Counter[str]]:
+        at = configuration, chain
+        if at not in self._ordered:
+            found = (self.all_trials.get((configuration, pair, chain)) for pair in self.pairs)
+            trials = [trial for trial in found if trial is not None]
+            self._ordered[at] = trials, Counter(trial.status for trial in trials)
+        return self._ordered[at]
+
     def of(self, configuration: str, chain: str = PLAIN) -> list[TrialRecord]:
         """Return the planned trials of a configuration under a chain, by ascending seed, fold."""
-        found = (self.all_trials.get((configuration, pair, chain)) for pair in self.pairs)
-        return [trial for trial in found if trial is not None]
+        return list(self._of(configuration, chain)[0])
 
     def healthy(self, configuration: str, chain: str = PLAIN) -> list[TrialRecord]:
         """Return the trials that ended well: means are taken over these."""
-        return [trial for trial in self.of(configuration, chain) if trial.status == "ok"]
+        return [trial for trial in self._of(configuration, chain)[0] if trial.status == "ok"]
 
     def states(self, configuration: str, chain: str = PLAIN) -> Counter[str]:
         """Count how the trials of a configuration ended."""
-        return Counter(trial.status for trial in self.of(configuration, chain))
+        return self._of(configuration, chain)[1].copy()
+
+    @cached_property
+    def _arrays(self) -> dict[str, FiguresByPair | None]:
+        """The figures of all healthy trials by chain; None where some are in no array."""
+        return {}
+
+    def _array(self, chain: str) -> FiguresByPair | None:
+        if chain not in self._arrays:
+            trials = [t for one in self.configurations for t in self.healthy(one.name, chain)]
+            apart = any(
+                trial.diagnosed is not None or not isinstance(trial.figures, KeptFigures | None)
+                for trial in trials
+            )
+            self._arrays[chain] = (
+                None
+                if apart
+                else FiguresByPair(
+                    (trial.configuration, trial.pair, cast("KeptFigures | None", trial.figures))
+                    for trial in trials
+                )
+            )
+        return self._arrays[chain]
 
     def by_seed(
         self,
@@ -308,6 +258,9 @@ class StudyRecord:
 
         """
         rule, class_name = rule or self.rule, class_name or self.main_class
+        if configuration in self._by_name and (array := self._array(chain)) is not None:
+            found = array.outcome((network, class_name, "test", rule), figure)
+            return dict(found.get(configuration, ()))
         return _known(
             self.healthy(configuration, chain),
             lambda trial: trial.figure(figure, rule=rule, class_name=class_name, network=network),
@@ -317,10 +270,15 @@ class StudyRecord:
         self, configuration: str, class_name: str, *, chain: str = PLAIN, rule: str | None = None
     ) -> list[Pair]:
         """Return the seeds (and folds) of healthy trials whose student never predicts a class."""
+        held, gated = (
+            self.by_seed(configuration, name, chain=chain, rule=rule, class_name=class_name)
+            for name in ("images_with_class", "images_with_class_gated")
+        )
+        suspects = {pair for pair, count in held.items() if count > 0 and gated.get(pair) == count}
         return [
             trial.pair
-            for trial in self.healthy(configuration, chain)
-            if trial.never_predicted(class_name, rule or self.rule)
+            for trial in (self.healthy(configuration, chain) if suspects else ())
+            if trial.pair in suspects and trial.never_predicted(class_name, rule or self.rule)
         ]
 
     def every_trial(self) -> list[tuple[str, TrialRecord]]:
@@ -339,6 +297,9 @@ class StudyRecord:
     ) -> dict[Pair, float]:
         """Return a diagnostic by seed, over healthy trials and without NaN; see `by_seed`."""
         class_name = class_name or self.main_class
+        if configuration in self._by_name and (array := self._array(PLAIN)) is not None:
+            found = array.diagnostic((network, class_name), diagnostic)
+            return dict(found.get(configuration, ()))
         return _known(
             self.healthy(configuration),
             lambda trial: trial.diagnostic(diagnostic, class_name=class_name, network=network),
@@ -360,32 +321,46 @@ class StudyRecord:
 
     def diagnostics(self) -> pd.DataFrame:
         """Return all diagnostics of all trials as one tidy frame, in the plan's order."""
-        return self._tidy(lambda trial: trial.diagnostics)
+        return self._tidy(AlikeTrials.diagnostic_frame, lambda trial: trial.diagnostics)
 
     def outcomes(self) -> pd.DataFrame:
         """Return all figures of all trials as one tidy frame, in the plan's order."""
-        return self._tidy(lambda trial: trial.figures.outcomes if trial.figures else None)
+        return self._tidy(
+            AlikeTrials.outcome_frame,
+            lambda trial: trial.figures.outcomes if trial.figures else None,
+        )
 
-    def _tidy(self, frame_of: Callable[[TrialRecord], pd.DataFrame | None]) -> pd.DataFrame:
-        found = [
-            (chain, trial, frame)
-            for chain, trial in self.every_trial()
-            if (frame := frame_of(trial)) is not None
+    def _tidy(
+        self,
+        frame_of: Callable[[AlikeTrials, np.ndarray], pd.DataFrame],
+        rows_of: Callable[[TrialRecord], pd.DataFrame | None],
+    ) -> pd.DataFrame:
+        found = [(chain, trial) for chain, trial in self.every_trial() if trial.figures is not None]
+        kept = [
+            trial.figures
+            for _, trial in found
+            if isinstance(trial.figures, KeptFigures) and trial.diagnosed is None
         ]
+        if kept and len(kept) == len(found):
+            whole, counts = tidy(kept, frame_of)
+        else:
+            frames = [(at, rows) for at in found if (rows := rows_of(at[1])) is not None]
+            found = [at for at, _ in frames]
+            counts = np.array([len(rows) for _, rows in frames], np.int64)
+            whole = pd.concat([r for _, r in frames], ignore_index=True) if frames else None
         about = {
             "study": [self.name for _ in found],
-            "configuration": [trial.configuration for _, trial, _ in found],
-            "refinement": [chain for chain, _, _ in found],
-            "seed": [trial.seed for _, trial, _ in found],
-            **({"fold": [trial.fold for _, trial, _ in found]} if self.folds else {}),
-            "trial_key": [trial.key for _, trial, _ in found],
-            "status": [trial.status for _, trial, _ in found],
+            "configuration": [trial.configuration for _, trial in found],
+            "refinement": [chain for chain, _ in found],
+            "seed": [trial.seed for _, trial in found],
+            **({"fold": [trial.fold for _, trial in found]} if self.folds else {}),
+            "trial_key": [trial.key for _, trial in found],
+            "status": [trial.status for _, trial in found],
         }
-        if not found:
+        if whole is None:
             return pd.DataFrame(columns=list(about))
-        whole = pd.concat([frame for _, _, frame in found], ignore_index=True)
         # Added once: a column added to each of thousands of frames takes minutes.
-        rows = np.repeat(np.arange(len(found)), [len(frame) for _, _, frame in found])
+        rows = np.repeat(np.arange(len(found)), counts)
         return pd.concat([pd.DataFrame(about).take(rows).reset_index(drop=True), whole], axis=1)
 
 

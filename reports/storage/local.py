@@ -146,6 +146,25 @@ class LocalFolder:
         """Yield the contents of files in their order; a remote folder requests several at once."""
         return map(self.read, names)
 
+    def read_ends(self, sizes: Sequence[tuple[str, int]], length: int) -> Iterator[bytes]:
+        """Yield the last bytes of files in their order.
+
+        Args:
+            sizes: name and size of each file.
+            length: how many bytes; all of a file that has fewer.
+
+        """
+        return (self._read_end(name, length) for name, _ in sizes)
+
+    @retried
+    def _read_end(self, name: str, length: int) -> bytes:
+        opened = os.open(self._file(name), os.O_RDONLY)
+        try:
+            size = os.fstat(opened).st_size
+            return os.pread(opened, length, max(0, size - length))
+        finally:
+            os.close(opened)
+
     @retried
     def write(self, name: str, content: bytes) -> None:
         """Write a file whole; replace a file of that name."""

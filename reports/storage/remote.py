@@ -129,6 +129,18 @@ class RemoteFolder:
             found = self._do(lambda paths=paths: self._files.cat(paths))  # type: ignore[misc]
             yield from (found[path] for path in paths)
 
+    def read_ends(self, sizes: Sequence[tuple[str, int]], length: int) -> Iterator[bytes]:
+        for start in range(0, len(sizes), _AT_ONCE):
+            some = sizes[start : start + _AT_ONCE]
+            paths = [self._at(name) for name, _ in some]
+            begins = [max(0, size - length) for _, size in some]
+            ends = [size for _, size in some]
+            yield from self._do(lambda p=paths, b=begins, e=ends: self._ranges(p, b, e))  # type: ignore[misc]
+
+    def _ranges(self, paths: list[str], begins: list[int], ends: list[int]) -> list[bytes]:
+        found: list[bytes] = self._files.cat_ranges(paths, begins, ends, on_error="raise")
+        return found
+
     @retried
     def write(self, name: str, content: bytes) -> None:
         self._ensure()

@@ -248,6 +248,17 @@ _CLUSTERS = re.compile(
 """A power of a letter or number, the index of a Greek letter, or a character with its accents."""
 
 
+_EACH_ALONE = re.compile("(?:[ -\\]_-~\u00a0\u202f–]|[±−](?![±−]))*")
+"""A text whose characters do not change each other's LaTeX: nearly every cell of a table."""
+
+_LATEX = str.maketrans(
+    {
+        **{c: latex for c, latex in _TEXT.items() if c.isascii() or c in "\u00a0\u202f–"},
+        **{character: f"${_MATH[character]}$" for character in "±−"},
+    }
+)
+
+
 def escape_latex(text: str) -> str:
     r"""Return text as LaTeX; line ends and control characters become spaces.
 
@@ -265,6 +276,8 @@ def escape_latex(text: str) -> str:
         '$\\alpha$\\textsubscript{1}, x\\textsuperscript{2}, 3 m\\textsuperscript{2}, G\\"{o}del'
 
     """
+    if _EACH_ALONE.fullmatch(text) and "--" not in text and ",," not in text:
+        return text.translate(_LATEX)
     said = ""
     for formula, pieces in groupby(_pieces(text), key=lambda piece: piece[0]):
         parts = [part for _, part in pieces]

@@ -10,11 +10,10 @@ import io
 import math
 from collections.abc import Sequence
 
-import pandas as pd
 from markupsafe import Markup, escape
-from pandas.api.types import is_numeric_dtype
 
 from reports.tables.cells import Cell, CellValue, Column, Table
+from reports.tables.csv_text import spreadsheet_text
 from reports.tables.latex_text import UNICODE_MACRO, escape_latex
 
 
@@ -48,38 +47,6 @@ def to_markdown(table: Table) -> str:
     ]
     below = [escape_markdown(text) for text in (table.caption, *table.notes) if text]
     return "\n".join(lines) + "\n" + "".join(f"\n{text}\n" for text in below)
-
-
-def spreadsheet_text(text: str) -> str:
-    """Return a text as a cell of a CSV file that no spreadsheet runs as a formula.
-
-    A text that begins like a formula gets an apostrophe in front, unless it is a number. A carriage
-    return becomes a space: the writers of Python 3.11 leave it bare, where it ends the row.
-
-    >>> spreadsheet_text("=1+1"), spreadsheet_text("smoke"), spreadsheet_text("-0.5")
-    ("'=1+1", 'smoke', '-0.5')
-    """
-    shown = text.replace("\r", " ")
-    if not text.startswith(_FORMULAS):
-        return shown
-    try:
-        float(text)
-    except ValueError:
-        return f"'{shown}"
-    return shown if not text[0].isspace() else f"'{shown}"
-
-
-_FORMULAS = ("=", "+", "-", "@", "\t", "\r", "\n")
-
-
-def frame_to_csv(frame: pd.DataFrame) -> str:
-    """Render a tidy frame; texts are written as `spreadsheet_text`, numbers as they are."""
-    shown = frame.rename(columns=lambda name: spreadsheet_text(str(name)))
-    for name in shown.columns[[not is_numeric_dtype(kind) for kind in shown.dtypes]]:
-        shown[name] = [
-            spreadsheet_text(value) if isinstance(value, str) else value for value in shown[name]
-        ]
-    return str(shown.to_csv(index=False, lineterminator="\n"))
 
 
 def _number(value: CellValue) -> str:

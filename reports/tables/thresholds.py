@@ -34,8 +34,7 @@ def peeks_at(record: StudyRecord) -> dict[str, str]:
     seen = {rule: ThresholdRule(rule).peeks_at for rule in RULES}
     for _, trial in record.every_trial():
         if trial.figures is not None:
-            rows = trial.figures.outcomes
-            seen |= dict(zip(rows["rule"], rows["peeks_at"], strict=True))
+            seen |= trial.figures.peeks_at()
     return seen
 
 

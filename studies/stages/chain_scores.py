@@ -130,7 +130,7 @@ def score_chains(
                 rows = rows or _rows(job, chain, context, store)
                 sealed = {**rows, "refined": [{**record, "status": "ok"}]}
                 named = {"trial_key": trial.key, "refinement": chain.name}
-                keep_scores(store, job, key, sealed, named)
+                keep_scores(store, job, key, sealed, named, context.rules)
             publish(store, key, context.results)
         if failed is not None and stands:
             errors.append(failed)

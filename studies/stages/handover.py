@@ -4,11 +4,15 @@ import uuid
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from reports.storage import Location
 from studies.planning import CamScoring, Chain, Plan
 from studies.store import ArtifactStore
 from wsss_core.evaluate.reasons import ReasonSettings
+
+if TYPE_CHECKING:
+    from reports.results.score_rows import Rules
 
 
 @dataclass(frozen=True)
@@ -24,6 +28,10 @@ class RunContext:
         chains: the refinement chains that can run.
         reasons: how reasons are measured; None: they are not.
         simulated_gpus: whether Ray lends GPUs that are not there, so that jobs run on the CPU.
+        objective: the measure that the study chooses thresholds by; None: figures are not derived
+            where a trial ends.
+        fixed_threshold: of the study's fixed rule, in [0, 1].
+        own_rules: the study's own threshold rules.
 
     """
 
@@ -35,10 +43,23 @@ class RunContext:
     chains: tuple[Chain, ...] = ()
     reasons: ReasonSettings | None = None
     simulated_gpus: bool = False
+    objective: str | None = None
+    fixed_threshold: float = 0.0
+    own_rules: tuple[str, ...] = ()
+
+    @property
+    def rules(self) -> "Rules | None":
+        """How the study chooses thresholds; None if that is not known."""
+        from reports.results.score_rows import Rules
+
+        if self.objective is None:
+            return None
+        return Rules(self.objective, self.fixed_threshold, self.own_rules)
 
     @classmethod
     def of(cls, plan: Plan, store: ArtifactStore, results: Location) -> "RunContext":
         """Return the context of a new run of a plan."""
+        thresholds = plan.study.thresholds
         return cls(
             run_id=uuid.uuid4().hex,
             store=store.where,
@@ -48,6 +69,9 @@ class RunContext:
             cam=plan.cam,
             chains=tuple(plan.runnable_chains),
             reasons=plan.study.reasons.settings() if plan.study.reasons else None,
+            objective=thresholds.objective,
+            fixed_threshold=thresholds.fixed,
+            own_rules=tuple(thresholds.rules),
         )
 
 

@@ -188,7 +188,7 @@ class _Work(LeasedWork):
                     "peak_memory_bytes": memory.bytes(),
                 }
             ]
-            keep_scores(store, job, trial.key, rows, {"trial_key": trial.key})
+            keep_scores(store, job, trial.key, rows, {"trial_key": trial.key}, self.context.rules)
         return status, error
 
     def _scores(self, split: str, images: ImageSet) -> dict[str, NetworkScores]:

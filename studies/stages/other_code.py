@@ -35,9 +35,13 @@ def made_otherwise(
     found: dict[str, set[str]] = defaultdict(set)
     named = "trial_key" if table == "trials" else "scores_key"
     rows = read_arrow(results, table, keys=keys, columns=[named, *_COLUMNS], skip_corrupt=True)
-    for row in rows.to_pylist():
-        for reason in _differences(**row):
-            found[reason].add(row[named])
+    # Thousands of trials have few origins.
+    alike: dict[tuple[str | None, ...], list[str]] = defaultdict(list)
+    for key, *made in zip(*(rows[name].to_pylist() for name in rows.column_names), strict=True):
+        alike[tuple(made)].append(key)
+    for values, those in alike.items():
+        for reason in _differences(**dict(zip(rows.column_names[1:], values, strict=True))):
+            found[reason].update(those)
     return dict(found)
 
 
@@ -66,8 +70,7 @@ def named_otherwise(
 def _differences(
     code_digest: str | None = None,
     plugin_digests: str | None = None,
-    packages: str = "{}",
-    **_: str,
+    packages: str | None = None,
 ) -> Iterable[str]:
     now = method_digest()
     if (code_digest or UNKNOWN) != now:
@@ -75,7 +78,7 @@ def _differences(
     for name, digest in json.loads(plugin_digests or "{}").items():
         if digest != (there := plugin_digest(name)):
             yield f"other code of {name} ({digest}, now {there})"
-    before, current = json.loads(packages), json.loads(versions())
+    before, current = json.loads(packages or "{}"), json.loads(versions())
     changed = [name for name in DECISIVE_PACKAGES if before.get(name) != current.get(name)]
     if changed:
         was = ", ".join(f"{name} {before.get(name)}, now {current.get(name)}" for name in changed)

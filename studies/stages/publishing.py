@@ -9,26 +9,43 @@ import logging
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from typing import TYPE_CHECKING
 
 from reports.ledger import (
     AT_ONCE,
+    digest_in,
+    ledger_table,
+    part_content,
     part_name,
     quarantine_corrupt_parts,
     table_folder,
-    write_part,
 )
 from reports.storage import Location
 from studies.planning import Job
-from studies.stages.scoring import LedgerRow, LedgerRows
-from studies.store import LEDGER_TABLES, ArtifactStore, CorruptArtifactError, LedgerListing
+from studies.store import (
+    LEDGER_TABLES,
+    SEALS,
+    ArtifactStore,
+    CorruptArtifactError,
+    LedgerListing,
+)
+
+if TYPE_CHECKING:
+    from reports.results.score_rows import Rules
+    from studies.stages.scoring import LedgerRow, LedgerRows
 
 logger = logging.getLogger(__name__)
 
 
 def keep_scores(
-    store: ArtifactStore, job: Job, key: str, rows: LedgerRows, keys: LedgerRow
+    store: ArtifactStore,
+    job: Job,
+    key: str,
+    rows: "LedgerRows",
+    keys: "LedgerRow",
+    rules: "Rules | None" = None,
 ) -> None:
-    """Keep what was scored in the store.
+    """Keep what was scored in the store, and in the sealing row what a report derives of it.
 
     Args:
         store: where it goes.
@@ -36,12 +53,23 @@ def keep_scores(
         key: names the parts.
         rows: rows of each table; an empty table has no part.
         keys: columns of every row, which say what was scored.
+        rules: how the study chooses thresholds; None: nothing is derived.
 
     """
     with store.build("scores", key, {"parent": job.key}) as folder:
-        for table, content in rows.items():
-            if content:
-                write_part(folder, table, key, [{**keys, **row} for row in content])
+        derived: LedgerRow = {}
+        for table in LEDGER_TABLES:
+            if not (content := [{**keys, **row} for row in rows.get(table, ())]):
+                continue
+            if table in SEALS:
+                content = [{**row, **derived} for row in content]
+            written = ledger_table(table, key, content)
+            file = part_content(table, key, written)
+            table_folder(folder, table).write(part_name(key), file)
+            if table == "scores" and rules is not None:
+                from reports.results.stored import derived_columns
+
+                derived = derived_columns(written, rules, digest_in(file))
 
 
 def publish(
@@ -87,10 +115,12 @@ def publish_all(store: ArtifactStore, keys: Iterable[str], results: Location) ->
     """
     keys, scored = list(keys), store.finished("scores")
     finished = [key for key in keys if key in scored]
-    ledger = LedgerListing.of(results)
+    ledger = LedgerListing.of(results, checked=finished)
     corrupt, copied_again = set(), 0
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        differing = pool.map(partial(ledger.differing, store), finished)
+        each = partial(ledger.differing, store)
+        # Of a local store the manifests alone are read, which threads do not speed up.
+        differing = pool.map(each, finished) if store.remote else map(each, finished)
         for key, tables in zip(finished, differing, strict=True):
             try:
                 if tables is None or tables:

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
         stalled_after,
         work_of_shard,
     )
-    from studies.store.ledger_copies import LEDGER_TABLES, LedgerListing
+    from studies.store.ledger_copies import LEDGER_TABLES, SEALS, LedgerListing
     from studies.store.manifest import MANIFEST, Manifest
     from studies.store.processes import gone, process_of, this_process
     from studies.store.verification import verify, verify_ledger
@@ -44,6 +44,7 @@ __all__ = [
     "LEDGER_TABLES",
     "MANIFEST",
     "SCRATCH",
+    "SEALS",
     "SHARD_STAGE",
     "TRIED",
     "VERSIONS",

@@ -55,7 +55,7 @@ class LocalFiles:
         return {
             name
             for name in self.folder.joined(stage).folders()
-            if name.isalnum() and (self.root / stage / name / MANIFEST).is_file()
+            if name.isalnum() and os.path.isfile(f"{self.root}/{stage}/{name}/{MANIFEST}")
         }
 
     @contextlib.contextmanager
@@ -144,7 +144,13 @@ class LocalFiles:
         shutil.rmtree(self.root / SCRATCH / side_name(path), ignore_errors=True)
 
 
-def _cache_folder() -> Path:
+def cache_folder() -> Path:
+    """Return where this machine keeps what it can make or fetch again.
+
+    Raises:
+        InputError: the environment variable names no folder.
+
+    """
     with as_input_error(CACHE, InputError):
         return checked_path(os.environ.get(CACHE, "~/.cache/wsss"))
 
@@ -159,7 +165,7 @@ class RemoteFiles(LocalFiles):
 
     def __init__(self, folder: Folder) -> None:
         name = hashlib.blake2b(folder.where.encode(), digest_size=8).hexdigest()
-        cache = _cache_folder()
+        cache = cache_folder()
         super().__init__(folder, cache / name)
         self._keep_again: dict[Path, float] = {}
 

@@ -6,6 +6,7 @@ what it says to Python, without docstrings, comments and layout.
 """
 
 import ast
+import contextlib
 import hashlib
 import json
 import os
@@ -18,7 +19,9 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from studies.store.files import cache_folder
 from wsss_core.plugins import find_module, is_plugin
+from wsss_core.whole_files import write_whole
 
 PACKAGES = ("torch", "torchvision", "timm", "ray", "numpy", "pyarrow", "pandas", "optuna")
 UNKNOWN = "unknown"
@@ -51,8 +54,30 @@ def method_digest() -> str:
 
 @cache
 def folders_digest(*folders: str) -> str:
-    """Return a digest of the modules in folders of the toolkit, such as "studies/stages"."""
-    return _digest(file for part in folders for file in sorted((_HOUSE / part).rglob("*.py")))
+    """Return a digest of the modules in folders of the toolkit, such as "studies/stages".
+
+    Parsing them takes a second, and every worker needs it. The digest is kept in this machine's
+    cache (`WSSS_CACHE`) for files of the same paths, sizes and times of change, as bytecode is.
+    """
+    files = [file for part in folders for file in sorted((_HOUSE / part).rglob("*.py"))]
+    stamps = [(str(file), (s := file.stat()).st_size, s.st_mtime_ns) for file in files]
+    now = hashlib.blake2b(repr((sys.version, stamps)).encode(), digest_size=16).hexdigest()
+    kept = cache_folder() / f"code-{now}"
+    with contextlib.suppress(OSError, ValueError):
+        of, found = kept.read_text(encoding="ascii").split()
+        if of == now:
+            return found
+    found = _digest(files)
+    with contextlib.suppress(OSError):  # nothing can be written there
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(kept, f"{now} {found}\n".encode())
+    return found
+    found = _digest(files)
+    if not sys.dont_write_bytecode:
+        with contextlib.suppress(OSError):  # an installation that may not be written
+            kept.parent.mkdir(exist_ok=True)
+            write_whole(kept, f"{now} {found}\n".encode())
+    return found
 
 
 @cache

@@ -12,14 +12,16 @@ from functools import partial
 
 from reports.ledger import (
     AT_ONCE,
+    DERIVED,
     corrupt_parts,
     every_part,
+    forget_checksums,
     part_name,
     quarantine_part,
     read_arrow,
 )
 from reports.progress import Pace
-from reports.storage import Location
+from reports.storage import Location, open_folder
 from studies.formatting import duration, in_bytes
 from studies.store.artifacts import ArtifactStore
 from studies.store.contents import StoreRecord, read_artifacts, walk
@@ -137,6 +139,9 @@ def verify_ledger(
     if quarantine:
         for part in corrupt:
             quarantine_part(results, *part)
+    # `wsss run` has to look at these again, also where a file rotted without a new time of change.
+    for table in {table for (table, _), differs in differing.items() if differs}:
+        forget_checksums(open_folder(results).joined(DERIVED), table)
     missing = {
         "/".join(part): "differs from the store's copy" if part in parts else "is missing"
         for part, differs in differing.items()

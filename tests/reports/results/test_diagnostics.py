@@ -223,7 +223,7 @@ def without_hits(record, name, seeds):
     for seed in seeds:
         trial = trials[name, seed, PLAIN]
         diagnostics = trial.diagnostics.assign(confusion_ratio=math.nan)
-        trials[name, seed, PLAIN] = replace(trial, diagnostics=diagnostics)
+        trials[name, seed, PLAIN] = replace(trial, diagnosed=diagnostics)
     return replace(record, all_trials=trials)
 
 

@@ -44,12 +44,12 @@ def nothing_may_be_computed(monkeypatch):
 
 def alike(one, other):
     assert one.keys() == other.keys()
-    for key, (figures, diagnostics) in one.items():
-        other_figures, other_diagnostics = other[key]
-        pd.testing.assert_frame_equal(figures.outcomes, other_figures.outcomes, check_exact=True)
-        pd.testing.assert_frame_equal(diagnostics, other_diagnostics, check_exact=True)
+    for key, figures in one.items():
+        outcomes, diagnostics = other[key].outcomes, other[key].diagnostics
+        pd.testing.assert_frame_equal(figures.outcomes, outcomes, check_exact=True)
+        pd.testing.assert_frame_equal(figures.diagnostics, diagnostics, check_exact=True)
         for curve, values in figures.curves.items():
-            np.testing.assert_array_equal(values, other_figures.curves[curve])
+            np.testing.assert_array_equal(values, other[key].curves[curve])
 
 
 def test_figures_are_those_of_the_trial_alone(results, keys):
@@ -57,7 +57,7 @@ def test_figures_are_those_of_the_trial_alone(results, keys):
     for key in keys:
         scores = read_table(results, "scores", keys=[key])
         expected = trial_figures(scores, objective="per_image_iou", fixed=0.3)
-        pd.testing.assert_frame_equal(found[key][0].outcomes, expected.outcomes, check_exact=True)
+        pd.testing.assert_frame_equal(found[key].outcomes, expected.outcomes, check_exact=True)
 
 
 def test_kept_figures_are_the_computed_ones_to_the_last_bit(results, keys, monkeypatch):
@@ -71,8 +71,8 @@ def test_scores_that_changed_are_computed_anew(results, keys):
     others = read_arrow(results, "scores", keys=[keys[1]]).to_pylist()
     write_part(results, "scores", keys[0], others)
     second = read_figures(results, keys, SETTINGS)
-    of_other = first[keys[1]][0].outcomes
-    pd.testing.assert_frame_equal(second[keys[0]][0].outcomes, of_other, check_exact=True)
+    of_other = first[keys[1]].outcomes
+    pd.testing.assert_frame_equal(second[keys[0]].outcomes, of_other, check_exact=True)
 
 
 def test_other_settings_have_figures_of_their_own(results, keys):
@@ -80,7 +80,7 @@ def test_other_settings_have_figures_of_their_own(results, keys):
     other = read_figures(results, keys, Rules("per_image_iou", 0.9))
     again = read_figures(results, keys, SETTINGS)
     alike(first, again)
-    fixed = {s: trial[keys[0]][0].value("threshold", "student", "smoke", "test", "fixed")
+    fixed = {s: trial[keys[0]].value("threshold", "student", "smoke", "test", "fixed")
              for s, trial in (("0.3", first), ("0.9", other))}  # fmt: skip
     assert fixed["0.3"] == pytest.approx(0.3, abs=1 / 255)
     assert fixed["0.9"] == pytest.approx(0.9, abs=1 / 255)
@@ -88,7 +88,7 @@ def test_other_settings_have_figures_of_their_own(results, keys):
 
 def test_what_other_code_computed_is_computed_anew(results, keys, monkeypatch):
     read_figures(results, keys, SETTINGS)
-    monkeypatch.setattr(trial_reading, "_code", lambda: "another")
+    monkeypatch.setattr(trial_reading, "figures_code", lambda: "another")
     nothing_may_be_computed(monkeypatch)
     with pytest.raises(AssertionError, match="computed"):
         read_figures(results, keys, SETTINGS)
@@ -136,7 +136,7 @@ def test_a_trial_without_scores_has_no_figures(results, keys):
 
 
 def test_figures_of_single_images_are_read_from_the_scores(results, keys):
-    figures = read_figures(results, keys, SETTINGS)[keys[0]][0]
+    figures = read_figures(results, keys, SETTINGS)[keys[0]]
     scores = read_table(results, "scores", keys=[keys[0]])
     test = scores[(scores["split"] == "test") & (scores["network"] == "student")]
     assert figures.images["student", "smoke"] == tuple(test["image"])

@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-import studies.runner
+import studies.preflight
 from studies.planning.planner import make_plan
 from studies.spec.study import Study
 from studies.stages.training import initial_network
@@ -94,13 +94,13 @@ def test_trials_whose_weights_change_during_a_run_fail_and_name_them(
     file = tmp_path / "weights.pth"
     write_weights(tiny, 1, file)
     tiny["backbones"]["cnn"]["weights"] = str(file)
-    check = studies.runner.preflight
+    check = studies.preflight.preflight
 
     def replaced(*given: Any) -> None:
         check(*given)
         write_weights(tiny, 2, file)
 
-    monkeypatch.setattr(studies.runner, "preflight", replaced)
+    monkeypatch.setattr(studies.preflight, "preflight", replaced)
     failed = run(tiny, tmp_path / "results").result.failed
     assert set(failed) == {
         f"{name}, seed 0"

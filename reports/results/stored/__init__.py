@@ -1,0 +1,30 @@
+"""Figures of trials that are derived once, kept as bytes and read many at a time."""
+
+from reports.results.stored.alike import AlikeTrials, KeptFigures, tidy, unpacked, whole_columns
+from reports.results.stored.by_configuration import ByPair, FiguresByPair
+from reports.results.stored.packing import (
+    DIGEST_BYTES,
+    PackedFigures,
+    derived_columns,
+    figures_code,
+    is_of,
+    packed,
+)
+from reports.results.stored.trial_record import TrialRecord
+
+__all__ = [
+    "DIGEST_BYTES",
+    "AlikeTrials",
+    "ByPair",
+    "FiguresByPair",
+    "KeptFigures",
+    "PackedFigures",
+    "TrialRecord",
+    "derived_columns",
+    "figures_code",
+    "is_of",
+    "packed",
+    "tidy",
+    "unpacked",
+    "whole_columns",
+]
