@@ -3,7 +3,7 @@
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from reports.storage import Location
 from studies.cluster.machine import this_machine
@@ -15,16 +15,13 @@ from studies.planning import (
     estimate,
     passes,
     read_timings,
-    reads_kept_maps,
     recipe_line,
 )
 from studies.spec.search import Search
 from studies.spec.segment import Fit
+from studies.stages.features import FeaturePrice, price_features
 from studies.store import ArtifactStore
 from wsss_core.data.folds import Fold
-
-if TYPE_CHECKING:
-    from studies.stages.features import FeaturePrice
 
 
 class TrialWork(StrEnum):
@@ -188,7 +185,7 @@ class PlanSummary:
     folds: tuple[Fold, ...] = ()
     recipes: tuple[RecipeInPlan, ...] = ()
     segments: tuple[SegmentInPlan, ...] = ()
-    features: tuple["FeaturePrice", ...] = ()
+    features: tuple[FeaturePrice, ...] = ()
 
 
 def summarise_plan(
@@ -205,8 +202,7 @@ def summarise_plan(
         at_once: how many trials run at a time; None: as many as fit on this machine.
 
     """
-    has = store.seen()
-    study = plan.study
+    has, study = store.seen(), plan.study
     pending: list[Job] = list(plan.pending(store))
     untrained = {job.key: job for job in plan.pending(store) if not has("train", job.key)}
     search = None
@@ -226,19 +222,15 @@ def summarise_plan(
         passes=sum(passes(job.settings) for job in untrained.values()),
         pending=len(pending),
         chains=tuple(
-            ChainInPlan(
-                chain.name,
-                sum(trial.chains.get(chain.name, False) for trial in trials),
-                chain.lacks,
-            )
-            for chain in plan.chains
+            ChainInPlan(c.name, sum(t.chains.get(c.name, False) for t in trials), c.lacks)
+            for c in plan.chains
         ),
         search=search,
         cost=_cost(plan, pending, has, results, at_once) if pending else None,
         folds=tuple(plan.folds),
         recipes=_recipes(plan),
         segments=tuple(_segments(plan, has, untrained)),
-        features=_features(plan, has),
+        features=tuple(price_features(plan, has)),
     )
 
 
@@ -281,14 +273,6 @@ def _segments(
                 job.sweep_value,
                 job.images.fold,
             )
-
-
-def _features(plan: Plan, has: Callable[[str, str], bool]) -> tuple["FeaturePrice", ...]:
-    if not reads_kept_maps(plan.jobs.values()):
-        return ()
-    from studies.stages.features import price_features  # loads torch
-
-    return tuple(price_features(plan, has))
 
 
 def _trials(

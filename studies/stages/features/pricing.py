@@ -16,6 +16,7 @@ from studies.planning import (
     features_key,
     has_frozen_encoder,
     reads_frozen_teacher,
+    reads_kept_maps,
     teacher_maps,
     training_views,
 )
@@ -50,14 +51,17 @@ class FeaturePrice:
 def price_features(plan: Plan, has: Callable[[str, str], bool]) -> list[FeaturePrice]:
     """Return the maps of frozen networks that a plan's training runs read.
 
-    A frozen encoder is built, with random weights, to see the shape of its map: about a second for
-    each kind. Maps at other scales, which CAMs may ask for, are not counted.
+    Nothing is listed of studies whose encoders all learn. A frozen encoder is built, with random
+    weights, to see the shape of its map: about a second for each kind. Maps at other scales, which
+    CAMs may ask for, are not counted.
 
     Args:
         plan: the plan.
         has: whether the store holds a stage's artifact.
 
     """
+    if not reads_kept_maps(plan.jobs.values()):
+        return []
     keys: dict[tuple[str, str, str], dict[str, None]] = {}
     built: dict[tuple[str, str, str], tuple[TrainingJob, str]] = {}
     for job in plan.jobs.values():
