@@ -83,9 +83,15 @@ def planned_keys(name: str, variant: str | None, folder: Path) -> dict[str, Any]
     if study.search is not None:
         planner, first = first_jobs(study)
         searched = {"search": {"parts": parts_prefix(planner), "train": list(first.jobs)}}
+    segments = {
+        f"{one.entry}, seed {job.seed}": [job.key, one.scores_key]
+        for job in plan.segments
+        for one in job.scorings
+    }
     refined = [key for trial in plan.trials for key in trial.chains.values()]
     return {
         **searched,
+        **({"segment": segments} if segments else {}),
         "images": [key for images in plan.image_sets for key in images.splits.keys.values()],
         "train": list(plan.jobs),
         "scores": {
