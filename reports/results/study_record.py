@@ -42,6 +42,24 @@ class PanelParts:
 
 
 @dataclass(frozen=True)
+class FusionRecord:
+    """What a row without training is made of.
+
+    Attributes:
+        how: how maps or, by "soup", weights are fused.
+        of: the names of rows and backbones.
+        labels: the network of each as tables print it.
+        seeds: how many seeds of each; above 1 in an ensemble over seeds.
+
+    """
+
+    how: str
+    of: tuple[str, ...]
+    labels: tuple[str, ...]
+    seeds: int
+
+
+@dataclass(frozen=True)
 class ConfigurationRecord:
     """One configuration of the plan, common to its seeds; attributes are columns of the plan."""
 
@@ -63,11 +81,21 @@ class ConfigurationRecord:
 
     @property
     def networks(self) -> str:
-        """The student and its teacher, e.g. `vit ← cnn`."""
+        """The student and its teacher, e.g. `vit ← cnn`; of a fusion all, e.g. `vit + cnn`."""
         if self.teacher is None or self.paradigm == "single":
             return self.student
         arrow = "↔" if self.paradigm == "co-training" else "←"
         return f"{self.student} {arrow} {self.teacher}"
+
+    @cached_property
+    def fusion(self) -> "FusionRecord | None":
+        """What the row is fused of; None of a row that was trained."""
+        if self.paradigm != "fused":
+            return None
+        found = json.loads(self.settings)["fuse"]
+        return FusionRecord(
+            found["how"], tuple(found["of"]), tuple(found["labels"]), found["seeds"]
+        )
 
     @property
     def what_varies(self) -> dict[str, str | float | None]:
