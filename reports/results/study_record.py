@@ -16,7 +16,7 @@ import pandas as pd
 
 from reports.ledger.parts import read_table
 from reports.names import PLAIN
-from reports.pairing import FoldRecord, Pair, ScoredImages, pair_of
+from reports.pairing import FoldRecord, FusionRecord, Pair, ScoredImages, pair_of
 from reports.results.outcomes import Numbers, TrialFigures
 from reports.results.reasons import ReasonParts, TrialReasons
 from reports.results.segments import SegmentRecord
@@ -39,24 +39,6 @@ class PanelParts:
     def of(self, key: str) -> pd.DataFrame:
         """Read the rows of one trial; none if it has no part."""
         return read_table(self.results, "panels", keys=self.keys & {key})
-
-
-@dataclass(frozen=True)
-class FusionRecord:
-    """What a row without training is made of.
-
-    Attributes:
-        how: how maps or, by "soup", weights are fused.
-        of: the names of rows and backbones.
-        labels: the network of each as tables print it.
-        seeds: how many seeds of each; above 1 in an ensemble over seeds.
-
-    """
-
-    how: str
-    of: tuple[str, ...]
-    labels: tuple[str, ...]
-    seeds: int
 
 
 @dataclass(frozen=True)
@@ -88,7 +70,7 @@ class ConfigurationRecord:
         return f"{self.student} {arrow} {self.teacher}"
 
     @cached_property
-    def fusion(self) -> "FusionRecord | None":
+    def fusion(self) -> FusionRecord | None:
         """What the row is fused of; None of a row that was trained."""
         if self.paradigm != "fused":
             return None
@@ -96,6 +78,11 @@ class ConfigurationRecord:
         return FusionRecord(
             found["how"], tuple(found["of"]), tuple(found["labels"]), found["seeds"]
         )
+
+    @property
+    def fuses_maps(self) -> bool:
+        """Whether it has no network of its own, but the maps of several."""
+        return self.fusion is not None and self.fusion.how != "soup"
 
     @property
     def what_varies(self) -> dict[str, str | float | None]:

@@ -119,7 +119,9 @@ def strategies_table(record: StudyRecord) -> Table:
     )
     found = {(c.configuration.name, c.class_name): c for c in comparisons(record)}
     rows = tuple(
-        (
+        _ranked(
+            record,
+            one,
             Cell(one.name),
             *([Cell(name)] if several else []),
             _figure_cell(record, one, name, main.key, spell_out=True),
@@ -135,6 +137,13 @@ def strategies_table(record: StudyRecord) -> Table:
     title = "Knowledge transfer strategies"
     table = Table("strategies", title, columns, rows, _caption(record), _notes(record))
     return mark_best(table, within="class" if several else None)
+
+
+def _ranked(record: StudyRecord, one: ConfigurationRecord, *cells: Cell) -> tuple[Cell, ...]:
+    """Return the cells of a row; a row that is planned under few of the seeds is never the best."""
+    if record.states(one.name).total() == len(record.pairs):
+        return cells
+    return tuple(replace(cell, rank=None) for cell in cells)
 
 
 def _figure_cell(

@@ -249,11 +249,17 @@ class Plan:
 def _fusion(study: Study, spec: Configuration) -> dict[str, Any]:
     """Return what a report knows of a fused row: its settings, its members and their networks."""
     assert spec.fuse is not None
+    rows = {name for name, _ in study.named_configurations()}
     members = study.members(spec)
     labels = [study.label(one.student) for _, one in members]
+    names = [
+        name if name in rows else f"{label} alone"
+        for (name, _), label in zip(members, labels, strict=True)
+    ]
     times = f"{spec.fuse.seeds} × " if spec.fuse.seeds > 1 else ""
     return {
         **spec.fuse.model_dump(mode="json"),
+        "of": names,
         "labels": labels,
         "networks": times + " + ".join(labels),
     }

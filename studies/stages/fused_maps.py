@@ -164,7 +164,7 @@ def chain_start_scores(
     return NetworkScores((maps,), raw.logits, None, None, scoring.normalisation)
 
 
-def refined_scores(start: NetworkScores, maps: np.ndarray) -> NetworkScores:
+def scores_under_chain(start: NetworkScores, maps: np.ndarray) -> NetworkScores:
     """Return scores with a chain's maps, float32 [N, K, h, w], and the logits it began with."""
     return replace(start, maps=(maps,), without_object=None, without_context=None)
 

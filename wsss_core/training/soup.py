@@ -15,10 +15,10 @@ from torch import Tensor, nn
 
 from wsss_core.errors import InputError
 
-NetworkT = TypeVar("NetworkT", bound=nn.Module)
+AveragedT = TypeVar("AveragedT", bound=nn.Module)
 
 
-def average_weights(target: NetworkT, networks: Iterable[nn.Module]) -> NetworkT:
+def average_weights(target: AveragedT, networks: Iterable[nn.Module]) -> AveragedT:
     """Give a network the mean of several networks' parameters and buffers.
 
     Running means and variances of BatchNorm are averaged as they are. Counters and other whole
