@@ -125,6 +125,17 @@ class FusionRecord:
     labels: tuple[str, ...]
     seeds: int
 
+    @classmethod
+    def of_settings(cls, settings: str) -> "FusionRecord":
+        """Return what the settings of a fused row say, JSON as the plan holds them."""
+        found = json.loads(settings)["fuse"]
+        return cls(found["how"], tuple(found["of"]), tuple(found["labels"]), found["seeds"])
+
+    @property
+    def fuses_maps(self) -> bool:
+        """Whether the row has no network of its own, but the maps of several."""
+        return self.how != "soup"
+
 
 @dataclass(frozen=True)
 class ScoredImages:

@@ -72,17 +72,7 @@ class ConfigurationRecord:
     @cached_property
     def fusion(self) -> FusionRecord | None:
         """What the row is fused of; None of a row that was trained."""
-        if self.paradigm != "fused":
-            return None
-        found = json.loads(self.settings)["fuse"]
-        return FusionRecord(
-            found["how"], tuple(found["of"]), tuple(found["labels"]), found["seeds"]
-        )
-
-    @property
-    def fuses_maps(self) -> bool:
-        """Whether it has no network of its own, but the maps of several."""
-        return self.fusion is not None and self.fusion.how != "soup"
+        return FusionRecord.of_settings(self.settings) if self.paradigm == "fused" else None
 
     @property
     def what_varies(self) -> dict[str, str | float | None]:

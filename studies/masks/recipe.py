@@ -224,7 +224,7 @@ def _candidates(record: StudyRecord, chain: str | None) -> pd.DataFrame:
         raise InputError(f"--chain {chain!r}: was not run: {lacks}")
     found = record.outcomes().rename(columns={"refinement": "chain"})
     found = found.reindex(columns=[*_COLUMNS, record.objective])  # without trials it has fewer
-    fused = [one.name for one in record.configurations if one.fuses_maps]
+    fused = [one.name for one in record.configurations if one.fusion and one.fusion.fuses_maps]
     found = found[~found["configuration"].isin(fused)]  # masks are made by one network
     of_student = (found["network"] == "student") & (found["class_name"] == record.main_class)
     ok = found[of_student & (found["status"] == "ok")]
@@ -308,7 +308,8 @@ def _choose(
         if asked not in there:
             if any(getattr(trial, column) == asked for trial in record.trials.values()):
                 one = record.configuration(str(asked)) if column == "configuration" else None
-                why = "fuses several networks" if one and one.fuses_maps else "did not end well"
+                several = one and one.fusion and one.fusion.fuses_maps
+                why = "fuses several networks" if several else "did not end well"
                 raise InputError(f"--{column} {asked!r} {why}: {expected_names(there)}")
             raise InputError(f"--{column} {asked!r}: {expected_names(there, asked)}")
         return asked, "as asked"

@@ -145,7 +145,9 @@ class TrainingJob:
 
     @property
     def mapped_roles(self) -> tuple[str, ...]:
-        """The networks that make maps of its own."""
+        """Its networks that make maps: those that it trains, or of a soup the averaged one."""
+        if self.fuses_maps:
+            return ()
         return ("student",) if self.members else self.trained_roles
 
     @property
