@@ -26,6 +26,7 @@ from wsss_core.backbones import (
     normalisation_of_file,
     normalises_pooled,
     share_the_image,
+    timm_config,
 )
 from wsss_core.cams.settings import CamSettings
 from wsss_core.data.file_hashes import file_hashes
@@ -85,9 +86,7 @@ def normalisation_settings(file: Path, model: str) -> dict[str, list[float]]:
     found = normalisation_of_file(file, model)
     if found is None:
         return {}
-    import timm  # takes seconds and loads torch
-
-    config: Any = timm.get_pretrained_cfg(model)
+    config = timm_config(model)
     if found == (tuple(config.mean), tuple(config.std)):
         return {}
     return {"mean": list(found.mean), "std": list(found.std)}
@@ -220,11 +219,9 @@ class Planner:
             settings["encoder"] = version
         weights = backbone.weights
         if weights == "pretrained":
-            import timm  # takes seconds and loads torch
+            from wsss_core.backbones.pretrained import pretrained_name  # loads torch
 
-            from wsss_core.backbones.pretrained import pretrained_name
-
-            config = timm.get_pretrained_cfg(backbone.model)
+            config = timm_config(backbone.model)
             assert config is not None  # the name was checked
             tag = f"pretrained {config.architecture}.{config.tag}"
             with as_input_error(f"backbones.{name}.weights", InputError):

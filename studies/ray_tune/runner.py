@@ -183,7 +183,7 @@ def _scheduled(
 
 def _with_teachers(plan: Plan, pending: Sequence[Job]) -> list[Job]:
     """Return the jobs and all they build upon: a corrupt teacher has to be trained again."""
-    found: dict[str, TrainingJob] = {}
+    found: dict[str, Job] = {}
     left = list(pending)
     while left:
         job = left.pop(0)

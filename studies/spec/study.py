@@ -82,7 +82,7 @@ class Backbone(Strict):
     stage: str | int | None = None
     output_stride: Literal[8, 16, 32] | None = None
     final_norm: bool | None = None
-    head: Literal["linear", "pcm"] = "linear"
+    head: Literal["linear", "pcm", "transcam"] = "linear"
     options: dict[str, Any] = Field(default_factory=dict)
     train: TrainedEntry = None
     neck: NeckEntry = None
