@@ -108,6 +108,36 @@ def fold_records(rows: Iterable[Mapping[str, Any]]) -> tuple[FoldRecord, ...]:
 
 
 @dataclass(frozen=True)
+class FusionRecord:
+    """What a row without training is made of.
+
+    Attributes:
+        how: how maps or, by "soup", weights are fused.
+        of: the names of its rows.
+        labels: the network of each as tables print it.
+        seeds: how many seeds of each; above 1 in an ensemble over seeds, whose result is paired
+            by the first seed of its block.
+
+    """
+
+    how: str
+    of: tuple[str, ...]
+    labels: tuple[str, ...]
+    seeds: int
+
+    @classmethod
+    def of_settings(cls, settings: str) -> "FusionRecord":
+        """Return what the settings of a fused row say, JSON as the plan holds them."""
+        found = json.loads(settings)["fuse"]
+        return cls(found["how"], tuple(found["of"]), tuple(found["labels"]), found["seeds"])
+
+    @property
+    def fuses_maps(self) -> bool:
+        """Whether the row has no network of its own, but the maps of several."""
+        return self.how != "soup"
+
+
+@dataclass(frozen=True)
 class ScoredImages:
     """How many test images figures are over, and how many groups; all 0 where that is unknown.
 

@@ -1,8 +1,8 @@
 """Text for people: durations, bytes, tables, errors."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
-from wsss_core.errors import one_line
+from wsss_core.errors import nearest, one_line
 
 
 def duration(seconds: float) -> str:
@@ -106,3 +106,11 @@ def about(seconds: float) -> str:
     ('12 min', '40 s', '2 h 01 min')
     """
     return f"{seconds / 60:.0f} min" if 120 <= seconds < 3600 else duration(seconds)
+
+
+def expected_names(names: Iterable[object], given: object = None) -> str:
+    """Say what there is to choose from, and which name is nearest to a given one."""
+    known = list(map(str, names))
+    near = nearest(given, known) if isinstance(given, str) else None
+    hint = f"nearest: {near!r}; " if near else ""
+    return f"{hint}expected one of {', '.join(known) or '(none is there)'}"

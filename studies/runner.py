@@ -156,6 +156,7 @@ class _Work:
         untrained: the keys of jobs to train.
         unscored: the keys of jobs that were trained before and have trials to score.
         unrefined: the key of a job -> how many times a chain has to run over its trials.
+        fused: the keys of jobs that fuse the networks of others.
 
     """
 
@@ -164,6 +165,7 @@ class _Work:
     untrained: set[str]
     unscored: set[str]
     unrefined: dict[str, int]
+    fused: set[str]
 
     def log(self, plan: Plan) -> None:
         """Log what is missing, and the chains that cannot run."""
@@ -173,6 +175,7 @@ class _Work:
             f"{plan.study.study}: {len(plan.trials)} trials, {len(self.done)} done before"
             + (training or "; nothing to train")
             + (f", {len(self.unscored)} trained before to be scored" if self.unscored else "")
+            + (f", {len(self.fused)} to be fused of others" if self.fused else "")
             + (f", {over_trials(unrefined)}" if unrefined else "")
         )
         for chain in plan.chains:
@@ -221,12 +224,14 @@ def _prepared(plan: Plan, results: Location, store: ArtifactStore) -> _Work:
         pending = plan.pending_jobs(store)
         studies.preflight.preflight(plan, pending, store, results)
     has = store.seen()
-    untrained = {job.key for job in pending if not has(job.stage, job.key)}
+    fused = {job.key for job in pending if job.members}
+    untrained = {job.key for job in pending if not has(job.stage, job.key)} - fused
     return _Work(
         pending=pending,
         done=[trial for trial in plan.trials if trial.is_scored(has)],
         untrained=untrained,
-        unscored={job.key for job in pending if job.unscored(has)} - untrained,
+        unscored={job.key for job in pending if job.unscored(has)} - untrained - fused,
+        fused=fused,
         unrefined={key: len(job.unrefined(has)) for key, job in plan.jobs.items()},
     )
 

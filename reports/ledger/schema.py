@@ -334,7 +334,7 @@ _NETWORKS = ("student", "teacher", "fused")
 _STATUSES = ("ok", "failed", "collapsed")
 
 CHOICES: dict[tuple[str, str], tuple[str, ...]] = {
-    ("plan", "paradigm"): ("single", "teacher-student", "co-training"),
+    ("plan", "paradigm"): ("single", "teacher-student", "co-training", "fused"),
     ("trials", "status"): _STATUSES,
     ("refined", "status"): _STATUSES,
     ("segmented", "status"): _STATUSES,

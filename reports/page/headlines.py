@@ -6,7 +6,12 @@ from dataclasses import dataclass
 
 from reports.names import MEAN_OF_CLASSES, MEASURE_NAMES, THRESHOLD_NAMES, measure_phrase
 from reports.pairing import in_words
-from reports.results.comparisons import Comparison, at_chance, best_taught
+from reports.results.comparisons import (
+    Comparison,
+    at_chance,
+    best_taught,
+    control_comparisons,
+)
 from reports.results.study_record import StudyRecord
 from reports.statistics import summarise_pairs
 from reports.tables.cells import equals, p_value, percent, points, state_text
@@ -61,8 +66,34 @@ def headlines(record: StudyRecord) -> list[str]:
         sentences = _without_baseline(record)
     else:
         sentences = _best(record, judged, ranked) if judged else [_no_winner(record)]
+        sentences += _control(record, judged)
     sentences += _never_predicted(record) + fold_headlines(record)
     return sentences + left_out([record])
+
+
+def _control(record: StudyRecord, judged: list[Comparison]) -> list[str]:
+    """Put the best control beside the best taught row: the teaching, or two opinions."""
+    best = judged[0].configuration.name if judged else None
+    found = [
+        one
+        for one in control_comparisons(record)
+        if one.configuration.name == best
+        and one.class_name == record.main_class
+        and one.difference.summary.n
+    ]
+    if not found:
+        return []
+    # The control that leaves the teaching least; more pairs come first.
+    one = min(found, key=lambda one: (-one.difference.summary.n, one.difference.summary.mean))
+    summary = one.difference.summary
+    said = (
+        f"Beside it stands {one.control.name}, which trains nothing: {best} differs from it by "
+        f"{points(summary.mean, signed=True)} points ({_basis(one)})"
+    )
+    if summary.low is None or one.difference.interval_includes_zero:
+        return [f"{said}, so it is open whether the teaching gives more than two opinions do."]
+    more = "more" if summary.mean > 0 else "less"
+    return [f"{said}, so the teaching gives {more} than these networks fused."]
 
 
 def _never_predicted(record: StudyRecord) -> list[str]:

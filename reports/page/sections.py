@@ -47,8 +47,13 @@ from reports.tables.over_images import (
 from reports.tables.published_order import published_order_table
 from reports.tables.refinement import refinement_table
 from reports.tables.search import search_table
+<<<<<<< HEAD
 from reports.tables.segments import segmentation_table
 from reports.tables.strategies import strategies_table
+=======
+from reports.tables.segmentation import segmentation_table
+from reports.tables.strategies import controls_table, strategies_table
+>>>>>>> control
 from reports.tables.thresholds import threshold_table
 
 
@@ -178,6 +183,12 @@ def has_published_order(record: StudyRecord) -> bool:
     return published > 1 and bool(record.classes)
 
 
+def has_controls(record: StudyRecord) -> bool:
+    """Return whether a study has scores, aligned rows and rows that are fused without training."""
+    fused = any(one.fusion is not None for one in record.configurations)
+    return bool(record.classes) and fused and any(one.teacher for one in record.configurations)
+
+
 SECTIONS = (
     SectionSpec(
         "strategies",
@@ -195,6 +206,12 @@ SECTIONS = (
                 draw_seed_dots,
             ),
         ),
+    ),
+    SectionSpec(
+        "controls",
+        "Teaching, or two opinions?",
+        (TableSpec("controls", controls_table),),
+        has_controls,
     ),
     SectionSpec(
         "chance", "Both sources of chance", (TableSpec("chance", chance_table),), has_both_chances

@@ -77,11 +77,53 @@ def best_taught(record: StudyRecord) -> list[Comparison]:
     found = [
         one
         for one in comparisons(record)
-        if one.class_name == record.main_class and one.difference.summary.n
+        if one.class_name == record.main_class
+        and one.difference.summary.n
+        and one.configuration.fusion is None
     ]
     return sorted(
         found, key=lambda one: (-len(one.difference.by_seed), -one.difference.summary.mean)
     )
+
+
+@dataclass(frozen=True)
+class ControlComparison(Comparison):
+    """A taught or co-trained configuration against a row that is fused without training.
+
+    Attributes:
+        control: the fused configuration.
+
+    """
+
+    control: ConfigurationRecord
+
+
+def control_comparisons(record: StudyRecord) -> list[ControlComparison]:
+    """Compare every aligned configuration with each fused one that holds its student's network.
+
+    An ensemble over seeds has a result under the first seed of each block of seeds, and is paired
+    by it. P-values are corrected by Holm over these comparisons.
+    """
+    found = [
+        (one, control, name)
+        for one in record.configurations
+        if one.teacher is not None
+        for control in record.configurations
+        if control.fusion is not None and one.student in control.fusion.labels
+        for name in record.classes
+    ]
+    differences = [
+        paired_difference(
+            record.by_seed(one.name, record.objective, class_name=name),
+            record.by_seed(control.name, record.objective, class_name=name),
+        )
+        for one, control, name in found
+    ]
+    corrected = holm([difference.p for difference in differences])
+    return [
+        ControlComparison(one, name, difference, p, control)
+        for (one, control, name), difference, p in zip(found, differences, corrected, strict=True)
+    ]
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ import pandas as pd
 
 from reports.ledger.parts import read_table
 from reports.names import PLAIN
-from reports.pairing import FoldRecord, Pair, ScoredImages
+from reports.pairing import FoldRecord, FusionRecord, Pair, ScoredImages
 from reports.results.reasons import ReasonParts, TrialReasons
 from reports.results.segments import SegmentRecord
 from reports.results.stored import AlikeTrials, FiguresByPair, KeptFigures, TrialRecord, tidy
@@ -64,11 +64,16 @@ class ConfigurationRecord:
 
     @property
     def networks(self) -> str:
-        """The student and its teacher, e.g. `vit ← cnn`."""
+        """The student and its teacher, e.g. `vit ← cnn`; of a fusion all, e.g. `vit + cnn`."""
         if self.teacher is None or self.paradigm == "single":
             return self.student
         arrow = "↔" if self.paradigm == "co-training" else "←"
         return f"{self.student} {arrow} {self.teacher}"
+
+    @cached_property
+    def fusion(self) -> FusionRecord | None:
+        """What the row is fused of; None of a row that was trained."""
+        return FusionRecord.of_settings(self.settings) if self.paradigm == "fused" else None
 
     @property
     def what_varies(self) -> dict[str, str | float | None]:

@@ -11,7 +11,7 @@ from reports.names import (
     THRESHOLD_NAMES,
     WHICH_IMAGES,
 )
-from reports.results.comparisons import Comparison, comparisons
+from reports.results.comparisons import Comparison, comparisons, control_comparisons
 from reports.results.study_record import ConfigurationRecord, StudyRecord
 from reports.statistics import paired_difference
 from reports.tables.cells import (
@@ -119,7 +119,9 @@ def strategies_table(record: StudyRecord) -> Table:
     )
     found = {(c.configuration.name, c.class_name): c for c in comparisons(record)}
     rows = tuple(
-        (
+        _ranked(
+            record,
+            one,
             Cell(one.name),
             *([Cell(name)] if several else []),
             _figure_cell(record, one, name, main.key, spell_out=True),
@@ -135,6 +137,13 @@ def strategies_table(record: StudyRecord) -> Table:
     title = "Knowledge transfer strategies"
     table = Table("strategies", title, columns, rows, _caption(record), _notes(record))
     return mark_best(table, within="class" if several else None)
+
+
+def _ranked(record: StudyRecord, one: ConfigurationRecord, *cells: Cell) -> tuple[Cell, ...]:
+    """Return the cells of a row; a row that is planned under few of the seeds is never the best."""
+    if record.states(one.name).total() == len(record.pairs):
+        return cells
+    return tuple(replace(cell, rank=None) for cell in cells)
 
 
 def _figure_cell(
@@ -243,6 +252,11 @@ def _notes(record: StudyRecord) -> tuple[str, ...]:
             "Co-training: the row is the student's. Partner: the network that learns beside it. "
             f"Fused: the average of both maps. Each has its {MEASURE_NAMES[record.objective]}."
         )
+    if any(one.fusion for one in record.configurations):
+        notes.append(
+            "Fused rows train nothing: they are made of the stored maps, or averaged weights, of "
+            "networks that were trained apart."
+        )
     if any(record.configuration(one.reference) for one in record.configurations):
         pairs = paired_by(record)
         notes.append(f"The difference to the teacher alone is paired by {pairs} and not corrected.")
@@ -255,3 +269,69 @@ def _notes(record: StudyRecord) -> tuple[str, ...]:
         f"{configuration} began with a part of its weights: {text}." for configuration, text in said
     ]
     return (*notes, *never_predicted_notes(record))
+
+
+def controls_table(record: StudyRecord) -> Table:
+    """Build the table of taught rows against fused ones: is it the teaching, or two opinions?"""
+    several = len(record.classes) > 1
+    percent = MEASURE_NAMES[record.objective]
+    over = f"Mean ± sd over {spread_over(record)} at {THRESHOLD_NAMES[record.rule]}."
+    columns = (
+        Column("configuration", "taught"),
+        Column("control", "control", about="Networks trained apart and fused, without training."),
+        Column("of", "made of"),
+        *([Column("class", "class")] if several else []),
+        Column("taught", f"taught, {percent}", "%", numeric=True, about=over),
+        Column("fused", f"control, {percent}", "%", numeric=True, about=over),
+        Column(
+            "delta",
+            "Δ taught − control [95 %]",
+            "points",
+            numeric=True,
+            about=f"Paired by {paired_by(record)}: mean ± sd and its t interval.",
+        ),
+        Column("holm_p", "Holm p", numeric=True, about="Corrected over the whole table."),
+        Column("pairs", "pairs", numeric=True, about="Seeds, or folds, that both have."),
+    )
+    rows = []
+    for one in control_comparisons(record):
+        taught, control, name = one.configuration, one.control, one.class_name
+        states = record.states(taught.name) + record.states(control.name)
+        rows.append(
+            (
+                Cell(taught.name),
+                Cell(control.name),
+                Cell(_made_of(control)),
+                *([Cell(name)] if several else []),
+                _figure_cell(record, taught, name, record.objective, spell_out=True),
+                _figure_cell(record, control, name, record.objective, spell_out=True),
+                difference_cell(one.difference, states),
+                Cell(p_value(one.corrected_p), data={"": one.corrected_p}),
+                Cell(str(one.difference.summary.n), data={"": one.difference.summary.n}),
+            )
+        )
+    caption = (
+        "Is it the teaching, or having two opinions? Each taught or co-trained row against rows "
+        "that fuse networks which were trained apart. Above 0 the teaching gives more than the "
+        f"fusion. Test split, at {THRESHOLD_NAMES[record.rule]}, with a {interval_name(record)}."
+    )
+    title = "Controls without training"
+    return Table("controls", title, columns, tuple(rows), caption, _pairing(record))
+
+
+def _made_of(control: ConfigurationRecord) -> str:
+    fusion = control.fusion
+    assert fusion is not None
+    seeds = f"{fusion.seeds} seeds of " if fusion.seeds > 1 else ""
+    return f"{seeds}{' + '.join(fusion.of)}, {fusion.how}"
+
+
+def _pairing(record: StudyRecord) -> tuple[str, ...]:
+    """Say how ensembles over seeds are paired, where the study has any."""
+    if not any(one.fusion and one.fusion.seeds > 1 for one in record.configurations):
+        return ()
+    return (
+        "An ensemble over seeds has one result for each block of seeds, under the first seed of "
+        "the block; blocks share no network. It is paired with other rows by that seed, so its "
+        "comparisons have fewer pairs.",
+    )

@@ -31,6 +31,7 @@ class TrialWork(StrEnum):
     TO_SCORE = "trained, to be scored"
     AFTER_TEACHER = "to be trained after its teacher"
     TO_TRAIN = "to be trained"
+    TO_FUSE = "to be fused, nothing to train"
 
 
 @dataclass(frozen=True)
@@ -204,7 +205,8 @@ def summarise_plan(
     """
     has, study = store.seen(), plan.study
     pending: list[Job] = list(plan.pending(store))
-    untrained = {job.key: job for job in plan.pending(store) if not has("train", job.key)}
+    to_train = [job for job in plan.pending(store) if not job.members]
+    untrained = {job.key: job for job in to_train if not has("train", job.key)}
     search = None
     if study.search is not None:
         left, search = _search(plan, study.search, results)
@@ -284,6 +286,8 @@ def _trials(
         job = owner[trial.key]
         if has("scores", trial.key):
             state = TrialWork.DONE
+        elif job.members:
+            state = TrialWork.TO_FUSE
         elif job.key not in untrained:
             state = TrialWork.TO_SCORE
         elif job.parent in untrained:

@@ -45,7 +45,7 @@ def checks_for_plan(
     pretrained = {tag: HubFile.of(model) for path, tag, model in weights if not path}
     shares = {job.key: job.resources.asks(whole).get("GPU", 0.0) for job in pending}
     gpus = any(shares.values())
-    trained = [job for job in pending if isinstance(job, TrainingJob)]
+    trained = [job for job in pending if isinstance(job, TrainingJob) and not job.members]
     compiled = any(job.settings["training"]["compile"] for job in trained)
     checks: list[NodeCheck[Any] | None] = [
         CodeCheck(code_facts()),

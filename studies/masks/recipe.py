@@ -20,10 +20,11 @@ from reports.results.reading import read_studies
 from reports.results.study_record import StudyRecord, TrialRecord
 from reports.results.trial_cache import read_scores
 from reports.storage import Location
+from studies.formatting import expected_names
 from studies.planning import Chain, ImageSplits, MapScaling, TrainingJob, fitted_state_key
 from studies.store import ArtifactStore
 from wsss_core.cams.settings import CamSettings
-from wsss_core.errors import InputError, nearest
+from wsss_core.errors import InputError
 from wsss_core.evaluate import level_of
 from wsss_core.plugins import is_plugin, plugin_version
 from wsss_core.refine.steps.registry import STEP_KINDS, check_step
@@ -160,7 +161,7 @@ def choose_recipe(
     cam = settings.pop("cam")
     scaling = MapScaling(cam["normalisation"], cam["gating"])
     scored = record.all_trials[configuration, pair_of(seed, fold), selection.chain or PLAIN]
-    never = [] if selection.labelled else _never_predicted(scored, settings["classes"])
+    never = () if selection.labelled else _never_predicted(scored, settings["classes"])
     if selection.labelled and rule == "tuned" and cam["gating"] == "predicted":
         on_labels = tuned_on.get((configuration, seed), False)
         why_level += f", on maps gated by {'labels' if on_labels else 'the prediction'}"
@@ -187,7 +188,7 @@ def choose_recipe(
         # Several classes: level 0 stands for "nothing competes" and is no threshold.
         level=max(1, level) if len(settings["classes"]) > 1 else level,
         fold=fold,
-        never_predicted=tuple(never),
+        never_predicted=never,
     )
     states = _states(record, chain.name)
     to_do = f" ({states['to do']} of {states.total()} trials to do)" if states["to do"] else ""
@@ -203,9 +204,9 @@ def choose_recipe(
 def _study(records: list[StudyRecord], name: str | None) -> StudyRecord:
     names = [record.name for record in records]
     if name is None and len(records) > 1:
-        raise InputError(f"several studies are there; --study: {_expected(names)}")
+        raise InputError(f"several studies are there; --study: {expected_names(names)}")
     if name is not None and name not in names:
-        raise InputError(f"--study {name!r}: {_expected(names, name)}")
+        raise InputError(f"--study {name!r}: {expected_names(names, name)}")
     return next(record for record in records if name in (None, record.name))
 
 
@@ -218,11 +219,13 @@ def _candidates(record: StudyRecord, chain: str | None) -> pd.DataFrame:
     chains |= {one.name: one.lacks for one in record.chains if one.name != OPTIMAL}
     chain = chain or PLAIN
     if chain not in chains:
-        raise InputError(f"--chain {chain!r}: {_expected(chains, chain)}")
+        raise InputError(f"--chain {chain!r}: {expected_names(chains, chain)}")
     if lacks := chains[chain]:
         raise InputError(f"--chain {chain!r}: was not run: {lacks}")
     found = record.outcomes().rename(columns={"refinement": "chain"})
     found = found.reindex(columns=[*_COLUMNS, record.objective])  # without trials it has fewer
+    fused = [one.name for one in record.configurations if one.fusion and one.fusion.fuses_maps]
+    found = found[~found["configuration"].isin(fused)]  # masks are made by one network
     of_student = (found["network"] == "student") & (found["class_name"] == record.main_class)
     ok = found[of_student & (found["status"] == "ok")]
     plain = ok.loc[ok["chain"] == PLAIN, ["configuration", "seed", "fold"]].drop_duplicates()
@@ -282,9 +285,9 @@ def _tuned_by_labels(
     return found
 
 
-def _never_predicted(trial: TrialRecord, classes: Iterable[str]) -> list[str]:
+def _never_predicted(trial: TrialRecord, classes: Iterable[str]) -> tuple[str, ...]:
     """Return the classes that a trial predicts in no tune image that holds them."""
-    return [name for name in classes if trial.never_predicted(name, "fixed", split="tune")]
+    return tuple(name for name in classes if trial.never_predicted(name, "fixed", split="tune"))
 
 
 def _states(record: StudyRecord, chain: str) -> Counter[str]:
@@ -304,15 +307,18 @@ def _choose(
     if asked is not None:
         if asked not in there:
             if any(getattr(trial, column) == asked for trial in record.trials.values()):
-                raise InputError(f"--{column} {asked!r} did not end well: {_expected(there)}")
-            raise InputError(f"--{column} {asked!r}: {_expected(there, asked)}")
+                one = record.configuration(str(asked)) if column == "configuration" else None
+                several = one and one.fusion and one.fusion.fuses_maps
+                why = "fuses several networks" if several else "did not end well"
+                raise InputError(f"--{column} {asked!r} {why}: {expected_names(there)}")
+            raise InputError(f"--{column} {asked!r}: {expected_names(there, asked)}")
         return asked, "as asked"
     if len(there) == 1:
         return there[0], "the only one that ended well"
     tuned = rows[(rows["split"] == "tune") & (rows["rule"] == record.rule)]
     figures = tuned.groupby(column, sort=False)[record.objective].mean().dropna()
     if figures.empty:
-        raise InputError(f"no figures of the tune split; --{column}: {_expected(there)}")
+        raise InputError(f"no figures of the tune split; --{column}: {expected_names(there)}")
     best = figures.index.tolist()[figures.argmax()]
     if not figures.max() > 0:
         return best, f"of {len(there)}, all 0 by {record.objective} on the tune split, the first"
@@ -333,7 +339,9 @@ def _level(
     rule = selection.rule or record.rule
     levels = rows[rows["split"] == "test"].set_index("rule")["level"].dropna()
     if rule not in levels:
-        raise InputError(f"--rule {rule!r}: chose no level here; {_expected(levels.index, rule)}")
+        raise InputError(
+            f"--rule {rule!r}: chose no level here; {expected_names(levels.index, rule)}"
+        )
     return int(levels[rule]), rule, f"rule {rule}"
 
 
@@ -390,11 +398,3 @@ def _check_version(what: str, recorded: dict[str, Any], name: str) -> None:
             f"{what} {name}: the study was run with its version {recorded['version']}, here is "
             f"version {here}; run the study again"
         )
-
-
-def _expected(names: Iterable[object], given: object = None) -> str:
-    """Say what there is to choose from, and which name is nearest to a given one."""
-    known = list(map(str, names))
-    near = nearest(given, known) if isinstance(given, str) else None
-    hint = f"nearest: {near!r}; " if near else ""
-    return f"{hint}expected one of {', '.join(known) or '(none is there)'}"

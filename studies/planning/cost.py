@@ -26,6 +26,7 @@ from studies.planning.plan import Plan
 from studies.planning.recipe import VIEW_KEYS
 from studies.planning.segments import Job, SegmentJob, segment_scoring_work, segment_work
 from studies.rates import Rates, Work
+from studies.spec.configuration import FUSED
 from studies.spec.resources import Demand
 from studies.store import canonical
 
@@ -40,12 +41,16 @@ _COLUMNS = ("status", "settings", "train_fingerprint", "device", "cpus", "gpus",
 
 def passes(settings: Mapping[str, Any]) -> int:
     """Return how often a training run takes a network that learns over its images."""
+    if settings["paradigm"] == FUSED:
+        return 0
     learning = 2 if settings["paradigm"] == "co-training" else 1
     return int(settings["training"]["epochs"]) * learning
 
 
 def kind(settings: Mapping[str, Any]) -> str:
     """Return a name that training runs share whose epochs take equally long."""
+    if settings["paradigm"] == FUSED:
+        return canonical([FUSED, settings["how"], settings["image_size"]])
     training = settings["training"]
     return canonical(
         [
@@ -67,6 +72,8 @@ def training_work(settings: Mapping[str, Any], *narrower: Hashable) -> Work:
             machine.
 
     """
+    if settings["paradigm"] == FUSED:
+        return scoring_work(settings)  # which is all that is done
     own = kind(settings)
     return Work((*((own, more) for more in narrower), own, "training"), passes(settings))
 
@@ -228,6 +235,7 @@ class QueuedRun:
         parent: the key of the training run it waits for, if it waits.
         seconds: how long it takes.
         part: the share of all slots that it holds, above 0, 1 at most.
+        members: the keys of further training runs that it waits for.
 
     """
 
@@ -235,6 +243,12 @@ class QueuedRun:
     parent: str | None
     seconds: float
     part: float
+    members: tuple[str, ...] = ()
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """The keys of all that it waits for."""
+        return self.members if self.parent is None else (self.parent, *self.members)
 
 
 def estimate(
@@ -270,8 +284,9 @@ def estimate(
         else:
             left.core_hours += held["CPU"] * took / HOUR
             took += refinement  # on the cores that trials train on
+        members = tuple(member.key for member in job.members)
         fits.append(at_once or _fitting(job.resources, timings, machine))
-        queue.append(QueuedRun(job.key, job.parent, took, 1 / max(1, fits[-1])))
+        queue.append(QueuedRun(job.key, job.parent, took, 1 / max(1, fits[-1]), members))
     left.at_once = min(fits, default=0), max(fits, default=0)
     if 0 in fits:
         left.unfitting = pending[fits.index(0)].name
@@ -289,7 +304,7 @@ def _add_training(
 ) -> tuple[float, float]:
     """Add a training run to what is left; return its seconds, and those of its chains."""
     images = job.images.fingerprints.get("train")
-    untrained = not has("train", job.key)
+    untrained = not (job.members or has("train", job.key))
     training = untrained * (
         rates.predict(training_work(job.settings, (share, images), share)) or 0.0
     )
@@ -331,21 +346,22 @@ def _fitting(demand: Demand, timings: Timings, machine: NodeAmounts) -> int:
 def wall_seconds(queue: Sequence[QueuedRun]) -> float:
     """Return when the last training run ends; as many run at a time as their parts make a whole.
 
-    Those that others wait for come first, then the rest in order. A training run whose parent is
-    not among them waits for nothing.
+    Those that others wait for come first, then the rest in order. Training runs that are not among
+    them are not waited for.
 
     >>> a, b = QueuedRun("a", None, 3.0, 0.5), QueuedRun("b", "a", 2.0, 0.5)
     >>> wall_seconds([a, b]), wall_seconds([a, QueuedRun("c", None, 4.0, 0.5)])
     (5.0, 4.0)
     """
     keys = {run.key for run in queue}
-    awaited = {run.parent for run in queue}
+    awaited = {parent for run in queue for parent in run.needs}
+    left = {run.key: {parent for parent in run.needs if parent in keys} for run in queue}
     waiting: dict[str, list[QueuedRun]] = defaultdict(list)
     ready: deque[QueuedRun] = deque()
     for run in sorted(queue, key=lambda run: run.key not in awaited):
-        if run.parent in keys:
-            waiting[str(run.parent)].append(run)
-        else:
+        for parent in left[run.key]:
+            waiting[parent].append(run)
+        if not left[run.key]:
             ready.append(run)
     now, free = 0.0, 1.0
     running: list[tuple[float, str, float]] = []
@@ -356,5 +372,8 @@ def wall_seconds(queue: Sequence[QueuedRun]) -> float:
             heapq.heappush(running, (now + run.seconds, run.key, run.part))
         now, key, part = heapq.heappop(running)
         free += part
-        ready.extend(waiting.pop(key, []))
+        for run in waiting.pop(key, []):
+            left[run.key].discard(key)
+            if not left[run.key]:
+                ready.append(run)
     return now

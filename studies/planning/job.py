@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 from reports.pairing import Pair, pair_of
 from studies.planning.images import ImageSplits
-from studies.spec.configuration import Configuration
+from studies.spec.configuration import SOUP, Configuration
 from studies.spec.resources import Demand
 
 
@@ -80,6 +80,7 @@ class TrainingJob:
         resources: what it asks of the cluster, the largest of what its trials ask; no part of any
             key.
         teacher_maps: how maps of its frozen teacher may be kept, see `studies.spec.frozen.Caches`.
+        members: the training runs whose networks it fuses; a job that has them trains nothing.
 
     """
 
@@ -92,6 +93,7 @@ class TrainingJob:
     resources: Demand = field(default_factory=Demand)
     stage: ClassVar[str] = "train"
     teacher_maps: str = "float32"
+    members: "tuple[TrainingJob, ...]" = ()
 
     def __hash__(self) -> int:
         return hash(self.key)
@@ -126,8 +128,33 @@ class TrainingJob:
         return str(self.settings["paradigm"])
 
     @property
+    def needs(self) -> tuple[str, ...]:
+        """The keys of the training runs that it waits for: its teacher's, or its members'."""
+        members = tuple(member.key for member in self.members)
+        return members if self.parent is None else (self.parent, *members)
+
+    @property
+    def fuses_maps(self) -> bool:
+        """Whether it has no network, but the maps of its members."""
+        return bool(self.members) and self.settings["how"] != SOUP
+
+    @property
+    def sources(self) -> "tuple[TrainingJob, ...]":
+        """The jobs whose networks make its maps: itself, or those whose maps it fuses."""
+        return self.members if self.fuses_maps else (self,)
+
+    @property
+    def mapped_roles(self) -> tuple[str, ...]:
+        """Its networks that make maps: those that it trains, or of a soup the averaged one."""
+        if self.fuses_maps:
+            return ()
+        return ("student",) if self.members else self.trained_roles
+
+    @property
     def trained_roles(self) -> tuple[str, ...]:
-        """The networks that it trains: both in co-training."""
+        """The networks that it trains: both in co-training, none where it fuses others."""
+        if self.members:
+            return ()
         return ("student", "teacher") if self.paradigm == "co-training" else ("student",)
 
     @property
@@ -144,7 +171,7 @@ class TrainingJob:
     def artifacts(self) -> dict[str, list[str]]:
         """Stage -> keys of what its trials build upon, for `wsss store gc`."""
         return {
-            "train": [self.key, *([self.parent] if self.parent else [])],
+            "train": [self.key, *self.needs],
             "images": list(self.images.keys.values()),
         }
 

@@ -14,6 +14,7 @@ from studies.planning.job import TrainingJob, Trial
 from studies.planning.plan_display import plan_as_html, plan_as_text
 from studies.planning.segments import Job, SegmentJob
 from studies.planning.training_masks import TrainingMasks
+from studies.spec.configuration import Configuration
 from studies.spec.refinement import PublishedSeeds
 from studies.spec.settings import TrainingChange
 from studies.spec.study import Study
@@ -113,23 +114,23 @@ class Plan:
     def pending(self, store: ArtifactStore) -> list[TrainingJob]:
         """Return the training runs that still have to run.
 
-        These are trials without scores, the teachers they need, networks whose maps segmenters
-        need, and trials whose network was found corrupt: its scores are known, but masks are made
-        with it.
+        These are trials without scores, the teachers and members they need, networks whose maps
+        segmenters need, and trials whose network was found corrupt: its scores are known, but masks
+        are made with it.
         """
         has = store.seen()
         aside = store.corrupt("train")
-        teachers = {job.parent for job in self.pending_segments(store)}
+        awaited = {job.parent for job in self.pending_segments(store)}
         jobs = []
         for job in reversed(self.jobs.values()):
             trained = has("train", job.key)
             scored = all(has("scores", key) for key in job.score_keys())
-            missed = job.key in teachers or (job.trials and job.key in aside)
+            missed = job.key in awaited or (job.trials and job.key in aside)
             if scored and (trained or not missed):
                 continue
             jobs.append(job)
-            if job.parent is not None and not trained:
-                teachers.add(job.parent)
+            if not trained or job.fuses_maps:
+                awaited.update(job.needs)
         return jobs[::-1]
 
     def pending_segments(self, store: ArtifactStore) -> list[SegmentJob]:
@@ -159,10 +160,16 @@ class Plan:
             for name, spec in study.named_configurations()
             if spec.paradigm == "single"
         }
+        fusions = {
+            name: _fusion(study, spec)
+            for name, spec in study.named_configurations()
+            if spec.fuse is not None
+        }
         about = {fold.number: fold_record(fold, study.folds) for fold in self.folds}
         rows = []
         for trial in self.trials:
             spec = trial.spec
+            fusion = fusions.get(trial.configuration)
             single = spec.paradigm == "single"
             rows.append(
                 {
@@ -177,7 +184,7 @@ class Plan:
                     "level": spec.transfer_level,
                     "representation": spec.representation,
                     "weight": spec.transfer_weight,
-                    "student": study.label(spec.student),
+                    "student": fusion["networks"] if fusion else study.label(spec.student),
                     "teacher": study.label(spec.teacher) if spec.teacher else None,
                     "baseline": None
                     if single
@@ -188,7 +195,12 @@ class Plan:
                     "objective": study.thresholds.objective,
                     "own_rules": canonical(study.thresholds.rules),
                     "settings": canonical(
-                        spec.model_dump(mode="json", by_alias=True, exclude={"resources"})
+                        {
+                            **spec.model_dump(
+                                mode="json", by_alias=True, exclude={"resources", "fuse"}
+                            ),
+                            **({"fuse": fusion} if fusion else {}),
+                        }
                     ),
                     "family": "vit" if is_vit(study.backbones[spec.student].model) else "cnn",
                     "dial": study.sweep.name if study.sweep else None,
@@ -232,6 +244,25 @@ class Plan:
             for trial in self.trials
             for row in alike
         ]
+
+
+def _fusion(study: Study, spec: Configuration) -> dict[str, Any]:
+    """Return what a report knows of a fused row: its settings, its members and their networks."""
+    assert spec.fuse is not None
+    rows = {name for name, _ in study.named_configurations()}
+    members = study.members(spec)
+    labels = [study.label(one.student) for _, one in members]
+    names = [
+        name if name in rows else f"{label} alone"
+        for (name, _), label in zip(members, labels, strict=True)
+    ]
+    times = f"{spec.fuse.seeds} × " if spec.fuse.seeds > 1 else ""
+    return {
+        **spec.fuse.model_dump(mode="json"),
+        "of": names,
+        "labels": labels,
+        "networks": times + " + ".join(labels),
+    }
 
 
 def _share(percent: float | None) -> float | None:

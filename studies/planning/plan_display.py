@@ -47,12 +47,12 @@ def _table(plan: "Plan") -> tuple[list[str], list[list[str]]]:
     owner = {trial.key: job for job in plan.jobs.values() for trial in job.trials}
     folded = bool(plan.folds)
     header = ["configuration", *([sweep.name] if sweep else []), "seed"]
-    header += [*(["fold"] if folded else []), "trial", "training run", "teacher's run"]
+    header += [*(["fold"] if folded else []), "trial", "training run", "waits for"]
     rows = []
     for trial in plan.trials[:MOST_ROWS]:
         job = owner[trial.key]
         value = [f"{trial.sweep_value:g}"] if sweep else []
-        keys = [trial.key, job.key, job.parent or "–"]
+        keys = [trial.key, job.key, ", ".join(job.needs) or "–"]
         places = [str(trial.seed), *([str(trial.fold)] if folded else [])]
         rows.append([trial.configuration, *value, *places, *keys])
     return header, rows

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from studies.planning.chains import CamScoring, chain_scores_key, laid_over, planned_chain
 from studies.planning.features import cache_settings
+from studies.planning.fused_jobs import fused_job, trial_seeds
 from studies.planning.images import SCORED_SPLITS, StudyImages, folded_images, study_images
 from studies.planning.job import TrainingJob, Trial
 from studies.planning.plan import Plan
@@ -25,6 +26,7 @@ from wsss_core.backbones import (
     normalisation_of_file,
     normalises_pooled,
     share_the_image,
+    timm_config,
 )
 from wsss_core.cams.settings import CamSettings
 from wsss_core.data.file_hashes import file_hashes
@@ -67,7 +69,7 @@ def make_plan(study: Study, images: StudyImages | None = None) -> Plan:
             trials = [
                 of_fold.trial(name, position, configuration, seed, value)
                 for position, (name, configuration) in enumerate(turned.named_configurations())
-                for seed in turned.seeds
+                for seed in trial_seeds(configuration, turned.seeds)
             ]
             segments += of_fold.segments(trials, value)
     return Plan(study, jobs, planner.cam, image_sets, planner.chains, tuple(segments))
@@ -84,9 +86,7 @@ def normalisation_settings(file: Path, model: str) -> dict[str, list[float]]:
     found = normalisation_of_file(file, model)
     if found is None:
         return {}
-    import timm  # takes seconds and loads torch
-
-    config: Any = timm.get_pretrained_cfg(model)
+    config = timm_config(model)
     if found == (tuple(config.mean), tuple(config.std)):
         return {}
     return {"mean": list(found.mean), "std": list(found.std)}
@@ -158,7 +158,7 @@ class Planner:
     ) -> Trial:
         """Return a configuration under a seed, added to the job that trains it."""
         job = self.job(configuration, seed)
-        networks = [job.settings[role] for role in job.trained_roles]
+        networks = [one.settings[role] for one in job.sources for role in one.mapped_roles]
         key = stage_key(
             "scores",
             {**self._scored_as, **laid_over(self.cam.cam, self.cam.size, *networks)},
@@ -184,6 +184,8 @@ class Planner:
             else None,
         )
         asked = self.study.resources.demand(configuration.paradigm, configuration.resources)
+        if job.members:
+            asked = job.resources
         # A configuration's own request replaces the one of a teacher that no configuration reports.
         resources = job.resources.larger(asked) if job.trials else asked
         self.jobs[job.key] = replace(job, trials=(*job.trials, trial), resources=resources)
@@ -217,11 +219,9 @@ class Planner:
             settings["encoder"] = version
         weights = backbone.weights
         if weights == "pretrained":
-            import timm  # takes seconds and loads torch
+            from wsss_core.backbones.pretrained import pretrained_name  # loads torch
 
-            from wsss_core.backbones.pretrained import pretrained_name
-
-            config = timm.get_pretrained_cfg(backbone.model)
+            config = timm_config(backbone.model)
             assert config is not None  # the name was checked
             tag = f"pretrained {config.architecture}.{config.tag}"
             with as_input_error(f"backbones.{name}.weights", InputError):
@@ -242,6 +242,9 @@ class Planner:
 
     def job(self, configuration: Configuration, seed: int) -> TrainingJob:
         """Return the training run of a configuration under a seed; plan its teacher's before it."""
+        if configuration.fuse is not None:
+            fused = fused_job(self, configuration, seed)
+            return self.jobs.setdefault(fused.key, fused)
         study = self.study
         splits = self.images.splits
         student, student_weights = self.backbones[configuration.student]

@@ -124,6 +124,7 @@ class SegmentJob:
 
     stage: ClassVar[str] = "segment"
     trials: ClassVar[tuple[Trial, ...]] = ()
+    members: ClassVar[tuple[TrainingJob, ...]] = ()
 
     def __hash__(self) -> int:
         return hash(self.key)
@@ -137,6 +138,11 @@ class SegmentJob:
     def parent(self) -> str | None:
         """The key of the training run that it waits for, if there is one."""
         return None if self.maps is None else self.maps.training.key
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """The keys of the training runs that it waits for."""
+        return () if self.parent is None else (self.parent,)
 
     @property
     def name(self) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 
 from studies.planning import TrainingJob
 from studies.stages.training import initial_network
+from wsss_core.backbones import timm_config
 from wsss_core.plugins import is_plugin
 
 logger = logging.getLogger(__name__)
@@ -54,7 +55,7 @@ def _normalised_as_others(model: str) -> Iterator[str]:
         return
     import timm  # loaded by now: the networks were built
 
-    own: Any = timm.get_pretrained_cfg(model)
+    own = timm_config(model)
     others: dict[str, Any] = {
         tag.partition(".")[2]: timm.get_pretrained_cfg(tag)
         for tag in timm.list_pretrained(f"{model}.*")

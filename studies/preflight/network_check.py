@@ -213,14 +213,15 @@ def distinct_checks(
         store: holds the decoded images.
 
     """
-    asked = {signature(job) for job in pending}
+    asked = {signature(job) for job in pending if not job.members}
     cams = tuple(dict.fromkeys([plan.cam.cam, *(chain.cam for chain in plan.runnable_chains)]))
     images: dict[str, ImageSet] = {}
     known: set[str] = set()
     checks = []
     distinct: dict[str, TrainingJob] = {}
     for job in plan.jobs.values():
-        distinct.setdefault(signature(job), job)
+        if not job.members:  # whose networks are those of other jobs
+            distinct.setdefault(signature(job), job)
     for name, job in distinct.items():
         networks = {
             role: canonical([job.settings[role], job.image_size]) for role in job.trained_roles

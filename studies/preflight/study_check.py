@@ -54,7 +54,7 @@ def quarantine_corrupt(plan: Plan, pending: Sequence[Job], store: ArtifactStore)
     """
     if store.remote:
         return
-    inputs = [("train", job.parent) for job in pending if job.parent is not None]
+    inputs = [("train", key) for job in pending for key in job.needs]
     inputs = list(dict.fromkeys([*inputs, *((job.stage, job.key) for job in pending)]))
     inputs += [("images", key) for images in plan.image_sets for key in images.splits.keys.values()]
     for stage, key in inputs:

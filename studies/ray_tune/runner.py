@@ -183,8 +183,13 @@ def _scheduled(
 
 def _with_teachers(plan: Plan, pending: Sequence[Job]) -> list[Job]:
     """Return the jobs and all they build upon: a corrupt teacher has to be trained again."""
-    teachers = (plan.jobs.get(job.parent or "") for job in pending)  # which have none themselves
-    return list({job.key: job for job in (*pending, *teachers) if job is not None}.values())
+    found: dict[str, Job] = {}
+    left = list(pending)
+    while left:
+        job = left.pop(0)
+        if found.setdefault(job.key, job) is job:
+            left += [plan.jobs[key] for key in job.needs if key in plan.jobs and key not in found]
+    return list(found.values())
 
 
 def _run_tune(

@@ -66,7 +66,7 @@ class Scheduler:
         run: str = "",
         look_every: float = OTHER_DRIVERS_S,
     ) -> None:
-        awaited = {job.parent for job in jobs}
+        awaited = {key for job in jobs for key in job.needs}
         self.outcomes: dict[str, Outcome] = {}
         self.on_ok: Callable[[Job, Outcome], None] = lambda job, outcome: None
         self.on_end: OnEnd = lambda job, outcome: ()
@@ -113,7 +113,9 @@ class Scheduler:
 
     def _place(self) -> int | None:
         for place, job in enumerate(self._waiting):
-            if job.parent not in self._not_ended and job.key not in self._leased_elsewhere:
+            if job.key in self._leased_elsewhere:
+                continue
+            if self._not_ended.isdisjoint(job.needs):
                 return place
         return None
 
@@ -230,17 +232,18 @@ class Scheduler:
             return
         try:
             self._plan.decode(job, self._store)
-            teacher = self._plan.jobs.get(job.parent or "")
-            if teacher is not None and not self._store.has("train", teacher.key):
-                self._add(teacher)
+            for needed in map(self._plan.jobs.get, job.needs):
+                if needed is not None and not self._store.has("train", needed.key):
+                    self._add(needed)
         except StorageError as away:
             self._stop.without_storage(away)
 
     def _add(self, job: Job) -> None:
         if job.key in self._not_ended:
             return
-        if job.parent is not None and not self._store.has("train", job.parent):
-            self._add(self._plan.jobs[job.parent])
+        for needed in job.needs:
+            if not self._store.has("train", needed):
+                self._add(self._plan.jobs[needed])
         self._not_ended.add(job.key)
         self._waiting.insert(0, job)
         self._progress.more(job)

@@ -79,7 +79,7 @@ def jobs_left(planner: Planner, count: int) -> list[TrainingJob]:
             key = f"stand-in {each}, seed {seed}"  # no seed of the search is one of the study
             trial = Trial(key, key, 0, seed, configuration, None, refined)
             found.append(replace(planner.job(configuration, seed), key=key, trials=(trial,)))
-    awaited = {job.parent for job in found}
+    awaited = {key for job in found for key in job.needs}
     return [job for key, job in planner.jobs.items() if key in awaited] + found
 
 

@@ -2,8 +2,8 @@
 
 import itertools
 import math
-from collections.abc import Callable
-from typing import Annotated, Any, Self
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
@@ -11,6 +11,8 @@ from reports.names import METRIC_NAMES
 from studies.spec.base import Name, OneOrMore, Strict, listed, lower, one_of
 from studies.spec.resources import ResourceChange
 from studies.spec.settings import TrainingChange
+from wsss_core.errors import quoted
+from wsss_core.evaluate import LogitFusion, MapFusion
 from wsss_core.plugins import is_plugin
 from wsss_core.transfer.names import (
     ALIGNMENT_METRICS,
@@ -61,6 +63,54 @@ class Transfer(Strict):
     ema: float | None = Field(None, gt=0, lt=1)
 
 
+FUSED: Literal["fused"] = "fused"
+"""The paradigm of rows that train nothing: several trained networks as one."""
+
+SOUP = "soup"
+"""The fusion that averages weights; all others fuse maps."""
+
+FusionName = MapFusion | Literal["soup"]
+
+
+class Fusion(Strict):
+    """Trained networks of the study as one row, without training.
+
+    `of` names rows of the study, or backbones: those stand for their network trained alone. Of a
+    co-trained row the student takes part. With `seeds: M` the row is an ensemble over seeds: the
+    study's seeds are dealt in order to blocks of M, each block gives one result under its first
+    seed, and seeds that fill no block give none. Blocks share no network, so results are
+    independent, and each is paired with other rows by the first seed of its block.
+
+    `how` is a fusion of maps, see `wsss_core.evaluate.map_fusion`, or "soup": the average of the
+    weights of networks of one architecture (Wortsman et al., 2022, arXiv 2203.05482). `scores` says
+    what is averaged where the row says which classes an image holds; a soup says so itself.
+    """
+
+    of: Annotated[
+        list[Name],
+        Field(min_length=1, max_length=100),
+        BeforeValidator(lambda v: v if isinstance(v, list) else [v]),
+    ]
+    how: FusionName
+    seeds: int = Field(1, ge=1, le=1000)
+    scores: LogitFusion = "logits"
+
+    @model_validator(mode="after")
+    def _has_several(self) -> Self:
+        twice = next((name for name in self.of if self.of.count(name) > 1), None)
+        if twice is not None:
+            raise ValueError(f"of: {quoted(twice)} is named twice")
+        if len(self.of) * self.seeds < 2:
+            raise ValueError("expected two networks or more: name several in 'of', or 'seeds: 2'")
+        return self
+
+
+class FusionEntry(Fusion):
+    """A fusion as an entry has it: `how` may be a list, which is multiplied out."""
+
+    how: OneOrMore[FusionName]  # type: ignore[assignment]
+
+
 class Described(Transfer):
     """Keys that an entry of `configurations` and a single configuration have alike.
 
@@ -79,8 +129,9 @@ class Described(Transfer):
 class ConfigurationEntry(Described):
     """An entry of `configurations`: one configuration, or several where it holds lists."""
 
+    fuse: FusionEntry | None = None
     paradigm: Annotated[
-        list[ParadigmName],
+        list[ParadigmName | Literal["fused"]],
         Field(min_length=1),
         BeforeValidator(
             lambda v: [x.replace("_", "-") if isinstance(x, str) else x for x in listed(v)]
@@ -91,8 +142,24 @@ class ConfigurationEntry(Described):
     representation: OneOrMore[TransferRepresentation] | None = None
     transfer_weight: OneOrMore[TransferWeight] | None = Field(None, alias="lambda")
 
+    @model_validator(mode="before")
+    @classmethod
+    def _fused_alone(cls, given: Any) -> Any:
+        """Complete an entry with `fuse`, whose networks the study looks up."""
+        if not isinstance(given, dict) or given.get("fuse") is None:
+            return given
+        for key, value in given.items():
+            completed = (key, value) in (("paradigm", [FUSED]), ("student", ""))
+            if key not in ("fuse", "name", "published", "resources") and not completed:
+                raise ValueError(f"an entry with 'fuse' takes no {quoted(key)}")
+        return {**given, "paradigm": [FUSED], "student": ""}
+
     @model_validator(mode="after")
     def _fits_its_paradigm(self) -> Self:
+        if FUSED in self.paradigm:
+            if self.fuse is None:
+                raise ValueError("paradigm 'fused' needs 'fuse'")
+            return self
         axes = ("teacher", "metric", "transfer_level", "representation", "transfer_weight")
         given = [key for key in (*axes, *Transfer.model_fields) if getattr(self, key) is not None]
         if "single" in self.paradigm:
@@ -139,6 +206,8 @@ class ConfigurationEntry(Described):
 
     def __len__(self) -> int:
         """Return the number of its configurations."""
+        if self.fuse is not None:
+            return len(self.fuse.how)
         return 1 if self.paradigm == ["single"] else math.prod(map(len, self._axes))
 
     def expand(self) -> "list[Configuration]":
@@ -146,6 +215,13 @@ class ConfigurationEntry(Described):
         common = {key: getattr(self, key) for key in Described.model_fields}
         if self.paradigm == ["single"]:
             return [Configuration(paradigm="single", **common)]
+        if self.fuse is not None:
+            ways = [
+                Fusion(**{**self.fuse.model_dump(exclude_unset=True), "how": how})
+                for how in self.fuse.how
+            ]
+            expanded = [Configuration(paradigm=FUSED, fuse=fuse, **common) for fuse in ways]
+            return self._one_if_published(expanded)
         expanded = [
             Configuration(
                 paradigm=paradigm,
@@ -157,6 +233,9 @@ class ConfigurationEntry(Described):
             )
             for paradigm, representation, metric, level, weight in itertools.product(*self._axes)
         ]
+        return self._one_if_published(expanded)
+
+    def _one_if_published(self, expanded: "list[Configuration]") -> "list[Configuration]":
         if self.published is not None and len(expanded) > 1:
             raise ValueError(
                 "'published' is the figure of one configuration; this entry is multiplied out"
@@ -167,7 +246,8 @@ class ConfigurationEntry(Described):
 class Configuration(Described):
     """One configuration; the study trains it under every seed. A table shows it as one row."""
 
-    paradigm: ParadigmName
+    paradigm: ParadigmName | Literal["fused"]
+    fuse: Fusion | None = None
     representation: TransferRepresentation | None = None
     metric: TransferMetric | None = None
     transfer_level: TransferLevel | None = Field(None, alias="level")
@@ -191,6 +271,29 @@ class Configuration(Described):
                 else {}
             ),
         }
+
+
+_FUSION_WORDS = {
+    "mean": "mean of",
+    "product": "product of",
+    "minimum": "minimum of",
+    "or": "OR of",
+    "and": "AND of",
+    "soup": "weight soup of",
+}
+
+
+def fusion_name(fuse: Fusion, members: Sequence[str]) -> str:
+    """Return the name that tables print for a fusion without a name of its own.
+
+    Args:
+        fuse: the fusion.
+        members: the names of its rows.
+
+    """
+    seeds = f"{fuse.seeds} seeds of " if fuse.seeds > 1 else ""
+    name = f"{_FUSION_WORDS[fuse.how]} {seeds}{' + '.join(members)}"
+    return name if fuse.scores == "logits" else f"{name}, mean probability"
 
 
 _REPRESENTATION_WORDS = {

@@ -11,7 +11,6 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field
 
 from studies.spec.base import Strict
-from wsss_core.transfer.names import ParadigmName
 
 GIB = 2**30
 
@@ -61,7 +60,7 @@ class Resources(Strict):
     price_per_gpu_hour: float | None = Field(None, ge=0)
     price_per_cpu_hour: float | None = Field(None, ge=0)
 
-    def demand(self, paradigm: ParadigmName, own: ResourceChange | None = None) -> "Demand":
+    def demand(self, paradigm: str, own: ResourceChange | None = None) -> "Demand":
         """Return the demand of a configuration.
 
         Args:
@@ -69,7 +68,7 @@ class Resources(Strict):
             own: the changes of the configuration's own entry.
 
         """
-        asked = (own, getattr(self, paradigm.replace("-", "_")), self)
+        asked = (own, getattr(self, paradigm.replace("-", "_"), None), self)
         return Demand(
             *(
                 next(found for one in asked if (found := getattr(one, name, None)) is not None)

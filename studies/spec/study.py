@@ -21,11 +21,13 @@ from studies.spec.base import LocalPath, Name, Strict
 from studies.spec.configuration import (
     Configuration,
     ConfigurationEntry,
+    FusionName,
     configuration_name,
 )
 from studies.spec.data import Data
 from studies.spec.folds import Folds
 from studies.spec.frozen import Caches, NeckEntry, TrainedEntry, refuse_parts
+from studies.spec.fused_rows import Named, members_of, with_fusions
 from studies.spec.refinement import (
     TABLES_OWN_ROWS,
     ChainEntry,
@@ -44,6 +46,13 @@ from wsss_core.plugins import is_plugin
 MOST_RESULTS = 50_000
 """The most results of a study: configurations, times seeds, times the values of a sweep or folds,
 times the chains and one; a plan of so many takes some seconds."""
+
+
+def _ways(given: Any) -> Any:
+    """Return how controls are fused, as a list; true is the mean."""
+    if isinstance(given, bool):
+        return ["mean"] if given else []
+    return given if isinstance(given, list) else [given]
 
 
 _Three = Field(min_length=3, max_length=3)
@@ -73,7 +82,7 @@ class Backbone(Strict):
     stage: str | int | None = None
     output_stride: Literal[8, 16, 32] | None = None
     final_norm: bool | None = None
-    head: Literal["linear", "pcm"] = "linear"
+    head: Literal["linear", "pcm", "transcam"] = "linear"
     options: dict[str, Any] = Field(default_factory=dict)
     train: TrainedEntry = None
     neck: NeckEntry = None
@@ -172,6 +181,7 @@ class Study(Strict):
     ] = Field(min_length=1)
     folds: Folds | None = None
     configurations: list[ConfigurationEntry] = Field(min_length=1)
+    controls: Annotated[list[FusionName], BeforeValidator(_ways)] = Field(default_factory=list)
     refiners: dict[str, dict[str, Any]] = Field(default_factory=dict)
     chains: Annotated[dict[Name, ChainEntry], BeforeValidator(named_chains)] = Field(
         default_factory=dict
@@ -201,7 +211,7 @@ class Study(Strict):
         named = [(f"configurations[{i}]", entry) for i, entry in enumerate(self.configurations)]
         for where, entry in (*named, ("search", self.search)):
             for role in ("student", "teacher"):
-                name = getattr(entry, role, None)
+                name = getattr(entry, role, None) or None  # a fusion names no network itself
                 if name is not None and name not in self.backbones:
                     raise ValueError(
                         f"{where}.{role} {quoted(name)} is no backbone of this study; "
@@ -233,6 +243,8 @@ class Study(Strict):
 
         """
         configurations = sum(map(len, self.configurations))
+        pairs = {(one.student, one.teacher) for one in self.configurations if one.teacher}
+        configurations += len(self.controls) * len(pairs)
         times = len(self.sweep.values) if self.sweep else folds or self.fold_count or 1
         results = configurations * len(self.seeds) * times * (1 + len(self.chains))
         said = (
@@ -280,14 +292,22 @@ class Study(Strict):
             for one in resolved
         ]
         pairs = {(one.student, one.teacher) for one, _ in resolved if one.teacher is not None}
-        short = [self._describe(one, several, len(pairs) > 1) for one, several in resolved]
+        short = [
+            (one.name or "") if one.fuse else self._describe(one, several, len(pairs) > 1)
+            for one, several in resolved
+        ]
         times = Counter(short)
         named = []
-        for name, (one, _) in zip(short, resolved, strict=True):
+        for name, (one, several) in zip(short, resolved, strict=True):
             if times[name] > 1 and one.transfer_weight:
                 name = f"{name}, λ {one.transfer_weight:g}"
-            named.append((name, one))
-        return named
+            named.append((name, one, bool(name) and not several))
+        return with_fusions(named, self.controls, self.backbones, self.label, len(self.seeds))
+
+    def members(self, fused: Configuration) -> list[Named]:
+        """Return what a fused row is made of: names of rows or backbones, and configurations."""
+        assert fused.fuse is not None
+        return members_of(fused.fuse, dict(self._named), self.backbones, "fuse")
 
     def resolved_chains(self) -> list[ResolvedChain]:
         """Return every chain, in the file's order.

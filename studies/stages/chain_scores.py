@@ -6,13 +6,14 @@ Tasks are the shards of each split, and the features that steps precompute from 
 import logging
 import socket
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from studies.formatting import error_line
 from studies.planning import SCORED_SPLITS, Chain, Plan, Step, TrainingJob, Trial, shards
 from studies.stages import environment
-from studies.stages.cams import network_maps
 from studies.stages.failures import write_failure
+from studies.stages.fused_maps import chain_start_scores, scores_under_chain
 from studies.stages.handover import FailedChain, RunContext
 from studies.stages.publishing import keep_scores, publish
 from studies.stages.refinement import (
@@ -152,9 +153,11 @@ def _rows(job: TrainingJob, chain: Chain, context: RunContext, store: ArtifactSt
     cam = context.cam
 
     def refined(split: str, images: ImageSet) -> dict[str, NetworkScores]:
-        raw = network_maps(job, "student", split, images, store, "cpu", chain.cam)
+        start = chain_start_scores(job, split, images, store, replace(cam, cam=chain.cam))
+        if not chain.steps:
+            return {"student": start}
         maps = chain_maps(job, chain, split, images, store, cam.scaling)
-        return {"student": NetworkScores((maps,), raw.logits, None, None, cam.normalisation)}
+        return {"student": scores_under_chain(start, maps)}
 
     return split_rows(job, store, cam, refined, plain=False)[0]
 

@@ -170,7 +170,7 @@ def _write_to(folder: Folder) -> None:
 
 def _inputs_are_there(job: Job, store: ArtifactStore) -> bool:
     """Return whether the store holds all that others make for a job."""
-    if job.parent is not None and not store.has("train", job.parent):
+    if not all(store.has("train", key) for key in job.needs):
         return False
     masks = job.masks if isinstance(job, SegmentJob) else None
     keys = [*job.images.keys.values(), *([masks.key] if masks else [])]

@@ -22,6 +22,7 @@ from studies.stages import environment
 from studies.stages.chain_scores import record_collapsed
 from studies.stages.device import UNCOUNTED, WorkerShare
 from studies.stages.failures import LeaseLostError, write_failure
+from studies.stages.fused_maps import fuse_job, row_scores
 from studies.stages.handover import JobStatus, Outcome, RunContext
 from studies.stages.leased import LeasedWork, work_under_lease
 from studies.stages.publishing import keep_scores, publish
@@ -144,10 +145,7 @@ class _Work(LeasedWork):
     def _train_and_score(self, record: LedgerRow) -> tuple[JobStatus, str | None]:
         job, store = self.job, self.store
         memory = environment.PeakMemory(self.share.device)
-        training_images = job.images.load(store, "train")
-        outcome = train_job(
-            job, training_images, store, self.share, on_epoch=_after_epoch(job, self.lease)
-        )
+        outcome = self._outcome()
         self.lease.report("scoring")
         seconds = sum(epoch.seconds for epoch in outcome.history)
         epochs = len(outcome.history)
@@ -191,8 +189,20 @@ class _Work(LeasedWork):
             keep_scores(store, job, trial.key, rows, {"trial_key": trial.key}, self.context.rules)
         return status, error
 
+    def _outcome(self) -> TrainingOutcome:
+        """Train the job's networks, or take those of its members."""
+        job, store = self.job, self.store
+        if job.members:
+            return fuse_job(job, store, self.share)
+        images = job.images.load(store, "train")
+        on_epoch = _after_epoch(job, self.lease)
+        return train_job(job, images, store, self.share, on_epoch=on_epoch)
+
     def _scores(self, split: str, images: ImageSet) -> dict[str, NetworkScores]:
         """Return each network's scores of a split; after co-training those of their fusion too."""
+        if self.job.members:
+            share, cam = self.share, self.context.cam
+            return {"student": row_scores(self.job, split, images, self.store, share.device, cam)}
         found = {
             role: network_scores(
                 self.job, role, split, images, self.store, self.share.device, self.context.cam
@@ -220,7 +230,7 @@ def _record(job: TrainingJob, context: RunContext, share: WorkerShare) -> Ledger
     return {
         "code_revision": environment.code_revision(),
         "package_version": environment.package_version(),
-        **origin([job.settings, context.cam.as_settings()]),
+        **origin([*(one.settings for one in (job, *job.members)), context.cam.as_settings()]),
         **share.as_record(environment.device_name(share.device)),
         "host": socket.gethostname(),
         "started_at": datetime.now(UTC),

@@ -90,7 +90,7 @@ def quarantine_jobs(store: ArtifactStore, jobs: Iterable[Job]) -> int:
 
     Images and what is computed from images alone stay.
     """
-    keys = {key for job in jobs for key in (job.key, job.parent) if key is not None}
+    keys = {key for job in jobs for key in (job.key, *job.needs)}
     taken = [
         artifact
         for artifact in read_artifacts(store, walk(store.folder), STAGES)

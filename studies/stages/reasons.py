@@ -61,7 +61,7 @@ def measure_job(
             if status is JobStatus.OK:
                 images = job.images.load(store, SPLIT)
                 scores = scores_of(SPLIT, images)
-                for role in job.trained_roles:
+                for role in job.mapped_roles:  # none of a row that fuses maps
                     network = load_network(store, job, role)
                     predict = _predict(network, device)
                     rows += reason_rows(predict, images, scores[role], role, context.reasons)

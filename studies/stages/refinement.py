@@ -29,10 +29,9 @@ from studies.planning import (
     shard_key,
     shards,
 )
-from studies.stages.cams import base_scores, network_maps
 from studies.stages.failures import fault_of
+from studies.stages.fused_maps import first_maps, keep_maps, learnt_network
 from studies.stages.handover import FailedChain, RunContext
-from studies.stages.training import load_network
 from studies.store import ArtifactStore, CorruptArtifactError, canonical
 from wsss_core.backbones import Network
 from wsss_core.data.image_set import ImageSet
@@ -99,7 +98,7 @@ def prepare_chain(
     """Make what a chain begins with and what its steps learn, unless the store holds it."""
     for split in SCORED_SPLITS:
         images = job.images.load(store, split)
-        network_maps(job, "student", split, images, store, device, chain.cam)
+        keep_maps(job, split, images, store, device, chain.cam)
     for step in chain.steps:
         if step.needs_fitted_state:
             _fit(job, chain, step, scaling, store, device)
@@ -117,9 +116,8 @@ def _fit(
     if store.has("fits", key):
         return
     images = job.images.load(store, "train")
-    raw = network_maps(job, "student", "train", images, store, device, chain.cam)
-    scores = base_scores(raw, chain.cam, scaling)
-    network = load_network(store, job, "student").to(device)
+    scores = first_maps(job, "train", images, store, device, chain.cam, scaling)
+    network = learnt_network(job, store).to(device)
     with store.build("fits", key, {"step": step.identity, "parent": job.key}) as folder:
         _made(step).fit(
             network,
@@ -233,7 +231,7 @@ class _ShardRefinement:
     @cached_property
     def network(self) -> Network:
         """The job's trained network, for steps that go on from what they have learnt."""
-        return load_network(self.store, self.job, "student")
+        return learnt_network(self.job, self.store)
 
     def run(self, chain: Chain) -> None:
         """Make the maps after each refiner that the store lacks."""
@@ -260,10 +258,16 @@ class _ShardRefinement:
 
     def _start(self, chain: Chain, key: str, *, first: bool) -> np.ndarray:
         if first:
-            raw = network_maps(
-                self.job, "student", self.split, self.images, self.store, "cpu", chain.cam
+            return first_maps(
+                self.job,
+                self.split,
+                self.images,
+                self.store,
+                "cpu",
+                chain.cam,
+                self.scaling,
+                self.bounds,
             )
-            return base_scores(raw.part(*self.bounds), chain.cam, self.scaling)
         return load_refined(self.store, key, self.bounds)
 
     def _refined(self, chain: Chain, step: Step, scores: np.ndarray) -> np.ndarray:
@@ -349,7 +353,6 @@ def chain_maps(
 ) -> np.ndarray:
     """Return a chain's maps of a whole split, float32 [N, K, h, w] in 0..1."""
     if not chain.steps:
-        raw = network_maps(job, "student", split, images, store, "cpu", chain.cam)
-        return base_scores(raw, chain.cam, scaling)
+        return first_maps(job, split, images, store, "cpu", chain.cam, scaling)
     key = prefix_keys(job, chain, scaling, split)[-1]
     return np.concatenate([load_refined(store, key, bounds) for bounds in shards(len(images))])

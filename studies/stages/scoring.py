@@ -17,11 +17,14 @@ from studies.stages.cams import network_maps, normalised_maps
 from studies.store import ArtifactStore
 from wsss_core.data.image_set import IGNORED, ImageSet
 from wsss_core.evaluate import (
+    LogitFusion,
+    MapFusion,
     Normalisation,
     ScoreHistogram,
     collapse_reason,
     compete,
-    normalise,
+    fuse_logits,
+    fuse_maps,
     peak_region,
     quantise,
     resize,
@@ -50,6 +53,7 @@ class NetworkScores:
             object; None where no such images are known.
         without_context: float32 [N, K], the same without that class's context.
         normalisation: how the maps were normalised.
+        how: how the maps of several networks are fused.
 
     """
 
@@ -58,18 +62,17 @@ class NetworkScores:
     without_object: np.ndarray | None
     without_context: np.ndarray | None
     normalisation: Normalisation
+    how: MapFusion = "mean"
 
     def at(self, index: int, shape: tuple[int, int]) -> np.ndarray:
         """Return the scores of one image at its mask's resolution, float32 [K, *shape].
 
-        Several networks are averaged and, as each map was, stretched again (arXiv 2507.21959, CAM
-        fusion).
+        Maps of several networks are fused here, see `wsss_core.evaluate.fuse_maps`.
         """
         resized = [resize(maps[index], shape) for maps in self.maps]
         if len(resized) == 1:
             return resized[0]
-        mean: np.ndarray = np.mean(resized, axis=0)
-        return mean if self.normalisation == "sigmoid" else normalise(mean, self.normalisation)
+        return fuse_maps(resized, self.how, self.normalisation)
 
 
 def network_scores(
@@ -97,12 +100,21 @@ def network_scores(
     )
 
 
-def fused(members: list[NetworkScores]) -> NetworkScores:
-    """Fuse networks: their maps are averaged at the mask's resolution, their logits averaged."""
+def fused(
+    members: list[NetworkScores], how: MapFusion = "mean", by: LogitFusion = "logits"
+) -> NetworkScores:
+    """Fuse networks: their maps at the mask's resolution, and their logits.
+
+    Args:
+        members: of the same images.
+        how: how maps are fused.
+        by: how logits are.
+
+    """
 
     def mean(arrays: list[np.ndarray | None]) -> np.ndarray | None:
         known = [array for array in arrays if array is not None]
-        return np.mean(known, axis=0) if len(known) == len(arrays) else None
+        return fuse_logits(known, by) if len(known) == len(arrays) else None
 
     logits = mean([one.logits for one in members])
     assert logits is not None
@@ -112,6 +124,7 @@ def fused(members: list[NetworkScores]) -> NetworkScores:
         mean([one.without_object for one in members]),
         mean([one.without_context for one in members]),
         members[0].normalisation,
+        how,
     )
 
 
@@ -336,6 +349,20 @@ def collapse_of(rows: list[LedgerRow], classes: tuple[str, ...], gating: str) ->
     ]
     logits = [[row["logit"] for row in rows if row["class_name"] == name] for name in classes]
     return collapse_reason(np.array(counts).reshape(-1, 256), np.array(logits).T)
+
+
+def collapse_of_maps(scores: NetworkScores, gating: str) -> str | None:
+    """Return why a network has collapsed, by its maps at their own grid; None if it is healthy.
+
+    The rule is that of `collapse_of`, before any mask is looked at.
+    """
+    (maps,) = scores.maps
+    counts = []
+    for levels, logits in zip(map(quantise, maps), scores.logits, strict=True):
+        out = logits <= 0 if gating == "predicted" else np.zeros(len(logits), bool)
+        if gating == "none" or not out.all():
+            counts.append(np.bincount(gated(levels, out).max(axis=0).ravel(), minlength=256))
+    return collapse_reason(np.array(counts).reshape(-1, 256), scores.logits)
 
 
 def panel_rows(

@@ -261,7 +261,7 @@ def _add_ended(
         for fingerprint in named.split("-")
     }
     settings = {_of_training(json.loads(text)) for text in trials["settings"]}
-    trained: dict[str, str | None] = {}
+    trained: dict[str, list[str]] = {}
     of_trials = set()
     for artifact in artifacts:
         about = {} if artifact.manifest is None else artifact.manifest.about
@@ -273,11 +273,19 @@ def _add_ended(
         elif artifact.stage == "segment" and artifact.key in keys["segment"]:
             of_trials.add(artifact.parent)
         elif artifact.stage == "train":
-            trained[artifact.key] = artifact.parent
+            needed = [artifact.parent, *_members(about)]
+            trained[artifact.key] = [key for key in needed if key is not None]
             if _of_training(about.get("settings") or {}) in settings:
                 of_trials.add(artifact.key)
-    parents = {trained.get(key or "") for key in of_trials}
+    parents = {needed for key in of_trials for needed in trained.get(key or "", ())}
     keys["train"] |= {key for key in of_trials | parents if key is not None}
+
+
+def _members(about: Mapping[str, Any]) -> list[str]:
+    """Return the keys of the training runs whose networks a training run fuses."""
+    settings = about.get("settings")
+    members = settings.get("members", ()) if isinstance(settings, dict) else ()
+    return [str(key) for key in members]
 
 
 def _of_training(settings: Mapping[str, Any]) -> str:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         encoder_version,
         is_vit,
         normalises_pooled,
+        timm_config,
     )
     from wsss_core.backbones.network import Network, Output, build_network
     from wsss_core.backbones.points import CamPoint
@@ -61,6 +62,7 @@ __all__ = [
     "set_memory_format",
     "share_the_image",
     "tensors_in",
+    "timm_config",
 ]
 
 __getattr__ = lazy_exports(__name__, __file__)

@@ -14,6 +14,7 @@ from wsss_core.backbones.names import (
     SAME_ENCODER,
     Layer,
     has_patch_tokens,
+    timm_config,
     timm_module,
 )
 from wsss_core.backbones.pretrained import pretrained_arguments
@@ -160,6 +161,7 @@ def native_size(model: Any) -> int:
 def _create(name: str, arguments: Mapping[str, Any]) -> Any:
     """Return a timm model; InputError in one line, with what was asked for."""
     try:
+        timm_config(name)  # registers models of this package
         with SizeLimit(name):
             return timm.create_model(name, **arguments)
     except InputError:

@@ -111,5 +111,17 @@ def share_the_image(name: str, sides: Sequence[int], settings: Mapping[str, Any]
         return True
     if timm_module(name) in _WITHOUT_PADDING:
         return False
+    if timm_module(name) == "conformer":
+        return True  # it takes whole patches alone
     cell = settings.get("output_stride") or _LARGEST
     return all(side % cell == 0 for side in sides)
+
+
+def pooled(features: "Tensor", cells: "Tensor | None") -> "Tensor":
+    """Return the mean over locations [B, C], by the weights of cells [B, 1, h, w] if there are."""
+    if cells is None:
+        return features.mean((-2, -1))
+    import torch  # as above
+
+    total = cells.sum((-2, -1)).clamp_min(torch.finfo(torch.float32).tiny)
+    return (features * cells.to(features.dtype)).sum((-2, -1)) / total.to(features.dtype)

@@ -43,6 +43,13 @@ VITS = PLAIN_VITS | {
 }
 """timm's modules of plain transformers: tokens that attend to each other on a grid that stays."""
 
+OWN_MODELS = {
+    "conformer_tiny_patch16": "conformer",
+    "conformer_small_patch16": "conformer",
+    "conformer_base_patch16": "conformer",
+}
+"""Models of this package that timm builds by name, see `wsss_core.backbones.conformer`."""
+
 SAME_ENCODER = frozenset(
     {
         "inception_resnet_v2",
@@ -155,10 +162,13 @@ def check_backbone_name(name: str) -> None:
         load_plugin("model", name)
         return
     model, _, tag = name.partition(".")
-    if name in timm_models() or model in timm_deprecated_models() or _is_registered(model):
+    if name in OWN_MODELS or name in timm_models():
+        return
+    if model in timm_deprecated_models() or _is_registered(model):
         return
     if model not in timm_models():
-        near = difflib.get_close_matches(model, timm_models(), n=3, cutoff=0.5)
+        known_models = [*timm_models(), *OWN_MODELS]
+        near = difflib.get_close_matches(model, known_models, n=3, cutoff=0.5)
         hint = f"; nearest: {', '.join(near)}" if near else ""
         raise InputError(f"timm {metadata.version('timm')} has no model {quoted(name)}{hint}")
     if tag in (tags := timm_tags(model)):
@@ -223,10 +233,19 @@ def _numbers(value: Any) -> Iterator[int | float]:
             yield from _numbers(inner)
 
 
+def timm_config(name: str) -> Any:
+    """Return timm's configuration of a model: mean, std, tag; timm and torch are loaded."""
+    import timm
+
+    if name.partition(".")[0] in OWN_MODELS:
+        import wsss_core.backbones.conformer.registered  # noqa: F401 (which tells timm of them)
+    return timm.get_pretrained_cfg(name)
+
+
 def timm_module(name: str) -> str:
     """Return the module of timm that defines a model, such as "resnet" for "resnet18"."""
     model = name.partition(".")[0]
-    module = timm_models().get(model) or timm_deprecated_models().get(model)
+    module = (OWN_MODELS | timm_models()).get(model) or timm_deprecated_models().get(model)
     if module is None:
         import timm
 

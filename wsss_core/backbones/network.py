@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, Self
 
-import timm
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -23,9 +22,9 @@ from wsss_core.backbones.building import (
     set_memory_format,
     timm_arguments,
 )
-from wsss_core.backbones.cells import cell_side, cell_weights
-from wsss_core.backbones.encoder import evaluating
-from wsss_core.backbones.names import Layer, check_backbone_name, check_options
+from wsss_core.backbones.cells import cell_side, cell_weights, pooled
+from wsss_core.backbones.encoder import Encoder, evaluating
+from wsss_core.backbones.names import Layer, check_backbone_name, check_options, timm_config
 from wsss_core.backbones.pcm import PixelCorrelation, View
 from wsss_core.backbones.weights import LoadedWeights, load_weights
 from wsss_core.errors import InputError, as_input_error
@@ -33,7 +32,7 @@ from wsss_core.plugins import is_plugin, load_plugin
 
 logger = logging.getLogger(__name__)
 
-HEADS = ("linear", "pcm")
+HEADS = ("linear", "pcm", "transcam")
 
 
 class Output(NamedTuple):
@@ -137,6 +136,7 @@ class Network(nn.Module):
                 images of this size, or has no such stage.
 
         Example:
+            >>> import timm
             >>> _ = torch.manual_seed(0)
             >>> model = timm.create_model("resnet18", num_classes=3, channels=(8, 8, 16, 32)).eval()
             >>> network = Network.from_timm(model)
@@ -204,7 +204,7 @@ class Network(nn.Module):
         if self.neck is not None:
             features = self.neck(features)
         maps = torch.einsum("bchw,kc->bkhw", features, self.head.weight)
-        logits = self.head(_pooled(features, self._cells(valid, features)))
+        logits = self.head(pooled(features, self._cells(valid, features)))
         return Output(features, maps, logits)
 
     def train(self, mode: bool = True) -> Self:
@@ -240,7 +240,7 @@ class Network(nn.Module):
         if valid is not None:
             valid = F.interpolate(valid, small.shape[-2:], mode="area")
         cells = self._cells(valid, features)
-        return View(small, low, features, maps, self.head(_pooled(features, cells)), cells)
+        return View(small, low, features, maps, self.head(pooled(features, cells)), cells)
 
     def channels_at(self, layer: Layer | None) -> int:
         """Return how many channels a layer's map has; None stands for the final features.
@@ -250,14 +250,6 @@ class Network(nn.Module):
 
         """
         return self.channels if layer is None else self.encoder.channels_at(layer)
-
-
-def _pooled(features: Tensor, cells: Tensor | None) -> Tensor:
-    """Return the mean over locations [B, C], by the weights of cells [B, 1, h, w] if there are."""
-    if cells is None:
-        return features.mean((-2, -1))
-    total = cells.sum((-2, -1)).clamp_min(torch.finfo(torch.float32).tiny)
-    return (features * cells.to(features.dtype)).sum((-2, -1)) / total.to(features.dtype)
 
 
 def _keep_classifier(network: Network, model: Any, size: int) -> None:
@@ -331,7 +323,8 @@ def build_network(
         final_norm: whether the last stage's map is taken after the model's final norm and head
             convolution, as by timm's `forward_features`; None: it is. Not for plain ViTs.
         head: "linear", or "pcm": activation maps refined by the pixel correlation module, see
-            `wsss_core.backbones.pcm`. Not for plain ViTs.
+            `wsss_core.backbones.pcm`, not for plain ViTs; or "transcam", of a Conformer alone, see
+            `wsss_core.backbones.conformer.trans_cam`.
         options: further arguments of the timm model, such as `embed_dim`, `depth`, `channels`.
         weights_digest: of the weights file, see `read_weights`; None: it is not compared.
         mean: subtracted from each RGB channel of images in 0..1; None: as timm says of the name,
@@ -370,14 +363,24 @@ def build_network(
             head=encoder.head_tensors,
         )
     set_memory_format(encoder)
-    config: Any = timm.get_pretrained_cfg(name)
+    config = timm_config(name)
     mean, std = tuple(mean or config.mean), tuple(std or config.std)
-    network = Network(encoder, encoder.channels_at(-1), classes, mean, std)
+    kind = _network_class(name, encoder, head)
+    network = kind(encoder, encoder.channels_at(-1), classes, mean, std)
     network.initial_weights = loaded
     if head == "pcm":
         check_for_pcm(name, encoder, image_size)
         network.refinement = PixelCorrelation(encoder.channels_at(-2), network.channels)
     return network
+
+
+def _network_class(name: str, encoder: Encoder, head: str) -> type[Network]:
+    if head != "transcam":
+        return Network
+    from wsss_core.backbones.conformer.trans_cam import TransCamNetwork, check_for_trans_cam
+
+    check_for_trans_cam(name, encoder)
+    return TransCamNetwork
 
 
 def _plugin_network(

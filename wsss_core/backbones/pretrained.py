@@ -8,8 +8,7 @@ import contextlib
 from pathlib import Path
 from typing import Any
 
-import timm
-
+from wsss_core.backbones.names import timm_config
 from wsss_core.errors import InputError, one_line
 from wsss_core.fetched_weights import checked, fetched
 
@@ -20,7 +19,7 @@ def pretrained_name(model: str) -> str:
     >>> pretrained_name("resnet18")
     'resnet18.a1_in1k'
     """
-    config: Any = timm.get_pretrained_cfg(model)
+    config = timm_config(model)
     return f"{config.architecture}.{config.tag}".rstrip(".")
 
 
@@ -47,7 +46,7 @@ def download_pretrained(model: str, folder: Path) -> Path:
         InputError: timm has no weights for the model, or they cannot be downloaded.
 
     """
-    config: Any = timm.get_pretrained_cfg(model)
+    config = timm_config(model)
     name = pretrained_name(model)
     try:
         if config.file:

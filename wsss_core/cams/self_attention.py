@@ -25,6 +25,7 @@ ATTENDING = frozenset(
     {
         "beit",
         "cait",
+        "conformer",
         "convit",
         "deepseek_vit",
         "deit",

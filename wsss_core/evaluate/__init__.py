@@ -15,6 +15,7 @@ if TYPE_CHECKING:
         pointing_game,
         reliance,
     )
+    from wsss_core.evaluate.map_fusion import LogitFusion, MapFusion, fuse_logits, fuse_maps
     from wsss_core.evaluate.multi_class import MultiClassStack
     from wsss_core.evaluate.objects import ObjectCounts, object_counts
     from wsss_core.evaluate.overlays import overlay
@@ -52,6 +53,8 @@ __all__ = [
     "Evaluation",
     "GaussianMixture",
     "HistogramStack",
+    "LogitFusion",
+    "MapFusion",
     "MeanIou",
     "MultiClassStack",
     "NoThresholdError",
@@ -74,6 +77,8 @@ __all__ = [
     "false_positive_area",
     "false_positive_share",
     "fit_gaussian_mixture",
+    "fuse_logits",
+    "fuse_maps",
     "gaussian_mixture_level",
     "level_of",
     "load_own_rule",

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from wsss_core.training.micro_batches import batch_gradients
     from wsss_core.training.optimizers import ParameterGroup, build_optimizer, set_rate
     from wsss_core.training.settings import TrainingSettings
+    from wsss_core.training.soup import average_weights
 
 __all__ = [
     "AveragedState",
@@ -27,6 +28,7 @@ __all__ = [
     "ParameterGroup",
     "TrainingSettings",
     "WeightAverage",
+    "average_weights",
     "batch_gradients",
     "build_optimizer",
     "draw_flips",
