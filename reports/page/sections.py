@@ -47,13 +47,8 @@ from reports.tables.over_images import (
 from reports.tables.published_order import published_order_table
 from reports.tables.refinement import refinement_table
 from reports.tables.search import search_table
-<<<<<<< HEAD
 from reports.tables.segments import segmentation_table
-from reports.tables.strategies import strategies_table
-=======
-from reports.tables.segmentation import segmentation_table
 from reports.tables.strategies import controls_table, strategies_table
->>>>>>> control
 from reports.tables.thresholds import threshold_table
 
 
