@@ -6,7 +6,8 @@ from functools import partial
 
 from reports.figures.sweep import draw_sweep, sweep_info
 from reports.page.limits import fewer
-from reports.page.sections import SECTIONS, Drawing, FigureSpec, TableSpec
+from reports.page.sections import SECTIONS
+from reports.page.specs import Drawing, FigureSpec, TableSpec
 from reports.results.origins import mixed
 from reports.results.study_record import StudyRecord
 from reports.tables.cells import Table, mark_mixed
