@@ -80,15 +80,15 @@ SECTIONS = (
         (TableSpec("controls", controls_table),),
         has_controls,
     ),
-    SectionSpec(
-        "chance", "Both sources of chance", (TableSpec("chance", chance_table),), has_both_chances
-    ),
     SectionSpec("folds", "Folds", (TableSpec("folds", folds_table),), lambda record: record.folds),
     SectionSpec(
         "published",
         "Against the published order",
         (TableSpec("published", published_order_table),),
         has_published_order,
+    ),
+    SectionSpec(
+        "chance", "Both sources of chance", (TableSpec("chance", chance_table),), has_both_chances
     ),
     SectionSpec(
         "refinement",

@@ -77,7 +77,7 @@ def test_the_files_are_those_that_were_promised(files):
 
     tables = [
         f"tables/{t}.{e}"
-        for t in ("strategies", "diagnostics", "thresholds", "trials")
+        for t in ("strategies", "chance", "diagnostics", "thresholds", "trials")
         for e in ("csv", "md", "tex")
     ]
     drawn = ("panels", "reasons", "reliance", "seeds", "thresholds", "training")

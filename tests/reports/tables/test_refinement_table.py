@@ -63,7 +63,7 @@ def write_chain(results, trial, chain, key, *, failed):
             for row in rows:
                 row["refinement"] = chain
                 if table == "scores":
-                    row.update({"peak": None, "context": None, "ring": None, "source": None})
+                    row.update(dict.fromkeys(("peak", "context", "ring", "source", "flags")))
                     for ground, level in (("foreground", 255), ("background", 0)):
                         counts = np.zeros(256, np.uint32)
                         counts[level if chain == "perfect" else 0] = row[ground].sum()
