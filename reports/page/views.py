@@ -124,7 +124,8 @@ def sweep_view(
         value = f"{record.sweep_value:g}"
         at_value = f"{record.sweep} = {value}"
         names = f"strategies_{value}", f"diagnostics_{value}", f"trials_{value}"
-        sections.append(Section(f"at-{place}", at_value, names[:2]))
+        own = (f"segmentation_{value}",) if record.segments and record.classes else ()
+        sections.append(Section(f"at-{place}", at_value, (*names[:2], *own)))
         sections.append(Section(f"trials-{place}", f"Trials at {value}", names[2:]))
     if len(first.findings):
         sections.append(Section("images", "The images", ("findings",)))

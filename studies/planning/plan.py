@@ -135,6 +135,8 @@ class Plan:
 
     def pending_segments(self, store: ArtifactStore) -> list[SegmentJob]:
         """Return the segmentation runs that still have to run."""
+        if not self.segments:
+            return []
         has, aside = store.seen(), store.corrupt("segment")
         return [
             job

@@ -39,9 +39,11 @@ from study_on_disk import StudyOnDisk
 
 import reports.ledger.snapshot
 from reports import read_studies
+from reports.results.segments import segment_frame
 from reports.storage import StorageError
 from studies.planning.plan import Plan
 from studies.stages.cams import network_maps
+from studies.stages.segmentation import SegmentOutcome, load_trained_segmenter
 from studies.stages.training import TrainingOutcome, build_paradigm, load_network
 from studies.store.artifacts import CorruptArtifactError
 from wsss_core.errors import InputError
@@ -49,8 +51,19 @@ from wsss_core.errors import InputError
 logging.getLogger("transformers").setLevel(logging.ERROR)
 
 ENDS = ("no effect", "healed", "named", "wrong", "traceback")
-STAGES = ("images", "train", "cams", "fits", "described", "refined", "scores")
-TABLES = ("plan", "trials", "scores", "panels", "history", "refinements", "refined")
+STAGES = ("images", "train", "cams", "fits", "described", "refined", "scores", "segment")
+TABLES = (
+    "plan",
+    "trials",
+    "scores",
+    "panels",
+    "history",
+    "refinements",
+    "refined",
+    "segments",
+    "segmented",
+    "segment_scores",
+)
 
 
 @dataclass(frozen=True)
@@ -93,13 +106,19 @@ def of_the_store(study: StudyOnDisk, plan: Plan, name: str) -> str:
         raise FileNotFoundError(f"{stage}/{key}")
     if stage == "images":
         (images,) = plan.image_sets
-        split = next(s for s, k in images.splits.keys.items() if k == key)
+        split = next((s for s, k in images.splits.keys.items() if k == key), None)
+        if split is None:  # true masks of training images
+            masks = next(job.masks for job in plan.segments if job.masks is not None)
+            return digest(*(value for item in masks.load(store).items() for value in item))
         found = images.splits.load(store, split)
         return digest(found.images, found.labels, found.identifiers, found.classes)
     if stage == "train":
         outcome = TrainingOutcome.read(store, key)
         network = load_network(store, jobs[key], "student")
         return digest(outcome, *network.state_dict().values())
+    if stage == "segment":
+        segmenter = load_trained_segmenter(store, key)
+        return digest(SegmentOutcome.read(store, key), *segmenter.state_dict().values())
     if stage == "cams":
         job = jobs[study.parents[key]]
         (images,) = plan.image_sets
@@ -124,6 +143,7 @@ def of_the_ledger(study: StudyOnDisk, plan: Plan, name: str) -> str:
     found += [digest(record.history[k].to_csv()) for k in sorted(record.history)]
     found += [digest(panels(record, trial.key)) for trial in record.trials.values()]
     found.append(digest(record.search.to_csv()))
+    found.append(digest(segment_frame([(record.study, None, record.segments)]).to_csv()))
     return digest(found)
 
 

@@ -40,7 +40,7 @@ _VIT = {"patch_size": 8, "embed_dim": 24, "depth": 1, "num_heads": 3}
 
 
 def study_file(folder: Path) -> dict[str, Any]:
-    """A study with refiners that learn (fits), that describe images (described), and that do not.
+    """A study with refiners that learn (fits), that describe images (described), and segmenters.
 
     Args:
         folder: holds the weights files that it names.
@@ -76,6 +76,19 @@ def study_file(folder: Path) -> dict[str, Any]:
             "PAR": [{"par": {"iterations": 1, "dilations": [1]}}],
             "affinity": [{"affinity": {"epochs": 1}}],
             "CLIP": [{"clip": {"weights": str(folder / "clip"), "prompts": {"smoke": ["smoke"]}}}],
+        },
+        "segment": {
+            "model": {
+                "model": "unet",
+                "encoder": "resnet18",
+                "encoder_options": {"channels": [4, 4, 4, 4]},
+                "options": {"decoder_channels": [4, 4, 4, 4, 4]},
+            },
+            "training": {"steps": 2, "batch_size": 2},
+            "entries": {
+                "pseudo masks": {"labels": {"configuration": "cnn alone", "rule": "otsu"}},
+                "2 masks": {"labels": {"masks": 2}},
+            },
         },
         "resources": {"memory_gb": 0.25},
     }

@@ -57,7 +57,7 @@ class SegmentCounts:
             filled = rows[name].fill_null(0).to_numpy()
             return np.asarray(filled, np.int64).reshape(-1, several)
 
-        pixels = np.array(rows["pixels"].to_pylist(), np.int64)
+        pixels = rows["pixels"].combine_chunks().flatten().to_numpy()
         return cls(
             tuple(names),
             ConfusionCounts(pixels.reshape(-1, several, several)),

@@ -1,5 +1,6 @@
 """Reading the segmenters of a study: what was planned, how each run ended, its counts."""
 
+import json
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -107,6 +108,19 @@ class SegmentRecord:
         """How many true masks were looked at; of several seeds the most. None before any ended."""
         spent = [run.row["masks_spent"] for run in self.healthy]
         return int(max(spent)) if spent else None
+
+    @property
+    def views(self) -> str:
+        """How its masks were predicted, in words; empty for one pass over the image alone."""
+        given = json.loads(self.prediction)
+        words = []
+        if "scales" in given:
+            words.append(f"scales {', '.join(f'{scale:g}' for scale in given.pop('scales'))}")
+        if given.pop("flip", False):
+            words.append("flips")
+        if "crf" in given:
+            words.append(f"then a dense CRF ({given.pop('crf')})")
+        return ", ".join([*words, *(f"{name} {value}" for name, value in given.items())])
 
     @property
     def labels(self) -> str:

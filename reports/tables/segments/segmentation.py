@@ -198,12 +198,7 @@ def _notes(record: StudyRecord) -> list[str]:
         for run in entry.runs
         if run.status in ("failed", "collapsed")
     ]
-    with_views = [
-        f"{entry.entry}: predicted with {entry.prediction}"
-        for entry in record.segments
-        if entry.prediction != "{}"
-    ]
-    notes += with_views
+    notes += [f"{one.entry}: predicted with {one.views}." for one in record.segments if one.views]
     if any(entry.model.startswith("sam") for entry in record.segments):
         notes.append(
             "SAM: this toolkit's own tests use small random models; its authors have never run SAM "
