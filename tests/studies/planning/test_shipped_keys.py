@@ -19,7 +19,7 @@ from PIL import Image
 from studies.planning.chains import image_features_key, shard_key
 from studies.planning.planner import make_plan
 from studies.search.candidates import first_jobs, parts_prefix
-from studies.spec.loading import REQUIRED, load_study, shipped_studies
+from studies.spec.loading import REQUIRED, load_study, required_keys, shipped_studies
 
 KEYS = Path(__file__).with_name("shipped_keys.json")
 SHARD = (0, 64)
@@ -47,6 +47,9 @@ def given(name: str, variant: str | None, folder: Path) -> list[str]:
         if any(section.get("weights") == REQUIRED for section in sections):
             file = "cnn" if network == "cnn" else "vit"
             changes.append(f"backbones.{network}.weights={folder / file}.safetensors")
+    for key in required_keys(name, [variant] if variant else []):
+        if key.startswith("segment."):
+            changes.append(f"{key}=facebook/sam-vit-base")  # a name of the hub is in keys as it is
     return changes
 
 
