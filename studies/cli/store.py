@@ -171,7 +171,9 @@ def _gc(options: argparse.Namespace) -> int:
 
 
 _STORE = option("store", type=a_location, metavar="STORE", help="a path or a URI")
-_STAGES_HELP = "only these stages: images, features, train, cams, scores, described, fits, refined, segment"
+_STAGES_HELP = (
+    "only these stages: images, features, train, cams, scores, described, fits, refined, segment"
+)
 _STAGES = option("stages", nargs="*", metavar="STAGE", help=_STAGES_HELP)
 
 LIST = Command(

@@ -48,7 +48,7 @@ from studies.planning.plan import Plan
 from studies.planning.planner import Planner, make_plan
 from studies.planning.recipe import images_taken, recipe_line
 from studies.planning.replaced_plan import replaced_by
-from studies.planning.segment_rows import segment_plan_rows
+from studies.planning.segment_plan import segment_plan_rows
 from studies.planning.segments import (
     Job,
     MapsOfLabels,

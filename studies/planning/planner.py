@@ -15,7 +15,8 @@ from studies.planning.fused_jobs import fused_job, trial_seeds
 from studies.planning.images import SCORED_SPLITS, StudyImages, folded_images, study_images
 from studies.planning.job import TrainingJob, Trial
 from studies.planning.plan import Plan
-from studies.planning.segments import SegmentJob, plan_segments
+from studies.planning.segment_plan import plan_segments
+from studies.planning.segments import SegmentJob
 from studies.spec.configuration import Configuration
 from studies.spec.settings import training_in_key
 from studies.spec.study import Study

@@ -1,29 +1,21 @@
 """Segmentation runs as a plan has them: the entries of `segment` under each seed, with keys."""
 
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 from reports.names import PLAIN
 from reports.pairing import Pair, pair_of
-from studies.planning.chains import CamScoring, Chain, MapScaling, cams_key, fitted_state_key
-from studies.planning.images import ImageSplits, StudyImages
+from studies.planning.chains import Chain, MapScaling, cams_key, fitted_state_key
+from studies.planning.images import ImageSplits
 from studies.planning.job import TrainingJob, Trial
 from studies.planning.recipe import VIEW_KEYS
-from studies.planning.training_masks import MaskSet, TrainingMasks
+from studies.planning.training_masks import MaskSet
 from studies.rates import Work
 from studies.spec.resources import Demand
-from studies.spec.segment import WITHOUT_MASKS, SegmentEntry, SegmentLabels, without_defaults
-from studies.spec.study import Study
 from studies.store import canonical, stage_key
-from wsss_core.data.file_hashes import file_hashes
-from wsss_core.data.image_set import SPLITS
-from wsss_core.errors import InputError, as_input_error, checked_path
-from wsss_core.evaluate import load_own_rule
-from wsss_core.plugins import is_plugin, plugin_version
-from wsss_core.refine.foundation.models import files_of_weights
-from wsss_core.segmentation.settings import Architecture, FitSettings, PredictionSettings
+from wsss_core.segmentation.settings import FitSettings
 
 BY_LABELS = "labels"
 """The gating of maps that become pseudo masks: a class is 0 where an image is not labelled so."""
@@ -251,157 +243,3 @@ def segment_scoring_work(settings: Mapping[str, Any]) -> Work:
     """Return the scoring of a segmentation run as work."""
     own = canonical([settings["model"], settings["image_size"]])
     return Work((("segment scoring", own), "segment scoring"))
-
-
-def model_identity(where: str, study: Study, entry: SegmentEntry) -> tuple[dict[str, Any], str]:
-    """Return a model's settings for keys, its weights by content, and where these lie.
-
-    Args:
-        where: how messages call the entry.
-        study: the study.
-        entry: the entry.
-
-    Raises:
-        InputError: a weights file or a plug-in that is not there.
-
-    """
-    assert study.segment is not None
-    model = study.segment.model_of(entry)
-    settings = model.model_dump(mode="json", exclude={"weights"})
-    if is_plugin(model.model):
-        settings["version"] = plugin_version(f"{where}.model", model.model)
-    weights, tag = model.weights, model.weights
-    if weights not in ("none", "pretrained"):
-        file = checked_path(weights)
-        if file.is_dir():
-            tag = canonical(file_hashes(files_of_weights(file)))
-        elif file.is_file():
-            tag = file_hashes([file])[0]
-        elif model.model != Architecture.SAM:
-            raise InputError(
-                f"{where}.model.weights: file {file} does not exist; expected a weights file, "
-                "'pretrained' or 'none'"
-            )
-        weights = str(file) if file.exists() else weights
-    return {**settings, "weights": tag}, weights
-
-
-def plan_segments(
-    study: Study,
-    images: StudyImages,
-    cam: CamScoring,
-    chains: Sequence[Chain],
-    owners: Mapping[tuple[str, int], tuple[TrainingJob, Trial]],
-    sweep_value: float | None = None,
-) -> list[SegmentJob]:
-    """Return the segmentation runs of a study, at one value of its sweep and on one fold.
-
-    Args:
-        study: the study.
-        images: its images.
-        cam: how its plain CAMs are made.
-        chains: its chains.
-        owners: configuration and seed -> the trial and its training run.
-        sweep_value: the value of the sweep.
-
-    Raises:
-        InputError: weights, a rule or masks that are not there, a chain that cannot run.
-
-    """
-    segment = study.segment
-    if segment is None:
-        return []
-    named = {chain.name: chain for chain in (Chain(PLAIN, cam.cam, ()), *chains)}
-    masks: MaskSet | None = None
-    jobs: dict[str, SegmentJob] = {}
-    for position, (name, entry) in enumerate(segment.entries.items()):
-        where, labels = f"segment.entries.{name}", entry.labels
-        if labels.masks is not None:
-            masks = _enough_masks(f"{where}.labels.masks", labels.masks, images, masks)
-        chain = named[labels.chain]
-        if labels.pseudo and chain.lacks is not None:
-            raise InputError(f"{where}.labels.chain: {chain.name} is not run: {chain.lacks}")
-        model, weights = model_identity(where, study, entry)
-        shared = {
-            "model": model,
-            "training": without_defaults(segment.fit_of(entry), FitSettings),
-            "labels": _labels(where, study, labels),
-            "classes": list(images.source.classes),
-            "image_size": images.splits.size,
-        }
-        for seed in study.seeds:
-            maps = None
-            if labels.configuration is not None:
-                job, trial = owners[labels.configuration, seed]
-                scores = trial.key if chain.name == PLAIN else trial.chains[chain.name]
-                maps = MapsOfLabels(replace(job, trials=()), trial, chain, scores, cam.scaling)
-            run = SegmentJob(
-                "",
-                {**shared, "seed": seed},
-                images.splits,
-                weights,
-                maps,
-                masks if labels.masks is not None else None,
-                resources=study.resources.demand("single", entry.resources),
-                sweep_value=sweep_value,
-            )
-            run = replace(run, key=_key(run))
-            run = jobs.get(run.key, run)
-            scoring = _scoring(study, run, name, position)
-            jobs[run.key] = replace(run, scorings=(*run.scorings, scoring))
-    return list(jobs.values())
-
-
-def _enough_masks(
-    where: str, asked: int | Literal["all"], images: StudyImages, known: MaskSet | None
-) -> MaskSet:
-    """Return the masks of the training images; raise InputError if more are asked for."""
-    with as_input_error(where, InputError):
-        masks = known or TrainingMasks(images).known
-    if asked != "all" and asked > masks.count:
-        raise InputError(
-            f"{where}: {asked} masks, but {masks.count} training images have one; expected "
-            f"{masks.count} at most"
-        )
-    return masks
-
-
-def _labels(where: str, study: Study, labels: SegmentLabels) -> dict[str, Any]:
-    """Return what decides the masks beside the maps; what a rule does not look at is left out."""
-    found: dict[str, Any] = {"masks": labels.masks}
-    if not labels.pseudo:
-        return found
-    pseudo: dict[str, Any] = {"rule": labels.rule, "confidence": labels.confidence}
-    if labels.rule == "fixed":
-        pseudo["fixed"] = study.thresholds.fixed
-    if labels.rule not in WITHOUT_MASKS:
-        pseudo["objective"] = study.thresholds.objective
-    if is_plugin(labels.rule):
-        load_own_rule(labels.rule)
-        pseudo["version"] = plugin_version(f"{where}.labels.rule", labels.rule)
-    return {**found, "pseudo": pseudo}
-
-
-def _key(job: SegmentJob) -> str:
-    """Return the key of a run; images that are scored are in it, as they decide which may join."""
-    parents = []
-    if job.maps is not None:
-        parents = [job.maps.keys()[-1]]
-        if "objective" in job.settings["labels"]["pseudo"]:
-            parents.append(job.maps.scores_key)
-    data = [job.images.fingerprints[split] for split in SPLITS]
-    data += [job.masks.fingerprint] if job.masks is not None else []
-    return stage_key("segment", job.settings, parents=parents, data=data)
-
-
-def _scoring(study: Study, job: SegmentJob, name: str, position: int) -> SegmentScoring:
-    assert study.segment is not None
-    entry = study.segment.entries[name]
-    prediction = without_defaults(study.segment.prediction_of(entry), PredictionSettings)
-    overlap = study.segment.overlap
-    test = job.images.fingerprints["test"]
-    scored = {"segment": prediction, "overlap": overlap}
-    key = stage_key("scores", scored, parents=[job.key], data=[test])
-    labels = entry.labels
-    named = labels.configuration, labels.chain, entry.published
-    return SegmentScoring(key, name, position, prediction, overlap, *named)

@@ -117,3 +117,13 @@ def test_a_setting_at_its_default_is_in_no_key(segmented: Raw) -> None:
     changed(segmented, "training/momentum", 0.9)
     changed(segmented, "training/loss", {"terms": {"cross_entropy": 1.0}})
     assert [job.key for job in make_plan(Study.model_validate(segmented)).segments] == before
+
+
+def test_maps_that_are_fused_of_several_networks_are_refused_by_name(segmented: Raw) -> None:
+    segmented["configurations"] += [
+        {"paradigm": "single", "student": "vit"},
+        {"name": "both", "fuse": {"of": ["CNN alone", "ViT alone"], "how": "mean"}},
+    ]
+    changed(segmented, "entries/pseudo masks/labels/configuration", "both")
+    with pytest.raises(InputError, match=r"labels\.configuration: 'both' has no network"):
+        make_plan(Study.model_validate(segmented))
