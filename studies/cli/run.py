@@ -51,7 +51,8 @@ def _plan(options: argparse.Namespace) -> int:
     plan = make_plan(study)
     found = summarise_plan(plan, store, results, at_once=options.slots)
     done = [trial.key for trial in found.trials if trial.state is TrialWork.DONE]
-    otherwise = named_otherwise(results, done)
+    segmented = [one.key for one in found.segments if one.state is TrialWork.DONE]
+    otherwise = named_otherwise(results, done, segmented)
     if not options.json:
         show("\n".join([describe_summary(found, options.slots), *otherwise]))
     if options.check:

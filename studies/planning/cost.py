@@ -151,7 +151,9 @@ def _learn_segmenters(plan: Plan, results: Location, timings: Timings) -> None:
         of_kind[job.work.names, job.resources] += job.score_keys()
     columns = ("status", "settings", "device", "cpus", "gpus", "seconds_training",
                "seconds_scoring")  # fmt: skip
-    keys = _latest(of_kind.values(), names)
+    own = {part_name(key) for job in plan.segments for key in job.score_keys()}
+    others = [name.removesuffix(part_name("")) for name in names if name not in own]
+    keys = [*_latest(of_kind.values(), names), *others[:OTHERS]]
     found = read_arrow(results, "segmented", keys=keys, columns=columns, skip_corrupt=True)
     for row in found.to_pylist():
         if row["status"] == "ok" and row["seconds_training"] and _device(row) == timings.device:
