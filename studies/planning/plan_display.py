@@ -70,6 +70,9 @@ def _sum(plan: "Plan") -> str:
         said += f" ({unreported} of them teachers that no row reports)"
     if chains := [chain.name for chain in plan.runnable_chains]:
         said += f"; refinement: {', '.join(chains)}"
+    if plan.segments:
+        entries = list(dict.fromkeys(s.entry for job in plan.segments for s in job.scorings))
+        said += f"; {len(plan.segments)} segmentation runs: {', '.join(entries)}"
     if plan.study.search is not None:
         said += f"; before them a search of {plan.study.search.trials} configurations"
     return said
