@@ -1,8 +1,10 @@
 """`wsss masks`: masks of a folder of images; `wsss segment`: trained segmenters as files."""
 
 import argparse
+import contextlib
+import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from studies.cli.common import (
     NO_PLUGINS_OPTION,
@@ -16,12 +18,12 @@ from studies.cli.common import (
     pixel_rules,
     show,
 )
+from studies.cli.run import RUN, opened_study
 from wsss_core.data.annotations import AnnotationFormat
 from wsss_core.errors import InputError
 from wsss_core.segmentation.exporting.names import SUFFIXES, ExportFormat
 
 if TYPE_CHECKING:
-    from reports.storage import Location
     from studies.masks.segmenter_recipe import SegmenterSelection
 
 
@@ -33,7 +35,7 @@ def _masks(options: argparse.Namespace) -> int:
     interrupt_on_terminate()
     if options.in_process and options.address is not None:
         raise InputError("--address: a cluster runs Ray; leave out --in-process")
-    common = {name: getattr(options, name) for name in _COMMON}
+    common: dict[str, Any] = {name: getattr(options, name) for name in _COMMON}
     common |= {"formats": options.format, "rules": pixel_rules(options)}
     if options.segmenter is not None:
         segmenter, of_study = _segmenter(options)
@@ -82,7 +84,7 @@ _OF_AN_ENTRY = ("study", "seed", "fold")
 
 def _segmenter(
     options: argparse.Namespace,
-) -> tuple["Path | SegmenterSelection", dict[str, "Location | None"]]:
+) -> tuple["Path | SegmenterSelection", dict[str, Any]]:
     """Return the segmenter's file, or which one of a study it is, and where that lies.
 
     Raises:
@@ -173,11 +175,106 @@ MASKS = Command(
     ),
 )
 
+
+def _train_segmenter(options: argparse.Namespace) -> int:
+    """Run a study with one more entry of `segment`; entries that were added before stay."""
+    from reports.ledger.parts import read_arrow, write_part
+    from reports.results.segments import read_segments
+
+    entry = options.entry
+    if not entry.strip() or set(".=") & set(entry):
+        raise InputError(f"NAME {entry!r}: expected a name without '.' and '='")
+    if entry in _entries(options):
+        raise InputError(f"NAME {entry!r}: the study has this entry; expected another name")
+    added = json.dumps(_entry_of(options))
+    options.changes = [*options.changes, f"segment.entries.{entry}={added}"]
+    whole, results, _ = opened_study(options)
+    planned = [] if whole.segment is None else list(whole.segment.entries)
+    rows = [
+        row for row in read_arrow(results, "segments").to_pylist() if row["study"] == whole.study
+    ]
+    before = [row for row in rows if row["entry"] not in planned]
+    assert RUN.run is not None
+    try:
+        code = RUN.run(options)
+    finally:
+        now = read_arrow(results, "segments").to_pylist()
+        if before and (ours := [row for row in now if row["study"] == whole.study]):
+            write_part(results, "segments", whole.file_name, [*ours, *before])
+    for record in read_segments(results, whole.study):
+        figures = record.by_seed("per_image_iou")
+        if record.entry == entry and figures:
+            mean = sum(figures.values()) / len(figures)
+            show(f"{entry}: IoU of {100 * mean:.2f} % (per image, mean of {len(figures)} seeds)")
+    return code
+
+
+def _entries(options: argparse.Namespace) -> list[str]:
+    """Return the entries of the study's own section; none where it is not whole without ours."""
+    with contextlib.suppress(InputError):
+        study, _, _ = opened_study(options)
+        return [] if study.segment is None else list(study.segment.entries)
+    return []
+
+
+def _entry_of(options: argparse.Namespace) -> dict[str, object]:
+    """Return the entry that the options describe, as a study file has it."""
+    labels = {
+        key: value
+        for key in ("masks", "configuration", "chain", "rule")
+        if (value := getattr(options, key)) is not None
+    }
+    added: dict[str, object] = {"labels": labels}
+    if options.model is not None or options.encoder is not None:
+        encoder = {} if options.encoder is None else {"encoder": options.encoder}
+        added["model"] = {"model": options.model or "unet", **encoder}
+    if options.steps is not None:
+        added["training"] = {"steps": options.steps}
+    return added
+
+
+def _masks_or_all(text: str) -> int | str:
+    """Return a number of masks, or "all"."""
+    if text == "all":
+        return text
+    if not (text.isascii() and text.isdigit() and 0 < int(text[:9]) < 10**8):
+        raise argparse.ArgumentTypeError(f"expected a number of masks, or all, got {text!r}")
+    return int(text)
+
+
 SEGMENT = Command(
     "segment",
-    "trained segmenters",
+    "train segmenters on a study's masks, and export them",
     "wsss segment export segmenter.safetensors --to onnx",
     parts=(
+        Command(
+            "train",
+            "train and score one more segmenter on the masks of a study, without editing its file; "
+            "what the study itself lacks is run too",
+            "wsss segment train quickstart ours --configuration 'CNN alone' --encoder resnet18",
+            _train_segmenter,
+            (
+                RUN.options[0],
+                option("entry", metavar="NAME", help="of the new entry of segment"),
+                option("--configuration", metavar="NAME", help="its maps become pseudo masks"),
+                option("--chain", metavar="NAME", help="the chain of these maps [none]"),
+                option("--rule", metavar="RULE", help="the threshold rule that cuts them [tuned]"),
+                option(
+                    "--masks",
+                    type=_masks_or_all,
+                    metavar="N",
+                    help="true masks of training images: a number, or all [none]",
+                ),
+                option(
+                    "--model",
+                    metavar="MODEL",
+                    help="[unet with --encoder, else the study's segment.model]",
+                ),
+                option("--encoder", metavar="ENCODER", help="a timm model [the study's]"),
+                option("--steps", type=int, metavar="N", help="[the study's segment.training]"),
+                *RUN.options[1:],
+            ),
+        ),
         Command(
             "export",
             "write a trained segmenter with its preprocessing as ONNX or TorchScript, read it "

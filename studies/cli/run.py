@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from studies.store import ArtifactStore
 
 
-def _opened(options: argparse.Namespace) -> "tuple[Study, Location, ArtifactStore]":
+def opened_study(options: argparse.Namespace) -> "tuple[Study, Location, ArtifactStore]":
     """Return the study, the results folder and the store that the arguments name."""
     from studies.spec.loading import load_study
 
@@ -42,7 +42,7 @@ def _opened(options: argparse.Namespace) -> "tuple[Study, Location, ArtifactStor
 def _plan(options: argparse.Namespace) -> int:
     if options.slots is not None and options.slots < 1:
         raise InputError(f"--slots {options.slots}: expected 1 or more")
-    study, results, store = _opened(options)
+    study, results, store = opened_study(options)
     from studies.cli.plan_summary import TrialWork, plan_record, summarise_plan
     from studies.cli.plan_text import describe_summary
     from studies.planning import make_plan
@@ -94,7 +94,7 @@ def _run(options: argparse.Namespace) -> int:
     from studies.scheduling.stopping import interrupt_on_terminate
 
     interrupt_on_terminate()
-    study, results, store = _opened(options)
+    study, results, store = opened_study(options)
     from reports.ledger.parts import finished_trials
     from studies.python_entry import search_and_run
 

@@ -73,8 +73,7 @@ class SegmenterMasks:
                     raise
                 except Exception as error:
                     # Those that follow would come from the same pass.
-                    said = failure_text(error)
-                    failed |= {later: said for later in fine if later not in done}
+                    failed |= dict.fromkeys(fine.keys() - done, failure_text(error))
                     break
                 done.add(name)
                 if (said := self._written(name, probabilities, digest)) is not None:

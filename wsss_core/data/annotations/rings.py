@@ -37,7 +37,8 @@ def rings_of(part: NDArray[np.bool_]) -> list[Ring]:
     for start in sorted(leaving):
         if start not in leaving:
             continue  # a ring that was traced before has passed through it
-        corners, at, step = [], start, 0
+        corners: list[int] = []
+        at, step = start, 0
         while at in leaving and (at != start or not corners):
             steps = leaving[at]
             # Where pixels touch at a corner alone, turning left crosses over to the other pixel.

@@ -6,7 +6,7 @@ ImageSets/Segmentation/default.txt
 labelmap.txt                      name:red,green,blue:: for each class
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
 from xml.etree import ElementTree
 
@@ -87,6 +87,6 @@ def _add(parent: ElementTree.Element, name: str, text: object = None) -> Element
     return child
 
 
-def _add_all(parent: ElementTree.Element, texts: dict[str, object]) -> None:
+def _add_all(parent: ElementTree.Element, texts: Mapping[str, object]) -> None:
     for name, text in texts.items():
         _add(parent, name, text)
