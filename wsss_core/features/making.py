@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from wsss_core.augmentation import mirror
 from wsss_core.backbones import Layer, Network, Output, evaluating
 from wsss_core.cams import resized_for
 from wsss_core.data.network_input import to_input
@@ -159,9 +160,11 @@ def make_outputs(
     dtypes: dict[str, str] = {}
     network.to(device)
 
-    def ask(places: Any) -> dict[str, Tensor]:
+    def ask(places: Any, *, as_in_training: bool = False) -> dict[str, Tensor]:
         pixels = to_input(images[places], device)
-        if mirrored:
+        if as_in_training:  # which mirrors a part of a batch, and so lays it out otherwise
+            pixels = mirror(pixels, np.full(len(pixels), mirrored))
+        elif mirrored:
             pixels = pixels.flip(-1)
         with torch.autocast(torch.device(device).type, torch.bfloat16, enabled=autocast):
             return parts_of(network(pixels, tuple(taps)))
@@ -186,7 +189,8 @@ def make_outputs(
         exact = dtype == "float32" and all(
             np.array_equal(stored[name][places], tensor.float().cpu().numpy())
             for places in _other_batches(len(images), batch_size)
-            for name, tensor in ask(places).items()
+            for as_in_training in (False, True)
+            for name, tensor in ask(places, as_in_training=as_in_training).items()
             if name in stored
         )
     for name, array in stored.items():

@@ -48,7 +48,7 @@ class Locations(nn.Module):
         heads = max(1, channels // _HEAD_WIDTH)
         while channels % heads:
             heads -= 1
-        self.layers = nn.ModuleList(
+        layers = [
             nn.TransformerEncoderLayer(
                 channels,
                 heads,
@@ -59,10 +59,11 @@ class Locations(nn.Module):
                 norm_first=True,
             )
             for _ in range(LAYERS)
-        )
-        for layer in self.layers:
+        ]
+        for layer in layers:
             _zero(layer.self_attn.out_proj)
             _zero(layer.linear2)
+        self.layers = nn.ModuleList(layers)
 
     def forward(self, maps: Tensor) -> Tensor:
         """Return maps float [B, C, h, w]."""

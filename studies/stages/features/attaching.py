@@ -80,8 +80,9 @@ def attach_caches(
         if found is None:
             asked.add("teacher")
         else:
-            paradigm.asked_before = OutputCache(found, device)  # type: ignore[attr-defined]
-            caches.append(paradigm.asked_before)
+            answers = OutputCache(found, device)
+            paradigm.asked_before = answers  # type: ignore[assignment]
+            caches.append(answers)
     paradigm.caches, paradigm.needs_images = caches, bool(asked)
 
 

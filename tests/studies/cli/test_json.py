@@ -30,6 +30,7 @@ from studies.cli.plan_summary import (
 from studies.cli.strict_json import Schema, json_alone, of_schema, show_json
 from studies.planning import Estimate
 from studies.spec.loading import shipped_studies
+from studies.stages.features import FeaturePrice
 from studies.status.model import (
     ChainState,
     Running,
@@ -98,6 +99,7 @@ def a_plan() -> PlanSummary:
         CostOfPlan(4, "a CPU", False, left, 0.1, True), (a_fold(),),
         (RecipeInPlan("AdamW", ("a",)),),
         (SegmentInPlan("25 masks", 0, "k", "s", TrialWork.TO_TRAIN, "25 true masks"),),
+        (FeaturePrice("resnet18", "encoder", "float16", 100352, 4, 1),),
     )  # fmt: skip
 
 

@@ -183,10 +183,12 @@ def taught_student(study: dict[str, Any], run, folder) -> dict[str, np.ndarray]:
 
 
 @pytest.mark.ci
-@pytest.mark.parametrize("head", ["linear", "pcm"])
-def test_a_teacher_asked_once_teaches_the_same_to_the_bit(head, taught, run, tmp_path):
+@pytest.mark.parametrize("teacher", ["CNN", "CNN with PCM", "ViT"])
+def test_a_teacher_asked_once_teaches_the_same_to_the_bit(teacher, taught, run, tmp_path):
     taught["training"] |= {"epochs": 3, "flip": True}
-    taught["backbones"]["cnn"]["head"] = head
+    taught["backbones"]["cnn"]["head"] = "pcm" if teacher == "CNN with PCM" else "linear"
+    if teacher == "ViT":
+        taught["configurations"][0] |= {"student": "cnn", "teacher": "vit"}
     asked = copy.deepcopy(taught) | {"caches": {"teachers": "none"}}
     plan = make_plan(Study.model_validate(taught))
     assert [*plan.jobs] == [*make_plan(Study.model_validate(asked)).jobs]

@@ -129,6 +129,33 @@ def test_float32_features_train_a_head_as_the_encoder_itself_does(tmp_path):
     torch.testing.assert_close(heads[0], heads[1], rtol=1e-4, atol=1e-6)
 
 
+class SmallMemory(FeatureCache):
+    """Maps of more than two images do not fit."""
+
+    def maps(self):
+        found = super().maps()
+        if len(found) > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return found
+
+
+def test_micro_batches_of_features_take_the_step_of_the_whole_batch(tmp_path):
+    settings = TrainingSettings(epochs=2, batch_size=5, learning_rate=0.01)
+    heads = []
+    for kind in (FeatureCache, SmallMemory):
+        network = vit(classes=2)
+        add_neck(network, "transformer")
+        freeze(network, "neck")
+        paradigm = Single(network)
+        network.cache = kind(ViewStack([features(network, tmp_path, "float16")]))
+        paradigm.caches, paradigm.needs_images = [network.cache], False
+        labels = np.concatenate([LABELS, ~LABELS], axis=1)
+        history = train(paradigm, IMAGES, labels, settings, seed=1)
+        heads.append(network.head.weight.detach())
+    assert history[-1].micro_batch == 2
+    torch.testing.assert_close(heads[0], heads[1], rtol=1e-3, atol=1e-5)
+
+
 def test_float16_features_differ_by_their_rounding_alone(tmp_path):
     network = vit()
     whole, half = (features(network, tmp_path, dtype) for dtype in ("float32", "float16"))
