@@ -11,14 +11,14 @@ from studies.planning import (
     Estimate,
     Job,
     Plan,
+    RecipeInPlan,
     TrainingJob,
     estimate,
     passes,
     read_timings,
-    recipe_line,
+    recipes_of,
 )
 from studies.spec.search import Search
-from studies.spec.segment import Fit
 from studies.stages.features import FeaturePrice, price_features
 from studies.store import ArtifactStore
 from wsss_core.data.folds import Fold
@@ -67,14 +67,6 @@ class ChainInPlan:
     name: str
     done: int
     lacks: str | None
-
-
-@dataclass(frozen=True)
-class RecipeInPlan:
-    """How some configurations of the plan are trained: in a line, and their names."""
-
-    text: str
-    configurations: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -230,23 +222,10 @@ def summarise_plan(
         search=search,
         cost=_cost(plan, pending, has, results, at_once) if pending else None,
         folds=tuple(plan.folds),
-        recipes=_recipes(plan),
+        recipes=recipes_of(plan),
         segments=tuple(_segments(plan, has, untrained)),
         features=tuple(price_features(plan, has)),
     )
-
-
-def _recipes(plan: Plan) -> tuple[RecipeInPlan, ...]:
-    found: dict[str, dict[str, None]] = {}
-    for job in plan.jobs.values():
-        names = found.setdefault(recipe_line(job.settings["training"]), {})
-        names.update(dict.fromkeys(trial.configuration for trial in job.trials))
-    for run in plan.segments:
-        settings = asdict(Fit.model_validate(run.settings["training"]).settings())
-        line = "segmenter: " + recipe_line({**settings, "iterations": settings["steps"]})
-        names = found.setdefault(line, {})
-        names.update(dict.fromkeys(scoring.entry for scoring in run.scorings))
-    return tuple(RecipeInPlan(text, tuple(names)) for text, names in found.items() if names)
 
 
 def _segments(

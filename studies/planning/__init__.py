@@ -45,8 +45,8 @@ from studies.planning.folds import fold_lines, fold_warnings
 from studies.planning.images import SCORED_SPLITS, ImageSplits, StudyImages, open_source
 from studies.planning.job import TrainingJob, Trial
 from studies.planning.plan import Plan
+from studies.planning.plan_display import RecipeInPlan, recipe_line, recipes_of
 from studies.planning.planner import Planner, make_plan
-from studies.planning.recipe import images_taken, recipe_line
 from studies.planning.replaced_plan import replaced_by
 from studies.planning.segment_plan import segment_plan_rows
 from studies.planning.segments import (
@@ -73,6 +73,7 @@ __all__ = [
     "NodeAmounts",
     "Plan",
     "Planner",
+    "RecipeInPlan",
     "Request",
     "SegmentJob",
     "SegmentScoring",
@@ -91,7 +92,6 @@ __all__ = [
     "fold_warnings",
     "has_frozen_encoder",
     "image_features_key",
-    "images_taken",
     "kind",
     "laid_over",
     "make_plan",
@@ -102,6 +102,7 @@ __all__ = [
     "reads_frozen_teacher",
     "reads_kept_maps",
     "recipe_line",
+    "recipes_of",
     "replaced_by",
     "requests_of",
     "require_room",

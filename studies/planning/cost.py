@@ -23,12 +23,12 @@ from reports.storage import Location
 from studies.planning.capacity import NodeAmounts, slots, whole_gpu
 from studies.planning.job import TrainingJob
 from studies.planning.plan import Plan
-from studies.planning.recipe import VIEW_KEYS
 from studies.planning.segments import Job, SegmentJob, segment_scoring_work, segment_work
 from studies.rates import Rates, Work
 from studies.spec.configuration import FUSED
 from studies.spec.resources import Demand
 from studies.store import canonical
+from wsss_core.augmentation.settings import VIEW_SETTINGS
 
 HOUR = 3600.0
 
@@ -58,7 +58,7 @@ def kind(settings: Mapping[str, Any]) -> str:
             training["batch_size"],
             training["precision"],
             # Views that are drawn on the device take time of their own.
-            *({key: training[key]} for key in VIEW_KEYS if key in training),
+            *({key: training[key]} for key in VIEW_SETTINGS if key in training),
         ]
     )
 

@@ -4,6 +4,7 @@ A trial is a configuration under a seed. Several trials of one study may score o
 and a student's training run names its teacher's.
 """
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
@@ -149,6 +150,20 @@ class TrainingJob:
         if self.fuses_maps:
             return ()
         return ("student",) if self.members else self.trained_roles
+
+    def images_taken(self, count: int, epochs: int) -> int:
+        """Return how many images the steps of some epochs took.
+
+        Args:
+            count: of training images.
+            epochs: that were begun; `iterations` may cut the last one short.
+
+        """
+        training = self.settings["training"]
+        batch_size = int(training["batch_size"])
+        batches = math.ceil(count / batch_size)
+        full, rest = divmod(min(epochs * batches, training.get("iterations", math.inf)), batches)
+        return int(full * count + rest * batch_size)
 
     @property
     def trained_roles(self) -> tuple[str, ...]:

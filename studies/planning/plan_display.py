@@ -1,11 +1,13 @@
-"""A plan at a prompt and in a notebook: a row for each trial."""
+"""A plan at a prompt and in a notebook, and in a line how its configurations are trained."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from html import escape
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from studies.formatting import aligned
 from studies.planning.folds import fold_lines
+from studies.spec.segment import Fit
 
 if TYPE_CHECKING:
     from studies.planning.plan import Plan
@@ -75,4 +77,70 @@ def _sum(plan: "Plan") -> str:
         said += f"; {len(plan.segments)} segmentation runs: {', '.join(entries)}"
     if plan.study.search is not None:
         said += f"; before them a search of {plan.study.search.trials} configurations"
+    return said
+
+
+@dataclass(frozen=True)
+class RecipeInPlan:
+    """How some configurations of a plan are trained: in a line, and their names."""
+
+    text: str
+    configurations: tuple[str, ...]
+
+
+def recipes_of(plan: "Plan") -> tuple[RecipeInPlan, ...]:
+    """Return how the configurations and segmenters of a plan are trained, each recipe once."""
+    found: dict[str, dict[str, None]] = {}
+    for job in plan.jobs.values():
+        names = found.setdefault(recipe_line(job.settings["training"]), {})
+        names.update(dict.fromkeys(trial.configuration for trial in job.trials))
+    for run in plan.segments:
+        settings = asdict(Fit.model_validate(run.settings["training"]).settings())
+        line = "segmenter: " + recipe_line({**settings, "iterations": settings["steps"]})
+        names = found.setdefault(line, {})
+        names.update(dict.fromkeys(scoring.entry for scoring in run.scorings))
+    return tuple(RecipeInPlan(text, tuple(names)) for text, names in found.items() if names)
+
+
+def recipe_line(training: Mapping[str, Any]) -> str:
+    """Return the settings of a training run as `wsss plan` prints them.
+
+    >>> recipe_line({"learning_rate": 0.01, "weight_decay": 5e-4, "warmup": 0, "batch_size": 8,
+    ...     "schedule": "poly", "iterations": 20000, "rescale": [0.5, 2.0]})
+    'AdamW, rate 0.01, poly (0.9), weight decay 0.0005, 20000 steps of 8, rescale 0.5 to 2'
+    """
+    sgd = training.get("optimizer") == "sgd"
+    parts = [f"SGD (momentum {training.get('momentum', 0.9):g})" if sgd else "AdamW"]
+    rate = f"rate {training['learning_rate']:g}"
+    if "head_multiple" in training:
+        rate += f" (heads x {training['head_multiple']:g})"
+    schedule = str(training["schedule"])
+    if schedule == "poly":
+        schedule += f" ({training.get('power', 0.9):g})"
+    if training["warmup"]:
+        schedule += f" after a warm-up of {100 * training['warmup']:g} % of the steps"
+    parts += [rate, schedule, f"weight decay {training['weight_decay']:g}"]
+    if iterations := training.get("iterations"):
+        parts.append(f"{iterations} steps of {training['batch_size']}")
+    else:
+        parts.append(f"{training['epochs']} epochs in batches of {training['batch_size']}")
+    return ", ".join([*parts, *_views(training)])
+
+
+def _views(training: Mapping[str, Any]) -> list[str]:
+    said = []
+    if training.get("sampling") == "balanced":
+        said.append("classes balanced")
+    if factors := training.get("rescale"):
+        said.append(f"rescale {factors[0]:g} to {factors[1]:g}")
+    if training.get("flip"):
+        said.append("flips")
+    if jitter := training.get("jitter"):
+        said.append("jitter " + "/".join(f"{strength:g}" for strength in jitter))
+    if operations := training.get("randaugment"):
+        said.append(f"RandAugment {operations[0]} x {operations[1]}")
+    if share := training.get("cutmix"):
+        said.append(f"CutMix of {100 * share:g} %")
+    if decay := training.get("ema"):
+        said.append(f"weights averaged ({decay:g})")
     return said

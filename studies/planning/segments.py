@@ -10,11 +10,11 @@ from reports.pairing import Pair, pair_of
 from studies.planning.chains import Chain, MapScaling, cams_key, fitted_state_key
 from studies.planning.images import ImageSplits
 from studies.planning.job import TrainingJob, Trial
-from studies.planning.recipe import VIEW_KEYS
 from studies.planning.training_masks import MaskSet
 from studies.rates import Work
 from studies.spec.resources import Demand
 from studies.store import canonical, stage_key
+from wsss_core.augmentation.settings import VIEW_SETTINGS
 from wsss_core.segmentation.settings import FitSettings
 
 BY_LABELS = "labels"
@@ -218,25 +218,15 @@ Job = TrainingJob | SegmentJob
 
 
 def segment_work(settings: Mapping[str, Any], *narrower: object) -> Work:
-    """Return the training of a segmentation run as work, by its settings.
-
-    Args:
-        settings: the run's.
-        narrower: kinds within the run's own, the narrowest first.
-
-    """
+    """Return a run's training as work, by its settings and narrower kinds, the narrowest first."""
     given = settings["training"]
+    views = {key: given[key] for key in VIEW_SETTINGS if key in given}
     training = FitSettings(
         **{name: given[name] for name in ("steps", "batch_size", "precision") if name in given}
     )
-    own = canonical(
-        [
-            *(settings["model"], settings["image_size"], training.batch_size, training.precision),
-            *({key: given[key]} for key in VIEW_KEYS if key in given),
-        ]
-    )
-    kinds = (*((own, more) for more in narrower), ("segment", own), "segment")
-    return Work(kinds, training.steps)
+    how = [training.batch_size, training.precision, *([views] if views else [])]
+    own = canonical([settings["model"], settings["image_size"], *how])
+    return Work((*((own, more) for more in narrower), ("segment", own), "segment"), training.steps)
 
 
 def segment_scoring_work(settings: Mapping[str, Any]) -> Work:

@@ -16,7 +16,6 @@ from studies.planning import (
     SegmentJob,
     TrainingJob,
     Trial,
-    images_taken,
 )
 from studies.stages import environment
 from studies.stages.chain_scores import record_collapsed
@@ -149,7 +148,7 @@ class _Work(LeasedWork):
         self.lease.report("scoring")
         seconds = sum(epoch.seconds for epoch in outcome.history)
         epochs = len(outcome.history)
-        taken = images_taken(job.settings["training"], outcome.images, epochs)
+        taken = job.images_taken(outcome.images, epochs)
         status, error = outcome.status, outcome.error
         record = {
             **record,

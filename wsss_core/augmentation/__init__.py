@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from wsss_core.augmentation.sample import ImageViews, Stored
     from wsss_core.augmentation.settings import (
         SAMPLINGS,
+        VIEW_SETTINGS,
         AugmentationSettings,
         Sampling,
     )
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = [
     "RANDOM_OPS",
     "SAMPLINGS",
+    "VIEW_SETTINGS",
     "AugmentationSettings",
     "ImagePass",
     "ImageViews",

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, Literal, get_args
 
 from wsss_core.errors import InputError, quoted
@@ -89,6 +89,10 @@ class AugmentationSettings:
         """
         drawn = (self.rescale, self.jitter, self.randaugment, self.cutmix)
         return all(option is None for option in drawn)
+
+
+VIEW_SETTINGS = tuple(field.name for field in fields(AugmentationSettings))
+"""The names of the settings of views, which decide what the making of a batch costs."""
 
 
 def _numbers(values: Any, count: int) -> bool:

@@ -20,7 +20,6 @@ from studies.cli.plan_summary import (
     ChainInPlan,
     CostOfPlan,
     PlanSummary,
-    RecipeInPlan,
     SearchInPlan,
     SegmentInPlan,
     TrialInPlan,
@@ -28,7 +27,7 @@ from studies.cli.plan_summary import (
     plan_record,
 )
 from studies.cli.strict_json import Schema, json_alone, of_schema, show_json
-from studies.planning import Estimate
+from studies.planning import Estimate, RecipeInPlan
 from studies.spec.loading import shipped_studies
 from studies.stages.features import FeaturePrice
 from studies.status.model import (

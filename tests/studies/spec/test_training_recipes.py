@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from studies.planning import images_taken, recipe_line
+from studies.planning import ImageSplits, TrainingJob, recipe_line
 from studies.planning.planner import make_plan
 from studies.spec.settings import Training, TrainingChange, training_in_key
 from studies.spec.study import Study
@@ -103,10 +103,13 @@ def test_each_option_is_another_training(tiny):
 
 
 def test_the_images_of_steps_are_counted():
-    training = {"batch_size": 8}
-    assert images_taken(training, 20, 3) == 60
-    assert images_taken({**training, "iterations": 7}, 20, 3) == 20 + 20 + 8
-    assert images_taken({**training, "iterations": 7}, 20, 1) == 20
+    def taken(epochs: int, **training: int) -> int:
+        job = TrainingJob("k", {"training": {"batch_size": 8, **training}}, ImageSplits(32, {}))
+        return job.images_taken(20, epochs)
+
+    assert taken(3) == 60
+    assert taken(3, iterations=7) == 20 + 20 + 8
+    assert taken(1, iterations=7) == 20
 
 
 def test_the_line_of_a_plan_names_every_option():
