@@ -9,7 +9,9 @@ from pydantic import Field, field_validator, model_validator
 
 from reports.names import FIGURES
 from studies.spec.base import Name, Strict
+from studies.spec.configuration import Configuration
 from wsss_core.errors import nearest, quoted
+from wsss_core.evaluate import ThresholdRule
 
 MOST_SEEDS = 200
 """The most seeds of a study that decides."""
@@ -91,6 +93,36 @@ class Decide(Strict):
         if self.split == "tune" and self.rule not in (None, "tuned", "fixed"):
             raise ValueError(f"rule {self.rule!r} has no figures of the tune split; expected tuned")
         return self
+
+    def check(
+        self,
+        named: Sequence[tuple[str, Configuration]],
+        rules: Sequence[str],
+        seeds: Sequence[int],
+    ) -> None:
+        """Raise ValueError unless it fits a study.
+
+        Args:
+            named: the study's rows with their names.
+            rules: its own threshold rules.
+            seeds: its seeds.
+
+        """
+        if self.seeds(seeds)[-1] >= 2**31:
+            raise ValueError(f"decide.most_seeds {self.most_seeds} reach seeds above 2**31")
+        known = (*map(str, ThresholdRule), *rules)
+        if self.rule is not None and self.rule not in known:
+            raise ValueError(
+                f"decide.rule {quoted(self.rule)} is no threshold rule of this study; expected "
+                f"one of {', '.join(known)}"
+            )
+        for name, one in named:
+            if one.fuse is not None and one.fuse.seeds > 1:
+                raise ValueError(
+                    f"decide pairs rows by seed, but {quoted(name)} fuses {one.fuse.seeds} seeds a "
+                    "result; expected 1"
+                )
+        self.comparisons([name for name, _ in named])
 
     def comparisons(self, rows: Sequence[str]) -> list[tuple[str, str]]:
         """Return the pairs of rows that are compared, the first with the second, each once.

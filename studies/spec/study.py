@@ -42,7 +42,6 @@ from studies.spec.segment import Segment
 from studies.spec.settings import Cam, Reasons, Training, TrainingChange
 from wsss_core.backbones.names import check_options
 from wsss_core.errors import nearest, quoted
-from wsss_core.evaluate import ThresholdRule
 from wsss_core.plugins import is_plugin
 
 MOST_RESULTS = 50_000
@@ -274,21 +273,7 @@ class Study(Strict):
         for other in ("search", "sweep", "segment"):
             if getattr(self, other):
                 raise ValueError(f"a study takes decide or {other}, not both")
-        if self.planned_seeds[-1] >= 2**31:
-            raise ValueError(f"decide.most_seeds {decide.most_seeds} reach seeds above 2**31")
-        known = (*map(str, ThresholdRule), *self.thresholds.rules)
-        if decide.rule is not None and decide.rule not in known:
-            raise ValueError(
-                f"decide.rule {quoted(decide.rule)} is no threshold rule of this study; expected "
-                f"one of {', '.join(known)}"
-            )
-        for name, one in self.named_configurations():
-            if one.fuse is not None and one.fuse.seeds > 1:
-                raise ValueError(
-                    f"decide pairs rows by seed, but {quoted(name)} fuses {one.fuse.seeds} seeds a "
-                    "result; expected 1"
-                )
-        decide.comparisons([name for name, _ in self.named_configurations()])
+        decide.check(self.named_configurations(), self.thresholds.rules, self.seeds)
 
     @property
     def fold_count(self) -> int | None:
