@@ -6,7 +6,8 @@ Tune's own state is scratch. What is done is what the store holds, so resuming i
 import logging
 import time
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import studies.preflight
 from reports.ledger import every_part, quarantine_corrupt_parts, write_part
@@ -25,6 +26,9 @@ from studies.scheduling.stopping import Stop
 from studies.stages import JobStatus, Outcome, RunContext, publish_all
 from studies.stages.other_code import made_otherwise, named_otherwise, quarantine_jobs
 from studies.store import ArtifactStore
+
+if TYPE_CHECKING:
+    from studies.deciding import Deciding
 
 logger = logging.getLogger(__name__)
 
@@ -46,6 +50,7 @@ class RunResult:
         seconds: wall time of the run.
         segments_remaining: segmentation runs without a result.
         stopped: the name of the signal that interrupted the run.
+        decisions: where the comparisons of a study with `decide` stand, as lines.
 
     """
 
@@ -61,6 +66,7 @@ class RunResult:
     stopped: str | None = None
     chains_remaining: int = 0
     segments_remaining: int = 0
+    decisions: tuple[str, ...] = ()
 
 
 def run_plan(
@@ -98,51 +104,39 @@ def run_plan(
     if (replaced := replaced_by(plan, results, asked=replace_plan)) is not None:
         logger.warning(replaced)
     _meet_other_code(plan, results, store, anew=anew)
+    quarantine_corrupt_parts(
+        results, every_part(results, ("plan", "refinements", "search", "findings", "segments"))
+    )
+    deciding = _deciding(plan, results, store)
+    plan = deciding.plan if deciding else plan
     work = _prepared(plan, results, store)
     work.log(plan)
+    if deciding is not None:
+        deciding.log()
+        work = replace(work, pending=deciding.to_run(work.pending))
     stop, outcomes, unrefined = Stop(), dict[str, Outcome](), dict[str, str]()
     if work.pending:
-        trained = {job.key for job in work.pending} - work.untrained
-        progress = Progress(work.pending, only_scored=trained)
-        context = RunContext.of(plan, store, results)
-        with closing(progress):
-            outcomes = _run(
-                plan, work.pending, context, progress, stop, address, in_process, end_stalled
-            )
-        unrefined = progress.unrefined
-        for key, outcome in list(outcomes.items()):
-            if outcome.unrecorded:
-                # It loads torch, which a run without anything to train does not need.
-                from studies.stages import failed_outcome
-
-                outcomes[key] = failed_outcome(plan.all_jobs[key], context, str(outcome.error))
-        if stop.storage is not None:
-            ended = {key for key, outcome in outcomes.items() if outcome.has_result}
-            finished = {trial.key for key in ended for trial in plan.all_jobs[key].trials}
-            finished |= {trial.key for trial in work.done}
-            left = sum(
-                count for key, count in work.unrefined.items() if key not in progress.refined_jobs
-            )
-            raise StorageError(
-                f"{stop.storage}; {trials_done(len(finished), len(plan.trials), left)}"
-            )
-        if stop.signal is not None:
-            # What a worker finished when it was ended: other commands read the ledger.
-            publish_all(store, plan.score_keys(), results)
+        how = _How(address, in_process, end_stalled)
+        outcomes, unrefined = _run_work(plan, work, results, store, stop, deciding, how)
+    untrained = work.untrained | (deciding.untrained if deciding else set())
+    unscored = work.unscored | (deciding.unscored if deciding else set())
     has, scores = store.seen(), store.finished("scores")
+    held = deciding.held if deciding else set[str]()
+    unfinished = [t for t in plan.trials if not (t.is_scored(has) or t.key in held)]
     return RunResult(
         trials=len(plan.trials),
-        trained=len(outcomes.keys() & work.untrained),
-        scored=len(outcomes.keys() & work.unscored),
+        trained=len(outcomes.keys() & untrained),
+        scored=len(outcomes.keys() & unscored),
         reused=len(work.done),
         failed=_named(plan, outcomes, JobStatus.FAILED),
         unrefined=unrefined,
         collapsed=_named(plan, outcomes, JobStatus.COLLAPSED),
-        remaining=sum(not trial.is_scored(has) for trial in plan.trials),
+        remaining=len(unfinished),
         chains_remaining=sum(len(job.unrefined(has)) for job in plan.jobs.values()),
         segments_remaining=sum(not job.is_scored(scores) for job in plan.segments),
         seconds=time.perf_counter() - started,
         stopped=stop.signal,
+        decisions=deciding.lines if deciding else (),
     )
 
 
@@ -212,9 +206,6 @@ def _prepared(plan: Plan, results: Location, store: ArtifactStore) -> _Work:
     if pending:
         studies.preflight.preflight(plan, pending, store, results)
         pending = plan.pending_jobs(store)  # what was found corrupt has to be made again
-    quarantine_corrupt_parts(
-        results, every_part(results, ("plan", "refinements", "search", "findings", "segments"))
-    )
     write_part(results, "plan", plan.study.file_name, plan.ledger_rows())
     if plan.segments:
         write_part(results, "segments", plan.study.file_name, segment_plan_rows(plan))
@@ -236,23 +227,96 @@ def _prepared(plan: Plan, results: Location, store: ArtifactStore) -> _Work:
     )
 
 
+def _deciding(plan: Plan, results: Location, store: ArtifactStore) -> "Deciding | None":
+    if plan.study.decide is None:
+        return None
+    from studies.deciding import Deciding  # loads pandas and SciPy
+
+    return Deciding(plan, results, store)
+
+
+@dataclass(frozen=True)
+class _How:
+    """How jobs are run, see `run_plan`."""
+
+    address: str | None
+    in_process: bool
+    end_stalled: float | None
+
+
+def _run_work(
+    plan: Plan,
+    work: _Work,
+    results: Location,
+    store: ArtifactStore,
+    stop: Stop,
+    deciding: "Deciding | None",
+    how: _How,
+) -> tuple[dict[str, Outcome], dict[str, str]]:
+    """Run what is missing; return how jobs ended, and the errors of chains.
+
+    Raises:
+        StorageError: the storage stays away or is full.
+
+    """
+    trained = {job.key for job in work.pending} - work.untrained
+    progress = Progress(work.pending, only_scored=trained)
+    context = RunContext.of(plan, store, results)
+    with closing(progress):
+        outcomes = _run(plan, work.pending, context, progress, stop, deciding, how)
+    for key, outcome in list(outcomes.items()):
+        if outcome.unrecorded:
+            # It loads torch, which a run without anything to train does not need.
+            from studies.stages import failed_outcome
+
+            outcomes[key] = failed_outcome(plan.all_jobs[key], context, str(outcome.error))
+    if stop.storage is not None:
+        ended = {key for key, outcome in outcomes.items() if outcome.has_result}
+        finished = {trial.key for key in ended for trial in plan.all_jobs[key].trials}
+        finished |= {trial.key for trial in work.done}
+        left = sum(
+            count for key, count in work.unrefined.items() if key not in progress.refined_jobs
+        )
+        raise StorageError(f"{stop.storage}; {trials_done(len(finished), len(plan.trials), left)}")
+    if stop.signal is not None:
+        # What a worker finished when it was ended: other commands read the ledger.
+        publish_all(store, plan.score_keys(), results)
+    return outcomes, progress.unrefined
+
+
 def _run(
     plan: Plan,
     pending: list[Job],
     context: RunContext,
     progress: Progress,
     stop: Stop,
-    address: str | None,
-    in_process: bool,
-    end_stalled: float | None,
+    deciding: "Deciding | None",
+    how: _How,
 ) -> dict[str, Outcome]:
-    if in_process:
+    def on_end(job: Job, outcome: Outcome) -> list[Job]:
+        if deciding is None:
+            return []
+        from studies.stages import failed_outcome
+
+        return deciding.on_end(job, outcome, lambda job, error: failed_outcome(job, context, error))
+
+    if how.in_process:
         from studies.scheduling.in_process import run_in_process
 
-        return run_in_process(plan, pending, context, progress, stop)
+        return run_in_process(plan, pending, context, progress, stop, on_end)
     from studies.ray_tune.runner import run_with_tune
 
-    return run_with_tune(plan, pending, context, address, progress, stop, end_stalled=end_stalled)
+    return run_with_tune(
+        plan,
+        pending,
+        context,
+        how.address,
+        progress,
+        stop,
+        on_end=on_end,
+        end_stalled=how.end_stalled,
+        later=deciding.later if deciding else (),
+    )
 
 
 def _named(plan: Plan, outcomes: dict[str, Outcome], status: JobStatus) -> dict[str, str]:

@@ -1,6 +1,7 @@
 """Decisions on paired differences that may be looked at after every seed."""
 
 from reports.deciding.corrections import e_bh, holm_e_values
+from reports.deciding.fixed_design import fixed_design_seeds
 from reports.deciding.group_sequential import BoundaryShape, GroupSequential
 from reports.deciding.intervals import SequentialInterval, SequentialTest, sequential_interval
 from reports.deciding.mixture import EValue, TMixture, t_mixture_e_value
@@ -23,6 +24,7 @@ __all__ = [
     "compare_collapses",
     "decide_comparisons",
     "e_bh",
+    "fixed_design_seeds",
     "holm_e_values",
     "sequential_interval",
     "sign_test",

@@ -26,7 +26,7 @@ class SequentialInterval:
         n: Number of differences.
         missing: Number of pairs of which a side is missing.
         mean: Mean difference; NaN for n = 0.
-        sd: Sample standard deviation; None where there is none.
+        sd: SampleMoments standard deviation; None where there is none.
         low: Lower end of the interval; None where it is not finite.
         high: Upper end of the interval; None where it is not finite.
         p: p-value of a mean of 0 that holds at all looks; None without a spread.

@@ -12,14 +12,17 @@ that any "no difference that matters" is.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from reports.deciding.intervals import SequentialInterval, SequentialTest, sequential_interval
 from reports.deciding.samples import sample_of
 from reports.deciding.signs import SignTest, sign_test
 from reports.deciding.verdicts import Verdict
 from wsss_core.errors import InputError
+
+_Name = TypeVar("_Name", bound=Hashable)
 
 
 @dataclass(frozen=True)
@@ -99,8 +102,8 @@ class Decision:
 
 
 def decide_comparisons(
-    differences: Mapping[str, Sequence[float | None]], rule: DecisionRule
-) -> dict[str, Decision]:
+    differences: Mapping[_Name, Sequence[float | None]], rule: DecisionRule
+) -> dict[_Name, Decision]:
     """Follow comparisons seed by seed and return how each ended.
 
     All comparisons advance together. A decided one keeps its verdict, and its later differences
@@ -124,7 +127,7 @@ def decide_comparisons(
 
     """
     verdicts = {name: Verdict.OPEN for name in differences}
-    paths: dict[str, list[PathPoint]] = {name: [] for name in differences}
+    paths: dict[_Name, list[PathPoint]] = {name: [] for name in differences}
     most = max((len(values) for values in differences.values()), default=0)
     for seeds in range(2, min(most, rule.most_seeds) + 1):
         reached = {
@@ -143,13 +146,13 @@ def decide_comparisons(
 
 
 def _look(
-    reached: Mapping[str, Sequence[float | None]],
-    before: Mapping[str, Verdict],
+    reached: Mapping[_Name, Sequence[float | None]],
+    before: Mapping[_Name, Verdict],
     rule: DecisionRule,
     seeds: int,
-) -> dict[str, tuple[PathPoint, Verdict]]:
+) -> dict[_Name, tuple[PathPoint, Verdict]]:
     """Return the point and the verdict of each open comparison that has this seed."""
-    looked: dict[str, tuple[PathPoint, Verdict]] = {}
+    looked: dict[_Name, tuple[PathPoint, Verdict]] = {}
     sided = sum(verdict in (Verdict.BETTER, Verdict.WORSE) for verdict in before.values())
     still_open = dict(reached)
     while still_open:

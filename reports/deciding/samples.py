@@ -10,14 +10,14 @@ from wsss_core.errors import InputError
 
 
 @dataclass(frozen=True)
-class Sample:
+class SampleMoments:
     """Mean and spread of the differences that are there.
 
     Attributes:
         n: Number of differences.
         missing: Number of pairs of which a side is missing (None or NaN).
         mean: Arithmetic mean; NaN for n = 0.
-        sd: Sample standard deviation; None for n < 2 and for equal differences.
+        sd: SampleMoments standard deviation; None for n < 2 and for equal differences.
         note: Why there is no spread; None where there is one.
 
     """
@@ -34,7 +34,7 @@ class Sample:
         return None if self.sd is None else math.sqrt(self.n) * self.mean / self.sd
 
 
-def sample_of(differences: Sequence[float | None]) -> Sample:
+def sample_of(differences: Sequence[float | None]) -> SampleMoments:
     """Return the moments of differences; None and NaN count as missing.
 
     Raises:
@@ -44,16 +44,20 @@ def sample_of(differences: Sequence[float | None]) -> Sample:
     kept = present(differences)
     n, missing = len(kept), len(differences) - len(kept)
     if n == 0:
-        return Sample(0, missing, math.nan, None, "No pair is complete, so nothing is compared.")
+        return SampleMoments(
+            0, missing, math.nan, None, "No pair is complete, so nothing is compared."
+        )
     mean = float(kept.mean())
     if n == 1:
-        return Sample(1, missing, mean, None, "One difference has no spread, so no interval.")
+        return SampleMoments(
+            1, missing, mean, None, "One difference has no spread, so no interval."
+        )
     sd = float(kept.std(ddof=1))
     # Equal differences leave rounding noise behind, which must not pass for a tiny spread.
     if sd <= 1e-12 * float(np.abs(kept).max()):
         note = f"All {n} differences are equal ({mean:g}), so their spread is unknown."
-        return Sample(n, missing, mean, None, note)
-    return Sample(n, missing, mean, sd, None)
+        return SampleMoments(n, missing, mean, None, note)
+    return SampleMoments(n, missing, mean, sd, None)
 
 
 def present(differences: Sequence[float | None]) -> np.ndarray:

@@ -1,5 +1,11 @@
 """The sections of a study's page, in reading order: which tables and figures each one holds."""
 
+from reports.decisions import (
+    decision_paths_info,
+    decisions_table,
+    draw_decision_paths,
+    looks_table,
+)
 from reports.figures.curves import (
     draw_threshold_curves,
     draw_training_curves,
@@ -79,6 +85,27 @@ SECTIONS = (
         "Teaching, or two opinions?",
         (TableSpec("controls", controls_table),),
         has_controls,
+    ),
+    SectionSpec(
+        "decisions",
+        "Decisions",
+        (
+            TableSpec("decisions", decisions_table),
+            FigureSpec(
+                "decision_paths",
+                "decisions",
+                "Each comparison against the seeds",
+                "Mean difference after each seed, with the interval that holds at all looks "
+                "together (for 'no difference', the one that must lie within the grey band). Grey: "
+                "differences that do not matter, {info.smallest:g} points. A comparison is decided "
+                "where the interval leaves 0 or lies in the band; ring: decided.{info.left_out}",
+                decision_paths_info,
+                draw_decision_paths,
+                limit=None,
+            ),
+            TableSpec("decision_looks", looks_table),
+        ),
+        lambda record: record.decide is not None,
     ),
     SectionSpec("folds", "Folds", (TableSpec("folds", folds_table),), lambda record: record.folds),
     SectionSpec(

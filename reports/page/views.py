@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from reports.decisions import decision_headlines
 from reports.page.headlines import KeyFigure, headlines, key_figures, left_out
 from reports.page.items import study_tables, sweep_drawing
 from reports.page.kept_drawings import KeptDrawings
@@ -87,7 +88,7 @@ def study_view(
                 figures[item.key] = drawing.view(prefix + item.file, kept)
         items = tuple(item.key for item in section.items)
         sections.append(Section(section.key, section.title, items))
-    sentences = headlines(record)
+    sentences = headlines(record) + decision_headlines(record)
     if has_published_order(record) and (sentence := published_headline(record)):
         sentences.append(sentence)
     return StudyView(

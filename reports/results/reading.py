@@ -137,6 +137,7 @@ def read_study(results: Location, plan: pd.DataFrame, *, processes: int = 1) -> 
         extent=_scored_images(results, scored.values()),
         segments=read_segments(results, first["study"], value),
         reasons=_reasons(results, rows),
+        decide=first.get("decide"),
     )
 
 

@@ -136,6 +136,7 @@ class StudyRecord:
         extent: how many images and groups its figures of the test split are over.
         reasons: the reasons of its trials; None in a study that does not ask for them.
         segments: its segmenters, in the study's order.
+        decide: which comparisons it decides (`reports.decisions`), in JSON; None: none.
 
     """
 
@@ -158,6 +159,7 @@ class StudyRecord:
     extent: ScoredImages = field(default_factory=ScoredImages)
     segments: tuple[SegmentRecord, ...] = ()
     reasons: ReasonParts | None = None
+    decide: str | None = None
 
     @cached_property
     def pairs(self) -> tuple[Pair, ...]:

@@ -1,9 +1,9 @@
 """What `wsss plan` finds out: the trials, which are finished, and the cost of the others."""
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from reports.storage import Location
 from studies.cluster.machine import this_machine
@@ -22,6 +22,9 @@ from studies.spec.search import Search
 from studies.stages.features import FeaturePrice, price_features
 from studies.store import ArtifactStore
 from wsss_core.data.folds import Fold
+
+if TYPE_CHECKING:
+    from studies.deciding import DecideInPlan
 
 
 class TrialWork(StrEnum):
@@ -161,6 +164,7 @@ class PlanSummary:
         recipes: how its configurations are trained.
         segments: its segmenters, in the study's order.
         features: the maps of frozen networks that its training runs read.
+        decide: None without it; else the trials are those that were asked for so far.
 
     """
 
@@ -179,6 +183,7 @@ class PlanSummary:
     recipes: tuple[RecipeInPlan, ...] = ()
     segments: tuple[SegmentInPlan, ...] = ()
     features: tuple[FeaturePrice, ...] = ()
+    decide: "DecideInPlan | None" = None
 
 
 def summarise_plan(
@@ -195,6 +200,19 @@ def summarise_plan(
         at_once: how many trials run at a time; None: as many as fit on this machine.
 
     """
+    if plan.study.decide is None:
+        return _summary(plan, store, results, at_once)
+    from studies.deciding import DecideInPlan, asked_so_far, rounds_in_ledger  # load SciPy
+
+    rounds, most = rounds_in_ledger(plan, results), _summary(plan, store, results, at_once)
+    left = None if most.cost is None else most.cost.left
+    decide = DecideInPlan(rounds, len(most.trials), most.training_runs, left)
+    return replace(_summary(asked_so_far(plan, rounds), store, results, at_once), decide=decide)
+
+
+def _summary(
+    plan: Plan, store: ArtifactStore, results: Location, at_once: int | None
+) -> PlanSummary:
     has, study = store.seen(), plan.study
     pending: list[Job] = list(plan.pending(store))
     to_train = [job for job in plan.pending(store) if not job.members]
@@ -379,5 +397,6 @@ def plan_record(summary: PlanSummary) -> dict[str, Any]:
         ],
         "features": [asdict(maps) for maps in summary.features],
         "search": None if summary.search is None else asdict(summary.search),
+        "decide": None if summary.decide is None else summary.decide.record(),
         "cost": estimated,
     }

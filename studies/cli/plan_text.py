@@ -67,6 +67,8 @@ def describe_summary(plan: PlanSummary, at_once: int | None = None) -> str:
             f"{search.confirm}; the cost is that of all; ASHA saves some of it by stopping poor "
             "ones early"
         )
+    if plan.decide is not None:
+        lines += ["", *plan.decide.lines()]
     if plan.cost is not None:
         lines += ["", *_cost(plan.cost, at_once)]
     elif plan.pending:

@@ -135,6 +135,8 @@ def _closing(result: "RunResult", results: Location, again: str) -> int:
         ("not refined", result.unrefined),
     ):
         _print_causes(state, named)
+    for line in result.decisions:
+        show(line)
     if result.stopped is not None:
         done, chains = result.trials - result.remaining, result.chains_remaining
         show(f"stopped by {result.stopped}: {trials_done(done, result.trials, chains)}")

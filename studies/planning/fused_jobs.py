@@ -49,7 +49,7 @@ def fused_job(planner: "Planner", configuration: Configuration, seed: int) -> Tr
     assert fuse is not None
     named = [
         (name, planner.job(member, of_block))
-        for of_block in seed_blocks(study.seeds, fuse.seeds)[seed]
+        for of_block in seed_blocks(study.planned_seeds, fuse.seeds)[seed]
         for name, member in study.members(configuration)
     ]
     names: dict[str, str] = {}

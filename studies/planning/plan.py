@@ -4,10 +4,12 @@ A student that learns from a teacher waits for the teacher's training run. That 
 each seed and is the run of the teacher's own configuration, where the study has one.
 """
 
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from studies.planning.chains import CamScoring, Chain
+from studies.planning.decided import question_of
 from studies.planning.folds import fold_record
 from studies.planning.images import StudyImages
 from studies.planning.job import TrainingJob, Trial
@@ -61,7 +63,7 @@ class Plan:
         """Every trial, in the order of the study's rows, seeds and folds."""
         trials = [trial for job in self.jobs.values() for trial in job.trials]
         sweep = self.study.sweep
-        seeds = {seed: place for place, seed in enumerate(self.study.seeds)}
+        seeds = {seed: place for place, seed in enumerate(self.study.planned_seeds)}
         values = {value: place for place, value in enumerate(sweep.values if sweep else [])}
 
         def place(trial: Trial) -> tuple[int, int, int, int]:
@@ -110,6 +112,23 @@ class Plan:
         for chain in self.runnable_chains:
             found |= chain.plugins
         return found
+
+    def asked_for(self, asks_for: Callable[[Trial], bool]) -> "Plan":
+        """Return the plan of some of its trials alone, with the teachers and members they need.
+
+        Args:
+            asks_for: whether a trial is wanted.
+
+        """
+        wanted = {
+            job.key: replace(job, trials=tuple(filter(asks_for, job.trials)))
+            for job in self.jobs.values()
+        }
+        needed: set[str] = set()
+        for key, job in reversed(wanted.items()):  # what a job waits for comes before it
+            if job.trials or key in needed:
+                needed |= {key, *job.needs}
+        return replace(self, jobs={key: job for key, job in wanted.items() if key in needed})
 
     def pending(self, store: ArtifactStore) -> list[TrainingJob]:
         """Return the training runs that still have to run.
@@ -168,6 +187,7 @@ class Plan:
             if spec.fuse is not None
         }
         about = {fold.number: fold_record(fold, study.folds) for fold in self.folds}
+        question = question_of(study)
         rows = []
         for trial in self.trials:
             spec = trial.spec
@@ -214,6 +234,7 @@ class Plan:
                     "fold": trial.fold,
                     "reasons_key": trial.reasons,
                     "fold_about": about.get(trial.fold or 0),
+                    "decide": question and question.as_json(),
                 }
             )
         return rows

@@ -70,7 +70,7 @@ def make_plan(study: Study, images: StudyImages | None = None) -> Plan:
             trials = [
                 of_fold.trial(name, position, configuration, seed, value)
                 for position, (name, configuration) in enumerate(turned.named_configurations())
-                for seed in trial_seeds(configuration, turned.seeds)
+                for seed in trial_seeds(configuration, turned.planned_seeds)
             ]
             segments += of_fold.segments(trials, value)
     return Plan(study, jobs, planner.cam, image_sets, planner.chains, tuple(segments))

@@ -9,7 +9,7 @@ import logging
 import os
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from typing import Any, NoReturn
 
@@ -87,6 +87,7 @@ def run_with_tune(
     begin: Callable[[list[NodeAmounts]], Sequence[Job]] | None = None,
     on_end: OnEnd | None = None,
     end_stalled: float | None = None,
+    later: Collection[Job] = (),
 ) -> dict[str, Outcome]:
     """Run jobs on a cluster and wait for them, and for those that other drivers run.
 
@@ -102,6 +103,7 @@ def run_with_tune(
             plan says what such jobs are like.
         on_end: see `Scheduler.on_end`.
         end_stalled: seconds without progress after which a worker is ended; None: never.
+        later: jobs that `on_end` may return, for which there has to be room as well.
 
     Returns:
         The outcomes of the jobs that ended, by key; see `Scheduler.outcomes`.
@@ -114,10 +116,13 @@ def run_with_tune(
     try:
         # Ray comes first: it takes SIGTERM for itself.
         with ray_running(address), stop.listening():
-            check_nodes(plan, list(plan.all_jobs.values()) if begin else pending, context)
+            known = list(plan.all_jobs.values()) if begin else [*pending, *later]
+            check_nodes(plan, known, context)
             if begin is not None:
                 pending = [*pending, *begin(node_amounts())]
-            return _scheduled(plan, pending, context, store, progress, stop, on_end, end_stalled)
+            return _scheduled(
+                plan, pending, context, store, progress, stop, on_end, end_stalled, later
+            )
     finally:
         # All workers have ended or are being killed: nobody has to find out that they are dead.
         with contextlib.suppress(OSError, StorageError):
@@ -133,12 +138,14 @@ def _scheduled(
     stop: Stop,
     on_end: OnEnd | None,
     end_stalled: float | None,
+    later: Collection[Job],
 ) -> dict[str, Outcome]:
     jobs = _with_teachers(plan, pending)
     nodes = node_amounts()
-    requests = requests_of(jobs, nodes)
-    asked = [requests[job.key] for job in pending]
-    require_room(zip((job.name for job in pending), asked, strict=True), nodes)
+    requests = requests_of([*jobs, *later], nodes)
+    known = [*pending, *later]
+    asked = [requests[job.key] for job in known]
+    require_room(zip((job.name for job in known), asked, strict=True), nodes)
     # Without this, Tune asks for one trial at a time of a searcher that is not random.
     at_once = max(slots(request, nodes) for request in asked)
     os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(at_once)

@@ -6,7 +6,7 @@ import logging
 from reports.storage import StorageError
 from studies.planning import Job, Plan, TrainingJob
 from studies.scheduling.progress import Progress
-from studies.scheduling.schedule import Scheduler
+from studies.scheduling.schedule import OnEnd, Scheduler
 from studies.scheduling.stall_watch import StallWatch
 from studies.scheduling.stopping import Stop
 from studies.stages import (
@@ -29,7 +29,12 @@ logger = logging.getLogger(__name__)
 
 
 def run_in_process(
-    plan: Plan, pending: list[Job], context: RunContext, progress: Progress, stop: Stop
+    plan: Plan,
+    pending: list[Job],
+    context: RunContext,
+    progress: Progress,
+    stop: Stop,
+    on_end: OnEnd | None = None,
 ) -> dict[str, Outcome]:
     """Run jobs here, and wait for those that other drivers run.
 
@@ -39,6 +44,7 @@ def run_in_process(
         context: their run.
         progress: told of each job's end.
         stop: ends the run when it is asked; a signal breaks off the job that runs.
+        on_end: see `Scheduler.on_end`.
 
     Returns:
         The outcomes of the jobs that ended, by key; see `Scheduler.outcomes`.
@@ -60,6 +66,7 @@ def run_in_process(
     )
     refinement = _Refinement(plan, context, store, progress)
     schedule.on_ok = refinement.add
+    schedule.on_end = on_end or schedule.on_end
     try:
         watch = StallWatch(
             Leases(store.folder), context.run_id, plan.all_jobs, stages=(*JOB_STAGES, "refine")

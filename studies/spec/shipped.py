@@ -23,7 +23,7 @@ class StudySize:
         variant: the variant's name; None for the study as it is.
         needs: keys that have to be given with `--set`.
         configurations: of the study's table, multiplied out.
-        seeds: how many.
+        seeds: how many; with `decide` the first ones, of all rows.
         values: how many of its sweep, or folds; 1 without either.
         searched: configurations that a search tries before; 0 without one.
         chains: refinement chains beside the plain CAM.
@@ -138,7 +138,7 @@ def _size(name: str, variant: str | None = None, changes: Iterable[str] = ()) ->
         variant=variant,
         needs=tuple(needs),
         configurations=len(study.named_configurations()),
-        seeds=len(study.seeds),
+        seeds=study.decide.first_seeds if study.decide else len(study.seeds),
         values=len(study.sweep.values) if study.sweep else study.fold_count or 1,
         searched=study.search.trials if study.search else 0,
         chains=len(study.chains),

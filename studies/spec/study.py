@@ -25,6 +25,7 @@ from studies.spec.configuration import (
     configuration_name,
 )
 from studies.spec.data import Data
+from studies.spec.decide import Decide
 from studies.spec.folds import Folds
 from studies.spec.frozen import Caches, NeckEntry, TrainedEntry, refuse_parts
 from studies.spec.fused_rows import Named, members_of, with_fusions
@@ -180,6 +181,7 @@ class Study(Strict):
         BeforeValidator(lambda v: v if isinstance(v, list) else [v]),
     ] = Field(min_length=1)
     folds: Folds | None = None
+    decide: Decide | None = None
     configurations: list[ConfigurationEntry] = Field(min_length=1)
     controls: Annotated[list[FusionName], BeforeValidator(_ways)] = Field(default_factory=list)
     refiners: dict[str, dict[str, Any]] = Field(default_factory=dict)
@@ -207,6 +209,8 @@ class Study(Strict):
             for other in ("search", "sweep"):
                 if getattr(self, other) is not None:
                     raise ValueError(f"a study takes folds or {other}, not both")
+        if self.decide is not None:
+            self._check_decide(self.decide)
         self.check_size()
         named = [(f"configurations[{i}]", entry) for i, entry in enumerate(self.configurations)]
         for where, entry in (*named, ("search", self.search)):
@@ -246,9 +250,9 @@ class Study(Strict):
         pairs = {(one.student, one.teacher) for one in self.configurations if one.teacher}
         configurations += len(self.controls) * len(pairs)
         times = len(self.sweep.values) if self.sweep else folds or self.fold_count or 1
-        results = configurations * len(self.seeds) * times * (1 + len(self.chains))
+        results = configurations * len(self.planned_seeds) * times * (1 + len(self.chains))
         said = (
-            f"{configurations} configurations x {len(self.seeds)} seeds x {times} "
+            f"{configurations} configurations x {len(self.planned_seeds)} seeds x {times} "
             f"{'folds' if self.folds else 'values of a sweep'} x {1 + len(self.chains)} chains "
             "(the plain CAM included)"
         )
@@ -259,6 +263,17 @@ class Study(Strict):
             said += f" and {searched} trials of the search"
         if results > MOST_RESULTS:
             raise ValueError(f"{said} are {results} results; expected at most {MOST_RESULTS}")
+
+    @property
+    def planned_seeds(self) -> list[int]:
+        """All seeds that may be run: those of `seeds`, and those that `decide` may add."""
+        return self.seeds if self.decide is None else self.decide.seeds(self.seeds)
+
+    def _check_decide(self, decide: Decide) -> None:
+        for other in ("search", "sweep", "segment"):
+            if getattr(self, other):
+                raise ValueError(f"a study takes decide or {other}, not both")
+        decide.check(self.named_configurations(), self.thresholds.rules, self.seeds)
 
     @property
     def fold_count(self) -> int | None:

@@ -41,6 +41,7 @@ class PlannedTrial:
     artifacts: str
     search_trials: int | None
     fold: int | None = None
+    decide: str | None = None
 
     @property
     def name(self) -> str:

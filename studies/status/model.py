@@ -7,9 +7,13 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
 from reports.pairing import Pair
 from reports.results.failure_causes import Failure
+
+if TYPE_CHECKING:
+    from reports.decisions import Rounds
 
 
 class TrialState(StrEnum):
@@ -138,6 +142,7 @@ class StudyStatus:
         seconds_left: seconds until the last trial ends; None before any trial is measured.
         segments: the segmenters, in the study's order.
         unsegmented: the segmentation runs that failed or collapsed.
+        rounds: how far the comparisons of a study with `decide` are; None without.
 
     """
 
@@ -154,6 +159,7 @@ class StudyStatus:
     seconds_left: float | None = None
     segments: tuple[SegmentState, ...] = ()
     unsegmented: tuple[Failure, ...] = ()
+    rounds: "Rounds | None" = None
 
     @property
     def counts(self) -> Counter[TrialState]:
@@ -170,4 +176,5 @@ class StudyStatus:
         """Whether nothing is at work and nothing is left to do."""
         left = self.counts[TrialState.TO_DO] or any(chain.remaining for chain in self.chains)
         left = left or any(segment.remaining for segment in self.segments)
+        left = left or (self.rounds is not None and self.rounds.goes_on)
         return not (self.goes_on or left)

@@ -8,10 +8,11 @@ import math
 import time
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from statistics import fmean
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from reports.results.failure_causes import Failure
 from reports.storage import Location, below, open_folder
@@ -37,6 +38,9 @@ from studies.status.model import (
 )
 from studies.store import LEASES, LeaseOwner, Leases, work_of_shard
 from wsss_core.errors import InputError
+
+if TYPE_CHECKING:
+    from reports.decisions import Rounds
 
 LATEST = 64  # trials that show how many went at a time
 
@@ -107,18 +111,31 @@ class Watcher:
         ends = read_rows(self.results, "segmented", EndedSegment, wanted) if wanted else []
         segmented = {row.scores_key: row for row in ends}
         return [
-            _status(
-                [row for row in plan if row.study == name],
-                ended,
-                [row for row in chains if row.study == name],
-                refined,
-                [row for row in tried if row.study == name],
-                held,
-                [row for row in planned if row.study == name],
-                segmented,
+            replace(
+                _status(
+                    [row for row in plan if row.study == name],
+                    ended,
+                    [row for row in chains if row.study == name],
+                    refined,
+                    [row for row in tried if row.study == name],
+                    held,
+                    [row for row in planned if row.study == name],
+                    segmented,
+                ),
+                rounds=self._rounds(name, [row for row in plan if row.study == name]),
             )
             for name in names
         ]
+
+    def _rounds(self, name: str, plan: Sequence[PlannedTrial]) -> "Rounds | None":
+        """Read how far a study that decides is; loads pandas, which no other study needs."""
+        if plan[0].decide is None:
+            return None
+        from reports.decisions import read_rounds
+        from reports.ledger.parts import read_table
+
+        rows = read_table(self.results, "plan")
+        return read_rounds(self.results, rows[rows["study"] == name].to_dict("records"))
 
     def _held(self) -> list[HeldLease] | None:
         """Return the leases of the store; None without a store.

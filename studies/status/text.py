@@ -3,12 +3,15 @@
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from reports.pairing import fold_of
 from reports.results.failure_causes import Cause, causes, describe_causes
 from studies.formatting import duration, no_progress, over_trials
 from studies.status.model import Running, SearchState, StudyStatus, TrialState
+
+if TYPE_CHECKING:
+    from reports.decisions import Rounds
 
 MARKS = {
     TrialState.DONE: "✓",
@@ -40,6 +43,10 @@ def describe_status(
     if status.search is not None:
         parts.append([_search_line(status.search)])
     parts.append(_grid(status, width, rows, PLAIN_MARKS if plain else MARKS))
+    if status.rounds is not None:
+        from reports.decisions import standing_lines  # loads SciPy
+
+        parts.append(standing_lines(status.rounds))
     if status.chains:
         parts.append(["refinement:", *_indented(_chain_lines(status))])
     if status.segments:
@@ -180,6 +187,8 @@ def _outlook(status: StudyStatus) -> str:
         if left or chains:
             left += [over_trials(chains)] if chains else []
             return f"all trained; {' and '.join(left)} to do"
+        if status.rounds is not None and status.rounds.goes_on:
+            return "the next round of seeds is to be begun; running again goes on"
         return "nothing is left to do" + ("; running again retries" if status.failed else "")
     idle = status.running is not None and not status.goes_on
     head = "nothing runs now; " if idle else ""
@@ -219,6 +228,7 @@ def status_record(status: StudyStatus) -> dict[str, Any]:
         "chains": [asdict(chain) for chain in status.chains],
         "segments": [asdict(segment) for segment in status.segments],
         "search": None if status.search is None else asdict(status.search),
+        "decisions": None if status.rounds is None else _decision_records(status.rounds),
         "running": None if status.running is None else [asdict(one) for one in status.running],
         "failed": _cause_records(causes(status.failed)),
         "not_refined": _cause_records(causes(status.unrefined)),
@@ -227,6 +237,12 @@ def status_record(status: StudyStatus) -> dict[str, Any]:
         "at_once": status.at_once,
         "seconds_left": status.seconds_left,
     }
+
+
+def _decision_records(rounds: "Rounds") -> list[dict[str, Any]]:
+    from reports.decisions import answer_records  # loads SciPy
+
+    return answer_records(rounds)
 
 
 def _sweep_value(value: float | None) -> dict[str, float]:

@@ -64,6 +64,27 @@ def test_pocock_looks_have_one_nominal_level_and_those_of_obrien_and_fleming_ris
     assert nominal[OBRIEN_FLEMING][-1] < 0.05
 
 
+def test_the_early_boundary_rises_with_the_seeds_from_four_on_and_is_stricter_at_three():
+    test = GroupSequential(18, shape=BoundaryShape.EARLY)
+    p = [2 * scipy.stats.t.sf(test.half_width(n, 0.05), n - 1) for n in range(3, 19)]
+    z = scipy.stats.norm.isf(np.array(p) / 2)
+
+    assert z[1:] / z[-1] == pytest.approx((np.arange(4, 19) / 18) ** 0.22)
+    assert z[0] > z[1]
+
+
+def test_the_early_boundary_finds_large_differences_sooner_than_pocock():
+    d = np.random.default_rng(2).standard_normal((4_000, 18)) + 3.0
+    stops = {}
+    for shape in (POCOCK, BoundaryShape.EARLY):
+        n = np.arange(3, 19)
+        t = np.stack([scipy.stats.ttest_1samp(d[:, :k], 0.0, axis=1).statistic for k in n], 1)
+        half = [GroupSequential(18, shape=shape).half_width(int(k), 0.05) for k in n]
+        stops[shape] = n[(t > half).argmax(1)].mean()
+
+    assert stops[BoundaryShape.EARLY] < stops[POCOCK] - 0.1
+
+
 @pytest.mark.parametrize("shape", BoundaryShape)
 def test_a_statistic_on_the_boundary_has_the_level_as_its_p(shape):
     test = GroupSequential(12, shape=shape)

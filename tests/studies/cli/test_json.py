@@ -14,6 +14,7 @@ import pandas as pd
 import pytest
 import yaml
 
+from reports.decisions import Question, Rounds, RowPair, SeedResult, follow_rounds
 from reports.pairing import FoldedSeed
 from reports.results.failure_causes import Failure
 from studies.cli.plan_summary import (
@@ -27,6 +28,7 @@ from studies.cli.plan_summary import (
     plan_record,
 )
 from studies.cli.strict_json import Schema, json_alone, of_schema, show_json
+from studies.deciding import DecideInPlan
 from studies.planning import Estimate, RecipeInPlan
 from studies.spec.loading import shipped_studies
 from studies.stages.features import FeaturePrice
@@ -89,6 +91,15 @@ def a_fold() -> Fold:
     return Fold(1, ("north",), places, 2, {"test": 1}, {"test": ("smoke",)})
 
 
+def some_rounds() -> Rounds:
+    question = Question(
+        (RowPair("a", "b"),), False, (0, 1, 2), 0.05, 0.05, 2, 1, None, "processor",
+        "per_image_iou", "test", None, None, "apart", "t-mixture", 0.5,
+    )  # fmt: skip
+    results = {(row, seed): SeedResult(0.1 * seed) for row in "ab" for seed in (0, 1)}
+    return follow_rounds(question, ["a", "b"], results)
+
+
 def a_plan() -> PlanSummary:
     trial = TrialInPlan("a", 0, "k", "t", TrialWork.TO_SCORE, 0.5, {"CRF": True})
     left = Estimate(1.0, 2.0, 3.0, 0.0, 0.5, math.inf, (1, 2))
@@ -99,6 +110,7 @@ def a_plan() -> PlanSummary:
         (RecipeInPlan("AdamW", ("a",)),),
         (SegmentInPlan("25 masks", 0, "k", "s", TrialWork.TO_TRAIN, "25 true masks"),),
         (FeaturePrice("resnet18", "encoder", "float16", 100352, 4, 1),),
+        DecideInPlan(some_rounds(), 9, 9, left),
     )  # fmt: skip
 
 
@@ -116,6 +128,7 @@ def a_status() -> StudyStatus:
         at_once=1.0,
         seconds_left=math.nan,
         segments=(SegmentState("25 masks", 1, 0, 0, 0, 0),),
+        rounds=some_rounds(),
     )
 
 

@@ -45,9 +45,11 @@ def mutated_study(seed: int) -> str:
         for _ in range(faults):
             _mutate_value(study, chance)
         return yaml.dump(study, allow_unicode=chance.random() < 0.5, sort_keys=False)
+    whole = text
     for _ in range(faults):
         text = chance.choice((_deleted, _inserted, _swapped, _doubled))(text, chance)
-    return text
+    # Two equal lines may have been swapped.
+    return _deleted(text, chance) if text == whole else text
 
 
 def _deleted(text: str, chance: random.Random) -> str:
