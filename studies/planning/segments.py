@@ -19,7 +19,7 @@ from studies.spec.study import Study
 from studies.store import canonical, stage_key
 from wsss_core.data.file_hashes import file_hashes
 from wsss_core.data.image_set import SPLITS
-from wsss_core.errors import InputError, as_input_error, checked_path
+from wsss_core.errors import InputError, as_input_error, checked_path, quoted
 from wsss_core.evaluate import load_own_rule
 from wsss_core.plugins import is_plugin, plugin_version
 from wsss_core.refine.foundation.models import files_of_weights
@@ -332,7 +332,13 @@ def plan_segments(
         for seed in study.seeds:
             maps = None
             if labels.configuration is not None:
-                job, trial = owners[labels.configuration, seed]
+                found = owners.get((labels.configuration, seed))
+                if found is None or found[0].fuses_maps:
+                    raise InputError(
+                        f"{where}.labels.configuration {quoted(labels.configuration)} fuses several "
+                        "networks; expected a row with a network of its own under every seed"
+                    )
+                job, trial = found
                 scores = trial.key if chain.name == PLAIN else trial.chains[chain.name]
                 maps = MapsOfLabels(replace(job, trials=()), trial, chain, scores, cam.scaling)
             run = SegmentJob(

@@ -228,6 +228,13 @@ class Study(Strict):
                     "seeds that the search has not seen"
                 )
         names = Counter(name for name, _ in self.named_configurations())
+        for name, chain in self.chains.items():
+            row = chain.published and chain.published.of
+            if row is not None and row not in names:
+                raise ValueError(
+                    f"chains.{name}.published.of {quoted(row)} is no row of this study; "
+                    f"nearest: {nearest(row, names, 0)!r}"
+                )
         for name, times in names.items():
             if times > 1:
                 raise ValueError(f"two configurations are called {name!r}; give them a `name`")
