@@ -94,8 +94,7 @@ class ChainRecord:
     """A refinement chain under which trials are scored besides the plain CAM.
 
     Attributes:
-        name: as in the study.
-        lacks: why it is not run; None if it is.
+        name, lacks: as in the study; why it is not run, None if it is.
         published_worse, published_best: another work's figures under its seeds, shares.
         published_from, published_of: that work, and the only configuration they are of.
 

@@ -205,8 +205,7 @@ def summarise_plan(
     """
     has, study = store.seen(), plan.study
     pending: list[Job] = list(plan.pending(store))
-    to_train = [job for job in plan.pending(store) if not job.members]
-    untrained = {job.key: job for job in to_train if not has("train", job.key)}
+    untrained = {j.key: j for j in plan.pending(store) if not (j.members or has("train", j.key))}
     search = None
     if study.search is not None:
         left, search = _search(plan, study.search, results)
@@ -238,7 +237,7 @@ def summarise_plan(
 
 def _recipes(plan: Plan) -> tuple[RecipeInPlan, ...]:
     found: dict[str, dict[str, None]] = {}
-    for job in plan.jobs.values():
+    for job in (job for job in plan.jobs.values() if not job.members):
         names = found.setdefault(recipe_line(job.settings["training"]), {})
         names.update(dict.fromkeys(trial.configuration for trial in job.trials))
     for run in plan.segments:
@@ -286,14 +285,11 @@ def _trials(
         job = owner[trial.key]
         if has("scores", trial.key):
             state = TrialWork.DONE
-        elif job.members:
-            state = TrialWork.TO_FUSE
         elif job.key not in untrained:
-            state = TrialWork.TO_SCORE
-        elif job.parent in untrained:
-            state = TrialWork.AFTER_TEACHER
+            state = TrialWork.TO_FUSE if job.members else TrialWork.TO_SCORE
         else:
-            state = TrialWork.TO_TRAIN
+            waits = job.parent in untrained
+            state = TrialWork.AFTER_TEACHER if waits else TrialWork.TO_TRAIN
         found.append(
             TrialInPlan(
                 trial.configuration,

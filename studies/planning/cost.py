@@ -24,7 +24,7 @@ from studies.planning.capacity import NodeAmounts, slots, whole_gpu
 from studies.planning.job import TrainingJob
 from studies.planning.plan import Plan
 from studies.planning.recipe import VIEW_KEYS
-from studies.planning.segments import Job, SegmentJob, segment_scoring_work, segment_work
+from studies.planning.segments import Job, SegmentJob, segment_work
 from studies.rates import Rates, Work
 from studies.spec.configuration import FUSED
 from studies.spec.resources import Demand
@@ -81,6 +81,12 @@ def training_work(settings: Mapping[str, Any], *narrower: Hashable) -> Work:
 def scoring_work(settings: Mapping[str, Any]) -> Work:
     """Return the work of scoring one trial."""
     return Work((("scoring", kind(settings)), ("scoring", settings["paradigm"]), "scoring"))
+
+
+def segment_scoring_work(settings: Mapping[str, Any]) -> Work:
+    """Return the scoring of a segmentation run as work."""
+    own = canonical([settings["model"], settings["image_size"]])
+    return Work((("segment scoring", own), "segment scoring"))
 
 
 def chain_work(chain: str) -> Work:

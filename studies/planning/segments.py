@@ -19,7 +19,7 @@ from studies.spec.study import Study
 from studies.store import canonical, stage_key
 from wsss_core.data.file_hashes import file_hashes
 from wsss_core.data.image_set import SPLITS
-from wsss_core.errors import InputError, as_input_error, checked_path, quoted
+from wsss_core.errors import InputError, as_input_error, checked_path
 from wsss_core.evaluate import load_own_rule
 from wsss_core.plugins import is_plugin, plugin_version
 from wsss_core.refine.foundation.models import files_of_weights
@@ -142,7 +142,7 @@ class SegmentJob:
     @property
     def needs(self) -> tuple[str, ...]:
         """The keys of the training runs that it waits for."""
-        return () if self.parent is None else (self.parent,)
+        return (self.parent,) if self.parent else ()
 
     @property
     def name(self) -> str:
@@ -247,12 +247,6 @@ def segment_work(settings: Mapping[str, Any], *narrower: object) -> Work:
     return Work(kinds, training.steps)
 
 
-def segment_scoring_work(settings: Mapping[str, Any]) -> Work:
-    """Return the scoring of a segmentation run as work."""
-    own = canonical([settings["model"], settings["image_size"]])
-    return Work((("segment scoring", own), "segment scoring"))
-
-
 def model_identity(where: str, study: Study, entry: SegmentEntry) -> tuple[dict[str, Any], str]:
     """Return a model's settings for keys, its weights by content, and where these lie.
 
@@ -332,13 +326,7 @@ def plan_segments(
         for seed in study.seeds:
             maps = None
             if labels.configuration is not None:
-                found = owners.get((labels.configuration, seed))
-                if found is None or found[0].fuses_maps:
-                    raise InputError(
-                        f"{where}.labels.configuration {quoted(labels.configuration)} fuses several "
-                        "networks; expected a row with a network of its own under every seed"
-                    )
-                job, trial = found
+                job, trial = owners[labels.configuration, seed]
                 scores = trial.key if chain.name == PLAIN else trial.chains[chain.name]
                 maps = MapsOfLabels(replace(job, trials=()), trial, chain, scores, cam.scaling)
             run = SegmentJob(

@@ -239,7 +239,9 @@ class Study(Strict):
             if times > 1:
                 raise ValueError(f"two configurations are called {name!r}; give them a `name`")
         if self.segment is not None:
-            self.segment.check(names, [chain.name for chain in self.resolved_chains()])
+            # Fused rows have no network of their own under every seed.
+            own = [name for name, one in self.named_configurations() if one.fuse is None]
+            self.segment.check(own, [chain.name for chain in self.resolved_chains()])
         return self
 
     def check_size(self, folds: int | None = None) -> None:

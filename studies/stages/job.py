@@ -149,7 +149,7 @@ class _Work(LeasedWork):
         self.lease.report("scoring")
         seconds = sum(epoch.seconds for epoch in outcome.history)
         epochs = len(outcome.history)
-        taken = images_taken(job.settings["training"], outcome.images, epochs)
+        taken = images_taken(job.settings["training"], outcome.images, epochs) if epochs else 0
         status, error = outcome.status, outcome.error
         record = {
             **record,
