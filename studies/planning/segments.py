@@ -121,7 +121,6 @@ class SegmentJob:
     scorings: tuple[SegmentScoring, ...] = ()
     resources: Demand = field(default_factory=Demand)
     sweep_value: float | None = None
-
     stage: ClassVar[str] = "segment"
     trials: ClassVar[tuple[Trial, ...]] = ()
     members: ClassVar[tuple[TrainingJob, ...]] = ()
