@@ -227,6 +227,7 @@ SCHEMAS: dict[str, pa.Schema] = {
         chain=(_TEXT, "null"),
         published_worse=(_REAL, "null"),
         published_best=(_REAL, "null"),
+        published_of=(_TEXT, "null"),
         published_from=(_TEXT, "null"),
     ),
     "refined": _schema(

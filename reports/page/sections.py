@@ -31,7 +31,6 @@ from reports.figures.seeds import (
 )
 from reports.page.limits import CONFIGURATIONS
 from reports.page.specs import FigureSpec, SectionSpec, TableSpec
-from reports.results.study_record import StudyRecord
 from reports.tables.diagnostics import diagnostics_table
 from reports.tables.findings import findings_table
 from reports.tables.folds import folds_table
@@ -42,25 +41,12 @@ from reports.tables.over_images import (
     has_groups,
     reasons_table,
 )
-from reports.tables.published_order import published_order_table
+from reports.tables.published_order import has_published_order, published_order_table
 from reports.tables.refinement import refinement_table
 from reports.tables.search import search_table
 from reports.tables.segments import segmentation_table
-from reports.tables.strategies import controls_table, strategies_table
+from reports.tables.strategies import controls_table, has_controls, strategies_table
 from reports.tables.thresholds import threshold_table
-
-
-def has_published_order(record: StudyRecord) -> bool:
-    """Return whether a study has scores and at least two published figures."""
-    published = sum(one.published is not None for one in record.configurations)
-    return published > 1 and bool(record.classes)
-
-
-def has_controls(record: StudyRecord) -> bool:
-    """Return whether a study has scores, aligned rows and rows that are fused without training."""
-    fused = any(one.fusion is not None for one in record.configurations)
-    return bool(record.classes) and fused and any(one.teacher for one in record.configurations)
-
 
 SECTIONS = (
     SectionSpec(

@@ -11,12 +11,12 @@ from reports.page.items import study_tables, sweep_drawing
 from reports.page.kept_drawings import KeptDrawings
 from reports.page.limits import fewer, shortened
 from reports.page.provenance import Provenance, provenance
-from reports.page.sections import SECTIONS, has_published_order
+from reports.page.sections import SECTIONS
 from reports.page.specs import FigureSpec, FigureView
 from reports.page.warnings import study_warnings
 from reports.results.study_record import StudyRecord
 from reports.tables.cells import Table
-from reports.tables.published_order import published_headline
+from reports.tables.published_order import has_published_order, published_headline
 from reports.tables.sweep import sweep_headlines
 
 

@@ -94,11 +94,9 @@ class ChainRecord:
     """A refinement chain under which trials are scored besides the plain CAM.
 
     Attributes:
-        name: as in the study.
-        lacks: why it is not run; None if it is.
-        published_worse: another work's figure under its worse seed, a share; None without.
-        published_best: its figure under its best seed, a share; None without.
-        published_from: the work that published them.
+        name, lacks: as in the study; why it is not run, None if it is.
+        published_worse, published_best: another work's figures under its seeds, shares.
+        published_from, published_of: that work, and the only configuration they are of.
 
     """
 
@@ -107,6 +105,7 @@ class ChainRecord:
     published_worse: float | None = None
     published_best: float | None = None
     published_from: str | None = None
+    published_of: str | None = None
 
 
 @dataclass(frozen=True)

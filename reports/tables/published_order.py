@@ -189,6 +189,12 @@ def _notes(record: StudyRecord, order: PublishedOrder) -> tuple[str, ...]:
     return tuple(notes)
 
 
+def has_published_order(record: StudyRecord) -> bool:
+    """Return whether a study has scores and at least two published figures."""
+    published = sum(one.published is not None for one in record.configurations)
+    return published > 1 and bool(record.classes)
+
+
 def published_order_table(record: StudyRecord) -> Table:
     """Build the table: a row per configuration with a published number, in the plan's order."""
     order = published_order(record)

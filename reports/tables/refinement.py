@@ -154,7 +154,8 @@ def _seed_cell(result: ChainResult, seed: Pair | None) -> Cell:
 
 
 def _published_cells(result: ChainResult, record: StudyRecord) -> tuple[Cell, Cell]:
-    if result.class_name != record.main_class:
+    others = result.chain.published_of not in (None, result.configuration.name)
+    if result.class_name != record.main_class or others:
         return share_cell(None), share_cell(None)
     return share_cell(result.chain.published_worse, 2), share_cell(result.chain.published_best, 2)
 

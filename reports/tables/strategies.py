@@ -271,6 +271,12 @@ def _notes(record: StudyRecord) -> tuple[str, ...]:
     return (*notes, *never_predicted_notes(record))
 
 
+def has_controls(record: StudyRecord) -> bool:
+    """Return whether a study has scores, aligned rows and rows that are fused without training."""
+    fused = any(one.fusion is not None for one in record.configurations)
+    return bool(record.classes) and fused and any(one.teacher for one in record.configurations)
+
+
 def controls_table(record: StudyRecord) -> Table:
     """Build the table of taught rows against fused ones: is it the teaching, or two opinions?"""
     several = len(record.classes) > 1

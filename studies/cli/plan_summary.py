@@ -215,8 +215,7 @@ def _summary(
 ) -> PlanSummary:
     has, study = store.seen(), plan.study
     pending: list[Job] = list(plan.pending(store))
-    to_train = [job for job in plan.pending(store) if not job.members]
-    untrained = {job.key: job for job in to_train if not has("train", job.key)}
+    untrained = {j.key: j for j in plan.pending(store) if not (j.members or has("train", j.key))}
     search = None
     if study.search is not None:
         left, search = _search(plan, study.search, results)
@@ -283,14 +282,11 @@ def _trials(
         job = owner[trial.key]
         if has("scores", trial.key):
             state = TrialWork.DONE
-        elif job.members:
-            state = TrialWork.TO_FUSE
         elif job.key not in untrained:
-            state = TrialWork.TO_SCORE
-        elif job.parent in untrained:
-            state = TrialWork.AFTER_TEACHER
+            state = TrialWork.TO_FUSE if job.members else TrialWork.TO_SCORE
         else:
-            state = TrialWork.TO_TRAIN
+            waits = job.parent in untrained
+            state = TrialWork.AFTER_TEACHER if waits else TrialWork.TO_TRAIN
         found.append(
             TrialInPlan(
                 trial.configuration,

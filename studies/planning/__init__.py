@@ -28,6 +28,7 @@ from studies.planning.cost import (
     passes,
     read_timings,
     scoring_work,
+    segment_scoring_work,
     training_work,
 )
 from studies.planning.features import (
@@ -54,7 +55,6 @@ from studies.planning.segments import (
     MapsOfLabels,
     SegmentJob,
     SegmentScoring,
-    segment_scoring_work,
     segment_work,
 )
 from studies.planning.training_masks import MaskSet, TrainingMasks

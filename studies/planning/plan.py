@@ -255,6 +255,7 @@ class Plan:
                     "chain": chain.as_record() if chain else None,
                     "published_worse": _share(published.worse),
                     "published_best": _share(published.best),
+                    "published_of": published.of,
                     "published_from": self.study.published_from if entry.published else None,
                 }
             )

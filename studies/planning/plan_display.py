@@ -91,7 +91,7 @@ class RecipeInPlan:
 def recipes_of(plan: "Plan") -> tuple[RecipeInPlan, ...]:
     """Return how the configurations and segmenters of a plan are trained, each recipe once."""
     found: dict[str, dict[str, None]] = {}
-    for job in plan.jobs.values():
+    for job in (job for job in plan.jobs.values() if not job.members):
         names = found.setdefault(recipe_line(job.settings["training"]), {})
         names.update(dict.fromkeys(trial.configuration for trial in job.trials))
     for run in plan.segments:

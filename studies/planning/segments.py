@@ -113,7 +113,6 @@ class SegmentJob:
     scorings: tuple[SegmentScoring, ...] = ()
     resources: Demand = field(default_factory=Demand)
     sweep_value: float | None = None
-
     stage: ClassVar[str] = "segment"
     trials: ClassVar[tuple[Trial, ...]] = ()
     members: ClassVar[tuple[TrainingJob, ...]] = ()
@@ -134,7 +133,7 @@ class SegmentJob:
     @property
     def needs(self) -> tuple[str, ...]:
         """The keys of the training runs that it waits for."""
-        return () if self.parent is None else (self.parent,)
+        return (self.parent,) if self.parent else ()
 
     @property
     def name(self) -> str:

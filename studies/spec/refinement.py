@@ -112,10 +112,14 @@ TABLES_OWN_ROWS = (PLAIN, OPTIMAL)
 
 
 class PublishedSeeds(Strict):
-    """Another work's figures for a chain, in percent, under its worse and its best seed."""
+    """Another work's figures for a chain, in percent, under its worse and its best seed.
+
+    `of` names the row that they belong to, where the study has several.
+    """
 
     worse: float | None = Field(None, ge=0, le=100)
     best: float | None = Field(None, ge=0, le=100)
+    of: str | None = None
 
 
 class ChainEntry(Strict):

@@ -232,11 +232,20 @@ class Study(Strict):
                     "seeds that the search has not seen"
                 )
         names = Counter(name for name, _ in self.named_configurations())
+        for name, chain in self.chains.items():
+            row = chain.published and chain.published.of
+            if row is not None and row not in names:
+                raise ValueError(
+                    f"chains.{name}.published.of {quoted(row)} is no row of this study; "
+                    f"nearest: {nearest(row, names, 0)!r}"
+                )
         for name, times in names.items():
             if times > 1:
                 raise ValueError(f"two configurations are called {name!r}; give them a `name`")
         if self.segment is not None:
-            self.segment.check(names, [chain.name for chain in self.resolved_chains()])
+            # Fused rows have no network of their own under every seed.
+            own = [name for name, one in self.named_configurations() if one.fuse is None]
+            self.segment.check(own, [chain.name for chain in self.resolved_chains()])
         return self
 
     def check_size(self, folds: int | None = None) -> None:

@@ -79,8 +79,8 @@ def refuse_parts(
         raise ValueError(f"train neck: expected a neck, one of {', '.join(NECKS)}")
     if trained == "head" and neck is not None:
         raise ValueError("train head: would leave the neck as it was drawn; expected train neck")
-    if head == "pcm" and (neck is not None or trained in ("head", "neck")):
+    if head in ("pcm", "transcam") and (neck is not None or trained in ("head", "neck")):
         raise ValueError(
-            "head pcm looks at the image and into the encoder; expected head linear, or train all "
-            "or last: N without a neck"
+            f"head {head} looks at the image and into the encoder; expected head linear, or train "
+            "all or last: N without a neck"
         )

@@ -93,3 +93,18 @@ def test_the_paradigm_of_fused_rows_is_not_written(tiny: Raw) -> None:
     tiny["configurations"].append({"paradigm": "fused", "student": "vit"})
     with pytest.raises(InputError, match="paradigm 'fused' needs 'fuse'"):
         load_study(tiny)
+
+
+def test_pseudo_masks_are_made_of_rows_with_a_network_of_their_own(tiny: Raw) -> None:
+    tiny["configurations"].append({"name": "both", "fuse": {"of": ["vit", "cnn"], "how": "mean"}})
+    tiny["segment"] = {"entries": {"ours": {"labels": {"configuration": "both"}}}}
+    with pytest.raises(
+        InputError, match=r"labels.configuration 'both' is no configuration of this"
+    ):
+        load_study(tiny)
+
+
+def test_a_published_figure_of_a_chain_names_a_row_of_the_study(tiny: Raw) -> None:
+    tiny["chains"] = {"CRF": {"steps": ["crf"], "published": {"best": 50, "of": "ViT alon"}}}
+    with pytest.raises(InputError, match="of 'ViT alon' is no row of this study; nearest: 'ViT"):
+        load_study(tiny)
