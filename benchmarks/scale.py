@@ -12,6 +12,7 @@ Training is a no-op throughout. Five sections, each a line or more with its numb
     python benchmarks/scale.py                                # 5,000 trials, 3 GiB for a while
     python benchmarks/scale.py --trials 500 --run-trials 60   # quick
     python benchmarks/scale.py --sections b --run-trials 5000
+    python benchmarks/scale.py --sections cde --against ../older   # a checkout of 6d4fdaa beside
 """
 
 import argparse
@@ -237,7 +238,9 @@ def commands_over(trials: int, folder: Path) -> dict[str, Any]:
     spec, count, rows = finished_study(trials, folder)
     found: dict[str, Any] = {"trials": count, "score_rows": rows}
     print(f"  ({rows:,} rows of scores written in {time.perf_counter() - started:.0f} s)")
-    found["run again"] = command("run", str(spec), "--results", str(results))
+    run = ("run", str(spec), "--results", str(results))
+    found["run again"] = command(*run)
+    found["run again, later"] = command(*run)
     if (results / "derived").is_dir():
         for file in (results / "derived").iterdir():
             file.unlink()
@@ -246,6 +249,19 @@ def commands_over(trials: int, folder: Path) -> dict[str, Any]:
     for name in ("report, first", "report"):
         found[name] = command("report", str(results))
     found["page MiB"] = (results / "report" / "report.html").stat().st_size / 2**20
+    return found
+
+
+def of_older(checkout: Path, trials: int) -> dict[str, Any]:
+    """The figures of the commands of an older revision, by its own copy of this benchmark."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "older.json"
+        words = ["--sections", "cde", "--trials", str(trials), "--json", str(file)]
+        subprocess.run(
+            [sys.executable, "benchmarks/scale.py", *words],
+            cwd=checkout, env={**os.environ, "PYTHONPATH": str(checkout)}, check=True,
+        )  # fmt: skip
+        found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
     return found
 
 
@@ -259,6 +275,10 @@ def main() -> None:
     parser.add_argument("--sections", default="abcde", help="[abcde]; c, d and e go together")
     parser.add_argument("--way", choices=WAYS, help=argparse.SUPPRESS)
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there")
+    parser.add_argument(
+        "--against", type=Path, metavar="DIR",
+        help="measure c, d and e of the checkout of an older revision too, and print the ratios",
+    )  # fmt: skip
     options = parser.parse_args()
     if options.way:
         print(json.dumps(run_way(options.way, options.run_trials, options.cpus)))
@@ -298,7 +318,8 @@ def main() -> None:
                 record["commands"].append(commands_over(size, Path(folder)))
         small, large = record["commands"]
         for mark, name in (
-            ("c", "run again"), ("d", "status, first look"), ("d", "status"),
+            ("c", "run again"), ("c", "run again, later"),
+            ("d", "status, first look"), ("d", "status"),
             ("e", "report, first"), ("e", "report"),
         ):  # fmt: skip
             more = (large[name]["cpu"] - small[name]["cpu"]) / (large["trials"] - small["trials"])
@@ -308,6 +329,14 @@ def main() -> None:
                 for one in (small, large)
             )
             print(f"({mark}) {name:18} {each}; CPU of one more {1000 * more:.2f} ms", flush=True)
+    if options.against:
+        record["against"] = older = of_older(options.against, options.trials)
+        for name, before in older["commands"][-1].items():
+            if isinstance(before, dict) and name in (now := record["commands"][-1]):
+                print(
+                    f"(c-e) {name:18} before {before['cpu']:6.1f} s of processor time, "
+                    f"now {now[name]['cpu']:6.1f} s: {before['cpu'] / now[name]['cpu']:.1f} times"
+                )
     if options.json:
         options.json.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import studies.preflight
+import studies.stages
 from reports.ledger import every_part, quarantine_corrupt_parts, write_part
 from reports.storage import Location, StorageError, is_uri, local_path
 from studies.formatting import over_trials, trials_done
@@ -23,7 +24,7 @@ from studies.planning import (
 )
 from studies.scheduling.progress import Progress
 from studies.scheduling.stopping import Stop
-from studies.stages import JobStatus, Outcome, RunContext, publish_all
+from studies.stages import JobStatus, Outcome, RunContext, note_copies, publish_all
 from studies.stages.other_code import made_otherwise, named_otherwise, quarantine_jobs
 from studies.store import ArtifactStore
 
@@ -118,6 +119,7 @@ def run_plan(
     if work.pending:
         how = _How(address, in_process, end_stalled)
         outcomes, unrefined = _run_work(plan, work, results, store, stop, deciding, how)
+        note_copies(store, plan.score_keys(), results)
     untrained = work.untrained | (deciding.untrained if deciding else set())
     unscored = work.unscored | (deciding.unscored if deciding else set())
     has, scores = store.seen(), store.finished("scores")

@@ -155,6 +155,7 @@ def test_scenes_load_no_torch():
         (
             "tables",
             [
+                "csv_text",
                 "names",
                 "pairing",
                 "search_trials",
@@ -168,7 +169,19 @@ def test_scenes_load_no_torch():
             "figures",
             ["names", "pairing", "search_trials", "statistics", "tables", "results", "ledger"],
         ),
-        ("export", ["names", "page", "search_trials", "tables", "results", "ledger", "storage"]),
+        (
+            "export",
+            [
+                "csv_text",
+                "names",
+                "page",
+                "search_trials",
+                "tables",
+                "results",
+                "ledger",
+                "storage",
+            ],
+        ),
     ],
 )
 def test_each_room_of_reports_knows_only_the_rooms_below_it(room, knows):

@@ -42,7 +42,7 @@ ORDER = {
         ["submit"],
     ],
     "reports": [
-        ["anonymous", "names", "pairing", "progress"],
+        ["anonymous", "csv_text", "names", "pairing", "progress"],
         ["statistics", "deciding", "crossed_effects"],
         ["storage"],
         ["ledger"],

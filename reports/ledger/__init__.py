@@ -1,7 +1,7 @@
 """The ledger: everything that a study measured, as immutable Parquet parts."""
 
+from reports.ledger.content_digests import part_checksums, part_digests
 from reports.ledger.digest import digest_in
-from reports.ledger.part_digests import part_checksums, part_digests
 from reports.ledger.parts import (
     CorruptPartError,
     LedgerError,

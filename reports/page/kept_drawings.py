@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 import reports
-import wsss_core
+import wsss_core.evaluate
 from reports.ledger import DERIVED
 from reports.ledger.digest import is_whole, to_parquet
 from reports.storage import Folder, Location, StorageError, open_folder
@@ -89,7 +89,7 @@ def _code() -> str:
     for name in _LIBRARIES:
         with contextlib.suppress(metadata.PackageNotFoundError):
             digest.update(f"{name} {metadata.version(name)}\n".encode())
-    for package in (reports, wsss_core):
+    for package in (reports, wsss_core.evaluate):
         for file in sorted(Path(str(package.__file__)).parent.rglob("*.py")):
             digest.update(file.read_bytes())
     return digest.hexdigest()

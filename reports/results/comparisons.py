@@ -19,6 +19,8 @@ from typing import Any
 
 from reports.names import MEAN_OF_CLASSES, OPTIMAL, PLAIN
 from reports.pairing import Pair
+from reports.results.outcomes import TrialFigures
+from reports.results.stored import KeptFigures
 from reports.results.study_record import (
     ChainRecord,
     ConfigurationRecord,
@@ -328,8 +330,10 @@ def equal_rows(record: StudyRecord) -> Iterator[str]:
     for alike in of_iou.values():
         for a, b in combinations(alike, 2):
             shared, equal = equal_seeds(record.healthy(a.name), record.healthy(b.name))
+            if shared != equal or not shared:
+                continue
             settings = differing_settings(row_settings(record, a), row_settings(record, b))
-            if shared == equal and shared and settings:
+            if settings:
                 yield (
                     f"{a.name} and {b.name} differ in {spelt_settings(settings)}, and every "
                     f"figure of {seeds_text(equal)} agrees to the bit."
@@ -341,9 +345,13 @@ def equal_seeds(one: Iterable[TrialRecord], other: Iterable[TrialRecord]) -> tup
     others = {trial.pair: trial for trial in other}
     pairs = [(trial, others[trial.pair]) for trial in one if trial.pair in others]
     figures = [(a.figures, b.figures) for a, b in pairs]
-    return len(pairs), sum(
-        a is not None and b is not None and a.outcomes.equals(b.outcomes) for a, b in figures
-    )
+    return len(pairs), sum(a is not None and b is not None and _agree(a, b) for a, b in figures)
+
+
+def _agree(one: TrialFigures, other: TrialFigures) -> bool:
+    if isinstance(one, KeptFigures) and isinstance(other, KeptFigures):
+        return one.agrees(other)
+    return one.outcomes.equals(other.outcomes)
 
 
 def row_settings(record: StudyRecord, one: ConfigurationRecord) -> Settings:

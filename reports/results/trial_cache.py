@@ -21,7 +21,7 @@ from functools import partial
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from reports.ledger.part_digests import part_digests
+from reports.ledger.content_digests import part_digests
 from reports.ledger.parts import part_name, read_arrow, table_folder
 from reports.ledger.schema import DERIVED_COLUMNS
 from reports.ledger.snapshot import DERIVED, WORTH, read_with_snapshot

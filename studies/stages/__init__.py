@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from studies.stages.failures import gpu_failed, is_gpu_failure
     from studies.stages.handover import FailedChain, JobStatus, Outcome, RunContext
     from studies.stages.job import failed_outcome, finished_job, run_job
-    from studies.stages.publishing import publish, publish_all
+    from studies.stages.publishing import note_copies, publish, publish_all
     from studies.stages.refinement import ImageFeatureTask, ShardOutcome, refine_shard, run_step
     from studies.stages.training import load_network
 
@@ -42,6 +42,7 @@ __all__ = [
     "load_network",
     "make_all_image_features",
     "missing_image_features",
+    "note_copies",
     "package_version",
     "publish",
     "publish_all",

@@ -20,7 +20,7 @@ from reports.ledger import (
     quarantine_corrupt_parts,
     table_folder,
 )
-from reports.storage import Location
+from reports.storage import Location, is_uri
 from studies.planning import Job
 from studies.store import (
     LEDGER_TABLES,
@@ -144,3 +144,19 @@ def publish_all(store: ArtifactStore, keys: Iterable[str], results: Location) ->
     ]
     quarantine_corrupt_parts(results, rest)
     return bool(corrupt)
+
+
+def note_copies(store: ArtifactStore, keys: Iterable[str], results: Location) -> None:
+    """Compute the checksums of a ledger's parts that a run has written, for the next run.
+
+    A remote ledger is left to the next run, as that costs a request for each part.
+
+    Args:
+        store: where finished trials are looked up.
+        keys: of the stage `scores`.
+        results: the ledger's folder, a path or a URI.
+
+    """
+    if not is_uri(results):
+        scored = store.finished("scores")
+        LedgerListing.of(results, checked=[key for key in keys if key in scored])

@@ -161,6 +161,13 @@ class KeptFigures(TrialFigures):
         found = self.alike.outcome((network, class_name, split, rule), name)
         return math.nan if found is None else float(found[self.place])
 
+    def agrees(self, other: "KeptFigures") -> bool:
+        """Return whether every outcome of another trial is the same to the bit."""
+        if self.alike.outcome_rows != other.alike.outcome_rows:
+            return False
+        one, another = (each.alike.outcomes[each.place] for each in (self, other))
+        return np.array_equal(one, another, equal_nan=True)
+
     def peeks_at(self) -> Mapping[str, str]:
         """Return what each rule sees of the masks; it is the same for all trials alike."""
         return self.alike.peeks_at

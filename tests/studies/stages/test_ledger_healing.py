@@ -2,6 +2,7 @@
 
 import io
 import logging
+import os
 import shutil
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -14,8 +15,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+import reports.ledger.snapshot
 import reports.storage.remote
-from reports.ledger import SCHEMAS, part_name, read_table, table_folder, write_part
+from reports.ledger import SCHEMAS, LedgerError, part_name, read_table, table_folder, write_part
 from reports.storage import Folder, open_folder
 from studies.stages.publishing import publish, publish_all
 from studies.store import LEDGER_TABLES, ArtifactStore
@@ -123,6 +125,31 @@ def test_every_table_comes_back_as_it_was_whatever_became_of_a_part(results: str
         assert whole_ledger(results) != before
         assert publish_all(store_of(results), KEYS, results) is False
         assert whole_ledger(results) == before, how
+
+
+def test_a_part_that_rots_without_a_new_time_comes_back_once_a_reader_has_met_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reports.ledger.snapshot, "WORTH", 1)
+    store = ArtifactStore(tmp_path / "store")
+    for key in KEYS:
+        with store.build("scores", key, {}) as folder:
+            for table, rows in rows_of(key).items():
+                write_part(folder, table, key, rows)
+    publish_all(store, KEYS, tmp_path)
+    publish_all(store, KEYS, tmp_path)  # computes the checksums of what the first has written
+    part = tmp_path / "ledger" / "scores" / part_name("bb")
+    before, times = part.read_bytes(), part.stat()
+    rotten = bytearray(before)
+    rotten[len(rotten) // 2] ^= 4
+    part.write_bytes(rotten)
+    os.utime(part, ns=(times.st_atime_ns, times.st_mtime_ns))
+    publish_all(store, KEYS, tmp_path)
+    assert part.read_bytes() == rotten  # nobody has read it since
+    with pytest.raises(LedgerError, match=r"bb\.parquet"):
+        read_table(tmp_path, "scores")
+    publish_all(store, KEYS, tmp_path)
+    assert part.read_bytes() == before
 
 
 def test_a_ledger_that_was_deleted_comes_back(results: str) -> None:
