@@ -212,6 +212,11 @@ def read_full_rgb(file: Path | PictureFile, *, upright: bool = False) -> np.ndar
     return decode_image(file, None, PixelRules("apply") if upright else AS_STORED).pixels
 
 
+def whole_pixels(path: Path, rules: PixelRules = AS_STORED) -> np.ndarray:
+    """Decode an image at its own size to uint8 [h, w, 3], see `decode_image`."""
+    return decode_image(path, None, rules).pixels
+
+
 def exif_orientation(path: Path) -> int:
     """Return the EXIF orientation of an image, 1 (upright) to 8; 1 where there is none.
 
@@ -331,6 +336,9 @@ def _rgb_of_8_bits(path: Path, image: Image.Image) -> Image.Image:
             "expected 8 or 16 bits per channel",
             f"image of mode {image.mode}, ",
         )
+    if image.mode == "RGB":  # which `convert` would copy, four bytes a pixel
+        image.load()
+        return image
     return image.convert("RGB")
 
 
