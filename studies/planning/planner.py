@@ -260,6 +260,7 @@ class Planner:
             "seed": seed,
             "classes": list(self.images.source.classes),
             "image_size": splits.size,
+            **self.images.framing_settings,
         }
         weights = {"student": student_weights}
         parent = None

@@ -31,6 +31,7 @@ from wsss_core.evaluate import (
     ring_around,
 )
 from wsss_core.progress import made_progress
+from wsss_core.tiling import PictureWindows, blend_windows
 
 LedgerRow = dict[str, Any]
 """A row of a table of the ledger: column -> value."""
@@ -54,6 +55,7 @@ class NetworkScores:
         without_context: float32 [N, K], the same without that class's context.
         normalisation: how the maps were normalised.
         how: how the maps of several networks are fused.
+        windows: where the maps lie, if they are of windows; their maps are blended.
 
     """
 
@@ -63,16 +65,24 @@ class NetworkScores:
     without_context: np.ndarray | None
     normalisation: Normalisation
     how: MapFusion = "mean"
+    windows: PictureWindows | None = None
 
     def at(self, index: int, shape: tuple[int, int]) -> np.ndarray:
         """Return the scores of one image at its mask's resolution, float32 [K, *shape].
 
         Maps of several networks are fused here, see `wsss_core.evaluate.fuse_maps`.
         """
-        resized = [resize(maps[index], shape) for maps in self.maps]
+        resized = [self._whole(maps, index, shape) for maps in self.maps]
         if len(resized) == 1:
             return resized[0]
         return fuse_maps(resized, self.how, self.normalisation)
+
+    def _whole(self, maps: np.ndarray, index: int, shape: tuple[int, int]) -> np.ndarray:
+        if self.windows is None:
+            return resize(maps[index], shape)
+        part, own = self.windows.part(index), self.windows.shape(index)
+        blended = blend_windows(maps[part], self.windows.boxes[part], own)
+        return blended if own == shape else resize(blended, shape)
 
 
 def network_scores(
@@ -93,10 +103,11 @@ def network_scores(
     raw = network_maps(job, role, split, images, store, device, scoring.cam)
     return NetworkScores(
         (normalised_maps(raw, scoring.cam, scoring.normalisation),),
-        raw.logits,
+        raw.image_logits,
         raw.without_object,
         raw.without_context,
         scoring.normalisation,
+        windows=images.windows,
     )
 
 
@@ -125,6 +136,7 @@ def fused(
         mean([one.without_context for one in members]),
         members[0].normalisation,
         how,
+        members[0].windows,
     )
 
 
