@@ -149,6 +149,7 @@ def _training_windows(read: ImageSet, windows: PictureWindows, pixels: np.ndarra
         groups=repeated(read.groups),
         sources=repeated(read.sources),
         cameras=repeated(read.cameras),
+        flags=repeated(read.flags),
         windows=windows,
     )
 

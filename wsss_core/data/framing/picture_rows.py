@@ -25,7 +25,8 @@ from wsss_core.data.pixel_rules import AS_STORED, PixelRules
 STRIP_ROWS = 128
 """Rows that are decoded at a time."""
 
-_SMALL = 2_000_000  # pixels; Pillow decodes a smaller PNG faster as a whole
+SMALL_PNG = 2_000_000
+"""Pixels up to which a PNG is decoded as a whole, which is faster."""
 
 
 def checked_file_digest(path: Path, rules: PixelRules = AS_STORED) -> str:
@@ -60,20 +61,21 @@ class PictureRows:
     @classmethod
     @contextmanager
     def opened(
-        cls, path: Path, rules: PixelRules = AS_STORED, *, small: int = _SMALL
+        cls, path: Path, rules: PixelRules = AS_STORED, *, small: int | None = None
     ) -> "Iterator[PictureRows]":
         """Open a picture.
 
         Args:
             path: the file.
             rules: how it is read.
-            small: up to so many pixels a PNG is decoded as a whole.
+            small: up to so many pixels a PNG is decoded as a whole; None: `SMALL_PNG`.
 
         Raises:
             InputError: as `wsss_core.data.image_decoding.decode_image`.
 
         """
         height, width = shape = image_shape(path, rules)
+        small = SMALL_PNG if small is None else small
         with contextlib.ExitStack() as stack:
             png = _opened_strips(path) if height * width > small else None
             if png is None:

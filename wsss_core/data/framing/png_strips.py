@@ -21,7 +21,9 @@ from wsss_core.errors import InputError
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # colour type -> samples of a pixel
 _KEPT = (b"PLTE", b"tRNS")  # chunks that decide what samples mean
-_TOLD = (b"eXIf", b"tEXt", b"zTXt", b"iTXt", b"fcTL", b"fdAT")
+_FRAMES = (b"eXIf", b"fcTL", b"fdAT")
+_TEXTS = (b"tEXt", b"zTXt", b"iTXt")
+_TURNING = (b"exif", b"Raw profile type exif", b"XML:com.adobe.xmp", b"xmp")
 _BLOCK = 1 << 16  # compressed bytes read at a time
 
 
@@ -95,10 +97,16 @@ class PngStrips:
                 left, kind = self._chunk_start()
                 if kind == b"IEND":
                     return
-                if kind in _TOLD:
-                    raise NotImplementedError("more than pixels after its pixels")
+                if kind in _FRAMES or (kind in _TEXTS and self._tells_of_turning(left)):
+                    raise NotImplementedError("a frame or an orientation after its pixels")
         finally:
             self._file.seek(here)
+
+    def _tells_of_turning(self, length: int) -> bool:
+        """Return whether the text chunk that begins here may hold an EXIF orientation."""
+        start = self._file.read(min(length, 32))
+        self._file.seek(-len(start), io.SEEK_CUR)
+        return start.partition(b"\0")[0] in _TURNING
 
     def strips(self, rows: int) -> Iterator[Image.Image]:
         """Yield strips of so many rows, the last may have fewer, in the PNG's own mode.
