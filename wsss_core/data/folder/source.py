@@ -5,7 +5,6 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -31,7 +30,7 @@ from wsss_core.data.folder.layout import LABELS, ListedImage, find_classes
 from wsss_core.data.folder.listing import list_split, listing_of, root_findings
 from wsss_core.data.folder.origins import flags_of, read_flags
 from wsss_core.data.folder.training_masks import TrainingMask
-from wsss_core.data.image_decoding import PictureFile, exif_orientation, image_shape, whole_pixels
+from wsss_core.data.image_decoding import PictureFile, exif_orientation, image_readers, image_shapes
 from wsss_core.data.image_set import IGNORED, SPLITS, ImageSet, PixelMaps
 from wsss_core.data.mask_decoding import MaskMeaning, decode_mask
 from wsss_core.data.outline import SplitOutline
@@ -99,13 +98,11 @@ class FolderSource:
 
     def shapes(self, split: str) -> list[tuple[int, int]]:
         """Return (height, width) of each image of a split, from its header alone."""
-        with ThreadPoolExecutor() as pool:
-            files = [entry.image for entry in self.images(split)]
-            return list(pool.map(partial(image_shape, rules=self.rules), files))
+        return image_shapes([entry.image for entry in self.images(split)], self.rules)
 
     def pictures(self, split: str) -> list[Callable[[], np.ndarray]]:
         """Return for each image of a split what decodes it, to uint8 [h, w, 3] of its own size."""
-        return [partial(whole_pixels, one.image, self.rules) for one in self.images(split)]
+        return image_readers([entry.image for entry in self.images(split)], self.rules)
 
     def outline(self, split: str) -> SplitOutline:
         """Return names, origins and labels of a split's images; decodes its masks alone.
