@@ -169,6 +169,7 @@ class PlanSummary:
         recipes: how its configurations are trained.
         segments: its segmenters, in the study's order.
         features: the maps of frozen networks that its training runs read.
+        windows: how many windows its images give and what they cost, in words.
 
     """
 
@@ -187,6 +188,7 @@ class PlanSummary:
     recipes: tuple[RecipeInPlan, ...] = ()
     segments: tuple[SegmentInPlan, ...] = ()
     features: tuple[FeaturePrice, ...] = ()
+    windows: tuple[str, ...] = ()
 
 
 def summarise_plan(
@@ -233,6 +235,7 @@ def summarise_plan(
         recipes=_recipes(plan),
         segments=tuple(_segments(plan, has, untrained)),
         features=tuple(price_features(plan, has)),
+        windows=plan.windows,
     )
 
 

@@ -18,8 +18,10 @@ from wsss_core.data.folds import Fold, make_folds
 from wsss_core.data.framing import (
     all_shapes,
     check_tiles_fit,
+    count_tiles,
     framed_fingerprint,
     read_framed,
+    tile_lines,
 )
 from wsss_core.data.image_set import SPLITS, ImageSet, ImageSource
 from wsss_core.data.importing import PublishedSource, import_hint, misses_a_split
@@ -196,11 +198,7 @@ def folded_images(whole: StudyImages, folds: Folds) -> list[StudyImages]:
 
     """
     source, splits = whole.source, whole.splits
-    if not whole.framing.squashes:
-        raise InputError(
-            f"folds: data.aspect is {whole.framing.aspect}; expected aspect: squash, as a fold "
-            "trains on images of tune and test"
-        )
+    check_squashed("folds", folds, whole.framing)
     outlines = {split: outline_of(source, split, splits.size) for split in SPLITS}
     return [
         FoldImages(
@@ -245,9 +243,31 @@ def study_images(data: Data) -> StudyImages:
     return StudyImages(source, ImageSplits(data.size, fingerprints), framing=framing)
 
 
+def check_squashed(key: str, section: object, framing: Framing) -> None:
+    """Raise InputError if a study has a section that knows of squashed images alone."""
+    if section is not None and not framing.squashes:
+        raise InputError(
+            f"{key}: data.aspect is {framing.aspect}, expected aspect: squash; {key} know of no "
+            "windows over images"
+        )
+
+
 def framing_of(data: Data) -> Framing:
     """Return what networks see of a study's images; scenes are squares."""
     return SQUASHED if isinstance(data, SceneData) else data.framing
+
+
+def windows_in_words(source: ImageSource, data: Data) -> list[str]:
+    """Return how many windows a study's images give and what they cost, as lines; or none.
+
+    Raises:
+        InputError: tiles larger than every image.
+
+    """
+    framing = framing_of(data)
+    if framing.squashes:
+        return []
+    return tile_lines(count_tiles(source, framing), framing)
 
 
 def open_source(data: Data) -> ImageSource:

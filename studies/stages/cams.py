@@ -142,8 +142,25 @@ def _own_class_logits(network: Network, altered: np.ndarray, device: str) -> np.
     return np.stack([one.logits[:, number] for number, one in enumerate(scores)], axis=1)
 
 
-def normalised_maps(raw: NetworkMaps, cam: CamSettings, normalisation: Normalisation) -> np.ndarray:
-    """Return scores of 0 to 1, float32 [N, K, h, w], at the network's own grid."""
+def normalised_maps(
+    raw: NetworkMaps,
+    cam: CamSettings,
+    normalisation: Normalisation,
+    bounds: tuple[int, int] | None = None,
+) -> np.ndarray:
+    """Return scores of 0 to 1, float32 [N, K, h, w], at the network's own grid.
+
+    Args:
+        raw: the maps.
+        cam: how they were made.
+        normalisation: how they become scores.
+        bounds: which of the views to return; None: all. Windows of an image depend on each other.
+
+    """
+    if bounds is not None:
+        if raw.windows is None:
+            return normalised_maps(raw.part(*bounds), cam, normalisation)
+        return normalised_maps(raw, cam, normalisation)[slice(*bounds)]
     if cam.normalised:
         return raw.maps.astype(np.float32)
     if raw.windows is not None:
@@ -167,10 +184,7 @@ def base_scores(
         bounds: which of the views to return; None: all.
 
     """
-    part = raw
-    if bounds is not None and raw.windows is None:  # windows of an image depend on each other
-        part, bounds = raw.part(*bounds), None
-    scores = normalised_maps(part, cam, scaling.normalisation)
+    scores = normalised_maps(raw, cam, scaling.normalisation, bounds)
     if scaling.gating == "predicted":
-        scores[part.view_logits <= 0] = 0
-    return scores if bounds is None else scores[slice(*bounds)]
+        scores[raw.view_logits[slice(*(bounds or (None,)))] <= 0] = 0
+    return scores

@@ -153,6 +153,13 @@ class PictureWindows:
         shapes = self.shapes[self.picture]
         return bool(alone and (self.boxes == np.pad(shapes, ((0, 0), (2, 0)))).all())
 
+    def padding(self, window: int, size: int) -> NDArray[np.bool_]:
+        """Return which pixels of a window of `size` px have their centre in the padding."""
+        found = np.ones((size, size), np.bool_)
+        shape = self.shape(int(self.picture[window]))
+        found[inside_cells(self.boxes[window].tolist(), shape, (size, size))] = False
+        return found
+
     def highest(self, values: NDArray[np.floating]) -> NDArray[np.floating]:
         """Return the largest value among the windows of each picture, [P, K] of [T, K].
 

@@ -158,13 +158,14 @@ def test_framings_that_cannot_be_meant_are_refused_before_any_work(
     assert len(ended.err.strip().splitlines()) == 1
 
 
-def test_folds_are_refused_beside_tiles(tiny, wsss, write_study, tmp_path):
+@pytest.mark.parametrize(("key", "value"), [("folds", {"k": 2, "by": "group"}), ("reasons", True)])
+def test_folds_and_reasons_are_refused_beside_tiles(tiny, wsss, write_study, tmp_path, key, value):
     write_folder(tmp_path / "data", [(40, 40)] * 4)
     study = study_of(tiny, tmp_path / "data", aspect="pad")
-    study["folds"] = {"k": 2, "by": "group"}
+    study[key] = value
     ended = wsss("plan", write_study(study), "--results", tmp_path / "results")
     assert ended.code == 2
-    assert "folds: data.aspect is pad; expected aspect: squash" in ended.err
+    assert f"{key}: data.aspect is pad, expected aspect: squash" in ended.err
 
 
 def test_a_source_without_pictures_is_told_what_it_lacks():
@@ -173,3 +174,57 @@ def test_a_source_without_pictures_is_told_what_it_lacks():
 
     with pytest.raises(InputError, match=r"needs an image source with shapes\(split\), which Bare"):
         read_framed(Bare(), "train", 32, Framing("pad"))
+
+
+def test_commands_say_how_many_tiles_images_give_and_their_price(tiny, wsss, write_study, tmp_path):
+    write_folder(tmp_path / "data", [(20, 70), (64, 33)])
+    tiles = {"size": 32, "keep": 3}
+    file = write_study(study_of(tiny, tmp_path / "data", aspect="tiles", tiles=tiles))
+    planned = wsss("plan", file, "--results", tmp_path / "results")
+    checked = wsss("data", "check", file)
+    described = wsss("data", "describe", file)
+    for ended in (planned, checked, described):
+        assert ended.code == 0, ended.err
+        assert "tiles of 32 px, 16 px apart, at most 3 of a training image" in ended.out
+        assert "train: 4 images give 12 tiles, 3 to 3 of an image" in ended.out
+        assert "test: 2 images give 10 tiles, 4 to 6 of an image" in ended.out
+        assert "costs 5 times one over squashed images" in ended.out
+    squashed = wsss("data", "check", write_study(study_of(tiny, tmp_path / "data")))
+    assert "tiles" not in squashed.out
+
+
+@pytest.mark.ci
+@pytest.mark.parametrize("framing", [{"aspect": "pad"}, {"aspect": "tiles"}])
+def test_segmenters_learn_from_windows_and_are_scored_over_whole_images(
+    tiny, run, tmp_path, framing
+):
+    shapes = [(20, 70), (64, 33), (33, 33), (40, 50)]
+    write_folder(tmp_path / "data", shapes)
+    for number, shape in enumerate(shapes):
+        mask = np.zeros(shape, np.uint8)
+        mask[:, : shape[1] // 2] = 255
+        file = tmp_path / "data" / "train" / "masks" / "smoke" / f"{number}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(mask).save(file)
+    study = study_of(tiny, tmp_path / "data", **framing)
+    model = {
+        "model": "unet",
+        "encoder": "resnet18",
+        "options": {"decoder_channels": [16, 8, 8, 8, 8]},
+        "encoder_options": {"channels": [4, 8, 16, 32]},
+    }
+    study["segment"] = {
+        "model": model,
+        "training": {"steps": 2, "batch_size": 4},
+        "entries": {
+            "true": {"labels": {"masks": "all"}},
+            "pseudo": {"labels": {"configuration": "CNN alone", "chain": "PAR", "rule": "otsu"}},
+        },
+    }
+    ran = run(study, tmp_path / "results")
+    segmented = read_table(ran.results, "segmented")
+    assert segmented["status"].tolist() == ["ok", "ok"], segmented["error"].tolist()
+    scores = read_table(ran.results, "segment_scores")
+    for row in scores[scores["class_name"] == "smoke"].itertuples():
+        height, width = shapes[int(row.image.split("/")[-1].split(".")[0])]
+        assert np.sum(row.pixels) == (height // 2) * (width - width // 3)

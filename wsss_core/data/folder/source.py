@@ -4,7 +4,6 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +17,7 @@ from wsss_core.data.folder.check import (
     missing_labels,
     summarise_images,
 )
-from wsss_core.data.folder.class_list import FolderClasses, check_threshold
+from wsss_core.data.folder.class_list import cut_at
 from wsss_core.data.folder.examination import (
     Examination,
     ExaminedImage,
@@ -61,7 +60,7 @@ class FolderSource:
         self.rules = rules
         self._classes = find_classes(self.root)
         if threshold is not None:
-            self._classes = _cut_at(self._classes, threshold, self.root)
+            self._classes = cut_at(self._classes, threshold, self.root)
         # Of each split the digest of every file, by path, and the fingerprint that was given.
         self._taken: dict[str, tuple[dict[Path, str], str]] = {}
         # Of each split that was read what its one pass over the files found.
@@ -375,19 +374,6 @@ class FolderSource:
             text = f"{error}; `wsss data describe` refuses it, and studies leave flags out"
             return [DataFinding(FindingKind.LABELS, Severity.WARNING, text)]
         return []
-
-
-def _cut_at(classes: FolderClasses, threshold: int, root: Path) -> FolderClasses:
-    """Return classes whose masks are cut at a threshold that the study gives."""
-    values = classes.mask_values
-    names = {} if values is None else dict(zip(values, classes.names, strict=True))
-    check_threshold(f"{root}: data.threshold", threshold, names)
-    if classes.threshold not in (None, threshold):
-        raise InputError(
-            f"{root}: data.threshold {threshold}, and classes.yaml says {classes.threshold}; "
-            "expected one of them, or the same"
-        )
-    return replace(classes, threshold=threshold)
 
 
 def _packed(maps: list[np.ndarray | None], shapes: Sequence[tuple[int, int]]) -> PixelMaps:

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
         framed_fingerprint,
         picture_shapes,
         read_framed,
+        training_windows,
+        window_name,
     )
     from wsss_core.data.framing.picture_rows import PictureRows, checked_file_digest
     from wsss_core.data.framing.png_strips import PngStrips
@@ -28,6 +30,8 @@ __all__ = [
     "picture_shapes",
     "read_framed",
     "tile_lines",
+    "training_windows",
+    "window_name",
 ]
 
 __getattr__ = lazy_exports(__name__, __file__)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from wsss_core.data.framing.framed_source import all_shapes
+from wsss_core.data.framing.framed_source import all_shapes, check_tiles_fit
 from wsss_core.data.image_set import ImageSource
 from wsss_core.tiling import Framing
 from wsss_core.tiling.windows import Shape, axis_starts
@@ -36,12 +36,15 @@ def count_tiles(source: ImageSource, framing: Framing) -> dict[str, TileCounts]:
     """Return split -> the windows of its pictures, from the headers of files where they tell.
 
     Raises:
-        InputError: a file cannot be read, or a source tells no shapes.
+        InputError: a file cannot be read, a source tells no shapes, or tiles are larger than every
+            picture.
 
     """
+    found = all_shapes(source)
+    check_tiles_fit([shape for shapes in found.values() for shape in shapes], framing, "the data")
     return {
         split: _counted(shapes, framing, training=split == "train")
-        for split, shapes in all_shapes(source).items()
+        for split, shapes in found.items()
     }
 
 

@@ -23,7 +23,7 @@ from wsss_core.data.image_set import SPLITS, ImageSet, ImageSource
 from wsss_core.data.progress_lines import ProgressLines
 from wsss_core.errors import InputError, as_input_error
 from wsss_core.tiling import Framing, PictureWindows, cut_view, evenly_spread
-from wsss_core.tiling.windows import Boxes, Shape, framed_boxes
+from wsss_core.tiling.windows import Shape, framed_boxes
 
 _MOST_THREADS = 8  # of which each holds one picture at its own size
 
@@ -91,9 +91,7 @@ def read_framed(source: ImageSource, split: str, size: int, framing: Framing) ->
     read = source.read(split, size)
     if not len(pictures) == len(shapes) == len(read):
         raise InputError(f"{split}: {len(pictures)} pictures for {len(read)} images")
-    keep = framing.tiles.keep if split == "train" and framing.tiles is not None else None
-    boxes = [_kept(framed_boxes(shape, framing), keep) for shape in shapes]
-    windows = PictureWindows.of(shapes, boxes)
+    windows = _windows_over(shapes, framing, training=split == "train")
     little = f"{split}: there is too little memory for {len(windows)} windows of {size} px"
     with as_input_error(little, MemoryError):
         pixels = np.empty((len(windows), size, size, 3), np.uint8)
@@ -103,8 +101,23 @@ def read_framed(source: ImageSource, split: str, size: int, framing: Framing) ->
     return _training_windows(read, windows, pixels)
 
 
-def _kept(boxes: Boxes, keep: int | None) -> Boxes:
-    return boxes[evenly_spread(len(boxes), keep)]
+def training_windows(source: ImageSource, framing: Framing) -> PictureWindows:
+    """Return the windows over the training pictures, one for each image of `read_framed`."""
+    return _windows_over(picture_shapes(source, "train"), framing, training=True)
+
+
+def window_name(identifier: str, windows: PictureWindows, place: int) -> str:
+    """Return the identifier of a window in training, of the picture with this identifier."""
+    if len(windows) == len(windows.shapes):
+        return identifier
+    top, left = windows.boxes[place, :2].tolist()
+    return f"{identifier}@{top},{left}"
+
+
+def _windows_over(shapes: Sequence[Shape], framing: Framing, *, training: bool) -> PictureWindows:
+    keep = framing.tiles.keep if training and framing.tiles is not None else None
+    boxes = [framed_boxes(shape, framing) for shape in shapes]
+    return PictureWindows.of(shapes, [one[evenly_spread(len(one), keep)] for one in boxes])
 
 
 def _fill(
@@ -132,10 +145,9 @@ def _fill(
 
 def _training_windows(read: ImageSet, windows: PictureWindows, pixels: np.ndarray) -> ImageSet:
     """Return the windows as images of their own."""
-    alone = len(windows) == len(read)
     names = [
-        read.identifiers[at] if alone else f"{read.identifiers[at]}@{box[0]},{box[1]}"
-        for at, box in zip(windows.picture.tolist(), windows.boxes.tolist(), strict=True)
+        window_name(read.identifiers[at], windows, place)
+        for place, at in enumerate(windows.picture.tolist())
     ]
 
     def repeated(values: Sequence[str]) -> tuple[str, ...]:
