@@ -165,3 +165,43 @@ def test_windows_that_cannot_be_meant_are_refused_before_any_work(
     assert ended.code == 2
     assert said in ended.err.strip().splitlines()[-1]
     assert not list((tmp_path / "out").glob("*.png"))
+
+
+def test_a_segmenter_sees_large_images_through_windows(squares, crops, tmp_path, monkeypatch):
+    import torch
+
+    from studies.masks.making import make_segmenter_masks
+    from wsss_core.segmentation import (
+        SegmenterSettings,
+        build_segmenter,
+        predict_masks,
+        save_segmenter,
+    )
+
+    torch.manual_seed(0)
+    tiny = {"patch_size": 8, "embed_dim": 24, "depth": 2, "num_heads": 3}
+    settings = SegmenterSettings(
+        "setr_naive", "vit_tiny_patch16_224", options={"width": 16}, encoder_options=tiny
+    )
+    segmenter = build_segmenter(settings, classes=2, image_size=16)
+    save_segmenter(segmenter, tmp_path / "a.safetensors")
+    images = tmp_path / "squares"
+
+    def masks(out, **framing):
+        made = make_segmenter_masks(
+            tmp_path / "a.safetensors", images, tmp_path / out, in_process=True, **framing
+        )
+        assert made.failed == {}
+        return everything(tmp_path / out)
+
+    plain, whole = masks("plain"), masks("whole", tiles=TileSettings(48))
+    assert all(np.array_equal(plain[name], whole[name]) for name in plain)
+    monkeypatch.setattr(picture_rows, "SMALL_PNG", 0)
+    strips = masks("strips", tiles=TileSettings(16, 16))
+    for name, mask in strips.items():
+        pixels = np.asarray(Image.open(images / name))
+        for top in range(0, 48, 16):
+            for left in range(0, 48, 16):
+                place = np.s_[top : top + 16, left : left + 16]
+                expected = next(predict_masks(segmenter, pixels[place][None]))
+                assert np.array_equal(mask[place], expected)
