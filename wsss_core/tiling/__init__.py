@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from wsss_core.lazy import lazy_exports
 
 if TYPE_CHECKING:
-    from wsss_core.tiling.blending import BandBlender, blend_windows
+    from wsss_core.tiling.blending import BandBlender, blend_windows, maps_at
     from wsss_core.tiling.choosing import ChosenTile, choose_tiles, evenly_spread
     from wsss_core.tiling.cutting import PADDING_COLOUR, cut_labels, cut_view, cut_views
     from wsss_core.tiling.normalising import normalise_windows, with_edges
@@ -28,6 +28,7 @@ __all__ = [
     "cut_view",
     "cut_views",
     "evenly_spread",
+    "maps_at",
     "normalise_windows",
     "tile_boxes",
     "with_edges",

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from wsss_core.evaluate import resize
 from wsss_core.tiling.normalising import with_edges
-from wsss_core.tiling.windows import Boxes, Shape
+from wsss_core.tiling.windows import Boxes, PictureWindows, Shape
 
 Band = tuple[int, NDArray[np.float32]]
 """The first row, and values float32 [C, rows, W] from there on."""
@@ -126,3 +126,22 @@ def blend_windows(maps: ArrayLike, boxes: Boxes, shape: Shape) -> NDArray[np.flo
     for first, band in BandBlender(boxes, shape).add(values):
         blended[:, first : first + band.shape[1]] = band
     return blended
+
+
+def maps_at(
+    maps: NDArray[np.floating], windows: PictureWindows | None, image: int, shape: Shape
+) -> NDArray[np.float32]:
+    """Return the maps of one image at a resolution, float32 [C, *shape].
+
+    Args:
+        maps: real [N, C, h, w], of N images; or of windows over them, which are blended first.
+        windows: where the windows lie; None: each map is of an image.
+        image: which image.
+        shape: (height, width) of the result.
+
+    """
+    if windows is None:
+        return resize(maps[image], shape)
+    part, own = windows.part(image), windows.shape(image)
+    blended = blend_windows(maps[part], windows.boxes[part], own)
+    return blended if own == shape else resize(blended, shape)

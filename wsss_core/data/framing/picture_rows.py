@@ -77,7 +77,7 @@ class PictureRows:
         height, width = shape = image_shape(path, rules)
         small = SMALL_PNG if small is None else small
         with contextlib.ExitStack() as stack:
-            png = _opened_strips(path) if height * width > small else None
+            png = _opened_strips(path, rules) if height * width > small else None
             if png is None:
                 pixels = decode_image(path, None, rules).pixels
                 yield cls(shape, iter([pixels]), by=False)
@@ -105,9 +105,9 @@ class PictureRows:
         return self._held[first - self._first : stop - self._first]
 
 
-def _opened_strips(path: Path) -> PngStrips | None:
+def _opened_strips(path: Path, rules: PixelRules) -> PngStrips | None:
     """Return a PNG to read strip by strip; None where it has to be decoded as a whole."""
-    with opened_picture(path) as image:
+    with opened_picture(path, rules) as image:
         if image.format != "PNG" or header_orientation(image) != 1:
             return None
     with contextlib.suppress(NotImplementedError):
