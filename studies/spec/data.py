@@ -5,9 +5,8 @@ from typing import Annotated, Any, Literal
 from pydantic import Discriminator, Field, Tag, field_validator
 
 from studies.spec.base import LocalPath
-from studies.spec.framing import FramedData
 from studies.spec.published import PUBLISHED, PublishedData, known_sources
-from studies.spec.settings import section
+from studies.spec.settings import FramedData, section
 from wsss_core.data.pixel_rules import PixelRules
 from wsss_core.data.scenes.scene import SceneSettings
 from wsss_core.errors import quoted

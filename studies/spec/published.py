@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from studies.spec.base import LocalPath, Name, Strict
-from studies.spec.framing import FramedData
+from studies.spec.settings import FramedData
 from wsss_core.errors import check_printable, checked_path, quoted
 
 if TYPE_CHECKING:
