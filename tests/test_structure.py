@@ -60,6 +60,7 @@ ORDER = {
         ["text_files"],
         ["plugins", "out_of_memory"],
         ["evaluate"],
+        ["tiling"],
         ["data"],
         ["augmentation"],
         ["fetched_weights"],

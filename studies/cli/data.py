@@ -58,7 +58,7 @@ def _check(options: argparse.Namespace) -> int:
 
 def _check_study(options: argparse.Namespace) -> int:
     """Check the images of a study, read as its section `data` says."""
-    from studies.planning import open_source
+    from studies.planning import open_source, windows_in_words
     from studies.spec.loading import load_study
     from wsss_core.data.folder import FolderSource
     from wsss_core.data.importing import PublishedSource
@@ -77,6 +77,8 @@ def _check_study(options: argparse.Namespace) -> int:
     if study.folds is not None:
         summary = replace(summary, findings=summary.findings.without_shared_groups())
     show(summary.describe())
+    if lines := windows_in_words(source, study.data):
+        show("\n" + "\n".join(lines))
     summary.findings.raise_refused("above")
     return 0
 

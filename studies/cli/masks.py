@@ -22,9 +22,11 @@ from studies.cli.run import RUN, opened_study
 from wsss_core.data.annotations import AnnotationFormat
 from wsss_core.errors import InputError
 from wsss_core.segmentation.exporting.names import SUFFIXES, ExportFormat
+from wsss_core.tiling import ASPECTS
 
 if TYPE_CHECKING:
     from studies.masks.segmenter_recipe import SegmenterSelection
+    from wsss_core.tiling import TileSettings
 
 
 def _masks(options: argparse.Namespace) -> int:
@@ -37,6 +39,7 @@ def _masks(options: argparse.Namespace) -> int:
         raise InputError("--address: a cluster runs Ray; leave out --in-process")
     common: dict[str, Any] = {name: getattr(options, name) for name in _COMMON}
     common |= {"formats": options.format, "rules": pixel_rules(options)}
+    common |= {"aspect": options.aspect, "tiles": _tiles(options)}
     if options.segmenter is not None:
         segmenter, of_study = _segmenter(options)
         made = make_segmenter_masks(segmenter, options.images, options.out, **of_study, **common)
@@ -108,6 +111,15 @@ def _segmenter(
     return SegmenterSelection(options.segmenter, **chosen), places
 
 
+def _tiles(options: argparse.Namespace) -> "TileSettings | None":
+    """Return the windows that options ask for; None where none of them is given."""
+    from wsss_core.tiling import TileSettings
+
+    if options.tile_size is None and options.tile_stride is None:
+        return None
+    return TileSettings(options.tile_size, options.tile_stride)
+
+
 FORMAT_NAMES = tuple(str(name) for name in AnnotationFormat)
 
 MASKS = Command(
@@ -167,6 +179,24 @@ MASKS = Command(
         option("--store", type=a_location, metavar="DIR", help="[RESULTS/store]"),
         option("--study", metavar="NAME", help="which study, if RESULTS holds several"),
         option("--batch", type=int, default=16, metavar="N", help="images a task [16]"),
+        option(
+            "--aspect",
+            choices=ASPECTS,
+            help="how an image becomes the square that the network takes [as in the study]",
+        ),
+        option(
+            "--tile-size",
+            type=int,
+            metavar="N",
+            help="see each image through windows of N px, blended, at its own resolution; large "
+            "images are read and written a strip at a time [as in the study]",
+        ),
+        option(
+            "--tile-stride",
+            type=int,
+            metavar="N",
+            help="pixels from one window to the next [half of their size]",
+        ),
         option("--address", metavar="ADDR", help="a running Ray cluster"),
         option("--follow-links", action="store_true", help="search linked folders of DIR too"),
         *PIXEL_OPTIONS,

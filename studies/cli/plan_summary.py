@@ -165,6 +165,7 @@ class PlanSummary:
         segments: its segmenters, in the study's order.
         features: the maps of frozen networks that its training runs read.
         decide: None without it; else the trials are those that were asked for so far.
+        windows: how many windows its images give and what they cost, in words.
 
     """
 
@@ -184,6 +185,7 @@ class PlanSummary:
     segments: tuple[SegmentInPlan, ...] = ()
     features: tuple[FeaturePrice, ...] = ()
     decide: "DecideInPlan | None" = None
+    windows: tuple[str, ...] = ()
 
 
 def summarise_plan(
@@ -242,6 +244,7 @@ def _summary(
         recipes=recipes_of(plan),
         segments=tuple(_segments(plan, has, untrained)),
         features=tuple(price_features(plan, has)),
+        windows=plan.windows,
     )
 
 

@@ -34,6 +34,7 @@ def describe_summary(plan: PlanSummary, at_once: int | None = None) -> str:
         + (f" ({plan.teachers} of them teachers that no row reports)" if plan.teachers else "")
         + f": {plan.passes} passes over the training images",
     ]
+    lines += plan.windows
     if plan.recipes:
         lines += ["", "training:"]
     for recipe in plan.recipes:

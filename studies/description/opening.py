@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from studies.planning import open_source
+from studies.planning import open_source, windows_in_words
 from studies.spec.loading import load_study
 from wsss_core.data.description import DataDescription, describe_data
 from wsss_core.data.folder import FolderSource
@@ -43,7 +43,7 @@ def describe_images(
         said = ", ".join(f"{value:g}" for value in others)
         notes.append(f"the study sweeps {study.sweep.key}; this is at {first:g}, not at {said}")
         study = study.at(first)
-    described = describe_data(
-        open_source(study.data), name=study.study, size=study.data.size, pictures=pictures
-    )
+    source = open_source(study.data)
+    described = describe_data(source, name=study.study, size=study.data.size, pictures=pictures)
+    notes += [line.strip() for line in windows_in_words(source, study.data)]
     return replace(described, notes=(*notes, *described.notes))

@@ -11,7 +11,8 @@ from PIL import Image
 
 from studies.masks.files import MaskOrigin, add_origin, origin_of
 from studies.masks.worker import UNFINISHED_MASKS, MaskJob
-from wsss_core.data.image_decoding import PictureFile, image_shape
+from wsss_core.data.framing import checked_file_digest
+from wsss_core.data.image_decoding import image_shape
 from wsss_core.data.pixel_rules import PixelRules
 from wsss_core.errors import InputError
 
@@ -68,7 +69,7 @@ def mask_state(job: MaskJob, name: str, *, earlier: bool = False) -> MaskState:
         return MaskState.MISSING
     image = Path(job.images) / name
     try:
-        expected = MaskOrigin(PictureFile.read(image, job.rules).digest, job.digest_of(name))
+        expected = MaskOrigin(checked_file_digest(image, job.rules), job.digest_of(name))
     except InputError:
         return MaskState.MISSING  # the worker that opens the image says why it cannot be read
     try:

@@ -1,5 +1,6 @@
 """Counts of finished masks: how many are empty or full throughout, how many hold each class."""
 
+import contextlib
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -9,6 +10,9 @@ import numpy as np
 from PIL import Image
 
 from studies.masks.worker import MaskJob
+from wsss_core.data.framing import PngStrips
+from wsss_core.data.framing.picture_rows import STRIP_ROWS
+from wsss_core.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -60,6 +64,12 @@ def count_masks(job: MaskJob, names: Sequence[str]) -> MaskCounts:
 
 def _values(mask: Path) -> set[int] | None:
     """Return the values that a mask holds; None if it cannot be read."""
+    try:
+        with contextlib.suppress(NotImplementedError), PngStrips(mask) as png:
+            counts = (strip.histogram() for strip in png.strips(STRIP_ROWS))
+            return {value for one in counts for value, count in enumerate(one) if count}
+    except (InputError, OSError):
+        return None
     try:
         with Image.open(mask, formats=("PNG",)) as opened:
             return set(np.unique(np.asarray(opened)).tolist())

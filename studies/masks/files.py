@@ -10,6 +10,7 @@ file itself up to there. So a file says by itself, at any time, whether it is wh
 of an image it is the mask, and whether these settings made it.
 """
 
+import contextlib
 import hashlib
 import io
 import json
@@ -17,6 +18,7 @@ import re
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
@@ -27,6 +29,12 @@ from wsss_core.data.image_set import IGNORED
 from wsss_core.errors import InputError, as_input_error
 from wsss_core.evaluate import compete, quantise, resize
 from wsss_core.whole_files import whole_file
+
+if TYPE_CHECKING:
+    from studies.masks.worker import MaskJob
+
+UNFINISHED_MASKS = ".unfinished"
+"""The folder in which files are written first."""
 
 _KEYWORD = b"wsss"
 _SCORES = "wsss-scores"  # the keyword of the text with the scores of a mask's parts
@@ -151,9 +159,14 @@ def image_digest(file: Path) -> str:
 
 def _end(content: bytes, origin: MaskOrigin) -> bytes:
     """Return the chunk with the digests, which follows a content, and the end of the PNG."""
+    return closing_chunks(hashlib.blake2b(content, digest_size=16), origin)
+
+
+def closing_chunks(so_far: "hashlib._Hash", origin: MaskOrigin) -> bytes:
+    """Return the chunk with the digests and the end of a PNG whose content had this digest."""
     text = f"image {origin.image} settings {origin.settings} blake2b ".encode()
-    digest = hashlib.blake2b(content + text, digest_size=16).hexdigest().encode()
-    body = b"tEXt" + _KEYWORD + b"\0" + text + digest
+    so_far.update(text)
+    body = b"tEXt" + _KEYWORD + b"\0" + text + so_far.hexdigest().encode()
     return b"".join(
         [
             (len(body) - 4).to_bytes(4, "big"),
@@ -279,3 +292,11 @@ def _put(png: bytes, target: Path, unfinished: Path, origin: MaskOrigin) -> None
             opened.write(content + _end(content, origin))
     except OSError as error:
         raise InputError(f"{target}: cannot be written: {error.strerror or error}") from error
+
+
+def drop_stale(job: "MaskJob", name: str, digest: str) -> None:
+    """Delete the mask of an image that failed, unless it is the mask of these bytes."""
+    with contextlib.suppress(OSError):
+        mask = job.mask_file(name)
+        if origin_of(mask) != MaskOrigin(digest, job.digest_of(name)):
+            mask.unlink()

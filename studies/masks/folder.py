@@ -34,6 +34,7 @@ from studies.masks.record import MaskRecord
 from studies.masks.segmenter_recipe import SegmenterRecipe
 from studies.masks.segmenting import most_probable, segmented_batches
 from studies.masks.sharing import MOST_SHARES, THERE, Made, leases_of, share_with_others, sole_lease
+from studies.masks.windowed import check_framing
 from studies.masks.worker import SOFT, UNFINISHED_MASKS, MaskJob, one_batch_after_another
 from studies.store import require_writable
 from wsss_core.data.annotations import AnnotationFormat
@@ -275,6 +276,7 @@ def _check(job: MaskJob, names: list[str]) -> None:
             raise InputError(f"{images / name}: its mask would lie among the soft maps, in {SOFT}")
     if job.labels is not None:
         check_labels(job.labels, names)
+    check_framing(job, names)
     if job.soft:
         for name in job.recipe.classes:
             if name in (".", "..") or "/" in name:

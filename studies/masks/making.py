@@ -1,7 +1,7 @@
 """Pseudo masks of a folder of images in one call."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from numbers import Real
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from studies.masks.worker import MaskJob
 from studies.store import ArtifactStore
 from wsss_core.data.pixel_rules import USUAL_RULES, PixelRules
 from wsss_core.errors import InputError, checked_path, quoted
+from wsss_core.tiling import Aspect, Framing, TileSettings
 
 logger = logging.getLogger(__name__)
 
@@ -42,6 +43,8 @@ def make_masks(
     rules: PixelRules = USUAL_RULES,
     labels: GivenLabels | None = None,
     formats: Sequence[str] = (),
+    aspect: Aspect | None = None,
+    tiles: TileSettings | None = None,
 ) -> MasksMade:
     """Make the pseudo masks that a folder of images lacks, with a network of a finished study.
 
@@ -71,6 +74,9 @@ def make_masks(
             there, all others take part. The tuned threshold is then that of the tune split's maps
             gated by their labels. None: the study's gating.
         formats: of annotation files that are written too, see `AnnotationFormat`.
+        aspect: how an image becomes what the network takes; None: "tiles" with `tiles`, else as the
+            study has it. Padded and tiled images are read and written a strip at a time.
+        tiles: the windows over an image.
 
     Raises:
         InputError: nothing is there by such a name, no images, or masks of other settings.
@@ -89,15 +95,10 @@ def make_masks(
     wanted = annotation_formats(formats, recipe.classes)
     known = known_labels(labels, recipe.classes)
     places = str(checked_path(images)), str(checked_path(out))
-    job = MaskJob(recipe, *places, uncertain, soft, rules, known)
-    return make_missing_masks(
-        job,
-        batch=batch,
-        address=address,
-        in_process=in_process,
-        follow_links=follow_links,
-        formats=wanted,
-    )
+    framing = _framing(recipe.training.settings, recipe.training.image_size, aspect, tiles)
+    job = MaskJob(recipe, *places, uncertain, soft, rules, known, framing)
+    how: dict[str, Any] = {"address": address, "in_process": in_process, "formats": wanted}
+    return make_missing_masks(job, batch=batch, follow_links=follow_links, **how)
 
 
 def make_segmenter_masks(
@@ -116,6 +117,8 @@ def make_segmenter_masks(
     rules: PixelRules = USUAL_RULES,
     labels: GivenLabels | None = None,
     formats: Sequence[str] = (),
+    aspect: Aspect | None = None,
+    tiles: TileSettings | None = None,
 ) -> MasksMade:
     """Make the masks that a folder of images lacks, with a trained segmenter.
 
@@ -138,6 +141,8 @@ def make_segmenter_masks(
         rules: see `make_masks`.
         labels: the known labels of the images; no other classes get pixels.
         formats: see `make_masks`.
+        aspect: see `make_masks`.
+        tiles: see `make_masks`.
 
     Raises:
         InputError: no such file, one that is corrupt or cannot be built, no images, an image
@@ -157,9 +162,19 @@ def make_segmenter_masks(
     wanted = annotation_formats(formats, recipe.classes)
     places = str(checked_path(images)), str(checked_path(out))
     known = known_labels(labels, recipe.classes)
-    job = MaskJob(recipe, *places, uncertain, soft, rules, known)
+    framing = _framing({"framing": recipe.framing}, recipe.image_size, aspect, tiles)
+    job = MaskJob(recipe, *places, uncertain, soft, rules, known, framing)
     how: dict[str, Any] = {"address": address, "in_process": in_process, "formats": wanted}
     return make_missing_masks(job, batch=batch, follow_links=follow_links, **how)
+
+
+def _framing(
+    settings: Mapping[str, Any], size: int, aspect: Aspect | None, tiles: TileSettings | None
+) -> Framing:
+    """Return how images are seen: as asked, else as the network saw them that these trained."""
+    if aspect is None and tiles is None:
+        return Framing.from_config(settings.get("framing"))
+    return Framing.chosen(aspect or "tiles", tiles, size)
 
 
 def _check_numbers(**values: object) -> None:

@@ -16,7 +16,8 @@ from wsss_core.whole_files import ZEROS, fill_digest, holds_digest, write_whole
 
 RECORD = "masks.json"
 _DIGEST = b'"digest": "'
-_OPTIONAL = ("orientation", "white_level")  # settings that masks of most images do without
+# Settings that masks of most images do without.
+_OPTIONAL = ("orientation", "white_level", "framing")
 _KEYS = ("settings", "values", "counts", "failed", "package_version", "started_at", "ended_at")
 
 

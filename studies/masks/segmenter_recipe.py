@@ -52,6 +52,7 @@ class SegmenterRecipe:
         prediction: the arguments of `PredictionSettings`.
         store: the artifact store that holds it; None: `file` is a file of its own.
         key: of the artifact there.
+        framing: how it saw images in its study; None: squashed.
 
     """
 
@@ -65,6 +66,7 @@ class SegmenterRecipe:
     prediction: dict[str, Any] = field(default_factory=dict)
     store: str | None = None
     key: str = ""
+    framing: dict[str, Any] | None = None
 
     @property
     def plugins(self) -> dict[str, str]:
@@ -141,7 +143,7 @@ def recipe_of_entry(
             "the store that the study was run with"
         )
     file = store.fetch("segment", run.segment_key) / SEGMENTER
-    classes = json.loads(run.row["settings"])["classes"]
+    settings = json.loads(run.row["settings"])
     origin = {
         "study": study,
         "entry": record.entry,
@@ -152,7 +154,8 @@ def recipe_of_entry(
     recipe, lines = _recipe(
         load_segmenter(file),
         file,
-        list(classes),
+        list(settings["classes"]),
+        framing=settings.get("framing"),
         origin=origin,
         prediction=json.loads(record.prediction),
         store=store.where,

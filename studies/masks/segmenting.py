@@ -13,14 +13,17 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from studies.masks.files import drop_stale
 from studies.masks.labels import classes_of_image
 from studies.masks.segmenter_recipe import SegmenterRecipe
-from studies.masks.worker import MaskJob, drop_stale, failure_text, write_mask_files
+from studies.masks.windowed import check_same, opened_files
+from studies.masks.worker import MaskJob, failure_text, write_mask_files
+from wsss_core.data.framing import PictureRows, checked_file_digest
 from wsss_core.data.image_decoding import PictureFile, image_shape, read_rgb
 from wsss_core.data.image_set import IGNORED
 from wsss_core.errors import InputError
 from wsss_core.evaluate import quantise
-from wsss_core.segmentation import predicted_probabilities
+from wsss_core.segmentation import predict_picture, predicted_probabilities
 
 
 class SegmenterMasks:
@@ -50,6 +53,8 @@ class SegmenterMasks:
             InputError: a file that cannot be written.
 
         """
+        if not self._job.framing.squashes:
+            return [(name, self._of_windows(name)) for name in names]
         mapped = self._readers.map if self._readers else map
         read = dict(zip(names, mapped(self._read, names), strict=True))
         failed = {name: found for name, found in read.items() if isinstance(found, str)}
@@ -81,6 +86,35 @@ class SegmenterMasks:
         for name in failed.keys() & fine.keys():
             drop_stale(self._job, name, fine[name][0])
         return [(name, failed.get(name)) for name in names]
+
+    def _of_windows(self, name: str) -> str | None:
+        """Make the mask of an image from its windows, row by row; return why it has none."""
+        job, digest = self._job, None
+        try:
+            file, out = Path(job.images) / name, self._left_out(name)
+            digest = checked_file_digest(file, job.rules)
+            with (
+                PictureRows.opened(file, job.rules) as rows,
+                opened_files(job, name, rows.shape, digest) as add,
+            ):
+                for _, band in predict_picture(
+                    self._segmenter,
+                    rows,
+                    rows.shape,
+                    job.framing,
+                    self._prediction,
+                    device=self._device,
+                ):
+                    if not np.isfinite(band).all():
+                        raise InputError("the segmenter's scores of it are not finite")
+                    band[1:][out] = 0
+                    add(quantise(band[1:]), most_probable(band, uncertain=job.uncertain))
+                check_same(job, name, digest)
+        except Exception as error:
+            if digest is not None:
+                drop_stale(job, name, digest)
+            return failure_text(error)
+        return None
 
     def _read(self, name: str) -> tuple[str, np.ndarray, tuple[int, int]] | str:
         """Return an image's digest, pixels and shape, or why there are none."""

@@ -3,7 +3,6 @@
 Nothing here uses Ray, so `one_batch_after_another` can be followed in a debugger.
 """
 
-import contextlib
 import hashlib
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -18,10 +17,11 @@ import torch
 
 from studies.formatting import error_line
 from studies.masks.files import (
+    UNFINISHED_MASKS,
     MaskOrigin,
     class_scores,
+    drop_stale,
     mask_of,
-    origin_of,
     score_levels,
     write_grey,
     write_mask,
@@ -29,6 +29,7 @@ from studies.masks.files import (
 from studies.masks.labels import ImageLabels, classes_of_image
 from studies.masks.recipe import MaskRecipe
 from studies.masks.segmenter_recipe import SegmenterRecipe
+from studies.masks.windowed import read_windows, write_blended
 from studies.planning import Step, TrainingJob
 from studies.stages import (
     NetworkMaps,
@@ -45,8 +46,8 @@ from wsss_core.data.image_decoding import PictureFile, image_shape, read_rgb
 from wsss_core.data.pixel_rules import USUAL_RULES, PixelRules
 from wsss_core.errors import InputError, one_line
 from wsss_core.refine.steps.registry import Refiner, make_refiner
+from wsss_core.tiling import SQUASHED, Framing
 
-UNFINISHED_MASKS = ".unfinished"  # the folder in which files are written first
 SOFT = "soft"  # the folder of the soft maps
 
 
@@ -64,6 +65,7 @@ class MaskJob:
             as it is read: turned upright if the rules apply its EXIF orientation.
         labels: the known classes of each image, which alone may have pixels; None: gating is the
             study's.
+        framing: what the network sees of an image: all of it as a square, or windows.
 
     """
 
@@ -74,6 +76,7 @@ class MaskJob:
     soft: bool = False
     rules: PixelRules = USUAL_RULES
     labels: ImageLabels | None = None
+    framing: Framing = SQUASHED
 
     def mask_file(self, name: str) -> Path:
         """Return the file of an image's mask."""
@@ -103,6 +106,8 @@ class MaskJob:
             made["orientation"] = self.rules.orientation
         if self.rules.white_level is not None:
             made["white_level"] = self.rules.white_level
+        if not self.framing.squashes:
+            made["framing"] = self.framing.as_config()
         return made
 
     @cached_property
@@ -135,9 +140,10 @@ class Cams:
     Attributes:
         name: the image, relative to its folder.
         error: why it has no CAMs; None if it has.
-        maps: float16 [K, h, w], see `studies.stages.cams.NetworkMaps`.
-        logits: float32 [K].
-        factors: float32 [K], see the same.
+        maps: float16 [K, h, w], see `studies.stages.cams.NetworkMaps`; of an image that is seen
+            through T windows [T, K, h, w].
+        logits: float32 [K] or [T, K].
+        factors: float32 [K] or [T, K], see `NetworkMaps`.
         digest: of the image's bytes before they were decoded; None if they could not be read.
 
     """
@@ -169,6 +175,9 @@ class CamMaker:
 
     def __call__(self, names: Sequence[str]) -> list[Cams]:
         """Return CAMs in the order of the names; an unreadable image has an error instead."""
+        if not self._job.framing.squashes:
+            made = [read_windows(self._job, self._network, name, self._device) for name in names]
+            return [Cams(name, *parts) for name, parts in zip(names, made, strict=True)]
         mapped = self._readers.map if self._readers else map
         read = list(mapped(self._read, names))
         pixels = [found for found, _ in read if not isinstance(found, str)]
@@ -240,6 +249,9 @@ class MaskWriter:
             InputError: a file that cannot be written.
 
         """
+        if not self._job.framing.squashes:
+            steps = self._through_steps if self._steps else None
+            return [(one.name, write_blended(self._job, one, steps, failure_text)) for one in batch]
         failed = {one.name: one.error for one in batch if one.error is not None}
         fine = [one for one in batch if one.error is None]
         groups = [fine] if self._together and fine else [[one] for one in fine]
@@ -282,15 +294,20 @@ class MaskWriter:
             scores[position, self._job.gated_out(one.name, raw.logits[position])] = 0
         if not self._steps:
             return scores
-        size = recipe.training.image_size
         files = [Path(self._job.images) / one.name for one in batch]
-        images = np.stack([read_rgb(file, size, self._job.rules) for file in files])
+        images = np.stack(
+            [read_rgb(file, recipe.training.image_size, self._job.rules) for file in files]
+        )
+        return self._through_steps(images, scores)
+
+    def _through_steps(self, images: np.ndarray, scores: np.ndarray) -> np.ndarray:
+        """Return what the chain's steps make of scores float32 [n, K, h, w] of n images."""
         for step, refiner, fitted_state in self._steps:
             with tempfile.TemporaryDirectory() as folder:
                 features = Path(folder) if step.needs_image_features else None
                 if features is not None:
                     refiner.compute_image_features(
-                        images, recipe.classes, features, device=self._device
+                        images, self._job.recipe.classes, features, device=self._device
                     )
                 kept = run_step(
                     step.kind,
@@ -345,14 +362,6 @@ def write_mask_files(
             write_grey(grey, job.soft_file(name, class_name), unfinished, origin)
     file = job.mask_file(name)
     write_mask(mask, file, unfinished, origin, scores=class_scores(levels, mask))
-
-
-def drop_stale(job: MaskJob, name: str, digest: str) -> None:
-    """Delete the mask of an image that failed, unless it is the mask of these bytes."""
-    with contextlib.suppress(OSError):
-        mask = job.mask_file(name)
-        if origin_of(mask) != MaskOrigin(digest, job.digest_of(name)):
-            mask.unlink()
 
 
 @lru_cache(maxsize=1)

@@ -43,7 +43,13 @@ from studies.planning.features import (
     training_views,
 )
 from studies.planning.folds import fold_lines, fold_warnings
-from studies.planning.images import SCORED_SPLITS, ImageSplits, StudyImages, open_source
+from studies.planning.images import (
+    SCORED_SPLITS,
+    ImageSplits,
+    StudyImages,
+    open_source,
+    windows_in_words,
+)
 from studies.planning.job import TrainingJob, Trial
 from studies.planning.plan import Plan
 from studies.planning.plan_display import RecipeInPlan, recipe_line, recipes_of
@@ -117,4 +123,5 @@ __all__ = [
     "training_views",
     "training_work",
     "whole_gpu",
+    "windows_in_words",
 ]

@@ -59,6 +59,7 @@ def kind(settings: Mapping[str, Any]) -> str:
             training["precision"],
             # Views that are drawn on the device take time of their own.
             *({key: training[key]} for key in VIEW_SETTINGS if key in training),
+            *filter(None, [settings.get("framing")]),  # a pass over tiles takes longer
         ]
     )
 

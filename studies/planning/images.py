@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from studies.spec.data import Data, FolderData, PluginData, SceneData
 from studies.spec.folds import Folds
@@ -14,6 +15,14 @@ from studies.store import ArtifactStore, stage_key
 from wsss_core.data.fold_images import fold_images
 from wsss_core.data.folder import DataSummary, FolderSource
 from wsss_core.data.folds import Fold, make_folds
+from wsss_core.data.framing import (
+    all_shapes,
+    check_tiles_fit,
+    count_tiles,
+    framed_fingerprint,
+    read_framed,
+    tile_lines,
+)
 from wsss_core.data.image_set import SPLITS, ImageSet, ImageSource
 from wsss_core.data.importing import PublishedSource, import_hint, misses_a_split
 from wsss_core.data.outline import outline_of
@@ -21,6 +30,7 @@ from wsss_core.data.pixel_rules import USUAL_RULES, PixelRules
 from wsss_core.data.scenes import SceneSettings, SceneSource
 from wsss_core.errors import InputError, as_input_error, checked_path, quoted
 from wsss_core.plugins import load_plugin
+from wsss_core.tiling import SQUASHED, Framing
 
 SCORED_SPLITS = ("tune", "test")
 """The splits with masks; training sees neither."""
@@ -66,12 +76,21 @@ class StudyImages:
         source: reads and checks them.
         splits: what the rest of the study knows of them.
         fold: the fold that they are of; None in a study without folds.
+        framing: what networks see of them; it is part of their fingerprints.
 
     """
 
     source: ImageSource
     splits: ImageSplits
     fold: Fold | None = None
+    framing: Framing = SQUASHED
+
+    @property
+    def framing_settings(self) -> dict[str, Any]:
+        """What a training run's settings hold of the framing; nothing of squashed images."""
+        if self.framing.squashes:
+            return {}
+        return {"framing": self.framing.as_config(training=True)}
 
     @property
     def digest(self) -> str:
@@ -123,10 +142,12 @@ class StudyImages:
         return {split: self._read(split) for split in missing}
 
     def _read(self, split: str) -> ImageSet:
-        read = self.source.read(split, self.splits.size)
-        # These compare every file by themselves; a plug-in's source is asked once more.
-        if not isinstance(self.source, FolderSource | PublishedSource) and (
-            self.source.fingerprint(split) != self.splits.fingerprints[split]
+        read = read_framed(self.source, split, self.splits.size, self.framing)
+        # These compare every file by themselves when they read it once; others are asked once more.
+        once = isinstance(self.source, FolderSource | PublishedSource) and self.framing.squashes
+        if not once and (
+            framed_fingerprint(self.source.fingerprint(split), self.framing, split)
+            != self.splits.fingerprints[split]
         ):
             raise InputError(f"data, split {split}: changed while it was read; run again")
         return read
@@ -177,13 +198,14 @@ def folded_images(whole: StudyImages, folds: Folds) -> list[StudyImages]:
 
     """
     source, splits = whole.source, whole.splits
+    check_squashed("folds", folds, whole.framing)
     outlines = {split: outline_of(source, split, splits.size) for split in SPLITS}
     return [
         FoldImages(
             source,
             replace(splits, fingerprints=_of_fold(splits.fingerprints, fold), fold=fold.number),
             fold,
-            whole,
+            whole=whole,
         )
         for fold in make_folds(outlines, source.classes, **folds.model_dump())
     ]
@@ -207,12 +229,45 @@ def study_images(data: Data) -> StudyImages:
     """
     try:
         source = open_source(data)
-        fingerprints = {split: source.fingerprint(split) for split in SPLITS}
+        framing = framing_of(data)
+        if framing.aspect == "tiles":
+            shapes = [shape for split in all_shapes(source).values() for shape in split]
+            check_tiles_fit(shapes, framing, "the data")
+        fingerprints = {
+            split: framed_fingerprint(source.fingerprint(split), framing, split) for split in SPLITS
+        }
     except InputError as error:
         if not isinstance(data, FolderData) or not misses_a_split(Path(data.root)):
             raise
         raise InputError(f"{error}{import_hint(checked_path(data.root))}") from error
-    return StudyImages(source, ImageSplits(data.size, fingerprints))
+    return StudyImages(source, ImageSplits(data.size, fingerprints), framing=framing)
+
+
+def check_squashed(key: str, section: object, framing: Framing) -> None:
+    """Raise InputError if a study has a section that knows of squashed images alone."""
+    if section is not None and not framing.squashes:
+        raise InputError(
+            f"{key}: data.aspect is {framing.aspect}, expected aspect: squash; {key} know of no "
+            "windows over images"
+        )
+
+
+def framing_of(data: Data) -> Framing:
+    """Return what networks see of a study's images; scenes are squares."""
+    return SQUASHED if isinstance(data, SceneData) else data.framing
+
+
+def windows_in_words(source: ImageSource, data: Data) -> list[str]:
+    """Return how many windows a study's images give and what they cost, as lines; or none.
+
+    Raises:
+        InputError: tiles larger than every image.
+
+    """
+    framing = framing_of(data)
+    if framing.squashes:
+        return []
+    return tile_lines(count_tiles(source, framing), framing)
 
 
 def open_source(data: Data) -> ImageSource:

@@ -11,7 +11,7 @@ from typing import Any
 from studies.planning.chains import CamScoring, Chain
 from studies.planning.decided import question_of
 from studies.planning.folds import fold_record
-from studies.planning.images import StudyImages
+from studies.planning.images import StudyImages, windows_in_words
 from studies.planning.job import TrainingJob, Trial
 from studies.planning.plan_display import plan_as_html, plan_as_text
 from studies.planning.segments import Job, SegmentJob
@@ -71,6 +71,12 @@ class Plan:
             return value, trial.position, seeds[trial.seed], trial.fold or 0
 
         return sorted(trials, key=place)
+
+    @property
+    def windows(self) -> tuple[str, ...]:
+        """How many windows its images give and what they cost, in words; none if squashed."""
+        first = self.image_sets[0]
+        return tuple(windows_in_words(first.source, self.study.data))
 
     @property
     def folds(self) -> list[Fold]:

@@ -12,7 +12,13 @@ from pydantic import ValidationError
 from studies.planning.chains import CamScoring, chain_scores_key, laid_over, planned_chain
 from studies.planning.features import cache_settings
 from studies.planning.fused_jobs import fused_job, trial_seeds
-from studies.planning.images import SCORED_SPLITS, StudyImages, folded_images, study_images
+from studies.planning.images import (
+    SCORED_SPLITS,
+    StudyImages,
+    check_squashed,
+    folded_images,
+    study_images,
+)
 from studies.planning.job import TrainingJob, Trial
 from studies.planning.plan import Plan
 from studies.planning.segment_plan import plan_segments
@@ -119,6 +125,7 @@ class Planner:
         self.study = study
         self.jobs = jobs
         self.images = images or study_images(study.data)
+        check_squashed("reasons", study.reasons, self.images.framing)
         classes = self.images.source.classes
         gating = study.cam.gating or ("predicted" if len(classes) > 1 else "none")
         cam = CamSettings(**study.cam.model_dump(exclude={"normalisation", "gating"}))
@@ -261,6 +268,7 @@ class Planner:
             "seed": seed,
             "classes": list(self.images.source.classes),
             "image_size": splits.size,
+            **self.images.framing_settings,
         }
         weights = {"student": student_weights}
         parent = None

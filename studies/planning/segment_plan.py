@@ -98,6 +98,7 @@ def plan_segments(
             "labels": _labels(where, study, labels),
             "classes": list(images.source.classes),
             "image_size": images.splits.size,
+            **images.framing_settings,
         }
         for seed in study.seeds:
             maps = None

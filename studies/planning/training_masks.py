@@ -6,10 +6,10 @@ image that holds no class has none: its label says that it is all background.
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache, partial
 
 import numpy as np
 from PIL import Image
@@ -17,9 +17,12 @@ from PIL import Image
 from studies.planning.images import FoldImages, StudyImages
 from studies.store import ArtifactStore, stage_key
 from wsss_core.data.folder.training_masks import TrainingMask
+from wsss_core.data.framing import training_windows, window_name
 from wsss_core.data.image_set import SPLITS
 from wsss_core.data.outline import outline_of
 from wsss_core.errors import InputError
+from wsss_core.tiling import cut_labels
+from wsss_core.tiling.choosing import TileKind, judge_tiles
 
 TRUE_MASKS, MASK_NAMES = "masks.npy", "names.json"
 
@@ -69,7 +72,10 @@ class TrainingMasks:
         fold = images.fold
         self._read: dict[str, Callable[[ArtifactStore], np.ndarray]] = {}
         self._own: list[TrainingMask] = []
-        if fold is None:
+        if not images.framing.squashes:
+            self._own = list(own.values())
+            self._read = _of_windows(images, {} if given is None else given(None))
+        elif fold is None:
             self._read = {name: _reading(mask.read) for name, mask in own.items()}
             self._own = list(own.values())
         else:
@@ -134,6 +140,40 @@ class TrainingMasks:
 
 def _reading(read: Callable[[], np.ndarray]) -> Callable[[ArtifactStore], np.ndarray]:
     return lambda store: read()
+
+
+def _of_windows(
+    images: StudyImages, masks: Mapping[str, TrainingMask]
+) -> dict[str, Callable[[ArtifactStore], np.ndarray]]:
+    """Return what reads the mask of each window of a training image with a mask.
+
+    A window that holds less of every class than `least_share`, but some, has none: its label is
+    unknown. To know that, masks are decoded when a study is planned, unless the share is 0.
+    """
+    size, framing = images.splits.size, images.framing
+    names = outline_of(images.source, "train", size).identifiers
+    windows = training_windows(images.source, framing)
+    classes = len(images.source.classes)
+    found: dict[str, Callable[[ArtifactStore], np.ndarray]] = {}
+    for number, name in enumerate(names):
+        if name not in masks:
+            continue
+        part = windows.part(number)
+        boxes = windows.boxes[part]
+        unknown: set[int] = set()
+        if framing.tiles is not None and framing.tiles.least_share > 0:
+            judged = judge_tiles(masks[name].read(), boxes, framing.tiles.least_share, classes)
+            unknown = {tile.place for tile in judged if tile.kind is TileKind.UNKNOWN}
+        decode = lru_cache(maxsize=1)(masks[name].read)
+        for place, box in enumerate(boxes.tolist()):
+            if place not in unknown:
+                read = partial(_cut_window, decode, box, size)
+                found[window_name(name, windows, part.start + place)] = _reading(read)
+    return found
+
+
+def _cut_window(decode: Callable[[], np.ndarray], box: Sequence[int], size: int) -> np.ndarray:
+    return cut_labels(decode(), box, size)
 
 
 def _of_split(images: FoldImages, split: str, place: int) -> Callable[[ArtifactStore], np.ndarray]:

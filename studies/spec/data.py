@@ -4,9 +4,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, Tag, field_validator
 
-from studies.spec.base import LocalPath, Strict
+from studies.spec.base import LocalPath
 from studies.spec.published import PUBLISHED, PublishedData, known_sources
-from studies.spec.settings import section
+from studies.spec.settings import FramedData, section
 from wsss_core.data.pixel_rules import PixelRules
 from wsss_core.data.scenes.scene import SceneSettings
 from wsss_core.errors import quoted
@@ -26,7 +26,7 @@ class SceneData(section(SceneSettings)):  # type: ignore[misc]
     reverse_test: bool = False
 
 
-class FolderData(section(PixelRules)):  # type: ignore[misc]
+class FolderData(FramedData, section(PixelRules)):  # type: ignore[misc]
     """A folder of images and masks (see `wsss_core.data.folder`).
 
     `threshold` is the least mask value that is object, for a single class. The other keys are those
@@ -39,7 +39,7 @@ class FolderData(section(PixelRules)):  # type: ignore[misc]
     threshold: int | None = Field(None, ge=1, le=65535)
 
 
-class PluginData(Strict):
+class PluginData(FramedData):
     """Images of a plug-in: `factory` ("module:attribute") is called with `options`.
 
     It returns a `wsss_core.data.image_set.ImageSource`. The options are plain data, as YAML gives.

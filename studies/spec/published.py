@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from studies.spec.base import LocalPath, Name, Strict
+from studies.spec.settings import FramedData
 from wsss_core.errors import check_printable, checked_path, quoted
 
 if TYPE_CHECKING:
@@ -113,7 +114,7 @@ def _splits(given: Any) -> Any:
     return {split.strip(): value.strip() for split, _, value in parts}
 
 
-class PublishedData(_ReadingOptions):
+class PublishedData(FramedData, _ReadingOptions):
     """Published data sets read in place, as `wsss data import` would import them.
 
     `source` names the format, or is "published" where each is recognised. `root` is a path, or a

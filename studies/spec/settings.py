@@ -13,6 +13,7 @@ from wsss_core.cams.settings import CamSettings
 from wsss_core.errors import InputError
 from wsss_core.evaluate import Normalisation
 from wsss_core.evaluate.reasons import ReasonSettings
+from wsss_core.tiling import Aspect, Framing, TileSettings
 from wsss_core.training.settings import TrainingSettings
 
 _Settings = TypeVar("_Settings")
@@ -127,6 +128,29 @@ def training_in_key(study: Training, *changes: TrainingChange) -> dict[str, Any]
         for key, value in merged.items()
         if key not in _LATER or (value != _LATER[key] and effective.get(key, True))
     }
+
+
+class Tiles(section(TileSettings)):  # type: ignore[misc]
+    """The windows over images; see `wsss_core.tiling.TileSettings`."""
+
+
+class FramedData(Strict):
+    """Data whose images may be no squares; the models that build upon it have a `size`."""
+
+    aspect: Aspect = "squash"
+    tiles: Tiles | None = None
+
+    @property
+    def framing(self) -> Framing:
+        """What networks see of the images."""
+        data: Any = self
+        tiles = None if self.tiles is None else TileSettings(**self.tiles.model_dump())
+        return Framing.chosen(self.aspect, tiles, data.size)
+
+    @model_validator(mode="after")
+    def _frames(self) -> Self:
+        assert self.framing is not None  # what cannot be meant is an error here
+        return self
 
 
 class Cam(section(CamSettings)):  # type: ignore[misc]

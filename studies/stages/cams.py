@@ -15,17 +15,19 @@ from studies.stages.features import cams_of_stored_features
 from studies.stages.training import load_network
 from studies.store import ArtifactStore
 from wsss_core.backbones import Network
-from wsss_core.cams import CamSettings, cams, class_weight_cams
+from wsss_core.cams import CamSettings, RawScores, cams, class_weight_cams, window_cams
 from wsss_core.data.image_set import COUNTERFACTUALS, ImageSet
 from wsss_core.evaluate import Normalisation, normalise
+from wsss_core.tiling import PictureWindows, normalise_windows
 from wsss_core.training.loop import CollapseError
 
 PLAIN_CAM = CamSettings()
+_WINDOWS = 512  # windows read from the disk at a time
 
 
 @dataclass(frozen=True)
 class NetworkMaps:
-    """Maps and logits of N images.
+    """Maps and logits of N views: images, or windows over them.
 
     Attributes:
         maps: float16 [N, K, h, w]; raw, or normalised where its CAM settings say so.
@@ -34,6 +36,7 @@ class NetworkMaps:
         without_object: float32 [N, K], each class's logit on the image without that class's
             object; None where no such images are known.
         without_context: float32 [N, K], the same without that class's context.
+        windows: where the views lie; None: each is an image.
 
     """
 
@@ -42,9 +45,20 @@ class NetworkMaps:
     factors: np.ndarray | None = None
     without_object: np.ndarray | None = None
     without_context: np.ndarray | None = None
+    windows: PictureWindows | None = None
+
+    @property
+    def image_logits(self) -> np.ndarray:
+        """The logits of each image, float32 [P, K]: of its window that holds the class most."""
+        return self.logits if self.windows is None else self.windows.highest(self.logits)
+
+    @property
+    def view_logits(self) -> np.ndarray:
+        """The logits of the image of each view, float32 [N, K], by which gating decides."""
+        return self.logits if self.windows is None else self.image_logits[self.windows.picture]
 
     def part(self, start: int, stop: int) -> Self:
-        """Return the maps and logits of some of the images."""
+        """Return the maps and logits of some of the images, where there are no windows."""
         return replace(
             self,
             maps=self.maps[start:stop],
@@ -82,9 +96,12 @@ def network_maps(
     key = cams_key(job, role, cam, split)
     if not store.has("cams", key):
         network = load_network(store, job, role)
-        pixels = images.images
-        scores = cams_of_stored_features(job, role, split, network, pixels, store, device, cam)
-        scores = scores or cams(network, pixels, cam, device=device)
+        scores = None
+        if images.windows is None or images.windows.whole:
+            scores = cams_of_stored_features(
+                job, role, split, network, images.images, store, device, cam
+            )
+        scores = scores or _made(network, images, cam, device)
         if not (np.isfinite(scores.maps).all() and np.isfinite(scores.logits).all()):
             raise CollapseError(f"the scores of the trained {role} are not finite", [])
         settings = {"cam": cam.as_config(), "role": role, "size": job.image_size}
@@ -107,7 +124,16 @@ def network_maps(
             read(name) if (folder / f"{name}.npy").exists() else None
             for name in ("factors", *COUNTERFACTUALS)
         ]
-        return NetworkMaps(read("maps"), read("logits"), *some)
+        return NetworkMaps(read("maps"), read("logits"), *some, windows=images.windows)
+
+
+def _made(network: Network, images: ImageSet, cam: CamSettings, device: str) -> RawScores:
+    """Return CAMs of what networks see of images."""
+    if images.windows is None or images.windows.whole:
+        return cams(network, images.views, cam, device=device)
+    starts = range(0, len(images.views), _WINDOWS)
+    batches = (np.asarray(images.views[start : start + _WINDOWS]) for start in starts)
+    return window_cams(network, batches, images.windows, cam, device=device)
 
 
 def _own_class_logits(network: Network, altered: np.ndarray, device: str) -> np.ndarray:
@@ -116,18 +142,49 @@ def _own_class_logits(network: Network, altered: np.ndarray, device: str) -> np.
     return np.stack([one.logits[:, number] for number, one in enumerate(scores)], axis=1)
 
 
-def normalised_maps(raw: NetworkMaps, cam: CamSettings, normalisation: Normalisation) -> np.ndarray:
-    """Return scores of 0 to 1, float32 [N, K, h, w], at the network's own grid."""
+def normalised_maps(
+    raw: NetworkMaps,
+    cam: CamSettings,
+    normalisation: Normalisation,
+    bounds: tuple[int, int] | None = None,
+) -> np.ndarray:
+    """Return scores of 0 to 1, float32 [N, K, h, w], at the network's own grid.
+
+    Args:
+        raw: the maps.
+        cam: how they were made.
+        normalisation: how they become scores.
+        bounds: which of the views to return; None: all. Windows of an image depend on each other.
+
+    """
+    if bounds is not None:
+        if raw.windows is None:
+            return normalised_maps(raw.part(*bounds), cam, normalisation)
+        return normalised_maps(raw, cam, normalisation)[slice(*bounds)]
     if cam.normalised:
         return raw.maps.astype(np.float32)
+    if raw.windows is not None:
+        alike = raw.factors is None or (raw.factors == 1).all()
+        maps = raw.maps if alike else raw.maps * raw.factors[..., np.newaxis, np.newaxis]
+        return normalise_windows(maps, raw.windows, normalisation)
     if normalisation != "sigmoid" or raw.factors is None:
         return normalise(raw.maps, normalisation)  # neither of the others knows of a factor
     return normalise(raw.maps * raw.factors[..., np.newaxis, np.newaxis], normalisation)
 
 
-def base_scores(raw: NetworkMaps, cam: CamSettings, scaling: MapScaling) -> np.ndarray:
-    """Return what refiners begin with: normalised scores, 0 where gating rules a class out."""
-    scores = normalised_maps(raw, cam, scaling.normalisation)
+def base_scores(
+    raw: NetworkMaps, cam: CamSettings, scaling: MapScaling, bounds: tuple[int, int] | None = None
+) -> np.ndarray:
+    """Return what refiners begin with: normalised scores, 0 where gating rules a class out.
+
+    Args:
+        raw: the maps.
+        cam: how they were made.
+        scaling: how they become scores.
+        bounds: which of the views to return; None: all.
+
+    """
+    scores = normalised_maps(raw, cam, scaling.normalisation, bounds)
     if scaling.gating == "predicted":
-        scores[raw.logits <= 0] = 0
+        scores[raw.view_logits[slice(*(bounds or (None,)))] <= 0] = 0
     return scores

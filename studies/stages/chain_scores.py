@@ -34,7 +34,7 @@ logger = logging.getLogger(__name__)
 def shards_of(plan: Plan, store: ArtifactStore) -> dict[str, list[tuple[int, int]]]:
     """Return the shards of every scored split, by its fingerprint; images have to be decoded."""
     return {
-        images.splits.fingerprints[split]: shards(len(images.splits.load(store, split)))
+        images.splits.fingerprints[split]: shards(len(images.splits.load(store, split).views))
         for images in plan.image_sets
         for split in SCORED_SPLITS
     }
@@ -49,7 +49,7 @@ def missing_image_features(plan: Plan, store: ArtifactStore) -> list[ImageFeatur
         ImageFeatureTask(step, images.splits, split, bounds)
         for images in (plan.image_sets if steps else [])
         for split in SCORED_SPLITS
-        for bounds in shards(len(images.splits.load(store, split)))
+        for bounds in shards(len(images.splits.load(store, split).views))
         for step in steps.values()
     ]
     return still_missing(tasks, store)

@@ -25,6 +25,8 @@ from wsss_core.backbones import Network
 from wsss_core.cams import CamSettings
 from wsss_core.data.image_set import ImageSet
 from wsss_core.evaluate import LogitFusion, MapFusion, fuse_logits, fuse_maps, resize
+from wsss_core.evaluate.map_fusion import STRETCHED
+from wsss_core.tiling import normalise_windows
 from wsss_core.training import CollapseError, average_weights
 
 
@@ -140,17 +142,23 @@ def first_maps(
 
     """
     raws = [network_maps(one, "student", split, images, store, device, cam) for one in job.sources]
-    if bounds is not None:
-        raws = [raw.part(*bounds) for raw in raws]
     if not job.fuses_maps:
-        return base_scores(raws[0], cam, scaling)
+        return base_scores(raws[0], cam, scaling, bounds)
+    windows = raws[0].windows
+    if bounds is not None and windows is None:  # windows of an image depend on each other
+        raws, bounds = [raw.part(*bounds) for raw in raws], None
     members = [normalised_maps(raw, cam, scaling.normalisation) for raw in raws]
     height, width = max((maps.shape[-2:] for maps in members), key=lambda grid: grid[0] * grid[1])
     resized = [resize(maps, (height, width)) for maps in members]
-    scores = fuse_maps(resized, _how(job), scaling.normalisation)
+    if windows is None:
+        scores = fuse_maps(resized, _how(job), scaling.normalisation)
+    else:
+        scores = fuse_maps(resized, _how(job), "sigmoid")  # by itself no window is stretched
+        if _how(job) in STRETCHED and scaling.normalisation != "sigmoid":
+            scores = normalise_windows(scores, windows, scaling.normalisation)
     if scaling.gating == "predicted":
-        scores[fuse_logits([raw.logits for raw in raws], _by(job)) <= 0] = 0
-    return scores
+        scores[fuse_logits([raw.view_logits for raw in raws], _by(job)) <= 0] = 0
+    return scores if bounds is None else scores[slice(*bounds)]
 
 
 def chain_start_scores(
@@ -161,7 +169,9 @@ def chain_start_scores(
         return row_scores(job, split, images, store, "cpu", scoring)
     raw = network_maps(job, "student", split, images, store, "cpu", scoring.cam)
     maps = base_scores(raw, scoring.cam, scoring.scaling)
-    return NetworkScores((maps,), raw.logits, None, None, scoring.normalisation)
+    return NetworkScores(
+        (maps,), raw.image_logits, None, None, scoring.normalisation, windows=images.windows
+    )
 
 
 def scores_under_chain(start: NetworkScores, maps: np.ndarray) -> NetworkScores:

@@ -121,7 +121,7 @@ def _fit(
     with store.build("fits", key, {"step": step.identity, "parent": job.key}) as folder:
         _made(step).fit(
             network,
-            images.images,
+            images.views,
             scores,
             images.labels,
             folder,
@@ -178,7 +178,7 @@ def make_image_features(task: ImageFeatureTask, store: ArtifactStore, device: st
     }
     with store.build("described", task.key, about) as folder:
         _made(task.step).compute_image_features(
-            np.asarray(images.images[slice(*task.bounds)]), images.classes, folder, device=device
+            np.asarray(images.views[slice(*task.bounds)]), images.classes, folder, device=device
         )
 
 
@@ -271,7 +271,7 @@ class _ShardRefinement:
         return load_refined(self.store, key, self.bounds)
 
     def _refined(self, chain: Chain, step: Step, scores: np.ndarray) -> np.ndarray:
-        images = np.asarray(self.images.images[slice(*self.bounds)])
+        images = np.asarray(self.images.views[slice(*self.bounds)])
         image_features = fitted_state = network = None
         if step.needs_image_features:
             task = ImageFeatureTask(step, self.job.images, self.split, self.bounds)
@@ -355,4 +355,6 @@ def chain_maps(
     if not chain.steps:
         return first_maps(job, split, images, store, "cpu", chain.cam, scaling)
     key = prefix_keys(job, chain, scaling, split)[-1]
-    return np.concatenate([load_refined(store, key, bounds) for bounds in shards(len(images))])
+    return np.concatenate(
+        [load_refined(store, key, bounds) for bounds in shards(len(images.views))]
+    )

@@ -27,10 +27,10 @@ from wsss_core.evaluate import (
     fuse_maps,
     peak_region,
     quantise,
-    resize,
     ring_around,
 )
 from wsss_core.progress import made_progress
+from wsss_core.tiling import PictureWindows, maps_at
 
 LedgerRow = dict[str, Any]
 """A row of a table of the ledger: column -> value."""
@@ -52,8 +52,8 @@ class NetworkScores:
         without_object: float32 [N, K], each class's logit on the image without that class's
             object; None where no such images are known.
         without_context: float32 [N, K], the same without that class's context.
-        normalisation: how the maps were normalised.
-        how: how the maps of several networks are fused.
+        normalisation, how: how each map was normalised, and how those of several are fused.
+        windows: where the maps lie, if they are of windows.
 
     """
 
@@ -63,16 +63,12 @@ class NetworkScores:
     without_context: np.ndarray | None
     normalisation: Normalisation
     how: MapFusion = "mean"
+    windows: PictureWindows | None = None
 
     def at(self, index: int, shape: tuple[int, int]) -> np.ndarray:
-        """Return the scores of one image at its mask's resolution, float32 [K, *shape].
-
-        Maps of several networks are fused here, see `wsss_core.evaluate.fuse_maps`.
-        """
-        resized = [resize(maps[index], shape) for maps in self.maps]
-        if len(resized) == 1:
-            return resized[0]
-        return fuse_maps(resized, self.how, self.normalisation)
+        """Return the scores of one image, whose mask has this shape; several networks are fused."""
+        resized = [maps_at(maps, self.windows, index, shape) for maps in self.maps]
+        return resized[0] if len(resized) == 1 else fuse_maps(resized, self.how, self.normalisation)
 
 
 def network_scores(
@@ -93,10 +89,11 @@ def network_scores(
     raw = network_maps(job, role, split, images, store, device, scoring.cam)
     return NetworkScores(
         (normalised_maps(raw, scoring.cam, scoring.normalisation),),
-        raw.logits,
+        raw.image_logits,
         raw.without_object,
         raw.without_context,
         scoring.normalisation,
+        windows=images.windows,
     )
 
 
@@ -125,6 +122,7 @@ def fused(
         mean([one.without_context for one in members]),
         members[0].normalisation,
         how,
+        members[0].windows,
     )
 
 

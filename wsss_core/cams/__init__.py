@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from wsss_core.cams.restoring import resized_for
     from wsss_core.cams.self_attention import listening
     from wsss_core.cams.settings import CamSettings, scaled_size
+    from wsss_core.cams.window_maps import window_cams
 
 __all__ = [
     "CamSettings",
@@ -46,6 +47,7 @@ __all__ = [
     "resize_maps",
     "resized_for",
     "scaled_size",
+    "window_cams",
 ]
 
 __getattr__ = lazy_exports(__name__, __file__)

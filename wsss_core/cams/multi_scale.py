@@ -202,6 +202,28 @@ def _block_cams(
     network: Any, pixels: Tensor, settings: CamSettings, batch_size: int
 ) -> tuple[Tensor, Tensor]:
     """Return maps and logits of one block of images, float [B, 3, S, S] in 0..1."""
+    views, grid, logits = raw_views(network, pixels, settings, batch_size)
+    if not settings.merged:
+        return resize_maps(views[0], grid), logits
+    return merge(views, grid, settings.merge), logits
+
+
+def raw_views(
+    network: Any, pixels: Tensor, settings: CamSettings, batch_size: int
+) -> tuple[list[Tensor], tuple[int, int], Tensor]:
+    """Return the maps of images at every scale, and of mirrored ones, before they are merged.
+
+    Args:
+        network: in evaluation mode, on the images' device.
+        pixels: float [B, 3, S, S] in 0..1.
+        settings: how; several layers are fused already.
+        batch_size: images a forward pass at scale 1.
+
+    Returns:
+        Maps [B, K, h, w] of each view, at its own grid and flipped back; the grid of the plain
+        image at scale 1; its logits [B, K].
+
+    """
     size = pixels.shape[-1]
     multiple = getattr(getattr(network, "encoder", None), "size_multiple", 1)
     sides = [scaled_size(size, scale, multiple) for scale in settings.scales]
@@ -215,9 +237,7 @@ def _block_cams(
             views += plain
         else:
             views += _views(network, pixels, side, settings.flip, settings, batch_size)[0]
-    if not settings.merged:
-        return resize_maps(views[0], grid), logits
-    return merge(views, grid, settings.merge), logits
+    return views, grid, logits
 
 
 def _views(

@@ -9,7 +9,8 @@ import contextlib
 import io
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -212,6 +213,19 @@ def read_full_rgb(file: Path | PictureFile, *, upright: bool = False) -> np.ndar
     return decode_image(file, None, PixelRules("apply") if upright else AS_STORED).pixels
 
 
+def image_shapes(paths: Sequence[Path], rules: PixelRules = AS_STORED) -> list[tuple[int, int]]:
+    """Return `image_shape` of each file, in order."""
+    with ThreadPoolExecutor() as pool:
+        return list(pool.map(lambda path: image_shape(path, rules), paths))
+
+
+def image_readers(
+    paths: Sequence[Path], rules: PixelRules = AS_STORED
+) -> list[Callable[[], np.ndarray]]:
+    """Return for each file what decodes it at its own size, to uint8 [h, w, 3]."""
+    return [lambda path=path: decode_image(path, None, rules).pixels for path in paths]
+
+
 def exif_orientation(path: Path) -> int:
     """Return the EXIF orientation of an image, 1 (upright) to 8; 1 where there is none.
 
@@ -331,6 +345,9 @@ def _rgb_of_8_bits(path: Path, image: Image.Image) -> Image.Image:
             "expected 8 or 16 bits per channel",
             f"image of mode {image.mode}, ",
         )
+    if image.mode == "RGB":  # which `convert` would copy, four bytes a pixel
+        image.load()
+        return image
     return image.convert("RGB")
 
 

@@ -15,6 +15,7 @@ from typing import Protocol, Self
 import numpy as np
 
 from wsss_core.errors import InputError
+from wsss_core.tiling import PictureWindows
 
 SPLITS = ("train", "tune", "test")
 IGNORED = 255
@@ -138,6 +139,11 @@ class ImageSet:
         without_objects: uint8 [K, N, S, S, 3], each image without the object of one class, the
             image itself where there is none; None where that is not known.
         without_contexts: the same without the context of one class.
+        windows: T windows over pictures, where networks do not see them squashed to squares. In
+            training each image is a window, and its picture is the one it was cut from. In tune and
+            test an image is a picture, and `images` show it squashed.
+        window_pixels: uint8 [T, S, S, 3], what networks see of tune and test; None where that are
+            the images themselves.
 
     Raises:
         ValueError: two of these do not fit together.
@@ -156,6 +162,8 @@ class ImageSet:
     sources: tuple[str, ...] = ()
     cameras: tuple[str, ...] = ()
     flags: tuple[str, ...] = ()
+    windows: PictureWindows | None = None
+    window_pixels: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         count = len(self.identifiers)
@@ -184,9 +192,16 @@ class ImageSet:
                 raise ValueError(f"{name} are {altered.dtype} {altered.shape}, expected {expected}")
         if len(set(self.identifiers)) != count:
             raise ValueError("identifiers are not unique within the split")
+        if self.windows is not None and len(self.windows) != len(self.views):
+            raise ValueError(f"{len(self.windows)} windows show {len(self.views)} views")
 
     def __len__(self) -> int:
         return len(self.identifiers)
+
+    @property
+    def views(self) -> np.ndarray:
+        """Return what networks see, uint8 [V, S, S, 3]: the images, or windows over them."""
+        return self.images if self.window_pixels is None else self.window_pixels
 
     @property
     def has_masks(self) -> bool:
@@ -222,6 +237,10 @@ class ImageSet:
         known = [name for name in COUNTERFACTUALS if getattr(self, name) is not None]
         for name in known:
             np.save(folder / f"{name}.npy", getattr(self, name), allow_pickle=False)
+        if self.windows is not None:
+            self.windows.save(folder)
+        if self.window_pixels is not None:
+            np.save(folder / "window_pixels.npy", self.window_pixels, allow_pickle=False)
         index = {
             "format": _FORMAT,
             "classes": self.classes,
@@ -232,6 +251,7 @@ class ImageSet:
             "counterfactuals": known,
             # Left out where nothing is known, as in sets that were saved before there were any.
             **{name: getattr(self, name) for name in _ORIGINS if any(getattr(self, name))},
+            **({} if self.windows is None else {"windows": len(self.windows)}),
         }
         (folder / _INDEX).write_text(json.dumps(index), encoding="utf-8")
 
@@ -249,6 +269,7 @@ class ImageSet:
                 raise InputError(
                     f"{folder}: image set of format {index['format']}, expected {_FORMAT}"
                 )
+            pixels = folder / "window_pixels.npy"
             return cls(
                 classes=tuple(index["classes"]),
                 images=_mapped(folder / "images.npy"),
@@ -260,6 +281,8 @@ class ImageSet:
                 sources=tuple(index.get("sources", ())),
                 cameras=tuple(index.get("cameras", ())),
                 flags=tuple(index.get("flags", ())),
+                windows=PictureWindows.load(folder) if "windows" in index else None,
+                window_pixels=_mapped(pixels) if pixels.exists() else None,
                 **{name: _mapped(folder / f"{name}.npy") for name in index["counterfactuals"]},
             )
         except InputError:

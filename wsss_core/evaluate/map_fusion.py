@@ -32,7 +32,7 @@ MapFusion = Literal["mean", "product", "minimum", "or", "and"]
 LogitFusion = Literal["logits", "probabilities"]
 """What is averaged for the score of a class in an image."""
 
-_STRETCHED = ("mean", "product", "minimum")
+STRETCHED = ("mean", "product", "minimum")
 
 
 def fuse_maps(
@@ -75,7 +75,7 @@ def fuse_maps(
         fused = np.max(stack, axis=0)
     else:
         fused = np.min(stack, axis=0)
-    if how in _STRETCHED and normalisation != "sigmoid":
+    if how in STRETCHED and normalisation != "sigmoid":
         return normalise(fused, normalisation)
     return fused
 

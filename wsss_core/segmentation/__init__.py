@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     )
     from wsss_core.segmentation.predicting import (
         predict_masks,
+        predict_picture,
         predict_probabilities,
         predicted_masks,
         predicted_probabilities,
@@ -69,6 +70,7 @@ __all__ = [
     "load_segmenter",
     "masks_from_true_boxes",
     "predict_masks",
+    "predict_picture",
     "predict_probabilities",
     "predicted_masks",
     "predicted_probabilities",

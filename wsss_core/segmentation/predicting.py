@@ -1,6 +1,6 @@
 """Predictions of a segmenter at the resolution of each image's mask."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 import torch
@@ -17,6 +17,10 @@ from wsss_core.progress import made_progress
 from wsss_core.refine import dense_crf
 from wsss_core.segmentation.segmenter import Segmenter, resized
 from wsss_core.segmentation.settings import PredictionSettings
+from wsss_core.tiling import BandBlender, Framing, PictureWindows, cut_views
+from wsss_core.tiling.blending import Band
+from wsss_core.tiling.cutting import ReadRows
+from wsss_core.tiling.windows import framed_boxes
 
 
 def predict_probabilities(
@@ -70,6 +74,7 @@ def predicted_masks(
     sizes: Sequence[tuple[int, int]] | None = None,
     settings: PredictionSettings | None = None,
     *,
+    windows: PictureWindows | None = None,
     batch_size: int = 8,
     device: str = "cpu",
 ) -> Iterator[NDArray[np.uint8]]:
@@ -83,15 +88,36 @@ def predicted_masks(
         images: uint8 [N, H, W, 3], possibly memory-mapped.
         sizes: (h, w) of each image's map; None: the images' own.
         settings: scales, flips and the CRF; None: the defaults.
+        windows: where the images lie, if they are windows over pictures (`ImageSet.views`). Then a
+            map of each picture is yielded, at its own size: the class of the highest mean of its
+            windows' probabilities, see `wsss_core.tiling.blending`. Beside the map, memory holds
+            the probabilities of one row of windows.
         batch_size: images a pass; halved where memory runs out.
         device: where the segmenter is.
 
     Raises:
-        InputError: not as many sizes as images, or a scale that the segmenter cannot take.
+        InputError: not as many sizes or windows as images, or a scale that the segmenter cannot
+            take.
         torch.OutOfMemoryError: a single image does not fit.
 
     """
     settings = settings or PredictionSettings()
+    if windows is not None:
+        if sizes is not None or len(windows) != len(images):
+            raise InputError(
+                f"{len(windows)} windows for {len(images)} images; expected as many, and no sizes: "
+                "pictures have their own"
+            )
+        for number in windows.pictures:
+            part, shape = windows.part(number), windows.shape(number)
+            starts = range(part.start, part.stop, batch_size)
+            views = (images[at : min(at + batch_size, part.stop)] for at in starts)
+            labels = np.empty(shape, np.uint8)
+            boxes = windows.boxes[part]
+            for first, band in _blended(segmenter, views, boxes, shape, settings, device):
+                labels[first : first + band.shape[1]] = band.argmax(0)
+            yield labels
+        return
     if settings == PredictionSettings():
         yield from predict_masks(segmenter, images, sizes, batch_size=batch_size, device=device)
         return
@@ -99,6 +125,65 @@ def predicted_masks(
         segmenter, images, sizes, settings, batch_size=batch_size, device=device
     ):
         yield mean.argmax(0).astype(np.uint8)
+
+
+def predict_picture(
+    segmenter: Segmenter,
+    picture: NDArray[np.uint8] | ReadRows,
+    shape: tuple[int, int],
+    framing: Framing,
+    settings: PredictionSettings | None = None,
+    *,
+    batch_size: int = 8,
+    device: str = "cpu",
+) -> Iterator[Band]:
+    """Yield the probabilities of a picture from top to bottom, a band of rows at a time.
+
+    Memory holds the pixels of a batch of windows and the probabilities of one row of windows,
+    however high the picture is.
+
+    Args:
+        segmenter: built for images of `segmenter.image_size` pixels; on `device`.
+        picture: uint8 [H, W, 3], or what reads some of its rows, such as
+            `wsss_core.data.framing.PictureRows`.
+        shape: (H, W) of the picture.
+        framing: how it is seen.
+        settings: scales, flips and a CRF within each window; None: the defaults.
+        batch_size: windows a pass; halved where memory runs out.
+        device: where the segmenter is.
+
+    Yields:
+        The first row of a band, and float32 [K + 1, rows, W].
+
+    Raises:
+        InputError: a segmenter that names no size.
+
+    """
+    if not segmenter.image_size:
+        raise InputError("a segmenter without image_size was put together by hand; expected a size")
+    boxes = framed_boxes(shape, framing)
+    views = cut_views(picture, shape, boxes, segmenter.image_size, batch_size)
+    settings = settings or PredictionSettings()
+    yield from _blended(segmenter, views, boxes, shape, settings, device)
+
+
+def _blended(
+    segmenter: Segmenter,
+    views: Iterable[NDArray[np.uint8]],
+    boxes: NDArray[np.int32],
+    shape: tuple[int, int],
+    settings: PredictionSettings,
+    device: str,
+) -> Iterator[Band]:
+    """Yield bands of a picture's probabilities, blended from those of its windows."""
+    blender = BandBlender(boxes, shape)
+    height, width = (int(side) for side in boxes[0, 2:])
+    for pixels in views:
+        part, sizes = np.asarray(pixels), [(height, width)] * len(pixels)
+        for probabilities in predicted_probabilities(
+            segmenter, part, sizes, settings, batch_size=len(part), device=device
+        ):
+            yield from blender.add(probabilities[np.newaxis])
 
 
 def predicted_probabilities(

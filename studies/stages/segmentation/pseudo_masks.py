@@ -34,7 +34,7 @@ from studies.stages.scoring import NetworkScores, gated, score_rows
 from studies.stages.training import load_network
 from studies.store import ArtifactStore
 from wsss_core.backbones import Network
-from wsss_core.data.image_set import ImageSet
+from wsss_core.data.image_set import IGNORED, ImageSet
 from wsss_core.errors import InputError
 from wsss_core.evaluate import NoThresholdError, choose_threshold, level_of, quantise, resize
 from wsss_core.progress import made_progress
@@ -96,7 +96,7 @@ class LabelledMaps:
     def _first(self, bounds: Bounds) -> NDArray[np.float32]:
         maps = self._maps
         normalisation = maps.study_scaling.normalisation
-        scores = normalised_maps(self._raw.part(*bounds), maps.chain.cam, normalisation)
+        scores = normalised_maps(self._raw, maps.chain.cam, normalisation, bounds)
         scores[~self._images.labels[slice(*bounds)]] = 0
         return scores
 
@@ -193,7 +193,14 @@ class PseudoMasks:
         for number, of_class in enumerate(levels):
             if self._images.labels[place, number]:
                 mask[of_class >= self.level] = number + 1
+        mask[self._padding(place)] = IGNORED
         return mask
+
+    def _padding(self, place: int) -> NDArray[np.bool_]:
+        """Return which pixels of an image are padding, bool [S, S]."""
+        side = self._images.images.shape[1]
+        windows = self._images.windows
+        return np.zeros((side, side), np.bool_) if windows is None else windows.padding(place, side)
 
     def weights(
         self, scores: NDArray[np.float32], mask: NDArray[np.uint8]
@@ -208,7 +215,8 @@ class PseudoMasks:
         for place, scores in self.each():
             if self._images.labels[place].any():
                 levels = gated(quantise(scores), ~self._images.labels[place])
-                counts += np.bincount(levels.max(axis=0).ravel(), minlength=256)
+                inside = levels.max(axis=0)[~self._padding(place)]
+                counts += np.bincount(inside, minlength=256)
         return counts
 
     def _tune_rows(self) -> ScoreRows:
@@ -227,13 +235,15 @@ class PseudoMasks:
         job, chain = maps.training, maps.chain
         images = job.images.load(store, "tune")
         alone = replace(self._context, chains=(chain,))
-        for bounds in shards(len(images)) if chain.steps else ():
+        for bounds in shards(len(images.views)) if chain.steps else ():
             errors = refine_shard(job, "tune", bounds, alone, store, ()).errors
             if chain.name in errors:
                 raise InputError(f"chain {chain.name}: {errors[chain.name].error}")
         raw = network_maps(job, "student", "tune", images, store, self._device, chain.cam)
         scores = chain_maps(job, chain, "tune", images, store, cam.scaling)
-        network = NetworkScores((scores,), raw.logits, None, None, cam.normalisation)
+        network = NetworkScores(
+            (scores,), raw.image_logits, None, None, cam.normalisation, images.windows
+        )
         return score_rows(network, images, split="tune", network="student", gating=cam.gating)
 
 

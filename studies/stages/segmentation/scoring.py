@@ -35,8 +35,10 @@ def segment_rows(
     classes = len(images.classes)
     sizes = [images.mask(index).shape for index in range(len(images))]
     settings = Prediction.model_validate(scoring.prediction).settings()
+    windows = images.windows
+    of_images = [(h, w) for h, w in sizes] if windows is None else None
     predicted = predicted_masks(
-        segmenter, images.images, [(h, w) for h, w in sizes], settings, device=device
+        segmenter, images.views, of_images, settings, windows=windows, device=device
     )
     rows: list[LedgerRow] = []
     for index, mask in enumerate(predicted):

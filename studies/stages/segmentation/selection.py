@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from studies.planning import SCORED_SPLITS, SegmentJob
 from studies.store import ArtifactStore
 from wsss_core.data.folds import group_of
-from wsss_core.data.image_set import ImageSet
+from wsss_core.data.image_set import IGNORED, ImageSet
 from wsss_core.errors import InputError
 
 
@@ -51,6 +51,8 @@ class TrainingSelection:
         for row, place in zip(found, self.places.tolist(), strict=True):
             if place in self.masks:
                 row[...] = self.masks[place]
+            if self.images.windows is not None:
+                row[self.images.windows.padding(place, side)] = IGNORED
         return found
 
 

@@ -10,7 +10,7 @@ background unless it is a class or ignored.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -182,3 +182,16 @@ def _ignored(path: Path, given: Any, names: Mapping[int, str]) -> tuple[int, ...
 
 def _is_value(value: object) -> bool:
     return type(value) is int and 0 <= value <= LARGEST_VALUE
+
+
+def cut_at(classes: FolderClasses, threshold: int, root: Path) -> FolderClasses:
+    """Return classes whose masks are cut at a threshold that the study gives."""
+    values = classes.mask_values
+    names = {} if values is None else dict(zip(values, classes.names, strict=True))
+    check_threshold(f"{root}: data.threshold", threshold, names)
+    if classes.threshold not in (None, threshold):
+        raise InputError(
+            f"{root}: data.threshold {threshold}, and classes.yaml says {classes.threshold}; "
+            "expected one of them, or the same"
+        )
+    return replace(classes, threshold=threshold)

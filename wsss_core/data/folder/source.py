@@ -2,9 +2,8 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +17,7 @@ from wsss_core.data.folder.check import (
     missing_labels,
     summarise_images,
 )
-from wsss_core.data.folder.class_list import FolderClasses, check_threshold
+from wsss_core.data.folder.class_list import cut_at
 from wsss_core.data.folder.examination import (
     Examination,
     ExaminedImage,
@@ -30,7 +29,7 @@ from wsss_core.data.folder.layout import LABELS, ListedImage, find_classes
 from wsss_core.data.folder.listing import list_split, listing_of, root_findings
 from wsss_core.data.folder.origins import flags_of, read_flags
 from wsss_core.data.folder.training_masks import TrainingMask
-from wsss_core.data.image_decoding import PictureFile, exif_orientation
+from wsss_core.data.image_decoding import PictureFile, exif_orientation, image_readers, image_shapes
 from wsss_core.data.image_set import IGNORED, SPLITS, ImageSet, PixelMaps
 from wsss_core.data.mask_decoding import MaskMeaning, decode_mask
 from wsss_core.data.outline import SplitOutline
@@ -61,7 +60,7 @@ class FolderSource:
         self.rules = rules
         self._classes = find_classes(self.root)
         if threshold is not None:
-            self._classes = _cut_at(self._classes, threshold, self.root)
+            self._classes = cut_at(self._classes, threshold, self.root)
         # Of each split the digest of every file, by path, and the fingerprint that was given.
         self._taken: dict[str, tuple[dict[Path, str], str]] = {}
         # Of each split that was read what its one pass over the files found.
@@ -95,6 +94,14 @@ class FolderSource:
         """Decode a mask or context mask: 0 background, k + 1 class k, 255 ignored, [h, w]."""
         file = PictureFile.read(mask, self.rules)
         return decode_mask(file, self._classes.meaning, self.rules, scored=False).codes
+
+    def shapes(self, split: str) -> list[tuple[int, int]]:
+        """Return (height, width) of each image of a split, from its header alone."""
+        return image_shapes([entry.image for entry in self.images(split)], self.rules)
+
+    def pictures(self, split: str) -> list[Callable[[], np.ndarray]]:
+        """Return for each image of a split what decodes it, to uint8 [h, w, 3] of its own size."""
+        return image_readers([entry.image for entry in self.images(split)], self.rules)
 
     def outline(self, split: str) -> SplitOutline:
         """Return names, origins and labels of a split's images; decodes its masks alone.
@@ -367,19 +374,6 @@ class FolderSource:
             text = f"{error}; `wsss data describe` refuses it, and studies leave flags out"
             return [DataFinding(FindingKind.LABELS, Severity.WARNING, text)]
         return []
-
-
-def _cut_at(classes: FolderClasses, threshold: int, root: Path) -> FolderClasses:
-    """Return classes whose masks are cut at a threshold that the study gives."""
-    values = classes.mask_values
-    names = {} if values is None else dict(zip(values, classes.names, strict=True))
-    check_threshold(f"{root}: data.threshold", threshold, names)
-    if classes.threshold not in (None, threshold):
-        raise InputError(
-            f"{root}: data.threshold {threshold}, and classes.yaml says {classes.threshold}; "
-            "expected one of them, or the same"
-        )
-    return replace(classes, threshold=threshold)
 
 
 def _packed(maps: list[np.ndarray | None], shapes: Sequence[tuple[int, int]]) -> PixelMaps:

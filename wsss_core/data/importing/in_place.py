@@ -3,7 +3,7 @@
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
@@ -22,6 +22,7 @@ from wsss_core.data.folder.findings import (
     Severity,
 )
 from wsss_core.data.folder.training_masks import TrainingMask
+from wsss_core.data.formats import Picture
 from wsss_core.data.image_set import IGNORED, SPLITS, ImageSet, PixelMaps
 from wsss_core.data.importing.decoding import (
     DecodedTarget,
@@ -96,6 +97,15 @@ class PublishedSource:
         if split not in SPLITS:
             raise ValueError(f"split {split!r}, expected one of {', '.join(SPLITS)}")
         return self._targets[split]
+
+    def shapes(self, split: str) -> list[tuple[int, int]]:
+        """Return (height, width) of each image of a split; frames of clips are decoded for it."""
+        with ThreadPoolExecutor() as pool:
+            return list(pool.map(lambda one: _picture(one).shape(), self.images(split)))
+
+    def pictures(self, split: str) -> list[Callable[[], np.ndarray]]:
+        """Return for each image of a split what decodes it, to uint8 [h, w, 3] of its own size."""
+        return [_picture(target).read for target in self.images(split)]
 
     def outline(self, split: str) -> SplitOutline:
         """Return names, origins and labels of a split's images; opens no file."""
@@ -315,6 +325,11 @@ class PublishedSource:
             rules=AS_STORED,
             remedies=PUBLISHED_REMEDIES,
         )
+
+
+def _picture(target: Target) -> Picture:
+    picture: Picture = target.examined.candidate.image.picture
+    return picture
 
 
 def said_of_keys(line: str) -> str:
