@@ -242,7 +242,7 @@ class PseudoMasks:
         raw = network_maps(job, "student", "tune", images, store, self._device, chain.cam)
         scores = chain_maps(job, chain, "tune", images, store, cam.scaling)
         network = NetworkScores(
-            (scores,), raw.image_logits, None, None, cam.normalisation, images.windows
+            (scores,), raw.image_logits, None, None, cam.normalisation, windows=images.windows
         )
         return score_rows(network, images, split="tune", network="student", gating=cam.gating)
 
