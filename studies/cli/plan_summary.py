@@ -252,10 +252,6 @@ def _segments(
     plan: Plan, has: Callable[[str, str], bool], untrained: Collection[str]
 ) -> Iterator[SegmentInPlan]:
     for job in plan.segments:
-        labels = job.settings["labels"]
-        words = [f"{labels['masks']} true masks"] if labels["masks"] is not None else []
-        if job.maps is not None:
-            words.append(f"pseudo masks ({labels['pseudo']['rule']})")
         for scoring in job.scorings:
             state = TrialWork.TO_TRAIN
             if has("scores", scoring.scores_key):
@@ -270,7 +266,7 @@ def _segments(
                 scoring.scores_key,
                 job.key,
                 state,
-                " + ".join(words),
+                job.labels,
                 job.sweep_value,
                 job.images.fold,
             )

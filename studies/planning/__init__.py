@@ -55,15 +55,15 @@ from studies.planning.plan import Plan
 from studies.planning.plan_display import RecipeInPlan, recipe_line, recipes_of
 from studies.planning.planner import Planner, make_plan
 from studies.planning.replaced_plan import replaced_by
-from studies.planning.segment_plan import segment_plan_rows
-from studies.planning.segments import (
+from studies.planning.segmentation.segment_plan import segment_plan_rows
+from studies.planning.segmentation.segments import (
     Job,
     MapsOfLabels,
     SegmentJob,
     SegmentScoring,
     segment_work,
 )
-from studies.planning.training_masks import MaskSet, TrainingMasks
+from studies.planning.segmentation.training_masks import MaskSet, TrainingMasks
 
 __all__ = [
     "SCORED_SPLITS",

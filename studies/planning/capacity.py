@@ -6,7 +6,7 @@ each request.
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from studies.planning.segments import Job
+from studies.planning.segmentation.segments import Job
 from studies.spec.resources import GIB
 from wsss_core.errors import InputError
 

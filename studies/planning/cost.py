@@ -23,7 +23,12 @@ from reports.storage import Location
 from studies.planning.capacity import NodeAmounts, slots, whole_gpu
 from studies.planning.job import TrainingJob
 from studies.planning.plan import Plan
-from studies.planning.segments import Job, SegmentJob, segment_scoring_work, segment_work
+from studies.planning.segmentation.segments import (
+    Job,
+    SegmentJob,
+    segment_scoring_work,
+    segment_work,
+)
 from studies.rates import Rates, Work
 from studies.spec.configuration import FUSED
 from studies.spec.resources import Demand

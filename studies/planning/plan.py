@@ -14,8 +14,8 @@ from studies.planning.folds import fold_record
 from studies.planning.images import StudyImages, windows_in_words
 from studies.planning.job import TrainingJob, Trial
 from studies.planning.plan_display import plan_as_html, plan_as_text
-from studies.planning.segments import Job, SegmentJob
-from studies.planning.training_masks import TrainingMasks
+from studies.planning.segmentation.segments import Job, SegmentJob
+from studies.planning.segmentation.training_masks import TrainingMasks
 from studies.spec.configuration import Configuration
 from studies.spec.refinement import PublishedSeeds
 from studies.spec.settings import TrainingChange

@@ -21,8 +21,8 @@ from studies.planning.images import (
 )
 from studies.planning.job import TrainingJob, Trial
 from studies.planning.plan import Plan
-from studies.planning.segment_plan import plan_segments
-from studies.planning.segments import SegmentJob
+from studies.planning.segmentation.segment_plan import plan_segments
+from studies.planning.segmentation.segments import SegmentJob
 from studies.spec.configuration import Configuration
 from studies.spec.settings import training_in_key
 from studies.spec.study import Study

@@ -20,10 +20,9 @@ from studies.planning import (
 from studies.stages import environment
 from studies.stages.chain_scores import record_collapsed
 from studies.stages.device import UNCOUNTED, WorkerShare
-from studies.stages.failures import LeaseLostError, write_failure
+from studies.stages.failures import LeasedWork, LeaseLostError, work_under_lease, write_failure
 from studies.stages.fused_maps import fuse_job, row_scores
 from studies.stages.handover import JobStatus, Outcome, RunContext
-from studies.stages.leased import LeasedWork, work_under_lease
 from studies.stages.publishing import keep_scores, publish
 from studies.stages.reasons import measure_job
 from studies.stages.refinement import prepare_chains

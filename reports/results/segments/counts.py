@@ -110,8 +110,8 @@ class SegmentCounts:
     def _objects_of(self, number: int | None) -> dict[str, float]:
         """Return recall and false objects an image, of all classes together without a number."""
         chosen = self.objects if number is None else self.objects[:, [number - 1]]
-        sums = chosen.sum(axis=(0, 1)).tolist()
-        total = ObjectCounts(*sums, images=len(self.confusion))
+        objects, found, predicted, false = chosen.sum(axis=(0, 1)).tolist()
+        total = ObjectCounts(objects, found, predicted, false, len(self.confusion))
         return {
             "object_recall": total.recall,
             "false_objects": total.false_objects_an_image,

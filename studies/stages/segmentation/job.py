@@ -10,9 +10,8 @@ from studies.planning import SegmentJob, SegmentScoring
 from studies.spec.segment import Fit
 from studies.stages import environment
 from studies.stages.device import UNCOUNTED, WorkerShare
-from studies.stages.failures import LeaseLostError, write_failure
+from studies.stages.failures import LeasedWork, LeaseLostError, write_failure
 from studies.stages.handover import JobStatus, Outcome, RunContext
-from studies.stages.leased import LeasedWork
 from studies.stages.publishing import keep_scores, publish
 from studies.stages.scoring import LedgerRow, LedgerRows
 from studies.stages.segmentation.scoring import segment_rows

@@ -305,7 +305,7 @@ class FolderSource:
 
     def training_masks_fingerprint(self) -> str:
         """Return a digest of the masks of training images and of what their values mean."""
-        meaning = [self.classes, self.mask_values, self._classes.unusual]
+        meaning: list[object] = [self.classes, self.mask_values, self._classes.unusual]
         meaning += [self.rules.orientation, self.rules.white_level]
         return own_masks.fingerprint_of_masks(self.training_masks(), meaning)
 

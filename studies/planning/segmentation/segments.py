@@ -10,7 +10,7 @@ from reports.pairing import Pair, pair_of
 from studies.planning.chains import Chain, MapScaling, cams_key, fitted_state_key
 from studies.planning.images import ImageSplits
 from studies.planning.job import TrainingJob, Trial
-from studies.planning.training_masks import MaskSet
+from studies.planning.segmentation.training_masks import MaskSet
 from studies.rates import Work
 from studies.spec.resources import Demand
 from studies.store import canonical, stage_key
@@ -160,6 +160,15 @@ class SegmentJob:
     def image_size(self) -> int:
         """The side of the segmenter's input in pixels."""
         return int(self.settings["image_size"])
+
+    @property
+    def labels(self) -> str:
+        """What it is trained on, in words: how many true masks, and the rule of pseudo masks."""
+        labels = self.settings["labels"]
+        words = [f"{labels['masks']} true masks"] if labels["masks"] is not None else []
+        if self.maps is not None:
+            words.append(f"pseudo masks ({labels['pseudo']['rule']})")
+        return " + ".join(words)
 
     @property
     def artifacts(self) -> dict[str, list[str]]:

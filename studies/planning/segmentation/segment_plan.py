@@ -9,8 +9,8 @@ from studies.planning.chains import CamScoring, Chain
 from studies.planning.images import StudyImages
 from studies.planning.job import TrainingJob, Trial
 from studies.planning.plan import Plan
-from studies.planning.segments import MapsOfLabels, SegmentJob, SegmentScoring
-from studies.planning.training_masks import MaskSet, TrainingMasks
+from studies.planning.segmentation.segments import MapsOfLabels, SegmentJob, SegmentScoring
+from studies.planning.segmentation.training_masks import MaskSet, TrainingMasks
 from studies.spec.segment import WITHOUT_MASKS, Fit, SegmentEntry, SegmentLabels, without_defaults
 from studies.spec.study import Study
 from studies.store import canonical, stage_key
