@@ -79,6 +79,34 @@ class ImageViews(NamedTuple):
             return self
         return self._replace(valid=torch.ones_like(self.images[:, :1]))
 
+    def at(self, places: Tensor) -> "ImageViews":
+        """Return the views at some places, int64 [n]."""
+
+        def part(maps: Tensor | None) -> Tensor | None:
+            return None if maps is None else maps[places]
+
+        return ImageViews(
+            self.images[places],
+            part(self.labels),
+            part(self.masks),
+            part(self.weights),
+            part(self.valid),
+        )
+
+    def with_others(self, places: Tensor, others: "ImageViews") -> "ImageViews":
+        """Return the views with others at some places, int64 [n]."""
+
+        def put(maps: Tensor | None, new: Tensor | None) -> Tensor | None:
+            return None if maps is None or new is None else maps.index_copy(0, places, new)
+
+        return ImageViews(
+            self.images.index_copy(0, places, others.images),
+            put(self.labels, others.labels),
+            put(self.masks, others.masks),
+            put(self.weights, others.weights),
+            put(self.valid, others.valid),
+        )
+
     def empty_like(self) -> "ImageViews":
         """Return views of as many images that are padding alone."""
         return self._replace(

@@ -57,14 +57,8 @@ def sample_views(
     if others.valid is not None:
         sample = sample.with_valid()
     at = torch.from_numpy(chosen).to(device)
-    own_part = ImageViews(*(None if maps is None else maps[at] for maps in sample))
-    mixed = paste_boxes(own_part, others, cut_boxes(numbers[:, 2:], size))
-    return ImageViews(
-        *(
-            None if maps is None else maps.index_copy(0, at, new)
-            for maps, new in zip(sample, mixed, strict=True)
-        )
-    )
+    mixed = paste_boxes(sample.at(at), others, cut_boxes(numbers[:, 2:], size))
+    return sample.with_others(at, mixed)
 
 
 def _alone(

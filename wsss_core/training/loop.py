@@ -251,6 +251,7 @@ class _Work:
             return Stored(self.images[chosen], self.targets[chosen])
 
         views = sample_views(settings, drawn, load, places, batch, device)
+        assert views.labels is not None
         padding = {} if views.valid is None else {"valid": views.valid}
         with autocast:
             return self.paradigm.losses(views.images, views.labels, done, **padding)

@@ -174,7 +174,7 @@ def test_a_single_seed_may_stand_without_brackets(tiny: Raw) -> None:
         ("training.learning_rate", 0, "greater than 0"),
         ("training.learning_rate", float("inf"), "finite"),
         ("training.weight_decay", -0.1, "greater than or equal to 0"),
-        ("training.schedule", "stair", "'constant', 'cosine' or 'step'"),
+        ("training.schedule", "stair", "'constant', 'cosine', 'step' or 'poly'"),
         ("training.warmup", 1.0, "less than 1"),
         ("backbones.vit.training", {"epochs": 0}, "greater than or equal to 1"),
         ("cam", {"normalisation": "softmax"}, "'min_max', 'max' or 'sigmoid'"),
