@@ -235,7 +235,8 @@ def _train_segmenter(options: argparse.Namespace) -> int:
         figures = record.by_seed("per_image_iou")
         if record.entry == entry and figures:
             mean = sum(figures.values()) / len(figures)
-            show(f"{entry}: IoU of {100 * mean:.2f} % (per image, mean of {len(figures)} seeds)")
+            over = f"mean of {len(figures)} runs" if len(figures) > 1 else "of 1 run"
+            show(f"{entry}: IoU of {100 * mean:.2f} % (per image, {over})")
     return code
 
 

@@ -50,7 +50,7 @@ def test_an_entry_is_trained_and_those_that_were_added_before_stay(
     assert (about.configuration, about.refinement, about.rule) == ("CNN alone", "PAR", "otsu")
     for entry, ended in (("three", first), ("cut", second)):
         (figure,) = records[entry].by_seed("per_image_iou").values()
-        assert f"{entry}: IoU of {100 * figure:.2f} % (per image, mean of 1 seeds)" in ended.out
+        assert f"{entry}: IoU of {100 * figure:.2f} % (per image, of 1 run)" in ended.out
 
 
 @pytest.mark.parametrize(
@@ -59,7 +59,7 @@ def test_an_entry_is_trained_and_those_that_were_added_before_stay(
         (["a.b", "--masks", 3], "NAME 'a.b': expected a name without '.' and '='"),
         (["x", "--masks", "none"], "expected a number of masks, or all, got 'none'"),
         (["x"], "expected masks, or the configuration whose maps become pseudo masks"),
-        (["x", "--configuration", "CNN aloen"], "nearest: 'CNN alone'"),
+        (["x", "--encoder", "resnet18", "--configuration", "CNN aloen"], "nearest: 'CNN alone'"),
     ],
 )
 def test_a_slip_is_said_in_a_line(
