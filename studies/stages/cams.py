@@ -97,7 +97,7 @@ def network_maps(
     if not store.has("cams", key):
         network = load_network(store, job, role)
         scores = None
-        if images.windows is None or images.windows.whole:
+        if images.windows is None:
             scores = cams_of_stored_features(
                 job, role, split, network, images.images, store, device, cam
             )

@@ -211,7 +211,8 @@ def cams_of_stored_features(
         cam: how the CAMs are made.
 
     """
-    if cam.method != "class_weight" or not has_frozen_encoder(job.settings[role]):
+    frozen = has_frozen_encoder(job.settings[role]) and not job.members  # whose mean is another
+    if cam.method != "class_weight" or not frozen:
         return None
     views = [MapView(*view) for view in cam_views(network, job.image_size, cam)]
     maps = stored_features(job, role, split, network, images, store, views, device)

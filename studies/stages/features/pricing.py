@@ -81,6 +81,8 @@ def price_features(plan: Plan, has: Callable[[str, str], bool]) -> list[FeatureP
 
 def _wanted(job: TrainingJob) -> Iterable[tuple[tuple[str, str, str], str, str]]:
     """Yield (network, role and type, settings), key and role of the maps that a job reads."""
+    if job.members:
+        return  # it fuses maps of others and trains nothing
     views = training_views(job.settings) or []
     for role in ("student", "teacher"):
         if role not in job.settings or not has_frozen_encoder(job.settings[role]):
