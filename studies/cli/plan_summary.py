@@ -284,8 +284,7 @@ def _trials(
         elif job.key not in untrained:
             state = TrialWork.TO_FUSE if job.members else TrialWork.TO_SCORE
         else:
-            waits = job.parent in untrained
-            state = TrialWork.AFTER_TEACHER if waits else TrialWork.TO_TRAIN
+            state = (TrialWork.TO_TRAIN, TrialWork.AFTER_TEACHER)[job.parent in untrained]
         found.append(
             TrialInPlan(
                 trial.configuration,

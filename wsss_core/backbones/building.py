@@ -20,7 +20,8 @@ from wsss_core.backbones.names import (
 from wsss_core.backbones.pretrained import pretrained_arguments
 from wsss_core.backbones.size_limit import SizeLimit
 from wsss_core.backbones.whole_model import WholeModel
-from wsss_core.errors import InputError, quoted, raised
+from wsss_core.errors import InputError, as_input_error, quoted, raised
+from wsss_core.plugins import load_plugin
 
 MEASURED_SIZE = 96
 """Side in pixels of the image on which CNNs that take any size are measured."""
@@ -237,3 +238,21 @@ def check_for_pcm(name: str, encoder: Encoder, size: int) -> None:
             f"{name}: head pcm looks at images at half their size as well, and the network cannot "
             f"take {size // 2} px ({raised(error)})"
         ) from error
+
+
+def plugin_network(
+    name: str, classes: int, image_size: int, options: Mapping[str, Any], head: str
+) -> Any:
+    """Return the network that a plug-in builds, which has the interface of `Network`."""
+    if head != "linear":
+        raise InputError(f"{name}: head {head!r} is for timm's CNNs; a plug-in brings its own")
+    build = load_plugin("model", name)
+    with as_input_error(f"model {name!r} with {dict(options)}", TypeError):
+        network = build(classes=classes, image_size=image_size, **options)
+    for attribute in ("channels", "classes", "channels_at", "forward"):
+        if not hasattr(network, attribute):
+            raise InputError(
+                f"model {name!r}: what it returns has no {attribute!r}; expected a "
+                "wsss_core.backbones.Network or a module with its interface"
+            )
+    return network

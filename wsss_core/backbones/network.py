@@ -19,16 +19,18 @@ from wsss_core.backbones.building import (
     check_for_pcm,
     encoder_of,
     native_size,
+    plugin_network,
     set_memory_format,
     timm_arguments,
 )
 from wsss_core.backbones.cells import cell_side, cell_weights, pooled
-from wsss_core.backbones.encoder import Encoder, evaluating
+from wsss_core.backbones.conformer.trans_cam import ClassMaps, check_for_trans_cam
+from wsss_core.backbones.encoder import evaluating
 from wsss_core.backbones.names import Layer, check_backbone_name, check_options, timm_config
 from wsss_core.backbones.pcm import PixelCorrelation, View
 from wsss_core.backbones.weights import LoadedWeights, load_weights
-from wsss_core.errors import InputError, as_input_error
-from wsss_core.plugins import is_plugin, load_plugin
+from wsss_core.errors import InputError
+from wsss_core.plugins import is_plugin
 
 logger = logging.getLogger(__name__)
 
@@ -97,6 +99,7 @@ class Network(nn.Module):
         self.encoder = encoder
         self.channels = channels
         self.refinement: PixelCorrelation | None = None
+        self.class_maps: ClassMaps | None = None
         self.initial_weights: LoadedWeights | None = None
         self.neck: nn.Module | None = None
         self.frozen: tuple[nn.Module, ...] = ()
@@ -180,6 +183,11 @@ class Network(nn.Module):
         normalised = (images - self.mean) / self.std
         if valid is not None:
             normalised = normalised * valid
+        if self.class_maps is not None:
+            both = self.class_maps(self.encoder, normalised, taps)
+            mean = pooled(both.scores, self._cells(valid, both.features))
+            logits = mean + self.head(both.class_token)
+            return Output(both.features, both.weighted, logits, both.taps)
         asked: tuple[Layer, ...] = tuple(taps)
         if self.refinement is not None:
             asked += (-2,)
@@ -349,7 +357,7 @@ def build_network(
     if head not in HEADS:
         raise InputError(f"head {head!r} is unknown; expected one of {', '.join(HEADS)}")
     if is_plugin(name):
-        return _plugin_network(name, classes, image_size, options or {}, head)
+        return plugin_network(name, classes, image_size, options or {}, head)
     arguments = timm_arguments(name, options or {}, weights, output_stride)
     encoder = build_encoder(name, image_size, feature_stage, final_norm, arguments)
     loaded = None
@@ -365,36 +373,18 @@ def build_network(
     set_memory_format(encoder)
     config = timm_config(name)
     mean, std = tuple(mean or config.mean), tuple(std or config.std)
-    kind = _network_class(name, encoder, head)
-    network = kind(encoder, encoder.channels_at(-1), classes, mean, std)
+    network = Network(encoder, encoder.channels_at(-1), classes, mean, std)
     network.initial_weights = loaded
+    return _with_head(network, name, head, image_size)
+
+
+def _with_head(network: Network, name: str, head: str, image_size: int) -> Network:
+    encoder = network.encoder
     if head == "pcm":
         check_for_pcm(name, encoder, image_size)
         network.refinement = PixelCorrelation(encoder.channels_at(-2), network.channels)
-    return network
-
-
-def _network_class(name: str, encoder: Encoder, head: str) -> type[Network]:
-    if head != "transcam":
-        return Network
-    from wsss_core.backbones.conformer.trans_cam import TransCamNetwork, check_for_trans_cam
-
-    check_for_trans_cam(name, encoder)
-    return TransCamNetwork
-
-
-def _plugin_network(
-    name: str, classes: int, image_size: int, options: Mapping[str, Any], head: str
-) -> Network:
-    if head != "linear":
-        raise InputError(f"{name}: head {head!r} is for timm's CNNs; a plug-in brings its own")
-    build = load_plugin("model", name)
-    with as_input_error(f"model {name!r} with {dict(options)}", TypeError):
-        network: Network = build(classes=classes, image_size=image_size, **options)
-    for attribute in ("channels", "classes", "channels_at", "forward"):
-        if not hasattr(network, attribute):
-            raise InputError(
-                f"model {name!r}: what it returns has no {attribute!r}; expected a "
-                "wsss_core.backbones.Network or a module with its interface"
-            )
+    elif head == "transcam":
+        check_for_trans_cam(name, encoder)
+        network.class_maps = ClassMaps(network.channels, network.classes)
+        network.head = nn.Linear(encoder.model.embed_dim, network.classes)
     return network

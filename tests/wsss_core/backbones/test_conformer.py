@@ -174,7 +174,7 @@ def test_the_cam_of_trans_cam_is_its_formula(attention):
     naive = Naive(made.encoder.model)
     maps, tokens, heard = naive.run(normalised, SMALL["num_heads"])
     naive.state = {k: v.double().numpy() for k, v in made.state_dict().items()}
-    scores = naive.conv(maps, "conv_head", 1, 1)
+    scores = naive.conv(maps, "class_maps.conv", 1, 1)
     logits = scores.mean((2, 3)) + naive.linear(tokens[:, 0], "head")
     total = np.sum(heard, axis=0)
     count = scores.shape[2] * scores.shape[3]

@@ -20,56 +20,60 @@ Logits come from the map before that.
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
-from wsss_core.backbones.cells import pooled
 from wsss_core.backbones.conformer.conformer import Conformer
 from wsss_core.backbones.encoder import Encoder
 from wsss_core.backbones.names import Layer
-from wsss_core.backbones.network import Network, Output
 from wsss_core.errors import InputError
 
 
-class TransCamNetwork(Network):
-    """A Conformer's convolutional branch with TransCAM's two heads.
+class BranchAnswers(NamedTuple):
+    """What both branches say of B images.
 
-    Arguments are those of `Network`. `head` is the linear layer of the class token.
+    Attributes:
+        features: float [B, C, h, w], the final map of the convolutions.
+        taps: the maps of inner layers that were asked for.
+        scores: float [B, K, h, w], the map of each class, the convolution's bias included.
+        weighted: float [B, K, h, w], the same multiplied by the attention.
+        class_token: float [B, D], normalised.
+
     """
 
-    def __init__(
-        self,
-        encoder: Any,
-        channels: int,
-        classes: int,
-        mean: tuple[float, ...],
-        std: tuple[float, ...],
-    ) -> None:
-        super().__init__(encoder, channels, classes, mean, std)
-        self.conv_head = nn.Conv2d(channels, classes, 3, padding=1)
-        self.head = nn.Linear(encoder.model.embed_dim, classes)
+    features: Tensor
+    taps: tuple[Tensor, ...]
+    scores: Tensor
+    weighted: Tensor
+    class_token: Tensor
 
-    def forward(
-        self, images: Tensor, taps: Sequence[Layer] = (), valid: Tensor | None = None
-    ) -> Output:
-        """See `Network`; the maps are those of the convolution 3x3, weighted by the attention.
 
-        A logit is the mean of the map without attention and the class token's logit together.
-        """
-        normalised = (images - self.mean) / self.std
-        if valid is not None:
-            normalised = normalised * valid
-        model: Conformer = self.encoder.model
+class ClassMaps(nn.Module):
+    """The convolution 3x3 that gives a map for each class.
+
+    Args:
+        channels: of the final map.
+        classes: K.
+
+    """
+
+    def __init__(self, channels: int, classes: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(channels, classes, 3, padding=1)
+
+    def forward(self, encoder: Any, images: Tensor, taps: Sequence[Layer]) -> BranchAnswers:
+        """Return what the branches of an encoder say of normalised images [B, 3, H, W]."""
+        model: Conformer = encoder.model
         heard: list[Tensor] = []
-        after = model.after_blocks(normalised, None if model.attention == "none" else heard)
-        features = self.encoder.final(after[-1][0])
-        stages = [self.encoder.layer_number(layer) for layer in taps]
+        after = model.after_blocks(images, None if model.attention == "none" else heard)
+        features = encoder.final(after[-1][0])
+        stages = [encoder.layer_number(layer) for layer in taps]
         tapped = tuple(features if n == len(after) - 1 else after[n][0] for n in stages)
-        maps = self.conv_head(features)
+        scores = self.conv(features)
         class_token = model.trans_norm(after[-1][1])[:, 0]
-        logits = pooled(maps, self._cells(valid, features)) + self.head(class_token)
-        return Output(features, weighted(maps, heard, model.attention), logits, tapped)
+        found = weighted(scores, heard, model.attention)
+        return BranchAnswers(features, tapped, scores, found, class_token)
 
 
 def weighted(maps: Tensor, heard: Sequence[Tensor], how: str) -> Tensor:
