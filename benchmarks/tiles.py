@@ -71,9 +71,8 @@ def network() -> object:
 
 def tiled(file: Path, out: Path) -> None:
     """Make the mask as `wsss masks` does: strips in, rows out."""
-    from studies.masks.row_files import png_rows
-
     from studies.masks.files import MaskOrigin, mask_of, voc_palette
+    from studies.masks.windowed import png_rows
     from wsss_core.cams import window_cams
     from wsss_core.data.framing import PictureRows
     from wsss_core.evaluate import quantise

@@ -160,8 +160,7 @@ class PlanSummary:
         chains: in the study's order.
         search: None without one.
         cost: None where nothing is left, or nothing has been measured.
-        folds: its folds, in order.
-        recipes: how its configurations are trained.
+        folds, recipes: its folds, in order, and how its configurations are trained.
         segments: its segmenters, in the study's order.
         features: the maps of frozen networks that its training runs read.
         decide: None without it; else the trials are those that were asked for so far.

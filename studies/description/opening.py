@@ -43,7 +43,7 @@ def describe_images(
         said = ", ".join(f"{value:g}" for value in others)
         notes.append(f"the study sweeps {study.sweep.key}; this is at {first:g}, not at {said}")
         study = study.at(first)
-    source = open_source(study.data)
-    described = describe_data(source, name=study.study, size=study.data.size, pictures=pictures)
-    notes += [line.strip() for line in windows_in_words(source, study.data)]
+    images = open_source(study.data)
+    described = describe_data(images, name=study.study, size=study.data.size, pictures=pictures)
+    notes += [line.strip() for line in windows_in_words(images, study.data)]
     return replace(described, notes=(*notes, *described.notes))

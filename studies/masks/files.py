@@ -162,7 +162,7 @@ def _end(content: bytes, origin: MaskOrigin) -> bytes:
     return closing_chunks(hashlib.blake2b(content, digest_size=16), origin)
 
 
-def closing_chunks(so_far: "hashlib._Hash", origin: MaskOrigin) -> bytes:
+def closing_chunks(so_far: hashlib.blake2b, origin: MaskOrigin) -> bytes:
     """Return the chunk with the digests and the end of a PNG whose content had this digest."""
     text = f"image {origin.image} settings {origin.settings} blake2b ".encode()
     so_far.update(text)

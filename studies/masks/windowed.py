@@ -121,8 +121,8 @@ def _write(job: "MaskJob", image: "Cams", steps: Steps | None) -> None:
     file, recipe = Path(job.images) / image.name, job.cam_recipe
     shape = image_shape(file, job.rules)
     windows = image_windows(shape, job.framing)
-    made = (np.asarray(part) for part in (image.maps, image.logits, image.factors))
-    raw = NetworkMaps(*made, windows=windows)
+    maps, logits, factors = (np.asarray(p) for p in (image.maps, image.logits, image.factors))
+    raw = NetworkMaps(maps, logits, factors, windows=windows)
     out = job.gated_out(image.name, raw.image_logits[0])
     scores = base_scores(raw, recipe.chain.cam, recipe.scaling)
     scores[:, out] = 0

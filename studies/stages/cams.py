@@ -120,11 +120,18 @@ def network_maps(
             array: np.ndarray = np.load(folder / f"{name}.npy", allow_pickle=False)
             return array
 
-        some = [
+        factors, without_object, without_context = (
             read(name) if (folder / f"{name}.npy").exists() else None
             for name in ("factors", *COUNTERFACTUALS)
-        ]
-        return NetworkMaps(read("maps"), read("logits"), *some, windows=images.windows)
+        )
+        return NetworkMaps(
+            read("maps"),
+            read("logits"),
+            factors,
+            without_object,
+            without_context,
+            images.windows,
+        )
 
 
 def _made(network: Network, images: ImageSet, cam: CamSettings, device: str) -> RawScores:
@@ -164,8 +171,9 @@ def normalised_maps(
     if cam.normalised:
         return raw.maps.astype(np.float32)
     if raw.windows is not None:
-        alike = raw.factors is None or (raw.factors == 1).all()
-        maps = raw.maps if alike else raw.maps * raw.factors[..., np.newaxis, np.newaxis]
+        maps = raw.maps
+        if raw.factors is not None and (raw.factors != 1).any():
+            maps = maps * raw.factors[..., np.newaxis, np.newaxis]
         return normalise_windows(maps, raw.windows, normalisation)
     if normalisation != "sigmoid" or raw.factors is None:
         return normalise(raw.maps, normalisation)  # neither of the others knows of a factor

@@ -1,6 +1,7 @@
 """The images of a fold's role, joined from the splits that they come from."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -40,7 +41,7 @@ def fold_images(splits: Mapping[str, ImageSet], fold: Fold, role: str) -> ImageS
         for i in at
     )
     labelled_only = role == "train"
-    altered = {
+    altered: dict[str, Any] = {
         name: np.concatenate([getattr(splits[s], name)[:, at] for s, at in chosen.items()], axis=1)
         for name in COUNTERFACTUALS
         if not labelled_only and all(getattr(splits[s], name) is not None for s in chosen)

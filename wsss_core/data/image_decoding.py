@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
@@ -223,7 +223,11 @@ def image_readers(
     paths: Sequence[Path], rules: PixelRules = AS_STORED
 ) -> list[Callable[[], np.ndarray]]:
     """Return for each file what decodes it at its own size, to uint8 [h, w, 3]."""
-    return [lambda path=path: decode_image(path, None, rules).pixels for path in paths]
+    return [partial(_whole_pixels, path, rules) for path in paths]
+
+
+def _whole_pixels(path: Path, rules: PixelRules) -> np.ndarray:
+    return decode_image(path, None, rules).pixels
 
 
 def exif_orientation(path: Path) -> int:
