@@ -202,18 +202,16 @@ def summarise_plan(
 
     """
     if plan.study.decide is None:
-        return _summary(plan, store, results, at_once)
+        return _found(plan, store, results, at_once)
     from studies.deciding import DecideInPlan, asked_so_far, rounds_in_ledger  # load SciPy
 
-    rounds, most = rounds_in_ledger(plan, results), _summary(plan, store, results, at_once)
+    rounds, most = rounds_in_ledger(plan, results), _found(plan, store, results, at_once)
     left = None if most.cost is None else most.cost.left
     decide = DecideInPlan(rounds, len(most.trials), most.training_runs, left)
-    return replace(_summary(asked_so_far(plan, rounds), store, results, at_once), decide=decide)
+    return replace(_found(asked_so_far(plan, rounds), store, results, at_once), decide=decide)
 
 
-def _summary(
-    plan: Plan, store: ArtifactStore, results: Location, at_once: int | None
-) -> PlanSummary:
+def _found(plan: Plan, store: ArtifactStore, results: Location, at_once: int | None) -> PlanSummary:
     has, study = store.seen(), plan.study
     pending: list[Job] = list(plan.pending(store))
     untrained = {j.key: j for j in plan.pending(store) if not (j.members or has("train", j.key))}

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from studies.formatting import aligned
-from studies.spec.folds import Folds
+from studies.spec.data import Folds
 from studies.store import canonical
 from wsss_core.data.folds import Fold
 from wsss_core.data.image_set import SPLITS

@@ -8,8 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from studies.spec.data import Data, FolderData, PluginData, SceneData
-from studies.spec.folds import Folds
+from studies.spec.data import Data, FolderData, Folds, PluginData, SceneData
 from studies.spec.published import PublishedData
 from studies.store import ArtifactStore, stage_key
 from wsss_core.data.fold_images import fold_images

@@ -6,10 +6,10 @@ each seed and is the run of the teacher's own configuration, where the study has
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Any
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from studies.planning.chains import CamScoring, Chain
-from studies.planning.decided import question_of
 from studies.planning.folds import fold_record
 from studies.planning.images import StudyImages, windows_in_words
 from studies.planning.job import TrainingJob, Trial
@@ -23,6 +23,9 @@ from studies.spec.study import Study
 from studies.store import ArtifactStore, canonical
 from wsss_core.backbones import is_vit
 from wsss_core.data.folds import Fold
+
+if TYPE_CHECKING:
+    from reports.decisions import Question
 
 
 @dataclass(repr=False)
@@ -297,3 +300,28 @@ def _fusion(study: Study, spec: Configuration) -> dict[str, Any]:
 
 def _share(percent: float | None) -> float | None:
     return None if percent is None else percent / 100
+
+
+def question_of(study: Study) -> "Question | None":
+    """Return what a study is to decide; None without `decide`."""
+    decide = study.decide
+    if decide is None:
+        return None
+    # Loads SciPy, which a study that decides nothing does not need.
+    from reports.decisions import Question, RowPair
+
+    rows = [name for name, _ in study.named_configurations()]
+    below = decide.collapsed_below
+    asked = partial(
+        Question,
+        figure=decide.figure or study.thresholds.objective,
+        smallest=decide.smallest / 100,
+        collapsed_below=None if below is None else below / 100,
+    )
+    alike = ("best", "error", "first_seeds", "step", "most_hours", "hours", "split", "rule",
+             "collapses", "test", "precision")  # fmt: skip
+    return asked(
+        comparisons=tuple(RowPair(*pair) for pair in decide.comparisons(rows)),
+        seeds=tuple(study.planned_seeds),
+        **{name: getattr(decide, name) for name in alike},
+    )

@@ -1,12 +1,13 @@
-"""The `data` section of a study file: scenes, a folder, published sets, or a plug-in's images."""
+"""The sections `data` and `folds`: where images come from, and what is held out together."""
 
 from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, Tag, field_validator
 
-from studies.spec.base import LocalPath
+from studies.spec.base import LocalPath, Strict
 from studies.spec.published import PUBLISHED, PublishedData, known_sources
 from studies.spec.settings import FramedData, section
+from wsss_core.data.folds import FoldUnit
 from wsss_core.data.pixel_rules import PixelRules
 from wsss_core.data.scenes.scene import SceneSettings
 from wsss_core.errors import quoted
@@ -92,3 +93,30 @@ Data = Annotated[
     | Annotated[PublishedData, Tag(PUBLISHED)],
     Discriminator(_kind),
 ]
+
+
+MOST_FOLDS = 1000
+"""The most folds of a study."""
+
+
+class Folds(Strict):
+    """Cross-validation by groups: every configuration is trained for each seed and fold.
+
+    Images of all splits are pooled, see `wsss_core.data.folds`. `by` says what is held out
+    together: a group (frame, clip, patient), a source or a camera. `k` is the number of folds;
+    with "all" each unit is held out by itself. `seed` decides ties, and `tune` is the share of the
+    images with masks outside the test that thresholds are tuned on.
+    """
+
+    by: FoldUnit
+    k: int | Literal["all"]
+    seed: int = Field(0, ge=0, lt=2**31)
+    tune: float = Field(0.2, gt=0, lt=1)
+
+    @field_validator("k", mode="before")
+    @classmethod
+    def _is_a_number(cls, k: object) -> object:
+        whole = isinstance(k, int) and not isinstance(k, bool)
+        if k != "all" and not (whole and 2 <= k <= MOST_FOLDS):  # type: ignore[operator]
+            raise ValueError(f"expected a number of folds from 2 to {MOST_FOLDS}, or all")
+        return k

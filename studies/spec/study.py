@@ -24,9 +24,8 @@ from studies.spec.configuration import (
     FusionName,
     configuration_name,
 )
-from studies.spec.data import Data
+from studies.spec.data import Data, Folds
 from studies.spec.decide import Decide
-from studies.spec.folds import Folds
 from studies.spec.frozen import Caches, NeckEntry, TrainedEntry, refuse_parts
 from studies.spec.fused_rows import Named, members_of, with_fusions
 from studies.spec.refinement import (

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from studies.planning.decided import question_of
+from studies.planning.plan import question_of
 from studies.planning.planner import make_plan
 from studies.spec.loading import load_study
 from wsss_core.errors import InputError
