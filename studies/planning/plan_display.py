@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from studies.formatting import aligned
 from studies.planning.folds import fold_lines
-from studies.spec.segment import Fit
+from studies.spec.segmentation.segment import Fit
 
 if TYPE_CHECKING:
     from studies.planning.plan import Plan

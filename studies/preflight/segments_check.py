@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from studies.planning import Plan, SegmentJob
-from studies.spec.segment import Prediction
+from studies.spec.segmentation.segment import Prediction
 from studies.stages.segmentation import select_images
 from studies.stages.segmentation.training import initial_segmenter
 from studies.store import TRIED, ArtifactStore, canonical

@@ -37,7 +37,7 @@ from studies.spec.refinement import (
 )
 from studies.spec.resources import Resources
 from studies.spec.search import Search
-from studies.spec.segment import Segment
+from studies.spec.segmentation.segment import Segment
 from studies.spec.settings import Cam, Reasons, Training, TrainingChange
 from wsss_core.backbones.names import check_options
 from wsss_core.errors import nearest, quoted

@@ -11,7 +11,13 @@ from studies.planning.job import TrainingJob, Trial
 from studies.planning.plan import Plan
 from studies.planning.segmentation.segments import MapsOfLabels, SegmentJob, SegmentScoring
 from studies.planning.segmentation.training_masks import MaskSet, TrainingMasks
-from studies.spec.segment import WITHOUT_MASKS, Fit, SegmentEntry, SegmentLabels, without_defaults
+from studies.spec.segmentation.segment import (
+    WITHOUT_MASKS,
+    Fit,
+    SegmentEntry,
+    SegmentLabels,
+    without_defaults,
+)
 from studies.spec.study import Study
 from studies.store import canonical, stage_key
 from wsss_core.data.file_hashes import file_hashes
@@ -103,7 +109,7 @@ def plan_segments(
         for seed in study.seeds:
             maps = None
             if labels.configuration is not None:
-                job, trial = _owner(f"{where}.labels.configuration", labels, owners, seed)
+                job, trial = owners[labels.configuration, seed]
                 scores = trial.key if chain.name == PLAIN else trial.chains[chain.name]
                 maps = MapsOfLabels(replace(job, trials=()), trial, chain, scores, cam.scaling)
             run = SegmentJob(
@@ -121,23 +127,6 @@ def plan_segments(
             scoring = _scoring(study, run, name, position)
             jobs[run.key] = replace(run, scorings=(*run.scorings, scoring))
     return list(jobs.values())
-
-
-def _owner(
-    where: str,
-    labels: SegmentLabels,
-    owners: Mapping[tuple[str, int], tuple[TrainingJob, Trial]],
-    seed: int,
-) -> tuple[TrainingJob, Trial]:
-    """Return the training run and the trial of the maps of some labels under a seed."""
-    name = str(labels.configuration)
-    found = owners.get((name, seed))
-    if found is None or found[0].fuses_maps:
-        raise InputError(
-            f"{where}: {name!r} has no network of its own under seed {seed}; expected a "
-            "configuration that is trained under every seed"
-        )
-    return found
 
 
 def _enough_masks(

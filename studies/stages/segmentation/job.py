@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 from reports.ledger.parts import read_table
 from studies.planning import SegmentJob, SegmentScoring
-from studies.spec.segment import Fit
+from studies.spec.segmentation.segment import Fit
 from studies.stages import environment
 from studies.stages.device import UNCOUNTED, WorkerShare
 from studies.stages.failures import LeasedWork, LeaseLostError, write_failure

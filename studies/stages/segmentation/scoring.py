@@ -6,7 +6,7 @@ All figures are derived from the counts, see `wsss_core.evaluate`.
 import numpy as np
 
 from studies.planning import SegmentJob, SegmentScoring
-from studies.spec.segment import Prediction
+from studies.spec.segmentation.segment import Prediction
 from studies.stages.scoring import LedgerRow
 from studies.store import ArtifactStore
 from wsss_core.evaluate import boundary_counts, confusion_counts, object_counts

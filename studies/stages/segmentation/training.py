@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from studies.planning import SegmentJob
-from studies.spec.segment import WITHOUT_MASKS, Fit
+from studies.spec.segmentation.segment import WITHOUT_MASKS, Fit
 from studies.stages.device import WorkerShare
 from studies.stages.environment import device_name
 from studies.stages.handover import JobStatus, RunContext

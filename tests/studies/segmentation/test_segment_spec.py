@@ -125,5 +125,5 @@ def test_maps_that_are_fused_of_several_networks_are_refused_by_name(segmented: 
         {"name": "both", "fuse": {"of": ["CNN alone", "ViT alone"], "how": "mean"}},
     ]
     changed(segmented, "entries/pseudo masks/labels/configuration", "both")
-    with pytest.raises(InputError, match=r"labels\.configuration: 'both' has no network"):
-        make_plan(Study.model_validate(segmented))
+    with pytest.raises(InputError, match=r"labels\.configuration 'both' is no configuration"):
+        load_study(segmented)

@@ -1,0 +1,1 @@
+"""The section `segment` of a study file."""
