@@ -1,8 +1,8 @@
 """True masks of training images: where they come from, and their artifact in the store.
 
 Weak supervision does not see them. Segmenters that ask for them do, see
-`studies.spec.segmentation.segment`. An
-image that holds no class has none: its label says that it is all background.
+`studies.spec.segmentation.segment`. An image that holds no class has none: its label says that it
+is all background.
 """
 
 import hashlib
