@@ -159,6 +159,8 @@ class TrainingJob:
             epochs: that were begun; `iterations` may cut the last one short.
 
         """
+        if self.members:
+            return 0
         training = self.settings["training"]
         batch_size = int(training["batch_size"])
         batches = math.ceil(count / batch_size)

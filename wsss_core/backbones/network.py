@@ -24,7 +24,7 @@ from wsss_core.backbones.building import (
     timm_arguments,
 )
 from wsss_core.backbones.cells import cell_side, cell_weights, pooled
-from wsss_core.backbones.conformer.trans_cam import ClassMaps, check_for_trans_cam
+from wsss_core.backbones.conformer.trans_cam import TransCamMaps, check_for_trans_cam
 from wsss_core.backbones.encoder import evaluating
 from wsss_core.backbones.names import Layer, check_backbone_name, check_options, timm_config
 from wsss_core.backbones.pcm import PixelCorrelation, View
@@ -99,7 +99,7 @@ class Network(nn.Module):
         self.encoder = encoder
         self.channels = channels
         self.refinement: PixelCorrelation | None = None
-        self.class_maps: ClassMaps | None = None
+        self.class_maps: TransCamMaps | None = None
         self.initial_weights: LoadedWeights | None = None
         self.neck: nn.Module | None = None
         self.frozen: tuple[nn.Module, ...] = ()
@@ -385,6 +385,6 @@ def _with_head(network: Network, name: str, head: str, image_size: int) -> Netwo
         network.refinement = PixelCorrelation(encoder.channels_at(-2), network.channels)
     elif head == "transcam":
         check_for_trans_cam(name, encoder)
-        network.class_maps = ClassMaps(network.channels, network.classes)
+        network.class_maps = TransCamMaps(network.channels, network.classes)
         network.head = nn.Linear(encoder.model.embed_dim, network.classes)
     return network

@@ -97,7 +97,8 @@ def test_the_paradigm_of_fused_rows_is_not_written(tiny: Raw) -> None:
 
 def test_pseudo_masks_are_made_of_rows_with_a_network_of_their_own(tiny: Raw) -> None:
     tiny["configurations"].append({"name": "both", "fuse": {"of": ["vit", "cnn"], "how": "mean"}})
-    tiny["segment"] = {"entries": {"ours": {"labels": {"configuration": "both"}}}}
+    ours = {"model": {"model": "unet", "encoder": "resnet18"}, "labels": {"configuration": "both"}}
+    tiny["segment"] = {"entries": {"ours": ours}}
     with pytest.raises(
         InputError, match=r"labels.configuration 'both' is no configuration of this"
     ):

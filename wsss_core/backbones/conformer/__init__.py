@@ -10,12 +10,12 @@ if TYPE_CHECKING:
         conformer_small_patch16,
         conformer_tiny_patch16,
     )
-    from wsss_core.backbones.conformer.trans_cam import ClassMaps
+    from wsss_core.backbones.conformer.trans_cam import TransCamMaps
     from wsss_core.backbones.conformer.conformer import Conformer  # isort: skip
 
 __all__ = [
-    "ClassMaps",
     "Conformer",
+    "TransCamMaps",
     "conformer_base_patch16",
     "conformer_small_patch16",
     "conformer_tiny_patch16",

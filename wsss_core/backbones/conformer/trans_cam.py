@@ -49,7 +49,7 @@ class BranchAnswers(NamedTuple):
     class_token: Tensor
 
 
-class ClassMaps(nn.Module):
+class TransCamMaps(nn.Module):
     """The convolution 3x3 that gives a map for each class.
 
     Args:
