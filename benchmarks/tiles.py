@@ -75,6 +75,7 @@ def tiled(file: Path, out: Path) -> None:
     from studies.masks.windowed import png_rows
     from wsss_core.cams import window_cams
     from wsss_core.data.framing import PictureRows
+    from wsss_core.data.pixel_rules import PixelRules
     from wsss_core.evaluate import quantise
     from wsss_core.tiling import (
         BandBlender,
@@ -85,7 +86,7 @@ def tiled(file: Path, out: Path) -> None:
     )
 
     none = np.zeros(1, bool)
-    with PictureRows.opened(file) as rows:
+    with PictureRows.opened(file, PixelRules("ignore", largest_megapixels=4096)) as rows:
         boxes = tile_boxes(rows.shape, TILE, STRIDE)
         windows = PictureWindows.of([rows.shape], [boxes])
         raw = window_cams(network(), cut_views(rows, rows.shape, boxes, SIZE), windows)
