@@ -132,7 +132,7 @@ def write_annotations(
             colours = label_map(classes, voc_palette(), undecided=undecided)
             write_whole(out / AnnotationFormat.VOC / LABEL_MAP, colours)
     if unscored:
-        logger.info("%d masks were made by an earlier release and hold no scores", unscored)
+        logger.info("%d masks hold no scores: of an earlier release, or made in strips", unscored)
     return written
 
 
