@@ -347,6 +347,7 @@ class StudyRecord:
             for _, trial in found
             if isinstance(trial.figures, KeptFigures) and trial.diagnosed is None
         ]
+        whole: pd.DataFrame | None = None
         if kept and len(kept) == len(found):
             whole, counts = tidy(kept, frame_of)
         else:
@@ -366,8 +367,8 @@ class StudyRecord:
         if whole is None:
             return pd.DataFrame(columns=list(about))
         # Added once: a column added to each of thousands of frames takes minutes.
-        rows = np.repeat(np.arange(len(found)), counts)
-        return pd.concat([pd.DataFrame(about).take(rows).reset_index(drop=True), whole], axis=1)
+        places = np.repeat(np.arange(len(found)), counts)
+        return pd.concat([pd.DataFrame(about).take(places).reset_index(drop=True), whole], axis=1)
 
 
 def _known(

@@ -141,12 +141,12 @@ class KeptFigures(TrialFigures):
     place: int
 
     @cached_property
-    def outcomes(self) -> pd.DataFrame:  # type: ignore[override]
+    def outcomes(self) -> pd.DataFrame:
         """The rows of `TrialFigures`."""
         return self.alike.outcome_frame(np.array([self.place]))
 
     @cached_property
-    def curves(self) -> Mapping[tuple[str, str], np.ndarray]:  # type: ignore[override]
+    def curves(self) -> Mapping[tuple[str, str], np.ndarray]:
         """The curves of `TrialFigures`."""
         rows = self.alike.curve_rows
         return {(r[0], r[1]): c for r, c in zip(rows, self.alike.curves[self.place], strict=True)}
