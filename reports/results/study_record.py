@@ -354,7 +354,7 @@ class StudyRecord:
             frames = [(at, rows) for at in found if (rows := rows_of(at[1])) is not None]
             found = [at for at, _ in frames]
             counts = np.array([len(rows) for _, rows in frames], np.int64)
-            whole = pd.concat([r for _, r in frames], ignore_index=True) if frames else None
+            whole = pd.concat([rows for _, rows in frames], ignore_index=True) if frames else None
         about = {
             "study": [self.name for _ in found],
             "configuration": [trial.configuration for _, trial in found],
