@@ -121,7 +121,7 @@ def drawn_in_order(places: Sequence[int], groups: Sequence[str], seed: int) -> l
         seed: decides the order.
 
     >>> groups = ["a", "b", "a", "c"]
-    >>> [groups[place] for place in drawn_in_order([0, 1, 2, 3], groups, 0)]
+    >>> [groups[place] for place in drawn_in_order([0, 1, 2, 3], groups, 2)]
     ['c', 'a', 'a', 'b']
     """
     of_group: dict[str, list[int]] = {}

@@ -48,7 +48,13 @@ def rows_of(key: str) -> dict[str, list[dict[str, Any]]]:
     pictures = {"image_png": b"1", "mask_png": b"2", "cam_png": b"3"}
     chain = {"scores_key": key, "refinement": "PAR", "status": "ok", "ended_at": ENDED}
     score = {**image, **scored, "class_name": "smoke", "foreground": counts, "background": counts}
+    segmenter = {"scores_key": key, "entry": "e", "seed": 0, "status": "ok", "segment_key": key}
+    made = {"settings": "{}", "package_version": "0", "packages": "{}", "started_at": ENDED}
+    counted = dict.fromkeys(("boundary_hits", "boundary_union"), 3)
+    of_class = {"image": "x.png", "group": "x", "class_name": "smoke", "class_number": 1}
     return {
+        "segmented": [{**segmenter, **made}],
+        "segment_scores": [{"scores_key": key, **of_class, **counted, "pixels": [1, 2]}],
         "scores": [score],
         "panels": [{**image, "class_name": "smoke", **pictures}],
         "history": [epoch_row(key)],
