@@ -14,7 +14,7 @@ import yaml
 
 END_STALLED = "30s"
 
-STAGES = ("images", "train", "cams", "described", "fits", "refined", "scores")
+STAGES = ("images", "features", "train", "cams", "described", "fits", "refined", "scores")
 
 _PAR = {"par": {"iterations": 2, "dilations": [1, 2]}}
 _TAUGHT = {"student": "vit", "teacher": "cnn", "metric": "cosine"}

@@ -132,7 +132,7 @@ def server(trained: Path) -> Iterator[str]:
 def configured(monkeypatch: pytest.MonkeyPatch, **config: Any) -> None:
     """Let timm say that a model's weights lie elsewhere."""
     given = PretrainedCfg(architecture="test_resnet", tag="r160_in1k", **config)
-    monkeypatch.setattr(pretrained.timm, "get_pretrained_cfg", lambda name: given)
+    monkeypatch.setattr(pretrained, "timm_config", lambda name: given)
 
 
 def test_a_url_is_downloaded(server, trained, tmp_path, monkeypatch):

@@ -131,7 +131,7 @@ def blend_windows(maps: ArrayLike, boxes: Boxes, shape: Shape) -> NDArray[np.flo
 def maps_at(
     maps: NDArray[np.floating], windows: PictureWindows | None, image: int, shape: Shape
 ) -> NDArray[np.float32]:
-    """Return the maps of one image at a resolution, float32 [C, *shape].
+    """Return the maps of one image at a resolution, float32 [C, height, width].
 
     Args:
         maps: real [N, C, h, w], of N images; or of windows over them, which are blended first.

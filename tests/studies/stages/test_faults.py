@@ -54,7 +54,7 @@ def failing(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Failing]:
     def make(*errors: Exception) -> Failing:
         failing = Failing(*errors)
         monkeypatch.setattr(studies.stages.job, "train_job", failing)
-        monkeypatch.setattr(studies.stages.job, "PAUSE_S", 0.0)
+        monkeypatch.setattr(studies.stages.failures, "PAUSE_S", 0.0)
         return failing
 
     return make
@@ -94,7 +94,7 @@ def test_an_error_that_does_not_pass_is_a_failure_after_a_few_tries(
 ) -> None:
     counted = failing(*[OSError(errno.EIO, "Input/output error")] * 10)
     ran = run(vit_alone, tmp_path)
-    assert counted.calls == studies.stages.job.TRIES
+    assert counted.calls == studies.stages.failures.TRIES
     assert ran.result.failed == {"ViT alone, seed 0": "OSError: [Errno 5] Input/output error"}
     assert statuses(tmp_path) == {"ViT alone": "failed"}
 

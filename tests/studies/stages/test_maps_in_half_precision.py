@@ -36,9 +36,14 @@ def maps_of(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
         monkeypatch.setattr(stage, "load_network", lambda *_: Channels(scales))
         splits = SimpleNamespace(fingerprints={"test": "0" * 20})
         job: Any = SimpleNamespace(
-            key="".join(f"{n:g}" for n in scales), image_size=8, images=splits, settings={}
+            key="".join(f"{n:g}" for n in scales),
+            image_size=8,
+            images=splits,
+            settings={"student": {}},
         )
-        images: Any = SimpleNamespace(images=IMAGES, without_objects=None, without_contexts=None)
+        images: Any = SimpleNamespace(
+            images=IMAGES, windows=None, without_objects=None, without_contexts=None
+        )
         return stage.network_maps(job, "student", "test", images, ArtifactStore(tmp_path), "cpu")
 
     return made

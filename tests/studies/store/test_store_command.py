@@ -79,7 +79,7 @@ def test_a_place_that_is_no_store_is_refused_and_the_one_below_it_named(
 def test_a_stage_that_there_is_not_is_named(wsss: Wsss, store: ArtifactStore) -> None:
     said = wsss("store", "list", store.where, "networks")
     assert said.code == 2
-    assert "stage 'networks': expected one of images, train, cams, scores" in said.err
+    assert "stage 'networks': expected one of images, features, train, cams, scores" in said.err
 
 
 # verify
