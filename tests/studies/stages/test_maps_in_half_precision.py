@@ -12,6 +12,7 @@ from studies.stages import cams as stage
 from studies.store import ArtifactStore
 from wsss_core.backbones import Output
 from wsss_core.cams import CamSettings
+from wsss_core.data.image_set import ImageSet
 from wsss_core.evaluate import normalise
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (6, 8, 8, 3), np.uint8)
@@ -41,9 +42,8 @@ def maps_of(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
             images=splits,
             settings={"student": {}},
         )
-        images: Any = SimpleNamespace(
-            images=IMAGES, windows=None, without_objects=None, without_contexts=None
-        )
+        names = tuple("abcdef")
+        images = ImageSet(("smoke",), IMAGES, np.ones((6, 1), bool), names, names)
         return stage.network_maps(job, "student", "test", images, ArtifactStore(tmp_path), "cpu")
 
     return made
