@@ -123,7 +123,8 @@ def recipe_line(training: Mapping[str, Any]) -> str:
     if iterations := training.get("iterations"):
         parts.append(f"{iterations} steps of {training['batch_size']}")
     else:
-        parts.append(f"{training['epochs']} epochs in batches of {training['batch_size']}")
+        epochs = "1 epoch" if training["epochs"] == 1 else f"{training['epochs']} epochs"
+        parts.append(f"{epochs} in batches of {training['batch_size']}")
     return ", ".join([*parts, *_views(training)])
 
 
