@@ -14,7 +14,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cache, cached_property, partial
 from pathlib import Path
 
 import numpy as np
@@ -235,9 +235,10 @@ class _Fit:
             set_rate(self.optimizer, settings.rate(step))
             drawn = self.passes.batch(step, settings.batch_size)
             places = np.arange(len(drawn))
+            of_batch = cache(partial(self.counted_weight, drawn))
             terms = batch_gradients(
                 segmenter,
-                partial(self.losses, drawn),
+                partial(self.losses, drawn, of_batch),
                 places,
                 micro_batch,
                 device=self.device,
@@ -277,8 +278,17 @@ class _Fit:
         colour = mean if isinstance(mean, Tensor) else torch.tensor(IMAGENET_DEFAULT_MEAN)
         return colour.reshape(1, 3, 1, 1)
 
-    def losses(self, drawn: ImagePass, places: NDArray[np.intp]) -> Losses:
-        """Return the loss of some places of a batch, times what makes parts add up to the batch."""
+    def losses(
+        self, drawn: ImagePass, of_batch: Callable[[], Tensor], places: NDArray[np.intp]
+    ) -> Losses:
+        """Return the loss of some places of a batch, times what makes parts add up to the batch.
+
+        Args:
+            drawn: the batch.
+            of_batch: returns its `counted_weight`; asked for parts alone.
+            places: the part.
+
+        """
         views = self.views(drawn, places)
         labels, weights = _needed(views.masks), views.weights
         autocast = self.settings.precision == "bf16"
@@ -288,12 +298,15 @@ class _Fit:
         for logits in output.auxiliary:
             total = total + self.settings.auxiliary_weight * self.loss(logits, labels, weights)
         if len(places) < len(drawn):
-            batch = self.views(drawn, np.arange(len(drawn)))
             of_part = counted_weight(labels, self.loss.class_weights, weights)
-            of_batch = counted_weight(_needed(batch.masks), self.loss.class_weights, batch.weights)
-            share = of_part / of_batch.clamp_min(torch.finfo(torch.float32).tiny)
+            share = of_part / of_batch().clamp_min(torch.finfo(torch.float32).tiny)
             total = total * share * (len(drawn) / len(places))
         return Losses(total, total, None)
+
+    def counted_weight(self, drawn: ImagePass) -> Tensor:
+        """Return the sum of the weights of a batch's pixels, see `losses.counted_weight`."""
+        batch = self.views(drawn, np.arange(len(drawn)))
+        return counted_weight(_needed(batch.masks), self.loss.class_weights, batch.weights)
 
     def views(self, drawn: ImagePass, places: NDArray[np.intp]) -> ImageViews:
         """Return the views of some places of a batch, on the device."""

@@ -8,7 +8,7 @@ import torch
 
 from wsss_core.augmentation import Passes, Stored, sample_views
 from wsss_core.errors import InputError
-from wsss_core.segmentation import FitSettings, LabelledImages, cross_entropy, fit
+from wsss_core.segmentation import FitSettings, LabelledImages, cross_entropy, fit, fitting
 
 PLAIN = FitSettings(steps=6, batch_size=5, learning_rate=0.01, record_every=2)
 WHOLE = replace(
@@ -121,29 +121,43 @@ def test_masks_that_lie_on_padding_alone_change_nothing(setr, squares):
     assert equal(state(one), state(other))
 
 
+def limited(segmenter, most):
+    """Return the segmenter, which runs out of memory for more images at once than so many."""
+    # The statistics of BatchNorm are those of a part; they stay out of this.
+    for norm in (m for m in segmenter.modules() if isinstance(m, torch.nn.BatchNorm2d)):
+        norm.eval()
+        norm.train = lambda mode=True, norm=norm: norm
+    compute = segmenter.with_auxiliary
+
+    def with_auxiliary(images):
+        if len(images) > most:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return compute(images)
+
+    segmenter.with_auxiliary = with_auxiliary
+    return segmenter
+
+
 @pytest.mark.ci
 def test_parts_of_a_batch_take_the_views_of_the_batch(setr, squares):
-    def limited(segmenter, most):
-        # The statistics of BatchNorm are those of a part; they stay out of this.
-        for norm in (m for m in segmenter.modules() if isinstance(m, torch.nn.BatchNorm2d)):
-            norm.eval()
-            norm.train = lambda mode=True, norm=norm: norm
-        compute = segmenter.with_auxiliary
-
-        def with_auxiliary(images):
-            if len(images) > most:
-                raise torch.OutOfMemoryError("CUDA out of memory.")
-            return compute(images)
-
-        segmenter.with_auxiliary = with_auxiliary
-        return segmenter
-
     whole, small = limited(setr(), 5), limited(setr(), 2)
     expected = fit(whole, squares, replace(WHOLE, steps=2), seed=0)
     found = fit(small, squares, replace(WHOLE, steps=2), seed=0)
     assert [r.loss for r in found] == pytest.approx([r.loss for r in expected], rel=1e-5)
     for name, value in state(small).items():
         assert torch.allclose(value, state(whole)[name], atol=1e-5), name
+
+
+def test_the_views_of_the_whole_batch_are_made_once_for_all_its_parts(setr, squares, monkeypatch):
+    made = []
+
+    def counted(settings, drawn, load, places, batch, device):
+        made.append(len(places))
+        return sample_views(settings, drawn, load, places, batch, device)
+
+    monkeypatch.setattr(fitting, "sample_views", counted)
+    fit(limited(setr(), 2), squares, replace(WHOLE, steps=2), seed=0)
+    assert made == [5, 3, *(2, 5, 2, 1), *(2, 5, 2, 1)]  # 5 and 3 did not fit
 
 
 @pytest.mark.parametrize(("name", "value"), [("ema", 0.0), ("rescale", (2, 1)), ("cutmix", 2)])
