@@ -51,8 +51,11 @@ def sample_views(
     # Any place of the batch but its own.
     ahead = 1 + (numbers[:, 1] * (len(batch) - 1)).astype(np.intp)
     own = np.searchsorted(batch, places[chosen])
-    partners = batch[(own + ahead) % len(batch)]
-    others = _alone(settings, drawn, load, partners, device)
+    partners = (own + ahead) % len(batch)
+    if np.array_equal(places, batch):
+        others = sample.at(torch.from_numpy(partners).to(device))
+    else:
+        others = _alone(settings, drawn, load, batch[partners], device)
     size = (sample.images.shape[-2], sample.images.shape[-1])
     if others.valid is not None:
         sample = sample.with_valid()

@@ -65,6 +65,29 @@ def test_a_batch_of_one_image_is_left_as_it_is():
     assert torch.equal(views.labels, LABELS[drawn.order[place]])
 
 
+def test_of_a_whole_batch_each_image_is_loaded_once_and_of_a_part_its_partners_too():
+    settings = AugmentationSettings(
+        cutmix=1.0, rescale=(0.5, 2.0), jitter=(0.3, 0.3, 0.3, 0.1), randaugment=(2, 12)
+    )
+    drawn = draw_pass(settings, 9, flip=True, seed=0, number=0)
+    batch, loaded = np.arange(9), []
+
+    def counted(chosen):
+        loaded.append(len(chosen))
+        return load(chosen)
+
+    whole = sample_views(settings, drawn, counted, batch, batch, "cpu")
+    assert loaded == [9]
+    parts = [
+        sample_views(settings, drawn, counted, part, batch, "cpu")
+        for part in (batch[:5], batch[5:])
+    ]
+    assert loaded == [9, 5, 5, 4, 4]
+    for name in ("images", "labels", "masks"):
+        assert torch.equal(torch.cat([getattr(part, name) for part in parts]), getattr(whole, name))
+    assert torch.equal(torch.cat([part.with_valid().valid for part in parts]), whole.valid)
+
+
 def test_padding_in_a_box_counts_for_neither_label():
     settings = AugmentationSettings(cutmix=1.0, rescale=(0.5, 0.9))
     drawn = draw_pass(settings, 9, flip=False, seed=3, number=0)
