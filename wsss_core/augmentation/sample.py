@@ -47,8 +47,15 @@ class ImageViews(NamedTuple):
     valid: Tensor | None = None
 
     @classmethod
-    def of_stored(cls, stored: Stored, device: str) -> "ImageViews":
-        """Return the images as they are stored."""
+    def of_stored(cls, stored: Stored, device: str, images: Tensor | None = None) -> "ImageViews":
+        """Return the images as they are stored.
+
+        Args:
+            stored: the images with what belongs to them.
+            device: where they are taken to.
+            images: stand in their place, float32 [B, 3, H, W] on the device.
+
+        """
         masks = None
         if stored.masks is not None:
             masks = torch.from_numpy(stored.masks).to(device).long()
@@ -56,7 +63,9 @@ class ImageViews(NamedTuple):
         if stored.weights is not None:
             weights = torch.from_numpy(stored.weights).to(device).float()
         labels = None if stored.labels is None else stored.labels.to(device)
-        return cls(to_input(stored.images, device), labels, masks, weights)
+        if images is None:
+            images = to_input(stored.images, device)
+        return cls(images, labels, masks, weights)
 
     def mirrored(self, chosen: NDArray[np.bool_]) -> "ImageViews":
         """Return the views, the chosen ones mirrored left to right."""

@@ -74,13 +74,12 @@ def _alone(
     """Return views of single images, as they are before two of them are mixed."""
     stored = load(drawn.order[places])
     numbers = {option: values[places] for option, values in drawn.drawn.items()}
+    images = None
     if settings.randaugment is not None:
         strength = settings.randaugment[1]
         pixels = torch.from_numpy(np.array(stored.images)).to(device).permute(0, 3, 1, 2)
-        pixels = random_colours(pixels, numbers["randaugment"], strength)
-        sample = ImageViews.of_stored(stored, device)._replace(images=pixels.float().div_(255))
-    else:
-        sample = ImageViews.of_stored(stored, device)
+        images = random_colours(pixels, numbers["randaugment"], strength).float().div_(255)
+    sample = ImageViews.of_stored(stored, device, images)
     if settings.jitter is not None:
         images = jitter_colours(sample.images, numbers["jitter"], settings.jitter)
         sample = sample._replace(images=images)
