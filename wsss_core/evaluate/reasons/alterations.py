@@ -86,8 +86,12 @@ def noisy(image: _Picture, region: _Mask, sigma: float, generator: np.random.Gen
     if not sigma > 0:
         raise InputError(f"sigma: expected above 0, got {sigma}")
     noise = generator.standard_normal(image.shape, dtype=np.float32)
-    changed = np.clip(np.rint(image + 255 * np.float32(sigma) * noise), 0, 255).astype(np.uint8)
-    return np.where(region[..., np.newaxis], changed, image)
+    return on_background(with_noise(image, sigma, noise), region, image)
+
+
+def with_noise(image: _Picture, sigma: float, noise: NDArray[np.float32]) -> _Picture:
+    """Add noise of standard deviation 1, float32 [S, S, 3], to a whole image, see `noisy`."""
+    return np.clip(np.rint(image + 255 * np.float32(sigma) * noise), 0, 255).astype(np.uint8)
 
 
 def grey(image: _Picture, region: _Mask) -> _Picture:

@@ -14,9 +14,9 @@ from wsss_core.evaluate.reasons.alterations import (
     Region,
     grey,
     grey_box,
-    noisy,
     on_background,
     tiled_box,
+    with_noise,
 )
 from wsss_core.evaluate.reasons.deletion import Predict
 from wsss_core.evaluate.reasons.sensitivity import relative_foreground_sensitivity
@@ -216,7 +216,9 @@ def _altered(
         noised.append((_LACKING, other))
     for strength, sigma in enumerate(settings.sigmas):
         for draw in range(settings.draws):
+            drawn = np.random.default_rng([settings.seed, place, strength, draw])
+            noise = drawn.standard_normal(image.shape, dtype=np.float32)
             for kind, picture in noised:
+                changed = with_noise(picture, sigma, noise)
                 for region, pixels in ((Region.OBJECT, held), (Region.CONTEXT, around)):
-                    drawn = np.random.default_rng([settings.seed, place, strength, draw])
-                    yield (kind + region, sigma), noisy(picture, pixels, sigma, drawn)
+                    yield (kind + region, sigma), on_background(changed, pixels, picture)
