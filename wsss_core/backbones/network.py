@@ -196,10 +196,11 @@ class Network(nn.Module):
             features, found = self.encoder.with_taps(normalised, asked)
         else:
             features = self.encoder(normalised)
-        answer = self.answer(features, valid)
+        cells = self._cells(valid, features)
+        answer = self.answer(features, cells)
         if self.refinement is None:
             return answer._replace(taps=found)
-        maps, logits, cells = answer.activation_maps, answer.logits, self._cells(valid, features)
+        maps, logits = answer.activation_maps, answer.logits
         view = View(normalised, found[-1], features, maps, logits, cells)
         consistency = None
         if self.training:
@@ -207,12 +208,18 @@ class Network(nn.Module):
         refined = self.refinement(maps, *view[:3], cells)
         return Output(features, refined, logits, found[:-1], consistency)
 
-    def answer(self, features: Tensor, valid: Tensor | None = None) -> Output:
-        """Return what neck and head make of the encoder's map float [B, C, h, w]."""
+    def answer(self, features: Tensor, cells: Tensor | None = None) -> Output:
+        """Return what neck and head make of the encoder's map.
+
+        Args:
+            features: float [B, C, h, w].
+            cells: float [B, 1, h, w], the share of each cell that is no padding; None: all of it.
+
+        """
         if self.neck is not None:
             features = self.neck(features)
         maps = torch.einsum("bchw,kc->bkhw", features, self.head.weight)
-        logits = self.head(pooled(features, self._cells(valid, features)))
+        logits = self.head(pooled(features, cells))
         return Output(features, maps, logits)
 
     def train(self, mode: bool = True) -> Self:
@@ -244,11 +251,11 @@ class Network(nn.Module):
         finally:
             for norm, momentum in zip(norms, momenta, strict=True):
                 norm.momentum = momentum
-        maps = torch.einsum("bchw,kc->bkhw", features, self.head.weight)
         if valid is not None:
             valid = F.interpolate(valid, small.shape[-2:], mode="area")
         cells = self._cells(valid, features)
-        return View(small, low, features, maps, self.head(pooled(features, cells)), cells)
+        answer = self.answer(features, cells)
+        return View(small, low, features, answer.activation_maps, answer.logits, cells)
 
     def channels_at(self, layer: Layer | None) -> int:
         """Return how many channels a layer's map has; None stands for the final features.
