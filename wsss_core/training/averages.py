@@ -11,6 +11,7 @@ from torch import Tensor
 
 from wsss_core.errors import InputError
 from wsss_core.training.checkpoint import HasState
+from wsss_core.transfer import move_average
 
 _AVERAGE = "weight average: "
 """Before the names of an average's tensors; no module can bear such a name."""
@@ -34,16 +35,10 @@ class WeightAverage:
         self._part, self._decay = part, decay
         self.average = {name: value.clone() for name, value in part.state_dict().items()}
 
-    @torch.no_grad()
     def update(self, step: int) -> None:
         """Take the weights after a step in, counted from 1."""
         share = 1 - min(self._decay, 1 - 1 / step)
-        now = self._part.state_dict()
-        for name, value in self.average.items():
-            if value.is_floating_point():
-                value.lerp_(now[name], share)
-            else:
-                value.copy_(now[name])
+        move_average(self.average, self._part.state_dict(), share)
 
     def put_in(self) -> None:
         """Put the average in the place of the weights."""

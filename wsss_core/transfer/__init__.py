@@ -7,6 +7,7 @@ from wsss_core.lazy import lazy_exports
 if TYPE_CHECKING:
     from wsss_core.transfer.alignment import Alignment
     from wsss_core.transfer.losses import transfer_loss
+    from wsss_core.transfer.moving import move_average
     from wsss_core.transfer.names import (
         ALIGNMENT_METRICS,
         GRADIENTS,
@@ -46,6 +47,7 @@ __all__ = [
     "Single",
     "TeacherStudent",
     "classification_loss",
+    "move_average",
     "transfer_loss",
 ]
 

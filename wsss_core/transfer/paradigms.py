@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from wsss_core.backbones import Network, Output
 from wsss_core.errors import InputError
 from wsss_core.transfer.alignment import Alignment
+from wsss_core.transfer.moving import move_average
 from wsss_core.transfer.names import GRADIENTS, known_name
 
 
@@ -261,17 +262,11 @@ class CoTraining(_Aligned):
         transfer = self.alignment(source, target, _size(images), valid)
         return self._sum(classification, transfer, progress)
 
-    @torch.no_grad()
     def after_step(self) -> None:
         """Update what is no parameter; called after each step of the optimizer."""
-        if self.average is None or self.ema is None:
-            return
-        now = self.teacher.state_dict()
-        for name, value in self.average.state_dict().items():
-            if value.is_floating_point():
-                value.lerp_(now[name], 1 - self.ema)
-            else:
-                value.copy_(now[name])
+        if self.average is not None and self.ema is not None:
+            now = self.teacher.state_dict()
+            move_average(self.average.state_dict(), now, 1 - self.ema)
 
 
 def _seen(
