@@ -20,6 +20,7 @@ from studies.spec.base import LocalPath, Strict
 from studies.spec.settings import CamChange
 from wsss_core.errors import nearest, quoted
 from wsss_core.plugins import is_plugin
+from wsss_core.refine.crf.settings import CrfBackend, CrfPreset
 
 CAM_STEPS: dict[str, dict[str, Any]] = {
     "class_weight": {"method": "class_weight"},
@@ -41,9 +42,9 @@ class Crf(Strict):
     object.
     """
 
-    preset: Literal["thesis", "psa", "irn", "afa"] = "thesis"
+    preset: CrfPreset = "thesis"
     background: float | None = Field(None, gt=0)
-    backend: Literal["torch", "pydensecrf"] = "torch"
+    backend: CrfBackend = "torch"
 
 
 class Par(Strict):

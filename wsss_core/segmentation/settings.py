@@ -9,6 +9,7 @@ from typing import Any, Literal, get_args
 from wsss_core.augmentation.settings import AugmentationSettings
 from wsss_core.errors import InputError, nearest, quoted
 from wsss_core.plugins import is_plugin
+from wsss_core.refine.crf.settings import CRF_BACKENDS, CRF_PRESETS, CrfBackend, CrfPreset
 
 
 class Architecture(StrEnum):
@@ -228,11 +229,6 @@ class FitSettings(AugmentationSettings):
         return self.learning_rate
 
 
-CrfPreset = Literal["thesis", "psa", "irn", "afa"]
-CRF_PRESET_NAMES: tuple[str, ...] = get_args(CrfPreset)
-CrfBackend = Literal["torch", "pydensecrf"]
-
-
 @dataclass(frozen=True)
 class PredictionSettings:
     """How a trained segmenter predicts masks, see `wsss_core.segmentation.predicted_masks`.
@@ -255,12 +251,13 @@ class PredictionSettings:
     crf_backend: CrfBackend = "torch"
 
     def __post_init__(self) -> None:
+        presets = tuple(CRF_PRESETS)
         positive = bool(self.scales) and all(0 < scale < math.inf for scale in self.scales)
         _check(
             self,
             ("scales", "numbers above 0, at least one", positive),
-            _known("crf", self.crf or CRF_PRESET_NAMES[0], CRF_PRESET_NAMES),
-            _known("crf_backend", self.crf_backend, get_args(CrfBackend)),
+            _known("crf", self.crf or presets[0], presets),
+            _known("crf_backend", self.crf_backend, CRF_BACKENDS),
         )
 
 

@@ -24,9 +24,7 @@ from torch import Tensor
 from wsss_core.errors import InputError
 from wsss_core.progress import made_progress
 from wsss_core.refine.crf.mean_field import bilateral_kernel, gaussian_kernel, mean_field
-from wsss_core.refine.crf.settings import CRF_PRESETS, CrfSettings
-
-BACKENDS = ("torch", "pydensecrf")
+from wsss_core.refine.crf.settings import CRF_BACKENDS, CRF_PRESETS, CrfSettings
 
 _PIXELS_AT_ONCE = 2**22
 """On a GPU, images of so many pixels in all share one lattice, so that its kernels are filled."""
@@ -98,8 +96,8 @@ def dense_crf(
 
     """
     settings = _settings(preset)
-    if backend not in BACKENDS:
-        raise InputError(f"dense CRF: backend is {backend!r}, expected one of {BACKENDS}")
+    if backend not in CRF_BACKENDS:
+        raise InputError(f"dense CRF: backend is {backend!r}, expected one of {CRF_BACKENDS}")
     classes = _unit_interval("probabilities", probabilities)
     pictures = _picture(image).to(classes.device)
     _check_shapes(pictures, classes)

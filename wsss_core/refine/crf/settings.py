@@ -8,6 +8,9 @@ from typing import Literal, get_args
 
 from wsss_core.errors import InputError
 
+CrfPreset = Literal["thesis", "psa", "irn", "afa"]
+CrfBackend = Literal["torch", "pydensecrf"]
+CRF_BACKENDS: tuple[str, ...] = get_args(CrfBackend)
 Unary = Literal["power", "labels", "softmax"]
 UNARIES: tuple[str, ...] = get_args(Unary)
 
