@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from reports.crossed_effects import CrossedInterval, crossed_interval
+from reports.deciding import CrossedInterval, crossed_interval
 from reports.names import MEAN_OF_CLASSES
 from reports.results.study_record import ConfigurationRecord, StudyRecord, TrialRecord
 from reports.statistics import summarise
