@@ -6,7 +6,7 @@ which of the two more seeds, or more masks, would narrow.
 """
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -23,12 +23,8 @@ MORE_MASKS = 10
 """The masks whose worth is told."""
 
 
-@dataclass(frozen=True)
-class _ImageScores:
-    """The IoU of a trial's test images that hold a class, and their groups."""
-
-    iou: dict[str, float]
-    groups: dict[str, str]
+_ImageScores = tuple[Mapping[str, float], Mapping[str, str]]
+"""The IoU of a trial's test images that hold a class, and their groups, by image."""
 
 
 def has_both_chances(record: StudyRecord) -> bool:
@@ -59,9 +55,17 @@ def chance_table(record: StudyRecord) -> Table:
     )
     rows = []
     notes = []
+    # Rows share their baseline, and classes a trial's scores.
+    read: dict[str, Mapping[str, _ImageScores]] = {}
     for one, baseline in _pairs(record):
+        shared = _shared_trials(record, one, baseline)
+        for trial in (trial for both in shared for trial in both):
+            if trial.key not in read:
+                read[trial.key] = _image_scores(record, trial, names)
         for name in names:
-            values, groups = _differences(record, one, baseline, name)
+            values, groups = _differences(
+                [(read[a.key][name], read[b.key][name]) for a, b in shared]
+            )
             if not values.size:
                 continue
             found = crossed_interval(values, groups)
@@ -92,32 +96,41 @@ def _pairs(record: StudyRecord) -> list[tuple[ConfigurationRecord, Configuration
     return [(one, base) for one, base in found if base is not None and base.name != one.name]
 
 
-def _differences(
-    record: StudyRecord, one: ConfigurationRecord, baseline: ConfigurationRecord, name: str
-) -> tuple[np.ndarray, list[str]]:
-    """Return differences [seeds, images] over the seeds of both, and each image's group."""
+def _shared_trials(
+    record: StudyRecord, one: ConfigurationRecord, baseline: ConfigurationRecord
+) -> list[tuple[TrialRecord, TrialRecord]]:
+    """Return the healthy trials of both, by the seeds that both have."""
     of_one, of_baseline = (
         {trial.pair: trial for trial in record.healthy(of.name)} for of in (one, baseline)
     )
-    shared = [
-        (_image_scores(record, of_one[pair], name), _image_scores(record, of_baseline[pair], name))
+    return [
+        (of_one[pair], of_baseline[pair])
         for pair in record.pairs
         if pair in of_one and pair in of_baseline
     ]
+
+
+def _image_scores(
+    record: StudyRecord, trial: TrialRecord, names: list[str]
+) -> Mapping[str, _ImageScores]:
+    """Return the scores of a trial's images by class, empty where there is no level."""
+    levels = {name: trial.figure("level", rule=record.rule, class_name=name) for name in names}
+    known = {name: int(level) for name, level in levels.items() if not math.isnan(level)}
+    there = {} if trial.figures is None else trial.figures.iou_of_images("student", known)
+    return {name: there.get(name, ({}, {})) for name in names}
+
+
+def _differences(
+    shared: list[tuple[_ImageScores, _ImageScores]],
+) -> tuple[np.ndarray, list[str]]:
+    """Return differences [seeds, images] of two rows, and each image's group."""
     if not shared:
         return np.empty((0, 0)), []
-    images = list(shared[0][0].iou)
+    (first, groups), _ = shared[0]
+    images = list(first)
     nothing = math.nan
-    values = [[a.iou.get(i, nothing) - b.iou.get(i, nothing) for i in images] for a, b in shared]
-    return np.array(values), [shared[0][0].groups[image] for image in images]
-
-
-def _image_scores(record: StudyRecord, trial: TrialRecord, name: str) -> _ImageScores:
-    level = trial.figure("level", rule=record.rule, class_name=name)
-    if trial.figures is None or math.isnan(level):
-        return _ImageScores({}, {})
-    iou, groups = trial.figures.iou_of_images("student", name, int(level))
-    return _ImageScores(iou, groups)
+    values = [[a.get(i, nothing) - b.get(i, nothing) for i in images] for (a, _), (b, _) in shared]
+    return np.array(values), [groups[image] for image in images]
 
 
 def _cells(found: CrossedInterval, values: np.ndarray) -> list[Cell]:
