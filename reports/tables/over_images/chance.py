@@ -14,7 +14,7 @@ from reports.deciding import CrossedInterval, crossed_interval
 from reports.names import MEAN_OF_CLASSES
 from reports.results.study_record import ConfigurationRecord, StudyRecord, TrialRecord
 from reports.statistics import summarise
-from reports.tables.cells import ABSENT, Cell, Column, Table, points
+from reports.tables.cells import ABSENT, Cell, Column, Table, bounds, points, share_cell
 
 MOST_TRIALS = 400
 """The most trials whose images a page reads again; `Results.table` reads any number."""
@@ -150,8 +150,8 @@ def _cells(found: CrossedInterval, values: np.ndarray) -> list[Cell]:
         Cell(points(found.mean, signed=True), data={"": found.mean}),
         _interval_cell(over_seeds.low, over_seeds.high),
         _interval_cell(found.low, found.high),
-        *(_sd_cell(variance) for variance in variances),
-        *(Cell(points(width), data={"": width}) for width in (half, *more)),
+        *map(_sd_cell, variances),
+        *map(share_cell, (half, *more)),
         Cell(
             f"{found.seeds} x {found.images} ({found.groups})",
             data={"seeds": found.seeds, "images": found.images, "groups": found.groups},
@@ -160,12 +160,8 @@ def _cells(found: CrossedInterval, values: np.ndarray) -> list[Cell]:
 
 
 def _interval_cell(low: float | None, high: float | None) -> Cell:
-    data = {"low": low, "high": high}
-    if low is None or high is None:
-        return Cell(ABSENT, data=data)
-    return Cell(f"[{points(low, signed=True)}, {points(high, signed=True)}]", data=data)
+    return Cell(bounds(low, high) or ABSENT, data={"low": low, "high": high})
 
 
 def _sd_cell(variance: float | None) -> Cell:
-    sd = None if variance is None else math.sqrt(variance)
-    return Cell(points(sd), data={"": sd})
+    return share_cell(None if variance is None else math.sqrt(variance))
