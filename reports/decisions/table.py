@@ -75,18 +75,10 @@ def fixed_seeds(answer: Answer, question: Question) -> int | None:
     )
 
 
-def shown_interval(answer: Answer) -> SequentialInterval | None:
-    """Return the interval that decided a comparison, or the last one; None before any."""
-    if not answer.decision.path:
-        return None
-    last = answer.decision.path[-1]
-    return last.equivalence if answer.verdict is Verdict.NO_DIFFERENCE else last.interval
-
-
 def _row(answer: Answer, question: Question) -> tuple[Cell, ...]:
     decision = answer.decision
-    interval, fixed = shown_interval(answer), fixed_seeds(answer, question)
-    notes = [text for text in (answer.note, decision.note) if text]
+    interval, fixed = answer.interval, fixed_seeds(answer, question)
+    notes = answer.notes
     if answer.verdict is Verdict.BUDGET_SPENT and fixed is not None and fixed > decision.seeds:
         notes.append(
             f"At this spread a study of {fixed} seeds would find {points(question.smallest)} "
