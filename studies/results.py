@@ -324,7 +324,7 @@ class Results:
         """
         import pandas as pd
 
-        from reports.threshold_listing import threshold_choices
+        from reports.listing import threshold_choices
 
         choices = [threshold_choices(record) for record in self._records]
         return pd.concat(choices, ignore_index=True).rename(columns={"refinement": "chain"})

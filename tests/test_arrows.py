@@ -155,27 +155,23 @@ def test_scenes_load_no_torch():
         (
             "tables",
             [
-                "csv_text",
                 "names",
                 "pairing",
-                "search_trials",
                 "statistics",
-                "crossed_effects",
+                "deciding",
                 "results",
                 "ledger",
             ],
         ),
         (
             "figures",
-            ["names", "pairing", "search_trials", "statistics", "tables", "results", "ledger"],
+            ["names", "pairing", "statistics", "tables", "results", "ledger"],
         ),
         (
             "export",
             [
-                "csv_text",
                 "names",
                 "page",
-                "search_trials",
                 "tables",
                 "results",
                 "ledger",

@@ -1,6 +1,11 @@
 """Decisions on paired differences that may be looked at after every seed."""
 
 from reports.deciding.corrections import e_bh, holm_e_values
+from reports.deciding.crossed_effects import (
+    CrossedInterval,
+    VarianceComponents,
+    crossed_interval,
+)
 from reports.deciding.fixed_design import fixed_design_seeds
 from reports.deciding.group_sequential import BoundaryShape, GroupSequential
 from reports.deciding.intervals import SequentialInterval, SequentialTest, sequential_interval
@@ -11,6 +16,7 @@ from reports.deciding.verdicts import Verdict
 
 __all__ = [
     "BoundaryShape",
+    "CrossedInterval",
     "Decision",
     "DecisionRule",
     "EValue",
@@ -20,8 +26,10 @@ __all__ = [
     "SequentialTest",
     "SignTest",
     "TMixture",
+    "VarianceComponents",
     "Verdict",
     "compare_collapses",
+    "crossed_interval",
     "decide_comparisons",
     "e_bh",
     "fixed_design_seeds",

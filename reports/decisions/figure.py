@@ -95,9 +95,7 @@ def decision_paths_info(record: StudyRecord) -> DecisionPaths | None:
 
 def _path(answer: Answer) -> ComparisonPath:
     points = answer.decision.path
-    intervals = [point.interval for point in points]
-    if answer.verdict is Verdict.NO_DIFFERENCE:
-        intervals = [point.equivalence for point in points]
+    intervals = [answer.interval_at(point) for point in points]
     return ComparisonPath(
         str(answer.pair),
         answer.verdict,

@@ -37,11 +37,11 @@ def decision_headlines(record: StudyRecord) -> list[str]:
         if names := [str(answer.pair) for answer in answers if answer.verdict is verdict]:
             sentences.append(f"{said}: {enumerated(names)}.")
     if rounds.question.best:
-        sentences += _best(rounds, answers)
+        sentences += _best(answers)
     return sentences + _saved(rounds, answers)
 
 
-def _best(rounds: Rounds, answers: list[Answer]) -> list[str]:
+def _best(answers: list[Answer]) -> list[str]:
     worse = {
         answer.pair.row if answer.verdict is Verdict.WORSE else answer.pair.other
         for answer in answers

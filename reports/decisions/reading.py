@@ -30,7 +30,11 @@ def read_rounds(results: Location, plan: Iterable[Mapping[Any, Any]]) -> Rounds 
 
 
 def rounds_of(record: StudyRecord) -> Rounds | None:
-    """Return how far a study is; None of a study without `decide`."""
+    """Return how far a study is; None of a study without `decide`. A record is followed once."""
+    return record.once(_follow)
+
+
+def _follow(record: StudyRecord) -> Rounds | None:
     if record.decide is None:
         return None
     question = read_question(record.decide)

@@ -14,7 +14,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from reports.deciding import Decision, SignTest, Verdict, compare_collapses, decide_comparisons
+from reports.deciding import (
+    Decision,
+    PathPoint,
+    SequentialInterval,
+    SignTest,
+    Verdict,
+    compare_collapses,
+    decide_comparisons,
+)
 from reports.decisions.question import Question, RowPair
 
 _HOUR = 3600.0
@@ -69,6 +77,21 @@ class Answer:
     collapsed: tuple[int, int]
     note: str | None
     goes_on: bool
+
+    @property
+    def notes(self) -> list[str]:
+        """Why it is not decided, and what the decision itself says, in sentences."""
+        return [text for text in (self.note, self.decision.note) if text]
+
+    @property
+    def interval(self) -> SequentialInterval | None:
+        """The interval that decided it, or the last one; None before any."""
+        path = self.decision.path
+        return self.interval_at(path[-1]) if path else None
+
+    def interval_at(self, look: PathPoint) -> SequentialInterval:
+        """Return the interval of a look that its verdict goes by."""
+        return look.equivalence if self.verdict is Verdict.NO_DIFFERENCE else look.interval
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
-from reports.deciding import SequentialInterval, Verdict
+from reports.deciding import SequentialInterval
 from reports.decisions.rounds import Answer, Rounds
 
 MOST_LINES = 20
@@ -67,16 +67,13 @@ def answer_records(rounds: Rounds) -> list[dict[str, Any]]:
 
 
 def _state(answer: Answer) -> str:
-    decision = answer.decision
-    if not decision.path:
+    shown = answer.interval
+    if shown is None:
         return str(answer.verdict)
-    point = decision.path[-1]
-    shown = point.equivalence if answer.verdict is Verdict.NO_DIFFERENCE else point.interval
     said = f"{answer.verdict}, {interval_text(shown)} points" if shown.n else str(answer.verdict)
     if answer.verdict.is_decided:
-        return f"{said}, after {number_of(decision.seeds, 'seed')}"
-    reasons = [text for text in (answer.note, decision.note) if text]
-    return f"{said}. {' '.join(reasons)}" if reasons else said
+        return f"{said}, after {number_of(answer.decision.seeds, 'seed')}"
+    return f"{said}. {' '.join(answer.notes)}" if answer.notes else said
 
 
 def _next(rounds: Rounds) -> str:

@@ -8,7 +8,7 @@ from reports.decisions.reading import rounds_of
 from reports.decisions.rounds import Answer, Rounds
 from reports.names import MEASURE_NAMES, RULE_NAMES
 from reports.results.study_record import StudyRecord
-from reports.tables.cells import ABSENT, Cell, CellValue, Column, Table, points
+from reports.tables.cells import ABSENT, Cell, CellValue, Column, Table, bounds, points, share_cell
 
 POWER = 0.8
 """The power of the fixed design that a page compares with."""
@@ -75,18 +75,10 @@ def fixed_seeds(answer: Answer, question: Question) -> int | None:
     )
 
 
-def shown_interval(answer: Answer) -> SequentialInterval | None:
-    """Return the interval that decided a comparison, or the last one; None before any."""
-    if not answer.decision.path:
-        return None
-    last = answer.decision.path[-1]
-    return last.equivalence if answer.verdict is Verdict.NO_DIFFERENCE else last.interval
-
-
 def _row(answer: Answer, question: Question) -> tuple[Cell, ...]:
     decision = answer.decision
-    interval, fixed = shown_interval(answer), fixed_seeds(answer, question)
-    notes = [text for text in (answer.note, decision.note) if text]
+    interval, fixed = answer.interval, fixed_seeds(answer, question)
+    notes = answer.notes
     if answer.verdict is Verdict.BUDGET_SPENT and fixed is not None and fixed > decision.seeds:
         notes.append(
             f"At this spread a study of {fixed} seeds would find {points(question.smallest)} "
@@ -99,7 +91,7 @@ def _row(answer: Answer, question: Question) -> tuple[Cell, ...]:
         Cell(str(answer.verdict), state=_STATES.get(answer.verdict, "")),
         Cell(str(decision.seeds), data={"": decision.seeds}),
         _difference_cell(interval),
-        Cell(points(sd), data={"": sd}),
+        share_cell(sd),
         _signs_cell(answer),
         _collapses_cell(answer),
         Cell(ABSENT if fixed is None else str(fixed), data={"": fixed}),
@@ -111,6 +103,7 @@ def _difference_cell(interval: SequentialInterval | None) -> Cell:
     if interval is None:
         return Cell(ABSENT, data={"mean": None})
     known = not math.isnan(interval.mean)
+    text = f"{points(interval.mean, signed=True)} {bounds(interval.low, interval.high)}".rstrip()
     data: dict[str, CellValue] = {
         "mean": interval.mean if known else None,
         "low": interval.low,
@@ -118,14 +111,7 @@ def _difference_cell(interval: SequentialInterval | None) -> Cell:
         "n": interval.n,
         "missing": interval.missing,
     }
-    return Cell(_bounded(interval) if known else ABSENT, data=data)
-
-
-def _bounded(interval: SequentialInterval) -> str:
-    mean = points(interval.mean, signed=True)
-    if interval.low is None or interval.high is None:
-        return mean
-    return f"{mean} [{points(interval.low, signed=True)}, {points(interval.high, signed=True)}]"
+    return Cell(text if known else ABSENT, data=data)
 
 
 def _signs_cell(answer: Answer) -> Cell:

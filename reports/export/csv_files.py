@@ -9,11 +9,11 @@ from typing import Any
 
 import pandas as pd
 
-from reports.csv_text import frame_to_csv
 from reports.export.folders import ExportFolder
 from reports.export.outcome import Exported
 from reports.export.runs import LOSSES, StudyExport, has_transfer, trial_settings
 from reports.results.study_record import StudyRecord, TrialRecord
+from reports.tables.csv_text import frame_to_csv
 
 _TRIAL_COLUMNS = (
     "error",

@@ -18,8 +18,8 @@ import pandas as pd
 from reports.export.folders import ExportFolder
 from reports.export.outcome import Exported
 from reports.ledger import part_name, read_table, table_folder
-from reports.search_trials import SearchTrial, search_trials
 from reports.storage import Location
+from reports.tables.search import SearchTrial, search_trials
 from wsss_core.errors import InputError
 
 if TYPE_CHECKING:

@@ -27,7 +27,7 @@ from reports.figures.style import (
 )
 from reports.ledger.schema import SEARCH_STATES
 from reports.names import MEASURE_NAMES, METRIC_NAMES
-from reports.search_trials import SearchTrial, search_trials
+from reports.tables.search import SearchTrial, search_trials
 
 # A metric has the same hue in every search.
 _HUES = {"cosine": BLUE, "l1": VERMILION, "l2": GREEN, "kl": PURPLE}

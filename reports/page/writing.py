@@ -7,7 +7,6 @@ from pathlib import Path
 import pandas as pd
 import pyarrow as pa
 
-from reports.csv_text import frame_to_csv
 from reports.ledger.digest import to_parquet
 from reports.page.kept_drawings import KeptDrawings
 from reports.page.rendering import render_html, render_markdown
@@ -15,6 +14,7 @@ from reports.page.views import views_of
 from reports.results.anonymous import anonymised
 from reports.results.reading import read_studies
 from reports.storage import Location
+from reports.tables.csv_text import frame_to_csv
 from reports.tables.rendering import to_csv, to_latex, to_markdown
 from wsss_core.errors import as_input_error
 from wsss_core.whole_files import write_whole

@@ -109,6 +109,9 @@ class TrialFigures:
 
     @cached_property
     def _test(self) -> dict[tuple[str, str], ScoreRows]:
+        return self._read_test()
+
+    def _read_test(self) -> dict[tuple[str, str], ScoreRows]:
         if self.read_scores is None:
             return {}
         scores = self.read_scores()
@@ -125,29 +128,32 @@ class TrialFigures:
         return {key: np.asarray(rows.stack().iou()) for key, rows in self._test.items()}
 
     def iou_of_images(
-        self, network: str, class_name: str, level: int
-    ) -> tuple[dict[str, float], dict[str, str]]:
-        """Return the IoU at a level of the test images that hold a class, and their groups.
+        self, network: str, levels: Mapping[str, int]
+    ) -> dict[str, tuple[dict[str, float], dict[str, str]]]:
+        """Return the IoU of the test images that hold a class, and their groups.
+
+        The scores are read for it and not kept: it is asked of many trials, once of each.
 
         Args:
             network: the network.
-            class_name: the class.
-            level: 0 to 255.
+            levels: class -> level, 0 to 255.
 
         Returns:
-            Image -> IoU, and image -> group; empty without scores.
+            Class -> image -> IoU, and image -> group; classes without scores are left out.
 
         """
-        rows = self._test.get((network, class_name))
-        if rows is None:
-            return {}, {}
-        stack = rows.stack()
-        held = np.flatnonzero(stack.holds_class)
-        hits = stack.foreground[held, level:].sum(axis=1)
-        union = stack.foreground[held].sum(axis=1) + stack.background[held, level:].sum(axis=1)
-        images, groups = (rows.texts[name][held].tolist() for name in ("image", "group"))
-        iou = dict(zip(images, (hits / union).tolist(), strict=True))
-        return iou, dict(zip(images, groups, strict=True))
+        found = {}
+        for (of, name), rows in self._read_test().items():
+            if of == network and name in levels:
+                stack = rows.stack()
+                held = stack.holds_class
+                iou = stack.iou_at(levels[name])[held].tolist()
+                images, groups = (rows.texts[text][held].tolist() for text in ("image", "group"))
+                found[name] = (
+                    dict(zip(images, iou, strict=True)),
+                    dict(zip(images, groups, strict=True)),
+                )
+        return found
 
     @cached_property
     def clear_share(self) -> Mapping[tuple[str, str], np.ndarray]:

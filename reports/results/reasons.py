@@ -165,10 +165,7 @@ def _of_scores(
         maps[name, "delta_density"] = _mean(delta_density(holding))
         if name not in levels or math.isnan(levels[name]):
             continue
-        level = int(levels[name])
-        hits = stack.foreground[:, level:].sum(axis=1)
-        union = stack.foreground.sum(axis=1) + stack.background[:, level:].sum(axis=1)
-        iou = np.divide(hits, union, out=np.full(len(hits), np.nan), where=stack.holds_class)
+        iou = np.where(stack.holds_class, stack.iou_at(int(levels[name])), np.nan)
         groups[name] = _groups(of_class, iou)
     return maps, groups
 

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import cast
+from typing import Any, TypeVar, cast
 
 import numpy as np
 import pandas as pd
@@ -20,6 +20,8 @@ from reports.results.reasons import ReasonParts, TrialReasons
 from reports.results.segments import SegmentRecord
 from reports.results.stored import AlikeTrials, FiguresByPair, KeptFigures, TrialRecord, tidy
 from reports.storage import Location
+
+_Made = TypeVar("_Made")
 
 __all__ = ["ChainRecord", "ConfigurationRecord", "PanelParts", "StudyRecord", "TrialRecord"]
 
@@ -159,6 +161,20 @@ class StudyRecord:
     segments: tuple[SegmentRecord, ...] = ()
     reasons: ReasonParts | None = None
     decide: str | None = None
+
+    @cached_property
+    def _made(self) -> dict[Callable[..., Any], Any]:
+        return {}
+
+    def once(self, make: "Callable[[StudyRecord], _Made]") -> _Made:
+        """Return what a function makes of the record; it is called the first time alone.
+
+        For what rooms above make of it. `dataclasses.replace` makes a record without any.
+        """
+        if make not in self._made:
+            self._made[make] = make(self)
+        made: _Made = self._made[make]
+        return made
 
     @cached_property
     def pairs(self) -> tuple[Pair, ...]:

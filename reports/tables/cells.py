@@ -168,11 +168,11 @@ def mean_and_spread(summary: Summary, *, signed: bool = False) -> str:
     return text if summary.sd is None else f"{text} ± {points(summary.sd)}"
 
 
-def interval(summary: Summary) -> str:
-    """Write the 95 % interval in percent points; empty without one."""
-    if summary.low is None or summary.high is None:
+def bounds(low: float | None, high: float | None) -> str:
+    """Write an interval in percent points; empty without one."""
+    if low is None or high is None:
         return ""
-    return f"[{points(summary.low, signed=True)}, {points(summary.high, signed=True)}]"
+    return f"[{points(low, signed=True)}, {points(high, signed=True)}]"
 
 
 def p_value(p: float | None) -> str:
@@ -247,7 +247,7 @@ def difference_cell(difference: PairedDifference, states: Counter[str]) -> Cell:
         "high": summary.high,
         "p": difference.p,
     }
-    parts = mean_and_spread(summary, signed=True), interval(summary)
+    parts = mean_and_spread(summary, signed=True), bounds(summary.low, summary.high)
     return _summary_cell(summary, " ".join(part for part in parts if part), data, states)
 
 
@@ -273,6 +273,11 @@ def count_cell(states: Counter[str]) -> Cell:
 def share_cell(share: float | None, decimals: int = 1) -> Cell:
     """Make the cell of a share in percent points; `–` for None and NaN."""
     return Cell(points(share, decimals), data={"": share})
+
+
+def p_cell(p: float | None) -> Cell:
+    """Make the cell of a p-value; `–` for None."""
+    return Cell(p_value(p), data={"": p})
 
 
 def absent_cell(suffix: str = "") -> Cell:

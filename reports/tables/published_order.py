@@ -21,9 +21,9 @@ from reports.tables.cells import (
     Column,
     Table,
     absent_cell,
+    bounds,
     count_text,
     equals,
-    interval,
     p_value,
     points,
     share_cell,
@@ -164,11 +164,11 @@ def _rank_cell(values: Mapping[str, float], name: str) -> Cell:
 
 
 def _pair_text(pair: PublishedPair) -> str:
+    here = pair.difference.summary
     p = f"Holm {equals('p', p_value(pair.corrected_p))}"
     return (
         f"{pair.better} over {pair.worse} (published {points(pair.published, signed=True)}, here "
-        f"{points(pair.difference.summary.mean, signed=True)} "
-        f"{interval(pair.difference.summary)}, {p})"
+        f"{points(here.mean, signed=True)} {bounds(here.low, here.high)}, {p})"
     )
 
 

@@ -18,7 +18,7 @@ from reports.tables.cells import (
     count_cell,
     difference_cell,
     mark_best,
-    p_value,
+    p_cell,
     published_notes,
     share_cell,
     state_text,
@@ -135,7 +135,7 @@ def _difference_cells(result: ChainResult) -> tuple[Cell, Cell]:
         return first, absent_cell()
     return (
         difference_cell(result.difference, result.states),
-        Cell(p_value(result.corrected_p), data={"": result.corrected_p}),
+        p_cell(result.corrected_p),
     )
 
 

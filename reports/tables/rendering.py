@@ -12,8 +12,8 @@ from collections.abc import Sequence
 
 from markupsafe import Markup, escape
 
-from reports.csv_text import spreadsheet_text
 from reports.tables.cells import Cell, CellValue, Column, Table
+from reports.tables.csv_text import spreadsheet_text
 from reports.tables.latex_text import UNICODE_MACRO, escape_latex
 
 

@@ -24,7 +24,7 @@ from reports.tables.cells import (
     difference_cell,
     mark_best,
     never_predicted_notes,
-    p_value,
+    p_cell,
     published_notes,
     share_cell,
     summary_cell,
@@ -175,7 +175,7 @@ def _difference_cells(
         return first, absent_cell()
     cell = difference_cell(compared.difference, record.states(one.name))
     cell = with_class_state(cell, record, one.name, compared.class_name, "delta")
-    return cell, Cell(p_value(compared.corrected_p), data={"": compared.corrected_p})
+    return cell, p_cell(compared.corrected_p)
 
 
 def _caption(record: StudyRecord) -> str:
@@ -312,7 +312,7 @@ def controls_table(record: StudyRecord) -> Table:
                 _figure_cell(record, taught, name, record.objective, spell_out=True),
                 _figure_cell(record, control, name, record.objective, spell_out=True),
                 difference_cell(one.difference, states),
-                Cell(p_value(one.corrected_p), data={"": one.corrected_p}),
+                p_cell(one.corrected_p),
                 Cell(str(one.difference.summary.n), data={"": one.difference.summary.n}),
             )
         )

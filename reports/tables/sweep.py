@@ -16,7 +16,7 @@ from reports.tables.cells import (
     Table,
     difference_cell,
     equals,
-    p_value,
+    p_cell,
     points,
     summary_cell,
     with_class_state,
@@ -44,8 +44,7 @@ def _drop_cells(sweep: SweepRecord, row: SweepRow) -> tuple[Cell, Cell]:
     if worst_state(states) and row.drop.summary.n:
         cell = replace(cell, text=f"{cell.text} ({equals('n', row.drop.summary.n)})")
     # No best: a configuration that starts at nothing has nothing to lose.
-    p = Cell(p_value(row.corrected_p), data={"": row.corrected_p})
-    return replace(cell, rank=None), p
+    return replace(cell, rank=None), p_cell(row.corrected_p)
 
 
 def sweep_table(records: Sequence[StudyRecord]) -> Table:

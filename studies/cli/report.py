@@ -32,7 +32,7 @@ def _report(options: argparse.Namespace) -> int:
 
 
 def _thresholds(options: argparse.Namespace) -> int:
-    from reports.threshold_listing import list_thresholds, threshold_record
+    from reports.listing import list_thresholds, threshold_record
 
     out = options.out or own_folder(options) / "report" / "tables"
     listing = list_thresholds(options.results, out, processes=usable_cpus())
@@ -46,7 +46,7 @@ def _thresholds(options: argparse.Namespace) -> int:
 
 
 def _compare(options: argparse.Namespace) -> int:
-    from reports.comparing import compare_results, comparison_table
+    from reports.listing import compare_results, comparison_table
     from reports.tables.rendering import to_csv, to_markdown
 
     found = compare_results(options.results, options.other, options.study, processes=usable_cpus())

@@ -259,6 +259,12 @@ class HistogramStack:
         """Return each image's IoU per threshold, float64 [N, 256]; 0 without the class."""
         return pixel_counts.iou(self.foreground, self.background)
 
+    def iou_at(self, level: int) -> NDArray[np.float64]:
+        """Return each image's IoU at one level, float64 [N]: that column of `iou`, sooner."""
+        hits = self.foreground[:, level:].sum(axis=1)
+        union = self.foreground.sum(axis=1) + self.background[:, level:].sum(axis=1)
+        return pixel_counts.share(hits, union)
+
     def per_image_iou(self) -> Curve:
         """Return the mean foreground IoU of images that hold the class: the thesis's mIoU."""
         return self._per_image_iou

@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
 import pyarrow.compute as pc
 
 from reports.ledger.parts import read_arrow
@@ -39,9 +40,21 @@ class SegmentRun:
     counts: SegmentCounts | None = None
 
     @cached_property
+    def _of_class(self) -> dict[str | None, dict[str, float]]:
+        return {}
+
+    @property
     def figures(self) -> dict[str, float]:
         """Every figure of the mean over classes; empty without scores."""
-        return {} if self.counts is None else self.counts.figures()
+        return self.figures_of(None)
+
+    def figures_of(self, class_name: str | None) -> dict[str, float]:
+        """Return every figure of a class, None for the mean over classes; worked out once."""
+        if self.counts is None:
+            return {}
+        if class_name not in self._of_class:
+            self._of_class[class_name] = self.counts.figures(class_name)
+        return self._of_class[class_name]
 
 
 @dataclass(frozen=True)
@@ -97,10 +110,9 @@ class SegmentRecord:
         """
         found = {}
         for run in self.healthy:
-            assert run.counts is not None
-            figures = run.figures if class_name is None else run.counts.figures(class_name)
-            if not math.isnan(figures[figure]):
-                found[run.pair] = figures[figure]
+            value = run.figures_of(class_name)[figure]
+            if not math.isnan(value):
+                found[run.pair] = value
         return found
 
     @property
@@ -158,16 +170,18 @@ def read_segments(
     # As integers: pyarrow loads pandas to make moments of them.
     ended = read_arrow(results, "segmented", keys=keys).drop_columns("started_at")
     ends = {row["scores_key"]: row for row in ended.to_pylist()}
+    ok = [key for key, row in ends.items() if row["status"] == "ok"]
+    scores = read_arrow(results, "segment_scores", keys=ok)
     entries: dict[str, list[SegmentRun]] = {}
     about: dict[str, dict[str, Any]] = {}
     for row in rows:
         about.setdefault(row["entry"], {name: row[name] for name in _ABOUT})
-        entries.setdefault(row["entry"], []).append(_run(results, row, ends))
+        entries.setdefault(row["entry"], []).append(_run(row, ends, scores))
     return tuple(SegmentRecord(**about[name], runs=tuple(runs)) for name, runs in entries.items())
 
 
 def _run(
-    results: Location, planned: Mapping[str, Any], ends: Mapping[str, dict[str, Any]]
+    planned: Mapping[str, Any], ends: Mapping[str, dict[str, Any]], scores: pa.Table
 ) -> SegmentRun:
     key = planned["scores_key"]
     pair = pair_of(planned["seed"], planned["fold"])
@@ -176,9 +190,9 @@ def _run(
         return SegmentRun(key, planned["segment_key"], pair, "missing")
     counts, status = None, row["status"]
     if status == "ok":
-        scores = read_arrow(results, "segment_scores", keys=[key])
-        if scores.num_rows:
-            counts = SegmentCounts.of_rows(scores)
+        of_run = scores.filter(pc.equal(scores["scores_key"], key))
+        if of_run.num_rows:
+            counts = SegmentCounts.of_rows(of_run)
         else:
             status = "missing"
     return SegmentRun(key, planned["segment_key"], pair, status, row, counts)

@@ -6,15 +6,15 @@ which of the two more seeds, or more masks, would narrow.
 """
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
 
 import numpy as np
 
-from reports.crossed_effects import CrossedInterval, crossed_interval
+from reports.deciding import CrossedInterval, crossed_interval
 from reports.names import MEAN_OF_CLASSES
 from reports.results.study_record import ConfigurationRecord, StudyRecord, TrialRecord
 from reports.statistics import summarise
-from reports.tables.cells import ABSENT, Cell, Column, Table, points
+from reports.tables.cells import ABSENT, Cell, Column, Table, bounds, points, share_cell
 
 MOST_TRIALS = 400
 """The most trials whose images a page reads again; `Results.table` reads any number."""
@@ -23,12 +23,8 @@ MORE_MASKS = 10
 """The masks whose worth is told."""
 
 
-@dataclass(frozen=True)
-class _ImageScores:
-    """The IoU of a trial's test images that hold a class, and their groups."""
-
-    iou: dict[str, float]
-    groups: dict[str, str]
+_ImageScores = tuple[Mapping[str, float], Mapping[str, str]]
+"""The IoU of a trial's test images that hold a class, and their groups, by image."""
 
 
 def has_both_chances(record: StudyRecord) -> bool:
@@ -59,9 +55,17 @@ def chance_table(record: StudyRecord) -> Table:
     )
     rows = []
     notes = []
+    # Rows share their baseline, and classes a trial's scores.
+    read: dict[str, Mapping[str, _ImageScores]] = {}
     for one, baseline in _pairs(record):
+        shared = _shared_trials(record, one, baseline)
+        for trial in (trial for both in shared for trial in both):
+            if trial.key not in read:
+                read[trial.key] = _image_scores(record, trial, names)
         for name in names:
-            values, groups = _differences(record, one, baseline, name)
+            values, groups = _differences(
+                [(read[a.key][name], read[b.key][name]) for a, b in shared]
+            )
             if not values.size:
                 continue
             found = crossed_interval(values, groups)
@@ -92,32 +96,41 @@ def _pairs(record: StudyRecord) -> list[tuple[ConfigurationRecord, Configuration
     return [(one, base) for one, base in found if base is not None and base.name != one.name]
 
 
-def _differences(
-    record: StudyRecord, one: ConfigurationRecord, baseline: ConfigurationRecord, name: str
-) -> tuple[np.ndarray, list[str]]:
-    """Return differences [seeds, images] over the seeds of both, and each image's group."""
+def _shared_trials(
+    record: StudyRecord, one: ConfigurationRecord, baseline: ConfigurationRecord
+) -> list[tuple[TrialRecord, TrialRecord]]:
+    """Return the healthy trials of both, by the seeds that both have."""
     of_one, of_baseline = (
         {trial.pair: trial for trial in record.healthy(of.name)} for of in (one, baseline)
     )
-    shared = [
-        (_image_scores(record, of_one[pair], name), _image_scores(record, of_baseline[pair], name))
+    return [
+        (of_one[pair], of_baseline[pair])
         for pair in record.pairs
         if pair in of_one and pair in of_baseline
     ]
+
+
+def _image_scores(
+    record: StudyRecord, trial: TrialRecord, names: list[str]
+) -> Mapping[str, _ImageScores]:
+    """Return the scores of a trial's images by class, empty where there is no level."""
+    levels = {name: trial.figure("level", rule=record.rule, class_name=name) for name in names}
+    known = {name: int(level) for name, level in levels.items() if not math.isnan(level)}
+    there = {} if trial.figures is None else trial.figures.iou_of_images("student", known)
+    return {name: there.get(name, ({}, {})) for name in names}
+
+
+def _differences(
+    shared: list[tuple[_ImageScores, _ImageScores]],
+) -> tuple[np.ndarray, list[str]]:
+    """Return differences [seeds, images] of two rows, and each image's group."""
     if not shared:
         return np.empty((0, 0)), []
-    images = list(shared[0][0].iou)
+    (first, groups), _ = shared[0]
+    images = list(first)
     nothing = math.nan
-    values = [[a.iou.get(i, nothing) - b.iou.get(i, nothing) for i in images] for a, b in shared]
-    return np.array(values), [shared[0][0].groups[image] for image in images]
-
-
-def _image_scores(record: StudyRecord, trial: TrialRecord, name: str) -> _ImageScores:
-    level = trial.figure("level", rule=record.rule, class_name=name)
-    if trial.figures is None or math.isnan(level):
-        return _ImageScores({}, {})
-    iou, groups = trial.figures.iou_of_images("student", name, int(level))
-    return _ImageScores(iou, groups)
+    values = [[a.get(i, nothing) - b.get(i, nothing) for i in images] for (a, _), (b, _) in shared]
+    return np.array(values), [groups[image] for image in images]
 
 
 def _cells(found: CrossedInterval, values: np.ndarray) -> list[Cell]:
@@ -137,8 +150,8 @@ def _cells(found: CrossedInterval, values: np.ndarray) -> list[Cell]:
         Cell(points(found.mean, signed=True), data={"": found.mean}),
         _interval_cell(over_seeds.low, over_seeds.high),
         _interval_cell(found.low, found.high),
-        *(_sd_cell(variance) for variance in variances),
-        *(Cell(points(width), data={"": width}) for width in (half, *more)),
+        *map(_sd_cell, variances),
+        *map(share_cell, (half, *more)),
         Cell(
             f"{found.seeds} x {found.images} ({found.groups})",
             data={"seeds": found.seeds, "images": found.images, "groups": found.groups},
@@ -147,12 +160,8 @@ def _cells(found: CrossedInterval, values: np.ndarray) -> list[Cell]:
 
 
 def _interval_cell(low: float | None, high: float | None) -> Cell:
-    data = {"low": low, "high": high}
-    if low is None or high is None:
-        return Cell(ABSENT, data=data)
-    return Cell(f"[{points(low, signed=True)}, {points(high, signed=True)}]", data=data)
+    return Cell(bounds(low, high) or ABSENT, data={"low": low, "high": high})
 
 
 def _sd_cell(variance: float | None) -> Cell:
-    sd = None if variance is None else math.sqrt(variance)
-    return Cell(points(sd), data={"": sd})
+    return share_cell(None if variance is None else math.sqrt(variance))

@@ -17,7 +17,7 @@ from reports.tables.cells import (
     count_cell,
     difference_cell,
     mark_best,
-    p_value,
+    p_cell,
     published_notes,
     share_cell,
     summary_cell,
@@ -171,7 +171,7 @@ def _difference_cells(result: SegmentResult, states: Counter[str]) -> tuple[Cell
         return Cell(ABSENT, data={"mean": None}), absent_cell()
     return (
         difference_cell(result.difference, states),
-        Cell(p_value(result.corrected_p), data={"": result.corrected_p}),
+        p_cell(result.corrected_p),
     )
 
 

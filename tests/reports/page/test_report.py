@@ -16,7 +16,7 @@ import pytest
 
 from reports import make_report
 from reports.ledger.parts import read_table, write_part
-from reports.threshold_listing import list_thresholds
+from reports.listing.thresholds import list_thresholds
 from wsss_core.errors import InputError
 
 VOID = {"meta", "img", "br", "link", "input", "hr"}

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from reports.crossed_effects import crossed_interval
+from reports.deciding import crossed_interval
 from reports.ledger import write_part
 from reports.ledger.parts import read_table
 from reports.results.reading import read_studies

@@ -10,9 +10,8 @@ import pytest
 
 from reports.figures.search import draw_search, search_info
 from reports.figures.style import draw_svg, style
-from reports.search_trials import search_trials
 from reports.tables.rendering import to_csv
-from reports.tables.search import search_table
+from reports.tables.search import search_table, search_trials
 from wsss_core.errors import InputError
 
 # number, metric, lambda, objective by seed, state

@@ -13,9 +13,9 @@ import pytest
 from PIL import Image
 
 from reports import make_report
+from reports.listing.thresholds import describe_thresholds, threshold_record
 from reports.names import MEAN_OF_CLASSES
 from reports.results.reading import read_studies
-from reports.threshold_listing import describe_thresholds, threshold_record
 from studies import open_results
 from studies.masks.making import make_masks
 from studies.masks.recipe import MaskSelection, choose_recipe

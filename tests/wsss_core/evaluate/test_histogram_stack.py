@@ -141,3 +141,9 @@ def test_labels_that_are_not_one_truth_for_each_image_are_refused(stack):
         stack.pooled_scores(np.ones(6, dtype=np.int64))
     with pytest.raises(InputError, match=r"^labelled: expected bool \[6\], got bool \[5\]"):
         stack.pooled_scores(np.ones(5, dtype=bool))
+
+
+@pytest.mark.parametrize("level", [0, 1, 90, 255])
+def test_the_iou_at_a_level_is_that_of_the_curve_to_the_bit(stack, level):
+    assert np.array_equal(stack.iou_at(level), stack.iou()[:, level])
+    assert not stack.holds_class.all()

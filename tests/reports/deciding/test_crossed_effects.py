@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from reports.crossed_effects import crossed_interval
+from reports.deciding import crossed_interval
 from wsss_core.errors import InputError
 
 FOUR = [[1.0, 3.0, 2.0, 6.0], [2.0, 4.0, 2.0, 8.0], [0.0, 3.0, 1.0, 4.0], [1.0, 2.0, 3.0, 6.0]]

@@ -10,7 +10,6 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from reports.csv_text import frame_to_csv
 from reports.ledger.digest import to_parquet
 from reports.names import MEASURE_NAMES, MEASURES, NEVER_PREDICTED, PLAIN, SHORT_MEASURE_NAMES
 from reports.results.reading import read_studies
@@ -21,6 +20,7 @@ from reports.results.trial_cache import read_scores
 from reports.statistics import Summary, summarise
 from reports.storage import Location
 from reports.tables.cells import ABSENT, equals, mean_and_spread, never_predicted_notes, points
+from reports.tables.csv_text import frame_to_csv
 from reports.tables.thresholds import peeks_at
 from wsss_core.errors import as_input_error
 from wsss_core.whole_files import whole_file, write_whole

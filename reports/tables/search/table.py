@@ -12,8 +12,8 @@ import pandas as pd
 
 from reports.ledger.schema import SEARCH_STATES
 from reports.names import MEASURE_NAMES, METRIC_NAMES
-from reports.search_trials import SearchTrial, best_first, search_trials
 from reports.tables.cells import Cell, Column, Table, absent_cell, mark_best, mean_and_spread
+from reports.tables.search.trials import SearchTrial, best_first, search_trials
 
 
 def _parameter_cell(value: Any) -> Cell:

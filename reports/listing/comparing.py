@@ -25,7 +25,7 @@ from reports.results.reading import read_studies
 from reports.results.study_record import ConfigurationRecord, StudyRecord, TrialRecord
 from reports.statistics import PairedDifference, holm, paired_difference
 from reports.storage import Location
-from reports.tables.cells import Cell, Column, Table, difference_cell, p_value, summary_cell
+from reports.tables.cells import Cell, Column, Table, difference_cell, p_cell, summary_cell
 from wsss_core.errors import InputError, nearest, quoted
 
 
@@ -176,7 +176,7 @@ def comparison_table(comparison: ResultsComparison) -> Table:
                     second.states(row.second.name),
                 ),
                 difference_cell(row.difference, first.states(row.first.name)),
-                Cell(p_value(row.corrected_p), data={"": row.corrected_p}),
+                p_cell(row.corrected_p),
                 Cell(f"{row.equal} of {pairs}", data={"": row.equal, "pairs": pairs}),
                 Cell("; ".join(_what_differs(row)) or "nothing"),
             )

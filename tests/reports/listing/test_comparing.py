@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from reports.comparing import compare_results, comparison_table
 from reports.ledger import write_part
 from reports.ledger.parts import read_table
+from reports.listing import compare_results, comparison_table
 from wsss_core.errors import InputError
 
 pytestmark = pytest.mark.ci

@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 
 from reports import statistics
-from reports.csv_text import frame_to_csv, spreadsheet_text
 from reports.tables import latex_text
+from reports.tables.csv_text import frame_to_csv, spreadsheet_text
 
 
 def test_a_frame_is_written_as_pandas_writes_it_but_for_formulas():

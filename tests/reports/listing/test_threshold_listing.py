@@ -8,15 +8,15 @@ import pandas as pd
 import pytest
 
 from reports.ledger.parts import read_table, write_part
-from reports.names import MEASURES
-from reports.results.reading import read_studies
-from reports.results.score_curves import CURVES
-from reports.threshold_listing import (
+from reports.listing.thresholds import (
     CHOICE_COLUMNS,
     describe_thresholds,
     list_thresholds,
     threshold_choices,
 )
+from reports.names import MEASURES
+from reports.results.reading import read_studies
+from reports.results.score_curves import CURVES
 from wsss_core.errors import InputError
 
 RULES = ("fixed", "otsu", "gaussian_mixture", "tuned", "dataset_oracle", "image_oracle")
