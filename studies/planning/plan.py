@@ -4,7 +4,7 @@ A student that learns from a teacher waits for the teacher's training run. That 
 each seed and is the run of the teacher's own configuration, where the study has one.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -139,16 +139,25 @@ class Plan:
                 needed |= {key, *job.needs}
         return replace(self, jobs={key: job for key, job in wanted.items() if key in needed})
 
-    def pending(self, store: ArtifactStore) -> list[TrainingJob]:
+    def pending(
+        self, store: ArtifactStore, segments: Sequence[SegmentJob] | None = None
+    ) -> list[TrainingJob]:
         """Return the training runs that still have to run.
 
         These are trials without scores, the teachers and members they need, networks whose maps
         segmenters need, and trials whose network was found corrupt: its scores are known, but masks
         are made with it.
+
+        Args:
+            store: holds the finished stages.
+            segments: the `pending_segments`, where they are known already.
+
         """
+        if segments is None:
+            segments = self.pending_segments(store)
         has = store.seen()
         aside = store.corrupt("train")
-        awaited = {job.parent for job in self.pending_segments(store)}
+        awaited = {job.parent for job in segments}
         jobs = []
         for job in reversed(self.jobs.values()):
             trained = has("train", job.key)
@@ -174,7 +183,8 @@ class Plan:
 
     def pending_jobs(self, store: ArtifactStore) -> list[Job]:
         """Return all runs that still have to run: trainings, then segmenters."""
-        return [*self.pending(store), *self.pending_segments(store)]
+        segments = self.pending_segments(store)
+        return [*self.pending(store, segments), *segments]
 
     @property
     def all_jobs(self) -> dict[str, Job]:
