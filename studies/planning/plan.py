@@ -104,7 +104,9 @@ class Plan:
         """
         images = self.images_of(job)
         images.decode(store)
-        if isinstance(job, SegmentJob) and job.masks is not None:
+        if not isinstance(job, SegmentJob) or job.masks is None:
+            return
+        if not store.has("images", job.masks.key):  # which is asked before masks are opened
             TrainingMasks(images).keep(store)
 
     @property
