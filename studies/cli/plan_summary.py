@@ -204,7 +204,7 @@ def summarise_plan(
         return _found(plan, store, results, at_once)
     from studies.deciding import DecideInPlan, asked_so_far, rounds_in_ledger  # load SciPy
 
-    rounds = rounds_in_ledger(plan, results)
+    rounds = rounds_in_ledger(plan.ledger_rows(), results)
     _, untrained, _, cost = _left(plan, store.seen(), store, results, at_once)
     most = len(plan.trials), len(untrained), None if cost is None else cost.left
     found = _found(asked_so_far(plan, rounds), store, results, at_once)

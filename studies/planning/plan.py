@@ -209,6 +209,8 @@ class Plan:
         }
         about = {fold.number: fold_record(fold, study.folds) for fold in self.folds}
         question = question_of(study)
+        decide = question and question.as_json()
+        own_rules = canonical(study.thresholds.rules)
         rows = []
         for trial in self.trials:
             spec = trial.spec
@@ -236,7 +238,7 @@ class Plan:
                     "reference": alone.get((spec.teacher or "", TrainingChange())),
                     "fixed_threshold": study.thresholds.fixed,
                     "objective": study.thresholds.objective,
-                    "own_rules": canonical(study.thresholds.rules),
+                    "own_rules": own_rules,
                     "settings": canonical(
                         {
                             **spec.model_dump(
@@ -255,7 +257,7 @@ class Plan:
                     "fold": trial.fold,
                     "reasons_key": trial.reasons,
                     "fold_about": about.get(trial.fold or 0),
-                    "decide": question and question.as_json(),
+                    "decide": decide,
                 }
             )
         return rows
