@@ -4,10 +4,11 @@ A student that learns from a teacher waits for the teacher's training run. That 
 each seed and is the run of the teacher's own configuration, where the study has one.
 """
 
-from collections.abc import Callable, Sequence
+from collections import ChainMap
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from studies.planning.chains import CamScoring, Chain
 from studies.planning.folds import fold_record
@@ -189,9 +190,10 @@ class Plan:
         return [*self.pending(store, segments), *segments]
 
     @property
-    def all_jobs(self) -> dict[str, Job]:
-        """Every run by its key."""
-        return {**self.jobs, **{job.key: job for job in self.segments}}
+    def all_jobs(self) -> Mapping[str, Job]:
+        """Every run by its key, trainings first; it follows `jobs`, which may grow in a run."""
+        segments: dict[str, Job] = {job.key: job for job in self.segments}
+        return ChainMap(segments, cast(dict[str, Job], self.jobs))
 
     def ledger_rows(self) -> list[dict[str, Any]]:
         """Return the plan as the report reads it: every cell to expect."""
