@@ -5,7 +5,7 @@ a second driver, ask for the same trials. The ledger's plan holds the trials tha
 """
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,15 +20,15 @@ from studies.store import ArtifactStore
 logger = logging.getLogger(__name__)
 
 
-def rounds_in_ledger(plan: Plan, results: Location) -> Rounds:
+def rounds_in_ledger(rows: Iterable[Mapping[str, Any]], results: Location) -> Rounds:
     """Return how far a study with `decide` is.
 
     Args:
-        plan: all trials that it may ask for.
+        rows: of all trials that it may ask for, see `Plan.ledger_rows`.
         results: the folder of the ledger.
 
     """
-    rounds = read_rounds(results, plan.ledger_rows())
+    rounds = read_rounds(results, rows)
     assert rounds is not None
     return rounds
 
@@ -107,6 +107,7 @@ class Deciding:
 
     def __init__(self, whole: Plan, results: Location, store: ArtifactStore) -> None:
         self._whole, self._results, self._store = whole, results, store
+        self._rows = whole.ledger_rows()
         self._outstanding: set[str] = set()
         self._ended: dict[str, frozenset[str]] = {}
         self.untrained: set[str] = set()
@@ -200,7 +201,7 @@ class Deciding:
         name = self._whole.study.file_name
         rows = read_arrow(self._results, "plan", keys=[name], columns=["decide"]).to_pylist()
         before = {row["decide"] for row in rows} - {None}
-        if before and before != {self._whole.ledger_rows()[0]["decide"]}:
+        if before and before != {self._rows[0]["decide"]}:
             logger.warning(
                 "decide has changed since this folder's last run; its error rates hold for what "
                 "was chosen before the first training"
@@ -210,7 +211,7 @@ class Deciding:
         """Bring finished trials that are asked for to the ledger; return how far the study is."""
         scored = self._store.finished("scores")
         while True:
-            rounds = rounds_in_ledger(self._whole, self._results)
+            rounds = rounds_in_ledger(self._rows, self._results)
             waits = set(rounds.waits_for)
             there = [
                 key

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 from reports.ledger import finished_trials, read_table
 from reports.names import PLAIN
 from reports.storage import Location, below, is_uri, located
-from wsss_core.errors import InputError, nearest, quoted
+from studies.formatting import expected_names
+from wsss_core.errors import InputError, quoted
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -390,9 +391,5 @@ def _one_of(what: str, name: str, known: Iterable[str]) -> str:
     """Return a name, or raise and name those there are."""
     there = list(map(str, known))
     if name not in there:
-        near = nearest(name, there) if isinstance(name, str) else None
-        hint = f"nearest: {near!r}; " if near else ""
-        raise InputError(
-            f"{what} {quoted(name)}: {hint}expected one of {', '.join(there) or '(none is there)'}"
-        )
+        raise InputError(f"{what} {quoted(name)}: {expected_names(there, name)}")
     return name

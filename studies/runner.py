@@ -265,15 +265,16 @@ def _run_work(
     context = RunContext.of(plan, store, results)
     with closing(progress):
         outcomes = _run(plan, work.pending, context, progress, stop, deciding, how)
+    jobs = plan.all_jobs
     for key, outcome in list(outcomes.items()):
         if outcome.unrecorded:
             # It loads torch, which a run without anything to train does not need.
             from studies.stages import failed_outcome
 
-            outcomes[key] = failed_outcome(plan.all_jobs[key], context, str(outcome.error))
+            outcomes[key] = failed_outcome(jobs[key], context, str(outcome.error))
     if stop.storage is not None:
         ended = {key for key, outcome in outcomes.items() if outcome.has_result}
-        finished = {trial.key for key in ended for trial in plan.all_jobs[key].trials}
+        finished = {trial.key for key in ended for trial in jobs[key].trials}
         finished |= {trial.key for trial in work.done}
         left = sum(
             count for key, count in work.unrefined.items() if key not in progress.refined_jobs

@@ -18,7 +18,6 @@ from studies.planning import (
     read_timings,
     recipes_of,
 )
-from studies.spec.search import Search
 from studies.stages.features import FeaturePrice, price_features
 from studies.store import ArtifactStore
 from wsss_core.data.folds import Fold
@@ -205,22 +204,34 @@ def summarise_plan(
         return _found(plan, store, results, at_once)
     from studies.deciding import DecideInPlan, asked_so_far, rounds_in_ledger  # load SciPy
 
-    rounds, most = rounds_in_ledger(plan, results), _found(plan, store, results, at_once)
-    left = None if most.cost is None else most.cost.left
-    decide = DecideInPlan(rounds, len(most.trials), most.training_runs, left)
-    return replace(_found(asked_so_far(plan, rounds), store, results, at_once), decide=decide)
+    rounds = rounds_in_ledger(plan.ledger_rows(), results)
+    _, untrained, _, cost = _left(plan, store.seen(), store, results, at_once)
+    most = len(plan.trials), len(untrained), None if cost is None else cost.left
+    found = _found(asked_so_far(plan, rounds), store, results, at_once)
+    return replace(found, decide=DecideInPlan(rounds, *most))
+
+
+def _left(
+    plan: Plan,
+    has: Callable[[str, str], bool],
+    store: ArtifactStore,
+    results: Location,
+    at_once: int | None,
+) -> tuple[list[Job], dict[str, TrainingJob], SearchInPlan | None, CostOfPlan | None]:
+    """Return the runs that are left, those of them to train, the plan's search and the cost."""
+    segments = plan.pending_segments(store)
+    training = plan.pending(store, segments)
+    untrained = {job.key: job for job in training if not (job.members or has("train", job.key))}
+    searched, search = _search(plan, results)
+    known = {job.key for job in training}
+    pending: list[Job] = [*training, *(j for j in searched if j.key not in known), *segments]
+    cost = _cost(plan, pending, has, results, at_once) if pending else None
+    return pending, untrained, search, cost
 
 
 def _found(plan: Plan, store: ArtifactStore, results: Location, at_once: int | None) -> PlanSummary:
     has, study = store.seen(), plan.study
-    pending: list[Job] = list(plan.pending(store))
-    untrained = {j.key: j for j in plan.pending(store) if not (j.members or has("train", j.key))}
-    search = None
-    if study.search is not None:
-        left, search = _search(plan, study.search, results)
-        known = {job.key for job in pending}
-        pending = pending + [job for job in left if job.key not in known]
-    pending += plan.pending_segments(store)
+    pending, untrained, search, cost = _left(plan, has, store, results, at_once)
     trials = tuple(_trials(plan, has, untrained))
     return PlanSummary(
         study=study.study,
@@ -236,7 +247,7 @@ def _found(plan: Plan, store: ArtifactStore, results: Location, at_once: int | N
             for c in plan.chains
         ),
         search=search,
-        cost=_cost(plan, pending, has, results, at_once) if pending else None,
+        cost=cost,
         folds=tuple(plan.folds),
         recipes=recipes_of(plan),
         segments=tuple(_segments(plan, has, untrained)),
@@ -271,9 +282,8 @@ def _segments(
 
 def _trials(
     plan: Plan, has: Callable[[str, str], bool], untrained: Mapping[str, TrainingJob]
-) -> list[TrialInPlan]:
+) -> Iterator[TrialInPlan]:
     owner = {trial.key: job for job in plan.jobs.values() for trial in job.trials}
-    found = []
     for trial in plan.trials:
         job = owner[trial.key]
         if has("scores", trial.key):
@@ -282,25 +292,22 @@ def _trials(
             state = TrialWork.TO_FUSE if job.members else TrialWork.TO_SCORE
         else:
             state = (TrialWork.TO_TRAIN, TrialWork.AFTER_TEACHER)[job.parent in untrained]
-        found.append(
-            TrialInPlan(
-                trial.configuration,
-                trial.seed,
-                trial.key,
-                job.key,
-                state,
-                trial.sweep_value,
-                {name: has("scores", key) for name, key in trial.chains.items()},
-                trial.fold,
-            )
+        yield TrialInPlan(
+            trial.configuration,
+            trial.seed,
+            trial.key,
+            job.key,
+            state,
+            trial.sweep_value,
+            {name: has("scores", key) for name, key in trial.chains.items()},
+            trial.fold,
         )
-    return found
 
 
-def _search(
-    plan: Plan, search: Search, results: Location
-) -> tuple[list[TrainingJob], SearchInPlan]:
+def _search(plan: Plan, results: Location) -> tuple[list[TrainingJob], SearchInPlan | None]:
     """Return the most that is left of a search and of the confirmation of its best."""
+    if (search := plan.study.search) is None:
+        return [], None
     # Loads pandas, which a study without a search does not need.
     from studies.search.candidates import first_jobs, jobs_left, parts_prefix, tried
 
@@ -322,14 +329,13 @@ def _cost(
         return None
     resources = plan.study.resources
     with_gpu = timings.with_gpu
-    asks_gpu = any(job.resources.gpus not in ("auto", 0) for job in pending)
     return CostOfPlan(
         measured_trials=timings.trials,
         device=timings.device,
         with_gpu=with_gpu,
         left=estimate(pending, has, timings, this_machine(), at_once),
         price_per_hour=resources.price_per_gpu_hour if with_gpu else resources.price_per_cpu_hour,
-        lacks_gpu=asks_gpu and not with_gpu,
+        lacks_gpu=not with_gpu and any(j.resources.gpus not in ("auto", 0) for j in pending),
     )
 
 

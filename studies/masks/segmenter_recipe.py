@@ -1,7 +1,7 @@
 """A trained segmenter as what makes masks, in the place of a classifier's CAMs."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,11 +10,13 @@ from reports.ledger.parts import read_arrow
 from reports.pairing import pair_of
 from reports.results.segments import SegmentRecord, SegmentRun, read_segments
 from reports.storage import Location
+from studies.formatting import expected_names
+from studies.spec.segmentation.segment import Prediction
 from studies.stages.segmentation import SEGMENTER
 from studies.store import ArtifactStore
 from wsss_core.data.file_hashes import file_hashes
 from wsss_core.data.image_set import IGNORED
-from wsss_core.errors import InputError, nearest
+from wsss_core.errors import InputError
 from wsss_core.plugins import is_plugin, plugin_version
 from wsss_core.segmentation import PredictionSettings, Segmenter, load_segmenter
 
@@ -78,10 +80,7 @@ class SegmenterRecipe:
     @property
     def prediction_settings(self) -> PredictionSettings:
         """How masks are predicted."""
-        given = {**self.prediction}
-        if "scales" in given:
-            given["scales"] = tuple(given["scales"])
-        return PredictionSettings(**given)
+        return Prediction.model_validate(self.prediction).settings()
 
     def load(self, device: str) -> Segmenter:
         """Return the segmenter on a device.
@@ -169,19 +168,19 @@ def _entry(results: Location, selection: SegmenterSelection) -> tuple[str, Segme
     places = dict.fromkeys((row["study"], row["dial_value"]) for row in planned)
     studies = list(dict.fromkeys(study for study, _ in places))
     if selection.study is not None and selection.study not in studies:
-        raise InputError(f"--study {selection.study!r}: {_one_of(studies, selection.study)}")
+        raise InputError(f"--study {selection.study!r}: {expected_names(studies, selection.study)}")
     found: list[tuple[str, SegmentRecord]] = []
-    names: list[str] = []
+    names: dict[str, None] = {}
     for study, value in places:
         if selection.study not in (None, study):
             continue
         records = read_segments(results, study, value)
-        names += [one.entry for one in records]
+        names |= dict.fromkeys(one.entry for one in records)
         found += [(study, one) for one in records if one.entry == selection.entry]
     if not found:
         raise InputError(
             f"--segmenter {selection.entry!r}: no segmenter of {results}; "
-            f"{_one_of(names, selection.entry)}"
+            f"{expected_names(names, selection.entry)}"
         )
     if len(found) > 1:
         raise InputError(
@@ -199,7 +198,9 @@ def _run(record: SegmentRecord, selection: SegmenterSelection) -> tuple[SegmentR
         raise InputError(f"--segmenter {record.entry!r}: none ended well ({ended})")
     folds = sorted({run.row["fold"] for run in healthy} - {None})
     if folds and selection.fold not in folds:
-        raise InputError(f"--fold: {record.entry!r} has a segmenter a fold; {_one_of(folds)}")
+        raise InputError(
+            f"--fold: {record.entry!r} has a segmenter a fold; {expected_names(folds)}"
+        )
     if not folds and selection.fold is not None:
         raise InputError(f"--fold {selection.fold}: the study of {record.entry!r} has no folds")
     of_fold = [run for run in healthy if run.row["fold"] == selection.fold]
@@ -212,14 +213,7 @@ def _run(record: SegmentRecord, selection: SegmenterSelection) -> tuple[SegmentR
         if run.pair == pair:
             return run, "as asked"
     seeds = [run.row["seed"] for run in of_fold]
-    raise InputError(f"--seed {selection.seed}: {_one_of(seeds)}")
-
-
-def _one_of(names: Iterable[object], given: str | None = None) -> str:
-    known = list(dict.fromkeys(map(str, names)))
-    near = nearest(given, known) if given is not None else None
-    hint = f"nearest: {near!r}; " if near else ""
-    return f"{hint}expected one of {', '.join(known) or '(none is there)'}"
+    raise InputError(f"--seed {selection.seed}: {expected_names(seeds)}")
 
 
 def _recipe(

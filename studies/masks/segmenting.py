@@ -14,7 +14,6 @@ import numpy as np
 import torch
 
 from studies.masks.files import drop_stale
-from studies.masks.labels import classes_of_image
 from studies.masks.segmenter_recipe import SegmenterRecipe
 from studies.masks.windowed import check_same, opened_files
 from studies.masks.worker import MaskJob, failure_text, write_mask_files
@@ -91,7 +90,7 @@ class SegmenterMasks:
         """Make the mask of an image from its windows, row by row; return why it has none."""
         job, digest = self._job, None
         try:
-            file, out = Path(job.images) / name, self._left_out(name)
+            file, out = Path(job.images) / name, job.left_out(name)
             digest = checked_file_digest(file, job.rules)
             with (
                 PictureRows.opened(file, job.rules) as rows,
@@ -130,23 +129,13 @@ class SegmenterMasks:
         if not np.isfinite(probabilities).all():
             return "the segmenter's scores of it are not finite"
         try:
-            now = PictureFile.read(Path(self._job.images) / name, self._job.rules).digest
+            check_same(self._job, name, digest)
         except InputError as error:
             return str(error)
-        if now != digest:
-            return "the image changed while its mask was made; run again"
-        probabilities[1:][self._left_out(name)] = 0
+        probabilities[1:][self._job.left_out(name)] = 0
         mask = most_probable(probabilities, uncertain=self._job.uncertain)
         write_mask_files(self._job, name, quantise(probabilities[1:]), mask, digest)
         return None
-
-    def _left_out(self, name: str) -> np.ndarray:
-        """Return which classes an image is known not to hold, bool [K]."""
-        labels, out = self._job.labels, np.zeros(len(self._job.recipe.classes), bool)
-        if labels is not None:
-            out[:] = True
-            out[list(classes_of_image(labels, name) or ())] = False
-        return out
 
 
 def most_probable(probabilities: np.ndarray, *, uncertain: float = 0.0) -> np.ndarray:

@@ -122,15 +122,18 @@ class MaskJob:
         content = canonical([self.settings_digest, classes_of_image(self.labels, name)])
         return hashlib.blake2b(content.encode(), digest_size=16).hexdigest()
 
+    def left_out(self, name: str) -> np.ndarray:
+        """Return which classes an image is known not to hold, bool [K]; none without labels."""
+        out = np.full(len(self.recipe.classes), self.labels is not None)
+        if self.labels is not None:
+            out[list(classes_of_image(self.labels, name) or ())] = False
+        return out
+
     def gated_out(self, name: str, logits: np.ndarray) -> np.ndarray:
         """Return which classes take no part in an image, bool [K], by its logits float [K]."""
-        out = np.zeros(len(logits), bool)
-        if self.labels is not None:
-            out[:] = True
-            out[list(classes_of_image(self.labels, name) or ())] = False
-        elif self.cam_recipe.scaling.gating == "predicted":
-            out = np.asarray(logits) <= 0
-        return out
+        if self.labels is None and self.cam_recipe.scaling.gating == "predicted":
+            return np.asarray(logits) <= 0
+        return self.left_out(name)
 
 
 @dataclass(frozen=True)

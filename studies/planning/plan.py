@@ -4,10 +4,11 @@ A student that learns from a teacher waits for the teacher's training run. That 
 each seed and is the run of the teacher's own configuration, where the study has one.
 """
 
-from collections.abc import Callable
+from collections import ChainMap
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from studies.planning.chains import CamScoring, Chain
 from studies.planning.folds import fold_record
@@ -104,7 +105,9 @@ class Plan:
         """
         images = self.images_of(job)
         images.decode(store)
-        if isinstance(job, SegmentJob) and job.masks is not None:
+        if not isinstance(job, SegmentJob) or job.masks is None:
+            return
+        if not store.has("images", job.masks.key):  # which is asked before masks are opened
             TrainingMasks(images).keep(store)
 
     @property
@@ -139,16 +142,25 @@ class Plan:
                 needed |= {key, *job.needs}
         return replace(self, jobs={key: job for key, job in wanted.items() if key in needed})
 
-    def pending(self, store: ArtifactStore) -> list[TrainingJob]:
+    def pending(
+        self, store: ArtifactStore, segments: Sequence[SegmentJob] | None = None
+    ) -> list[TrainingJob]:
         """Return the training runs that still have to run.
 
         These are trials without scores, the teachers and members they need, networks whose maps
         segmenters need, and trials whose network was found corrupt: its scores are known, but masks
         are made with it.
+
+        Args:
+            store: holds the finished stages.
+            segments: the `pending_segments`, where they are known already.
+
         """
+        if segments is None:
+            segments = self.pending_segments(store)
         has = store.seen()
         aside = store.corrupt("train")
-        awaited = {job.parent for job in self.pending_segments(store)}
+        awaited = {job.parent for job in segments}
         jobs = []
         for job in reversed(self.jobs.values()):
             trained = has("train", job.key)
@@ -174,12 +186,14 @@ class Plan:
 
     def pending_jobs(self, store: ArtifactStore) -> list[Job]:
         """Return all runs that still have to run: trainings, then segmenters."""
-        return [*self.pending(store), *self.pending_segments(store)]
+        segments = self.pending_segments(store)
+        return [*self.pending(store, segments), *segments]
 
     @property
-    def all_jobs(self) -> dict[str, Job]:
-        """Every run by its key."""
-        return {**self.jobs, **{job.key: job for job in self.segments}}
+    def all_jobs(self) -> Mapping[str, Job]:
+        """Every run by its key, trainings first; it follows `jobs`, which may grow in a run."""
+        segments: dict[str, Job] = {job.key: job for job in self.segments}
+        return ChainMap(segments, cast(dict[str, Job], self.jobs))
 
     def ledger_rows(self) -> list[dict[str, Any]]:
         """Return the plan as the report reads it: every cell to expect."""
@@ -197,6 +211,8 @@ class Plan:
         }
         about = {fold.number: fold_record(fold, study.folds) for fold in self.folds}
         question = question_of(study)
+        decide = question and question.as_json()
+        own_rules = canonical(study.thresholds.rules)
         rows = []
         for trial in self.trials:
             spec = trial.spec
@@ -224,7 +240,7 @@ class Plan:
                     "reference": alone.get((spec.teacher or "", TrainingChange())),
                     "fixed_threshold": study.thresholds.fixed,
                     "objective": study.thresholds.objective,
-                    "own_rules": canonical(study.thresholds.rules),
+                    "own_rules": own_rules,
                     "settings": canonical(
                         {
                             **spec.model_dump(
@@ -243,7 +259,7 @@ class Plan:
                     "fold": trial.fold,
                     "reasons_key": trial.reasons,
                     "fold_about": about.get(trial.fold or 0),
-                    "decide": question and question.as_json(),
+                    "decide": decide,
                 }
             )
         return rows

@@ -21,7 +21,7 @@ from studies.planning.images import (
 )
 from studies.planning.job import TrainingJob, Trial
 from studies.planning.plan import Plan
-from studies.planning.segmentation.segment_plan import plan_segments
+from studies.planning.segmentation.segment_plan import ModelIdentity, plan_segments
 from studies.planning.segmentation.segments import SegmentJob
 from studies.spec.configuration import Configuration
 from studies.spec.settings import training_in_key
@@ -137,6 +137,7 @@ class Planner:
         self.backbones = {
             name: self._identity(name) for name in study.backbones
         }  # name -> (settings, weights file)
+        self._segmenters: dict[str, ModelIdentity] = {}  # of all folds
 
     def of_folds(self) -> "list[Planner]":
         """Return a planner for each fold of the study; itself without folds.
@@ -212,7 +213,7 @@ class Planner:
         owner = {trial.key: job for job in self.jobs.values() for trial in job.trials}
         owners = {(one.configuration, one.seed): (owner[one.key], one) for one in trials}
         images, cam, chains = self.images, self.cam, self.chains
-        return plan_segments(self.study, images, cam, chains, owners, sweep_value)
+        return plan_segments(self.study, images, cam, chains, owners, self._segmenters, sweep_value)
 
     def _identity(self, name: str) -> tuple[dict[str, Any], str]:
         """Return a backbone's settings for keys, its weights by content, and its weights file."""

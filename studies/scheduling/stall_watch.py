@@ -46,7 +46,7 @@ class StallWatch:
     Args:
         leases: of the store, for this watch alone.
         run: the run whose workers are watched.
-        jobs: its training runs by key; those of a search may be missing.
+        jobs: its training runs by key, those that join them later included.
         limit: seconds without progress after which a worker is ended; None: never.
         stages: of the leases that are watched.
         clock: returns seconds.

@@ -164,20 +164,37 @@ def normalised_maps(
         bounds: which of the views to return; None: all. Windows of an image depend on each other.
 
     """
-    if bounds is not None:
-        if raw.windows is None:
-            return normalised_maps(raw.part(*bounds), cam, normalisation)
-        return normalised_maps(raw, cam, normalisation)[slice(*bounds)]
     if cam.normalised:
-        return raw.maps.astype(np.float32)
+        return raw.maps[slice(*(bounds or (None,)))].astype(np.float32)
     if raw.windows is not None:
-        maps = raw.maps
-        if raw.factors is not None and (raw.factors != 1).any():
-            maps = maps * raw.factors[..., np.newaxis, np.newaxis]
-        return normalise_windows(maps, raw.windows, normalisation)
+        return _normalised_windows(raw, raw.windows, normalisation, bounds)
+    if bounds is not None:
+        raw = raw.part(*bounds)
     if normalisation != "sigmoid" or raw.factors is None:
         return normalise(raw.maps, normalisation)  # neither of the others knows of a factor
     return normalise(raw.maps * raw.factors[..., np.newaxis, np.newaxis], normalisation)
+
+
+def _normalised_windows(
+    raw: NetworkMaps,
+    windows: PictureWindows,
+    normalisation: Normalisation,
+    bounds: tuple[int, int] | None,
+) -> np.ndarray:
+    """Return the scores of windows; those of the images that bounds touch are made, not all."""
+    maps, factors, start = raw.maps, raw.factors, 0
+    if factors is not None and not (factors != 1).any():
+        factors = None  # whether they multiply, and with that the type, is the same for all windows
+    if bounds is not None:
+        touched = windows.picture[slice(*bounds)]
+        start = windows.part(touched[0]).start
+        part = slice(start, windows.part(touched[-1]).stop)
+        maps, factors = maps[part], None if factors is None else factors[part]
+        windows = PictureWindows(windows.picture[part], windows.boxes[part], windows.shapes)
+    if factors is not None:
+        maps = maps * factors[..., np.newaxis, np.newaxis]
+    found = normalise_windows(maps, windows, normalisation)
+    return found if bounds is None else found[bounds[0] - start : bounds[1] - start]
 
 
 def base_scores(

@@ -13,7 +13,7 @@ from studies.formatting import error_line
 from studies.planning import SCORED_SPLITS, Chain, Plan, Step, TrainingJob, Trial, shards
 from studies.stages import environment
 from studies.stages.failures import write_failure
-from studies.stages.fused_maps import chain_start_scores, scores_under_chain
+from studies.stages.fused_maps import scores_under_chain
 from studies.stages.handover import FailedChain, RunContext
 from studies.stages.publishing import keep_scores, publish
 from studies.stages.refinement import (
@@ -153,11 +153,9 @@ def _rows(job: TrainingJob, chain: Chain, context: RunContext, store: ArtifactSt
     cam = context.cam
 
     def refined(split: str, images: ImageSet) -> dict[str, NetworkScores]:
-        start = chain_start_scores(job, split, images, store, replace(cam, cam=chain.cam))
-        if not chain.steps:
-            return {"student": start}
+        scoring = replace(cam, cam=chain.cam)
         maps = chain_maps(job, chain, split, images, store, cam.scaling)
-        return {"student": scores_under_chain(start, maps)}
+        return {"student": scores_under_chain(job, split, images, store, scoring, maps)}
 
     return split_rows(job, store, cam, refined, plain=False)[0]
 

@@ -161,22 +161,41 @@ def first_maps(
     return scores if bounds is None else scores[slice(*bounds)]
 
 
-def chain_start_scores(
-    job: TrainingJob, split: str, images: ImageSet, store: ArtifactStore, scoring: CamScoring
+def scores_under_chain(
+    job: TrainingJob,
+    split: str,
+    images: ImageSet,
+    store: ArtifactStore,
+    scoring: CamScoring,
+    maps: np.ndarray | None = None,
+    device: str = "cpu",
 ) -> NetworkScores:
-    """Return the scores of a job under the CAM of a chain, before its first refiner."""
+    """Return the scores of a job under a chain: its maps with the logits that it began with.
+
+    Args:
+        job: the training run, or the job that fuses others.
+        split: the split's name.
+        images: the split's images.
+        store: where maps and networks lie.
+        scoring: how maps are scored, with the CAM of the chain.
+        maps: the chain's, float32 [N, K, h, w]; None: it has no steps, and ends as it begins.
+        device: where raw maps are made that the store lacks.
+
+    Raises:
+        CollapseError: see `row_scores`.
+
+    """
     if job.fuses_maps:
-        return row_scores(job, split, images, store, "cpu", scoring)
-    raw = network_maps(job, "student", split, images, store, "cpu", scoring.cam)
-    maps = base_scores(raw, scoring.cam, scoring.scaling)
+        start = row_scores(job, split, images, store, device, scoring)
+        if maps is None:
+            return start
+        return replace(start, maps=(maps,), without_object=None, without_context=None)
+    raw = network_maps(job, "student", split, images, store, device, scoring.cam)
+    if maps is None:
+        maps = base_scores(raw, scoring.cam, scoring.scaling)
     return NetworkScores(
         (maps,), raw.image_logits, None, None, scoring.normalisation, windows=images.windows
     )
-
-
-def scores_under_chain(start: NetworkScores, maps: np.ndarray) -> NetworkScores:
-    """Return scores with a chain's maps, float32 [N, K, h, w], and the logits it began with."""
-    return replace(start, maps=(maps,), without_object=None, without_context=None)
 
 
 def learnt_network(job: TrainingJob, store: ArtifactStore) -> Network:

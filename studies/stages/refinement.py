@@ -350,10 +350,10 @@ def chain_maps(
     images: ImageSet,
     store: ArtifactStore,
     scaling: MapScaling,
-) -> np.ndarray:
-    """Return a chain's maps of a whole split, float32 [N, K, h, w] in 0..1."""
+) -> np.ndarray | None:
+    """Return a chain's maps of a whole split, float32 [N, K, h, w] in 0..1; None without steps."""
     if not chain.steps:
-        return first_maps(job, split, images, store, "cpu", chain.cam, scaling)
+        return None
     key = prefix_keys(job, chain, scaling, split)[-1]
     return np.concatenate(
         [load_refined(store, key, bounds) for bounds in shards(len(images.views))]

@@ -72,12 +72,6 @@ def folders_digest(*folders: str) -> str:
         kept.parent.mkdir(parents=True, exist_ok=True)
         write_whole(kept, f"{now} {found}\n".encode())
     return found
-    found = _digest(files)
-    if not sys.dont_write_bytecode:
-        with contextlib.suppress(OSError):  # an installation that may not be written
-            kept.parent.mkdir(exist_ok=True)
-            write_whole(kept, f"{now} {found}\n".encode())
-    return found
 
 
 @cache

@@ -14,7 +14,7 @@ from studies.planning.segmentation.training_masks import MaskSet, TrainingMasks
 from studies.spec.segmentation.segment import (
     WITHOUT_MASKS,
     Fit,
-    SegmentEntry,
+    SegmenterModel,
     SegmentLabels,
     without_defaults,
 )
@@ -28,21 +28,21 @@ from wsss_core.plugins import is_plugin, plugin_version
 from wsss_core.refine.foundation.models import files_of_weights
 from wsss_core.segmentation.settings import Architecture, FitSettings, PredictionSettings
 
+ModelIdentity = tuple[dict[str, Any], str]
+"""A model's settings for keys, its weights by content, and where these lie."""
 
-def model_identity(where: str, study: Study, entry: SegmentEntry) -> tuple[dict[str, Any], str]:
-    """Return a model's settings for keys, its weights by content, and where these lie.
+
+def model_identity(where: str, model: SegmenterModel) -> ModelIdentity:
+    """Return what a model is known by.
 
     Args:
-        where: how messages call the entry.
-        study: the study.
-        entry: the entry.
+        where: how messages call the entry that has it.
+        model: the model.
 
     Raises:
         InputError: a weights file or a plug-in that is not there.
 
     """
-    assert study.segment is not None
-    model = study.segment.model_of(entry)
     settings = model.model_dump(mode="json", exclude={"weights"})
     if is_plugin(model.model):
         settings["version"] = plugin_version(f"{where}.model", model.model)
@@ -68,16 +68,18 @@ def plan_segments(
     cam: CamScoring,
     chains: Sequence[Chain],
     owners: Mapping[tuple[str, int], tuple[TrainingJob, Trial]],
+    models: dict[str, ModelIdentity],
     sweep_value: float | None = None,
 ) -> list[SegmentJob]:
     """Return the segmentation runs of a study, at one value of its sweep and on one fold.
 
     Args:
-        study: the study.
+        study: the study, which has segmenters.
         images: its images.
         cam: how its plain CAMs are made.
         chains: its chains.
         owners: configuration and seed -> the trial and its training run.
+        models: collects what models are known by: their weights are large, and read once.
         sweep_value: the value of the sweep.
 
     Raises:
@@ -85,8 +87,7 @@ def plan_segments(
 
     """
     segment = study.segment
-    if segment is None:
-        return []
+    assert segment is not None
     named = {chain.name: chain for chain in (Chain(PLAIN, cam.cam, ()), *chains)}
     masks: MaskSet | None = None
     jobs: dict[str, SegmentJob] = {}
@@ -97,7 +98,11 @@ def plan_segments(
         chain = named[labels.chain]
         if labels.pseudo and chain.lacks is not None:
             raise InputError(f"{where}.labels.chain: {chain.name} is not run: {chain.lacks}")
-        model, weights = model_identity(where, study, entry)
+        asked = segment.model_of(entry)
+        said = asked.model_dump_json()
+        if said not in models:
+            models[said] = model_identity(where, asked)
+        model, weights = models[said]
         shared = {
             "model": model,
             "training": without_defaults(segment.fit_of(entry), FitSettings),

@@ -20,6 +20,7 @@ from reports.results.other_gatings import competing, label_gated_choice
 from reports.results.score_rows import ScoreRows
 from studies.planning import MapsOfLabels, SegmentJob, Step, shard_key, shards
 from studies.stages.cams import NetworkMaps, network_maps, normalised_maps
+from studies.stages.fused_maps import scores_under_chain
 from studies.stages.handover import RunContext
 from studies.stages.refinement import (
     MAPS,
@@ -30,7 +31,7 @@ from studies.stages.refinement import (
     refine_shard,
     run_step,
 )
-from studies.stages.scoring import NetworkScores, gated, score_rows
+from studies.stages.scoring import gated, score_rows
 from studies.stages.training import load_network
 from studies.store import ArtifactStore
 from wsss_core.backbones import Network
@@ -239,11 +240,9 @@ class PseudoMasks:
             errors = refine_shard(job, "tune", bounds, alone, store, ()).errors
             if chain.name in errors:
                 raise InputError(f"chain {chain.name}: {errors[chain.name].error}")
-        raw = network_maps(job, "student", "tune", images, store, self._device, chain.cam)
+        scoring = replace(cam, cam=chain.cam)
         scores = chain_maps(job, chain, "tune", images, store, cam.scaling)
-        network = NetworkScores(
-            (scores,), raw.image_logits, None, None, cam.normalisation, windows=images.windows
-        )
+        network = scores_under_chain(job, "tune", images, store, scoring, scores, self._device)
         return score_rows(network, images, split="tune", network="student", gating=cam.gating)
 
 

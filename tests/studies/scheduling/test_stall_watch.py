@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from studies.planning import Plan
 from studies.scheduling.stall_watch import StallWatch
 from studies.store.lease_owner import LeaseOwner
 
@@ -203,3 +204,22 @@ def test_nobody_is_judged_by_what_this_process_missed_while_it_stood_still() -> 
     now.seconds += 10
     watch.look()
     assert workers.ended == ["t1"]
+
+
+def test_a_job_that_joins_its_plan_later_is_named(caplog: pytest.LogCaptureFixture) -> None:
+    segment: Any = SimpleNamespace(key="s", named="segmenter ours, seed 0")
+    nothing: Any = None
+    plan = Plan(nothing, {}, nothing, segments=(segment,))
+    found: Any = Found((OWNER, 720.0), (replace(OWNER, stage="segment", key="s", token="s"), 720.0))
+
+    jobs = plan.all_jobs
+    watch = StallWatch(found, "mine", jobs)
+
+    def named() -> list[str]:
+        return [line.split(",")[0].strip() for line in looked(found, caplog, watch)]
+
+    assert named() == ["training run a", "segmenter ours"]
+    plan.jobs["a"] = JOBS["a"]  # as a new round of `decide` does, and a search
+    found.owned = [(owner, 2 * idle + 1) for owner, idle in found.owned]
+    assert named() == ["CNN alone", "segmenter ours"]
+    assert list(jobs) == ["a", "s"]

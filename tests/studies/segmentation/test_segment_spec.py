@@ -9,6 +9,7 @@ import pytest
 from studies.planning.planner import make_plan
 from studies.spec.loading import load_study
 from studies.spec.study import Study
+from wsss_core.data.file_hashes import file_hashes
 from wsss_core.errors import InputError
 from wsss_core.segmentation.settings import FitSettings, LossSettings
 
@@ -127,3 +128,34 @@ def test_maps_that_are_fused_of_several_networks_are_refused_by_name(segmented: 
     changed(segmented, "entries/pseudo masks/labels/configuration", "both")
     with pytest.raises(InputError, match=r"labels\.configuration 'both' is no configuration"):
         load_study(segmented)
+
+
+def test_a_model_s_weights_are_read_once_for_all_entries_and_folds(
+    segmented: Raw, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weights = tmp_path / "encoder.safetensors"
+    weights.write_bytes(b"of an encoder")
+    read: list[Path] = []
+
+    def hashed(files: list[Path]) -> list[str]:
+        read.extend(files)
+        return file_hashes(files)
+
+    monkeypatch.setattr("studies.planning.segmentation.segment_plan.file_hashes", hashed)
+    segmented["folds"] = {"by": "group", "k": 2}
+    plan = make_plan(Study.model_validate(changed(segmented, "model/weights", str(weights))))
+    assert read == [weights]
+    assert {job.settings["model"]["weights"] for job in plan.segments} == set(
+        file_hashes([weights])
+    )
+    assert {job.weights for job in plan.segments} == {str(weights)}
+
+
+def test_weights_that_are_not_there_are_named_with_the_first_entry_that_has_them(
+    segmented: Raw, tmp_path: Path
+) -> None:
+    missing = {**segmented["segment"]["model"], "weights": str(tmp_path / "away")}
+    for entry in ("4 masks", "fully supervised"):
+        changed(segmented, f"entries/{entry}/model", missing)
+    with pytest.raises(InputError, match=r"segment\.entries\.4 masks\.model\.weights: file .*away"):
+        make_plan(Study.model_validate(segmented))

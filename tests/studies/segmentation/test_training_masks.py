@@ -66,3 +66,18 @@ def test_a_fold_trains_with_the_masks_of_the_images_that_it_takes_from_all_split
         assert found.keys() == expected.keys()
         assert all(np.array_equal(found[name], expected[name]) for name in expected)
         assert masks.known.count == len(expected)
+
+
+def test_masks_that_the_store_holds_are_not_opened_again(
+    segmented: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    segmented["segment"]["entries"] = {"fully supervised": {"labels": "masks"}}
+    plan = make_plan(Study.model_validate(segmented))
+    store = ArtifactStore(tmp_path / "store")
+    store.make()
+    for job in plan.segments[:1]:
+        plan.decode(job, store)
+    monkeypatch.setattr(TrainingMasks, "__init__", None)
+    for job in plan.segments:
+        plan.decode(job, store)
+    assert all(job.masks and store.has("images", job.masks.key) for job in plan.segments)
