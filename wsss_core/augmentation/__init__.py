@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from wsss_core.augmentation.flips import draw_flips, mirror
     from wsss_core.augmentation.passes import ImagePass, Passes, balanced_order, draw_pass
     from wsss_core.augmentation.random_ops import RANDOM_OPS, apply_op
-    from wsss_core.augmentation.rescaling import nearest_places, rescale_and_crop
+    from wsss_core.augmentation.rescaling import rescale_and_crop
     from wsss_core.augmentation.sample import ImageViews, Stored
     from wsss_core.augmentation.settings import (
         SAMPLINGS,
@@ -38,7 +38,6 @@ __all__ = [
     "jitter_colours",
     "mirror",
     "mixed_labels",
-    "nearest_places",
     "rescale_and_crop",
     "sample_views",
 ]

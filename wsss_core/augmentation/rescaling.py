@@ -1,11 +1,11 @@
 """Random rescale and crop: the view keeps its size, and what is missing is padding."""
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 
 from wsss_core.augmentation.sample import ImageViews
+from wsss_core.tiling import nearest_places
 
 
 def rescale_and_crop(
@@ -55,15 +55,6 @@ def rescale_and_crop(
             if maps is not None and into is not None:
                 into[place, ..., rows, columns] = maps[place][..., *at]
     return result
-
-
-def nearest_places(before: int, after: int) -> NDArray[np.intp]:
-    """Return which of `before` pixels in a row each of `after` pixels takes, by their centres.
-
-    >>> nearest_places(2, 4).tolist(), nearest_places(4, 2).tolist()
-    ([0, 0, 1, 1], [1, 3])
-    """
-    return ((np.arange(after) + 0.5) * before / after).astype(np.intp)
 
 
 def _window(side: int, resized: int, share: float) -> tuple[slice, slice]:

@@ -28,7 +28,6 @@ from wsss_core.augmentation import (
     ImageViews,
     Passes,
     Stored,
-    nearest_places,
     sample_views,
 )
 from wsss_core.data import IGNORED, ImageSet
@@ -39,6 +38,7 @@ from wsss_core.segmentation.saving import TrainedPart
 from wsss_core.segmentation.segmenter import Segmenter
 from wsss_core.segmentation.settings import FitSettings
 from wsss_core.segmentation.weighting import SegmentationLoss, class_weights, count_labels
+from wsss_core.tiling import nearest_places
 from wsss_core.training import (
     AveragedState,
     CollapseError,

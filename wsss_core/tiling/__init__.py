@@ -6,8 +6,14 @@ from wsss_core.lazy import lazy_exports
 
 if TYPE_CHECKING:
     from wsss_core.tiling.blending import BandBlender, blend_windows, maps_at
-    from wsss_core.tiling.choosing import ChosenTile, choose_tiles, evenly_spread
-    from wsss_core.tiling.cutting import PADDING_COLOUR, cut_labels, cut_view, cut_views
+    from wsss_core.tiling.choosing import ChosenTile, choose_tiles, count_inside, evenly_spread
+    from wsss_core.tiling.cutting import (
+        PADDING_COLOUR,
+        cut_labels,
+        cut_view,
+        cut_views,
+        nearest_places,
+    )
     from wsss_core.tiling.normalising import normalise_windows, with_edges
     from wsss_core.tiling.settings import ASPECTS, SQUASHED, Aspect, Framing, TileSettings
     from wsss_core.tiling.windows import PictureWindows, tile_boxes
@@ -24,11 +30,13 @@ __all__ = [
     "TileSettings",
     "blend_windows",
     "choose_tiles",
+    "count_inside",
     "cut_labels",
     "cut_view",
     "cut_views",
     "evenly_spread",
     "maps_at",
+    "nearest_places",
     "normalise_windows",
     "tile_boxes",
     "with_edges",

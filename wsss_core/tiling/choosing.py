@@ -87,8 +87,10 @@ def judge_tiles(
     labels: NDArray[np.uint8], boxes: Boxes, least_share: float, classes: int, ignored: int = 255
 ) -> list[ChosenTile]:
     """Return every tile of a picture with what its pixels say; see `choose_tiles`."""
-    known = _counts(labels != ignored, boxes)
-    areas = np.stack([_counts(labels == number + 1, boxes) for number in range(classes)], axis=1)
+    known = count_inside(labels != ignored, boxes)
+    areas = np.stack(
+        [count_inside(labels == number + 1, boxes) for number in range(classes)], axis=1
+    )
     found = []
     for place, (pixels, area) in enumerate(zip(known.tolist(), areas.tolist(), strict=True)):
         held = tuple(number for number, n in enumerate(area) if n and n >= least_share * pixels)
@@ -114,8 +116,16 @@ def evenly_spread(count: int, most: int | None) -> list[int]:
     return [place * (count - 1) // (most - 1) for place in range(most)]
 
 
-def _counts(where: NDArray[np.bool_], boxes: Boxes) -> NDArray[np.int64]:
-    """Return how many pixels of each box are true, by an integral image."""
+def count_inside(where: NDArray[np.bool_], boxes: Boxes) -> NDArray[np.int64]:
+    """Return how many pixels of each box are true, by an integral image.
+
+    Args:
+        where: bool [H, W].
+        boxes: int32 [n, 4], top, left, height and width.
+
+    >>> count_inside(np.eye(3, dtype=bool), np.array([(0, 0, 2, 3), (-1, 2, 2, 2)], np.int32))
+    array([2, 0])
+    """
     height, width = where.shape
     sums = np.zeros((height + 1, width + 1), np.int64)
     np.cumsum(where.cumsum(axis=0, dtype=np.int64), axis=1, out=sums[1:, 1:])

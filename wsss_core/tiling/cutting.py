@@ -85,14 +85,22 @@ def cut_labels(
     [[1, 2], [255, 255]]
     """
     top, left, height, width = map(int, box)
-    centres = np.arange(size) + 0.5
-    rows = top + np.floor(centres * height / size).astype(np.intp)
-    columns = left + np.floor(centres * width / size).astype(np.intp)
+    rows = top + nearest_places(height, size)
+    columns = left + nearest_places(width, size)
     found = np.full((size, size), ignored, np.uint8)
     down = (rows >= 0) & (rows < labels.shape[0])
     across = (columns >= 0) & (columns < labels.shape[1])
     found[np.ix_(down, across)] = labels[np.ix_(rows[down], columns[across])]
     return found
+
+
+def nearest_places(before: int, after: int) -> NDArray[np.intp]:
+    """Return which of `before` pixels in a row each of `after` pixels takes, by their centres.
+
+    >>> nearest_places(2, 4).tolist(), nearest_places(4, 2).tolist()
+    ([0, 0, 1, 1], [1, 3])
+    """
+    return ((np.arange(after) + 0.5) * before / after).astype(np.intp)
 
 
 def _placed(first: int, stop: int, side: int, size: int) -> tuple[int, int]:

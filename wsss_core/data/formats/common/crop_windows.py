@@ -19,6 +19,7 @@ from wsss_core.data.formats.common.contents import (
 )
 from wsss_core.data.formats.common.source_files import tallied
 from wsss_core.data.image_set import IGNORED
+from wsss_core.tiling import count_inside
 
 
 @dataclass(frozen=True)
@@ -59,24 +60,14 @@ def crop_windows(mask: np.ndarray, rule: CropRule) -> list[Window]:
     columns = np.arange(first_column, width - rule.size + 1, rule.stride)
     if not (len(rows) and len(columns)):
         return []
-    inside = (mask > 0) & (mask != IGNORED)
-    # sums[i, j]: how many pixels above row i and left of column j are object
-    sums = np.zeros((height + 1, width + 1), np.int64)
-    sums[1:, 1:] = inside.cumsum(axis=0, dtype=np.int64).cumsum(axis=1)
-    ends, rights = rows + rule.size, columns + rule.size
-    areas = (
-        sums[np.ix_(ends, rights)]
-        - sums[np.ix_(rows, rights)]
-        - sums[np.ix_(ends, columns)]
-        + sums[np.ix_(rows, columns)]
-    )
-    order = np.argsort(-areas, axis=None, kind="stable")
+    places = [(row, column, rule.size, rule.size) for row in rows for column in columns]
+    boxes = np.array(places, np.int32)
+    areas = count_inside((mask > 0) & (mask != IGNORED), boxes)
     found = []
-    for at in order[: rule.most]:
-        row, column = divmod(int(at), len(columns))
-        if areas[row, column] < rule.least_share * rule.size**2:
+    for at in np.argsort(-areas, kind="stable")[: rule.most]:
+        if areas[at] < rule.least_share * rule.size**2:
             break
-        found.append(Window(int(rows[row]), int(columns[column]), rule.size, rule.size))
+        found.append(Window(*boxes[at].tolist()))
     return found
 
 
