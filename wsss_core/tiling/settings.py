@@ -102,6 +102,10 @@ class Framing:
         assert self.tiles.stride is not None
         return self.tiles.size, self.tiles.stride
 
+    def kept(self, *, training: bool) -> int | None:
+        """Return the most tiles of a picture that are taken; None: all, as outside training."""
+        return self.tiles.keep if training and self.tiles is not None else None
+
     def as_config(self, *, training: bool = False) -> dict[str, Any]:
         """Return what keys hold: JSON-able values that decide which windows a network sees.
 
@@ -113,8 +117,9 @@ class Framing:
             return {"aspect": self.aspect}
         size, stride = self.tile
         config: dict[str, Any] = {"aspect": self.aspect, "size": size, "stride": stride}
-        if training and self.tiles is not None and self.tiles.keep is not None:
-            config["keep"] = self.tiles.keep
+        keep = self.kept(training=training)
+        if keep is not None:
+            config["keep"] = keep
         return config
 
     @classmethod

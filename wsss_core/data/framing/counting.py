@@ -55,7 +55,7 @@ def tile_lines(counts: Mapping[str, TileCounts], framing: Framing) -> list[str]:
     if framing.aspect == "pad":
         return ["images are padded to squares: a network sees each once, as of squashed images"]
     size, stride = framing.tile
-    keep = framing.tiles.keep if framing.tiles is not None else None
+    keep = framing.kept(training=True)
     kept = "" if keep is None else f", at most {keep} of a training image"
     return [
         f"tiles of {size} px, {stride} px apart{kept}:",
@@ -77,5 +77,5 @@ def _windows_of(shape: Shape, framing: Framing, *, training: bool) -> int:
     if framing.aspect != "tiles":
         return 1
     rows, columns = (len(axis_starts(length, *framing.tile)) for length in shape)
-    keep = framing.tiles.keep if training and framing.tiles is not None else None
+    keep = framing.kept(training=training)
     return rows * columns if keep is None else min(keep, rows * columns)

@@ -115,7 +115,7 @@ def window_name(identifier: str, windows: PictureWindows, place: int) -> str:
 
 
 def _windows_over(shapes: Sequence[Shape], framing: Framing, *, training: bool) -> PictureWindows:
-    keep = framing.tiles.keep if training and framing.tiles is not None else None
+    keep = framing.kept(training=training)
     boxes = [framed_boxes(shape, framing) for shape in shapes]
     return PictureWindows.of(shapes, [one[evenly_spread(len(one), keep)] for one in boxes])
 
