@@ -23,7 +23,7 @@ from wsss_core.transfer.names import (
     known_name,
 )
 from wsss_core.transfer.relations import VariationalInformation, relation_loss
-from wsss_core.transfer.relations.batches import image_embeddings
+from wsss_core.transfer.relations.batches import image_embeddings, no_loss
 from wsss_core.transfer.relations.by_name import OF_EMBEDDINGS, ON_ONE_GRID
 from wsss_core.transfer.representations import (
     DEFAULT_PROJECTION,
@@ -255,7 +255,7 @@ class Alignment(nn.Module):
         found = [
             self._distance(number, own, other) for own, other in by_image(student, teacher, cells)
         ]
-        return torch.stack(found).mean() if found else 0 * (student.mean() + teacher.mean())
+        return torch.stack(found).mean() if found else no_loss(student, teacher)
 
     def _distance(self, number: int, student: Tensor, teacher: Tensor) -> Tensor:
         pair = self.pairs[number]

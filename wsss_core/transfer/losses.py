@@ -157,6 +157,11 @@ def directed(vectors: Tensor) -> Tensor:
     return vectors.masked_fill(lengths <= SHORTEST, 0.0)
 
 
+def unit_vectors(vectors: Tensor) -> Tensor:
+    """Return vectors [..., L] of length 1; those without a direction become 0."""
+    return F.normalize(directed(vectors), dim=-1)
+
+
 def _vectors(maps: Tensor, level: str) -> Tensor:
     """Turn [B, C, H, W] into [number of vectors, length of a vector]."""
     batch, channels, height, width = maps.shape
@@ -175,8 +180,7 @@ def vector_norms(difference: Tensor) -> Tensor:
 
 
 def _all_pairs_channel_cosine(student: Tensor, teacher: Tensor) -> Tensor:
-    student = F.normalize(directed(student.flatten(2)), dim=-1)
-    teacher = F.normalize(directed(teacher.flatten(2)), dim=-1)
+    student, teacher = unit_vectors(student.flatten(2)), unit_vectors(teacher.flatten(2))
     # The mean over all pairs of dot products is the dot product of the mean unit vectors:
     # L*(Cs+Ct) products instead of L*Cs*Ct.
     return 1 - (student.mean(1) * teacher.mean(1)).sum(-1).mean()

@@ -7,8 +7,8 @@ Convolutional Neural Networks via Attention Transfer", arXiv 1612.03928, eq. 1 a
 from torch import Tensor
 
 from wsss_core.errors import InputError
-from wsss_core.transfer.losses import on_one_grid
-from wsss_core.transfer.relations.batches import scaled_each, unit_vectors
+from wsss_core.transfer.losses import on_one_grid, unit_vectors
+from wsss_core.transfer.relations.batches import scaled_each
 
 
 def attention_transfer(student: Tensor, teacher: Tensor) -> Tensor:

@@ -1,11 +1,10 @@
 """Two networks' maps of one batch as rows of numbers, one for each image."""
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from wsss_core.errors import InputError
-from wsss_core.transfer.losses import SHORTEST, bounded, directed
+from wsss_core.transfer.losses import SHORTEST, bounded
 
 NEGLIGIBLE = 1e-6
 """What is no greater than this share of a batch's largest number counts as 0: in float32 it may be
@@ -73,11 +72,6 @@ def scaled_each(rows: Tensor) -> Tensor:
 def _over(rows: Tensor, largest: Tensor) -> Tensor:
     short = largest <= SHORTEST
     return (rows / largest.masked_fill(short, 1.0)).masked_fill(short, 0.0)
-
-
-def unit_vectors(vectors: Tensor) -> Tensor:
-    """Return vectors [..., L] of length 1; those without a direction become 0."""
-    return F.normalize(directed(vectors), dim=-1)
 
 
 def no_loss(student: Tensor, teacher: Tensor) -> Tensor:

@@ -8,7 +8,8 @@ import math
 
 from torch import Tensor
 
-from wsss_core.transfer.relations.batches import image_rows, no_loss, unit_vectors
+from wsss_core.transfer.losses import unit_vectors
+from wsss_core.transfer.relations.batches import image_rows, no_loss
 
 
 def correlation_congruence(

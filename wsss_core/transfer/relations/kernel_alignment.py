@@ -12,12 +12,12 @@ import torch
 from torch import Tensor
 
 from wsss_core.errors import InputError
+from wsss_core.transfer.losses import unit_vectors
 from wsss_core.transfer.relations.batches import (
     NEGLIGIBLE,
     image_rows,
     jointly_scaled,
     no_loss,
-    unit_vectors,
 )
 
 

@@ -5,7 +5,8 @@ Huang et al., "Knowledge Distillation from A Stronger Teacher", arXiv 2205.10536
 
 from torch import Tensor
 
-from wsss_core.transfer.relations.batches import image_logits, no_loss, unit_vectors
+from wsss_core.transfer.losses import unit_vectors
+from wsss_core.transfer.relations.batches import image_logits, no_loss
 
 
 def class_relations(student: Tensor, teacher: Tensor, *, temperature: float = 1.0) -> Tensor:

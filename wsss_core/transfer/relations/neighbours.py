@@ -6,11 +6,11 @@ Passalis and Tefas, "Learning Deep Representations with Probabilistic Knowledge 
 
 from torch import Tensor
 
+from wsss_core.transfer.losses import unit_vectors
 from wsss_core.transfer.relations.batches import (
     image_rows,
     no_loss,
     other_than_itself,
-    unit_vectors,
 )
 
 _LEAST_KERNEL = 1e-7

@@ -5,11 +5,11 @@ Tung and Mori, "Similarity-Preserving Knowledge Distillation", arXiv 1907.09682,
 
 from torch import Tensor
 
+from wsss_core.transfer.losses import unit_vectors
 from wsss_core.transfer.relations.batches import (
     image_rows,
     jointly_scaled,
     no_loss,
-    unit_vectors,
 )
 
 

@@ -6,7 +6,8 @@ Sun et al., "Logit Standardization in Knowledge Distillation", arXiv 2403.01731,
 from torch import Tensor
 
 from wsss_core.errors import InputError
-from wsss_core.transfer.relations.batches import image_logits, scaled_each, unit_vectors
+from wsss_core.transfer.losses import unit_vectors
+from wsss_core.transfer.relations.batches import image_logits, scaled_each
 
 
 def standardised_logits(logits: Tensor, temperature: float = 1.0) -> Tensor:
