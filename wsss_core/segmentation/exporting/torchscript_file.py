@@ -47,11 +47,15 @@ def read_torchscript(file: Path) -> Run:
     """Return a function that runs a TorchScript file on the CPU, with torch's threads."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        module = torch.jit.load(str(file), map_location="cpu").eval()
+        return run_of(torch.jit.load(str(file), map_location="cpu").eval())
+
+
+def run_of(model: torch.nn.Module) -> Run:
+    """Return a function that runs a segmenter over pixels on the CPU, with torch's threads."""
 
     def run(pixels: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
         with torch.no_grad():
-            mask, probabilities = module(torch.from_numpy(pixels))
+            mask, probabilities = model(torch.from_numpy(pixels))
         return mask.numpy(), probabilities.numpy()
 
     return run

@@ -13,7 +13,11 @@ from wsss_core.errors import InputError, as_input_error
 from wsss_core.segmentation.exporting.latency import Latency, measure_latency
 from wsss_core.segmentation.exporting.names import ExportFormat
 from wsss_core.segmentation.exporting.onnx_file import Run, read_onnx, require_onnx, write_onnx
-from wsss_core.segmentation.exporting.torchscript_file import read_torchscript, write_torchscript
+from wsss_core.segmentation.exporting.torchscript_file import (
+    read_torchscript,
+    run_of,
+    write_torchscript,
+)
 from wsss_core.segmentation.exporting.wrapping import (
     PixelSegmenter,
     check_exportable,
@@ -96,24 +100,15 @@ def export_segmenter(
                 write_torchscript(model, unfinished, facts_of(segmenter))
                 run = read_torchscript(unfinished)
             images = _test_images(size)
-            difference = _compare(run, _run_of(model), images, file)
+            difference = _compare(run, run_of(model), images, file)
         return ExportRecord(
             file=file,
             difference=difference,
             pixels=len(images) * size**2,
             file_latency=measure_latency(run, size, threads=threads),
-            torch_latency=measure_latency(_run_of(model), size, threads=threads),
+            torch_latency=measure_latency(run_of(model), size, threads=threads),
             image_size=size,
         )
-
-
-def _run_of(model: PixelSegmenter) -> Run:
-    def run(pixels: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-        with torch.no_grad():
-            mask, probabilities = model(torch.from_numpy(pixels))
-        return mask.numpy(), probabilities.numpy()
-
-    return run
 
 
 def _test_images(size: int) -> NDArray[np.uint8]:
