@@ -9,7 +9,6 @@ A source that takes part has, beside the methods of `ImageSource`,
 Data folders and published sets do. A plug-in's source may.
 """
 
-import hashlib
 import json
 import os
 from collections.abc import Callable, Sequence
@@ -19,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from wsss_core.data.file_hashes import content_hash
 from wsss_core.data.image_set import SPLITS, ImageSet, ImageSource
 from wsss_core.data.progress_lines import ProgressLines
 from wsss_core.errors import InputError, as_input_error
@@ -33,7 +33,7 @@ def framed_fingerprint(fingerprint: str, framing: Framing, split: str) -> str:
     if framing.squashes:
         return fingerprint
     content = json.dumps([fingerprint, framing.as_config(training=split == "train")])
-    return hashlib.blake2b(content.encode(), digest_size=16).hexdigest()
+    return content_hash(content.encode())
 
 
 def picture_shapes(source: ImageSource, split: str) -> list[Shape]:
