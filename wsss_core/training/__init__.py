@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING
 from wsss_core.lazy import lazy_exports
 
 if TYPE_CHECKING:
-    from wsss_core.augmentation import draw_flips, mirror
     from wsss_core.training.averages import AveragedState, WeightAverage
     from wsss_core.training.checkpoint import (
         EpochRecord,
@@ -31,9 +30,7 @@ __all__ = [
     "average_weights",
     "batch_gradients",
     "build_optimizer",
-    "draw_flips",
     "freeze",
-    "mirror",
     "moving_state",
     "restore_checkpoint",
     "save_checkpoint",
