@@ -245,7 +245,8 @@ def timm_config(name: str) -> Any:
 def timm_module(name: str) -> str:
     """Return the module of timm that defines a model, such as "resnet" for "resnet18"."""
     model = name.partition(".")[0]
-    module = (OWN_MODELS | timm_models()).get(model) or timm_deprecated_models().get(model)
+    module = timm_models().get(model) or OWN_MODELS.get(model)
+    module = module or timm_deprecated_models().get(model)
     if module is None:
         import timm
 
