@@ -18,7 +18,13 @@ if TYPE_CHECKING:
     )
     from wsss_core.cams.gradient import grad_cam, gradient_cams, layer_cam
     from wsss_core.cams.grids import over_image
-    from wsss_core.cams.multi_scale import RawScores, as_float16, check_cam, class_weight_cams
+    from wsss_core.cams.multi_scale import (
+        RawScores,
+        check_cam,
+        class_weight_cams,
+        merged_views,
+        view_sides,
+    )
     from wsss_core.cams.restoring import resized_for
     from wsss_core.cams.self_attention import listening
     from wsss_core.cams.settings import CamSettings, scaled_size
@@ -28,7 +34,6 @@ __all__ = [
     "CamSettings",
     "ClassMaps",
     "RawScores",
-    "as_float16",
     "attention_cams",
     "attention_weighted",
     "cams",
@@ -41,12 +46,14 @@ __all__ = [
     "layer_cam",
     "listening",
     "merge",
+    "merged_views",
     "normalise_maps",
     "over_image",
     "predicted_classes",
     "resize_maps",
     "resized_for",
     "scaled_size",
+    "view_sides",
     "window_cams",
 ]
 

@@ -5,9 +5,10 @@ kept raw: normalising each map hides the absolute scale (an image without the cl
 1), so that is a later, named choice.
 """
 
+from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -46,6 +47,18 @@ class RawScores:
     maps: np.ndarray
     logits: np.ndarray
     factors: np.ndarray
+
+    @classmethod
+    def of(cls, maps: Tensor, logits: Tensor) -> Self:
+        """Return the scores of maps float [N, K, h, w] and logits [N, K] of any precision."""
+        halves, factors = as_float16(maps)
+        return cls(halves.cpu().numpy(), logits.float().cpu().numpy(), factors.cpu().numpy())
+
+    @classmethod
+    def joined(cls, batches: Sequence[Self]) -> Self:
+        """Return the scores of the images of several batches, in order."""
+        names = ("maps", "logits", "factors")
+        return cls(*(np.concatenate([getattr(one, name) for one in batches]) for name in names))
 
 
 def class_weight_cams(
@@ -93,15 +106,14 @@ def network_cams(
     check_encoder(network, settings)
     network.to(device)
 
-    def of(part: slice, size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        maps, logits = _block_cams(network, to_input(images[part], device), settings, size)
-        halves, factors = as_float16(maps)
-        return halves.cpu().numpy(), logits.float().cpu().numpy(), factors.cpu().numpy()
+    def of(part: slice, size: int) -> RawScores:
+        views, grid, logits = raw_views(network, to_input(images[part], device), settings, size)
+        return RawScores.of(merged_views(views, grid, settings), logits)
 
     what = f"CAMs by {settings.method} of images of {images.shape[2]} x {images.shape[1]} px"
     with torch.inference_mode(False), torch.no_grad(), evaluating(network):
         made = in_batches(of, len(images), batch_size, device=device, what=what)
-    return RawScores(*(np.concatenate(parts) for parts in zip(*made, strict=True)))
+    return RawScores.joined(made)
 
 
 def check_image_stack(images: Any) -> None:
@@ -198,14 +210,31 @@ NETWORK_ERRORS = (
 """What networks raise of images that they cannot take."""
 
 
-def _block_cams(
-    network: Any, pixels: Tensor, settings: CamSettings, batch_size: int
-) -> tuple[Tensor, Tensor]:
-    """Return maps and logits of one block of images, float [B, 3, S, S] in 0..1."""
-    views, grid, logits = raw_views(network, pixels, settings, batch_size)
+def view_sides(network: Any, size: int, settings: CamSettings) -> list[int]:
+    """Return the side in pixels of images at each scale; the network's patch decides its rounding.
+
+    Args:
+        network: the network.
+        size: the side of the images at scale 1.
+        settings: their scales count.
+
+    """
+    multiple = getattr(getattr(network, "encoder", None), "size_multiple", 1)
+    return [scaled_size(size, scale, multiple) for scale in settings.scales]
+
+
+def merged_views(views: Sequence[Tensor], grid: tuple[int, int], settings: CamSettings) -> Tensor:
+    """Return the maps of one or several views as one at a grid, [N, K, h, w].
+
+    Args:
+        views: see `raw_views`.
+        grid: height and width of the result.
+        settings: how several are merged; a single one is only resized.
+
+    """
     if not settings.merged:
-        return resize_maps(views[0], grid), logits
-    return merge(views, grid, settings.merge), logits
+        return resize_maps(views[0], grid)
+    return merge(views, grid, settings.merge)
 
 
 def raw_views(
@@ -225,8 +254,7 @@ def raw_views(
 
     """
     size = pixels.shape[-1]
-    multiple = getattr(getattr(network, "encoder", None), "size_multiple", 1)
-    sides = [scaled_size(size, scale, multiple) for scale in settings.scales]
+    sides = view_sides(network, size, settings)
     # The plain image is needed for its logits and its grid even where 1 is not among the scales.
     flip = settings.flip and size in sides
     plain, logits = _views(network, pixels, size, flip, settings, batch_size)

@@ -66,8 +66,7 @@ def window_cams(
             network_cams(network, pixels, settings, device=device, batch_size=batch_size)
             for pixels in batches
         ]
-        parts = ([getattr(one, name) for one in found] for name in ("maps", "logits", "factors"))
-        return RawScores(*(np.concatenate(part) for part in parts))
+        return RawScores.joined(found)
     check_encoder(network, settings)
     network.to(device)
     layered = [replace(settings, layers=(layer,)) for layer in settings.layers] or [settings]

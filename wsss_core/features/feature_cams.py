@@ -11,11 +11,9 @@ from wsss_core.backbones import Network, cell_side, evaluating
 from wsss_core.cams import (
     CamSettings,
     RawScores,
-    as_float16,
-    merge,
+    merged_views,
     over_image,
-    resize_maps,
-    scaled_size,
+    view_sides,
 )
 from wsss_core.out_of_memory import in_batches
 
@@ -32,8 +30,7 @@ def cam_views(network: Network, size: int, settings: CamSettings) -> list[CamVie
         settings: their scales and flip count.
 
     """
-    multiple = getattr(network.encoder, "size_multiple", 1)
-    sides = [scaled_size(size, scale, multiple) for scale in settings.scales]
+    sides = view_sides(network, size, settings)
     views = [(side, mirrored) for side in sides for mirrored in _mirrorings(settings)]
     return list(dict.fromkeys([(size, False), *views]))
 
@@ -59,8 +56,7 @@ def cams_from_features(
 
     """
     network.to(device)
-    multiple = getattr(network.encoder, "size_multiple", 1)
-    sides = [scaled_size(size, scale, multiple) for scale in settings.scales]
+    sides = view_sides(network, size, settings)
     cell = cell_side(network.encoder)
 
     def at(view: CamView, part: slice) -> tuple[Tensor, Tensor]:
@@ -69,7 +65,7 @@ def cams_from_features(
         found = over_image(answer.activation_maps, (view[0], view[0]), cell)
         return (found.flip(-1) if view[1] else found), answer.logits
 
-    def of(part: slice, _: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def of(part: slice, _: int) -> RawScores:
         plain, logits = at((size, False), part)
         grid = (int(plain.shape[-2]), int(plain.shape[-1]))
         views = [
@@ -77,17 +73,12 @@ def cams_from_features(
             for side in sides
             for mirrored in _mirrorings(settings)
         ]
-        if settings.merged:
-            maps = merge(views, grid, settings.merge)
-        else:
-            maps = resize_maps(views[0], grid)
-        halves, factors = as_float16(maps)
-        return halves.cpu().numpy(), logits.float().cpu().numpy(), factors.cpu().numpy()
+        return RawScores.of(merged_views(views, grid, settings), logits)
 
     count = len(features[size, False])
     with torch.inference_mode(False), torch.no_grad(), evaluating(network):
         made = in_batches(of, count, batch_size, device=device, what="CAMs of stored features")
-    return RawScores(*(np.concatenate(parts) for parts in zip(*made, strict=True)))
+    return RawScores.joined(made)
 
 
 def _mirrorings(settings: CamSettings) -> tuple[bool, ...]:
