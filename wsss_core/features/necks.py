@@ -115,11 +115,12 @@ def add_neck(network: Network, kind: str, channels: int | None = None) -> None:
         channels: of the neck's map; None: as many as the encoder's.
 
     Raises:
-        InputError: see `build_neck`; or a head that looks into the encoder (PCM).
+        InputError: see `build_neck`; or a head that looks into the encoder (PCM, TransCAM).
 
     """
-    if network.refinement is not None:
-        raise InputError("neck: the head pcm looks into the encoder; expected head linear")
+    for head, part in (("pcm", network.refinement), ("transcam", network.class_maps)):
+        if part is not None:
+            raise InputError(f"neck: the head {head} looks into the encoder; expected head linear")
     width = channels or network.channels
     network.neck = build_neck(kind, network.channels, width)
     if width != network.channels:

@@ -65,6 +65,27 @@ def test_a_neck_begins_as_the_identity_and_can_change_the_channels(kind):
     assert any(p.grad is not None and p.grad.any() for p in same.neck.parameters())
 
 
+@pytest.mark.parametrize(
+    ("name", "head", "options"),
+    [
+        ("resnet18", "pcm", {"channels": [4, 8, 16, 32]}),
+        (
+            "conformer_tiny_patch16",
+            "transcam",
+            {"channel_ratio": 0.5, "embed_dim": 24, "depth": 3, "num_heads": 3},
+        ),
+    ],
+)
+@pytest.mark.parametrize("channels", [None, 12])
+def test_a_neck_is_refused_under_heads_that_look_into_the_encoder(name, head, options, channels):
+    network = build_network(name, classes=1, image_size=64, head=head, options=options)
+    linear = network.head
+    with pytest.raises(InputError, match=f"^neck: the head {head} looks into the encoder"):
+        add_neck(network, "conv1x1", channels)
+    assert network.neck is None
+    assert network.head is linear
+
+
 def trainable(network: Network) -> set[str]:
     return {name for name, parameter in network.named_parameters() if parameter.requires_grad}
 
