@@ -22,7 +22,7 @@ from wsss_core.data.image_decoding import PictureFile, image_shape, read_rgb
 from wsss_core.data.image_set import IGNORED
 from wsss_core.errors import InputError
 from wsss_core.evaluate import quantise
-from wsss_core.segmentation import predict_picture, predicted_probabilities
+from wsss_core.segmentation import predict_picture, predict_probabilities
 
 
 class SegmenterMasks:
@@ -61,7 +61,7 @@ class SegmenterMasks:
         pixels = np.stack([found[1] for found in fine.values()]) if fine else None
         shapes = [found[2] for found in fine.values()]
         if pixels is not None:
-            made = predicted_probabilities(
+            made = predict_probabilities(
                 self._segmenter,
                 pixels,
                 shapes,

@@ -20,7 +20,7 @@ from studies.stages.segmentation.training import initial_segmenter
 from studies.store import TRIED, ArtifactStore, canonical
 from studies.store.origin import folders_digest, origin
 from wsss_core.errors import InputError, as_input_error
-from wsss_core.segmentation import count_labels, predicted_masks, try_segmenter
+from wsss_core.segmentation import count_labels, predict_masks, try_segmenter
 from wsss_core.segmentation.settings import PredictionSettings
 
 logger = logging.getLogger(__name__)
@@ -106,4 +106,4 @@ def _try(job: SegmentJob) -> None:
         settings = Prediction.model_validate(scoring.prediction).settings()
         for scale in settings.scales:
             with as_input_error(f"predict.scales: {scale:g}", Exception, named=True):
-                list(predicted_masks(segmenter, images, None, PredictionSettings(scales=(scale,))))
+                list(predict_masks(segmenter, images, None, PredictionSettings(scales=(scale,))))

@@ -18,8 +18,6 @@ if TYPE_CHECKING:
         predict_masks,
         predict_picture,
         predict_probabilities,
-        predicted_masks,
-        predicted_probabilities,
     )
     from wsss_core.segmentation.sam import SamSegmenter
     from wsss_core.segmentation.saving import load_segmenter, save_segmenter
@@ -72,8 +70,6 @@ __all__ = [
     "predict_masks",
     "predict_picture",
     "predict_probabilities",
-    "predicted_masks",
-    "predicted_probabilities",
     "save_segmenter",
     "symmetric_cross_entropy",
     "try_segmenter",

@@ -27,6 +27,7 @@ def predict_probabilities(
     segmenter: Segmenter,
     images: NDArray[np.uint8],
     sizes: Sequence[tuple[int, int]] | None = None,
+    settings: PredictionSettings | None = None,
     *,
     batch_size: int = 8,
     device: str = "cpu",
@@ -34,41 +35,44 @@ def predict_probabilities(
     """Yield the probabilities of each image, float32 [K + 1, h, w], the background first.
 
     Logits are enlarged bilinearly, then the softmax is taken. One image's map is in memory at a
-    time, beside the logits of a batch.
+    time, beside the logits of a batch. The probabilities of several scales and flips are averaged;
+    then those of a batch are in memory. A dense CRF follows at the images' size; its posteriors are
+    then enlarged.
 
     Args:
         segmenter: on `device`; it is in its own mode again between two images and afterwards.
         images: uint8 [N, H, W, 3], possibly memory-mapped.
         sizes: (h, w) of each image's map; None: the images' own.
+        settings: scales, flips and the CRF; None: the defaults, one view and no CRF.
         batch_size: images a pass; halved where memory runs out.
         device: where the segmenter is.
 
     Raises:
-        InputError: not as many sizes as images.
+        InputError: not as many sizes as images, or a scale that the segmenter cannot take.
         torch.OutOfMemoryError: a single image does not fit.
 
     """
-    for logits in _logits(segmenter, images, sizes, batch_size, device):
-        yield logits.softmax(0).cpu().numpy()
+    settings = settings or PredictionSettings()
+    if settings == PredictionSettings():
+        for logits in _logits(segmenter, images, sizes, batch_size, device):
+            yield logits.softmax(0).cpu().numpy()
+        return
+    sizes = _sizes_of(images, sizes)
+    for start in range(0, len(images), batch_size):
+        part = np.asarray(images[start : start + batch_size])
+        of_part = sizes[start : start + batch_size]
+        each = None if settings.crf else of_part
+        means = _over_views(segmenter, part, each, settings, device)
+        for image, mean, size in zip(part, means, of_part, strict=True):
+            if settings.crf is not None:
+                posteriors = dense_crf(
+                    image, mean, preset=settings.crf, backend=settings.crf_backend
+                )
+                mean = resized(posteriors[None].cpu(), size)[0].numpy()
+            yield mean
 
 
 def predict_masks(
-    segmenter: Segmenter,
-    images: NDArray[np.uint8],
-    sizes: Sequence[tuple[int, int]] | None = None,
-    *,
-    batch_size: int = 8,
-    device: str = "cpu",
-) -> Iterator[NDArray[np.uint8]]:
-    """Yield the label map of each image, uint8 [h, w]: the class of the highest probability.
-
-    Of equal ones the first wins, the background before all. See `predict_probabilities`.
-    """
-    for logits in _logits(segmenter, images, sizes, batch_size, device):
-        yield logits.argmax(0).to(torch.uint8).cpu().numpy()
-
-
-def predicted_masks(
     segmenter: Segmenter,
     images: NDArray[np.uint8],
     sizes: Sequence[tuple[int, int]] | None = None,
@@ -78,10 +82,9 @@ def predicted_masks(
     batch_size: int = 8,
     device: str = "cpu",
 ) -> Iterator[NDArray[np.uint8]]:
-    """Yield the label map of each image, uint8 [h, w], over scales and flips, and after a CRF.
+    """Yield the label map of each image, uint8 [h, w]: the class of the highest probability.
 
-    The probabilities of all scales and flips are averaged. A dense CRF follows at the images' size;
-    its posteriors are then enlarged. With the default settings this is `predict_masks`.
+    Of equal ones the first wins, the background before all. See `predict_probabilities`.
 
     Args:
         segmenter: on `device`.
@@ -119,9 +122,10 @@ def predicted_masks(
             yield labels
         return
     if settings == PredictionSettings():
-        yield from predict_masks(segmenter, images, sizes, batch_size=batch_size, device=device)
+        for logits in _logits(segmenter, images, sizes, batch_size, device):
+            yield logits.argmax(0).to(torch.uint8).cpu().numpy()
         return
-    for mean in predicted_probabilities(
+    for mean in predict_probabilities(
         segmenter, images, sizes, settings, batch_size=batch_size, device=device
     ):
         yield mean.argmax(0).astype(np.uint8)
@@ -180,46 +184,10 @@ def _blended(
     height, width = (int(side) for side in boxes[0, 2:])
     for pixels in views:
         part, sizes = np.asarray(pixels), [(height, width)] * len(pixels)
-        for probabilities in predicted_probabilities(
+        for probabilities in predict_probabilities(
             segmenter, part, sizes, settings, batch_size=len(part), device=device
         ):
             yield from blender.add(probabilities[np.newaxis])
-
-
-def predicted_probabilities(
-    segmenter: Segmenter,
-    images: NDArray[np.uint8],
-    sizes: Sequence[tuple[int, int]] | None = None,
-    settings: PredictionSettings | None = None,
-    *,
-    batch_size: int = 8,
-    device: str = "cpu",
-) -> Iterator[NDArray[np.float32]]:
-    """Yield the probabilities that `predicted_masks` cuts, float32 [K + 1, h, w].
-
-    With the default settings this is `predict_probabilities`. See `predicted_masks`.
-    """
-    settings = settings or PredictionSettings()
-    sizes = [(images.shape[1], images.shape[2])] * len(images) if sizes is None else sizes
-    if len(sizes) != len(images):
-        raise InputError(f"{len(sizes)} sizes for {len(images)} images")
-    if settings == PredictionSettings():
-        yield from predict_probabilities(
-            segmenter, images, sizes, batch_size=batch_size, device=device
-        )
-        return
-    for start in range(0, len(images), batch_size):
-        part = np.asarray(images[start : start + batch_size])
-        of_part = sizes[start : start + batch_size]
-        each = None if settings.crf else of_part
-        means = _over_views(segmenter, part, each, settings, device)
-        for image, mean, size in zip(part, means, of_part, strict=True):
-            if settings.crf is not None:
-                posteriors = dense_crf(
-                    image, mean, preset=settings.crf, backend=settings.crf_backend
-                )
-                mean = resized(posteriors[None].cpu(), size)[0].numpy()
-            yield mean
 
 
 def _over_views(
@@ -265,10 +233,7 @@ def _logits(
     device: str,
 ) -> Iterator[Tensor]:
     """Yield the logits of each image at its size, float [K + 1, h, w] on the device."""
-    if sizes is None:
-        sizes = [(images.shape[1], images.shape[2])] * len(images)
-    if len(sizes) != len(images):
-        raise InputError(f"{len(sizes)} sizes for {len(images)} images")
+    sizes = _sizes_of(images, sizes)
     done = 0
     while done < len(images):
         part = images[done : done + batch_size]
@@ -288,3 +253,14 @@ def _logits(
             yield resized(logits[None], size)[0]
         done += len(part)
         made_progress()
+
+
+def _sizes_of(
+    images: NDArray[np.uint8], sizes: Sequence[tuple[int, int]] | None
+) -> Sequence[tuple[int, int]]:
+    """Return (h, w) of each image's map, checked."""
+    if sizes is None:
+        return [(images.shape[1], images.shape[2])] * len(images)
+    if len(sizes) != len(images):
+        raise InputError(f"{len(sizes)} sizes for {len(images)} images")
+    return sizes

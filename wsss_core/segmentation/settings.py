@@ -231,7 +231,7 @@ class FitSettings(AugmentationSettings):
 
 @dataclass(frozen=True)
 class PredictionSettings:
-    """How a trained segmenter predicts masks, see `wsss_core.segmentation.predicted_masks`.
+    """How a trained segmenter predicts masks, see `wsss_core.segmentation.predict_masks`.
 
     Attributes:
         scales: factors of the image's side; the probabilities of all of them are averaged. Sizes

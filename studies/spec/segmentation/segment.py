@@ -82,7 +82,7 @@ class Prediction(section(PredictionSettings)):  # type: ignore[misc]
         return self
 
     def settings(self) -> PredictionSettings:
-        """Return the settings that `wsss_core.segmentation.predicted_masks` takes."""
+        """Return the settings that `wsss_core.segmentation.predict_masks` takes."""
         return settings_of(PredictionSettings, self)
 
 

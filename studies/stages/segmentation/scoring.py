@@ -11,7 +11,7 @@ from studies.stages.scoring import LedgerRow
 from studies.store import ArtifactStore
 from wsss_core.evaluate import boundary_counts, confusion_counts, object_counts
 from wsss_core.progress import made_progress
-from wsss_core.segmentation import Segmenter, predicted_masks
+from wsss_core.segmentation import Segmenter, predict_masks
 
 
 def segment_rows(
@@ -37,7 +37,7 @@ def segment_rows(
     settings = Prediction.model_validate(scoring.prediction).settings()
     windows = images.windows
     of_images = [(h, w) for h, w in sizes] if windows is None else None
-    predicted = predicted_masks(
+    predicted = predict_masks(
         segmenter, images.views, of_images, settings, windows=windows, device=device
     )
     rows: list[LedgerRow] = []

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from reports.results.segments import read_segments
-from wsss_core.segmentation import PredictionSettings, load_segmenter, predicted_masks
+from wsss_core.segmentation import PredictionSettings, load_segmenter, predict_masks
 
 pytestmark = pytest.mark.ci
 
@@ -46,7 +46,7 @@ def test_masks_are_those_that_the_study_s_entry_predicts(
         with Image.open(image) as opened:
             small = np.asarray(opened.resize((32, 32), Image.Resampling.BILINEAR))
             size = opened.size[::-1]
-        (expected,) = predicted_masks(segmenter, small[np.newaxis], [size], settings)
+        (expected,) = predict_masks(segmenter, small[np.newaxis], [size], settings)
         with Image.open(tmp_path / "out" / image.name) as opened:
             np.testing.assert_array_equal(np.array(opened), expected)
     settings_there = json.loads((tmp_path / "out" / "masks.json").read_text())["settings"]

@@ -9,7 +9,6 @@ from wsss_core.segmentation import (
     predict_masks,
     predict_picture,
     predict_probabilities,
-    predicted_masks,
 )
 from wsss_core.segmentation.predicting import to_input
 from wsss_core.tiling import Framing, PictureWindows, TileSettings, cut_view, tile_boxes
@@ -120,9 +119,7 @@ def test_windows_of_pictures_are_blended_one_picture_after_another(setr, batch_s
         for box in own
     ]
     windows = PictureWindows.of(shapes, boxes)
-    found = list(
-        predicted_masks(segmenter, np.stack(views), windows=windows, batch_size=batch_size)
-    )
+    found = list(predict_masks(segmenter, np.stack(views), windows=windows, batch_size=batch_size))
     single = iter([next(predict_probabilities(segmenter, view[None])) for view in views])
     for picture, shape, own, mask in zip(pictures, shapes, boxes, found, strict=True):
         total, weights = np.zeros((3, *shape)), np.zeros(shape)
@@ -146,6 +143,6 @@ def test_windows_of_pictures_are_blended_one_picture_after_another(setr, batch_s
 def test_windows_that_do_not_fit_the_images_are_refused(setr):
     windows = PictureWindows.of([(16, 16)], [tile_boxes((16, 16), 16, 16)])
     with pytest.raises(InputError, match="1 windows for 5 images; expected as many, and no sizes"):
-        next(predicted_masks(setr(), IMAGES, windows=windows))
+        next(predict_masks(setr(), IMAGES, windows=windows))
     with pytest.raises(InputError, match="1 windows for 1 images; expected as many, and no sizes"):
-        next(predicted_masks(setr(), IMAGES[:1], SIZES[:1], windows=windows))
+        next(predict_masks(setr(), IMAGES[:1], SIZES[:1], windows=windows))
