@@ -14,7 +14,7 @@ from reports.tables.cells import Table, mark_mixed
 from reports.tables.diagnostics import diagnostics_table
 from reports.tables.findings import findings_table
 from reports.tables.folds import over_groups, with_groups
-from reports.tables.segments import segmentation_table
+from reports.tables.segments import has_segmentation, segmentation_table
 from reports.tables.strategies import strategies_table
 from reports.tables.sweep import sweep_table
 from reports.tables.trials import trials_table
@@ -57,7 +57,7 @@ def _sweep_tables(records: Sequence[StudyRecord]) -> dict[str, Callable[[], Tabl
         value = f"{record.sweep_value:g}"
         found[f"strategies_{value}"] = partial(_with_groups, strategies_table, record)
         found[f"diagnostics_{value}"] = partial(_with_groups, diagnostics_table, record)
-        if record.segments and record.classes:
+        if has_segmentation(record):
             found[f"segmentation_{value}"] = partial(_with_groups, segmentation_table, record)
         found[f"trials_{value}"] = partial(_trials_at, record, f"{record.sweep} = {value}")
     if len(records[0].findings):

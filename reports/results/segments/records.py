@@ -134,16 +134,27 @@ class SegmentRecord:
             words.append(f"then a dense CRF ({given.pop('crf')})")
         return ", ".join([*words, *(f"{name} {value}" for name, value in given.items())])
 
-    @property
-    def labels(self) -> str:
-        """What it was trained on, in words."""
+    def trained_on(self, rules: Mapping[str, str]) -> str:
+        """Return what it was trained on, in words; for `rules` see `pseudo_masks`."""
         words = []
         if self.masks is not None:
             words.append("all true masks" if self.masks == "all" else f"{self.masks} true masks")
         if self.configuration is not None:
-            chain = "" if self.refinement in (None, "none") else f", {self.refinement}"
-            words.append(f"masks of {self.configuration}{chain} ({self.rule})")
+            words.append(self.pseudo_masks(rules))
         return " + ".join(words)
+
+    def pseudo_masks(self, rules: Mapping[str, str]) -> str:
+        """Return whose maps became its pseudo masks, in words; empty without pseudo masks.
+
+        Args:
+            rules: the name of each threshold rule in these words; others keep their own.
+
+        """
+        if self.configuration is None:
+            return ""
+        chain = "" if self.refinement in (None, "none") else f", {self.refinement}"
+        rule = rules.get(self.rule or "", self.rule)
+        return f"masks of {self.configuration}{chain} ({rule})"
 
 
 _ABOUT = tuple(one for one in SegmentRecord.__dataclass_fields__ if one != "runs")
@@ -226,7 +237,7 @@ def _frame_row(record: SegmentRecord, run: SegmentRun) -> dict[str, Any]:
     known = ("error", "masks_trained", "masks_spent", "level", "seconds_training")
     return {
         "entry": record.entry,
-        "labels": record.labels,
+        "labels": record.trained_on({}),
         "model": record.model,
         "seed": seed,
         **({} if fold is None else {"fold": fold}),
