@@ -91,9 +91,9 @@ def study_figures(
     return {
         item.key: partial(item.drawing, record)
         for section in SECTIONS
-        if section.belongs(record)
         for item in section.items
-        if isinstance(item, FigureSpec)
+        # Whether a section of tables alone belongs is costly to tell, and makes no figure.
+        if isinstance(item, FigureSpec) and section.belongs(record)
     }
 
 
