@@ -117,6 +117,6 @@ def sweep_drawing(records: Sequence[StudyRecord]) -> Drawing:
         "A line joins the means over seeds of one configuration; lines are set side by side. Dots "
         "are seeds, whiskers 95 % Student-t intervals, which may leave the panel. Dashed: the "
         "student alone; dotted: the teacher alone." + over_groups(records[0]) + left_out,
-        lambda: draw_sweep(info),
-        (draw_sweep, info),
+        draw_sweep,
+        info,
     )
