@@ -222,7 +222,6 @@ def float16_side(given: dict[str, Any]) -> dict[str, float]:
     from wsss_core.backbones import build_network
     from wsss_core.cams import CamSettings
     from wsss_core.data.folder import FolderSource
-    from wsss_core.data.image_set import ImageSource  # noqa: F401
     from wsss_core.evaluate import normalise
     from wsss_core.features import (
         FeatureCache,

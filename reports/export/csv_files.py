@@ -1,17 +1,20 @@
-"""Tidy CSV files of studies: a row for each trial, score, epoch and setting, with full precision.
+"""Tidy CSV files of studies: a row for each trial, score, epoch, setting and segmenter.
 
-A field is empty where there is no value; a loss that is not a number is written `nan`, an infinite
-one `inf`. A text that begins like a formula gets an apostrophe in front.
+Numbers have full precision. A field is empty where there is no value; a loss that is not a number
+is written `nan`, an infinite one `inf`. A text that begins like a formula gets an apostrophe in
+front.
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 
 from reports.export.folders import ExportFolder
-from reports.export.outcome import Exported
+from reports.export.outcome import Exported, count_segmenters
 from reports.export.runs import LOSSES, StudyExport, has_transfer, trial_settings
+from reports.results.segments import SEGMENT_FIGURES, SegmentRecord, SegmentRun
 from reports.results.study_record import StudyRecord, TrialRecord
 from reports.tables.csv_text import frame_to_csv
 
@@ -43,6 +46,48 @@ _TRIAL_COLUMNS = (
 )
 """The columns of `trials.csv` from a trial's row, or a chain's, in the ledger."""
 
+_PLANNED_COLUMNS = {
+    "model": "model",
+    "masks": "masks",
+    "configuration": "configuration",
+    "refinement": "chain",
+    "rule": "rule",
+    "overlap": "overlap",
+    "prediction": "prediction",
+    "published": "published",
+    "published_from": "published_from",
+}
+"""What the plan knows of a segmenter: attribute of `SegmentRecord` -> column of `segments.csv`."""
+
+_SEGMENTER_COLUMNS = (
+    "error",
+    "started_at",
+    "seconds_training",
+    "seconds_scoring",
+    "steps",
+    "loss",
+    "level",
+    "images",
+    "masks_trained",
+    "masks_spent",
+    "peak_memory_bytes",
+    "parameters",
+    "micro_batch",
+    "settings",
+    "code_revision",
+    "code_digest",
+    "plugin_digests",
+    "package_version",
+    "packages",
+    "device",
+    "processor",
+    "threads",
+    "cpus",
+    "gpus",
+    "host",
+)
+"""The columns of `segments.csv` from a segmenter's row in the ledger."""
+
 
 def export_to_csv(studies: Sequence[StudyExport], folder: ExportFolder) -> Exported:
     """Write the files; those of an earlier export are replaced, with all studies in them.
@@ -63,6 +108,8 @@ def export_to_csv(studies: Sequence[StudyExport], folder: ExportFolder) -> Expor
         "diagnostics": _joined(records, lambda record: _with_chain(record, record.diagnostics())),
         "curves": _joined(records, _curves),
         "search": _joined(records, lambda record: record.search),
+        "segments": _joined(records, _segments),
+        "segment_scores": _joined(records, _segment_scores),
     }
     names = []
     for name, frame in frames.items():
@@ -73,8 +120,8 @@ def export_to_csv(studies: Sequence[StudyExport], folder: ExportFolder) -> Expor
     # Those of this export first: their files must not go with those of the others.
     for name in [*now, *sorted(folder.studies - set(now))]:
         folder.replace(name, names if name in now else [])
-    runs = sum(len(study.runs) for study in studies)
-    return Exported(str(folder.path), runs)
+    runs = [run for study in studies for run in study.runs]
+    return Exported(str(folder.path), len(runs), segmenters=count_segmenters(runs))
 
 
 def _joined(
@@ -123,6 +170,46 @@ def _settings(record: StudyRecord) -> pd.DataFrame:
             {**_about(record, trial), "setting": name, "value": None if v is None else str(v)}
             for name, v in trial_settings(record, one, trial).items()
         ]
+    return pd.DataFrame(rows)
+
+
+def _about_segmenter(record: StudyRecord, entry: SegmentRecord, run: SegmentRun) -> dict[str, Any]:
+    return {
+        "study": record.name,
+        "segmenter": entry.entry,
+        "seed": run.seed,
+        **({} if run.fold is None else {"fold": run.fold}),
+        "scores_key": run.key,
+        "status": run.status,
+        "sweep": record.sweep,
+        "sweep_value": record.sweep_value,
+    }
+
+
+def _segments(record: StudyRecord) -> pd.DataFrame:
+    rows = []
+    for entry in record.segments:
+        planned = {called: getattr(entry, name) for name, called in _PLANNED_COLUMNS.items()}
+        for run in entry.runs:
+            known = {name: run.row.get(name) for name in _SEGMENTER_COLUMNS}
+            if run.row:
+                known["started_at"] = pd.Timestamp(run.row["started_at"], unit="us", tz="UTC")
+            about = _about_segmenter(record, entry, run)
+            rows.append({**about, "segment_key": run.segment_key, **planned, **known})
+    return pd.DataFrame(rows)
+
+
+def _segment_scores(record: StudyRecord) -> pd.DataFrame:
+    rows = [
+        {
+            **_about_segmenter(record, entry, run),
+            "class_name": class_name,
+            **{name: figures.get(name, math.nan) for name in SEGMENT_FIGURES},
+        }
+        for entry in record.segments
+        for run in entry.runs
+        for class_name, figures in run.scores.items()
+    ]
     return pd.DataFrame(rows)
 
 

@@ -1,4 +1,4 @@
-"""Trials as runs on an MLflow server: an experiment a study, a run a trial, a run for the page.
+"""Trials and segmenters as runs on an MLflow server, an experiment a study; a run for the page.
 
 A run carries the key of its trial and a digest of its content. An export therefore leaves equal
 runs alone. A run whose trial has changed is written anew, as MLflow changes no parameter; then the
@@ -12,7 +12,7 @@ from typing import Any
 
 from reports.export.mlflow_client import LONGEST_PARAMETER, LONGEST_TAG, MlflowClient
 from reports.export.naming import distinct, path_like
-from reports.export.outcome import Exported, Notes
+from reports.export.outcome import Exported, Notes, count_segmenters
 from reports.export.runs import ExportRun, FigureName, StudyExport, short_digest
 from reports.page.rendering import render_html
 from reports.tables.rendering import to_csv, to_markdown
@@ -44,7 +44,7 @@ class _Content:
 
 
 def export_to_mlflow(studies: Sequence[StudyExport], client: MlflowClient) -> Exported:
-    """Write each trial as a run, and the page of each study as a run with files.
+    """Write each trial and segmenter as a run, and the page of each study as a run with files.
 
     Args:
         studies: those to write.
@@ -56,21 +56,24 @@ def export_to_mlflow(studies: Sequence[StudyExport], client: MlflowClient) -> Ex
 
     """
     notes = Notes(studies)
-    written = unchanged = 0
+    written: list[ExportRun] = []
+    unchanged = 0
     for study in studies:
         experiment = client.experiment(study.name)
         there = _by_key(client.runs(experiment))
         names = _Names.of(study)
-        contents = {run.key: _trial_content(run, names, notes) for run in study.runs}
+        runs = {run.key: run for run in study.runs}
+        contents = {key: _run_content(run, names, notes) for key, run in runs.items()}
         if study.view is not None:
             contents[study.key] = _page_content(study)
         for key, content in contents.items():
             if any(_tags(run).get(_DIGEST) == content.digest for run in there.get(key, [])):
-                unchanged += key != study.key
+                unchanged += key in runs
                 continue
             _write(client, experiment, key, content, there.get(key, []), notes)
-            written += key != study.key
-    return Exported(client.address, written, unchanged, notes.lines)
+            written += [runs[key]] if key in runs else []
+    segmenters = count_segmenters(written)
+    return Exported(client.address, len(written), unchanged, notes.lines, segmenters=segmenters)
 
 
 @dataclass(frozen=True)
@@ -92,7 +95,7 @@ class _Names:
         )
 
 
-def _trial_content(run: ExportRun, names: _Names, notes: Notes) -> _Content:
+def _run_content(run: ExportRun, names: _Names, notes: Notes) -> _Content:
     ended = round(1000 * (run.started + run.seconds))
     params = [
         {"key": names.settings[name], "value": _short(str(value), LONGEST_PARAMETER, notes)}

@@ -2,11 +2,11 @@
 
 import importlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from types import ModuleType
 
-from reports.export.runs import StudyExport
+from reports.export.runs import ExportRun, StudyExport
 from wsss_core.errors import InputError
 
 
@@ -16,10 +16,11 @@ class Exported:
 
     Attributes:
         where: the folder, file or address that now holds it.
-        runs: the number of trials written.
-        unchanged: the number of trials that were there already, equal.
+        runs: the number of trials and segmenters written.
+        unchanged: the number of those that were there already, equal.
         notes: one line for each kind of thing that the tool does not hold as the ledger does.
         next_step: the command that opens it.
+        segmenters: how many of the `runs` are segmenters.
 
     """
 
@@ -28,6 +29,12 @@ class Exported:
     unchanged: int = 0
     notes: tuple[str, ...] = ()
     next_step: str = ""
+    segmenters: int = 0
+
+
+def count_segmenters(runs: Iterable[ExportRun]) -> int:
+    """Return how many runs are segmenters."""
+    return sum(run.kind == "segmenter" for run in runs)
 
 
 class Notes:
@@ -37,6 +44,8 @@ class Notes:
         self._counts: Counter[str] = Counter()
         for study in studies:
             self.add("planned trial(s) have not ended and are left out", study.waiting)
+            said = "planned segmenter(s) have not ended and are left out"
+            self.add(said, study.waiting_segmenters)
             undefined = sum(run.undefined for run in study.runs)
             self.add("score(s) are not defined (NaN) and are left out", undefined)
 

@@ -1,4 +1,4 @@
-"""A trial as experiment trackers see it: settings, figures, curves over epochs, tags."""
+"""A trial or segmenter as experiment trackers see it: settings, figures, curves, tags."""
 
 import hashlib
 import json
@@ -10,8 +10,9 @@ from typing import Any
 
 import pandas as pd
 
-from reports.names import FIGURES, PLAIN
+from reports.names import FIGURES, MEAN_OF_CLASSES, PLAIN
 from reports.page.views import StudyView
+from reports.results.segments import SegmentRecord, SegmentRun
 from reports.results.study_record import ConfigurationRecord, StudyRecord, TrialRecord
 
 Setting = str | int | float | bool | None
@@ -33,6 +34,20 @@ _MEASURED = (
 )
 """The numbers in a trial's row of the ledger; `seconds` is a chain's."""
 
+_MEASURED_OF_SEGMENTER = (
+    "seconds_training",
+    "seconds_scoring",
+    "peak_memory_bytes",
+    "steps",
+    "loss",
+    "parameters",
+    "images",
+    "masks_trained",
+    "masks_spent",
+    "level",
+)
+"""The numbers in a segmenter's row of the ledger."""
+
 TAGS = (
     "error",
     "code_digest",
@@ -50,11 +65,11 @@ TAGS = (
 
 @dataclass(frozen=True)
 class ExportRun:
-    """A trial that ended, with its chains, as a run of an experiment tracker.
+    """A trial that ended, with its chains, or a segmenter, as a run of an experiment tracker.
 
     Attributes:
         key: names the planned trial: equal in every export of the same trial.
-        name: its configuration and seed.
+        name: its configuration, or its entry of `segment`, and its seed.
         status: `ok`, `failed`, `collapsed` or `missing`.
         settings: everything that decides its result, by dotted name.
         figures: scores in [0, 1], diagnostics, and measurements of the run; none is NaN.
@@ -63,6 +78,7 @@ class ExportRun:
         started: seconds since 1970; 0 if the ledger does not know.
         seconds: how long it was trained and scored.
         undefined: the number of scores that are not defined, and left out of `figures`.
+        kind: "trial" or "segmenter".
 
     """
 
@@ -76,6 +92,12 @@ class ExportRun:
     started: float = 0.0
     seconds: float = 0.0
     undefined: int = 0
+    kind: str = "trial"
+
+    @property
+    def group(self) -> str:
+        """What its seeds have in common: a configuration, or an entry of `segment`."""
+        return self.tags["configuration" if self.kind == "trial" else self.kind]
 
     @property
     def last_epoch(self) -> int:
@@ -105,18 +127,32 @@ class StudyExport:
 
     @cached_property
     def runs(self) -> tuple[ExportRun, ...]:
-        """The planned trials that ended."""
-        return tuple(
+        """The planned trials that ended, then the planned segmenters that did."""
+        trials = (
             _run(self.name, record, trial)
             for record in self.records
             for trial in record.trials.values()
             if trial.row
         )
+        segmenters = (
+            _segmenter_run(self.name, record, entry, run)
+            for record in self.records
+            for entry in record.segments
+            for run in entry.runs
+            if run.row
+        )
+        return (*trials, *segmenters)
 
     @property
     def waiting(self) -> int:
         """The number of planned trials that have not ended and are no runs."""
         return sum(not trial.row for one in self.records for trial in one.trials.values())
+
+    @property
+    def waiting_segmenters(self) -> int:
+        """The number of planned segmenters that have not ended and are no runs."""
+        entries = [entry for record in self.records for entry in record.segments]
+        return sum(not run.row for entry in entries for run in entry.runs)
 
     @property
     def key(self) -> str:
@@ -190,8 +226,6 @@ def _run(study: str, record: StudyRecord, trial: TrialRecord) -> ExportRun:
     row = trial.row
     figures, undefined = _figures(record, trial)
     started = row.get("started_at")
-    at_value = "" if record.sweep is None else f", {record.sweep} {record.sweep_value:g}"
-    known = {name: str(row[name]) for name in TAGS if row.get(name) is not None}
     tags = {
         "study": study,
         "configuration": trial.configuration,
@@ -199,21 +233,77 @@ def _run(study: str, record: StudyRecord, trial: TrialRecord) -> ExportRun:
         **({} if trial.fold is None else {"fold": str(trial.fold)}),
         "status": trial.status,
         "trial_key": trial.key,
-        **known,
+        **_tags(row),
     }
     for chain, at in _chains(record, trial):
         tags[f"chain {chain} status"] = at.status
     return ExportRun(
         key=short_digest([study, record.sweep_value, trial.configuration, trial.seed, trial.key]),
-        name=f"{trial.configuration}{at_value}, seed {trial.pair}",
+        name=f"{trial.configuration}{_at_value(record)}, seed {trial.pair}",
         status=trial.status,
         settings=trial_settings(record, one, trial),
         figures=figures,
         curves=_curves(record.history.get((one.name, trial.pair)), one),
         tags=tags,
         started=0.0 if started is None else pd.Timestamp(started).timestamp(),
-        seconds=sum(row.get(name) or 0.0 for name in ("seconds_training", "seconds_scoring")),
+        seconds=_seconds(row),
         undefined=undefined,
+    )
+
+
+def _at_value(record: StudyRecord) -> str:
+    return "" if record.sweep is None else f", {record.sweep} {record.sweep_value:g}"
+
+
+def _tags(row: Mapping[str, Any]) -> dict[str, str]:
+    return {name: str(row[name]) for name in TAGS if row.get(name) is not None}
+
+
+def _seconds(row: Mapping[str, Any]) -> float:
+    return sum(row.get(name) or 0.0 for name in ("seconds_training", "seconds_scoring"))
+
+
+def _segmenter_run(
+    study: str, record: StudyRecord, entry: SegmentRecord, run: SegmentRun
+) -> ExportRun:
+    fold = {} if run.fold is None else {"fold": run.fold}
+    place: dict[str, Setting] = {"segmenter": entry.entry, "seed": run.seed, **fold}
+    if record.sweep is not None:
+        place[record.sweep] = record.sweep_value
+    place["trained_on"] = entry.trained_on({})
+    settings = dict(flattened(json.loads(run.row["settings"])))
+    measured = {("run", name): run.row[name] for name in _MEASURED_OF_SEGMENTER}
+    before = {name: (f"class {name}",) for name in run.scores if name != MEAN_OF_CLASSES}
+    if len(before) == 1:
+        before = {}
+    scores = {
+        (*before.get(class_name, ()), "test", "segmenter", name): value
+        for class_name, of_class in run.scores.items()
+        for name, value in of_class.items()
+    }
+    found = {name: float(v) for name, v in measured.items() if v is not None} | scores
+    figures = {name: value for name, value in found.items() if not math.isnan(value)}
+    return ExportRun(
+        key=short_digest([study, record.sweep_value, "segmenter", entry.entry, run.seed, run.key]),
+        name=f"{entry.entry}{_at_value(record)}, seed {run.pair}",
+        status=run.status,
+        settings=place | {name: value for name, value in settings.items() if name not in place},
+        figures=figures,
+        curves={},
+        tags={
+            "study": study,
+            "segmenter": entry.entry,
+            "seed": str(run.seed),
+            **{name: str(value) for name, value in fold.items()},
+            "status": run.status,
+            "scores_key": run.key,
+            "segment_key": run.segment_key,
+            **_tags(run.row),
+        },
+        started=run.row["started_at"] / 1e6,
+        seconds=_seconds(run.row),
+        undefined=len(found) - len(figures),
+        kind="segmenter",
     )
 
 

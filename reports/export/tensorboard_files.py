@@ -1,4 +1,4 @@
-"""Event files for TensorBoard: a folder for each trial, settings and figures in its HPARAMS tab.
+"""Event files for TensorBoard: a folder for each trial and segmenter, with its HPARAMS.
 
 TensorBoard keeps numbers as 32-bit floats. A file is written whole, and equal ledgers give equal
 bytes. The records are those of TFRecord: a length, a payload and a CRC-32C of each.
@@ -19,7 +19,7 @@ from reports.export.hparams import (
     settings_list,
 )
 from reports.export.naming import distinct, folder_name
-from reports.export.outcome import Exported, Notes
+from reports.export.outcome import Exported, Notes, count_segmenters
 from reports.export.runs import ExportRun, FigureName, StudyExport
 from reports.tables.rendering import escape_markdown, to_markdown
 
@@ -31,7 +31,7 @@ _LARGEST = 3.4028234663852886e38  # the largest finite 32-bit float
 
 
 def export_to_tensorboard(studies: Sequence[StudyExport], folder: ExportFolder) -> Exported:
-    """Write each trial as a run of TensorBoard, and the page's tables and figures as another.
+    """Write trials and segmenters as runs of TensorBoard, the page's tables and figures as another.
 
     Args:
         studies: those to write; what the folder holds of other studies stays.
@@ -52,15 +52,16 @@ def export_to_tensorboard(studies: Sequence[StudyExport], folder: ExportFolder) 
             events = _run_events(run, names, kinds, notes)
             folder.write(f"{inside[study.name]}/{runs[run.key]}/{_EVENTS}", _records(events))
         folder.write(f"{inside[study.name]}/{_PAGE}/{_EVENTS}", _records(_page_events(study)))
-        written = [*runs.values(), _PAGE]
-        folder.replace(study.name, [f"{inside[study.name]}/{name}" for name in written])
+        inner = [*runs.values(), _PAGE]
+        folder.replace(study.name, [f"{inside[study.name]}/{name}" for name in inner])
     listed = folder.path / LIST_FOLDER / _EVENTS
     others = folder.studies - {study.name for study in studies}
     summary = settings_list(studies, names, kinds, listed if others and listed.exists() else None)
     folder.write(f"{LIST_FOLDER}/{_EVENTS}", _records([_event(0.0, summary=summary)]))
-    runs_written = sum(len(study.runs) for study in studies)
+    written = [run for study in studies for run in study.runs]
     step = f"tensorboard --logdir {shlex.quote(str(folder.path))}"
-    return Exported(str(folder.path), runs_written, notes=notes.lines, next_step=step)
+    segmenters = count_segmenters(written)
+    return Exported(str(folder.path), len(written), 0, notes.lines, step, segmenters)
 
 
 def _records(events: Iterable[Any]) -> bytes:

@@ -17,7 +17,7 @@ from PIL import Image
 
 from reports.export.folders import ExportFolder
 from reports.export.naming import distinct, identifier_path
-from reports.export.outcome import Exported, Notes, needed
+from reports.export.outcome import Exported, Notes, count_segmenters, needed
 from reports.export.runs import ExportRun, FigureName, StudyExport, short_digest
 from reports.tables.cells import Table
 from wsss_core.errors import InputError, as_input_error
@@ -36,7 +36,7 @@ _LONGEST_NAME, _LONGEST_TAG = 128, 64
 
 
 def export_to_wandb(studies: Sequence[StudyExport], folder: ExportFolder) -> Exported:
-    """Write each trial as an offline run, and the page's tables and figures as another.
+    """Write trials and segmenters as offline runs, the page's tables and figures as another.
 
     Args:
         studies: those to write.
@@ -48,7 +48,8 @@ def export_to_wandb(studies: Sequence[StudyExport], folder: ExportFolder) -> Exp
     """
     wandb = needed("wandb", "wandb")
     notes = Notes(studies)
-    written = unchanged = 0
+    written: list[ExportRun] = []
+    unchanged = 0
     for study in studies:
         names = distinct(study.figure_names, identifier_path)
         settings = {name: name for run in study.runs for name in run.settings}
@@ -62,8 +63,8 @@ def export_to_wandb(studies: Sequence[StudyExport], folder: ExportFolder) -> Exp
                 "id": run.key,
                 "project": _project(study.name),
                 "name": run.name[:_LONGEST_NAME],
-                "group": run.tags["configuration"][:_LONGEST_NAME],
-                "job_type": "trial",
+                "group": run.group[:_LONGEST_NAME],
+                "job_type": run.kind,
                 "tags": [run.status, f"seed {run.tags['seed']}"],
                 "config": config,
             }
@@ -71,13 +72,14 @@ def export_to_wandb(studies: Sequence[StudyExport], folder: ExportFolder) -> Exp
             log = partial(_log, run=run, names=names)
             made = _written(wandb, folder, about, digest, log)
             unchanged += not made
-            written += made
+            written += [run] * made
             kept += _folders(folder, run.key)
         if study.view is not None:
             kept += _write_page(wandb, study, folder)
         folder.replace(study.name, kept)
     step = f"wandb sync {shlex.quote(str(folder.path / _RUNS))}/offline-run-*"
-    return Exported(str(folder.path / _RUNS), written, unchanged, notes.lines, step)
+    segmenters, where = count_segmenters(written), str(folder.path / _RUNS)
+    return Exported(where, len(written), unchanged, notes.lines, step, segmenters)
 
 
 def _project(name: str) -> str:

@@ -9,7 +9,6 @@ from matplotlib.figure import Figure
 from reports.figures.style import INK, StudyFigure, chain_colours, wrapped
 from reports.names import MEASURE_NAMES, RULE_NAMES
 from reports.pairing import Pair
-from reports.results.segments import SegmentRecord
 from reports.results.study_record import StudyRecord
 from reports.statistics import Summary, summarise_pairs
 
@@ -54,7 +53,8 @@ def masks_worth_info(record: StudyRecord) -> MasksWorthInfo | None:
         if spent is None or not by_seed:
             continue
         point = MasksPoint(entry.entry, spent, summarise_pairs(by_seed), by_seed)
-        lines.setdefault(_maps_of(entry), []).append(point)
+        maps = entry.pseudo_masks(RULE_NAMES)
+        lines.setdefault(f"with {maps}" if maps else "true masks alone", []).append(point)
     if len({point.spent for points in lines.values() for point in points}) < 2:
         return None
     ordered = {
@@ -62,14 +62,6 @@ def masks_worth_info(record: StudyRecord) -> MasksWorthInfo | None:
     }
     axis = f"{MEASURE_NAMES[record.objective]} [%]"
     return MasksWorthInfo(axis, ordered, chain_colours(list(ordered)))
-
-
-def _maps_of(entry: SegmentRecord) -> str:
-    if entry.configuration is None:
-        return "true masks alone"
-    chain = "" if entry.refinement in (None, "none") else f", {entry.refinement}"
-    rule = RULE_NAMES.get(entry.rule or "", entry.rule)
-    return f"with masks of {entry.configuration}{chain} ({rule})"
 
 
 def draw_masks_worth(info: MasksWorthInfo) -> Figure:

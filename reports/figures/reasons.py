@@ -11,6 +11,7 @@ from reports.figures.style import (
     FAINT,
     StudyFigure,
     colours,
+    draw_trial,
     seed_markers,
     small_multiples,
     wrapped,
@@ -95,16 +96,8 @@ def draw_reason_dots(info: ReasonDots) -> Figure:
             mean = summarise_pairs(values).mean
             axes.plot([mean] * 2, [at - 0.3, at + 0.3], color=info.colours[name], linewidth=2.4)
             for pair, value in values.items():
-                axes.plot(
-                    value,
-                    at,
-                    info.markers[pair],
-                    color=info.colours[name],
-                    markersize=5.5,
-                    alpha=0.85,
-                    markeredgecolor="white",
-                    markeredgewidth=0.6,
-                )
+                marker, colour = info.markers[pair], info.colours[name]
+                draw_trial(axes, (value, at), marker, colour, size=5.5, edge=0.6)
         axes.set_xlabel(column.label, fontsize=8.5)
         axes.grid(axis="y", visible=False)
         axes.tick_params(axis="y", length=0)

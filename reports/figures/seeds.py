@@ -15,6 +15,7 @@ from reports.figures.style import (
     INK,
     StudyFigure,
     colours,
+    draw_trial,
     seed_markers,
     threshold_axis,
     wrapped,
@@ -89,17 +90,8 @@ def draw_seed_dots(info: SeedDots) -> Figure:
     for at, row in enumerate(info.rows):
         axes.plot([row.mean] * 2, [at - 0.3, at + 0.3], color=row.colour, linewidth=2.6, zorder=3)
         for seed, value in row.by_seed.items():
-            axes.plot(
-                value,
-                at,
-                info.markers[seed],
-                color=row.colour,
-                markersize=6.5,
-                alpha=0.85,
-                markeredgecolor="white",
-                markeredgewidth=0.7,
-                zorder=4,
-            )
+            marker = info.markers[seed]
+            draw_trial(axes, (value, at), marker, row.colour, size=6.5, edge=0.7, zorder=4)
         if row.note:
             axes.annotate(
                 row.note,
@@ -176,16 +168,8 @@ def draw_accuracy_scatter(info: AccuracyScatter) -> Figure:
     figure = StudyFigure(figsize=(8.6, 4.4))
     axes: Axes = figure.add_axes((0.09, 0.13, 0.54, 0.83))
     for name, seed, accuracy, reached in info.points:
-        axes.plot(
-            accuracy,
-            reached,
-            info.markers[seed],
-            color=info.colours[name],
-            markersize=7.5,
-            alpha=0.85,
-            markeredgecolor="white",
-            markeredgewidth=0.8,
-        )
+        marker, colour = info.markers[seed], info.colours[name]
+        draw_trial(axes, (accuracy, reached), marker, colour, size=7.5, edge=0.8)
     axes.set_xlabel("balanced accuracy of the image-level prediction [%]")
     axes.set_ylabel(info.axis)
     axes.set_ylim(bottom=0)

@@ -112,6 +112,40 @@ def seed_markers(record: StudyRecord) -> dict[Pair, str]:
     }
 
 
+def draw_trial(
+    axes: Axes,
+    at: tuple[float, float],
+    marker: str,
+    colour: str,
+    *,
+    size: float,
+    edge: float,
+    zorder: float = 2,
+) -> None:
+    """Draw one trial as a marker with a white edge.
+
+    Args:
+        axes: where.
+        at: x and y, in the units of the data.
+        marker: of its seed, see `seed_markers`.
+        colour: of its configuration, see `colours`.
+        size: of the marker, in points.
+        edge: the width of the edge, in points.
+        zorder: what is higher lies in front.
+
+    """
+    axes.plot(
+        *at,
+        marker,
+        color=colour,
+        markersize=size,
+        alpha=0.85,
+        markeredgecolor="white",
+        markeredgewidth=edge,
+        zorder=zorder,
+    )
+
+
 class StudyFigure(Figure):
     """A matplotlib figure that shows itself in a notebook and is saved in the project's style."""
 

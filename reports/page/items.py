@@ -14,7 +14,7 @@ from reports.tables.cells import Table, mark_mixed
 from reports.tables.diagnostics import diagnostics_table
 from reports.tables.findings import findings_table
 from reports.tables.folds import over_groups, with_groups
-from reports.tables.segments import segmentation_table
+from reports.tables.segments import has_segmentation, segmentation_table
 from reports.tables.strategies import strategies_table
 from reports.tables.sweep import sweep_table
 from reports.tables.trials import trials_table
@@ -57,7 +57,7 @@ def _sweep_tables(records: Sequence[StudyRecord]) -> dict[str, Callable[[], Tabl
         value = f"{record.sweep_value:g}"
         found[f"strategies_{value}"] = partial(_with_groups, strategies_table, record)
         found[f"diagnostics_{value}"] = partial(_with_groups, diagnostics_table, record)
-        if record.segments and record.classes:
+        if has_segmentation(record):
             found[f"segmentation_{value}"] = partial(_with_groups, segmentation_table, record)
         found[f"trials_{value}"] = partial(_trials_at, record, f"{record.sweep} = {value}")
     if len(records[0].findings):
@@ -91,9 +91,9 @@ def study_figures(
     return {
         item.key: partial(item.drawing, record)
         for section in SECTIONS
-        if section.belongs(record)
         for item in section.items
-        if isinstance(item, FigureSpec)
+        # Whether a section of tables alone belongs is costly to tell, and makes no figure.
+        if isinstance(item, FigureSpec) and section.belongs(record)
     }
 
 
@@ -117,6 +117,6 @@ def sweep_drawing(records: Sequence[StudyRecord]) -> Drawing:
         "A line joins the means over seeds of one configuration; lines are set side by side. Dots "
         "are seeds, whiskers 95 % Student-t intervals, which may leave the panel. Dashed: the "
         "student alone; dotted: the teacher alone." + over_groups(records[0]) + left_out,
-        lambda: draw_sweep(info),
-        (draw_sweep, info),
+        draw_sweep,
+        info,
     )

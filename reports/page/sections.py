@@ -44,7 +44,7 @@ from reports.tables.over_images import (
 from reports.tables.published_order import has_published_order, published_order_table
 from reports.tables.refinement import refinement_table
 from reports.tables.search import search_table
-from reports.tables.segments import segmentation_table
+from reports.tables.segments import has_segmentation, segmentation_table
 from reports.tables.strategies import controls_table, has_controls, strategies_table
 from reports.tables.thresholds import threshold_table
 
@@ -148,7 +148,7 @@ SECTIONS = (
                 limit=None,
             ),
         ),
-        lambda record: record.segments and record.classes,
+        has_segmentation,
     ),
     SectionSpec(
         "reasons",

@@ -36,15 +36,19 @@ class Drawing:
     Attributes:
         title: its title.
         caption: how to read it.
-        draw: draws it.
-        drawn_from: all that the drawing follows from: what draws, and the numbers.
+        draw_numbers: draws its numbers.
+        info: its numbers.
 
     """
 
     title: str
     caption: str
-    draw: Callable[[], Figure]
-    drawn_from: Any = field(default=None, compare=False, repr=False)
+    draw_numbers: Callable[[Any], Figure]
+    info: Any = field(compare=False, repr=False)
+
+    def draw(self) -> Figure:
+        """Draw the figure."""
+        return self.draw_numbers(self.info)
 
     def view(self, name: str, kept: KeptDrawings | None = None) -> FigureView:
         """Draw the figure for a page.
@@ -58,10 +62,8 @@ class Drawing:
         def draw() -> str:
             return draw_svg(self.draw, name, self.title)
 
-        if kept is None or self.drawn_from is None:
-            svg = draw()
-        else:
-            svg = kept.drawn((name, self.title, self.drawn_from), draw)
+        drawn_from = (name, self.title, self.draw_numbers, self.info)
+        svg = draw() if kept is None else kept.drawn(drawn_from, draw)
         return FigureView(name, self.title, self.caption, svg, self.draw)
 
     def figure(self) -> Figure:
@@ -111,9 +113,7 @@ class FigureSpec:
             text.format(info=info, record=record) for text in (self.title, self.caption)
         )
         groups = over_groups(record) if self.tested else ""
-        return Drawing(
-            title, caption + groups + left_out, lambda: self.draw(info), (self.draw, info)
-        )
+        return Drawing(title, caption + groups + left_out, self.draw, info)
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from reports.page.warnings import study_warnings
 from reports.results.study_record import StudyRecord
 from reports.tables.cells import Table
 from reports.tables.published_order import has_published_order, published_headline
+from reports.tables.segments import has_segmentation
 from reports.tables.sweep import sweep_headlines
 
 
@@ -125,7 +126,7 @@ def sweep_view(
         value = f"{record.sweep_value:g}"
         at_value = f"{record.sweep} = {value}"
         names = f"strategies_{value}", f"diagnostics_{value}", f"trials_{value}"
-        own = (f"segmentation_{value}",) if record.segments and record.classes else ()
+        own = (f"segmentation_{value}",) if has_segmentation(record) else ()
         sections.append(Section(f"at-{place}", at_value, (*names[:2], *own)))
         sections.append(Section(f"trials-{place}", f"Trials at {value}", names[2:]))
     if len(first.findings):

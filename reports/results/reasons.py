@@ -86,11 +86,12 @@ class TrialReasons:
         return worst_group(self.groups.get(class_name, ()), least=LEAST)
 
     def _over_sigmas(self, measure: str, class_name: str, sigma: float | None) -> list[float]:
-        return [
-            value
-            for (one, name, at), value in sorted(self.measures.items())
+        found = {
+            at: value
+            for (one, name, at), value in self.measures.items()
             if (one, name) == (class_name, measure) and sigma in (None, at)
-        ]
+        }
+        return [value for _, value in sorted(found.items())]
 
 
 @dataclass(frozen=True)

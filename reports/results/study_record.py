@@ -300,7 +300,7 @@ class StudyRecord:
         return [
             trial.pair
             for trial in (self.healthy(configuration, chain) if suspects else ())
-            if trial.pair in suspects and trial.never_predicted(class_name, rule or self.rule)
+            if trial.pair in suspects and trial.gating != "none"
         ]
 
     def every_trial(self) -> list[tuple[str, TrialRecord]]:

@@ -28,7 +28,9 @@ def _export(options: argparse.Namespace) -> int:
     for note in exported.notes:
         show(note, aside=True)
     same = f", {exported.unchanged} unchanged" if exported.unchanged else ""
-    show(f"{exported.runs} trials exported{same}", aside=True)
+    more = f" and {exported.segmenters} segmenters" if exported.segmenters else ""
+    trials = exported.runs - exported.segmenters
+    show(f"{trials} trials{more} exported{same}", aside=True)
     if exported.next_step:
         show(f"open it by: {exported.next_step}", aside=True)
     show(exported.where)

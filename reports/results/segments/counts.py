@@ -26,6 +26,9 @@ SEGMENT_FIGURES = (
 )
 """The figures of a segmenter: shares in [0, 1], and the false objects an image."""
 
+OF_ALL_CLASSES = ("foreground_miou", "present_miou", "image_miou")
+"""The figures that a class alone does not have."""
+
 _OBJECTS = ("objects", "found", "predicted", "false_objects")
 
 

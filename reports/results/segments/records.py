@@ -13,8 +13,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from reports.ledger.parts import read_arrow
+from reports.names import MEAN_OF_CLASSES
 from reports.pairing import FoldedSeed, Pair, fold_of, pair_of
-from reports.results.segments.counts import SEGMENT_FIGURES, SegmentCounts
+from reports.results.segments.counts import OF_ALL_CLASSES, SEGMENT_FIGURES, SegmentCounts
 from reports.storage import Location
 
 
@@ -27,7 +28,8 @@ class SegmentRun:
         segment_key: the key of the trained segmenter in the store.
         pair: its seed, and its fold.
         status: `ok`, `failed`, `collapsed`, or `missing` if the ledger has no result.
-        row: its row of the table `segmented`; empty if missing.
+        row: its row of the table `segmented`, `started_at` in microseconds since 1970; empty if
+            missing.
         counts: the counts of its test images; None without scores.
 
     """
@@ -39,6 +41,16 @@ class SegmentRun:
     row: Mapping[str, Any] = field(default_factory=dict)
     counts: SegmentCounts | None = None
 
+    @property
+    def seed(self) -> int:
+        """Its seed."""
+        return self.pair.seed if isinstance(self.pair, FoldedSeed) else self.pair
+
+    @property
+    def fold(self) -> int | None:
+        """Its fold; None in a study without folds."""
+        return fold_of(self.pair)
+
     @cached_property
     def _of_class(self) -> dict[str | None, dict[str, float]]:
         return {}
@@ -47,6 +59,20 @@ class SegmentRun:
     def figures(self) -> dict[str, float]:
         """Every figure of the mean over classes; empty without scores."""
         return self.figures_of(None)
+
+    @property
+    def scores(self) -> dict[str, dict[str, float]]:
+        """The figures of each class, of several also of their mean; empty without scores."""
+        if self.counts is None:
+            return {}
+        classes = self.counts.classes
+        if len(classes) == 1:
+            return {classes[0]: self.figures}
+        of_class = {
+            name: {f: v for f, v in self.figures_of(name).items() if f not in OF_ALL_CLASSES}
+            for name in classes
+        }
+        return of_class | {MEAN_OF_CLASSES: self.figures}
 
     def figures_of(self, class_name: str | None) -> dict[str, float]:
         """Return every figure of a class, None for the mean over classes; worked out once."""
@@ -134,16 +160,27 @@ class SegmentRecord:
             words.append(f"then a dense CRF ({given.pop('crf')})")
         return ", ".join([*words, *(f"{name} {value}" for name, value in given.items())])
 
-    @property
-    def labels(self) -> str:
-        """What it was trained on, in words."""
+    def trained_on(self, rules: Mapping[str, str]) -> str:
+        """Return what it was trained on, in words; for `rules` see `pseudo_masks`."""
         words = []
         if self.masks is not None:
             words.append("all true masks" if self.masks == "all" else f"{self.masks} true masks")
         if self.configuration is not None:
-            chain = "" if self.refinement in (None, "none") else f", {self.refinement}"
-            words.append(f"masks of {self.configuration}{chain} ({self.rule})")
+            words.append(self.pseudo_masks(rules))
         return " + ".join(words)
+
+    def pseudo_masks(self, rules: Mapping[str, str]) -> str:
+        """Return whose maps became its pseudo masks, in words; empty without pseudo masks.
+
+        Args:
+            rules: the name of each threshold rule in these words; others keep their own.
+
+        """
+        if self.configuration is None:
+            return ""
+        chain = "" if self.refinement in (None, "none") else f", {self.refinement}"
+        rule = rules.get(self.rule or "", self.rule)
+        return f"masks of {self.configuration}{chain} ({rule})"
 
 
 _ABOUT = tuple(one for one in SegmentRecord.__dataclass_fields__ if one != "runs")
@@ -167,8 +204,10 @@ def read_segments(
     keys = [row["scores_key"] for row in rows]
     if not keys:
         return ()
+    ended = read_arrow(results, "segmented", keys=keys)
     # As integers: pyarrow loads pandas to make moments of them.
-    ended = read_arrow(results, "segmented", keys=keys).drop_columns("started_at")
+    moments, place = ended["started_at"].cast(pa.int64()), ended.column_names.index("started_at")
+    ended = ended.set_column(place, "started_at", moments)
     ends = {row["scores_key"]: row for row in ended.to_pylist()}
     ok = [key for key, row in ends.items() if row["status"] == "ok"]
     scores = read_arrow(results, "segment_scores", keys=ok)
@@ -221,15 +260,13 @@ def segment_frame(
 
 
 def _frame_row(record: SegmentRecord, run: SegmentRun) -> dict[str, Any]:
-    fold = fold_of(run.pair)
-    seed = run.pair.seed if isinstance(run.pair, FoldedSeed) else run.pair
     known = ("error", "masks_trained", "masks_spent", "level", "seconds_training")
     return {
         "entry": record.entry,
-        "labels": record.labels,
+        "labels": record.trained_on({}),
         "model": record.model,
-        "seed": seed,
-        **({} if fold is None else {"fold": fold}),
+        "seed": run.seed,
+        **({} if run.fold is None else {"fold": run.fold}),
         "status": run.status,
         **{name: run.row.get(name) for name in known},
         "segment_key": run.segment_key,

@@ -1,7 +1,7 @@
 """The segmentation table: segmenters beside the maps that their masks were cut from."""
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from reports.names import MEAN_OF_CLASSES, MEASURE_NAMES, RULE_NAMES
 from reports.pairing import Pair
@@ -81,11 +81,14 @@ def segment_results(record: StudyRecord) -> list[SegmentResult]:
     compared = [one.difference for one in found if one.difference is not None]
     corrected = iter(holm([difference.p for difference in compared]))
     return [
-        one
-        if one.difference is None
-        else SegmentResult(one.record, one.class_name, one.by_seed, one.difference, next(corrected))
+        one if one.difference is None else replace(one, corrected_p=next(corrected))
         for one in found
     ]
+
+
+def has_segmentation(record: StudyRecord) -> bool:
+    """Return whether a study has segmenters, and classes to tell of."""
+    return bool(record.segments and record.classes)
 
 
 def segmentation_table(record: StudyRecord) -> Table:
@@ -129,7 +132,7 @@ def segmentation_table(record: StudyRecord) -> Table:
         rows.append(
             (
                 Cell(entry.entry),
-                Cell(_trained_on(entry)),
+                Cell(entry.trained_on(RULE_NAMES)),
                 *([Cell(str(result.class_name))] if several else []),
                 _spent_cell(entry),
                 summary_cell(result.by_seed, states, spell_out=True),
@@ -154,11 +157,6 @@ def segmentation_table(record: StudyRecord) -> Table:
         "segmentation", "Segmentation", columns, tuple(rows), caption, tuple(_notes(record))
     )
     return mark_best(table, within="class" if several else None)
-
-
-def _trained_on(entry: SegmentRecord) -> str:
-    words = entry.labels
-    return words.replace(f"({entry.rule})", f"({RULE_NAMES.get(entry.rule or '', entry.rule)})")
 
 
 def _spent_cell(entry: SegmentRecord) -> Cell:
