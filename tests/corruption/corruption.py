@@ -47,11 +47,22 @@ from studies.stages.segmentation import SegmentOutcome, load_trained_segmenter
 from studies.stages.training import TrainingOutcome, build_paradigm, load_network
 from studies.store.artifacts import CorruptArtifactError
 from wsss_core.errors import InputError
+from wsss_core.features import FEATURES_FILE
 
 logging.getLogger("transformers").setLevel(logging.ERROR)
 
 ENDS = ("no effect", "healed", "named", "wrong", "traceback")
-STAGES = ("images", "train", "cams", "fits", "described", "refined", "scores", "segment")
+STAGES = (
+    "images",
+    "train",
+    "cams",
+    "fits",
+    "described",
+    "refined",
+    "scores",
+    "segment",
+    "features",
+)
 TABLES = (
     "plan",
     "trials",
@@ -63,6 +74,7 @@ TABLES = (
     "segments",
     "segmented",
     "segment_scores",
+    "reasons",
 )
 
 
@@ -128,9 +140,9 @@ def of_the_store(study: StudyOnDisk, plan: Plan, name: str) -> str:
             raw = network_maps(job, "student", split, data, store, "cpu", plan.cam.cam)
             found_maps += [raw.maps, raw.logits, raw.without_object]
         return digest(store.fetch(stage, key).name, *found_maps)
-    if stage == "refined":
+    if stage in ("refined", "features"):
         with store.reading(stage, key) as folder:
-            return digest(np.load(folder / "maps.npy"))
+            return digest(np.load(folder / ("maps.npy" if stage == "refined" else FEATURES_FILE)))
     files = sorted(file for file in store.fetch(stage, key).rglob("*") if file.is_file())
     return digest(*(file.read_bytes() for file in files))
 
@@ -142,6 +154,8 @@ def of_the_ledger(study: StudyOnDisk, plan: Plan, name: str) -> str:
     (record,) = read_studies(study.results)
     found += [digest(record.history[k].to_csv()) for k in sorted(record.history)]
     found += [digest(panels(record, trial.key)) for trial in record.trials.values()]
+    reasons = [record.reasons_of(trial) for trial in record.trials.values()]
+    found += [digest(dict(one.measures), dict(one.maps)) for one in reasons]
     found.append(digest(record.search.to_csv()))
     found.append(digest(segment_frame([(record.study, None, record.segments)]).to_csv()))
     return digest(found)

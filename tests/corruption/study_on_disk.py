@@ -40,7 +40,8 @@ _VIT = {"patch_size": 8, "embed_dim": 24, "depth": 1, "num_heads": 3}
 
 
 def study_file(folder: Path) -> dict[str, Any]:
-    """A study with refiners that learn (fits), that describe images (described), and segmenters.
+    """A study with refiners that learn (fits) and describe images (described), with segmenters,
+    reasons and maps of a frozen encoder (features).
 
     Args:
         folder: holds the weights files that it names.
@@ -58,12 +59,15 @@ def study_file(folder: Path) -> dict[str, Any]:
                 "weights": str(folder / "cnn.safetensors"),
             },
             "vit": {"model": "vit_tiny_patch16_224", "options": _VIT},
+            "head": {"model": "vit_tiny_patch16_224", "options": _VIT, "train": "head"},
         },
         "training": {"epochs": 1, "batch_size": 6, "learning_rate": 1e-3},
         "seeds": [0],
         "panels": 1,
+        "reasons": {"sigmas": [0.5], "draws": 1, "steps": 2, "most_images": 2},
         "configurations": [
             {"paradigm": "single", "student": "cnn"},
+            {"paradigm": "single", "student": "head"},
             {
                 "paradigm": "teacher-student",
                 "student": "vit",

@@ -22,7 +22,7 @@ def test_no_damaged_file_of_ten_thousand_is_read_as_something_else(
 def test_no_damaged_file_of_every_kind_is_read_as_something_else(
     passes: Callable[..., None],
 ) -> None:
-    passes(SCRIPT, "--count", "114", "--seed", "7", minutes=10)
+    passes(SCRIPT, "--count", "120", "--seed", "7", minutes=10)
 
 
 @pytest.mark.slow
