@@ -121,7 +121,7 @@ def run_plan(
         note_copies(store, plan.score_keys(), results)
     untrained = work.untrained | (deciding.untrained if deciding else set())
     unscored = work.unscored | (deciding.unscored if deciding else set())
-    has, scores = store.seen(), store.finished("scores")
+    has = store.seen()
     held = deciding.held if deciding else set[str]()
     unfinished = [t for t in plan.trials if not (t.is_scored(has) or t.key in held)]
     return RunResult(
@@ -134,7 +134,7 @@ def run_plan(
         collapsed=_named(plan, outcomes, JobStatus.COLLAPSED),
         remaining=len(unfinished),
         chains_remaining=sum(len(job.unrefined(has)) for job in plan.jobs.values()),
-        segments_remaining=sum(not job.is_scored(scores) for job in plan.segments),
+        segments_remaining=sum(bool(job.unscored(has)) for job in plan.segments),
         seconds=time.perf_counter() - started,
         stopped=stop.signal,
         decisions=deciding.lines if deciding else (),

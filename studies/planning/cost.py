@@ -240,23 +240,16 @@ class QueuedRun:
 
     Attributes:
         key: the training run's.
-        parent: the key of the training run it waits for, if it waits.
+        needs: the keys of the training runs that it waits for.
         seconds: how long it takes.
         part: the share of all slots that it holds, above 0, 1 at most.
-        members: the keys of further training runs that it waits for.
 
     """
 
     key: str
-    parent: str | None
+    needs: tuple[str, ...]
     seconds: float
     part: float
-    members: tuple[str, ...] = ()
-
-    @property
-    def needs(self) -> tuple[str, ...]:
-        """The keys of all that it waits for."""
-        return self.members if self.parent is None else (self.parent, *self.members)
 
 
 def estimate(
@@ -292,9 +285,8 @@ def estimate(
         else:
             left.core_hours += held["CPU"] * took / HOUR
             took += refinement  # on the cores that trials train on
-        members = tuple(member.key for member in job.members)
         fits.append(at_once or _fitting(job.resources, timings, machine))
-        queue.append(QueuedRun(job.key, job.parent, took, 1 / max(1, fits[-1]), members))
+        queue.append(QueuedRun(job.key, job.needs, took, 1 / max(1, fits[-1])))
     left.at_once = min(fits, default=0), max(fits, default=0)
     if 0 in fits:
         left.unfitting = pending[fits.index(0)].name
@@ -357,8 +349,8 @@ def wall_seconds(queue: Sequence[QueuedRun]) -> float:
     Those that others wait for come first, then the rest in order. Training runs that are not among
     them are not waited for.
 
-    >>> a, b = QueuedRun("a", None, 3.0, 0.5), QueuedRun("b", "a", 2.0, 0.5)
-    >>> wall_seconds([a, b]), wall_seconds([a, QueuedRun("c", None, 4.0, 0.5)])
+    >>> a, b = QueuedRun("a", (), 3.0, 0.5), QueuedRun("b", ("a",), 2.0, 0.5)
+    >>> wall_seconds([a, b]), wall_seconds([a, QueuedRun("c", (), 4.0, 0.5)])
     (5.0, 4.0)
     """
     keys = {run.key for run in queue}

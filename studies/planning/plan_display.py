@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 from studies.formatting import aligned
 from studies.planning.folds import fold_lines
-from studies.spec.segmentation.segment import Fit
 
 if TYPE_CHECKING:
     from studies.planning.plan import Plan
@@ -95,7 +94,7 @@ def recipes_of(plan: "Plan") -> tuple[RecipeInPlan, ...]:
         names = found.setdefault(recipe_line(job.settings["training"]), {})
         names.update(dict.fromkeys(trial.configuration for trial in job.trials))
     for run in plan.segments:
-        settings = asdict(Fit.model_validate(run.settings["training"]).settings())
+        settings = asdict(run.fit)
         line = "segmenter: " + recipe_line({**settings, "iterations": settings["steps"]})
         names = found.setdefault(line, {})
         names.update(dict.fromkeys(scoring.entry for scoring in run.scorings))

@@ -10,7 +10,6 @@ from pydantic import BaseModel, Field, create_model, model_validator
 
 from studies.spec.base import Strict
 from wsss_core.cams.settings import CamSettings
-from wsss_core.errors import InputError
 from wsss_core.evaluate import Normalisation
 from wsss_core.evaluate.reasons import ReasonSettings
 from wsss_core.tiling import Aspect, Framing, TileSettings
@@ -171,15 +170,12 @@ class Reasons(section(ReasonSettings)):  # type: ignore[misc]
 
     @model_validator(mode="after")
     def _can_be(self) -> Self:
-        try:
-            self.settings()
-        except InputError as error:
-            raise ValueError(str(error)) from error
+        self.settings()
         return self
 
     def settings(self) -> ReasonSettings:
         """Return them as the measurement takes them."""
-        return ReasonSettings(**self.model_dump())
+        return settings_of(ReasonSettings, self)
 
 
 class CamChange(section(CamSettings, optional=True)):  # type: ignore[misc]

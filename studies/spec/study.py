@@ -212,9 +212,10 @@ class Study(Strict):
             self._check_decide(self.decide)
         self.check_size()
         named = [(f"configurations[{i}]", entry) for i, entry in enumerate(self.configurations)]
+        named = [one for one in named if one[1].fuse is None]  # a fusion names no network itself
         for where, entry in (*named, ("search", self.search)):
             for role in ("student", "teacher"):
-                name = getattr(entry, role, None) or None  # a fusion names no network itself
+                name = getattr(entry, role, None)
                 if name is not None and name not in self.backbones:
                     raise ValueError(
                         f"{where}.{role} {quoted(name)} is no backbone of this study; "

@@ -13,7 +13,6 @@ from studies.planning.segmentation.segments import MapsOfLabels, SegmentJob, Seg
 from studies.planning.segmentation.training_masks import MaskSet, TrainingMasks
 from studies.spec.segmentation.segment import (
     WITHOUT_MASKS,
-    Fit,
     SegmenterModel,
     SegmentLabels,
     without_defaults,
@@ -203,7 +202,7 @@ def segment_plan_rows(plan: Plan) -> list[dict[str, Any]]:
             "segment_key": job.key,
             "scores_key": scoring.scores_key,
             "model": model_name(job),
-            "steps": Fit.model_validate(job.settings["training"]).settings().steps,
+            "steps": job.fit.steps,
             "overlap": scoring.overlap,
             "prediction": canonical(scoring.prediction),
             "masks": None if (masks := job.settings["labels"]["masks"]) is None else str(masks),

@@ -1,6 +1,6 @@
 """Segmentation runs as a plan has them: the entries of `segment` under each seed, with keys."""
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, ClassVar
@@ -13,6 +13,7 @@ from studies.planning.job import TrainingJob, Trial
 from studies.planning.segmentation.training_masks import MaskSet
 from studies.rates import Work
 from studies.spec.resources import Demand
+from studies.spec.segmentation.segment import Fit
 from studies.store import canonical, stage_key
 from wsss_core.augmentation.settings import VIEW_SETTINGS
 from wsss_core.segmentation.settings import FitSettings
@@ -162,6 +163,11 @@ class SegmentJob:
         return int(self.settings["image_size"])
 
     @property
+    def fit(self) -> FitSettings:
+        """How it is trained."""
+        return Fit.model_validate(self.settings["training"]).settings()
+
+    @property
     def labels(self) -> str:
         """What it is trained on, in words: how many true masks, and the rule of pseudo masks."""
         labels = self.settings["labels"]
@@ -206,10 +212,6 @@ class SegmentJob:
 
         """
         return has("segment", self.key) and all(has("scores", key) for key in self.score_keys())
-
-    def is_scored(self, scores: Collection[str]) -> bool:
-        """Return whether the keys of finished scores hold those of all entries."""
-        return all(key in scores for key in self.score_keys())
 
     def score_keys(self) -> tuple[str, ...]:
         """Return the keys of the scores of all entries."""

@@ -64,7 +64,7 @@ def price_features(plan: Plan, has: Callable[[str, str], bool]) -> list[FeatureP
         return []
     keys: dict[tuple[str, str, str], dict[str, None]] = {}
     built: dict[tuple[str, str, str], tuple[TrainingJob, str]] = {}
-    for job in (job for job in plan.jobs.values() if not job.members):
+    for job in plan.jobs.values():
         for what, key, role in _wanted(job):
             keys.setdefault(what, {})[key] = None
             built.setdefault(what, (job, role))

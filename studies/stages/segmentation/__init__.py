@@ -5,8 +5,7 @@ from typing import TYPE_CHECKING
 from wsss_core.lazy import lazy_exports
 
 if TYPE_CHECKING:
-    from studies.stages.segmentation.job import SegmentWork, failed_segment, finished_segment
-    from studies.stages.segmentation.selection import TrainingSelection, select_images
+    from studies.stages.segmentation.selection import select_images
     from studies.stages.segmentation.training import (
         SEGMENTER,
         SegmentOutcome,
@@ -16,10 +15,6 @@ if TYPE_CHECKING:
 __all__ = [
     "SEGMENTER",
     "SegmentOutcome",
-    "SegmentWork",
-    "TrainingSelection",
-    "failed_segment",
-    "finished_segment",
     "load_trained_segmenter",
     "select_images",
 ]

@@ -7,7 +7,6 @@ from datetime import UTC, datetime
 
 from reports.ledger.parts import read_table
 from studies.planning import SegmentJob, SegmentScoring
-from studies.spec.segmentation.segment import Fit
 from studies.stages import environment
 from studies.stages.device import UNCOUNTED, WorkerShare
 from studies.stages.failures import LeasedWork, LeaseLostError, write_failure
@@ -115,7 +114,7 @@ def failed_segment(
 
 def _after_record(job: SegmentJob, lease: Lease) -> Callable[[FitRecord], None]:
     """Return what a training does after a record: end without its lease, or say how far it is."""
-    steps = Fit.model_validate(job.settings["training"]).settings().steps
+    steps = job.fit.steps
 
     def on_record(record: FitRecord) -> None:
         if lease.lost:

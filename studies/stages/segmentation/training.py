@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from studies.planning import SegmentJob
-from studies.spec.segmentation.segment import WITHOUT_MASKS, Fit
+from studies.spec.segmentation.segment import WITHOUT_MASKS
 from studies.stages.device import WorkerShare
 from studies.stages.environment import device_name
 from studies.stages.handover import JobStatus, RunContext
@@ -238,7 +238,7 @@ def train_segmenter(
         history = fit(
             segmenter,
             labels.data,
-            Fit.model_validate(job.settings["training"]).settings(),
+            job.fit,
             seed=job.seed,
             device=share.device,
             checkpoint=store.scratch("segment", job.key) / "checkpoint.pt",

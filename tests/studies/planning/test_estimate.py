@@ -206,17 +206,17 @@ def test_refinement_counts_on_cores_by_chain(study: Raw, tmp_path: Path) -> None
 
 def brute_force(jobs: list[QueuedRun]) -> float:
     """The same queue in steps of a second."""
-    first = [job for job in jobs if job.key in {other.parent for other in jobs}]
+    first = [job for job in jobs if any(job.key in other.needs for other in jobs)]
     order = first + [job for job in jobs if job not in first]
     keys = {job.key for job in jobs}
-    queue = [job for job in order if job.parent not in keys]
-    waiting = [job for job in order if job.parent in keys]
+    queue = [job for job in order if not keys.intersection(job.needs)]
+    waiting = [job for job in order if keys.intersection(job.needs)]
     running: list[tuple[int, QueuedRun]] = []
     for now in itertools.count():
         for end, job in sorted(running, key=lambda one: one[0]):
             if end == now:
                 running.remove((end, job))
-                queue += [child for child in waiting if child.parent == job.key]
+                queue += [child for child in waiting if job.key in child.needs]
         while queue and queue[0].part + sum(job.part for _, job in running) <= 1 + 1e-9:
             job = queue.pop(0)
             running.append((now + int(job.seconds), job))
@@ -227,18 +227,21 @@ def brute_force(jobs: list[QueuedRun]) -> float:
 
 @pytest.mark.parametrize("slots", [1, 2, 3, 7])
 def test_the_wall_time_is_that_of_the_queue_second_by_second(slots: int) -> None:
-    jobs = [QueuedRun(f"teacher {seed}", None, 7 + seed, 1 / slots) for seed in range(3)]
+    jobs = [QueuedRun(f"teacher {seed}", (), 7 + seed, 1 / slots) for seed in range(3)]
     jobs += [
-        QueuedRun(f"student {number}", f"teacher {number % 3}", 2 + 3 * (number % 4), 1 / slots)
+        QueuedRun(f"student {number}", (f"teacher {number % 3}",), 2 + 3 * (number % 4), 1 / slots)
         for number in range(10)
     ]
-    jobs += [QueuedRun(f"large {number}", None, 5, min(1.0, 2 / slots)) for number in range(3)]
-    jobs.append(QueuedRun("of a teacher that is trained", "another", 4, 1 / slots))
+    jobs += [QueuedRun(f"large {number}", (), 5, min(1.0, 2 / slots)) for number in range(3)]
+    jobs.append(QueuedRun("of a teacher that is trained", ("another",), 4, 1 / slots))
     assert wall_seconds(jobs) == brute_force(jobs)
 
 
 def test_more_slots_are_no_help_to_a_chain() -> None:
-    jobs = [QueuedRun("a", None, 5, 0.1), QueuedRun("b", "a", 6, 0.1), QueuedRun("c", "b", 7, 0.1)]
+    jobs = [
+        QueuedRun(name, needs, s, 0.1)
+        for name, needs, s in (("a", (), 5), ("b", ("a",), 6), ("c", ("b",), 7))
+    ]
     assert wall_seconds(jobs) == 18
 
 

@@ -226,6 +226,7 @@ def test_a_value_out_of_its_range_is_refused(tiny: Raw, path: str, value: Any, s
         ({"teacher": None}, "teacher-student needs 'teacher'"),
         ({"paradigm": ["single", "co-training"]}, "'single' cannot share an entry"),
         ({"student": "vitt"}, "'vitt' is no backbone of this study; nearest: 'vit'"),
+        ({"student": ""}, "'' is no backbone of this study; nearest: "),
         ({"teacher": "cn"}, "'cn' is no backbone of this study; nearest: 'cnn'"),
         ({"levle": "global"}, "unknown key 'levle'; nearest: 'level'"),
     ],
