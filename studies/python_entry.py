@@ -166,6 +166,7 @@ def search_and_run(
     anew: bool,
     replace_plan: bool,
     end_stalled: float | None,
+    keep_segments: bool = False,
 ) -> "RunResult":
     """Run a study's search if it has one, then its trials and those that the search found.
 
@@ -193,6 +194,7 @@ def search_and_run(
         anew=anew,
         replace_plan=replace_plan,
         end_stalled=end_stalled,
+        keep_segments=keep_segments,
     )
 
 

@@ -7,10 +7,10 @@ import logging
 import time
 from contextlib import closing
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import studies.preflight
-from reports.ledger import every_part, quarantine_corrupt_parts, write_part
+from reports.ledger import every_part, quarantine_corrupt_parts, read_arrow, write_part
 from reports.storage import Location, StorageError, is_uri, local_path
 from studies.formatting import over_trials, trials_done
 from studies.planning import (
@@ -79,6 +79,7 @@ def run_plan(
     anew: bool = False,
     replace_plan: bool = False,
     end_stalled: float | None = None,
+    keep_segments: bool = False,
 ) -> RunResult:
     """Run what is missing of a plan and bring its ledger up to date.
 
@@ -92,6 +93,7 @@ def run_plan(
         replace_plan: let this study replace another one that has its name in the ledger.
         end_stalled: seconds without progress after which the worker of a training run is ended, and
             the run started again as after any death of a worker; None: never. Not in this process.
+        keep_segments: keep the segmenters that the ledger has of the study and the plan lacks.
 
     Raises:
         InputError: another study has its name, or what `studies.preflight` and reading the
@@ -109,7 +111,7 @@ def run_plan(
     )
     deciding = _deciding(plan, results, store)
     plan = deciding.plan if deciding else plan
-    work = _prepared(plan, results, store)
+    work = _prepared(plan, results, store, keep_segments)
     work.log(plan)
     if deciding is not None:
         deciding.log()
@@ -201,7 +203,7 @@ def _meet_other_code(plan: Plan, results: Location, store: ArtifactStore, *, ane
         quarantine_jobs(store, jobs)
 
 
-def _prepared(plan: Plan, results: Location, store: ArtifactStore) -> _Work:
+def _prepared(plan: Plan, results: Location, store: ArtifactStore, keep_segments: bool) -> _Work:
     """Check what has to run, write the plan to the ledger, and return what is missing."""
     pending = plan.pending_jobs(store)
     if pending:
@@ -209,7 +211,10 @@ def _prepared(plan: Plan, results: Location, store: ArtifactStore) -> _Work:
         pending = plan.pending_jobs(store)  # what was found corrupt has to be made again
     write_part(results, "plan", plan.study.file_name, plan.ledger_rows())
     if plan.segments:
-        write_part(results, "segments", plan.study.file_name, segment_plan_rows(plan))
+        segments = segment_plan_rows(plan)
+        if keep_segments:
+            segments += _other_segments(plan, results)
+        write_part(results, "segments", plan.study.file_name, segments)
     if plan.chains:
         write_part(results, "refinements", plan.study.file_name, plan.chain_rows())
     if publish_all(store, plan.score_keys(), results):
@@ -226,6 +231,13 @@ def _prepared(plan: Plan, results: Location, store: ArtifactStore) -> _Work:
         fused=fused,
         unrefined={key: len(job.unrefined(has)) for key, job in plan.jobs.items()},
     )
+
+
+def _other_segments(plan: Plan, results: Location) -> list[dict[str, Any]]:
+    """Return the rows that the ledger has of the study's entries of `segment` outside the plan."""
+    planned = {scoring.entry for job in plan.segments for scoring in job.scorings}
+    rows = read_arrow(results, "segments", keys=[plan.study.file_name]).to_pylist()
+    return [row for row in rows if row["entry"] not in planned]
 
 
 def _deciding(plan: Plan, results: Location, store: ArtifactStore) -> "Deciding | None":

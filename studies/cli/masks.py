@@ -18,7 +18,7 @@ from studies.cli.common import (
     pixel_rules,
     show,
 )
-from studies.cli.run import RUN, opened_study
+from studies.cli.run import RUN, opened_study, run_from_options
 from wsss_core.data.annotations import AnnotationFormat
 from wsss_core.errors import InputError
 from wsss_core.segmentation.exporting.names import SUFFIXES, ExportFormat
@@ -208,7 +208,6 @@ MASKS = Command(
 
 def _train_segmenter(options: argparse.Namespace) -> int:
     """Run a study with one more entry of `segment`; entries that were added before stay."""
-    from reports.ledger.parts import read_arrow, write_part
     from reports.results.segments import read_segments
 
     entry = options.entry
@@ -219,18 +218,7 @@ def _train_segmenter(options: argparse.Namespace) -> int:
     added = json.dumps(_entry_of(options))
     options.changes = [*options.changes, f"segment.entries.{entry}={added}"]
     whole, results, _ = opened_study(options)
-    planned = [] if whole.segment is None else list(whole.segment.entries)
-    rows = [
-        row for row in read_arrow(results, "segments").to_pylist() if row["study"] == whole.study
-    ]
-    before = [row for row in rows if row["entry"] not in planned]
-    assert RUN.run is not None
-    try:
-        code = RUN.run(options)
-    finally:
-        now = read_arrow(results, "segments").to_pylist()
-        if before and (ours := [row for row in now if row["study"] == whole.study]):
-            write_part(results, "segments", whole.file_name, [*ours, *before])
+    code = run_from_options(options, keep_segments=True)
     for record in read_segments(results, whole.study):
         figures = record.by_seed("per_image_iou")
         if record.entry == entry and figures:

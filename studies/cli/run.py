@@ -90,7 +90,17 @@ def _check(plan: "Plan", results: Location, store: "ArtifactStore", address: str
     check_cluster(plan, pending, RunContext.of(plan, store, results), address)
 
 
-def _run(options: argparse.Namespace) -> int:
+def run_from_options(options: argparse.Namespace, *, keep_segments: bool = False) -> int:
+    """Run the missing trials of the study that the arguments name; return the exit code.
+
+    Args:
+        options: the arguments of `wsss run`.
+        keep_segments: see `studies.runner.run_plan`.
+
+    Raises:
+        InputError: the arguments, the study or its data are not as they have to be.
+
+    """
     from studies.scheduling.stopping import interrupt_on_terminate
 
     interrupt_on_terminate()
@@ -116,6 +126,7 @@ def _run(options: argparse.Namespace) -> int:
         anew=options.anew,
         replace_plan=options.replace_plan,
         end_stalled=options.end_stalled,
+        keep_segments=keep_segments,
     )
     with contextlib.suppress(InputError):
         # Merges the many small parts into one file, so that the next reader is fast.
@@ -226,7 +237,7 @@ RUN = Command(
     "run",
     "run the missing trials of a study",
     "wsss run quickstart --results results/quickstart",
-    _run,
+    run_from_options,
     (
         *_STUDY_OPTIONS,
         option(

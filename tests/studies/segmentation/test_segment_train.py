@@ -1,13 +1,17 @@
 """`wsss segment train`: one more segmenter on the results of a study."""
 
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from reports.ledger.parts import read_arrow
 from reports.results.segments import read_segments
+from wsss_core.errors import InputError
 
 pytestmark = pytest.mark.ci
 
@@ -51,6 +55,48 @@ def test_an_entry_is_trained_and_those_that_were_added_before_stay(
     for entry, ended in (("three", first), ("cut", second)):
         (figure,) = records[entry].by_seed("per_image_iou").values()
         assert f"{entry}: IoU of {100 * figure:.2f} % (per image, of 1 run)" in ended.out
+
+
+KILLED = """
+import os, sys
+import studies.runner
+from studies.cli.main import main
+
+studies.runner._run_work = lambda *_: os._exit(9)  # as a process that is killed: nothing unwinds
+main(sys.argv[1:])
+"""
+
+
+def test_entries_that_were_added_before_stay_when_the_training_is_killed(
+    study: Path, wsss: Any, tmp_path: Path
+) -> None:
+    results = tmp_path / "results"
+    common = [*SMALL, "--steps", 3, "--results", results, "--in-process"]
+    assert wsss("segment", "train", study, "three", "--masks", 3, *common).code == 0
+    again = ["segment", "train", study, "four", "--masks", 4, *common]
+    killed = subprocess.run([sys.executable, "-c", KILLED, *map(str, again)])
+    assert killed.returncode == 9
+    rows = read_arrow(results, "segments", columns=["entry"]).to_pylist()
+    assert [row["entry"] for row in rows] == ["four", "three"]
+    records = {one.entry: one for one in read_segments(results, "tiny")}
+    assert records["three"].by_seed("per_image_iou")
+    assert not records["four"].by_seed("per_image_iou")
+
+
+def test_entries_stay_once_when_the_study_cannot_be_run(
+    study: Path, wsss: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    results = tmp_path / "results"
+    common = [*SMALL, "--steps", 3, "--results", results, "--in-process"]
+    assert wsss("segment", "train", study, "three", "--masks", 3, *common).code == 0
+
+    def refuse(*_: Any) -> None:
+        raise InputError("no")
+
+    monkeypatch.setattr("studies.preflight.preflight", refuse)
+    assert wsss("segment", "train", study, "four", "--masks", 4, *common).code == 2
+    rows = read_arrow(results, "segments", columns=["entry"]).to_pylist()
+    assert [row["entry"] for row in rows] == ["three"]
 
 
 @pytest.mark.parametrize(
