@@ -56,11 +56,15 @@ WHICH_IMAGES = (
 )
 """The images that pooled measures are over, as sentences for captions."""
 
+OWN_MASKS = "own_masks"
+"""The rule of a segmenter's pseudo masks that is tuned on the true masks of its own entry."""
+
 RULE_NAMES = {
     "fixed": "fixed",
     "otsu": "Otsu",
     "gaussian_mixture": "Gaussian mixture",
     "tuned": "tuned",
+    OWN_MASKS: "tuned on these masks",
     "dataset_oracle": "dataset oracle",
     "image_oracle": "per-image oracle",
 }

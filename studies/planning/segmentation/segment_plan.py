@@ -13,6 +13,7 @@ from studies.planning.segmentation.segments import MapsOfLabels, SegmentJob, Seg
 from studies.planning.segmentation.training_masks import MaskSet, TrainingMasks
 from studies.spec.segmentation.segment import (
     WITHOUT_MASKS,
+    WITHOUT_TUNE_MASKS,
     SegmenterModel,
     SegmentLabels,
     without_defaults,
@@ -168,7 +169,7 @@ def _key(job: SegmentJob) -> str:
     parents = []
     if job.maps is not None:
         parents = [job.maps.keys()[-1]]
-        if "objective" in job.settings["labels"]["pseudo"]:
+        if job.settings["labels"]["pseudo"]["rule"] not in WITHOUT_TUNE_MASKS:
             parents.append(job.maps.scores_key)
     data = [job.images.fingerprints[split] for split in SPLITS]
     data += [job.masks.fingerprint] if job.masks is not None else []

@@ -26,7 +26,7 @@ from pydantic import (
     model_validator,
 )
 
-from reports.names import ORACLES, PLAIN, RULES
+from reports.names import ORACLES, OWN_MASKS, PLAIN, RULES
 from studies.spec.base import LocalPath, Name, Strict
 from studies.spec.resources import ResourceChange
 from studies.spec.settings import section, settings_of
@@ -34,11 +34,14 @@ from wsss_core.errors import InputError, nearest, quoted
 from wsss_core.plugins import is_plugin
 from wsss_core.segmentation.settings import FitSettings, PredictionSettings, SegmenterSettings
 
-LABEL_RULES = tuple(rule for rule in RULES if rule not in ORACLES)
+LABEL_RULES = (*(rule for rule in RULES if rule not in ORACLES), OWN_MASKS)
 """The threshold rules that pseudo masks can be cut by."""
 
 WITHOUT_MASKS = ("fixed", "otsu", "gaussian_mixture")
 """Those of them that see no mask."""
+
+WITHOUT_TUNE_MASKS = (*WITHOUT_MASKS, OWN_MASKS)
+"""Those of them that see no mask of the tune split."""
 
 
 class SegmenterModel(section(SegmenterSettings)):  # type: ignore[misc]
@@ -96,7 +99,8 @@ class SegmentLabels(Strict):
     Pseudo masks are the maps of `configuration` under `chain`, cut by the threshold rule `rule`.
     With `confidence` each of their pixels weighs its score to this power, see
     `wsss_core.segmentation.label_confidence`. `masks` is how many true masks are used: a number, or
-    "all". Where both are given, an image with a true mask has no pseudo mask.
+    "all". Where both are given, an image with a true mask has no pseudo mask. The rule `own_masks`
+    tunes the threshold on these true masks, and spends no other.
     """
 
     masks: PositiveInt | Literal["all"] | None = None
@@ -126,6 +130,10 @@ class SegmentLabels(Strict):
             given = self.model_fields_set - {"masks", "configuration"}
             if given:
                 raise ValueError(f"{min(given)!r} is of pseudo masks; expected a configuration too")
+        if self.rule == OWN_MASKS and self.masks is None:
+            raise ValueError(
+                f"rule {OWN_MASKS} tunes on the entry's true masks; expected masks too"
+            )
         return self
 
     @property
