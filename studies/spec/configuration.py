@@ -58,6 +58,7 @@ class Transfer(Strict):
     projection: TransferProjection | None = None
     layers: list[LayerPairEntry] | None = Field(None, min_length=1)
     temperature: float | None = Field(None, gt=0)
+    gamma: float | None = Field(None, ge=1, le=100)
     lambda_warmup: float | None = Field(None, ge=0, le=1)
     gradient: GradientName | None = None
     ema: float | None = Field(None, gt=0, lt=1)
@@ -186,6 +187,8 @@ class ConfigurationEntry(Described):
             raise ValueError(
                 f"'temperature' applies to the metrics {', '.join(LOGIT_METRICS)} alone"
             )
+        if self.gamma is not None and self.metric != ["ofa"]:
+            raise ValueError("'gamma' applies to the metric ofa alone")
         return self
 
     def _needs_no_level(self) -> bool:
@@ -263,6 +266,7 @@ class Configuration(Described):
             "projection": self.projection,
             "layers": [pair.model_dump() for pair in self.layers] if self.layers else None,
             "temperature": self.temperature or 1.0,
+            **({} if self.gamma is None else {"gamma": self.gamma}),
             "weight": self.transfer_weight,
             "warmup": self.lambda_warmup or 0.0,
             **(
@@ -327,7 +331,12 @@ def configuration_name(
     if one.representation != "feature":
         words.append(_REPRESENTATION_WORDS.get(str(one.representation), str(one.representation)))
     if one.projection is not None:
-        names = {"none": "no projection", "mlp": "MLP", "conv1x1": "projected"}
+        names = {
+            "none": "no projection",
+            "mlp": "MLP",
+            "conv1x1": "projected",
+            "group_linear": "group-wise linear",
+        }
         words.append(names.get(one.projection, one.projection))
     if one.layers:
         pairs = [f"{p.student or 'last'}–{p.teacher or 'last'}" for p in one.layers]
