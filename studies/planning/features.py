@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from studies.planning.job import TrainingJob
+from studies.planning.job import TrainingJob, more_teacher_roles
 from studies.spec.configuration import Configuration
 from studies.spec.frozen import Caches
 from studies.store import stage_key
@@ -91,9 +91,8 @@ class TeacherMaps:
     batch_size: int
     precision: str
 
-    def key(self, job: TrainingJob, view: MapView) -> str:
-        """Return the key of the maps of a job's training images in one view."""
-        assert job.parent is not None
+    def key(self, job: TrainingJob, view: MapView, role: str = "teacher") -> str:
+        """Return the key of a teacher's maps of a job's training images in one view."""
         settings = {
             "teacher": [list(self.taps), list(self.parts), self.batch_size, self.precision],
             "size": view.side,
@@ -101,7 +100,7 @@ class TeacherMaps:
             "dtype": self.dtype,
         }
         data = [job.images.fingerprints["train"]]
-        return stage_key("features", settings, parents=[job.parent], data=data)
+        return stage_key("features", settings, parents=[job.parents[role]], data=data)
 
 
 def teacher_maps(job: TrainingJob) -> TeacherMaps | None:
@@ -131,9 +130,9 @@ def teacher_maps(job: TrainingJob) -> TeacherMaps | None:
     )
 
 
-def reads_frozen_teacher(job: TrainingJob) -> bool:
-    """Return whether a job's teacher answers from its own encoder's maps."""
-    if job.paradigm != "teacher-student" or not has_frozen_encoder(job.settings["teacher"]):
+def reads_frozen_teacher(job: TrainingJob, role: str = "teacher") -> bool:
+    """Return whether a teacher of a job answers from its own encoder's maps."""
+    if job.paradigm != "teacher-student" or not has_frozen_encoder(job.settings[role]):
         return False
     if _compares_attention(job.settings["transfer"]):
         return False
@@ -143,7 +142,7 @@ def reads_frozen_teacher(job: TrainingJob) -> bool:
 
 def reads_kept_maps(jobs: Iterable[TrainingJob]) -> bool:
     """Return whether some job has a network with a frozen encoder."""
-    networks = (job.settings.get(role) for job in jobs for role in ("student", "teacher"))
+    networks = (job.settings.get(role) for job in jobs for role in ("student", *job.teacher_roles))
     return any(network and has_frozen_encoder(network) for network in networks)
 
 
@@ -177,7 +176,8 @@ def cache_settings(
         InputError: an alignment that moves nothing, or layers of a frozen encoder.
 
     """
-    roles = [role for role in ("student", "teacher") if role in settings]
+    others = more_teacher_roles(len(configuration.teacher_names))
+    roles = [role for role in ("student", "teacher", *others) if role in settings]
     _refuse_unmoved(configuration, settings)
     found: dict[str, Any] = {}
     if caches.features != "float16" and any(has_frozen_encoder(settings[r]) for r in roles):

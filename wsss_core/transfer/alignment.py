@@ -17,7 +17,7 @@ from wsss_core.transfer.aligned_layers import (
     heard_sides,
     layer_cell_side,
 )
-from wsss_core.transfer.attention_maps import attention_map
+from wsss_core.transfer.attention_maps import attention_map, of_mean_one
 from wsss_core.transfer.evidence import by_image, chosen_cells, without_padding
 from wsss_core.transfer.grids import on_grid_of, over_same_pixels
 from wsss_core.transfer.losses import transfer_loss
@@ -219,6 +219,8 @@ class Alignment(nn.Module):
             else:
                 own = self._map(number, 0, features, student)
             aim = self._map(number, 1, target, teacher)
+            if cells is not None and self.representation == "attention":
+                own, aim = of_mean_one(own, cells[0]), of_mean_one(aim, cells[1])
             if (self.metric, self.representation) == ("cosine", "spatial_map"):
                 own, aim = steadied(own, features), steadied(aim, target)
             on_grids = own.ndim == aim.ndim == 4 and [own.shape[-2:], aim.shape[-2:]] == grids

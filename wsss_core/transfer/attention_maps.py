@@ -50,10 +50,19 @@ def attention_map(output: Output, block: int) -> Tensor:
     return of_mean_one(output.attention[block].received(grid))
 
 
-def of_mean_one(maps: Tensor) -> Tensor:
+def of_mean_one(maps: Tensor, cells: Tensor | None = None) -> Tensor:
     """Divide maps [B, 1, h, w] of numbers of 0 or more by their mean; those of only 0 stay.
 
     Their sum is the number of locations, so differences do not shrink as the grid grows.
+
+    Args:
+        maps: to be divided.
+        cells: bool [B, h, w], those that are no padding; the others become 0. None: all.
+
     """
-    mean = maps.mean((-2, -1), keepdim=True)
+    counted: Tensor | int = maps.shape[-2] * maps.shape[-1]
+    if cells is not None:
+        maps = torch.where(cells.unsqueeze(1), maps, 0)
+        counted = cells.sum((-2, -1)).clamp_min(1).view(-1, 1, 1, 1)
+    mean = maps.sum((-2, -1), keepdim=True) / counted
     return maps / mean.masked_fill(mean == 0, 1.0)

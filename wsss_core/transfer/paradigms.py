@@ -119,7 +119,9 @@ class Single(Paradigm):
         valid: Tensor | None = None,
     ) -> Losses:
         """Return L_cls of the network."""
-        classification = classification_loss(_seen(self.student, images, (), valid), labels)
+        classification = classification_loss(
+            network_output(self.student, images, (), valid), labels
+        )
         return Losses(classification, classification, None)
 
 
@@ -139,10 +141,21 @@ class _Aligned(Paradigm):
         self.transfer_weight, self.lambda_warmup = transfer_weight, lambda_warmup
 
     def _sum(self, classification: Tensor, transfer: Tensor, progress: float) -> Losses:
-        weight = self.transfer_weight
-        if progress < self.lambda_warmup:
-            weight = weight * progress / self.lambda_warmup
+        weight = weight_at(self.transfer_weight, self.lambda_warmup, progress)
         return Losses(classification + weight * transfer, classification, transfer)
+
+
+def weight_at(transfer_weight: float, lambda_warmup: float, progress: float) -> float:
+    """Return lambda where a share of all steps is done.
+
+    Args:
+        transfer_weight: lambda after its warm-up.
+        lambda_warmup: share of all steps over which it rises from 0.
+        progress: the share of all steps that are done, 0..1.
+
+    """
+    warming = progress < lambda_warmup
+    return transfer_weight * progress / lambda_warmup if warming else transfer_weight
 
 
 class TeacherStudent(_Aligned):
@@ -181,13 +194,13 @@ class TeacherStudent(_Aligned):
     ) -> Losses:
         """Return L_cls of the student + lambda * L_tf towards the teacher."""
         taps, hears = self.alignment.student_taps, self.alignment.hears
-        student = _seen(self.student, images, taps, valid, hears[0])
+        student = network_output(self.student, images, taps, valid, hears[0])
         if self.asked_before is not None:
             teacher = self.asked_before.output()
         else:
             taps = self.alignment.teacher_taps
             with torch.no_grad():
-                teacher = _seen(self.teacher, images, taps, valid, hears[1])
+                teacher = network_output(self.teacher, images, taps, valid, hears[1])
         classification = classification_loss(student, labels)
         transfer = self.alignment(student, teacher, _size(images), valid, labels)
         return self._sum(classification, transfer, progress)
@@ -252,14 +265,14 @@ class CoTraining(_Aligned):
     ) -> Losses:
         """Return L_cls of both + lambda * L_tf."""
         hears, taps = self.alignment.hears, self.alignment.teacher_taps
-        student = _seen(self.student, images, self.alignment.student_taps, valid, hears[0])
-        teacher = _seen(self.teacher, images, taps, valid, hears[1])
+        student = network_output(self.student, images, self.alignment.student_taps, valid, hears[0])
+        teacher = network_output(self.teacher, images, taps, valid, hears[1])
         classification = classification_loss(student, labels)
         classification = classification + classification_loss(teacher, labels)
         target, source = teacher, student
         if self.average is not None:
             with torch.no_grad():
-                target = _seen(self.average, images, taps, valid, hears[1])
+                target = network_output(self.average, images, taps, valid, hears[1])
         elif self.gradient == "student":
             target = _detached(teacher)
         elif self.gradient == "teacher":
@@ -274,16 +287,22 @@ class CoTraining(_Aligned):
             move_average(self.average.state_dict(), now, 1 - self.ema)
 
 
-def _seen(
+def network_output(
     network: Network,
     images: Tensor,
     taps: tuple[str | int, ...],
     valid: Tensor | None,
     hears: bool = False,
 ) -> Output:
-    """Return a network's output, with its attention if asked for.
+    """Return a network's output; a network is told of padding only where there is some.
 
-    A network is told of padding only where there is some.
+    Args:
+        network: the network.
+        images: float [B, 3, H, W] in 0..1.
+        taps: inner layers whose maps are returned too.
+        valid: float [B, 1, H, W], 0 on padding; None: there is no padding.
+        hears: whether the attention of its blocks is returned too.
+
     """
     padding = {} if valid is None else {"valid": valid}
     call = partial(network, images, taps, **padding)

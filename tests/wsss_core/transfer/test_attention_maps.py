@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from wsss_core.backbones import build_network
+from wsss_core.backbones import Output, build_network
 from wsss_core.backbones.attending import (
     BlockAttention,
     HeadMean,
@@ -267,3 +267,15 @@ def test_talking_heads_have_attention_but_no_single_queries():
     assert attention_map(output, -1).shape == (1, 1, 2, 2)
     with pytest.raises(InputError, match="talking heads"):
         output.attention[0].alone((2, 2))
+
+
+def test_attention_on_padding_is_no_part_of_the_map(cnn):
+    student, teacher = cnn(size=32), cnn(size=32, seed=1)
+    alignment = Alignment(student, teacher, metric="l1", level="global", representation="attention")
+    valid = torch.zeros(2, 1, 32, 32)
+    valid[..., :16, :24] = 1  # 2 x 3 of 4 x 4 cells
+    features = [torch.randn(2, 32, 4, 4) for _ in range(2)]
+    outputs = [Output(one, one[:, :1], one.mean((2, 3))[:, :1]) for one in features]
+    maps = [pseudo_attention(one[..., :2, :3]) for one in features]
+    expected = transfer_loss(*maps, metric="l1", level="global")
+    torch.testing.assert_close(alignment(*outputs, (32, 32), valid), expected)
