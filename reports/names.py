@@ -96,6 +96,8 @@ METRIC_NAMES = {
     "vid": "VID",
     "dist": "DIST",
     "kl_standardised": "standardised KL",
+    "ofa": "OFA",
+    "cross_attention": "partial cross attention",
 }
 REPRESENTATION_LABELS = {
     "spatial_map": "spatial map",

@@ -291,7 +291,8 @@ def _trials(
         elif job.key not in untrained:
             state = TrialWork.TO_FUSE if job.members else TrialWork.TO_SCORE
         else:
-            state = (TrialWork.TO_TRAIN, TrialWork.AFTER_TEACHER)[job.parent in untrained]
+            waits = any(key in untrained for key in job.parents.values())
+            state = TrialWork.AFTER_TEACHER if waits else TrialWork.TO_TRAIN
         yield TrialInPlan(
             trial.configuration,
             trial.seed,

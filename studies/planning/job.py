@@ -67,6 +67,15 @@ class Trial:
         return all(has("scores", key) for key in self.plain_keys)
 
 
+def more_teacher_roles(count: int) -> tuple[str, ...]:
+    """Return the roles of all teachers but the first, whose role is "teacher".
+
+    >>> more_teacher_roles(3)
+    ('teacher2', 'teacher3')
+    """
+    return tuple(f"teacher{number}" for number in range(2, count + 1))
+
+
 @dataclass(frozen=True)
 class TrainingJob:
     """One training run and the trials that score it.
@@ -82,6 +91,7 @@ class TrainingJob:
             key.
         teacher_maps: how maps of its frozen teacher may be kept, see `studies.spec.frozen.Caches`.
         members: the training runs whose networks it fuses; a job that has them trains nothing.
+        other_parents: the keys of the training runs of its other teachers, if it has several.
 
     """
 
@@ -95,6 +105,7 @@ class TrainingJob:
     stage: ClassVar[str] = "train"
     teacher_maps: str = "float32"
     members: "tuple[TrainingJob, ...]" = ()
+    other_parents: tuple[str, ...] = ()
 
     def __hash__(self) -> int:
         return hash(self.key)
@@ -130,9 +141,22 @@ class TrainingJob:
 
     @property
     def needs(self) -> tuple[str, ...]:
-        """The keys of the training runs that it waits for: its teacher's, or its members'."""
-        members = tuple(member.key for member in self.members)
-        return members if self.parent is None else (self.parent, *members)
+        """The keys of the training runs that it waits for: its teachers', or its members'."""
+        return (*self.parents.values(), *(member.key for member in self.members))
+
+    @property
+    def teacher_roles(self) -> tuple[str, ...]:
+        """The roles of its teachers in its settings, or of its partner."""
+        if "teacher" not in self.settings:
+            return ()
+        return ("teacher", *more_teacher_roles(1 + len(self.other_parents)))
+
+    @property
+    def parents(self) -> dict[str, str]:
+        """The role of each teacher that was trained before -> the key of its training run."""
+        if self.parent is None:
+            return {}
+        return dict(zip(self.teacher_roles, (self.parent, *self.other_parents), strict=True))
 
     @property
     def fuses_maps(self) -> bool:

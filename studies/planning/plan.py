@@ -17,7 +17,7 @@ from studies.planning.job import TrainingJob, Trial
 from studies.planning.plan_display import plan_as_html, plan_as_text
 from studies.planning.segmentation.segments import Job, SegmentJob
 from studies.planning.segmentation.training_masks import TrainingMasks
-from studies.spec.configuration import Configuration
+from studies.spec.configuration import Configuration, teachers_label
 from studies.spec.refinement import PublishedSeeds
 from studies.spec.settings import TrainingChange
 from studies.spec.study import Study
@@ -218,6 +218,7 @@ class Plan:
             spec = trial.spec
             fusion = fusions.get(trial.configuration)
             single = spec.paradigm == "single"
+            unused = [key for key in ("gamma", "teachers") if getattr(spec, key) is None]
             rows.append(
                 {
                     "study": study.study,
@@ -232,7 +233,7 @@ class Plan:
                     "representation": spec.representation,
                     "weight": spec.transfer_weight,
                     "student": fusion["networks"] if fusion else study.label(spec.student),
-                    "teacher": study.label(spec.teacher) if spec.teacher else None,
+                    "teacher": teachers_label(spec, study.label) if spec.teacher else None,
                     "baseline": None
                     if single
                     else alone.get((spec.student, spec.training))
@@ -244,7 +245,7 @@ class Plan:
                     "settings": canonical(
                         {
                             **spec.model_dump(
-                                mode="json", by_alias=True, exclude={"resources", "fuse"}
+                                mode="json", by_alias=True, exclude={"resources", "fuse", *unused}
                             ),
                             **({"fuse": fusion} if fusion else {}),
                         }

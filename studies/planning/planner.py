@@ -19,7 +19,7 @@ from studies.planning.images import (
     folded_images,
     study_images,
 )
-from studies.planning.job import TrainingJob, Trial
+from studies.planning.job import TrainingJob, Trial, more_teacher_roles
 from studies.planning.plan import Plan
 from studies.planning.segmentation.segment_plan import ModelIdentity, plan_segments
 from studies.planning.segmentation.segments import SegmentJob
@@ -272,10 +272,13 @@ class Planner:
             **self.images.framing_settings,
         }
         weights = {"student": student_weights}
-        parent = None
+        parents: list[str] = []
         if configuration.teacher is not None:
             settings["teacher"], weights["teacher"] = self.backbones[configuration.teacher]
             settings["transfer"] = configuration.transfer()
+            others = configuration.teacher_names[1:]
+            for role, name in zip(more_teacher_roles(1 + len(others)), others, strict=True):
+                settings[role], weights[role] = self.backbones[name]
             for role in ("student", "teacher"):
                 name = getattr(configuration, role)
                 if any(getattr(pair, role) is not None for pair in configuration.layers or ()) and (
@@ -295,18 +298,30 @@ class Planner:
                 settings["grids"] = 2  # maps are compared over the pixels that they stand for
         settings |= cache_settings(configuration, settings, study.caches)
         if configuration.paradigm == "teacher-student" and configuration.teacher is not None:
-            alone = Configuration(paradigm="single", student=configuration.teacher)
-            parent = self.job(alone, seed).key
+            for name in configuration.teacher_names:
+                alone = Configuration(paradigm="single", student=name)
+                parents.append(self.job(alone, seed).key)
         key = stage_key(
             "train",
             settings,
-            parents=[parent] if parent else [],
+            parents=parents,
             data=[splits.fingerprints["train"]],
         )
         if key not in self.jobs:
             asked = study.resources.demand(configuration.paradigm)
             maps = study.caches.teachers
-            self.jobs[key] = TrainingJob(key, settings, splits, weights, parent, (), asked, maps)
+            parent, *others = parents or [None]
+            self.jobs[key] = TrainingJob(
+                key,
+                settings,
+                splits,
+                weights,
+                parent,
+                (),
+                asked,
+                maps,
+                other_parents=tuple(filter(None, others)),
+            )
         return self.jobs[key]
 
 
@@ -318,10 +333,12 @@ def _meet_elsewhere(settings: Mapping[str, Any]) -> bool:
     transfer, size = settings["transfer"], settings["image_size"]
     if transfer["representation"] in ("gram", "logits"):
         return False
-    networks = [settings[role] for role in ("student", "teacher")]
+    roles = ("teacher", *more_teacher_roles(len(transfer.get("teachers", ()))))
+    networks = [settings[role] for role in ("student", *roles)]
     built = [{**one, **dict.fromkeys(_NOT_OF_GRIDS)} for one in networks]
     pairs = transfer.get("layers") or []
-    if built[0] == built[1] and all(p.get("student") == p.get("teacher") for p in pairs):
+    alike = all(p.get("student") == p.get("teacher") for p in pairs)
+    if alike and all(one == built[0] for one in built):
         return False
     return not all(share_the_image(str(one["model"]), [size], one) for one in networks)
 

@@ -94,7 +94,7 @@ class NetworkCheck:
     def name(self) -> str:
         """The training run's name with its models."""
         settings = self.job.settings
-        models = [settings[role]["model"] for role in ("student", "teacher") if role in settings]
+        models = [settings[role]["model"] for role in ("student", *self.job.teacher_roles)]
         return f"{self.job.name} ({', '.join(models)})"
 
     def key(self) -> str:
@@ -251,10 +251,11 @@ def check_networks(job: TrainingJob) -> None:
 
 
 def _built(job: TrainingJob) -> Paradigm:
-    teacher = None
+    teachers: list[Network] = []
     if job.paradigm == "teacher-student":
-        teacher = initial_network(job, "teacher", job.weights["teacher"])
-    return build_paradigm(job, teacher).eval()
+        teachers = [initial_network(job, role, job.weights[role]) for role in job.teacher_roles]
+    first, others = (teachers[0], teachers[1:]) if teachers else (None, [])
+    return build_paradigm(job, first, others).eval()
 
 
 def _check_cams(paradigm: Paradigm, job: TrainingJob, cams: Iterable[CamSettings]) -> None:

@@ -52,12 +52,17 @@ class LayerPairEntry(Strict):
 
 
 class Transfer(Strict):
-    """Settings of the transfer that are not multiplied out; None is the default."""
+    """Settings of the transfer that are not multiplied out; None is the default.
+
+    `teachers` names several frozen teachers with their weights; the first of them is `teacher`.
+    """
 
     variant: VariantName | None = None
     projection: TransferProjection | None = None
     layers: list[LayerPairEntry] | None = Field(None, min_length=1)
     temperature: float | None = Field(None, gt=0)
+    gamma: float | None = Field(None, ge=1, le=100)
+    teachers: dict[Name, Annotated[float, Field(gt=0)]] | None = Field(None, min_length=2)
     lambda_warmup: float | None = Field(None, ge=0, le=1)
     gradient: GradientName | None = None
     ema: float | None = Field(None, gt=0, lt=1)
@@ -154,6 +159,18 @@ class ConfigurationEntry(Described):
                 raise ValueError(f"an entry with 'fuse' takes no {quoted(key)}")
         return {**given, "paradigm": [FUSED], "student": ""}
 
+    @model_validator(mode="before")
+    @classmethod
+    def _first_teacher(cls, given: Any) -> Any:
+        """Complete an entry with `teachers` by `teacher`, the first of them."""
+        several = given.get("teachers") if isinstance(given, dict) else None
+        if not isinstance(several, dict) or not several:
+            return given
+        first = next(iter(several))
+        if given.get("teacher", first) != first:
+            raise ValueError("'teachers' names all teachers; leave 'teacher' out")
+        return {**given, "teacher": first}
+
     @model_validator(mode="after")
     def _fits_its_paradigm(self) -> Self:
         if FUSED in self.paradigm:
@@ -177,6 +194,11 @@ class ConfigurationEntry(Described):
         for key in ("gradient", "ema"):
             if key in given and self.paradigm != ["co-training"]:
                 raise ValueError(f"{key!r} applies to co-training alone")
+        if self.teachers is not None:
+            if self.paradigm != ["teacher-student"]:
+                raise ValueError("'teachers' applies to teacher-student alone")
+            if any(pair.teacher is not None for pair in self.layers or ()):
+                raise ValueError("'layers' with 'teachers' names layers of the student alone")
         if self.ema is not None and self.gradient != "student":
             raise ValueError(
                 "'ema' aligns the student with an average of its partner: set gradient: student"
@@ -186,6 +208,8 @@ class ConfigurationEntry(Described):
             raise ValueError(
                 f"'temperature' applies to the metrics {', '.join(LOGIT_METRICS)} alone"
             )
+        if self.gamma is not None and self.metric != ["ofa"]:
+            raise ValueError("'gamma' applies to the metric ofa alone")
         return self
 
     def _needs_no_level(self) -> bool:
@@ -253,6 +277,11 @@ class Configuration(Described):
     transfer_level: TransferLevel | None = Field(None, alias="level")
     transfer_weight: float | None = Field(None, alias="lambda")
 
+    @property
+    def teacher_names(self) -> tuple[str, ...]:
+        """The backbones of all of its teachers."""
+        return tuple(self.teachers or filter(None, [self.teacher]))
+
     def transfer(self) -> dict[str, Any]:
         """Return all settings that decide the transfer loss, as the training stage takes them."""
         return {
@@ -263,6 +292,8 @@ class Configuration(Described):
             "projection": self.projection,
             "layers": [pair.model_dump() for pair in self.layers] if self.layers else None,
             "temperature": self.temperature or 1.0,
+            **({} if self.gamma is None else {"gamma": self.gamma}),
+            **({} if self.teachers is None else {"teachers": [*self.teachers.values()]}),
             "weight": self.transfer_weight,
             "warmup": self.lambda_warmup or 0.0,
             **(
@@ -303,6 +334,22 @@ _REPRESENTATION_WORDS = {
 }
 
 
+def teachers_label(one: Configuration, label: Callable[[str], str]) -> str:
+    """Return the names of a configuration's teachers in tables, with weights if there are several.
+
+    Args:
+        one: the configuration.
+        label: maps a backbone to its name in tables.
+
+    """
+    if one.teachers is None:
+        return label(one.teacher or "")
+    return " + ".join(
+        label(name) if weight == 1 else f"{weight:g} {label(name)}"
+        for name, weight in one.teachers.items()
+    )
+
+
 def configuration_name(
     one: Configuration, label: Callable[[str], str], *, name_networks: bool
 ) -> str:
@@ -320,14 +367,19 @@ def configuration_name(
     taught = one.paradigm == "teacher-student"
     words = ["taught" if taught else "co-trained"]
     if name_networks:
-        words = [f"{student} {'taught by' if taught else 'with'} {label(one.teacher)}"]
+        words = [f"{student} {'taught by' if taught else 'with'} {teachers_label(one, label)}"]
     metric = METRIC_NAMES.get(str(one.metric), str(one.metric))
     no_level = one.representation == "logits" or one.metric in RELATIONS
     words.append(metric if no_level else f"{metric} {one.transfer_level}")
     if one.representation != "feature":
         words.append(_REPRESENTATION_WORDS.get(str(one.representation), str(one.representation)))
     if one.projection is not None:
-        names = {"none": "no projection", "mlp": "MLP", "conv1x1": "projected"}
+        names = {
+            "none": "no projection",
+            "mlp": "MLP",
+            "conv1x1": "projected",
+            "group_linear": "group-wise linear",
+        }
         words.append(names.get(one.projection, one.projection))
     if one.layers:
         pairs = [f"{p.student or 'last'}–{p.teacher or 'last'}" for p in one.layers]

@@ -214,8 +214,9 @@ class Study(Strict):
         named = [(f"configurations[{i}]", entry) for i, entry in enumerate(self.configurations)]
         named = [one for one in named if one[1].fuse is None]  # a fusion names no network itself
         for where, entry in (*named, ("search", self.search)):
-            for role in ("student", "teacher"):
-                name = getattr(entry, role, None)
+            asked = [(role, getattr(entry, role, None)) for role in ("student", "teacher")]
+            asked += [("teachers", name) for name in getattr(entry, "teachers", None) or ()]
+            for role, name in asked:
                 if name is not None and name not in self.backbones:
                     raise ValueError(
                         f"{where}.{role} {quoted(name)} is no backbone of this study; "
@@ -315,7 +316,7 @@ class Study(Strict):
             for resolved in map(ConfigurationEntry.expand, self.configurations)
             for one in resolved
         ]
-        pairs = {(one.student, one.teacher) for one, _ in resolved if one.teacher is not None}
+        pairs = {(one.student, one.teacher_names) for one, _ in resolved if one.teacher is not None}
         short = [
             (one.name or "") if one.fuse else self._describe(one, several, len(pairs) > 1)
             for one, several in resolved

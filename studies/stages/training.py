@@ -4,9 +4,10 @@ Artifact: student.safetensors (and teacher.safetensors after co-training), outco
 """
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -22,7 +23,14 @@ from wsss_core.backbones import Network, build_network
 from wsss_core.data.image_set import ImageSet
 from wsss_core.features import add_neck
 from wsss_core.training import CollapseError, EpochRecord, TrainingSettings, freeze, train
-from wsss_core.transfer import Alignment, CoTraining, Paradigm, Single, TeacherStudent
+from wsss_core.transfer import (
+    Alignment,
+    CoTraining,
+    Paradigm,
+    SeveralTeachers,
+    Single,
+    TeacherStudent,
+)
 
 OUTCOME = "outcome.json"
 
@@ -79,12 +87,15 @@ def load_network(
         return restore_network(network, own if own.exists() else folder / "student.safetensors")
 
 
-def build_paradigm(job: TrainingJob, teacher: Network | None) -> Paradigm:
+def build_paradigm(
+    job: TrainingJob, teacher: Network | None, others: Sequence[Network] = ()
+) -> Paradigm:
     """Build the networks and the loss that a job's settings describe.
 
     Args:
         job: the training run.
         teacher: the trained teacher of a teacher-student job.
+        others: its other trained teachers.
 
     """
     student = initial_network(job, "student", job.weights["student"])
@@ -98,7 +109,12 @@ def build_paradigm(job: TrainingJob, teacher: Network | None) -> Paradigm:
     # How strongly and on whom the loss acts is the paradigm's; the rest says what is aligned.
     weight, warmup = transfer.pop("weight"), transfer.pop("warmup")
     acts = {k: transfer.pop(k) for k in ("gradient", "ema") if k in transfer}
+    shares = transfer.pop("teachers", None)
     torch.manual_seed(job.seed)
+    if shares is not None:
+        teachers = [teacher, *others]
+        alignments = [Alignment(student, one, **transfer) for one in teachers]
+        return SeveralTeachers(student, teachers, alignments, shares, weight, warmup)
     alignment = Alignment(student, teacher, **transfer)
     kind = CoTraining if job.paradigm == "co-training" else TeacherStudent
     return kind(student, teacher, alignment, weight, warmup, **acts)
@@ -172,9 +188,9 @@ def train_job(
         return TrainingOutcome.read(store, job.key)
     history: list[EpochRecord] = []
     networks: dict[str, Network] = {}
-    teacher, error, parent = _trained_teacher(job, store)
+    teachers, error, parents = _trained_teachers(job, store)
     made = origin(job.settings)
-    taught_by = [] if parent is None else [parent.code_digest]
+    taught_by = [parent.code_digest for parent in parents]
     made["code_digest"] = together([*taught_by, method_digest()])
 
     def after_epoch(record: EpochRecord) -> None:
@@ -183,9 +199,10 @@ def train_job(
             on_epoch(record)
 
     if error is None:
-        paradigm = build_paradigm(job, teacher)
+        first, others = (teachers[0], teachers[1:]) if teachers else (None, [])
+        paradigm = build_paradigm(job, first, others)
         networks = paradigm.networks
-        made["random_parts"] = random_parts(job, networks, parent)
+        made["random_parts"] = random_parts(job, networks, parents)
         attach_caches(paradigm, job, images.images, store, share.device)
         try:
             history = train(
@@ -209,7 +226,9 @@ def train_job(
         given={**share.as_record(device_name(share.device)), **made},
         micro_batch=history[-1].micro_batch if history else None,
     )
-    about = {"settings": job.settings, "parent": job.parent}
+    about: dict[str, Any] = {"settings": job.settings, "parent": job.parent}
+    if job.other_parents:
+        about["teachers"] = list(job.other_parents)
     with store.build("train", job.key, about) as folder:
         for role, network in networks.items():
             save_network(network, folder / f"{role}.safetensors")
@@ -218,20 +237,20 @@ def train_job(
 
 
 def random_parts(
-    job: TrainingJob, networks: Mapping[str, Network], parent: TrainingOutcome | None
+    job: TrainingJob, networks: Mapping[str, Network], parents: Sequence[TrainingOutcome]
 ) -> str | None:
     """Say which networks began with a part of a weights file's tensors, and with how many.
 
     Args:
         job: the training run.
         networks: those that it trains, by role.
-        parent: how its teacher's training run ended, which said the same of the teacher.
+        parents: how the training runs of its teachers ended, which said the same of the teachers.
 
     Returns:
         A sentence for each of them; None if there is none.
 
     """
-    said = [] if parent is None else [str(parent.given.get("random_parts") or "")]
+    said = [str(parent.given.get("random_parts") or "") for parent in parents]
     for role, network in networks.items():
         loaded = getattr(network, "initial_weights", None)
         if loaded is not None and loaded.missing:
@@ -239,18 +258,21 @@ def random_parts(
     return ". ".join(dict.fromkeys(filter(None, said))) or None
 
 
-def _trained_teacher(
+def _trained_teachers(
     job: TrainingJob, store: ArtifactStore
-) -> tuple[Network | None, str | None, TrainingOutcome | None]:
-    """Return the teacher that a job needs; why it cannot teach; how its training run ended.
+) -> tuple[list[Network], str | None, list[TrainingOutcome]]:
+    """Return the teachers that a job needs; why one cannot teach; how their training runs ended.
 
     All three are empty for a job without one.
     """
-    if job.parent is None:
-        return None, None, None
-    if not store.has("train", job.parent):
-        raise RuntimeError("its teacher is not trained: that training run failed")
-    parent = TrainingOutcome.read(store, job.parent)
-    if parent.status is not JobStatus.OK:
-        return None, f"its teacher collapsed: {parent.error}", parent
-    return load_network(store, job, "teacher", key=job.parent), None, parent
+    networks: list[Network] = []
+    ended: list[TrainingOutcome] = []
+    for role, key in job.parents.items():
+        if not store.has("train", key):
+            raise RuntimeError("its teacher is not trained: that training run failed")
+        parent = TrainingOutcome.read(store, key)
+        ended.append(parent)
+        if parent.status is not JobStatus.OK:
+            return [], f"its teacher collapsed: {parent.error}", ended
+        networks.append(load_network(store, job, role, key=key))
+    return networks, None, ended

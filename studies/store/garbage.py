@@ -282,10 +282,10 @@ def _add_ended(
 
 
 def _members(about: Mapping[str, Any]) -> list[str]:
-    """Return the keys of the training runs whose networks a training run fuses."""
+    """Return the keys of the training runs that a run fuses, or has as further teachers."""
     settings = about.get("settings")
     members = settings.get("members", ()) if isinstance(settings, dict) else ()
-    return [str(key) for key in members]
+    return [str(key) for key in (*members, *about.get("teachers", ()))]
 
 
 def _of_training(settings: Mapping[str, Any]) -> str:

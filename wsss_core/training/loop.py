@@ -261,6 +261,7 @@ def _check_knows_padding(paradigm: Paradigm) -> None:
     """Raise InputError unless a paradigm and its networks leave padding out."""
     teacher = getattr(paradigm, "teacher", None)
     networks = [*paradigm.networks.values(), *([] if teacher is None else [teacher])]
+    networks += getattr(paradigm, "teachers", ())
     for method, owner in ((paradigm.losses, paradigm), *((n.forward, n) for n in networks)):
         parameters = inspect.signature(method).parameters
         takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
