@@ -13,7 +13,7 @@ from reports.decisions import Rounds, answer_records, read_rounds, standing_line
 from reports.ledger import part_name, table_folder, write_part
 from reports.ledger.parts import read_arrow
 from reports.storage import Location
-from studies.planning import Estimate, Job, Plan, TrainingJob
+from studies.planning import CancelledInRun, Estimate, Job, Plan, TrainingJob
 from studies.stages import Outcome, publish_all
 from studies.store import ArtifactStore
 
@@ -182,7 +182,7 @@ class Deciding:
             )
         jobs = [
             job
-            for job in self.plan.pending(self._store)
+            for job in CancelledInRun(self.plan, self._results).kept.pending(self._store)
             if self._ended.get(job.key) != frozenset(job.score_keys())
         ]
         has = self._store.seen()

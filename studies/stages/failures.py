@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from reports.ledger.parts import write_part
 from reports.storage import FULL, Folder, Location, StorageError, error_number, open_folder
 from studies.formatting import error_line
-from studies.planning import Job, SegmentJob
+from studies.planning import Job, SegmentJob, is_cancelled
 from studies.stages.device import WorkerShare
 from studies.stages.handover import JobStatus, Outcome, RunContext
 from studies.stages.publishing import publish
@@ -55,6 +55,21 @@ address and a failed assertion are not among them: they are mostly the code's.""
 
 class LeaseLostError(RuntimeError):
     """Another process has taken over the lease, whose heartbeat stood still for too long."""
+
+
+class RowCancelledError(RuntimeError):
+    """Every row that needs the job was cancelled; checkpoints stay."""
+
+
+def end_if_cancelled(job: Job, context: RunContext) -> None:
+    """Raise where every row that needs a job was cancelled meanwhile.
+
+    Raises:
+        RowCancelledError: they were.
+
+    """
+    if is_cancelled(context.results, context.study, job):
+        raise RowCancelledError("its row was cancelled")
 
 
 @dataclass(frozen=True)
@@ -227,8 +242,11 @@ class LeasedWork(ABC):
         """Try once; return None where the next try will succeed, unless this is the last."""
         record: LedgerRow = {}
         try:
+            end_if_cancelled(self._job, self.context)
             record = self.record()
             return self.done(record)
+        except RowCancelledError as cancelled:
+            return Outcome(JobStatus.CANCELLED, str(cancelled))
         except LeaseLostError:
             return Outcome(JobStatus.LEASED_ELSEWHERE)
         except Exception as failure:
