@@ -186,8 +186,9 @@ class Deciding:
             if self._ended.get(job.key) != frozenset(job.score_keys())
         ]
         has = self._store.seen()
-        self.untrained |= (new := {job.key for job in jobs if not has("train", job.key)})
-        self.unscored |= {job.key for job in jobs if job.unscored(has)} - new - self.untrained
+        trainings = [job for job in jobs if not job.members]  # a fused row trains nothing
+        self.untrained |= (new := {job.key for job in trainings if not has("train", job.key)})
+        self.unscored |= {job.key for job in trainings if job.unscored(has)} - new - self.untrained
         return self.to_run(jobs)[::-1]  # a schedule puts each in front of those before
 
     def _heal(self) -> None:

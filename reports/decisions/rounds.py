@@ -194,9 +194,7 @@ class _Walk:
         """Decide after a round that is over; return whether another one follows."""
         question = self.question
         self.over = self.round_ends
-        for pair in question.comparisons:
-            if pair not in self.closed:
-                self._close_if_cancelled(pair)
+        self._close_cancelled()
         going = [pair for pair in question.comparisons if pair not in self.closed]
         self.seen |= dict.fromkeys(going, self.over)
         self.decisions = decide_comparisons(self._differences(), question.decision_rule)
@@ -205,8 +203,9 @@ class _Walk:
             self._close(pair)
         if question.best:
             self._drop_what_cannot_be_best()
-        going = [pair for pair in going if pair not in self.closed]
         self.round_ends = min(self.over + question.step, question.most_seeds)
+        self._close_cancelled()
+        going = [pair for pair in going if pair not in self.closed]
         self.reached |= {row: self.round_ends for pair in going for row in pair}
         return bool(going)
 
@@ -223,13 +222,16 @@ class _Walk:
             self.hours,
         )
 
-    def _close_if_cancelled(self, pair: RowPair) -> None:
-        """Give a comparison no more seeds if a cancelled row lacks results of the round."""
-        for row in pair:
-            reached = self.question.seeds[: self.over]
-            if row in self.cancelled and any((row, s) not in self.results for s in reached):
+    def _close_cancelled(self) -> None:
+        """Give comparisons no more seeds of which a cancelled row lacks results of the round."""
+        seeds = self.question.seeds[: self.round_ends]
+        lacking = [
+            row for row in self.cancelled if any((row, seed) not in self.results for seed in seeds)
+        ]
+        for pair in self.question.comparisons:
+            row = next((row for row in pair if row in lacking), None)
+            if row is not None and pair not in self.closed:
                 self.closed[pair] = f"{row} was {self.cancelled[row]}; it gets no more seeds."
-                return
 
     def _close(self, pair: RowPair) -> None:
         """Give a comparison no more seeds if it is decided, held up, or without a budget."""

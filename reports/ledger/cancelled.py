@@ -6,7 +6,8 @@ whole, on this machine or at a URI. It names a row and touches none of its resul
 """
 
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 import pyarrow as pa
@@ -45,6 +46,10 @@ class CancelledRow:
     def line(self) -> str:
         """Name the row, and how it is taken back."""
         return f"{self.configuration}: {self}; `wsss cancel --undo` takes it back"
+
+    def renamed(self, text: Callable[[str], str]) -> "CancelledRow":
+        """Return it with the reason as a function rewrites it, for results without names."""
+        return self if self.reason is None else replace(self, reason=text(self.reason))
 
     def record(self) -> dict[str, str | None]:
         """Return it as plain values, for scripts."""

@@ -291,6 +291,7 @@ def test_a_cancelled_row_is_not_waited_for_and_its_comparison_says_why() -> None
     longer = rounds.answers[LONGER]
     assert (longer.verdict, longer.goes_on, longer.differences) == (Verdict.OPEN, False, ())
     assert longer.note == f"longer was {CANCELLED['longer']}; it gets no more seeds."
+    assert f"  longer against alone: open. {longer.note}" in standing_lines(rounds)
 
 
 def test_what_was_decided_before_a_row_was_cancelled_stays_decided() -> None:
