@@ -118,8 +118,7 @@ def run_plan(
     cancelled = CancelledInRun(plan, results)
     work = _prepared(plan, results, store, cancelled, keep_segments)
     work.log(plan)
-    for line in cancelled.lines:
-        logger.warning("  %s", line)
+    cancelled.log()
     if deciding is not None:
         deciding.log()
         work = replace(work, pending=deciding.to_run(work.pending))
@@ -134,8 +133,7 @@ def run_plan(
     held = deciding.held if deciding else set[str]()
     cancelled.look()
     kept = cancelled.kept
-    held |= {trial.key for trial in plan.trials if trial.configuration in cancelled.rows}
-    unfinished = [t for t in plan.trials if not (t.is_scored(has) or t.key in held)]
+    unfinished = [t for t in kept.trials if not (t.is_scored(has) or t.key in held)]
     ended = {key for key, one in outcomes.items() if one.status is not JobStatus.CANCELLED}
     return RunResult(
         trials=len(plan.trials),

@@ -5,6 +5,7 @@ goes on ends its trials. A network that another row learns from, or is fused of,
 """
 
 import json
+import logging
 import time
 from collections.abc import Collection, Iterable
 from dataclasses import replace
@@ -14,6 +15,8 @@ from reports.ledger import CancelledRow, cancelled_rows, read_arrow
 from reports.storage import Location
 from studies.planning.plan import Plan
 from studies.planning.segmentation.segments import Job, SegmentJob
+
+logger = logging.getLogger(__name__)
 
 LOOK_S = 5.0
 """Seconds between two looks of a driver for rows that were cancelled since."""
@@ -115,6 +118,11 @@ class CancelledInRun:
             return []
         known, kept = self._plan.all_jobs, self.kept.all_jobs
         return [job for job in jobs if job.key in known and job.key not in kept]
+
+    def log(self) -> None:
+        """Warn of each row that is left out."""
+        for line in self.lines:
+            logger.warning("  %s", line)
 
     @property
     def lines(self) -> list[str]:

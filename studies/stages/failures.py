@@ -5,6 +5,7 @@ so the run of the study ends. A file system that came back is tried again. A fai
 every following job: it is quarantined, and the job is started elsewhere.
 """
 
+import contextlib
 import errno
 import os
 import socket
@@ -23,6 +24,7 @@ from studies.stages.handover import JobStatus, Outcome, RunContext
 from studies.stages.publishing import publish
 from studies.stages.scoring import LedgerRow
 from studies.store import ArtifactStore, CorruptArtifactError, Lease
+from wsss_core.errors import InputError
 from wsss_core.plugins import search_in
 from wsss_core.progress import hearing_progress
 
@@ -64,11 +66,16 @@ class RowCancelledError(RuntimeError):
 def end_if_cancelled(job: Job, context: RunContext) -> None:
     """Raise where every row that needs a job was cancelled meanwhile.
 
+    Marks that cannot be read count as none: the work itself will say that the storage is away.
+
     Raises:
         RowCancelledError: they were.
 
     """
-    if is_cancelled(context.results, context.study, job):
+    cancelled = False
+    with contextlib.suppress(OSError, InputError):
+        cancelled = is_cancelled(context.results, context.study, job)
+    if cancelled:
         raise RowCancelledError("its row was cancelled")
 
 
