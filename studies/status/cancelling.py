@@ -55,6 +55,10 @@ def find_row(results: Location, named: str, study: str | None = None) -> RowOfSt
         matching = [row for row in plan if row.trial_key.startswith(named)]
     found = sorted({(row.study, row.configuration) for row in matching})
     if not found:
+        for of in sorted({row.study for row in plan}):
+            # A row that has left the study's file, or got another name there.
+            if (mark := cancelled_rows(results, of).get(named)) is not None:
+                return RowOfStudy(of, named, 0, 0, (), mark)
         names = sorted({row.configuration for row in plan})
         raise InputError(
             f"{quoted(named)} is no row of {', '.join(sorted({row.study for row in plan}))}; "

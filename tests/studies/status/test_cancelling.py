@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from reports.ledger import cancelled_rows, write_part
+from reports.ledger import cancel_row, cancelled_rows, write_part
 from reports.storage import Location
 from reports.storage.opening import open_folder
 from studies.cli.main import main
@@ -158,6 +158,12 @@ def test_a_row_of_two_studies_asks_which(
     assert main(["cancel", str(tmp_path), "L2", "--study", "two"]) == 0
     assert cancelled_rows(tmp_path, "one") == {}
     assert cancelled_rows(tmp_path, "two").keys() == {"L2"}
+
+
+def test_a_row_that_has_left_the_study_can_be_taken_back(results: Path) -> None:
+    cancel_row(results, "tiny", "renamed since")
+    assert main(["cancel", str(results), "renamed since", "--undo"]) == 0
+    assert cancelled_rows(results, "tiny") == {}
 
 
 def test_a_folder_without_a_plan_is_refused(tmp_path: Path) -> None:
