@@ -20,7 +20,7 @@ TABLES = ("decisions", "strategies", "chance")
 
 FUSED, HARDER, FEATURES = "fused without teaching", "taught with lambda 20", "taught features"
 QUESTIONS = (
-    ("(a) better than the ViT alone?", RowPair("taught", "ViT alone")),
+    ("(a) taught ViT better than the ViT alone?", RowPair("taught", "ViT alone")),
     ("(b) better than the CNN alone?", RowPair("taught", "CNN alone")),
     ("(c) better than both fused?", RowPair("taught", FUSED)),
     ("(b) with lambda 20", RowPair(HARDER, "CNN alone")),
@@ -51,7 +51,7 @@ def answered(record: StudyRecord | None, pair: RowPair) -> str:
 
 def answers_table(records: dict[str, StudyRecord]) -> str:
     """Write every question with its answer on scenes and on crops."""
-    lines = ["| is the taught ViT ... | scenes | crops |", "|---|---|---|"]
+    lines = ["| question | scenes | crops |", "|---|---|---|"]
     for question, pair in QUESTIONS:
         cells = [answered(records.get(kind), pair) for kind in STUDIES]
         lines.append(f"| {question} | {' | '.join(cells)} |")
