@@ -109,7 +109,7 @@ NEVER_PREDICTED = "never predicted"
 """The state of a class that a network predicts in no image that holds it: gating has emptied its
 maps there."""
 
-UNHEALTHY = ("failed", "collapsed", "missing")
+UNHEALTHY = ("failed", "collapsed", "missing", "cancelled")
 """The states of trials that no mean includes."""
 
 

@@ -12,6 +12,7 @@
 | refinements | study | refinement chain x trial (rewritten whole at each run) |
 | refined | trial x chain | trial x chain: its status and cost |
 | findings | study | finding about a folder of images (rewritten when the images are checked) |
+| cancelled | cancelled row | a mark: nothing of the row is trained while it is there |
 | segments | study | entry of `segment` x seed (rewritten whole at each run) |
 | segmented | entry x seed | entry x seed: its status, cost and provenance |
 | segment_scores | entry x seed | test image x true class: the counts that figures are made of |
@@ -248,6 +249,12 @@ SCHEMAS: dict[str, pa.Schema] = {
         ended_at=pa.timestamp("us", tz="UTC"),
         figures=(pa.binary(), "null"),
         figures_about=(_TEXT, "null"),
+    ),
+    "cancelled": _schema(
+        study=_TEXT,
+        configuration=_TEXT,
+        cancelled_at=pa.timestamp("us", tz="UTC"),
+        reason=(_TEXT, "null"),
     ),
     "findings": _schema(
         study=_TEXT,

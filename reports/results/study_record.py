@@ -13,6 +13,7 @@ from typing import Any, TypeVar, cast
 import numpy as np
 import pandas as pd
 
+from reports.ledger.cancelled import CancelledRow
 from reports.ledger.parts import read_table
 from reports.names import PLAIN
 from reports.pairing import FoldRecord, FusionRecord, Pair, ScoredImages
@@ -138,6 +139,7 @@ class StudyRecord:
         reasons: the reasons of its trials; None in a study that does not ask for them.
         segments: its segmenters, in the study's order.
         decide: which comparisons it decides (`reports.decisions`), in JSON; None: none.
+        cancelled: the rows that are cancelled, by name; their trials may have ended before.
 
     """
 
@@ -161,6 +163,7 @@ class StudyRecord:
     segments: tuple[SegmentRecord, ...] = ()
     reasons: ReasonParts | None = None
     decide: str | None = None
+    cancelled: Mapping[str, CancelledRow] = field(default_factory=dict)
 
     @cached_property
     def _made(self) -> dict[Callable[..., Any], Any]:
