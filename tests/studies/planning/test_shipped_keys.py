@@ -42,7 +42,8 @@ def given(name: str, variant: str | None, folder: Path) -> list[str]:
     holders = [raw, raw.get("variants", {}).get(variant, {})]
     changes = []
     if any(holder.get("data", {}).get("root") == REQUIRED for holder in holders):
-        changes.append(f"data.root={folder / ('masked' if 'segment' in raw else 'crops')}")
+        masked = variant == "crops" and "segment" in raw  # 25 training images have a mask there
+        changes.append(f"data.root={folder / ('masked' if masked else 'crops')}")
     for network in ("cnn", "vit", *sorted(raw["backbones"].keys() - {"cnn", "vit"})):
         sections = [raw["backbones"].get(network, {}), holders[1].get(f"backbones.{network}", {})]
         if any(section.get("weights") == REQUIRED for section in sections):
