@@ -64,6 +64,7 @@ class ConfigurationRecord:
     family: str
     published: float | None = None
     published_from: str | None = None
+    joined: int | None = None
 
     @property
     def networks(self) -> str:

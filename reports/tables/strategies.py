@@ -247,6 +247,12 @@ def _optional_columns(record: StudyRecord) -> list[tuple[Column, CellOf]]:
 def _notes(record: StudyRecord) -> tuple[str, ...]:
     """Explain the optional columns in words, for formats without tooltips."""
     notes = published_notes(one.published_from for one in record.configurations)
+    if joined := [one for one in record.configurations if one.joined]:
+        names, count = ", ".join(one.name for one in joined), int(joined[0].joined or 0)
+        notes.append(
+            f"{count} images with masks join the training of {names}, by their image-level labels. "
+            "No row is scored on them."
+        )
     if any(one.paradigm == "co-training" for one in record.configurations):
         notes.append(
             "Co-training: the row is the student's. Partner: the network that learns beside it. "

@@ -167,7 +167,8 @@ class PlanSummary:
         features: the maps of frozen networks that its training runs read.
         cancelled: the rows that are cancelled.
         decide: None without it; else the trials are those that were asked for so far.
-        windows: how many windows its images give and what they cost, in words.
+        windows: how many windows its images give and what they cost, and which images join, in
+            words.
 
     """
 
@@ -259,7 +260,7 @@ def _found(plan: Plan, store: ArtifactStore, results: Location, at_once: int | N
         recipes=recipes_of(plan),
         segments=tuple(_segments(plan, has, untrained, cancelled.rows)),
         features=tuple(price_features(plan, has)),
-        windows=plan.windows,
+        windows=(*plan.windows, *plan.joined),
         cancelled=tuple(cancelled.rows.values()),
     )
 

@@ -62,6 +62,7 @@ def _table(plan: "Plan") -> tuple[list[str], list[list[str]]]:
 def _rest(plan: "Plan") -> list[str]:
     left = len(plan.trials) - MOST_ROWS
     more = [f"... and {left} more"] if left > 0 else []
+    more += plan.joined
     return [*more, "", *fold_lines(plan.folds)] if plan.folds else more
 
 

@@ -20,8 +20,13 @@ from studies.planning.images import (
     study_images,
 )
 from studies.planning.job import TrainingJob, Trial, more_teacher_roles
+from studies.planning.joining import JoinedImages, join_images
 from studies.planning.plan import Plan
-from studies.planning.segmentation.segment_plan import ModelIdentity, plan_segments
+from studies.planning.segmentation.segment_plan import (
+    ModelIdentity,
+    SegmentImages,
+    plan_segments,
+)
 from studies.planning.segmentation.segments import SegmentJob
 from studies.spec.configuration import Configuration
 from studies.spec.settings import training_in_key
@@ -73,6 +78,8 @@ def make_plan(study: Study, images: StudyImages | None = None) -> Plan:
         for of_fold in planner.of_folds():
             if all(of_fold.images.splits != known.splits for known in image_sets):
                 image_sets.append(of_fold.images)
+            if of_fold.joined is not None:
+                image_sets.append(of_fold.joined)
             trials = [
                 of_fold.trial(name, position, configuration, seed, value)
                 for position, (name, configuration) in enumerate(turned.named_configurations())
@@ -126,6 +133,10 @@ class Planner:
         self.jobs = jobs
         self.images = images or study_images(study.data)
         check_squashed("reasons", study.reasons, self.images.framing)
+        self.joined: JoinedImages | None = None
+        if study.join is not None:
+            check_squashed("join", study.join, self.images.framing)
+            self.images, self.joined = join_images(self.images, study.join)
         classes = self.images.source.classes
         gating = study.cam.gating or ("predicted" if len(classes) > 1 else "none")
         cam = CamSettings(**study.cam.model_dump(exclude={"normalisation", "gating"}))
@@ -212,8 +223,9 @@ class Planner:
             return []
         owner = {trial.key: job for job in self.jobs.values() for trial in job.trials}
         owners = {(one.configuration, one.seed): (owner[one.key], one) for one in trials}
-        images, cam, chains = self.images, self.cam, self.chains
-        return plan_segments(self.study, images, cam, chains, owners, self._segmenters, sweep_value)
+        sets = SegmentImages(self.images, self.joined)
+        cam, chains = self.cam, self.chains
+        return plan_segments(self.study, sets, cam, chains, owners, self._segmenters, sweep_value)
 
     def _identity(self, name: str) -> tuple[dict[str, Any], str]:
         """Return a backbone's settings for keys, its weights by content, and its weights file."""
@@ -255,12 +267,13 @@ class Planner:
             fused = fused_job(self, configuration, seed)
             return self.jobs.setdefault(fused.key, fused)
         study = self.study
-        splits = self.images.splits
+        images = self.joined if configuration.join and self.joined else self.images
+        splits = images.splits
         student, student_weights = self.backbones[configuration.student]
         backbone = study.backbones[configuration.student]
         training = training_in_key(study.training, backbone.training, configuration.training)
         if "iterations" in training:
-            batches = math.ceil(self.images.training_count / training["batch_size"])
+            batches = math.ceil(images.training_count / training["batch_size"])
             training["epochs"] = math.ceil(training["iterations"] / batches)
         settings: dict[str, Any] = {
             "paradigm": configuration.paradigm,
@@ -299,7 +312,7 @@ class Planner:
         settings |= cache_settings(configuration, settings, study.caches)
         if configuration.paradigm == "teacher-student" and configuration.teacher is not None:
             for name in configuration.teacher_names:
-                alone = Configuration(paradigm="single", student=name)
+                alone = Configuration(paradigm="single", student=name, join=configuration.join)
                 parents.append(self.job(alone, seed).key)
         key = stage_key(
             "train",

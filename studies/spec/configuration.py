@@ -119,14 +119,16 @@ class FusionEntry(Fusion):
 class Described(Transfer):
     """Keys that an entry of `configurations` and a single configuration have alike.
 
-    `published` is another work's figure for the configuration, in percent; see
-    `Study.published_from`. `resources` overrides the study's `resources` for its trials.
+    With `join` the images of the study's section `join` join its training. `published` is another
+    work's figure for the configuration, in percent; see `Study.published_from`. `resources`
+    overrides the study's `resources` for its trials.
     """
 
     name: Name | None = None
     student: str
     teacher: str | None = None
     training: TrainingChange = TrainingChange()
+    join: bool = False
     published: float | None = Field(None, ge=0, le=100)
     resources: ResourceChange = ResourceChange()
 
@@ -363,7 +365,7 @@ def configuration_name(
     """
     student = label(one.student)
     if one.teacher is None:
-        return f"{student} alone"
+        return f"{student} alone{', with the images that join' if one.join else ''}"
     taught = one.paradigm == "teacher-student"
     words = ["taught" if taught else "co-trained"]
     if name_networks:
@@ -391,4 +393,6 @@ def configuration_name(
         words.append(f"moves {label(moved)} alone")
     if one.ema is not None:
         words.append("towards its partner's average")
+    if one.join:
+        words.append("with the images that join")
     return ", ".join(words)

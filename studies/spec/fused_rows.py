@@ -21,7 +21,11 @@ _ON_ONE_ARCHITECTURE = ("label", "weights", "partial_weights", "training")
 
 def named_alone(rows: Sequence[Named], backbone: str, training: TrainingChange) -> str | None:
     """Return the name of the row of a network alone, best of the same training; None without."""
-    alone = {(one.student, one.training): name for name, one in rows if one.paradigm == "single"}
+    alone = {
+        (one.student, one.training): name
+        for name, one in rows
+        if one.paradigm == "single" and not one.join
+    }
     return alone.get((backbone, training)) or alone.get((backbone, TrainingChange()))
 
 

@@ -24,7 +24,7 @@ from studies.spec.configuration import (
     FusionName,
     configuration_name,
 )
-from studies.spec.data import Data, Folds
+from studies.spec.data import Data, Folds, Join, check_join
 from studies.spec.decide import Decide
 from studies.spec.frozen import Caches, NeckEntry, TrainedEntry, refuse_parts
 from studies.spec.fused_rows import Named, members_of, with_fusions
@@ -36,7 +36,7 @@ from studies.spec.refinement import (
     resolve_chain,
 )
 from studies.spec.resources import Resources
-from studies.spec.search import Search
+from studies.spec.search import Search, Sweep
 from studies.spec.segmentation.segment import Segment
 from studies.spec.settings import Cam, Reasons, Training, TrainingChange
 from wsss_core.backbones.names import check_options
@@ -135,29 +135,6 @@ class Thresholds(Strict):
         return names
 
 
-class Sweep(Strict):
-    """A sweep: one setting of the study takes several values, all others stay the same.
-
-    `key` is a dotted path, as for `--set`: "data.chimney_given_clear".
-    """
-
-    key: str
-    values: list[float] = Field(min_length=2, max_length=1000)
-    label: Name | None = None
-
-    @field_validator("values")
-    @classmethod
-    def _differ(cls, values: list[float]) -> list[float]:
-        if len(set(values)) != len(values):
-            raise ValueError("a value is given twice")
-        return values
-
-    @property
-    def name(self) -> str:
-        """The label that tables print; the key if the file gives no label."""
-        return self.label or self.key
-
-
 class Study(Strict):
     """A study: data, backbones, training, and configurations to compare under every seed.
 
@@ -180,6 +157,7 @@ class Study(Strict):
         BeforeValidator(lambda v: v if isinstance(v, list) else [v]),
     ] = Field(min_length=1)
     folds: Folds | None = None
+    join: Join | None = None
     decide: Decide | None = None
     configurations: list[ConfigurationEntry] = Field(min_length=1)
     controls: Annotated[list[FusionName], BeforeValidator(_ways)] = Field(default_factory=list)
@@ -210,6 +188,7 @@ class Study(Strict):
                     raise ValueError(f"a study takes folds or {other}, not both")
         if self.decide is not None:
             self._check_decide(self.decide)
+        check_join(self)
         self.check_size()
         named = [(f"configurations[{i}]", entry) for i, entry in enumerate(self.configurations)]
         named = [one for one in named if one[1].fuse is None]  # a fusion names no network itself
@@ -245,9 +224,16 @@ class Study(Strict):
                 raise ValueError(f"two configurations are called {name!r}; give them a `name`")
         if self.segment is not None:
             # Fused rows have no network of their own under every seed.
-            own = [name for name, one in self.named_configurations() if one.fuse is None]
-            self.segment.check(own, [chain.name for chain in self.resolved_chains()])
+            own = {name: one for name, one in self.named_configurations() if one.fuse is None}
+            joined = [name for name, one in own.items() if one.join]
+            chains = [chain.name for chain in self.resolved_chains()]
+            self.segment.check(list(own), chains, joined, self.left_out)
         return self
+
+    @property
+    def left_out(self) -> list[str]:
+        """The names of the rows that ask for images to join, where none do (`join: null`)."""
+        return [name for name, one, _ in self._listed if one.join and self.join is None]
 
     def check_size(self, folds: int | None = None) -> None:
         """Raise ValueError if the study is too large to be planned.
@@ -311,6 +297,12 @@ class Study(Strict):
 
     @cached_property
     def _named(self) -> list[tuple[str, Configuration]]:
+        rows = [row for row in self._listed if self.join is not None or not row[1].join]
+        return with_fusions(rows, self.controls, self.backbones, self.label, len(self.seeds))
+
+    @cached_property
+    def _listed(self) -> list[tuple[str, Configuration, bool]]:
+        """Every row of the file: its name, itself, and whether the name is the file's own."""
         resolved = [
             (one, len(resolved) > 1)
             for resolved in map(ConfigurationEntry.expand, self.configurations)
@@ -327,7 +319,7 @@ class Study(Strict):
             if times[name] > 1 and one.transfer_weight:
                 name = f"{name}, λ {one.transfer_weight:g}"
             named.append((name, one, bool(name) and not several))
-        return with_fusions(named, self.controls, self.backbones, self.label, len(self.seeds))
+        return named
 
     def members(self, fused: Configuration) -> list[Named]:
         """Return what a fused row is made of: names of rows or backbones, and configurations."""

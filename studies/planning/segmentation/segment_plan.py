@@ -1,17 +1,19 @@
 """Planning of segmentation runs: from the section `segment` to jobs with keys, and their rows."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from reports.names import PLAIN
 from studies.planning.chains import CamScoring, Chain
 from studies.planning.images import StudyImages
 from studies.planning.job import TrainingJob, Trial
+from studies.planning.joining import JoinedImages
 from studies.planning.plan import Plan
 from studies.planning.segmentation.segments import MapsOfLabels, SegmentJob, SegmentScoring
 from studies.planning.segmentation.training_masks import MaskSet, TrainingMasks
 from studies.spec.segmentation.segment import (
+    JOINED,
     WITHOUT_MASKS,
     WITHOUT_TUNE_MASKS,
     SegmenterModel,
@@ -27,6 +29,29 @@ from wsss_core.evaluate import load_own_rule
 from wsss_core.plugins import is_plugin, plugin_version
 from wsss_core.refine.foundation.models import files_of_weights
 from wsss_core.segmentation.settings import Architecture, FitSettings, PredictionSettings
+
+
+@dataclass(frozen=True)
+class SegmentImages:
+    """The images that segmenters are trained on.
+
+    Attributes:
+        own: those of the study.
+        joined: those of rows that more images join; None where none do.
+
+    """
+
+    own: StudyImages
+    joined: JoinedImages | None = None
+
+    def of(self, study: Study, labels: SegmentLabels) -> StudyImages:
+        """Return the images of an entry: those that its maps are of, or that its masks are of."""
+        rows = dict(study.named_configurations())
+        join = labels.masks == JOINED
+        if labels.configuration is not None:
+            join = join or rows[labels.configuration].join
+        return self.joined if join and self.joined is not None else self.own
+
 
 ModelIdentity = tuple[dict[str, Any], str]
 """A model's settings for keys, its weights by content, and where these lie."""
@@ -64,7 +89,7 @@ def model_identity(where: str, model: SegmenterModel) -> ModelIdentity:
 
 def plan_segments(
     study: Study,
-    images: StudyImages,
+    sets: SegmentImages,
     cam: CamScoring,
     chains: Sequence[Chain],
     owners: Mapping[tuple[str, int], tuple[TrainingJob, Trial]],
@@ -75,7 +100,7 @@ def plan_segments(
 
     Args:
         study: the study, which has segmenters.
-        images: its images.
+        sets: its images.
         cam: how its plain CAMs are made.
         chains: its chains.
         owners: configuration and seed -> the trial and its training run.
@@ -89,12 +114,17 @@ def plan_segments(
     segment = study.segment
     assert segment is not None
     named = {chain.name: chain for chain in (Chain(PLAIN, cam.cam, ()), *chains)}
-    masks: MaskSet | None = None
+    known: dict[tuple[bool, bool], MaskSet] = {}
     jobs: dict[str, SegmentJob] = {}
-    for position, (name, entry) in enumerate(segment.entries.items()):
+    entries = segment.asked(study.left_out, joins=sets.joined is not None)
+    for position, (name, entry) in enumerate(entries.items()):
         where, labels = f"segment.entries.{name}", entry.labels
+        images = sets.of(study, labels)
+        masks = None
         if labels.masks is not None:
-            masks = _enough_masks(f"{where}.labels.masks", labels.masks, images, masks)
+            kind = (images is sets.joined, labels.masks == JOINED)
+            found = _enough_masks(f"{where}.labels.masks", labels.masks, images, known.get(kind))
+            masks = known[kind] = found
         chain = named[labels.chain]
         if labels.pseudo and chain.lacks is not None:
             raise InputError(f"{where}.labels.chain: {chain.name} is not run: {chain.lacks}")
@@ -123,7 +153,7 @@ def plan_segments(
                 images.splits,
                 weights,
                 maps,
-                masks if labels.masks is not None else None,
+                masks,
                 resources=study.resources.demand("single", entry.resources),
                 sweep_value=sweep_value,
             )
@@ -135,12 +165,12 @@ def plan_segments(
 
 
 def _enough_masks(
-    where: str, asked: int | Literal["all"], images: StudyImages, known: MaskSet | None
+    where: str, asked: int | Literal["all", "joined"], images: StudyImages, known: MaskSet | None
 ) -> MaskSet:
     """Return the masks of the training images; raise InputError if more are asked for."""
     with as_input_error(where, InputError):
-        masks = known or TrainingMasks(images).known
-    if asked != "all" and asked > masks.count:
+        masks = known or TrainingMasks(images, joined_alone=asked == JOINED).known
+    if isinstance(asked, int) and asked > masks.count:
         raise InputError(
             f"{where}: {asked} masks, but {masks.count} training images have one; expected "
             f"{masks.count} at most"

@@ -13,7 +13,7 @@ from studies.planning.job import TrainingJob, Trial
 from studies.planning.segmentation.training_masks import MaskSet
 from studies.rates import Work
 from studies.spec.resources import Demand
-from studies.spec.segmentation.segment import Fit
+from studies.spec.segmentation.segment import JOINED, Fit
 from studies.store import canonical, stage_key
 from wsss_core.augmentation.settings import VIEW_SETTINGS
 from wsss_core.segmentation.settings import FitSettings
@@ -172,6 +172,8 @@ class SegmentJob:
         """What it is trained on, in words: how many true masks, and the rule of pseudo masks."""
         labels = self.settings["labels"]
         words = [f"{labels['masks']} true masks"] if labels["masks"] is not None else []
+        if labels["masks"] == JOINED:
+            words = ["true masks of the images that join"]
         if self.maps is not None:
             words.append(f"pseudo masks ({labels['pseudo']['rule']})")
         return " + ".join(words)
