@@ -18,7 +18,7 @@ from studies.planning.segmentation.segments import Job, SegmentJob
 
 logger = logging.getLogger(__name__)
 
-LOOK_S = 5.0
+CANCELLED_LOOK_S = 5.0
 """Seconds between two looks of a driver for rows that were cancelled since."""
 
 
@@ -100,7 +100,7 @@ class CancelledInRun:
     def look(self) -> None:
         """Read the marks."""
         self.rows = cancelled_rows(self._results, self._plan.study.study)
-        self._next_look = time.monotonic() + LOOK_S
+        self._next_look = time.monotonic() + CANCELLED_LOOK_S
 
     @property
     def kept(self) -> Plan:
@@ -108,7 +108,7 @@ class CancelledInRun:
         return without_rows(self._plan, self.rows)
 
     def ending(self, jobs: Iterable[Job]) -> list[Job]:
-        """See `Cancellations`; looks again where the last look is `LOOK_S` ago.
+        """See `Cancellations`; looks again where the last look is `CANCELLED_LOOK_S` ago.
 
         Jobs that are not in the plan, as those of a search, go on.
         """
