@@ -86,7 +86,7 @@ def test_a_cancelled_row_is_skipped_until_it_is_taken_back(
 def test_a_row_that_is_cancelled_while_a_run_goes_on_ends_in_it(
     study: Raw, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("studies.planning.cancelled_jobs.LOOK_S", 0.0)
+    monkeypatch.setattr("studies.planning.cancelled_jobs.CANCELLED_LOOK_S", 0.0)
     begun: list[str] = []
 
     def cancels(job: Any, context: RunContext, share: WorkerShare) -> Outcome:
