@@ -21,7 +21,7 @@ from typing import Any
 from reports.ledger.parts import part_name, read_arrow, table_folder
 from reports.storage import Location
 from studies.planning.capacity import NodeAmounts, slots, whole_gpu
-from studies.planning.job import TrainingJob
+from studies.planning.job import TrainingJob, views_an_image
 from studies.planning.plan import Plan
 from studies.planning.segmentation.segments import (
     Job,
@@ -49,7 +49,7 @@ def passes(settings: Mapping[str, Any]) -> int:
     if settings["paradigm"] == FUSED:
         return 0
     learning = 2 if settings["paradigm"] == "co-training" else 1
-    return int(settings["training"]["epochs"]) * learning
+    return int(settings["training"]["epochs"]) * learning * views_an_image(settings)
 
 
 def kind(settings: Mapping[str, Any]) -> str:
@@ -65,6 +65,7 @@ def kind(settings: Mapping[str, Any]) -> str:
             # Views that are drawn on the device take time of their own.
             *({key: training[key]} for key in VIEW_SETTINGS if key in training),
             *filter(None, [settings.get("framing")]),  # a pass over tiles takes longer
+            *filter(None, [settings.get("decouple") and views_an_image(settings)]),
         ]
     )
 

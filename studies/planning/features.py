@@ -46,7 +46,7 @@ def has_frozen_encoder(backbone: Mapping[str, Any]) -> bool:
 def training_views(settings: Mapping[str, Any]) -> list[MapView] | None:
     """Return the views that a training run sees; None where they are drawn continuously."""
     training = TrainingSettings.from_config(**settings["training"])
-    if not training.has_fixed_views:
+    if "decouple" in settings or not training.has_fixed_views:
         return None
     size = settings["image_size"]
     return [MapView(size), *([MapView(size, mirrored=True)] if training.flip else [])]

@@ -5,14 +5,17 @@ and a student's training run names its teacher's.
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from reports.pairing import Pair, pair_of
 from studies.planning.images import ImageSplits
 from studies.spec.configuration import SOUP, Configuration
 from studies.spec.resources import Demand
+
+if TYPE_CHECKING:
+    from studies.planning.segmentation.segments import MapsOfLabels
 
 
 @dataclass(frozen=True)
@@ -92,6 +95,7 @@ class TrainingJob:
         teacher_maps: how maps of its frozen teacher may be kept, see `studies.spec.frozen.Caches`.
         members: the training runs whose networks it fuses; a job that has them trains nothing.
         other_parents: the keys of the training runs of its other teachers, if it has several.
+        maps: what pseudo masks are cut from that decouple objects from contexts; None without.
 
     """
 
@@ -106,6 +110,7 @@ class TrainingJob:
     teacher_maps: str = "float32"
     members: "tuple[TrainingJob, ...]" = ()
     other_parents: tuple[str, ...] = ()
+    maps: "MapsOfLabels | None" = None
 
     def __hash__(self) -> int:
         return hash(self.key)
@@ -141,8 +146,9 @@ class TrainingJob:
 
     @property
     def needs(self) -> tuple[str, ...]:
-        """The keys of the training runs that it waits for: its teachers', or its members'."""
-        return (*self.parents.values(), *(member.key for member in self.members))
+        """The keys of the runs that it waits for: of teachers, members, and its masks."""
+        masks = () if self.maps is None else (self.maps.training.key,)
+        return (*self.parents.values(), *(member.key for member in self.members), *masks)
 
     @property
     def teacher_roles(self) -> tuple[str, ...]:
@@ -252,3 +258,19 @@ class TrainingJob:
         """The keys of the scores of all of its trials, chains included."""
         for trial in self.trials:
             yield from trial.score_keys
+
+
+def views_an_image(settings: Mapping[str, Any]) -> int:
+    """Return how many samples a training run takes of each image in a pass, by its settings."""
+    given = settings.get("decouple", {})
+    return 1 + ("paste" in given) + int(given.get("crops", {}).get("count", 0))
+
+
+def decoupling_in_words(settings: Mapping[str, Any]) -> str:
+    """Return what a training run sees beside its images, for `wsss plan`; "" if nothing."""
+    given = settings.get("decouple", {})
+    said = [", objects pasted into other images"] if "paste" in given else []
+    if crops := given.get("crops"):
+        many = "1 crop" if crops["count"] == 1 else f"{crops['count']} crops"
+        said.append(f", {many} of each image, {100 * crops['side']:g} % of its side, by their tags")
+    return "".join(said)

@@ -19,6 +19,7 @@ from studies.planning.plan_display import plan_as_html, plan_as_text
 from studies.planning.segmentation.segments import Job, SegmentJob
 from studies.planning.segmentation.training_masks import TrainingMasks
 from studies.spec.configuration import Configuration, teachers_label
+from studies.spec.fused_rows import is_alone
 from studies.spec.refinement import PublishedSeeds
 from studies.spec.segmentation.segment import JOINED
 from studies.spec.settings import TrainingChange
@@ -216,7 +217,7 @@ class Plan:
         alone = {
             (spec.student, spec.training, spec.join): name
             for name, spec in study.named_configurations()
-            if spec.paradigm == "single"
+            if is_alone(spec)
         }
 
         def named_alone(student: str, training: TrainingChange, join: bool) -> str | None:
@@ -239,7 +240,6 @@ class Plan:
         for trial in self.trials:
             spec = trial.spec
             fusion = fusions.get(trial.configuration)
-            single = spec.paradigm == "single"
             unused = [key for key in ("gamma", "teachers") if getattr(spec, key) is None]
             rows.append(
                 {
@@ -257,7 +257,7 @@ class Plan:
                     "student": fusion["networks"] if fusion else study.label(spec.student),
                     "teacher": teachers_label(spec, study.label) if spec.teacher else None,
                     "baseline": None
-                    if single
+                    if is_alone(spec)
                     else named_alone(spec.student, spec.training, spec.join),
                     "reference": named_alone(spec.teacher or "", TrainingChange(), spec.join),
                     "fixed_threshold": study.thresholds.fixed,
@@ -268,9 +268,10 @@ class Plan:
                             **spec.model_dump(
                                 mode="json",
                                 by_alias=True,
-                                exclude={"resources", "fuse", "join", *unused},
+                                exclude={"resources", "fuse", "join", "decouple", *unused},
                             ),
                             **({"join": True} if spec.join else {}),
+                            **_decoupled(spec),
                             **({"fuse": fusion} if fusion else {}),
                         }
                     ),
@@ -338,6 +339,12 @@ def _fusion(study: Study, spec: Configuration) -> dict[str, Any]:
         "labels": labels,
         "networks": times + " + ".join(labels),
     }
+
+
+def _decoupled(spec: Configuration) -> dict[str, Any]:
+    """Return what a row's settings hold of its `decouple`; nothing without."""
+    given = spec.decouple
+    return {} if given is None else {"decouple": given.model_dump(mode="json", exclude_none=True)}
 
 
 def _share(percent: float | None) -> float | None:

@@ -21,7 +21,9 @@ from studies.planning.images import (
 )
 from studies.planning.job import TrainingJob, Trial, more_teacher_roles
 from studies.planning.joining import JoinedImages, join_images
+from studies.planning.maps_of_images import check_maps_of_images
 from studies.planning.plan import Plan
+from studies.planning.segmentation.decoupling import plan_decoupling
 from studies.planning.segmentation.segment_plan import (
     ModelIdentity,
     SegmentImages,
@@ -145,6 +147,7 @@ class Planner:
         )
         self._scored_as = {**self.cam.as_settings(), **self.cam.other_gatings}
         self.chains = tuple(planned_chain(chain, cam) for chain in study.resolved_chains())
+        check_maps_of_images(study, self.images, self.chains)
         self.backbones = {
             name: self._identity(name) for name in study.backbones
         }  # name -> (settings, weights file)
@@ -178,13 +181,7 @@ class Planner:
     ) -> Trial:
         """Return a configuration under a seed, added to the job that trains it."""
         job = self.job(configuration, seed)
-        networks = [one.settings[role] for one in job.sources for role in one.mapped_roles]
-        key = stage_key(
-            "scores",
-            {**self._scored_as, **laid_over(self.cam.cam, self.cam.size, *networks)},
-            parents=[job.key],
-            data=[job.images.fingerprints[split] for split in SCORED_SPLITS],
-        )
+        key = self.plain_scores_key(job)
         reasons = self.study.reasons
         trial = Trial(
             key=key,
@@ -210,6 +207,16 @@ class Planner:
         resources = job.resources.larger(asked) if job.trials else asked
         self.jobs[job.key] = replace(job, trials=(*job.trials, trial), resources=resources)
         return trial
+
+    def plain_scores_key(self, job: TrainingJob) -> str:
+        """Return the key of the scores of a job's plain CAM."""
+        networks = [one.settings[role] for one in job.sources for role in one.mapped_roles]
+        return stage_key(
+            "scores",
+            {**self._scored_as, **laid_over(self.cam.cam, self.cam.size, *networks)},
+            parents=[job.key],
+            data=[job.images.fingerprints[split] for split in SCORED_SPLITS],
+        )
 
     def segments(self, trials: list[Trial], sweep_value: float | None = None) -> list[SegmentJob]:
         """Return the segmentation runs of the study, on these images and at a sweep's value.
@@ -309,20 +316,17 @@ class Planner:
                 settings["spatial_map"] = 2  # the cosine's gradient is steadied since then
             if _meet_elsewhere(settings):
                 settings["grids"] = 2  # maps are compared over the pixels that they stand for
+        if (decoupling := plan_decoupling(self, configuration, seed)) is not None:
+            settings["decouple"] = decoupling.settings
         settings |= cache_settings(configuration, settings, study.caches)
         if configuration.paradigm == "teacher-student" and configuration.teacher is not None:
             for name in configuration.teacher_names:
                 alone = Configuration(paradigm="single", student=name, join=configuration.join)
                 parents.append(self.job(alone, seed).key)
-        key = stage_key(
-            "train",
-            settings,
-            parents=parents,
-            data=[splits.fingerprints["train"]],
-        )
+        built_upon = [*parents, *(decoupling.parents if decoupling else [])]
+        data = [splits.fingerprints["train"]]
+        key = stage_key("train", settings, parents=built_upon, data=data)
         if key not in self.jobs:
-            asked = study.resources.demand(configuration.paradigm)
-            maps = study.caches.teachers
             parent, *others = parents or [None]
             self.jobs[key] = TrainingJob(
                 key,
@@ -331,9 +335,10 @@ class Planner:
                 weights,
                 parent,
                 (),
-                asked,
-                maps,
+                study.resources.demand(configuration.paradigm),
+                study.caches.teachers,
                 other_parents=tuple(filter(None, others)),
+                maps=decoupling.maps if decoupling else None,
             )
         return self.jobs[key]
 

@@ -10,6 +10,7 @@ from pydantic import BeforeValidator, Field, model_validator
 from reports.names import METRIC_NAMES
 from studies.spec.base import Name, OneOrMore, Strict, listed, lower, one_of
 from studies.spec.resources import ResourceChange
+from studies.spec.segmentation.decoupling import Decouple
 from studies.spec.settings import TrainingChange
 from wsss_core.errors import quoted
 from wsss_core.evaluate import LogitFusion, MapFusion
@@ -131,6 +132,7 @@ class Described(Transfer):
     join: bool = False
     published: float | None = Field(None, ge=0, le=100)
     resources: ResourceChange = ResourceChange()
+    decouple: Decouple | None = None
 
 
 class ConfigurationEntry(Described):
@@ -365,7 +367,8 @@ def configuration_name(
     """
     student = label(one.student)
     if one.teacher is None:
-        return f"{student} alone{', with the images that join' if one.join else ''}"
+        how = "alone" if one.decouple is None else "decoupled"
+        return f"{student} {how}{', with the images that join' if one.join else ''}"
     taught = one.paradigm == "teacher-student"
     words = ["taught" if taught else "co-trained"]
     if name_networks:
@@ -395,4 +398,6 @@ def configuration_name(
         words.append("towards its partner's average")
     if one.join:
         words.append("with the images that join")
+    if one.decouple is not None:
+        words.append("decoupled")
     return ", ".join(words)

@@ -37,6 +37,7 @@ from studies.spec.refinement import (
 )
 from studies.spec.resources import Resources
 from studies.spec.search import Search, Sweep
+from studies.spec.segmentation.decoupling import check_decoupled
 from studies.spec.segmentation.segment import Segment
 from studies.spec.settings import Cam, Reasons, Training, TrainingChange
 from wsss_core.backbones.names import check_options
@@ -201,7 +202,8 @@ class Study(Strict):
                         f"{where}.{role} {quoted(name)} is no backbone of this study; "
                         f"nearest: {nearest(name, self.backbones, 0)!r}"
                     )
-        self.resolved_chains()  # unknown steps and settings are errors
+        chains = [chain.name for chain in self.resolved_chains()]  # checks steps and settings
+        check_decoupled(self.named_configurations(), chains)
         if self.search is not None:
             if self.sweep is not None:
                 raise ValueError("a study takes search or sweep, not both")
@@ -226,7 +228,6 @@ class Study(Strict):
             # Fused rows have no network of their own under every seed.
             own = {name: one for name, one in self.named_configurations() if one.fuse is None}
             joined = [name for name, one in own.items() if one.join]
-            chains = [chain.name for chain in self.resolved_chains()]
             self.segment.check(list(own), chains, joined, self.left_out)
         return self
 

@@ -40,6 +40,7 @@ from studies.stages.scoring import (
     network_scores,
     split_rows,
 )
+from studies.stages.segmentation.decoupling import decoupled_views
 from studies.stages.segmentation.job import SegmentWork, failed_segment, finished_segment
 from studies.stages.training import TrainingOutcome, train_job
 from studies.store import ArtifactStore, Lease, canonical
@@ -200,7 +201,8 @@ class _Work(LeasedWork):
             return fuse_job(job, store, self.share)
         images = job.images.load(store, "train")
         on_epoch = _after_epoch(job, self.context, self.lease)
-        return train_job(job, images, store, self.share, on_epoch=on_epoch)
+        views = decoupled_views(job, self.context, images, store, self.share.device)
+        return train_job(job, images, store, self.share, on_epoch=on_epoch, more_views=views)
 
     def _scores(self, split: str, images: ImageSet) -> dict[str, NetworkScores]:
         """Return each network's scores of a split; after co-training those of their fusion too."""

@@ -19,6 +19,7 @@ from studies.stages.handover import JobStatus
 from studies.stages.network_files import restore_network, save_network
 from studies.store import ArtifactStore
 from studies.store.origin import method_digest, origin, together
+from wsss_core.augmentation import MoreViews
 from wsss_core.backbones import Network, build_network
 from wsss_core.data.image_set import ImageSet
 from wsss_core.features import add_neck
@@ -170,6 +171,7 @@ def train_job(
     share: WorkerShare = UNCOUNTED,
     *,
     on_epoch: Callable[[EpochRecord], None] | None = None,
+    more_views: Callable[[], MoreViews] | None = None,
 ) -> TrainingOutcome:
     """Train a job's networks unless the store holds them; an interrupted training goes on.
 
@@ -179,8 +181,10 @@ def train_job(
         store: where its teacher lies and its networks go.
         share: what this process has of the machine.
         on_epoch: called after each epoch, whose checkpoint is written by then.
+        more_views: makes its further views where it is decoupled, see `DecoupledViews`.
 
     Raises:
+        InputError: there is no object to paste.
         torch.OutOfMemoryError: not even one image at a time fits.
 
     """
@@ -191,6 +195,11 @@ def train_job(
     teachers, error, parents = _trained_teachers(job, store)
     made = origin(job.settings)
     taught_by = [parent.code_digest for parent in parents]
+    if job.maps is not None:
+        source = _source_of_masks(job.maps.training.key, store)
+        taught_by.append(source.code_digest)
+        if error is None and source.status is not JobStatus.OK:
+            error = f"the network of its pseudo masks collapsed: {source.error}"
     made["code_digest"] = together([*taught_by, method_digest()])
 
     def after_epoch(record: EpochRecord) -> None:
@@ -214,6 +223,7 @@ def train_job(
                 device=share.device,
                 checkpoint=store.scratch("train", job.key) / "checkpoint.pt",
                 on_epoch=after_epoch,
+                more_views=None if more_views is None else more_views(),
             )
         except CollapseError as collapse:
             error, history = str(collapse), collapse.history
@@ -234,6 +244,13 @@ def train_job(
             save_network(network, folder / f"{role}.safetensors")
         outcome.write(folder)
     return outcome
+
+
+def _source_of_masks(key: str, store: ArtifactStore) -> TrainingOutcome:
+    """Return how the training run ended whose maps become pseudo masks."""
+    if not store.has("train", key):
+        raise RuntimeError("the network of its pseudo masks is not trained: that run failed")
+    return TrainingOutcome.read(store, key)
 
 
 def random_parts(

@@ -136,7 +136,7 @@ def plan_segments(
         shared = {
             "model": model,
             "training": without_defaults(segment.fit_of(entry), FitSettings),
-            "labels": _labels(where, study, labels),
+            "labels": labels_settings(where, study, labels),
             "classes": list(images.source.classes),
             "image_size": images.splits.size,
             **images.framing_settings,
@@ -146,7 +146,7 @@ def plan_segments(
             if labels.configuration is not None:
                 job, trial = owners[labels.configuration, seed]
                 scores = trial.key if chain.name == PLAIN else trial.chains[chain.name]
-                maps = MapsOfLabels(replace(job, trials=()), trial, chain, scores, cam.scaling)
+                maps = MapsOfLabels(replace(job, trials=()), chain, scores, cam.scaling)
             run = SegmentJob(
                 "",
                 {**shared, "seed": seed},
@@ -178,7 +178,7 @@ def _enough_masks(
     return masks
 
 
-def _labels(where: str, study: Study, labels: SegmentLabels) -> dict[str, Any]:
+def labels_settings(where: str, study: Study, labels: SegmentLabels) -> dict[str, Any]:
     """Return what decides the masks beside the maps; what a rule does not look at is left out."""
     found: dict[str, Any] = {"masks": labels.masks}
     if not labels.pseudo:

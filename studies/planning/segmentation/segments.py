@@ -28,7 +28,6 @@ class MapsOfLabels:
 
     Attributes:
         training: the training run of the network.
-        trial: the trial that scored it.
         chain: the chain; without steps for the plain CAM.
         scores_key: the key of the trial's scores under the chain, whose tune split the rule sees.
         study_scaling: how the study scales raw maps.
@@ -36,7 +35,6 @@ class MapsOfLabels:
     """
 
     training: TrainingJob
-    trial: Trial
     chain: Chain
     scores_key: str
     study_scaling: MapScaling

@@ -18,7 +18,7 @@ from reports.ledger import read_arrow
 from reports.names import ANY_CLASS, OWN_MASKS
 from reports.results.other_gatings import competing, label_gated_choice
 from reports.results.score_rows import ScoreRows
-from studies.planning import MapsOfLabels, SegmentJob, Step, shard_key, shards
+from studies.planning import MapsOfLabels, Step, shard_key, shards
 from studies.stages.cams import NetworkMaps, network_maps, normalised_maps
 from studies.stages.fused_maps import scores_under_chain
 from studies.stages.handover import RunContext
@@ -140,10 +140,11 @@ class LabelledMaps:
 
 
 class PseudoMasks:
-    """The pseudo masks of a segmentation run.
+    """The pseudo masks of a segmentation run, or of a decoupled training run.
 
     Args:
-        job: the run.
+        maps: what they are cut from.
+        settings: how they are cut, as the run's settings hold it.
         context: the run of the study.
         selection: the training split, with the true masks that were drawn.
         store: holds networks and scores, and keeps maps.
@@ -153,18 +154,17 @@ class PseudoMasks:
 
     def __init__(
         self,
-        job: SegmentJob,
+        maps: MapsOfLabels,
+        settings: dict[str, Any],
         context: RunContext,
         selection: TrainingSelection,
         store: ArtifactStore,
         device: str,
     ) -> None:
-        assert job.maps is not None
-        self._job, self._maps, self._context = job, job.maps, context
+        self._maps, self._settings, self._context = maps, settings, context
         self._images, self._masks = selection.images, selection.masks
         self._store, self._device = store, device
-        self._scores = LabelledMaps(job.maps, self._images, store, device)
-        self._settings: dict[str, Any] = job.settings["labels"]["pseudo"]
+        self._scores = LabelledMaps(maps, self._images, store, device)
 
     def each(self) -> Iterator[tuple[int, NDArray[np.float32]]]:
         """Yield the place of every image and its scores at the images' size, [K, S, S]."""

@@ -123,7 +123,8 @@ def choose_labels(
     masks, drawn = selection.true_masks(), len(selection.masks)
     if job.maps is None:
         return ChosenLabels(LabelledImages(pixels, masks), None, drawn, drawn)
-    pseudo = PseudoMasks(job, context, selection, store, device)
+    given = job.settings["labels"]["pseudo"]
+    pseudo = PseudoMasks(job.maps, given, context, selection, store, device)
     rows = {place: row for row, place in enumerate(places.tolist())}
     weights = None
     if job.settings["labels"]["pseudo"]["confidence"] is not None:
