@@ -3,7 +3,7 @@
 The study's runs may go on meanwhile, here or elsewhere: they look for the mark that is written.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 
 from reports.ledger import CancelledRow, cancel_row, cancelled_rows, finished_trials, take_row_back
@@ -98,7 +98,7 @@ def read_plan(results: Location, study: str | None = None) -> list[PlannedTrial]
     return [row for row in plan if study in (None, row.study)]
 
 
-def _needing(runs: Collection[str], name: str, plan: Sequence[PlannedTrial]) -> list[str]:
+def _needing(runs: Set[str], name: str, plan: Sequence[PlannedTrial]) -> list[str]:
     """Return the other rows, in order, that need training runs; those that share one too."""
     found = {
         row.configuration: None
