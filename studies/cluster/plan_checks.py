@@ -80,7 +80,7 @@ def files_of_chain(chain: Chain) -> dict[str, ExpectedFile]:
     files = {}
     for step in chain.steps:
         if digests := step.weights_digests:
-            found = files_of_weights(Path(step.arguments["weights"]))
+            found = files_of_weights(Path(step.applied.arguments["weights"]))
             for file, digest in zip(found, digests, strict=True):
                 files[str(file)] = ExpectedFile.of(file, digest)
     return files
