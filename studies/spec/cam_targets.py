@@ -71,7 +71,8 @@ def check_targets(
             raise ValueError(f"{where}: expected a row without 'decouple'; its views have no mask")
         if backbones[row.student].train not in (None, "all"):
             raise ValueError(f"{where}: expected a student whose whole encoder learns")
-        seen, at = [name], targets
+        seen = [name]
+        at: CamTargets | None = targets
         while at is not None and at.configuration in rows:
             seen.append(at.configuration)
             if at.configuration in seen[:-1]:

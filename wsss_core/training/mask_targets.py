@@ -83,7 +83,7 @@ def mask_loss(maps: Tensor, masks: Tensor) -> Tensor:
         does not hold, and for a map whose softmax is the mask's share over its sum.
 
     """
-    grid = maps.shape[-2:]
+    grid = (int(maps.shape[-2]), int(maps.shape[-1]))
     maps = maps.to(torch.promote_types(maps.dtype, torch.float32))
     known = F.adaptive_avg_pool2d((masks != IGNORED)[:, None].to(maps), grid)
     numbers = torch.arange(1, maps.shape[1] + 1, device=maps.device).view(1, -1, 1, 1)
