@@ -9,6 +9,7 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from reports.names import METRIC_NAMES
 from studies.spec.base import Name, OneOrMore, Strict, listed, lower, one_of
+from studies.spec.cam_targets import CamTargets
 from studies.spec.resources import ResourceChange
 from studies.spec.segmentation.decoupling import Decouple
 from studies.spec.settings import TrainingChange
@@ -133,6 +134,7 @@ class Described(Transfer):
     published: float | None = Field(None, ge=0, le=100)
     resources: ResourceChange = ResourceChange()
     decouple: Decouple | None = None
+    targets: CamTargets | None = None
 
 
 class ConfigurationEntry(Described):
