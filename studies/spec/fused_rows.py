@@ -8,7 +8,8 @@ opinions.
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
-from studies.spec.configuration import FUSED, SOUP, Configuration, Fusion, FusionName, fusion_name
+from studies.spec.configuration import FUSED, SOUP, Configuration, Fusion, FusionName
+from studies.spec.configuration_names import fusion_name
 from studies.spec.settings import TrainingChange
 from wsss_core.errors import nearest, quoted
 

@@ -23,8 +23,8 @@ from studies.spec.configuration import (
     Configuration,
     ConfigurationEntry,
     FusionName,
-    configuration_name,
 )
+from studies.spec.configuration_names import configuration_name
 from studies.spec.data import Data, Folds, Join, check_join
 from studies.spec.decide import Decide
 from studies.spec.frozen import Caches, NeckEntry, TrainedEntry, refuse_parts
