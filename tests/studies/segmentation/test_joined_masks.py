@@ -61,7 +61,7 @@ def test_pseudo_masks_of_one_part_and_true_masks_of_the_other_train_a_segmenter(
     page = make_report(ran.results, tmp_path / "page").markdown.read_text()
     assert "6 images with masks join the training of CNN + T2" in page
     assert "47.99" in page
-    assert "true masks of the images that join + masks of CNN + T2 (otsu)" in page
+    assert "true masks of the images that join + masks of CNN + T2 (Otsu)" in page
 
 
 def test_masks_of_images_that_join_need_a_row_that_they_join(joining: Raw) -> None:
