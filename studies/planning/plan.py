@@ -87,12 +87,15 @@ class Plan:
         return tuple(windows_in_words(first.source, self.study.data))
 
     @property
+    def _joined_sets(self) -> list[JoinedImages]:
+        return [one for one in self.image_sets if isinstance(one, JoinedImages) and one.places]
+
+    @property
     def joined(self) -> tuple[str, ...]:
         """What joins the training of some rows, or that such rows are left out, as lines."""
         study = self.study
         rows = [name for name, one in study.named_configurations() if one.join]
-        sets = [one for one in self.image_sets if isinstance(one, JoinedImages) and one.places]
-        lines = [join_line(images, rows) for images in sets]
+        lines = [join_line(images, rows) for images in self._joined_sets]
         if study.left_out:
             lines.append(f"join: null leaves out {', '.join(study.left_out)}")
         return tuple(lines)
@@ -236,8 +239,7 @@ class Plan:
         decide = question and question.as_json()
         own_rules = canonical(study.thresholds.rules)
         rows = []
-        sets = [one for one in self.image_sets if isinstance(one, JoinedImages)]
-        joined = max((len(one.places) for one in sets), default=None)
+        joined = max((len(one.places) for one in self._joined_sets), default=None)
         for trial in self.trials:
             spec = trial.spec
             fusion = fusions.get(trial.configuration)

@@ -119,9 +119,8 @@ class FusionEntry(Fusion):
 class Described(Transfer):
     """Keys that an entry of `configurations` and a single configuration have alike.
 
-    With `join` the images of the study's section `join` join its training. `published` is another
-    work's figure for the configuration, in percent; see `Study.published_from`. `resources`
-    overrides the study's `resources` for its trials.
+    With `join` the images of the study's `join` join its training. `published` is another work's
+    figure, in percent; see `Study.published_from`. `resources` overrides the study's.
     """
 
     name: Name | None = None

@@ -1,6 +1,6 @@
 """The sections `data` and `folds`: where images come from, and what is held out together."""
 
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
@@ -12,9 +12,6 @@ from wsss_core.data.pixel_rules import PixelRules
 from wsss_core.data.scenes.scene import SceneSettings
 from wsss_core.errors import quoted
 from wsss_core.plugins import is_plugin
-
-if TYPE_CHECKING:
-    from studies.spec.study import Study
 
 
 class SceneData(section(SceneSettings)):  # type: ignore[misc]
@@ -120,7 +117,7 @@ class Join(Strict):
         return self
 
 
-def check_join(study: "Study") -> None:
+def check_join(study: Any) -> None:
     """Raise ValueError unless images can join the rows of a study that ask for them."""
     join = study.join
     asking = [place for place, entry in enumerate(study.configurations) if entry.join]
