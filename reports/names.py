@@ -120,3 +120,17 @@ def measure_phrase(objective: str, rule: str) -> str:
     'dataset foreground IoU over positive images at the tuned threshold'
     """
     return f"{MEASURE_NAMES[objective]} at {THRESHOLD_NAMES[rule]}"
+
+
+CLASSES_IN_SIGHT = 6
+"""The most classes whose rows and sentences a page shows unfolded."""
+
+
+def of_few_classes(sentences: list[str], others: str) -> list[str]:
+    """Keep the sentences of as many classes as a page shows, and count the others.
+
+    >>> of_few_classes(["x"] * 8, "{count} further classes are rare.")[5:]
+    ['x', '2 further classes are rare.']
+    """
+    rest = len(sentences) - CLASSES_IN_SIGHT
+    return sentences if rest <= 0 else [*sentences[:CLASSES_IN_SIGHT], others.format(count=rest)]

@@ -4,7 +4,13 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from reports.names import MEAN_OF_CLASSES, MEASURE_NAMES, THRESHOLD_NAMES, measure_phrase
+from reports.names import (
+    MEAN_OF_CLASSES,
+    MEASURE_NAMES,
+    THRESHOLD_NAMES,
+    measure_phrase,
+    of_few_classes,
+)
 from reports.pairing import in_words
 from reports.results.comparisons import (
     Comparison,
@@ -111,7 +117,7 @@ def _never_predicted(record: StudyRecord) -> list[str]:
                 f"{count} of {of} configurations never predict {name} where it is, so gating "
                 "leaves their maps of it empty."
             )
-    return sentences
+    return of_few_classes(sentences, "{count} further classes are never predicted by some rows.")
 
 
 def _judged(record: StudyRecord, ranked: list[Comparison]) -> list[Comparison]:

@@ -45,12 +45,17 @@ def render_markdown(views: list[StudyView]) -> str:
         title = escape_markdown(shown.title)
         return [f"![{title}](figures/{shown.name}.svg)", escape_markdown(shown.caption)]
 
-    def table(tables: dict[str, Table], name: str) -> list[str]:
-        return [to_markdown(tables[name]).rstrip()]
+    def table(tables: dict[str, tuple[Table, Table | None]], name: str) -> list[str]:
+        seen, folded = tables[name]
+        found = [to_markdown(seen).rstrip()]
+        if folded is not None:
+            summary = f"<summary>{escape_markdown(folded.title)}</summary>"
+            found += [f"<details>\n{summary}", to_markdown(folded).rstrip(), "</details>"]
+        return found
 
     parts: list[str] = []
     for view in views:
-        tables = view.shown
+        tables = view.folded
         facts = [
             f"- {escape_markdown(name)}: {escape_markdown(value)}"
             for name, value in view.provenance.facts

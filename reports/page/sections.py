@@ -31,6 +31,7 @@ from reports.figures.seeds import (
 )
 from reports.page.limits import CONFIGURATIONS
 from reports.page.specs import FigureSpec, SectionSpec, TableSpec
+from reports.tables.class_thresholds import class_threshold_table, has_class_thresholds
 from reports.tables.diagnostics import diagnostics_table
 from reports.tables.findings import findings_table
 from reports.tables.folds import folds_table
@@ -229,6 +230,12 @@ SECTIONS = (
                 lambda info: info.panels,
             ),
         ),
+    ),
+    SectionSpec(
+        "class_thresholds",
+        "A threshold for each class",
+        (TableSpec("class_thresholds", class_threshold_table),),
+        has_class_thresholds,
     ),
     SectionSpec(
         "panels",

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from reports.decisions import decision_headlines
+from reports.page.folding import split_by_class
 from reports.page.headlines import KeyFigure, headlines, key_figures, left_out
 from reports.page.items import study_tables, sweep_drawing
 from reports.page.kept_drawings import KeptDrawings
@@ -67,6 +68,16 @@ class StudyView:
     def shown(self) -> dict[str, Table]:
         """The tables as the page shows them; the files hold all rows."""
         return {name: shortened(t, self.prefix + name) for name, t in self.tables.items()}
+
+    @property
+    def folded(self) -> dict[str, tuple[Table, Table | None]]:
+        """The tables as the page shows them, each with the rows of many classes that it folds."""
+        found: dict[str, tuple[Table, Table | None]] = {}
+        for name, table in self.tables.items():
+            seen, folded = split_by_class(table)
+            file = self.prefix + name
+            found[name] = shortened(seen, file), folded and shortened(folded, file)
+        return found
 
 
 def study_view(

@@ -1,6 +1,6 @@
 """Warnings at the head of a page: results that look like findings about maps and are none."""
 
-from reports.names import MEAN_OF_CLASSES, THRESHOLD_NAMES
+from reports.names import MEAN_OF_CLASSES, THRESHOLD_NAMES, of_few_classes
 from reports.results.comparisons import at_chance, balanced_accuracy, equal_rows
 from reports.results.score_rows import TINY
 from reports.results.study_record import StudyRecord
@@ -107,4 +107,4 @@ def _tiny_objects(record: StudyRecord) -> list[str]:
                 f"{100 * TINY:g}\u00a0% of the pixels. The per-image IoU counts each of them like "
                 "any other image."
             )
-    return sentences
+    return of_few_classes(sentences, "{count} further classes have such images too.")

@@ -26,7 +26,7 @@ from reports.results.score_rows import (
     fixed_counts,
     image_counts,
 )
-from reports.results.several_classes import several_classes
+from reports.results.several_classes import OWN_FIGURES, several_classes
 from wsss_core.evaluate import (
     SCORE_LEVELS,
     HistogramStack,
@@ -49,6 +49,7 @@ OUTCOME_COLUMNS = (
     "price",
     *FIGURES,
     *IMAGE_COUNTS,
+    *OWN_FIGURES,
 )
 
 
@@ -84,6 +85,8 @@ class TrialFigures:
         outcomes: one row per network x class x split x rule, shares in [0, 1]; columns
             `OUTCOME_COLUMNS`. `price` is the loss of a rule that does not know the test masks: the
             objective under the dataset oracle minus the objective under the rule; NaN for oracles.
+            `own_level` and `own_objective` are of a threshold for each class, see
+            `reports.results.several_classes`; NaN of one class.
         curves: the objective on the test split over levels, float64 [256], by (network, class).
         read_scores: reads the trial's scores again; None: there are no figures of single images.
             Those are computed on request, because they are many and few of them are shown.
@@ -356,5 +359,5 @@ def _mean_of_classes(outcomes: pd.DataFrame) -> pd.DataFrame:
         level=math.nan,
         threshold=math.nan,
         price=math.nan,
-        **dict.fromkeys(IMAGE_COUNTS, math.nan),
+        **dict.fromkeys((*IMAGE_COUNTS, *OWN_FIGURES), math.nan),
     )[list(OUTCOME_COLUMNS)]

@@ -1,7 +1,16 @@
-"""Figures of several classes that share one background threshold, and of their mean."""
+"""Figures of several classes that share one background threshold, and of their mean.
+
+Beside them stand those of a threshold for each class, by every rule. A pixel then takes its highest
+class where the score reaches the threshold of that class. A rule chooses as it does for one class,
+by what the class says where it wins: its own curve, or the scores of the pixels it wins. The
+figures of a class follow from its own histograms. Those of the background do not, because the
+ledger does not say which class wins the background's pixels; an objective that counts the
+background therefore has no such figures. `wsss_core.evaluate.WinnerHistogram` has them of maps.
+"""
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -17,6 +26,9 @@ from wsss_core.evaluate import (
     ThresholdRule,
     choose_threshold,
 )
+
+OWN_FIGURES = ("own_level", "own_objective")
+"""The columns of an outcome for a class's own threshold: its level, and the objective there."""
 
 
 def several_classes(
@@ -49,9 +61,11 @@ def several_classes(
                 "level": float(levels) if isinstance(levels, int) else math.nan,
                 "threshold": levels / 255 if isinstance(levels, int) else math.nan,
             }
+            own = _own_figures(network, rule, seen, split, rules)
             each: list[dict[str, Any]] = [
                 {
                     **shared,
+                    **own[name],
                     "class_name": name,
                     **_at_level(cut, name, level, oracle=not isinstance(levels, int)),
                     **network.labels[split][name],
@@ -70,6 +84,7 @@ def several_classes(
                     **shared,
                     "class_name": MEAN_OF_CLASSES,
                     **means,
+                    **own[MEAN_OF_CLASSES],
                     # Of any class: the images that hold one, the masks that mark none.
                     **image_counts(network, rule, split, ANY_CLASS, cut.any_class, level),
                 }
@@ -116,3 +131,72 @@ def _at_level(cut: MultiClassStack, name: str, level: int, *, oracle: bool) -> d
     unknown = [key for key in figures if key.endswith("_all_images")] if oracle else []
     unknown += ["clear_false_positive_share"] if oracle else []
     return {k: math.nan if k in unknown else float(v[level]) for k, v in figures.items()}
+
+
+def _own_figures(
+    network: ScoredNetwork,
+    rule: str,
+    of_split: Mapping[str, MultiClassStack],
+    split: str,
+    rules: Rules,
+) -> dict[str, dict[str, float]]:
+    """Return the columns `OWN_FIGURES` by class, and of the mean over classes.
+
+    Args:
+        network: the scores of the network.
+        rule: the threshold rule.
+        of_split: the stacks that the rule sees and is evaluated on, by split.
+        split: the split that the figures are of.
+        rules: how the study chooses thresholds.
+
+    Returns:
+        NaN where a rule has nothing to choose a class's threshold by; the mean lacks what a class
+        lacks. The per-image oracle has a level for each image, so `own_level` is NaN.
+
+    """
+    objective, stack = Objective(rules.objective), of_split[split]
+    levels = _own_levels(network, rule, of_split, rules)
+    found: dict[str, dict[str, float]] = {}
+    for name, one in stack.classes.items():
+        level, reached = levels[name], math.nan
+        if level is not None:
+            reached = float(stack.measure(objective, name)[level])
+        elif rule == ThresholdRule.IMAGE_ORACLE and not objective.over_all_images:
+            cut = replace(stack, classes={name: one.cut_at(stack.own_image_levels(name))})
+            reached = float(cut.measure(objective, name)[SCORE_LEVELS - 1])
+        found[name] = {
+            "own_level": math.nan if level is None else float(level),
+            "own_objective": math.nan if objective.figure == "dataset_miou" else reached,
+        }
+    mean = float(np.mean([one["own_objective"] for one in found.values()]))
+    return {**found, MEAN_OF_CLASSES: {"own_level": math.nan, "own_objective": mean}}
+
+
+def _own_levels(
+    network: ScoredNetwork, rule: str, of_split: Mapping[str, MultiClassStack], rules: Rules
+) -> dict[str, int | None]:
+    """Return the level that a rule chooses for each class; None where it chooses none."""
+    tune = of_split.get("tune")
+    names = of_split["test"].classes
+    if Objective(rules.objective).figure == "dataset_miou" or rule == ThresholdRule.IMAGE_ORACLE:
+        return dict.fromkeys(names)
+    if rule in ORACLES or rule == ThresholdRule.TUNED:
+        seen = tune if rule == ThresholdRule.TUNED else of_split["test"]
+        return dict.fromkeys(names) if seen is None else seen.own_levels(rules.objective)
+    found: dict[str, int | None] = {}
+    for name in names:
+        scores = network.pooled[name].copy()
+        scores[0] = 0  # where other classes win; no threshold cuts there
+        try:
+            choice = choose_threshold(
+                rule,
+                tune=None if tune is None else tune.classes[name],
+                scores=scores,
+                fixed=rules.fixed,
+            )
+        except NoThresholdError:
+            found[name] = None
+            continue
+        assert choice.level is not None
+        found[name] = max(1, choice.level)
+    return found

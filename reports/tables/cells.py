@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
-from reports.names import MEASURES, NEVER_PREDICTED, PLAIN, UNHEALTHY
+from reports.names import MEASURES, NEVER_PREDICTED, PLAIN, UNHEALTHY, of_few_classes
 from reports.pairing import Pair
 from reports.results.study_record import StudyRecord
 from reports.statistics import PairedDifference, Summary, summarise_pairs
@@ -380,7 +380,7 @@ def never_predicted_notes(record: StudyRecord) -> list[str]:
                 "(cam.gating: predicted) leaves its maps empty there, so their IoU of 0 is no "
                 "finding about the maps."
             )
-    return notes
+    return of_few_classes(notes, "{count} further classes are never predicted by some rows.")
 
 
 def _listed(seeds: list[Pair]) -> str:

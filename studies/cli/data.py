@@ -134,6 +134,9 @@ _SHARES = {
     "steam": (0.0, "share of the scenes with steam; above 0 steam is a second class"),
     "cooling-tower-given-steam": (0.95, "share of those with steam that hold a cooling tower"),
     "cooling-tower-given-clear": (0.4, "share of those without steam that do"),
+    "further": (0.0, "share of the scenes with each of contrail, flare and dust; needs steam"),
+    "context-given-further": (0.95, "share of those with such a class that hold its context"),
+    "context-given-without": (0.4, "share of those without it that do"),
 }
 
 SCENES = Command(

@@ -21,6 +21,7 @@ from wsss_core.evaluate import (
     MapFusion,
     Normalisation,
     ScoreHistogram,
+    WinnerHistogram,
     collapse_reason,
     compete,
     fuse_logits,
@@ -28,6 +29,7 @@ from wsss_core.evaluate import (
     peak_region,
     quantise,
     ring_around,
+    winners,
 )
 from wsss_core.progress import made_progress
 from wsss_core.tiling import PictureWindows, maps_at
@@ -215,16 +217,15 @@ def score_rows(
         made_progress()
         mask = images.mask(index)
         ignored = mask == IGNORED
-        ignore = ignored if ignored.any() else None
         maps = scores.at(index, mask.shape)
         whole = quantise(maps)
         out = scores.logits[index] <= 0 if gating == "predicted" else np.zeros(len(maps), bool)
-        levels = gated(whole, out)
+        found, map_of = _gated_histograms(whole, out, mask)
         otherwise = None
         if other is not None and gating == "predicted":
             others_out = ~images.labels[index] if other == "label_gated" else np.zeros_like(out)
             if (others_out != out).any():
-                otherwise = gated(whole, others_out)
+                otherwise, _ = _gated_histograms(whole, others_out, mask)
         shared = {
             "network": network,
             "split": split,
@@ -234,7 +235,7 @@ def score_rows(
         }
         for number, class_name in enumerate(images.classes):
             holds = mask == number + 1
-            around = _around(maps[number], levels[number], holds, ignored, images, index, number)
+            around = _around(maps[number], map_of, holds, ignored, images, index, number)
             if out[number]:
                 around.pop("peak", None)  # what gating took out peaks nowhere
             rows.append(
@@ -243,23 +244,22 @@ def score_rows(
                     "class_name": class_name,
                     "labelled": bool(images.labels[index, number]),
                     "logit": float(scores.logits[index, number]),
-                    **_histograms(levels[number], holds, ignore),
-                    **_other_histograms(other, otherwise, number, holds, ignore),
+                    **_columns(found[number]),
+                    **(_columns(otherwise[number], f"{other}_") if otherwise else {}),
                     **around,
                     **_counterfactual(scores, images, index, number),
                     "flags": flags_in(images, index, number),
                 }
             )
         if several:
-            any_class = (mask > 0) & ~ignored
             rows.append(
                 {
                     **shared,
                     "class_name": ANY_CLASS,
                     "labelled": bool(images.labels[index].any()),
                     "logit": float(scores.logits[index].max()),
-                    **_histograms(levels.max(axis=0), any_class, ignore),
-                    **_other_histograms(other, otherwise, None, any_class, ignore),
+                    **_columns(found[-1]),
+                    **(_columns(otherwise[-1], f"{other}_") if otherwise else {}),
                 }
             )
     return rows
@@ -276,31 +276,31 @@ def flags_in(images: ImageSet, index: int, number: int) -> str | None:
     return ";".join(flags) or None
 
 
-def _histograms(
-    levels: np.ndarray, holds: np.ndarray, ignore: np.ndarray | None
-) -> dict[str, np.ndarray]:
-    histogram = ScoreHistogram.from_scores(levels, holds, ignore=ignore)
-    return {"foreground": histogram.foreground, "background": histogram.background}
+def _gated_histograms(
+    whole: np.ndarray, out: np.ndarray, mask: np.ndarray
+) -> tuple[list[ScoreHistogram], Callable[[int], np.ndarray]]:
+    """Return the histogram of each class, and what is left of a class's map; see `gated`.
+
+    Of several classes the histogram of any class comes last. All are counted in one pass.
+    """
+    if len(whole) == 1:
+        levels, ignored = gated(whole, out), mask == IGNORED
+        ignore = ignored if ignored.any() else None
+        return [ScoreHistogram.from_scores(levels[0], mask == 1, ignore=ignore)], levels.__getitem__
+    winner, level = winners(np.where(out[:, np.newaxis, np.newaxis], np.uint8(0), whole))
+    level[out[winner]] = 0
+    found = WinnerHistogram.from_winners(winner, level, mask, len(whole))
+    each = [*map(found.of_class, range(len(whole))), found.of_any_class()]
+    return each, lambda number: np.where(winner == number, level, np.uint8(0))
 
 
-def _other_histograms(
-    other: OtherGating | None,
-    levels: np.ndarray | None,
-    number: int | None,
-    holds: np.ndarray,
-    ignore: np.ndarray | None,
-) -> dict[str, np.ndarray]:
-    """Return one class's histograms under another gating, of the highest class without a number."""
-    if levels is None:
-        return {}
-    of_class = levels.max(axis=0) if number is None else levels[number]
-    found = _histograms(of_class, holds, ignore)
-    return {f"{other}_{name}": counts for name, counts in found.items()}
+def _columns(histogram: ScoreHistogram, prefix: str = "") -> dict[str, np.ndarray]:
+    return {f"{prefix}{name}": getattr(histogram, name) for name in ("foreground", "background")}
 
 
 def _around(
     scores: np.ndarray,
-    levels: np.ndarray,
+    map_of: Callable[[int], np.ndarray],
     holds: np.ndarray,
     ignored: np.ndarray,
     images: ImageSet,
@@ -310,7 +310,7 @@ def _around(
     """Return the map's levels on the object's context and on a ring around it, and its peak."""
     if not holds.any():
         return {}
-    context = images.context(index, number)
+    levels, context = map_of(number), images.context(index, number)
     ring = ring_around(holds) & ~ignored
     found: LedgerRow = {}
     if context is not None:

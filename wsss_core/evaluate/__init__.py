@@ -42,11 +42,18 @@ if TYPE_CHECKING:
         gaussian_mixture_level,
         otsu_level,
     )
+    from wsss_core.evaluate.winning_classes import (
+        ArgmaxSweep,
+        WinnerHistogram,
+        argmax_sweep,
+        winners,
+    )
 
 __all__ = [
     "BOUNDARY_SHARE",
     "NOWHERE",
     "SCORE_LEVELS",
+    "ArgmaxSweep",
     "BestThreshold",
     "ConfusionCounts",
     "Curve",
@@ -66,6 +73,8 @@ __all__ = [
     "ThresholdChoice",
     "ThresholdRule",
     "ThresholdSweep",
+    "WinnerHistogram",
+    "argmax_sweep",
     "boundary_counts",
     "boundary_iou",
     "choose_threshold",
@@ -94,6 +103,7 @@ __all__ = [
     "resize",
     "ring_around",
     "threshold_sweep",
+    "winners",
 ]
 
 __getattr__ = lazy_exports(__name__, __file__)

@@ -4,6 +4,10 @@ Each class's histograms are of competing levels (`compete`): a pixel is predicte
 the highest score where that reaches the threshold, else as background. One threshold serves all
 classes. Level 1 leaves no background, and level 0 stands for "nothing competes" and is never
 chosen.
+
+A threshold for each class is another way to cut the same maps: a pixel takes its highest class
+where the score reaches the threshold of that class. The pixels of a class then follow from its own
+histograms and its own threshold alone.
 """
 
 from collections.abc import Mapping
@@ -115,6 +119,25 @@ class MultiClassStack:
         """Return the smallest of the best levels 1..255; None where a class occurs in no image."""
         curve = self.objective(objective)
         return None if np.isnan(curve[1:]).any() else int(np.argmax(curve[1:])) + 1
+
+    def own_levels(self, objective: Objective | str) -> dict[str, int | None]:
+        """Return each class's own best level 1..255, by its own curve.
+
+        None for a class that occurs in no image, and where the objective counts the background,
+        which no class decides alone.
+        """
+        objective = member_named(Objective, "objective", objective)
+        found: dict[str, int | None] = {}
+        for name in self.classes:
+            curve = self.measure(objective, name)[1:]
+            decides = objective.figure != "dataset_miou" and not np.isnan(curve).any()
+            found[name] = int(np.argmax(curve)) + 1 if decides else None
+        return found
+
+    def own_image_levels(self, name: str) -> NDArray[np.float64]:
+        """Return a class's best level in each image that holds it; NaN in the others."""
+        stack = self.classes[name]
+        return np.where(stack.holds_class, stack.iou()[:, 1:].argmax(axis=1) + 1.0, np.nan)
 
     def image_levels(self) -> NDArray[np.float64]:
         """Return each image's best level by the mean IoU of its classes; NaN without any."""

@@ -94,7 +94,7 @@ Counts = NDArray[np.int64]
 Curve = NDArray[np.float64]
 
 
-def _at_least(counts: Counts) -> Counts:
+def at_least(counts: Counts) -> Counts:
     """Count the pixels that score t or more, for each t; int64 [..., 256]."""
     return np.cumsum(counts[..., ::-1], axis=-1)[..., ::-1]
 
@@ -108,27 +108,27 @@ def share(part: Counts, whole: Counts) -> Curve:
 def iou(foreground: Counts, background: Counts) -> Curve:
     """Return the intersection over union of the class: TP / (TP + FP + FN)."""
     class_pixels = foreground.sum(axis=-1, keepdims=True)
-    return share(_at_least(foreground), class_pixels + _at_least(background))
+    return share(at_least(foreground), class_pixels + at_least(background))
 
 
 def background_iou(foreground: Counts, background: Counts) -> Curve:
     """Return the intersection over union of the background: TN / (TN + FP + FN)."""
     other_pixels = background.sum(axis=-1, keepdims=True)
-    missed = foreground.sum(axis=-1, keepdims=True) - _at_least(foreground)
-    return share(other_pixels - _at_least(background), other_pixels + missed)
+    missed = foreground.sum(axis=-1, keepdims=True) - at_least(foreground)
+    return share(other_pixels - at_least(background), other_pixels + missed)
 
 
 def precision(foreground: Counts, background: Counts) -> Curve:
     """Return the share of the predicted pixels that hold the class: TP / (TP + FP)."""
-    hits = _at_least(foreground)
-    return share(hits, hits + _at_least(background))
+    hits = at_least(foreground)
+    return share(hits, hits + at_least(background))
 
 
 def recall(foreground: Counts) -> Curve:
     """Return the share of the class's pixels that are predicted: TP / (TP + FN)."""
-    return share(_at_least(foreground), foreground.sum(axis=-1, keepdims=True))
+    return share(at_least(foreground), foreground.sum(axis=-1, keepdims=True))
 
 
 def false_positive_share(background: Counts) -> Curve:
     """Return the share of the background's pixels predicted as the class: FP / (FP + TN)."""
-    return share(_at_least(background), background.sum(axis=-1, keepdims=True))
+    return share(at_least(background), background.sum(axis=-1, keepdims=True))

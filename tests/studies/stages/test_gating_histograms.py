@@ -5,8 +5,9 @@ import pytest
 
 from reports.names import ANY_CLASS
 from studies.planning.chains import CamScoring
-from studies.stages.scoring import NetworkScores, score_rows
+from studies.stages.scoring import NetworkScores, gated, score_rows
 from wsss_core.data.image_set import IGNORED, ImageSet, PixelMaps
+from wsss_core.evaluate import ScoreHistogram, quantise
 
 CLASSES = ("smoke", "steam", "cloud")
 
@@ -91,3 +92,17 @@ def test_the_row_of_any_class_has_them_too():
     row = rows_of(scores, images, "test", other="ungated")["3.png", ANY_CLASS]
     assert not row["foreground"][1:].any()
     assert row["ungated_foreground"][1:].sum() == row["foreground"].sum()
+
+
+def test_histograms_counted_in_one_pass_are_those_of_each_gated_map():
+    scores, images = drawn(3)
+    found = rows_of(scores, images, "test")
+    for index, image in enumerate(images.identifiers):
+        mask = images.mask(index)
+        left = gated(quantise(scores.at(index, mask.shape)), scores.logits[index] <= 0)
+        maps = {name: (left[k], mask == k + 1) for k, name in enumerate(CLASSES)}
+        maps[ANY_CLASS] = left.max(axis=0), (mask > 0) & (mask != IGNORED)
+        for name, (levels, held) in maps.items():
+            expected = ScoreHistogram.from_scores(levels, held, ignore=mask == IGNORED)
+            row = found[image, name]
+            assert ScoreHistogram(row["foreground"], row["background"]) == expected

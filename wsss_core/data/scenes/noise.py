@@ -33,6 +33,16 @@ Ingredient = Literal[
     "tower",
     "steam",
     "steam_texture",
+    "further_labels",
+    "aircraft",
+    "contrail",
+    "contrail_texture",
+    "flare_stack",
+    "flare",
+    "flare_texture",
+    "stockpile",
+    "dust",
+    "dust_texture",
 ]
 # The position of an ingredient is the address of its stream: append, never reorder.
 _ADDRESS = {name: position for position, name in enumerate(get_args(Ingredient))}

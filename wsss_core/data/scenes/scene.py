@@ -9,7 +9,7 @@ is what the scene would look like without its smoke or without its chimney.
 ((64, 64, 3), dtype('uint8'))
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from typing import NamedTuple, Self
@@ -26,6 +26,7 @@ from wsss_core.data.scenes.cooling_tower import (
     draw_cooling_tower,
     draw_steam,
 )
+from wsss_core.data.scenes.further import FURTHER, paint_further
 from wsss_core.data.scenes.landscape import paint_clouds, paint_ground, paint_sky, paint_skyline
 from wsss_core.data.scenes.noise import Ingredient, stream
 from wsss_core.data.scenes.painting import Light, draw_light, paint, paint_tapered
@@ -44,7 +45,10 @@ CHIMNEY_COVER = 0.5
 SMALLEST, LARGEST = 16, 1024
 
 SECOND_CLASS = ("steam", "cooling_tower_given_steam", "cooling_tower_given_clear")
-SHARES = ("chimney_given_smoke", "chimney_given_clear", "smoke", *SECOND_CLASS)
+FURTHER_CLASSES = ("further", "context_given_further", "context_given_without")
+SHARES = ("chimney_given_smoke", "chimney_given_clear", "smoke", *SECOND_CLASS, *FURTHER_CLASSES)
+THINGS = (("smoke", "chimney"), ("steam", "cooling_tower"), *FURTHER)
+"""The object and the context of each class, as `render_scene` calls them."""
 
 _Streams = Callable[[Ingredient], np.random.Generator]
 """The random numbers of each ingredient of one scene."""
@@ -66,10 +70,15 @@ class SceneSettings:
             second class and its cooling towers out altogether.
         cooling_tower_given_steam: share of the scenes with steam that hold a cooling tower.
         cooling_tower_given_clear: share of the scenes without steam that do.
+        further: share of the scenes with a contrail, of those with a flare and of those with dust,
+            each whatever else is there; 0 leaves these three classes and their contexts (aircraft,
+            flare stack, stockpile) out altogether. They come besides smoke and steam.
+        context_given_further: share of the scenes with such a class that hold its context.
+        context_given_without: share of the scenes without the class that do.
         seed: 0 to 2**64 - 1; another seed, other scenes.
 
     Raises:
-        InputError: a value is out of its range.
+        InputError: a value is out of its range, or further classes without steam.
     """
 
     size: int = field(default=64, metadata={"ge": SMALLEST, "le": LARGEST})
@@ -79,6 +88,9 @@ class SceneSettings:
     steam: float = field(default=0.0, metadata={"ge": 0, "lt": 1})
     cooling_tower_given_steam: float = field(default=0.95, metadata={"ge": 0, "le": 1})
     cooling_tower_given_clear: float = field(default=0.4, metadata={"ge": 0, "le": 1})
+    further: float = field(default=0.0, metadata={"ge": 0, "lt": 1})
+    context_given_further: float = field(default=0.95, metadata={"ge": 0, "le": 1})
+    context_given_without: float = field(default=0.4, metadata={"ge": 0, "le": 1})
     seed: int = field(default=0, metadata={"ge": 0})
 
     def __post_init__(self) -> None:
@@ -94,6 +106,17 @@ class SceneSettings:
                 raise InputError(f"scenes: {name} is {value!r}, expected a number from 0 to 1")
             if not 0 <= value <= 1:
                 raise InputError(f"scenes: {name} is {value}, expected 0 to 1")
+        if self.further > 0 and self.steam == 0:
+            raise InputError(
+                f"scenes: further is {self.further} and steam is 0, expected steam above 0: the "
+                "further classes come besides smoke and steam"
+            )
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The classes of the family: smoke, and those whose share is above 0."""
+        count = 1 if self.steam == 0 else 2 if self.further == 0 else len(THINGS)
+        return tuple(thing for thing, _ in THINGS[:count])
 
     def reversed(self) -> Self:
         """Return the family in which contexts go with the scenes that lack their class."""
@@ -103,6 +126,8 @@ class SceneSettings:
             chimney_given_clear=self.chimney_given_smoke,
             cooling_tower_given_steam=self.cooling_tower_given_clear,
             cooling_tower_given_clear=self.cooling_tower_given_steam,
+            context_given_further=self.context_given_without,
+            context_given_without=self.context_given_further,
         )
 
     @classmethod
@@ -128,6 +153,9 @@ class Scene:
         has_steam: the image label of the second class.
         has_cooling_tower: whether one stands in the scene.
         smoke_in_front: whether smoke hides steam where both are, or the other way round.
+        things: the names of all things that are there, objects and contexts.
+        further_masks: bool [S, S] by name, of the further classes as `smoke_mask` and of their
+            contexts as `context_mask`; empty if the family has none.
     """
 
     image: np.ndarray
@@ -140,6 +168,8 @@ class Scene:
     has_steam: bool
     has_cooling_tower: bool
     smoke_in_front: bool
+    things: frozenset[str] = frozenset()
+    further_masks: Mapping[str, np.ndarray] = field(default_factory=dict)
 
 
 def render_scene(
@@ -150,6 +180,7 @@ def render_scene(
     chimney: bool | None = None,
     steam: bool | None = None,
     cooling_tower: bool | None = None,
+    **further: bool | None,
 ) -> Scene:
     """Render a scene, or a counterfactual of it.
 
@@ -165,16 +196,24 @@ def render_scene(
             drawn, even if it rises from a chimney that is taken away.
         steam: with steam or without; None: as drawn.
         cooling_tower: with a cooling tower or without; None: as drawn. Steam stays where it is.
+        further: of a further class or its context by name (contrail, aircraft, flare, flare_stack,
+            dust, stockpile), with or without it; None: as drawn.
 
     Raises:
-        InputError: the index is negative or no whole number.
+        InputError: the index is negative or no whole number; or another thing, or a further one in
+            a family without them.
     """
     random = _streams(settings.seed, index)
-    size = settings.size
     drawn = _drawn_things(settings, random)
     asked = {"smoke": smoke, "chimney": chimney, "steam": steam, "cooling_tower": cooling_tower}
+    asked |= _known_further(settings, further)
     there = drawn._replace(**{name: it for name, it in asked.items() if it is not None})
+    return _render(settings, random, drawn, there)
 
+
+def _render(settings: SceneSettings, random: _Streams, drawn: "_Things", there: "_Things") -> Scene:
+    """Paint from the back to the front; things stand where they were drawn, if they are there."""
+    size = settings.size
     light = draw_light(random("light"))
     horizon = random("horizon").uniform(0.66, 0.86)
     front_row = draw_buildings(random("front_row"), horizon, front=True)
@@ -207,6 +246,13 @@ def render_scene(
     if there.steam:
         source = tower if drawn.cooling_tower else None
         steam_opacity = _paint_steam(picture, light, horizon, source, random)
+    layers: dict[str, np.ndarray] = {}
+    if settings.further > 0:
+        layers, left = paint_further(
+            picture, light, horizon, random, drawn=drawn._asdict(), there=there._asdict()
+        )
+        for layer in (tower_cover, chimney_cover, steam_opacity, *([opacity] * behind_front)):
+            layer *= left
     if there.smoke and not behind_front:
         paint(picture, smoke_colour, opacity)
 
@@ -221,7 +267,27 @@ def render_scene(
         has_steam=there.steam,
         has_cooling_tower=there.cooling_tower,
         smoke_in_front=not behind_front,
+        things=frozenset(name for name, it in there._asdict().items() if it),
+        further_masks=_further_masks(layers),
     )
+
+
+def _further_masks(layers: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    return {
+        name: layers[name] > least
+        for pair in (FURTHER if layers else ())
+        for name, least in zip(pair, (SMOKE_OPACITY, CHIMNEY_COVER), strict=True)
+    }
+
+
+def _known_further(
+    settings: SceneSettings, asked: Mapping[str, bool | None]
+) -> Mapping[str, bool | None]:
+    known = [name for pair in FURTHER for name in pair] if settings.further > 0 else []
+    if others := sorted(asked.keys() - set(known)):
+        those = f"expected one of {', '.join(known)}" if known else "the family has no further ones"
+        raise InputError(f"scenes: thing {others[0]!r}, {those}")
+    return asked
 
 
 def _streams(seed: int, index: int) -> _Streams:
@@ -235,8 +301,14 @@ class _Things(NamedTuple):
 
     smoke: bool
     chimney: bool
-    steam: bool
-    cooling_tower: bool
+    steam: bool = False
+    cooling_tower: bool = False
+    contrail: bool = False
+    aircraft: bool = False
+    flare: bool = False
+    flare_stack: bool = False
+    dust: bool = False
+    stockpile: bool = False
 
 
 def _drawn_things(settings: SceneSettings, random: _Streams) -> _Things:
@@ -246,13 +318,23 @@ def _drawn_things(settings: SceneSettings, random: _Streams) -> _Things:
     chimney_share = settings.chimney_given_smoke if smoke else settings.chimney_given_clear
     chimney = bool(context_draw < chimney_share)
     if not settings.steam > 0:
-        return _Things(smoke, chimney, False, False)
+        return _Things(smoke, chimney)
     object_draw, context_draw = random("second_labels").random(2)
     steam = bool(object_draw < settings.steam)
     tower_share = (
         settings.cooling_tower_given_steam if steam else settings.cooling_tower_given_clear
     )
-    return _Things(smoke, chimney, steam, bool(context_draw < tower_share))
+    found = _Things(smoke, chimney, steam, bool(context_draw < tower_share))
+    if not settings.further > 0:
+        return found
+    draws = random("further_labels").random((len(FURTHER), 2))
+    further: dict[str, bool] = {}
+    for (thing, context), (object_draw, context_draw) in zip(FURTHER, draws, strict=True):
+        further[thing] = bool(object_draw < settings.further)
+        given = settings.context_given_further
+        share = given if further[thing] else settings.context_given_without
+        further[context] = bool(context_draw < share)
+    return found._replace(**further)
 
 
 def _paint_background(picture: np.ndarray, light: Light, horizon: float, random: _Streams) -> None:

@@ -1,4 +1,4 @@
-"""Procedural scenes as a data set: in memory, as an ordinary folder, and as a sheet to look at."""
+"""Procedural scenes as a data set: in memory, and as an ordinary folder."""
 
 import hashlib
 import json
@@ -10,15 +10,17 @@ from pathlib import Path
 from typing import Self
 
 import numpy as np
-from PIL import Image, ImageDraw
+from PIL import Image
 
 from wsss_core.data.folder.layout import LABELS, TRAINING_MASKS
 from wsss_core.data.folder.training_masks import TrainingMask
 from wsss_core.data.image_set import JOINING, SPLITS, ImageSet, PixelMaps
 from wsss_core.data.outline import SplitOutline
 from wsss_core.data.scenes.scene import (
+    FURTHER_CLASSES,
     SCENE_VERSION,
     SECOND_CLASS,
+    THINGS,
     Scene,
     SceneSettings,
     render_scene,
@@ -29,19 +31,12 @@ from wsss_core.errors import InputError, as_input_error
 _MOST_SCENES = 10**9
 _FIRST_INDEX = {split: position * _MOST_SCENES for position, split in enumerate((*SPLITS, JOINING))}
 
-# The object and the context of each class, as `render_scene` calls them.
-_THINGS = (("smoke", "chimney"), ("steam", "cooling_tower"))
-_STEAM_OUTLINE = (255, 255, 255)
-_TOWER_OUTLINE = (255, 64, 160)
-_SMOKE_OUTLINE = (255, 214, 0)
-_CHIMNEY_OUTLINE = (0, 229, 255)
-
 
 class SceneSource:
-    """Scenes of one family, cut into splits, as an ImageSource of smoke, and of steam if any is.
+    """Scenes of one family, cut into splits, as an ImageSource of the family's classes.
 
-    The share of steam may be small, for a rare class: with `steam=0.03` some 3 of 100 scenes hold
-    any, so the splits have to be large enough that each holds one.
+    The share of a class may be small: with `steam=0.03` some 3 of 100 scenes hold any, so the
+    splits have to be large enough that each holds one.
 
     Args:
         settings: the family of scenes.
@@ -84,8 +79,8 @@ class SceneSource:
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """Return smoke, and steam where there is any."""
-        return ("smoke", "steam") if self.settings.steam > 0 else ("smoke",)
+        """Return the classes of the family, see `SceneSettings`."""
+        return self.settings.classes
 
     def settings_of(self, split: str) -> SceneSettings:
         """Return the family of a split's scenes."""
@@ -112,6 +107,9 @@ class SceneSource:
         if self.settings.steam == 0:
             for name in SECOND_CLASS:
                 del family[name]
+        if self.settings.further == 0:
+            for name in FURTHER_CLASSES:
+                del family[name]
         indices = self.indices(split)
         content = {
             "generator": SCENE_VERSION,
@@ -128,8 +126,8 @@ class SceneSource:
         small = replace(self.settings_of(split), size=16)
         scenes = [render_scene(small, index) for index in self.indices(split)]
         names = tuple(_identifier(position) for position in range(len(scenes)))
-        labels = np.array([(one.has_smoke, one.has_steam) for one in scenes], np.bool_)
-        return SplitOutline(names, names, labels.reshape(-1, 2)[:, : len(self.classes)])
+        labels = np.array([_labels(one, self.classes) for one in scenes], np.bool_)
+        return SplitOutline(names, names, labels.reshape(-1, len(self.classes)))
 
     def read(self, split: str, size: int) -> ImageSet:
         """Render a split at size x size pixels, tune and test with smoke and chimney masks.
@@ -156,11 +154,11 @@ class SceneSource:
             scene = render_scene(settings, index)
             if without is not None:
                 for number in range(count):
-                    for which, thing in enumerate(_THINGS[number]):
+                    for which, thing in enumerate(THINGS[number]):
                         altered = render_scene(settings, index, **{thing: False})
                         without[which, number, position] = altered.image
             images[position] = scene.image
-            labels[position] = (scene.has_smoke, scene.has_steam)[:count]
+            labels[position] = _labels(scene, self.classes)
             for maps, values in ((masks, index_mask(scene)), (contexts, index_context(scene))):
                 view = None if maps is None else maps[position]
                 if view is not None:
@@ -210,28 +208,40 @@ def _mask_of(settings: SceneSettings, index: int) -> np.ndarray:
 
 
 def index_mask(scene: Scene) -> np.ndarray:
-    """Return the classes, uint8 [S, S]: 0 none, 1 smoke, 2 steam; the front one where both."""
+    """Return the classes, uint8 [S, S]: 0 none, 1 smoke, 2 steam, 3 to 5 the further ones.
+
+    Where several are it is the one in front.
+    """
     mask = scene.smoke_mask.astype(np.uint8)
     steam = scene.steam_mask & ~scene.smoke_mask if scene.smoke_in_front else scene.steam_mask
     mask[steam] = 2
+    in_front = scene.smoke_mask & scene.smoke_in_front
+    for number, (thing, _) in enumerate(THINGS, 1):
+        if thing in scene.further_masks:
+            mask[scene.further_masks[thing] & ~in_front] = number
     return mask
 
 
 def index_context(scene: Scene) -> np.ndarray:
-    """Return the contexts, uint8 [S, S]: 0 none, 1 chimney, 2 cooling tower."""
+    """Return the contexts, uint8 [S, S]: 0 none, else the number of their class in `index_mask`."""
     context = scene.context_mask.astype(np.uint8)
     context[scene.tower_mask & ~scene.context_mask] = 2
+    for number, (_, thing) in enumerate(THINGS, 1):
+        if thing in scene.further_masks:
+            context[scene.further_masks[thing]] = number
     return context
+
+
+def _labels(scene: Scene, classes: Sequence[str]) -> list[bool]:
+    return [name in scene.things for name in classes]
 
 
 def write_scenes(source: SceneSource, folder: Path, *, train_masks: bool = False) -> None:
     """Write all splits as a data folder of PNG files, at the size of the source's settings.
 
-    Of two classes the training images lie in one folder beside labels.csv, as an image may hold
-    both.
-
     The layout is that of `wsss_core.data.folder.layout`: `train/smoke`, `train/clear`, and for tune
-    and test `images`, `masks` (0 and 255), `clear` and `context` (0 and 255, for every image).
+    and test `images`, `masks` (0 and 255), `clear` and `context` (0 and 255, for every image). With
+    several classes training images lie in one folder beside labels.csv.
 
     Args:
         source: the scenes.
@@ -261,7 +271,9 @@ def write_scenes(source: SceneSource, folder: Path, *, train_masks: bool = False
                 _write_scene(scene, folder / split, name, source.classes)
                 if split == "train" and train_masks:
                     _write_training_mask(scene, folder / split / TRAINING_MASKS, name, source)
-                lines.append(f"{name},{';'.join(_held(scene, source.classes))}")
+                lines.append(
+                    f"{name},{';'.join(name for name in source.classes if name in scene.things)}"
+                )
             if split == "train" and len(source.classes) > 1:
                 (folder / split / LABELS).write_text("\n".join(lines) + "\n", encoding="utf-8")
         if len(source.classes) > 1:
@@ -278,7 +290,7 @@ def _check_both_kinds(source: SceneSource) -> None:
             wanted.add(("smoke", False))
         for index in source.indices(split):
             scene = render_scene(smallest, index)
-            wanted -= {("smoke", scene.has_smoke), ("steam", scene.has_steam)}
+            wanted -= set(zip(source.classes, _labels(scene, source.classes), strict=True))
             if not wanted:
                 break
         else:
@@ -287,7 +299,7 @@ def _check_both_kinds(source: SceneSource) -> None:
             raise InputError(
                 f"scenes: none of the {count} {split} scenes is {'with' if held else 'without'} "
                 f"{name}, expected at least one; the share of {name} is "
-                f"{getattr(source.settings, name)}"
+                f"{getattr(source.settings, name, source.settings.further)}"
             )
 
 
@@ -295,13 +307,8 @@ def _identifier(position: int) -> str:
     return f"scene_{position:06d}"
 
 
-def _held(scene: Scene, classes: Sequence[str]) -> list[str]:
-    there = {"smoke": scene.has_smoke, "steam": scene.has_steam}
-    return [name for name in classes if there[name]]
-
-
 def _write_scene(scene: Scene, folder: Path, name: str, classes: Sequence[str]) -> None:
-    held = _held(scene, classes)
+    held = any(_labels(scene, classes))
     if folder.name == "train":
         place = "images" if len(classes) > 1 else "smoke" if held else "clear"
         Image.fromarray(scene.image).save(folder / place / name)
@@ -314,7 +321,7 @@ def _write_scene(scene: Scene, folder: Path, name: str, classes: Sequence[str]) 
 
 
 def _write_training_mask(scene: Scene, folder: Path, name: str, source: SceneSource) -> None:
-    if not _held(scene, source.classes):
+    if not any(_labels(scene, source.classes)):
         return
     place = folder if len(source.classes) > 1 else folder / "smoke"
     place.mkdir(parents=True, exist_ok=True)
@@ -324,71 +331,3 @@ def _write_training_mask(scene: Scene, folder: Path, name: str, source: SceneSou
 def _brightness(classes: Sequence[str]) -> int:
     """Return 255 for one class, which is drawn to be looked at; several have to be told apart."""
     return 255 if len(classes) == 1 else 1
-
-
-def contact_sheet(
-    settings: SceneSettings, count: int = 12, *, indices: Sequence[int] | None = None
-) -> Image.Image:
-    """Draw scenes and their counterfactuals side by side, one scene a row.
-
-    The columns are the image, the image with its masks outlined (smoke yellow, chimney cyan, steam
-    white, cooling tower pink), and the scene without each of these things that its family has.
-
-    Args:
-        settings: the family of scenes; smaller than 128 px they are enlarged by a whole factor.
-        count: how many scenes, counted from the first of the training split.
-        indices: which scenes instead.
-
-    Raises:
-        InputError: no scene is asked for.
-    """
-    chosen = list(range(count)) if indices is None else list(indices)
-    if not chosen:
-        raise InputError(f"scenes: {count} scenes on a contact sheet, expected at least 1")
-    zoom = max(1, -(-128 // settings.size))
-    cell = settings.size * zoom
-    gap, header = 4, 18
-    things = [thing for pair in _THINGS[: 1 + (settings.steam > 0)] for thing in pair]
-    titles = ["image", "masks", *(f"without {thing.replace('_', ' ')}" for thing in things)]
-    sheet = Image.new(
-        "RGB",
-        (len(titles) * (cell + gap) - gap, header + len(chosen) * (cell + gap) - gap),
-        (255, 255, 255),
-    )
-    draw = ImageDraw.Draw(sheet)
-    for column, title in enumerate(titles):
-        draw.text((column * (cell + gap) + 2, 3), title, fill=(0, 0, 0))
-    for row, index in enumerate(chosen):
-        scene = render_scene(settings, index)
-        cells = (
-            _enlarge(scene.image, zoom),
-            _outlined(scene, zoom),
-            *(
-                _enlarge(render_scene(settings, index, **{thing: False}).image, zoom)
-                for thing in things
-            ),
-        )
-        for column, picture in enumerate(cells):
-            place = (column * (cell + gap), header + row * (cell + gap))
-            sheet.paste(Image.fromarray(picture), place)
-    return sheet
-
-
-def _enlarge(values: np.ndarray, zoom: int) -> np.ndarray:
-    return values.repeat(zoom, axis=0).repeat(zoom, axis=1)
-
-
-def _outlined(scene: Scene, zoom: int) -> np.ndarray:
-    """Return the image, enlarged, with a line just inside the edge of each mask."""
-    picture = _enlarge(scene.image, zoom)
-    for mask, line in (
-        (scene.smoke_mask, _SMOKE_OUTLINE),
-        (scene.context_mask, _CHIMNEY_OUTLINE),
-        (scene.steam_mask, _STEAM_OUTLINE),
-        (scene.tower_mask, _TOWER_OUTLINE),
-    ):
-        inside = _enlarge(mask, zoom)
-        framed = np.pad(inside, 1, mode="edge")
-        whole = framed[:-2, 1:-1] & framed[2:, 1:-1] & framed[1:-1, :-2] & framed[1:-1, 2:]
-        picture[inside & ~whole] = line
-    return picture

@@ -8,7 +8,8 @@ from PIL import Image
 from wsss_core.data.folder.source import FolderSource
 from wsss_core.data.image_set import SPLITS
 from wsss_core.data.scenes.scene import SceneSettings, render_scene
-from wsss_core.data.scenes.source import SceneSource, contact_sheet, write_scenes
+from wsss_core.data.scenes.sheet import contact_sheet
+from wsss_core.data.scenes.source import SceneSource, write_scenes
 from wsss_core.errors import InputError
 
 SETTINGS = SceneSettings(size=32, seed=4)
