@@ -80,6 +80,8 @@ class Network(nn.Module):
         neck: what the encoder's map goes through before the head, see `wsss_core.features`; its
             map is the network's features. None: the encoder's map is.
         frozen: modules that stay in evaluation mode, see `wsss_core.training.freezing`.
+        pooling: "mean" or "max" of the features over locations, before the head; with "max" a logit
+            is no mean of its map.
         cache: gives the maps of the frozen encoder in its place; None: the encoder does.
 
     """
@@ -105,6 +107,7 @@ class Network(nn.Module):
         self.frozen: tuple[nn.Module, ...] = ()
         self.cache: MapSource | None = None
         self.classes = classes
+        self.pooling = "mean"
         self.head = nn.Linear(channels, classes)
         self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1), persistent=False)
@@ -219,7 +222,7 @@ class Network(nn.Module):
         if self.neck is not None:
             features = self.neck(features)
         maps = torch.einsum("bchw,kc->bkhw", features, self.head.weight)
-        logits = self.head(pooled(features, cells))
+        logits = self.head(pooled(features, cells, self.pooling))
         return Output(features, maps, logits)
 
     def train(self, mode: bool = True) -> Self:

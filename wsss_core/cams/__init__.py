@@ -26,7 +26,7 @@ if TYPE_CHECKING:
         view_sides,
     )
     from wsss_core.cams.restoring import resized_for
-    from wsss_core.cams.self_attention import listening
+    from wsss_core.cams.self_attention import SelfAttention, attending_model, listening
     from wsss_core.cams.settings import CamSettings, scaled_size
     from wsss_core.cams.window_maps import window_cams
 
@@ -34,6 +34,8 @@ __all__ = [
     "CamSettings",
     "ClassMaps",
     "RawScores",
+    "SelfAttention",
+    "attending_model",
     "attention_cams",
     "attention_weighted",
     "cams",

@@ -43,6 +43,8 @@ def model_identity(where: str, model: SegmenterModel) -> ModelIdentity:
 
     """
     settings = model.model_dump(mode="json", exclude={"weights"})
+    if not settings["network"]:
+        del settings["network"]  # keys from before this setting stay as they are
     if is_plugin(model.model):
         settings["version"] = plugin_version(f"{where}.model", model.model)
     weights, tag = model.weights, model.weights

@@ -5,8 +5,7 @@ import torch
 
 from wsss_core.errors import InputError
 from wsss_core.segmentation import SegmenterSettings, build_segmenter
-from wsss_core.segmentation.dpt_head import DptHead
-from wsss_core.segmentation.setr import FcnHead, SetrMla, SetrNaive, SetrPup
+from wsss_core.segmentation.heads import DptHead, FcnHead, SetrMla, SetrNaive, SetrPup
 from wsss_core.segmentation.tokens import TokenSegmenter
 
 C, K = 24, 2  # channels of the map, classes without the background
