@@ -244,9 +244,10 @@ class Plan:
                     "settings": canonical(
                         {
                             **spec.model_dump(
-                                mode="json", by_alias=True, exclude={"resources", "fuse"}
+                                mode="json", by_alias=True, exclude={"resources", "fuse", "recipe"}
                             ),
                             **({"fuse": fusion} if fusion else {}),
+                            **({"recipe": spec.recipe} if spec.recipe else {}),
                         }
                     ),
                     "family": "vit" if is_vit(study.backbones[spec.student].model) else "cnn",

@@ -93,7 +93,7 @@ def recipes_of(plan: "Plan") -> tuple[RecipeInPlan, ...]:
     for job in (job for job in plan.jobs.values() if not job.members):
         names = found.setdefault(recipe_line(job.settings["training"]), {})
         names.update(dict.fromkeys(trial.configuration for trial in job.trials))
-    for run in plan.segments:
+    for run in (run for run in plan.segments if not run.single_stage):
         settings = asdict(run.fit)
         line = "segmenter: " + recipe_line({**settings, "iterations": settings["steps"]})
         names = found.setdefault(line, {})

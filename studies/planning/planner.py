@@ -21,10 +21,12 @@ from studies.planning.images import (
 )
 from studies.planning.job import TrainingJob, Trial
 from studies.planning.plan import Plan
+from studies.planning.segmentation.decoders import plan_decoders
 from studies.planning.segmentation.segment_plan import ModelIdentity, plan_segments
 from studies.planning.segmentation.segments import SegmentJob
 from studies.spec.configuration import Configuration
 from studies.spec.settings import training_in_key
+from studies.spec.single_stage import with_recipe_training
 from studies.spec.study import Study
 from studies.store import stage_key
 from wsss_core.backbones import (
@@ -41,6 +43,7 @@ from wsss_core.errors import InputError, as_input_error, checked_path
 from wsss_core.evaluate import load_own_rule
 from wsss_core.fetched_weights import fetched
 from wsss_core.plugins import is_plugin, plugin_version
+from wsss_core.single_stage.recipes import recipe_as_config, recipe_of
 
 TAPS_VERSION = 2
 """The version of taps of ViTs that pool the mean; the first were not normalised."""
@@ -208,12 +211,15 @@ class Planner:
             sweep_value: the value of the sweep.
 
         """
-        if self.study.segment is None:
-            return []
         owner = {trial.key: job for job in self.jobs.values() for trial in job.trials}
         owners = {(one.configuration, one.seed): (owner[one.key], one) for one in trials}
         images, cam, chains = self.images, self.cam, self.chains
-        return plan_segments(self.study, images, cam, chains, owners, self._segmenters, sweep_value)
+        decoders = plan_decoders(self.study, images, cam, owners, sweep_value)
+        if self.study.segment is None:
+            return decoders
+        models = self._segmenters
+        own = plan_segments(self.study, images, cam, chains, owners, models, sweep_value)
+        return [*own, *decoders]
 
     def _identity(self, name: str) -> tuple[dict[str, Any], str]:
         """Return a backbone's settings for keys, its weights by content, and its weights file."""
@@ -258,7 +264,11 @@ class Planner:
         splits = self.images.splits
         student, student_weights = self.backbones[configuration.student]
         backbone = study.backbones[configuration.student]
-        training = training_in_key(study.training, backbone.training, configuration.training)
+        changes = backbone.training, configuration.training
+        shared, recipe = study.training, configuration.recipe
+        if recipe is not None:
+            shared = with_recipe_training(shared, recipe, *changes)
+        training = training_in_key(shared, *changes)
         if "iterations" in training:
             batches = math.ceil(self.images.training_count / training["batch_size"])
             training["epochs"] = math.ceil(training["iterations"] / batches)
@@ -271,6 +281,8 @@ class Planner:
             "image_size": splits.size,
             **self.images.framing_settings,
         }
+        if recipe is not None:
+            settings["single_stage"] = recipe_as_config(recipe_of(recipe)[1])
         weights = {"student": student_weights}
         parent = None
         if configuration.teacher is not None:

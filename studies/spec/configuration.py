@@ -11,6 +11,7 @@ from reports.names import METRIC_NAMES
 from studies.spec.base import Name, OneOrMore, Strict, listed, lower, one_of
 from studies.spec.resources import ResourceChange
 from studies.spec.settings import TrainingChange
+from studies.spec.single_stage import SINGLE_STAGE, Recipe
 from wsss_core.errors import quoted
 from wsss_core.evaluate import LogitFusion, MapFusion
 from wsss_core.plugins import is_plugin
@@ -131,7 +132,7 @@ class ConfigurationEntry(Described):
 
     fuse: FusionEntry | None = None
     paradigm: Annotated[
-        list[ParadigmName | Literal["fused"]],
+        list[ParadigmName | Literal["fused", "single-stage"]],
         Field(min_length=1),
         BeforeValidator(
             lambda v: [x.replace("_", "-") if isinstance(x, str) else x for x in listed(v)]
@@ -141,6 +142,7 @@ class ConfigurationEntry(Described):
     transfer_level: OneOrMore[TransferLevel] | None = Field(None, alias="level")
     representation: OneOrMore[TransferRepresentation] | None = None
     transfer_weight: OneOrMore[TransferWeight] | None = Field(None, alias="lambda")
+    recipe: OneOrMore[Recipe] | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -162,12 +164,16 @@ class ConfigurationEntry(Described):
             return self
         axes = ("teacher", "metric", "transfer_level", "representation", "transfer_weight")
         given = [key for key in (*axes, *Transfer.model_fields) if getattr(self, key) is not None]
-        if "single" in self.paradigm:
+        if (self.recipe is None) == (SINGLE_STAGE in self.paradigm):
+            raise ValueError("paradigm 'single-stage' needs 'recipe', and no other takes it")
+        for alone in ("single", SINGLE_STAGE):
+            if alone not in self.paradigm:
+                continue
             if len(self.paradigm) > 1:
-                raise ValueError("'single' cannot share an entry with other paradigms")
+                raise ValueError(f"{alone!r} cannot share an entry with other paradigms")
             if given:
                 written = type(self).model_fields[given[0]].alias or given[0]
-                raise ValueError(f"paradigm 'single' takes no {written!r}")
+                raise ValueError(f"paradigm {alone!r} takes no {written!r}")
             return self
         missing = [k for k in ("teacher", "metric") if getattr(self, k) is None]
         if self.transfer_level is None and not self._needs_no_level():
@@ -208,6 +214,8 @@ class ConfigurationEntry(Described):
         """Return the number of its configurations."""
         if self.fuse is not None:
             return len(self.fuse.how)
+        if self.recipe is not None:
+            return len(self.recipe)
         return 1 if self.paradigm == ["single"] else math.prod(map(len, self._axes))
 
     def expand(self) -> "list[Configuration]":
@@ -215,6 +223,9 @@ class ConfigurationEntry(Described):
         common = {key: getattr(self, key) for key in Described.model_fields}
         if self.paradigm == ["single"]:
             return [Configuration(paradigm="single", **common)]
+        if self.recipe is not None:
+            rows = [Configuration(paradigm=SINGLE_STAGE, recipe=r, **common) for r in self.recipe]
+            return self._one_if_published(rows)
         if self.fuse is not None:
             ways = [
                 Fusion(**{**self.fuse.model_dump(exclude_unset=True), "how": how})
@@ -246,12 +257,13 @@ class ConfigurationEntry(Described):
 class Configuration(Described):
     """One configuration; the study trains it under every seed. A table shows it as one row."""
 
-    paradigm: ParadigmName | Literal["fused"]
+    paradigm: ParadigmName | Literal["fused", "single-stage"]
     fuse: Fusion | None = None
     representation: TransferRepresentation | None = None
     metric: TransferMetric | None = None
     transfer_level: TransferLevel | None = Field(None, alias="level")
     transfer_weight: float | None = Field(None, alias="lambda")
+    recipe: Recipe | None = None
 
     def transfer(self) -> dict[str, Any]:
         """Return all settings that decide the transfer loss, as the training stage takes them."""
@@ -315,6 +327,9 @@ def configuration_name(
 
     """
     student = label(one.student)
+    if one.recipe is not None:
+        changed = sorted(set(one.recipe) - {"name"})
+        return f"{student}, {one.recipe['name']}" + (f" ({', '.join(changed)})" if changed else "")
     if one.teacher is None:
         return f"{student} alone"
     taught = one.paradigm == "teacher-student"

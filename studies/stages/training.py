@@ -9,18 +9,22 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from studies.planning import TrainingJob
+from studies.spec.single_stage import SINGLE_STAGE
 from studies.stages.device import UNCOUNTED, WorkerShare
 from studies.stages.environment import device_name
 from studies.stages.features import attach_caches
 from studies.stages.handover import JobStatus
 from studies.stages.network_files import restore_network, save_network
+from studies.stages.single_stage import recipe_of_job, single_stage_paradigm
 from studies.store import ArtifactStore
 from studies.store.origin import method_digest, origin, together
 from wsss_core.backbones import Network, build_network
 from wsss_core.data.image_set import ImageSet
 from wsss_core.features import add_neck
+from wsss_core.single_stage import prepare
 from wsss_core.training import CollapseError, EpochRecord, TrainingSettings, freeze, train
 from wsss_core.transfer import Alignment, CoTraining, Paradigm, Single, TeacherStudent
 
@@ -57,7 +61,8 @@ def initial_network(job: TrainingJob, role: str, weights: str) -> Network:
     if "neck" in backbone:
         add_neck(network, **backbone["neck"])
     freeze(network, backbone.get("train"))
-    return network
+    recipe = recipe_of_job(job)
+    return network if recipe is None else prepare(network, recipe)
 
 
 def load_network(
@@ -90,6 +95,8 @@ def build_paradigm(job: TrainingJob, teacher: Network | None) -> Paradigm:
     student = initial_network(job, "student", job.weights["student"])
     if job.paradigm == "single":
         return Single(student)
+    if job.paradigm == SINGLE_STAGE:
+        return single_stage_paradigm(job, student)
     if job.paradigm == "co-training":
         teacher = initial_network(job, "teacher", job.weights["teacher"])
     if teacher is None:
@@ -172,6 +179,7 @@ def train_job(
         return TrainingOutcome.read(store, job.key)
     history: list[EpochRecord] = []
     networks: dict[str, Network] = {}
+    parts: dict[str, nn.Module] = {}
     teacher, error, parent = _trained_teacher(job, store)
     made = origin(job.settings)
     taught_by = [] if parent is None else [parent.code_digest]
@@ -184,9 +192,10 @@ def train_job(
 
     if error is None:
         paradigm = build_paradigm(job, teacher)
-        networks = paradigm.networks
+        networks, parts = paradigm.networks, paradigm.parts
         made["random_parts"] = random_parts(job, networks, parent)
-        attach_caches(paradigm, job, images.images, store, share.device)
+        if job.paradigm != SINGLE_STAGE:  # whose CAMs look at images of other sizes
+            attach_caches(paradigm, job, images.images, store, share.device)
         try:
             history = train(
                 paradigm,
@@ -205,13 +214,15 @@ def train_job(
         error=error,
         history=history,
         images=len(images),
-        parameters=sum(p.numel() for n in networks.values() for p in n.parameters()),
+        parameters=sum(
+            p.numel() for n in (*networks.values(), *parts.values()) for p in n.parameters()
+        ),
         given={**share.as_record(device_name(share.device)), **made},
         micro_batch=history[-1].micro_batch if history else None,
     )
     about = {"settings": job.settings, "parent": job.parent}
     with store.build("train", job.key, about) as folder:
-        for role, network in networks.items():
+        for role, network in {**networks, **parts}.items():
             save_network(network, folder / f"{role}.safetensors")
         outcome.write(folder)
     return outcome

@@ -5,10 +5,12 @@ its tokens after the last norm, see `wsss_core.backbones.PatchTokens`.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 
 from torch import Tensor, nn
 
 from wsss_core.backbones import Encoder, Layer, Network, PatchTokens, build_network
+from wsss_core.cams import resized_for
 from wsss_core.errors import InputError, as_input_error
 from wsss_core.segmentation.heads import (
     AllMlp,
@@ -74,7 +76,8 @@ class TokenSegmenter(NormalisedSegmenter):
 
     def forward(self, images: Tensor) -> Tensor:
         """Return logits float [B, K + 1, H, W]."""
-        final, maps = self.encoder.with_taps(self.normalised(images), self.taps)
+        with self._of_size(images):
+            final, maps = self.encoder.with_taps(self.normalised(images), self.taps)
         return self.decoded(final, maps, (int(images.shape[-2]), int(images.shape[-1])))
 
     def decoded(self, final: Tensor, maps: Sequence[Tensor], size: tuple[int, int]) -> Tensor:
@@ -88,6 +91,14 @@ class TokenSegmenter(NormalisedSegmenter):
         """
         whole = len(self.taps) < len(self.blocks)
         return resized(self.head([*maps, final] if whole else [*maps]), size)
+
+    def _of_size(self, images: Tensor) -> AbstractContextManager[None]:
+        """Let a ViT that was built for one size take square images of another, to predict them."""
+        model, side = self.encoder.resizable, int(images.shape[-1])
+        own = side == self.image_size or side != images.shape[-2]
+        if self.training or not self.image_size or own or model is None:
+            return nullcontext()
+        return resized_for(model, side)
 
     def with_auxiliary(self, images: Tensor) -> SegmenterOutput:
         """See `Segmenter`."""

@@ -210,7 +210,10 @@ def segment_plan_rows(plan: Plan) -> list[dict[str, Any]]:
             "masks": None if (masks := job.settings["labels"]["masks"]) is None else str(masks),
             "configuration": scoring.configuration,
             "refinement": None if job.maps is None else scoring.chain,
-            "rule": job.settings["labels"].get("pseudo", {}).get("rule"),
+            "rule": "tuned"
+            if job.single_stage
+            else job.settings["labels"].get("pseudo", {}).get("rule"),
+            "single_stage": job.single_stage,
             "cam_scores_key": None if job.maps is None else job.maps.scores_key,
             "settings": canonical(job.settings),
             "artifacts": canonical(job.artifacts),
