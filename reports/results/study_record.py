@@ -69,8 +69,13 @@ class ConfigurationRecord:
         """The student and its teacher, e.g. `vit ← cnn`; of a fusion all, e.g. `vit + cnn`."""
         if self.teacher is None or self.paradigm == "single":
             return self.student
-        arrow = "↔" if self.paradigm == "co-training" else "←"
-        return f"{self.student} {arrow} {self.teacher}"
+        return f"{self.student} {'↔' if self.together else '←'} {self.teacher}"
+
+    @property
+    def together(self) -> bool:
+        """Whether two networks learn together, each of which is scored."""
+        one_stage = self.paradigm == "single-stage" and self.teacher is not None
+        return self.paradigm == "co-training" or one_stage
 
     @cached_property
     def fusion(self) -> FusionRecord | None:

@@ -287,7 +287,8 @@ class Planner:
         parent = None
         if configuration.teacher is not None:
             settings["teacher"], weights["teacher"] = self.backbones[configuration.teacher]
-            settings["transfer"] = configuration.transfer()
+            if configuration.metric is not None:
+                settings["transfer"] = configuration.transfer()
             for role in ("student", "teacher"):
                 name = getattr(configuration, role)
                 if any(getattr(pair, role) is not None for pair in configuration.layers or ()) and (
@@ -301,9 +302,9 @@ class Planner:
             }
             if versions:
                 settings["plugins"] = versions
-            if _steadied(configuration, settings):
+            if configuration.metric is not None and _steadied(configuration, settings):
                 settings["spatial_map"] = 2  # the cosine's gradient is steadied since then
-            if _meet_elsewhere(settings):
+            if configuration.metric is not None and _meet_elsewhere(settings):
                 settings["grids"] = 2  # maps are compared over the pixels that they stand for
         settings |= cache_settings(configuration, settings, study.caches)
         if configuration.paradigm == "teacher-student" and configuration.teacher is not None:

@@ -171,6 +171,9 @@ class ConfigurationEntry(Described):
                 continue
             if len(self.paradigm) > 1:
                 raise ValueError(f"{alone!r} cannot share an entry with other paradigms")
+            if alone == SINGLE_STAGE and self.teacher is not None:
+                self._check_partner(given)
+                return self
             if given:
                 written = type(self).model_fields[given[0]].alias or given[0]
                 raise ValueError(f"paradigm {alone!r} takes no {written!r}")
@@ -194,6 +197,17 @@ class ConfigurationEntry(Described):
             )
         return self
 
+    def _check_partner(self, given: list[str]) -> None:
+        """Raise ValueError unless a single-stage entry of two networks is whole."""
+        if self.metric is None and given != ["teacher"]:
+            raise ValueError(f"{next(key for key in given if key != 'teacher')!r} needs 'metric'")
+        if self.metric is not None and self.transfer_level is None and not self._needs_no_level():
+            raise ValueError(f"{SINGLE_STAGE} with a metric needs 'level'")
+        for key in ("gradient", "ema"):
+            if key in given:
+                raise ValueError(f"{key!r} applies to co-training alone")
+        refuse_level(self.metric or [], self.transfer_level)
+
     def _needs_no_level(self) -> bool:
         """Return whether `level` may be missing: for logits, relations and plug-in metrics."""
         without = (is_plugin(metric) or metric in RELATIONS for metric in self.metric or [""])
@@ -215,7 +229,7 @@ class ConfigurationEntry(Described):
         if self.fuse is not None:
             return len(self.fuse.how)
         if self.recipe is not None:
-            return len(self.recipe)
+            return len(self.recipe) * (math.prod(map(len, self._axes)) if self.metric else 1)
         return 1 if self.paradigm == ["single"] else math.prod(map(len, self._axes))
 
     def expand(self) -> "list[Configuration]":
@@ -223,7 +237,7 @@ class ConfigurationEntry(Described):
         common = {key: getattr(self, key) for key in Described.model_fields}
         if self.paradigm == ["single"]:
             return [Configuration(paradigm="single", **common)]
-        if self.recipe is not None:
+        if self.recipe is not None and self.metric is None:
             rows = [Configuration(paradigm=SINGLE_STAGE, recipe=r, **common) for r in self.recipe]
             return self._one_if_published(rows)
         if self.fuse is not None:
@@ -240,8 +254,10 @@ class ConfigurationEntry(Described):
                 metric=metric,
                 transfer_level=level,
                 transfer_weight=weight,
+                recipe=recipe,
                 **common,
             )
+            for recipe in self.recipe or [None]
             for paradigm, representation, metric, level, weight in itertools.product(*self._axes)
         ]
         return self._one_if_published(expanded)
@@ -327,14 +343,18 @@ def configuration_name(
 
     """
     student = label(one.student)
-    if one.recipe is not None:
-        changed = sorted(set(one.recipe) - {"name"})
-        return f"{student}, {one.recipe['name']}" + (f" ({', '.join(changed)})" if changed else "")
-    if one.teacher is None:
-        return f"{student} alone"
     taught = one.paradigm == "teacher-student"
     words = ["taught" if taught else "co-trained"]
-    if name_networks:
+    if one.recipe is not None:
+        changed = ", ".join(sorted(set(one.recipe) - {"name"}))
+        words = [f"{student}, {one.recipe['name']}" + (f" ({changed})" if changed else "")]
+        if one.teacher is not None:
+            words[0] += f" with {label(one.teacher)}"
+        if one.metric is None:
+            return words[0]
+    elif one.teacher is None:
+        return f"{student} alone"
+    elif name_networks:
         words = [f"{student} {'taught by' if taught else 'with'} {label(one.teacher)}"]
     metric = METRIC_NAMES.get(str(one.metric), str(one.metric))
     no_level = one.representation == "logits" or one.metric in RELATIONS

@@ -18,7 +18,7 @@ from studies.stages.environment import device_name
 from studies.stages.features import attach_caches
 from studies.stages.handover import JobStatus
 from studies.stages.network_files import restore_network, save_network
-from studies.stages.single_stage import recipe_of_job, single_stage_paradigm
+from studies.stages.single_stage import first_seed, recipe_of_job, single_stage_paradigm
 from studies.store import ArtifactStore
 from studies.store.origin import method_digest, origin, together
 from wsss_core.backbones import Network, build_network
@@ -41,7 +41,7 @@ def initial_network(job: TrainingJob, role: str, weights: str) -> Network:
 
     """
     backbone = job.settings[role]
-    torch.manual_seed(job.seed)
+    torch.manual_seed(first_seed(job, role))
     network = build_network(
         backbone["model"],
         classes=len(job.classes),
@@ -96,7 +96,10 @@ def build_paradigm(job: TrainingJob, teacher: Network | None) -> Paradigm:
     if job.paradigm == "single":
         return Single(student)
     if job.paradigm == SINGLE_STAGE:
-        return single_stage_paradigm(job, student)
+        networks = {"student": student}
+        if "teacher" in job.settings:
+            networks["teacher"] = initial_network(job, "teacher", job.weights["teacher"])
+        return single_stage_paradigm(job, networks)
     if job.paradigm == "co-training":
         teacher = initial_network(job, "teacher", job.weights["teacher"])
     if teacher is None:

@@ -77,7 +77,7 @@ class TokenSegmenter(NormalisedSegmenter):
     def forward(self, images: Tensor) -> Tensor:
         """Return logits float [B, K + 1, H, W]."""
         with self._of_size(images):
-            final, maps = self.encoder.with_taps(self.normalised(images), self.taps)
+            final, maps = self._seen(self.normalised(images), self.taps)
         return self.decoded(final, maps, (int(images.shape[-2]), int(images.shape[-1])))
 
     def decoded(self, final: Tensor, maps: Sequence[Tensor], size: tuple[int, int]) -> Tensor:
@@ -92,6 +92,9 @@ class TokenSegmenter(NormalisedSegmenter):
         whole = len(self.taps) < len(self.blocks)
         return resized(self.head([*maps, final] if whole else [*maps]), size)
 
+    def _seen(self, images: Tensor, taps: Sequence[Layer]) -> tuple[Tensor, tuple[Tensor, ...]]:
+        return self.encoder.with_taps(images, taps) if taps else (self.encoder(images), ())
+
     def _of_size(self, images: Tensor) -> AbstractContextManager[None]:
         """Let a ViT that was built for one size take square images of another, to predict them."""
         model, side = self.encoder.resizable, int(images.shape[-1])
@@ -103,7 +106,7 @@ class TokenSegmenter(NormalisedSegmenter):
     def with_auxiliary(self, images: Tensor) -> SegmenterOutput:
         """See `Segmenter`."""
         taps = (*self.taps, *self.auxiliary_blocks)
-        final, maps = self.encoder.with_taps(self.normalised(images), taps)
+        final, maps = self._seen(self.normalised(images), taps)
         own, size = len(self.taps), (int(images.shape[-2]), int(images.shape[-1]))
         others = [
             resized(head([one]), size)

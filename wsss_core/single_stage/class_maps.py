@@ -17,6 +17,7 @@ from wsss_core.backbones import Encoder, Network, cell_side, evaluating
 from wsss_core.cams import listening, over_image, resized_for, scaled_size
 from wsss_core.segmentation import resized
 from wsss_core.single_stage.affinity import AttentionAffinity
+from wsss_core.single_stage.auxiliary import AuxiliaryClassifier
 
 _FLOOR = 1e-5
 """Added to a map's maximum before it divides, against maps of zeros."""
@@ -29,12 +30,14 @@ class MapsOnTheFly(NamedTuple):
         maps: float [B, K, H, W] in 0..1, at the images' size.
         affinity: float [B, N, N], of the plain images at the largest scale; None if not asked for.
         grid: (h, w) of its N cells.
+        auxiliary: as `maps`, of an inner layer's classifier; None if not asked for.
 
     """
 
     maps: Tensor
     affinity: Tensor | None
     grid: tuple[int, int]
+    auxiliary: Tensor | None = None
 
 
 @torch.no_grad()
@@ -45,6 +48,7 @@ def maps_on_the_fly(
     *,
     flip: bool,
     affinity: AttentionAffinity | None = None,
+    auxiliary: AuxiliaryClassifier | None = None,
 ) -> MapsOnTheFly:
     """Return the CAMs of a batch, the network in evaluation mode meanwhile.
 
@@ -54,12 +58,14 @@ def maps_on_the_fly(
         scales: of the images' side, rounded to what the network takes.
         flip: whether mirror images take part.
         affinity: the affinity that is wanted too.
+        auxiliary: the classifier of an inner layer whose maps are wanted too.
 
     """
     size = (int(images.shape[-2]), int(images.shape[-1]))
     encoder = network.encoder
     multiple = getattr(encoder, "size_multiple", 1)
-    total: Tensor | None = None
+    taps = () if auxiliary is None else (auxiliary.layer,)
+    totals: list[Tensor] = []
     found: Tensor | None = None
     grid = (0, 0)
     with evaluating(network):
@@ -73,18 +79,32 @@ def maps_on_the_fly(
                 if model is not None:
                     stack.enter_context(resized_for(model, side))
                 heard = stack.enter_context(listening(encoder)) if asked else []
-                raw = network(views).activation_maps
+                output = network(views, taps)
+            raws = [output.activation_maps]
+            if auxiliary is not None:
+                raws.append(auxiliary.maps(output.taps[0]))
             if affinity is not None and asked:
-                grid = (int(raw.shape[-2]), int(raw.shape[-1]))
+                grid = (int(raws[0].shape[-2]), int(raws[0].shape[-1]))
                 found = affinity(heard, grid[0] * grid[1])[: len(images)]
-            even = over_image(raw.float(), (side, side), cell_side(encoder))
-            maps = resized(even, size)
-            if flip:
-                maps = torch.maximum(maps[: len(images)], maps[len(images) :].flip(-1))
-            positive = F.relu(maps)
-            total = positive if total is None else total + positive
-    assert total is not None
-    return MapsOnTheFly(scaled_to_unit(total), found, grid)
+            layers = (None, *taps)
+            each = [
+                _enlarged(raw, (side, side), cell_side(encoder, layer), size, flip=flip)
+                for raw, layer in zip(raws, layers, strict=True)
+            ]
+            totals = [a + b for a, b in zip(totals, each, strict=True)] if totals else each
+    unit = [scaled_to_unit(total) for total in totals]
+    return MapsOnTheFly(unit[0], found, grid, unit[1] if taps else None)
+
+
+def _enlarged(
+    raw: Tensor, shown: tuple[int, int], cell: int | None, size: tuple[int, int], *, flip: bool
+) -> Tensor:
+    """Return raw maps at the images' size, the larger of an image's and its mirror's, positive."""
+    maps = resized(over_image(raw.float(), shown, cell), size)
+    if flip:
+        half = len(maps) // 2
+        maps = torch.maximum(maps[:half], maps[half:].flip(-1))
+    return F.relu(maps)
 
 
 def scaled_to_unit(maps: Tensor) -> Tensor:

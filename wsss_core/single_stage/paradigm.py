@@ -1,64 +1,85 @@
-"""Single-stage training as a paradigm: a classifier, a decoder on its encoder, and their losses."""
+"""Single-stage training as a paradigm: one or two classifiers, decoders on their encoders."""
 
-from collections.abc import Sequence
-from contextlib import nullcontext
-from typing import Any
+from collections.abc import Mapping
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from wsss_core.backbones import Encoder, Network
-from wsss_core.cams import listening
+from wsss_core.backbones import Encoder, Network, PatchTokens
 from wsss_core.errors import InputError
 from wsss_core.segmentation import SegmenterSettings, TokenSegmenter, segmenter_over
-from wsss_core.single_stage.affinity import AttentionAffinity, affinity_labels, affinity_loss
-from wsss_core.single_stage.class_maps import maps_on_the_fly
-from wsss_core.single_stage.label_maker import LabelMaker
-from wsss_core.single_stage.losses import balanced_segmentation_loss
+from wsss_core.single_stage.affinity import AttentionAffinity
+from wsss_core.single_stage.auxiliary import AuxiliaryClassifier
+from wsss_core.single_stage.branch import Branch, Seen
+from wsss_core.single_stage.losses import discrepancy
 from wsss_core.single_stage.settings import SingleStageSettings
 from wsss_core.training import freeze
-from wsss_core.transfer import Losses, Paradigm, classification_loss
+from wsss_core.transfer import Alignment, Losses, Paradigm
+
+PARTNER = {"student": "teacher", "teacher": "student"}
 
 
 class SingleStage(Paradigm):
-    """A network that learns from image labels, and from labels of pixels that it makes itself.
+    """Networks that learn from image labels, and from labels of pixels that they make themselves.
 
-    L = L_cls + the recipe's losses, each with the weight that is in force at the step. While none
-    is, no label is made and the decoder does not run.
+    L = sum over networks of L_cls and the recipe's losses, each with the weight that is in force at
+    the step, + the losses between two networks. While no loss on pixels is in force, no label is
+    made and no decoder runs.
 
     Args:
-        student: the classifier, whose CAMs labels are made of.
-        decoder: the segmenter over the student's own encoder.
+        branches: role -> its network, decoder and affinity; "student", and "teacher" of two.
         settings: the recipe.
-        affinity: the affinity over the encoder's attention, if the recipe learns one.
+        alignment: the transfer loss between two networks, as in co-training; None: none.
+        transfer_weight: its lambda.
+        lambda_warmup: share of all steps over which lambda rises from 0.
 
-    Attributes:
-        segmenter: the decoder with the encoder.
+    Raises:
+        InputError: a recipe for two networks with one.
 
     """
 
     def __init__(
         self,
-        student: Network,
-        decoder: TokenSegmenter,
+        branches: Mapping[str, Branch],
         settings: SingleStageSettings,
-        affinity: AttentionAffinity | None = None,
+        alignment: Alignment | None = None,
+        transfer_weight: float = 1.0,
+        lambda_warmup: float = 0.0,
     ) -> None:
         super().__init__()
-        self.student, self.head, self.affinity = student, decoder.head, affinity
-        self.settings, self.networks = settings, {"student": student}
-        self.parts = {"decoder": decoder.head}
-        if affinity is not None:
-            self.parts["affinity"] = affinity
-        # Not as a submodule: its encoder is the student's.
-        self._decoder = (decoder,)
-        self._labels = LabelMaker(settings)
+        self.branches = nn.ModuleDict(branches)
+        self.settings, self.alignment = settings, alignment
+        self.transfer_weight, self.lambda_warmup = transfer_weight, lambda_warmup
+        self.networks = {role: branch.network for role, branch in branches.items()}
+        self.parts = {
+            name if role == "student" else f"{role}_{name}": part
+            for role, branch in branches.items()
+            for name, part in branch.parts.items()
+        }
+        if len(branches) == 1:
+            for name, asked in (
+                ("losses: discrepancy", "discrepancy" in settings.losses),
+                ("supervision: crossed", settings.supervision == "crossed"),
+            ):
+                if asked:
+                    raise InputError(f"{name} is between two networks; expected a teacher too")
+
+    @property
+    def student(self) -> Network:
+        """The network that is scored as the student."""
+        return self.networks["student"]
 
     @property
     def segmenter(self) -> TokenSegmenter:
-        """The decoder with the student's encoder."""
-        return self._decoder[0]
+        """The student's decoder with its encoder."""
+        found = self._branch("student").segmenter
+        assert found is not None
+        return found
+
+    def _branch(self, role: str) -> Branch:
+        branch = self.branches[role]
+        assert isinstance(branch, Branch)
+        return branch
 
     def losses(
         self,
@@ -67,48 +88,56 @@ class SingleStage(Paradigm):
         progress: float = 1.0,
         valid: Tensor | None = None,
     ) -> Losses:
-        """Return L_cls and the recipe's losses in force."""
+        """Return L_cls, the recipe's losses in force, and the losses between two networks."""
         weights = self.settings.weights(progress)
-        if valid is not None:
-            images = torch.where(valid > 0, images, self.student.mean)
-        taps: Sequence[Any] = self.segmenter.taps if "segmentation" in weights else ()
-        attends = "affinity" in weights
-        padding = {} if valid is None else {"valid": valid}
-        with listening(self.student.encoder) if attends else nullcontext([]) as heard:
-            output = self.student(images, taps, **padding)
-        classification = classification_loss(output, labels)
-        if not weights:
-            return Losses(classification, classification, None)
-        source = self.settings.labels_from(progress)
-        propagates = source == "propagated" and "segmentation" in weights
-        found = maps_on_the_fly(
-            self.student,
-            images,
-            self.settings.cam_scales,
-            flip=self.settings.cam_flip,
-            affinity=self.affinity if propagates else None,
-        )
-        present = labels > 0
-        refined = self._labels(images, found, present, valid)
-        total = classification
-        if attends:
-            assert self.affinity is not None
-            grid = (int(output.features.shape[-2]), int(output.features.shape[-1]))
-            pairs = affinity_labels(nearest_cells(refined, grid), self.settings.affinity_radius)
-            between = self.affinity(heard, grid[0] * grid[1])
-            total = total + weights["affinity"] * affinity_loss(between, pairs)
-        if "segmentation" in weights:
-            if propagates:
-                refined = self._labels(images, found, present, valid, source)
+        shown = {
+            role: images if valid is None else torch.where(valid > 0, images, network.mean)
+            for role, network in self.networks.items()
+        }
+        seen: dict[str, Seen] = {}
+        classification = torch.zeros((), device=images.device)
+        for role in self.networks:
+            branch = self._branch(role)
+            seen[role] = branch.see(shown[role], weights, valid)
+            classification = classification + branch.classification(seen[role], labels, weights)
+        total, transfer = classification, None
+        if self.alignment is not None:
             size = (int(images.shape[-2]), int(images.shape[-1]))
-            logits = self.segmenter.decoded(output.features, output.taps, size)
-            total = total + weights["segmentation"] * balanced_segmentation_loss(logits, refined)
-        return Losses(total, classification, None)
+            outputs = (seen[role].output for role in ("student", "teacher"))
+            transfer = self.alignment(*outputs, size, valid)
+            rising = self.lambda_warmup
+            share = progress / rising if progress < rising else 1.0
+            total = total + self.transfer_weight * share * transfer
+        if "discrepancy" in weights:
+            features = [seen[role].output.features for role in self.networks]
+            total = total + weights["discrepancy"] * discrepancy(features[0], features[1])
+        if self.settings.makes_labels(weights):
+            total = total + self._on_pixels(shown, labels > 0, valid, seen, weights, progress)
+        return Losses(total, classification, transfer)
 
-
-def nearest_cells(labels: Tensor, grid: tuple[int, int]) -> Tensor:
-    """Return labels int64 [B, H, W] at a grid: of each cell its upper left pixel, as in AFA."""
-    return F.interpolate(labels[:, None].float(), grid, mode="nearest")[:, 0].long()
+    def _on_pixels(
+        self,
+        images: Mapping[str, Tensor],
+        present: Tensor,
+        valid: Tensor | None,
+        seen: Mapping[str, Seen],
+        weights: Mapping[str, float],
+        done: float,
+    ) -> Tensor:
+        made = {}
+        for role, one in seen.items():
+            features = one.output.features
+            grid = (int(features.shape[-2]), int(features.shape[-1]))
+            branch = self._branch(role)
+            made[role] = branch.labels(images[role], present, valid, weights, done, grid)
+        size = (int(images["student"].shape[-2]), int(images["student"].shape[-1]))
+        total = torch.zeros((), device=present.device)
+        crossed = self.settings.supervision == "crossed"
+        for role, one in seen.items():
+            target = made[PARTNER[role] if crossed else role].for_decoder
+            branch = self._branch(role)
+            total = total + branch.losses(one, made[role], target, size, weights, done)
+        return total
 
 
 def prepare(network: Network, settings: SingleStageSettings) -> Network:
@@ -142,28 +171,44 @@ def prepare(network: Network, settings: SingleStageSettings) -> Network:
 
 
 def build_single_stage(
-    student: Network,
+    networks: Mapping[str, Network],
     settings: SingleStageSettings,
-    segmenter: SegmenterSettings,
+    segmenters: Mapping[str, SegmenterSettings],
     *,
     image_size: int,
+    alignment: Alignment | None = None,
+    transfer_weight: float = 1.0,
+    lambda_warmup: float = 0.0,
 ) -> SingleStage:
-    """Put a recipe's decoder and affinity on a classifier; seed torch before, both are random.
+    """Put a recipe's decoders and affinities on classifiers; seed torch before, they are random.
 
     Args:
-        student: the classifier, see `prepare`.
+        networks: role -> a classifier, see `prepare`; "student", and "teacher" of two.
         settings: the recipe.
-        segmenter: the decoder with the student's encoder, as a segmenter of its own is built.
+        segmenters: role -> its decoder with its encoder, as a segmenter of its own is built.
         image_size: side of the images in pixels.
+        alignment: the transfer loss between two networks; None: none.
+        transfer_weight: its lambda.
+        lambda_warmup: see `SingleStage`.
 
     Raises:
-        InputError: a decoder that does not take the encoder, or an encoder without attention where
-            the recipe learns an affinity.
+        InputError: a decoder that does not take an encoder, a student without attention where the
+            recipe learns an affinity, or a recipe for two networks with one.
 
     """
-    decoder = segmenter_over(student, segmenter, student.classes)
-    decoder.settings, decoder.image_size = segmenter, image_size
-    affinity = None
-    if settings.learns_affinity:
-        affinity = AttentionAffinity.over(student.encoder, settings.affinity_blocks, image_size)
-    return SingleStage(student, decoder, settings, affinity)
+    branches = {}
+    for role, network in networks.items():
+        decoder = None
+        if role == "student" or settings.decoders == "both":
+            decoder = segmenter_over(network, segmenters[role], network.classes)
+            decoder.settings, decoder.image_size = segmenters[role], image_size
+        # A CNN beside a ViT learns no affinity.
+        attends = role == "student" or isinstance(network.encoder, PatchTokens)
+        affinity = auxiliary = None
+        if settings.learns_affinity and attends:
+            blocks = settings.affinity_blocks
+            affinity = AttentionAffinity.over(network.encoder, blocks, image_size)
+        if settings.has_auxiliary and attends:
+            auxiliary = AuxiliaryClassifier(network, settings.auxiliary_layer)
+        branches[role] = Branch(network, decoder, settings, affinity, auxiliary)
+    return SingleStage(branches, settings, alignment, transfer_weight, lambda_warmup)

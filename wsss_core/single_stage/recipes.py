@@ -1,7 +1,8 @@
 """Published single-stage recipes by name, each value of which can be changed.
 
 Values are those of the authors' code (afa adcfa29). Where a recipe counts steps, a share of its own
-number of steps stands here.
+number of steps stands here. `plain` is what ToCo, DuPL, SeCo and MoRe share; losses of theirs are
+turned on by name.
 """
 
 from collections.abc import Mapping
@@ -9,7 +10,7 @@ from dataclasses import asdict, fields, replace
 from typing import Any
 
 from wsss_core.errors import InputError, nearest, quoted
-from wsss_core.single_stage.settings import LossTerm, SingleStageSettings
+from wsss_core.single_stage.settings import ScheduledTerm, SingleStageSettings
 
 _AFA = SingleStageSettings(
     decoder="all_mlp",
@@ -22,8 +23,8 @@ _AFA = SingleStageSettings(
     refiner="par",
     shrink=2,
     losses={
-        "segmentation": LossTerm(0.1, after=0.1),  # after 2,000 of 20,000 steps
-        "affinity": LossTerm(0.1, after=0.1),
+        "segmentation": ScheduledTerm(0.1, after=0.1),  # after 2,000 of 20,000 steps
+        "affinity": ScheduledTerm(0.1, after=0.1),
     },
     propagated_after=0.3,  # after 6,000 steps
     affinity_blocks=2,
@@ -33,7 +34,19 @@ _AFA = SingleStageSettings(
     predict_crf="afa",
 )
 
-RECIPES: Mapping[str, SingleStageSettings] = {"afa": _AFA}
+_PLAIN = SingleStageSettings(
+    decoder="large_fov",
+    pooling="max",
+    cam_scales=(1.0, 0.5, 1.5),
+    high=0.7,
+    low=0.25,
+    refiner="par",
+    losses={"segmentation": ScheduledTerm(0.1, after=0.1)},
+    predict_scales=(1.0, 1.25, 1.5),
+    predict_flip=True,
+)
+
+RECIPES: Mapping[str, SingleStageSettings] = {"afa": _AFA, "plain": _PLAIN}
 """Recipe -> its settings."""
 
 _SHARED_TRAINING: Mapping[str, Any] = {
@@ -53,7 +66,15 @@ RECIPE_TRAINING: Mapping[str, Mapping[str, Any]] = {
         "learning_rate": 6e-5,
         "power": 1.0,
         "lr_warmup": 0.075,  # 1,500 steps
-    }
+    },
+    "plain": {
+        **_SHARED_TRAINING,
+        "iterations": 20_000,
+        "batch_size": 4,
+        "learning_rate": 6e-5,
+        "power": 0.9,
+        "lr_warmup": 0.075,
+    },
 }
 """Recipe -> fields of `TrainingSettings`, for all that a study does not say itself."""
 
@@ -105,11 +126,11 @@ def recipe_as_config(settings: SingleStageSettings) -> dict[str, Any]:
 def recipe_from_config(config: Mapping[str, Any]) -> SingleStageSettings:
     """Return the settings that `recipe_as_config` wrote."""
     values = {name: tuple(v) if isinstance(v, list) else v for name, v in config.items()}
-    values["losses"] = {name: LossTerm(**term) for name, term in config["losses"].items()}
+    values["losses"] = {name: ScheduledTerm(**term) for name, term in config["losses"].items()}
     return SingleStageSettings(**values)
 
 
-def _changed_losses(terms: Mapping[str, LossTerm], changes: Any) -> dict[str, LossTerm]:
+def _changed_losses(terms: Mapping[str, ScheduledTerm], changes: Any) -> dict[str, ScheduledTerm]:
     if not isinstance(changes, Mapping):
         raise InputError(f"losses: expected names with their terms, got {quoted(changes)}")
     found = dict(terms)
@@ -117,12 +138,12 @@ def _changed_losses(terms: Mapping[str, LossTerm], changes: Any) -> dict[str, Lo
         if change is None:
             found.pop(name, None)
         elif isinstance(change, Mapping):
-            unknown = set(change) - {one.name for one in fields(LossTerm)}
+            unknown = set(change) - {one.name for one in fields(ScheduledTerm)}
             if unknown or (name not in found and "weight" not in change):
                 raise InputError(
                     f"losses: {name}: expected weight, after and until, got {quoted(dict(change))}"
                 )
-            found[name] = replace(found.get(name, LossTerm(0.0)), **change)
+            found[name] = replace(found.get(name, ScheduledTerm(0.0)), **change)
         else:
-            found[name] = replace(found.get(name, LossTerm(0.0)), weight=change)
+            found[name] = replace(found.get(name, ScheduledTerm(0.0)), weight=change)
     return found

@@ -8,11 +8,17 @@ from typing import Any, Literal, get_args
 from wsss_core.errors import InputError, quoted
 from wsss_core.segmentation.settings import OF_ANY_ENCODER, OF_TOKENS
 
-StageLoss = Literal["segmentation", "affinity"]
+StageLoss = Literal["segmentation", "affinity", "auxiliary", "token_contrast", "discrepancy"]
 STAGE_LOSSES: tuple[str, ...] = get_args(StageLoss)
 
 Pooling = Literal["mean", "max"]
 POOLINGS: tuple[str, ...] = get_args(Pooling)
+
+Supervision = Literal["own", "crossed"]
+SUPERVISIONS: tuple[str, ...] = get_args(Supervision)
+
+Decoders = Literal["both", "student"]
+WHOSE_DECODERS: tuple[str, ...] = get_args(Decoders)
 
 Trained = Literal["trained", "frozen"]
 WHETHER_TRAINED: tuple[str, ...] = get_args(Trained)
@@ -27,7 +33,7 @@ LabelSource = Literal["cam", "propagated"]
 
 
 @dataclass(frozen=True)
-class LossTerm:
+class ScheduledTerm:
     """The weight of a loss, and the part of the training in which it counts.
 
     Attributes:
@@ -45,9 +51,9 @@ class LossTerm:
     def in_force(self, done: float) -> float:
         """Return the weight where a share of all steps is done, 0..1.
 
-        >>> LossTerm(0.1, after=0.1).in_force(2000 / 20000)
+        >>> ScheduledTerm(0.1, after=0.1).in_force(2000 / 20000)
         0.0
-        >>> LossTerm(0.1, after=0.1).in_force(2001 / 20000)
+        >>> ScheduledTerm(0.1, after=0.1).in_force(2001 / 20000)
         0.1
         """
         return self.weight if is_after(done, self.after) and done <= self.until else 0.0
@@ -84,6 +90,14 @@ class SingleStageSettings:
             affinity has propagated; None: never.
         affinity_blocks: the last blocks whose attention gives the affinity.
         affinity_radius: the pairs of cells that affinity looks at: so many rows and columns apart.
+        auxiliary_layer: the layer of the second classifier, which the losses `auxiliary` and
+            `token_contrast` ask for; -3 in ToCo.
+        supervision: of two networks: each decoder learns from its own network's labels, or from the
+            other's ("crossed").
+        decoders: of two networks: both have a decoder, or the student alone.
+        filter_after: the share of all steps after which a decoder leaves out labels that it doubts,
+            see `wsss_core.single_stage.noise_filter`; None: never.
+        filter_pixels: an image has to have more doubtful pixels than that to be filtered.
         predict_scales: the scales at which the trained decoder predicts.
         predict_flip: whether mirrored images take part in it.
         predict_crf: the preset of the dense CRF after it; None: none.
@@ -106,10 +120,15 @@ class SingleStageSettings:
     refiner: LabelRefiner = "par"
     refiner_options: Mapping[str, Any] = field(default_factory=dict)
     shrink: int = 2
-    losses: Mapping[str, LossTerm] = field(default_factory=dict)
+    losses: Mapping[str, ScheduledTerm] = field(default_factory=dict)
     propagated_after: float | None = None
     affinity_blocks: int = 2
     affinity_radius: int = 8
+    auxiliary_layer: int = -3
+    supervision: Supervision = "own"
+    decoders: Decoders = "both"
+    filter_after: float | None = None
+    filter_pixels: int = 1000
     predict_scales: tuple[float, ...] = (1.0,)
     predict_flip: bool = False
     predict_crf: str | None = None
@@ -131,6 +150,12 @@ class SingleStageSettings:
              self.propagated_after is None or _within(self.propagated_after)),
             ("affinity_blocks", "a whole number, 1 or more", _whole(self.affinity_blocks)),
             ("affinity_radius", "a whole number, 1 or more", _whole(self.affinity_radius)),
+            ("auxiliary_layer", "a whole number", type(self.auxiliary_layer) is int),
+            ("supervision", "own or crossed", self.supervision in SUPERVISIONS),
+            ("decoders", "both or student", self.decoders in WHOSE_DECODERS),
+            ("filter_after", "a share of 0 to 1, or none",
+             self.filter_after is None or _within(self.filter_after)),
+            ("filter_pixels", "a whole number, 1 or more", _whole(self.filter_pixels)),
             ("predict_scales", scales, _scales(self.predict_scales)),
         ):  # fmt: skip
             if not fits:
@@ -151,11 +176,29 @@ class SingleStageSettings:
             raise InputError(
                 "propagated_after needs the loss 'affinity', which trains the affinity"
             )
+        if "token_contrast" in self.losses and "auxiliary" not in self.losses:
+            raise InputError(
+                "losses: token_contrast needs the loss 'auxiliary', whose classifier labels tokens"
+            )
 
     @property
     def learns_affinity(self) -> bool:
         """Whether there is an affinity head."""
         return "affinity" in self.losses
+
+    @property
+    def has_auxiliary(self) -> bool:
+        """Whether there is a second classifier on an inner layer."""
+        return "auxiliary" in self.losses or "token_contrast" in self.losses
+
+    @staticmethod
+    def makes_labels(weights: Mapping[str, float]) -> bool:
+        """Return whether one of the losses in force asks for labels of pixels."""
+        return bool({"segmentation", "affinity", "token_contrast"} & set(weights))
+
+    def filters(self, done: float) -> bool:
+        """Return whether doubted labels are left out where a share of all steps is done."""
+        return self.filter_after is not None and is_after(done, self.filter_after)
 
     def weights(self, done: float) -> dict[str, float]:
         """Return the losses in force where a share of all steps is done: name -> weight, above 0.

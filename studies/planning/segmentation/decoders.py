@@ -27,14 +27,15 @@ _NAMES = {"stage": "feature_stage", "output_stride": "output_stride", "final_nor
 """A backbone's settings -> those of `SegmenterSettings.network`."""
 
 
-def decoder_model(settings: Mapping[str, Any]) -> dict[str, Any]:
+def decoder_model(settings: Mapping[str, Any], role: str = "student") -> dict[str, Any]:
     """Return the fields of `SegmenterSettings` of a single-stage run's decoder, JSON-able.
 
     Args:
         settings: the training run's.
+        role: whose decoder.
 
     """
-    backbone, recipe = settings["student"], settings["single_stage"]
+    backbone, recipe = settings[role], settings["single_stage"]
     given = {ours: backbone.get(name) for name, ours in _NAMES.items()}
     return {
         "model": recipe["decoder"],

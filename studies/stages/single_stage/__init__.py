@@ -7,11 +7,18 @@ from wsss_core.lazy import lazy_exports
 if TYPE_CHECKING:
     from studies.stages.single_stage.building import (
         decoder_settings,
+        first_seed,
         recipe_of_job,
         single_stage_paradigm,
         trained_with,
     )
 
-__all__ = ["decoder_settings", "recipe_of_job", "single_stage_paradigm", "trained_with"]
+__all__ = [
+    "decoder_settings",
+    "first_seed",
+    "recipe_of_job",
+    "single_stage_paradigm",
+    "trained_with",
+]
 
 __getattr__ = lazy_exports(__name__, __file__)

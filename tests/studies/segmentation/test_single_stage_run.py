@@ -16,6 +16,7 @@ from reports.results.segments import read_segments
 from reports.tables.segments import segmentation_table
 from studies.planning.planner import make_plan
 from studies.spec.study import Study
+from studies.stages.training import initial_network
 from wsss_core.segmentation import load_segmenter
 
 Raw = dict[str, Any]
@@ -79,6 +80,8 @@ def test_a_change_of_a_recipe_has_a_key_of_its_own_and_other_rows_keep_theirs(ti
         ({"recipe": "afaa"}, "nearest: 'afa'"),
         ({"recipe": {"name": "afa", "high": 7}}, "high is 7"),
         ({"metric": "cosine"}, "takes no 'metric'"),
+        ({"teacher": "cnn", "metric": "cosine"}, "needs 'level'"),
+        ({"teacher": "cnn", "projection": "mlp"}, "'projection' needs 'metric'"),
         ({"paradigm": "single"}, "no other takes it"),
     ],
 )
@@ -86,6 +89,28 @@ def test_slips_are_refused_in_a_line(tiny: Raw, changed: Raw, said: str) -> None
     with pytest.raises(ValidationError) as error:
         Study.model_validate(single_stage(tiny, **changed))
     assert said in str(error.value)
+
+
+def test_two_networks_of_one_stage_are_planned_as_one_training_run(tiny: Raw) -> None:
+    aligned = {"teacher": "cnn", "metric": "cosine", "level": ["global", "channel"]}
+    raw = single_stage(tiny, name=None, **aligned)
+    study = Study.model_validate(raw)
+    plan = make_plan(study)
+    jobs = [job for job in plan.jobs.values() if job.paradigm == "single-stage"]
+    assert [job.trained_roles for job in jobs] == [("student", "teacher")] * 2
+    assert all(job.parent is None for job in jobs)
+    assert [job.settings["transfer"]["level"] for job in jobs] == ["global", "channel"]
+    assert len(plan.segments) == 2
+
+
+def test_two_students_of_one_backbone_begin_apart_and_the_first_as_alone(tiny: Raw) -> None:
+    plan = make_plan(Study.model_validate(single_stage(tiny, teacher="vit")))
+    alone, job = plan.jobs.values()
+    one, other = (
+        initial_network(job, role, "none").state_dict() for role in ("student", "teacher")
+    )
+    assert not torch.equal(one["head.weight"], other["head.weight"])
+    assert torch.equal(one["head.weight"], initial_network(alone, "student", "none").head.weight)
 
 
 @pytest.fixture(scope="module")

@@ -39,7 +39,9 @@ def afa(vit: Callable[..., Network]) -> Callable[..., SingleStage]:
         decoder = SegmenterSettings(
             settings.decoder, "vit_tiny_patch16_224", options=settings.decoder_options
         )
-        return build_single_stage(network, settings, decoder, image_size=32)
+        return build_single_stage(
+            {"student": network}, settings, {"student": decoder}, image_size=32
+        )
 
     return build
 
@@ -66,8 +68,9 @@ def test_the_loss_is_the_sum_of_its_terms_by_hand(afa: Callable[..., SingleStage
     images, labels = batch()
     found = paradigm.losses(images, labels, progress=0.2)
     made: list[torch.Tensor] = []
-    keep = paradigm._labels
-    paradigm._labels = lambda *a: made.append(keep(*a)) or made[-1]  # type: ignore
+    branch = paradigm.branches["student"]
+    keep = branch.make_labels
+    branch.make_labels = lambda *a: made.append(keep(*a)) or made[-1]  # type: ignore
     paradigm.losses(images, labels, progress=0.2)
     (refined,) = made
     logits = paradigm.segmenter(images)
@@ -77,8 +80,8 @@ def test_the_loss_is_the_sum_of_its_terms_by_hand(afa: Callable[..., SingleStage
 
     with listening(paradigm.student.encoder) as heard:
         paradigm.student(images)
-    assert paradigm.affinity is not None
-    affinity = affinity_loss(paradigm.affinity(heard, 16), affinity_labels(cells, 1))
+    assert branch.affinity is not None
+    affinity = affinity_loss(branch.affinity(heard, 16), affinity_labels(cells, 1))
     expected = found.classification + 0.7 * segmentation + 0.3 * affinity
     torch.testing.assert_close(found.total, expected)
     paradigm.losses(images, labels, progress=0.31)
@@ -94,11 +97,19 @@ def test_norms_and_bias_stay_and_all_else_learns(afa: Callable[..., SingleStage]
     train(paradigm, pixels, labels.numpy() > 0, settings, seed=0)
     after = paradigm.state_dict()
     same = {name for name in before if torch.equal(before[name], after[name])}
-    assert {name for name in same if "norm" in name} == same - {"student.head.bias"}
-    assert "student.head.bias" in same
+    assert {name for name in same if "norm" in name} == same - {
+        "branches.student.network.head.bias"
+    }
+    assert "branches.student.network.head.bias" in same
     moved = set(before) - same
-    assert {"head.classifier.weight", "affinity.join.weight", "student.head.weight"} <= moved
-    assert {f"student.encoder.vit.blocks.{n}.attn.qkv.weight" for n in range(4)} <= moved
+    assert {
+        "branches.student.head.classifier.weight",
+        "branches.student.affinity.join.weight",
+        "branches.student.network.head.weight",
+    } <= moved
+    assert {
+        f"branches.student.network.encoder.vit.blocks.{n}.attn.qkv.weight" for n in range(4)
+    } <= moved
 
 
 def test_a_cnn_takes_a_recipe_without_affinity_and_none_with(
@@ -109,13 +120,14 @@ def test_a_cnn_takes_a_recipe_without_affinity_and_none_with(
     for given in (changes, {}):
         _, settings = recipe_of({**TINY_AFA, "decoder": "large_fov", **given})
         network = prepare(cnn(classes=2, size=32), settings)
+        given_to = {"student": network}, settings, {"student": decoder}
         if settings.learns_affinity:
             with pytest.raises(InputError):
-                build_single_stage(network, settings, decoder, image_size=32)
+                build_single_stage(*given_to, image_size=32)
             continue
-        paradigm = build_single_stage(network, settings, decoder, image_size=32)
+        paradigm = build_single_stage(*given_to, image_size=32)
         paradigm.losses(*batch()).total.backward()
-        assert paradigm.head.classifier.weight.grad is not None
+        assert paradigm.segmenter.head.classifier.weight.grad is not None
 
 
 @pytest.mark.ci
