@@ -56,11 +56,15 @@ WHICH_IMAGES = (
 )
 """The images that pooled measures are over, as sentences for captions."""
 
+OWN_MASKS = "own_masks"
+"""The rule of a segmenter's pseudo masks that is tuned on the true masks of its own entry."""
+
 RULE_NAMES = {
     "fixed": "fixed",
     "otsu": "Otsu",
     "gaussian_mixture": "Gaussian mixture",
     "tuned": "tuned",
+    OWN_MASKS: "tuned on these masks",
     "dataset_oracle": "dataset oracle",
     "image_oracle": "per-image oracle",
 }
@@ -92,6 +96,8 @@ METRIC_NAMES = {
     "vid": "VID",
     "dist": "DIST",
     "kl_standardised": "standardised KL",
+    "ofa": "OFA",
+    "cross_attention": "partial cross attention",
 }
 REPRESENTATION_LABELS = {
     "spatial_map": "spatial map",
@@ -103,7 +109,7 @@ NEVER_PREDICTED = "never predicted"
 """The state of a class that a network predicts in no image that holds it: gating has emptied its
 maps there."""
 
-UNHEALTHY = ("failed", "collapsed", "missing")
+UNHEALTHY = ("failed", "collapsed", "missing", "cancelled")
 """The states of trials that no mean includes."""
 
 

@@ -13,7 +13,7 @@ from reports.decisions import Rounds, answer_records, read_rounds, standing_line
 from reports.ledger import part_name, table_folder, write_part
 from reports.ledger.parts import read_arrow
 from reports.storage import Location
-from studies.planning import Estimate, Job, Plan, TrainingJob
+from studies.planning import CancelledInRun, Estimate, Job, Plan, TrainingJob
 from studies.stages import Outcome, publish_all
 from studies.store import ArtifactStore
 
@@ -182,12 +182,13 @@ class Deciding:
             )
         jobs = [
             job
-            for job in self.plan.pending(self._store)
+            for job in CancelledInRun(self.plan, self._results).kept.pending(self._store)
             if self._ended.get(job.key) != frozenset(job.score_keys())
         ]
         has = self._store.seen()
-        self.untrained |= (new := {job.key for job in jobs if not has("train", job.key)})
-        self.unscored |= {job.key for job in jobs if job.unscored(has)} - new - self.untrained
+        trainings = [job for job in jobs if not job.members]  # a fused row trains nothing
+        self.untrained |= (new := {job.key for job in trainings if not has("train", job.key)})
+        self.unscored |= {job.key for job in trainings if job.unscored(has)} - new - self.untrained
         return self.to_run(jobs)[::-1]  # a schedule puts each in front of those before
 
     def _heal(self) -> None:

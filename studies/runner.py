@@ -14,6 +14,7 @@ from reports.ledger import every_part, quarantine_corrupt_parts, read_arrow, wri
 from reports.storage import Location, StorageError, is_uri, local_path
 from studies.formatting import over_trials, trials_done
 from studies.planning import (
+    CancelledInRun,
     Job,
     Plan,
     Trial,
@@ -51,6 +52,7 @@ class RunResult:
         segments_remaining: segmentation runs without a result.
         stopped: the name of the signal that interrupted the run.
         decisions: where the comparisons of a study with `decide` stand, as lines.
+        cancelled: the rows that are cancelled and how each is taken back, as lines.
 
     """
 
@@ -67,6 +69,7 @@ class RunResult:
     chains_remaining: int = 0
     segments_remaining: int = 0
     decisions: tuple[str, ...] = ()
+    cancelled: tuple[str, ...] = ()
 
 
 def run_plan(
@@ -107,12 +110,15 @@ def run_plan(
         logger.warning(replaced)
     _meet_other_code(plan, results, store, anew=anew)
     quarantine_corrupt_parts(
-        results, every_part(results, ("plan", "refinements", "search", "findings", "segments"))
+        results,
+        every_part(results, ("plan", "refinements", "search", "findings", "segments", "cancelled")),
     )
     deciding = _deciding(plan, results, store)
     plan = deciding.plan if deciding else plan
-    work = _prepared(plan, results, store, keep_segments)
+    cancelled = CancelledInRun(plan, results)
+    work = _prepared(plan, results, store, cancelled, keep_segments)
     work.log(plan)
+    cancelled.log()
     if deciding is not None:
         deciding.log()
         work = replace(work, pending=deciding.to_run(work.pending))
@@ -125,21 +131,25 @@ def run_plan(
     unscored = work.unscored | (deciding.unscored if deciding else set())
     has = store.seen()
     held = deciding.held if deciding else set[str]()
-    unfinished = [t for t in plan.trials if not (t.is_scored(has) or t.key in held)]
+    cancelled.look()
+    kept = cancelled.kept
+    unfinished = [t for t in kept.trials if not (t.is_scored(has) or t.key in held)]
+    ended = {key for key, one in outcomes.items() if one.status is not JobStatus.CANCELLED}
     return RunResult(
         trials=len(plan.trials),
-        trained=len(outcomes.keys() & untrained),
-        scored=len(outcomes.keys() & unscored),
+        trained=len(ended & untrained),
+        scored=len(ended & unscored),
         reused=len(work.done),
         failed=_named(plan, outcomes, JobStatus.FAILED),
         unrefined=unrefined,
         collapsed=_named(plan, outcomes, JobStatus.COLLAPSED),
         remaining=len(unfinished),
-        chains_remaining=sum(len(job.unrefined(has)) for job in plan.jobs.values()),
-        segments_remaining=sum(bool(job.unscored(has)) for job in plan.segments),
+        chains_remaining=sum(len(job.unrefined(has)) for job in kept.jobs.values()),
+        segments_remaining=sum(bool(job.unscored(has)) for job in kept.segments),
         seconds=time.perf_counter() - started,
         stopped=stop.signal,
         decisions=deciding.lines if deciding else (),
+        cancelled=tuple(cancelled.lines),
     )
 
 
@@ -203,12 +213,19 @@ def _meet_other_code(plan: Plan, results: Location, store: ArtifactStore, *, ane
         quarantine_jobs(store, jobs)
 
 
-def _prepared(plan: Plan, results: Location, store: ArtifactStore, keep_segments: bool) -> _Work:
+def _prepared(
+    plan: Plan,
+    results: Location,
+    store: ArtifactStore,
+    cancelled: CancelledInRun,
+    keep_segments: bool,
+) -> _Work:
     """Check what has to run, write the plan to the ledger, and return what is missing."""
-    pending = plan.pending_jobs(store)
+    kept = cancelled.kept
+    pending = kept.pending_jobs(store)
     if pending:
         studies.preflight.preflight(plan, pending, store, results)
-        pending = plan.pending_jobs(store)  # what was found corrupt has to be made again
+        pending = kept.pending_jobs(store)  # what was found corrupt has to be made again
     write_part(results, "plan", plan.study.file_name, plan.ledger_rows())
     if plan.segments:
         segments = segment_plan_rows(plan)
@@ -218,7 +235,7 @@ def _prepared(plan: Plan, results: Location, store: ArtifactStore, keep_segments
     if plan.chains:
         write_part(results, "refinements", plan.study.file_name, plan.chain_rows())
     if publish_all(store, plan.score_keys(), results):
-        pending = plan.pending_jobs(store)
+        pending = kept.pending_jobs(store)
         studies.preflight.preflight(plan, pending, store, results)
     has = store.seen()
     fused = {job.key for job in pending if job.members}
@@ -229,7 +246,7 @@ def _prepared(plan: Plan, results: Location, store: ArtifactStore, keep_segments
         untrained=untrained,
         unscored={job.key for job in pending if job.unscored(has)} - untrained - fused,
         fused=fused,
-        unrefined={key: len(job.unrefined(has)) for key, job in plan.jobs.items()},
+        unrefined={key: len(job.unrefined(has)) for key, job in kept.jobs.items()},
     )
 
 

@@ -39,7 +39,8 @@ def _follow(record: StudyRecord) -> Rounds | None:
         return None
     question = read_question(record.decide)
     rows = [one.name for one in record.configurations]
-    return follow_rounds(question, rows, seed_results(record, question))
+    cancelled = {name: str(row) for name, row in record.cancelled.items()}
+    return follow_rounds(question, rows, seed_results(record, question), cancelled)
 
 
 def seed_results(record: StudyRecord, question: Question) -> dict[tuple[str, int], SeedResult]:
@@ -50,7 +51,7 @@ def seed_results(record: StudyRecord, question: Question) -> dict[tuple[str, int
     return {
         at: _result(record, question, trials)
         for at, trials in of_seed.items()
-        if all(trial.status != "missing" for trial in trials)
+        if all(trial.status not in ("missing", "cancelled") for trial in trials)
     }
 
 

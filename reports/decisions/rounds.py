@@ -7,12 +7,16 @@ decision, and a decision once made needs no trial that is still to come.
 A failed trial spends its seed: the pair is missing. It is tried again when the study is run again,
 unless a decided comparison has passed over it. A comparison is held up, and gets no more seeds,
 while a row has failed at least as often as not.
+
+A row that a user cancelled is not waited for. Its open comparisons end where its results do, what
+was decided before stays, and the error rate is still divided among all comparisons.
 """
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from types import MappingProxyType
 
 from reports.deciding import (
     Decision,
@@ -135,16 +139,22 @@ class Rounds:
         return {seed: place for place, seed in enumerate(self.question.seeds)}
 
 
-def follow_rounds(question: Question, rows: Sequence[str], results: SeedResults) -> Rounds:
+def follow_rounds(
+    question: Question,
+    rows: Sequence[str],
+    results: SeedResults,
+    cancelled: Mapping[str, str] = MappingProxyType({}),
+) -> Rounds:
     """Go through the rounds of a study as far as its results allow.
 
     Args:
         question: what the study is to decide.
         rows: all of its rows; each gets the first seeds.
         results: of the trials that have ended, in any order.
+        cancelled: the rows that a user cancelled, with the words for it.
 
     """
-    walk = _Walk(question, rows, results)
+    walk = _Walk(question, rows, results, cancelled)
     while not walk.round_is_missing() and walk.advance():
         pass
     return walk.rounds()
@@ -159,8 +169,14 @@ class _Walk:
 
     """
 
-    def __init__(self, question: Question, rows: Sequence[str], results: SeedResults) -> None:
-        self.question, self.results = question, results
+    def __init__(
+        self,
+        question: Question,
+        rows: Sequence[str],
+        results: SeedResults,
+        cancelled: Mapping[str, str],
+    ) -> None:
+        self.question, self.results, self.cancelled = question, results, cancelled
         self.reached = dict.fromkeys(rows, question.first_seeds)
         self.closed: dict[RowPair, str | None] = {}
         self.spent: set[RowPair] = set()
@@ -172,13 +188,14 @@ class _Walk:
     def round_is_missing(self) -> list[tuple[str, int]]:
         """Return the trials of the round that have not ended."""
         asked = [(row, seed) for row, n in self.reached.items() for seed in self.question.seeds[:n]]
-        return [at for at in asked if at not in self.results]
+        return [at for at in asked if at not in self.results and at[0] not in self.cancelled]
 
     def advance(self) -> bool:
         """Decide after a round that is over; return whether another one follows."""
         question = self.question
-        going = [pair for pair in question.comparisons if pair not in self.closed]
         self.over = self.round_ends
+        self._close_cancelled()
+        going = [pair for pair in question.comparisons if pair not in self.closed]
         self.seen |= dict.fromkeys(going, self.over)
         self.decisions = decide_comparisons(self._differences(), question.decision_rule)
         self.hours = self._hours()
@@ -186,8 +203,9 @@ class _Walk:
             self._close(pair)
         if question.best:
             self._drop_what_cannot_be_best()
-        going = [pair for pair in going if pair not in self.closed]
         self.round_ends = min(self.over + question.step, question.most_seeds)
+        self._close_cancelled()
+        going = [pair for pair in going if pair not in self.closed]
         self.reached |= {row: self.round_ends for pair in going for row in pair}
         return bool(going)
 
@@ -203,6 +221,17 @@ class _Walk:
             self.over,
             self.hours,
         )
+
+    def _close_cancelled(self) -> None:
+        """Give comparisons no more seeds of which a cancelled row lacks results of the round."""
+        seeds = self.question.seeds[: self.round_ends]
+        lacking = [
+            row for row in self.cancelled if any((row, seed) not in self.results for seed in seeds)
+        ]
+        for pair in self.question.comparisons:
+            row = next((row for row in pair if row in lacking), None)
+            if row is not None and pair not in self.closed:
+                self.closed[pair] = f"{row} was {self.cancelled[row]}; it gets no more seeds."
 
     def _close(self, pair: RowPair) -> None:
         """Give a comparison no more seeds if it is decided, held up, or without a budget."""
@@ -302,6 +331,7 @@ class _Walk:
             self.results[row, seed]
             for row, n in self.reached.items()
             for seed in self.question.seeds[:n]
+            if (row, seed) in self.results  # a cancelled row may lack some
         ]
         if self.question.hours == "processor":
             work = {run: seconds for one in ended for run, seconds in one.work.items()}

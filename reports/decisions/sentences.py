@@ -69,7 +69,7 @@ def answer_records(rounds: Rounds) -> list[dict[str, Any]]:
 def _state(answer: Answer) -> str:
     shown = answer.interval
     if shown is None:
-        return str(answer.verdict)
+        return f"{answer.verdict}. {answer.note}" if answer.note else str(answer.verdict)
     said = f"{answer.verdict}, {interval_text(shown)} points" if shown.n else str(answer.verdict)
     if answer.verdict.is_decided:
         return f"{said}, after {number_of(answer.decision.seeds, 'seed')}"

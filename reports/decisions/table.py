@@ -81,8 +81,8 @@ def _row(answer: Answer, question: Question) -> tuple[Cell, ...]:
     notes = answer.notes
     if answer.verdict is Verdict.BUDGET_SPENT and fixed is not None and fixed > decision.seeds:
         notes.append(
-            f"At this spread a study of {fixed} seeds would find {points(question.smallest)} "
-            f"points with a power of {POWER:g}."
+            f"At this spread a study of {fixed} seeds, {fixed - decision.seeds} more, would find "
+            f"{points(question.smallest)} points with a power of {POWER:g}."
         )
     sd = interval.sd if interval else None
     return (

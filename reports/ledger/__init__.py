@@ -1,5 +1,6 @@
 """The ledger: everything that a study measured, as immutable Parquet parts."""
 
+from reports.ledger.cancelled import CancelledRow, cancel_row, cancelled_rows, take_row_back
 from reports.ledger.content_digests import part_checksums, part_digests
 from reports.ledger.digest import digest_in
 from reports.ledger.parts import (
@@ -31,8 +32,11 @@ __all__ = [
     "QUARANTINED",
     "SCHEMAS",
     "SCHEMA_VERSION",
+    "CancelledRow",
     "CorruptPartError",
     "LedgerError",
+    "cancel_row",
+    "cancelled_rows",
     "corrupt_parts",
     "digest_in",
     "every_part",
@@ -48,5 +52,6 @@ __all__ = [
     "read_arrow",
     "read_table",
     "table_folder",
+    "take_row_back",
     "write_part",
 ]

@@ -12,6 +12,7 @@
 | refinements | study | refinement chain x trial (rewritten whole at each run) |
 | refined | trial x chain | trial x chain: its status and cost |
 | findings | study | finding about a folder of images (rewritten when the images are checked) |
+| cancelled | cancelled row | a mark: nothing of the row is trained while it is there |
 | segments | study | entry of `segment` x seed (rewritten whole at each run) |
 | segmented | entry x seed | entry x seed: its status, cost and provenance |
 | segment_scores | entry x seed | test image x true class: the counts that figures are made of |
@@ -30,7 +31,8 @@ those of `wsss_core.evaluate`. `masks_spent` counts true masks that anything has
 A trial's scores and panels under a refinement chain are parts of their own; the column `scores_key`
 of `refinements` names them. The columns `dial` and `dial_value` describe the study's sweep. `fold`
 is the number of a trial's fold, from 1, empty in a study without folds; `fold_about` describes the
-fold in JSON. `decide` says in JSON which comparisons a study decides (`reports.decisions`); its
+fold in JSON. `joined` is how many images with masks join a trial's training by their image-level
+labels. `decide` says in JSON which comparisons a study decides (`reports.decisions`); its
 plan holds the trials that were asked for so far. `figures` holds what was derived of a trial's
 scores when it ended, and `figures_about` says what it is (`reports.results.stored`); both are a
 copy, and are derived again from the scores wherever they are empty, older or of other scores.
@@ -119,6 +121,7 @@ SCHEMAS: dict[str, pa.Schema] = {
         fold_about=(_TEXT, "null"),
         reasons_key=(_TEXT, "null"),
         decide=(_TEXT, "null"),
+        joined=(pa.int64(), "null"),
     ),
     "trials": _schema(
         trial_key=_TEXT,
@@ -248,6 +251,12 @@ SCHEMAS: dict[str, pa.Schema] = {
         ended_at=pa.timestamp("us", tz="UTC"),
         figures=(pa.binary(), "null"),
         figures_about=(_TEXT, "null"),
+    ),
+    "cancelled": _schema(
+        study=_TEXT,
+        configuration=_TEXT,
+        cancelled_at=pa.timestamp("us", tz="UTC"),
+        reason=(_TEXT, "null"),
     ),
     "findings": _schema(
         study=_TEXT,

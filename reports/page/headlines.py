@@ -144,6 +144,13 @@ def left_out(records: Sequence[StudyRecord]) -> list[str]:
             f"Of {ended.total()} planned trials {ended['ok']} are healthy ({rest}). Means include "
             "healthy trials only."
         )
+    rows = {name: row for record in records for name, row in record.cancelled.items()}
+    for name, row in rows.items():
+        states = sum((record.states(name) for record in records), Counter[str]())
+        sentences.append(
+            f"{name} was {row}: {states['ok']} of its {states.total()} planned trials are healthy, "
+            "and no further one is run."
+        )
     return sentences
 
 

@@ -38,6 +38,7 @@ def anonymised(records: list[StudyRecord]) -> list[StudyRecord]:
             ),
             search=_anonymous_frame(record.search, anonymous),
             findings=_anonymous_frame(record.findings, anonymous),
+            cancelled={name: row.renamed(anonymous.text) for name, row in record.cancelled.items()},
         )
         for record in records
     ]

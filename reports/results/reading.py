@@ -1,13 +1,14 @@
 """Reading studies from the ledger: the plan, how each trial ended, the figures of its scores."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import fields
 from typing import Any
 
 import pandas as pd
 import pyarrow as pa
 
+from reports.ledger.cancelled import cancelled_rows
 from reports.ledger.parts import part_name, read_arrow, read_table, table_folder
 from reports.ledger.schema import DERIVED_COLUMNS
 from reports.names import MEAN_OF_CLASSES, OPTIMAL, PLAIN
@@ -56,6 +57,7 @@ def _trial(
     ended: Mapping[str, Any],
     read: Mapping[str, KeptFigures],
     key: str | None,
+    cancelled: Collection[str],
 ) -> TrialRecord:
     """Make the record of a trial; the key names its parts, None if its chain is not run."""
     pair = _pair(planned)
@@ -64,7 +66,8 @@ def _trial(
         return TrialRecord("", *about, "not run", fold=fold_of(pair))
     row = ended.get(key)
     if row is None:
-        return TrialRecord(key, *about, "missing", fold=fold_of(pair))
+        state = "cancelled" if planned["configuration"] in cancelled else "missing"
+        return TrialRecord(key, *about, state, fold=fold_of(pair))
     found = read.get(key)
     status = row["status"]
     if found is not None:
@@ -102,7 +105,8 @@ def read_study(results: Location, plan: pd.DataFrame, *, processes: int = 1) -> 
     rules = Rules(first["objective"], float(first["fixed_threshold"]), own_rules)
     sealed = [of_trials, of_refined]
     read = read_figures(results, list(ended), rules, processes=processes, sealed=sealed)
-    trials = _trials(rows, chain_rows, ended, read)
+    cancelled = cancelled_rows(results, first["study"])
+    trials = _trials(rows, chain_rows, ended, read, cancelled)
     plain = {(name, pair): one for (name, pair, chain), one in trials.items() if chain == PLAIN}
     scored = {one.fold: one.key for one in plain.values() if one.figures is not None}
     groups = {
@@ -138,6 +142,7 @@ def read_study(results: Location, plan: pd.DataFrame, *, processes: int = 1) -> 
         segments=read_segments(results, first["study"], value),
         reasons=_reasons(results, rows),
         decide=first.get("decide"),
+        cancelled=cancelled,
     )
 
 
@@ -216,6 +221,7 @@ def _trials(
     chain_rows: list[dict[str, Any]],
     ended: Mapping[str, Any],
     read: Mapping[str, KeptFigures],
+    cancelled: Collection[str],
 ) -> dict[tuple[str, Pair, str], TrialRecord]:
     """Make the record of each planned trial, plain and then under its chains."""
     scored: dict[str, dict[str, str | None]] = {
@@ -226,7 +232,7 @@ def _trials(
             key = row["scores_key"] if row["lacks"] is None else None
             scored[row["trial_key"]][row["refinement"]] = key
     return {
-        (row["configuration"], _pair(row), chain): _trial(row, ended, read, key)
+        (row["configuration"], _pair(row), chain): _trial(row, ended, read, key, cancelled)
         for row in planned
         for chain, key in scored[row["trial_key"]].items()
     }

@@ -13,6 +13,7 @@ from typing import Any, TypeVar, cast
 import numpy as np
 import pandas as pd
 
+from reports.ledger.cancelled import CancelledRow
 from reports.ledger.parts import read_table
 from reports.names import PLAIN
 from reports.pairing import FoldRecord, FusionRecord, Pair, ScoredImages
@@ -63,19 +64,15 @@ class ConfigurationRecord:
     family: str
     published: float | None = None
     published_from: str | None = None
+    joined: int | None = None
 
     @property
     def networks(self) -> str:
         """The student and its teacher, e.g. `vit ← cnn`; of a fusion all, e.g. `vit + cnn`."""
         if self.teacher is None or self.paradigm == "single":
             return self.student
-        return f"{self.student} {'↔' if self.together else '←'} {self.teacher}"
-
-    @property
-    def together(self) -> bool:
-        """Whether two networks learn together, each of which is scored."""
-        one_stage = self.paradigm == "single-stage" and self.teacher is not None
-        return self.paradigm == "co-training" or one_stage
+        arrow = "←" if self.paradigm == "teacher-student" else "↔"
+        return f"{self.student} {arrow} {self.teacher}"
 
     @cached_property
     def fusion(self) -> FusionRecord | None:
@@ -143,6 +140,7 @@ class StudyRecord:
         reasons: the reasons of its trials; None in a study that does not ask for them.
         segments: its segmenters, in the study's order.
         decide: which comparisons it decides (`reports.decisions`), in JSON; None: none.
+        cancelled: the rows that are cancelled, by name; their trials may have ended before.
 
     """
 
@@ -166,6 +164,7 @@ class StudyRecord:
     segments: tuple[SegmentRecord, ...] = ()
     reasons: ReasonParts | None = None
     decide: str | None = None
+    cancelled: Mapping[str, CancelledRow] = field(default_factory=dict)
 
     @cached_property
     def _made(self) -> dict[Callable[..., Any], Any]:

@@ -265,7 +265,7 @@ def _summary_cell(
 def count_cell(states: Counter[str]) -> Cell:
     """Make the cell of a row's number of healthy trials: `2 of 3`."""
     data = {"ok": states["ok"], "planned": states.total()}
-    bad = {state: states[state] for state in UNHEALTHY}
+    bad = {state: states[state] for state in UNHEALTHY if state != "cancelled" or states[state]}
     text = f"{states['ok']} of {states.total()}"
     return Cell(text, data={**data, **bad}, state=worst_state(states))
 

@@ -32,7 +32,7 @@ from studies.cli.masks import MASKS, SEGMENT
 from studies.cli.report import COMPARE, REPORT, THRESHOLDS
 from studies.cli.run import PLAN, RUN
 from studies.cli.shipped import STUDIES
-from studies.cli.status import STATUS
+from studies.cli.status import CANCEL, STATUS
 from studies.cli.store import STORE
 from studies.cli.strict_json import json_alone
 from studies.cli.weights import WEIGHTS
@@ -47,8 +47,8 @@ HELP = Command(
 )
 
 COMMANDS = (
-    STUDIES, DATA, PLAN, RUN, STATUS, REPORT, EXPORT, THRESHOLDS, COMPARE, MASKS, SEGMENT, STORE,
-    WEIGHTS, HELP,
+    STUDIES, DATA, PLAN, RUN, STATUS, CANCEL, REPORT, EXPORT, THRESHOLDS, COMPARE, MASKS, SEGMENT,
+    STORE, WEIGHTS, HELP,
 )  # fmt: skip
 """Every command, in the order in which a study needs them."""
 

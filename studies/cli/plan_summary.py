@@ -1,13 +1,15 @@
 """What `wsss plan` finds out: the trials, which are finished, and the cost of the others."""
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from reports.ledger import CancelledRow
 from reports.storage import Location
 from studies.cluster.machine import this_machine
 from studies.planning import (
+    CancelledInRun,
     Estimate,
     Job,
     Plan,
@@ -34,6 +36,7 @@ class TrialWork(StrEnum):
     AFTER_TEACHER = "to be trained after its teacher"
     TO_TRAIN = "to be trained"
     TO_FUSE = "to be fused, nothing to train"
+    CANCELLED = "cancelled, not to be run"
 
 
 @dataclass(frozen=True)
@@ -162,8 +165,10 @@ class PlanSummary:
         folds, recipes: its folds, in order, and how its configurations are trained.
         segments: its segmenters, in the study's order.
         features: the maps of frozen networks that its training runs read.
+        cancelled: the rows that are cancelled.
         decide: None without it; else the trials are those that were asked for so far.
-        windows: how many windows its images give and what they cost, in words.
+        windows: how many windows its images give and what they cost, and which images join, in
+            words.
 
     """
 
@@ -183,6 +188,7 @@ class PlanSummary:
     segments: tuple[SegmentInPlan, ...] = ()
     features: tuple[FeaturePrice, ...] = ()
     decide: "DecideInPlan | None" = None
+    cancelled: tuple[CancelledRow, ...] = ()
     windows: tuple[str, ...] = ()
 
 
@@ -219,8 +225,9 @@ def _left(
     at_once: int | None,
 ) -> tuple[list[Job], dict[str, TrainingJob], SearchInPlan | None, CostOfPlan | None]:
     """Return the runs that are left, those of them to train, the plan's search and the cost."""
-    segments = plan.pending_segments(store)
-    training = plan.pending(store, segments)
+    kept = CancelledInRun(plan, results).kept
+    segments = kept.pending_segments(store)
+    training = kept.pending(store, segments)
     untrained = {job.key: job for job in training if not (job.members or has("train", job.key))}
     searched, search = _search(plan, results)
     known = {job.key for job in training}
@@ -232,7 +239,8 @@ def _left(
 def _found(plan: Plan, store: ArtifactStore, results: Location, at_once: int | None) -> PlanSummary:
     has, study = store.seen(), plan.study
     pending, untrained, search, cost = _left(plan, has, store, results, at_once)
-    trials = tuple(_trials(plan, has, untrained))
+    cancelled = CancelledInRun(plan, results)
+    trials = tuple(_trials(plan, has, untrained, cancelled.rows))
     return PlanSummary(
         study=study.study,
         title=study.title,
@@ -250,20 +258,26 @@ def _found(plan: Plan, store: ArtifactStore, results: Location, at_once: int | N
         cost=cost,
         folds=tuple(plan.folds),
         recipes=recipes_of(plan),
-        segments=tuple(_segments(plan, has, untrained)),
+        segments=tuple(_segments(plan, has, untrained, cancelled.rows)),
         features=tuple(price_features(plan, has)),
-        windows=plan.windows,
+        windows=(*plan.windows, *plan.joined),
+        cancelled=tuple(cancelled.rows.values()),
     )
 
 
 def _segments(
-    plan: Plan, has: Callable[[str, str], bool], untrained: Collection[str]
+    plan: Plan,
+    has: Callable[[str, str], bool],
+    untrained: Collection[str],
+    cancelled: Collection[str],
 ) -> Iterator[SegmentInPlan]:
     for job in plan.segments:
         for scoring in job.scorings:
             state = TrialWork.TO_TRAIN
             if has("scores", scoring.scores_key):
                 state = TrialWork.DONE
+            elif scoring.configuration in cancelled:
+                state = TrialWork.CANCELLED
             elif has("segment", job.key):
                 state = TrialWork.TO_SCORE
             elif job.parent in untrained:
@@ -281,17 +295,23 @@ def _segments(
 
 
 def _trials(
-    plan: Plan, has: Callable[[str, str], bool], untrained: Mapping[str, TrainingJob]
+    plan: Plan,
+    has: Callable[[str, str], bool],
+    untrained: Mapping[str, TrainingJob],
+    cancelled: Collection[str],
 ) -> Iterator[TrialInPlan]:
     owner = {trial.key: job for job in plan.jobs.values() for trial in job.trials}
     for trial in plan.trials:
         job = owner[trial.key]
         if has("scores", trial.key):
             state = TrialWork.DONE
+        elif trial.configuration in cancelled:
+            state = TrialWork.CANCELLED
         elif job.key not in untrained:
             state = TrialWork.TO_FUSE if job.members else TrialWork.TO_SCORE
         else:
-            state = (TrialWork.TO_TRAIN, TrialWork.AFTER_TEACHER)[job.parent in untrained]
+            waits = any(key in untrained for key in job.parents.values())
+            state = TrialWork.AFTER_TEACHER if waits else TrialWork.TO_TRAIN
         yield TrialInPlan(
             trial.configuration,
             trial.seed,
@@ -337,63 +357,3 @@ def _cost(
         price_per_hour=resources.price_per_gpu_hour if with_gpu else resources.price_per_cpu_hour,
         lacks_gpu=not with_gpu and any(j.resources.gpus not in ("auto", 0) for j in pending),
     )
-
-
-def plan_record(summary: PlanSummary) -> dict[str, Any]:
-    """Return a plan as plain values, for scripts; `docs/commands.md` describes them."""
-    states = [trial.state for trial in summary.trials]
-    cost = summary.cost
-    estimated = None
-    if cost is not None:
-        estimated = {
-            "measured_trials": cost.measured_trials,
-            "device": cost.device,
-            "training_seconds": cost.left.training,
-            "scoring_seconds": cost.left.scoring,
-            "refinement_seconds": cost.left.refinement,
-            "segmentation_seconds": cost.left.segmentation,
-            "gpu_hours": cost.left.gpu_hours,
-            "core_hours": cost.left.core_hours,
-            "wall_seconds": cost.left.wall,
-            "at_once": list(cost.left.at_once),
-            "money": cost.money,
-            "unmeasured_training_runs": cost.left.unmeasured,
-            "unmeasured_chains": cost.left.unmeasured_chains,
-            "unmeasured_segments": cost.left.unmeasured_segments,
-            "does_not_fit": cost.left.unfitting,
-        }
-    return {
-        "study": summary.study,
-        "title": summary.title,
-        "sweep": summary.sweep,
-        "counts": {state.name.lower(): states.count(state) for state in TrialWork},
-        "training_runs": summary.training_runs,
-        "teachers": summary.teachers,
-        "passes": summary.passes,
-        "trials": [
-            {**asdict(trial), "state": trial.state.name.lower()} for trial in summary.trials
-        ],
-        "folds": [
-            {
-                "fold": fold.number,
-                "held_out": list(fold.held_out),
-                "images": {role: len(places) for role, places in fold.roles.items()},
-                "groups": dict(fold.groups),
-                "unused": fold.unused,
-                "absent": {role: list(names) for role, names in fold.absent.items() if names},
-            }
-            for fold in summary.folds
-        ],
-        "recipes": [
-            {"text": recipe.text, "configurations": list(recipe.configurations)}
-            for recipe in summary.recipes
-        ],
-        "chains": [asdict(chain) for chain in summary.chains],
-        "segments": [
-            {**asdict(segment), "state": segment.state.name.lower()} for segment in summary.segments
-        ],
-        "features": [asdict(maps) for maps in summary.features],
-        "search": None if summary.search is None else asdict(summary.search),
-        "decide": None if summary.decide is None else summary.decide.record(),
-        "cost": estimated,
-    }

@@ -1,5 +1,8 @@
 """Writes what `wsss plan` prints: the trials, which are finished, and the cost of the others."""
 
+from dataclasses import asdict
+from typing import Any
+
 from reports.storage import Location
 from studies.cli.plan_summary import CostOfPlan, PlanSummary, TrialWork, summarise_plan
 from studies.formatting import duration, in_bytes, over_trials
@@ -68,6 +71,8 @@ def describe_summary(plan: PlanSummary, at_once: int | None = None) -> str:
             f"{search.confirm}; the cost is that of all; ASHA saves some of it by stopping poor "
             "ones early"
         )
+    if plan.cancelled:
+        lines += ["", *(row.line for row in plan.cancelled)]
     if plan.decide is not None:
         lines += ["", *plan.decide.lines()]
     if plan.cost is not None:
@@ -155,3 +160,64 @@ def _wall(left: Estimate, at_once: int | None) -> str:
     several = f"{fewest}" if fewest == most else f"{fewest} to {most}"
     where = "" if at_once else " on this machine; --slots N estimates it for N"
     return f"about {duration(left.wall)}, with {several} at a time{where}"
+
+
+def plan_record(summary: PlanSummary) -> dict[str, Any]:
+    """Return a plan as plain values, for scripts; `docs/commands.md` describes them."""
+    states = [trial.state for trial in summary.trials]
+    cost = summary.cost
+    estimated = None
+    if cost is not None:
+        estimated = {
+            "measured_trials": cost.measured_trials,
+            "device": cost.device,
+            "training_seconds": cost.left.training,
+            "scoring_seconds": cost.left.scoring,
+            "refinement_seconds": cost.left.refinement,
+            "segmentation_seconds": cost.left.segmentation,
+            "gpu_hours": cost.left.gpu_hours,
+            "core_hours": cost.left.core_hours,
+            "wall_seconds": cost.left.wall,
+            "at_once": list(cost.left.at_once),
+            "money": cost.money,
+            "unmeasured_training_runs": cost.left.unmeasured,
+            "unmeasured_chains": cost.left.unmeasured_chains,
+            "unmeasured_segments": cost.left.unmeasured_segments,
+            "does_not_fit": cost.left.unfitting,
+        }
+    return {
+        "study": summary.study,
+        "title": summary.title,
+        "sweep": summary.sweep,
+        "counts": {state.name.lower(): states.count(state) for state in TrialWork},
+        "training_runs": summary.training_runs,
+        "teachers": summary.teachers,
+        "passes": summary.passes,
+        "trials": [
+            {**asdict(trial), "state": trial.state.name.lower()} for trial in summary.trials
+        ],
+        "folds": [
+            {
+                "fold": fold.number,
+                "held_out": list(fold.held_out),
+                "images": {role: len(places) for role, places in fold.roles.items()},
+                "groups": dict(fold.groups),
+                "unused": fold.unused,
+                "absent": {role: list(names) for role, names in fold.absent.items() if names},
+            }
+            for fold in summary.folds
+        ],
+        "recipes": [
+            {"text": recipe.text, "configurations": list(recipe.configurations)}
+            for recipe in summary.recipes
+        ],
+        "chains": [asdict(chain) for chain in summary.chains],
+        "segments": [
+            {**asdict(segment), "state": segment.state.name.lower()} for segment in summary.segments
+        ],
+        "features": [asdict(maps) for maps in summary.features],
+        "search": None if summary.search is None else asdict(summary.search),
+        "cancelled": [row.record() for row in summary.cancelled],
+        "decide": None if summary.decide is None else summary.decide.record(),
+        "cost": estimated,
+    }

@@ -43,8 +43,8 @@ def _plan(options: argparse.Namespace) -> int:
     if options.slots is not None and options.slots < 1:
         raise InputError(f"--slots {options.slots}: expected 1 or more")
     study, results, store = opened_study(options)
-    from studies.cli.plan_summary import TrialWork, plan_record, summarise_plan
-    from studies.cli.plan_text import describe_summary
+    from studies.cli.plan_summary import TrialWork, summarise_plan
+    from studies.cli.plan_text import describe_summary, plan_record
     from studies.planning import make_plan
     from studies.stages.other_code import named_otherwise
 
@@ -146,7 +146,7 @@ def _closing(result: "RunResult", results: Location, again: str) -> int:
         ("not refined", result.unrefined),
     ):
         _print_causes(state, named)
-    for line in result.decisions:
+    for line in (*result.decisions, *result.cancelled):
         show(line)
     if result.stopped is not None:
         done, chains = result.trials - result.remaining, result.chains_remaining

@@ -1,6 +1,7 @@
-"""`wsss status`: the progress of a study, from another terminal while it runs."""
+"""`wsss status` and `wsss cancel`: from another terminal, while a study runs."""
 
 import argparse
+import shlex
 import shutil
 import sys
 import time
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from studies.cli.common import RESULTS_OPTION, Command, a_location, a_number, option, show
 from studies.cli.strict_json import JSON_OPTION, Schema, of_schema, show_json
+from wsss_core.errors import InputError
 
 if TYPE_CHECKING:
     from studies.status.model import StudyStatus
@@ -65,6 +67,29 @@ def _encoded(text: str, encoding: str) -> str:
     return text.encode(encoding, "replace").decode(encoding)
 
 
+def _cancel(options: argparse.Namespace) -> int:
+    from reports.ledger import cancelled_rows
+    from studies.status.cancelling import cancel, find_row, read_plan, uncancel
+
+    if options.row is None:
+        if options.undo or options.because:
+            raise InputError("--undo and --because are of a row; name it after RESULTS")
+        studies = sorted({trial.study for trial in read_plan(options.results, options.study)})
+        marks = [row for of in studies for row in cancelled_rows(options.results, of).values()]
+        show("\n".join(f"{row.study}: {row.line}" for row in marks) or "no row is cancelled")
+        return 0
+    row = find_row(options.results, options.row, options.study)
+    if options.undo:
+        if options.because:
+            raise InputError("--because says why a row is cancelled; leave it out with --undo")
+        show(uncancel(options.results, row))
+        return 0
+    show("\n".join(cancel(options.results, row, options.because)))
+    again = ["wsss", "cancel", str(options.results), row.name, "--study", row.study, "--undo"]
+    show(f"take it back with: {shlex.join(again)}")
+    return 0
+
+
 STATUS = Command(
     "status",
     "print a study's progress: trials done, running, failed and why, collapsed, to do; exit code 1 "
@@ -95,5 +120,24 @@ STATUS = Command(
             metavar="SECONDS",
             help=f"again and again until nothing is left to do [{EVERY_S:g}]",
         ),
+    ),
+)
+
+CANCEL = Command(
+    "cancel",
+    "cancel a row of a study, also while it runs; what has ended stays",
+    "wsss cancel results/quickstart 'ViT alone' --because 'it is at chance'",
+    _cancel,
+    (
+        RESULTS_OPTION,
+        option(
+            "row",
+            nargs="?",
+            metavar="ROW",
+            help="the row's name, or the key of one of its trials [list the cancelled rows]",
+        ),
+        option("--study", metavar="NAME", help="where RESULTS holds several [the one with ROW]"),
+        option("--because", metavar="TEXT", help="why; status and page show it"),
+        option("--undo", action="store_true", help="take the row back; `wsss run` goes on with it"),
     ),
 )

@@ -301,16 +301,19 @@ class MaskWriter:
         images = np.stack(
             [read_rgb(file, recipe.training.image_size, self._job.rules) for file in files]
         )
-        return self._through_steps(images, scores)
+        return self._through_steps(images, scores, [one.name for one in batch])
 
-    def _through_steps(self, images: np.ndarray, scores: np.ndarray) -> np.ndarray:
-        """Return what the chain's steps make of scores float32 [n, K, h, w] of n images."""
+    def _through_steps(
+        self, images: np.ndarray, scores: np.ndarray, names: Sequence[str] = ()
+    ) -> np.ndarray:
+        """Return what the chain's steps make of scores float32 [n, K, h, w] of n named images."""
         for step, refiner, fitted_state in self._steps:
             with tempfile.TemporaryDirectory() as folder:
                 features = Path(folder) if step.needs_image_features else None
                 if features is not None:
+                    named = {"names": names} if refiner.by_name else {}
                     refiner.compute_image_features(
-                        images, self._job.recipe.classes, features, device=self._device
+                        images, self._job.recipe.classes, features, device=self._device, **named
                     )
                 kept = run_step(
                     step.kind,

@@ -1,5 +1,11 @@
 """Planning a study: its trials, their keys, what they will cost."""
 
+from studies.planning.cancelled_jobs import (
+    Cancellations,
+    CancelledInRun,
+    is_cancelled,
+    without_rows,
+)
 from studies.planning.capacity import (
     NodeAmounts,
     Request,
@@ -69,6 +75,8 @@ from studies.planning.segmentation.training_masks import MaskSet, TrainingMasks
 __all__ = [
     "SCORED_SPLITS",
     "CamScoring",
+    "Cancellations",
+    "CancelledInRun",
     "Chain",
     "Estimate",
     "ImageSplits",
@@ -100,6 +108,7 @@ __all__ = [
     "fold_warnings",
     "has_frozen_encoder",
     "image_features_key",
+    "is_cancelled",
     "kind",
     "laid_over",
     "make_plan",
@@ -126,4 +135,5 @@ __all__ = [
     "training_work",
     "whole_gpu",
     "windows_in_words",
+    "without_rows",
 ]

@@ -102,8 +102,15 @@ class Step:
     @property
     def weights_digests(self) -> list[str] | None:
         """The digests of its files, sorted by name, if its weights lie in a folder."""
-        digests = self.identity.get("weights")
-        return digests if isinstance(digests, list) and not is_plugin(self.kind) else None
+        named = (self.identity.get(key) for key in ("weights", "maps", "model"))
+        digests = next((found for found in named if isinstance(found, list)), None)
+        return None if is_plugin(self.kind) else digests
+
+    @property
+    def of_images_alone(self) -> dict[str, Any]:
+        """What decides the features that it precomputes, of its identity."""
+        later = () if is_plugin(self.kind) else STEP_KINDS[self.kind].later
+        return {key: value for key, value in self.identity.items() if key not in later}
 
     @property
     def needs_fitted_state(self) -> bool:
@@ -178,6 +185,8 @@ def _planned_step(step: ResolvedStep) -> Step:
     check_step(step.kind, step.settings)
     identity = {"kind": step.kind, "version": STEP_KINDS[step.kind].version, **step.settings}
     arguments = dict(step.settings)
+    for key, digests in STEP_KINDS[step.kind].content(step.settings).items():
+        arguments[key], identity[key] = str(checked_path(step.settings[key])), digests
     if weights := step.settings.get("weights"):
         folder = checked_path(weights)
         if folder.is_dir():
@@ -232,7 +241,7 @@ def image_features_key(
     step: Step, image_size: int, fingerprint: str, bounds: tuple[int, int]
 ) -> str:
     """Return the key of the features that a step precomputes from a shard of images."""
-    settings = {**step.identity, "size": image_size, "start": bounds[0], "stop": bounds[1]}
+    settings = {**step.of_images_alone, "size": image_size, "start": bounds[0], "stop": bounds[1]}
     return stage_key("described", settings, data=[fingerprint])
 
 

@@ -21,7 +21,7 @@ from typing import Any
 from reports.ledger.parts import part_name, read_arrow, table_folder
 from reports.storage import Location
 from studies.planning.capacity import NodeAmounts, slots, whole_gpu
-from studies.planning.job import TrainingJob
+from studies.planning.job import TrainingJob, views_an_image
 from studies.planning.plan import Plan
 from studies.planning.segmentation.segments import (
     Job,
@@ -32,7 +32,7 @@ from studies.planning.segmentation.segments import (
 from studies.rates import Rates, Work
 from studies.spec.configuration import FUSED
 from studies.spec.resources import Demand
-from studies.spec.single_stage import SINGLE_STAGE
+from studies.spec.segmentation.single_stage import SINGLE_STAGE
 from studies.store import canonical
 from wsss_core.augmentation.settings import VIEW_SETTINGS
 
@@ -51,7 +51,7 @@ def passes(settings: Mapping[str, Any]) -> int:
         return 0
     together = settings["paradigm"] in ("co-training", SINGLE_STAGE)
     learning = 2 if together and "teacher" in settings else 1
-    return int(settings["training"]["epochs"]) * learning
+    return int(settings["training"]["epochs"]) * learning * views_an_image(settings)
 
 
 def kind(settings: Mapping[str, Any]) -> str:
@@ -68,6 +68,7 @@ def kind(settings: Mapping[str, Any]) -> str:
             *({key: training[key]} for key in VIEW_SETTINGS if key in training),
             # A pass over tiles takes longer, and so does one that makes labels.
             *filter(None, [settings.get("framing"), settings.get("single_stage")]),
+            *filter(None, [settings.get("decouple") and views_an_image(settings)]),
         ]
     )
 

@@ -5,11 +5,11 @@ teacher's follow from its training run. Both are artifacts of the stage `feature
 needs them first and read by every trial, seed and study with the same keys.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from studies.planning.job import TrainingJob
+from studies.planning.job import TrainingJob, more_teacher_roles
 from studies.spec.configuration import Configuration
 from studies.spec.frozen import Caches
 from studies.store import stage_key
@@ -46,7 +46,7 @@ def has_frozen_encoder(backbone: Mapping[str, Any]) -> bool:
 def training_views(settings: Mapping[str, Any]) -> list[MapView] | None:
     """Return the views that a training run sees; None where they are drawn continuously."""
     training = TrainingSettings.from_config(**settings["training"])
-    if not training.has_fixed_views:
+    if "decouple" in settings or not training.has_fixed_views:
         return None
     size = settings["image_size"]
     return [MapView(size), *([MapView(size, mirrored=True)] if training.flip else [])]
@@ -91,9 +91,8 @@ class TeacherMaps:
     batch_size: int
     precision: str
 
-    def key(self, job: TrainingJob, view: MapView) -> str:
-        """Return the key of the maps of a job's training images in one view."""
-        assert job.parent is not None
+    def key(self, job: TrainingJob, view: MapView, role: str = "teacher") -> str:
+        """Return the key of a teacher's maps of a job's training images in one view."""
         settings = {
             "teacher": [list(self.taps), list(self.parts), self.batch_size, self.precision],
             "size": view.side,
@@ -101,19 +100,21 @@ class TeacherMaps:
             "dtype": self.dtype,
         }
         data = [job.images.fingerprints["train"]]
-        return stage_key("features", settings, parents=[job.parent], data=data)
+        return stage_key("features", settings, parents=[job.parents[role]], data=data)
 
 
 def teacher_maps(job: TrainingJob) -> TeacherMaps | None:
     """Return which maps of its teacher a job reads; None where it asks the teacher itself.
 
-    A teacher is asked where views are drawn continuously, where the study says so, and where its
-    maps would be read no oftener than they have to be made.
+    A teacher is asked where views are drawn continuously, where the study says so, where attention
+    is compared, and where its maps would be read no oftener than they have to be made.
     """
     if job.paradigm != "teacher-student" or (views := training_views(job.settings)) is None:
         return None
     rounded = job.settings.get("teacher_maps")
     training, transfer = job.settings["training"], job.settings["transfer"]
+    if _compares_attention(transfer):
+        return None
     often = "iterations" in training or training["epochs"] > len(views)
     if rounded is None and (job.teacher_maps == "none" or not often):
         return None
@@ -129,9 +130,11 @@ def teacher_maps(job: TrainingJob) -> TeacherMaps | None:
     )
 
 
-def reads_frozen_teacher(job: TrainingJob) -> bool:
-    """Return whether a job's teacher answers from its own encoder's maps."""
-    if job.paradigm != "teacher-student" or not has_frozen_encoder(job.settings["teacher"]):
+def reads_frozen_teacher(job: TrainingJob, role: str = "teacher") -> bool:
+    """Return whether a teacher of a job answers from its own encoder's maps."""
+    if job.paradigm != "teacher-student" or not has_frozen_encoder(job.settings[role]):
+        return False
+    if _compares_attention(job.settings["transfer"]):
         return False
     tapped = any(pair["teacher"] is not None for pair in job.settings["transfer"]["layers"] or ())
     return training_views(job.settings) is not None and not tapped
@@ -139,7 +142,7 @@ def reads_frozen_teacher(job: TrainingJob) -> bool:
 
 def reads_kept_maps(jobs: Iterable[TrainingJob]) -> bool:
     """Return whether some job has a network with a frozen encoder."""
-    networks = (job.settings.get(role) for job in jobs for role in ("student", "teacher"))
+    networks = (job.settings.get(role) for job in jobs for role in ("student", *job.teacher_roles))
     return any(network and has_frozen_encoder(network) for network in networks)
 
 
@@ -152,6 +155,11 @@ def _parts(transfer: Mapping[str, Any], taps: int) -> tuple[str, ...]:
     if is_plugin(representation):
         return ("features", "activation_maps", "logits", *tapped)
     return (*(("features",) if final else ()), *tapped)
+
+
+def _compares_attention(transfer: Mapping[str, Any]) -> bool:
+    """Return whether a transfer loss looks at attention, which is in no stored map."""
+    return transfer["representation"] == "attention" or transfer["metric"] == "cross_attention"
 
 
 def cache_settings(
@@ -168,12 +176,14 @@ def cache_settings(
         InputError: an alignment that moves nothing, or layers of a frozen encoder.
 
     """
-    roles = [role for role in ("student", "teacher") if role in settings]
+    others = more_teacher_roles(len(configuration.teacher_names))
+    roles = [role for role in ("student", "teacher", *others) if role in settings]
     _refuse_unmoved(configuration, settings)
     found: dict[str, Any] = {}
     if caches.features != "float16" and any(has_frozen_encoder(settings[r]) for r in roles):
         found["features"] = caches.features
     rounded = caches.teachers == "float16" and configuration.paradigm == "teacher-student"
+    rounded = rounded and not _compares_attention(settings["transfer"])
     if rounded and training_views(settings) is not None:
         found["teacher_maps"] = "float16"
     return found
@@ -193,6 +203,8 @@ def _refuse_unmoved(configuration: Configuration, settings: Mapping[str, Any]) -
                 f"layers: {role} {tapped[0]!r} lies in a frozen encoder (train: "
                 f"{settings[role]['train']}); expected its final features, which the neck gives"
             )
+    if _compares_attention(settings["transfer"]):
+        _refuse_unheard(configuration, settings, roles)
     gradient = (configuration.gradient or "both") if together else "student"
     moved = roles if gradient == "both" else (gradient,)
     by_head = configuration.representation == "logits" or (
@@ -207,3 +219,21 @@ def _refuse_unmoved(configuration: Configuration, settings: Mapping[str, Any]) -
             "network that trains its head alone, which moves nothing; expected train: neck, or "
             "representation activation_map (without projection) or logits"
         )
+
+
+def _refuse_unheard(
+    configuration: Configuration, settings: Mapping[str, Any], roles: Sequence[str]
+) -> None:
+    """Raise InputError unless the networks that learn compute their attention in every step."""
+    if settings["training"].get("compile"):
+        raise InputError(
+            f"{configuration.metric} of attention cannot be read in a compiled encoder; expected "
+            "training.compile: false"
+        )
+    heard = roles if configuration.representation == "attention" else roles[1:]
+    for role in heard:
+        if has_frozen_encoder(settings[role]):
+            raise InputError(
+                f"attention lies in the encoder of the {role}, which is frozen (train: "
+                f"{settings[role]['train']}); expected train: all or last: N"
+            )

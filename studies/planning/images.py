@@ -249,8 +249,8 @@ def check_squashed(key: str, section: object, framing: Framing) -> None:
     """Raise InputError if a study has a section that knows of squashed images alone."""
     if section is not None and not framing.squashes:
         raise InputError(
-            f"{key}: data.aspect is {framing.aspect}, expected aspect: squash; {key} know of no "
-            "windows over images"
+            f"{key}: data.aspect is {framing.aspect}, expected aspect: squash; with others a "
+            f"network sees windows over images, which {key} cannot choose or alter"
         )
 
 

@@ -5,14 +5,17 @@ and a student's training run names its teacher's.
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from reports.pairing import Pair, pair_of
 from studies.planning.images import ImageSplits
 from studies.spec.configuration import SOUP, Configuration
 from studies.spec.resources import Demand
+
+if TYPE_CHECKING:
+    from studies.planning.segmentation.segments import MapsOfLabels
 
 
 @dataclass(frozen=True)
@@ -67,6 +70,15 @@ class Trial:
         return all(has("scores", key) for key in self.plain_keys)
 
 
+def more_teacher_roles(count: int) -> tuple[str, ...]:
+    """Return the roles of all teachers but the first, whose role is "teacher".
+
+    >>> more_teacher_roles(3)
+    ('teacher2', 'teacher3')
+    """
+    return tuple(f"teacher{number}" for number in range(2, count + 1))
+
+
 @dataclass(frozen=True)
 class TrainingJob:
     """One training run and the trials that score it.
@@ -82,6 +94,8 @@ class TrainingJob:
             key.
         teacher_maps: how maps of its frozen teacher may be kept, see `studies.spec.frozen.Caches`.
         members: the training runs whose networks it fuses; a job that has them trains nothing.
+        other_parents: the keys of the training runs of its other teachers, if it has several.
+        maps: what pseudo masks are cut from that decouple objects from contexts; None without.
 
     """
 
@@ -95,6 +109,8 @@ class TrainingJob:
     stage: ClassVar[str] = "train"
     teacher_maps: str = "float32"
     members: "tuple[TrainingJob, ...]" = ()
+    other_parents: tuple[str, ...] = ()
+    maps: "MapsOfLabels | None" = None
 
     def __hash__(self) -> int:
         return hash(self.key)
@@ -130,9 +146,23 @@ class TrainingJob:
 
     @property
     def needs(self) -> tuple[str, ...]:
-        """The keys of the training runs that it waits for: its teacher's, or its members'."""
-        members = tuple(member.key for member in self.members)
-        return members if self.parent is None else (self.parent, *members)
+        """The keys of the runs that it waits for: of teachers, members, and its masks."""
+        masks = () if self.maps is None else (self.maps.training.key,)
+        return (*self.parents.values(), *(member.key for member in self.members), *masks)
+
+    @property
+    def teacher_roles(self) -> tuple[str, ...]:
+        """The roles of its teachers in its settings, or of its partner."""
+        if "teacher" not in self.settings:
+            return ()
+        return ("teacher", *more_teacher_roles(1 + len(self.other_parents)))
+
+    @property
+    def parents(self) -> dict[str, str]:
+        """The role of each teacher that was trained before -> the key of its training run."""
+        if self.parent is None:
+            return {}
+        return dict(zip(self.teacher_roles, (self.parent, *self.other_parents), strict=True))
 
     @property
     def fuses_maps(self) -> bool:
@@ -230,3 +260,19 @@ class TrainingJob:
         """The keys of the scores of all of its trials, chains included."""
         for trial in self.trials:
             yield from trial.score_keys
+
+
+def views_an_image(settings: Mapping[str, Any]) -> int:
+    """Return how many samples a training run takes of each image in a pass, by its settings."""
+    given = settings.get("decouple", {})
+    return 1 + ("paste" in given) + int(given.get("crops", {}).get("count", 0))
+
+
+def decoupling_in_words(settings: Mapping[str, Any]) -> str:
+    """Return what a training run sees beside its images, for `wsss plan`; "" if nothing."""
+    given = settings.get("decouple", {})
+    said = [", objects pasted into other images"] if "paste" in given else []
+    if crops := given.get("crops"):
+        many = "1 crop" if crops["count"] == 1 else f"{crops['count']} crops"
+        said.append(f", {many} of each image, {100 * crops['side']:g} % of its side, by their tags")
+    return "".join(said)

@@ -14,11 +14,15 @@ from studies.planning.chains import CamScoring, Chain
 from studies.planning.folds import fold_record
 from studies.planning.images import StudyImages, windows_in_words
 from studies.planning.job import TrainingJob, Trial
+from studies.planning.joining import JoinedImages, join_line
 from studies.planning.plan_display import plan_as_html, plan_as_text
 from studies.planning.segmentation.segments import Job, SegmentJob
 from studies.planning.segmentation.training_masks import TrainingMasks
 from studies.spec.configuration import Configuration
+from studies.spec.fused_rows import is_alone
 from studies.spec.refinement import PublishedSeeds
+from studies.spec.row_names import teachers_label
+from studies.spec.segmentation.segment import JOINED
 from studies.spec.settings import TrainingChange
 from studies.spec.study import Study
 from studies.store import ArtifactStore, canonical
@@ -83,6 +87,17 @@ class Plan:
         return tuple(windows_in_words(first.source, self.study.data))
 
     @property
+    def joined(self) -> tuple[str, ...]:
+        """What joins the training of some rows, or that such rows are left out, as lines."""
+        study = self.study
+        rows = [name for name, one in study.named_configurations() if one.join]
+        sets = [one for one in self.image_sets if isinstance(one, JoinedImages) and one.places]
+        lines = [join_line(images, rows) for images in sets]
+        if study.left_out:
+            lines.append(f"join: null leaves out {', '.join(study.left_out)}")
+        return tuple(lines)
+
+    @property
     def folds(self) -> list[Fold]:
         """The folds, in order; none in a study without folds."""
         return [images.fold for images in self.image_sets if images.fold is not None]
@@ -108,7 +123,8 @@ class Plan:
         if not isinstance(job, SegmentJob) or job.masks is None:
             return
         if not store.has("images", job.masks.key):  # which is asked before masks are opened
-            TrainingMasks(images).keep(store)
+            joined = job.settings["labels"]["masks"] == JOINED
+            TrainingMasks(images, joined_alone=joined).keep(store)
 
     @property
     def plugins(self) -> dict[str, str]:
@@ -200,10 +216,16 @@ class Plan:
         study = self.study
         owner = {trial.key: job for job in self.jobs.values() for trial in job.trials}
         alone = {
-            (spec.student, spec.training): name
+            (spec.student, spec.training, spec.join): name
             for name, spec in study.named_configurations()
-            if spec.paradigm == "single"
+            if is_alone(spec)
         }
+
+        def named_alone(student: str, training: TrainingChange, join: bool) -> str | None:
+            ways = [(joins, how) for joins in (join, False) for how in (training, TrainingChange())]
+            rows = (alone.get((student, how, joins)) for joins, how in ways)
+            return next((name for name in rows if name is not None), None)
+
         fusions = {
             name: _fusion(study, spec)
             for name, spec in study.named_configurations()
@@ -214,10 +236,12 @@ class Plan:
         decide = question and question.as_json()
         own_rules = canonical(study.thresholds.rules)
         rows = []
+        sets = [one for one in self.image_sets if isinstance(one, JoinedImages)]
+        joined = max((len(one.places) for one in sets), default=None)
         for trial in self.trials:
             spec = trial.spec
             fusion = fusions.get(trial.configuration)
-            single = spec.paradigm == "single"
+            unused = [key for key in ("gamma", "teachers") if getattr(spec, key) is None]
             rows.append(
                 {
                     "study": study.study,
@@ -232,20 +256,30 @@ class Plan:
                     "representation": spec.representation,
                     "weight": spec.transfer_weight,
                     "student": fusion["networks"] if fusion else study.label(spec.student),
-                    "teacher": study.label(spec.teacher) if spec.teacher else None,
+                    "teacher": teachers_label(spec, study.label) if spec.teacher else None,
                     "baseline": None
-                    if single
-                    else alone.get((spec.student, spec.training))
-                    or alone.get((spec.student, TrainingChange())),
-                    "reference": alone.get((spec.teacher or "", TrainingChange())),
+                    if is_alone(spec)
+                    else named_alone(spec.student, spec.training, spec.join),
+                    "reference": named_alone(spec.teacher or "", TrainingChange(), spec.join),
                     "fixed_threshold": study.thresholds.fixed,
                     "objective": study.thresholds.objective,
                     "own_rules": own_rules,
                     "settings": canonical(
                         {
                             **spec.model_dump(
-                                mode="json", by_alias=True, exclude={"resources", "fuse", "recipe"}
+                                mode="json",
+                                by_alias=True,
+                                exclude={
+                                    "resources",
+                                    "fuse",
+                                    "join",
+                                    "decouple",
+                                    "recipe",
+                                    *unused,
+                                },
                             ),
+                            **({"join": True} if spec.join else {}),
+                            **_decoupled(spec),
                             **({"fuse": fusion} if fusion else {}),
                             **({"recipe": spec.recipe} if spec.recipe else {}),
                         }
@@ -261,6 +295,7 @@ class Plan:
                     "reasons_key": trial.reasons,
                     "fold_about": about.get(trial.fold or 0),
                     "decide": decide,
+                    "joined": joined if spec.join else None,
                 }
             )
         return rows
@@ -313,6 +348,16 @@ def _fusion(study: Study, spec: Configuration) -> dict[str, Any]:
         "labels": labels,
         "networks": times + " + ".join(labels),
     }
+
+
+def _decoupled(spec: Configuration) -> dict[str, Any]:
+    """Return what a row's settings hold of its `decouple`; nothing without."""
+    given = spec.decouple
+    return {} if given is None else {"decouple": given.model_dump(mode="json", exclude_none=True)}
+
+
+_OF_OTHERS = ("resources", "fuse", "join", "decouple", "recipe")
+"""Keys of a configuration that its settings in the ledger hold where they are used alone."""
 
 
 def _share(percent: float | None) -> float | None:

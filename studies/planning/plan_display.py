@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from studies.formatting import aligned
 from studies.planning.folds import fold_lines
+from studies.planning.job import decoupling_in_words
 
 if TYPE_CHECKING:
     from studies.planning.plan import Plan
@@ -62,6 +63,7 @@ def _table(plan: "Plan") -> tuple[list[str], list[list[str]]]:
 def _rest(plan: "Plan") -> list[str]:
     left = len(plan.trials) - MOST_ROWS
     more = [f"... and {left} more"] if left > 0 else []
+    more += plan.joined
     return [*more, "", *fold_lines(plan.folds)] if plan.folds else more
 
 
@@ -91,7 +93,8 @@ def recipes_of(plan: "Plan") -> tuple[RecipeInPlan, ...]:
     """Return how the configurations and segmenters of a plan are trained, each recipe once."""
     found: dict[str, dict[str, None]] = {}
     for job in (job for job in plan.jobs.values() if not job.members):
-        names = found.setdefault(recipe_line(job.settings["training"]), {})
+        line = recipe_line(job.settings["training"]) + decoupling_in_words(job.settings)
+        names = found.setdefault(line, {})
         names.update(dict.fromkeys(trial.configuration for trial in job.trials))
     for run in (run for run in plan.segments if not run.single_stage):
         settings = asdict(run.fit)

@@ -19,14 +19,21 @@ from studies.planning.images import (
     folded_images,
     study_images,
 )
-from studies.planning.job import TrainingJob, Trial
+from studies.planning.job import TrainingJob, Trial, more_teacher_roles
+from studies.planning.joining import JoinedImages, join_images
+from studies.planning.maps_of_images import check_maps_of_images
 from studies.planning.plan import Plan
 from studies.planning.segmentation.decoders import plan_decoders
-from studies.planning.segmentation.segment_plan import ModelIdentity, plan_segments
+from studies.planning.segmentation.decoupling import plan_decoupling
+from studies.planning.segmentation.segment_plan import (
+    ModelIdentity,
+    SegmentImages,
+    plan_segments,
+)
 from studies.planning.segmentation.segments import SegmentJob
 from studies.spec.configuration import Configuration
+from studies.spec.segmentation.single_stage import with_recipe_training
 from studies.spec.settings import training_in_key
-from studies.spec.single_stage import with_recipe_training
 from studies.spec.study import Study
 from studies.store import stage_key
 from wsss_core.backbones import (
@@ -76,6 +83,8 @@ def make_plan(study: Study, images: StudyImages | None = None) -> Plan:
         for of_fold in planner.of_folds():
             if all(of_fold.images.splits != known.splits for known in image_sets):
                 image_sets.append(of_fold.images)
+            if of_fold.joined is not None:
+                image_sets.append(of_fold.joined)
             trials = [
                 of_fold.trial(name, position, configuration, seed, value)
                 for position, (name, configuration) in enumerate(turned.named_configurations())
@@ -129,6 +138,10 @@ class Planner:
         self.jobs = jobs
         self.images = images or study_images(study.data)
         check_squashed("reasons", study.reasons, self.images.framing)
+        self.joined: JoinedImages | None = None
+        if study.join is not None:
+            check_squashed("join", study.join, self.images.framing)
+            self.images, self.joined = join_images(self.images, study.join)
         classes = self.images.source.classes
         gating = study.cam.gating or ("predicted" if len(classes) > 1 else "none")
         cam = CamSettings(**study.cam.model_dump(exclude={"normalisation", "gating"}))
@@ -137,6 +150,7 @@ class Planner:
         )
         self._scored_as = {**self.cam.as_settings(), **self.cam.other_gatings}
         self.chains = tuple(planned_chain(chain, cam) for chain in study.resolved_chains())
+        check_maps_of_images(study, self.images, self.chains)
         self.backbones = {
             name: self._identity(name) for name in study.backbones
         }  # name -> (settings, weights file)
@@ -170,13 +184,7 @@ class Planner:
     ) -> Trial:
         """Return a configuration under a seed, added to the job that trains it."""
         job = self.job(configuration, seed)
-        networks = [one.settings[role] for one in job.sources for role in one.mapped_roles]
-        key = stage_key(
-            "scores",
-            {**self._scored_as, **laid_over(self.cam.cam, self.cam.size, *networks)},
-            parents=[job.key],
-            data=[job.images.fingerprints[split] for split in SCORED_SPLITS],
-        )
+        key = self.plain_scores_key(job)
         reasons = self.study.reasons
         trial = Trial(
             key=key,
@@ -203,6 +211,16 @@ class Planner:
         self.jobs[job.key] = replace(job, trials=(*job.trials, trial), resources=resources)
         return trial
 
+    def plain_scores_key(self, job: TrainingJob) -> str:
+        """Return the key of the scores of a job's plain CAM."""
+        networks = [one.settings[role] for one in job.sources for role in one.mapped_roles]
+        return stage_key(
+            "scores",
+            {**self._scored_as, **laid_over(self.cam.cam, self.cam.size, *networks)},
+            parents=[job.key],
+            data=[job.images.fingerprints[split] for split in SCORED_SPLITS],
+        )
+
     def segments(self, trials: list[Trial], sweep_value: float | None = None) -> list[SegmentJob]:
         """Return the segmentation runs of the study, on these images and at a sweep's value.
 
@@ -213,12 +231,12 @@ class Planner:
         """
         owner = {trial.key: job for job in self.jobs.values() for trial in job.trials}
         owners = {(one.configuration, one.seed): (owner[one.key], one) for one in trials}
-        images, cam, chains = self.images, self.cam, self.chains
-        decoders = plan_decoders(self.study, images, cam, owners, sweep_value)
+        sets = SegmentImages(self.images, self.joined)
+        cam, chains, models = self.cam, self.chains, self._segmenters
+        decoders = plan_decoders(self.study, sets, cam, owners, sweep_value)
         if self.study.segment is None:
             return decoders
-        models = self._segmenters
-        own = plan_segments(self.study, images, cam, chains, owners, models, sweep_value)
+        own = plan_segments(self.study, sets, cam, chains, owners, models, sweep_value)
         return [*own, *decoders]
 
     def _identity(self, name: str) -> tuple[dict[str, Any], str]:
@@ -261,7 +279,8 @@ class Planner:
             fused = fused_job(self, configuration, seed)
             return self.jobs.setdefault(fused.key, fused)
         study = self.study
-        splits = self.images.splits
+        images = self.joined if configuration.join and self.joined else self.images
+        splits = images.splits
         student, student_weights = self.backbones[configuration.student]
         backbone = study.backbones[configuration.student]
         changes = backbone.training, configuration.training
@@ -270,7 +289,7 @@ class Planner:
             shared = with_recipe_training(shared, recipe, *changes)
         training = training_in_key(shared, *changes)
         if "iterations" in training:
-            batches = math.ceil(self.images.training_count / training["batch_size"])
+            batches = math.ceil(images.training_count / training["batch_size"])
             training["epochs"] = math.ceil(training["iterations"] / batches)
         settings: dict[str, Any] = {
             "paradigm": configuration.paradigm,
@@ -284,11 +303,14 @@ class Planner:
         if recipe is not None:
             settings["single_stage"] = recipe_as_config(recipe_of(recipe)[1])
         weights = {"student": student_weights}
-        parent = None
+        parents: list[str] = []
         if configuration.teacher is not None:
             settings["teacher"], weights["teacher"] = self.backbones[configuration.teacher]
             if configuration.metric is not None:
                 settings["transfer"] = configuration.transfer()
+            others = configuration.teacher_names[1:]
+            for role, name in zip(more_teacher_roles(1 + len(others)), others, strict=True):
+                settings[role], weights[role] = self.backbones[name]
             for role in ("student", "teacher"):
                 name = getattr(configuration, role)
                 if any(getattr(pair, role) is not None for pair in configuration.layers or ()) and (
@@ -306,20 +328,30 @@ class Planner:
                 settings["spatial_map"] = 2  # the cosine's gradient is steadied since then
             if configuration.metric is not None and _meet_elsewhere(settings):
                 settings["grids"] = 2  # maps are compared over the pixels that they stand for
+        if (decoupling := plan_decoupling(self, configuration, seed)) is not None:
+            settings["decouple"] = decoupling.settings
         settings |= cache_settings(configuration, settings, study.caches)
         if configuration.paradigm == "teacher-student" and configuration.teacher is not None:
-            alone = Configuration(paradigm="single", student=configuration.teacher)
-            parent = self.job(alone, seed).key
-        key = stage_key(
-            "train",
-            settings,
-            parents=[parent] if parent else [],
-            data=[splits.fingerprints["train"]],
-        )
+            for name in configuration.teacher_names:
+                alone = Configuration(paradigm="single", student=name, join=configuration.join)
+                parents.append(self.job(alone, seed).key)
+        built_upon = [*parents, *(decoupling.parents if decoupling else [])]
+        data = [splits.fingerprints["train"]]
+        key = stage_key("train", settings, parents=built_upon, data=data)
         if key not in self.jobs:
-            asked = study.resources.demand(configuration.paradigm)
-            maps = study.caches.teachers
-            self.jobs[key] = TrainingJob(key, settings, splits, weights, parent, (), asked, maps)
+            parent, *others = parents or [None]
+            self.jobs[key] = TrainingJob(
+                key,
+                settings,
+                splits,
+                weights,
+                parent,
+                (),
+                study.resources.demand(configuration.paradigm),
+                study.caches.teachers,
+                other_parents=tuple(filter(None, others)),
+                maps=decoupling.maps if decoupling else None,
+            )
         return self.jobs[key]
 
 
@@ -331,10 +363,12 @@ def _meet_elsewhere(settings: Mapping[str, Any]) -> bool:
     transfer, size = settings["transfer"], settings["image_size"]
     if transfer["representation"] in ("gram", "logits"):
         return False
-    networks = [settings[role] for role in ("student", "teacher")]
+    roles = ("teacher", *more_teacher_roles(len(transfer.get("teachers", ()))))
+    networks = [settings[role] for role in ("student", *roles)]
     built = [{**one, **dict.fromkeys(_NOT_OF_GRIDS)} for one in networks]
     pairs = transfer.get("layers") or []
-    if built[0] == built[1] and all(p.get("student") == p.get("teacher") for p in pairs):
+    alike = all(p.get("student") == p.get("teacher") for p in pairs)
+    if alike and all(one == built[0] for one in built):
         return False
     return not all(share_the_image(str(one["model"]), [size], one) for one in networks)
 

@@ -17,7 +17,7 @@ import torch
 
 from reports.storage import storage_errors
 from studies.planning import Plan, TrainingJob
-from studies.spec.single_stage import SINGLE_STAGE
+from studies.spec.segmentation.single_stage import SINGLE_STAGE
 from studies.stages.network_files import restore_network, save_network
 from studies.stages.training import build_paradigm, initial_network
 from studies.store import ArtifactStore, canonical
@@ -95,7 +95,7 @@ class NetworkCheck:
     def name(self) -> str:
         """The training run's name with its models."""
         settings = self.job.settings
-        models = [settings[role]["model"] for role in ("student", "teacher") if role in settings]
+        models = [settings[role]["model"] for role in ("student", *self.job.teacher_roles)]
         return f"{self.job.name} ({', '.join(models)})"
 
     def key(self) -> str:
@@ -254,10 +254,11 @@ def check_networks(job: TrainingJob) -> None:
 
 
 def _built(job: TrainingJob) -> Paradigm:
-    teacher = None
+    teachers: list[Network] = []
     if job.paradigm == "teacher-student":
-        teacher = initial_network(job, "teacher", job.weights["teacher"])
-    return build_paradigm(job, teacher).eval()
+        teachers = [initial_network(job, role, job.weights[role]) for role in job.teacher_roles]
+    first, others = (teachers[0], teachers[1:]) if teachers else (None, [])
+    return build_paradigm(job, first, others).eval()
 
 
 def _check_cams(paradigm: Paradigm, job: TrainingJob, cams: Iterable[CamSettings]) -> None:

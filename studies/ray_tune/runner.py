@@ -22,6 +22,7 @@ from ray import tune
 from reports.storage import StorageError
 from studies.cluster.check import check_nodes
 from studies.planning import (
+    CancelledInRun,
     Job,
     NodeAmounts,
     Plan,
@@ -162,6 +163,7 @@ def _scheduled(
         lambda job: finished_job(job, context, store),
         context.run_id,
     )
+    schedule.cancelled = CancelledInRun(plan, context.results)
     watch = StallWatch(Leases(store.folder), context.run_id, plan.all_jobs, end_stalled)
     spare = SpareCores(asked, nodes_by_id)
     refinement = RefinementTasks(plan, context, gpus, spare, progress, stop, watch)

@@ -4,7 +4,7 @@ import contextlib
 import logging
 
 from reports.storage import StorageError
-from studies.planning import Job, Plan, TrainingJob
+from studies.planning import CancelledInRun, Job, Plan, TrainingJob
 from studies.scheduling.progress import Progress
 from studies.scheduling.schedule import OnEnd, Scheduler
 from studies.scheduling.stall_watch import StallWatch
@@ -64,6 +64,7 @@ def run_in_process(
         lambda job: finished_job(job, context, store),
         context.run_id,
     )
+    schedule.cancelled = CancelledInRun(plan, context.results)
     refinement = _Refinement(plan, context, store, progress)
     schedule.on_ok = refinement.add
     schedule.on_end = on_end or schedule.on_end

@@ -69,7 +69,7 @@ class Progress:
         self._left[work] -= 1
         if outcome.seconds is not None:
             self._worked += outcome.seconds
-            if outcome.status is not JobStatus.FAILED:
+            if outcome.has_result:
                 self._rates.learn(work, outcome.seconds)
         took = time.perf_counter() - self._started
         ok = outcome.status is JobStatus.OK

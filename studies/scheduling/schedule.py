@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 
 from reports.storage import StorageError
-from studies.planning import Job, Plan
+from studies.planning import Cancellations, Job, Plan
 from studies.scheduling.progress import Progress
 from studies.scheduling.stopping import Stop
 from studies.stages import JobStatus, Outcome
@@ -52,6 +52,7 @@ class Scheduler:
         outcomes: the outcomes of the jobs that ended, by key.
         on_ok: is called with each job that ended well, and its outcome.
         on_end: is called with each job that ended; returns jobs that are to run because of it.
+        cancelled: the rows that were cancelled meanwhile; None: none is.
 
     """
 
@@ -70,6 +71,7 @@ class Scheduler:
         self.outcomes: dict[str, Outcome] = {}
         self.on_ok: Callable[[Job, Outcome], None] = lambda job, outcome: None
         self.on_end: OnEnd = lambda job, outcome: ()
+        self.cancelled: Cancellations | None = None
         self._plan, self._store, self._progress = plan, store, progress
         self._stop, self._finished, self._run = stop, finished, run
         self._waiting = sorted(jobs, key=lambda job: job.key not in awaited)
@@ -167,7 +169,11 @@ class Scheduler:
         self._retry(job, self._progress_of(job), said, failed=failed)
 
     def look(self) -> None:
-        """Look now and then which waiting jobs other drivers run or have finished."""
+        """Look now and then which waiting jobs other drivers run or have finished.
+
+        Jobs whose rows were cancelled end here too.
+        """
+        self._end_cancelled()
         if not self._waiting or time.monotonic() < self._next_look:
             return
         began = time.monotonic()
@@ -180,6 +186,20 @@ class Scheduler:
             return
         took = time.monotonic() - began
         self._next_look = time.monotonic() + max(self._look_every, 20 * took)
+
+    def _end_cancelled(self) -> None:
+        """End the waiting jobs whose rows were cancelled; workers end those that run."""
+        if self.cancelled is None or not self._waiting:
+            return
+        try:
+            ending = self.cancelled.ending(self._waiting)
+        except StorageError as away:
+            self._stop.without_storage(away)
+            return
+        for job in ending:
+            self._waiting.remove(job)
+            self._leased_elsewhere.discard(job.key)
+            self._end(job, Outcome(JobStatus.CANCELLED, "its row was cancelled"))
 
     def wait(self) -> None:
         """Sleep until the next look, as the driver has nothing to do meanwhile."""

@@ -2,16 +2,15 @@
 
 import itertools
 import math
-from collections.abc import Callable, Sequence
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from reports.names import METRIC_NAMES
 from studies.spec.base import Name, OneOrMore, Strict, listed, lower, one_of
 from studies.spec.resources import ResourceChange
+from studies.spec.segmentation.decoupling import Decouple
+from studies.spec.segmentation.single_stage import SINGLE_STAGE, Recipe
 from studies.spec.settings import TrainingChange
-from studies.spec.single_stage import SINGLE_STAGE, Recipe
 from wsss_core.errors import quoted
 from wsss_core.evaluate import LogitFusion, MapFusion
 from wsss_core.plugins import is_plugin
@@ -53,12 +52,17 @@ class LayerPairEntry(Strict):
 
 
 class Transfer(Strict):
-    """Settings of the transfer that are not multiplied out; None is the default."""
+    """Settings of the transfer that are not multiplied out; None is the default.
+
+    `teachers` names several frozen teachers with their weights; the first of them is `teacher`.
+    """
 
     variant: VariantName | None = None
     projection: TransferProjection | None = None
     layers: list[LayerPairEntry] | None = Field(None, min_length=1)
     temperature: float | None = Field(None, gt=0)
+    gamma: float | None = Field(None, ge=1, le=100)
+    teachers: dict[Name, Annotated[float, Field(gt=0)]] | None = Field(None, min_length=2)
     lambda_warmup: float | None = Field(None, ge=0, le=1)
     gradient: GradientName | None = None
     ema: float | None = Field(None, gt=0, lt=1)
@@ -115,16 +119,19 @@ class FusionEntry(Fusion):
 class Described(Transfer):
     """Keys that an entry of `configurations` and a single configuration have alike.
 
-    `published` is another work's figure for the configuration, in percent; see
-    `Study.published_from`. `resources` overrides the study's `resources` for its trials.
+    With `join` the images of the study's section `join` join its training. `published` is another
+    work's figure for the configuration, in percent; see `Study.published_from`. `resources`
+    overrides the study's `resources` for its trials.
     """
 
     name: Name | None = None
     student: str
     teacher: str | None = None
     training: TrainingChange = TrainingChange()
+    join: bool = False
     published: float | None = Field(None, ge=0, le=100)
     resources: ResourceChange = ResourceChange()
+    decouple: Decouple | None = None
 
 
 class ConfigurationEntry(Described):
@@ -156,6 +163,18 @@ class ConfigurationEntry(Described):
                 raise ValueError(f"an entry with 'fuse' takes no {quoted(key)}")
         return {**given, "paradigm": [FUSED], "student": ""}
 
+    @model_validator(mode="before")
+    @classmethod
+    def _first_teacher(cls, given: Any) -> Any:
+        """Complete an entry with `teachers` by `teacher`, the first of them."""
+        several = given.get("teachers") if isinstance(given, dict) else None
+        if not isinstance(several, dict) or not several:
+            return given
+        first = next(iter(several))
+        if given.get("teacher", first) != first:
+            raise ValueError("'teachers' names all teachers; leave 'teacher' out")
+        return {**given, "teacher": first}
+
     @model_validator(mode="after")
     def _fits_its_paradigm(self) -> Self:
         if FUSED in self.paradigm:
@@ -166,6 +185,8 @@ class ConfigurationEntry(Described):
         given = [key for key in (*axes, *Transfer.model_fields) if getattr(self, key) is not None]
         if (self.recipe is None) == (SINGLE_STAGE in self.paradigm):
             raise ValueError("paradigm 'single-stage' needs 'recipe', and no other takes it")
+        if self.recipe is not None and self.decouple is not None:
+            raise ValueError(f"paradigm {SINGLE_STAGE!r} takes no 'decouple'")
         for alone in ("single", SINGLE_STAGE):
             if alone not in self.paradigm:
                 continue
@@ -186,6 +207,11 @@ class ConfigurationEntry(Described):
         for key in ("gradient", "ema"):
             if key in given and self.paradigm != ["co-training"]:
                 raise ValueError(f"{key!r} applies to co-training alone")
+        if self.teachers is not None:
+            if self.paradigm != ["teacher-student"]:
+                raise ValueError("'teachers' applies to teacher-student alone")
+            if any(pair.teacher is not None for pair in self.layers or ()):
+                raise ValueError("'layers' with 'teachers' names layers of the student alone")
         if self.ema is not None and self.gradient != "student":
             raise ValueError(
                 "'ema' aligns the student with an average of its partner: set gradient: student"
@@ -195,6 +221,8 @@ class ConfigurationEntry(Described):
             raise ValueError(
                 f"'temperature' applies to the metrics {', '.join(LOGIT_METRICS)} alone"
             )
+        if self.gamma is not None and self.metric != ["ofa"]:
+            raise ValueError("'gamma' applies to the metric ofa alone")
         return self
 
     def _check_partner(self, given: list[str]) -> None:
@@ -206,6 +234,8 @@ class ConfigurationEntry(Described):
         for key in ("gradient", "ema"):
             if key in given:
                 raise ValueError(f"{key!r} applies to co-training alone")
+        if "teachers" in given:
+            raise ValueError("'teachers' applies to teacher-student alone")
         refuse_level(self.metric or [], self.transfer_level)
 
     def _needs_no_level(self) -> bool:
@@ -281,6 +311,11 @@ class Configuration(Described):
     transfer_weight: float | None = Field(None, alias="lambda")
     recipe: Recipe | None = None
 
+    @property
+    def teacher_names(self) -> tuple[str, ...]:
+        """The backbones of all of its teachers."""
+        return tuple(self.teachers or filter(None, [self.teacher]))
+
     def transfer(self) -> dict[str, Any]:
         """Return all settings that decide the transfer loss, as the training stage takes them."""
         return {
@@ -291,6 +326,8 @@ class Configuration(Described):
             "projection": self.projection,
             "layers": [pair.model_dump() for pair in self.layers] if self.layers else None,
             "temperature": self.temperature or 1.0,
+            **({} if self.gamma is None else {"gamma": self.gamma}),
+            **({} if self.teachers is None else {"teachers": [*self.teachers.values()]}),
             "weight": self.transfer_weight,
             "warmup": self.lambda_warmup or 0.0,
             **(
@@ -299,79 +336,3 @@ class Configuration(Described):
                 else {}
             ),
         }
-
-
-_FUSION_WORDS = {
-    "mean": "mean of",
-    "product": "product of",
-    "minimum": "minimum of",
-    "or": "OR of",
-    "and": "AND of",
-    "soup": "weight soup of",
-}
-
-
-def fusion_name(fuse: Fusion, members: Sequence[str]) -> str:
-    """Return the name that tables print for a fusion without a name of its own.
-
-    Args:
-        fuse: the fusion.
-        members: the names of its rows.
-
-    """
-    seeds = f"{fuse.seeds} seeds of " if fuse.seeds > 1 else ""
-    name = f"{_FUSION_WORDS[fuse.how]} {seeds}{' + '.join(members)}"
-    return name if fuse.scores == "logits" else f"{name}, mean probability"
-
-
-_REPRESENTATION_WORDS = {
-    "spatial_map": "spatial map",
-    "gram": "inner product",
-    "activation_map": "activation map",
-}
-
-
-def configuration_name(
-    one: Configuration, label: Callable[[str], str], *, name_networks: bool
-) -> str:
-    """Return the name that tables print for a configuration without a name of its own.
-
-    Args:
-        one: the configuration to name.
-        label: maps a backbone to its name in tables.
-        name_networks: name both networks, because the study aligns several pairs.
-
-    """
-    student = label(one.student)
-    taught = one.paradigm == "teacher-student"
-    words = ["taught" if taught else "co-trained"]
-    if one.recipe is not None:
-        changed = ", ".join(sorted(set(one.recipe) - {"name"}))
-        words = [f"{student}, {one.recipe['name']}" + (f" ({changed})" if changed else "")]
-        if one.teacher is not None:
-            words[0] += f" with {label(one.teacher)}"
-        if one.metric is None:
-            return words[0]
-    elif one.teacher is None:
-        return f"{student} alone"
-    elif name_networks:
-        words = [f"{student} {'taught by' if taught else 'with'} {label(one.teacher)}"]
-    metric = METRIC_NAMES.get(str(one.metric), str(one.metric))
-    no_level = one.representation == "logits" or one.metric in RELATIONS
-    words.append(metric if no_level else f"{metric} {one.transfer_level}")
-    if one.representation != "feature":
-        words.append(_REPRESENTATION_WORDS.get(str(one.representation), str(one.representation)))
-    if one.projection is not None:
-        names = {"none": "no projection", "mlp": "MLP", "conv1x1": "projected"}
-        words.append(names.get(one.projection, one.projection))
-    if one.layers:
-        pairs = [f"{p.student or 'last'}–{p.teacher or 'last'}" for p in one.layers]
-        words.append("layers " + " ".join(pairs))
-    if one.variant == "thesis":
-        words.append("as in the thesis code")
-    if one.gradient in ("student", "teacher"):
-        moved = one.student if one.gradient == "student" else one.teacher
-        words.append(f"moves {label(moved)} alone")
-    if one.ema is not None:
-        words.append("towards its partner's average")
-    return ", ".join(words)

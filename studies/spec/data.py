@@ -1,8 +1,8 @@
 """The sections `data` and `folds`: where images come from, and what is held out together."""
 
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
-from pydantic import Discriminator, Field, Tag, field_validator
+from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
 from studies.spec.base import LocalPath, Strict
 from studies.spec.published import PUBLISHED, PublishedData, known_sources
@@ -12,6 +12,9 @@ from wsss_core.data.pixel_rules import PixelRules
 from wsss_core.data.scenes.scene import SceneSettings
 from wsss_core.errors import quoted
 from wsss_core.plugins import is_plugin
+
+if TYPE_CHECKING:
+    from studies.spec.study import Study
 
 
 class SceneData(section(SceneSettings)):  # type: ignore[misc]
@@ -93,6 +96,52 @@ Data = Annotated[
     | Annotated[PublishedData, Tag(PUBLISHED)],
     Discriminator(_kind),
 ]
+
+
+class Join(Strict):
+    """Images with masks that join the training of rows with `join: true` by their labels alone.
+
+    They are `scenes` further scenes, or a share of the split `tune` or `test`, by whole groups. No
+    row of the study is scored on them.
+    """
+
+    scenes: int | None = Field(None, ge=2, le=10**6)
+    tune: float | None = Field(None, gt=0, lt=1)
+    test: float | None = Field(None, gt=0, lt=1)
+
+    @model_validator(mode="after")
+    def _is_one(self) -> Self:
+        given = [name for name in ("scenes", "tune", "test") if getattr(self, name) is not None]
+        if len(given) != 1:
+            raise ValueError(
+                "expected one of scenes: NUMBER, tune: SHARE and test: SHARE"
+                + (f", got {' and '.join(given)}" if given else "")
+            )
+        return self
+
+
+def check_join(study: "Study") -> None:
+    """Raise ValueError unless images can join the rows of a study that ask for them."""
+    join = study.join
+    asking = [place for place, entry in enumerate(study.configurations) if entry.join]
+    if join is None:
+        # `join: null` leaves these rows out.
+        if asking and "join" not in study.model_fields_set:
+            raise ValueError(
+                f"configurations[{asking[0]}].join: the study has no section join; expected one "
+                "such as join: {tune: 0.5}, or join: null to leave such rows out"
+            )
+        return
+    for other in ("folds", "search"):
+        if getattr(study, other) is not None:
+            raise ValueError(f"a study takes join or {other}, not both")
+    if join.scenes is not None and not isinstance(study.data, SceneData):
+        raise ValueError(
+            f"join.scenes: data.source is {study.data.source}; expected a share of its tune or "
+            "test split, such as join: {tune: 0.5}"
+        )
+    if not asking:
+        raise ValueError("join: no configuration has join: true")
 
 
 MOST_FOLDS = 1000

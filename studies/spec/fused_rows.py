@@ -8,7 +8,8 @@ opinions.
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
-from studies.spec.configuration import FUSED, SOUP, Configuration, Fusion, FusionName, fusion_name
+from studies.spec.configuration import FUSED, SOUP, Configuration, Fusion, FusionName
+from studies.spec.row_names import fusion_name
 from studies.spec.settings import TrainingChange
 from wsss_core.errors import nearest, quoted
 
@@ -19,9 +20,16 @@ _ON_ONE_ARCHITECTURE = ("label", "weights", "partial_weights", "training")
 """The settings of a backbone in which the networks of a weight soup may differ."""
 
 
+def is_alone(one: Configuration) -> bool:
+    """Return whether a row is a network alone, trained on its images as they are."""
+    return one.paradigm == "single" and one.decouple is None
+
+
 def named_alone(rows: Sequence[Named], backbone: str, training: TrainingChange) -> str | None:
     """Return the name of the row of a network alone, best of the same training; None without."""
-    alone = {(one.student, one.training): name for name, one in rows if one.paradigm == "single"}
+    alone = {
+        (one.student, one.training): name for name, one in rows if is_alone(one) and not one.join
+    }
     return alone.get((backbone, training)) or alone.get((backbone, TrainingChange()))
 
 

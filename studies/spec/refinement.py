@@ -21,6 +21,7 @@ from studies.spec.settings import CamChange
 from wsss_core.errors import nearest, quoted
 from wsss_core.plugins import is_plugin
 from wsss_core.refine.crf.settings import CrfBackend, CrfPreset
+from wsss_core.refine.saliency.combining import SaliencyUse
 
 CAM_STEPS: dict[str, dict[str, Any]] = {
     "class_weight": {"method": "class_weight"},
@@ -98,6 +99,30 @@ class Clip(Strict):
     )
 
 
+class SaliencyStep(Strict):
+    """Saliency maps beside the scores; see `wsss_core.refine.steps.saliency`.
+
+    `maps` is a folder of maps by the images' names, `model` an ONNX file or a folder that
+    transformers saved. Without either the colours of the image say what is salient.
+    """
+
+    maps: LocalPath | None = None
+    model: LocalPath | None = None
+    how: SaliencyUse = "guide"
+    low: float = Field(0.25, ge=0, le=1)
+    high: float = Field(0.7, ge=0, le=1)
+    cut: float = Field(0.5, ge=0, le=1)
+    preset: CrfPreset = "thesis"
+
+    @model_validator(mode="after")
+    def _make_sense(self) -> Self:
+        if self.maps is not None and self.model is not None:
+            raise ValueError("maps and model are both given; expected one of them")
+        if self.low > self.high:
+            raise ValueError(f"low {self.low:g} is above high {self.high:g}")
+        return self
+
+
 STEP_SETTINGS: dict[str, type[Strict]] = {
     "crf": Crf,
     "par": Par,
@@ -105,6 +130,7 @@ STEP_SETTINGS: dict[str, type[Strict]] = {
     "boundary": Boundary,
     "sam": Sam,
     "clip": Clip,
+    "saliency": SaliencyStep,
 }
 
 

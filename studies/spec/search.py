@@ -1,10 +1,13 @@
-"""The section `search` of a study file: the space, the budget, and the confirmation of winners."""
+"""The sections `search` and `sweep` of a study file.
+
+A search has a space, a budget, and the confirmation of winners. A sweep has values of one setting.
+"""
 
 from typing import Annotated, Self
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
-from studies.spec.base import OneOrMore, Strict
+from studies.spec.base import Name, OneOrMore, Strict
 from studies.spec.configuration import (
     Configuration,
     TransferLevel,
@@ -99,3 +102,26 @@ class Search(Strict):
             transfer_weight=float(parameters["lambda"]),
             training=TrainingChange(learning_rate=None if rate is None else float(rate)),
         )
+
+
+class Sweep(Strict):
+    """A sweep: one setting of the study takes several values, all others stay the same.
+
+    `key` is a dotted path, as for `--set`: "data.chimney_given_clear".
+    """
+
+    key: str
+    values: list[float] = Field(min_length=2, max_length=1000)
+    label: Name | None = None
+
+    @field_validator("values")
+    @classmethod
+    def _differ(cls, values: list[float]) -> list[float]:
+        if len(set(values)) != len(values):
+            raise ValueError("a value is given twice")
+        return values
+
+    @property
+    def name(self) -> str:
+        """The label that tables print; the key if the file gives no label."""
+        return self.label or self.key

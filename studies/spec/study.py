@@ -18,13 +18,8 @@ from pydantic import (
 )
 
 from studies.spec.base import LocalPath, Name, Strict
-from studies.spec.configuration import (
-    Configuration,
-    ConfigurationEntry,
-    FusionName,
-    configuration_name,
-)
-from studies.spec.data import Data, Folds
+from studies.spec.configuration import Configuration, ConfigurationEntry, FusionName
+from studies.spec.data import Data, Folds, Join, check_join
 from studies.spec.decide import Decide
 from studies.spec.frozen import Caches, NeckEntry, TrainedEntry, refuse_parts
 from studies.spec.fused_rows import Named, members_of, with_fusions
@@ -36,7 +31,9 @@ from studies.spec.refinement import (
     resolve_chain,
 )
 from studies.spec.resources import Resources
-from studies.spec.search import Search
+from studies.spec.row_names import configuration_name
+from studies.spec.search import Search, Sweep
+from studies.spec.segmentation.decoupling import check_decoupled
 from studies.spec.segmentation.segment import Segment
 from studies.spec.settings import Cam, Reasons, Training, TrainingChange
 from wsss_core.backbones.names import check_options
@@ -135,29 +132,6 @@ class Thresholds(Strict):
         return names
 
 
-class Sweep(Strict):
-    """A sweep: one setting of the study takes several values, all others stay the same.
-
-    `key` is a dotted path, as for `--set`: "data.chimney_given_clear".
-    """
-
-    key: str
-    values: list[float] = Field(min_length=2, max_length=1000)
-    label: Name | None = None
-
-    @field_validator("values")
-    @classmethod
-    def _differ(cls, values: list[float]) -> list[float]:
-        if len(set(values)) != len(values):
-            raise ValueError("a value is given twice")
-        return values
-
-    @property
-    def name(self) -> str:
-        """The label that tables print; the key if the file gives no label."""
-        return self.label or self.key
-
-
 class Study(Strict):
     """A study: data, backbones, training, and configurations to compare under every seed.
 
@@ -180,6 +154,7 @@ class Study(Strict):
         BeforeValidator(lambda v: v if isinstance(v, list) else [v]),
     ] = Field(min_length=1)
     folds: Folds | None = None
+    join: Join | None = None
     decide: Decide | None = None
     configurations: list[ConfigurationEntry] = Field(min_length=1)
     controls: Annotated[list[FusionName], BeforeValidator(_ways)] = Field(default_factory=list)
@@ -210,18 +185,21 @@ class Study(Strict):
                     raise ValueError(f"a study takes folds or {other}, not both")
         if self.decide is not None:
             self._check_decide(self.decide)
+        check_join(self)
         self.check_size()
         named = [(f"configurations[{i}]", entry) for i, entry in enumerate(self.configurations)]
         named = [one for one in named if one[1].fuse is None]  # a fusion names no network itself
         for where, entry in (*named, ("search", self.search)):
-            for role in ("student", "teacher"):
-                name = getattr(entry, role, None)
+            asked = [(role, getattr(entry, role, None)) for role in ("student", "teacher")]
+            asked += [("teachers", name) for name in getattr(entry, "teachers", None) or ()]
+            for role, name in asked:
                 if name is not None and name not in self.backbones:
                     raise ValueError(
                         f"{where}.{role} {quoted(name)} is no backbone of this study; "
                         f"nearest: {nearest(name, self.backbones, 0)!r}"
                     )
-        self.resolved_chains()  # unknown steps and settings are errors
+        chains = [chain.name for chain in self.resolved_chains()]  # checks steps and settings
+        check_decoupled(self.named_configurations(), chains)
         if self.search is not None:
             if self.sweep is not None:
                 raise ValueError("a study takes search or sweep, not both")
@@ -244,9 +222,15 @@ class Study(Strict):
                 raise ValueError(f"two configurations are called {name!r}; give them a `name`")
         if self.segment is not None:
             # Fused rows have no network of their own under every seed.
-            own = [name for name, one in self.named_configurations() if one.fuse is None]
-            self.segment.check(own, [chain.name for chain in self.resolved_chains()])
+            own = {name: one for name, one in self.named_configurations() if one.fuse is None}
+            joined = [name for name, one in own.items() if one.join]
+            self.segment.check(list(own), chains, joined, self.left_out)
         return self
+
+    @property
+    def left_out(self) -> list[str]:
+        """The names of the rows that ask for images to join, where none do (`join: null`)."""
+        return [name for name, one, _ in self._listed if one.join and self.join is None]
 
     def check_size(self, folds: int | None = None) -> None:
         """Raise ValueError if the study is too large to be planned.
@@ -282,6 +266,8 @@ class Study(Strict):
         for other in ("search", "sweep", "segment"):
             if getattr(self, other):
                 raise ValueError(f"a study takes decide or {other}, not both")
+        if any(entry.recipe is not None for entry in self.configurations):
+            raise ValueError("a study takes decide or single-stage rows, not both")
         decide.check(self.named_configurations(), self.thresholds.rules, self.seeds)
 
     @property
@@ -310,12 +296,18 @@ class Study(Strict):
 
     @cached_property
     def _named(self) -> list[tuple[str, Configuration]]:
+        rows = [row for row in self._listed if self.join is not None or not row[1].join]
+        return with_fusions(rows, self.controls, self.backbones, self.label, len(self.seeds))
+
+    @cached_property
+    def _listed(self) -> list[tuple[str, Configuration, bool]]:
+        """Every row of the file: its name, itself, and whether the name is the file's own."""
         resolved = [
             (one, len(resolved) > 1)
             for resolved in map(ConfigurationEntry.expand, self.configurations)
             for one in resolved
         ]
-        pairs = {(one.student, one.teacher) for one, _ in resolved if one.teacher is not None}
+        pairs = {(one.student, one.teacher_names) for one, _ in resolved if one.teacher is not None}
         short = [
             (one.name or "") if one.fuse else self._describe(one, several, len(pairs) > 1)
             for one, several in resolved
@@ -326,7 +318,7 @@ class Study(Strict):
             if times[name] > 1 and one.transfer_weight:
                 name = f"{name}, λ {one.transfer_weight:g}"
             named.append((name, one, bool(name) and not several))
-        return with_fusions(named, self.controls, self.backbones, self.label, len(self.seeds))
+        return named
 
     def members(self, fused: Configuration) -> list[Named]:
         """Return what a fused row is made of: names of rows or backbones, and configurations."""

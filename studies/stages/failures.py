@@ -5,6 +5,7 @@ so the run of the study ends. A file system that came back is tried again. A fai
 every following job: it is quarantined, and the job is started elsewhere.
 """
 
+import contextlib
 import errno
 import os
 import socket
@@ -17,12 +18,13 @@ from dataclasses import dataclass, replace
 from reports.ledger.parts import write_part
 from reports.storage import FULL, Folder, Location, StorageError, error_number, open_folder
 from studies.formatting import error_line
-from studies.planning import Job, SegmentJob
+from studies.planning import Job, SegmentJob, is_cancelled
 from studies.stages.device import WorkerShare
 from studies.stages.handover import JobStatus, Outcome, RunContext
 from studies.stages.publishing import publish
 from studies.stages.scoring import LedgerRow
 from studies.store import ArtifactStore, CorruptArtifactError, Lease
+from wsss_core.errors import InputError
 from wsss_core.plugins import search_in
 from wsss_core.progress import hearing_progress
 
@@ -55,6 +57,26 @@ address and a failed assertion are not among them: they are mostly the code's.""
 
 class LeaseLostError(RuntimeError):
     """Another process has taken over the lease, whose heartbeat stood still for too long."""
+
+
+class RowCancelledError(RuntimeError):
+    """Every row that needs the job was cancelled; checkpoints stay."""
+
+
+def end_if_cancelled(job: Job, context: RunContext) -> None:
+    """Raise where every row that needs a job was cancelled meanwhile.
+
+    Marks that cannot be read count as none: the work itself will say that the storage is away.
+
+    Raises:
+        RowCancelledError: they were.
+
+    """
+    cancelled = False
+    with contextlib.suppress(OSError, InputError):
+        cancelled = is_cancelled(context.results, context.study, job)
+    if cancelled:
+        raise RowCancelledError("its row was cancelled")
 
 
 @dataclass(frozen=True)
@@ -227,8 +249,11 @@ class LeasedWork(ABC):
         """Try once; return None where the next try will succeed, unless this is the last."""
         record: LedgerRow = {}
         try:
+            end_if_cancelled(self._job, self.context)
             record = self.record()
             return self.done(record)
+        except RowCancelledError as cancelled:
+            return Outcome(JobStatus.CANCELLED, str(cancelled))
         except LeaseLostError:
             return Outcome(JobStatus.LEASED_ELSEWHERE)
         except Exception as failure:

@@ -32,6 +32,7 @@ class RunContext:
             where a trial ends.
         fixed_threshold: of the study's fixed rule, in [0, 1].
         own_rules: the study's own threshold rules.
+        study: its name in the ledger, under which its rows may be cancelled.
 
     """
 
@@ -46,6 +47,7 @@ class RunContext:
     objective: str | None = None
     fixed_threshold: float = 0.0
     own_rules: tuple[str, ...] = ()
+    study: str = ""
 
     @property
     def rules(self) -> "Rules | None":
@@ -72,18 +74,20 @@ class RunContext:
             objective=thresholds.objective,
             fixed_threshold=thresholds.fixed,
             own_rules=tuple(thresholds.rules),
+            study=plan.study.study,
         )
 
 
 class JobStatus(StrEnum):
     """How a job ended; the first three are the ledger's words.
 
-    A job of any other status has not ended: the driver gives it out again.
+    A job of any status after `CANCELLED` has not ended: the driver gives it out again.
     """
 
     OK = "ok"
     COLLAPSED = "collapsed"
     FAILED = "failed"
+    CANCELLED = "cancelled"  # its rows were cancelled; the ledger gets nothing
     LEASED_ELSEWHERE = "leased elsewhere"  # another driver's worker runs it
     INPUT_CORRUPT = "input corrupt"  # an artifact it builds upon has to be made again
     STORAGE_DOWN = "storage down"  # nothing can be kept

@@ -20,7 +20,13 @@ from studies.planning import (
 from studies.stages import environment
 from studies.stages.chain_scores import record_collapsed
 from studies.stages.device import UNCOUNTED, WorkerShare
-from studies.stages.failures import LeasedWork, LeaseLostError, work_under_lease, write_failure
+from studies.stages.failures import (
+    LeasedWork,
+    LeaseLostError,
+    end_if_cancelled,
+    work_under_lease,
+    write_failure,
+)
 from studies.stages.fused_maps import fuse_job, row_scores
 from studies.stages.handover import JobStatus, Outcome, RunContext
 from studies.stages.publishing import keep_scores, publish
@@ -34,6 +40,7 @@ from studies.stages.scoring import (
     network_scores,
     split_rows,
 )
+from studies.stages.segmentation.decoupling import decoupled_views
 from studies.stages.segmentation.job import SegmentWork, failed_segment, finished_segment
 from studies.stages.training import TrainingOutcome, train_job
 from studies.store import ArtifactStore, Lease, canonical
@@ -193,8 +200,9 @@ class _Work(LeasedWork):
         if job.members:
             return fuse_job(job, store, self.share)
         images = job.images.load(store, "train")
-        on_epoch = _after_epoch(job, self.lease)
-        return train_job(job, images, store, self.share, on_epoch=on_epoch)
+        on_epoch = _after_epoch(job, self.context, self.lease)
+        views = decoupled_views(job, self.context, images, store, self.share.device)
+        return train_job(job, images, store, self.share, on_epoch=on_epoch, more_views=views)
 
     def _scores(self, split: str, images: ImageSet) -> dict[str, NetworkScores]:
         """Return each network's scores of a split; after co-training those of their fusion too."""
@@ -210,13 +218,19 @@ class _Work(LeasedWork):
         return found if len(found) == 1 else {**found, "fused": fused(list(found.values()))}
 
 
-def _after_epoch(job: TrainingJob, lease: Lease) -> Callable[[EpochRecord], None]:
-    """Return what a training does after each epoch: end without its lease, or say how far it is."""
+def _after_epoch(
+    job: TrainingJob, context: RunContext, lease: Lease
+) -> Callable[[EpochRecord], None]:
+    """Return what a training does after each epoch: say how far it is, or end.
+
+    It ends without its lease, and where its rows were cancelled.
+    """
     epochs = job.settings["training"]["epochs"]
 
     def on_epoch(epoch: EpochRecord) -> None:
         if lease.lost:
             raise LeaseLostError
+        end_if_cancelled(job, context)
         lease.report(f"epoch {epoch.epoch + 1} of {epochs}", epoch.seconds)
 
     return on_epoch

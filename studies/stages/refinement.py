@@ -171,15 +171,18 @@ def make_image_features(task: ImageFeatureTask, store: ArtifactStore, device: st
     if store.has("described", task.key):
         return
     images = task.splits.load(store, task.split)
+    refiner, named = _made(task.step), {}
+    if refiner.by_name:
+        chosen = images.identifiers[slice(*task.bounds)]
+        named = {"names": [f"{task.split}/{name}" for name in chosen]}
     about = {
         "step": task.step.identity,
         "bounds": task.bounds,
         "images": task.splits.key(task.split),
     }
     with store.build("described", task.key, about) as folder:
-        _made(task.step).compute_image_features(
-            np.asarray(images.views[slice(*task.bounds)]), images.classes, folder, device=device
-        )
+        pixels = np.asarray(images.views[slice(*task.bounds)])
+        refiner.compute_image_features(pixels, images.classes, folder, device=device, **named)
 
 
 def refine_shard(

@@ -4,15 +4,16 @@ Artifact: student.safetensors (and teacher.safetensors after co-training), outco
 """
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
 
 from studies.planning import TrainingJob
-from studies.spec.single_stage import SINGLE_STAGE
+from studies.spec.segmentation.single_stage import SINGLE_STAGE
 from studies.stages.device import UNCOUNTED, WorkerShare
 from studies.stages.environment import device_name
 from studies.stages.features import attach_caches
@@ -21,12 +22,20 @@ from studies.stages.network_files import restore_network, save_network
 from studies.stages.single_stage import first_seed, recipe_of_job, single_stage_paradigm
 from studies.store import ArtifactStore
 from studies.store.origin import method_digest, origin, together
+from wsss_core.augmentation import MoreViews
 from wsss_core.backbones import Network, build_network
 from wsss_core.data.image_set import ImageSet
 from wsss_core.features import add_neck
 from wsss_core.single_stage import prepare
 from wsss_core.training import CollapseError, EpochRecord, TrainingSettings, freeze, train
-from wsss_core.transfer import Alignment, CoTraining, Paradigm, Single, TeacherStudent
+from wsss_core.transfer import (
+    Alignment,
+    CoTraining,
+    Paradigm,
+    SeveralTeachers,
+    Single,
+    TeacherStudent,
+)
 
 OUTCOME = "outcome.json"
 
@@ -84,12 +93,15 @@ def load_network(
         return restore_network(network, own if own.exists() else folder / "student.safetensors")
 
 
-def build_paradigm(job: TrainingJob, teacher: Network | None) -> Paradigm:
+def build_paradigm(
+    job: TrainingJob, teacher: Network | None, others: Sequence[Network] = ()
+) -> Paradigm:
     """Build the networks and the loss that a job's settings describe.
 
     Args:
         job: the training run.
         teacher: the trained teacher of a teacher-student job.
+        others: its other trained teachers.
 
     """
     student = initial_network(job, "student", job.weights["student"])
@@ -108,7 +120,12 @@ def build_paradigm(job: TrainingJob, teacher: Network | None) -> Paradigm:
     # How strongly and on whom the loss acts is the paradigm's; the rest says what is aligned.
     weight, warmup = transfer.pop("weight"), transfer.pop("warmup")
     acts = {k: transfer.pop(k) for k in ("gradient", "ema") if k in transfer}
+    shares = transfer.pop("teachers", None)
     torch.manual_seed(job.seed)
+    if shares is not None:
+        teachers = [teacher, *others]
+        alignments = [Alignment(student, one, **transfer) for one in teachers]
+        return SeveralTeachers(student, teachers, alignments, shares, weight, warmup)
     alignment = Alignment(student, teacher, **transfer)
     kind = CoTraining if job.paradigm == "co-training" else TeacherStudent
     return kind(student, teacher, alignment, weight, warmup, **acts)
@@ -164,6 +181,7 @@ def train_job(
     share: WorkerShare = UNCOUNTED,
     *,
     on_epoch: Callable[[EpochRecord], None] | None = None,
+    more_views: Callable[[], MoreViews] | None = None,
 ) -> TrainingOutcome:
     """Train a job's networks unless the store holds them; an interrupted training goes on.
 
@@ -173,8 +191,10 @@ def train_job(
         store: where its teacher lies and its networks go.
         share: what this process has of the machine.
         on_epoch: called after each epoch, whose checkpoint is written by then.
+        more_views: makes its further views where it is decoupled, see `DecoupledViews`.
 
     Raises:
+        InputError: there is no object to paste.
         torch.OutOfMemoryError: not even one image at a time fits.
 
     """
@@ -183,9 +203,14 @@ def train_job(
     history: list[EpochRecord] = []
     networks: dict[str, Network] = {}
     parts: dict[str, nn.Module] = {}
-    teacher, error, parent = _trained_teacher(job, store)
+    teachers, error, parents = _trained_teachers(job, store)
     made = origin(job.settings)
-    taught_by = [] if parent is None else [parent.code_digest]
+    taught_by = [parent.code_digest for parent in parents]
+    if job.maps is not None:
+        source = _source_of_masks(job.maps.training.key, store)
+        taught_by.append(source.code_digest)
+        if error is None and source.status is not JobStatus.OK:
+            error = f"the network of its pseudo masks collapsed: {source.error}"
     made["code_digest"] = together([*taught_by, method_digest()])
 
     def after_epoch(record: EpochRecord) -> None:
@@ -194,9 +219,10 @@ def train_job(
             on_epoch(record)
 
     if error is None:
-        paradigm = build_paradigm(job, teacher)
+        first, others = (teachers[0], teachers[1:]) if teachers else (None, [])
+        paradigm = build_paradigm(job, first, others)
         networks, parts = paradigm.networks, paradigm.parts
-        made["random_parts"] = random_parts(job, networks, parent)
+        made["random_parts"] = random_parts(job, networks, parents)
         if job.paradigm != SINGLE_STAGE:  # whose CAMs look at images of other sizes
             attach_caches(paradigm, job, images.images, store, share.device)
         try:
@@ -209,6 +235,7 @@ def train_job(
                 device=share.device,
                 checkpoint=store.scratch("train", job.key) / "checkpoint.pt",
                 on_epoch=after_epoch,
+                more_views=None if more_views is None else more_views(),
             )
         except CollapseError as collapse:
             error, history = str(collapse), collapse.history
@@ -223,7 +250,9 @@ def train_job(
         given={**share.as_record(device_name(share.device)), **made},
         micro_batch=history[-1].micro_batch if history else None,
     )
-    about = {"settings": job.settings, "parent": job.parent}
+    about: dict[str, Any] = {"settings": job.settings, "parent": job.parent}
+    if job.other_parents:
+        about["teachers"] = list(job.other_parents)
     with store.build("train", job.key, about) as folder:
         for role, network in {**networks, **parts}.items():
             save_network(network, folder / f"{role}.safetensors")
@@ -231,21 +260,28 @@ def train_job(
     return outcome
 
 
+def _source_of_masks(key: str, store: ArtifactStore) -> TrainingOutcome:
+    """Return how the training run ended whose maps become pseudo masks."""
+    if not store.has("train", key):
+        raise RuntimeError("the network of its pseudo masks is not trained: that run failed")
+    return TrainingOutcome.read(store, key)
+
+
 def random_parts(
-    job: TrainingJob, networks: Mapping[str, Network], parent: TrainingOutcome | None
+    job: TrainingJob, networks: Mapping[str, Network], parents: Sequence[TrainingOutcome]
 ) -> str | None:
     """Say which networks began with a part of a weights file's tensors, and with how many.
 
     Args:
         job: the training run.
         networks: those that it trains, by role.
-        parent: how its teacher's training run ended, which said the same of the teacher.
+        parents: how the training runs of its teachers ended, which said the same of the teachers.
 
     Returns:
         A sentence for each of them; None if there is none.
 
     """
-    said = [] if parent is None else [str(parent.given.get("random_parts") or "")]
+    said = [str(parent.given.get("random_parts") or "") for parent in parents]
     for role, network in networks.items():
         loaded = getattr(network, "initial_weights", None)
         if loaded is not None and loaded.missing:
@@ -253,18 +289,21 @@ def random_parts(
     return ". ".join(dict.fromkeys(filter(None, said))) or None
 
 
-def _trained_teacher(
+def _trained_teachers(
     job: TrainingJob, store: ArtifactStore
-) -> tuple[Network | None, str | None, TrainingOutcome | None]:
-    """Return the teacher that a job needs; why it cannot teach; how its training run ended.
+) -> tuple[list[Network], str | None, list[TrainingOutcome]]:
+    """Return the teachers that a job needs; why one cannot teach; how their training runs ended.
 
     All three are empty for a job without one.
     """
-    if job.parent is None:
-        return None, None, None
-    if not store.has("train", job.parent):
-        raise RuntimeError("its teacher is not trained: that training run failed")
-    parent = TrainingOutcome.read(store, job.parent)
-    if parent.status is not JobStatus.OK:
-        return None, f"its teacher collapsed: {parent.error}", parent
-    return load_network(store, job, "teacher", key=job.parent), None, parent
+    networks: list[Network] = []
+    ended: list[TrainingOutcome] = []
+    for role, key in job.parents.items():
+        if not store.has("train", key):
+            raise RuntimeError("its teacher is not trained: that training run failed")
+        parent = TrainingOutcome.read(store, key)
+        ended.append(parent)
+        if parent.status is not JobStatus.OK:
+            return [], f"its teacher collapsed: {parent.error}", ended
+        networks.append(load_network(store, job, role, key=key))
+    return networks, None, ended

@@ -57,4 +57,5 @@ def anonymised_status(status: StudyStatus, results: Location) -> StudyStatus:
             for one in status.chains
         ),
         running=None if status.running is None else tuple(map(process, running)),
+        cancelled=tuple(row.renamed(anonymous.text) for row in status.cancelled),
     )

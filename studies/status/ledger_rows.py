@@ -119,6 +119,7 @@ class PlannedSegment:
     dial_value: float | None
     segment_key: str
     scores_key: str
+    configuration: str | None = None
 
     @property
     def name(self) -> str:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from reports.ledger import CancelledRow
 from reports.pairing import Pair
 from reports.results.failure_causes import Failure
 
@@ -24,6 +25,7 @@ class TrialState(StrEnum):
     FAILED = "failed"
     COLLAPSED = "collapsed"
     TO_DO = "to do"
+    CANCELLED = "cancelled"
 
 
 TrialPlace = tuple[str, float | None, Pair]
@@ -143,6 +145,7 @@ class StudyStatus:
         segments: the segmenters, in the study's order.
         unsegmented: the segmentation runs that failed or collapsed.
         rounds: how far the comparisons of a study with `decide` are; None without.
+        cancelled: the rows that are cancelled.
 
     """
 
@@ -160,6 +163,7 @@ class StudyStatus:
     segments: tuple[SegmentState, ...] = ()
     unsegmented: tuple[Failure, ...] = ()
     rounds: "Rounds | None" = None
+    cancelled: tuple[CancelledRow, ...] = ()
 
     @property
     def counts(self) -> Counter[TrialState]:

@@ -14,6 +14,7 @@ from statistics import fmean
 from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
+from reports.ledger import CancelledRow, cancelled_rows
 from reports.results.failure_causes import Failure
 from reports.storage import Location, below, open_folder
 from studies.rates import Rates, Work
@@ -121,6 +122,7 @@ class Watcher:
                     held,
                     [row for row in planned if row.study == name],
                     segmented,
+                    cancelled_rows(self.results, name),
                 ),
                 rounds=self._rounds(name, [row for row in plan if row.study == name]),
             )
@@ -172,6 +174,7 @@ def _status(
     held: Sequence[HeldLease] | None,
     planned_segments: Sequence[PlannedSegment] = (),
     segmented: Mapping[str, EndedSegment] = MappingProxyType({}),
+    cancelled: Mapping[str, CancelledRow] = MappingProxyType({}),
 ) -> StudyStatus:
     plan = sorted(
         plan, key=lambda row: (row.dial_value or 0.0, row.position, row.fold or 0, row.seed)
@@ -195,10 +198,13 @@ def _status(
             state = TrialState.RUNNING
         elif trial is not None and state in ended:
             ended[state].append(Failure(row.name, trial.error or "", trial.traceback))
+        if state is TrialState.TO_DO and row.configuration in cancelled:
+            state = TrialState.CANCELLED
         states[row.place] = state
-    chains, unrefined = _chains(planned_chains, plan, refined)
+    kept = [row for row in plan if row.configuration not in cancelled]
+    chains, unrefined = _chains(planned_chains, plan, refined, {row.trial_key for row in kept})
     at_work = {owner.key for owner, silent, _ in held or () if silent is None}
-    segments, unsegmented = _segments(planned_segments, segmented, at_work)
+    segments, unsegmented = _segments(planned_segments, segmented, at_work, cancelled)
     at_once, seconds_left = _estimate(plan, trials, states, running)
     return StudyStatus(
         name=plan[0].study,
@@ -214,6 +220,7 @@ def _status(
         seconds_left=seconds_left,
         segments=tuple(segments),
         unsegmented=tuple(unsegmented),
+        cancelled=tuple(cancelled.values()),
     )
 
 
@@ -283,6 +290,7 @@ def _chains(
     planned: Iterable[PlannedChain],
     plan: Iterable[PlannedTrial],
     refined: Mapping[str, EndedChain],
+    not_cancelled: Collection[str],
 ) -> tuple[list[ChainState], list[Failure]]:
     """Return the state of every chain of a study, and the trials over which one failed."""
     names = {row.trial_key: row.name for row in plan}
@@ -301,7 +309,12 @@ def _chains(
                 trial = f"{names[row.trial_key]}, {name}"
                 failed.append(Failure(trial, result.error or "", result.traceback))
         lacks = rows[0].lacks
-        remaining = 0 if lacks is not None else len(rows) - ended.total()
+        left = [
+            row
+            for row in rows
+            if row.trial_key in not_cancelled and (row.scores_key or "") not in refined
+        ]
+        remaining = 0 if lacks is not None else len(left)
         chains.append(
             ChainState(name, ended["ok"], ended["failed"], ended["collapsed"], remaining, lacks)
         )
@@ -309,7 +322,10 @@ def _chains(
 
 
 def _segments(
-    planned: Iterable[PlannedSegment], ended: Mapping[str, EndedSegment], at_work: Collection[str]
+    planned: Iterable[PlannedSegment],
+    ended: Mapping[str, EndedSegment],
+    at_work: Collection[str],
+    cancelled: Collection[str],
 ) -> tuple[list[SegmentState], list[Failure]]:
     """Return the state of every segmenter of a study, and the runs that did not end well."""
     grouped: dict[str, Counter[str]] = defaultdict(Counter)
@@ -319,6 +335,8 @@ def _segments(
         state = "to do" if end is None else end.status
         if state in ("to do", "failed") and row.segment_key in at_work:
             state = "running"
+        if state == "to do" and row.configuration in cancelled:
+            continue
         grouped[row.entry][state] += 1
         if end is not None and state in ("failed", "collapsed"):
             unwell.append(Failure(row.name, end.error or "", end.traceback))

@@ -19,6 +19,7 @@ MARKS = {
     TrialState.FAILED: "F",
     TrialState.COLLAPSED: "C",
     TrialState.TO_DO: "·",
+    TrialState.CANCELLED: "-",
 }
 PLAIN_MARKS = {**MARKS, TrialState.DONE: "+", TrialState.TO_DO: "."}
 _NAME_WIDTH = 48
@@ -43,6 +44,7 @@ def describe_status(
     if status.search is not None:
         parts.append([_search_line(status.search)])
     parts.append(_grid(status, width, rows, PLAIN_MARKS if plain else MARKS))
+    parts.append([row.line for row in status.cancelled])
     if status.rounds is not None:
         from reports.decisions import standing_lines  # loads SciPy
 
@@ -80,7 +82,8 @@ def _counted(status: StudyStatus) -> str:
     known = [
         state
         for state in TrialState
-        if state is not TrialState.RUNNING or status.running is not None
+        if (state is not TrialState.RUNNING or status.running is not None)
+        and (state is not TrialState.CANCELLED or status.counts[state])
     ]
     counts = ", ".join(f"{status.counts[state]} {state}" for state in known)
     return f"{len(status.states)} trials: {counts}"
@@ -215,7 +218,12 @@ def status_record(status: StudyStatus) -> dict[str, Any]:
         "study": status.name,
         "title": status.title,
         "trials": len(status.states),
-        "counts": {state: status.counts[state] for state in TrialState},
+        "counts": {
+            state: status.counts[state]
+            for state in TrialState
+            if state is not TrialState.CANCELLED or status.cancelled
+        },
+        "cancelled": [row.record() for row in status.cancelled],
         "configurations": [
             {
                 "name": name,

@@ -229,6 +229,7 @@ def _about(stage: str, about: Mapping[str, Any]) -> str:
     words: list[Any] = []
     if stage == "train":
         networks = [settings.get(role, {}).get("model") for role in ("student", "teacher")]
+        networks += [one["model"] for role, one in settings.items() if role[:-1] == "teacher"]
         transfer = settings.get("transfer", {})
         words = [
             settings.get("paradigm"),

@@ -282,10 +282,12 @@ def _add_ended(
 
 
 def _members(about: Mapping[str, Any]) -> list[str]:
-    """Return the keys of the training runs whose networks a training run fuses."""
+    """Return the keys of what a training run is built upon: members, more teachers, masks."""
     settings = about.get("settings")
-    members = settings.get("members", ()) if isinstance(settings, dict) else ()
-    return [str(key) for key in members]
+    settings = settings if isinstance(settings, dict) else {}
+    masks_of = (settings.get("decouple") or {}).get("of")
+    found = (*settings.get("members", ()), *about.get("teachers", ()), masks_of)
+    return [str(key) for key in found if key is not None]
 
 
 def _of_training(settings: Mapping[str, Any]) -> str:

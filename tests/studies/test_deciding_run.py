@@ -11,6 +11,8 @@ import pytest
 import studies
 import studies.stages.job
 from reports import make_report
+from reports.decisions import RowPair
+from reports.ledger import cancel_row
 from reports.ledger.parts import read_table, write_part
 from studies.cli.plan_text import describe_plan
 from studies.deciding import Deciding
@@ -129,6 +131,31 @@ def test_a_second_driver_asks_for_the_round_that_the_first_is_in(
     assert [j.key for j in one.to_run(one.plan.pending(store))] == [
         j.key for j in other.to_run(other.plan.pending(store))
     ]
+
+
+def test_a_cancelled_row_is_not_trained_for_the_round_and_the_other_comparison_goes_on(
+    ran: Any, study: Raw, tmp_path: Path
+) -> None:
+    results = shutil.copytree(ran.results, tmp_path / "results")
+    plan = make_plan(Study.model_validate(study))
+    store = ArtifactStore(results / "store")
+    for trial in plan.trials:
+        if trial.seed == 4:
+            for part in (results / "ledger").glob(f"*/{trial.key}.parquet"):
+                part.unlink()
+            store.quarantine("scores", trial.key)
+    before = Deciding(plan, results, store)
+    assert {row for row, _ in before.rounds.waits_for} == {CNN, VIT}
+    cancel_row(results, plan.study.study, CNN, "no use")
+    after = Deciding(plan, results, store)
+    assert after.rounds.waits_for == ()  # nothing else of the round is needed
+    cancelled = after.rounds.answers[RowPair(CNN, VIT)]
+    assert cancelled.note is not None
+    assert cancelled.note.startswith(f"{CNN} was cancelled by you on ")
+    assert cancelled.note.endswith("(no use); it gets no more seeds.")
+    assert len(cancelled.differences) == 4
+    taught = RowPair(TAUGHT, VIT)
+    assert after.rounds.answers[taught] == before.rounds.answers[taught]
 
 
 def test_a_failed_trial_ends_its_round_and_is_tried_again_while_its_comparison_is_open(

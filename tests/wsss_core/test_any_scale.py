@@ -109,7 +109,9 @@ def test_every_representation_and_projection_survives_features_of_any_scale(
     teacher=values.filter(lambda one: one.dtype != "float16"),
     representation=st.sampled_from(REPRESENTATIONS),
 )
-@pytest.mark.parametrize("relation", RELATIONS)
+@pytest.mark.parametrize(
+    "relation", [name for name in RELATIONS if name not in ("ofa", "cross_attention")]
+)
 def test_every_relation_survives_features_of_any_scale(
     relation, batch, channels, grid, student, teacher, representation
 ):

@@ -7,8 +7,16 @@ from wsss_core.lazy import lazy_exports
 if TYPE_CHECKING:
     from wsss_core.augmentation.colour import jitter_colours
     from wsss_core.augmentation.cut_mix import cut_boxes, mixed_labels
+    from wsss_core.augmentation.decomposition import CropSettings, crop_tag
     from wsss_core.augmentation.flips import draw_flips, mirror
+    from wsss_core.augmentation.more_views import DecoupledViews, MoreViews
     from wsss_core.augmentation.passes import ImagePass, Passes, balanced_order, draw_pass
+    from wsss_core.augmentation.pasting import (
+        CutObject,
+        PasteSettings,
+        cut_objects,
+        paste_object,
+    )
     from wsss_core.augmentation.random_ops import RANDOM_OPS, apply_op
     from wsss_core.augmentation.rescaling import rescale_and_crop
     from wsss_core.augmentation.sample import ImageViews, Stored
@@ -18,26 +26,35 @@ if TYPE_CHECKING:
         AugmentationSettings,
         Sampling,
     )
-    from wsss_core.augmentation.views import sample_views
+    from wsss_core.augmentation.views import Load, sample_views
 
 __all__ = [
     "RANDOM_OPS",
     "SAMPLINGS",
     "VIEW_SETTINGS",
     "AugmentationSettings",
+    "CropSettings",
+    "CutObject",
+    "DecoupledViews",
     "ImagePass",
     "ImageViews",
+    "Load",
+    "MoreViews",
     "Passes",
+    "PasteSettings",
     "Sampling",
     "Stored",
     "apply_op",
     "balanced_order",
+    "crop_tag",
     "cut_boxes",
+    "cut_objects",
     "draw_flips",
     "draw_pass",
     "jitter_colours",
     "mirror",
     "mixed_labels",
+    "paste_object",
     "rescale_and_crop",
     "sample_views",
 ]

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from wsss_core.augmentation.flips import draw_flips
 from wsss_core.augmentation.settings import AugmentationSettings
 
-_STREAMS = {"sampling": 1, "flip": 2, "rescale": 3, "jitter": 4, "randaugment": 5, "cutmix": 6}
+_STREAMS = {"sampling": 1, "flip": 2, "rescale": 3, "jitter": 4, "randaugment": 5, "cutmix": 6,
+            "paste": 7, "crops": 8}  # fmt: skip
 """A number of its own for each option, so that none of them moves the draws of another."""
 
 _WIDTHS = {"rescale": 3, "jitter": 8, "cutmix": 5}
@@ -86,23 +87,34 @@ def draw_pass(
     if flipped is not None and not flips_of_places:
         flipped = flipped[order]
 
-    def stream(option: str) -> np.random.Generator:
-        return np.random.default_rng([seed, number, _STREAMS[option]])
-
     if settings.sampling == "balanced":
         assert classes is not None
-        order = balanced_order(stream("sampling"), classes)
+        order = balanced_order(pass_stream("sampling", seed, number), classes)
         # An image may come twice in a pass, so that flips belong to places.
-        flipped = draw_flips(stream("flip"), count) if flip else None
+        flipped = draw_flips(pass_stream("flip", seed, number), count) if flip else None
     drawn = {
-        option: stream(option).random((count, width))
+        option: pass_stream(option, seed, number).random((count, width))
         for option, width in _WIDTHS.items()
         if getattr(settings, option) is not None
     }
     if settings.randaugment is not None:
-        operations = settings.randaugment[0]
-        drawn["randaugment"] = stream("randaugment").random((count, 2 * operations))
+        drawn["randaugment"] = pass_stream("randaugment", seed, number).random(
+            (count, 2 * settings.randaugment[0])
+        )
     return ImagePass(order, flipped, drawn)
+
+
+def pass_stream(option: str, seed: int, number: int, *further: int) -> np.random.Generator:
+    """Return the generator of an option in a pass.
+
+    Args:
+        option: a name in `_STREAMS`.
+        seed: of the training.
+        number: of the pass.
+        further: tells several draws of one option apart.
+
+    """
+    return np.random.default_rng([seed, number, _STREAMS[option], *further])
 
 
 def balanced_order(random: np.random.Generator, classes: NDArray[np.bool_]) -> NDArray[np.intp]:

@@ -102,6 +102,23 @@ class ImageViews(NamedTuple):
             part(self.valid),
         )
 
+    def joined(self, others: "ImageViews") -> "ImageViews":
+        """Return the views with others after them."""
+        one, two = self, others
+        if one.valid is not None or two.valid is not None:
+            one, two = one.with_valid(), two.with_valid()
+
+        def both(first: Tensor | None, second: Tensor | None) -> Tensor | None:
+            return None if first is None or second is None else torch.cat([first, second])
+
+        return ImageViews(
+            torch.cat([one.images, two.images]),
+            both(one.labels, two.labels),
+            both(one.masks, two.masks),
+            both(one.weights, two.weights),
+            both(one.valid, two.valid),
+        )
+
     def with_others(self, places: Tensor, others: "ImageViews") -> "ImageViews":
         """Return the views with others at some places, int64 [n]."""
 

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
         cell_side,
         cell_weights,
         cells_span,
+        pooled,
         share_the_image,
     )
     from wsss_core.backbones.encoder import Encoder, PatchTokens, evaluating
@@ -57,6 +58,7 @@ __all__ = [
     "load_weights",
     "normalisation_of_file",
     "normalises_pooled",
+    "pooled",
     "pretrained_arguments",
     "read_weights",
     "set_memory_format",

@@ -48,6 +48,8 @@ class Output(NamedTuple):
         taps: float [B, C', h', w'] of each inner layer that was asked for, in that order.
         consistency: a scalar loss of the head's own, which training adds to that of
             classification; None for a linear head and outside training.
+        attention: of each block of a transformer, see `wsss_core.backbones.attending`; empty unless
+            it was asked for.
 
     """
 
@@ -56,6 +58,7 @@ class Output(NamedTuple):
     logits: Tensor
     taps: tuple[Tensor, ...] = ()
     consistency: Tensor | None = None
+    attention: tuple[Any, ...] = ()
 
 
 class MapSource(Protocol):

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from wsss_core.lazy import lazy_exports
 
 if TYPE_CHECKING:
+    from wsss_core.backbones.attending import listening
     from wsss_core.cams.any_model import ClassMaps
     from wsss_core.cams.attention import attention_cams, attention_weighted
     from wsss_core.cams.calling import cams
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
         view_sides,
     )
     from wsss_core.cams.restoring import resized_for
-    from wsss_core.cams.self_attention import SelfAttention, attending_model, listening
     from wsss_core.cams.settings import CamSettings, scaled_size
     from wsss_core.cams.window_maps import window_cams
 
@@ -34,8 +34,6 @@ __all__ = [
     "CamSettings",
     "ClassMaps",
     "RawScores",
-    "SelfAttention",
-    "attending_model",
     "attention_cams",
     "attention_weighted",
     "cams",

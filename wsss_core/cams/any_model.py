@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from wsss_core.backbones import evaluating
+from wsss_core.backbones.attending import attending_model, listening
 from wsss_core.cams.attention import attention_over
 from wsss_core.cams.gradient import GRADIENT_METHODS
 from wsss_core.cams.linear_head import LinearHead, find_linear_head
 from wsss_core.cams.multi_scale import NETWORK_ERRORS
 from wsss_core.cams.pictures import read_pictures
 from wsss_core.cams.restoring import captured, frozen
-from wsss_core.cams.self_attention import attending_model, listening
 from wsss_core.cams.settings import WITH_LAYERS, CamMethod
 from wsss_core.cams.target_layers import find_point, logits_of, recorded
 from wsss_core.errors import InputError, quoted, raised

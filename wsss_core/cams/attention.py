@@ -5,7 +5,7 @@ location takes the scores of those its patch attends to. The attention is the me
 summed over blocks, between patches alone: class and register tokens take their share of the softmax
 and are left out after it. Here the CAM is the transformer's own.
 
-The attention is that of `wsss_core.cams.self_attention`. Attention within windows (SAM) stays
+The attention is that of `wsss_core.backbones.attending`. Attention within windows (SAM) stays
 within them. Blocks in which the class token alone asks (CaiT) have no weights between patches, and
 take no part.
 """
@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from wsss_core.cams.self_attention import Attention, WindowAttention, attending_model, listening
+from wsss_core.backbones.attending import Attention, WindowAttention, attending_model, listening
 from wsss_core.errors import InputError
 
 

@@ -16,12 +16,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from wsss_core.backbones import Encoder, Network, cell_side, evaluating
+from wsss_core.backbones.attending import attending_model
 from wsss_core.cams.attention import attention_cams
 from wsss_core.cams.fusion import fuse, merge, resize_maps
 from wsss_core.cams.gradient import GRADIENT_METHODS, gradient_cams
 from wsss_core.cams.grids import over_image
 from wsss_core.cams.restoring import resized_for
-from wsss_core.cams.self_attention import attending_model
 from wsss_core.cams.settings import CamSettings, scaled_size
 from wsss_core.data.network_input import to_input
 from wsss_core.errors import InputError, raised

@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from wsss_core.data.folds import Fold, group_of
-from wsss_core.data.image_set import COUNTERFACTUALS, SPLITS, ImageSet, PixelMaps
+from wsss_core.data.folds import Fold, Place, group_of
+from wsss_core.data.image_set import COUNTERFACTUALS, JOINING, SPLITS, ImageSet, PixelMaps
 
 
 def fold_images(splits: Mapping[str, ImageSet], fold: Fold, role: str) -> ImageSet:
@@ -21,12 +21,29 @@ def fold_images(splits: Mapping[str, ImageSet], fold: Fold, role: str) -> ImageS
         An image's name begins with the split it comes from: "tune/images/a.jpg".
 
     """
+    return chosen_images(splits, fold.roles[role], labels_alone=role == "train")
+
+
+def chosen_images(
+    splits: Mapping[str, ImageSet], places: Sequence[Place], *, labels_alone: bool
+) -> ImageSet:
+    """Return images of several splits as one split.
+
+    Args:
+        splits: the splits of `places` as the data set has them.
+        places: of the images; those of one split come together.
+        labels_alone: whether masks and contexts are left out.
+
+    Returns:
+        An image's name begins with the split it comes from: "tune/images/a.jpg".
+
+    """
     chosen = {
-        split: [index for of, index in fold.roles[role] if of == split]
-        for split in SPLITS
-        if any(of == split for of, _ in fold.roles[role])
+        split: [index for of, index in places if of == split]
+        for split in (*SPLITS, JOINING)
+        if any(of == split for of, _ in places)
     }
-    first = splits[SPLITS[0]]
+    first = splits[next(iter(chosen))]
 
     def joined(name: str) -> np.ndarray:
         return np.concatenate([getattr(splits[s], name)[at] for s, at in chosen.items()])
@@ -40,11 +57,10 @@ def fold_images(splits: Mapping[str, ImageSet], fold: Fold, role: str) -> ImageS
         for s, at in chosen.items()
         for i in at
     )
-    labelled_only = role == "train"
     altered: dict[str, Any] = {
         name: np.concatenate([getattr(splits[s], name)[:, at] for s, at in chosen.items()], axis=1)
         for name in COUNTERFACTUALS
-        if not labelled_only and all(getattr(splits[s], name) is not None for s in chosen)
+        if not labels_alone and all(getattr(splits[s], name) is not None for s in chosen)
     }
     return ImageSet(
         classes=first.classes,
@@ -52,8 +68,8 @@ def fold_images(splits: Mapping[str, ImageSet], fold: Fold, role: str) -> ImageS
         labels=joined("labels"),
         identifiers=identifiers,
         groups=groups,
-        masks=None if labelled_only else _joined_maps(splits, chosen, "masks"),
-        contexts=None if labelled_only else _joined_maps(splits, chosen, "contexts"),
+        masks=None if labels_alone else _joined_maps(splits, chosen, "masks"),
+        contexts=None if labels_alone else _joined_maps(splits, chosen, "contexts"),
         sources=names("sources"),
         cameras=names("cameras"),
         flags=names("flags"),

@@ -183,6 +183,53 @@ def make_folds(
     )
 
 
+def whole_groups(
+    outlines: Mapping[str, SplitOutline],
+    split: str,
+    share: float,
+    *,
+    apart_from: Sequence[str],
+    key: str,
+    seed: int = 0,
+) -> tuple[int, ...]:
+    """Choose about a share of each class of a split by whole groups; return places, ascending.
+
+    A group of which another split holds an image stays whole where it is.
+
+    Args:
+        outlines: "train", "tune" and "test" -> what is known of their images.
+        split: "tune" or "test".
+        share: of the images whose groups may be chosen, above 0 and below 1.
+        apart_from: the other splits that are meant.
+        key: how messages call the share.
+        seed: decides ties.
+
+    Raises:
+        InputError: fewer than two groups may be chosen.
+
+    Example:
+        >>> frames = tuple(f"{clip}{n}" for clip in "abcd" for n in range(3))
+        >>> some = SplitOutline(frames, tuple(name[0] for name in frames), np.ones((12, 1), bool))
+        >>> other = SplitOutline(("x",), ("a",), np.ones((1, 1), bool))
+        >>> outlines = {"train": other, "tune": some, "test": other}
+        >>> whole_groups(outlines, "tune", 0.3, apart_from=["test"], key="share")
+        (6, 7, 8)
+
+    """
+    pool = PooledImages.of(outlines, "group")
+    named = list(zip(pool.places, pool.groups, strict=True))
+    elsewhere = {group for (of, _), group in named if of in apart_from}
+    free = {group for (of, _), group in named if of == split} - elsewhere
+    if len(free) < 2:
+        raise InputError(
+            f"{key}: {len(free)} groups of the {split} split have no image in "
+            f"{' or '.join(apart_from)}; expected at least 2, of which some join and some are "
+            "scored"
+        )
+    bins = deal(_counts(pool, pool.groups, free), [share, 1 - share], seed)
+    return tuple(place for (of, place), group in named if of == split and bins.get(group) == 0)
+
+
 def _fold(
     pool: PooledImages,
     classes: Sequence[str],

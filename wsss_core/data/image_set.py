@@ -18,6 +18,9 @@ from wsss_core.errors import InputError
 from wsss_core.tiling import PictureWindows
 
 SPLITS = ("train", "tune", "test")
+JOINING = "join"
+"""A further split that some sources have: images with masks, which no network is scored on."""
+
 IGNORED = 255
 """The mask value of pixels that count neither as foreground nor as background."""
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from wsss_core.backbones import evaluating
-from wsss_core.cams import SelfAttention, attending_model, listening
+from wsss_core.backbones.attending import SelfAttention, attending_model, listening
 from wsss_core.data import IGNORED
 from wsss_core.errors import InputError
 

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from wsss_core.backbones import Network, Output
-from wsss_core.cams import listening
+from wsss_core.backbones.attending import listening
 from wsss_core.segmentation import TokenSegmenter
 from wsss_core.single_stage.affinity import AttentionAffinity, affinity_labels, affinity_loss
 from wsss_core.single_stage.auxiliary import AuxiliaryClassifier

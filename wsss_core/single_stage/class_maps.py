@@ -14,7 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from wsss_core.backbones import Encoder, Network, cell_side, evaluating
-from wsss_core.cams import listening, over_image, resized_for, scaled_size
+from wsss_core.backbones.attending import listening
+from wsss_core.cams import over_image, resized_for, scaled_size
 from wsss_core.segmentation import resized
 from wsss_core.single_stage.affinity import AttentionAffinity
 from wsss_core.single_stage.auxiliary import AuxiliaryClassifier

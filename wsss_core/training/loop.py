@@ -18,7 +18,7 @@ checkpoint keeps the micro-batches it had.
 import inspect
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from wsss_core.augmentation import ImagePass, Stored, draw_pass, sample_views
+from wsss_core.augmentation import (
+    ImagePass,
+    Load,
+    MoreViews,
+    Stored,
+    draw_pass,
+    sample_views,
+)
 from wsss_core.errors import InputError
 from wsss_core.progress import made_progress
 from wsss_core.training.averages import AveragedState, WeightAverage
@@ -64,6 +71,7 @@ def train(
     device: str = "cpu",
     checkpoint: Path | None = None,
     on_epoch: Callable[[EpochRecord], None] | None = None,
+    more_views: MoreViews | None = None,
 ) -> list[EpochRecord]:
     """Train a paradigm in place and leave it in evaluation mode.
 
@@ -77,6 +85,8 @@ def train(
         checkpoint: a file written after each epoch; training resumes from it if it is whole,
             and begins anew, with a warning, if it is not.
         on_epoch: called after each epoch; each batch is progress, see `wsss_core.progress`.
+        more_views: gives further forms of the images of each batch; the other settings change them
+            as they change the image itself. None: images come as they are alone.
 
     Returns:
         One record an epoch, those before a restart included.
@@ -118,7 +128,7 @@ def train(
         checkpoint.parent.mkdir(parents=True, exist_ok=True)
     if checkpoint is not None and checkpoint.exists():
         history = restore_checkpoint(checkpoint, state, optimizer, device, EpochRecord)
-    work = _Work(paradigm, optimizer, average, images, labels, settings, seed, device)
+    work = _Work(paradigm, optimizer, average, images, labels, settings, seed, device, more_views)
     for epoch in range(len(history), work.epochs):
         record = work.epoch(epoch, history)
         history.append(record)
@@ -168,7 +178,9 @@ class _Work:
         settings: TrainingSettings,
         seed: int,
         device: str,
+        more_views: MoreViews | None,
     ) -> None:
+        self.more_views = more_views
         self.paradigm, self.optimizer, self.average = paradigm, optimizer, average
         self.images, self.settings = images, settings
         self.classes = np.asarray(labels, dtype=np.bool_)
@@ -196,6 +208,7 @@ class _Work:
             number=number,
             classes=self.classes,
         )
+        more = () if self.more_views is None else self.more_views(self.seed, number)
         sums = torch.zeros(3, dtype=torch.float64, device=self.device)
         micro_batch = history[-1].micro_batch if history else None
         taken = 0
@@ -205,7 +218,7 @@ class _Work:
             set_rate(self.optimizer, settings.rate(step, self.steps))
             terms = batch_gradients(
                 paradigm,
-                partial(self.losses, drawn, batch, step / self.steps),
+                partial(self.losses, drawn, more, batch, step / self.steps),
                 batch,
                 micro_batch,
                 device=self.device,
@@ -234,9 +247,14 @@ class _Work:
         )
 
     def losses(
-        self, drawn: ImagePass, batch: np.ndarray, done: float, places: np.ndarray
+        self,
+        drawn: ImagePass,
+        more: Sequence[Load],
+        batch: np.ndarray,
+        done: float,
+        places: np.ndarray,
     ) -> Losses:
-        """Return the losses of some places of a batch."""
+        """Return the losses of some places of a batch, each with its further forms."""
         settings, device = self.settings, self.device
         images = drawn.order[places]
         self.paradigm.look(images, None if drawn.flipped is None else drawn.flipped[places])
@@ -253,6 +271,8 @@ class _Work:
             return Stored(self.images[chosen], self.targets[chosen])
 
         views = sample_views(settings, drawn, load, places, batch, device)
+        for form in more:
+            views = views.joined(sample_views(settings, drawn, form, places, batch, device))
         assert views.labels is not None
         padding = {} if views.valid is None else {"valid": views.valid}
         with autocast:
@@ -263,6 +283,7 @@ def _check_knows_padding(paradigm: Paradigm) -> None:
     """Raise InputError unless a paradigm and its networks leave padding out."""
     teacher = getattr(paradigm, "teacher", None)
     networks = [*paradigm.networks.values(), *([] if teacher is None else [teacher])]
+    networks += getattr(paradigm, "teachers", ())
     for method, owner in ((paradigm.losses, paradigm), *((n.forward, n) for n in networks)):
         parameters = inspect.signature(method).parameters
         takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters.values())

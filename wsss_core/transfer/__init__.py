@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         TeacherStudent,
         classification_loss,
     )
+    from wsss_core.transfer.several_teachers import SeveralTeachers
 
 __all__ = [
     "ALIGNMENT_METRICS",
@@ -44,6 +45,7 @@ __all__ = [
     "CoTraining",
     "Losses",
     "Paradigm",
+    "SeveralTeachers",
     "Single",
     "TeacherStudent",
     "classification_loss",

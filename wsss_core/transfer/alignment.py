@@ -1,20 +1,29 @@
 """The transfer loss L_tf between two networks: layers, representation, projection, distance."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from wsss_core.backbones import Network, Output, cell_side, cell_weights
+from wsss_core.backbones import Network, Output, cell_weights
 from wsss_core.errors import InputError, as_input_error
 from wsss_core.plugins import is_plugin
+from wsss_core.transfer.aligned_layers import (
+    AlignedLayers,
+    attention_width,
+    block_number,
+    check_alignment,
+    heard_sides,
+    layer_cell_side,
+)
+from wsss_core.transfer.attention_maps import attention_map, of_mean_one
 from wsss_core.transfer.evidence import by_image, chosen_cells, without_padding
-from wsss_core.transfer.grids import over_same_pixels
+from wsss_core.transfer.grids import on_grid_of, over_same_pixels
 from wsss_core.transfer.losses import transfer_loss
 from wsss_core.transfer.names import (
     ALIGNMENT_METRICS,
-    LOGIT_METRICS,
+    OF_MORE_THAN_MAPS,
     PROJECTIONS,
     RELATIONS,
     REPRESENTATIONS,
@@ -22,31 +31,22 @@ from wsss_core.transfer.names import (
     VARIANTS,
     known_name,
 )
-from wsss_core.transfer.relations import VariationalInformation, relation_loss
+from wsss_core.transfer.relations import (
+    LogitBranch,
+    PartialCrossAttention,
+    VariationalInformation,
+    one_for_all,
+    relation_loss,
+)
 from wsss_core.transfer.relations.batches import image_embeddings, no_loss
 from wsss_core.transfer.relations.by_name import OF_EMBEDDINGS, ON_ONE_GRID
 from wsss_core.transfer.representations import (
     DEFAULT_PROJECTION,
     build_projection,
-    of_features,
     represent,
     steadied,
     vector_length,
 )
-
-
-class AlignedLayers(NamedTuple):
-    """Which layer of the student meets which of the teacher; None: the final features."""
-
-    student: str | int | None = None
-    teacher: str | int | None = None
-    weight: float = 1.0
-
-    def __str__(self) -> str:
-        sides = (
-            "final" if layer is None else repr(layer) for layer in (self.student, self.teacher)
-        )
-        return " with ".join(sides)
 
 
 class Alignment(nn.Module):
@@ -55,9 +55,11 @@ class Alignment(nn.Module):
     Args:
         student: the network whose projection is learned.
         teacher: the network it is aligned with.
-        metric: see `transfer_loss`, or a relation, see `wsss_core.transfer.relations`; "kl", "dist"
-            and "kl_standardised" compare logits alone. The relations that are defined on embeddings
-            (RKD, PKT, CC) take the mean of features over locations; all others take maps whole.
+        metric: see `transfer_loss`, or a relation, see `wsss_core.transfer.relations`; "kl",
+            "dist", "kl_standardised" and "ofa" compare logits alone. The relations that are defined
+            on embeddings (RKD, PKT, CC) take the mean of features over locations; all others take
+            maps whole. "ofa" gives each layer of the student that `layers` names a branch of its
+            own, by default the final one.
         level: see `transfer_loss`; "global" for a relation.
         variant: see `transfer_loss`.
         representation: see `wsss_core.transfer.representations`, or a plug-in
@@ -69,10 +71,13 @@ class Alignment(nn.Module):
         layers: pairs of layers, as mappings with student, teacher and weight; by default the final
             features of both.
         temperature: T of the metrics of logits.
+        gamma: of "ofa", see `one_for_all`; None: as published.
 
     Attributes:
         student_taps: the layers that the student's `Network.forward` has to return.
         teacher_taps: the same of the teacher's.
+        hears: whether the attention of the student's blocks is needed, and of the teacher's, see
+            `wsss_core.backbones.attending.with_attention`.
 
     Raises:
         InputError: an unknown name or layer, or shapes that cannot meet; the error names them.
@@ -91,6 +96,7 @@ class Alignment(nn.Module):
         projection: str | None = None,
         layers: Sequence[Mapping[str, Any]] | None = None,
         temperature: float = 1.0,
+        gamma: float | None = None,
     ) -> None:
         super().__init__()
         self.metric = known_name("metric", metric, ALIGNMENT_METRICS)
@@ -98,30 +104,52 @@ class Alignment(nn.Module):
         self.variant = known_name("variant", variant, VARIANTS)
         self.representation = known_name("representation", representation, REPRESENTATIONS)
         self.temperature = temperature
+        self._gamma = {} if gamma is None else {"gamma": gamma}
         if projection is None:
             needed = DEFAULT_PROJECTION.get(self.representation, "none")
             projection = "none" if self._channels_need_not_meet() else needed
         self.projection_name = known_name("projection", projection, PROJECTIONS)
         self.pairs = [AlignedLayers(**pair) for pair in layers or [{}]]
         self._represent = represent(self.representation)
-        self._check_names()
+        check_alignment(self.metric, self.level, self.representation, self.projected, self.pairs)
         self._sides = [
-            (_cell_side(student, pair.student), _cell_side(teacher, pair.teacher))
+            (layer_cell_side(student, pair.student), layer_cell_side(teacher, pair.teacher))
             for pair in self.pairs
         ]
-        self.student_taps = tuple(p.student for p in self.pairs if p.student is not None)
-        self.teacher_taps = tuple(p.teacher for p in self.pairs if p.teacher is not None)
+        self.hears = heard_sides(self.metric, self.representation, self.projected, student, teacher)
+        self._blocks = [
+            (block_number(student, pair.student), block_number(teacher, pair.teacher))
+            for pair in self.pairs
+        ]
+        # The attention of a block is heard, and needs no map of that block.
+        self._untapped = self.representation == "attention" and self.hears[0], self.hears[1]
+        students, teachers = [p.student for p in self.pairs], [p.teacher for p in self.pairs]
+        self.student_taps = () if self._untapped[0] else _named(students)
+        self.teacher_taps = () if self._untapped[1] else _named(teachers)
         self.projections, self.variances = nn.ModuleList(), nn.ModuleList()
+        self.projectors = nn.ModuleList()  # of the relations of more than two maps
         for pair in self.pairs:
-            source, target = student.channels_at(pair.student), teacher.channels_at(pair.teacher)
-            if self.representation == "activation_map":
-                target = teacher.classes
-                source = source if self.projected else student.classes
-            self._check_channels(pair, source, target)
-            module = build_projection(self.projection_name, source, target)
-            self.projections.append(nn.Identity() if module is None else module)
-            if self.metric == "vid":
-                self.variances.append(VariationalInformation(self._channels_of(teacher, target)))
+            self._build(pair, student, teacher)
+
+    def _build(self, pair: AlignedLayers, student: Network, teacher: Network) -> None:
+        """Add the parts of a pair of layers that learn."""
+        source, target = student.channels_at(pair.student), teacher.channels_at(pair.teacher)
+        if self.metric == "ofa":
+            width = max(source, target)
+            self.projectors.append(LogitBranch(source, width, teacher.classes))
+            return
+        if self.metric == "cross_attention":
+            width = attention_width(teacher, pair.teacher)
+            self.projectors.append(PartialCrossAttention(source, width))
+            return
+        if self.representation == "activation_map":
+            target = teacher.classes
+            source = source if self.projected else student.classes
+        self._check_channels(pair, source, target)
+        module = build_projection(self.projection_name, source, target)
+        self.projections.append(nn.Identity() if module is None else module)
+        if self.metric == "vid":
+            self.variances.append(VariationalInformation(self._channels_of(teacher, target)))
 
     @property
     def projected(self) -> bool:
@@ -133,44 +161,14 @@ class Alignment(nn.Module):
 
     def _channels_of(self, teacher: Network, features: int) -> int:
         """Return the channels of the teacher's map that is compared."""
-        fixed = {"spatial_map": 1, "logits": teacher.classes, "activation_map": teacher.classes}
+        fixed = {"logits": teacher.classes, "activation_map": teacher.classes}
+        fixed |= {"spatial_map": 1, "attention": 1}
         return fixed.get(self.representation, features)
-
-    def _check_names(self) -> None:
-        whole = not of_features(self.representation)
-        if whole and any(p.student is not None or p.teacher is not None for p in self.pairs):
-            raise InputError(
-                f"layers: {self.representation} is of the whole network, not of layers"
-            )
-        if self.metric in LOGIT_METRICS and self.representation != "logits":
-            others = (name for name in ALIGNMENT_METRICS if name not in LOGIT_METRICS)
-            raise InputError(
-                f"metric {self.metric!r} compares logits; {self.representation} needs one of "
-                f"{', '.join(others)}"
-            )
-        if self.metric in RELATIONS and self.level != "global":
-            raise InputError(
-                f"level {self.level!r}: metric {self.metric!r} says itself what it compares; use "
-                "global"
-            )
-        if self.metric == "at" and self.representation in ("gram", "logits"):
-            raise InputError(f"metric 'at' compares locations; {self.representation} has none")
-        if self.metric == "vid" and is_plugin(self.representation):
-            raise InputError(
-                f"metric 'vid' learns a variance for each channel; those of {self.representation} "
-                "are not known before it runs"
-            )
-        if self.representation == "logits":
-            if self.level != "global":
-                raise InputError(
-                    f"level {self.level!r}: an image's logits are one vector; use global"
-                )
-            if self.projected:
-                raise InputError("projection: logits of the same classes need none")
 
     def _check_channels(self, pair: AlignedLayers, source: int, target: int) -> None:
         all_pairs = (self.metric, self.level, self.variant) == ("cosine", "channel", "thesis")
-        meets = self.representation in ("spatial_map", "logits") or is_plugin(self.representation)
+        meets = self.representation in ("spatial_map", "attention", "logits")
+        meets = meets or is_plugin(self.representation)
         meets = meets or all_pairs or self._channels_need_not_meet()
         if not self.projected and source != target and not meets:
             raise InputError(
@@ -185,6 +183,7 @@ class Alignment(nn.Module):
         teacher: Output,
         size: tuple[int, int] | None = None,
         valid: Tensor | None = None,
+        labels: Tensor | None = None,
     ) -> Tensor:
         """Return the scalar L_tf of one batch; the gradient flows into both outputs.
 
@@ -195,13 +194,20 @@ class Alignment(nn.Module):
                 cells stand for; None: every map is taken for the whole image.
             valid: float [B, 1, H, W], 0 on padding, whose cells are compared with nothing, see
                 `wsss_core.transfer.evidence`; None: there is no padding.
+            labels: float [B, K] in 0..1, image-level; "ofa" needs them.
 
         """
         of_student, of_teacher = iter(student.taps), iter(teacher.taps)
-        total: Tensor | None = None
+        total = self._of_logits(student.logits, teacher, labels) if self.metric == "ofa" else None
         for number, pair in enumerate(self.pairs):
-            features = student.features if pair.student is None else next(of_student)
-            target = teacher.features if pair.teacher is None else next(of_teacher)
+            final = pair.student is None or self._untapped[0]
+            features = student.features if final else next(of_student)
+            final = pair.teacher is None or self._untapped[1]
+            target = teacher.features if final else next(of_teacher)
+            if self.metric in OF_MORE_THAN_MAPS:
+                loss = pair.weight * self._projected(number, features, teacher, size, valid, labels)
+                total = loss if total is None else total + loss
+                continue
             grids = [features.shape[-2:], target.shape[-2:]]
             features = self.projections[number](features)
             cells = self._cells(number, valid, features, target)
@@ -211,8 +217,10 @@ class Alignment(nn.Module):
             if self.representation == "activation_map" and self.projected:
                 own = features
             else:
-                own = self._represent(features, student)
-            aim = self._represent(target, teacher)
+                own = self._map(number, 0, features, student)
+            aim = self._map(number, 1, target, teacher)
+            if cells is not None and self.representation == "attention":
+                own, aim = of_mean_one(own, cells[0]), of_mean_one(aim, cells[1])
             if (self.metric, self.representation) == ("cosine", "spatial_map"):
                 own, aim = steadied(own, features), steadied(aim, target)
             on_grids = own.ndim == aim.ndim == 4 and [own.shape[-2:], aim.shape[-2:]] == grids
@@ -227,6 +235,42 @@ class Alignment(nn.Module):
             total = loss if total is None else total + loss
         assert total is not None
         return total
+
+    def _map(self, number: int, side: int, features: Tensor, output: Output) -> Tensor:
+        """Return the map that is compared, of the student (side 0) or the teacher (1)."""
+        if self.representation == "attention" and self.hears[side]:
+            return attention_map(output, self._blocks[number][side])
+        return self._represent(features, output)
+
+    def _projected(
+        self,
+        number: int,
+        features: Tensor,
+        teacher: Output,
+        size: tuple[int, int] | None,
+        valid: Tensor | None,
+        labels: Tensor | None,
+    ) -> Tensor:
+        """Return the loss of the student's features behind a projector of their own."""
+        projector, (own, other) = self.projectors[number], self._sides[number]
+        if self.metric == "ofa":
+            grid = (features.shape[-2], features.shape[-1])
+            cells = None if valid is None else cell_weights(valid, grid, own)
+            return self._of_logits(projector(features, cells), teacher, labels)
+        grid = (teacher.features.shape[-2], teacher.features.shape[-1])
+        features = on_grid_of(features, teacher.features, (own, other), size)
+        part, prefix = teacher.attention[self._blocks[number][1]].alone(grid)
+        counted = None if valid is None else chosen_cells(cell_weights(valid, grid, other))
+        loss: Tensor = projector(features, part, prefix, counted)
+        return loss
+
+    def _of_logits(self, logits: Tensor, teacher: Output, labels: Tensor | None) -> Tensor:
+        if labels is None:
+            raise InputError("metric 'ofa' needs the labels of the images")
+        with torch.autocast(logits.device.type, enabled=False):
+            return one_for_all(
+                logits, teacher.logits, labels, temperature=self.temperature, **self._gamma
+            )
 
     def _cells(
         self, number: int, valid: Tensor | None, student: Tensor, teacher: Tensor
@@ -286,6 +330,5 @@ class Alignment(nn.Module):
             )
 
 
-def _cell_side(network: Network, layer: str | int | None) -> int | None:
-    """Return the side of a cell of a layer in pixels; None where maps stand for whole images."""
-    return cell_side(getattr(network, "encoder", None), layer)
+def _named(layers: Sequence[str | int | None]) -> tuple[str | int, ...]:
+    return tuple(layer for layer in layers if layer is not None)

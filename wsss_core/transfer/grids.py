@@ -33,17 +33,47 @@ def over_same_pixels(
     if spans[0] == spans[1]:
         return one, other
     if one.shape[-2:].numel() < other.shape[-2:].numel():
-        return _read_at(one, spans[0], other, spans[1]), other
-    return one, _read_at(other, spans[1], one, spans[0])
+        return _read_at(one, spans[0], other.shape[-2:], spans[1]), other
+    return one, _read_at(other, spans[1], one.shape[-2:], spans[0])
+
+
+def on_grid_of(
+    maps: Tensor,
+    other: Tensor,
+    sides: tuple[int | None, int | None],
+    size: tuple[int, int] | None,
+) -> Tensor:
+    """Return maps at the middles of the cells of another map, read bilinearly.
+
+    Args:
+        maps: float [B, C, h, w].
+        other: float [B, C', h', w'] of the same images.
+        sides: of a cell of each in pixels, see `wsss_core.backbones.cell_side`.
+        size: (H, W) of the images in pixels; None: both maps stand for the whole image.
+
+    Returns:
+        float [B, C, h', w']; maps that stand for the same pixels already are returned as they are.
+
+    """
+    spans, aims = (
+        [
+            (0.0, 1.0) if size is None else cells_span(pixels, cells, side)
+            for pixels, cells in zip(size or (1, 1), one.shape[-2:], strict=True)
+        ]
+        for one, side in zip((maps, other), sides, strict=True)
+    )
+    if spans == aims and maps.shape[-2:] == other.shape[-2:]:
+        return maps
+    return _read_at(maps, spans, other.shape[-2:], aims)
 
 
 def _read_at(
     coarse: Tensor,
     spans: list[tuple[float, float]],
-    fine: Tensor,
+    grid: torch.Size,
     fine_spans: list[tuple[float, float]],
 ) -> Tensor:
-    """Return a map [B, C, h, w] at the middles of another's cells, [B, C, h', w'].
+    """Return a map [B, C, h, w] at the middles of another grid's cells, [B, C, h', w'].
 
     Half precision is read in float32.
     """
@@ -52,7 +82,7 @@ def _read_at(
         rows, columns = (
             _shares(cells, span, places, over).to(coarse)
             for cells, span, places, over in zip(
-                coarse.shape[-2:], spans, fine.shape[-2:], fine_spans, strict=True
+                coarse.shape[-2:], spans, grid, fine_spans, strict=True
             )
         )
         return torch.einsum("bchw,ih,jw->bcij", coarse, rows, columns)

@@ -22,11 +22,15 @@ RelationName = Literal[
     "vid",
     "dist",
     "kl_standardised",
+    "ofa",
+    "cross_attention",
 ]
 TransferLevelName = Literal["global", "channel", "spatial"]
 VariantName = Literal["scaled", "thesis"]
-RepresentationName = Literal["feature", "spatial_map", "gram", "activation_map", "logits"]
-ProjectionName = Literal["conv1x1", "mlp", "none"]
+RepresentationName = Literal[
+    "feature", "spatial_map", "gram", "activation_map", "attention", "logits"
+]
+ProjectionName = Literal["conv1x1", "mlp", "group_linear", "none"]
 ParadigmName = Literal["single", "teacher-student", "co-training"]
 GradientName = Literal["both", "student", "teacher"]
 
@@ -36,8 +40,10 @@ RELATIONS: tuple[str, ...] = get_args(RelationName)
 """The metrics of the field that say themselves what is compared, and so take no level."""
 ALIGNMENT_METRICS = (*METRICS, *RELATIONS)
 """All that the key `metric` may name."""
-LOGIT_METRICS = ("kl", "dist", "kl_standardised")
+LOGIT_METRICS = ("kl", "dist", "kl_standardised", "ofa")
 """The metrics that compare logits alone; they take a temperature."""
+OF_MORE_THAN_MAPS = ("ofa", "cross_attention")
+"""The relations that need more than two maps: the labels, or the attention of the teacher."""
 TRANSFER_LEVELS: tuple[str, ...] = get_args(TransferLevelName)
 VARIANTS: tuple[str, ...] = get_args(VariantName)
 REPRESENTATIONS: tuple[str, ...] = get_args(RepresentationName)

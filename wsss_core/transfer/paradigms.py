@@ -8,6 +8,7 @@ A paradigm is a module with `networks` (role -> network to score), `losses(image
 
 import copy
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import NamedTuple, Protocol, Self
 
 import numpy as np
@@ -16,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from wsss_core.backbones import Network, Output
+from wsss_core.backbones.attending import detached_attention, with_attention
 from wsss_core.errors import InputError
 from wsss_core.transfer.alignment import Alignment
 from wsss_core.transfer.moving import move_average
@@ -119,7 +121,9 @@ class Single(Paradigm):
         valid: Tensor | None = None,
     ) -> Losses:
         """Return L_cls of the network."""
-        classification = classification_loss(_seen(self.student, images, (), valid), labels)
+        classification = classification_loss(
+            network_output(self.student, images, (), valid), labels
+        )
         return Losses(classification, classification, None)
 
 
@@ -139,10 +143,21 @@ class _Aligned(Paradigm):
         self.transfer_weight, self.lambda_warmup = transfer_weight, lambda_warmup
 
     def _sum(self, classification: Tensor, transfer: Tensor, progress: float) -> Losses:
-        weight = self.transfer_weight
-        if progress < self.lambda_warmup:
-            weight = weight * progress / self.lambda_warmup
+        weight = weight_at(self.transfer_weight, self.lambda_warmup, progress)
         return Losses(classification + weight * transfer, classification, transfer)
+
+
+def weight_at(transfer_weight: float, lambda_warmup: float, progress: float) -> float:
+    """Return lambda where a share of all steps is done.
+
+    Args:
+        transfer_weight: lambda after its warm-up.
+        lambda_warmup: share of all steps over which it rises from 0.
+        progress: the share of all steps that are done, 0..1.
+
+    """
+    warming = progress < lambda_warmup
+    return transfer_weight * progress / lambda_warmup if warming else transfer_weight
 
 
 class TeacherStudent(_Aligned):
@@ -180,14 +195,16 @@ class TeacherStudent(_Aligned):
         valid: Tensor | None = None,
     ) -> Losses:
         """Return L_cls of the student + lambda * L_tf towards the teacher."""
-        student = _seen(self.student, images, self.alignment.student_taps, valid)
+        taps, hears = self.alignment.student_taps, self.alignment.hears
+        student = network_output(self.student, images, taps, valid, hears[0])
         if self.asked_before is not None:
             teacher = self.asked_before.output()
         else:
+            taps = self.alignment.teacher_taps
             with torch.no_grad():
-                teacher = _seen(self.teacher, images, self.alignment.teacher_taps, valid)
+                teacher = network_output(self.teacher, images, taps, valid, hears[1])
         classification = classification_loss(student, labels)
-        transfer = self.alignment(student, teacher, _size(images), valid)
+        transfer = self.alignment(student, teacher, _size(images), valid, labels)
         return self._sum(classification, transfer, progress)
 
 
@@ -249,19 +266,20 @@ class CoTraining(_Aligned):
         valid: Tensor | None = None,
     ) -> Losses:
         """Return L_cls of both + lambda * L_tf."""
-        student = _seen(self.student, images, self.alignment.student_taps, valid)
-        teacher = _seen(self.teacher, images, self.alignment.teacher_taps, valid)
+        hears, taps = self.alignment.hears, self.alignment.teacher_taps
+        student = network_output(self.student, images, self.alignment.student_taps, valid, hears[0])
+        teacher = network_output(self.teacher, images, taps, valid, hears[1])
         classification = classification_loss(student, labels)
         classification = classification + classification_loss(teacher, labels)
         target, source = teacher, student
         if self.average is not None:
             with torch.no_grad():
-                target = _seen(self.average, images, self.alignment.teacher_taps, valid)
+                target = network_output(self.average, images, taps, valid, hears[1])
         elif self.gradient == "student":
             target = _detached(teacher)
         elif self.gradient == "teacher":
             source = _detached(student)
-        transfer = self.alignment(source, target, _size(images), valid)
+        transfer = self.alignment(source, target, _size(images), valid, labels)
         return self._sum(classification, transfer, progress)
 
     def after_step(self) -> None:
@@ -271,11 +289,26 @@ class CoTraining(_Aligned):
             move_average(self.average.state_dict(), now, 1 - self.ema)
 
 
-def _seen(
-    network: Network, images: Tensor, taps: tuple[str | int, ...], valid: Tensor | None
+def network_output(
+    network: Network,
+    images: Tensor,
+    taps: tuple[str | int, ...],
+    valid: Tensor | None,
+    hears: bool = False,
 ) -> Output:
-    """Return a network's output; a network is told of padding only where there is some."""
-    output: Output = network(images, taps) if valid is None else network(images, taps, valid=valid)
+    """Return a network's output; a network is told of padding only where there is some.
+
+    Args:
+        network: the network.
+        images: float [B, 3, H, W] in 0..1.
+        taps: inner layers whose maps are returned too.
+        valid: float [B, 1, H, W], 0 on padding; None: there is no padding.
+        hears: whether the attention of its blocks is returned too.
+
+    """
+    padding = {} if valid is None else {"valid": valid}
+    call = partial(network, images, taps, **padding)
+    output: Output = with_attention(network, call) if hears else call()
     return output
 
 
@@ -289,4 +322,5 @@ def _detached(output: Output) -> Output:
         output.activation_maps.detach(),
         output.logits.detach(),
         tuple(tap.detach() for tap in output.taps),
+        attention=detached_attention(output.attention),
     )

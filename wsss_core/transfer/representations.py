@@ -7,6 +7,7 @@ feature                 [B, C, h, w]      whole map / each channel / each locati
 spatial_map             [B, 1, h, w]      the channel mean: whole map
 gram                    [B, C, C, 1]      inner products of channels: all / rows / columns
 activation_map          [B, K, h, w]      the class activation maps, as features
+attention               [B, 1, h, w]      the attention that each location gets: whole map
 logits                  [B, K, 1, 1]      the image's class scores (global only)
 ======================  ================  ========================================================
 
@@ -23,6 +24,8 @@ from torch import Tensor, nn
 from wsss_core.backbones import Output
 from wsss_core.errors import InputError
 from wsss_core.plugins import is_plugin, load_plugin
+from wsss_core.transfer.attention_maps import pseudo_attention
+from wsss_core.transfer.group_linear import GroupLinear
 from wsss_core.transfer.losses import bounded
 
 Represent = Callable[[Tensor, Output], Tensor]
@@ -94,18 +97,23 @@ _OF: dict[str, Represent] = {
     "spatial_map": lambda features, output: spatial_map(features),
     "gram": lambda features, output: gram(features),
     "activation_map": lambda features, output: output.activation_maps,
+    "attention": lambda features, output: pseudo_attention(features),
     "logits": lambda features, output: output.logits[..., None, None],
 }
 
 
 def represent(name: str) -> Represent:
-    """Return the function of a representation, built in or a plug-in."""
+    """Return the function of a representation, built in or a plug-in.
+
+    That of "attention" is a CNN's pseudo attention; a transformer's own attention is no function of
+    its features, see `wsss_core.transfer.attention_maps`.
+    """
     return load_plugin("representation", name) if is_plugin(name) else _OF[name]
 
 
 def of_features(name: str) -> bool:
     """Return whether a representation is made of a layer's features (and may be of any layer)."""
-    return is_plugin(name) or name in ("feature", "spatial_map", "gram")
+    return is_plugin(name) or name in ("feature", "spatial_map", "gram", "attention")
 
 
 def vector_length(shape: torch.Size, level: str) -> int:
@@ -127,7 +135,8 @@ def build_projection(name: str, channels: int, target: int) -> nn.Module | None:
 
     Args:
         name: "conv1x1"; "mlp", two 1x1 convolutions with a GELU between, the first to `target`
-            channels; "none"; or a plug-in, called with both numbers.
+            channels; "group_linear", see `wsss_core.transfer.group_linear`; "none"; or a plug-in,
+            called with both numbers.
         channels: channels of the student's map.
         target: channels of the teacher's map.
 
@@ -141,6 +150,8 @@ def build_projection(name: str, channels: int, target: int) -> nn.Module | None:
         return module
     if name == "none":
         return None
+    if name == "group_linear":
+        return GroupLinear(channels, target)
     if name == "mlp":
         return nn.Sequential(
             nn.Conv2d(channels, target, 1), nn.GELU(), nn.Conv2d(target, target, 1)

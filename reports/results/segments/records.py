@@ -93,7 +93,8 @@ class SegmentRecord:
         steps: of the training.
         overlap: the least IoU at which an object counts as found.
         prediction: how masks were predicted, JSON.
-        masks: how many true masks were asked for, a number or "all"; None: none.
+        masks: how many true masks were asked for, a number, "all", or "joined" for
+            those of the images that join; None: none.
         configuration: whose maps became pseudo masks; None without pseudo masks.
         refinement: the chain of these maps.
         rule: the threshold rule that cut them.
@@ -169,7 +170,8 @@ class SegmentRecord:
             return f"image labels, in one stage ({self.single_stage})"
         words = []
         if self.masks is not None:
-            words.append("all true masks" if self.masks == "all" else f"{self.masks} true masks")
+            named = {"all": "all true masks", "joined": "true masks of the images that join"}
+            words.append(named.get(self.masks, f"{self.masks} true masks"))
         if self.configuration is not None:
             words.append(self.pseudo_masks(rules))
         return " + ".join(words)

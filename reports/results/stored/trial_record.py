@@ -22,7 +22,8 @@ class TrialRecord:
         key: the trial's key.
         configuration: the name of its configuration.
         seed: its seed.
-        status: `ok`, `failed`, `collapsed`, `missing` if the ledger has no result, or `not run` if
+        status: `ok`, `failed`, `collapsed`, `missing` if the ledger has no result, `cancelled`
+            if it has none and the row was cancelled, or `not run` if
             its chain lacks something.
         row: its row of the table `trials`, or of `refined` under a chain, empty values as None;
             empty if missing.

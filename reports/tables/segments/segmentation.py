@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 
-from reports.names import MEAN_OF_CLASSES, MEASURE_NAMES, RULE_NAMES
+from reports.names import MEAN_OF_CLASSES, MEASURE_NAMES, OWN_MASKS, RULE_NAMES
 from reports.pairing import Pair
 from reports.results.segments import SegmentRecord
 from reports.results.study_record import StudyRecord
@@ -75,7 +75,7 @@ def segment_results(record: StudyRecord) -> list[SegmentResult]:
                     entry.configuration,
                     record.objective,
                     chain=entry.refinement or "none",
-                    rule=entry.rule,
+                    rule="tuned" if entry.rule == OWN_MASKS else entry.rule,
                     class_name=name,
                 )
                 difference = paired_difference(by_seed, of_maps)
@@ -213,6 +213,11 @@ def _notes(record: StudyRecord) -> list[str]:
         for run in entry.runs
         if run.status in ("failed", "collapsed")
     ]
+    if any(one.rule == OWN_MASKS for one in record.segments):
+        notes.append(
+            "Where the threshold was tuned on the true masks of the entry itself, its maps are cut "
+            "at the threshold that was tuned on the tune split."
+        )
     notes += [f"{one.entry}: predicted with {one.views}." for one in record.segments if one.views]
     if any(entry.single_stage for entry in record.segments):
         notes.append(

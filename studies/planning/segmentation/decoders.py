@@ -12,9 +12,10 @@ from reports.names import PLAIN
 from studies.planning.chains import CamScoring, Chain
 from studies.planning.images import StudyImages
 from studies.planning.job import TrainingJob, Trial
+from studies.planning.segmentation.segment_plan import SegmentImages
 from studies.planning.segmentation.segments import MapsOfLabels, SegmentJob, SegmentScoring
 from studies.spec.segmentation.segment import Segment, without_defaults
-from studies.spec.single_stage import SINGLE_STAGE
+from studies.spec.segmentation.single_stage import SINGLE_STAGE
 from studies.spec.study import Study
 from studies.store import stage_key
 from wsss_core.errors import InputError, quoted
@@ -50,7 +51,7 @@ def decoder_model(settings: Mapping[str, Any], role: str = "student") -> dict[st
 
 def plan_decoders(
     study: Study,
-    images: StudyImages,
+    sets: SegmentImages,
     cam: CamScoring,
     owners: Mapping[tuple[str, int], tuple[TrainingJob, Trial]],
     sweep_value: float | None = None,
@@ -59,7 +60,7 @@ def plan_decoders(
 
     Args:
         study: the study.
-        images: its images.
+        sets: its images.
         cam: how its plain CAMs are made.
         owners: configuration and seed -> the trial and its training run.
         sweep_value: the value of the study's sweep.
@@ -78,6 +79,7 @@ def plan_decoders(
                 f"segment.entries.{name}: the decoder of the configuration {quoted(name)} has this "
                 "name; expected another one"
             )
+        images = sets.joined if configuration.join and sets.joined is not None else sets.own
         for seed in study.planned_seeds:
             job, trial = owners[name, seed]
             found.append(_decoder(study, images, cam, job, trial, len(before) + place, sweep_value))
@@ -114,11 +116,8 @@ def _decoder(
         PredictionSettings,
     )
     key = stage_key("segment", settings, parents=[job.key])
-    overlap = (
-        Segment.model_fields["overlap"].default
-        if study.segment is None
-        else (study.segment.overlap)
-    )
+    section = study.segment
+    overlap = Segment.model_fields["overlap"].default if section is None else section.overlap
     scored = {"segment": prediction, "overlap": overlap}
     scores_key = stage_key(
         "scores", scored, parents=[key], data=[images.splits.fingerprints["test"]]

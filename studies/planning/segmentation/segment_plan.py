@@ -1,18 +1,21 @@
 """Planning of segmentation runs: from the section `segment` to jobs with keys, and their rows."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from reports.names import PLAIN
 from studies.planning.chains import CamScoring, Chain
 from studies.planning.images import StudyImages
 from studies.planning.job import TrainingJob, Trial
+from studies.planning.joining import JoinedImages
 from studies.planning.plan import Plan
 from studies.planning.segmentation.segments import MapsOfLabels, SegmentJob, SegmentScoring
 from studies.planning.segmentation.training_masks import MaskSet, TrainingMasks
 from studies.spec.segmentation.segment import (
+    JOINED,
     WITHOUT_MASKS,
+    WITHOUT_TUNE_MASKS,
     SegmenterModel,
     SegmentLabels,
     without_defaults,
@@ -26,6 +29,29 @@ from wsss_core.evaluate import load_own_rule
 from wsss_core.plugins import is_plugin, plugin_version
 from wsss_core.refine.foundation.models import files_of_weights
 from wsss_core.segmentation.settings import Architecture, FitSettings, PredictionSettings
+
+
+@dataclass(frozen=True)
+class SegmentImages:
+    """The images that segmenters are trained on.
+
+    Attributes:
+        own: those of the study.
+        joined: those of rows that more images join; None where none do.
+
+    """
+
+    own: StudyImages
+    joined: JoinedImages | None = None
+
+    def of(self, study: Study, labels: SegmentLabels) -> StudyImages:
+        """Return the images of an entry: those that its maps are of, or that its masks are of."""
+        rows = dict(study.named_configurations())
+        join = labels.masks == JOINED
+        if labels.configuration is not None:
+            join = join or rows[labels.configuration].join
+        return self.joined if join and self.joined is not None else self.own
+
 
 ModelIdentity = tuple[dict[str, Any], str]
 """A model's settings for keys, its weights by content, and where these lie."""
@@ -65,7 +91,7 @@ def model_identity(where: str, model: SegmenterModel) -> ModelIdentity:
 
 def plan_segments(
     study: Study,
-    images: StudyImages,
+    sets: SegmentImages,
     cam: CamScoring,
     chains: Sequence[Chain],
     owners: Mapping[tuple[str, int], tuple[TrainingJob, Trial]],
@@ -76,7 +102,7 @@ def plan_segments(
 
     Args:
         study: the study, which has segmenters.
-        images: its images.
+        sets: its images.
         cam: how its plain CAMs are made.
         chains: its chains.
         owners: configuration and seed -> the trial and its training run.
@@ -90,12 +116,17 @@ def plan_segments(
     segment = study.segment
     assert segment is not None
     named = {chain.name: chain for chain in (Chain(PLAIN, cam.cam, ()), *chains)}
-    masks: MaskSet | None = None
+    known: dict[tuple[bool, bool], MaskSet] = {}
     jobs: dict[str, SegmentJob] = {}
-    for position, (name, entry) in enumerate(segment.entries.items()):
+    entries = segment.asked(study.left_out, joins=sets.joined is not None)
+    for position, (name, entry) in enumerate(entries.items()):
         where, labels = f"segment.entries.{name}", entry.labels
+        images = sets.of(study, labels)
+        masks = None
         if labels.masks is not None:
-            masks = _enough_masks(f"{where}.labels.masks", labels.masks, images, masks)
+            kind = (images is sets.joined, labels.masks == JOINED)
+            found = _enough_masks(f"{where}.labels.masks", labels.masks, images, known.get(kind))
+            masks = known[kind] = found
         chain = named[labels.chain]
         if labels.pseudo and chain.lacks is not None:
             raise InputError(f"{where}.labels.chain: {chain.name} is not run: {chain.lacks}")
@@ -107,7 +138,7 @@ def plan_segments(
         shared = {
             "model": model,
             "training": without_defaults(segment.fit_of(entry), FitSettings),
-            "labels": _labels(where, study, labels),
+            "labels": labels_settings(where, study, labels),
             "classes": list(images.source.classes),
             "image_size": images.splits.size,
             **images.framing_settings,
@@ -117,14 +148,14 @@ def plan_segments(
             if labels.configuration is not None:
                 job, trial = owners[labels.configuration, seed]
                 scores = trial.key if chain.name == PLAIN else trial.chains[chain.name]
-                maps = MapsOfLabels(replace(job, trials=()), trial, chain, scores, cam.scaling)
+                maps = MapsOfLabels(replace(job, trials=()), chain, scores, cam.scaling)
             run = SegmentJob(
                 "",
                 {**shared, "seed": seed},
                 images.splits,
                 weights,
                 maps,
-                masks if labels.masks is not None else None,
+                masks,
                 resources=study.resources.demand("single", entry.resources),
                 sweep_value=sweep_value,
             )
@@ -136,12 +167,12 @@ def plan_segments(
 
 
 def _enough_masks(
-    where: str, asked: int | Literal["all"], images: StudyImages, known: MaskSet | None
+    where: str, asked: int | Literal["all", "joined"], images: StudyImages, known: MaskSet | None
 ) -> MaskSet:
     """Return the masks of the training images; raise InputError if more are asked for."""
     with as_input_error(where, InputError):
-        masks = known or TrainingMasks(images).known
-    if asked != "all" and asked > masks.count:
+        masks = known or TrainingMasks(images, joined_alone=asked == JOINED).known
+    if isinstance(asked, int) and asked > masks.count:
         raise InputError(
             f"{where}: {asked} masks, but {masks.count} training images have one; expected "
             f"{masks.count} at most"
@@ -149,7 +180,7 @@ def _enough_masks(
     return masks
 
 
-def _labels(where: str, study: Study, labels: SegmentLabels) -> dict[str, Any]:
+def labels_settings(where: str, study: Study, labels: SegmentLabels) -> dict[str, Any]:
     """Return what decides the masks beside the maps; what a rule does not look at is left out."""
     found: dict[str, Any] = {"masks": labels.masks}
     if not labels.pseudo:
@@ -170,7 +201,7 @@ def _key(job: SegmentJob) -> str:
     parents = []
     if job.maps is not None:
         parents = [job.maps.keys()[-1]]
-        if "objective" in job.settings["labels"]["pseudo"]:
+        if job.settings["labels"]["pseudo"]["rule"] not in WITHOUT_TUNE_MASKS:
             parents.append(job.maps.scores_key)
     data = [job.images.fingerprints[split] for split in SPLITS]
     data += [job.masks.fingerprint] if job.masks is not None else []

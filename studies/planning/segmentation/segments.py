@@ -13,8 +13,8 @@ from studies.planning.job import TrainingJob, Trial
 from studies.planning.segmentation.training_masks import MaskSet
 from studies.rates import Work
 from studies.spec.resources import Demand
-from studies.spec.segmentation.segment import Fit
-from studies.spec.single_stage import SINGLE_STAGE
+from studies.spec.segmentation.segment import JOINED, Fit
+from studies.spec.segmentation.single_stage import SINGLE_STAGE
 from studies.store import canonical, stage_key
 from wsss_core.augmentation.settings import VIEW_SETTINGS
 from wsss_core.segmentation.settings import FitSettings
@@ -29,7 +29,6 @@ class MapsOfLabels:
 
     Attributes:
         training: the training run of the network.
-        trial: the trial that scored it.
         chain: the chain; without steps for the plain CAM.
         scores_key: the key of the trial's scores under the chain, whose tune split the rule sees.
         study_scaling: how the study scales raw maps.
@@ -37,7 +36,6 @@ class MapsOfLabels:
     """
 
     training: TrainingJob
-    trial: Trial
     chain: Chain
     scores_key: str
     study_scaling: MapScaling
@@ -181,6 +179,8 @@ class SegmentJob:
         if self.single_stage:
             return f"image labels, in one stage ({self.single_stage})"
         words = [f"{labels['masks']} true masks"] if labels["masks"] is not None else []
+        if labels["masks"] == JOINED:
+            words = ["true masks of the images that join"]
         if self.maps is not None:
             words.append(f"pseudo masks ({labels['pseudo']['rule']})")
         return " + ".join(words)

@@ -16,6 +16,7 @@ import numpy as np
 from PIL import Image
 
 from studies.planning.images import FoldImages, StudyImages
+from studies.planning.joining import JoinedImages
 from studies.store import ArtifactStore, stage_key
 from wsss_core.data.folder.training_masks import TrainingMask
 from wsss_core.data.framing import training_windows, window_name
@@ -57,15 +58,18 @@ class TrainingMasks:
     With folds they are those of the images that the fold trains on. Images of the splits tune and
     test are among these, with the masks that they have anyway.
 
+    Where images join, theirs are among them too.
+
     Args:
         images: the study's images.
+        joined_alone: leave out all masks but those of images that join.
 
     Raises:
         InputError: no training image has a mask.
 
     """
 
-    def __init__(self, images: StudyImages) -> None:
+    def __init__(self, images: StudyImages, *, joined_alone: bool = False) -> None:
         self._images = images
         size = images.splits.size
         given = getattr(images.source, "training_masks", None)
@@ -76,6 +80,11 @@ class TrainingMasks:
         if not images.framing.squashes:
             self._own = list(own.values())
             self._read = _of_windows(images, {} if given is None else given(None))
+        elif isinstance(images, JoinedImages) and images.places:
+            if not joined_alone:
+                self._read = {f"train/{name}": _reading(mask.read) for name, mask in own.items()}
+                self._own = list(own.values())
+            self._read |= _of_joined(images)
         elif fold is None:
             self._read = {name: _reading(mask.read) for name, mask in own.items()}
             self._own = list(own.values())
@@ -109,7 +118,7 @@ class TrainingMasks:
         else:
             with ThreadPoolExecutor() as pool:
                 content.append(list(pool.map(lambda mask: _digest(mask.read()), self._own)))
-        if isinstance(self._images, FoldImages) and self._images.whole is not None:
+        if isinstance(self._images, FoldImages | JoinedImages) and self._images.whole is not None:
             content.append(self._images.whole.splits.fingerprints)
         content.append(splits.fingerprints["train"])
         fingerprint = hashlib.blake2b(json.dumps(content).encode(), digest_size=16).hexdigest()
@@ -187,6 +196,23 @@ def _of_split(images: FoldImages, split: str, place: int) -> Callable[[ArtifactS
         return np.asarray(mask.resize((size, size), Image.Resampling.NEAREST))
 
     return read
+
+
+def _of_joined(images: JoinedImages) -> dict[str, Callable[[ArtifactStore], np.ndarray]]:
+    """Return what reads the mask of each image that joins and holds a class."""
+    split, size = images.places[0][0], images.splits.size
+    outline = outline_of(images.source, split, size)
+    loaded = lru_cache(maxsize=1)(lambda store: images.split_of_source(store, split))
+
+    def read(place: int, store: ArtifactStore) -> np.ndarray:
+        mask = Image.fromarray(loaded(store).mask(place))
+        return np.asarray(mask.resize((size, size), Image.Resampling.NEAREST))
+
+    return {
+        f"{split}/{outline.identifiers[place]}": partial(read, place)
+        for _, place in images.places
+        if outline.labels[place].any()
+    }
 
 
 def _digest(mask: np.ndarray) -> str:

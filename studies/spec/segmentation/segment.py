@@ -26,7 +26,7 @@ from pydantic import (
     model_validator,
 )
 
-from reports.names import ORACLES, PLAIN, RULES
+from reports.names import ORACLES, OWN_MASKS, PLAIN, RULES
 from studies.spec.base import LocalPath, Name, Strict
 from studies.spec.resources import ResourceChange
 from studies.spec.settings import section, settings_of
@@ -34,11 +34,17 @@ from wsss_core.errors import InputError, nearest, quoted
 from wsss_core.plugins import is_plugin
 from wsss_core.segmentation.settings import FitSettings, PredictionSettings, SegmenterSettings
 
-LABEL_RULES = tuple(rule for rule in RULES if rule not in ORACLES)
+LABEL_RULES = (*(rule for rule in RULES if rule not in ORACLES), OWN_MASKS)
 """The threshold rules that pseudo masks can be cut by."""
+
+JOINED: Literal["joined"] = "joined"
+"""The true masks of the images that join, see `studies.spec.data.Join`."""
 
 WITHOUT_MASKS = ("fixed", "otsu", "gaussian_mixture")
 """Those of them that see no mask."""
+
+WITHOUT_TUNE_MASKS = (*WITHOUT_MASKS, OWN_MASKS)
+"""Those of them that see no mask of the tune split."""
 
 
 class SegmenterModel(section(SegmenterSettings)):  # type: ignore[misc]
@@ -96,10 +102,12 @@ class SegmentLabels(Strict):
     Pseudo masks are the maps of `configuration` under `chain`, cut by the threshold rule `rule`.
     With `confidence` each of their pixels weighs its score to this power, see
     `wsss_core.segmentation.label_confidence`. `masks` is how many true masks are used: a number, or
-    "all". Where both are given, an image with a true mask has no pseudo mask.
+    "all", or "joined" for those of the images that join (see `studies.spec.data.Join`). Where both
+    are given, an image with a true mask has no pseudo mask. The rule `own_masks` tunes the
+    threshold on these true masks, and spends no other.
     """
 
-    masks: PositiveInt | Literal["all"] | None = None
+    masks: PositiveInt | Literal["all", "joined"] | None = None
     configuration: str | None = None
     chain: str = PLAIN
     rule: str = "tuned"
@@ -126,6 +134,10 @@ class SegmentLabels(Strict):
             given = self.model_fields_set - {"masks", "configuration"}
             if given:
                 raise ValueError(f"{min(given)!r} is of pseudo masks; expected a configuration too")
+        if self.rule == OWN_MASKS and self.masks is None:
+            raise ValueError(
+                f"rule {OWN_MASKS} tunes on the entry's true masks; expected masks too"
+            )
         return self
 
     @property
@@ -191,16 +203,46 @@ class Segment(Strict):
         """Return the prediction of an entry: the shared one with its changes."""
         return settings_of(PredictionSettings, _changed(self.predict, entry.predict))
 
-    def check(self, configurations: Collection[str], chains: Collection[str]) -> None:
+    def asked(self, left_out: Collection[str], *, joins: bool) -> dict[str, SegmentEntry]:
+        """Return the entries that can be trained, by name.
+
+        Args:
+            left_out: the configurations that the study leaves out.
+            joins: whether images join in this study; else entries with their masks are left out.
+
+        """
+        return {
+            name: entry
+            for name, entry in self.entries.items()
+            if entry.labels.configuration not in left_out
+            and (joins or not left_out or entry.labels.masks != JOINED)
+        }
+
+    def check(
+        self,
+        configurations: Collection[str],
+        chains: Collection[str],
+        joined: Collection[str],
+        left_out: Collection[str],
+    ) -> None:
         """Raise ValueError unless the study has the configurations and chains of the labels.
 
         Args:
             configurations: the names of the study's configurations.
             chains: the names of its chains that have steps.
+            joined: those of the configurations that images join.
+            left_out: the configurations that the study leaves out.
 
         """
-        for name, entry in self.entries.items():
+        for name, entry in self.asked(left_out, joins=bool(joined)).items():
             labels = entry.labels
+            if labels.masks == JOINED and (
+                not joined or labels.configuration not in (None, *joined)
+            ):
+                raise ValueError(
+                    f"segment.entries.{name}.labels.masks 'joined' is of images that join; "
+                    "expected a section join, and no configuration or one with join: true"
+                )
             if labels.configuration is None:
                 continue
             for key, value, known in (

@@ -35,7 +35,7 @@ from wsss_core.features import (
     read_outputs,
 )
 from wsss_core.training import TrainingSettings
-from wsss_core.transfer import Paradigm
+from wsss_core.transfer import Paradigm, SeveralTeachers
 
 
 def attach_caches(
@@ -61,12 +61,12 @@ def attach_caches(
         return
     caches: list[Any] = []
     asked = set(paradigm.networks)
-    for role in ("student", "teacher"):
-        network: Any = getattr(paradigm, role, None)
+    networks = _networks(paradigm, job)
+    for role, network in networks.items():
         learns = role in paradigm.networks
-        if network is None or not has_frozen_encoder(job.settings[role]):
+        if not has_frozen_encoder(job.settings[role]):
             continue
-        if not learns and not reads_frozen_teacher(job):
+        if not learns and not reads_frozen_teacher(job, role):
             continue
         maps = stored_features(job, role, "train", network, images, store, views, device)
         network.cache = FeatureCache(ViewStack(maps, device))
@@ -75,15 +75,27 @@ def attach_caches(
             average.cache = network.cache
         caches.append(network.cache)
         asked.discard(role)
-    if job.paradigm == "teacher-student" and not reads_frozen_teacher(job):
-        found = _stored_answers(paradigm, job, images, store, views, device)
+    for place, role in enumerate(job.parents):
+        if reads_frozen_teacher(job, role):
+            continue
+        found = _stored_answers(networks[role], role, job, images, store, views, device)
         if found is None:
-            asked.add("teacher")
+            asked.add(role)
+            continue
+        answers = OutputCache(found, device)
+        if isinstance(paradigm, SeveralTeachers):
+            paradigm.asked_before[place] = answers
         else:
-            answers = OutputCache(found, device)
             paradigm.asked_before = answers  # type: ignore[assignment]
-            caches.append(answers)
+        caches.append(answers)
     paradigm.caches, paradigm.needs_images = caches, bool(asked)
+
+
+def _networks(paradigm: Any, job: TrainingJob) -> dict[str, Any]:
+    """Return the networks of a paradigm by their roles in the job's settings."""
+    teachers = getattr(paradigm, "teachers", [getattr(paradigm, "teacher", None)])
+    found = zip(("student", *job.teacher_roles), [paradigm.student, *teachers], strict=False)
+    return {role: network for role, network in found if network is not None}
 
 
 def stored_features(
@@ -139,7 +151,8 @@ def stored_features(
 
 
 def _stored_answers(
-    paradigm: Any,
+    teacher: Any,
+    role: str,
     job: TrainingJob,
     images: np.ndarray,
     store: ArtifactStore,
@@ -154,7 +167,7 @@ def _stored_answers(
 
     def make(folder: Path, view: MapView, maps: TeacherMaps) -> None:
         make_outputs(
-            paradigm.teacher,
+            teacher,
             images,
             folder,
             mirrored=view.mirrored,
@@ -168,10 +181,10 @@ def _stored_answers(
 
     wanted = [
         FeatureArtifact(
-            maps.key(job, view),
+            maps.key(job, view, role),
             {
-                "what": f"teacher {job.settings['teacher']['model']}, train, {view}",
-                "parent": job.parent,
+                "what": f"teacher {job.settings[role]['model']}, train, {view}",
+                "parent": job.parents[role],
             },
             partial(make, view=view, maps=maps),
         )

@@ -84,10 +84,10 @@ def _wanted(job: TrainingJob) -> Iterable[tuple[tuple[str, str, str], str, str]]
     if job.members:
         return  # it fuses maps of others and trains nothing
     views = training_views(job.settings) or []
-    for role in ("student", "teacher"):
-        if role not in job.settings or not has_frozen_encoder(job.settings[role]):
+    for role in ("student", *job.teacher_roles):
+        if not has_frozen_encoder(job.settings[role]):
             continue
-        if role not in job.trained_roles and not reads_frozen_teacher(job):
+        if role not in job.trained_roles and not reads_frozen_teacher(job, role):
             continue
         backbone = job.settings[role]
         about = {k: v for k, v in backbone.items() if k in ("stage", "output_stride", "options")}
@@ -96,11 +96,12 @@ def _wanted(job: TrainingJob) -> Iterable[tuple[tuple[str, str, str], str, str]]
             yield what, features_key(job, role, "train", view), role
         for split in SCORED_SPLITS if role in job.trained_roles and job.trials else ():
             yield what, features_key(job, role, split, MapView(job.image_size)), role
-    maps = None if reads_frozen_teacher(job) else teacher_maps(job)
-    if maps is not None:
-        what = job.settings["teacher"]["model"], f"teacher {maps.dtype}", " ".join(maps.parts)
-        for view in views:
-            yield what, maps.key(job, view), "teacher"
+    for role in job.parents:
+        maps = None if reads_frozen_teacher(job, role) else teacher_maps(job)
+        if maps is not None:
+            what = job.settings[role]["model"], f"teacher {maps.dtype}", " ".join(maps.parts)
+            for view in views:
+                yield what, maps.key(job, view, role), role
 
 
 def _bytes(job: TrainingJob, role: str) -> int:

@@ -9,7 +9,12 @@ from reports.ledger.parts import read_table
 from studies.planning import SegmentJob, SegmentScoring
 from studies.stages import environment
 from studies.stages.device import UNCOUNTED, WorkerShare
-from studies.stages.failures import LeasedWork, LeaseLostError, write_failure
+from studies.stages.failures import (
+    LeasedWork,
+    LeaseLostError,
+    end_if_cancelled,
+    write_failure,
+)
 from studies.stages.handover import JobStatus, Outcome, RunContext
 from studies.stages.publishing import keep_scores, publish
 from studies.stages.scoring import LedgerRow, LedgerRows
@@ -46,7 +51,7 @@ class SegmentWork(LeasedWork):
             outcome = keep_decoder(job, store)
         else:
             outcome = train_segmenter(
-                job, self.context, store, self.share, _after_record(job, self.lease)
+                job, self.context, store, self.share, _after_record(job, self.context, self.lease)
             )
         self.lease.report("scoring")
         record |= _of_training(outcome)
@@ -116,13 +121,19 @@ def failed_segment(
     return Outcome(JobStatus.FAILED, error)
 
 
-def _after_record(job: SegmentJob, lease: Lease) -> Callable[[FitRecord], None]:
-    """Return what a training does after a record: end without its lease, or say how far it is."""
+def _after_record(
+    job: SegmentJob, context: RunContext, lease: Lease
+) -> Callable[[FitRecord], None]:
+    """Return what a training does after a record: say how far it is, or end.
+
+    It ends without its lease, and where its rows were cancelled.
+    """
     steps = job.fit.steps
 
     def on_record(record: FitRecord) -> None:
         if lease.lost:
             raise LeaseLostError
+        end_if_cancelled(job, context)
         lease.report(f"step {record.step} of {steps}", record.seconds)
 
     return on_record

@@ -5,7 +5,7 @@ rules without masks see the scores of the training images; a rule that is tuned 
 split, as the study's own scores hold it.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from functools import cached_property
 from typing import Any
@@ -15,10 +15,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from reports.ledger import read_arrow
-from reports.names import ANY_CLASS
+from reports.names import ANY_CLASS, OWN_MASKS
 from reports.results.other_gatings import competing, label_gated_choice
 from reports.results.score_rows import ScoreRows
-from studies.planning import MapsOfLabels, SegmentJob, Step, shard_key, shards
+from studies.planning import MapsOfLabels, Step, shard_key, shards
 from studies.stages.cams import NetworkMaps, network_maps, normalised_maps
 from studies.stages.fused_maps import scores_under_chain
 from studies.stages.handover import RunContext
@@ -32,12 +32,22 @@ from studies.stages.refinement import (
     run_step,
 )
 from studies.stages.scoring import gated, score_rows
+from studies.stages.segmentation.selection import TrainingSelection
 from studies.stages.training import load_network
 from studies.store import ArtifactStore
 from wsss_core.backbones import Network
 from wsss_core.data.image_set import IGNORED, ImageSet
 from wsss_core.errors import InputError
-from wsss_core.evaluate import NoThresholdError, choose_threshold, level_of, quantise, resize
+from wsss_core.evaluate import (
+    HistogramStack,
+    MultiClassStack,
+    NoThresholdError,
+    ScoreHistogram,
+    choose_threshold,
+    level_of,
+    quantise,
+    resize,
+)
 from wsss_core.progress import made_progress
 from wsss_core.refine.steps.registry import make_refiner
 from wsss_core.segmentation import label_confidence
@@ -130,12 +140,13 @@ class LabelledMaps:
 
 
 class PseudoMasks:
-    """The pseudo masks of a segmentation run.
+    """The pseudo masks of a segmentation run, or of a decoupled training run.
 
     Args:
-        job: the run.
+        maps: what they are cut from.
+        settings: how they are cut, as the run's settings hold it.
         context: the run of the study.
-        images: the training split.
+        selection: the training split, with the true masks that were drawn.
         store: holds networks and scores, and keeps maps.
         device: where maps are made.
 
@@ -143,17 +154,17 @@ class PseudoMasks:
 
     def __init__(
         self,
-        job: SegmentJob,
+        maps: MapsOfLabels,
+        settings: dict[str, Any],
         context: RunContext,
-        images: ImageSet,
+        selection: TrainingSelection,
         store: ArtifactStore,
         device: str,
     ) -> None:
-        assert job.maps is not None
-        self._job, self._maps, self._context = job, job.maps, context
-        self._images, self._store, self._device = images, store, device
-        self._scores = LabelledMaps(job.maps, images, store, device)
-        self._settings: dict[str, Any] = job.settings["labels"]["pseudo"]
+        self._maps, self._settings, self._context = maps, settings, context
+        self._images, self._masks = selection.images, selection.masks
+        self._store, self._device = store, device
+        self._scores = LabelledMaps(maps, self._images, store, device)
 
     def each(self) -> Iterator[tuple[int, NDArray[np.float32]]]:
         """Yield the place of every image and its scores at the images' size, [K, S, S]."""
@@ -176,6 +187,8 @@ class PseudoMasks:
             found = level_of(self._settings["fixed"])
         elif rule == "tuned":
             found = tuned_level(self._tune_rows(), self._settings["objective"])
+        elif rule == OWN_MASKS:
+            found = level_on_masks(self._of_masks(), self._settings["objective"])
         else:
             tune = None
             if "objective" in self._settings:
@@ -220,6 +233,13 @@ class PseudoMasks:
                 counts += np.bincount(inside, minlength=256)
         return counts
 
+    def _of_masks(self) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.uint8]]]:
+        """Yield the levels [K, S, S] of each image whose true mask was drawn, and this mask."""
+        for place, scores in self.each():
+            if place in self._masks:
+                levels = gated(quantise(scores), ~self._images.labels[place])
+                yield levels, np.where(self._padding(place), IGNORED, self._masks[place])
+
     def _tune_rows(self) -> ScoreRows:
         """Return the student's scores of the tune split under the chain."""
         key = self._maps.scores_key
@@ -244,6 +264,50 @@ class PseudoMasks:
         scores = chain_maps(job, chain, "tune", images, store, cam.scaling)
         network = scores_under_chain(job, "tune", images, store, scoring, scores, self._device)
         return score_rows(network, images, split="tune", network="student", gating=cam.gating)
+
+
+def level_on_masks(
+    images: Iterable[tuple[NDArray[np.uint8], NDArray[np.uint8]]], objective: str
+) -> int:
+    """Return the level that is best on some images with true masks.
+
+    Args:
+        images: of each image the levels of its classes, uint8 [K, H, W], of which at most one is
+            above 0 in a pixel, and its mask, uint8 [H, W], 0 the background and 255 ignored.
+        objective: what is maximised, one of `reports.names.MEASURES`.
+
+    Raises:
+        NoThresholdError: no image, or a class that none of them holds.
+
+    Example:
+        >>> levels = np.array([[[10, 200], [60, 90]]], np.uint8)
+        >>> level_on_masks([(levels, np.array([[0, 1], [0, 1]], np.uint8))], "per_image_iou")
+        61
+
+    """
+    of_class: list[list[ScoreHistogram]] = []
+    of_any: list[ScoreHistogram] = []
+    for levels, mask in images:
+        of_class = of_class or [[] for _ in levels]
+        ignore = mask == IGNORED
+        for number, (histograms, own) in enumerate(zip(of_class, levels, strict=True), 1):
+            histograms.append(ScoreHistogram.from_scores(own, mask == number, ignore=ignore))
+        of_any.append(ScoreHistogram.from_scores(levels.max(axis=0), mask > 0, ignore=ignore))
+    if not of_class:
+        raise NoThresholdError(f"threshold rule {OWN_MASKS}: no image has a true mask")
+    stacks = [HistogramStack.from_histograms(histograms) for histograms in of_class]
+    if len(stacks) == 1:
+        found = choose_threshold("tuned", tune=stacks[0], objective=objective).level
+        assert found is not None
+        return found
+    several = MultiClassStack(
+        {str(number): stack for number, stack in enumerate(stacks)},
+        HistogramStack.from_histograms(of_any),
+    )
+    best = several.best_level(objective)
+    if best is None:
+        raise NoThresholdError(f"threshold rule {OWN_MASKS}: a class is in none of the true masks")
+    return best
 
 
 def tuned_level(rows: ScoreRows, objective: str) -> int:

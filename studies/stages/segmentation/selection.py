@@ -80,7 +80,7 @@ def select_images(job: SegmentJob, store: ArtifactStore) -> TrainingSelection:
     assert job.masks is not None
     known = job.masks.load(store)
     there = [place for place in holding.tolist() if images.identifiers[place] in known]
-    count = len(there) if asked == "all" else int(asked)
+    count = int(asked) if isinstance(asked, int) else len(there)
     if not 0 < count <= len(there):
         raise InputError(
             f"{job.named}: {asked} masks, but {len(there)} training images have one and share no "

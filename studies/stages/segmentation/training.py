@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from studies.planning import SegmentJob
-from studies.spec.segmentation.segment import WITHOUT_MASKS
+from studies.spec.segmentation.segment import WITHOUT_TUNE_MASKS
 from studies.stages.device import WorkerShare
 from studies.stages.environment import device_name
 from studies.stages.handover import JobStatus, RunContext
@@ -123,7 +123,8 @@ def choose_labels(
     masks, drawn = selection.true_masks(), len(selection.masks)
     if job.maps is None:
         return ChosenLabels(LabelledImages(pixels, masks), None, drawn, drawn)
-    pseudo = PseudoMasks(job, context, images, store, device)
+    given = job.settings["labels"]["pseudo"]
+    pseudo = PseudoMasks(job.maps, given, context, selection, store, device)
     rows = {place: row for row, place in enumerate(places.tolist())}
     weights = None
     if job.settings["labels"]["pseudo"]["confidence"] is not None:
@@ -136,7 +137,7 @@ def choose_labels(
         if weights is not None:
             weights[rows[place]] = pseudo.weights(scores, masks[rows[place]])
     tuned_on = 0
-    if job.settings["labels"]["pseudo"]["rule"] not in WITHOUT_MASKS:
+    if job.settings["labels"]["pseudo"]["rule"] not in WITHOUT_TUNE_MASKS:
         tuned_on = int(job.images.load(store, "tune").labels.any(axis=1).sum())
     data = LabelledImages(pixels, masks, weights)
     return ChosenLabels(data, pseudo.level, drawn, drawn + tuned_on)

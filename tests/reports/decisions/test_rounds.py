@@ -276,3 +276,48 @@ def test_a_question_is_read_as_it_was_written_and_an_unknown_one_is_refused() ->
     newer = json.dumps({**json.loads(QUESTION.as_json()), "of_tomorrow": 1})
     with pytest.raises(InputError, match="decide of the plan cannot be read"):
         read_question(newer)
+
+
+CANCELLED = {"longer": "cancelled by you on 2026-11-28 17:00 UTC"}
+
+
+def test_a_cancelled_row_is_not_waited_for_and_its_comparison_says_why() -> None:
+    known = values({"taught": 0.0, "longer": 0.0}, spread=3.0)
+    ended = {at: one for at, one in known.items() if at[0] != "longer" and at[1] < 3}
+    assert ("longer", 0) in follow_rounds(QUESTION, ROWS, ended).waits_for
+    rounds = follow_rounds(QUESTION, ROWS, ended, CANCELLED)
+    assert all(row != "longer" for row, _ in rounds.waits_for)
+    assert rounds.waits_for  # the other comparison goes on
+    longer = rounds.answers[LONGER]
+    assert (longer.verdict, longer.goes_on, longer.differences) == (Verdict.OPEN, False, ())
+    assert longer.note == f"longer was {CANCELLED['longer']}; it gets no more seeds."
+    assert f"  longer against alone: open. {longer.note}" in standing_lines(rounds)
+
+
+def test_what_was_decided_before_a_row_was_cancelled_stays_decided() -> None:
+    known = values({"taught": 0.0, "longer": 0.3}, spread=1.0)
+    whole = run(QUESTION, known)
+    decided = whole.answers[LONGER]
+    assert decided.verdict is Verdict.BETTER
+    ended = {at: known[at] for at in known if whole.asks_for(*at)}
+    assert follow_rounds(QUESTION, ROWS, ended, CANCELLED).answers[LONGER] == decided
+
+
+def test_a_comparison_that_is_cancelled_while_open_keeps_the_seeds_that_both_rows_have() -> None:
+    known = values({"longer": 0.0}, spread=4.0)
+    seeds = {"alone": 6, "taught": 6, "aside": 3, "longer": 4}
+    ended = {(row, seed): one for (row, seed), one in known.items() if seed < seeds[row]}
+    rounds = follow_rounds(QUESTION, ROWS, ended, CANCELLED)
+    longer = rounds.answers[LONGER]
+    assert len(longer.differences) == 4
+    assert not longer.goes_on
+    assert ("longer", 4) not in rounds.waits_for
+
+
+def test_a_row_that_is_taken_back_is_asked_for_again() -> None:
+    known = values({"longer": 0.0}, spread=4.0)
+    ended = {at: one for at, one in known.items() if at[1] < 3}
+    assert not follow_rounds(QUESTION, ROWS, {
+        at: one for at, one in ended.items() if at != ("longer", 2)
+    }, CANCELLED).answers[LONGER].goes_on  # fmt: skip
+    assert follow_rounds(QUESTION, ROWS, ended).answers[LONGER].goes_on

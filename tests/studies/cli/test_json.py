@@ -7,6 +7,7 @@ import shutil
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import pytest
 import yaml
 
 from reports.decisions import Question, Rounds, RowPair, SeedResult, follow_rounds
+from reports.ledger import CancelledRow
 from reports.pairing import FoldedSeed
 from reports.results.failure_causes import Failure
 from studies.cli.plan_summary import (
@@ -25,8 +27,8 @@ from studies.cli.plan_summary import (
     SegmentInPlan,
     TrialInPlan,
     TrialWork,
-    plan_record,
 )
+from studies.cli.plan_text import plan_record
 from studies.cli.strict_json import Schema, json_alone, of_schema, show_json
 from studies.deciding import DecideInPlan
 from studies.planning import Estimate, RecipeInPlan
@@ -100,6 +102,9 @@ def some_rounds() -> Rounds:
     return follow_rounds(question, ["a", "b"], results)
 
 
+CANCELLED = CancelledRow("s", "a", datetime(2026, 11, 28, tzinfo=UTC), "no use")
+
+
 def a_plan() -> PlanSummary:
     trial = TrialInPlan("a", 0, "k", "t", TrialWork.TO_SCORE, 0.5, {"CRF": True})
     left = Estimate(1.0, 2.0, 3.0, 0.0, 0.5, math.inf, (1, 2))
@@ -110,7 +115,7 @@ def a_plan() -> PlanSummary:
         (RecipeInPlan("AdamW", ("a",)),),
         (SegmentInPlan("25 masks", 0, "k", "s", TrialWork.TO_TRAIN, "25 true masks"),),
         (FeaturePrice("resnet18", "encoder", "float16", 100352, 4, 1),),
-        DecideInPlan(some_rounds(), 9, 9, left),
+        DecideInPlan(some_rounds(), 9, 9, left), cancelled=(CANCELLED,),
     )  # fmt: skip
 
 
@@ -129,6 +134,7 @@ def a_status() -> StudyStatus:
         seconds_left=math.nan,
         segments=(SegmentState("25 masks", 1, 0, 0, 0, 0),),
         rounds=some_rounds(),
+        cancelled=(CANCELLED,),
     )
 
 

@@ -7,6 +7,7 @@ artifacts anew raises its stage's version in `VERSIONS` and writes the file agai
 """
 
 import json
+import shutil
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -41,14 +42,17 @@ def given(name: str, variant: str | None, folder: Path) -> list[str]:
     holders = [raw, raw.get("variants", {}).get(variant, {})]
     changes = []
     if any(holder.get("data", {}).get("root") == REQUIRED for holder in holders):
-        changes.append(f"data.root={folder / 'crops'}")
+        masked = variant == "crops" and "segment" in raw  # 25 training images have a mask there
+        changes.append(f"data.root={folder / ('masked' if masked else 'crops')}")
     for network in ("cnn", "vit", *sorted(raw["backbones"].keys() - {"cnn", "vit"})):
         sections = [raw["backbones"].get(network, {}), holders[1].get(f"backbones.{network}", {})]
         if any(section.get("weights") == REQUIRED for section in sections):
             file = "cnn" if network == "cnn" else "vit"
             changes.append(f"backbones.{network}.weights={folder / file}.safetensors")
     for key in required_keys(name, [variant] if variant else []):
-        if key.startswith("segment."):
+        if key == "segment.model.weights":
+            changes.append(f"{key}={folder / 'vit'}.safetensors")
+        elif key.startswith("segment."):
             changes.append(f"{key}=facebook/sam-vit-base")  # a name of the hub is in keys as it is
     return changes
 
@@ -72,6 +76,14 @@ def write_inputs(folder: Path) -> None:
         Image.fromarray(pixels).save(
             path / f"{name}.{'png' if masked else 'bmp'}",
             **options,
+        )
+    masked = shutil.copytree(folder / "crops", folder / "masked") / "train"
+    (masked / "masks" / "smoke").mkdir(parents=True)
+    for number in range(25):
+        shutil.copy(masked / "smoke" / "a.bmp", masked / "smoke" / f"{number}.bmp")
+        shutil.copy(
+            folder / "crops" / "tune" / "masks" / "c.png",
+            masked / "masks" / "smoke" / f"{number}.png",
         )
     for network in ("cnn", "vit"):
         (folder / f"{network}.safetensors").write_bytes(network.encode())

@@ -320,3 +320,41 @@ def test_a_run_that_was_asked_to_end_starts_no_more(made: Make) -> None:
     one.stop.signal = "SIGTERM"
     assert one.given_out() == []
     assert not one.schedule.can_start
+
+
+class Cancelled:
+    """Stands in for the rows that were cancelled: names jobs that are not to be run any more."""
+
+    def __init__(self, *keys: str) -> None:
+        self.keys = set(keys)
+
+    def ending(self, jobs: Any) -> list[Any]:
+        return [job for job in jobs if job.key in self.keys]
+
+
+def test_a_waiting_job_whose_row_is_cancelled_ends_and_one_that_runs_is_left_to_its_worker(
+    made: Make,
+) -> None:
+    one = made(job("a"), job("b"), job("c"))
+    running = one.schedule.next()
+    assert running is not None
+    one.schedule.cancelled = Cancelled("a", "b")
+    assert one.given_out() == ["c"]
+    assert one.told.ends == [("b", "cancelled")]
+    one.schedule.came_back("a", Outcome(JobStatus.CANCELLED, "its row was cancelled"))
+    one.schedule.came_back("c", OK)
+    assert one.schedule.all_ended
+    assert one.told.ends == [("b", "cancelled"), ("a", "cancelled"), ("c", "ok")]
+    assert one.refined == ["c"]
+
+
+def test_a_job_in_another_drivers_hands_is_not_waited_for_once_its_row_is_cancelled(
+    made: Make,
+) -> None:
+    one = made(job("a"))
+    with other_driver(one, "a"):
+        assert one.given_out() == []
+        assert not one.schedule.all_ended
+        one.schedule.cancelled = Cancelled("a")
+        assert one.given_out() == []
+        assert one.schedule.all_ended

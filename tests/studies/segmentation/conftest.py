@@ -31,6 +31,9 @@ TINY_SEGMENT: dict[str, Any] = {
         "4 masks": {"labels": {"masks": 4}},
         "4 masks + pseudo masks": {"labels": {"masks": 4, "configuration": "CNN alone"}},
         "fully supervised": {"labels": "masks"},
+        "4 masks, own level": {
+            "labels": {"masks": 4, "configuration": "CNN alone", "rule": "own_masks"}
+        },
     },
 }
 

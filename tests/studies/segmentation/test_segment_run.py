@@ -82,6 +82,7 @@ def test_masks_that_anything_looked_at_are_spent(
         "of the chain": tuned_on,
         "4 masks": 4,
         "4 masks + pseudo masks": 4 + tuned_on,
+        "4 masks, own level": 4,
         "fully supervised": there,
     }
 

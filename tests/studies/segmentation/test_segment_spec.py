@@ -107,7 +107,7 @@ def test_a_key_holds_what_decides_the_masks_and_no_names(segmented: Raw) -> None
     moved["thresholds"] = {"fixed": 0.5, "objective": "dataset_iou"}
     after = keys(moved)
     differing = {name for name in before if before[name] != after[name]}
-    assert differing == {"of the chain", "4 masks + pseudo masks"}
+    assert differing == {"of the chain", "4 masks + pseudo masks", "4 masks, own level"}
     # How masks are predicted is nothing to training: the two entries share a segmenter.
     assert before["pseudo masks"] == before["pseudo masks, views"]
     assert len(set(before.values())) == len(before) - 1

@@ -29,10 +29,10 @@ def test_a_plan_says_what_is_left_of_each_segmenter_and_prices_it(
     file = write_study(segmented)
     done = wsss("plan", file, "--results", copied)
     assert "segmenters, 0 segmentation runs to do:" in done.out
-    assert done.out.count("; 4 true masks") == 2
+    assert done.out.count("; 4 true masks") == 3
     segmented["segment"]["training"]["steps"] = 400
     longer = wsss("plan", write_study(segmented), "--results", copied)
-    assert "segmenters, 5 segmentation runs to do:" in longer.out
+    assert "segmenters, 6 segmentation runs to do:" in longer.out
     (trials,) = (line for line in longer.out.splitlines() if line.startswith("  trials "))
     assert "segmenters" in trials
 

@@ -83,6 +83,10 @@ def test_a_change_of_a_recipe_has_a_key_of_its_own_and_other_rows_keep_theirs(ti
         ({"teacher": "cnn", "metric": "cosine"}, "needs 'level'"),
         ({"teacher": "cnn", "projection": "mlp"}, "'projection' needs 'metric'"),
         ({"paradigm": "single"}, "no other takes it"),
+        (
+            {"teachers": {"cnn": 1, "vit": 1}, "metric": "cosine", "level": "global"},
+            "'teachers' applies to teacher-student alone",
+        ),
     ],
 )
 def test_slips_are_refused_in_a_line(tiny: Raw, changed: Raw, said: str) -> None:

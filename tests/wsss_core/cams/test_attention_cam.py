@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from wsss_core.backbones import Network, build_network
+from wsss_core.backbones.attending import SelfAttention
 from wsss_core.cams import attention_cams, attention_weighted, listening
-from wsss_core.cams.self_attention import SelfAttention
 
 TINY = {"patch_size": 8, "embed_dim": 24, "depth": 3, "num_heads": 3}
 VITS = {

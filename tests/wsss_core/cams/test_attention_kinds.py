@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from wsss_core.backbones import Output, build_network
+from wsss_core.backbones.attending import SelfAttention
 from wsss_core.cams import CamSettings, attention_cams, cams, check_cam, listening
-from wsss_core.cams.self_attention import SelfAttention
 from wsss_core.errors import InputError
 
 TINY = {"embed_dim": 24, "depth": 2, "num_heads": 3}

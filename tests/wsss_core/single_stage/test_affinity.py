@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from wsss_core.backbones import Network
-from wsss_core.cams import listening
+from wsss_core.backbones.attending import listening
 from wsss_core.errors import InputError
 from wsss_core.single_stage import (
     AttentionAffinity,

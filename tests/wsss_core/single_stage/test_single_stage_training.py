@@ -76,7 +76,7 @@ def test_the_loss_is_the_sum_of_its_terms_by_hand(afa: Callable[..., SingleStage
     logits = paradigm.segmenter(images)
     segmentation = balanced_segmentation_loss(logits, refined)
     cells = refined[:, ::8, ::8]
-    from wsss_core.cams import listening
+    from wsss_core.backbones.attending import listening
 
     with listening(paradigm.student.encoder) as heard:
         paradigm.student(images)

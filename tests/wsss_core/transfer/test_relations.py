@@ -162,7 +162,7 @@ def pair(relation: str, seed: int, batch: int) -> tuple[torch.Tensor, torch.Tens
 
 
 def test_every_relation_that_learns_nothing_has_an_oracle():
-    assert {*ORACLES, "vid"} == set(RELATIONS)
+    assert {*ORACLES, "vid", "ofa", "cross_attention"} == set(RELATIONS)
 
 
 @pytest.mark.parametrize("batch", [2, 3, 5])

@@ -3,16 +3,18 @@
 import hashlib
 import json
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 from PIL import Image, ImageDraw
 
 from wsss_core.data.folder.layout import LABELS, TRAINING_MASKS
 from wsss_core.data.folder.training_masks import TrainingMask
-from wsss_core.data.image_set import SPLITS, ImageSet, PixelMaps
+from wsss_core.data.image_set import JOINING, SPLITS, ImageSet, PixelMaps
 from wsss_core.data.outline import SplitOutline
 from wsss_core.data.scenes.scene import (
     SCENE_VERSION,
@@ -25,7 +27,7 @@ from wsss_core.errors import InputError, as_input_error
 
 # Each split counts from a start of its own: more training scenes do not change the test scenes.
 _MOST_SCENES = 10**9
-_FIRST_INDEX = {split: position * _MOST_SCENES for position, split in enumerate(SPLITS)}
+_FIRST_INDEX = {split: position * _MOST_SCENES for position, split in enumerate((*SPLITS, JOINING))}
 
 # The object and the context of each class, as `render_scene` calls them.
 _THINGS = (("smoke", "chimney"), ("steam", "cooling_tower"))
@@ -67,10 +69,18 @@ class SceneSource:
         self._of_test = settings.reversed() if reverse_test else settings
         self._counts = {"train": train, "tune": tune, "test": test}
         for split, count in self._counts.items():
-            if isinstance(count, bool) or not isinstance(count, int | np.integer):
-                raise InputError(f"scenes: {split} is {count!r}, expected a whole number of scenes")
-            if not 1 <= count <= _MOST_SCENES:
-                raise InputError(f"scenes: {split} is {count}, expected 1 to {_MOST_SCENES} scenes")
+            _check_count(split, count)
+
+    def joining(self, count: int) -> Self:
+        """Return these scenes with a further split of scenes with masks, "join".
+
+        Raises:
+            InputError: the number of its scenes is out of range.
+        """
+        _check_count(JOINING, count)
+        found = copy(self)
+        found._counts = {**self._counts, JOINING: count}
+        return found
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -88,7 +98,7 @@ class SceneSource:
             ValueError: there is no such split.
         """
         if split not in self._counts:
-            raise ValueError(f"split {split!r}, expected one of {', '.join(SPLITS)}")
+            raise ValueError(f"split {split!r}, expected one of {', '.join(self._counts)}")
         first = _FIRST_INDEX[split]
         return range(first, first + self._counts[split])
 
@@ -186,6 +196,13 @@ class SceneSource:
     def training_masks_fingerprint(self) -> str:
         """Return a digest of all that masks of training scenes depend on, but the size."""
         return self.fingerprint("train")
+
+
+def _check_count(split: str, count: object) -> None:
+    if isinstance(count, bool) or not isinstance(count, int | np.integer):
+        raise InputError(f"scenes: {split} is {count!r}, expected a whole number of scenes")
+    if not 1 <= count <= _MOST_SCENES:
+        raise InputError(f"scenes: {split} is {count}, expected 1 to {_MOST_SCENES} scenes")
 
 
 def _mask_of(settings: SceneSettings, index: int) -> np.ndarray:

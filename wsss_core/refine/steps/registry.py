@@ -15,10 +15,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from wsss_core.data.file_hashes import file_hashes
 from wsss_core.errors import InputError
 from wsss_core.evaluate import resize
 from wsss_core.plugins import is_plugin, load_plugin
 from wsss_core.refine.foundation.models import FoundationKind, check_foundation
+from wsss_core.refine.saliency.map_folder import maps_digest
+from wsss_core.refine.saliency.models import saliency_files
 
 if TYPE_CHECKING:
     from wsss_core.backbones import Network
@@ -45,10 +48,12 @@ class Refiner:
     Attributes:
         weights_digests: what the files of a folder of weights must have as digests, sorted by name;
             compared when the weights are loaded. None: any.
+        by_name: whether `compute_image_features` takes the images' names too, as `names`.
 
     """
 
     weights_digests: Sequence[str] | None = None
+    by_name: bool = False
 
     def compute_image_features(
         self, images: Images, classes: Sequence[str], folder: Path, *, device: str = "cpu"
@@ -126,6 +131,8 @@ class StepKind:
         image_features: it has to see the images alone first (a large model), once for all trials.
         fitted_state: it has to learn from the CAMs of the training images first, once a network.
         check: called with its settings; raises InputError where the step cannot run.
+        content: called with its settings; returns those that name files, by the files' digests.
+        later: settings that its features of images do not depend on.
 
     """
 
@@ -135,6 +142,8 @@ class StepKind:
     image_features: bool = False
     fitted_state: bool = False
     check: Callable[[Mapping[str, Any]], None] = lambda settings: None
+    content: Callable[[Mapping[str, Any]], dict[str, list[str]]] = lambda settings: {}
+    later: tuple[str, ...] = ()
 
     def load(self) -> type[Refiner]:
         """Import its class."""
@@ -153,6 +162,20 @@ def _check_weights(kind: FoundationKind) -> Callable[[Mapping[str, Any]], None]:
     return lambda settings: check_foundation(kind, settings.get("weights"))
 
 
+def _check_saliency(settings: Mapping[str, Any]) -> None:
+    if settings.get("maps") is not None and settings.get("model") is not None:
+        raise InputError("refiner saliency: maps and model are both given; expected one of them")
+    _content_of_saliency(settings)
+
+
+def _content_of_saliency(settings: Mapping[str, Any]) -> dict[str, list[str]]:
+    if (maps := settings.get("maps")) is not None:
+        return {"maps": [maps_digest(maps)]}
+    if (model := settings.get("model")) is not None:
+        return {"model": file_hashes(saliency_files(model))}
+    return {}
+
+
 STEP_KINDS: dict[str, StepKind] = {
     "crf": StepKind("wsss_core.refine.steps.pixel", "DenseCrf", check=_check_crf),
     "par": StepKind("wsss_core.refine.steps.pixel", "PixelAdaptive"),
@@ -169,6 +192,14 @@ STEP_KINDS: dict[str, StepKind] = {
         "ClipAided",
         image_features=True,
         check=_check_weights("clip"),
+    ),
+    "saliency": StepKind(
+        "wsss_core.refine.steps.saliency",
+        "Saliency",
+        image_features=True,
+        check=_check_saliency,
+        content=_content_of_saliency,
+        later=("how", "low", "high", "cut", "preset"),
     ),
 }
 

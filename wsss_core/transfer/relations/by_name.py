@@ -41,8 +41,8 @@ def relation_loss(
     Args:
         student: float [B, C, H, W].
         teacher: float [B, C', H', W'].
-        relation: a name of `wsss_core.transfer.RELATIONS` but "vid", which learns; see
-            `VariationalInformation`.
+        relation: a name of `wsss_core.transfer.RELATIONS` but "vid", "ofa" and "cross_attention",
+            which learn; see `wsss_core.transfer.relations`.
         temperature: T of "dist" and "kl_standardised".
 
     Raises:

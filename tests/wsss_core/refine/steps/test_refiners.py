@@ -194,7 +194,11 @@ def test_a_large_model_that_is_not_there_is_an_error_that_names_it(kind, tmp_pat
 
 
 def test_what_a_step_needs_first_is_known_without_making_it():
-    assert {kind for kind, step in STEP_KINDS.items() if step.image_features} == {"sam", "clip"}
+    assert {kind for kind, step in STEP_KINDS.items() if step.image_features} == {
+        "sam",
+        "clip",
+        "saliency",
+    }
     assert {kind for kind, step in STEP_KINDS.items() if step.fitted_state} == {
         "affinity",
         "boundary",

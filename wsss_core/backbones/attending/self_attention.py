@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from wsss_core.backbones import PatchTokens
+from wsss_core.backbones.encoder import PatchTokens
 from wsss_core.errors import InputError
 
 ATTENDING = frozenset(
@@ -64,6 +64,7 @@ class SelfAttention(NamedTuple):
             hides a token; or None.
         scale: factor of the product of query and key; None: d ** -0.5.
         share: factor of the whole, negative for what differential attention takes away.
+        value: float [B, heads, T, d], or of fewer heads, as keys; None: unknown.
 
     """
 
@@ -72,6 +73,7 @@ class SelfAttention(NamedTuple):
     bias: Tensor | None
     scale: float | None
     share: Tensor | float = 1.0
+    value: Tensor | None = None
 
     @property
     def tokens(self) -> int:
@@ -109,6 +111,28 @@ class SelfAttention(NamedTuple):
             scale=self.scale,
         )
         return spread.mean(1)[..., : maps.shape[1]].transpose(1, 2) * self.share
+
+    def between(self, prefix: int) -> Tensor:
+        """Return the weights between patches, float [B, heads, L, L]; a row sums to 1 at most.
+
+        Half precision is computed in float32.
+
+        Args:
+            prefix: how many tokens come before the patches.
+
+        """
+        half = self.query.dtype in (torch.float16, torch.bfloat16)
+        query, key = (t.float() if half else t for t in (self.query[:, :, prefix:], self.key))
+        scale = query.shape[-1] ** -0.5 if self.scale is None else self.scale
+        with torch.autocast(query.device.type, enabled=False):
+            key = key.repeat_interleave(query.shape[1] // key.shape[1], 1)
+            products = query @ key.mT * scale
+        bias = self.bias
+        if bias is not None:
+            bias = bias[..., prefix:, :] if bias.shape[-2] > 1 else bias
+            hidden = bias.dtype == torch.bool
+            products = products.masked_fill(~bias, -torch.inf) if hidden else products + bias
+        return products.softmax(-1)[..., prefix:] * self.share
 
 
 class WindowAttention(NamedTuple):
@@ -168,6 +192,11 @@ class HeadMean(NamedTuple):
         """Multiply maps float [B, K, L] by the weights between patches: [B, K, L]."""
         return maps @ self.weights[:, prefix:, prefix:].transpose(1, 2)
 
+    def between(self, prefix: int) -> Tensor:
+        """Return the weights between patches, float [B, 1, L, L]."""
+        weights = self.weights[:, None, prefix:, prefix:]
+        return weights.float() if weights.dtype in (torch.float16, torch.bfloat16) else weights
+
 
 Attention = SelfAttention | WindowAttention | HeadMean
 
@@ -176,25 +205,56 @@ def _fits(tokens: int, maps: Tensor, prefix: int) -> bool:
     return tokens - maps.shape[-2] * maps.shape[-1] in (0, prefix)
 
 
-def attending_model(encoder: nn.Module) -> Any:
+def _model_of(encoder: nn.Module) -> tuple[Any, str]:
+    """Return an encoder's timm model, and the name of timm's module that defines it."""
+    own = "vit" if isinstance(encoder, PatchTokens) else "extractor"
+    model: Any = getattr(encoder, own, encoder)
+    return model, type(model).__module__.rpartition(".")[2]
+
+
+def attending_model(encoder: nn.Module, asked: str = "method attention") -> Any:
     """Return an encoder's timm model.
+
+    Args:
+        encoder: of a network.
+        asked: begins the error.
 
     Raises:
         InputError: its blocks do not attend between the patches of its map; the error says why.
 
     """
-    own = "vit" if isinstance(encoder, PatchTokens) else "extractor"
-    model: Any = getattr(encoder, own, encoder)
-    module = type(model).__module__.rpartition(".")[2]
+    model, module = _model_of(encoder)
     if module not in ATTENDING:
         why = _OTHERS.get(
             module, "it has no attention between the patches of its map in each block"
         )
         raise InputError(
-            f"method attention: expected a ViT, got a {type(model).__name__}: {why}; "
+            f"{asked}: expected a ViT, got a {type(model).__name__}: {why}; "
             "it can have class_weight, grad_cam or layer_cam"
         )
     return model
+
+
+def attends(network: Any) -> bool:
+    """Return whether a network's blocks attend between the patches of its map.
+
+    Args:
+        network: one of this package, or a plug-in, which counts as a CNN if it has no `encoder`
+            over a ViT of timm.
+
+    Raises:
+        InputError: a transformer that attends in another way, and so is neither ViT nor CNN.
+
+    """
+    encoder = getattr(network, "encoder", None)
+    if not isinstance(encoder, nn.Module):
+        return False
+    model, module = _model_of(encoder)
+    if module in _OTHERS:
+        raise InputError(
+            f"attention: expected a ViT or a CNN, got a {type(model).__name__}: {_OTHERS[module]}"
+        )
+    return module in ATTENDING
 
 
 class _Listening(TorchFunctionMode):
@@ -240,7 +300,7 @@ def _as_asked(
     if is_causal:
         shape = (query.shape[-2], key.shape[-2])
         attn_mask = torch.ones(shape, dtype=torch.bool, device=query.device).tril()[None, None]
-    return SelfAttention(query, key, attn_mask, scale)
+    return SelfAttention(query, key, attn_mask, scale, value=value)
 
 
 def _windowed(asked: SelfAttention, heads: int, side: int) -> Attention:
@@ -250,7 +310,8 @@ def _windowed(asked: SelfAttention, heads: int, side: int) -> Attention:
         return tensor.unflatten(0, (-1, heads))
 
     bias = None if asked.bias is None else apart(asked.bias)
-    split = asked._replace(query=apart(asked.query), key=apart(asked.key), bias=bias)
+    value = None if asked.value is None else apart(asked.value)
+    split = asked._replace(query=apart(asked.query), key=apart(asked.key), bias=bias, value=value)
     return WindowAttention(split, side) if side else split
 
 
