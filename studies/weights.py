@@ -71,7 +71,7 @@ def _named(study: Study) -> Iterator[tuple[str, str, Download]]:
 
             yield f"backbones.{backbone_name}.weights", pretrained_name(backbone.model), network
     for chain in study.resolved_chains():
-        for step in chain.steps:
+        for step in (inner for outer in chain.steps for inner in outer.all_steps):
             weights = step.settings.get("weights")
             if step.kind in ("sam", "clip") and (name := hub_name(weights)) is not None:
 

@@ -19,6 +19,7 @@ from reports.tables.cells import (
     difference_cell,
     mark_best,
     p_cell,
+    points,
     published_notes,
     share_cell,
     state_text,
@@ -60,6 +61,15 @@ def refinement_table(record: StudyRecord) -> Table:
             numeric=True,
             about="Two-sided paired t-test, corrected over the whole table.",
         ),
+        Column(
+            "least",
+            "least Δ",
+            "points",
+            None,
+            True,
+            f"The smallest of the differences paired by {paired_by(record)}: above 0, the chain "
+            "helped every time.",
+        ),
         Column("n", "n", about="Healthy trials in the means, of all planned trials."),
         Column(
             "worse", "worst seed", "%", None, True, "The seed that is worst without refinement."
@@ -93,6 +103,7 @@ def refinement_table(record: StudyRecord) -> Table:
                 *([Cell(result.class_name)] if several else []),
                 _main_cell(record, result),
                 *_difference_cells(result),
+                _least_cell(result),
                 _count_cell(result),
                 *(_seed_cell(result, seed) for seed in seeds or (None, None)),
                 *(_published_cells(result, record) if published else ()),
@@ -137,6 +148,14 @@ def _difference_cells(result: ChainResult) -> tuple[Cell, Cell]:
         difference_cell(result.difference, result.states),
         p_cell(result.corrected_p),
     )
+
+
+def _least_cell(result: ChainResult) -> Cell:
+    """Make the cell of the smallest difference to no refinement."""
+    if result.difference is None or result.not_run or not result.difference.by_seed:
+        return absent_cell()
+    least = min(result.difference.by_seed.values())
+    return Cell(points(least, signed=True), data={"": least})
 
 
 def _count_cell(result: ChainResult) -> Cell:

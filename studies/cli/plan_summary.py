@@ -310,7 +310,7 @@ def _trials(
         elif job.key not in untrained:
             state = TrialWork.TO_FUSE if job.members else TrialWork.TO_SCORE
         else:
-            waits = any(key in untrained for key in job.parents.values())
+            waits = any(key in untrained for key in job.needs)
             state = TrialWork.AFTER_TEACHER if waits else TrialWork.TO_TRAIN
         yield TrialInPlan(
             trial.configuration,

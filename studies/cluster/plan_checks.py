@@ -79,8 +79,9 @@ def files_of_chain(chain: Chain) -> dict[str, ExpectedFile]:
     """Return the files of a chain's large models, where they lie in folders, by path."""
     files = {}
     for step in chain.steps:
-        if digests := step.weights_digests:
-            found = files_of_weights(Path(step.arguments["weights"]))
+        weights = step.applied.arguments.get("weights")
+        if weights and (digests := step.weights_digests):
+            found = files_of_weights(Path(weights))
             for file, digest in zip(found, digests, strict=True):
                 files[str(file)] = ExpectedFile.of(file, digest)
     return files

@@ -379,9 +379,10 @@ def _checked_steps(
         _check_version("backbone", student, student["model"])
     keys: list[str | None] = []
     for step in chain.steps:
-        if not is_plugin(step.kind) and step.kind not in STEP_KINDS:
-            raise InputError(f"refiner {step.kind!r}: this release has no such step")
-        _check_version("refiner", step.identity, step.kind)
+        for one in step.all_steps:
+            if not is_plugin(one.kind) and one.kind not in STEP_KINDS:
+                raise InputError(f"refiner {one.kind!r}: this release has no such step")
+            _check_version("refiner", one.identity, one.kind)
         check_step(step.kind, step.arguments)
         key = fitted_state_key(training, chain, step, scaling) if step.needs_fitted_state else None
         if key is not None and not store.has("fits", key):

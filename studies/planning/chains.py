@@ -12,7 +12,7 @@ from typing import Any
 
 from studies.planning.images import SCORED_SPLITS
 from studies.planning.job import TrainingJob
-from studies.spec.refinement import ResolvedChain, ResolvedStep
+from studies.spec.refinement import CONDITIONAL, ResolvedChain, ResolvedStep
 from studies.store import canonical, stage_key
 from wsss_core.backbones import share_the_image
 from wsss_core.cams.settings import CamSettings, scaled_size
@@ -21,7 +21,7 @@ from wsss_core.errors import checked_path
 from wsss_core.evaluate import Normalisation
 from wsss_core.plugins import is_plugin, plugin_version
 from wsss_core.refine.foundation.models import files_of_weights
-from wsss_core.refine.steps.registry import STEP_KINDS, check_step
+from wsss_core.refine.steps.registry import STEP_KINDS, check_step, lacking
 
 _PLAIN = CamSettings()
 
@@ -95,27 +95,43 @@ class Step:
     arguments: dict[str, Any]
 
     @property
+    def applied(self) -> "Step":
+        """The step that computes: itself, or the one that a conditional step applies."""
+        return self if self.kind != CONDITIONAL else Step(**self.arguments["then"])
+
+    @property
+    def all_steps(self) -> "tuple[Step, ...]":
+        """Itself, and the steps inside a conditional one."""
+        if self.kind != CONDITIONAL:
+            return (self,)
+        return (self, self.applied, *(Step(**one) for one in self.arguments["second"]))
+
+    @property
     def needs_image_features(self) -> bool:
         """Whether it precomputes features from images alone, once for all trials."""
-        return not is_plugin(self.kind) and STEP_KINDS[self.kind].image_features
+        kind = self.applied.kind
+        return not is_plugin(kind) and STEP_KINDS[kind].image_features
 
     @property
     def weights_digests(self) -> list[str] | None:
         """The digests of its files, sorted by name, if its weights lie in a folder."""
-        named = (self.identity.get(key) for key in ("weights", "maps", "model"))
+        applied = self.applied
+        named = (applied.identity.get(key) for key in ("weights", "maps", "model"))
         digests = next((found for found in named if isinstance(found, list)), None)
-        return None if is_plugin(self.kind) else digests
+        return None if is_plugin(applied.kind) else digests
 
     @property
     def of_images_alone(self) -> dict[str, Any]:
-        """What decides the features that it precomputes, of its identity."""
-        later = () if is_plugin(self.kind) else STEP_KINDS[self.kind].later
-        return {key: value for key, value in self.identity.items() if key not in later}
+        """What decides the features that it precomputes, of the identity of what computes."""
+        applied = self.applied
+        later = () if is_plugin(applied.kind) else STEP_KINDS[applied.kind].later
+        return {key: value for key, value in applied.identity.items() if key not in later}
 
     @property
     def needs_fitted_state(self) -> bool:
         """Whether it learns from the training images' CAMs first, once for each training run."""
-        return not is_plugin(self.kind) and STEP_KINDS[self.kind].fitted_state
+        kind = self.applied.kind
+        return not is_plugin(kind) and STEP_KINDS[kind].fitted_state
 
 
 @dataclass(frozen=True)
@@ -139,7 +155,10 @@ class Chain:
     def plugins(self) -> dict[str, str]:
         """Steps that are plug-ins, with the versions they declare."""
         return {
-            step.kind: str(step.identity["version"]) for step in self.steps if is_plugin(step.kind)
+            step.kind: str(step.identity["version"])
+            for outer in self.steps
+            for step in outer.all_steps
+            if is_plugin(step.kind)
         }
 
     def as_record(self) -> str:
@@ -165,11 +184,9 @@ def planned_chain(resolved: ResolvedChain, cam: CamSettings) -> Chain:
     steps = []
     lacks = None
     for step in resolved.steps:
-        if step.kind in STEP_KINDS and step.settings.get("weights", "none") is None:
-            lacks = f"no weights were given: refiners.{step.kind}.weights"
-            steps.append(Step(step.kind, step.settings, step.settings))
-        else:
-            steps.append(_planned_step(step))
+        for inner in step.all_steps:
+            lacks = lacking(inner.kind, inner.settings) or lacks
+        steps.append(_planned_step(step))
     base = cam.as_config()
     if resolved.cam.get("method", base["method"]) != base["method"]:
         base["layers"] = []  # those of another method
@@ -178,6 +195,22 @@ def planned_chain(resolved: ResolvedChain, cam: CamSettings) -> Chain:
 
 
 def _planned_step(step: ResolvedStep) -> Step:
+    if step.then is not None:
+        then, second = _planned_step(step.then), [_planned_step(one) for one in step.second]
+        settings = {name: value for name, value in step.settings.items() if value is not None}
+        return Step(
+            step.kind,
+            {
+                "kind": step.kind,
+                "version": STEP_KINDS[step.kind].version,
+                **settings,
+                "then": then.identity,
+                "second": [one.identity for one in second],
+            },
+            {**settings, "then": asdict(then), "second": [asdict(one) for one in second]},
+        )
+    if lacking(step.kind, step.settings) is not None:
+        return Step(step.kind, step.settings, step.settings)  # its chain is not run
     if is_plugin(step.kind):
         version = plugin_version("refine", step.kind)
         identity = {"kind": step.kind, "version": version, **step.settings}
@@ -256,7 +289,7 @@ def fitted_state_key(job: TrainingJob, chain: Chain, step: Step, scaling: MapSca
 
     """
     parent = cams_key(job, "student", chain.cam, "train")
-    settings = {**step.identity, **asdict(scaling), "seed": job.seed}
+    settings = {**step.applied.identity, **asdict(scaling), "seed": job.seed}
     return stage_key("fits", settings, parents=[parent], data=[job.images.fingerprints["train"]])
 
 

@@ -96,6 +96,7 @@ class TrainingJob:
         members: the training runs whose networks it fuses; a job that has them trains nothing.
         other_parents: the keys of the training runs of its other teachers, if it has several.
         maps: what pseudo masks are cut from that decouple objects from contexts; None without.
+        guide: the maps of another training run that targets of its CAMs are cut from.
 
     """
 
@@ -111,6 +112,7 @@ class TrainingJob:
     members: "tuple[TrainingJob, ...]" = ()
     other_parents: tuple[str, ...] = ()
     maps: "MapsOfLabels | None" = None
+    guide: "MapsOfLabels | None" = None
 
     def __hash__(self) -> int:
         return hash(self.key)
@@ -147,8 +149,8 @@ class TrainingJob:
     @property
     def needs(self) -> tuple[str, ...]:
         """The keys of the runs that it waits for: of teachers, members, and its masks."""
-        masks = () if self.maps is None else (self.maps.training.key,)
-        return (*self.parents.values(), *(member.key for member in self.members), *masks)
+        sources = [maps.training.key for maps in (self.maps, self.guide) if maps is not None]
+        return (*self.parents.values(), *(member.key for member in self.members), *sources)
 
     @property
     def teacher_roles(self) -> tuple[str, ...]:

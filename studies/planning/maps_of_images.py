@@ -23,7 +23,7 @@ def check_maps_of_images(study: Study, images: StudyImages, chains: Sequence[Cha
     """
     asked: dict[str, set[str]] = {}
     for chain in chains:
-        for step in chain.steps:
+        for step in (outer.applied for outer in chain.steps):
             if step.kind == "saliency" and (folder := step.arguments["maps"]) is not None:
                 trained = study.folds is not None or chain.name in _of_training_images(study)
                 asked.setdefault(folder, set()).update(SPLITS if trained else SCORED_SPLITS)
@@ -35,8 +35,9 @@ def check_maps_of_images(study: Study, images: StudyImages, chains: Sequence[Cha
 def _of_training_images(study: Study) -> set[str]:
     """Return the chains that pseudo masks of training images are made under."""
     entries = study.segment.entries.values() if study.segment else ()
-    decoupled = (one.decouple for _, one in study.named_configurations())
-    return {entry.labels.chain for entry in entries} | {one.chain for one in decoupled if one}
+    rows = [one for _, one in study.named_configurations()]
+    sources = [source for one in rows for source in (one.decouple, one.targets) if source]
+    return {entry.labels.chain for entry in entries} | {source.chain for source in sources}
 
 
 def _named(

@@ -241,7 +241,8 @@ class Plan:
         for trial in self.trials:
             spec = trial.spec
             fusion = fusions.get(trial.configuration)
-            unused = [key for key in ("gamma", "teachers") if getattr(spec, key) is None]
+            later = ("gamma", "teachers", "targets")
+            unused = [key for key in later if getattr(spec, key) is None]
             rows.append(
                 {
                     "study": study.study,

@@ -25,6 +25,7 @@ from studies.planning.maps_of_images import check_maps_of_images
 from studies.planning.plan import Plan
 from studies.planning.segmentation.decoders import plan_decoders
 from studies.planning.segmentation.decoupling import plan_decoupling
+from studies.planning.segmentation.guides import guide_of
 from studies.planning.segmentation.segment_plan import (
     ModelIdentity,
     SegmentImages,
@@ -335,7 +336,11 @@ class Planner:
             for name in configuration.teacher_names:
                 alone = Configuration(paradigm="single", student=name, join=configuration.join)
                 parents.append(self.job(alone, seed).key)
+        guide = guide_of(self, configuration, seed)
+        if guide is not None and configuration.targets is not None:
+            settings["targets"] = configuration.targets.as_settings(study.thresholds.fixed)
         built_upon = [*parents, *(decoupling.parents if decoupling else [])]
+        built_upon += [guide.keys()[-1]] if guide else []
         data = [splits.fingerprints["train"]]
         key = stage_key("train", settings, parents=built_upon, data=data)
         if key not in self.jobs:
@@ -351,6 +356,7 @@ class Planner:
                 study.caches.teachers,
                 other_parents=tuple(filter(None, others)),
                 maps=decoupling.maps if decoupling else None,
+                guide=guide,
             )
         return self.jobs[key]
 

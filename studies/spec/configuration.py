@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BeforeValidator, Field, model_validator
 
 from studies.spec.base import Name, OneOrMore, Strict, listed, lower, one_of
+from studies.spec.cam_targets import CamTargets
 from studies.spec.resources import ResourceChange
 from studies.spec.segmentation.decoupling import Decouple
 from studies.spec.segmentation.single_stage import SINGLE_STAGE, Recipe
@@ -132,6 +133,7 @@ class Described(Transfer):
     published: float | None = Field(None, ge=0, le=100)
     resources: ResourceChange = ResourceChange()
     decouple: Decouple | None = None
+    targets: CamTargets | None = None
 
 
 class ConfigurationEntry(Described):
@@ -185,8 +187,9 @@ class ConfigurationEntry(Described):
         given = [key for key in (*axes, *Transfer.model_fields) if getattr(self, key) is not None]
         if (self.recipe is None) == (SINGLE_STAGE in self.paradigm):
             raise ValueError("paradigm 'single-stage' needs 'recipe', and no other takes it")
-        if self.recipe is not None and self.decouple is not None:
-            raise ValueError(f"paradigm {SINGLE_STAGE!r} takes no 'decouple'")
+        for key in ("decouple", "targets"):
+            if self.recipe is not None and getattr(self, key) is not None:
+                raise ValueError(f"paradigm {SINGLE_STAGE!r} takes no {key!r}")
         for alone in ("single", SINGLE_STAGE):
             if alone not in self.paradigm:
                 continue

@@ -21,8 +21,8 @@ _ON_ONE_ARCHITECTURE = ("label", "weights", "partial_weights", "training")
 
 
 def is_alone(one: Configuration) -> bool:
-    """Return whether a row is a network alone, trained on its images as they are."""
-    return one.paradigm == "single" and one.decouple is None
+    """Return whether a row is a network alone, taught by the labels of its images as they are."""
+    return one.paradigm == "single" and one.decouple is None and one.targets is None
 
 
 def named_alone(rows: Sequence[Named], backbone: str, training: TrainingChange) -> str | None:

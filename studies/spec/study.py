@@ -18,6 +18,7 @@ from pydantic import (
 )
 
 from studies.spec.base import LocalPath, Name, Strict
+from studies.spec.cam_targets import check_targets
 from studies.spec.configuration import Configuration, ConfigurationEntry, FusionName
 from studies.spec.data import Data, Folds, Join, check_join
 from studies.spec.decide import Decide
@@ -220,6 +221,8 @@ class Study(Strict):
         for name, times in names.items():
             if times > 1:
                 raise ValueError(f"two configurations are called {name!r}; give them a `name`")
+        training = {name: one for name, one in self.named_configurations() if one.fuse is None}
+        check_targets(training, [chain.name for chain in self.resolved_chains()], self.backbones)
         if self.segment is not None:
             # Fused rows have no network of their own under every seed.
             own = {name: one for name, one in self.named_configurations() if one.fuse is None}

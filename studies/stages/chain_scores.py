@@ -44,9 +44,8 @@ def missing_image_features(plan: Plan, store: ArtifactStore) -> list[ImageFeatur
     """Return the features of images that steps need and the store lacks."""
     steps: dict[str, Step] = {}
     for chain in plan.runnable_chains:
-        steps |= {
-            repr(step.of_images_alone): step for step in chain.steps if step.needs_image_features
-        }
+        applied = [step.applied for step in chain.steps if step.needs_image_features]
+        steps |= {repr(step.of_images_alone): step for step in applied}
     tasks = [
         ImageFeatureTask(step, images.splits, split, bounds)
         for images in (plan.image_sets if steps else [])

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict
 from datetime import UTC, datetime
+from functools import partial
 
 from reports.ledger.parts import read_table
 from studies.planning import (
@@ -42,6 +43,7 @@ from studies.stages.scoring import (
 )
 from studies.stages.segmentation.decoupling import decoupled_views
 from studies.stages.segmentation.job import SegmentWork, failed_segment, finished_segment
+from studies.stages.segmentation.target_masks import mask_targets
 from studies.stages.training import TrainingOutcome, train_job
 from studies.store import ArtifactStore, Lease, canonical
 from studies.store.origin import method_digest, origin, together
@@ -201,8 +203,12 @@ class _Work(LeasedWork):
             return fuse_job(job, store, self.share)
         images = job.images.load(store, "train")
         on_epoch = _after_epoch(job, self.context, self.lease)
-        views = decoupled_views(job, self.context, images, store, self.share.device)
-        return train_job(job, images, store, self.share, on_epoch=on_epoch, more_views=views)
+        device = self.share.device
+        views = decoupled_views(job, self.context, images, store, device)
+        targets = partial(mask_targets, job, self.context, images, store, device)
+        return train_job(
+            job, images, store, self.share, on_epoch=on_epoch, more_views=views, targets=targets
+        )
 
     def _scores(self, split: str, images: ImageSet) -> dict[str, NetworkScores]:
         """Return each network's scores of a split; after co-training those of their fusion too."""

@@ -72,7 +72,7 @@ def prepare_chains(
     failed: list[FailedChain] = []
     tried: dict[str, FailedChain] = {}
     for chain in context.chains:
-        steps = [step.identity for step in chain.steps if step.needs_fitted_state]
+        steps = [step.applied.identity for step in chain.steps if step.needs_fitted_state]
         beginning = canonical([chain.cam.as_config(), steps])
         if beginning in tried:  # in vain, for another chain
             failed.append(replace(tried[beginning], name=chain.name))
@@ -118,8 +118,9 @@ def _fit(
     images = job.images.load(store, "train")
     scores = first_maps(job, "train", images, store, device, chain.cam, scaling)
     network = learnt_network(job, store).to(device)
-    with store.build("fits", key, {"step": step.identity, "parent": job.key}) as folder:
-        _made(step).fit(
+    applied = step.applied
+    with store.build("fits", key, {"step": applied.identity, "parent": job.key}) as folder:
+        _made(applied).fit(
             network,
             images.views,
             scores,
@@ -277,7 +278,7 @@ class _ShardRefinement:
         images = np.asarray(self.images.views[slice(*self.bounds)])
         image_features = fitted_state = network = None
         if step.needs_image_features:
-            task = ImageFeatureTask(step, self.job.images, self.split, self.bounds)
+            task = ImageFeatureTask(step.applied, self.job.images, self.split, self.bounds)
             image_features = self.store.fetch("described", task.key)
         if step.needs_fitted_state:
             key = fitted_state_key(self.job, chain, step, self.scaling)

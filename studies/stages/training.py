@@ -27,7 +27,14 @@ from wsss_core.backbones import Network, build_network
 from wsss_core.data.image_set import ImageSet
 from wsss_core.features import add_neck
 from wsss_core.single_stage import prepare
-from wsss_core.training import CollapseError, EpochRecord, TrainingSettings, freeze, train
+from wsss_core.training import (
+    CollapseError,
+    EpochRecord,
+    MaskTargets,
+    TrainingSettings,
+    freeze,
+    train,
+)
 from wsss_core.transfer import (
     Alignment,
     CoTraining,
@@ -182,6 +189,7 @@ def train_job(
     *,
     on_epoch: Callable[[EpochRecord], None] | None = None,
     more_views: Callable[[], MoreViews] | None = None,
+    targets: Callable[[], MaskTargets] | None = None,
 ) -> TrainingOutcome:
     """Train a job's networks unless the store holds them; an interrupted training goes on.
 
@@ -192,6 +200,7 @@ def train_job(
         share: what this process has of the machine.
         on_epoch: called after each epoch, whose checkpoint is written by then.
         more_views: makes its further views where it is decoupled, see `DecoupledViews`.
+        targets: makes the targets of its CAMs, where it has a guide.
 
     Raises:
         InputError: there is no object to paste.
@@ -206,8 +215,10 @@ def train_job(
     teachers, error, parents = _trained_teachers(job, store)
     made = origin(job.settings)
     taught_by = [parent.code_digest for parent in parents]
-    if job.maps is not None:
-        source = _source_of_masks(job.maps.training.key, store)
+    for maps in (job.maps, job.guide):
+        if maps is None:
+            continue
+        source = _source_of_masks(maps.training.key, store)
         taught_by.append(source.code_digest)
         if error is None and source.status is not JobStatus.OK:
             error = f"the network of its pseudo masks collapsed: {source.error}"
@@ -236,6 +247,7 @@ def train_job(
                 checkpoint=store.scratch("train", job.key) / "checkpoint.pt",
                 on_epoch=after_epoch,
                 more_views=None if more_views is None else more_views(),
+                guide=None if job.guide is None or targets is None else targets(),
             )
         except CollapseError as collapse:
             error, history = str(collapse), collapse.history

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from wsss_core.refine.foundation.mask_proposals import automatic_masks
     from wsss_core.refine.foundation.models import load_foundation
     from wsss_core.refine.foundation.sam_merging import merge_sam_wsss, merge_thesis
+    from wsss_core.refine.label_free import map_agreement, map_area, map_entropy
+    from wsss_core.refine.matting import alpha_matting
+    from wsss_core.refine.own_thresholds import own_threshold
     from wsss_core.refine.pixel_adaptive import par
     from wsss_core.refine.steps.registry import check_step, make_refiner
 
@@ -31,6 +34,7 @@ __all__ = [
     "AffinitySettings",
     "BoundaryNet",
     "CrfSettings",
+    "alpha_matting",
     "automatic_masks",
     "boundary_walk",
     "check_step",
@@ -38,8 +42,12 @@ __all__ = [
     "dense_crf",
     "load_foundation",
     "make_refiner",
+    "map_agreement",
+    "map_area",
+    "map_entropy",
     "merge_sam_wsss",
     "merge_thesis",
+    "own_threshold",
     "par",
     "random_walk",
     "refine_with_crf",

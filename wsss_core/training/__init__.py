@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     )
     from wsss_core.training.freezing import freeze, moving_state
     from wsss_core.training.loop import CollapseError, train
+    from wsss_core.training.mask_targets import MaskTargets, mask_loss
     from wsss_core.training.micro_batches import batch_gradients
     from wsss_core.training.optimizers import ParameterGroup, build_optimizer, set_rate
     from wsss_core.training.settings import TrainingSettings
@@ -24,6 +25,7 @@ __all__ = [
     "CollapseError",
     "EpochRecord",
     "HasState",
+    "MaskTargets",
     "ParameterGroup",
     "TrainingSettings",
     "WeightAverage",
@@ -31,6 +33,7 @@ __all__ = [
     "batch_gradients",
     "build_optimizer",
     "freeze",
+    "mask_loss",
     "moving_state",
     "restore_checkpoint",
     "save_checkpoint",

@@ -44,6 +44,7 @@ from wsss_core.training.checkpoint import (
     save_checkpoint,
 )
 from wsss_core.training.freezing import moving_state
+from wsss_core.training.mask_targets import MaskTargets
 from wsss_core.training.micro_batches import batch_gradients
 from wsss_core.training.optimizers import paradigm_optimizer, set_rate
 from wsss_core.training.settings import TrainingSettings
@@ -72,6 +73,7 @@ def train(
     checkpoint: Path | None = None,
     on_epoch: Callable[[EpochRecord], None] | None = None,
     more_views: MoreViews | None = None,
+    guide: MaskTargets | None = None,
 ) -> list[EpochRecord]:
     """Train a paradigm in place and leave it in evaluation mode.
 
@@ -87,6 +89,7 @@ def train(
         on_epoch: called after each epoch; each batch is progress, see `wsss_core.progress`.
         more_views: gives further forms of the images of each batch; the other settings change them
             as they change the image itself. None: images come as they are alone.
+        guide: masks that the student's CAMs are drawn towards; None: labels alone teach.
 
     Returns:
         One record an epoch, those before a restart included.
@@ -112,6 +115,8 @@ def train(
 
     """
     check_lengths(images, labels)
+    if guide is not None:
+        guide.check(paradigm, images)
     if settings.pads:
         _check_knows_padding(paradigm)
     paradigm.to(device)
@@ -128,7 +133,9 @@ def train(
         checkpoint.parent.mkdir(parents=True, exist_ok=True)
     if checkpoint is not None and checkpoint.exists():
         history = restore_checkpoint(checkpoint, state, optimizer, device, EpochRecord)
-    work = _Work(paradigm, optimizer, average, images, labels, settings, seed, device, more_views)
+    work = _Work(
+        paradigm, optimizer, average, images, labels, settings, seed, device, more_views, guide
+    )
     for epoch in range(len(history), work.epochs):
         record = work.epoch(epoch, history)
         history.append(record)
@@ -179,8 +186,9 @@ class _Work:
         seed: int,
         device: str,
         more_views: MoreViews | None,
+        guide: MaskTargets | None,
     ) -> None:
-        self.more_views = more_views
+        self.more_views, self.guide = more_views, guide
         self.paradigm, self.optimizer, self.average = paradigm, optimizer, average
         self.images, self.settings = images, settings
         self.classes = np.asarray(labels, dtype=np.bool_)
@@ -268,15 +276,20 @@ class _Work:
                 return self.paradigm.losses(unread, self.targets[images].to(device), done)
 
         def load(chosen: np.ndarray) -> Stored:
-            return Stored(self.images[chosen], self.targets[chosen])
+            masks = None if self.guide is None else self.guide.masks[chosen]
+            return Stored(self.images[chosen], self.targets[chosen], masks)
 
         views = sample_views(settings, drawn, load, places, batch, device)
         for form in more:
             views = views.joined(sample_views(settings, drawn, form, places, batch, device))
         assert views.labels is not None
         padding = {} if views.valid is None else {"valid": views.valid}
+        own = partial(self.paradigm.losses, views.images, views.labels, done, **padding)
         with autocast:
-            return self.paradigm.losses(views.images, views.labels, done, **padding)
+            if self.guide is None:
+                return own()
+            assert views.masks is not None
+            return self.guide.added(self.paradigm, own, views.masks)
 
 
 def _check_knows_padding(paradigm: Paradigm) -> None:

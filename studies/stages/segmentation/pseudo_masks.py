@@ -122,7 +122,7 @@ class LabelledMaps:
         maps, store = self._maps, self._store
         features = fitted = network = None
         if step.needs_image_features:
-            task = ImageFeatureTask(step, maps.training.images, "train", bounds)
+            task = ImageFeatureTask(step.applied, maps.training.images, "train", bounds)
             make_image_features(task, store, self._device)
             features = store.fetch("described", task.key)
         if step.needs_fitted_state:
@@ -140,7 +140,7 @@ class LabelledMaps:
 
 
 class PseudoMasks:
-    """The pseudo masks of a segmentation run, or of a decoupled training run.
+    """The pseudo masks of a segmentation run, or of another training run.
 
     Args:
         maps: what they are cut from.

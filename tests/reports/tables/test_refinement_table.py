@@ -108,6 +108,15 @@ def test_a_perfect_chain_has_an_iou_of_100_and_its_difference_is_to_the_plain_ca
     assert row["n"].text == "3 of 3"
 
 
+def test_the_least_difference_is_that_of_the_seed_that_a_chain_helps_least(record):
+    plain = record.by_seed(NAME, "per_image_iou")
+    least = cells(record, "perfect")["least"]
+    assert least.data[""] == pytest.approx(1 - max(plain.values()))
+    assert least.text == f"+{100 * least.data['']:.1f}"
+    assert cells(record, PLAIN)["least"].data[""] is None
+    assert cells(record, "SAM")["least"].data[""] is None
+
+
 def test_worse_and_best_seed_are_chosen_by_the_score_before_refinement(record):
     plain = record.by_seed(NAME, "per_image_iou")
     worse, best = worst_and_best_seed(plain)

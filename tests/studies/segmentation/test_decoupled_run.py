@@ -121,13 +121,13 @@ def test_a_decoupled_training_that_is_broken_off_ends_in_the_same_bits(
 ) -> None:  # fmt: skip
     after_epoch, seen = studies.stages.job._after_epoch, []
 
-    def break_off(job: Any, lease: Any) -> Any:
+    def break_off(job: Any, context: Any, lease: Any) -> Any:
         def on_epoch(record: Any) -> None:
             if job.maps is not None:
                 seen.append(record.epoch)
                 if len(seen) == 1:
                     raise LeaseLostError
-            after_epoch(job, lease)(record)
+            after_epoch(job, context, lease)(record)
 
         return on_epoch
 

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Literal, get_args
 
@@ -68,6 +68,26 @@ class CrfSettings:
                 number = isinstance(value, int | float) and not isinstance(value, bool)
                 if not number or not 0 <= value < (limit or math.inf) or (limit and not value):
                     raise InputError(f"dense CRF: {name} is {value!r}, expected {expected}")
+
+    def meeting_at(self, score: float) -> "CrfSettings":
+        """Return these settings with another background: as likely as a class of a given score.
+
+        A pixel is then background below the score and foreground above it, before any pixel sees
+        its neighbours. Under "power" the exponent p fulfils (1 - score)^p = score; other unaries
+        take the score as it is.
+
+        Args:
+            score: between 0 and 1.
+
+        Raises:
+            InputError: another score.
+
+        """
+        if not 0 < score < 1:
+            raise InputError(f"dense CRF: expected a score between 0 and 1, got {score!r}")
+        power = self.unary == "power"
+        background = math.log(score) / math.log1p(-score) if power else score
+        return replace(self, background=background)
 
 
 CRF_PRESETS: Mapping[str, CrfSettings] = MappingProxyType(

@@ -133,6 +133,7 @@ class StepKind:
         check: called with its settings; raises InputError where the step cannot run.
         content: called with its settings; returns those that name files, by the files' digests.
         later: settings that its features of images do not depend on.
+        package: the package of an extra that it needs; None: none.
 
     """
 
@@ -144,6 +145,7 @@ class StepKind:
     check: Callable[[Mapping[str, Any]], None] = lambda settings: None
     content: Callable[[Mapping[str, Any]], dict[str, list[str]]] = lambda settings: {}
     later: tuple[str, ...] = ()
+    package: str | None = None
 
     def load(self) -> type[Refiner]:
         """Import its class."""
@@ -156,6 +158,16 @@ def _check_crf(settings: Mapping[str, Any]) -> None:
             "refiner crf: backend pydensecrf is not installed; "
             "pip install 'wsss-studies[crf]', or take backend torch"
         )
+
+
+def _check_matting(settings: Mapping[str, Any]) -> None:
+    if (lacks := lacking("matting", settings)) is not None:
+        raise InputError(f"refiner matting: {lacks}")
+
+
+def _check_conditional(settings: Mapping[str, Any]) -> None:
+    for step in (settings["then"], *settings.get("second", ())):
+        check_step(step["kind"], step["arguments"])
 
 
 def _check_weights(kind: FoundationKind) -> Callable[[Mapping[str, Any]], None]:
@@ -179,6 +191,9 @@ def _content_of_saliency(settings: Mapping[str, Any]) -> dict[str, list[str]]:
 STEP_KINDS: dict[str, StepKind] = {
     "crf": StepKind("wsss_core.refine.steps.pixel", "DenseCrf", check=_check_crf),
     "par": StepKind("wsss_core.refine.steps.pixel", "PixelAdaptive"),
+    "matting": StepKind(
+        "wsss_core.refine.steps.pixel", "AlphaMatting", check=_check_matting, package="pymatting"
+    ),
     "affinity": StepKind("wsss_core.refine.steps.walk", "AffinityWalk", fitted_state=True),
     "boundary": StepKind("wsss_core.refine.steps.walk", "BoundaryWalk", fitted_state=True),
     "sam": StepKind(
@@ -200,6 +215,9 @@ STEP_KINDS: dict[str, StepKind] = {
         check=_check_saliency,
         content=_content_of_saliency,
         later=("how", "low", "high", "cut", "preset"),
+    ),
+    "conditional": StepKind(
+        "wsss_core.refine.steps.conditional", "Conditional", check=_check_conditional
     ),
 }
 
@@ -230,6 +248,21 @@ def make_refiner(
     made = PlugIn(kind, settings) if is_plugin(kind) else STEP_KINDS[kind].load()(**settings)
     made.weights_digests = weights_digests
     return made
+
+
+def lacking(kind: str, settings: Mapping[str, Any]) -> str | None:
+    """Return what a study has to be given before a step can run here; None: nothing.
+
+    The chains of a study that hold such a step are listed as not run, and the others run.
+    """
+    if is_plugin(kind):
+        return None
+    if settings.get("weights", "none") is None:
+        return f"no weights were given: refiners.{kind}.weights"
+    package = STEP_KINDS[kind].package
+    if package is not None and importlib.util.find_spec(package) is None:
+        return f"{package} is not installed; pip install 'wsss-studies[{kind}]'"
+    return None
 
 
 def check_step(kind: str, settings: Mapping[str, Any]) -> None:
