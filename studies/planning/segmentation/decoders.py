@@ -127,9 +127,7 @@ def _decoder(
         settings,
         images.splits,
         job.weights["student"],
-        MapsOfLabels(
-            replace(job, trials=()), trial, Chain(PLAIN, cam.cam, ()), trial.key, cam.scaling
-        ),
+        MapsOfLabels(replace(job, trials=()), Chain(PLAIN, cam.cam, ()), trial.key, cam.scaling),
         scorings=(
             SegmentScoring(
                 scores_key, trial.configuration, position, prediction, overlap, trial.configuration
