@@ -40,8 +40,46 @@ def refinement_table(record: StudyRecord) -> Table:
         for value in (chain.published_worse, chain.published_best)
     )
     measure, rule = MEASURE_NAMES[record.objective], THRESHOLD_NAMES[record.rule]
+    columns = _columns(record, several, configurations, published)
+    plain = {(r.configuration.name, r.class_name): r.by_seed for r in results if r.name == PLAIN}
+    rows = []
+    for result in results:
+        seeds = worst_and_best_seed(plain[result.configuration.name, result.class_name])
+        rows.append(
+            (
+                *([Cell(result.configuration.name)] if configurations else []),
+                Cell(CHAIN_NAMES.get(result.name, result.name)),
+                *([Cell(result.class_name)] if several else []),
+                _main_cell(record, result),
+                *_difference_cells(result),
+                _least_cell(result),
+                _count_cell(result),
+                *(_seed_cell(result, seed) for seed in seeds or (None, None)),
+                *(_published_cells(result, record) if published else ()),
+                absent_cell("mean") if result.is_oracle else _figure_cell(result, result.fixed),
+            )
+        )
+    notes = tuple(_notes(record, plain, published))
+    caption = _caption(measure, rule, record)
+    table = Table("refinement", "Refinement", columns, tuple(rows), caption, notes)
+    return mark_best(table, within="configuration" if configurations else None)
+
+
+def _columns(
+    record: StudyRecord, several: bool, configurations: bool, published: bool
+) -> tuple[Column, ...]:
+    """Return the table's columns.
+
+    Args:
+        record: the study.
+        several: it has several classes.
+        configurations: it has several configurations.
+        published: some chain has a published figure.
+
+    """
+    measure, rule = MEASURE_NAMES[record.objective], THRESHOLD_NAMES[record.rule]
     over = "folds" if record.folds else "seeds"
-    columns = (
+    return (
         *([Column("configuration", "configuration")] if configurations else []),
         Column("refinement", "chain"),
         *([Column("class", "class")] if several else []),
@@ -92,28 +130,6 @@ def refinement_table(record: StudyRecord) -> Table:
             "Mean ± sd over seeds of the same figure at the fixed threshold.",
         ),
     )
-    plain = {(r.configuration.name, r.class_name): r.by_seed for r in results if r.name == PLAIN}
-    rows = []
-    for result in results:
-        seeds = worst_and_best_seed(plain[result.configuration.name, result.class_name])
-        rows.append(
-            (
-                *([Cell(result.configuration.name)] if configurations else []),
-                Cell(CHAIN_NAMES.get(result.name, result.name)),
-                *([Cell(result.class_name)] if several else []),
-                _main_cell(record, result),
-                *_difference_cells(result),
-                _least_cell(result),
-                _count_cell(result),
-                *(_seed_cell(result, seed) for seed in seeds or (None, None)),
-                *(_published_cells(result, record) if published else ()),
-                absent_cell("mean") if result.is_oracle else _figure_cell(result, result.fixed),
-            )
-        )
-    notes = tuple(_notes(record, plain, published))
-    caption = _caption(measure, rule, record)
-    table = Table("refinement", "Refinement", columns, tuple(rows), caption, notes)
-    return mark_best(table, within="configuration" if configurations else None)
 
 
 def _figure_cell(

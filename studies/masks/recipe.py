@@ -132,10 +132,7 @@ class MaskRecipe:
 def choose_recipe(
     results: Location, store: ArtifactStore, selection: MaskSelection
 ) -> tuple[MaskRecipe, list[str]]:
-    """Choose network, chain and threshold from the outcomes of a results folder.
-
-    Returns:
-        The recipe, and lines that say what it is and how it was chosen.
+    """Return a recipe by the outcomes of a results folder, and lines that say how it was chosen.
 
     Raises:
         InputError: no such study, configuration, seed, chain or threshold (the message names what

@@ -19,9 +19,9 @@ from studies.planning.plan_display import plan_as_html, plan_as_text
 from studies.planning.segmentation.segments import Job, SegmentJob
 from studies.planning.segmentation.training_masks import TrainingMasks
 from studies.spec.configuration import Configuration
+from studies.spec.configuration_names import teachers_label
 from studies.spec.fused_rows import is_alone
 from studies.spec.refinement import PublishedSeeds
-from studies.spec.row_names import teachers_label
 from studies.spec.segmentation.segment import JOINED
 from studies.spec.settings import TrainingChange
 from studies.spec.study import Study

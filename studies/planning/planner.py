@@ -344,17 +344,16 @@ class Planner:
         data = [splits.fingerprints["train"]]
         key = stage_key("train", settings, parents=built_upon, data=data)
         if key not in self.jobs:
-            parent, *others = parents or [None]
             self.jobs[key] = TrainingJob(
                 key,
                 settings,
                 splits,
                 weights,
-                parent,
+                parents[0] if parents else None,
                 (),
                 study.resources.demand(configuration.paradigm),
                 study.caches.teachers,
-                other_parents=tuple(filter(None, others)),
+                other_parents=tuple(parents[1:]),
                 maps=decoupling.maps if decoupling else None,
                 guide=guide,
             )

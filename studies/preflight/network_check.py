@@ -257,8 +257,7 @@ def _built(job: TrainingJob) -> Paradigm:
     teachers: list[Network] = []
     if job.paradigm == "teacher-student":
         teachers = [initial_network(job, role, job.weights[role]) for role in job.teacher_roles]
-    first, others = (teachers[0], teachers[1:]) if teachers else (None, [])
-    return build_paradigm(job, first, others).eval()
+    return build_paradigm(job, teachers[0] if teachers else None, teachers[1:]).eval()
 
 
 def _check_cams(paradigm: Paradigm, job: TrainingJob, cams: Iterable[CamSettings]) -> None:

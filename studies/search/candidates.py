@@ -17,7 +17,7 @@ from reports.ledger.parts import part_name, read_table, table_folder
 from reports.storage import Location
 from studies.planning import Plan, Planner, StudyImages, TrainingJob, Trial, laid_over
 from studies.spec.configuration import Configuration
-from studies.spec.row_names import configuration_name
+from studies.spec.configuration_names import configuration_name
 from studies.spec.search import Search
 from studies.spec.settings import training_in_key
 from studies.spec.study import Study

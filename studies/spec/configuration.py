@@ -1,4 +1,4 @@
-"""A configuration of a study: its paradigm, networks and transfer, and its name in tables."""
+"""A configuration of a study: its paradigm, networks and transfer."""
 
 import itertools
 import math

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 from studies.spec.configuration import FUSED, SOUP, Configuration, Fusion, FusionName
-from studies.spec.row_names import fusion_name
+from studies.spec.configuration_names import fusion_name
 from studies.spec.settings import TrainingChange
 from wsss_core.errors import nearest, quoted
 

@@ -19,7 +19,12 @@ from pydantic import (
 
 from studies.spec.base import LocalPath, Name, Strict
 from studies.spec.cam_targets import check_targets
-from studies.spec.configuration import Configuration, ConfigurationEntry, FusionName
+from studies.spec.configuration import (
+    Configuration,
+    ConfigurationEntry,
+    FusionName,
+)
+from studies.spec.configuration_names import configuration_name
 from studies.spec.data import Data, Folds, Join, check_join
 from studies.spec.decide import Decide
 from studies.spec.frozen import Caches, NeckEntry, TrainedEntry, refuse_parts
@@ -32,7 +37,6 @@ from studies.spec.refinement import (
     resolve_chain,
 )
 from studies.spec.resources import Resources
-from studies.spec.row_names import configuration_name
 from studies.spec.search import Search, Sweep
 from studies.spec.segmentation.decoupling import check_decoupled
 from studies.spec.segmentation.segment import Segment

@@ -230,8 +230,7 @@ def train_job(
             on_epoch(record)
 
     if error is None:
-        first, others = (teachers[0], teachers[1:]) if teachers else (None, [])
-        paradigm = build_paradigm(job, first, others)
+        paradigm = build_paradigm(job, teachers[0] if teachers else None, teachers[1:])
         networks, parts = paradigm.networks, paradigm.parts
         made["random_parts"] = random_parts(job, networks, parents)
         if job.paradigm != SINGLE_STAGE:  # whose CAMs look at images of other sizes

@@ -126,13 +126,8 @@ def train(
             network.encoder.compile()
     optimizer = paradigm_optimizer(paradigm, settings)
     state, average = _kept(paradigm, settings.ema)
-    history: list[EpochRecord] = []
     torch.manual_seed(seed)
-    if checkpoint is not None:
-        # Not later: a folder that goes away meanwhile is a file system that does.
-        checkpoint.parent.mkdir(parents=True, exist_ok=True)
-    if checkpoint is not None and checkpoint.exists():
-        history = restore_checkpoint(checkpoint, state, optimizer, device, EpochRecord)
+    history = _resumed(checkpoint, state, optimizer, device)
     work = _Work(
         paradigm, optimizer, average, images, labels, settings, seed, device, more_views, guide
     )
@@ -147,6 +142,19 @@ def train(
         average.put_in()
     paradigm.eval()
     return history
+
+
+def _resumed(
+    checkpoint: Path | None, state: HasState, optimizer: torch.optim.Optimizer, device: str
+) -> list[EpochRecord]:
+    """Bring a checkpoint's state back, if there is one; return its records."""
+    if checkpoint is None:
+        return []
+    # Not later: a folder that goes away meanwhile is a file system that does.
+    checkpoint.parent.mkdir(parents=True, exist_ok=True)
+    if not checkpoint.exists():
+        return []
+    return restore_checkpoint(checkpoint, state, optimizer, device, EpochRecord)
 
 
 def _kept(paradigm: Paradigm, decay: float | None) -> tuple[HasState, WeightAverage | None]:

@@ -62,6 +62,7 @@ class SeveralTeachers(Paradigm):
         self.student, self.networks = student, {"student": student}
         self.teachers = nn.ModuleList(one.requires_grad_(False).eval() for one in teachers)
         self.alignments = nn.ModuleList(alignments)
+        self._pairs = tuple(zip(teachers, alignments, strict=True))
         self.shares = tuple(shares)
         self.transfer_weight, self.lambda_warmup = transfer_weight, lambda_warmup
         self.asked_before: dict[int, OutputSource] = {}
@@ -80,13 +81,13 @@ class SeveralTeachers(Paradigm):
         valid: Tensor | None = None,
     ) -> Losses:
         """Return L_cls of the student + lambda * the weighted sum of L_tf towards each teacher."""
-        taps = tuple(dict.fromkeys(t for one in self.alignments for t in one.student_taps))
-        hears = any(one.hears[0] for one in self.alignments)
+        taps = tuple(dict.fromkeys(t for _, one in self._pairs for t in one.student_taps))
+        hears = any(one.hears[0] for _, one in self._pairs)
         student = network_output(self.student, images, taps, valid, hears)
         tapped = dict(zip(taps, student.taps, strict=True))
         size = (int(images.shape[-2]), int(images.shape[-1]))
         transfer = torch.zeros((), device=images.device)
-        for place, (alignment, share) in enumerate(zip(self.alignments, self.shares, strict=True)):
+        for place, ((_, alignment), share) in enumerate(zip(self._pairs, self.shares, strict=True)):
             own = student._replace(taps=tuple(tapped[tap] for tap in alignment.student_taps))
             teacher = self._answer(place, images, valid)
             transfer = transfer + share * alignment(own, teacher, size, valid, labels)
@@ -98,7 +99,7 @@ class SeveralTeachers(Paradigm):
         """Return what a teacher says of the images."""
         if place in self.asked_before:
             return self.asked_before[place].output()
-        alignment, teacher = self.alignments[place], self.teachers[place]
+        teacher, alignment = self._pairs[place]
         with torch.no_grad():
             return network_output(
                 teacher, images, alignment.teacher_taps, valid, alignment.hears[1]

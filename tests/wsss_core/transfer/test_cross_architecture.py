@@ -291,3 +291,16 @@ def test_the_gradient_of_group_linear_is_the_derivative():
     module, maps = GroupLinear(2, 2).double(), normal(1, 2, 5, 3).requires_grad_()
     parameters = tuple(module.parameters())
     assert torch.autograd.gradcheck(lambda m, *_: module(m), (maps, *parameters), fast_mode=True)
+
+
+@pytest.mark.parametrize("scale", [0.0, 1e-40, 300.0, 1e20])
+def test_cross_attention_of_maps_of_any_size_leaves_gradients_that_adam_can_keep(scale):
+    torch.manual_seed(0)
+    module, maps = PartialCrossAttention(4, 6), (scale * normal(2, 4, 2, 3)).float()
+    tokens = [scale * normal(2, 2, 7, 3, seed=seed).float() for seed in (1, 2, 3)]
+    teacher = SelfAttention(tokens[0], tokens[1], None, None, value=tokens[2])
+    loss = module(maps.requires_grad_(), teacher, 1)
+    loss.backward()
+    assert loss.isfinite()
+    for tensor in (maps, *module.parameters()):
+        assert tensor.grad.square().isfinite().all()

@@ -4,6 +4,8 @@ Liu et al., "Cross-Architecture Knowledge Distillation", arXiv 2207.05273, secti
 is a transformer, the student any network with a map.
 """
 
+from collections.abc import Iterable
+
 import torch
 from torch import Tensor, nn
 
@@ -54,7 +56,7 @@ class PartialCrossAttention(nn.Module):
         """
         theirs, bias = _patches(teacher, prefix)
         heads, width = theirs[0].shape[1], theirs[0].shape[-1]
-        maps = bounded(maps)
+        maps = _bounded(maps)
         if cells is not None:
             maps = torch.where(cells.unsqueeze(1), maps, 0)
         own = [
@@ -65,7 +67,7 @@ class PartialCrossAttention(nn.Module):
         scale = width**-0.5 if teacher.scale is None else teacher.scale
         with torch.autocast(maps.device.type, enabled=False):
             attended = [
-                _attend(*tokens, scale, bias, counted)
+                _attend(tokens, scale, bias, counted)
                 for tokens in (theirs, map(self._mixed, own, theirs))
             ]
             values = [v @ v.mT * width**-0.5 for v in (theirs[2], own[2])]
@@ -85,7 +87,7 @@ def _patches(attention: SelfAttention, prefix: int) -> tuple[list[Tensor], Tenso
     assert attention.value is not None
     heads = attention.query.shape[1]
     tokens = [
-        bounded(_float(one[:, :, prefix:])).repeat_interleave(heads // one.shape[1], 1)
+        _bounded(_float(one[:, :, prefix:])).repeat_interleave(heads // one.shape[1], 1)
         for one in (attention.query, attention.key, attention.value)
     ]
     bias = attention.bias
@@ -97,13 +99,12 @@ def _patches(attention: SelfAttention, prefix: int) -> tuple[list[Tensor], Tenso
 
 
 def _attend(
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
+    tokens: Iterable[Tensor],
     scale: float,
     bias: Tensor | None,
     counted: Tensor | None,
 ) -> Tensor:
+    query, key, value = tokens
     products = query @ key.mT * scale
     if bias is not None:
         products = products + bias
@@ -126,6 +127,14 @@ def _mean_square(difference: Tensor, counted: Tensor | None) -> Tensor:
     weights = (counted if counted.ndim == 3 else counted.unsqueeze(-1)).to(squares.dtype)
     weights = weights.expand_as(squares)
     return ((squares * weights).sum((1, 2)) / weights.sum((1, 2))).mean()
+
+
+def _bounded(maps: Tensor) -> Tensor:
+    """Scale each image's maps or tokens down to 2^12 if a number in them is beyond.
+
+    The loss squares products of values, so their bound is lower than `BOUND`.
+    """
+    return bounded(_float(maps) * 2.0**18) / 2.0**18
 
 
 def _float(tokens: Tensor) -> Tensor:

@@ -35,6 +35,13 @@ _REPRESENTATION_WORDS = {
     "activation_map": "activation map",
 }
 
+_PROJECTION_WORDS = {
+    "none": "no projection",
+    "mlp": "MLP",
+    "conv1x1": "projected",
+    "group_linear": "group-wise linear",
+}
+
 
 def teachers_label(one: Configuration, label: Callable[[str], str]) -> str:
     """Return the names of a configuration's teachers in tables, with weights if there are several.
@@ -84,16 +91,10 @@ def configuration_name(
     if one.representation != "feature":
         words.append(_REPRESENTATION_WORDS.get(str(one.representation), str(one.representation)))
     if one.projection is not None:
-        names = {
-            "none": "no projection",
-            "mlp": "MLP",
-            "conv1x1": "projected",
-            "group_linear": "group-wise linear",
-        }
-        words.append(names.get(one.projection, one.projection))
+        words.append(_PROJECTION_WORDS.get(one.projection, one.projection))
     if one.layers:
-        pairs = [f"{p.student or 'last'}–{p.teacher or 'last'}" for p in one.layers]
-        words.append("layers " + " ".join(pairs))
+        sides = [["last" if n is None else n for n in (p.student, p.teacher)] for p in one.layers]
+        words.append("layers " + " ".join(f"{own}–{other}" for own, other in sides))
     if one.variant == "thesis":
         words.append("as in the thesis code")
     if one.gradient in ("student", "teacher"):
