@@ -71,6 +71,7 @@ ORDER = {
         ["features"],
         ["refine"],
         ["segmentation"],
+        ["single_stage"],
     ],
 }
 

@@ -50,7 +50,7 @@ def masks_worth_info(record: StudyRecord) -> MasksWorthInfo | None:
     for entry in record.segments:
         spent = entry.masks_spent
         by_seed = {pair: 100 * one for pair, one in entry.by_seed(record.objective).items()}
-        if spent is None or not by_seed:
+        if spent is None or not by_seed or entry.single_stage:
             continue
         point = MasksPoint(entry.entry, spent, summarise_pairs(by_seed), by_seed)
         maps = entry.pseudo_masks(RULE_NAMES)

@@ -285,6 +285,7 @@ SCHEMAS: dict[str, pa.Schema] = {
         configuration=(_TEXT, "null"),
         refinement=(_TEXT, "null"),
         rule=(_TEXT, "null"),
+        single_stage=(_TEXT, "null"),
         cam_scores_key=(_TEXT, "null"),
         settings=_TEXT,
         artifacts=_TEXT,
@@ -346,7 +347,7 @@ _NETWORKS = ("student", "teacher", "fused")
 _STATUSES = ("ok", "failed", "collapsed")
 
 CHOICES: dict[tuple[str, str], tuple[str, ...]] = {
-    ("plan", "paradigm"): ("single", "teacher-student", "co-training", "fused"),
+    ("plan", "paradigm"): ("single", "teacher-student", "co-training", "fused", "single-stage"),
     ("trials", "status"): _STATUSES,
     ("refined", "status"): _STATUSES,
     ("segmented", "status"): _STATUSES,

@@ -71,7 +71,7 @@ class ConfigurationRecord:
         """The student and its teacher, e.g. `vit ← cnn`; of a fusion all, e.g. `vit + cnn`."""
         if self.teacher is None or self.paradigm == "single":
             return self.student
-        arrow = "↔" if self.paradigm == "co-training" else "←"
+        arrow = "←" if self.paradigm == "teacher-student" else "↔"
         return f"{self.student} {arrow} {self.teacher}"
 
     @cached_property

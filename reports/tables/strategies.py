@@ -208,7 +208,7 @@ def _optional_columns(record: StudyRecord) -> list[tuple[Column, CellOf]]:
 
     def network(role: str) -> CellOf:
         def cell(one: ConfigurationRecord, name: str) -> Cell:
-            if one.paradigm != "co-training":
+            if not _together(one):
                 return absent_cell("mean")
             return replace(
                 _figure_cell(record, one, name, record.objective, network=role), rank=None
@@ -230,7 +230,7 @@ def _optional_columns(record: StudyRecord) -> list[tuple[Column, CellOf]]:
     if any(one.published is not None for one in record.configurations):
         about = "A figure of another work, on another data set: do not compare the levels."
         found.append((Column("published", "published", "%", None, True, about), published))
-    if any(one.paradigm == "co-training" for one in record.configurations):
+    if any(_together(one) for one in record.configurations):
         for role, header in (("teacher", "partner"), ("fused", "fused")):
             about = f"The main figure of the {header} {'maps' if role == 'fused' else 'network'}."
             found.append((Column(header, header, "%", None, True, about), network(role)))
@@ -244,6 +244,11 @@ def _optional_columns(record: StudyRecord) -> list[tuple[Column, CellOf]]:
     return found
 
 
+def _together(one: ConfigurationRecord) -> bool:
+    """Return whether two networks learn together, each of which is scored."""
+    return one.teacher is not None and one.paradigm in ("co-training", "single-stage")
+
+
 def _notes(record: StudyRecord) -> tuple[str, ...]:
     """Explain the optional columns in words, for formats without tooltips."""
     notes = published_notes(one.published_from for one in record.configurations)
@@ -253,7 +258,7 @@ def _notes(record: StudyRecord) -> tuple[str, ...]:
             f"{count} images with masks join the training of {names}, by their image-level labels. "
             "No row is scored on them."
         )
-    if any(one.paradigm == "co-training" for one in record.configurations):
+    if any(_together(one) for one in record.configurations):
         notes.append(
             "Co-training: the row is the student's. Partner: the network that learns beside it. "
             f"Fused: the average of both maps. Each has its {MEASURE_NAMES[record.objective]}."

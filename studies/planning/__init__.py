@@ -61,6 +61,7 @@ from studies.planning.plan import Plan
 from studies.planning.plan_display import RecipeInPlan, recipe_line, recipes_of
 from studies.planning.planner import Planner, make_plan
 from studies.planning.replaced_plan import replaced_by
+from studies.planning.segmentation.decoders import decoder_model
 from studies.planning.segmentation.segment_plan import segment_plan_rows
 from studies.planning.segmentation.segments import (
     Job,
@@ -98,6 +99,7 @@ __all__ = [
     "TrainingMasks",
     "Trial",
     "cams_key",
+    "decoder_model",
     "estimate",
     "features_dtype",
     "features_key",

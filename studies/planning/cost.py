@@ -32,6 +32,7 @@ from studies.planning.segmentation.segments import (
 from studies.rates import Rates, Work
 from studies.spec.configuration import FUSED
 from studies.spec.resources import Demand
+from studies.spec.segmentation.single_stage import SINGLE_STAGE
 from studies.store import canonical
 from wsss_core.augmentation.settings import VIEW_SETTINGS
 
@@ -48,7 +49,8 @@ def passes(settings: Mapping[str, Any]) -> int:
     """Return how often a training run takes a network that learns over its images."""
     if settings["paradigm"] == FUSED:
         return 0
-    learning = 2 if settings["paradigm"] == "co-training" else 1
+    together = settings["paradigm"] in ("co-training", SINGLE_STAGE)
+    learning = 2 if together and "teacher" in settings else 1
     return int(settings["training"]["epochs"]) * learning * views_an_image(settings)
 
 
@@ -64,7 +66,8 @@ def kind(settings: Mapping[str, Any]) -> str:
             training["precision"],
             # Views that are drawn on the device take time of their own.
             *({key: training[key]} for key in VIEW_SETTINGS if key in training),
-            *filter(None, [settings.get("framing")]),  # a pass over tiles takes longer
+            # A pass over tiles takes longer, and so does one that makes labels.
+            *filter(None, [settings.get("framing"), settings.get("single_stage")]),
             *filter(None, [settings.get("decouple") and views_an_image(settings)]),
         ]
     )
@@ -165,7 +168,8 @@ def _learn_segmenters(plan: Plan, results: Location, timings: Timings) -> None:
     for row in found.to_pylist():
         if row["status"] == "ok" and row["seconds_training"] and _device(row) == timings.device:
             settings, share = json.loads(row["settings"]), (row["cpus"] or 1, row["gpus"] or 0.0)
-            timings.rates.learn(segment_work(settings, share), row["seconds_training"])
+            if SINGLE_STAGE not in settings["labels"]:  # which trains nothing itself
+                timings.rates.learn(segment_work(settings, share), row["seconds_training"])
             work = segment_scoring_work(settings)
             timings.rates.learn(work, row["seconds_scoring"] or 0.0)
 
@@ -328,7 +332,7 @@ def _add_segmenter(
     share: tuple[int, float],
 ) -> float:
     """Add a segmentation run to what is left; return its seconds."""
-    untrained = not has("segment", job.key)
+    untrained = not (job.single_stage or has("segment", job.key))
     training = rates.predict(segment_work(job.settings, share)) if untrained else 0.0
     left.unmeasured_segments += training is None
     scoring = rates.predict(segment_scoring_work(job.settings)) or 0.0

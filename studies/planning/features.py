@@ -191,7 +191,7 @@ def cache_settings(
 
 def _refuse_unmoved(configuration: Configuration, settings: Mapping[str, Any]) -> None:
     """Raise InputError unless the transfer loss can move a network that it is meant to move."""
-    if configuration.paradigm == "single":
+    if configuration.paradigm in ("single", "single-stage"):
         return
     together = configuration.paradigm == "co-training"
     roles = ("student", "teacher") if together else ("student",)

@@ -103,6 +103,9 @@ class StudyImages:
         """The number of training images."""
         if self.fold is not None:
             return len(self.fold.roles["train"])
+        indices = getattr(self.source, "indices", None)
+        if indices is not None and self.framing.squashes:
+            return len(indices("train"))  # scenes, which no outline has to render
         return len(outline_of(self.source, "train", self.splits.size).identifiers)
 
     def summary(self) -> DataSummary | None:

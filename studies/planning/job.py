@@ -204,7 +204,9 @@ class TrainingJob:
         """The networks that it trains: both in co-training, none where it fuses others."""
         if self.members:
             return ()
-        return ("student", "teacher") if self.paradigm == "co-training" else ("student",)
+        # A single-stage training with a teacher trains both too.
+        both = self.paradigm in ("co-training", "single-stage") and "teacher" in self.settings
+        return ("student", "teacher") if both else ("student",)
 
     @property
     def classes(self) -> list[str]:

@@ -272,11 +272,19 @@ class Plan:
                             **spec.model_dump(
                                 mode="json",
                                 by_alias=True,
-                                exclude={"resources", "fuse", "join", "decouple", *unused},
+                                exclude={
+                                    "resources",
+                                    "fuse",
+                                    "join",
+                                    "decouple",
+                                    "recipe",
+                                    *unused,
+                                },
                             ),
                             **({"join": True} if spec.join else {}),
                             **_decoupled(spec),
                             **({"fuse": fusion} if fusion else {}),
+                            **({"recipe": spec.recipe} if spec.recipe else {}),
                         }
                     ),
                     "family": "vit" if is_vit(study.backbones[spec.student].model) else "cnn",
@@ -349,6 +357,10 @@ def _decoupled(spec: Configuration) -> dict[str, Any]:
     """Return what a row's settings hold of its `decouple`; nothing without."""
     given = spec.decouple
     return {} if given is None else {"decouple": given.model_dump(mode="json", exclude_none=True)}
+
+
+_OF_OTHERS = ("resources", "fuse", "join", "decouple", "recipe")
+"""Keys of a configuration that its settings in the ledger hold where they are used alone."""
 
 
 def _share(percent: float | None) -> float | None:

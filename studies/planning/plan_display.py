@@ -96,7 +96,7 @@ def recipes_of(plan: "Plan") -> tuple[RecipeInPlan, ...]:
         line = recipe_line(job.settings["training"]) + decoupling_in_words(job.settings)
         names = found.setdefault(line, {})
         names.update(dict.fromkeys(trial.configuration for trial in job.trials))
-    for run in plan.segments:
+    for run in (run for run in plan.segments if not run.single_stage):
         settings = asdict(run.fit)
         line = "segmenter: " + recipe_line({**settings, "iterations": settings["steps"]})
         names = found.setdefault(line, {})

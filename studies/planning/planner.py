@@ -23,6 +23,7 @@ from studies.planning.job import TrainingJob, Trial, more_teacher_roles
 from studies.planning.joining import JoinedImages, join_images
 from studies.planning.maps_of_images import check_maps_of_images
 from studies.planning.plan import Plan
+from studies.planning.segmentation.decoders import plan_decoders
 from studies.planning.segmentation.decoupling import plan_decoupling
 from studies.planning.segmentation.guides import guide_of
 from studies.planning.segmentation.segment_plan import (
@@ -32,6 +33,7 @@ from studies.planning.segmentation.segment_plan import (
 )
 from studies.planning.segmentation.segments import SegmentJob
 from studies.spec.configuration import Configuration
+from studies.spec.segmentation.single_stage import with_recipe_training
 from studies.spec.settings import training_in_key
 from studies.spec.study import Study
 from studies.store import stage_key
@@ -49,6 +51,7 @@ from wsss_core.errors import InputError, as_input_error, checked_path
 from wsss_core.evaluate import load_own_rule
 from wsss_core.fetched_weights import fetched
 from wsss_core.plugins import is_plugin, plugin_version
+from wsss_core.single_stage.recipes import recipe_as_config, recipe_of
 
 TAPS_VERSION = 2
 """The version of taps of ViTs that pool the mean; the first were not normalised."""
@@ -227,13 +230,15 @@ class Planner:
             sweep_value: the value of the sweep.
 
         """
-        if self.study.segment is None:
-            return []
         owner = {trial.key: job for job in self.jobs.values() for trial in job.trials}
         owners = {(one.configuration, one.seed): (owner[one.key], one) for one in trials}
         sets = SegmentImages(self.images, self.joined)
-        cam, chains = self.cam, self.chains
-        return plan_segments(self.study, sets, cam, chains, owners, self._segmenters, sweep_value)
+        cam, chains, models = self.cam, self.chains, self._segmenters
+        decoders = plan_decoders(self.study, sets, cam, owners, sweep_value)
+        if self.study.segment is None:
+            return decoders
+        own = plan_segments(self.study, sets, cam, chains, owners, models, sweep_value)
+        return [*own, *decoders]
 
     def _identity(self, name: str) -> tuple[dict[str, Any], str]:
         """Return a backbone's settings for keys, its weights by content, and its weights file."""
@@ -279,7 +284,11 @@ class Planner:
         splits = images.splits
         student, student_weights = self.backbones[configuration.student]
         backbone = study.backbones[configuration.student]
-        training = training_in_key(study.training, backbone.training, configuration.training)
+        changes = backbone.training, configuration.training
+        shared, recipe = study.training, configuration.recipe
+        if recipe is not None:
+            shared = with_recipe_training(shared, recipe, *changes)
+        training = training_in_key(shared, *changes)
         if "iterations" in training:
             batches = math.ceil(images.training_count / training["batch_size"])
             training["epochs"] = math.ceil(training["iterations"] / batches)
@@ -292,11 +301,14 @@ class Planner:
             "image_size": splits.size,
             **self.images.framing_settings,
         }
+        if recipe is not None:
+            settings["single_stage"] = recipe_as_config(recipe_of(recipe)[1])
         weights = {"student": student_weights}
         parents: list[str] = []
         if configuration.teacher is not None:
             settings["teacher"], weights["teacher"] = self.backbones[configuration.teacher]
-            settings["transfer"] = configuration.transfer()
+            if configuration.metric is not None:
+                settings["transfer"] = configuration.transfer()
             others = configuration.teacher_names[1:]
             for role, name in zip(more_teacher_roles(1 + len(others)), others, strict=True):
                 settings[role], weights[role] = self.backbones[name]
@@ -313,9 +325,9 @@ class Planner:
             }
             if versions:
                 settings["plugins"] = versions
-            if _steadied(configuration, settings):
+            if configuration.metric is not None and _steadied(configuration, settings):
                 settings["spatial_map"] = 2  # the cosine's gradient is steadied since then
-            if _meet_elsewhere(settings):
+            if configuration.metric is not None and _meet_elsewhere(settings):
                 settings["grids"] = 2  # maps are compared over the pixels that they stand for
         if (decoupling := plan_decoupling(self, configuration, seed)) is not None:
             settings["decouple"] = decoupling.settings

@@ -17,6 +17,7 @@ import torch
 
 from reports.storage import storage_errors
 from studies.planning import Plan, TrainingJob
+from studies.spec.segmentation.single_stage import SINGLE_STAGE
 from studies.stages.network_files import restore_network, save_network
 from studies.stages.training import build_paradigm, initial_network
 from studies.store import ArtifactStore, canonical
@@ -126,6 +127,8 @@ class NetworkCheck:
             except InputError:
                 _try_two_images(paradigm, self.job)  # it may say what is wrong more simply
                 raise
+            if self.job.paradigm == SINGLE_STAGE:  # most of its losses begin later
+                _try_two_images(paradigm, self.job)
         for role in self.saved:
             with storage_errors(folder), as_input_error(self.job.name, InputError):
                 self._save_and_reload(role, paradigm.networks[role], folder / f"{role}.safetensors")

@@ -10,6 +10,7 @@ from studies.spec.base import Name, OneOrMore, Strict, listed, lower, one_of
 from studies.spec.cam_targets import CamTargets
 from studies.spec.resources import ResourceChange
 from studies.spec.segmentation.decoupling import Decouple
+from studies.spec.segmentation.single_stage import SINGLE_STAGE, Recipe
 from studies.spec.settings import TrainingChange
 from wsss_core.errors import quoted
 from wsss_core.evaluate import LogitFusion, MapFusion
@@ -139,7 +140,7 @@ class ConfigurationEntry(Described):
 
     fuse: FusionEntry | None = None
     paradigm: Annotated[
-        list[ParadigmName | Literal["fused"]],
+        list[ParadigmName | Literal["fused", "single-stage"]],
         Field(min_length=1),
         BeforeValidator(
             lambda v: [x.replace("_", "-") if isinstance(x, str) else x for x in listed(v)]
@@ -149,6 +150,7 @@ class ConfigurationEntry(Described):
     transfer_level: OneOrMore[TransferLevel] | None = Field(None, alias="level")
     representation: OneOrMore[TransferRepresentation] | None = None
     transfer_weight: OneOrMore[TransferWeight] | None = Field(None, alias="lambda")
+    recipe: OneOrMore[Recipe] | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -182,12 +184,22 @@ class ConfigurationEntry(Described):
             return self
         axes = ("teacher", "metric", "transfer_level", "representation", "transfer_weight")
         given = [key for key in (*axes, *Transfer.model_fields) if getattr(self, key) is not None]
-        if "single" in self.paradigm:
+        if (self.recipe is None) == (SINGLE_STAGE in self.paradigm):
+            raise ValueError("paradigm 'single-stage' needs 'recipe', and no other takes it")
+        for key in ("decouple", "targets"):
+            if self.recipe is not None and getattr(self, key) is not None:
+                raise ValueError(f"paradigm {SINGLE_STAGE!r} takes no {key!r}")
+        for alone in ("single", SINGLE_STAGE):
+            if alone not in self.paradigm:
+                continue
             if len(self.paradigm) > 1:
-                raise ValueError("'single' cannot share an entry with other paradigms")
+                raise ValueError(f"{alone!r} cannot share an entry with other paradigms")
+            if alone == SINGLE_STAGE and self.teacher is not None:
+                self._check_partner(given)
+                return self
             if given:
                 written = type(self).model_fields[given[0]].alias or given[0]
-                raise ValueError(f"paradigm 'single' takes no {written!r}")
+                raise ValueError(f"paradigm {alone!r} takes no {written!r}")
             return self
         missing = [k for k in ("teacher", "metric") if getattr(self, k) is None]
         if self.transfer_level is None and not self._needs_no_level():
@@ -215,6 +227,19 @@ class ConfigurationEntry(Described):
             raise ValueError("'gamma' applies to the metric ofa alone")
         return self
 
+    def _check_partner(self, given: list[str]) -> None:
+        """Raise ValueError unless a single-stage entry of two networks is whole."""
+        if self.metric is None and given != ["teacher"]:
+            raise ValueError(f"{next(key for key in given if key != 'teacher')!r} needs 'metric'")
+        if self.metric is not None and self.transfer_level is None and not self._needs_no_level():
+            raise ValueError(f"{SINGLE_STAGE} with a metric needs 'level'")
+        for key in ("gradient", "ema"):
+            if key in given:
+                raise ValueError(f"{key!r} applies to co-training alone")
+        if "teachers" in given:
+            raise ValueError("'teachers' applies to teacher-student alone")
+        refuse_level(self.metric or [], self.transfer_level)
+
     def _needs_no_level(self) -> bool:
         """Return whether `level` may be missing: for logits, relations and plug-in metrics."""
         without = (is_plugin(metric) or metric in RELATIONS for metric in self.metric or [""])
@@ -235,6 +260,8 @@ class ConfigurationEntry(Described):
         """Return the number of its configurations."""
         if self.fuse is not None:
             return len(self.fuse.how)
+        if self.recipe is not None:
+            return len(self.recipe) * (math.prod(map(len, self._axes)) if self.metric else 1)
         return 1 if self.paradigm == ["single"] else math.prod(map(len, self._axes))
 
     def expand(self) -> "list[Configuration]":
@@ -242,6 +269,9 @@ class ConfigurationEntry(Described):
         common = {key: getattr(self, key) for key in Described.model_fields}
         if self.paradigm == ["single"]:
             return [Configuration(paradigm="single", **common)]
+        if self.recipe is not None and self.metric is None:
+            rows = [Configuration(paradigm=SINGLE_STAGE, recipe=r, **common) for r in self.recipe]
+            return self._one_if_published(rows)
         if self.fuse is not None:
             ways = [
                 Fusion(**{**self.fuse.model_dump(exclude_unset=True), "how": how})
@@ -256,8 +286,10 @@ class ConfigurationEntry(Described):
                 metric=metric,
                 transfer_level=level,
                 transfer_weight=weight,
+                recipe=recipe,
                 **common,
             )
+            for recipe in self.recipe or [None]
             for paradigm, representation, metric, level, weight in itertools.product(*self._axes)
         ]
         return self._one_if_published(expanded)
@@ -273,12 +305,13 @@ class ConfigurationEntry(Described):
 class Configuration(Described):
     """One configuration; the study trains it under every seed. A table shows it as one row."""
 
-    paradigm: ParadigmName | Literal["fused"]
+    paradigm: ParadigmName | Literal["fused", "single-stage"]
     fuse: Fusion | None = None
     representation: TransferRepresentation | None = None
     metric: TransferMetric | None = None
     transfer_level: TransferLevel | None = Field(None, alias="level")
     transfer_weight: float | None = Field(None, alias="lambda")
+    recipe: Recipe | None = None
 
     @property
     def teacher_names(self) -> tuple[str, ...]:

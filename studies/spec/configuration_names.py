@@ -71,12 +71,19 @@ def configuration_name(
 
     """
     student = label(one.student)
-    if one.teacher is None:
-        how = "alone" if one.decouple is None else "decoupled"
-        return f"{student} {how}{', with the images that join' if one.join else ''}"
     taught = one.paradigm == "teacher-student"
     words = ["taught" if taught else "co-trained"]
-    if name_networks:
+    if one.recipe is not None:
+        changed = ", ".join(sorted(set(one.recipe) - {"name"}))
+        words = [f"{student}, {one.recipe['name']}" + (f" ({changed})" if changed else "")]
+        if one.teacher is not None:
+            words[0] += f" with {label(one.teacher)}"
+        if one.metric is None:
+            return words[0]
+    elif one.teacher is None:
+        how = "alone" if one.decouple is None else "decoupled"
+        return f"{student} {how}{', with the images that join' if one.join else ''}"
+    elif name_networks:
         words = [f"{student} {'taught by' if taught else 'with'} {teachers_label(one, label)}"]
     metric = METRIC_NAMES.get(str(one.metric), str(one.metric))
     no_level = one.representation == "logits" or one.metric in RELATIONS

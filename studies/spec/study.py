@@ -273,6 +273,8 @@ class Study(Strict):
         for other in ("search", "sweep", "segment"):
             if getattr(self, other):
                 raise ValueError(f"a study takes decide or {other}, not both")
+        if any(entry.recipe is not None for entry in self.configurations):
+            raise ValueError("a study takes decide or single-stage rows, not both")
         decide.check(self.named_configurations(), self.thresholds.rules, self.seeds)
 
     @property

@@ -10,19 +10,23 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from studies.planning import TrainingJob
+from studies.spec.segmentation.single_stage import SINGLE_STAGE
 from studies.stages.device import UNCOUNTED, WorkerShare
 from studies.stages.environment import device_name
 from studies.stages.features import attach_caches
 from studies.stages.handover import JobStatus
 from studies.stages.network_files import restore_network, save_network
+from studies.stages.single_stage import first_seed, recipe_of_job, single_stage_paradigm
 from studies.store import ArtifactStore
 from studies.store.origin import method_digest, origin, together
 from wsss_core.augmentation import MoreViews
 from wsss_core.backbones import Network, build_network
 from wsss_core.data.image_set import ImageSet
 from wsss_core.features import add_neck
+from wsss_core.single_stage import prepare
 from wsss_core.training import (
     CollapseError,
     EpochRecord,
@@ -53,7 +57,7 @@ def initial_network(job: TrainingJob, role: str, weights: str) -> Network:
 
     """
     backbone = job.settings[role]
-    torch.manual_seed(job.seed)
+    torch.manual_seed(first_seed(job, role))
     network = build_network(
         backbone["model"],
         classes=len(job.classes),
@@ -73,7 +77,8 @@ def initial_network(job: TrainingJob, role: str, weights: str) -> Network:
     if "neck" in backbone:
         add_neck(network, **backbone["neck"])
     freeze(network, backbone.get("train"))
-    return network
+    recipe = recipe_of_job(job)
+    return network if recipe is None else prepare(network, recipe)
 
 
 def load_network(
@@ -109,6 +114,11 @@ def build_paradigm(
     student = initial_network(job, "student", job.weights["student"])
     if job.paradigm == "single":
         return Single(student)
+    if job.paradigm == SINGLE_STAGE:
+        networks = {"student": student}
+        if "teacher" in job.settings:
+            networks["teacher"] = initial_network(job, "teacher", job.weights["teacher"])
+        return single_stage_paradigm(job, networks)
     if job.paradigm == "co-training":
         teacher = initial_network(job, "teacher", job.weights["teacher"])
     if teacher is None:
@@ -201,6 +211,7 @@ def train_job(
         return TrainingOutcome.read(store, job.key)
     history: list[EpochRecord] = []
     networks: dict[str, Network] = {}
+    parts: dict[str, nn.Module] = {}
     teachers, error, parents = _trained_teachers(job, store)
     made = origin(job.settings)
     taught_by = [parent.code_digest for parent in parents]
@@ -220,9 +231,10 @@ def train_job(
 
     if error is None:
         paradigm = build_paradigm(job, teachers[0] if teachers else None, teachers[1:])
-        networks = paradigm.networks
+        networks, parts = paradigm.networks, paradigm.parts
         made["random_parts"] = random_parts(job, networks, parents)
-        attach_caches(paradigm, job, images.images, store, share.device)
+        if job.paradigm != SINGLE_STAGE:  # whose CAMs look at images of other sizes
+            attach_caches(paradigm, job, images.images, store, share.device)
         try:
             history = train(
                 paradigm,
@@ -243,7 +255,9 @@ def train_job(
         error=error,
         history=history,
         images=len(images),
-        parameters=sum(p.numel() for n in networks.values() for p in n.parameters()),
+        parameters=sum(
+            p.numel() for n in (*networks.values(), *parts.values()) for p in n.parameters()
+        ),
         given={**share.as_record(device_name(share.device)), **made},
         micro_batch=history[-1].micro_batch if history else None,
     )
@@ -251,7 +265,7 @@ def train_job(
     if job.other_parents:
         about["teachers"] = list(job.other_parents)
     with store.build("train", job.key, about) as folder:
-        for role, network in networks.items():
+        for role, network in {**networks, **parts}.items():
             save_network(network, folder / f"{role}.safetensors")
         outcome.write(folder)
     return outcome

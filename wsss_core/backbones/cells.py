@@ -5,6 +5,7 @@ last 26 lie beyond the image. Patchify stems leave a remainder out (18 cells of 
 and convolutions without padding a margin on all sides. Nothing here loads torch.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -117,8 +118,20 @@ def share_the_image(name: str, sides: Sequence[int], settings: Mapping[str, Any]
     return all(side % cell == 0 for side in sides)
 
 
-def pooled(features: "Tensor", cells: "Tensor | None") -> "Tensor":
-    """Return the mean over locations [B, C], by the weights of cells [B, 1, h, w] if there are."""
+def pooled(features: "Tensor", cells: "Tensor | None", how: str = "mean") -> "Tensor":
+    """Return the mean over locations [B, C], by the weights of cells [B, 1, h, w] if there are.
+
+    Args:
+        features: float [B, C, h, w].
+        cells: float [B, 1, h, w], the share of each cell that is no padding; None: all of it.
+        how: "mean", or "max" over the cells that are at least half as much of the image as any.
+
+    """
+    if how == "max":
+        if cells is not None:
+            padding = cells < cells.amax((-2, -1), keepdim=True) / 2
+            features = features.masked_fill(padding, -math.inf)
+        return features.amax((-2, -1))
     if cells is None:
         return features.mean((-2, -1))
     import torch  # as above

@@ -83,6 +83,7 @@ class Network(nn.Module):
         neck: what the encoder's map goes through before the head, see `wsss_core.features`; its
             map is the network's features. None: the encoder's map is.
         frozen: modules that stay in evaluation mode, see `wsss_core.training.freezing`.
+        pooling: "mean" or "max" over locations, before the head.
         cache: gives the maps of the frozen encoder in its place; None: the encoder does.
 
     """
@@ -107,7 +108,7 @@ class Network(nn.Module):
         self.neck: nn.Module | None = None
         self.frozen: tuple[nn.Module, ...] = ()
         self.cache: MapSource | None = None
-        self.classes = classes
+        self.classes, self.pooling = classes, "mean"
         self.head = nn.Linear(channels, classes)
         self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1), persistent=False)
@@ -205,9 +206,8 @@ class Network(nn.Module):
             return answer._replace(taps=found)
         maps, logits = answer.activation_maps, answer.logits
         view = View(normalised, found[-1], features, maps, logits, cells)
-        consistency = None
-        if self.training:
-            consistency = self.refinement.consistency(view, self._at_half_size(normalised, valid))
+        small = self._at_half_size(normalised, valid) if self.training else None
+        consistency = None if small is None else self.refinement.consistency(view, small)
         refined = self.refinement(maps, *view[:3], cells)
         return Output(features, refined, logits, found[:-1], consistency)
 
@@ -222,7 +222,7 @@ class Network(nn.Module):
         if self.neck is not None:
             features = self.neck(features)
         maps = torch.einsum("bchw,kc->bkhw", features, self.head.weight)
-        logits = self.head(pooled(features, cells))
+        logits = self.head(pooled(features, cells, self.pooling))
         return Output(features, maps, logits)
 
     def train(self, mode: bool = True) -> Self:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     )
     from wsss_core.segmentation.sam import SamSegmenter
     from wsss_core.segmentation.saving import load_segmenter, save_segmenter
-    from wsss_core.segmentation.segmenter import Segmenter, SegmenterOutput
+    from wsss_core.segmentation.segmenter import Segmenter, SegmenterOutput, resized
     from wsss_core.segmentation.settings import (
         Architecture,
         FitSettings,
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         PredictionSettings,
         SegmenterSettings,
     )
+    from wsss_core.segmentation.tokens import TokenSegmenter, segmenter_over
     from wsss_core.segmentation.true_boxes import (
         UPPER_BOUND,
         TrueBoxMasks,
@@ -54,6 +55,7 @@ __all__ = [
     "Segmenter",
     "SegmenterOutput",
     "SegmenterSettings",
+    "TokenSegmenter",
     "TrueBoxMasks",
     "binary_cross_entropy",
     "build_segmenter",
@@ -70,7 +72,9 @@ __all__ = [
     "predict_masks",
     "predict_picture",
     "predict_probabilities",
+    "resized",
     "save_segmenter",
+    "segmenter_over",
     "symmetric_cross_entropy",
     "try_segmenter",
 ]

@@ -10,14 +10,19 @@ from wsss_core.plugins import is_plugin, load_plugin
 from wsss_core.segmentation.decoders import build_library_segmenter
 from wsss_core.segmentation.sam import build_sam_segmenter
 from wsss_core.segmentation.segmenter import Segmenter, SegmenterOutput
-from wsss_core.segmentation.settings import OF_TOKENS, Architecture, SegmenterSettings
+from wsss_core.segmentation.settings import (
+    OF_ANY_ENCODER,
+    OF_TOKENS,
+    Architecture,
+    SegmenterSettings,
+)
 from wsss_core.segmentation.tokens import build_token_segmenter
 
 _Build = Callable[[SegmenterSettings, int, int], Segmenter]
 
 _BUILDERS: Mapping[str, _Build] = {
     **dict.fromkeys(Architecture, build_library_segmenter),
-    **dict.fromkeys(OF_TOKENS, build_token_segmenter),
+    **dict.fromkeys((*OF_TOKENS, *OF_ANY_ENCODER), build_token_segmenter),
     Architecture.SAM: build_sam_segmenter,
 }
 

@@ -20,7 +20,9 @@ class Architecture(StrEnum):
     SegFormer (Xie et al., NeurIPS 2021), UPerNet (Xiao et al., ECCV 2018), FPN (Kirillov et al.,
     CVPR 2019), PSPNet (Zhao et al., CVPR 2017). They take CNNs and transformers with stages. `DPT`
     (Ranftl et al., ICCV 2021), from there too, takes plain ViTs of patch 8, 16 or 32. The next four
-    are our own and take plain ViTs of any patch. `SAM` fine-tunes SAM or SAM 2.
+    are our own and take plain ViTs of any patch. Three more are our own and take any timm model:
+    SegFormer's decoder as AFA has it, LargeFOV of ToCo, and the fused layers of WeCLIP. `SAM`
+    fine-tunes SAM or SAM 2.
     """
 
     UNET = "unet"
@@ -36,6 +38,9 @@ class Architecture(StrEnum):
     SETR_PUP = "setr_pup"
     SETR_MLA = "setr_mla"
     VIT_DPT = "vit_dpt"
+    ALL_MLP = "all_mlp"
+    LARGE_FOV = "large_fov"
+    FUSED_LAYERS = "fused_layers"
     SAM = "sam"
 
 
@@ -46,6 +51,12 @@ OF_TOKENS = (
     Architecture.VIT_DPT,
 )
 """The decoders of this package, over the patch tokens of plain ViTs."""
+
+OF_ANY_ENCODER = (Architecture.ALL_MLP, Architecture.LARGE_FOV, Architecture.FUSED_LAYERS)
+"""The decoders of this package that take any encoder."""
+
+ENCODER_ARGUMENTS = ("feature_stage", "output_stride", "final_norm", "mean", "std")
+"""What `SegmenterSettings.network` may hold: arguments of `wsss_core.backbones.build_network`."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +71,8 @@ class SegmenterSettings:
         partial_weights: accept a file that lacks some of the encoder's parameters.
         options: arguments of the decoder, of SAM's fine-tuning, or of the plug-in.
         encoder_options: further arguments of the timm model.
+        network: further arguments by which decoders of this package build their encoder, see
+            `ENCODER_ARGUMENTS`.
 
     Raises:
         InputError: an unknown model, or an encoder where none belongs or none where one does.
@@ -72,6 +85,7 @@ class SegmenterSettings:
     partial_weights: bool = False
     options: Mapping[str, Any] = field(default_factory=dict)
     encoder_options: Mapping[str, Any] = field(default_factory=dict)
+    network: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not is_plugin(self.model) and self.model not in list(Architecture):
@@ -83,6 +97,16 @@ class SegmenterSettings:
             raise InputError(f"segmenter {self.model} has its own encoder; expected none")
         if not brings_its_own and not self.encoder:
             raise InputError(f"segmenter {self.model} needs an encoder, the name of a timm model")
+        if self.network and self.model not in (*OF_TOKENS, *OF_ANY_ENCODER):
+            raise InputError(
+                f"segmenter {self.model} takes no 'network'; expected one of "
+                f"{', '.join((*OF_TOKENS, *OF_ANY_ENCODER))}"
+            )
+        for name in self.network:
+            if name not in ENCODER_ARGUMENTS:
+                raise InputError(
+                    f"network: {quoted(name)} is unknown; expected {', '.join(ENCODER_ARGUMENTS)}"
+                )
 
 
 LossTerm = Literal[

@@ -165,7 +165,9 @@ def _kept(paradigm: Paradigm, decay: float | None) -> tuple[HasState, WeightAver
     state = moving_state(paradigm)
     if decay is None:
         return state, None
-    average = WeightAverage(moving_state(torch.nn.ModuleDict(paradigm.networks)), decay)
+    average = WeightAverage(
+        moving_state(torch.nn.ModuleDict({**paradigm.networks, **paradigm.parts})), decay
+    )
     return AveragedState(state, average), average
 
 

@@ -54,11 +54,13 @@ class Paradigm(nn.Module):
     Attributes:
         networks: role -> network to score.
         caches: maps that are read and not computed; they are told of each batch.
+        parts: name -> module that is kept and averaged beside the networks.
         needs_images: whether some network still looks at images.
 
     """
 
     networks: dict[str, Network]
+    parts: dict[str, nn.Module] = {}  # noqa: RUF012 (replaced, never changed)
     caches: Sequence[ViewCache] = ()
     needs_images = True
 

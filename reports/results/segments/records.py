@@ -98,6 +98,8 @@ class SegmentRecord:
         configuration: whose maps became pseudo masks; None without pseudo masks.
         refinement: the chain of these maps.
         rule: the threshold rule that cut them.
+        single_stage: the recipe of the training whose decoder it is; `configuration` then is that
+            training's own, and `rule` cuts its maps for the comparison alone.
         published: another work's figure, a share.
         published_from: that work.
         runs: by seed (and fold), ascending.
@@ -113,6 +115,7 @@ class SegmentRecord:
     configuration: str | None
     refinement: str | None
     rule: str | None
+    single_stage: str | None
     published: float | None
     published_from: str | None
     runs: tuple[SegmentRun, ...] = ()
@@ -163,6 +166,8 @@ class SegmentRecord:
 
     def trained_on(self, rules: Mapping[str, str]) -> str:
         """Return what it was trained on, in words; for `rules` see `pseudo_masks`."""
+        if self.single_stage is not None:
+            return f"image labels, in one stage ({self.single_stage})"
         words = []
         if self.masks is not None:
             named = {"all": "all true masks", "joined": "true masks of the images that join"}

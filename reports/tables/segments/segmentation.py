@@ -1,6 +1,7 @@
 """The segmentation table: segmenters beside the maps that their masks were cut from."""
 
 from collections import Counter
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 
 from reports.names import MEAN_OF_CLASSES, MEASURE_NAMES, OWN_MASKS, RULE_NAMES
@@ -23,6 +24,7 @@ from reports.tables.cells import (
     summary_cell,
 )
 from reports.tables.folds import interval_name, paired_by, spread_over
+from reports.tables.segments.cost import peak_bytes, whole_minutes
 
 MORE_FIGURES = (
     ("dataset_miou_all_images", "mIoU, VOC", "Pixels of all images, mean over background and "
@@ -122,6 +124,13 @@ def segmentation_table(record: StudyRecord) -> Table:
         Column("n", "n", about="Healthy runs in the means, of all planned ones."),
         *([Column("published", "published", "%", None, True)] if published else []),
         Column("seconds", "training", "s", None, True, "Mean seconds of a run's training."),
+        Column(
+            "minutes", "training in all", "min", None, True,
+            "Mean minutes of its training and those of the networks behind its masks, a frozen "
+            "teacher included. A decoder of a single stage has that training alone.",
+        ),
+        Column("peak_memory_bytes", "peak memory", "MiB", None, True,
+               "The most that one of these trainings held, mean over runs."),
         Column("model", "model", about="Decoder, encoder, and where its weights are from."),
     )  # fmt: skip
     rows = []
@@ -143,6 +152,8 @@ def segmentation_table(record: StudyRecord) -> Table:
                 count_cell(states),
                 *([share_cell(entry.published, 2)] if published else []),
                 _seconds_cell(entry),
+                _mean_cell(whole_minutes(record, entry).values(), 1),
+                _mean_cell(peak_bytes(record, entry).values(), 0, 2**20),
                 Cell(entry.model),
             )
         )
@@ -189,6 +200,12 @@ def _seconds_cell(entry: SegmentRecord) -> Cell:
     return Cell(ABSENT if mean is None else f"{mean:.0f}", data={"": mean})
 
 
+def _mean_cell(values: Collection[float], decimals: int, scale: float = 1.0) -> Cell:
+    mean = sum(values) / len(values) if values else None
+    said = ABSENT if mean is None else f"{mean / scale:,.{decimals}f}".replace(",", "\u202f")
+    return Cell(said, data={"": mean})
+
+
 def _notes(record: StudyRecord) -> list[str]:
     notes = [
         f"{entry.entry}, seed {run.pair}: {run.status}: {run.row.get('error')}"
@@ -202,6 +219,12 @@ def _notes(record: StudyRecord) -> list[str]:
             "at the threshold that was tuned on the tune split."
         )
     notes += [f"{one.entry}: predicted with {one.views}." for one in record.segments if one.views]
+    if any(entry.single_stage for entry in record.segments):
+        notes.append(
+            "In one stage: the decoder was trained together with the classifier of the row of its "
+            "name, on labels that they made themselves. It spends no mask. The maps that it is "
+            "compared with are its own classifier's, cut at the tuned threshold."
+        )
     if any(entry.model.startswith("sam") for entry in record.segments):
         notes.append(
             "SAM: this toolkit's own tests use small random models; its authors have never run SAM "

@@ -69,6 +69,8 @@ def model_identity(where: str, model: SegmenterModel) -> ModelIdentity:
 
     """
     settings = model.model_dump(mode="json", exclude={"weights"})
+    if not settings["network"]:
+        del settings["network"]  # keys from before this setting stay as they are
     if is_plugin(model.model):
         settings["version"] = plugin_version(f"{where}.model", model.model)
     weights, tag = model.weights, model.weights
@@ -239,7 +241,10 @@ def segment_plan_rows(plan: Plan) -> list[dict[str, Any]]:
             "masks": None if (masks := job.settings["labels"]["masks"]) is None else str(masks),
             "configuration": scoring.configuration,
             "refinement": None if job.maps is None else scoring.chain,
-            "rule": job.settings["labels"].get("pseudo", {}).get("rule"),
+            "rule": "tuned"
+            if job.single_stage
+            else job.settings["labels"].get("pseudo", {}).get("rule"),
+            "single_stage": job.single_stage,
             "cam_scores_key": None if job.maps is None else job.maps.scores_key,
             "settings": canonical(job.settings),
             "artifacts": canonical(job.artifacts),

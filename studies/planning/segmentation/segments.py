@@ -14,6 +14,7 @@ from studies.planning.segmentation.training_masks import MaskSet
 from studies.rates import Work
 from studies.spec.resources import Demand
 from studies.spec.segmentation.segment import JOINED, Fit
+from studies.spec.segmentation.single_stage import SINGLE_STAGE
 from studies.store import canonical, stage_key
 from wsss_core.augmentation.settings import VIEW_SETTINGS
 from wsss_core.segmentation.settings import FitSettings
@@ -166,9 +167,17 @@ class SegmentJob:
         return Fit.model_validate(self.settings["training"]).settings()
 
     @property
+    def single_stage(self) -> str | None:
+        """The recipe of the single-stage run whose decoder it takes; None: it trains its own."""
+        recipe = self.settings["labels"].get(SINGLE_STAGE)
+        return None if recipe is None else str(recipe)
+
+    @property
     def labels(self) -> str:
         """What it is trained on, in words: how many true masks, and the rule of pseudo masks."""
         labels = self.settings["labels"]
+        if self.single_stage:
+            return f"image labels, in one stage ({self.single_stage})"
         words = [f"{labels['masks']} true masks"] if labels["masks"] is not None else []
         if labels["masks"] == JOINED:
             words = ["true masks of the images that join"]

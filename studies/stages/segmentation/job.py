@@ -18,6 +18,7 @@ from studies.stages.failures import (
 from studies.stages.handover import JobStatus, Outcome, RunContext
 from studies.stages.publishing import keep_scores, publish
 from studies.stages.scoring import LedgerRow, LedgerRows
+from studies.stages.segmentation.decoder import keep_decoder
 from studies.stages.segmentation.scoring import segment_rows
 from studies.stages.segmentation.training import (
     SegmentOutcome,
@@ -46,9 +47,12 @@ class SegmentWork(LeasedWork):
         """See `LeasedWork`."""
         job, store = self.job, self.store
         memory = environment.PeakMemory(self.share.device)
-        outcome = train_segmenter(
-            job, self.context, store, self.share, _after_record(job, self.context, self.lease)
-        )
+        if job.single_stage:
+            outcome = keep_decoder(job, store)
+        else:
+            outcome = train_segmenter(
+                job, self.context, store, self.share, _after_record(job, self.context, self.lease)
+            )
         self.lease.report("scoring")
         record |= _of_training(outcome)
         segmenter = None

@@ -211,6 +211,7 @@ def train_segmenter(
     """
     if store.has("segment", job.key):
         return SegmentOutcome.read(store, job.key)
+    assert not job.single_stage  # see `keep_decoder`
     given: dict[str, Any] = {**share.as_record(device_name(share.device)), **origin(job.settings)}
     taught_by: list[str | None] = []
     about: dict[str, Any] = {"settings": job.settings, "parent": job.parent}

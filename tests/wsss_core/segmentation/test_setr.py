@@ -5,8 +5,7 @@ import torch
 
 from wsss_core.errors import InputError
 from wsss_core.segmentation import SegmenterSettings, build_segmenter
-from wsss_core.segmentation.dpt_head import DptHead
-from wsss_core.segmentation.setr import FcnHead, SetrMla, SetrNaive, SetrPup
+from wsss_core.segmentation.heads import DptHead, FcnHead, SetrMla, SetrNaive, SetrPup
 from wsss_core.segmentation.tokens import TokenSegmenter
 
 C, K = 24, 2  # channels of the map, classes without the background
@@ -183,3 +182,23 @@ def test_what_does_not_fit_is_refused_in_a_line(settings, size, said):
 def test_other_sizes_than_multiples_of_the_patch_are_refused_at_the_pass(setr):
     with pytest.raises(InputError, match="multiples of 8 px, got 20; the nearest is 16 or 24"):
         setr()(torch.rand(1, 3, 16, 20))
+
+
+@pytest.mark.parametrize("model", ["all_mlp", "large_fov", "fused_layers"])
+def test_decoders_of_any_encoder_take_vits_and_cnns_and_other_sizes(model: str) -> None:
+    options = {"width": 8}
+    small = {"patch_size": 8, "embed_dim": 24, "depth": 3, "num_heads": 3}
+    built = []
+    for encoder, given, network in (
+        ("vit_tiny_patch16_224", small, {}),
+        ("resnet18", {"channels": (4, 4, 8, 8)}, {"output_stride": 8}),
+    ):
+        settings = SegmenterSettings(
+            model, encoder, options=options, encoder_options=given, network=network
+        )
+        torch.manual_seed(0)
+        segmenter = build_segmenter(settings, classes=2, image_size=32).eval()
+        assert segmenter(torch.rand(1, 3, 32, 32)).shape == (1, 3, 32, 32)
+        assert segmenter(torch.rand(1, 3, 64, 64)).shape == (1, 3, 64, 64)
+        built.append(segmenter)
+    assert built[1].encoder(torch.rand(1, 3, 32, 32)).shape[-1] == 4  # output stride 8

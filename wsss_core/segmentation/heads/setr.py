@@ -43,7 +43,7 @@ class SetrNaive(nn.Module):
 
     def __init__(self, channels: int, classes: int, *, width: int = 256, layers: int = 1) -> None:
         super().__init__()
-        _check_widths(width=width, layers=layers)
+        check_widths(width=width, layers=layers)
         sizes = [channels] + [width] * layers
         self.layers = nn.Sequential(
             *(convolution(inner, outer, 1) for inner, outer in pairwise(sizes))
@@ -69,7 +69,7 @@ class SetrPup(nn.Module):
 
     def __init__(self, channels: int, classes: int, *, width: int = 256, layers: int = 4) -> None:
         super().__init__()
-        _check_widths(width=width, layers=layers)
+        check_widths(width=width, layers=layers)
         sizes = [channels] + [width] * layers
         self.layers = nn.ModuleList(
             convolution(inner, outer, 3) for inner, outer in pairwise(sizes)
@@ -101,7 +101,7 @@ class SetrMla(nn.Module):
 
     def __init__(self, channels: int, classes: int, *, neck: int = 256, width: int = 128) -> None:
         super().__init__()
-        _check_widths(neck=neck, width=width)
+        check_widths(neck=neck, width=width)
         levels = range(4)
         self.reduce = nn.ModuleList(convolution(channels, neck, 1) for _ in levels)
         self.smooth = nn.ModuleList(convolution(neck, neck, 3) for _ in levels)
@@ -143,7 +143,8 @@ class FcnHead(nn.Module):
         return logits
 
 
-def _check_widths(**widths: int) -> None:
+def check_widths(**widths: int) -> None:
+    """Raise InputError unless all are whole numbers of 1 or more."""
     for name, value in widths.items():
         if type(value) is not int or value < 1:
             raise InputError(f"{name}: expected a whole number, 1 or more, got {value!r}")
