@@ -60,13 +60,13 @@ def class_threshold_table(record: StudyRecord) -> Table:
         for name in record.classes
     )
     caption = (
-        f"{MEASURE_NAMES[record.objective]} on the test split, mean ± sample standard deviation "
-        f"over {spread_over(record)}.{images_of(record.objective)} A pixel takes its highest class "
-        "where the score reaches a threshold, else it is background. One: all classes share the "
-        "threshold. Own: each class has its own, chosen by the same rule from what the class says "
-        "where it wins; in brackets its mean level of 255. The mean over classes weighs each class "
-        f"alike. The difference has a {interval_name(record)}. Of the oracles own thresholds are "
-        "never worse; tuned ones may be, where few masks hold a class."
+        f"IoU is {MEASURE_NAMES[record.objective]} on the test split, mean ± sample standard "
+        f"deviation over {spread_over(record)}.{images_of(record.objective)} A pixel takes "
+        "its highest class where the score reaches a threshold, else it is background. "
+        "One: all classes share the threshold. Own: each class has its own, chosen by the same "
+        "rule from what the class says where it wins; in brackets its mean level of 255. The "
+        f"mean over classes weighs each class alike. The difference has a {interval_name(record)}. "
+        "Own thresholds of oracles are never worse; tuned ones may be, if few masks hold a class."
     )
     title = "A threshold for each class"
     return Table("class_thresholds", title, tuple(columns), rows, caption, _notes(record))
