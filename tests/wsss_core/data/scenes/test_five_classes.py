@@ -50,6 +50,7 @@ def test_taking_a_further_thing_out_changes_the_pixels_it_covers_and_no_other(th
     assert changed >= 4
 
 
+@pytest.mark.ci
 def test_classes_and_contexts_come_with_their_shares():
     settings = SceneSettings(
         size=16, steam=0.3, further=0.3, context_given_further=0.9, context_given_without=0.2
@@ -92,6 +93,7 @@ def test_the_mask_holds_the_thing_that_is_in_front():
         assert (index_context(scene)[solid] == 5).all()
 
 
+@pytest.mark.ci
 def test_written_and_read_again_five_classes_are_the_same(tmp_path: Path):
     often = replace(FIVE, steam=0.7, further=0.7)
     source = SceneSource(often, train=12, tune=10, test=10)
