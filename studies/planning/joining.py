@@ -50,7 +50,7 @@ class JoinedImages(StudyImages):
         return f"{self.whole.digest}-join"
 
     @property
-    def training_count(self) -> int:  # type: ignore[override]
+    def training_count(self) -> int:
         """The number of training images."""
         assert self.whole is not None
         return len(self.roles["train"]) if "train" in self.roles else self.whole.training_count

@@ -243,8 +243,6 @@ class Plan:
         for trial in self.trials:
             spec = trial.spec
             fusion = fusions.get(trial.configuration)
-            later = ("gamma", "teachers", "targets")
-            unused = [key for key in later if getattr(spec, key) is None]
             rows.append(
                 {
                     "study": study.study,
@@ -267,26 +265,7 @@ class Plan:
                     "fixed_threshold": study.thresholds.fixed,
                     "objective": study.thresholds.objective,
                     "own_rules": own_rules,
-                    "settings": canonical(
-                        {
-                            **spec.model_dump(
-                                mode="json",
-                                by_alias=True,
-                                exclude={
-                                    "resources",
-                                    "fuse",
-                                    "join",
-                                    "decouple",
-                                    "recipe",
-                                    *unused,
-                                },
-                            ),
-                            **({"join": True} if spec.join else {}),
-                            **_decoupled(spec),
-                            **({"fuse": fusion} if fusion else {}),
-                            **({"recipe": spec.recipe} if spec.recipe else {}),
-                        }
-                    ),
+                    "settings": canonical(_ledger_settings(spec, fusion)),
                     "family": "vit" if is_vit(study.backbones[spec.student].model) else "cnn",
                     "dial": study.sweep.name if study.sweep else None,
                     "dial_value": trial.sweep_value,
@@ -353,10 +332,14 @@ def _fusion(study: Study, spec: Configuration) -> dict[str, Any]:
     }
 
 
-def _decoupled(spec: Configuration) -> dict[str, Any]:
-    """Return what a row's settings hold of its `decouple`; nothing without."""
-    given = spec.decouple
-    return {} if given is None else {"decouple": given.model_dump(mode="json", exclude_none=True)}
+def _ledger_settings(spec: Configuration, fusion: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return what the ledger holds of a row's settings; newer ones where they are used alone."""
+    later = ("gamma", "teachers", "targets")
+    left_out = {key for key in later if getattr(spec, key) is None} | set(_OF_OTHERS)
+    decouple = spec.decouple and spec.decouple.model_dump(mode="json", exclude_none=True)
+    used = {"join": spec.join, "decouple": decouple, "fuse": fusion, "recipe": spec.recipe}
+    own = spec.model_dump(mode="json", by_alias=True, exclude=left_out)
+    return {**own, **{name: value for name, value in used.items() if value}}
 
 
 _OF_OTHERS = ("resources", "fuse", "join", "decouple", "recipe")

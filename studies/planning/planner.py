@@ -274,6 +274,18 @@ class Planner:
                 settings |= normalisation_settings(file, backbone.model)
         return {**settings, "weights": tag}, weights
 
+    def _training(self, configuration: Configuration, images: int) -> dict[str, Any]:
+        """Return how a configuration is trained on so many images, as its key holds it."""
+        changes = self.study.backbones[configuration.student].training, configuration.training
+        shared = self.study.training
+        if configuration.recipe is not None:
+            shared = with_recipe_training(shared, configuration.recipe, *changes)
+        training = training_in_key(shared, *changes)
+        if "iterations" in training:
+            batches = math.ceil(images / training["batch_size"])
+            training["epochs"] = math.ceil(training["iterations"] / batches)
+        return training
+
     def job(self, configuration: Configuration, seed: int) -> TrainingJob:
         """Return the training run of a configuration under a seed; plan its teacher's before it."""
         if configuration.fuse is not None:
@@ -283,26 +295,17 @@ class Planner:
         images = self.joined if configuration.join and self.joined else self.images
         splits = images.splits
         student, student_weights = self.backbones[configuration.student]
-        backbone = study.backbones[configuration.student]
-        changes = backbone.training, configuration.training
-        shared, recipe = study.training, configuration.recipe
-        if recipe is not None:
-            shared = with_recipe_training(shared, recipe, *changes)
-        training = training_in_key(shared, *changes)
-        if "iterations" in training:
-            batches = math.ceil(images.training_count / training["batch_size"])
-            training["epochs"] = math.ceil(training["iterations"] / batches)
         settings: dict[str, Any] = {
             "paradigm": configuration.paradigm,
             "student": student,
-            "training": training,
+            "training": self._training(configuration, images.training_count),
             "seed": seed,
             "classes": list(self.images.source.classes),
             "image_size": splits.size,
             **self.images.framing_settings,
         }
-        if recipe is not None:
-            settings["single_stage"] = recipe_as_config(recipe_of(recipe)[1])
+        if configuration.recipe is not None:
+            settings["single_stage"] = recipe_as_config(recipe_of(configuration.recipe)[1])
         weights = {"student": student_weights}
         parents: list[str] = []
         if configuration.teacher is not None:

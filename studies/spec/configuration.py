@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
@@ -279,6 +280,7 @@ class ConfigurationEntry(Described):
             ]
             expanded = [Configuration(paradigm=FUSED, fuse=fuse, **common) for fuse in ways]
             return self._one_if_published(expanded)
+        recipes: Sequence[Recipe | None] = self.recipe or [None]
         expanded = [
             Configuration(
                 paradigm=paradigm,
@@ -289,7 +291,7 @@ class ConfigurationEntry(Described):
                 recipe=recipe,
                 **common,
             )
-            for recipe in self.recipe or [None]
+            for recipe in recipes
             for paradigm, representation, metric, level, weight in itertools.product(*self._axes)
         ]
         return self._one_if_published(expanded)

@@ -99,7 +99,7 @@ def configuration_name(
         words.append("as in the thesis code")
     if one.gradient in ("student", "teacher"):
         moved = one.student if one.gradient == "student" else one.teacher
-        words.append(f"moves {label(moved)} alone")
+        words.append(f"moves {label(str(moved))} alone")
     if one.ema is not None:
         words.append("towards its partner's average")
     if one.join:

@@ -210,18 +210,13 @@ def train_job(
     if store.has("train", job.key):
         return TrainingOutcome.read(store, job.key)
     history: list[EpochRecord] = []
-    networks: dict[str, Network] = {}
-    parts: dict[str, nn.Module] = {}
+    networks: dict[str, nn.Module] = {}
     teachers, error, parents = _trained_teachers(job, store)
     made = origin(job.settings)
-    taught_by = [parent.code_digest for parent in parents]
-    for maps in (job.maps, job.guide):
-        if maps is None:
-            continue
-        source = _source_of_masks(maps.training.key, store)
-        taught_by.append(source.code_digest)
-        if error is None and source.status is not JobStatus.OK:
-            error = f"the network of its pseudo masks collapsed: {source.error}"
+    sources = _sources_of_masks(job, store)
+    for source in (one for one in sources if one.status is not JobStatus.OK):
+        error = error or f"the network of its pseudo masks collapsed: {source.error}"
+    taught_by = [one.code_digest for one in (*parents, *sources)]
     made["code_digest"] = together([*taught_by, method_digest()])
 
     def after_epoch(record: EpochRecord) -> None:
@@ -231,8 +226,8 @@ def train_job(
 
     if error is None:
         paradigm = build_paradigm(job, teachers[0] if teachers else None, teachers[1:])
-        networks, parts = paradigm.networks, paradigm.parts
-        made["random_parts"] = random_parts(job, networks, parents)
+        networks = {**paradigm.networks, **paradigm.parts}
+        made["random_parts"] = random_parts(job, paradigm.networks, parents)
         if job.paradigm != SINGLE_STAGE:  # whose CAMs look at images of other sizes
             attach_caches(paradigm, job, images.images, store, share.device)
         try:
@@ -255,9 +250,7 @@ def train_job(
         error=error,
         history=history,
         images=len(images),
-        parameters=sum(
-            p.numel() for n in (*networks.values(), *parts.values()) for p in n.parameters()
-        ),
+        parameters=sum(p.numel() for n in networks.values() for p in n.parameters()),
         given={**share.as_record(device_name(share.device)), **made},
         micro_batch=history[-1].micro_batch if history else None,
     )
@@ -265,17 +258,18 @@ def train_job(
     if job.other_parents:
         about["teachers"] = list(job.other_parents)
     with store.build("train", job.key, about) as folder:
-        for role, network in {**networks, **parts}.items():
+        for role, network in networks.items():
             save_network(network, folder / f"{role}.safetensors")
         outcome.write(folder)
     return outcome
 
 
-def _source_of_masks(key: str, store: ArtifactStore) -> TrainingOutcome:
-    """Return how the training run ended whose maps become pseudo masks."""
-    if not store.has("train", key):
+def _sources_of_masks(job: TrainingJob, store: ArtifactStore) -> list[TrainingOutcome]:
+    """Return how the training runs ended whose maps become pseudo masks."""
+    keys = [maps.training.key for maps in (job.maps, job.guide) if maps is not None]
+    if not all(store.has("train", key) for key in keys):
         raise RuntimeError("the network of its pseudo masks is not trained: that run failed")
-    return TrainingOutcome.read(store, key)
+    return [TrainingOutcome.read(store, key) for key in keys]
 
 
 def random_parts(

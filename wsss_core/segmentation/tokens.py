@@ -185,7 +185,7 @@ def segmenter_over(network: Network, settings: SegmenterSettings, classes: int) 
     auxiliary: dict[int, nn.Module] = {}
     if with_auxiliary:
         others = quarters(depth) if model is Architecture.SETR_MLA else before_the_last(depth)
-        kind = FcnHead if model is Architecture.SETR_MLA else SetrNaive
+        kind: Callable[..., nn.Module] = FcnHead if model is Architecture.SETR_MLA else SetrNaive
         auxiliary = {block: kind(channels, classes) for block in others}
     return TokenSegmenter(
         encoder,

@@ -1,7 +1,7 @@
 """A network of single-stage training with its decoder: what it sees, the labels it makes."""
 
 from collections.abc import Mapping
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple
 
 import torch
@@ -99,10 +99,11 @@ class Branch(nn.Module):
         auxiliary = () if self.auxiliary is None else (self.auxiliary.layer,)
         attends = self.affinity is not None and "affinity" in weights
         padding = {} if valid is None else {"valid": valid}
-        with listening(self.network.encoder) if attends else nullcontext([]) as heard:
+        heard: AbstractContextManager[list[Any]] = nullcontext([])
+        with listening(self.network.encoder) if attends else heard as attentions:
             output = self.network(images, (*taps, *auxiliary), **padding)
         inner = output.taps[len(taps)] if auxiliary else None
-        return Seen(output, output.taps[: len(taps)], list(heard), inner)
+        return Seen(output, output.taps[: len(taps)], list(attentions), inner)
 
     def classification(self, seen: Seen, labels: Tensor, weights: Mapping[str, float]) -> Tensor:
         """Return L_cls, and that of the auxiliary classifier by its weight."""

@@ -96,10 +96,10 @@ def recipe_of(given: str | Mapping[str, Any]) -> tuple[str, SingleStageSettings]
         ('afa', {'segmentation': 0.1, 'affinity': 0.2})
 
     """
-    changes = {"name": given} if isinstance(given, str) else dict(given)
-    name = changes.pop("name", None)
+    changes: dict[str, Any] = {"name": given} if isinstance(given, str) else dict(given)
+    name = str(changes.pop("name", None))
     if name not in RECIPES:
-        near = nearest(str(name), RECIPES)
+        near = nearest(name, RECIPES)
         hint = f"; nearest: {near!r}" if near else f"; expected one of {', '.join(RECIPES)}"
         raise InputError(f"recipe {quoted(name)} is unknown{hint}")
     settings = RECIPES[name]
@@ -125,7 +125,9 @@ def recipe_as_config(settings: SingleStageSettings) -> dict[str, Any]:
 
 def recipe_from_config(config: Mapping[str, Any]) -> SingleStageSettings:
     """Return the settings that `recipe_as_config` wrote."""
-    values = {name: tuple(v) if isinstance(v, list) else v for name, v in config.items()}
+    values: dict[str, Any] = {
+        name: tuple(v) if isinstance(v, list) else v for name, v in config.items()
+    }
     values["losses"] = {name: ScheduledTerm(**term) for name, term in config["losses"].items()}
     return SingleStageSettings(**values)
 
