@@ -7,7 +7,6 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import nn
@@ -254,9 +253,8 @@ def train_job(
         given={**share.as_record(device_name(share.device)), **made},
         micro_batch=history[-1].micro_batch if history else None,
     )
-    about: dict[str, Any] = {"settings": job.settings, "parent": job.parent}
-    if job.other_parents:
-        about["teachers"] = list(job.other_parents)
+    more = {"teachers": list(job.other_parents)} if job.other_parents else {}
+    about = {"settings": job.settings, "parent": job.parent, **more}
     with store.build("train", job.key, about) as folder:
         for role, network in networks.items():
             save_network(network, folder / f"{role}.safetensors")
