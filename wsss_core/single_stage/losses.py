@@ -29,9 +29,9 @@ def token_contrast(tokens: Tensor, labels: Tensor) -> Tensor:
     """Return ToCo's patch token contrast: tokens of one label alike, of two labels orthogonal.
 
     Ru et al., "Token Contrast for Weakly-Supervised Semantic Segmentation", CVPR 2023 (arXiv
-    2303.01267), equation 3, as in the authors' code: half of 1 - the mean |cos| over pairs of one
-    label, and half of the mean |cos| over pairs of two, with one added to each count of pairs. A
-    token and itself are no pair, and neither are pairs with an unknown label.
+    2303.01267), equation 3, as in the authors' code: half of 1 - the mean absolute cosine over
+    pairs of one label, and half of that mean over pairs of two, with one added to each count of
+    pairs. A token and itself are no pair, and neither are pairs with an unknown label.
 
     Args:
         tokens: float [B, C, h, w], the last block's.
