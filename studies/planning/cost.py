@@ -49,8 +49,8 @@ def passes(settings: Mapping[str, Any]) -> int:
     """Return how often a training run takes a network that learns over its images."""
     if settings["paradigm"] == FUSED:
         return 0
-    together = settings["paradigm"] in ("co-training", SINGLE_STAGE)
-    learning = 2 if together and "teacher" in settings else 1
+    in_one_stage = settings["paradigm"] == SINGLE_STAGE and "teacher" in settings
+    learning = 2 if settings["paradigm"] == "co-training" or in_one_stage else 1
     return int(settings["training"]["epochs"]) * learning * views_an_image(settings)
 
 

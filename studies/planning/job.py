@@ -164,7 +164,8 @@ class TrainingJob:
         """The role of each teacher that was trained before -> the key of its training run."""
         if self.parent is None:
             return {}
-        return dict(zip(self.teacher_roles, (self.parent, *self.other_parents), strict=True))
+        roles = ("teacher", *more_teacher_roles(1 + len(self.other_parents)))
+        return dict(zip(roles, (self.parent, *self.other_parents), strict=True))
 
     @property
     def fuses_maps(self) -> bool:

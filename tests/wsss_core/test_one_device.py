@@ -19,7 +19,7 @@ from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode, unset_fake
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from wsss_core.cams import CamSettings
-from wsss_core.cams.multi_scale import _block_cams
+from wsss_core.cams.multi_scale import merged_views, raw_views
 from wsss_core.data.network_input import to_input
 from wsss_core.refine.affinity.heads import AffinityNet, BoundaryNet, feature_affinity, path_maximum
 from wsss_core.refine.affinity.random_walk import half_disc, random_walk
@@ -159,7 +159,8 @@ def test_cams_at_several_scales(gpu, networks, method, merge):
     for network in networks()[: 1 if method == "attention" else 2]:
         gpu.module(network).eval()
         with torch.no_grad():
-            assert on_gpu(*_block_cams(network, gpu.random(3, 3, 32, 32), settings, 2))
+            views, grid, logits = raw_views(network, gpu.random(3, 3, 32, 32), settings, 2)
+            assert on_gpu(merged_views(views, grid, settings), logits)
 
 
 def test_par(gpu):

@@ -97,9 +97,9 @@ def recipe_of(given: str | Mapping[str, Any]) -> tuple[str, SingleStageSettings]
 
     """
     changes: dict[str, Any] = {"name": given} if isinstance(given, str) else dict(given)
-    name = str(changes.pop("name", None))
-    if name not in RECIPES:
-        near = nearest(name, RECIPES)
+    name = changes.pop("name", None)
+    if not isinstance(name, str) or name not in RECIPES:
+        near = nearest(str(name), RECIPES)
         hint = f"; nearest: {near!r}" if near else f"; expected one of {', '.join(RECIPES)}"
         raise InputError(f"recipe {quoted(name)} is unknown{hint}")
     settings = RECIPES[name]

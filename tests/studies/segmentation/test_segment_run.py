@@ -132,12 +132,12 @@ def test_a_segmenter_that_was_broken_off_goes_on_from_its_checkpoint_to_the_same
     after_record = studies.stages.segmentation.job._after_record
     seen: list[int] = []
 
-    def break_off(job: Any, lease: Any) -> Any:
+    def break_off(job: Any, context: Any, lease: Any) -> Any:
         def on_record(record: Any) -> None:
             seen.append(record.step)
             if len(seen) == 1:
                 raise LeaseLostError
-            after_record(job, lease)(record)
+            after_record(job, context, lease)(record)
 
         return on_record
 

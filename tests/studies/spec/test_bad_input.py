@@ -45,8 +45,8 @@ def test_an_unknown_metric(refused: Refused, tiny: Raw) -> None:
     said = refused(tiny, "configurations.2.metric=cosin")
     assert said.endswith(
         "configurations[2].metric: expected cosine, l1, l2, kl, at, spkd, rkd_distance, "
-        "rkd_angle, pkt, cc, cka, vid, dist, kl_standardised or a plug-in "
-        "module:attribute; nearest: 'cosine', got 'cosin'"
+        "rkd_angle, pkt, cc, cka, vid, dist, kl_standardised, ofa, cross_attention or a "
+        "plug-in module:attribute; nearest: 'cosine', got 'cosin'"
     )
 
 

@@ -224,10 +224,10 @@ def test_a_failed_network_gives_a_fused_row_a_failure(
 
     whole = training.build_paradigm
 
-    def failing(job: Any, teacher: Any) -> Any:
+    def failing(job: Any, *teachers: Any) -> Any:
         if job.settings["student"]["model"] == "resnet18" and job.paradigm == "single":
             raise RuntimeError("out of luck")
-        return whole(job, teacher)
+        return whole(job, *teachers)
 
     monkeypatch.setattr(training, "build_paradigm", failing)
     fewer = {**study, "seeds": [0], "chains": {}}

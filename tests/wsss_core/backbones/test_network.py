@@ -222,7 +222,7 @@ def test_taps_of_a_vit_that_pools_the_mean_are_normalised_as_its_features_are(na
     norm = network.encoder.vit.fc_norm
     nn.init.uniform_(norm.weight, 0.5, 1.5)
     with torch.no_grad():
-        features, _, _, (first, last), _ = network(rendered(2, 64), (0, -1))
+        features, _, _, (first, last), *_ = network(rendered(2, 64), (0, -1))
         raw = network.encoder.vit.forward_intermediates(
             (rendered(2, 64) - network.mean) / network.std, indices=[0], intermediates_only=True
         )[0]
