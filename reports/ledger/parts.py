@@ -314,9 +314,10 @@ def _quick_rows(part: str, content: bytes) -> pa.RecordBatch | None:
 
 
 def _raise_corrupt(part: str, why: str, error: Exception | None = None) -> NoReturn:
-    corrupt = CorruptPartError(
-        f"{part}: cannot be read ({why}); `wsss run` again brings it back from the store"
-    )
+    remedy = "`wsss run` again brings it back from the store"
+    if part.rsplit("/", 2)[-2:-1] == ["cancelled"]:  # no store knows what a person gave up
+        remedy = "`wsss cancel` marks the row again"
+    corrupt = CorruptPartError(f"{part}: cannot be read ({why}); {remedy}")
     corrupt.name = part.rpartition("/")[2]
     raise corrupt from error
 

@@ -178,6 +178,8 @@ def test_a_corrupt_mark_counts_as_none(results: Path, caplog: pytest.LogCaptureF
     mark.write_bytes(bytes(content))
     assert cancelled_rows(results, "tiny") == {}
     assert "it is left out here" in caplog.text
+    assert "`wsss cancel` marks the row again" in caplog.text
+    assert "brings it back" not in caplog.text
 
 
 def test_a_results_folder_at_a_uri_holds_marks_too() -> None:
