@@ -14,7 +14,7 @@ from wsss_core.single_stage.branch import Branch, Seen
 from wsss_core.single_stage.losses import discrepancy
 from wsss_core.single_stage.settings import SingleStageSettings
 from wsss_core.training import freeze
-from wsss_core.transfer import Alignment, Losses, Paradigm
+from wsss_core.transfer import Alignment, Losses, Paradigm, weight_at
 
 PARTNER = {"student": "teacher", "teacher": "student"}
 
@@ -105,9 +105,8 @@ class SingleStage(Paradigm):
             size = (int(images.shape[-2]), int(images.shape[-1]))
             outputs = (seen[role].output for role in ("student", "teacher"))
             transfer = self.alignment(*outputs, size, valid)
-            rising = self.lambda_warmup
-            share = progress / rising if progress < rising else 1.0
-            total = total + self.transfer_weight * share * transfer
+            weight = weight_at(self.transfer_weight, self.lambda_warmup, progress)
+            total = total + weight * transfer
         if "discrepancy" in weights:
             features = [seen[role].output.features for role in self.networks]
             total = total + weights["discrepancy"] * discrepancy(features[0], features[1])

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         Single,
         TeacherStudent,
         classification_loss,
+        weight_at,
     )
     from wsss_core.transfer.several_teachers import SeveralTeachers
 
@@ -51,6 +52,7 @@ __all__ = [
     "classification_loss",
     "move_average",
     "transfer_loss",
+    "weight_at",
 ]
 
 __getattr__ = lazy_exports(__name__, __file__)
