@@ -220,12 +220,12 @@ def score_rows(
         maps = scores.at(index, mask.shape)
         whole = quantise(maps)
         out = scores.logits[index] <= 0 if gating == "predicted" else np.zeros(len(maps), bool)
-        found, map_of = _gated_histograms(whole, out, mask)
+        found, map_of = gated_histograms(whole, out, mask)
         otherwise = None
         if other is not None and gating == "predicted":
             others_out = ~images.labels[index] if other == "label_gated" else np.zeros_like(out)
             if (others_out != out).any():
-                otherwise, _ = _gated_histograms(whole, others_out, mask)
+                otherwise, _ = gated_histograms(whole, others_out, mask)
         shared = {
             "network": network,
             "split": split,
@@ -276,12 +276,13 @@ def flags_in(images: ImageSet, index: int, number: int) -> str | None:
     return ";".join(flags) or None
 
 
-def _gated_histograms(
+def gated_histograms(
     whole: np.ndarray, out: np.ndarray, mask: np.ndarray
 ) -> tuple[list[ScoreHistogram], Callable[[int], np.ndarray]]:
     """Return the histogram of each class, and what is left of a class's map; see `gated`.
 
-    Of several classes the histogram of any class comes last. All are counted in one pass.
+    Of several classes the histogram of any class comes last. All are counted in one pass. `whole`
+    and `out` are those of `gated`; `mask` is uint8 [H, W], 0 the background and 255 ignored.
     """
     if len(whole) == 1:
         levels, ignored = gated(whole, out), mask == IGNORED

@@ -5,7 +5,7 @@ rules without masks see the scores of the training images; a rule that is tuned 
 split, as the study's own scores hold it.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from typing import Any
@@ -31,7 +31,7 @@ from studies.stages.refinement import (
     refine_shard,
     run_step,
 )
-from studies.stages.scoring import gated, score_rows
+from studies.stages.scoring import gated, gated_histograms, score_rows
 from studies.stages.segmentation.selection import TrainingSelection
 from studies.stages.training import load_network
 from studies.store import ArtifactStore
@@ -40,7 +40,6 @@ from wsss_core.data.image_set import IGNORED, ImageSet
 from wsss_core.errors import InputError
 from wsss_core.evaluate import (
     HistogramStack,
-    MultiClassStack,
     NoThresholdError,
     ScoreHistogram,
     choose_threshold,
@@ -166,12 +165,21 @@ class PseudoMasks:
         self._store, self._device = store, device
         self._scores = LabelledMaps(maps, self._images, store, device)
 
-    def each(self) -> Iterator[tuple[int, NDArray[np.float32]]]:
-        """Yield the place of every image and its scores at the images' size, [K, S, S]."""
+    def each(
+        self, among: Collection[int] | None = None
+    ) -> Iterator[tuple[int, NDArray[np.float32]]]:
+        """Yield the place of images and their scores at the images' size, [K, S, S].
+
+        Args:
+            among: the places that are asked for; None: all.
+
+        """
         side = self._images.images.shape[1]
         for bounds in shards(len(self._images)):
-            for place, maps in enumerate(self._scores.of(bounds), bounds[0]):
-                yield place, resize(maps, (side, side)).clip(0, 1)
+            places = [place for place in range(*bounds) if among is None or place in among]
+            scores = self._scores.of(bounds) if places else ()
+            for place in places:
+                yield place, resize(scores[place - bounds[0]], (side, side)).clip(0, 1)
 
     @cached_property
     def level(self) -> int:
@@ -233,12 +241,11 @@ class PseudoMasks:
                 counts += np.bincount(inside, minlength=256)
         return counts
 
-    def _of_masks(self) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.uint8]]]:
-        """Yield the levels [K, S, S] of each image whose true mask was drawn, and this mask."""
-        for place, scores in self.each():
-            if place in self._masks:
-                levels = gated(quantise(scores), ~self._images.labels[place])
-                yield levels, np.where(self._padding(place), IGNORED, self._masks[place])
+    def _of_masks(self) -> Iterator[list[ScoreHistogram]]:
+        """Yield the histograms of each image whose true mask was drawn."""
+        for place, scores in self.each(self._masks):
+            mask = np.where(self._padding(place), IGNORED, self._masks[place])
+            yield gated_histograms(quantise(scores), ~self._images.labels[place], mask)[0]
 
     def _tune_rows(self) -> ScoreRows:
         """Return the student's scores of the tune split under the chain."""
@@ -266,14 +273,11 @@ class PseudoMasks:
         return score_rows(network, images, split="tune", network="student", gating=cam.gating)
 
 
-def level_on_masks(
-    images: Iterable[tuple[NDArray[np.uint8], NDArray[np.uint8]]], objective: str
-) -> int:
+def level_on_masks(images: Iterable[Sequence[ScoreHistogram]], objective: str) -> int:
     """Return the level that is best on some images with true masks.
 
     Args:
-        images: of each image the levels of its classes, uint8 [K, H, W], of which at most one is
-            above 0 in a pixel, and its mask, uint8 [H, W], 0 the background and 255 ignored.
+        images: the histograms of each image, as `gated_histograms` orders them.
         objective: what is maximised, one of `reports.names.MEASURES`.
 
     Raises:
@@ -281,33 +285,19 @@ def level_on_masks(
 
     Example:
         >>> levels = np.array([[[10, 200], [60, 90]]], np.uint8)
-        >>> level_on_masks([(levels, np.array([[0, 1], [0, 1]], np.uint8))], "per_image_iou")
+        >>> mask = np.array([[0, 1], [0, 1]], np.uint8)
+        >>> level_on_masks([gated_histograms(levels, np.array([False]), mask)[0]], "per_image_iou")
         61
 
     """
-    of_class: list[list[ScoreHistogram]] = []
-    of_any: list[ScoreHistogram] = []
-    for levels, mask in images:
-        of_class = of_class or [[] for _ in levels]
-        ignore = mask == IGNORED
-        for number, (histograms, own) in enumerate(zip(of_class, levels, strict=True), 1):
-            histograms.append(ScoreHistogram.from_scores(own, mask == number, ignore=ignore))
-        of_any.append(ScoreHistogram.from_scores(levels.max(axis=0), mask > 0, ignore=ignore))
-    if not of_class:
+    stacks = [HistogramStack.from_histograms(one) for one in zip(*images, strict=True)]
+    if not stacks:
         raise NoThresholdError(f"threshold rule {OWN_MASKS}: no image has a true mask")
-    stacks = [HistogramStack.from_histograms(histograms) for histograms in of_class]
-    if len(stacks) == 1:
-        found = choose_threshold("tuned", tune=stacks[0], objective=objective).level
-        assert found is not None
-        return found
-    several = MultiClassStack(
-        {str(number): stack for number, stack in enumerate(stacks)},
-        HistogramStack.from_histograms(of_any),
-    )
-    best = several.best_level(objective)
-    if best is None:
-        raise NoThresholdError(f"threshold rule {OWN_MASKS}: a class is in none of the true masks")
-    return best
+    names = [str(number) for number in range(len(stacks))]
+    if len(stacks) > 1:
+        names[-1] = ANY_CLASS
+    lacking = f"threshold rule {OWN_MASKS}: a class is in none of the true masks"
+    return _best_level(dict(zip(names, stacks, strict=True)), objective, lacking)
 
 
 def tuned_level(rows: ScoreRows, objective: str) -> int:
@@ -325,10 +315,16 @@ def tuned_level(rows: ScoreRows, objective: str) -> int:
     if by_labels is not None:
         return by_labels.level
     stacks = {name: one.stack() for (name,), one in rows.groups("class_name")}
+    lacking = "threshold rule tuned: a class is in no image of the tune split"
+    return _best_level(stacks, objective, lacking)
+
+
+def _best_level(stacks: Mapping[str, HistogramStack], objective: str, lacking: str) -> int:
+    """Return the best level of one class, or of several that compete; `lacking`: one has none."""
     if ANY_CLASS in stacks:
         level = competing(stacks).best_level(objective)
         if level is None:
-            raise NoThresholdError("threshold rule tuned: a class is in no image of the tune split")
+            raise NoThresholdError(lacking)
         return int(level)
     (stack,) = stacks.values()
     found = choose_threshold("tuned", tune=stack, objective=objective).level

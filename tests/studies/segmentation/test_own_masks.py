@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from studies.spec.study import Study
+from studies.stages.scoring import gated_histograms
 from studies.stages.segmentation.pseudo_masks import level_on_masks
 from wsss_core.errors import InputError
-from wsss_core.evaluate import NoThresholdError, compete
+from wsss_core.evaluate import NoThresholdError, ScoreHistogram, compete
 
 SIDE = 6
 
@@ -22,6 +23,11 @@ def drawn(classes: int, images: int = 4) -> list[tuple[np.ndarray, np.ndarray]]:
         mask = random.choice([*range(classes + 1), 255], (SIDE, SIDE)).astype(np.uint8)
         found.append((levels if classes == 1 else compete(levels), mask))
     return found
+
+
+def counted(image: tuple[np.ndarray, np.ndarray]) -> list[ScoreHistogram]:
+    levels, mask = image
+    return gated_histograms(levels, np.zeros(len(levels), np.bool_), mask)[0]
 
 
 def mean_iou(images: list[tuple[np.ndarray, np.ndarray]], classes: int, level: int) -> float:
@@ -42,7 +48,7 @@ def mean_iou(images: list[tuple[np.ndarray, np.ndarray]], classes: int, level: i
 def test_the_level_is_the_best_of_a_search_through_all(classes: int) -> None:
     images = drawn(classes)
     scores = [mean_iou(images, classes, level) for level in range(1, 256)]
-    found = level_on_masks(iter(images), "per_image_iou")
+    found = level_on_masks(map(counted, images), "per_image_iou")
     assert scores[max(found, 1) - 1] == pytest.approx(max(scores))
 
 
@@ -54,7 +60,7 @@ def test_without_a_mask_it_is_said() -> None:
 def test_a_class_that_no_mask_holds_is_said() -> None:
     images = [(levels, np.where(mask == 2, 0, mask)) for levels, mask in drawn(2)]
     with pytest.raises(NoThresholdError, match="a class is in none of the true masks"):
-        level_on_masks(images, "per_image_iou")
+        level_on_masks(map(counted, images), "per_image_iou")
 
 
 def test_the_rule_is_refused_for_an_entry_without_true_masks(segmented: dict[str, Any]) -> None:
