@@ -116,7 +116,8 @@ def cancel(results: Location, row: RowOfStudy, reason: str | None = None) -> lis
 
     """
     mark = cancel_row(results, row.study, row.name, reason)
-    others = [name for name in row.needed_by if name not in cancelled_rows(results, row.study)]
+    cancelled = cancelled_rows(results, row.study)
+    others = [name for name in row.needed_by if name not in cancelled]
     lines = [
         f"{row.name} of {row.study}: {mark}",
         f"{row.ended} of its {row.trials} planned trials have ended and stay; no other is run. A "

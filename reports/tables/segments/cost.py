@@ -48,8 +48,7 @@ def _trained(record: StudyRecord, entry: SegmentRecord, pair: Pair) -> Iterator[
         return
     of_maps = record.configuration(entry.configuration)
     names = [entry.configuration]
-    taught = of_maps is not None and of_maps.paradigm == "teacher-student"
-    if of_maps is not None and taught:
+    if of_maps is not None and of_maps.paradigm == "teacher-student":
         names.append(of_maps.reference or "")
     for name in names:
         trial = record.all_trials.get((name, pair, PLAIN))
