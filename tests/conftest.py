@@ -239,10 +239,11 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path
 
     def folder(name: str) -> Path:
         if name not in made:
-            made[name] = tmp_path_factory.mktemp(name)
+            path = tmp_path_factory.mktemp(name)
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(0)  # equal weights whichever tests ran before
-                _SAVE[name](made[name])
+                _SAVE[name](path)
+            made[name] = path  # named once it is whole
         return made[name]
 
     return folder

@@ -185,13 +185,14 @@ def test_an_unknown_kind_is_named():
 
 
 def test_without_the_extra_the_error_says_what_to_install(checkpoint, monkeypatch):
+    folders = {kind: checkpoint(kind) for kind in ("sam", "clip")}
     monkeypatch.setitem(sys.modules, "transformers", None)
-    for kind in ("sam", "clip"):
+    for kind, folder in folders.items():
         for call in (check_foundation, load_foundation):
             with pytest.raises(
                 InputError, match=rf"refiner {kind}: .*pip install 'wsss-studies\[foundation\]'"
             ):
-                call(kind, checkpoint(kind))
+                call(kind, folder)
 
 
 @pytest.mark.ci
