@@ -2,14 +2,15 @@
 
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from wsss_core.backbones import Network, Output
-from wsss_core.backbones.attending import listening
+from wsss_core.backbones import Layer, Network, Output
+from wsss_core.backbones.attending import listening, with_attention
 from wsss_core.segmentation import TokenSegmenter
 from wsss_core.single_stage.affinity import AttentionAffinity, affinity_labels, affinity_loss
 from wsss_core.single_stage.auxiliary import AuxiliaryClassifier
@@ -29,6 +30,8 @@ class Seen(NamedTuple):
         decoder_maps: the inner maps that its decoder gets.
         heard: the attention of its blocks; empty if it was not asked for.
         auxiliary: the map that the auxiliary classifier gets; None without one.
+        aligned: its answer as an alignment takes it, with the inner maps and the attention that the
+            alignment asks for.
 
     """
 
@@ -36,6 +39,7 @@ class Seen(NamedTuple):
     decoder_maps: tuple[Tensor, ...]
     heard: list[Any]
     auxiliary: Tensor | None
+    aligned: Output
 
 
 class MadeLabels(NamedTuple):
@@ -92,18 +96,36 @@ class Branch(nn.Module):
         own = {"decoder": self.head, "affinity": self.affinity, "auxiliary": self.auxiliary}
         return {name: part for name, part in own.items() if part is not None}
 
-    def see(self, images: Tensor, weights: Mapping[str, float], valid: Tensor | None) -> Seen:
-        """Return what the network says, as much as the losses in force ask for."""
+    def see(
+        self,
+        images: Tensor,
+        weights: Mapping[str, float],
+        valid: Tensor | None,
+        aligned_at: tuple[Layer, ...] = (),
+        hears: bool = False,
+    ) -> Seen:
+        """Return what the network says, as much as the losses in force ask for.
+
+        Args:
+            images: float [B, 3, H, W] in 0..1.
+            weights: the losses in force.
+            valid: float [B, 1, H, W], 0 on padding.
+            aligned_at: inner layers that an alignment compares.
+            hears: whether it compares attention.
+
+        """
         decodes = self.segmenter is not None and "segmentation" in weights
         taps = self.segmenter.taps if decodes and self.segmenter is not None else ()
         auxiliary = () if self.auxiliary is None else (self.auxiliary.layer,)
         attends = self.affinity is not None and "affinity" in weights
         padding = {} if valid is None else {"valid": valid}
+        call = partial(self.network, images, (*taps, *auxiliary, *aligned_at), **padding)
         heard: AbstractContextManager[list[Any]] = nullcontext([])
         with listening(self.network.encoder) if attends else heard as attentions:
-            output = self.network(images, (*taps, *auxiliary), **padding)
+            output: Output = with_attention(self.network, call) if hears else call()
         inner = output.taps[len(taps)] if auxiliary else None
-        return Seen(output, output.taps[: len(taps)], list(attentions), inner)
+        aligned = output._replace(taps=output.taps[len(output.taps) - len(aligned_at) :])
+        return Seen(output, output.taps[: len(taps)], list(attentions), inner, aligned)
 
     def classification(self, seen: Seen, labels: Tensor, weights: Mapping[str, float]) -> Tensor:
         """Return L_cls, and that of the auxiliary classifier by its weight."""

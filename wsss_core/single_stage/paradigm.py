@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from wsss_core.backbones import Encoder, Network, PatchTokens
+from wsss_core.backbones import Encoder, Layer, Network, PatchTokens
 from wsss_core.errors import InputError
 from wsss_core.segmentation import SegmenterSettings, TokenSegmenter, segmenter_over
 from wsss_core.single_stage.affinity import AttentionAffinity
@@ -81,6 +81,15 @@ class SingleStage(Paradigm):
         assert isinstance(branch, Branch)
         return branch
 
+    def _aligned(self, role: str) -> tuple[tuple[Layer, ...], bool]:
+        """Return the inner layers that the alignment compares, and whether it hears attention."""
+        one = self.alignment
+        if one is None:
+            return (), False
+        if role == "student":
+            return one.student_taps, one.hears[0]
+        return one.teacher_taps, one.hears[1]
+
     def losses(
         self,
         images: Tensor,
@@ -98,13 +107,13 @@ class SingleStage(Paradigm):
         classification = torch.zeros((), device=images.device)
         for role in self.networks:
             branch = self._branch(role)
-            seen[role] = branch.see(shown[role], weights, valid)
+            seen[role] = branch.see(shown[role], weights, valid, *self._aligned(role))
             classification = classification + branch.classification(seen[role], labels, weights)
         total, transfer = classification, None
         if self.alignment is not None:
             size = (int(images.shape[-2]), int(images.shape[-1]))
-            outputs = (seen[role].output for role in ("student", "teacher"))
-            transfer = self.alignment(*outputs, size, valid)
+            outputs = (seen[role].aligned for role in ("student", "teacher"))
+            transfer = self.alignment(*outputs, size, valid, labels)
             weight = weight_at(self.transfer_weight, self.lambda_warmup, progress)
             total = total + weight * transfer
         if "discrepancy" in weights:

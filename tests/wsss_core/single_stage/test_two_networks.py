@@ -23,7 +23,8 @@ from wsss_core.single_stage import (
     token_contrast,
     without_doubted,
 )
-from wsss_core.transfer import Alignment
+from wsss_core.training.micro_batches import batch_gradients
+from wsss_core.transfer import Alignment, CoTraining
 
 
 def test_token_contrast_is_that_of_a_loop_over_pairs() -> None:
@@ -97,7 +98,13 @@ def test_pixels_that_the_decoder_doubts_lose_their_label_and_no_others() -> None
 def pair(cnn: Callable[..., Network], vit: Callable[..., Network]) -> Callable[..., SingleStage]:
     """Two ViTs, or with `mixed` a ViT and a CNN, aligned by their activation maps."""
 
-    def build(*, mixed: bool = False, recipe: str = "plain", **changes: Any) -> SingleStage:
+    def build(
+        *,
+        mixed: bool = False,
+        recipe: str = "plain",
+        align: dict[str, Any] | None = None,
+        **changes: Any,
+    ) -> SingleStage:
         options = {"width": 8}
         given = {"name": recipe, "decoder_options": options, "refiner": "none", **changes}
         _, settings = recipe_of(given)
@@ -105,13 +112,8 @@ def pair(cnn: Callable[..., Network], vit: Callable[..., Network]) -> Callable[.
         networks = {"student": vit(classes=2, size=32, depth=4), "teacher": second}
         alignment = None
         if mixed:
-            alignment = Alignment(
-                networks["student"],
-                networks["teacher"],
-                metric="cosine",
-                level="global",
-                representation="activation_map",
-            )
+            by_default = {"metric": "cosine", "representation": "activation_map"}
+            alignment = Alignment(networks["student"], networks["teacher"], **(align or by_default))
         for network in networks.values():
             prepare(network, settings)
         models = {"student": "vit_tiny_patch16_224", "teacher": "resnet18"}
@@ -206,3 +208,76 @@ def test_what_is_between_two_networks_needs_two(vit: Callable[..., Network]) -> 
         segmenter = {"student": SegmenterSettings("large_fov", "vit_tiny_patch16_224")}
         with pytest.raises(InputError, match="expected a teacher too"):
             build_single_stage({"student": network}, settings, segmenter, image_size=32)
+
+
+LOSSES_OF_MORE_THAN_FINAL_MAPS = {
+    "ofa": {"metric": "ofa", "representation": "logits"},
+    "inner layers": {"metric": "at", "layers": [{"student": 1, "teacher": "layer3"}]},
+    "attention": {
+        "metric": "l2",
+        "representation": "attention",
+        "layers": [{"student": 2, "teacher": "layer4"}],
+    },
+}
+
+
+@pytest.mark.parametrize("align", LOSSES_OF_MORE_THAN_FINAL_MAPS)
+def test_an_alignment_sees_in_one_stage_what_it_sees_in_co_training(
+    pair: Callable[..., SingleStage], align: str
+) -> None:
+    """Labels, inner layers and attention, with decoder and auxiliary taps in force beside them."""
+    paradigm = pair(
+        mixed=True,
+        align=LOSSES_OF_MORE_THAN_FINAL_MAPS[align],
+        recipe="afa",
+        affinity_radius=1,
+        losses={"segmentation": {"after": 0}, "affinity": {"after": 0}, "auxiliary": 1.0},
+    ).eval()
+    images, labels = batch()
+    found = paradigm.losses(images, labels, progress=0.5)
+    assert paradigm.alignment is not None
+    student, teacher = (paradigm.networks[role] for role in ("student", "teacher"))
+    expected = CoTraining(student, teacher, paradigm.alignment, 2.0).eval().losses(images, labels)
+    assert found.transfer is not None
+    assert expected.transfer is not None
+    assert expected.transfer > 0
+    torch.testing.assert_close(found.transfer, expected.transfer)
+
+
+@pytest.mark.ci
+def test_a_batch_that_does_not_fit_gives_the_gradient_of_its_parts_added_up(
+    pair: Callable[..., SingleStage],
+) -> None:
+    """All losses of two networks are in force; a first attempt breaks off late."""
+    images, labels = torch.rand(7, 3, 32, 32), (torch.rand(7, 2) > 0.5).float()
+    losses = {"segmentation": {"after": 0}, "auxiliary": 1.0, "token_contrast": 0.2}
+    changes: dict[str, Any] = {
+        "mixed": True,
+        "recipe": "afa",
+        "affinity_radius": 1,
+        "supervision": "crossed",
+        "losses": {**losses, "affinity": {"after": 0}},
+    }
+    halved, by_hand = pair(**changes).train(), pair(**changes).train()
+    shown: list[int] = []
+
+    def of_part(part: np.ndarray) -> Any:
+        torch.manual_seed(len(shown))  # of dropout
+        shown.append(len(part))
+        found = halved.losses(images[part], labels[part], 0.5)
+        if len(part) > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return found
+
+    made = batch_gradients(halved, of_part, np.arange(7), None, device="cpu", what="this")
+    assert (made.micro_batch, shown) == (2, [7, 4, 2, 2, 2, 1])
+    for number, part in enumerate(np.array_split(np.arange(7), 4)):
+        torch.manual_seed(2 + number)
+        mean = by_hand.losses(images[part], labels[part], 0.5).total * (len(part) / 7)
+        mean.backward()
+    assert gradients(halved) == gradients(by_hand) != set()
+    for (name, one), other in zip(halved.named_parameters(), by_hand.parameters(), strict=True):
+        torch.testing.assert_close(one.grad, other.grad, msg=name)
+    state = by_hand.state_dict()
+    for name, value in halved.state_dict().items():
+        assert torch.equal(value, state[name]), name
