@@ -23,7 +23,7 @@ from studies.planning.job import TrainingJob, Trial, more_teacher_roles
 from studies.planning.joining import JoinedImages, join_images
 from studies.planning.maps_of_images import check_maps_of_images
 from studies.planning.plan import Plan
-from studies.planning.segmentation.decoders import plan_decoders
+from studies.planning.segmentation.decoders import plan_decoders, planned_recipe
 from studies.planning.segmentation.decoupling import plan_decoupling
 from studies.planning.segmentation.guides import guide_of
 from studies.planning.segmentation.segment_plan import (
@@ -51,7 +51,6 @@ from wsss_core.errors import InputError, as_input_error, checked_path
 from wsss_core.evaluate import load_own_rule
 from wsss_core.fetched_weights import fetched
 from wsss_core.plugins import is_plugin, plugin_version
-from wsss_core.single_stage.recipes import recipe_as_config, recipe_of
 
 TAPS_VERSION = 2
 """The version of taps of ViTs that pool the mean; the first were not normalised."""
@@ -305,7 +304,10 @@ class Planner:
             **self.images.framing_settings,
         }
         if configuration.recipe is not None:
-            settings["single_stage"] = recipe_as_config(recipe_of(configuration.recipe)[1])
+            classes = self.images.source.classes
+            settings["single_stage"] = planned_recipe(
+                configuration.recipe, classes, student_weights
+            )
         weights = {"student": student_weights}
         parents: list[str] = []
         if configuration.teacher is not None:

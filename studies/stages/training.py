@@ -18,14 +18,18 @@ from studies.stages.environment import device_name
 from studies.stages.features import attach_caches
 from studies.stages.handover import JobStatus
 from studies.stages.network_files import restore_network, save_network
-from studies.stages.single_stage import first_seed, recipe_of_job, single_stage_paradigm
+from studies.stages.single_stage import (
+    first_seed,
+    prepared,
+    recipe_of_job,
+    single_stage_paradigm,
+)
 from studies.store import ArtifactStore
 from studies.store.origin import method_digest, origin, together
 from wsss_core.augmentation import MoreViews
 from wsss_core.backbones import Network, build_network
 from wsss_core.data.image_set import ImageSet
 from wsss_core.features import add_neck
-from wsss_core.single_stage import prepare
 from wsss_core.training import (
     CollapseError,
     EpochRecord,
@@ -77,7 +81,7 @@ def initial_network(job: TrainingJob, role: str, weights: str) -> Network:
         add_neck(network, **backbone["neck"])
     freeze(network, backbone.get("train"))
     recipe = recipe_of_job(job)
-    return network if recipe is None else prepare(network, recipe)
+    return network if recipe is None else prepared(job, network, recipe, weights)
 
 
 def load_network(

@@ -1,8 +1,8 @@
 """Weights from a file into a timm model, with every misfit named before anything is trained.
 
-Files bear timm's names or the names of a network's authors, which timm itself translates, and often
-a prefix of the framework that trained them. What is loaded is all of the network or, if asked for,
-a part that is counted.
+Files bear timm's names or the names of a network's authors, which timm itself translates, those of
+transformers for CLIP, and often a prefix of the framework that trained them. What is loaded is all
+of the network or, if asked for, a part that is counted.
 """
 
 import contextlib
@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from wsss_core.backbones.position_embedding import fit_position_embedding
-from wsss_core.backbones.weights_file import read_weights
+from wsss_core.backbones.weights_file import clip_as_timm, read_weights
 from wsss_core.errors import InputError, as_input_error
 
 State = dict[str, Tensor]
@@ -91,7 +91,7 @@ def load_weights(
             that are not finite or no real numbers; several networks in one file; another digest.
 
     """
-    state = read_weights(file, digest)
+    state = clip_as_timm(read_weights(file, digest))
     everything = model.state_dict()
     own = {
         name: value

@@ -194,3 +194,50 @@ def _unwrapped(name: str) -> str:
     while wrapper := next((one for one in WRAPPERS if name.startswith(one)), None):
         name = name.removeprefix(wrapper)
     return name
+
+
+_CLIP_STEM = {
+    "embeddings.patch_embedding.": "patch_embed.proj.",
+    "pre_layrnorm.": "norm_pre.",
+    "post_layernorm.": "norm.",
+}
+_CLIP_BLOCK = {
+    "layer_norm1": "norm1",
+    "layer_norm2": "norm2",
+    "mlp.fc1": "mlp.fc1",
+    "mlp.fc2": "mlp.fc2",
+    "self_attn.out_proj": "attn.proj",
+}
+_CLIP_LAYER = re.compile(r"encoder\.layers\.(\d+)\.(.+)\.(weight|bias)")
+
+
+def clip_as_timm(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return the image encoder of a CLIP that transformers saved by timm's names.
+
+    timm knows the names of OpenAI and OpenCLIP alone. The text encoder and what lies behind the
+    image encoder's last norm are left out.
+
+    Args:
+        state: a file's tensors by name; others than CLIP's are returned as they are.
+
+    """
+    prefix = "vision_model."
+    if f"{prefix}embeddings.class_embedding" not in state:
+        return state
+    own = {n.removeprefix(prefix): v for n, v in state.items() if n.startswith(prefix)}
+    found = {"cls_token": own.pop("embeddings.class_embedding").reshape(1, 1, -1)}
+    if (places := own.pop("embeddings.position_embedding.weight", None)) is not None:
+        found["pos_embed"] = places[None]
+    for name, value in own.items():
+        for theirs, ours in _CLIP_STEM.items():
+            if name.startswith(theirs):
+                found[name.replace(theirs, ours)] = value
+        layer = _CLIP_LAYER.fullmatch(name)
+        if layer and layer[2] in _CLIP_BLOCK:
+            found[f"blocks.{layer[1]}.{_CLIP_BLOCK[layer[2]]}.{layer[3]}"] = value
+        if layer and layer[2] == "self_attn.q_proj":
+            parts = [own.get(name.replace("q_proj", f"{one}_proj")) for one in "qkv"]
+            if all(one is not None for one in parts):
+                joined = torch.cat([one for one in parts if one is not None])
+                found[f"blocks.{layer[1]}.attn.qkv.{layer[3]}"] = joined
+    return found

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
         merged_views,
         view_sides,
     )
-    from wsss_core.cams.restoring import resized_for
+    from wsss_core.cams.restoring import captured, resized_for
     from wsss_core.cams.settings import CamSettings, scaled_size
     from wsss_core.cams.window_maps import window_cams
 
@@ -37,6 +37,7 @@ __all__ = [
     "attention_cams",
     "attention_weighted",
     "cams",
+    "captured",
     "check_cam",
     "class_weight_cams",
     "fuse",

@@ -17,9 +17,13 @@ if TYPE_CHECKING:
     from wsss_core.refine.crf.dense_crf import dense_crf, unary_probabilities
     from wsss_core.refine.crf.scores import refine_with_crf
     from wsss_core.refine.crf.settings import CRF_PRESETS, CrfSettings
-    from wsss_core.refine.foundation.clip_weights import clip_similarity, weight_cams
+    from wsss_core.refine.foundation.clip_weights import (
+        clip_similarity,
+        embed_texts,
+        weight_cams,
+    )
     from wsss_core.refine.foundation.mask_proposals import automatic_masks
-    from wsss_core.refine.foundation.models import load_foundation
+    from wsss_core.refine.foundation.models import check_foundation, load_foundation
     from wsss_core.refine.foundation.sam_merging import merge_sam_wsss, merge_thesis
     from wsss_core.refine.label_free import map_agreement, map_area, map_entropy
     from wsss_core.refine.matting import alpha_matting
@@ -37,9 +41,11 @@ __all__ = [
     "alpha_matting",
     "automatic_masks",
     "boundary_walk",
+    "check_foundation",
     "check_step",
     "clip_similarity",
     "dense_crf",
+    "embed_texts",
     "load_foundation",
     "make_refiner",
     "map_agreement",

@@ -78,6 +78,17 @@ class AttentionAffinity(nn.Module):
         return found[:, 0].float().sigmoid()
 
 
+def decoder_affinity(fused: Tensor) -> Tensor:
+    """Return WeCLIP's affinity of cells, sigmoid(F^T F), float [B, N, N].
+
+    Args:
+        fused: F, float [B, C, h, w], the maps of a decoder before its transformer.
+
+    """
+    flat = fused.float().flatten(2)
+    return (flat.transpose(1, 2) @ flat).sigmoid()
+
+
 def last_blocks(heard: Sequence[Any], blocks: int) -> list[SelfAttention]:
     """Return the attention of the last blocks; InputError if it is not known by query and key."""
     found = list(heard[-blocks:])

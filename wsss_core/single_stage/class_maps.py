@@ -11,17 +11,44 @@ from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
-from wsss_core.backbones import Encoder, Network, cell_side, evaluating
+from wsss_core.backbones import Encoder, Layer, Network, cell_side, evaluating
 from wsss_core.backbones.attending import listening
 from wsss_core.cams import over_image, resized_for, scaled_size
 from wsss_core.segmentation import resized
 from wsss_core.single_stage.affinity import AttentionAffinity
-from wsss_core.single_stage.auxiliary import AuxiliaryClassifier
 
 _FLOOR = 1e-5
 """Added to a map's maximum before it divides, against maps of zeros."""
+
+
+class AuxiliaryClassifier(nn.Module):
+    """A linear layer without bias on the tokens of an inner layer, pooled as those of the network.
+
+    So do ToCo and DuPL. Its CAM is less smooth than the last layer's, whose tokens have become
+    alike, and labels the tokens that are contrasted.
+
+    Args:
+        network: the network.
+        layer: which of its layers.
+
+    """
+
+    def __init__(self, network: Network, layer: Layer) -> None:
+        super().__init__()
+        self.layer, self.pooling = layer, network.pooling
+        self.head = nn.Linear(network.channels_at(layer), network.classes, bias=False)
+
+    def maps(self, tokens: Tensor) -> Tensor:
+        """Return raw class maps [B, K, h, w] of the layer's map [B, C, h, w]."""
+        return torch.einsum("bchw,kc->bkhw", tokens, self.head.weight)
+
+    def logits(self, tokens: Tensor) -> Tensor:
+        """Return logits [B, K] of the layer's map [B, C, h, w]."""
+        pooled = tokens.amax((-2, -1)) if self.pooling == "max" else tokens.mean((-2, -1))
+        found: Tensor = self.head(pooled)
+        return found
 
 
 class MapsOnTheFly(NamedTuple):

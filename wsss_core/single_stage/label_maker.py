@@ -2,7 +2,8 @@
 
 A pixel is of a class if the class wins against a high background score, background if background
 wins against a low one, and unknown (255) between the two. So do AFA, ToCo, DuPL and their
-successors; AFA's propagated labels are made of scores that an affinity has moved before.
+successors; AFA's propagated labels are made of scores that an affinity has moved before. WeCLIP has
+one background score, 1 - the largest map, and no unknown pixel.
 """
 
 from collections.abc import Callable
@@ -15,29 +16,47 @@ from wsss_core.refine import dense_crf, par
 from wsss_core.segmentation import resized
 from wsss_core.single_stage.affinity import propagate
 from wsss_core.single_stage.class_maps import MapsOnTheFly
-from wsss_core.single_stage.settings import LabelSource, SingleStageSettings
+from wsss_core.single_stage.settings import SingleStageSettings
+from wsss_core.single_stage.vocabulary import LabelSource
 
 Refine = Callable[[Tensor, Tensor], Tensor]
 """From images float [B, 3, H, W] in 0..1 and scores [B, K + 1, H, W] to better scores."""
 
 
-def with_background(maps: Tensor, present: Tensor, background: float) -> Tensor:
+def with_background(maps: Tensor, present: Tensor, background: float | tuple[float, ...]) -> Tensor:
     """Return the softmax over the background and the classes that an image holds.
 
     Args:
         maps: float [B, K, H, W] in 0..1.
         present: bool [B, K].
-        background: its score at every pixel.
+        background: its score at every pixel; or one for each class, of which the class with the
+            largest map at a pixel says the background's score there.
 
     Returns:
         float [B, K + 1, H, W], the background first; 0 for classes that are not there.
 
     """
-    absent = ~present[:, :, None, None]
-    scores = torch.cat(
-        [torch.full_like(maps[:, :1], background), maps.masked_fill(absent, -torch.inf)], 1
-    )
-    return scores.softmax(1)
+    inside = maps.masked_fill(~present[:, :, None, None], -torch.inf)
+    if isinstance(background, tuple):
+        score = maps.new_tensor(background)[inside.argmax(1, keepdim=True)]
+    else:
+        score = torch.full_like(maps[:, :1], background)
+    return torch.cat([score, inside], 1).softmax(1)
+
+
+def with_inverse(maps: Tensor, present: Tensor) -> Tensor:
+    """Return maps behind a background that scores 1 - the largest of them, as in WeCLIP.
+
+    Args:
+        maps: float [B, K, H, W] in 0..1.
+        present: bool [B, K].
+
+    Returns:
+        float [B, K + 1, H, W], the background first; 0 for classes that are not there.
+
+    """
+    inside = maps * present[:, :, None, None]
+    return torch.cat([1 - inside.amax(1, keepdim=True), inside], 1)
 
 
 def two_threshold_labels(high: Tensor, low: Tensor) -> Tensor:
@@ -75,6 +94,7 @@ class LabelMaker:
         present: Tensor,
         valid: Tensor | None = None,
         source: LabelSource = "cam",
+        done: float = 0.0,
     ) -> Tensor:
         """Return the labels of a batch, int64 [B, H, W].
 
@@ -86,14 +106,18 @@ class LabelMaker:
             present: bool [B, K], the classes that each image holds.
             valid: float [B, 1, H, W], 0 on padding, where labels are 255; None: no padding.
             source: what labels are made of.
+            done: the share of all steps that is done, which says the high score.
 
         """
         with torch.no_grad(), torch.autocast(images.device.type, enabled=False):
-            high, low = (
-                self._refined(images.float(), found, present, background, source)
-                for background in (self.settings.high, self.settings.low)
-            )
-            labels = two_threshold_labels(high, low)
+            if self.settings.background == "inverse":
+                labels = self._refined(images.float(), found, present, None, source).argmax(1)
+            else:
+                high, low = (
+                    self._refined(images.float(), found, present, background, source)
+                    for background in (self.settings.high_at(done), self.settings.low)
+                )
+                labels = two_threshold_labels(high, low)
         return labels if valid is None else labels.masked_fill(valid[:, 0] == 0, IGNORED)
 
     def _refined(
@@ -101,20 +125,27 @@ class LabelMaker:
         images: Tensor,
         found: MapsOnTheFly,
         present: Tensor,
-        background: float,
+        background: float | tuple[float, ...] | None,
         source: LabelSource,
     ) -> Tensor:
+        """Return refined scores [B, K + 1, H, W]; background None is the inverse of the maps."""
+
+        def scored(maps: Tensor) -> Tensor:
+            if background is None:
+                return with_inverse(maps, present)
+            return with_background(maps, present, background)
+
         size = (int(images.shape[-2]), int(images.shape[-1]))
         small = tuple(max(1, side // self.settings.shrink) for side in size)
         grid = (small[0], small[1])
         maps = found.maps.float()
         if source == "propagated":
             assert found.affinity is not None
-            scores = with_background(resized(maps, found.grid), present, background)
+            scores = scored(resized(maps, found.grid))
             scores = propagate(scores, found.affinity.float(), self.settings.affinity_radius)
             scores = resized(resized(scores, size), grid)
         else:
-            scores = with_background(resized(maps, grid), present, background)
+            scores = scored(resized(maps, grid))
         return resized(self._refine(resized(images, grid), scores), size)
 
 

@@ -25,6 +25,11 @@ def balanced_segmentation_loss(logits: Tensor, labels: Tensor) -> Tensor:
     return (background + classes) / 2
 
 
+def at_least_single(values: Tensor) -> Tensor:
+    """Return values of half precision in float32, others as they are."""
+    return values.float() if values.dtype in (torch.float16, torch.bfloat16) else values
+
+
 def token_contrast(tokens: Tensor, labels: Tensor) -> Tensor:
     """Return ToCo's patch token contrast: tokens of one label alike, of two labels orthogonal.
 
@@ -38,7 +43,7 @@ def token_contrast(tokens: Tensor, labels: Tensor) -> Tensor:
         labels: int64 [B, h, w], 255 unknown.
 
     """
-    unit = F.normalize(tokens.float().flatten(2), dim=1)
+    unit = F.normalize(at_least_single(tokens).flatten(2), dim=1)
     alike = torch.einsum("bci,bcj->bij", unit, unit).abs()
     flat = labels.flatten(1)
     known = (flat != IGNORED)[:, :, None] & (flat != IGNORED)[:, None]
@@ -86,6 +91,7 @@ def discrepancy(one: Tensor, other: Tensor) -> Tensor:
         )
     total = one.new_zeros((), dtype=torch.float32)
     for moved, kept in ((one, other.detach()), (other, one.detach())):
-        cosine = F.cosine_similarity(moved.float().flatten(2), kept.float().flatten(2), dim=2)
+        sides = (at_least_single(one).flatten(2) for one in (moved, kept))
+        cosine = F.cosine_similarity(*sides, dim=2)
         total = total + 1 + cosine.mean()
     return total

@@ -9,10 +9,13 @@ from wsss_core.backbones import Encoder, Layer, Network, PatchTokens
 from wsss_core.errors import InputError
 from wsss_core.segmentation import SegmenterSettings, TokenSegmenter, segmenter_over
 from wsss_core.single_stage.affinity import AttentionAffinity
-from wsss_core.single_stage.auxiliary import AuxiliaryClassifier
 from wsss_core.single_stage.branch import Branch, Seen
+from wsss_core.single_stage.class_maps import AuxiliaryClassifier
+from wsss_core.single_stage.class_tokens import ClassTokens
+from wsss_core.single_stage.crops import CropContrast
 from wsss_core.single_stage.losses import discrepancy
 from wsss_core.single_stage.settings import SingleStageSettings
+from wsss_core.single_stage.text_network import TextNetwork
 from wsss_core.training import freeze
 from wsss_core.transfer import Alignment, Losses, Paradigm, weight_at
 
@@ -22,9 +25,9 @@ PARTNER = {"student": "teacher", "teacher": "student"}
 class SingleStage(Paradigm):
     """Networks that learn from image labels, and from labels of pixels that they make themselves.
 
-    L = sum over networks of L_cls and the recipe's losses, each with the weight that is in force at
-    the step, + the losses between two networks. While no loss on pixels is in force, no label is
-    made and no decoder runs.
+    L = sum over networks of L_cls, as `classification` weighs it, and the recipe's losses, each
+    with the weight that is in force at the step, + the losses between two networks. While no loss
+    on pixels is in force, no label is made and no decoder runs.
 
     Args:
         branches: role -> its network, decoder and affinity; "student", and "teacher" of two.
@@ -56,6 +59,8 @@ class SingleStage(Paradigm):
             for role, branch in branches.items()
             for name, part in branch.parts.items()
         }
+        if settings.cams == "text" and len(branches) > 1:
+            raise InputError("cams: text is of one network; expected no teacher")
         if len(branches) == 1:
             for name, asked in (
                 ("losses: discrepancy", "discrepancy" in settings.losses),
@@ -109,7 +114,7 @@ class SingleStage(Paradigm):
             branch = self._branch(role)
             seen[role] = branch.see(shown[role], weights, valid, *self._aligned(role))
             classification = classification + branch.classification(seen[role], labels, weights)
-        total, transfer = classification, None
+        total, transfer = self.settings.classification * classification, None
         if self.alignment is not None:
             size = (int(images.shape[-2]), int(images.shape[-1]))
             outputs = (seen[role].aligned for role in ("student", "teacher"))
@@ -119,7 +124,7 @@ class SingleStage(Paradigm):
         if "discrepancy" in weights:
             features = [seen[role].output.features for role in self.networks]
             total = total + weights["discrepancy"] * discrepancy(features[0], features[1])
-        if self.settings.makes_labels(weights):
+        if self.settings.makes_labels(weights) or "class_tokens" in weights:
             total = total + self._on_pixels(shown, labels > 0, valid, seen, weights, progress)
         return Losses(total, classification, transfer)
 
@@ -132,20 +137,25 @@ class SingleStage(Paradigm):
         weights: Mapping[str, float],
         done: float,
     ) -> Tensor:
-        made = {}
-        for role, one in seen.items():
-            features = one.output.features
-            grid = (int(features.shape[-2]), int(features.shape[-1]))
-            branch = self._branch(role)
-            made[role] = branch.labels(images[role], present, valid, weights, done, grid)
-        size = (int(images["student"].shape[-2]), int(images["student"].shape[-1]))
+        made = {
+            role: self._branch(role).labels(images[role], present, valid, weights, done, one)
+            for role, one in seen.items()
+        }
         total = torch.zeros((), device=present.device)
         crossed = self.settings.supervision == "crossed"
         for role, one in seen.items():
             target = made[PARTNER[role] if crossed else role].for_decoder
-            branch = self._branch(role)
-            total = total + branch.losses(one, made[role], target, size, weights, done)
+            total = total + self._branch(role).losses(
+                one, made[role], target, images[role], weights, done, present, valid
+            )
         return total
+
+    def after_step(self) -> None:
+        """Move the running averages of projectors."""
+        for role in self.networks:
+            crops = self._branch(role).crops
+            if crops is not None:
+                crops.after_step()
 
 
 def prepare(network: Network, settings: SingleStageSettings) -> Network:
@@ -154,6 +164,10 @@ def prepare(network: Network, settings: SingleStageSettings) -> Network:
     Args:
         network: of this package, with a linear head; changed in place.
         settings: the recipe.
+
+    Returns:
+        The network; where CAMs are made of text a `TextNetwork` over its encoder, which still has
+        to read the sentences.
 
     Raises:
         InputError: a network that is none of this package, or has another head or a neck.
@@ -164,6 +178,8 @@ def prepare(network: Network, settings: SingleStageSettings) -> Network:
         raise InputError("single-stage: expected a timm model with head: linear")
     if network.neck is not None:
         raise InputError("single-stage: expected no neck; the decoder stands on the encoder's maps")
+    if settings.cams == "text":
+        return TextNetwork(network, len(settings.background_words))
     network.pooling = settings.pooling
     if not settings.head_bias:
         nn.init.zeros_(network.head.bias)
@@ -212,11 +228,17 @@ def build_single_stage(
             decoder.settings, decoder.image_size = segmenters[role], image_size
         # A CNN beside a ViT learns no affinity.
         attends = role == "student" or isinstance(network.encoder, PatchTokens)
-        affinity = auxiliary = None
+        affinity = auxiliary = class_tokens = crops = None
         if settings.learns_affinity and attends:
             blocks = settings.affinity_blocks
             affinity = AttentionAffinity.over(network.encoder, blocks, image_size)
         if settings.has_auxiliary and attends:
             auxiliary = AuxiliaryClassifier(network, settings.auxiliary_layer)
-        branches[role] = Branch(network, decoder, settings, affinity, auxiliary)
+        if settings.has_class_tokens and attends:
+            class_tokens = ClassTokens(network.encoder, network.classes)
+        if "crop_contrast" in settings.losses and attends:
+            crops = CropContrast(network, settings, image_size)
+        branches[role] = Branch(
+            network, decoder, settings, affinity, auxiliary, class_tokens, crops
+        )
     return SingleStage(branches, settings, alignment, transfer_weight, lambda_warmup)

@@ -1,8 +1,8 @@
 """Published single-stage recipes by name, each value of which can be changed.
 
-Values are those of the authors' code (afa adcfa29). Where a recipe counts steps, a share of its own
-number of steps stands here. `plain` is what ToCo, DuPL, SeCo and MoRe share; losses of theirs are
-turned on by name.
+Values are those of the authors' code (afa adcfa29, WeCLIP 0f47db4). Where a recipe counts steps, a
+share of its own number of steps stands here. `plain` is what ToCo, DuPL, SeCo and MoRe share;
+losses of theirs are turned on by name.
 """
 
 from collections.abc import Mapping
@@ -10,7 +10,8 @@ from dataclasses import asdict, fields, replace
 from typing import Any
 
 from wsss_core.errors import InputError, nearest, quoted
-from wsss_core.single_stage.settings import ScheduledTerm, SingleStageSettings
+from wsss_core.single_stage.settings import SingleStageSettings
+from wsss_core.single_stage.vocabulary import ScheduledTerm
 
 _AFA = SingleStageSettings(
     decoder="all_mlp",
@@ -46,7 +47,32 @@ _PLAIN = SingleStageSettings(
     predict_flip=True,
 )
 
-RECIPES: Mapping[str, SingleStageSettings] = {"afa": _AFA, "plain": _PLAIN}
+_BACKGROUND = (
+    *("ground", "land", "grass", "tree", "building", "wall", "sky", "lake", "water", "river"),
+    *("sea", "railway", "railroad", "keyboard", "helmet", "cloud", "house", "mountain", "ocean"),
+    *("road", "rock", "street", "valley", "bridge", "sign"),
+)
+"""What the classes of VOC are not."""
+
+_WECLIP = SingleStageSettings(
+    decoder="fused_layers",
+    encoder="frozen",
+    cams="text",
+    cam_scales=(1.0,),
+    cam_flip=False,
+    background_words=_BACKGROUND,
+    background="inverse",
+    refiner="par",
+    refiner_options={"iterations": 20},
+    classification=0.0,
+    losses={"segmentation": ScheduledTerm(1.0), "affinity": ScheduledTerm(0.1)},
+    affinity_of="decoder",
+    affinity_radius=8,
+    attention_chosen_after=0.5,  # after 15,000 of 30,000 steps
+    predict_flip=True,
+)
+
+RECIPES: Mapping[str, SingleStageSettings] = {"afa": _AFA, "plain": _PLAIN, "weclip": _WECLIP}
 """Recipe -> its settings."""
 
 _SHARED_TRAINING: Mapping[str, Any] = {
@@ -75,8 +101,19 @@ RECIPE_TRAINING: Mapping[str, Mapping[str, Any]] = {
         "power": 0.9,
         "lr_warmup": 0.075,
     },
+    "weclip": {
+        **_SHARED_TRAINING,
+        "iterations": 30_000,
+        "batch_size": 4,
+        "learning_rate": 2e-4,  # 2e-3 for the decoder
+        "power": 1.0,
+        "lr_warmup": 50 / 30_000,
+    },
 }
 """Recipe -> fields of `TrainingSettings`, for all that a study does not say itself."""
+
+
+_DEFAULT = SingleStageSettings()
 
 
 def recipe_of(given: str | Mapping[str, Any]) -> tuple[str, SingleStageSettings]:
@@ -116,10 +153,20 @@ def recipe_of(given: str | Mapping[str, Any]) -> tuple[str, SingleStageSettings]
 
 
 def recipe_as_config(settings: SingleStageSettings) -> dict[str, Any]:
-    """Return settings as JSON-able values, which keys are hashes of."""
+    """Return settings as JSON-able values, which keys are hashes of.
+
+    Fields that came later are left out where they hold their default.
+    """
+    first = [one.name for one in fields(settings)].index("cams")
+    later = {
+        one.name
+        for one in fields(settings)[first:]
+        if getattr(settings, one.name) == getattr(_DEFAULT, one.name)
+    }
     return {
         name: list(value) if isinstance(value, tuple) else value
         for name, value in asdict(settings).items()
+        if name not in later
     }
 
 

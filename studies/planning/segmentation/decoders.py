@@ -18,14 +18,37 @@ from studies.spec.segmentation.segment import Segment, without_defaults
 from studies.spec.segmentation.single_stage import SINGLE_STAGE
 from studies.spec.study import Study
 from studies.store import stage_key
-from wsss_core.errors import InputError, quoted
+from wsss_core.errors import InputError, as_input_error, quoted
 from wsss_core.segmentation.settings import PredictionSettings
-from wsss_core.single_stage.recipes import recipe_of
+from wsss_core.single_stage.class_names import for_classes, text_encoder_folder
+from wsss_core.single_stage.recipes import recipe_as_config, recipe_of
 from wsss_core.training.settings import TrainingSettings
 
 _NAMES = {"stage": "feature_stage", "output_stride": "output_stride", "final_norm": "final_norm",
           "mean": "mean", "std": "std"}  # fmt: skip
 """A backbone's settings -> those of `SegmenterSettings.network`."""
+
+
+def planned_recipe(
+    given: str | Mapping[str, Any], classes: Sequence[str], weights: str
+) -> dict[str, Any]:
+    """Return a recipe's settings for a training run, JSON-able.
+
+    Args:
+        given: the recipe of a configuration.
+        classes: the names of the classes.
+        weights: of the student's backbone: a file, "pretrained" or "none".
+
+    Raises:
+        InputError: it names other classes, or makes CAMs of text and there is no text encoder.
+
+    """
+    name, settings = recipe_of(given)
+    with as_input_error(f"recipe {name}", InputError):
+        settings = for_classes(settings, classes)
+        if settings.cams == "text":
+            text_encoder_folder(weights)
+    return recipe_as_config(settings)
 
 
 def decoder_model(settings: Mapping[str, Any], role: str = "student") -> dict[str, Any]:

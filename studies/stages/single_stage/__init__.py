@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from studies.stages.single_stage.building import (
         decoder_settings,
         first_seed,
+        prepared,
         recipe_of_job,
         single_stage_paradigm,
         trained_with,
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 __all__ = [
     "decoder_settings",
     "first_seed",
+    "prepared",
     "recipe_of_job",
     "single_stage_paradigm",
     "trained_with",

@@ -9,7 +9,15 @@ from studies.planning import TrainingJob, decoder_model
 from studies.stages.network_files import restore_network
 from wsss_core.backbones import Network
 from wsss_core.segmentation import SegmenterSettings, TokenSegmenter, segmenter_over
-from wsss_core.single_stage import SingleStage, SingleStageSettings, build_single_stage
+from wsss_core.single_stage import (
+    SingleStage,
+    SingleStageSettings,
+    TextNetwork,
+    build_single_stage,
+    prepare,
+    rival_sentences,
+    text_encoder_folder,
+)
 from wsss_core.single_stage.recipes import recipe_from_config
 from wsss_core.transfer import Alignment
 
@@ -35,6 +43,26 @@ def first_seed(job: TrainingJob, role: str) -> int:
 
 _SECOND = 1_000_003
 """What is added to a run's seed for the second of two students of one backbone."""
+
+
+def prepared(
+    job: TrainingJob, network: Network, recipe: SingleStageSettings, weights: str
+) -> Network:
+    """Return a network as its recipe wants it, see `wsss_core.single_stage.prepare`.
+
+    Args:
+        job: the training run.
+        network: changed in place.
+        recipe: the run's.
+        weights: what the network began with. "none" reads no sentences: a file of the network
+            holds their embeddings.
+
+    """
+    found = prepare(network, recipe)
+    if isinstance(found, TextNetwork) and weights != "none":
+        sentences = {name: recipe.prompts[name] for name in job.classes}
+        found.read_texts(text_encoder_folder(weights), sentences, rival_sentences(recipe))
+    return found
 
 
 def decoder_settings(job: TrainingJob, role: str = "student") -> SegmenterSettings:

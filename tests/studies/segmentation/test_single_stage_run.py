@@ -1,6 +1,7 @@
 """Single-stage configurations in a study: planning, a finished run, the decoder's numbers."""
 
 import copy
+import importlib.util
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from pydantic import ValidationError
+from safetensors import safe_open
 
 from reports.ledger.parts import read_arrow
 from reports.results.reading import read_studies
@@ -17,6 +19,7 @@ from reports.tables.segments import segmentation_table
 from studies.planning.planner import make_plan
 from studies.spec.study import Study
 from studies.stages.training import initial_network
+from wsss_core.errors import InputError
 from wsss_core.segmentation import load_segmenter
 
 Raw = dict[str, Any]
@@ -115,6 +118,77 @@ def test_two_students_of_one_backbone_begin_apart_and_the_first_as_alone(tiny: R
     )
     assert not torch.equal(one["head.weight"], other["head.weight"])
     assert torch.equal(one["head.weight"], initial_network(alone, "student", "none").head.weight)
+
+
+def weclip(tiny: Raw, weights: Any, **recipe: Any) -> Raw:
+    """A study of a row that trains a decoder on the tiny CLIP's image encoder."""
+    study = copy.deepcopy(tiny)
+    options = {"patch_size": 4, "embed_dim": 16, "depth": 2, "num_heads": 2, "mlp_ratio": 1.0}
+    model = "vit_base_patch16_clip_quickgelu_224"
+    study["backbones"] = {"clip": {"model": model, "options": options, "weights": str(weights)}}
+    given: Raw = {
+        "name": "weclip",
+        "prompt": "a {}.",
+        "background_words": ["sky", "tree"],
+        "attention_blocks": 2,
+        "affinity_radius": 2,
+        "decoder_options": {"width": 8, "layers": 1, "heads": 2},
+        "refiner_options": {"dilations": [1, 2], "iterations": 2},
+        **recipe,
+    }
+    row = {"name": "WeCLIP", "paradigm": "single-stage", "student": "clip", "recipe": given}
+    study["configurations"] = [row]
+    return study
+
+
+@pytest.mark.ci
+def test_weclip_is_refused_before_anything_runs_without_its_texts(
+    tiny: Raw,
+    checkpoint: Callable[[str], Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def said(weights: Any, **recipe: Any) -> str:
+        with pytest.raises(InputError) as error:
+            make_plan(Study.model_validate(weclip(tiny, weights, **recipe)))
+        assert "\n" not in str(error.value)
+        return str(error.value)
+
+    file = checkpoint("clip") / "model.safetensors"
+    assert "recipe weclip: the backbone's weights are none" in said("none")
+    alone = tmp_path / "model.safetensors"
+    alone.write_bytes(file.read_bytes())
+    assert f"folder {tmp_path} has no config.json; expected a CLIP checkpoint" in said(alone)
+    assert "recipe weclip: prompts: 'steam' is no class" in said(file, prompts={"steam": ["a"]})
+    find = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name: None if name == "transformers" else find(name)
+    )
+    assert "needs the package transformers" in said(file)
+
+
+@pytest.mark.ci
+def test_weclip_trains_a_decoder_and_its_classifier_is_clip_itself(
+    shared_tiny: Raw, checkpoint: Callable[[str], Path], tmp_path: Path, run: Callable
+) -> None:
+    pytest.importorskip("transformers")
+    file = checkpoint("clip") / "model.safetensors"
+    ran = run(weclip(shared_tiny, file), tmp_path / "results")
+    (trial,) = read_arrow(ran.results, "trials").to_pylist()
+    assert trial["status"] == "ok"
+    (record,) = read_segments(ran.results, "tiny")
+    assert record.single_stage == "weclip"
+    assert record.runs[0].status == "ok"
+    (job,) = ran.plan.jobs.values()
+    network = initial_network(job, "student", "none")
+    with safe_open(ran.results / "store" / "train" / job.key / "student.safetensors", "pt") as kept:
+        network.load_state_dict({name: kept.get_tensor(name) for name in kept.keys()})  # noqa: SIM118
+    again = initial_network(job, "student", str(file))
+    theirs, own = again.state_dict(), network.state_dict()
+    assert all(torch.equal(theirs[name], value) for name, value in own.items())
+    folder = ran.results / "store" / "segment" / record.runs[0].segment_key
+    segmenter = load_segmenter(folder / "segmenter.safetensors")
+    assert segmenter(torch.rand(1, 3, 32, 32)).shape == (1, 2, 32, 32)
 
 
 @pytest.fixture(scope="module")

@@ -31,6 +31,19 @@ def test_a_pixel_is_a_class_background_or_unknown_by_two_thresholds() -> None:
     assert both.tolist() == [[[2, 2, 2, 2, 2]]]
 
 
+def test_each_class_has_a_background_score_of_its_own_that_falls_by_a_cosine() -> None:
+    # The background's score is that of the class with the largest map; both maps lie between.
+    maps = torch.tensor([[[[0.65, 0.5, 0.65, 0.1]], [[0.1, 0.62, 0.66, 0.0]]]])
+    settings = SingleStageSettings(high=0.7, low=0.4, high_end=(0.7, 0.5), refiner="none", shrink=1)
+    maker, found = LabelMaker(settings), MapsOnTheFly(maps, None, (1, 4))
+    images, present = torch.zeros(1, 3, 1, 4), torch.tensor([[True, True]])
+    assert maker(images, found, present, None, "cam", 0.0).tolist() == [[[255, 255, 255, 0]]]
+    # Half way the second class's score is 0.6.
+    assert maker(images, found, present, None, "cam", 0.5).tolist() == [[[255, 2, 2, 0]]]
+    alone = torch.tensor([[True, False]])
+    assert maker(images, found, alone, None, "cam", 1.0).tolist() == [[[255, 255, 255, 0]]]
+
+
 def test_an_image_without_a_class_is_background_and_padding_is_unknown() -> None:
     maker = LabelMaker(SingleStageSettings(refiner="none", shrink=1))
     found = MapsOnTheFly(torch.ones(1, 2, 2, 2), None, (2, 2))

@@ -1,10 +1,12 @@
 """Recipes: AFA's values in force at given steps as a table, changes, and what is refused."""
 
+import math
 from typing import Any
 
 import pytest
 
 from wsss_core.errors import InputError
+from wsss_core.single_stage import for_classes
 from wsss_core.single_stage.recipes import (
     RECIPE_TRAINING,
     RECIPES,
@@ -34,6 +36,88 @@ def test_what_of_afa_is_in_force_at_a_step(
     assert weights.get("segmentation", 0.0) == segmentation
     assert weights.get("affinity", 0.0) == affinity
     assert afa.labels_from(done) == labels
+
+
+WECLIP_BY_STEP = [
+    # step of 30,000, whether the decoder's affinity chooses among attention
+    (0, False),
+    (15_000, False),
+    (15_001, True),
+    (29_999, True),
+]
+
+
+@pytest.mark.parametrize(("step", "chooses"), WECLIP_BY_STEP)
+def test_what_of_weclip_is_in_force_at_a_step(step: int, chooses: bool) -> None:
+    weclip, done = RECIPES["weclip"], step / RECIPE_TRAINING["weclip"]["iterations"]
+    assert weclip.weights(done) == {"segmentation": 1.0, "affinity": 0.1}
+    assert weclip.chooses_attention(done) == chooses
+
+
+def test_weclip_is_trained_as_published() -> None:
+    training = TrainingSettings(**RECIPE_TRAINING["weclip"])
+    assert (training.learning_rate, training.head_multiple, training.batch_size) == (2e-4, 10, 4)
+    assert training.rate(49, 30_000) == pytest.approx(2e-4)  # 50 steps of warm-up
+    assert training.rate(50 + 14_975, 30_000) == pytest.approx(1e-4)
+    weclip = RECIPES["weclip"]
+    assert (weclip.decoder, weclip.encoder, weclip.cams) == ("fused_layers", "frozen", "text")
+    assert (weclip.prompt, len(weclip.background_words)) == ("a clean origami {}.", 25)
+    assert (weclip.attention_blocks, weclip.sinkhorn_rounds, weclip.box_threshold) == (8, 3, 0.4)
+    assert (weclip.background, weclip.affinity_of, weclip.affinity_radius) == (
+        "inverse",
+        "decoder",
+        8,
+    )
+    assert weclip.refiner_options == {"iterations": 20}
+    assert weclip.classification == 0
+
+
+DUPL_BY_STEP = [
+    # step of 20,000, high score of a class that ends at 0.55, of one that ends at 0.7, filtered
+    (0, 0.7, 0.7, False),
+    (8_000, 0.55 + 0.15 * (1 + math.cos(0.4 * math.pi)) / 2, 0.7, False),
+    (8_001, 0.55 + 0.15 * (1 + math.cos(0.40005 * math.pi)) / 2, 0.7, True),
+    (10_000, 0.625, 0.7, True),
+    (20_000, 0.55, 0.7, True),
+]
+
+
+@pytest.mark.parametrize(("step", "falling", "constant", "filtered"), DUPL_BY_STEP)
+def test_what_of_dupl_is_in_force_at_a_step(
+    step: int, falling: float, constant: float, filtered: bool
+) -> None:
+    changes = {"high_end": {"cat": 0.55, "dog": 0.7}, "filter_after": 0.4}
+    losses = {"segmentation": {"weight": 0.2}, "discrepancy": 0.1}
+    dupl = for_classes(recipe_of({"name": "plain", **changes, "losses": losses})[1], ["cat", "dog"])
+    assert dupl.high_at(step / 20_000) == pytest.approx((falling, constant))
+    assert dupl.filters(step / 20_000) == filtered
+    assert dupl.weights(step / 20_000).get("segmentation", 0.0) == (0.2 if step > 2_000 else 0.0)
+
+
+def test_published_values_of_crops_and_class_tokens_are_the_defaults() -> None:
+    plain = RECIPES["plain"]
+    assert (plain.crops, plain.crop_side, plain.crop_below, plain.crop_negative) == (
+        8,
+        96,
+        0.7,
+        0.2,
+    )
+    assert plain.crop_widths == (2048, 256, 1024)
+    assert (plain.early_evidence, plain.late_evidence) == ((0.5, 0.25), (0.6, 0.35))
+    assert [plain.late(step / 20_000) for step in (10_000, 10_001)] == [False, True]
+
+
+def test_fields_that_came_later_change_no_key_of_a_recipe_that_does_not_use_them() -> None:
+    """Keys of rows are hashes of this."""
+    assert set(recipe_as_config(RECIPES["afa"])) == {
+        *("decoder", "decoder_options", "pooling", "head_bias", "norms", "encoder", "cam_scales"),
+        *("cam_flip", "high", "low", "refiner", "refiner_options", "shrink", "losses"),
+        *("propagated_after", "affinity_blocks", "affinity_radius", "auxiliary_layer"),
+        *("supervision", "decoders", "filter_after", "filter_pixels"),
+        *("predict_scales", "predict_flip", "predict_crf"),
+    }
+    _, changed = recipe_of({"name": "afa", "high_end": 0.5})
+    assert recipe_as_config(changed)["high_end"] == 0.5
 
 
 def test_afa_is_trained_as_published() -> None:
@@ -91,6 +175,8 @@ def test_a_recipe_comes_back_whole_from_json() -> None:
         ({"name": "afa", "cam_scales": [0.5, 2]}, "1 among them"),
         ({"name": "afa", "decoder": "unet"}, "decoder is 'unet'; expected one of all_mlp"),
         ({"name": "afa", "shrink": 0}, "shrink is 0"),
+        ({"name": "afa", "high_end": 0.3}, "high_end is 0.3; expected numbers of `low` to 1"),
+        ({"name": "afa", "affinity_of": "decoder"}, "needs the loss 'affinity', which trains"),
     ],
 )
 def test_what_cannot_be_meant_is_said_in_a_line(given: Any, said: str) -> None:
