@@ -91,7 +91,7 @@ def discrepancy(one: Tensor, other: Tensor) -> Tensor:
         )
     total = one.new_zeros((), dtype=torch.float32)
     for moved, kept in ((one, other.detach()), (other, one.detach())):
-        sides = (at_least_single(one).flatten(2) for one in (moved, kept))
-        cosine = F.cosine_similarity(*sides, dim=2)
+        first, second = at_least_single(moved).flatten(2), at_least_single(kept).flatten(2)
+        cosine = F.cosine_similarity(first, second, dim=2)
         total = total + 1 + cosine.mean()
     return total
