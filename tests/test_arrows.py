@@ -15,9 +15,11 @@ NEED_RAY = [
     "studies.cluster.ray_start",
     "studies.masks.stream",
     "studies.ray_tune.callbacks",
+    "studies.ray_tune.job_store",
     "studies.ray_tune.killing",
     "studies.ray_tune.refinement",
     "studies.ray_tune.runner",
+    "studies.ray_tune.trial",
 ]
 
 

@@ -1,16 +1,11 @@
-"""A `Scheduler` as Ray Tune's searcher, callback and stopper, and its jobs as Tune gets them.
+"""A `Scheduler` as Ray Tune's searcher, callback and stopper.
 
 Tune knows grids and samplers, but no order between trials and no retries by cause. So each start of
 a job is a trial of Tune's own, and the scheduler decides what the trial's end means.
-
-Tune keeps the configuration of each trial in several copies for as long as it runs. So it is given
-a label, and the job lies in Ray's object store, outside the driver.
 """
 
 import contextlib
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,9 +18,10 @@ from ray.tune.experiment import Trial
 from ray.tune.search import Searcher
 from ray.tune.stopper import Stopper
 
-from studies.planning import Job, Request
+from studies.ray_tune.job_store import JobStore
 from studies.ray_tune.killing import kill_actor, kill_owner
 from studies.ray_tune.refinement import RefinementTasks
+from studies.ray_tune.trial import GPU_QUARANTINED
 from studies.scheduling.schedule import Scheduler
 from studies.scheduling.stopping import Stop
 from studies.stages import JobStatus, Outcome
@@ -38,72 +34,9 @@ NODE_IS_GONE = ("node has died", "node is dead", "node was terminated", "preempt
 COLLECT_S = 0.2
 """Seconds between two looks at refinement tasks: for so long a core may stand idle after one."""
 
-GPU_QUARANTINED = "gpu_quarantined"
-"""What a worker reports whose GPU has failed: it waits, so that no other job is given the GPU."""
-
 JOBS_A_TUNE = 10_000
 """After so many jobs Tune is ended and started again. It forgets no trial while it runs, which is
 30 KiB of the driver's memory each; what it costs is one wait for the jobs that still run."""
-
-
-ON_A_SHELF = 32
-"""Jobs in one object: a worker reads a shelf to have one of them, some 100 KiB."""
-
-
-@dataclass(frozen=True)
-class JobLabel:
-    """What Tune has to know of a job.
-
-    Attributes:
-        key: the job's.
-        request: what it asks of Ray, see `studies.spec.resources.Demand.asks`.
-        shelf: the number of the object that holds it.
-        place: its place in there.
-        job: the job itself, where it was not known when the store was made (in a search).
-
-    """
-
-    key: str
-    request: Request
-    shelf: int = 0
-    place: int = 0
-    job: Job | None = None
-
-
-class JobStore:
-    """Jobs in Ray's object store, for as long as this object is there.
-
-    Args:
-        jobs: the jobs that are known to have to run, in any order.
-        whole_gpu: the GPUs that `gpus: auto` stands for, see `studies.planning.capacity`.
-
-    Attributes:
-        shelves: for `job_of`, in a worker.
-
-    """
-
-    def __init__(self, jobs: Sequence[Job], whole_gpu: float) -> None:
-        self._whole_gpu = whole_gpu
-        self._places = {job.key: divmod(n, ON_A_SHELF) for n, job in enumerate(jobs)}
-        self.shelves = [
-            ray.put(list(jobs[start : start + ON_A_SHELF]))
-            for start in range(0, len(jobs), ON_A_SHELF)
-        ]
-
-    def label(self, job: Job) -> JobLabel:
-        """Return what Tune has to know of a job."""
-        request = job.resources.asks(self._whole_gpu)
-        if job.key in self._places:
-            return JobLabel(job.key, request, *self._places[job.key])
-        return JobLabel(job.key, request, job=job)
-
-
-def job_of(label: JobLabel, shelves: Sequence[Any]) -> Job:
-    """Return the job of a label, in a worker."""
-    if label.job is not None:
-        return label.job
-    job: Job = ray.get(shelves[label.shelf])[label.place]
-    return job
 
 
 class _NotPickled:

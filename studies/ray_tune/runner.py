@@ -11,7 +11,7 @@ import time
 import warnings
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
-from typing import Any, NoReturn
+from typing import Any
 
 from studies.cluster.ray_start import node_amounts, nodes_by_id, ray_running
 
@@ -26,45 +26,26 @@ from studies.planning import (
     Job,
     NodeAmounts,
     Plan,
-    Request,
     requests_of,
     require_room,
     slots,
     whole_gpu,
 )
-from studies.ray_tune.callbacks import (
-    GPU_QUARANTINED,
-    JobLabel,
-    JobStore,
-    PlanSearcher,
-    ScheduleCallback,
-    StopWhenAsked,
-    job_of,
-)
+from studies.ray_tune.callbacks import PlanSearcher, ScheduleCallback, StopWhenAsked
+from studies.ray_tune.job_store import JobStore
 from studies.ray_tune.refinement import RefinementTasks
 from studies.ray_tune.scratch import tune_scratch
 from studies.ray_tune.spare_cores import SpareCores
+from studies.ray_tune.trial import OWN_PROCESS
+from studies.ray_tune.trial import run_trial as _tune_trial
 from studies.scheduling.progress import Progress
 from studies.scheduling.schedule import OnEnd, Scheduler
 from studies.scheduling.stall_watch import StallWatch
 from studies.scheduling.stopping import Stop
-from studies.stages import (
-    JobStatus,
-    Outcome,
-    RunContext,
-    WorkerShare,
-    finished_job,
-    gpu_failed,
-    return_freed_memory,
-    run_job,
-    use_share,
-)
+from studies.stages import Outcome, RunContext, finished_job
 from studies.store import ArtifactStore, Leases
 
 logger = logging.getLogger(__name__)
-
-QUARANTINE_S = 5.0
-"""Seconds between two signs of life of a worker that keeps others from a GPU that has failed."""
 
 CALM_S = 5.0
 """Seconds from the end of a Tune to the next task for a given node. For some two seconds, while Ray
@@ -180,7 +161,8 @@ def _scheduled(
                     # Of each job: Tune hands a worker on between trials of equal requests alone.
                     lambda config: tune.PlacementGroupFactory([dict(config["job"].request)]),
                 )
-                _run_tune(plan, trainable, searcher, callback, stop, reuse=not gpus)
+                reuse = OWN_PROCESS or not gpus
+                _run_tune(plan, trainable, searcher, callback, stop, reuse=reuse)
                 while not (schedule.can_start or schedule.all_ended or stop.asked):
                     schedule.wait()
                     refinement.collect(alone=True)
@@ -220,8 +202,8 @@ def _run_tune(
             tune_config=tune.TuneConfig(
                 search_alg=searcher,
                 num_samples=-1,
-                # A worker that stays saves importing torch; a GPU's memory comes back for
-                # sure only when its process ends.
+                # A worker that stays saves importing torch; a trial on a GPU has a process of
+                # its own beside it, see `studies.ray_tune.trial`.
                 reuse_actors=reuse,
                 trial_name_creator=_trial_name,
                 trial_dirname_creator=_trial_name,
@@ -257,36 +239,6 @@ def check_cluster(
         nodes = node_amounts()
         requests = requests_of(pending, nodes)
         require_room([(job.name, requests[job.key]) for job in pending], nodes)
-
-
-def _tune_trial(config: dict[str, Any], context: RunContext, shelves: list[Any]) -> None:
-    """Run one job inside a worker of Ray Tune."""
-    label: JobLabel = config["job"]
-    share = share_of(label.request, context)
-    outcome = run_job(job_of(label, shelves), context, share)
-    return_freed_memory()
-    if outcome.status is JobStatus.GPU_FAILED:
-        quarantine_gpu(outcome)
-    tune.report({"ended": 1, "outcome": outcome})
-
-
-def share_of(request: Request, context: RunContext) -> WorkerShare:
-    """Hold this worker to its share, see `use_share`; a GPU that has failed is quarantined."""
-    try:
-        return use_share(request, simulated=context.simulated_gpus)
-    except (RuntimeError, AssertionError) as error:
-        quarantine_gpu(Outcome(JobStatus.GPU_FAILED, gpu_failed(error)))
-
-
-def quarantine_gpu(outcome: Outcome) -> NoReturn:
-    """Report that this worker's GPU has failed, and stay until Tune ends this worker.
-
-    Ray would give the GPU to the next trial, which would end as soon, and so on.
-    """
-    tune.report({"ended": 1, "outcome": outcome})
-    while True:
-        time.sleep(QUARANTINE_S)
-        tune.report({"ended": 0, GPU_QUARANTINED: True})
 
 
 def _trial_name(trial: Any) -> str:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from studies.stages.environment import device_name, package_version
     from studies.stages.failures import gpu_failed, is_gpu_failure
     from studies.stages.handover import FailedChain, JobStatus, Outcome, RunContext
-    from studies.stages.job import failed_outcome, finished_job, run_job
+    from studies.stages.job import failed_outcome, finished_job, run_job, run_with_share
     from studies.stages.publishing import note_copies, publish, publish_all
     from studies.stages.refinement import ImageFeatureTask, ShardOutcome, refine_shard, run_step
     from studies.stages.training import load_network
@@ -51,6 +51,7 @@ __all__ = [
     "return_freed_memory",
     "run_job",
     "run_step",
+    "run_with_share",
     "score_chains",
     "shards_of",
     "still_missing",

@@ -5,7 +5,7 @@ Nothing here knows Ray: `run_job` can be called in a debugger.
 
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
 from functools import partial
@@ -20,11 +20,12 @@ from studies.planning import (
 )
 from studies.stages import environment
 from studies.stages.chain_scores import record_collapsed
-from studies.stages.device import UNCOUNTED, WorkerShare
+from studies.stages.device import UNCOUNTED, WorkerShare, use_share
 from studies.stages.failures import (
     LeasedWork,
     LeaseLostError,
     end_if_cancelled,
+    gpu_failed,
     work_under_lease,
     write_failure,
 )
@@ -66,6 +67,24 @@ def run_job(job: Job, context: RunContext, share: WorkerShare) -> Outcome:
     if isinstance(job, SegmentJob):
         return work_under_lease(SegmentWork, job, context, share)
     return work_under_lease(_Work, job, context, share)
+
+
+def run_with_share(job: Job, context: RunContext, request: Mapping[str, float]) -> Outcome:
+    """Hold this process to its share of the machine, then see `run_job`.
+
+    A GPU that cannot be used is an outcome.
+
+    Args:
+        job: the job.
+        context: its run.
+        request: what was asked of Ray for it, see `use_share`.
+
+    """
+    try:
+        share = use_share(request, simulated=context.simulated_gpus)
+    except (RuntimeError, AssertionError) as error:
+        return Outcome(JobStatus.GPU_FAILED, gpu_failed(error))
+    return run_job(job, context, share)
 
 
 def finished_job(job: Job, context: RunContext, store: ArtifactStore) -> Outcome:

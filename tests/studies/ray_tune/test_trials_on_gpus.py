@@ -19,8 +19,6 @@ Raw = dict[str, Any]
 pytestmark = pytest.mark.slow
 
 DRIVER = """
-import json
-import os
 import sys
 
 import studies.cluster.ray_start
@@ -30,28 +28,11 @@ from studies.cli.main import main
 import ray
 
 
-def begun():
-    import json
-    import os
-    import time
-
-    import studies.stages.job
-
-    gpu = os.environ["CUDA_VISIBLE_DEVICES"]
-
-    def fails(*_, **__):
-        raise RuntimeError("CUDA error: uncorrectable ECC error encountered")
-
-    if gpu in os.environ["BROKEN"].split():
-        studies.stages.job.train_job = fails
-    with open(os.environ["LOG"], "a") as file:
-        file.write(json.dumps({"gpu": gpu, "trial": time.time()}) + "\\n")
-
-
 def trial(config, **given):
     import studies.ray_tune.runner
+    import studies.ray_tune.trial
 
-    begun()
+    studies.ray_tune.trial.WORK = "gpu_trial:run"
     studies.ray_tune.runner._tune_trial(config, **given)
 
 
@@ -66,6 +47,28 @@ if __name__ == "__main__":
     studies.ray_tune.runner.check_nodes = lambda *_, **__: None
     sys.exit(main(sys.argv[1:]))
 """
+
+GPU_TRIAL = """
+import json
+import os
+import time
+
+import studies.stages.job
+
+
+def run(job, context, request):
+    gpu = os.environ["CUDA_VISIBLE_DEVICES"]
+
+    def fails(*_, **__):
+        raise RuntimeError("CUDA error: uncorrectable ECC error encountered")
+
+    if gpu in os.environ["BROKEN"].split():
+        studies.stages.job.train_job = fails
+    with open(os.environ["LOG"], "a") as file:
+        file.write(json.dumps({"gpu": gpu, "trial": time.time(), "process": os.getpid()}) + "\\n")
+    return studies.stages.job.run_with_share(job, context, request)
+"""
+"""What the process of each trial does."""
 
 OWN_STEP = """
 import json
@@ -93,6 +96,7 @@ def go(tmp_path: Path) -> Go:
     def run(study: Raw, cpus: int, gpus: int, broken: str = "") -> Any:
         (tmp_path / "study.yaml").write_text(yaml.safe_dump(study))
         (tmp_path / "driver.py").write_text(DRIVER)
+        (tmp_path / "gpu_trial.py").write_text(GPU_TRIAL)
         (tmp_path / "slow_step.py").write_text(OWN_STEP)
         log = tmp_path / "log"
         ended = subprocess.run(
@@ -117,6 +121,7 @@ def test_a_gpu_that_fails_is_set_aside_and_its_trial_runs_on_another(
     assert ended.returncode == 0, ended.stdout + ended.stderr
     assert list(read_table(tmp_path / "results", "trials")["status"]) == ["ok"] * 4
     assert Counter(line["gpu"] for line in log) == {"0": 4, "1": 1}
+    assert len({line["process"] for line in log}) == 5, "a process ran two trials"
     assert ended.stdout.count("GPU 1 of ") == 1
     assert "uncorrectable ECC error" in ended.stdout
 

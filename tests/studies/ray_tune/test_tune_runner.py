@@ -18,6 +18,7 @@ import torch
 from safetensors.torch import load_file
 
 import studies.ray_tune.callbacks
+import studies.ray_tune.job_store
 import studies.ray_tune.runner
 from reports.ledger.parts import read_table
 from reports.storage.folder import MARK
@@ -280,14 +281,14 @@ def test_a_tune_that_has_had_its_share_is_followed_by_another(
         once(*args, **kwargs)
 
     def found(config: Raw, shelves: list[Any], **_: Any) -> None:
-        job = studies.ray_tune.runner.job_of(config["job"], shelves)
+        job = studies.ray_tune.job_store.job_of(config["job"], shelves)
         ok = {"outcome": Outcome(JobStatus.OK)} if job.key == config["job"].key else {}
         studies.ray_tune.runner.tune.report({"ended": 1, **ok})
 
     monkeypatch.setattr(studies.ray_tune.runner, "_tune_trial", found)
     monkeypatch.setattr(studies.ray_tune.runner, "_run_tune", counted)
     monkeypatch.setattr(studies.ray_tune.callbacks, "JOBS_A_TUNE", 2)
-    monkeypatch.setattr(studies.ray_tune.callbacks, "ON_A_SHELF", 3)
+    monkeypatch.setattr(studies.ray_tune.job_store, "ON_A_SHELF", 3)
     plan, outcomes = scheduled(tiny, tmp_path)
     assert set(outcomes) == set(plan.jobs)
     assert all(outcome.status is JobStatus.OK for outcome in outcomes.values())
