@@ -86,7 +86,8 @@ def decoder_affinity(fused: Tensor) -> Tensor:
 
     """
     flat = fused.float().flatten(2)
-    return (flat.transpose(1, 2) @ flat).sigmoid()
+    with torch.autocast(flat.device.type, enabled=False):
+        return (flat.transpose(1, 2) @ flat).sigmoid()
 
 
 def last_blocks(heard: Sequence[Any], blocks: int) -> list[SelfAttention]:

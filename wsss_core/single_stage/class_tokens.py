@@ -152,7 +152,8 @@ def token_identity(tokens: Tensor) -> Tensor:
 
     """
     unit = F.normalize(at_least_single(tokens), dim=-1)
-    cosines = unit @ unit.transpose(1, 2) / IDENTITY_TEMPERATURE
+    with torch.autocast(tokens.device.type, enabled=False):
+        cosines = unit @ unit.transpose(1, 2) / IDENTITY_TEMPERATURE
     own = torch.arange(tokens.shape[1], device=tokens.device).expand(len(tokens), -1)
     return F.cross_entropy(cosines.flatten(0, 1), own.flatten())
 
@@ -170,7 +171,8 @@ def token_patch_cosines(tokens: Tensor, patches: Tensor) -> Tensor:
     """
     one = F.normalize(at_least_single(tokens), dim=-1)
     other = F.normalize(at_least_single(patches).flatten(2), dim=1)
-    return one @ other / EVIDENCE_TEMPERATURE
+    with torch.autocast(tokens.device.type, enabled=False):
+        return one @ other / EVIDENCE_TEMPERATURE
 
 
 def certain_evidence(cosines: Tensor, labels: Tensor, counted: Tensor) -> Tensor:

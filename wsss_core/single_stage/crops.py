@@ -185,7 +185,9 @@ def crop_contrast(whole: Tensor, local: Tensor, negative: Tensor) -> Tensor:
 
     """
     unit = F.normalize(at_least_single(whole), dim=-1)
-    alike = (F.normalize(at_least_single(local), dim=-1) @ unit[:, :, None])[..., 0] / _TEMPERATURE
+    with torch.autocast(whole.device.type, enabled=False):
+        alike = F.normalize(at_least_single(local), dim=-1) @ unit[:, :, None]
+    alike = alike[..., 0] / _TEMPERATURE
     others = alike.masked_fill(~negative, -torch.inf).logsumexp(1, keepdim=True)
     surprise = torch.logaddexp(alike, others) - alike
     return surprise.masked_fill(negative, 0).sum() / (~negative).sum().clamp_min(1)

@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from wsss_core.single_stage import (
     prepare,
     recipe_of,
 )
+from wsss_core.training import TrainingSettings, train
 
 RNG = np.random.default_rng(0)
 
@@ -151,6 +153,35 @@ def test_the_average_moves_by_a_tenth_after_each_step(toco: Callable[..., Single
     assert id(crops.local.last.weight) in learned
     assert id(crops.whole.last.weight) not in learned
     assert any(".crops.whole." in name for name in paradigm.state_dict())  # a checkpoint has it
+
+
+@pytest.mark.ci
+def test_a_training_with_crops_and_tokens_of_classes_resumes_to_the_bit(
+    toco: Callable[..., SingleStage], tmp_path: Path
+) -> None:
+    """The running average of the projector and the drawn places of crops are part of it."""
+    losses = {"auxiliary": 1, "crop_contrast": 0.5, "class_tokens": 1, "certain_evidence": 0.2}
+    images = RNG.integers(0, 256, (4, 32, 32, 3), np.uint8)
+    labels = np.array([[1, 0], [0, 1], [1, 1], [0, 0]], bool)
+    settings = TrainingSettings(epochs=3, batch_size=2, learning_rate=0.01)
+    whole, file = toco(losses=losses), tmp_path / "checkpoint.pt"
+    train(whole, images, labels, settings, seed=0)
+
+    class BrokenOffError(Exception):
+        pass
+
+    def stop(record: Any) -> None:
+        if record.epoch == 1:
+            raise BrokenOffError
+
+    broken = toco(losses=losses)
+    with pytest.raises(BrokenOffError):
+        train(broken, images, labels, settings, seed=0, checkpoint=file, on_epoch=stop)
+    again = toco(losses=losses)
+    train(again, images, labels, settings, seed=0, checkpoint=file)
+    state = again.state_dict()
+    for name, value in whole.state_dict().items():
+        assert torch.equal(value, state[name]), name
 
 
 def test_crops_that_do_not_fit_are_refused_in_a_line(toco: Callable[..., SingleStage]) -> None:
