@@ -43,7 +43,7 @@ def with_join(segmented: Raw) -> Raw:
     return segmented
 
 
-@pytest.mark.ci
+@pytest.mark.slow
 def test_pseudo_masks_of_one_part_and_true_masks_of_the_other_train_a_segmenter(
     segmented: Raw, tmp_path: Path, run: Callable[..., Any]
 ) -> None:

@@ -167,7 +167,7 @@ def test_weclip_is_refused_before_anything_runs_without_its_texts(
     assert "needs the package transformers" in said(file)
 
 
-@pytest.mark.ci
+@pytest.mark.slow
 def test_weclip_trains_a_decoder_and_its_classifier_is_clip_itself(
     shared_tiny: Raw, checkpoint: Callable[[str], Path], tmp_path: Path, run: Callable
 ) -> None:

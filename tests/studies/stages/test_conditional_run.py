@@ -16,7 +16,7 @@ CHAINS = {
 }
 
 
-@pytest.mark.ci
+@pytest.mark.slow
 def test_orders_run_each_beginning_once_and_conditions_choose(run, taught, tmp_path):
     taught["chains"] = CHAINS
     ran = run(taught, tmp_path)

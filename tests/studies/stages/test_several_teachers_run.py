@@ -54,7 +54,7 @@ def taught(plan):
     return next(job for job in plan.jobs.values() if job.other_parents)
 
 
-@pytest.mark.ci
+@pytest.mark.slow
 def test_every_trial_ends_and_both_teachers_are_trained_before(ran):
     assert ran.result.remaining == 0
     assert ran.result.failed == {}
@@ -67,7 +67,7 @@ def test_every_trial_ends_and_both_teachers_are_trained_before(ran):
     assert job.settings["transfer"]["teachers"] == [1, 0.5]
 
 
-@pytest.mark.ci
+@pytest.mark.slow
 def test_garbage_collection_keeps_both_teachers(ran):
     manifest = ran.store.manifest("train", taught(ran.plan).key)
     parents = [*taught(ran.plan).parents.values()]
@@ -78,7 +78,7 @@ def test_garbage_collection_keeps_both_teachers(ran):
     assert not [garbage.name for garbage in found if "/train/" in garbage.name]
 
 
-@pytest.mark.ci
+@pytest.mark.slow
 def test_teachers_that_answered_before_give_the_same_numbers_as_teachers_that_are_asked(
     ran, shared_tiny, run, tmp_path
 ):
