@@ -43,6 +43,7 @@ from studies.masks.worker import (
     failure_text,
 )
 from studies.planning import whole_gpu
+from studies.stages import keep_freed_memory
 from studies.store import MANIFEST, ArtifactStore
 from wsss_core.data.file_hashes import file_hashes
 from wsss_core.errors import InputError
@@ -232,6 +233,7 @@ class _Worker:
 
     def _load(self) -> None:
         torch.set_num_threads(1)  # one thread for one CPU
+        keep_freed_memory()
         search_in(self._import_path)
         if isinstance(self._job.recipe, SegmenterRecipe):
             readers = READERS if self._device != "cpu" else 1

@@ -32,6 +32,7 @@ from studies.stages import (
     Outcome,
     RunContext,
     ShardOutcome,
+    keep_freed_memory,
     missing_image_features,
     publish,
     refine_shard,
@@ -321,6 +322,7 @@ def _at_work(context: RunContext, key: str, part: str) -> Iterator[ArtifactStore
     import torch
 
     torch.set_num_threads(1)
+    keep_freed_memory()
     search_in(context.import_path)
     store = ArtifactStore(context.store, expect=True)
     open_folder(context.results, expect=True)  # a process that has not seen its mark would make it

@@ -16,6 +16,7 @@ from studies.stages import (
     WorkerShare,
     device_name,
     finished_job,
+    keep_freed_memory,
     make_all_image_features,
     refine_job,
     run_job,
@@ -53,6 +54,7 @@ def run_in_process(
         InputError: this process's GPU cannot be used.
 
     """
+    keep_freed_memory()
     store = ArtifactStore(context.store)
     share = WorkerShare(_device(pending))
     schedule = Scheduler(

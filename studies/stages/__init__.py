@@ -15,7 +15,12 @@ if TYPE_CHECKING:
         still_missing,
         try_image_features,
     )
-    from studies.stages.device import WorkerShare, return_freed_memory, use_share
+    from studies.stages.device import (
+        WorkerShare,
+        keep_freed_memory,
+        return_freed_memory,
+        use_share,
+    )
     from studies.stages.environment import device_name, package_version
     from studies.stages.failures import gpu_failed, is_gpu_failure
     from studies.stages.handover import FailedChain, JobStatus, Outcome, RunContext
@@ -39,6 +44,7 @@ __all__ = [
     "finished_job",
     "gpu_failed",
     "is_gpu_failure",
+    "keep_freed_memory",
     "load_network",
     "make_all_image_features",
     "missing_image_features",

@@ -13,6 +13,8 @@ CONTEXT_BYTES = 3 * 2**28
 """0.75 GiB of a GPU that a process takes beside its tensors: the CUDA context, kernels, the
 libraries' workspaces. PyTorch's limit does not count them."""
 
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of <malloc.h>
+
 
 @dataclass(frozen=True)
 class WorkerShare:
@@ -53,6 +55,7 @@ def use_share(request: Mapping[str, float], *, simulated: bool = False) -> Worke
 
     cpus, gpus = int(request["CPU"]), request.get("GPU", 0.0)
     torch.set_num_threads(cpus)
+    keep_freed_memory()
     # Otherwise a process a core of the machine, for every trial that compiles its networks.
     os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", str(cpus))
     device = "cuda" if gpus and not simulated else "cpu"
@@ -76,6 +79,19 @@ def memory_fraction(share: float, total: int) -> float:
     0.05
     """
     return max(share - CONTEXT_BYTES / total, share / 2)
+
+
+def keep_freed_memory() -> None:
+    """Have the C library keep freed memory for the next tensors, up to half a GiB.
+
+    By default, glibc gives large blocks back to the system as they are freed, and the system clears
+    each page again when it is next used: 4,800 pages a step of a small CNN at 64 px, which took a
+    quarter of the step's processor time. Results are the same to the bit.
+    """
+    with contextlib.suppress(OSError, AttributeError):  # another system's C library
+        library = ctypes.CDLL("libc.so.6")
+        library.mallopt(M_MMAP_THRESHOLD, 2**25)  # the most that glibc takes
+        library.mallopt(M_TRIM_THRESHOLD, 2**29)
 
 
 def return_freed_memory() -> None:
