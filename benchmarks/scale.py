@@ -34,6 +34,7 @@ os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # or Tune prints tables in spi
 
 from scale_ledger import IMAGES, study_of, unsynced, write_finished
 
+import studies.spec.study
 from studies.cli.plan_text import describe_plan
 from studies.planning.job import TrainingJob
 from studies.planning.planner import make_plan
@@ -228,6 +229,8 @@ def finished_study(
     spec = folder / "scale.yaml"
     content = study_of(trials, images=images)
     spec.write_text(json.dumps(content))  # JSON is YAML
+    # A study of more trials than a study file may ask for is measured too.
+    studies.spec.study.MOST_RESULTS = max(studies.spec.study.MOST_RESULTS, trials)
     plan = make_plan(Study.model_validate(content))
     results = folder / "results"
     with unsynced():

@@ -1,7 +1,7 @@
 """Reading studies from the ledger: the plan, how each trial ended, the figures of its scores."""
 
 import json
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
@@ -16,7 +16,7 @@ from reports.pairing import Pair, ScoredImages, fold_of, fold_records, pair_of
 from reports.results.reasons import ReasonParts
 from reports.results.score_rows import Rules
 from reports.results.segments import read_segments
-from reports.results.stored import KeptFigures
+from reports.results.stored import EndedRows, EpochsByTrial, KeptFigures
 from reports.results.study_record import (
     ChainRecord,
     ConfigurationRecord,
@@ -92,7 +92,8 @@ def read_study(results: Location, plan: pd.DataFrame, *, processes: int = 1) -> 
         processes: see `reports.results.trial_cache.read_figures`.
 
     """
-    rows = _records(plan.sort_values(["position", "seed"], kind="stable"))
+    in_order = plan.sort_values(["position", "seed"], kind="stable")
+    rows = EndedRows(pa.Table.from_pandas(in_order, preserve_index=False)).all()
     first = rows[0]
     ended, of_trials = _ended(results, "trials", plan["trial_key"], "trial_key")
     listed = read_table(results, "refinements")
@@ -104,7 +105,9 @@ def read_study(results: Location, plan: pd.DataFrame, *, processes: int = 1) -> 
     own_rules = tuple(json.loads(first["own_rules"] or "[]"))
     rules = Rules(first["objective"], float(first["fixed_threshold"]), own_rules)
     sealed = [of_trials, of_refined]
+    del of_trials, of_refined
     read = read_figures(results, list(ended), rules, processes=processes, sealed=sealed)
+    del sealed
     cancelled = cancelled_rows(results, first["study"])
     trials = _trials(rows, chain_rows, ended, read, cancelled)
     plain = {(name, pair): one for (name, pair, chain), one in trials.items() if chain == PLAIN}
@@ -119,8 +122,6 @@ def read_study(results: Location, plan: pd.DataFrame, *, processes: int = 1) -> 
     tuned = any(rule == "tuned" for _, _, _, rule, _ in outcomes)
     sweep, value = first["dial"], first["dial_value"]
     searched = read_table(results, "search")
-    history = read_table(results, "history", keys=plan["trial_key"].unique())
-    epochs = dict(iter(history.groupby("trial_key")))
     return StudyRecord(
         name=first["study"] if sweep is None else f"{first['study']}, {sweep} = {value:g}",
         title=first["study_title"],
@@ -130,7 +131,7 @@ def read_study(results: Location, plan: pd.DataFrame, *, processes: int = 1) -> 
         seeds=tuple(sorted({int(seed) for seed in plan["seed"]})),
         classes=tuple(sorted(names, key=lambda name: (name == MEAN_OF_CLASSES, name))),
         all_trials=trials,
-        history={at: epochs[trial.key] for at, trial in plain.items() if trial.key in epochs},
+        history=EpochsByTrial(results, {at: trial.key for at, trial in plain.items()}),
         panels=_panels(results, trials.values()),
         sweep=sweep,
         sweep_value=value,
@@ -192,11 +193,11 @@ def _scored_images(results: Location, keys: Iterable[str]) -> ScoredImages:
 
 def _ended(
     results: Location, table: str, keys: Iterable[str], key: str
-) -> tuple[dict[str, dict[str, Any]], pa.Table]:
+) -> tuple[dict[str, Mapping[str, Any]], pa.Table]:
     """Read the rows that seal trials: each by its key, and the figures that they hold."""
-    found = read_arrow(results, table, keys=keys)
+    found = read_arrow(results, table, keys=keys, coded=True)
     names = [name for name in found.column_names if name not in DERIVED_COLUMNS]
-    rows = {row[key]: row for row in _records(found.select(names).to_pandas())}
+    rows = EndedRows(found.select(names)).by(key)
     figures = found.select([key, *(name for name in DERIVED_COLUMNS if name not in names)])
     return rows, figures.rename_columns(["key", *figures.column_names[1:]])
 
@@ -217,7 +218,7 @@ def _chains(rows: list[dict[str, Any]]) -> tuple[ChainRecord, ...]:
 
 
 def _trials(
-    planned: list[dict[str, Any]],
+    planned: Sequence[Mapping[str, Any]],
     chain_rows: list[dict[str, Any]],
     ended: Mapping[str, Any],
     read: Mapping[str, KeptFigures],

@@ -285,8 +285,7 @@ class StudyRecord:
         """
         rule, class_name = rule or self.rule, class_name or self.main_class
         if configuration in self._by_name and (array := self._array(chain)) is not None:
-            found = array.outcome((network, class_name, "test", rule), figure)
-            return dict(found.get(configuration, ()))
+            return array.outcome(configuration, (network, class_name, "test", rule), figure)
         return _known(
             self.healthy(configuration, chain),
             lambda trial: trial.figure(figure, rule=rule, class_name=class_name, network=network),
@@ -324,8 +323,7 @@ class StudyRecord:
         """Return a diagnostic by seed, over healthy trials and without NaN; see `by_seed`."""
         class_name = class_name or self.main_class
         if configuration in self._by_name and (array := self._array(PLAIN)) is not None:
-            found = array.diagnostic((network, class_name), diagnostic)
-            return dict(found.get(configuration, ()))
+            return array.diagnostic(configuration, (network, class_name), diagnostic)
         return _known(
             self.healthy(configuration),
             lambda trial: trial.diagnostic(diagnostic, class_name=class_name, network=network),
