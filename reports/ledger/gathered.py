@@ -1,8 +1,8 @@
 """Rows of many small tables as one table, in memory that is in proportion to what differs.
 
 Tables of one row each keep buffers of their own, and the same settings, package versions and
-descriptions again and again. So tables are put together some hundred at a time, and every text is
-kept once, as a dictionary column of Arrow.
+descriptions again and again. So tables are put together some hundred at a time, and every text that
+repeats is kept once, as a dictionary column of Arrow.
 """
 
 from collections.abc import Iterable, Sequence
@@ -10,21 +10,24 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import pyarrow as pa
 
-_TOGETHER = 1024  # tables that are put together at once
+_TOGETHER = 1024  # tables, or rows, that are put together at once
 
 
 class GatheredRows:
-    """Gathers tables in their order; their columns of text become dictionaries."""
+    """Gathers tables in their order; columns whose texts repeat become dictionaries."""
 
     def __init__(self) -> None:
         self._waiting: list[pa.Table] = []
+        self._rows = 0
         self._chunks: list[pa.Table] = []
         self._texts: dict[str, dict[str, int]] = {}
+        self._apart: set[str] = set()
 
     def add(self, table: pa.Table) -> None:
         """Add the rows of a table."""
         self._waiting.append(table)
-        if len(self._waiting) >= _TOGETHER:
+        self._rows += table.num_rows
+        if len(self._waiting) >= _TOGETHER or self._rows >= _TOGETHER:
             self._put_together()
 
     def table(self) -> pa.Table | None:
@@ -50,7 +53,7 @@ class GatheredRows:
         if not self._waiting:
             return
         whole = concatenated(self._waiting).combine_chunks()
-        self._waiting = []
+        self._waiting, self._rows = [], 0
         columns = [self._coded(name, whole[name]) for name in whole.column_names]
         self._chunks.append(pa.table(columns, names=whole.column_names))
 
@@ -60,15 +63,20 @@ class GatheredRows:
             if name in self._texts and not pa.types.is_null(column.type):
                 raise pa.ArrowInvalid(f"column {name!r} is text in some tables alone")
             return column
-        if name not in self._texts and any(
-            name in chunk.column_names and not pa.types.is_null(chunk.schema.field(name).type)
-            for chunk in self._chunks
-        ):
-            raise pa.ArrowInvalid(f"column {name!r} is text in some tables alone")
-        known = self._texts.setdefault(name, {})
+        if name in self._apart:
+            return column.cast(pa.string())
         coded = column.dictionary_encode().combine_chunks()
         if isinstance(coded, pa.ChunkedArray):
             coded = pa.concat_arrays(coded.chunks) if coded.num_chunks else pa.nulls(0, coded.type)
+        if name not in self._texts:
+            there = any(
+                name in chunk.column_names and not pa.types.is_null(chunk.schema.field(name).type)
+                for chunk in self._chunks
+            )
+            if there or 2 * len(coded.dictionary) > max(len(column), 2):
+                self._apart.add(name)
+                return column.cast(pa.string())
+        known = self._texts.setdefault(name, {})
         numbers = [known.setdefault(t, len(known)) for t in coded.dictionary.to_pylist()]
         return pa.array(np.array(numbers, np.int32)).take(coded.indices)
 

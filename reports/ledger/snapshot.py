@@ -26,6 +26,8 @@ DERIVED = "derived"
 WORTH = 64
 """A table of so many parts gets a snapshot; one that lacks so many parts is replaced."""
 
+_GROUP = 8192  # rows that are read at once
+
 _PARTS = b"parts"
 _VERSION = b"schema_version"
 
@@ -100,6 +102,8 @@ def read_with_snapshot(
         fresh = gathering.table()
         del gathering
         _renew(folder, table, version, listing, (kept, rows), fresh, counts)
+    if rows and fresh is not None and not kept.schema.equals(fresh.schema):
+        kept, fresh = decoded(kept), decoded(fresh)
     if fresh is None:
         found = _in_order(names, kept, rows, {})
     elif not rows:
@@ -127,6 +131,8 @@ def _renew(
     parts = [(name, listing[name], rows[name][1] - rows[name][0]) for name in there]
     parts += [(name, listing[name], count) for name, count in counts.items()]
     content = [*_in_order(there, kept, rows, {}), *([] if fresh is None else [fresh])]
+    if any(not one.schema.equals(content[0].schema) for one in content):
+        content = [decoded(one) for one in content]
     _write(folder, table, version, content, parts)
 
 
@@ -210,7 +216,8 @@ def _write(
     # A reader without the right to write goes on without a snapshot.
     with contextlib.suppress(OSError, StorageError, pa.ArrowException):
         entries = {_PARTS: json.dumps(about).encode(), _VERSION: _written(version)}
-        folder.write(f"{table}.parquet", to_parquet(concatenated(content), entries))
+        whole = concatenated(content)
+        folder.write(f"{table}.parquet", to_parquet(whole, entries, rows=_GROUP))
 
 
 def _written(version: object) -> bytes:

@@ -323,11 +323,14 @@ def equal_rows(record: StudyRecord) -> Iterator[str]:
 
     Rows of equal settings are one row under two names, and pass. A weight of 0 equals no transfer.
     """
-    of_iou: dict[float, list[ConfigurationRecord]] = {}
+    of_first: dict[object, list[ConfigurationRecord]] = {}
     for one in record.configurations:
-        for value in list(record.by_seed(one.name, record.objective).values())[:1]:
-            of_iou.setdefault(value, []).append(one)
-    for alike in of_iou.values():
+        for pair, value in list(record.by_seed(one.name, record.objective).items())[:1]:
+            figures = next(t.figures for t in record.healthy(one.name) if t.pair == pair)
+            # Many rows may have an IoU of 0; few agree in every figure.
+            every = figures.fingerprint() if isinstance(figures, KeptFigures) else None
+            of_first.setdefault((value, every), []).append(one)
+    for alike in of_first.values():
         for a, b in combinations(alike, 2):
             shared, equal = equal_seeds(record.healthy(a.name), record.healthy(b.name))
             if shared != equal or not shared:

@@ -9,6 +9,7 @@ import pandas as pd
 import pyarrow as pa
 
 from reports.ledger.cancelled import cancelled_rows
+from reports.ledger.gathered import gathered
 from reports.ledger.parts import part_name, read_arrow, read_table, table_folder
 from reports.ledger.schema import DERIVED_COLUMNS
 from reports.names import MEAN_OF_CLASSES, OPTIMAL, PLAIN
@@ -43,12 +44,14 @@ _PLAN_COLUMNS = {
 """Attributes of a `ConfigurationRecord` that another column of the plan holds."""
 
 
-def _configurations(plan: pd.DataFrame) -> tuple[ConfigurationRecord, ...]:
-    first = plan.sort_values(["position", "seed"], kind="stable").drop_duplicates("configuration")
+def _configurations(rows: Sequence[Mapping[str, Any]]) -> tuple[ConfigurationRecord, ...]:
+    first: dict[str, Mapping[str, Any]] = {}
+    for row in rows:
+        first.setdefault(row["configuration"], row)
     names = [one.name for one in fields(ConfigurationRecord)]
     return tuple(
         ConfigurationRecord(**{name: row[_PLAN_COLUMNS.get(name, name)] for name in names})
-        for row in _records(first)
+        for row in first.values()
     )
 
 
@@ -92,10 +95,14 @@ def read_study(results: Location, plan: pd.DataFrame, *, processes: int = 1) -> 
         processes: see `reports.results.trial_cache.read_figures`.
 
     """
-    in_order = plan.sort_values(["position", "seed"], kind="stable")
-    rows = EndedRows(pa.Table.from_pandas(in_order, preserve_index=False)).all()
+    return _study(results, pa.Table.from_pandas(plan, preserve_index=False), processes)
+
+
+def _study(results: Location, plan: pa.Table, processes: int) -> StudyRecord:
+    in_order = plan.sort_by([("position", "ascending"), ("seed", "ascending")])
+    rows = EndedRows(in_order).all()
     first = rows[0]
-    ended, of_trials = _ended(results, "trials", plan["trial_key"], "trial_key")
+    ended, of_trials = _ended(results, "trials", [row["trial_key"] for row in rows], "trial_key")
     listed = read_table(results, "refinements")
     listed = listed[listed["study"] == first["study"]].sort_values("position", kind="stable")
     chain_rows = _records(listed)
@@ -127,8 +134,8 @@ def read_study(results: Location, plan: pd.DataFrame, *, processes: int = 1) -> 
         title=first["study_title"],
         objective=first["objective"],
         rule="tuned" if tuned or not groups else "fixed",
-        configurations=_configurations(plan),
-        seeds=tuple(sorted({int(seed) for seed in plan["seed"]})),
+        configurations=_configurations(rows),
+        seeds=tuple(sorted({int(row["seed"]) for row in rows})),
         classes=tuple(sorted(names, key=lambda name: (name == MEAN_OF_CLASSES, name))),
         all_trials=trials,
         history=EpochsByTrial(results, {at: trial.key for at, trial in plain.items()}),
@@ -263,10 +270,12 @@ def read_studies(results: Location, *, processes: int = 1) -> list[StudyRecord]:
         ('quickstart', [('CNN alone', 0, 'ok')])
 
     """
-    plan = read_table(results, "plan")
-    if plan.empty:
+    plan = gathered([read_arrow(results, "plan")])
+    if plan is None or not plan.num_rows:
         raise InputError(
             f"{results}: no plan in a ledger there; expected a folder that `wsss run` wrote"
         )
-    groups = plan.groupby(["study", "dial_value"], sort=True, dropna=False)
-    return [read_study(results, rows, processes=processes) for _, rows in groups]
+    at = plan.select(["study", "dial_value"]).to_pandas().astype({"study": str})
+    groups = at.groupby(["study", "dial_value"], sort=True, dropna=False)
+    places = [rows.index.to_numpy() for _, rows in groups]
+    return [_study(results, plan.take(pa.array(where)), processes) for where in places]

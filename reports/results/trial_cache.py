@@ -38,6 +38,7 @@ from reports.results.stored import (
     unpacked,
     whole_columns,
 )
+from reports.results.stored.alike import coded_texts
 from reports.storage import Entry, Location, open_folder
 
 _CHUNK = 20
@@ -127,20 +128,17 @@ def _usable(
     sealed: pa.Table,
 ) -> np.ndarray:
     """Return which rows hold figures that this code derived of the scores that are there."""
-    texts = pc.unique(sealed["figures_about"].cast(pa.string())).to_pylist()
-    ours = [text for text in texts if text is not None and is_of(text, rules)]
+    texts, code = coded_texts(sealed["figures_about"])
+    ours = [number for number, text in enumerate(texts) if is_of(text, rules)]
+    keys = sealed["key"].cast(pa.string())
     known = pc.and_(
-        pc.and_(
-            pc.is_valid(sealed["figures"]),
-            pc.is_in(sealed["figures_about"].cast(pa.string()), pa.array(ours, pa.string())),
-        ),
-        pc.is_in(sealed["key"].cast(pa.string()), pa.array(map(_key, names), pa.string())),
+        pc.is_valid(sealed["figures"]), pc.is_in(keys, pa.array(map(_key, names), pa.string()))
     )
-    usable: np.ndarray = known.to_numpy().astype(bool)
+    usable: np.ndarray = known.to_numpy().astype(bool) & np.isin(code, ours)
     if usable.any():
-        keys = np.array(sealed["key"].to_pylist(), object)[usable].tolist()
-        digests = part_digests(results, "scores", sorted(map(part_name, keys)), there)
-        now = [bytes.fromhex(digests.get(part_name(key), "")) for key in keys]
+        held = [part_name(key) for key in keys.filter(pa.array(usable)).to_pylist()]
+        digests = part_digests(results, "scores", sorted(held), there)
+        now = [bytes.fromhex(digests.get(name, "")) for name in held]
         derived_of = pc.binary_slice(sealed["figures"], 0, DIGEST_BYTES).filter(pa.array(usable))
         agree = pc.equal(derived_of, pa.array(now, derived_of.type))
         usable[usable] = agree.to_numpy().astype(bool)
@@ -185,6 +183,7 @@ def _by_trial(
         )
     ]
     whole = whole_columns(groups)
+    pa.default_memory_pool().release_unused()
     return {
         key: KeptFigures(alike, place, partial(read_scores, results, key))
         for alike in (replace(one, whole=whole) for one in groups)

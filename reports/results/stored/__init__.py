@@ -16,6 +16,7 @@ from reports.results.stored.packing import (
     is_of,
     packed,
 )
+from reports.results.stored.tidy_frames import tidy_blocks, whole_frame
 from reports.results.stored.trial_record import TrialRecord
 
 __all__ = [
@@ -34,6 +35,8 @@ __all__ = [
     "is_of",
     "packed",
     "tidy",
+    "tidy_blocks",
     "unpacked",
     "whole_columns",
+    "whole_frame",
 ]

@@ -167,6 +167,12 @@ class KeptFigures(TrialFigures):
         one, another = (each.alike.outcomes[each.place] for each in (self, other))
         return np.array_equal(one, another, equal_nan=True)
 
+    def fingerprint(self) -> tuple[object, ...]:
+        """Return what is the same for two trials that agree (`agrees`), and nearly no others."""
+        values = self.alike.outcomes[self.place] + 0.0  # -0.0 equals 0.0
+        values[np.isnan(values)] = np.nan
+        return self.alike.outcome_rows, hash(values.tobytes())
+
     def peeks_at(self) -> Mapping[str, str]:
         """Return what each rule sees of the masks; it is the same for all trials alike."""
         return self.alike.peeks_at
@@ -196,10 +202,7 @@ def unpacked(
 
     """
     names = np.array(keys, object)
-    coded = about.dictionary_encode().unify_dictionaries()
-    texts = coded.chunk(0).dictionary.to_pylist() if coded.num_chunks else []
-    codes = [chunk.indices.fill_null(-1).to_numpy() for chunk in coded.chunks]
-    code = np.concatenate([np.zeros(0, np.int32), *codes])
+    texts, code = coded_texts(about)
     for number, text in enumerate(texts):
         among = code == number
         where = np.flatnonzero(among if chosen is None else among & chosen)
@@ -220,6 +223,14 @@ def unpacked(
             values[:, sizes[0] : sizes[1]].reshape(count, len(curves), LEVELS),
             values[:, sizes[1] :].reshape(count, len(diagnosed), len(DIAGNOSTICS)),
         )
+
+
+def coded_texts(column: pa.ChunkedArray) -> tuple[list[str], np.ndarray]:
+    """Return the texts of a column, each once, and the number of each row's text, -1 for none."""
+    coded = column.dictionary_encode().unify_dictionaries()
+    texts = coded.chunk(0).dictionary.to_pylist() if coded.num_chunks else []
+    codes = [chunk.indices.fill_null(-1).to_numpy() for chunk in coded.chunks]
+    return texts, np.concatenate([np.zeros(0, np.int32), *codes])
 
 
 def _values(contents: pa.ChunkedArray, where: np.ndarray, width: int) -> np.ndarray:

@@ -30,6 +30,14 @@ class EndedRows:
             self._columns[name] = _values(self._table[name])
         return self._columns[name]
 
+    def value(self, name: str, place: int) -> Any:
+        """Return one value; a row's settings are as long as all else, and few rows are asked."""
+        if name not in self.names:
+            raise KeyError(name)
+        if name == "settings" and name not in self._columns:
+            return self._table[name][place].as_py()
+        return self.column(name)[place]
+
     def all(self) -> list[Mapping[str, Any]]:
         """Return the rows in their order."""
         return [EndedRow(self, place) for place in range(self._table.num_rows)]
@@ -48,9 +56,7 @@ class EndedRow(Mapping[str, Any]):
         self._rows, self._place = rows, place
 
     def __getitem__(self, name: str) -> Any:
-        if name not in self._rows.names:
-            raise KeyError(name)
-        return self._rows.column(name)[self._place]
+        return self._rows.value(name, self._place)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._rows.names)
