@@ -220,15 +220,12 @@ def _notes(record: StudyRecord) -> tuple[str, ...]:
 
 def _gated_oracles(record: StudyRecord) -> list[str]:
     """Say how many trials of an earlier release have oracles of gated maps alone."""
-    found = [
-        trial
-        for trial in record.trials.values()
-        if trial.gating == "predicted"
-        and any(
-            trial.figure("images_with_class_gated", rule="dataset_oracle", class_name=name) > 0
-            for name in record.classes
-        )
-    ]
+    trials = list(record.trials.values())
+    value_of = TrialValues(trials)
+    gated = np.zeros(len(trials), bool)
+    for name in record.classes:
+        gated |= value_of("images_with_class_gated", name, "dataset_oracle") > 0
+    found = [n for n in np.flatnonzero(gated).tolist() if trials[n].gating == "predicted"]
     if not found:
         return []
     return [

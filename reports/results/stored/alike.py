@@ -167,11 +167,12 @@ class KeptFigures(TrialFigures):
         one, another = (each.alike.outcomes[each.place] for each in (self, other))
         return np.array_equal(one, another, equal_nan=True)
 
-    def fingerprint(self) -> tuple[object, ...]:
-        """Return what is the same for two trials that agree (`agrees`), and nearly no others."""
+    @cached_property
+    def fingerprint(self) -> int:
+        """A number that is the same for two trials that agree (`agrees`), and for few others."""
         values = self.alike.outcomes[self.place] + 0.0  # -0.0 equals 0.0
         values[np.isnan(values)] = np.nan
-        return self.alike.outcome_rows, hash(values.tobytes())
+        return hash(values.tobytes())
 
     def peeks_at(self) -> Mapping[str, str]:
         """Return what each rule sees of the masks; it is the same for all trials alike."""
