@@ -91,16 +91,20 @@ def read_figures(
                     "figures of %d of %d trials, about %.0f s left", pace.done, pace.total, left
                 )
 
+    tables: list[tuple[pa.Table, np.ndarray | None]]
     if rules.own:
-        tables = [gathered(derive(names, None))]
-        chosen = [None]
+        whole = gathered(derive(names, None))
+        tables = [] if whole is None else [(whole, None)]
     else:
-        tables = [one for one in sealed if set(DERIVED_COLUMNS) <= set(one.column_names)]
-        chosen = [_usable(results, names, there, rules, one) for one in tables]
+        usable = [
+            (one, _usable(results, names, there, rules, one))
+            for one in sealed
+            if set(DERIVED_COLUMNS) <= set(one.column_names)
+        ]
         have = {
             key
-            for one, where in zip(tables, chosen, strict=True)
-            for key in np.array(one["key"].to_pylist(), object)[where]
+            for one, where in usable
+            for key in one["key"].cast(pa.string()).filter(pa.array(where)).to_pylist()
         }
         left = [name for name in names if _key(name) not in have]
         table = f"figures-{hashlib.blake2b(repr(rules).encode(), digest_size=5).hexdigest()}"
@@ -108,12 +112,8 @@ def read_figures(
         found = read_with_snapshot(
             derived, table, figures_code(), there, left, None, derive, coded=True
         )
-        tables += found
-        chosen += [None] * len(found)
-    return _by_trial(
-        results,
-        [one for one in zip(tables, chosen, strict=True) if one[0] is not None],
-    )
+        tables = [*usable, *((one, None) for one in found)]
+    return _by_trial(results, tables)
 
 
 def _key(name: str) -> str:
@@ -179,7 +179,7 @@ def _by_trial(
         alike
         for table, chosen in tables
         for alike in unpacked(
-            table["key"].to_pylist(), *(table[name] for name in DERIVED_COLUMNS), chosen
+            table["key"].to_pylist(), table["figures"], table["figures_about"], chosen
         )
     ]
     whole = whole_columns(groups)
