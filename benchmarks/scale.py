@@ -13,6 +13,7 @@ Training is a no-op throughout. Five sections, each a line or more with its numb
     python benchmarks/scale.py --trials 500 --run-trials 60   # quick
     python benchmarks/scale.py --sections b --run-trials 5000
     python benchmarks/scale.py --sections cde --against ../older   # a checkout of 6d4fdaa beside
+    python benchmarks/scale.py --sections e --trials 100000 --images 8   # 10 GiB for a while
 """
 
 import argparse
@@ -31,8 +32,9 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # or Tune prints tables in spite of verbose=0
 
 
-from scale_ledger import study_of, unsynced, write_finished
+from scale_ledger import IMAGES, study_of, unsynced, write_finished
 
+import studies.spec.study
 from studies.cli.plan_text import describe_plan
 from studies.planning.job import TrainingJob
 from studies.planning.planner import make_plan
@@ -220,35 +222,49 @@ def measured(words: list[str], environment: dict[str, str] | None = None) -> dic
     return found
 
 
-def finished_study(trials: int, folder: Path) -> tuple[Path, int, int]:
+def finished_study(
+    trials: int, folder: Path, images: int = IMAGES, *, with_store: bool = True
+) -> tuple[Path, int, int]:
     """Leave a finished study in `folder/results`; return its file, its trials and score rows."""
     spec = folder / "scale.yaml"
-    content = study_of(trials)
+    content = study_of(trials, images=images)
     spec.write_text(json.dumps(content))  # JSON is YAML
+    # A study of more trials than a study file may ask for is measured too.
+    studies.spec.study.MOST_RESULTS = max(studies.spec.study.MOST_RESULTS, trials)
     plan = make_plan(Study.model_validate(content))
+    results = folder / "results"
     with unsynced():
-        rows = write_finished(plan, ArtifactStore(folder / "results" / "store"), folder / "results")
+        rows = write_finished(
+            plan, ArtifactStore(results / "store"), results, with_store=with_store
+        )
     return spec, len(plan.trials), rows
 
 
-def commands_over(trials: int, folder: Path) -> dict[str, Any]:
+def commands_over(
+    trials: int, folder: Path, sections: str = "cde", images: int = IMAGES
+) -> dict[str, Any]:
     """Seconds and memory of the commands over a finished study."""
     results = folder / "results"
     started = time.perf_counter()
-    spec, count, rows = finished_study(trials, folder)
+    spec, count, rows = finished_study(trials, folder, images, with_store="c" in sections)
     found: dict[str, Any] = {"trials": count, "score_rows": rows}
-    print(f"  ({rows:,} rows of scores written in {time.perf_counter() - started:.0f} s)")
-    run = ("run", str(spec), "--results", str(results))
-    found["run again"] = command(*run)
-    found["run again, later"] = command(*run)
-    if (results / "derived").is_dir():
-        for file in (results / "derived").iterdir():
-            file.unlink()
-    for name in ("status, first look", "status"):
-        found[name] = command("status", str(results))
-    for name in ("report, first", "report"):
-        found[name] = command("report", str(results))
-    found["page MiB"] = (results / "report" / "report.html").stat().st_size / 2**20
+    print(
+        f"  ({rows:,} rows of scores written in {time.perf_counter() - started:.0f} s)", flush=True
+    )
+    if "c" in sections:
+        run = ("run", str(spec), "--results", str(results))
+        found["run again"] = command(*run)
+        found["run again, later"] = command(*run)
+        if (results / "derived").is_dir():
+            for file in (results / "derived").iterdir():
+                file.unlink()
+    if "d" in sections:
+        for name in ("status, first look", "status"):
+            found[name] = command("status", str(results))
+    if "e" in sections:
+        for name in ("report, first", "report"):
+            found[name] = command("report", str(results))
+        found["page MiB"] = (results / "report" / "report.html").stat().st_size / 2**20
     return found
 
 
@@ -272,7 +288,10 @@ def main() -> None:
     )
     parser.add_argument("--run-trials", type=int, default=200, help="that are scheduled [200]")
     parser.add_argument("--cpus", type=int, default=2, help="that Ray may use, one a trial [2]")
-    parser.add_argument("--sections", default="abcde", help="[abcde]; c, d and e go together")
+    parser.add_argument("--sections", default="abcde", help="[abcde]")
+    parser.add_argument(
+        "--images", type=int, default=IMAGES, help="scored in each trial, of c, d and e [400]"
+    )
     parser.add_argument("--way", choices=WAYS, help=argparse.SUPPRESS)
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there")
     parser.add_argument(
@@ -315,13 +334,16 @@ def main() -> None:
         record["commands"] = []
         for size in sizes:
             with tempfile.TemporaryDirectory() as folder:
-                record["commands"].append(commands_over(size, Path(folder)))
+                found = commands_over(size, Path(folder), options.sections, options.images)
+            record["commands"].append(found)
         small, large = record["commands"]
         for mark, name in (
             ("c", "run again"), ("c", "run again, later"),
             ("d", "status, first look"), ("d", "status"),
             ("e", "report, first"), ("e", "report"),
         ):  # fmt: skip
+            if name not in small:
+                continue
             more = (large[name]["cpu"] - small[name]["cpu"]) / (large["trials"] - small["trials"])
             each = ", ".join(
                 f"{one['trials']:,} trials {one[name]['seconds']:.1f} s "

@@ -4,8 +4,10 @@ import contextlib
 import io
 import json
 import os
+import zlib
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ import pyarrow as pa
 from PIL import Image
 
 from reports.ledger.digest import digest_in
-from reports.ledger.parts import ledger_table, part_content
+from reports.ledger.parts import ledger_table, part_content, write_part
 from reports.ledger.schema import SCHEMAS
 from reports.results.score_rows import Rules
 from reports.results.stored import DIGEST_BYTES, derived_columns
@@ -24,21 +26,25 @@ from studies.stages.handover import RunContext
 from studies.store.artifacts import ArtifactStore
 
 SEEDS = 5
-TUNE, TEST = 100, 300
+IMAGES = 400
 PIXELS = 64 * 64
 EPOCHS = 8
 PANELS = 6
 
 
-def study_of(trials: int, *, refined: bool = False) -> dict[str, Any]:
-    """A study file of so many trials under five seeds: two networks alone, the rest taught."""
+def study_of(trials: int, *, refined: bool = False, images: int = IMAGES) -> dict[str, Any]:
+    """A study file of so many trials under five seeds: two networks alone, the rest taught.
+
+    A quarter of its scored images tunes thresholds.
+    """
+    tune = images // 4
     taught = max(2, trials // SEEDS - 2)
     weights = [round(0.01 * (place + 1), 2) for place in range((taught + 1) // 2)]
     teach = {"paradigm": "teacher-student", "student": "vit", "teacher": "cnn", "level": "global"}
     return {
         "study": "scale",
         "title": "What does a study of thousands of trials cost beside its training?",
-        "data": {"source": "scenes", "size": 64, "train": 16, "tune": TUNE, "test": TEST},
+        "data": {"source": "scenes", "size": 64, "train": 16, "tune": tune, "test": images - tune},
         "backbones": {
             "cnn": {"model": "resnet18", "label": "CNN"},
             "vit": {"model": "vit_tiny_patch16_224", "label": "ViT"},
@@ -67,11 +73,14 @@ def _scores_at(low: float, high: float) -> np.ndarray:
 
 
 class _Scores:
-    """Score rows of trials; as drawing takes longer than writing, 97 draws take turns."""
+    """Score rows of trials; as drawing takes longer than writing, 97 draws are shared at random.
 
-    def __init__(self) -> None:
-        count = TUNE + TEST
-        split = ["tune"] * TUNE + ["test"] * TEST
+    Which trial has which draw follows from its key, so that no two rows agree under all seeds.
+    """
+
+    def __init__(self, tune: int, test: int) -> None:
+        count = tune + test
+        split = ["tune"] * tune + ["test"] * test
         image = [f"images/{name}_{place:05d}.png" for place, name in enumerate(split)]
         self._holds = np.arange(count) % 2 == 0
         peaks = np.where(self._holds, "object", None)
@@ -82,22 +91,22 @@ class _Scores:
         self._drawn: dict[int, pa.Table] = {}
         self._derived: dict[int, dict[str, Any]] = {}
 
-    def of(self, key: str, number: int) -> pa.Table:
+    def of(self, key: str) -> pa.Table:
         """The rows of one trial."""
-        draw = number % 97
+        draw = _draw_of(key)
         if draw not in self._drawn:
             random = np.random.default_rng(draw)
             self._drawn[draw] = self._draw(float(np.clip(random.normal(0.5, 0.1), 0, 1)), random)
         schema = SCHEMAS["scores"]
         place = schema.get_field_index("trial_key")
-        keys = pa.array([key] * (TUNE + TEST))
+        keys = pa.array([key] * len(self._holds))
         return self._drawn[draw].set_column(place, schema.field(place), keys)
 
     def derived(
-        self, number: int, rows: pa.Table, digest: str | None, rules: Rules | None
+        self, key: str, rows: pa.Table, digest: str | None, rules: Rules | None
     ) -> dict[str, Any]:
         """The figures of one trial; those of a draw are derived once."""
-        draw = number % 97
+        draw = _draw_of(key)
         if draw not in self._derived:
             self._derived[draw] = derived_columns(rows, rules, digest)
         found = self._derived[draw]
@@ -145,6 +154,10 @@ class _Scores:
         )
 
 
+def _draw_of(key: str) -> int:
+    return zlib.crc32(key.encode()) % 97
+
+
 def _column(values: Any, kind: pa.DataType, count: int) -> pa.Array:
     """A column of the table; an empty one where nothing is drawn."""
     if values is None:
@@ -158,15 +171,22 @@ def _png(pixels: np.ndarray) -> bytes:
     return sink.getvalue()
 
 
-def _panel_rows(key: str) -> list[dict[str, Any]]:
+@cache
+def _pictures() -> tuple[bytes, bytes, bytes]:
+    """An image, its mask and its map, as PNG."""
     wave = (127 + 120 * np.sin(np.arange(64) / 5)).astype(np.uint8)
     cam = np.minimum(wave[:, None], wave[None])
-    images = [_png(np.stack([cam, cam.T, cam], -1)), _png(255 * (cam > 127).astype(np.uint8))]
+    mask = 255 * (cam > 127).astype(np.uint8)
+    return _png(np.stack([cam, cam.T, cam], -1)), _png(mask), _png(cam)
+
+
+def _panel_rows(key: str, tune: int) -> list[dict[str, Any]]:
+    image, mask, cam = _pictures()
     return [
         {
             "trial_key": key, "network": "student", "split": "test", "class_name": "smoke",
-            "image": f"images/test_{TUNE + place:05d}.png",
-            "image_png": images[0], "mask_png": images[1], "cam_png": _png(cam),
+            "image": f"images/test_{tune + place:05d}.png",
+            "image_png": image, "mask_png": mask, "cam_png": cam,
         }
         for place in range(PANELS)
     ]  # fmt: skip
@@ -197,52 +217,85 @@ def unsynced() -> Iterator[None]:
         os.fsync = kept
 
 
-def write_finished(plan: Plan, store: ArtifactStore, results: Path) -> int:
+def write_finished(
+    plan: Plan, store: ArtifactStore, results: Path, *, with_store: bool = True
+) -> int:
     """Leave a store and a ledger as if the study had been run.
+
+    Args:
+        plan: of the study.
+        store: its store.
+        results: its results folder.
+        with_store: False: leave the ledger alone, which is all that a report reads.
 
     Returns:
         How many rows of scores there are.
 
     """
-    drawn = _Scores()
+    tune, test = plan.study.data.tune, plan.study.data.test
+    drawn = _Scores(tune, test)
     rows = 0
     rules = RunContext.of(plan, store, results).rules
     store.make()
     tables = {name: results / "ledger" / name for name in ("scores", "panels", "history", "trials")}
     for folder in tables.values():
         folder.mkdir(parents=True, exist_ok=True)
+    if not with_store:
+        write_part(results, "plan", plan.study.file_name, plan.ledger_rows())
     for number, job in enumerate(plan.jobs.values()):
-        with store.build("train", job.key, {}) as folder:
-            (folder / "outcome.json").write_text("{}")
+        if with_store:
+            with store.build("train", job.key, {}) as folder:
+                (folder / "outcome.json").write_text("{}")
         for trial in job.trials:
-            history: list[dict[str, Any]] = [
-                {
-                    "trial_key": trial.key, "epoch": epoch + 1, "loss": 1 / (epoch + 1),
-                    "classification_loss": 1 / (epoch + 1), "seconds": 3.0,
-                }
-                for epoch in range(EPOCHS)
-            ]  # fmt: skip
             content = {
-                "scores": drawn.of(trial.key, number),
-                "panels": _panel_rows(trial.key),
-                "history": history,
+                "scores": drawn.of(trial.key),
+                "panels": _panel_rows(trial.key, tune),
+                "history": _history_rows(trial.key),
                 "trials": [_trial_row(trial, job, number)],
             }
-            with store.build("scores", trial.key, {"parent": job.key}) as folder:
-                derived: dict[str, Any] = {}
-                for name, found in content.items():
-                    part = folder / "ledger" / name / f"{trial.key}.parquet"
-                    part.parent.mkdir(parents=True)
-                    if name == "trials":
-                        found[0].update(derived)
-                    file = _write(name, found, part)
-                    if name == "scores":
-                        derived = drawn.derived(number, found, digest_in(file), rules)
-            for name, ledger in tables.items():
-                part = store.path("scores", trial.key) / "ledger" / name / f"{trial.key}.parquet"
-                os.link(part, ledger / part.name)
-            rows += TUNE + TEST
+            if with_store:
+                with store.build("scores", trial.key, {"parent": job.key}) as folder:
+                    _write_parts(content, folder / "ledger", trial.key, drawn, rules)
+                for name, ledger in tables.items():
+                    part = store.path("scores", trial.key) / "ledger" / name / _part(trial.key)
+                    os.link(part, ledger / part.name)
+            else:
+                _write_parts(content, results / "ledger", trial.key, drawn, rules)
+            rows += tune + test
     return rows
+
+
+def _history_rows(key: str) -> list[dict[str, Any]]:
+    return [
+        {
+            "trial_key": key, "epoch": epoch + 1, "loss": 1 / (epoch + 1),
+            "classification_loss": 1 / (epoch + 1), "seconds": 3.0,
+        }
+        for epoch in range(EPOCHS)
+    ]  # fmt: skip
+
+
+def _part(key: str) -> str:
+    return f"{key}.parquet"
+
+
+def _write_parts(
+    content: dict[str, Any],
+    ledger: Path,
+    key: str,
+    drawn: _Scores,
+    rules: Rules | None,
+) -> None:
+    """Write the parts of a trial, scores first; their figures lie in the row that seals it."""
+    derived: dict[str, Any] = {}
+    for name, found in content.items():
+        part = ledger / name / _part(key)
+        part.parent.mkdir(parents=True, exist_ok=True)
+        if name == "trials":
+            found[0].update(derived)
+        file = _write(name, found, part)
+        if name == "scores":
+            derived = drawn.derived(key, found, digest_in(file), rules)
 
 
 def _write(table: str, content: pa.Table | list[dict[str, Any]], file: Path) -> bytes:

@@ -9,6 +9,7 @@ it; `torch.load` passes over that line.
 import contextlib
 import errno
 import hashlib
+import io
 import os
 import uuid
 from collections.abc import Iterator
@@ -46,6 +47,19 @@ def fill_digest(content: bytes, before: bytes) -> bytes:
     return content[:at] + _digest_but(content, at) + content[at + _HEX :]
 
 
+def fill_digest_of(sink: io.BytesIO, before: bytes) -> None:
+    """Write the digest of a content over the zeros in its place, see `fill_digest`; copy nothing.
+
+    >>> sink = io.BytesIO(b'{"digest": "' + ZEROS + b'"}')
+    >>> fill_digest_of(sink, b'"digest": "')
+    >>> holds_digest(sink.getvalue(), b'"digest": "')
+    True
+    """
+    at = sink.getvalue().rindex(before) + len(before)
+    with sink.getbuffer() as content:
+        content[at : at + _HEX] = _digest_but(content, at)
+
+
 def holds_digest(content: bytes, before: bytes) -> bool | None:
     """Return whether a content agrees with the digest that it holds; None if it holds none."""
     at = content.rfind(before)
@@ -55,7 +69,7 @@ def holds_digest(content: bytes, before: bytes) -> bool | None:
     return content[at : at + _HEX] == _digest_but(content, at)
 
 
-def _digest_but(content: bytes, at: int) -> bytes:
+def _digest_but(content: bytes | memoryview, at: int) -> bytes:
     """Return the digest of a content with zeros in the digest's place."""
     digest = hashlib.blake2b(memoryview(content)[:at], digest_size=_HEX // 2)
     digest.update(ZEROS)

@@ -6,13 +6,14 @@ digest covers the footer too, and with it names, types and statistics.
 """
 
 import io
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from itertools import chain
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from wsss_core.whole_files import ZEROS, fill_digest, holds_digest
+from wsss_core.whole_files import ZEROS, fill_digest_of, holds_digest
 
 _KEY = b"wsss_digest"
 # Thrift's compact protocol, in which footers are written: after the key, field 2 of type binary,
@@ -25,23 +26,33 @@ TAIL = 4096
 
 
 def to_parquet(
-    table: pa.Table, about: Mapping[bytes, bytes] | None = None, *, lean: bool = False
+    table: pa.Table | Iterable[pa.Table],
+    about: Mapping[bytes, bytes] | None = None,
+    *,
+    lean: bool = False,
+    rows: int | None = None,
 ) -> bytes:
     """Return a table as the content of a Parquet file that holds its own digest.
 
     Args:
-        table: rows and schema; the schema's metadata are kept.
+        table: rows and schema; the schema's metadata are kept. Several, at least one, of one schema
+            are written one after another.
         about: more entries for the file's metadata.
         lean: write what few rows need: neither compression nor dictionaries nor statistics, which
             cost a reader of many small files most of its time.
+        rows: of a group that is read at once; None: as many as pyarrow writes.
 
     """
     sink = io.BytesIO()
     options: dict[str, Any] = _LEAN if lean else {"compression": "zstd"}
-    with pq.ParquetWriter(sink, table.schema, **options) as writer:
-        writer.write_table(table)
+    tables = iter([table] if isinstance(table, pa.Table) else table)
+    first = next(tables)
+    with pq.ParquetWriter(sink, first.schema, **options) as writer:
+        for one in chain([first], tables):
+            writer.write_table(one, row_group_size=rows)
         writer.add_key_value_metadata({**(about or {}), _KEY: ZEROS})
-    return fill_digest(sink.getvalue(), _PLACE)
+    fill_digest_of(sink, _PLACE)
+    return sink.getvalue()
 
 
 def is_whole(content: bytes) -> bool | None:

@@ -18,13 +18,9 @@ import pyarrow.parquet as pq
 
 from reports.ledger.digest import is_whole, to_parquet
 from reports.ledger.footer_rows import footer_rows, nullable, with_footer_rows
+from reports.ledger.gathered import concatenated
 from reports.ledger.schema import CHOICES, READABLE, SCHEMA_VERSION, SCHEMAS, VERSION_KEY
-from reports.ledger.snapshot import (
-    DERIVED,
-    concatenated,
-    forget_checksums,
-    read_with_snapshot,
-)
+from reports.ledger.snapshot import DERIVED, forget_checksums, read_with_snapshot
 from reports.storage import Folder, Location, below, open_folder
 from wsss_core.errors import InputError, as_input_error, one_line
 
@@ -189,6 +185,7 @@ def read_arrow(
     keys: Iterable[str] | None = None,
     columns: Sequence[str] | None = None,
     skip_corrupt: bool = False,
+    coded: bool = False,
 ) -> pa.Table:
     """Read parts of a table as `read_table` does, but without pandas, which loads slowly.
 
@@ -198,12 +195,13 @@ def read_arrow(
         keys: read these parts only. None: all.
         columns: read these columns only. None: all.
         skip_corrupt: log a warning about a corrupt part and go on without its rows.
+        coded: columns of text may be dictionaries, which hold each text once.
 
     """
     left_out: set[str] = set()
     while True:
         try:
-            return _read_table(results, table, keys, columns, left_out)
+            return _read_table(results, table, keys, columns, left_out, coded=coded)
         except CorruptPartError as error:
             forget_checksums(open_folder(results).joined(DERIVED), table)
             if not skip_corrupt:
@@ -218,6 +216,8 @@ def _read_table(
     keys: Iterable[str] | None,
     columns: Sequence[str] | None,
     left_out: Collection[str],
+    *,
+    coded: bool,
 ) -> pa.Table:
     folder = table_folder(results, table)
     schema = SCHEMAS[table]
@@ -225,23 +225,35 @@ def _read_table(
     empty = schema if wanted is None else pa.schema([schema.field(name) for name in wanted])
     asked = None if keys is None else [part_name(key) for key in sorted(set(keys))]
     read = partial(_read_parts, folder)
-    if asked is not None and len(asked) <= _FEW:
-        few = [name for name in asked if name not in left_out]
-        found = list(read([name for name in few if folder.has(name)], wanted))
-    else:
-        there = folder.listing()
-        there = {name: entry for name, entry in there.items() if name not in left_out}
-        names = [n for n in asked or there if n in there and n.endswith(part_name(""))]
-        if table in SNAPSHOTS:
-            derived = open_folder(results).joined(DERIVED)
-            found = read_with_snapshot(derived, table, SCHEMA_VERSION, there, names, wanted, read)
-        else:
-            found = list(read(names, wanted))
     with as_input_error(
         f"{folder.where}: its parts do not fit together", pa.ArrowException, error=LedgerError
     ):
+        if asked is not None and len(asked) <= _FEW:
+            few = [name for name in asked if name not in left_out]
+            found = list(read([name for name in few if folder.has(name)], wanted))
+        else:
+            there = folder.listing()
+            there = {name: entry for name, entry in there.items() if name not in left_out}
+            names = [n for n in asked or there if n in there and n.endswith(part_name(""))]
+            if table in SNAPSHOTS:
+                derived = open_folder(results).joined(DERIVED)
+                found = read_with_snapshot(
+                    derived, table, SCHEMA_VERSION, there, names, wanted, read, coded=coded
+                )
+            else:
+                found = list(read(names, wanted))
         # `empty_table` would load pandas.
+        if coded and found:
+            empty = _coded_as(empty, found[0].schema)
         return concatenated([pa.Table.from_batches([], nullable(empty)), *found])
+
+
+def _coded_as(schema: pa.Schema, found: pa.Schema) -> pa.Schema:
+    """Return a schema with the dictionaries of another."""
+    coded = {field.name: field.type for field in found if pa.types.is_dictionary(field.type)}
+    return pa.schema(
+        [field.with_type(coded.get(field.name, field.type)) for field in schema], schema.metadata
+    )
 
 
 def _read_parts(

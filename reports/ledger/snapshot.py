@@ -12,10 +12,12 @@ import contextlib
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from reports.ledger.digest import is_whole, to_parquet
+from reports.ledger.gathered import GatheredRows, concatenated, decoded, gathered
 from reports.storage import Entry, Folder, StorageError
 
 DERIVED = "derived"
@@ -23,6 +25,8 @@ DERIVED = "derived"
 
 WORTH = 64
 """A table of so many parts gets a snapshot; one that lacks so many parts is replaced."""
+
+_GROUP = 8192  # rows that are read at once
 
 _PARTS = b"parts"
 _VERSION = b"schema_version"
@@ -56,6 +60,8 @@ def read_with_snapshot(
     names: Sequence[str],
     columns: list[str] | None,
     read_parts: ReadParts,
+    *,
+    coded: bool = False,
 ) -> list[pa.Table]:
     """Read parts of a table, as many as possible from its snapshot.
 
@@ -68,6 +74,8 @@ def read_with_snapshot(
         names: the names of the requested parts, ascending.
         columns: read these columns only, if a part has them; None: all.
         read_parts: reads the parts themselves, or computes rows of them.
+        coded: leave columns of text as dictionaries where many parts were read: each text is in
+            memory once.
 
     Returns:
         Tables whose rows, one table after the other, are those of the parts in their order.
@@ -78,31 +86,63 @@ def read_with_snapshot(
     kept, rows = _kept(folder, table, version, listing, names, columns)
     new = [name for name in names if name not in rows]
     if len(new) < WORTH:
-        return _in_order(names, kept, rows, new, read_parts(new, columns))
-    read: list[pa.Table] = []
-    try:
-        read.extend(read_parts(new, None))
-    finally:
-        if len(read) >= WORTH:  # all of them, or what an interruption has left
-            there = new[: len(read)]
-            counts = {name: stop - start for name, (start, stop) in rows.items()}
-            counts |= {name: part.num_rows for name, part in zip(there, read, strict=True)}
-            known = sorted(counts)
-            parts = [(name, listing[name], counts[name]) for name in known]
-            _write(folder, table, version, _in_order(known, kept, rows, there, read), parts)
-    found = [concatenated(each)] if (each := _in_order(names, kept, rows, new, read)) else []
-    return found if columns is None else [_only(one, columns) for one in found]
+        parts = dict(zip(new, read_parts(new, columns), strict=True))
+        fresh, counts = gathered(parts.values()), {n: one.num_rows for n, one in parts.items()}
+    else:
+        gathering, counts = GatheredRows(), {}
+        try:
+            for name, part in zip(new, read_parts(new, None), strict=True):
+                gathering.add(part)
+                counts[name] = part.num_rows
+        except BaseException:
+            if len(counts) >= WORTH:  # what an interruption has left
+                with contextlib.suppress(pa.ArrowException):
+                    _renew(folder, table, version, listing, (kept, rows), gathering.table(), counts)
+            raise
+        fresh = gathering.table()
+        del gathering
+        _renew(folder, table, version, listing, (kept, rows), fresh, counts)
+    if rows and fresh is not None and not kept.schema.equals(fresh.schema):
+        kept, fresh = decoded(kept), decoded(fresh)
+    if fresh is None:
+        found = _in_order(names, kept, rows, {})
+    elif not rows:
+        found = [fresh]
+    else:
+        starts = np.cumsum([0, *counts.values()]).tolist()
+        each = {name: fresh.slice(starts[n], counts[name]) for n, name in enumerate(counts)}
+        found = _in_order(names, kept, rows, each)
+    found = found if columns is None else [_only(one, columns) for one in found]
+    return found if coded else [decoded(one) for one in found]
+
+
+def _renew(
+    folder: Folder,
+    table: str,
+    version: object,
+    listing: Mapping[str, Entry],
+    older: tuple[pa.Table, Mapping[str, tuple[int, int]]],
+    fresh: pa.Table | None,
+    counts: Mapping[str, int],
+) -> None:
+    """Write a snapshot of what is unchanged of an older one and of parts that were read now."""
+    kept, rows = older
+    there = [name for name in rows if name not in counts]
+    parts = [(name, listing[name], rows[name][1] - rows[name][0]) for name in there]
+    parts += [(name, listing[name], count) for name, count in counts.items()]
+    content = [*_in_order(there, kept, rows, {}), *([] if fresh is None else [fresh])]
+    if any(not one.schema.equals(content[0].schema) for one in content):
+        content = [decoded(one) for one in content]
+    _write(folder, table, version, content, parts)
 
 
 def _in_order(
     names: Iterable[str],
     kept: pa.Table,
     rows: Mapping[str, tuple[int, int]],
-    new: Sequence[str],
-    read: Iterable[pa.Table],
+    fresh: Mapping[str, pa.Table],
 ) -> list[pa.Table]:
     """Return the rows of parts by name: runs of the snapshot between parts read singly."""
-    fresh = dict(zip(new, read, strict=True))
     found: list[pa.Table] = []
     run: tuple[int, int] | None = None
     for name in [*names, None]:
@@ -143,7 +183,7 @@ def _kept(
             return nothing
         with pq.ParquetFile(pa.BufferReader(content)) as file:
             about = file.metadata.metadata
-            if about[_VERSION] != str(version).encode():
+            if about[_VERSION] != _written(version):
                 return nothing
             rows = {}
             start = 0
@@ -157,7 +197,10 @@ def _kept(
             there = file.schema_arrow.names
             if columns is not None and len(set(names) - rows.keys()) < WORTH:
                 there = [name for name in columns if name in there]
-            return file.read(columns=there, use_threads=False), rows
+            groups = range(file.num_row_groups)
+            each = (file.read_row_group(n, columns=there, use_threads=False) for n in groups)
+            whole = gathered(each)
+            return (pa.table({}), {}) if whole is None else (whole, rows)
     except (OSError, pa.ArrowException, StorageError, ValueError, KeyError, TypeError):
         return nothing
 
@@ -172,21 +215,11 @@ def _write(
     about = [(name, entry.size, entry.changed, count) for name, entry, count in parts]
     # A reader without the right to write goes on without a snapshot.
     with contextlib.suppress(OSError, StorageError, pa.ArrowException):
-        whole = concatenated(content).combine_chunks()
-        entries = {_PARTS: json.dumps(about).encode(), _VERSION: str(version).encode()}
-        folder.write(f"{table}.parquet", to_parquet(whole, entries))
+        entries = {_PARTS: json.dumps(about).encode(), _VERSION: _written(version)}
+        whole = concatenated(content)
+        folder.write(f"{table}.parquet", to_parquet(whole, entries, rows=_GROUP))
 
 
-def concatenated(tables: Sequence[pa.Table]) -> pa.Table:
-    """Return the rows of at least one table after another; a column that one lacks is empty there.
-
-    Thousands of parts agree in their schema, and comparing it is quicker than unifying it.
-    """
-    runs: list[list[pa.Table]] = []
-    for table in tables:
-        if runs and runs[-1][0].schema.equals(table.schema):
-            runs[-1].append(table)
-        else:
-            runs.append([table])
-    each = [run[0] if len(run) == 1 else pa.concat_tables(run) for run in runs]
-    return pa.concat_tables(each, promote_options="permissive")
+def _written(version: object) -> bytes:
+    """Return a version as snapshots hold it; those of older releases have no dictionaries."""
+    return f"{version}, coded".encode()

@@ -12,7 +12,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from reports.names import measure_phrase
-from reports.results.comparisons import (
+from reports.results.origins import (
+    counted,
+    differing,
     differing_settings,
     equal_rows,
     equal_seeds,
@@ -20,7 +22,6 @@ from reports.results.comparisons import (
     seeds_text,
     spelt_settings,
 )
-from reports.results.origins import counted, differing
 from reports.results.reading import read_studies
 from reports.results.study_record import ConfigurationRecord, StudyRecord, TrialRecord
 from reports.statistics import PairedDifference, holm, paired_difference

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 from reports.names import CLASSES_IN_SIGHT, MEAN_OF_CLASSES
 from reports.tables.cells import Table
+from reports.tables.long import columns_of, rows_at
 
 
 def split_by_class(table: Table) -> tuple[Table, Table | None]:
@@ -19,11 +20,16 @@ def split_by_class(table: Table) -> tuple[Table, Table | None]:
     """
     keys = [column.key for column in table.columns]
     at = keys.index("class") if "class" in keys else None
-    names = set() if at is None else {row[at].text for row in table.rows} - {MEAN_OF_CLASSES}
+    texts = [] if at is None else columns_of(table)[at].texts
+    names = set(texts) - {MEAN_OF_CLASSES}
     if at is None or len(names) <= CLASSES_IN_SIGHT:
         return table, None
-    of_all = tuple(row for row in table.rows if row[at].text == MEAN_OF_CLASSES)
-    of_each = tuple(row for row in table.rows if row[at].text != MEAN_OF_CLASSES)
+    of_all, of_each = (
+        rows_at(
+            table, [place for place, text in enumerate(texts) if (text == MEAN_OF_CLASSES) is mean]
+        )
+        for mean in (True, False)
+    )
     title = f"{table.title}: {len(names)} classes"
     return replace(table, rows=of_all), replace(
         table, title=title, rows=of_each, caption="", notes=()

@@ -10,10 +10,11 @@ from reports.page.sections import SECTIONS
 from reports.page.specs import Drawing, FigureSpec, TableSpec
 from reports.results.origins import mixed
 from reports.results.study_record import StudyRecord
-from reports.tables.cells import Table, mark_mixed
+from reports.tables.cells import Table
 from reports.tables.diagnostics import diagnostics_table
 from reports.tables.findings import findings_table
 from reports.tables.folds import over_groups, with_groups
+from reports.tables.long import mark_mixed
 from reports.tables.segments import has_segmentation, segmentation_table
 from reports.tables.strategies import strategies_table
 from reports.tables.sweep import sweep_table

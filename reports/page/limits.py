@@ -7,6 +7,7 @@ from dataclasses import replace
 from reports.results.study_record import StudyRecord
 from reports.statistics import summarise
 from reports.tables.cells import Table
+from reports.tables.long import ColumnRows
 
 CONFIGURATIONS = 24
 """The most configurations that one figure tells apart."""
@@ -81,11 +82,14 @@ def shortened(table: Table, file: str, limit: int = TABLE_ROWS) -> Table:
         and any(row[place].rank is not None for row in table.rows)
     ]
     ranking = ranked[0] if ranked else None
-    bad = [
-        place
-        for place, row in enumerate(table.rows)
-        if any(cell.state not in ("", "partial") for cell in row)
-    ][: limit // 2]
+    if isinstance(table.rows, ColumnRows):
+        bad = table.rows.standing_out(("", "partial"))[: limit // 2]
+    else:
+        bad = [
+            place
+            for place, row in enumerate(table.rows)
+            if any(cell.state not in ("", "partial") for cell in row)
+        ][: limit // 2]
 
     def by_rank(place: int) -> tuple[float, int]:
         if ranking is None:

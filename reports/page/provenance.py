@@ -62,10 +62,10 @@ def _column(trials: list[TrialRecord], name: str) -> Counter[str]:
 
 def _packages(trials: list[TrialRecord]) -> Counter[str]:
     found: Counter[str] = Counter()
-    for trial in trials:
-        listed = _json(trial.row.get("packages"))
+    for text, count in Counter(trial.row.get("packages") for trial in trials).items():
+        listed = _json(text)
         if isinstance(listed, dict):
-            found[", ".join(f"{name} {listed[name]}" for name in sorted(listed))] += 1
+            found[", ".join(f"{name} {listed[name]}" for name in sorted(listed))] += count
     return found
 
 

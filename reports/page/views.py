@@ -1,7 +1,7 @@
 """The view of a study: the tables, figures and sentences that its page shows, ready to render."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import pandas as pd
 
@@ -42,12 +42,12 @@ class StudyView:
         headlines: its opening sentences.
         warnings: sentences on results that are no findings about maps.
         key_figures: the student alone, the best taught, the teacher alone, if they have scores.
-        tables: by name.
+        tables: by name, those of a report with its files without rows.
+        folded: the tables as the page shows them, each with the rows of many classes that it folds.
         figures: by name, no name of a table; a figure without data is left out.
         sections: in reading order, before the trials and the provenance.
         provenance: code, data and machines of its trials.
-        outcomes: all figures of all trials, tidy.
-        diagnostics: all diagnostics of all trials, tidy.
+        records: the study, at each value of its sweep.
 
     """
 
@@ -58,30 +58,65 @@ class StudyView:
     warnings: tuple[str, ...]
     key_figures: tuple[KeyFigure, ...]
     tables: dict[str, Table]
+    folded: dict[str, tuple[Table, Table | None]]
     figures: dict[str, FigureView]
     sections: tuple[Section, ...]
     provenance: Provenance
-    outcomes: pd.DataFrame
-    diagnostics: pd.DataFrame
+    records: tuple[StudyRecord, ...]
 
     @property
     def shown(self) -> dict[str, Table]:
-        """The tables as the page shows them; the files hold all rows."""
+        """The tables as the page shows them, those of many classes whole."""
         return {name: shortened(t, self.prefix + name) for name, t in self.tables.items()}
 
     @property
-    def folded(self) -> dict[str, tuple[Table, Table | None]]:
-        """The tables as the page shows them, each with the rows of many classes that it folds."""
-        found: dict[str, tuple[Table, Table | None]] = {}
-        for name, table in self.tables.items():
-            seen, folded = split_by_class(table)
-            file = self.prefix + name
-            found[name] = shortened(seen, file), folded and shortened(folded, file)
-        return found
+    def outcomes(self) -> pd.DataFrame:
+        """All figures of all trials, tidy."""
+        return self._tidy(StudyRecord.outcomes)
+
+    @property
+    def diagnostics(self) -> pd.DataFrame:
+        """All diagnostics of all trials, tidy."""
+        return self._tidy(StudyRecord.diagnostics)
+
+    def _tidy(self, frame_of: Callable[[StudyRecord], pd.DataFrame]) -> pd.DataFrame:
+        if self.records[0].sweep is None:
+            return frame_of(self.records[0])
+        return pd.concat(
+            [frame_of(record).assign(dial_value=record.sweep_value) for record in self.records],
+            ignore_index=True,
+        )
+
+
+WriteTable = Callable[[str, Table], None]
+"""Takes the name of a table's files, and the table with all rows."""
+
+
+def _tables(
+    builds: Mapping[str, Callable[[], Table]], prefix: str, write: WriteTable | None
+) -> tuple[dict[str, Table], dict[str, tuple[Table, Table | None]]]:
+    """Build tables one after another; return them, and what the page shows of each.
+
+    A table that was written keeps no rows: those of a large study are not in memory together.
+    """
+    tables: dict[str, Table] = {}
+    shown: dict[str, tuple[Table, Table | None]] = {}
+    for name, build in builds.items():
+        table, file = build(), prefix + name
+        seen, folded = split_by_class(table)
+        shown[name] = shortened(seen, file), folded and shortened(folded, file)
+        if write is not None:
+            write(file, table)
+            table = replace(table, rows=())
+        tables[name] = table
+    return tables, shown
 
 
 def study_view(
-    record: StudyRecord, prefix: str = "", kept: KeptDrawings | None = None
+    record: StudyRecord,
+    prefix: str = "",
+    kept: KeptDrawings | None = None,
+    write: WriteTable | None = None,
 ) -> StudyView:
     """Build everything that the page shows of a study.
 
@@ -89,6 +124,7 @@ def study_view(
         record: the study.
         prefix: precedes the names of its files.
         kept: the drawings that may be taken instead of drawing anew.
+        write: takes each table; None: the view keeps their rows.
 
     """
     figures, sections = {}, []
@@ -103,6 +139,7 @@ def study_view(
     sentences = headlines(record) + decision_headlines(record)
     if has_published_order(record) and (sentence := published_headline(record)):
         sentences.append(sentence)
+    tables, folded = _tables(study_tables([record]), prefix, write)
     return StudyView(
         prefix=prefix,
         name=record.name,
@@ -110,17 +147,20 @@ def study_view(
         headlines=tuple(sentences),
         warnings=tuple(study_warnings(record)),
         key_figures=key_figures(record),
-        tables={name: build() for name, build in study_tables([record]).items()},
+        tables=tables,
+        folded=folded,
         figures=figures,
         sections=tuple(sections),
         provenance=provenance([record], fewer([record])[0]),
-        outcomes=record.outcomes(),
-        diagnostics=record.diagnostics(),
+        records=(record,),
     )
 
 
 def sweep_view(
-    records: Sequence[StudyRecord], prefix: str = "", kept: KeptDrawings | None = None
+    records: Sequence[StudyRecord],
+    prefix: str = "",
+    kept: KeptDrawings | None = None,
+    write: WriteTable | None = None,
 ) -> StudyView:
     """Build the view of a study with a sweep: the whole sweep, then each value's tables.
 
@@ -128,9 +168,11 @@ def sweep_view(
         records: one for each value of the sweep.
         prefix: precedes the names of its files.
         kept: see `study_view`.
+        write: see `study_view`.
 
     """
     first = records[0]
+    tables, folded = _tables(study_tables(records), prefix, write)
     drawing = sweep_drawing(records)
     sections = [Section("sweep", drawing.title, ("sweep", "sweep_figure"))]
     for place, record in enumerate(records, 1):
@@ -149,21 +191,12 @@ def sweep_view(
         headlines=(*sweep_headlines(records), *left_out(records)),
         warnings=tuple(sentence for record in records for sentence in study_warnings(record)),
         key_figures=(),
-        tables={name: build() for name, build in study_tables(records).items()},
+        tables=tables,
+        folded=folded,
         figures={"sweep_figure": drawing.view(f"{prefix}sweep", kept)},
         sections=tuple(sections),
         provenance=provenance(records, fewer(records)[0]),
-        outcomes=_over_sweep(records, StudyRecord.outcomes),
-        diagnostics=_over_sweep(records, StudyRecord.diagnostics),
-    )
-
-
-def _over_sweep(
-    records: Sequence[StudyRecord], frame_of: Callable[[StudyRecord], pd.DataFrame]
-) -> pd.DataFrame:
-    return pd.concat(
-        [frame_of(record).assign(dial_value=record.sweep_value) for record in records],
-        ignore_index=True,
+        records=tuple(records),
     )
 
 
@@ -181,16 +214,22 @@ def by_study(records: Sequence[StudyRecord]) -> dict[str, list[StudyRecord]]:
 
 
 def view_of(
-    records: Sequence[StudyRecord], prefix: str = "", kept: KeptDrawings | None = None
+    records: Sequence[StudyRecord],
+    prefix: str = "",
+    kept: KeptDrawings | None = None,
+    write: WriteTable | None = None,
 ) -> StudyView:
     """Build the view of one study; see `by_study` and `study_view`."""
     if records[0].sweep:
-        return sweep_view(records, prefix, kept)
-    return study_view(records[0], prefix, kept)
+        return sweep_view(records, prefix, kept, write)
+    return study_view(records[0], prefix, kept, write)
 
 
 def views_of(
-    records: Sequence[StudyRecord], slug: Callable[[str], str], kept: KeptDrawings | None = None
+    records: Sequence[StudyRecord],
+    slug: Callable[[str], str],
+    kept: KeptDrawings | None = None,
+    write: WriteTable | None = None,
 ) -> list[StudyView]:
     """Build a view of each study; the values of one sweep share a view.
 
@@ -198,11 +237,12 @@ def views_of(
         records: as `reports.results.reading.read_studies` returns them.
         slug: turns a study's name into a part of a file's name.
         kept: see `study_view`.
+        write: see `study_view`.
 
     """
     groups = by_study(records)
     several = len(groups) > 1
     return [
-        view_of(group, f"{place}-{slug(name)}-" if several else "", kept)
+        view_of(group, f"{place}-{slug(name)}-" if several else "", kept, write)
         for place, (name, group) in enumerate(groups.items(), 1)
     ]

@@ -1,7 +1,8 @@
 """Warnings at the head of a page: results that look like findings about maps and are none."""
 
 from reports.names import MEAN_OF_CLASSES, THRESHOLD_NAMES, of_few_classes
-from reports.results.comparisons import at_chance, balanced_accuracy, equal_rows
+from reports.results.comparisons import at_chance, balanced_accuracy
+from reports.results.origins import equal_rows
 from reports.results.score_rows import TINY
 from reports.results.study_record import StudyRecord
 from reports.tables.cells import never_predicted_notes, points

@@ -1,7 +1,9 @@
 """Writing a report: the page, the tables in three formats, the figures, the tidy frames."""
 
 import re
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -10,14 +12,14 @@ import pyarrow as pa
 from reports.ledger.digest import to_parquet
 from reports.page.kept_drawings import KeptDrawings
 from reports.page.rendering import render_html, render_markdown
-from reports.page.views import views_of
+from reports.page.staging import StagedFiles
+from reports.page.views import StudyView, views_of
 from reports.results.anonymous import anonymised
 from reports.results.reading import read_studies
 from reports.storage import Location
-from reports.tables.csv_text import frame_to_csv
+from reports.tables.cells import Table
+from reports.tables.csv_text import csv_blocks
 from reports.tables.rendering import to_csv, to_latex, to_markdown
-from wsss_core.errors import as_input_error
-from wsss_core.whole_files import write_whole
 
 
 @dataclass(frozen=True)
@@ -42,10 +44,6 @@ def _slug(name: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-") or "study"
 
 
-def _parquet(frame: pd.DataFrame) -> bytes:
-    return to_parquet(pa.Table.from_pandas(frame, preserve_index=False))
-
-
 def make_report(
     results: Location,
     out: Path | str,
@@ -54,6 +52,8 @@ def make_report(
     anonymous: bool = False,
 ) -> ReportFiles:
     """Write the report of every study of a results folder; equal ledgers give equal bytes.
+
+    The files appear together, when all are written.
 
     Args:
         results: a folder with `ledger/`, a path or a URI.
@@ -66,39 +66,52 @@ def make_report(
         InputError: the ledger has no plan, a part of it cannot be read, or `out` cannot be written.
 
     """
-    out = Path(out)
     records = read_studies(results, processes=processes)
+    if anonymous:
+        records = anonymised(records)
     kept = KeptDrawings.of(results)
-    views = views_of(anonymised(records) if anonymous else records, _slug, kept)
-    kept.keep()
-    outcomes = pd.concat([view.outcomes for view in views], ignore_index=True)
-    diagnostics = pd.concat([view.diagnostics for view in views], ignore_index=True)
-    tables: dict[str, str | bytes] = {
-        "outcomes.csv": frame_to_csv(outcomes),
-        "outcomes.parquet": _parquet(outcomes),
-        "diagnostics_by_trial.csv": frame_to_csv(diagnostics),
-        "diagnostics_by_trial.parquet": _parquet(diagnostics),
-    }
-    for view in views:
-        for name, table in view.tables.items():
-            tables[f"{view.prefix}{name}.csv"] = to_csv(table)
-            tables[f"{view.prefix}{name}.md"] = to_markdown(table)
+    with StagedFiles(Path(out), "the report cannot be written there") as files:
+
+        def write_table(name: str, table: Table) -> None:
             # The label is the file's name: one document may include several tables of a kind.
-            labelled = replace(table, name=f"{view.prefix}{name}")
-            tables[f"{view.prefix}{name}.tex"] = to_latex(labelled)
-    figures = {f"{f.name}.svg": f.svg for view in views for f in view.figures.values()}
-    html, markdown = render_html(views), render_markdown(views)
-    with as_input_error(f"{out}: the report cannot be written there", OSError):
-        for folder in ("tables", "figures"):
-            (out / folder).mkdir(parents=True, exist_ok=True)
-        return ReportFiles(
-            html=_write(out / "report.html", html),
-            markdown=_write(out / "report.md", markdown),
-            tables=tuple(_write(out / "tables" / name, tables[name]) for name in sorted(tables)),
-            figures=tuple(_write(out / "figures" / n, figures[n]) for n in sorted(figures)),
-        )
+            labelled = replace(table, name=name)
+            for kind, text in (("csv", to_csv), ("md", to_markdown), ("tex", to_latex)):
+                files.write(f"tables/{name}.{kind}", [text(labelled)])
+
+        views = views_of(records, _slug, kept, write_table)
+        kept.keep()
+        _write_frame(files, "outcomes", partial(_outcomes, views))
+        _write_frame(files, "diagnostics_by_trial", partial(_diagnostics, views))
+        for view in views:
+            for figure in view.figures.values():
+                files.write(f"figures/{figure.name}.svg", [figure.svg])
+        html = files.write("report.html", [render_html(views)])
+        markdown = files.write("report.md", [render_markdown(views)])
+        tables, figures = (files.below(folder) for folder in ("tables", "figures"))
+    return ReportFiles(html, markdown, tables, figures)
 
 
-def _write(path: Path, content: str | bytes) -> Path:
-    write_whole(path, content if isinstance(content, bytes) else content.encode())
-    return path
+def _write_frame(
+    files: StagedFiles, name: str, blocks: Callable[[], Iterator[pd.DataFrame]]
+) -> None:
+    """Write a tidy frame of all studies, some rows after another: it may be larger than memory."""
+    files.write(f"tables/{name}.csv", csv_blocks(blocks()))
+    tables = (pa.Table.from_pandas(block, preserve_index=False) for block in blocks())
+    files.write(f"tables/{name}.parquet", [to_parquet(tables)])
+
+
+def _outcomes(views: Sequence[StudyView]) -> Iterator[pd.DataFrame]:
+    if _is_alone(views):
+        return views[0].records[0].outcome_blocks()
+    return iter([pd.concat([view.outcomes for view in views], ignore_index=True)])
+
+
+def _diagnostics(views: Sequence[StudyView]) -> Iterator[pd.DataFrame]:
+    if _is_alone(views):
+        return views[0].records[0].diagnostic_blocks()
+    return iter([pd.concat([view.diagnostics for view in views], ignore_index=True)])
+
+
+def _is_alone(views: Sequence[StudyView]) -> bool:
+    """Return whether there is one study without a sweep; the columns of others may differ."""
+    return len(views) == 1 and views[0].records[0].sweep is None

@@ -9,24 +9,13 @@ rate is 0 or 1, so few images do not pass for certainty. Rates are means over he
 share images.
 """
 
-import json
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from itertools import combinations
-from typing import Any
 
 from reports.names import MEAN_OF_CLASSES, OPTIMAL, PLAIN
 from reports.pairing import Pair
-from reports.results.outcomes import TrialFigures
-from reports.results.stored import KeptFigures
-from reports.results.study_record import (
-    ChainRecord,
-    ConfigurationRecord,
-    StudyRecord,
-    TrialRecord,
-)
+from reports.results.study_record import ChainRecord, ConfigurationRecord, StudyRecord
 from reports.statistics import PairedDifference, holm, paired_difference, summarise_pairs
 from wsss_core.evaluate.reasons import score_interval
 
@@ -78,7 +67,7 @@ def best_taught(record: StudyRecord) -> list[Comparison]:
     """
     found = [
         one
-        for one in comparisons(record)
+        for one in record.once(comparisons)
         if one.class_name == record.main_class
         and one.difference.summary.n
         and one.configuration.fusion is None
@@ -302,6 +291,17 @@ def balanced_accuracy(
 
 def at_chance(record: StudyRecord, configuration: str) -> bool:
     """Return whether a configuration's student is at chance for every class that can be judged."""
+    known = record.once(_known_chances)
+    if configuration not in known:
+        known[configuration] = _at_chance(record, configuration)
+    return known[configuration]
+
+
+def _known_chances(record: StudyRecord) -> dict[str, bool]:
+    return {}
+
+
+def _at_chance(record: StudyRecord, configuration: str) -> bool:
     found = [
         balanced_accuracy(record, configuration, name)
         for name in record.classes
@@ -309,87 +309,3 @@ def at_chance(record: StudyRecord, configuration: str) -> bool:
     ]
     judged = [one for one in found if one is not None]
     return bool(judged) and all(one.at_chance for one in judged)
-
-
-Settings = Mapping[str, Any]
-"""The settings of a row by dotted key, without the seed."""
-
-_MOST_SETTINGS = 8
-"""The most settings of a pair of rows that are spelt out."""
-
-
-def equal_rows(record: StudyRecord) -> Iterator[str]:
-    """Yield a sentence for each two rows of a study that agree to the bit under every seed.
-
-    Rows of equal settings are one row under two names, and pass. A weight of 0 equals no transfer.
-    """
-    of_iou: dict[float, list[ConfigurationRecord]] = {}
-    for one in record.configurations:
-        for value in list(record.by_seed(one.name, record.objective).values())[:1]:
-            of_iou.setdefault(value, []).append(one)
-    for alike in of_iou.values():
-        for a, b in combinations(alike, 2):
-            shared, equal = equal_seeds(record.healthy(a.name), record.healthy(b.name))
-            if shared != equal or not shared:
-                continue
-            settings = differing_settings(row_settings(record, a), row_settings(record, b))
-            if settings:
-                yield (
-                    f"{a.name} and {b.name} differ in {spelt_settings(settings)}, and every "
-                    f"figure of {seeds_text(equal)} agrees to the bit."
-                )
-
-
-def equal_seeds(one: Iterable[TrialRecord], other: Iterable[TrialRecord]) -> tuple[int, int]:
-    """Return how many seeds both have, and in how many of them every figure agrees to the bit."""
-    others = {trial.pair: trial for trial in other}
-    pairs = [(trial, others[trial.pair]) for trial in one if trial.pair in others]
-    figures = [(a.figures, b.figures) for a, b in pairs]
-    return len(pairs), sum(a is not None and b is not None and _agree(a, b) for a, b in figures)
-
-
-def _agree(one: TrialFigures, other: TrialFigures) -> bool:
-    if isinstance(one, KeptFigures) and isinstance(other, KeptFigures):
-        return one.agrees(other)
-    return one.outcomes.equals(other.outcomes)
-
-
-def row_settings(record: StudyRecord, one: ConfigurationRecord) -> Settings:
-    """Return the settings of a row by dotted key, without seed; empty if no trial ended."""
-    texts = [trial.row.get("settings") for trial in record.of(one.name) if trial.row]
-    found = dict(_flat(json.loads(texts[0]))) if texts and texts[0] else {}
-    found.pop("seed", None)
-    return found
-
-
-def _flat(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
-    if isinstance(value, dict) and value:
-        for name, inner in value.items():
-            yield from _flat(inner, f"{key}.{name}" if key else str(name))
-    else:
-        yield key, value
-
-
-def differing_settings(one: Settings, other: Settings) -> dict[str, tuple[str, str]]:
-    """Return dotted key -> both values where two rows differ; "(none)" for an absent key."""
-    return {
-        key: (_written(one, key), _written(other, key))
-        for key in sorted({*one, *other})
-        if one.get(key) != other.get(key) or (key in one) != (key in other)
-    }
-
-
-def _written(settings: Settings, key: str) -> str:
-    return json.dumps(settings[key]).strip('"') if key in settings else "(none)"
-
-
-def spelt_settings(settings: Mapping[str, tuple[str, str]]) -> str:
-    """Write differing settings; beyond `_MOST_SETTINGS` they are counted."""
-    shown = [f"{key} {a} → {b}" for key, (a, b) in list(settings.items())[:_MOST_SETTINGS]]
-    rest = len(settings) - len(shown)
-    return ", ".join(shown) + (f" and {rest} more" if rest else "")
-
-
-def seeds_text(count: int) -> str:
-    """Write a number of seeds."""
-    return "1 seed" if count == 1 else f"{count} seeds"

@@ -1,7 +1,7 @@
 """Reading studies from the ledger: the plan, how each trial ended, the figures of its scores."""
 
 import json
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
@@ -9,6 +9,7 @@ import pandas as pd
 import pyarrow as pa
 
 from reports.ledger.cancelled import cancelled_rows
+from reports.ledger.gathered import gathered
 from reports.ledger.parts import part_name, read_arrow, read_table, table_folder
 from reports.ledger.schema import DERIVED_COLUMNS
 from reports.names import MEAN_OF_CLASSES, OPTIMAL, PLAIN
@@ -16,7 +17,7 @@ from reports.pairing import Pair, ScoredImages, fold_of, fold_records, pair_of
 from reports.results.reasons import ReasonParts
 from reports.results.score_rows import Rules
 from reports.results.segments import read_segments
-from reports.results.stored import KeptFigures
+from reports.results.stored import EndedRows, EpochsByTrial, KeptFigures
 from reports.results.study_record import (
     ChainRecord,
     ConfigurationRecord,
@@ -43,12 +44,14 @@ _PLAN_COLUMNS = {
 """Attributes of a `ConfigurationRecord` that another column of the plan holds."""
 
 
-def _configurations(plan: pd.DataFrame) -> tuple[ConfigurationRecord, ...]:
-    first = plan.sort_values(["position", "seed"], kind="stable").drop_duplicates("configuration")
+def _configurations(rows: Sequence[Mapping[str, Any]]) -> tuple[ConfigurationRecord, ...]:
+    first: dict[str, Mapping[str, Any]] = {}
+    for row in rows:
+        first.setdefault(row["configuration"], row)
     names = [one.name for one in fields(ConfigurationRecord)]
     return tuple(
         ConfigurationRecord(**{name: row[_PLAN_COLUMNS.get(name, name)] for name in names})
-        for row in _records(first)
+        for row in first.values()
     )
 
 
@@ -92,9 +95,14 @@ def read_study(results: Location, plan: pd.DataFrame, *, processes: int = 1) -> 
         processes: see `reports.results.trial_cache.read_figures`.
 
     """
-    rows = _records(plan.sort_values(["position", "seed"], kind="stable"))
+    return _study(results, pa.Table.from_pandas(plan, preserve_index=False), processes)
+
+
+def _study(results: Location, plan: pa.Table, processes: int) -> StudyRecord:
+    in_order = plan.sort_by([("position", "ascending"), ("seed", "ascending")])
+    rows = EndedRows(in_order).all()
     first = rows[0]
-    ended, of_trials = _ended(results, "trials", plan["trial_key"], "trial_key")
+    ended, of_trials = _ended(results, "trials", [row["trial_key"] for row in rows], "trial_key")
     listed = read_table(results, "refinements")
     listed = listed[listed["study"] == first["study"]].sort_values("position", kind="stable")
     chain_rows = _records(listed)
@@ -104,7 +112,9 @@ def read_study(results: Location, plan: pd.DataFrame, *, processes: int = 1) -> 
     own_rules = tuple(json.loads(first["own_rules"] or "[]"))
     rules = Rules(first["objective"], float(first["fixed_threshold"]), own_rules)
     sealed = [of_trials, of_refined]
+    del of_trials, of_refined
     read = read_figures(results, list(ended), rules, processes=processes, sealed=sealed)
+    del sealed
     cancelled = cancelled_rows(results, first["study"])
     trials = _trials(rows, chain_rows, ended, read, cancelled)
     plain = {(name, pair): one for (name, pair, chain), one in trials.items() if chain == PLAIN}
@@ -119,18 +129,16 @@ def read_study(results: Location, plan: pd.DataFrame, *, processes: int = 1) -> 
     tuned = any(rule == "tuned" for _, _, _, rule, _ in outcomes)
     sweep, value = first["dial"], first["dial_value"]
     searched = read_table(results, "search")
-    history = read_table(results, "history", keys=plan["trial_key"].unique())
-    epochs = dict(iter(history.groupby("trial_key")))
     return StudyRecord(
         name=first["study"] if sweep is None else f"{first['study']}, {sweep} = {value:g}",
         title=first["study_title"],
         objective=first["objective"],
         rule="tuned" if tuned or not groups else "fixed",
-        configurations=_configurations(plan),
-        seeds=tuple(sorted({int(seed) for seed in plan["seed"]})),
+        configurations=_configurations(rows),
+        seeds=tuple(sorted({int(row["seed"]) for row in rows})),
         classes=tuple(sorted(names, key=lambda name: (name == MEAN_OF_CLASSES, name))),
         all_trials=trials,
-        history={at: epochs[trial.key] for at, trial in plain.items() if trial.key in epochs},
+        history=EpochsByTrial(results, {at: trial.key for at, trial in plain.items()}),
         panels=_panels(results, trials.values()),
         sweep=sweep,
         sweep_value=value,
@@ -192,11 +200,11 @@ def _scored_images(results: Location, keys: Iterable[str]) -> ScoredImages:
 
 def _ended(
     results: Location, table: str, keys: Iterable[str], key: str
-) -> tuple[dict[str, dict[str, Any]], pa.Table]:
+) -> tuple[dict[str, Mapping[str, Any]], pa.Table]:
     """Read the rows that seal trials: each by its key, and the figures that they hold."""
-    found = read_arrow(results, table, keys=keys)
+    found = read_arrow(results, table, keys=keys, coded=True)
     names = [name for name in found.column_names if name not in DERIVED_COLUMNS]
-    rows = {row[key]: row for row in _records(found.select(names).to_pandas())}
+    rows = EndedRows(found.select(names)).by(key)
     figures = found.select([key, *(name for name in DERIVED_COLUMNS if name not in names)])
     return rows, figures.rename_columns(["key", *figures.column_names[1:]])
 
@@ -217,7 +225,7 @@ def _chains(rows: list[dict[str, Any]]) -> tuple[ChainRecord, ...]:
 
 
 def _trials(
-    planned: list[dict[str, Any]],
+    planned: Sequence[Mapping[str, Any]],
     chain_rows: list[dict[str, Any]],
     ended: Mapping[str, Any],
     read: Mapping[str, KeptFigures],
@@ -262,10 +270,12 @@ def read_studies(results: Location, *, processes: int = 1) -> list[StudyRecord]:
         ('quickstart', [('CNN alone', 0, 'ok')])
 
     """
-    plan = read_table(results, "plan")
-    if plan.empty:
+    plan = gathered([read_arrow(results, "plan")])
+    if plan is None or not plan.num_rows:
         raise InputError(
             f"{results}: no plan in a ledger there; expected a folder that `wsss run` wrote"
         )
-    groups = plan.groupby(["study", "dial_value"], sort=True, dropna=False)
-    return [read_study(results, rows, processes=processes) for _, rows in groups]
+    at = plan.select(["study", "dial_value"]).to_pandas().astype({"study": str})
+    groups = at.groupby(["study", "dial_value"], sort=True, dropna=False)
+    places = [rows.index.to_numpy() for _, rows in groups]
+    return [_study(results, plan.take(pa.array(where)), processes) for where in places]

@@ -5,12 +5,11 @@ Pictures are read on request: a page shows few of a large study's pictures.
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, TypeVar, cast
 
-import numpy as np
 import pandas as pd
 
 from reports.ledger.cancelled import CancelledRow
@@ -19,7 +18,14 @@ from reports.names import PLAIN
 from reports.pairing import FoldRecord, FusionRecord, Pair, ScoredImages
 from reports.results.reasons import ReasonParts, TrialReasons
 from reports.results.segments import SegmentRecord
-from reports.results.stored import AlikeTrials, FiguresByPair, KeptFigures, TrialRecord, tidy
+from reports.results.stored import (
+    AlikeTrials,
+    FiguresByPair,
+    KeptFigures,
+    TrialRecord,
+    tidy_blocks,
+    whole_frame,
+)
 from reports.storage import Location
 
 _Made = TypeVar("_Made")
@@ -285,8 +291,7 @@ class StudyRecord:
         """
         rule, class_name = rule or self.rule, class_name or self.main_class
         if configuration in self._by_name and (array := self._array(chain)) is not None:
-            found = array.outcome((network, class_name, "test", rule), figure)
-            return dict(found.get(configuration, ()))
+            return array.outcome(configuration, (network, class_name, "test", rule), figure)
         return _known(
             self.healthy(configuration, chain),
             lambda trial: trial.figure(figure, rule=rule, class_name=class_name, network=network),
@@ -324,8 +329,7 @@ class StudyRecord:
         """Return a diagnostic by seed, over healthy trials and without NaN; see `by_seed`."""
         class_name = class_name or self.main_class
         if configuration in self._by_name and (array := self._array(PLAIN)) is not None:
-            found = array.diagnostic((network, class_name), diagnostic)
-            return dict(found.get(configuration, ()))
+            return array.diagnostic(configuration, (network, class_name), diagnostic)
         return _known(
             self.healthy(configuration),
             lambda trial: trial.diagnostic(diagnostic, class_name=class_name, network=network),
@@ -347,48 +351,31 @@ class StudyRecord:
 
     def diagnostics(self) -> pd.DataFrame:
         """Return all diagnostics of all trials as one tidy frame, in the plan's order."""
-        return self._tidy(AlikeTrials.diagnostic_frame, lambda trial: trial.diagnostics)
+        return whole_frame(self.diagnostic_blocks())
 
     def outcomes(self) -> pd.DataFrame:
         """Return all figures of all trials as one tidy frame, in the plan's order."""
-        return self._tidy(
-            AlikeTrials.outcome_frame,
-            lambda trial: trial.figures.outcomes if trial.figures else None,
+        return whole_frame(self.outcome_blocks())
+
+    def diagnostic_blocks(self) -> Iterator[pd.DataFrame]:
+        """Yield the rows of `diagnostics`, some trials after another; at least one frame."""
+        return tidy_blocks(
+            self.name,
+            self.every_trial(),
+            AlikeTrials.diagnostic_frame,
+            lambda trial: trial.diagnostics,
+            folded=bool(self.folds),
         )
 
-    def _tidy(
-        self,
-        frame_of: Callable[[AlikeTrials, np.ndarray], pd.DataFrame],
-        rows_of: Callable[[TrialRecord], pd.DataFrame | None],
-    ) -> pd.DataFrame:
-        found = [(chain, trial) for chain, trial in self.every_trial() if trial.figures is not None]
-        kept = [
-            trial.figures
-            for _, trial in found
-            if isinstance(trial.figures, KeptFigures) and trial.diagnosed is None
-        ]
-        whole: pd.DataFrame | None = None
-        if kept and len(kept) == len(found):
-            whole, counts = tidy(kept, frame_of)
-        else:
-            frames = [(at, rows) for at in found if (rows := rows_of(at[1])) is not None]
-            found = [at for at, _ in frames]
-            counts = np.array([len(rows) for _, rows in frames], np.int64)
-            whole = pd.concat([rows for _, rows in frames], ignore_index=True) if frames else None
-        about = {
-            "study": [self.name for _ in found],
-            "configuration": [trial.configuration for _, trial in found],
-            "refinement": [chain for chain, _ in found],
-            "seed": [trial.seed for _, trial in found],
-            **({"fold": [trial.fold for _, trial in found]} if self.folds else {}),
-            "trial_key": [trial.key for _, trial in found],
-            "status": [trial.status for _, trial in found],
-        }
-        if whole is None:
-            return pd.DataFrame(columns=list(about))
-        # Added once: a column added to each of thousands of frames takes minutes.
-        places = np.repeat(np.arange(len(found)), counts)
-        return pd.concat([pd.DataFrame(about).take(places).reset_index(drop=True), whole], axis=1)
+    def outcome_blocks(self) -> Iterator[pd.DataFrame]:
+        """Yield the rows of `outcomes`, some trials after another; at least one frame."""
+        return tidy_blocks(
+            self.name,
+            self.every_trial(),
+            AlikeTrials.outcome_frame,
+            lambda trial: trial.figures.outcomes if trial.figures else None,
+            folded=bool(self.folds),
+        )
 
 
 def _known(

@@ -18,10 +18,12 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from functools import partial
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from reports.ledger.content_digests import part_digests
+from reports.ledger.gathered import gathered
 from reports.ledger.parts import part_name, read_arrow, table_folder
 from reports.ledger.schema import DERIVED_COLUMNS
 from reports.ledger.snapshot import DERIVED, WORTH, read_with_snapshot
@@ -36,6 +38,7 @@ from reports.results.stored import (
     unpacked,
     whole_columns,
 )
+from reports.results.stored.alike import coded_texts
 from reports.storage import Entry, Location, open_folder
 
 _CHUNK = 20
@@ -88,55 +91,58 @@ def read_figures(
                     "figures of %d of %d trials, about %.0f s left", pace.done, pace.total, left
                 )
 
+    tables: list[tuple[pa.Table, np.ndarray | None]]
     if rules.own:
-        tables = list(derive(names, None))
+        whole = gathered(derive(names, None))
+        tables = [] if whole is None else [(whole, None)]
     else:
-        kept = _sealed(results, names, there, rules, sealed)
-        have = set(kept["key"].to_pylist())
+        usable = [
+            (one, _usable(results, names, there, rules, one))
+            for one in sealed
+            if set(DERIVED_COLUMNS) <= set(one.column_names)
+        ]
+        have = {
+            key
+            for one, where in usable
+            for key in one["key"].cast(pa.string()).filter(pa.array(where)).to_pylist()
+        }
         left = [name for name in names if _key(name) not in have]
         table = f"figures-{hashlib.blake2b(repr(rules).encode(), digest_size=5).hexdigest()}"
         derived = open_folder(results).joined(DERIVED)
-        found = read_with_snapshot(derived, table, figures_code(), there, left, None, derive)
-        tables = [kept, *found]
-    return _by_trial(results, pa.concat_tables([pa.Table.from_batches([], _SCHEMA), *tables]))
+        found = read_with_snapshot(
+            derived, table, figures_code(), there, left, None, derive, coded=True
+        )
+        tables = [*usable, *((one, None) for one in found)]
+    return _by_trial(results, tables)
 
 
 def _key(name: str) -> str:
     return name.removesuffix(part_name(""))
 
 
-def _sealed(
+def _usable(
     results: Location,
     names: Sequence[str],
     there: Mapping[str, Entry],
     rules: Rules,
-    sealed: Iterable[pa.Table],
-) -> pa.Table:
-    """Return the figures in sealing rows that this code derived of the scores that are there."""
-    nothing = pa.Table.from_batches([], _SCHEMA)
-    every = [
-        pa.table(
-            [table[name].cast(_SCHEMA.field(name).type) for name in _SCHEMA.names], _SCHEMA.names
-        )
-        for table in sealed
-        if set(DERIVED_COLUMNS) <= set(table.column_names)
-    ]
-    found = pa.concat_tables([nothing, *every])
-    found = found.filter(
-        pc.and_(
-            pc.and_(pc.is_valid(found["figures"]), pc.is_valid(found["figures_about"])),
-            pc.is_in(found["key"], pa.array([_key(name) for name in names], pa.string())),
-        )
+    sealed: pa.Table,
+) -> np.ndarray:
+    """Return which rows hold figures that this code derived of the scores that are there."""
+    texts, code = coded_texts(sealed["figures_about"])
+    ours = [number for number, text in enumerate(texts) if is_of(text, rules)]
+    keys = sealed["key"].cast(pa.string())
+    known = pc.and_(
+        pc.is_valid(sealed["figures"]), pc.is_in(keys, pa.array(map(_key, names), pa.string()))
     )
-    usable = [text for text in pc.unique(found["figures_about"]).to_pylist() if is_of(text, rules)]
-    found = found.filter(pc.is_in(found["figures_about"], pa.array(usable, pa.string())))
-    if not len(found):
-        return nothing
-    held = sorted(part_name(key) for key in found["key"].to_pylist())
-    digests = part_digests(results, "scores", held, there)
-    now = [bytes.fromhex(digests.get(part_name(key), "")) for key in found["key"].to_pylist()]
-    derived_of = pc.binary_slice(found["figures"], 0, DIGEST_BYTES)
-    return found.filter(pc.equal(derived_of, pa.array(now, pa.large_binary())))
+    usable: np.ndarray = known.to_numpy().astype(bool) & np.isin(code, ours)
+    if usable.any():
+        held = [part_name(key) for key in keys.filter(pa.array(usable)).to_pylist()]
+        digests = part_digests(results, "scores", sorted(held), there)
+        now = [bytes.fromhex(digests.get(name, "")) for name in held]
+        derived_of = pc.binary_slice(sealed["figures"], 0, DIGEST_BYTES).filter(pa.array(usable))
+        agree = pc.equal(derived_of, pa.array(now, derived_of.type))
+        usable[usable] = agree.to_numpy().astype(bool)
+    return usable
 
 
 def _derived(
@@ -165,11 +171,19 @@ def _compute(results: Location, rules: Rules, keys: Sequence[str]) -> list[tuple
     return found
 
 
-def _by_trial(results: Location, table: pa.Table) -> dict[str, KeptFigures]:
-    table = table.combine_chunks()
-    columns = [table[name].combine_chunks() for name in DERIVED_COLUMNS]
-    groups = list(unpacked(table["key"].to_pylist(), *columns))
+def _by_trial(
+    results: Location, tables: Sequence[tuple[pa.Table, np.ndarray | None]]
+) -> dict[str, KeptFigures]:
+    """Return the figures of the chosen rows of tables; None: of all rows."""
+    groups = [
+        alike
+        for table, chosen in tables
+        for alike in unpacked(
+            table["key"].to_pylist(), table["figures"], table["figures_about"], chosen
+        )
+    ]
     whole = whole_columns(groups)
+    pa.default_memory_pool().release_unused()
     return {
         key: KeptFigures(alike, place, partial(read_scores, results, key))
         for alike in (replace(one, whole=whole) for one in groups)

@@ -5,7 +5,7 @@ Shares are written as percent points, spreads with their n, states as words.
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from reports.names import MEASURES, NEVER_PREDICTED, PLAIN, UNHEALTHY, of_few_classes
@@ -66,6 +66,10 @@ class Cell:
     best: bool = False
 
 
+class LongRows(Sequence[tuple[Cell, ...]]):
+    """The rows of a long table, made when they are asked for (`reports.tables.long`)."""
+
+
 @dataclass(frozen=True)
 class Table:
     """A table with its caption; every row has one cell per column.
@@ -83,12 +87,12 @@ class Table:
     name: str
     title: str
     columns: tuple[Column, ...]
-    rows: tuple[tuple[Cell, ...], ...]
+    rows: tuple[tuple[Cell, ...], ...] | LongRows
     caption: str = ""
     notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        for row in self.rows:
+        for row in self.rows[:1] if isinstance(self.rows, LongRows) else self.rows:
             if len(row) != len(self.columns):
                 raise ValueError(
                     f"table {self.name}: a row of {len(row)} cells, {len(self.columns)} columns"
@@ -121,8 +125,9 @@ def mark_best(table: Table, within: str | None = None) -> Table:
                     del best[group, position]
     marked = tuple(
         tuple(
-            replace(cell, best=cell.rank is not None and cell.rank == best.get((group, position)))
+            cell if is_best == cell.best else replace(cell, best=is_best)
             for position, cell in enumerate(row)
+            for is_best in [cell.rank is not None and cell.rank == best.get((group, position))]
         )
         for row, group in zip(table.rows, groups, strict=True)
     )
@@ -283,36 +288,6 @@ def p_cell(p: float | None) -> Cell:
 def absent_cell(suffix: str = "") -> Cell:
     """Make the cell of a figure that a row does not have."""
     return Cell(ABSENT, data={suffix: None})
-
-
-MIXED = "‡"
-"""Marks a row whose trials were not all made by the same code, packages and kind of processor."""
-
-
-def mark_mixed(table: Table, mixed: Mapping[str, str]) -> Table:
-    """Mark the rows of configurations whose trials differ in their origin; add a note for each.
-
-    Args:
-        table: rows are marked in its column `configuration`, if it has one.
-        mixed: configuration -> a sentence, see `reports.results.origins`.
-
-    """
-    keys = [column.key for column in table.columns]
-    if not mixed:
-        return table
-    rows = table.rows
-    if "configuration" in keys:
-        at = keys.index("configuration")
-        rows = tuple(
-            tuple(_marked(cell) if n == at and cell.text in mixed else cell for n, cell in each)
-            for each in map(enumerate, rows)
-        )
-    notes = tuple(f"{MIXED} {sentence}" for sentence in mixed.values())
-    return replace(table, rows=rows, notes=(*table.notes, *notes))
-
-
-def _marked(cell: Cell) -> Cell:
-    return replace(cell, text=f"{cell.text} {MIXED}", data=cell.data or {"": cell.text})
 
 
 def published_notes(sources: Iterable[str | None]) -> list[str]:

@@ -2,6 +2,7 @@
 
 import csv
 import io
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import pandas as pd
@@ -38,20 +39,30 @@ def frame_to_csv(frame: pd.DataFrame) -> str:
     Frames of numbers and repeated texts, as those of a report, are written column by column: the
     content is the same to the byte, at a tenth of the time.
     """
-    shown = frame.rename(columns=lambda name: spreadsheet_text(str(name)))
+    return "".join(csv_blocks([frame]))
+
+
+def csv_blocks(frames: Iterable[pd.DataFrame]) -> Iterator[str]:
+    """Yield frames of equal columns as `frame_to_csv` renders them together, one after another."""
+    for place, frame in enumerate(frames):
+        shown = frame.rename(columns=lambda name: spreadsheet_text(str(name)))
+        yield _block(shown, header=place == 0)
+
+
+def _block(shown: pd.DataFrame, *, header: bool) -> str:
     if len(shown) and len(shown.columns) > 1:
         columns = [_column(shown.iloc[:, place]) for place in range(len(shown.columns))]
         if all(column is not None for column in columns):
             sink = io.StringIO()
-            csv.writer(sink, lineterminator="\n").writerow(shown.columns)
+            if header:
+                csv.writer(sink, lineterminator="\n").writerow(shown.columns)
             lines = pc.binary_join_element_wise(*columns, _COMMA)
-            sink.writelines(f"{line}\n" for line in lines.to_pylist())
-            return sink.getvalue()
+            return sink.getvalue() + "".join([f"{line}\n" for line in lines.to_pylist()])
     for name in shown.columns[[not is_numeric_dtype(kind) for kind in shown.dtypes]]:
         shown[name] = [
             spreadsheet_text(value) if isinstance(value, str) else value for value in shown[name]
         ]
-    return str(shown.to_csv(index=False, lineterminator="\n"))
+    return str(shown.to_csv(index=False, header=header, lineterminator="\n"))
 
 
 def _column(values: pd.Series) -> pa.Array | None:

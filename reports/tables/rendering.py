@@ -15,6 +15,11 @@ from markupsafe import Markup, escape
 from reports.tables.cells import Cell, CellValue, Column, Table
 from reports.tables.csv_text import spreadsheet_text
 from reports.tables.latex_text import UNICODE_MACRO, escape_latex
+from reports.tables.long import CellColumn, columns_of
+
+_MARKDOWN = str.maketrans(
+    {"&": "&amp;", "<": "&lt;", ">": "&gt;", **{mark: f"\\{mark}" for mark in "\\`*_|[]#~$"}}
+)
 
 
 def escape_markdown(text: str) -> str:
@@ -25,9 +30,7 @@ def escape_markdown(text: str) -> str:
         'a\\_b\\|&lt;i&gt;'
 
     """
-    flat = " ".join(text.split())
-    flat = flat.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    return "".join("\\" + letter if letter in "\\`*_|[]#~$" else letter for letter in flat)
+    return " ".join(text.split()).translate(_MARKDOWN)
 
 
 def to_markdown(table: Table) -> str:
@@ -36,14 +39,16 @@ def to_markdown(table: Table) -> str:
     def line(cells: Sequence[str]) -> str:
         return "| " + " | ".join(cells) + " |"
 
-    def shown(cell: Cell) -> str:
-        text = escape_markdown(cell.text)
-        return f"**{text}**" if cell.best else text
+    def shown(column: CellColumn) -> list[str]:
+        texts = [escape_markdown(text) for text in column.texts]
+        if not any(column.best):
+            return texts
+        return [f"**{t}**" if best else t for t, best in zip(texts, column.best, strict=True)]
 
     lines = [
         line([escape_markdown(column.heading) for column in table.columns]),
         line(["---:" if column.numeric else ":---" for column in table.columns]),
-        *(line([shown(cell) for cell in row]) for row in table.rows),
+        *map(line, zip(*map(shown, columns_of(table)), strict=True)),
     ]
     below = [escape_markdown(text) for text in (table.caption, *table.notes) if text]
     return "\n".join(lines) + "\n" + "".join(f"\n{text}\n" for text in below)
@@ -57,25 +62,15 @@ def _number(value: CellValue) -> str:
 
 def to_csv(table: Table) -> str:
     """Render the figures behind the cells; an absent figure is an empty field."""
-    suffixes: list[list[str]] = []
-    for position in range(len(table.columns)):
-        seen: dict[str, None] = {}
-        for row in table.rows:
-            seen.update(dict.fromkeys(row[position].data or {"": None}))
-        suffixes.append(list(seen) or [""])
+    figures = [
+        (f"{column.key}_{suffix}" if suffix else column.key, values)
+        for column, cells in zip(table.columns, columns_of(table), strict=True)
+        for suffix, values in (cells.data or {"": cells.texts}).items()
+    ]
     sink = io.StringIO()
     writer = csv.writer(sink, lineterminator="\n")
-    writer.writerow(
-        spreadsheet_text(f"{column.key}_{suffix}" if suffix else column.key)
-        for column, of_column in zip(table.columns, suffixes, strict=True)
-        for suffix in of_column
-    )
-    for row in table.rows:
-        writer.writerow(
-            _number((cell.data or {"": cell.text}).get(suffix))
-            for cell, of_column in zip(row, suffixes, strict=True)
-            for suffix in of_column
-        )
+    writer.writerow(spreadsheet_text(name) for name, _ in figures)
+    writer.writerows(zip(*(map(_number, values) for _, values in figures), strict=True))
     return sink.getvalue()
 
 
@@ -137,11 +132,15 @@ _BY_NUMBER = (
 def to_latex(table: Table) -> str:
     r"""Return a table as a `table` float; the document needs `\usepackage{booktabs}` only."""
 
-    def shown(cell: Cell) -> str:
-        text = escape_latex(cell.text)
-        if cell.best:
-            return rf"\textbf{{{text}}}"
-        return rf"\emph{{{text}}}" if cell.state and cell.state != "partial" else text
+    def shown(column: CellColumn) -> list[str]:
+        texts = [escape_latex(text) for text in column.texts]
+        for place, state in enumerate(column.states):
+            if state and state != "partial":
+                texts[place] = rf"\emph{{{texts[place]}}}"
+        for place, best in enumerate(column.best):
+            if best:
+                texts[place] = rf"\textbf{{{escape_latex(column.texts[place])}}}"
+        return texts
 
     alignment = "".join("r" if column.numeric else "l" for column in table.columns)
     caption = " ".join(text for text in (table.title + ".", table.caption, *table.notes) if text)
@@ -154,7 +153,10 @@ def to_latex(table: Table) -> str:
         r"    \toprule",
         "    " + " & ".join(escape_latex(column.heading) for column in table.columns) + r" \\",
         r"    \midrule",
-        *("    " + " & ".join(shown(cell) for cell in row) + r" \\" for row in table.rows),
+        *(
+            f"    {' & '.join(row)} \\\\"
+            for row in zip(*map(shown, columns_of(table)), strict=True)
+        ),
         r"    \bottomrule",
         r"  \end{tabular}",
         r"\end{table}",

@@ -117,7 +117,7 @@ def strategies_table(record: StudyRecord) -> Table:
         *others,
         *(column for column, _ in factors),
     )
-    found = {(c.configuration.name, c.class_name): c for c in comparisons(record)}
+    found = {(c.configuration.name, c.class_name): c for c in record.once(comparisons)}
     rows = tuple(
         _ranked(
             record,

@@ -1,9 +1,11 @@
 """The thresholds table: each rule's threshold per seed, and what the rule loses to the oracle."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
+
+import numpy as np
 
 from reports.names import (
     MEAN_OF_CLASSES,
@@ -17,6 +19,7 @@ from reports.names import (
 from reports.results.study_record import StudyRecord, TrialRecord
 from reports.statistics import summarise
 from reports.tables.cells import ABSENT, STATE, Cell, Column, Table, never_predicted_notes, points
+from reports.tables.long import CellColumn, ColumnRows, TrialValues
 from wsss_core.evaluate import ThresholdRule
 
 _SEES = {
@@ -57,18 +60,8 @@ def threshold_table(record: StudyRecord) -> Table:
         if rule != "image_oracle":
             columns.append(Column(f"{rule}_level", f"{header}: level", "of 255", None, True, about))
         columns.append(Column(f"{rule}_iou", f"{header}: IoU", "%", None, True, about))
-    rows = [
-        (
-            Cell(one.name),
-            Cell(str(trial.seed), data={"": trial.seed}),
-            *([Cell(str(trial.fold), data={"": trial.fold})] if record.folds else []),
-            *([Cell(name)] if several else []),
-            *_rule_cells(record, trial, name, tuple(rules)),
-        )
-        for one in record.configurations
-        for trial in record.of(one.name)
-        for name in record.classes or ("",)
-    ]
+    trials = [trial for one in record.configurations for trial in record.of(one.name)]
+    rows = _rows(record, trials, record.classes or ("",), tuple(rules))
     fixed = sorted({one.fixed_threshold for one in record.configurations})
     at = " or ".join(f"{value:g}" for value in fixed)
     caption = (
@@ -82,52 +75,115 @@ def threshold_table(record: StudyRecord) -> Table:
         "these reach more. In brackets: points below the dataset oracle, the price of not knowing "
         "the masks."
     )
-    return Table(
-        "thresholds", "Thresholds per seed", tuple(columns), tuple(rows), caption, _notes(record)
+    return Table("thresholds", "Thresholds per seed", tuple(columns), rows, caption, _notes(record))
+
+
+def _rows(
+    record: StudyRecord, trials: list[TrialRecord], classes: Sequence[str], rules: tuple[str, ...]
+) -> ColumnRows | tuple[tuple[Cell, ...], ...]:
+    """Return a row for each trial and class."""
+    if not trials:
+        return ()
+    times = len(classes)
+
+    def of_trials(values: Iterable[Any]) -> list[Any]:
+        return [value for value in values for _ in range(times)]
+
+    seeds = of_trials(trial.seed for trial in trials)
+    columns = [
+        CellColumn(of_trials(trial.configuration for trial in trials)),
+        CellColumn([str(seed) for seed in seeds], {"": seeds}),
+    ]
+    if record.folds:
+        folds = of_trials(trial.fold for trial in trials)
+        columns.append(CellColumn([str(fold) for fold in folds], {"": folds}))
+    if len(record.classes) > 1:
+        columns.append(CellColumn([name for _ in trials for name in classes]))
+    of_class = [_rule_columns(record, trials, TrialValues(trials), name, rules) for name in classes]
+    return ColumnRows([*columns, *map(_woven, zip(*of_class, strict=True))])
+
+
+def _woven(columns: Sequence[CellColumn]) -> CellColumn:
+    """Return the cells of columns of equal length in turns."""
+    if len(columns) == 1:
+        return columns[0]
+
+    def woven(each: Iterable[Sequence[Any]]) -> list[Any]:
+        return [value for values in zip(*each, strict=True) for value in values]
+
+    suffixes = dict.fromkeys(suffix for column in columns for suffix in column.data)
+    nothing = [math.nan] * len(columns[0].texts)
+    return CellColumn(
+        woven(column.texts for column in columns),
+        {s: woven(column.data.get(s, nothing) for column in columns) for s in suffixes},
+        woven(column.states for column in columns),
     )
 
 
-def _number_cell(trial: TrialRecord, value: float, write: Callable[[float], str]) -> Cell:
-    state = "" if trial.status == "ok" else trial.status
-    if trial.figures is None:
-        return Cell(state, data={"": None}, state=state)
-    if math.isnan(value):
-        return Cell(ABSENT, data={"": None})
-    return Cell(write(value), data={"": value}, state=state)
+def _rule_columns(
+    record: StudyRecord,
+    trials: Sequence[TrialRecord],
+    value_of: TrialValues,
+    name: str,
+    rules: tuple[str, ...],
+) -> list[CellColumn]:
+    """Return the columns of one class: level and IoU under each rule."""
+    states = ["" if trial.status == "ok" else trial.status for trial in trials]
+    scored = [trial.figures is not None for trial in trials]
 
+    def numbers(values: np.ndarray, write: Callable[[float], str]) -> CellColumn:
+        known = values.tolist()
+        texts = [
+            (ABSENT if value != value else write(value)) if has else state
+            for value, has, state in zip(known, scored, states, strict=True)
+        ]
+        stands_out = [
+            state if value == value or not has else ""
+            for value, has, state in zip(known, scored, states, strict=True)
+        ]
+        return CellColumn(texts, {"": known}, stands_out)
 
-def _rule_cells(
-    record: StudyRecord, trial: TrialRecord, name: str, rules: tuple[str, ...]
-) -> list[Cell]:
-    cells: list[Cell] = []
+    columns: list[CellColumn] = []
     for rule in rules:
-        where: dict[str, Any] = {"rule": rule, "class_name": name}
         if rule != "image_oracle":
-            level = _number_cell(trial, trial.figure("level", **where), "{:.0f}".format)
-            # Of maps that are all empty every level is as good as any other.
-            chosen_by = trial.figure(
-                record.objective, rule=rule, class_name=record.main_class, split="tune"
-            )
-            if rule == "tuned" and chosen_by == 0:
-                level = replace(level, text=ABSENT)
-            cells.append(level)
-        reached = _number_cell(trial, trial.figure(record.objective, **where), points)
-        if trial.never_predicted(name, rule):
-            cells.append(replace(reached, text=NEVER_PREDICTED, state=STATE))
-            continue
-        if rule not in ORACLES:
-            reached = _with_price(reached, trial.figure("price", **where))
-        cells.append(reached)
-    return cells
+            level = numbers(value_of("level", name, rule), "{:.0f}".format)
+            if rule == "tuned":
+                # Of maps that are all empty every level is as good as any other.
+                chosen_by = value_of(record.objective, record.main_class, rule, "tune")
+                level = _replaced(level, chosen_by == 0, ABSENT)
+            columns.append(level)
+        reached = numbers(value_of(record.objective, name, rule), points)
+        never = value_of.never_predicted(name, rule)
+        if rule not in ORACLES and not never.all():
+            reached = _with_price(reached, value_of("price", name, rule))
+        columns.append(_replaced(reached, never, NEVER_PREDICTED, STATE))
+    return columns
 
 
-def _with_price(reached: Cell, price: float) -> Cell:
-    known = not math.isnan(price)
-    return Cell(
-        f"{reached.text} ({points(-price)})" if known else reached.text,
-        data={**reached.data, "price": price if known else None},
-        state=reached.state,
-    )
+def _replaced(
+    column: CellColumn, where: np.ndarray, text: str, state: str | None = None
+) -> CellColumn:
+    """Return a column with another text, and maybe another state, in some cells."""
+    if not where.any():
+        return column
+    texts, states = list(column.texts), list(column.states)
+    data = {suffix: list(values) for suffix, values in column.data.items()}
+    for place in np.flatnonzero(where).tolist():
+        texts[place] = text
+        if state is not None:
+            states[place] = state
+            if "price" in data:
+                data["price"][place] = math.nan
+    return CellColumn(texts, data, states)
+
+
+def _with_price(reached: CellColumn, prices: np.ndarray) -> CellColumn:
+    known = prices.tolist()
+    texts = [
+        text if price != price else f"{text} ({points(-price)})"
+        for text, price in zip(reached.texts, known, strict=True)
+    ]
+    return replace(reached, texts=texts, data={**reached.data, "price": known})
 
 
 def _notes(record: StudyRecord) -> tuple[str, ...]:
@@ -164,15 +220,12 @@ def _notes(record: StudyRecord) -> tuple[str, ...]:
 
 def _gated_oracles(record: StudyRecord) -> list[str]:
     """Say how many trials of an earlier release have oracles of gated maps alone."""
-    found = [
-        trial
-        for trial in record.trials.values()
-        if trial.gating == "predicted"
-        and any(
-            trial.figure("images_with_class_gated", rule="dataset_oracle", class_name=name) > 0
-            for name in record.classes
-        )
-    ]
+    trials = list(record.trials.values())
+    value_of = TrialValues(trials)
+    gated = np.zeros(len(trials), bool)
+    for name in record.classes:
+        gated |= value_of("images_with_class_gated", name, "dataset_oracle") > 0
+    found = [n for n in np.flatnonzero(gated).tolist() if trials[n].gating == "predicted"]
     if not found:
         return []
     return [

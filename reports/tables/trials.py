@@ -1,11 +1,13 @@
 """The trials table: each planned trial's status, figures, cost and error."""
 
 import math
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from reports.names import MEASURE_NAMES
 from reports.results.study_record import StudyRecord, TrialRecord
-from reports.tables.cells import ABSENT, Cell, Column, Table, absent_cell, share_cell
+from reports.tables.cells import ABSENT, Column, Table, points
+from reports.tables.long import CellColumn, ColumnRows, TrialValues
 
 
 def trials_table(record: StudyRecord) -> Table:
@@ -27,9 +29,8 @@ def trials_table(record: StudyRecord) -> Table:
         Column("trial_key", "trial key"),
         Column("error", "error"),
     )
-    rows = tuple(
-        _row(record, trial) for one in record.configurations for trial in record.of(one.name)
-    )
+    trials = [trial for one in record.configurations for trial in record.of(one.name)]
+    rows = _rows(record, trials) if trials else ()
     caption = (
         f"All {len(rows)} planned trials. IoU is {MEASURE_NAMES[record.objective]} on the test "
         f"split at the {record.rule} threshold. The table shows the IoU of a collapsed trial, but "
@@ -38,35 +39,45 @@ def trials_table(record: StudyRecord) -> Table:
     return Table("trials", "All trials", columns, rows, caption)
 
 
-def _row(record: StudyRecord, trial: TrialRecord) -> tuple[Cell, ...]:
-    def share(name: str) -> Cell:
-        return share_cell(trial.figure(name, rule=record.rule, class_name=record.main_class))
+def _rows(record: StudyRecord, trials: Sequence[TrialRecord]) -> ColumnRows:
+    value_of = TrialValues(trials)
 
-    def measured(name: str, decimals: int, scale: float = 1.0) -> Cell:
-        value: Any = trial.row.get(name)
-        if value is None or math.isnan(value):
-            return absent_cell()
-        return Cell(f"{value / scale:,.{decimals}f}".replace(",", "\u202f"), data={"": value})
+    def column(values: Iterable[Any]) -> CellColumn:
+        found = list(values)
+        return CellColumn([ABSENT if v is None else str(v) for v in found], {"": found})
 
-    def text(name: str) -> Cell:
-        value = trial.row.get(name)
-        return Cell(ABSENT if value is None else str(value), data={"": value})
+    def share(name: str) -> CellColumn:
+        values = value_of(name, record.main_class, record.rule).tolist()
+        return CellColumn([points(value) for value in values], {"": values})
 
-    state = "" if trial.status == "ok" else trial.status
-    return (
-        Cell(trial.configuration),
-        Cell(str(trial.seed), data={"": trial.seed}),
-        *([Cell(str(trial.fold), data={"": trial.fold})] if record.folds else []),
-        Cell(trial.status, state=state),
-        share(record.objective),
-        share("balanced_accuracy"),
-        measured("epochs", 0),
-        measured("seconds_training", 1),
-        measured("seconds_scoring", 1),
-        measured("images_per_second", 0),
-        measured("peak_memory_bytes", 0, 2**20),
-        measured("parameters", 2, 1e6),
-        text("device"),
-        Cell(trial.key[:12], data={"": trial.key}),
-        text("error"),
+    def measured(name: str, decimals: int, scale: float = 1.0) -> CellColumn:
+        values = [trial.row.get(name) for trial in trials]
+        texts = [
+            ABSENT
+            if value is None or math.isnan(value)
+            else f"{value / scale:,.{decimals}f}".replace(",", "\u202f")
+            for value in values
+        ]
+        return CellColumn(texts, {"": values})
+
+    states = ["" if trial.status == "ok" else trial.status for trial in trials]
+    keys = [trial.key for trial in trials]
+    return ColumnRows(
+        [
+            CellColumn([trial.configuration for trial in trials]),
+            column(trial.seed for trial in trials),
+            *([column(trial.fold for trial in trials)] if record.folds else []),
+            CellColumn([trial.status for trial in trials], states=states),
+            share(record.objective),
+            share("balanced_accuracy"),
+            measured("epochs", 0),
+            measured("seconds_training", 1),
+            measured("seconds_scoring", 1),
+            measured("images_per_second", 0),
+            measured("peak_memory_bytes", 0, 2**20),
+            measured("parameters", 2, 1e6),
+            column(trial.row.get("device") for trial in trials),
+            CellColumn([key[:12] for key in keys], {"": keys}),
+            column(trial.row.get("error") for trial in trials),
+        ]
     )

@@ -9,7 +9,6 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from reports.results.diagnostics import DIAGNOSTICS
 from reports.results.outcomes import TrialFigures
@@ -168,6 +167,13 @@ class KeptFigures(TrialFigures):
         one, another = (each.alike.outcomes[each.place] for each in (self, other))
         return np.array_equal(one, another, equal_nan=True)
 
+    @cached_property
+    def fingerprint(self) -> int:
+        """A number that is the same for two trials that agree (`agrees`), and for few others."""
+        values = self.alike.outcomes[self.place] + 0.0  # -0.0 equals 0.0
+        values[np.isnan(values)] = np.nan
+        return hash(values.tobytes())
+
     def peeks_at(self) -> Mapping[str, str]:
         """Return what each rule sees of the masks; it is the same for all trials alike."""
         return self.alike.peeks_at
@@ -178,31 +184,36 @@ class KeptFigures(TrialFigures):
         return math.nan if found is None else float(found[self.place])
 
 
-def unpacked(keys: Sequence[str], figures: pa.Array, about: pa.Array) -> Iterator[AlikeTrials]:
+def unpacked(
+    keys: Sequence[str],
+    figures: pa.ChunkedArray,
+    about: pa.ChunkedArray,
+    chosen: np.ndarray | None = None,
+) -> Iterator[AlikeTrials]:
     """Yield trials that were packed by `packed`, grouped by what their numbers are.
 
     Args:
         keys: their keys.
         figures: the contents, binary.
         about: the texts.
+        chosen: bool, which of them are wanted; None: all.
 
     Returns:
         Trials without test scores are left out.
 
     """
     names = np.array(keys, object)
-    for text in pc.unique(about).to_pylist():
-        described = json.loads(text)
-        if not described["scored"]:
+    texts, code = coded_texts(about)
+    for number, text in enumerate(texts):
+        among = code == number
+        where = np.flatnonzero(among if chosen is None else among & chosen)
+        if not len(where) or not (described := json.loads(text))["scored"]:
             continue
-        where = np.flatnonzero(pc.equal(about, text).to_numpy(zero_copy_only=False))
         rows, curves, diagnosed = (
             tuple(map(tuple, described[name])) for name in ("outcomes", "curves", "diagnostics")
         )
         sizes = np.cumsum([len(rows) * len(OUTCOME_NUMBERS), len(curves) * LEVELS])
-        width = sizes[1] + len(diagnosed) * len(DIAGNOSTICS)
-        values = _values(figures.take(pa.array(where)), DIGEST_BYTES // 8 + int(width))
-        values = values[:, DIGEST_BYTES // 8 :]
+        values = _values(figures, where, int(sizes[1]) + len(diagnosed) * len(DIAGNOSTICS))
         count = len(where)
         yield AlikeTrials(
             tuple(names[where]),
@@ -215,20 +226,39 @@ def unpacked(keys: Sequence[str], figures: pa.Array, about: pa.Array) -> Iterato
         )
 
 
-def _values(contents: pa.Array, width: int) -> np.ndarray:
-    """Return equally long contents as float64 [len(contents), width].
+def coded_texts(column: pa.ChunkedArray) -> tuple[list[str], np.ndarray]:
+    """Return the texts of a column, each once, and the number of each row's text, -1 for none."""
+    coded = column.dictionary_encode().unify_dictionaries()
+    texts = coded.chunk(0).dictionary.to_pylist() if coded.num_chunks else []
+    codes = [chunk.indices.fill_null(-1).to_numpy() for chunk in coded.chunks]
+    return texts, np.concatenate([np.zeros(0, np.int32), *codes])
+
+
+def _values(contents: pa.ChunkedArray, where: np.ndarray, width: int) -> np.ndarray:
+    """Return the numbers of some contents, float64 [len(where), width]; each has a digest first.
 
     Raises:
-        ValueError: they are of another length.
+        ValueError: one is of another length.
 
     """
-    start, stop = (contents.offset + at for at in (0, len(contents)))
-    kind = np.int64 if pa.types.is_large_binary(contents.type) else np.int32
-    offsets = np.frombuffer(contents.buffers()[1], kind)[start : stop + 1]
-    if not (np.diff(offsets) == 8 * width).all():
-        raise ValueError("figures of another length than they say")
-    whole = memoryview(contents.buffers()[2])[offsets[0] : offsets[-1]]
-    return np.frombuffer(whole, "<f8").reshape(len(contents), width)
+    found = np.empty((len(where), width))
+    begin, filled = 0, 0
+    for chunk in contents.chunks:
+        first, last = np.searchsorted(where, [begin, begin + len(chunk)])
+        here = where[first:last] - begin
+        begin += len(chunk)
+        if not len(here):
+            continue
+        part = chunk if len(here) == len(chunk) else chunk.take(pa.array(here))
+        kind = np.int64 if pa.types.is_large_binary(part.type) else np.int32
+        offsets = np.frombuffer(part.buffers()[1], kind)[part.offset :][: len(part) + 1]
+        if not (np.diff(offsets) == 8 * width + DIGEST_BYTES).all():
+            raise ValueError("figures of another length than they say")
+        whole = memoryview(part.buffers()[2])[offsets[0] : offsets[-1]]
+        numbers = np.frombuffer(whole, "<f8").reshape(len(part), -1)
+        found[filled : filled + len(part)] = numbers[:, DIGEST_BYTES // 8 :]
+        filled += len(part)
+    return found
 
 
 def whole_columns(groups: Sequence[AlikeTrials]) -> frozenset[str]:

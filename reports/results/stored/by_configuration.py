@@ -11,64 +11,104 @@ ByPair = dict[Pair, float]
 """A figure by seed, or by seed and fold."""
 
 
-class FiguresByPair:
-    """Figures of trials, read from the arrays that hold them, each figure once.
+class StackedFigures:
+    """Figures of trials, read from the arrays that hold them.
 
     Args:
-        trials: configuration, seed (and fold) and figures of each trial, in the order in which
-            values are wanted; None for a trial without scores.
+        figures: of each trial, in the order in which values are wanted; None for a trial without.
 
     """
 
-    def __init__(self, trials: Iterable[tuple[str, Pair, KeptFigures | None]]) -> None:
-        self._names: list[str] = []
-        self._pairs: list[Pair] = []
+    def __init__(self, figures: Sequence[KeptFigures | None]) -> None:
+        self._count = len(figures)
         groups: dict[int, tuple[AlikeTrials, list[int], list[int]]] = {}
-        for name, pair, figures in trials:
-            if figures is not None:
-                _, at, places = groups.setdefault(id(figures.alike), (figures.alike, [], []))
-                at.append(len(self._names))
-                places.append(figures.place)
-                self._names.append(name)
-                self._pairs.append(pair)
+        for place, one in enumerate(figures):
+            if one is not None:
+                _, at, places = groups.setdefault(id(one.alike), (one.alike, [], []))
+                at.append(place)
+                places.append(one.place)
         self._groups = [(g, np.array(at), np.array(places)) for g, at, places in groups.values()]
-        self._found: dict[tuple[str, ...], dict[str, ByPair]] = {}
 
-    def outcome(self, row: tuple[str, str, str, str], name: str) -> dict[str, ByPair]:
-        """Return a column of one outcome by configuration, without NaN.
+    def outcome(self, row: tuple[str, str, str, str], name: str) -> np.ndarray:
+        """Return a column of one outcome, float64 [len(figures)]; NaN where there is none.
 
         Args:
             row: network, class, split and rule.
             name: the column.
 
         """
-        return self._once((*row, name), lambda alike: alike.outcome(row, name))
+        return self._values(lambda alike: alike.outcome(row, name))
 
-    def diagnostic(self, row: tuple[str, str], name: str) -> dict[str, ByPair]:
-        """Return a diagnostic by configuration, without NaN.
+    def diagnostic(self, row: tuple[str, str], name: str) -> np.ndarray:
+        """Return a diagnostic, float64 [len(figures)]; NaN where there is none.
 
         Args:
             row: network and class.
             name: the diagnostic.
 
         """
-        return self._once((*row, name), lambda alike: alike.diagnostic(row, name))
+        return self._values(lambda alike: alike.diagnostic(row, name))
 
-    def _once(
-        self, key: tuple[str, ...], column: Callable[[AlikeTrials], np.ndarray | None]
-    ) -> dict[str, ByPair]:
-        if key not in self._found:
-            self._found[key] = self._by_name(column)
-        return self._found[key]
-
-    def _by_name(self, column: Callable[[AlikeTrials], np.ndarray | None]) -> dict[str, ByPair]:
-        values = np.full(len(self._names), np.nan)
+    def _values(self, column: Callable[[AlikeTrials], np.ndarray | None]) -> np.ndarray:
+        values = np.full(self._count, np.nan)
         for alike, at, places in self._groups:
             if (found := column(alike)) is not None:
                 values[at] = found[places]
-        by_name: dict[str, ByPair] = {}
-        known: Sequence[int] = np.flatnonzero(~np.isnan(values)).tolist()
-        numbers = values.tolist()
-        for place in known:
-            by_name.setdefault(self._names[place], {})[self._pairs[place]] = numbers[place]
-        return by_name
+        return values
+
+
+class FiguresByPair:
+    """Figures of the trials of configurations; each figure is collected once for all trials.
+
+    Args:
+        trials: configuration, seed (and fold) and figures of each trial, those of a configuration
+            one after another, in the order in which values are wanted; None without scores.
+
+    """
+
+    def __init__(self, trials: Iterable[tuple[str, Pair, KeptFigures | None]]) -> None:
+        figures: list[KeptFigures] = []
+        self._pairs: list[Pair] = []
+        self._spans: dict[str, slice] = {}
+        for name, pair, one in trials:
+            if one is not None:
+                start = self._spans[name].start if name in self._spans else len(figures)
+                figures.append(one)
+                self._pairs.append(pair)
+                self._spans[name] = slice(start, len(figures))
+        self._stacked = StackedFigures(figures)
+        self._found: dict[tuple[str, ...], np.ndarray] = {}
+
+    def outcome(self, configuration: str, row: tuple[str, str, str, str], name: str) -> ByPair:
+        """Return a column of one outcome of a configuration's trials, without NaN.
+
+        Args:
+            configuration: its name.
+            row: network, class, split and rule.
+            name: the column.
+
+        """
+        key = (*row, name)
+        if key not in self._found:
+            self._found[key] = self._stacked.outcome(row, name)
+        return self._of(configuration, self._found[key])
+
+    def diagnostic(self, configuration: str, row: tuple[str, str], name: str) -> ByPair:
+        """Return a diagnostic of a configuration's trials, without NaN.
+
+        Args:
+            configuration: its name.
+            row: network and class.
+            name: the diagnostic.
+
+        """
+        key = (*row, name)
+        if key not in self._found:
+            self._found[key] = self._stacked.diagnostic(row, name)
+        return self._of(configuration, self._found[key])
+
+    def _of(self, configuration: str, values: np.ndarray) -> ByPair:
+        if (span := self._spans.get(configuration)) is None:
+            return {}
+        pairs = zip(self._pairs[span], values[span].tolist(), strict=True)
+        return {pair: value for pair, value in pairs if value == value}

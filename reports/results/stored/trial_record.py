@@ -50,6 +50,11 @@ class TrialRecord:
         return self.diagnosed
 
     @property
+    def fingerprint(self) -> int | None:
+        """See `KeptFigures.fingerprint`; None where the figures are not kept."""
+        return self.figures.fingerprint if isinstance(self.figures, KeptFigures) else None
+
+    @property
     def pair(self) -> Pair:
         """What pairs it with trials of other configurations."""
         return pair_of(self.seed, self.fold)
