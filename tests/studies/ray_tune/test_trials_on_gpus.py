@@ -160,8 +160,9 @@ def test_a_gpu_that_fails_costs_a_search_none_of_its_configurations(
     assert set(table["number"]) == {0, 1, 2, 3}
     assert set(table["state"]) <= {"complete", "pruned"}
     assert set(read_table(tmp_path / "results", "trials")["status"]) == {"ok"}
-    # Quarantined by the search with its teachers, and by the study that confirms its best.
-    assert ended.stdout.count("GPU 1 of ") == 2
+    # Quarantined by the search with its teachers. So it is by the study that confirms its best,
+    # unless the worker of the other GPU has run both of its trials before one is up on this.
+    assert ended.stdout.count("GPU 1 of ") in {1, 2}
 
 
 def test_a_search_without_a_gpu_that_works_ends_and_goes_on_once_there_is_one(
