@@ -134,7 +134,7 @@ MEASURED = ["seconds_training", "seconds_scoring", "images_per_second", "peak_me
 
 def ledger(results: Path, table: str) -> pd.DataFrame:
     frame = read_table(results, table)
-    return frame.drop(columns=[name for name in MEASURED if name in frame]).astype(str)
+    return frame.drop(columns=[name for name in MEASURED if name in frame]).map(repr)
 
 
 def test_a_study_whose_node_is_lost_while_another_joins_ends_as_an_undisturbed_one(

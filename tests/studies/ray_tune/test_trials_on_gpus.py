@@ -66,6 +66,7 @@ def run(job, context, request):
         studies.stages.job.train_job = fails
     with open(os.environ["LOG"], "a") as file:
         file.write(json.dumps({"gpu": gpu, "trial": time.time(), "process": os.getpid()}) + "\\n")
+    time.sleep(float(os.environ["SECONDS"]))
     return studies.stages.job.run_with_share(job, context, request)
 """
 """What the process of each trial does."""
@@ -91,9 +92,12 @@ Go = Callable[..., tuple[subprocess.CompletedProcess[str], list[Raw]]]
 
 @pytest.fixture
 def go(tmp_path: Path) -> Go:
-    """Run a study with CPUs and GPUs, some of them broken; how it ended, and what was logged."""
+    """Run a study with CPUs and GPUs, some of them broken; how it ended, and what was logged.
 
-    def run(study: Raw, cpus: int, gpus: int, broken: str = "") -> Any:
+    Each trial takes some seconds longer than its training.
+    """
+
+    def run(study: Raw, cpus: int, gpus: int, broken: str = "", seconds: float = 0.0) -> Any:
         (tmp_path / "study.yaml").write_text(yaml.safe_dump(study))
         (tmp_path / "driver.py").write_text(DRIVER)
         (tmp_path / "gpu_trial.py").write_text(GPU_TRIAL)
@@ -104,7 +108,7 @@ def go(tmp_path: Path) -> Go:
              "--results", "results"],
             cwd=tmp_path, text=True, capture_output=True, timeout=300, check=False,
             env={**os.environ, "WSSS_SIMULATED_GPUS": "1", "BROKEN": broken, "LOG": str(log),
-                 "RAY_AUTH_MODE": "disabled",
+                 "SECONDS": str(seconds), "RAY_AUTH_MODE": "disabled",
                  "PYTHONPATH": os.pathsep.join([str(Path.cwd()), str(tmp_path)])},
         )  # fmt: skip
         return ended, [json.loads(line) for line in log.read_text().splitlines()]
@@ -184,7 +188,7 @@ def test_refinement_leaves_a_core_to_the_trial_that_the_gpu_waits_for(go: Go, ti
     tiny["seeds"] = [0, 1, 2, 3]
     tiny["configurations"] = tiny["configurations"][:1]
     tiny["refine"] = {"slow": ["slow_step:slow"]}
-    ended, log = go(tiny, cpus=2, gpus=1)
+    ended, log = go(tiny, cpus=2, gpus=1, seconds=8)
     assert ended.returncode == 0, ended.stdout + ended.stderr
     trials = sorted(line["trial"] for line in log if "trial" in line)
     walks = [(line["walk"], line["ended"]) for line in log if "walk" in line]
