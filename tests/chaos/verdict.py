@@ -27,7 +27,7 @@ OF_THE_MACHINE = {
 }  # fmt: skip
 """Columns that say when, where and how fast, not what."""
 
-INTERMEDIATE = ("images", "cams", "described", "fits", "refined")
+INTERMEDIATE = ("images", "features", "cams", "described", "fits", "refined")
 """Stages that serve others alone: what is made of them is a result, and so is a network."""
 
 
