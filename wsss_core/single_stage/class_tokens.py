@@ -12,6 +12,7 @@ its CAMs and its decoder are those of the encoder alone, in training and after i
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
@@ -22,6 +23,7 @@ from wsss_core.backbones import PatchTokens
 from wsss_core.data import IGNORED
 from wsss_core.errors import InputError
 from wsss_core.single_stage.losses import at_least_single
+from wsss_core.single_stage.text_network import class_token_vit
 
 IDENTITY_TEMPERATURE, EVIDENCE_TEMPERATURE = 0.07, 0.5
 
@@ -43,8 +45,7 @@ class ClassTokens(nn.Module):
 
     def __init__(self, encoder: nn.Module, classes: int) -> None:
         super().__init__()
-        vit: Any = encoder.vit if isinstance(encoder, PatchTokens) else None
-        if vit is None or getattr(vit, "cls_token", None) is None:
+        if (vit := class_token_vit(encoder)) is None:
             raise InputError("class tokens: expected a plain ViT with a class token")
         with torch.no_grad():
             start = vit.cls_token[0, :1]
@@ -79,19 +80,15 @@ class ClassTokens(nn.Module):
         def enter_norm(module: nn.Module, given: Any) -> Any:
             return (joined(module, given[0]), *given[1:])
 
-        def leave(_: nn.Module, __: Any, output: Tensor) -> Tensor:
-            kept.append(output[:, :count])
-            return output[:, count:]
-
-        def leave_norm(_: nn.Module, __: Any, output: Tensor) -> Tensor:
-            normed.append(output[:, :count])
+        def leave(into: list[Tensor], _: nn.Module, __: Any, output: Tensor) -> Tensor:
+            into.append(output[:, :count])
             return output[:, count:]
 
         normed: list[Tensor] = []
         handles = [one.register_forward_pre_hook(enter, with_kwargs=True) for one in vit.blocks]
-        handles += [one.register_forward_hook(leave) for one in vit.blocks]
+        handles += [one.register_forward_hook(partial(leave, kept)) for one in vit.blocks]
         handles.append(vit.norm.register_forward_pre_hook(enter_norm))
-        handles.append(vit.norm.register_forward_hook(leave_norm))
+        handles.append(vit.norm.register_forward_hook(partial(leave, normed)))
         try:
             with torch.compiler.set_stance("force_eager"):
                 yield normed

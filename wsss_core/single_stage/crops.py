@@ -24,7 +24,7 @@ from wsss_core.data import IGNORED
 from wsss_core.errors import InputError
 from wsss_core.single_stage.losses import at_least_single
 from wsss_core.single_stage.settings import SingleStageSettings
-from wsss_core.single_stage.text_network import normed_tokens
+from wsss_core.single_stage.text_network import class_token_vit, normed_tokens
 from wsss_core.transfer import move_average
 
 MOMENTUM = 0.9
@@ -90,7 +90,7 @@ class CropContrast(nn.Module):
     def __init__(self, network: Network, settings: SingleStageSettings, image_size: int) -> None:
         super().__init__()
         encoder, side = network.encoder, settings.crop_side
-        if not isinstance(encoder, PatchTokens) or encoder.vit.cls_token is None:
+        if not isinstance(encoder, PatchTokens) or class_token_vit(encoder) is None:
             raise InputError("losses: crop_contrast expects a plain ViT with a class token")
         if side % encoder.size_multiple or side > image_size:
             raise InputError(

@@ -254,10 +254,7 @@ class SingleStageSettings:
                 )
         fused = (
             ("affinity_of: decoder", self.affinity_of == "decoder"),
-            (
-                "attention_chosen_after",
-                self.attention_chosen_after is not None,
-            ),
+            ("attention_chosen_after", self.attention_chosen_after is not None),
         )
         for said, asked in fused:
             if asked and self.decoder != "fused_layers":
@@ -333,17 +330,15 @@ class SingleStageSettings:
 
     def chooses_attention(self, done: float) -> bool:
         """Return whether the decoder's affinity chooses among the attention of blocks."""
-        after = self.attention_chosen_after
-        return after is not None and is_after(done, after)
+        return is_after(done, self.attention_chosen_after)
 
     def late(self, done: float) -> bool:
         """Return whether the last CAM says which patches are certain, not the auxiliary one."""
-        after = self.late_evidence_after
-        return after is not None and is_after(done, after)
+        return is_after(done, self.late_evidence_after)
 
     def filters(self, done: float) -> bool:
         """Return whether doubted labels are left out where a share of all steps is done."""
-        return self.filter_after is not None and is_after(done, self.filter_after)
+        return is_after(done, self.filter_after)
 
     def weights(self, done: float) -> dict[str, float]:
         """Return the losses in force where a share of all steps is done: name -> weight, above 0.
@@ -355,7 +350,7 @@ class SingleStageSettings:
 
     def labels_from(self, done: float) -> LabelSource:
         """Return what the decoder's labels are made of where a share of all steps is done."""
-        if self.propagated_after is not None and is_after(done, self.propagated_after):
+        if is_after(done, self.propagated_after):
             return "propagated"
         return "cam"
 

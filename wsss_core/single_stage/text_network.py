@@ -14,7 +14,7 @@ factor for each image and class.
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -64,8 +64,7 @@ class TextNetwork(Network):
 
     def __init__(self, network: Network, rivals: int) -> None:
         encoder = network.encoder
-        plain = isinstance(encoder, PatchTokens) and network.neck is None
-        if not plain or getattr(encoder.vit, "cls_token", None) is None:
+        if class_token_vit(encoder) is None or network.neck is not None:
             raise InputError(
                 "CAMs of text: expected CLIP's image encoder, a plain ViT with a class token, such "
                 "as vit_base_patch16_clip_quickgelu_224, with head: linear and no neck"
@@ -147,6 +146,12 @@ class TextNetwork(Network):
         rivals = of_patches[..., self.classes :].logsumexp(-1, keepdim=True)
         maps = (of_patches[..., : self.classes] - rivals).movedim(-1, 1)
         return Output(answer.features, maps, logits, answer.taps)
+
+
+def class_token_vit(encoder: nn.Module) -> Any:
+    """Return the plain ViT of timm with a class token that an encoder is; None of any other."""
+    vit = encoder.vit if isinstance(encoder, PatchTokens) else None
+    return None if getattr(vit, "cls_token", None) is None else vit
 
 
 @contextmanager

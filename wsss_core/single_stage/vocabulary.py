@@ -87,6 +87,6 @@ class ScheduledTerm:
         return self.weight if is_after(done, self.after) and done <= self.until else 0.0
 
 
-def is_after(done: float, share: float) -> bool:
-    """Return whether a share of all steps is passed; 0 is passed from the first step on."""
-    return done > share or share == 0
+def is_after(done: float, share: float | None) -> bool:
+    """Return whether a share of all steps is passed: 0 from the first step on, None never."""
+    return share is not None and (done > share or share == 0)

@@ -10,14 +10,11 @@ import torch
 
 from wsss_core.backbones import Network
 from wsss_core.errors import InputError
-from wsss_core.segmentation import SegmenterSettings
 from wsss_core.single_stage import (
     ClassTokens,
     SingleStage,
     TokenGraph,
-    build_single_stage,
     certain_evidence,
-    prepare,
     recipe_of,
     token_identity,
     token_patch_cosines,
@@ -173,20 +170,10 @@ def test_uncertain_evidence_pulls_unknown_patches_to_the_classes_that_are_there(
 
 
 @pytest.fixture
-def more(vit: Callable[..., Network]) -> Callable[..., SingleStage]:
-    def build(**changes: Any) -> SingleStage:
-        options = {"width": 8}
-        losses = {"auxiliary": 1, "class_tokens": 1, "certain_evidence": 0.2}
-        given = {"name": "plain", "decoder_options": options, "refiner": "none"}
-        losses = {**losses, "uncertain_evidence": 0.1, "segmentation": None}
-        _, settings = recipe_of({**given, "losses": losses, **changes})
-        network = prepare(vit(classes=2, size=32, depth=4), settings)
-        decoder = SegmenterSettings("large_fov", "vit_tiny_patch16_224", options=options)
-        return build_single_stage(
-            {"student": network}, settings, {"student": decoder}, image_size=32
-        )
-
-    return build
+def more(plain_stage: Callable[..., SingleStage]) -> Callable[..., SingleStage]:
+    losses = {"auxiliary": 1, "class_tokens": 1, "certain_evidence": 0.2}
+    losses = {**losses, "uncertain_evidence": 0.1, "segmentation": None}
+    return lambda **changes: plain_stage(**{"losses": losses, **changes})
 
 
 def test_the_losses_of_tokens_are_added_by_their_weights_and_learn(

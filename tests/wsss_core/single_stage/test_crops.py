@@ -9,18 +9,13 @@ import numpy as np
 import pytest
 import torch
 
-from wsss_core.backbones import Network
 from wsss_core.errors import InputError
-from wsss_core.segmentation import SegmenterSettings
 from wsss_core.single_stage import (
     SingleStage,
     SingleStageSettings,
-    build_single_stage,
     crop_contrast,
     cut_out,
     draw_crops,
-    prepare,
-    recipe_of,
 )
 from wsss_core.training import TrainingSettings, train
 
@@ -86,20 +81,10 @@ def test_crops_are_cut_at_their_corners() -> None:
 
 
 @pytest.fixture
-def toco(vit: Callable[..., Network]) -> Callable[..., SingleStage]:
-    def build(**changes: Any) -> SingleStage:
-        options = {"width": 8}
-        losses = {"auxiliary": 1, "crop_contrast": 0.5, "segmentation": None}
-        given = {"name": "plain", "decoder_options": options, "refiner": "none", "crops": 3}
-        given |= {"crop_side": 16, "crop_widths": [12, 6, 10], "losses": losses}
-        _, settings = recipe_of({**given, **changes})
-        network = prepare(vit(classes=2, size=32, depth=4), settings)
-        decoder = SegmenterSettings("large_fov", "vit_tiny_patch16_224", options=options)
-        return build_single_stage(
-            {"student": network}, settings, {"student": decoder}, image_size=32
-        )
-
-    return build
+def toco(plain_stage: Callable[..., SingleStage]) -> Callable[..., SingleStage]:
+    losses = {"auxiliary": 1, "crop_contrast": 0.5, "segmentation": None}
+    given = {"crops": 3, "crop_side": 16, "crop_widths": [12, 6, 10], "losses": losses}
+    return lambda **changes: plain_stage(**{**given, **changes})
 
 
 def test_the_image_is_compared_with_its_crops_through_the_average_of_their_projector(
