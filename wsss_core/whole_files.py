@@ -43,8 +43,9 @@ def fill_digest(content: bytes, before: bytes) -> bytes:
     >>> holds_digest(content, b'"digest": "'), holds_digest(content[:-1], b'"digest": "')
     (True, False)
     """
-    at = content.rindex(before) + len(before)
-    return content[:at] + _digest_but(content, at) + content[at + _HEX :]
+    sink = io.BytesIO(content)
+    fill_digest_of(sink, before)
+    return sink.getvalue()
 
 
 def fill_digest_of(sink: io.BytesIO, before: bytes) -> None:
