@@ -68,10 +68,9 @@ class EndedRow(Mapping[str, Any]):
 def _values(column: pa.ChunkedArray) -> list[Any]:
     kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
     if pa.types.is_string(kind):
-        coded = column.cast(kind) if kind == column.type else column
         found: list[Any] = []
         known: dict[str, str] = {}
-        for chunk in coded.dictionary_encode().chunks:
+        for chunk in column.dictionary_encode().chunks:
             texts = [known.setdefault(text, text) for text in chunk.dictionary.to_pylist()]
             found += [None if n is None else texts[n] for n in chunk.indices.to_pylist()]
         return found
