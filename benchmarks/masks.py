@@ -1,7 +1,7 @@
 """Pseudo masks of a folder a second: `wsss masks` on this machine's cores beside a plain loop.
 
 All do the same work: decode an image, make its CAM with a small network, refine it by a dense CRF,
-resize and cut it, write the PNG. The loops are `studies.masks.worker.one_batch_after_another` with
+resize and cut it, write the PNG. The loops are `studies.masks.worker.CamMasks` with
 one thread: with our own CRF, whose files are compared byte by byte, and with pydensecrf, as loops
 in the field have it, whose pixels are. Ray Data's time includes starting Ray and two workers, about
 ten seconds. What two cores can do is measured too: two such loops side by side.

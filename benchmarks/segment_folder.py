@@ -2,9 +2,10 @@
 
 The plain loop is what a user would write at a prompt: open an image with Pillow, resize it, pass it
 through the network, enlarge the logits to the image's size, take the largest, save a PNG. PyTorch
-uses as many threads as it likes there. `wsss masks` starts Ray, has a worker with one thread on
-each core, and writes through to the disk with digests; its start counts. The masks are compared:
-both sides have to give the same pixels.
+uses as many threads as it likes there. `wsss masks` starts Ray and has a worker with one thread on
+each core, with `--in-process` it has a thread for each core; both write through to the disk with
+digests. The start counts. Every way runs in float32 and under bfloat16 autocast. All masks are
+compared with those of the plain loop in float32; in float32 they have to be the same.
 
 Repeats are interleaved; medians are compared. The machine has to be idle.
 
@@ -21,6 +22,8 @@ import shutil
 import statistics
 import tempfile
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -32,11 +35,15 @@ from PIL import Image
 from studies.masks.making import make_segmenter_masks
 from wsss_core.data.scenes import SceneSettings, SceneSource
 from wsss_core.segmentation import (
+    FitSettings,
+    LabelledImages,
     SegmenterSettings,
     build_segmenter,
+    fit,
     load_segmenter,
     save_segmenter,
 )
+from wsss_core.segmentation.settings import Precision
 
 SIZE = 224
 SETTINGS = SegmenterSettings("unet", "resnet18")
@@ -52,37 +59,53 @@ def write_images(folder: Path, count: int) -> None:
         picture.save(folder / f"{number:05d}.jpg", quality=90)
 
 
-def write_segmenter(file: Path) -> None:
+def write_segmenter(file: Path, steps: int) -> None:
+    """Train a segmenter for a while: at random weights every pixel is near a border of classes."""
     torch.manual_seed(0)
-    save_segmenter(build_segmenter(SETTINGS, classes=1, image_size=SIZE), file)
+    segmenter = build_segmenter(SETTINGS, classes=1, image_size=SIZE)
+    source = SceneSource(SceneSettings(), train=2, tune=200, test=2)
+    data = LabelledImages.of_image_set(source.read("tune", SIZE // 2))
+    settings = FitSettings(steps, optimizer="adamw", learning_rate=1e-3, head_multiple=1.0)
+    fit(segmenter, data, settings, seed=0)
+    save_segmenter(segmenter, file)
 
 
-def plain_loop(file: Path, images: Path, out: Path) -> float:
+def plain_loop(file: Path, images: Path, out: Path, *, precision: Precision) -> float:
     out.mkdir()
     began = time.perf_counter()
     segmenter = load_segmenter(file)
+    autocast = torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16")
     with torch.no_grad():
         for image in sorted(images.iterdir()):
             with Image.open(image) as opened:
                 picture = opened.convert("RGB")
             small = picture.resize((SIZE, SIZE), Image.Resampling.BILINEAR)
             pixels = torch.from_numpy(np.array(small)).permute(2, 0, 1)[None].float() / 255
-            logits = F.interpolate(
-                segmenter(pixels), picture.size[::-1], mode="bilinear", align_corners=False
-            )
+            with autocast:
+                found = segmenter(pixels).float()
+            logits = F.interpolate(found, picture.size[::-1], mode="bilinear", align_corners=False)
             mask = logits[0].argmax(0).to(torch.uint8).numpy()
             Image.fromarray(mask).save(out / f"{image.stem}.png")
     return time.perf_counter() - began
 
 
-def command(file: Path, images: Path, out: Path, *, in_process: bool) -> float:
+def command(
+    file: Path, images: Path, out: Path, *, precision: Precision, in_process: bool
+) -> float:
     began = time.perf_counter()
-    made = make_segmenter_masks(file, images, out, in_process=in_process)
+    made = make_segmenter_masks(file, images, out, in_process=in_process, precision=precision)
     seconds = time.perf_counter() - began
     if ray.is_initialized():
         ray.shutdown()
     assert not made.failed
     return seconds
+
+
+WAYS: dict[str, Callable[..., float]] = {
+    "plain loop": plain_loop,
+    "wsss masks --in-process": partial(command, in_process=True),
+    "wsss masks": partial(command, in_process=False),
+}
 
 
 def differing(one: Path, other: Path) -> float:
@@ -99,39 +122,40 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--images", type=int, default=600)
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--steps", type=int, default=150, help="of the segmenter's training")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
-    times: dict[str, list[float]] = {"plain loop": [], "in process": [], "wsss masks": []}
+    times: dict[tuple[str, Precision], list[float]] = {
+        (way, precision): [] for precision in ("fp32", "bf16") for way in WAYS
+    }
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         write_images(folder / "images", options.images)
-        write_segmenter(folder / "segmenter.safetensors")
+        write_segmenter(folder / "segmenter.safetensors", options.steps)
         for _ in range(options.repeats):
-            for name, found in times.items():
-                out = folder / name
+            for (way, precision), found in times.items():
+                out = folder / f"{way} {precision}"
                 shutil.rmtree(out, ignore_errors=True)
                 given = folder / "segmenter.safetensors", folder / "images", out
-                if name == "plain loop":
-                    found.append(plain_loop(*given))
-                else:
-                    found.append(command(*given, in_process=name == "in process"))
-        share = differing(folder / "plain loop", folder / "wsss masks")
-    rates = {name: [options.images / seconds for seconds in found] for name, found in times.items()}
-    for name, found in rates.items():
-        print(
-            f"{name}: {statistics.median(found):.1f} images/s "
-            f"({min(found):.1f} to {max(found):.1f})"
-        )
-    ratio = statistics.median(rates["wsss masks"]) / statistics.median(rates["plain loop"])
-    print(f"ratio {ratio:.2f}, expected {EXPECTED_RATIO} on two cores; cores: {os.cpu_count()}")
-    print(f"share of pixels that differ: {share:.1e}")
+                found.append(WAYS[way](*given, precision=precision))
+        plain = folder / "plain loop fp32"
+        wrong = {made: differing(plain, folder / " ".join(made)) for made in times}
+    rates = {" ".join(made): [options.images / one for one in times[made]] for made in times}
+    base = statistics.median(rates["plain loop fp32"])
+    ratios = {name: statistics.median(found) / base for name, found in rates.items()}
+    print("| | images a second, median (range) | ratio | pixels that differ, in a million |")
+    print("|---|---|---|---|")
+    for (name, found), share in zip(rates.items(), wrong.values(), strict=True):
+        spread = f"{statistics.median(found):.1f} ({min(found):.1f} to {max(found):.1f})"
+        print(f"| {name} | {spread} | {ratios[name]:.2f} | {1e6 * share:.3g} |")
+    print(f"expected ratio {EXPECTED_RATIO} on two cores; cores: {os.cpu_count()}")
     if options.json:
         about = {
             "machine": platform.processor(),
             "cores": os.cpu_count(),
             "torch": torch.__version__,
         }
-        content = {"images": options.images, "images_per_second": rates, "ratio": ratio, **about}
+        content = {"images": options.images, "images_per_second": rates, "ratios": ratios, **about}
         options.json.write_text(json.dumps(content, indent=1))
 
 

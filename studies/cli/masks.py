@@ -22,6 +22,7 @@ from studies.cli.run import RUN, opened_study, run_from_options
 from wsss_core.data.annotations import AnnotationFormat
 from wsss_core.errors import InputError
 from wsss_core.segmentation.exporting.names import SUFFIXES, ExportFormat
+from wsss_core.segmentation.settings import PRECISIONS
 from wsss_core.tiling import ASPECTS
 
 if TYPE_CHECKING:
@@ -42,9 +43,12 @@ def _masks(options: argparse.Namespace) -> int:
     common |= {"aspect": options.aspect, "tiles": _tiles(options)}
     if options.segmenter is not None:
         segmenter, of_study = _segmenter(options)
+        of_study["precision"] = options.precision
         made = make_segmenter_masks(segmenter, options.images, options.out, **of_study, **common)
     elif options.results is None:
         raise InputError("RESULTS: expected the folder of a study, or --segmenter FILE")
+    elif options.precision is not None:
+        raise InputError("--precision: is a segmenter's; expected --segmenter too")
     else:
         common |= {name: getattr(options, name) for name in _OF_A_STUDY}
         made = make_masks(options.results, options.images, options.out, **common)
@@ -197,10 +201,20 @@ MASKS = Command(
             metavar="N",
             help="pixels from one window to the next [half of their size]",
         ),
+        option(
+            "--precision",
+            choices=PRECISIONS,
+            help="of a segmenter's network: bf16 is several times faster where the processor has "
+            "units for bfloat16, and a few pixels at edges differ [as in the study; fp32]",
+        ),
         option("--address", metavar="ADDR", help="a running Ray cluster"),
         option("--follow-links", action="store_true", help="search linked folders of DIR too"),
         *PIXEL_OPTIONS,
-        option("--in-process", action="store_true", help="no Ray, for debugging"),
+        option(
+            "--in-process",
+            action="store_true",
+            help="no Ray: a thread for each core of this machine, or one GPU; starts at once",
+        ),
         NO_PLUGINS_OPTION,
     ),
 )

@@ -19,9 +19,11 @@ from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import chain
 from pathlib import Path, PurePosixPath
 
 import numpy as np
+import torch
 
 from reports.progress import progress_bar
 from studies.formatting import duration
@@ -32,11 +34,13 @@ from studies.masks.files import mask_of, origin_of
 from studies.masks.labels import check_labels
 from studies.masks.record import MaskRecord
 from studies.masks.segmenter_recipe import SegmenterRecipe
-from studies.masks.segmenting import most_probable, segmented_batches
+from studies.masks.segmenting import SegmenterMasks, most_probable
 from studies.masks.sharing import MOST_SHARES, THERE, Made, leases_of, share_with_others, sole_lease
 from studies.masks.windowed import check_framing
-from studies.masks.worker import SOFT, UNFINISHED_MASKS, MaskJob, one_batch_after_another
+from studies.masks.worker import SOFT, UNFINISHED_MASKS, CamMasks, MaskJob
+from studies.stages import keep_freed_memory
 from studies.store import require_writable
+from wsss_core.core_threads import CoreThreads
 from wsss_core.data.annotations import AnnotationFormat
 from wsss_core.data.folder.layout import IMAGE_SUFFIXES
 from wsss_core.errors import InputError
@@ -90,7 +94,7 @@ def make_missing_masks(
         job: the images, the recipe, and the folder of the masks.
         batch: images a worker takes at a time.
         address: of a running Ray cluster; None starts Ray on this machine.
-        in_process: use no Ray, make one batch after another in this process.
+        in_process: use no Ray; a thread for each of PyTorch's threads makes batches, or one GPU.
         follow_links: search linked folders for images too.
         formats: of annotation files that are written from all masks at the end.
 
@@ -123,8 +127,7 @@ def make_missing_masks(
     written = 0
     record.write(images=len(names), with_mask=before, failed=failed)
     if missing:
-        make = _maker_here(job, batch) if in_process else _maker(job, batch, address)
-        at_once = 1 if in_process else MOST_SHARES
+        make, at_once = _maker_here(job, batch) if in_process else _maker(job, batch, address)
         done = share_with_others(job, names, missing, make, at_once=at_once)
         with closing(_Progress(len(missing))) as progress:
             for name, error in done:
@@ -152,17 +155,25 @@ def make_missing_masks(
     return MasksMade(written, before, failed, seconds, replaced, corrupt, counts, annotations)
 
 
-def _maker(job: MaskJob, batch: int, address: str | None) -> Make:
-    """Return a function that makes masks on a Ray cluster."""
+def _maker(job: MaskJob, batch: int, address: str | None) -> tuple[Make, int]:
+    """Return a function that makes masks on a Ray cluster, and how many shares it takes."""
     from studies.masks.stream import stream_masks
 
-    return partial(stream_masks, job, batch=batch, address=address)
+    return partial(stream_masks, job, batch=batch, address=address), MOST_SHARES
 
 
-def _maker_here(job: MaskJob, batch: int) -> Make:
-    """Return a function that makes masks in this process."""
-    here = isinstance(job.recipe, SegmenterRecipe)
-    return segmented_batches(job, batch) if here else one_batch_after_another(job, batch)
+def _maker_here(job: MaskJob, batch: int) -> tuple[Make, int]:
+    """Return the same for this process: on a GPU, else in a thread for each core."""
+    gpu = torch.cuda.is_available()
+    keep_freed_memory()
+    new = SegmenterMasks if isinstance(job.recipe, SegmenterRecipe) else CamMasks
+    threads = CoreThreads(lambda: new(job, device="cuda" if gpu else "cpu"), 1 if gpu else None)
+
+    def make(names: Sequence[str]) -> Made:
+        batches = (names[start : start + batch] for start in range(0, len(names), batch))
+        return chain.from_iterable(threads.map(batches))
+
+    return make, threads.count
 
 
 def _warn_of(job: MaskJob, counts: MaskCounts) -> None:

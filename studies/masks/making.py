@@ -16,6 +16,7 @@ from studies.masks.worker import MaskJob
 from studies.store import ArtifactStore
 from wsss_core.data.pixel_rules import USUAL_RULES, PixelRules
 from wsss_core.errors import InputError, checked_path, quoted
+from wsss_core.segmentation.settings import Precision
 from wsss_core.tiling import Aspect, Framing, TileSettings
 
 logger = logging.getLogger(__name__)
@@ -66,7 +67,7 @@ def make_masks(
         batch: images a worker takes at a time.
         store: the artifact store of the study; None: `store` in the results folder.
         address: of a running Ray cluster; None starts Ray on this machine.
-        in_process: use no Ray.
+        in_process: use no Ray: as many threads of this process as PyTorch has, or one GPU.
         follow_links: search linked folders too.
         rules: how the pixels of the images are read; a mask has the size of its image as read.
         labels: the known labels of the images, a file as `train/labels.csv` of a data folder or the
@@ -119,6 +120,7 @@ def make_segmenter_masks(
     formats: Sequence[str] = (),
     aspect: Aspect | None = None,
     tiles: TileSettings | None = None,
+    precision: Precision | None = None,
 ) -> MasksMade:
     """Make the masks that a folder of images lacks, with a trained segmenter.
 
@@ -143,6 +145,8 @@ def make_segmenter_masks(
         formats: see `make_masks`.
         aspect: see `make_masks`.
         tiles: see `make_masks`.
+        precision: "fp32", or "bf16" for bfloat16 autocast; None: as the study has it, of a file
+            "fp32".
 
     Raises:
         InputError: no such file, one that is corrupt or cannot be built, no images, an image
@@ -157,6 +161,8 @@ def make_segmenter_masks(
         recipe, lines = recipe_of_entry(results, artifacts, segmenter)
     else:
         recipe, lines = recipe_of_file(checked_path(segmenter))
+    if precision is not None:
+        recipe = recipe.at_precision(precision)
     for line in lines:
         logger.info(line)
     wanted = annotation_formats(formats, recipe.classes)

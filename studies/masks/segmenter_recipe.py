@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ from reports.pairing import pair_of
 from reports.results.segments import SegmentRecord, SegmentRun, read_segments
 from reports.storage import Location
 from studies.formatting import expected_names
-from studies.spec.segmentation.segment import Prediction
+from studies.spec.segmentation.segment import Prediction, without_defaults
 from studies.stages.segmentation import SEGMENTER
 from studies.store import ArtifactStore
 from wsss_core.data.file_hashes import file_hashes
@@ -19,6 +19,7 @@ from wsss_core.data.image_set import IGNORED
 from wsss_core.errors import InputError
 from wsss_core.plugins import is_plugin, plugin_version
 from wsss_core.segmentation import PredictionSettings, Segmenter, load_segmenter
+from wsss_core.segmentation.settings import Precision
 
 
 @dataclass(frozen=True)
@@ -81,6 +82,11 @@ class SegmenterRecipe:
     def prediction_settings(self) -> PredictionSettings:
         """How masks are predicted."""
         return Prediction.model_validate(self.prediction).settings()
+
+    def at_precision(self, precision: Precision) -> "SegmenterRecipe":
+        """Return a recipe of the same segmenter that predicts with another precision."""
+        settings = replace(self.prediction_settings, precision=precision)
+        return replace(self, prediction=without_defaults(settings, PredictionSettings))
 
     def load(self, device: str) -> Segmenter:
         """Return the segmenter on a device.

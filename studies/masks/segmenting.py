@@ -5,24 +5,26 @@ undecided is half the distance from the second most probable: of one class that 
 its probability from a threshold of 0.5.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import cache
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from studies.masks.files import drop_stale
 from studies.masks.segmenter_recipe import SegmenterRecipe
 from studies.masks.windowed import check_same, opened_files
-from studies.masks.worker import MaskJob, failure_text, write_mask_files
+from studies.masks.worker import MaskJob, Written, failure_text, write_mask_files
 from wsss_core.data.framing import PictureRows, checked_file_digest
 from wsss_core.data.image_decoding import PictureFile, image_shape, read_rgb
 from wsss_core.data.image_set import IGNORED
 from wsss_core.errors import InputError
 from wsss_core.evaluate import quantise
 from wsss_core.segmentation import predict_picture, predict_probabilities
+
+PASS = 4
+"""Images that a core passes through the network at a time: the outputs of the layers of four are
+small enough to be kept from one layer to the next."""
 
 
 class SegmenterMasks:
@@ -42,7 +44,7 @@ class SegmenterMasks:
         self._prediction = job.recipe.prediction_settings
         self._readers = ThreadPoolExecutor(readers) if readers > 1 else None
 
-    def __call__(self, names: Sequence[str]) -> list[tuple[str, str | None]]:
+    def __call__(self, names: Sequence[str]) -> Written:
         """Make the masks of a batch, and write each as soon as it is there.
 
         Returns:
@@ -66,7 +68,7 @@ class SegmenterMasks:
                 pixels,
                 shapes,
                 self._prediction,
-                batch_size=len(fine),
+                batch_size=len(fine) if self._device != "cpu" else PASS,
                 device=self._device,
             )
             done: set[str] = set()
@@ -165,19 +167,3 @@ def most_probable(probabilities: np.ndarray, *, uncertain: float = 0.0) -> np.nd
         first, second = np.partition(probabilities, -2, axis=0)[[-1, -2]]
         mask[first - second < 2 * uncertain] = IGNORED
     return mask
-
-
-def segmented_batches(
-    job: MaskJob, batch: int
-) -> Callable[[Sequence[str]], Iterator[tuple[str, str | None]]]:
-    """Return a function that makes masks in this process, see `one_batch_after_another`."""
-
-    @cache
-    def masks() -> SegmenterMasks:
-        return SegmenterMasks(job, device="cuda" if torch.cuda.is_available() else "cpu")
-
-    def make(names: Sequence[str]) -> Iterator[tuple[str, str | None]]:
-        for start in range(0, len(names), batch):
-            yield from masks()(names[start : start + batch])
-
-    return make

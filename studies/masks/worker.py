@@ -1,19 +1,19 @@
 """Make masks in one process: CAMs of a batch of images, then their refinement and the files.
 
-Nothing here uses Ray, so `one_batch_after_another` can be followed in a debugger.
+Nothing here uses Ray, so `CamMasks` can be followed in a debugger.
 """
 
 import hashlib
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+import threading
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cache, cached_property, lru_cache
+from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
-import torch
 
 from studies.formatting import error_line
 from studies.masks.files import (
@@ -49,6 +49,9 @@ from wsss_core.refine.steps.registry import Refiner, make_refiner
 from wsss_core.tiling import SQUASHED, Framing
 
 SOFT = "soft"  # the folder of the soft maps
+
+Written = list[tuple[str, str | None]]
+"""Each image's name and why it has no mask, or None."""
 
 
 @dataclass(frozen=True)
@@ -242,7 +245,7 @@ class MaskWriter:
             step.needs_image_features or step.needs_fitted_state for step, _, _ in self._steps
         )
 
-    def __call__(self, batch: Sequence[Cams]) -> list[tuple[str, str | None]]:
+    def __call__(self, batch: Sequence[Cams]) -> Written:
         """Refine a batch of CAMs and write each mask as soon as it is there.
 
         Returns:
@@ -370,27 +373,30 @@ def write_mask_files(
     write_mask(mask, file, unfinished, origin, scores=class_scores(levels, mask))
 
 
-@lru_cache(maxsize=1)
+_of_thread = threading.local()
+
+
 def _trained(store: str, training: TrainingJob) -> Network:
-    return load_network(ArtifactStore(store), training, "student")
+    """Return a trained network; a thread keeps its last one, which no other thread may use."""
+    if getattr(_of_thread, "key", None) != (store, training.key):
+        _of_thread.network = load_network(ArtifactStore(store), training, "student")
+        _of_thread.key = store, training.key
+    network: Network = _of_thread.network
+    return network
 
 
-def one_batch_after_another(
-    job: MaskJob, batch: int
-) -> Callable[[Sequence[str]], Iterator[tuple[str, str | None]]]:
-    """Return a function that makes masks in this process, and keeps network and models loaded.
+class CamMasks:
+    """Makes the masks of a batch in this process, network and models loaded.
 
-    It yields each image's name and error when the image is done.
+    Args:
+        job: the images and the recipe.
+        device: "cpu" or "cuda".
+
     """
 
-    @cache
-    def workers() -> tuple[CamMaker, MaskWriter]:
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-        return CamMaker(job, device=device), MaskWriter(job, device=device)
+    def __init__(self, job: MaskJob, *, device: str = "cpu") -> None:
+        self._make_cams, self._write = CamMaker(job, device=device), MaskWriter(job, device=device)
 
-    def make(names: Sequence[str]) -> Iterator[tuple[str, str | None]]:
-        make_cams, write = workers()
-        for start in range(0, len(names), batch):
-            yield from write(make_cams(names[start : start + batch]))
-
-    return make
+    def __call__(self, names: Sequence[str]) -> Written:
+        """Return each image's name and why it has no mask, or None."""
+        return self._write(self._make_cams(names))

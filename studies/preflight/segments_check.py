@@ -7,6 +7,7 @@ predicts at. A store remembers which segmenters passed.
 import logging
 import time
 from collections.abc import Iterable
+from dataclasses import replace
 from hashlib import blake2b
 from typing import Any
 
@@ -21,7 +22,6 @@ from studies.store import TRIED, ArtifactStore, canonical
 from studies.store.origin import folders_digest, origin
 from wsss_core.errors import InputError, as_input_error
 from wsss_core.segmentation import count_labels, predict_masks, try_segmenter
-from wsss_core.segmentation.settings import PredictionSettings
 
 logger = logging.getLogger(__name__)
 
@@ -88,9 +88,12 @@ def _tried_key(job: SegmentJob) -> str:
     made_by: dict[str, Any] = origin(job.settings)
     made_by["threads"] = None  # as many as there are
     made_by["preflight"] = folders_digest("studies/preflight")
-    scales = [scoring.prediction.get("scales") for scoring in job.scorings]
+    predicted = [
+        [scoring.prediction.get(name) for name in ("scales", "precision")]
+        for scoring in job.scorings
+    ]
     model = [job.settings[name] for name in ("model", "classes", "image_size")]
-    content = canonical([model, scales, made_by])
+    content = canonical([model, predicted, made_by])
     return blake2b(content.encode(), digest_size=10).hexdigest()
 
 
@@ -106,4 +109,5 @@ def _try(job: SegmentJob) -> None:
         settings = Prediction.model_validate(scoring.prediction).settings()
         for scale in settings.scales:
             with as_input_error(f"predict.scales: {scale:g}", Exception, named=True):
-                list(predict_masks(segmenter, images, None, PredictionSettings(scales=(scale,))))
+                one_scale = replace(settings, scales=(scale,), flip=False, crf=None)
+                list(predict_masks(segmenter, images, None, one_scale))

@@ -16,7 +16,7 @@ from wsss_core.out_of_memory import give_back, halved, is_out_of_memory
 from wsss_core.progress import made_progress
 from wsss_core.refine import dense_crf
 from wsss_core.segmentation.segmenter import Segmenter, resized
-from wsss_core.segmentation.settings import PredictionSettings
+from wsss_core.segmentation.settings import Precision, PredictionSettings
 from wsss_core.tiling import BandBlender, Framing, PictureWindows, cut_views
 from wsss_core.tiling.blending import Band
 from wsss_core.tiling.cutting import ReadRows
@@ -53,8 +53,8 @@ def predict_probabilities(
 
     """
     settings = settings or PredictionSettings()
-    if settings == PredictionSettings():
-        for logits in _logits(segmenter, images, sizes, batch_size, device):
+    if settings.one_view:
+        for logits in _logits(segmenter, images, sizes, settings.precision, batch_size, device):
             yield logits.softmax(0).cpu().numpy()
         return
     sizes = _sizes_of(images, sizes)
@@ -121,8 +121,8 @@ def predict_masks(
                 labels[first : first + band.shape[1]] = band.argmax(0)
             yield labels
         return
-    if settings == PredictionSettings():
-        for logits in _logits(segmenter, images, sizes, batch_size, device):
+    if settings.one_view:
+        for logits in _logits(segmenter, images, sizes, settings.precision, batch_size, device):
             yield logits.argmax(0).to(torch.uint8).cpu().numpy()
         return
     for mean in predict_probabilities(
@@ -200,6 +200,7 @@ def _over_views(
     """Return each image's mean probabilities over scales and flips, float32 [K + 1, h, w]."""
     height, width = images.shape[1:3]
     sizes = [(height, width)] * len(images) if sizes is None else sizes
+    one_view = PredictionSettings(precision=settings.precision)
     sums: list[NDArray[np.float32]] = []
     views = 0
     for scale in settings.scales:
@@ -208,7 +209,7 @@ def _over_views(
         for flipped in (False, True)[: 1 + settings.flip]:
             shown = np.ascontiguousarray(scaled[:, :, ::-1]) if flipped else scaled
             found = predict_probabilities(
-                segmenter, shown, sizes, batch_size=len(shown), device=device
+                segmenter, shown, sizes, one_view, batch_size=len(shown), device=device
             )
             maps = [one[:, :, ::-1] if flipped else one for one in found]
             sums = [a + b for a, b in zip(sums, maps, strict=True)] if sums else maps
@@ -229,16 +230,18 @@ def _logits(
     segmenter: Segmenter,
     images: NDArray[np.uint8],
     sizes: Sequence[tuple[int, int]] | None,
+    precision: Precision,
     batch_size: int,
     device: str,
 ) -> Iterator[Tensor]:
     """Yield the logits of each image at its size, float [K + 1, h, w] on the device."""
     sizes = _sizes_of(images, sizes)
+    autocast = torch.autocast(device.split(":")[0], torch.bfloat16, enabled=precision == "bf16")
     done = 0
     while done < len(images):
         part = images[done : done + batch_size]
         try:
-            with torch.no_grad(), evaluating(segmenter):
+            with torch.no_grad(), evaluating(segmenter), autocast:
                 batch = segmenter(to_input(part, device)).float()
         except RuntimeError as error:
             if not is_out_of_memory(error):

@@ -160,8 +160,8 @@ FitOptimizer = Literal["sgd", "adamw"]
 FIT_OPTIMIZERS: tuple[str, ...] = get_args(FitOptimizer)
 FitSchedule = Literal["poly", "cosine", "constant"]
 FIT_SCHEDULES: tuple[str, ...] = get_args(FitSchedule)
-FitPrecision = Literal["fp32", "bf16"]
-FIT_PRECISIONS: tuple[str, ...] = get_args(FitPrecision)
+Precision = Literal["fp32", "bf16"]
+PRECISIONS: tuple[str, ...] = get_args(Precision)
 
 
 @dataclass(frozen=True)
@@ -210,7 +210,7 @@ class FitSettings(AugmentationSettings):
     auxiliary_weight: float = field(default=0.4, metadata={"ge": 0})
     loss: LossSettings = field(default_factory=LossSettings)
     record_every: int = field(default=100, metadata={"ge": 1})
-    precision: FitPrecision = "fp32"
+    precision: Precision = "fp32"
     ema: float | None = field(default=None, metadata={"gt": 0, "lt": 1, "later": True})
 
     def __post_init__(self) -> None:
@@ -232,7 +232,7 @@ class FitSettings(AugmentationSettings):
             ("ema", "above 0, below 1", self.ema is None or 0 < self.ema < 1),
             _known("optimizer", self.optimizer, FIT_OPTIMIZERS),
             _known("schedule", self.schedule, FIT_SCHEDULES),
-            _known("precision", self.precision, FIT_PRECISIONS),
+            _known("precision", self.precision, PRECISIONS),
         )
 
     def rate(self, step: int) -> float:
@@ -263,9 +263,11 @@ class PredictionSettings:
         flip: take the mirrored image in as well, at every scale.
         crf: the preset of a dense CRF that follows the prediction; None: none does.
         crf_backend: "torch", or "pydensecrf" (extra `crf`).
+        precision: "bf16" runs the network under bfloat16 autocast, which is several times faster
+            where the processor has units for it; a few pixels at edges change their class.
 
     Raises:
-        InputError: no scale, one that is not above 0, or an unknown preset.
+        InputError: no scale, one that is not above 0, an unknown preset or precision.
 
     """
 
@@ -273,6 +275,12 @@ class PredictionSettings:
     flip: bool = False
     crf: CrfPreset | None = None
     crf_backend: CrfBackend = "torch"
+    precision: Precision = "fp32"
+
+    @property
+    def one_view(self) -> bool:
+        """Whether the network sees an image once, as it is, and nothing follows."""
+        return self.scales == (1.0,) and not self.flip and self.crf is None
 
     def __post_init__(self) -> None:
         presets = tuple(CRF_PRESETS)
@@ -282,6 +290,7 @@ class PredictionSettings:
             ("scales", "numbers above 0, at least one", positive),
             _known("crf", self.crf or presets[0], presets),
             _known("crf_backend", self.crf_backend, CRF_BACKENDS),
+            _known("precision", self.precision, PRECISIONS),
         )
 
 

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -95,6 +96,44 @@ def test_masks_are_the_segmenter_s_at_each_image_s_own_size(file, images, tmp_pa
     assert [value["name"] for value in record["values"]][1:3] == ["smoke", "steam"]
 
 
+@pytest.fixture
+def two_threads() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+def test_threads_make_the_same_files_as_one(file, images, tmp_path, two_threads):
+    make_segmenter_masks(file, images, tmp_path / "two", in_process=True, batch=1, soft=True)
+    torch.set_num_threads(1)
+    make_segmenter_masks(file, images, tmp_path / "one", in_process=True, batch=1, soft=True)
+    made = sorted((tmp_path / "one").rglob("*.png"))
+    assert len(made) == 15
+    for one in made:
+        two = tmp_path / "two" / one.relative_to(tmp_path / "one")
+        assert two.read_bytes() == one.read_bytes()
+
+
+def test_bfloat16_is_asked_for_and_part_of_the_record(file, images, wsss, tmp_path):
+    given = ("masks", "--segmenter", file, "--images", images, "--in-process", "--soft")
+    for precision in ("fp32", "bf16"):
+        out = tmp_path / precision
+        assert wsss(*given, "--out", out, "--precision", precision).code == 0
+    records = {p: json.loads((tmp_path / p / "masks.json").read_text()) for p in ("fp32", "bf16")}
+    assert records["fp32"]["settings"]["prediction"] == {}
+    assert records["bf16"]["settings"]["prediction"] == {"precision": "bf16"}
+    differ = 0
+    for name, probabilities in expected(file, images).items():
+        soft = pixels(tmp_path / "bf16" / "soft" / "smoke" / name) / 255
+        assert np.abs(soft - probabilities[1]).mean() < 0.01
+        differ += int((soft != pixels(tmp_path / "fp32" / "soft" / "smoke" / name) / 255).sum())
+    assert differ > 0  # the network did run in bfloat16
+    other = wsss(*given, "--out", tmp_path / "fp32", "--precision", "bf16")
+    assert other.code == 2
+    assert "prediction" in other.err
+
+
 def test_a_second_run_makes_what_is_missing_and_another_segmenter_is_refused(
     file, images, tmp_path
 ):
@@ -177,6 +216,7 @@ def test_an_image_that_cannot_be_read_is_named_and_the_others_get_their_masks(
             "wsss: segmenter file /none.safetensors: no such file",
         ),
         ([], "wsss: RESULTS: expected the folder of a study, or --segmenter FILE"),
+        (["results", "--precision", "bf16"], "wsss: --precision: is a segmenter's"),
     ],
 )
 def test_what_does_not_go_together_is_said_in_a_line(arguments, said, file, images, wsss, tmp_path):
