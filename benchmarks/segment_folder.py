@@ -43,7 +43,7 @@ from wsss_core.segmentation import (
     load_segmenter,
     save_segmenter,
 )
-from wsss_core.segmentation.settings import Precision
+from wsss_core.segmentation.settings import NetworkPrecision
 
 SIZE = 224
 SETTINGS = SegmenterSettings("unet", "resnet18")
@@ -70,7 +70,7 @@ def write_segmenter(file: Path, steps: int) -> None:
     save_segmenter(segmenter, file)
 
 
-def plain_loop(file: Path, images: Path, out: Path, *, precision: Precision) -> float:
+def plain_loop(file: Path, images: Path, out: Path, *, precision: NetworkPrecision) -> float:
     out.mkdir()
     began = time.perf_counter()
     segmenter = load_segmenter(file)
@@ -90,7 +90,7 @@ def plain_loop(file: Path, images: Path, out: Path, *, precision: Precision) -> 
 
 
 def command(
-    file: Path, images: Path, out: Path, *, precision: Precision, in_process: bool
+    file: Path, images: Path, out: Path, *, precision: NetworkPrecision, in_process: bool
 ) -> float:
     began = time.perf_counter()
     made = make_segmenter_masks(file, images, out, in_process=in_process, precision=precision)
@@ -125,7 +125,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=150, help="of the segmenter's training")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
-    times: dict[tuple[str, Precision], list[float]] = {
+    times: dict[tuple[str, NetworkPrecision], list[float]] = {
         (way, precision): [] for precision in ("fp32", "bf16") for way in WAYS
     }
     with tempfile.TemporaryDirectory() as place:

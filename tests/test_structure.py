@@ -55,7 +55,7 @@ ORDER = {
         ["listing"],
     ],
     "wsss_core": [
-        ["errors", "lazy", "progress", "version", "whole_files"],
+        ["core_threads", "errors", "lazy", "progress", "version", "whole_files"],
         ["plain_yaml"],
         ["text_files"],
         ["plugins", "out_of_memory"],

@@ -13,10 +13,10 @@ from typing import Generic, TypeVar
 import torch
 
 Item = TypeVar("Item")
-Answer = TypeVar("Answer")
+Processed = TypeVar("Processed")
 
 
-class CoreThreads(Generic[Item, Answer]):
+class CoreThreads(Generic[Item, Processed]):
     """Workers in threads of this process.
 
     A single thread is the caller's own, so that a worker can be followed in a debugger.
@@ -34,14 +34,14 @@ class CoreThreads(Generic[Item, Answer]):
     """
 
     def __init__(
-        self, new_worker: Callable[[], Callable[[Item], Answer]], count: int | None = None
+        self, new_worker: Callable[[], Callable[[Item], Processed]], count: int | None = None
     ) -> None:
         self.count = torch.get_num_threads() if count is None else count
         self._new_worker = new_worker
         self._own = threading.local()
         self._pool = ThreadPoolExecutor(self.count, "core") if self.count > 1 else None
 
-    def map(self, items: Iterable[Item]) -> Iterator[Answer]:
+    def map(self, items: Iterable[Item]) -> Iterator[Processed]:
         """Yield the answers in the order of the items; threads are two items ahead each.
 
         An error of a worker is raised at its item's place. Then, and where the caller stops early,
@@ -51,7 +51,7 @@ class CoreThreads(Generic[Item, Answer]):
             yield from (self._answer(item) for item in items)
             return
         threads = torch.get_num_threads()
-        ahead: deque[Future[Answer]] = deque()
+        ahead: deque[Future[Processed]] = deque()
         try:
             for item in items:
                 ahead.append(self._pool.submit(self._in_thread, item))
@@ -68,13 +68,13 @@ class CoreThreads(Generic[Item, Answer]):
             # A thread that sets its number sets that of threads to come too.
             torch.set_num_threads(threads)
 
-    def _in_thread(self, item: Item) -> Answer:
+    def _in_thread(self, item: Item) -> Processed:
         if torch.get_num_threads() != 1:
             torch.set_num_threads(1)
         return self._answer(item)
 
-    def _answer(self, item: Item) -> Answer:
+    def _answer(self, item: Item) -> Processed:
         if not hasattr(self._own, "worker"):
             self._own.worker = self._new_worker()
-        answer: Answer = self._own.worker(item)
+        answer: Processed = self._own.worker(item)
         return answer

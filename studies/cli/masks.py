@@ -22,7 +22,7 @@ from studies.cli.run import RUN, opened_study, run_from_options
 from wsss_core.data.annotations import AnnotationFormat
 from wsss_core.errors import InputError
 from wsss_core.segmentation.exporting.names import SUFFIXES, ExportFormat
-from wsss_core.segmentation.settings import PRECISIONS
+from wsss_core.segmentation.settings import NETWORK_PRECISIONS
 from wsss_core.tiling import ASPECTS
 
 if TYPE_CHECKING:
@@ -203,7 +203,7 @@ MASKS = Command(
         ),
         option(
             "--precision",
-            choices=PRECISIONS,
+            choices=NETWORK_PRECISIONS,
             help="of a segmenter's network: bf16 is several times faster where the processor has "
             "units for bfloat16, and a few pixels at edges differ [as in the study; fp32]",
         ),

@@ -16,7 +16,7 @@ from studies.masks.worker import MaskJob
 from studies.store import ArtifactStore
 from wsss_core.data.pixel_rules import USUAL_RULES, PixelRules
 from wsss_core.errors import InputError, checked_path, quoted
-from wsss_core.segmentation.settings import Precision
+from wsss_core.segmentation.settings import NetworkPrecision
 from wsss_core.tiling import Aspect, Framing, TileSettings
 
 logger = logging.getLogger(__name__)
@@ -120,7 +120,7 @@ def make_segmenter_masks(
     formats: Sequence[str] = (),
     aspect: Aspect | None = None,
     tiles: TileSettings | None = None,
-    precision: Precision | None = None,
+    precision: NetworkPrecision | None = None,
 ) -> MasksMade:
     """Make the masks that a folder of images lacks, with a trained segmenter.
 

@@ -19,7 +19,7 @@ from wsss_core.data.image_set import IGNORED
 from wsss_core.errors import InputError
 from wsss_core.plugins import is_plugin, plugin_version
 from wsss_core.segmentation import PredictionSettings, Segmenter, load_segmenter
-from wsss_core.segmentation.settings import Precision
+from wsss_core.segmentation.settings import NetworkPrecision
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ class SegmenterRecipe:
         """How masks are predicted."""
         return Prediction.model_validate(self.prediction).settings()
 
-    def at_precision(self, precision: Precision) -> "SegmenterRecipe":
+    def at_precision(self, precision: NetworkPrecision) -> "SegmenterRecipe":
         """Return a recipe of the same segmenter that predicts with another precision."""
         settings = replace(self.prediction_settings, precision=precision)
         return replace(self, prediction=without_defaults(settings, PredictionSettings))

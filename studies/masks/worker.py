@@ -386,13 +386,7 @@ def _trained(store: str, training: TrainingJob) -> Network:
 
 
 class CamMasks:
-    """Makes the masks of a batch in this process, network and models loaded.
-
-    Args:
-        job: the images and the recipe.
-        device: "cpu" or "cuda".
-
-    """
+    """Makes the masks of a batch in this process, network and models loaded, see `CamMaker`."""
 
     def __init__(self, job: MaskJob, *, device: str = "cpu") -> None:
         self._make_cams, self._write = CamMaker(job, device=device), MaskWriter(job, device=device)

@@ -6,6 +6,7 @@ a job is a trial of Tune's own, and the scheduler decides what the trial's end m
 
 import contextlib
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,10 +19,12 @@ from ray.tune.experiment import Trial
 from ray.tune.search import Searcher
 from ray.tune.stopper import Stopper
 
+from studies.planning import NodeAmounts, slots
 from studies.ray_tune.job_store import JobStore
 from studies.ray_tune.killing import kill_actor, kill_owner
 from studies.ray_tune.refinement import RefinementTasks
 from studies.ray_tune.trial import GPU_QUARANTINED
+from studies.scheduling.gpu_packing import GpuPacking
 from studies.scheduling.schedule import Scheduler
 from studies.scheduling.stopping import Stop
 from studies.stages import JobStatus, Outcome
@@ -55,14 +58,15 @@ class PlanSearcher(_NotPickled, Searcher):
 
     at_end = False
 
-    def __init__(self, schedule: Scheduler, job_store: JobStore) -> None:
+    def __init__(self, schedule: Scheduler, job_store: JobStore, packing: GpuPacking) -> None:
         super().__init__(metric="ended", mode="max")
-        self._schedule, self._job_store = schedule, job_store
+        self._schedule, self._job_store, self._packing = schedule, job_store, packing
         self._left = JOBS_A_TUNE
 
     def suggest(self, trial_id: str) -> Any:
         """Return the next job, None while none can be started, FINISHED once none runs either."""
-        job = self._schedule.next() if self._left else None
+        starts = self._left and not self._packing.must_wait
+        job = self._schedule.next() if starts else None
         if job is not None:
             self._left -= 1
             return {"job": self._job_store.label(job)}
@@ -111,18 +115,23 @@ class ScheduleCallback(_NotPickled, tune.Callback):
         schedule: decides what an end means.
         refinement: goes on meanwhile.
         stop: says whether Tune has been asked to stop; keeps errors.
-        at_once: how many trials run at a time where no GPU has failed.
+        nodes: what the cluster's nodes have where no GPU has failed.
 
     """
 
     def __init__(
-        self, schedule: Scheduler, refinement: RefinementTasks, stop: Stop, at_once: int
+        self,
+        schedule: Scheduler,
+        refinement: RefinementTasks,
+        stop: Stop,
+        nodes: Sequence[NodeAmounts],
     ) -> None:
         self._schedule, self._refinement, self._stop = schedule, refinement, stop
-        self._at_once, self._next_look = at_once, 0.0
+        self._nodes, self._next_look = nodes, 0.0
         self._workers: dict[str, _Worker] = {}
-        self._quarantined: set[str] = set()
-        """The trials of Tune whose workers keep others from a GPU that has failed."""
+        self._quarantined: dict[str, float] = {}
+        """The trials of Tune whose workers keep others from a GPU that has failed, and the part of
+        the cluster's GPUs that each holds: one of all workers like it that fit there."""
 
     def working(self) -> dict[str, float]:
         """Return the keys of the jobs at work, and when each began (monotonic clock)."""
@@ -169,10 +178,11 @@ class ScheduleCallback(_NotPickled, tune.Callback):
         outcome: Outcome | None = result.get("outcome")
         if outcome is None or outcome.status is not JobStatus.GPU_FAILED:
             return
-        self._quarantined.add(trial.trial_id)
+        label = trial.config["job"]
+        self._quarantined[trial.trial_id] = 1 / max(slots(label.request, self._nodes), 1)
         with self._stop.keeping_faults():
-            self._schedule.came_back(trial.config["job"].key, outcome)
-            if len(self._quarantined) >= self._at_once:
+            self._schedule.came_back(label.key, outcome)
+            if sum(self._quarantined.values()) > 1 - 1e-6:
                 raise InputError(f"no GPU is left that can be used; the last: {outcome.error}")
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
@@ -191,7 +201,7 @@ class ScheduleCallback(_NotPickled, tune.Callback):
         """Take the death of a job's worker."""
         self._workers.pop(trial.trial_id, None)
         if trial.trial_id in self._quarantined:
-            self._quarantined.remove(trial.trial_id)
+            del self._quarantined[trial.trial_id]
             return
         error = error_of(trial)
         lost = any(text in error for text in NODE_IS_GONE)

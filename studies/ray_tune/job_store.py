@@ -4,7 +4,7 @@ Tune keeps the configuration of each trial in several copies for as long as it r
 a label, and the job lies outside the driver.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,15 +44,15 @@ class JobStore:
 
     Args:
         jobs: the jobs that are known to have to run, in any order.
-        whole_gpu: the GPUs that `gpus: auto` stands for, see `studies.planning.capacity`.
+        request: says what a job that starts now asks of Ray.
 
     Attributes:
         shelves: for `job_of`, in a worker.
 
     """
 
-    def __init__(self, jobs: Sequence[Job], whole_gpu: float) -> None:
-        self._whole_gpu = whole_gpu
+    def __init__(self, jobs: Sequence[Job], request: Callable[[Job], Request]) -> None:
+        self._request = request
         self._places = {job.key: divmod(n, ON_A_SHELF) for n, job in enumerate(jobs)}
         self.shelves = [
             ray.put(list(jobs[start : start + ON_A_SHELF]))
@@ -61,7 +61,7 @@ class JobStore:
 
     def label(self, job: Job) -> JobLabel:
         """Return what Tune has to know of a job."""
-        request = job.resources.asks(self._whole_gpu)
+        request = self._request(job)
         if job.key in self._places:
             return JobLabel(job.key, request, *self._places[job.key])
         return JobLabel(job.key, request, job=job)

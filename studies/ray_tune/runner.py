@@ -21,6 +21,7 @@ from ray import tune
 
 from reports.storage import StorageError
 from studies.cluster.check import check_nodes
+from studies.cluster.plan_checks import measured_peaks
 from studies.planning import (
     CancelledInRun,
     Job,
@@ -38,6 +39,7 @@ from studies.ray_tune.scratch import tune_scratch
 from studies.ray_tune.spare_cores import SpareCores
 from studies.ray_tune.trial import OWN_PROCESS
 from studies.ray_tune.trial import run_trial as _tune_trial
+from studies.scheduling.gpu_packing import SMALLEST_SHARE, GpuPacking
 from studies.scheduling.progress import Progress
 from studies.scheduling.schedule import OnEnd, Scheduler
 from studies.scheduling.stall_watch import StallWatch
@@ -129,12 +131,16 @@ def _scheduled(
     asked = [requests[job.key] for job in known]
     require_room(zip((job.name for job in known), asked, strict=True), nodes)
     # Without this, Tune asks for one trial at a time of a searcher that is not random.
-    at_once = max(slots(request, nodes) for request in asked)
+    whole = whole_gpu(nodes)
+    packed = [job.resources.asks(whole, packed=SMALLEST_SHARE) for job in known]
+    at_once = max(slots(request, nodes) for request in packed)
     os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(at_once)
     progress.at_once = at_once
     gpus = max(request.get("GPU", 0.0) for request in asked)
     context = replace(context, simulated_gpus=bool(os.environ.get(SIMULATED_GPUS)))
-    job_store = JobStore(jobs, whole_gpu(nodes))
+    alone = max(slots(request, nodes) for request in asked)
+    packing = GpuPacking(whole, alone, measured_peaks(context.results) if packed != asked else {})
+    job_store = JobStore(jobs, packing.request)
     schedule = Scheduler(
         plan,
         pending,
@@ -146,15 +152,16 @@ def _scheduled(
     )
     schedule.cancelled = CancelledInRun(plan, context.results)
     watch = StallWatch(Leases(store.folder), context.run_id, plan.all_jobs, end_stalled)
-    spare = SpareCores(asked, nodes_by_id)
+    spare = SpareCores([*asked, *packed], nodes_by_id)
     refinement = RefinementTasks(plan, context, gpus, spare, progress, stop, watch)
     schedule.on_ok = refinement.submit
     schedule.on_end = on_end or schedule.on_end
+    schedule.on_stop = packing.ended
     try:
         with watch.watching():
             while not (schedule.all_ended or stop.asked):
-                searcher = PlanSearcher(schedule, job_store)
-                callback = ScheduleCallback(schedule, refinement, stop, at_once)
+                searcher = PlanSearcher(schedule, job_store, packing)
+                callback = ScheduleCallback(schedule, refinement, stop, nodes)
                 watch.workers = callback
                 trainable = tune.with_resources(
                     tune.with_parameters(_tune_trial, context=context, shelves=job_store.shelves),

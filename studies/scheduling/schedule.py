@@ -71,6 +71,7 @@ class Scheduler:
         self.outcomes: dict[str, Outcome] = {}
         self.on_ok: Callable[[Job, Outcome], None] = lambda job, outcome: None
         self.on_end: OnEnd = lambda job, outcome: ()
+        self.on_stop: Callable[[Job, Outcome | None], None] = lambda job, outcome: None
         self.cancelled: Cancellations | None = None
         self._plan, self._store, self._progress = plan, store, progress
         self._stop, self._finished, self._run = stop, finished, run
@@ -126,6 +127,7 @@ class Scheduler:
         job = self._running.pop(key, None)
         if job is None:
             return
+        self.on_stop(job, outcome)
         match outcome.status:
             case JobStatus.LEASED_ELSEWHERE:
                 self._leased_elsewhere.add(key)
@@ -160,6 +162,7 @@ class Scheduler:
         job = self._running.pop(key, None)
         if job is None:
             return
+        self.on_stop(job, None)
         named = job.named
         if node_lost:
             self._put_back(job, f"{named}: its node was lost; it is started again")

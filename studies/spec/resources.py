@@ -21,7 +21,8 @@ def _share(value: float | str) -> float | str:
     return value
 
 
-Gpus = Annotated[float | Literal["auto"], AfterValidator(_share)]
+GpuWord = Literal["auto", "packed"]
+Gpus = Annotated[float | GpuWord, AfterValidator(_share)]
 Memory = Annotated[float, Field(gt=0)] | Literal["auto"]
 
 AUTO_MEMORY_GB = {False: 1.0, True: 3.0}
@@ -40,8 +41,9 @@ class ResourceChange(Strict):
 class Resources(Strict):
     """Resources that a trial requests from the cluster.
 
-    `gpus: auto` is one GPU where the cluster has any, otherwise none. `memory_gb: auto` is 1
-    without a GPU and 3 with a GPU.
+    `gpus: auto` is one GPU where the cluster has any, otherwise none. `gpus: packed` is the same
+    for the first trial of a kind, and for others the share that its memory asks for, see
+    `studies.scheduling.gpu_packing`. `memory_gb: auto` is 1 without a GPU and 3 with a GPU.
 
     A paradigm's name as a key changes settings for that paradigm (`co-training: {gpus: 1}`). The
     `resources` of an entry of `configurations` change them for its trials and override the
@@ -83,13 +85,14 @@ class Demand:
 
     Attributes:
         cpus: cores, and threads of its process.
-        gpus: 1, a share of a GPU, or "auto": 1 where the cluster has any GPU, otherwise 0.
+        gpus: 1, a share of a GPU, or "auto": 1 where the cluster has any GPU, otherwise 0; or
+            "packed": the same until a trial like it was measured.
         memory_gb: memory of the machine in GiB, or "auto", see `AUTO_MEMORY_GB`.
 
     """
 
     cpus: int = 1
-    gpus: float | Literal["auto"] = "auto"
+    gpus: float | GpuWord = "auto"
     memory_gb: float | Literal["auto"] = "auto"
 
     def larger(self, other: "Demand") -> "Demand":
@@ -97,23 +100,32 @@ class Demand:
 
         >>> Demand(2, 0.5, 1.0).larger(Demand(1, "auto", 4.0))
         Demand(cpus=2, gpus=1.0, memory_gb=4.0)
+        >>> Demand(gpus="packed").larger(Demand(gpus="packed")).gpus
+        'packed'
         """
-        asked = [gpus for gpus in (self.gpus, other.gpus) if gpus != "auto"]
-        gpus: float | Literal["auto"] = max(asked, default=0.0)
-        if len(asked) < 2:
-            # "auto" is a GPU where there are any, and a share needs a GPU anyway.
-            gpus = max(1.0, gpus) if gpus else "auto"
+        both = (self.gpus, other.gpus)
+        words = {word for word in both if isinstance(word, str)}
+        gpus: float | GpuWord = max((one for one in both if not isinstance(one, str)), default=0.0)
+        if words:
+            # A word is a GPU where there are any, and a share needs a GPU anyway.
+            word: GpuWord = "auto" if "auto" in words else "packed"
+            gpus = max(1.0, gpus) if gpus else word
         memory = [gb for gb in (self.memory_gb, other.memory_gb) if gb != "auto"]
         return Demand(max(self.cpus, other.cpus), gpus, max(memory, default="auto"))
 
-    def asks(self, whole_gpu: float) -> dict[str, float]:
+    def asks(self, whole_gpu: float, *, packed: float | None = None) -> dict[str, float]:
         """Return the request in Ray's form: "CPU", "memory" in bytes, and "GPU" unless it is 0.
 
         Args:
             whole_gpu: the GPUs that "auto" stands for, see `studies.planning.capacity.whole_gpu`.
+            packed: the share that "packed" stands for; None: as "auto".
 
         """
-        gpus = whole_gpu if self.gpus == "auto" else float(self.gpus)
+        if isinstance(self.gpus, str):
+            share = packed if self.gpus == "packed" and whole_gpu else None
+            gpus = whole_gpu if share is None else share
+        else:
+            gpus = self.gpus
         memory = AUTO_MEMORY_GB[gpus > 0] if self.memory_gb == "auto" else self.memory_gb
         asked = {"CPU": float(self.cpus), "memory": float(int(memory * GIB))}
         return {**asked, "GPU": gpus} if gpus else asked

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     )
     from studies.stages.environment import device_name, package_version
     from studies.stages.failures import gpu_failed, is_gpu_failure
-    from studies.stages.handover import FailedChain, JobStatus, Outcome, RunContext
+    from studies.stages.handover import FailedChain, GpuMemory, JobStatus, Outcome, RunContext
     from studies.stages.job import failed_outcome, finished_job, run_job, run_with_share
     from studies.stages.publishing import note_copies, publish, publish_all
     from studies.stages.refinement import ImageFeatureTask, ShardOutcome, refine_shard, run_step
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "FailedChain",
+    "GpuMemory",
     "ImageFeatureTask",
     "JobStatus",
     "NetworkMaps",

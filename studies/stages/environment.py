@@ -13,6 +13,7 @@ import sys
 from functools import cache
 from pathlib import Path
 
+from studies.stages.handover import GpuMemory
 from studies.store.origin import installed_version
 
 
@@ -67,6 +68,16 @@ def device_name(device: str) -> str:
         except (RuntimeError, AssertionError) as error:
             return f"{device}: {' '.join(str(error).split())[:200]}"
     return f"{platform.machine()} CPU, {torch.get_num_threads()} thread(s)"
+
+
+def gpu_memory(device: str) -> GpuMemory | None:
+    """Return what this process has taken of its GPU, and what that has; None without one."""
+    if not device.startswith("cuda"):
+        return None
+    import torch
+
+    total = torch.cuda.get_device_properties(device).total_memory
+    return GpuMemory(int(torch.cuda.max_memory_reserved(device)), int(total))
 
 
 class PeakMemory:

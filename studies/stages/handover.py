@@ -4,7 +4,7 @@ import uuid
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from reports.storage import Location
 from studies.planning import CamScoring, Chain, Plan
@@ -110,6 +110,13 @@ class FailedChain:
     traceback: str
 
 
+class GpuMemory(NamedTuple):
+    """What a job took of its GPU, and what that has; bytes."""
+
+    peak: int
+    total: int
+
+
 @dataclass(frozen=True)
 class Outcome:
     """How a job ended.
@@ -120,6 +127,7 @@ class Outcome:
         seconds: what it took, if it began.
         unrecorded: whether a failure could not be written to the ledger.
         unprepared: the chains that cannot be run, of a job that ended well.
+        gpu_memory: what it took of its GPU; None where it had none.
 
     """
 
@@ -128,6 +136,7 @@ class Outcome:
     seconds: float | None = None
     unrecorded: bool = False
     unprepared: tuple[FailedChain, ...] = ()
+    gpu_memory: GpuMemory | None = None
 
     @property
     def has_result(self) -> bool:

@@ -6,7 +6,7 @@ Nothing here knows Ray: `run_job` can be called in a debugger.
 import socket
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from functools import partial
 
@@ -84,7 +84,10 @@ def run_with_share(job: Job, context: RunContext, request: Mapping[str, float]) 
         share = use_share(request, simulated=context.simulated_gpus)
     except (RuntimeError, AssertionError) as error:
         return Outcome(JobStatus.GPU_FAILED, gpu_failed(error))
-    return run_job(job, context, share)
+    outcome = run_job(job, context, share)
+    if not outcome.has_result:
+        return outcome
+    return replace(outcome, gpu_memory=environment.gpu_memory(share.device))
 
 
 def finished_job(job: Job, context: RunContext, store: ArtifactStore) -> Outcome:

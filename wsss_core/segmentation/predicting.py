@@ -16,7 +16,7 @@ from wsss_core.out_of_memory import give_back, halved, is_out_of_memory
 from wsss_core.progress import made_progress
 from wsss_core.refine import dense_crf
 from wsss_core.segmentation.segmenter import Segmenter, resized
-from wsss_core.segmentation.settings import Precision, PredictionSettings
+from wsss_core.segmentation.settings import NetworkPrecision, PredictionSettings
 from wsss_core.tiling import BandBlender, Framing, PictureWindows, cut_views
 from wsss_core.tiling.blending import Band
 from wsss_core.tiling.cutting import ReadRows
@@ -230,7 +230,7 @@ def _logits(
     segmenter: Segmenter,
     images: NDArray[np.uint8],
     sizes: Sequence[tuple[int, int]] | None,
-    precision: Precision,
+    precision: NetworkPrecision,
     batch_size: int,
     device: str,
 ) -> Iterator[Tensor]:

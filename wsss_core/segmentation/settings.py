@@ -160,8 +160,8 @@ FitOptimizer = Literal["sgd", "adamw"]
 FIT_OPTIMIZERS: tuple[str, ...] = get_args(FitOptimizer)
 FitSchedule = Literal["poly", "cosine", "constant"]
 FIT_SCHEDULES: tuple[str, ...] = get_args(FitSchedule)
-Precision = Literal["fp32", "bf16"]
-PRECISIONS: tuple[str, ...] = get_args(Precision)
+NetworkPrecision = Literal["fp32", "bf16"]
+NETWORK_PRECISIONS: tuple[str, ...] = get_args(NetworkPrecision)
 
 
 @dataclass(frozen=True)
@@ -210,7 +210,7 @@ class FitSettings(AugmentationSettings):
     auxiliary_weight: float = field(default=0.4, metadata={"ge": 0})
     loss: LossSettings = field(default_factory=LossSettings)
     record_every: int = field(default=100, metadata={"ge": 1})
-    precision: Precision = "fp32"
+    precision: NetworkPrecision = "fp32"
     ema: float | None = field(default=None, metadata={"gt": 0, "lt": 1, "later": True})
 
     def __post_init__(self) -> None:
@@ -232,7 +232,7 @@ class FitSettings(AugmentationSettings):
             ("ema", "above 0, below 1", self.ema is None or 0 < self.ema < 1),
             _known("optimizer", self.optimizer, FIT_OPTIMIZERS),
             _known("schedule", self.schedule, FIT_SCHEDULES),
-            _known("precision", self.precision, PRECISIONS),
+            _known("precision", self.precision, NETWORK_PRECISIONS),
         )
 
     def rate(self, step: int) -> float:
@@ -275,7 +275,7 @@ class PredictionSettings:
     flip: bool = False
     crf: CrfPreset | None = None
     crf_backend: CrfBackend = "torch"
-    precision: Precision = "fp32"
+    precision: NetworkPrecision = "fp32"
 
     @property
     def one_view(self) -> bool:
@@ -290,7 +290,7 @@ class PredictionSettings:
             ("scales", "numbers above 0, at least one", positive),
             _known("crf", self.crf or presets[0], presets),
             _known("crf_backend", self.crf_backend, CRF_BACKENDS),
-            _known("precision", self.precision, PRECISIONS),
+            _known("precision", self.precision, NETWORK_PRECISIONS),
         )
 
 

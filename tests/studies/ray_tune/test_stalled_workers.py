@@ -31,7 +31,7 @@ def test_a_stopped_worker_is_ended_by_ray_and_killed_where_it_is_known(
     killed: list[Any] = []
     monkeypatch.setattr(studies.ray_tune.callbacks, "kill_actor", killed.append)
     nothing: Any = None
-    callback = ScheduleCallback(nothing, nothing, Stop(), 2)
+    callback = ScheduleCallback(nothing, nothing, Stop(), [])
     for number, key in ((1, "a"), (2, "b")):
         state = SimpleNamespace(ray_actor=f"worker {number}")
         config = {"job": SimpleNamespace(key=key)}

@@ -49,6 +49,7 @@ if __name__ == "__main__":
 """
 
 GPU_TRIAL = """
+import dataclasses
 import json
 import os
 import time
@@ -64,10 +65,16 @@ def run(job, context, request):
 
     if gpu in os.environ["BROKEN"].split():
         studies.stages.job.train_job = fails
+    began = {"gpu": gpu, "trial": time.time(), "process": os.getpid(), "share": request["GPU"]}
     with open(os.environ["LOG"], "a") as file:
-        file.write(json.dumps({"gpu": gpu, "trial": time.time(), "process": os.getpid()}) + "\\n")
+        file.write(json.dumps(began) + "\\n")
     time.sleep(float(os.environ["SECONDS"]))
-    return studies.stages.job.run_with_share(job, context, request)
+    outcome = studies.stages.job.run_with_share(job, context, request)
+    if outcome.has_result:
+        with open(os.environ["LOG"], "a") as file:
+            file.write(json.dumps({"over": time.time(), "process": os.getpid()}) + "\\n")
+    took = studies.stages.GpuMemory(2**30, 8 * 2**30)  # four fit
+    return dataclasses.replace(outcome, gpu_memory=took) if outcome.has_result else outcome
 """
 """What the process of each trial does."""
 
@@ -124,7 +131,7 @@ def test_a_gpu_that_fails_is_set_aside_and_its_trial_runs_on_another(
     ended, log = go(tiny, cpus=2, gpus=2, broken="1")
     assert ended.returncode == 0, ended.stdout + ended.stderr
     assert list(read_table(tmp_path / "results", "trials")["status"]) == ["ok"] * 4
-    assert Counter(line["gpu"] for line in log) == {"0": 4, "1": 1}
+    assert Counter(line["gpu"] for line in log if "gpu" in line) == {"0": 4, "1": 1}
     assert len({line["process"] for line in log}) == 5, "a process ran two trials"
     assert ended.stdout.count("GPU 1 of ") == 1
     assert "uncorrectable ECC error" in ended.stdout
@@ -139,8 +146,25 @@ def test_a_run_without_a_gpu_that_works_ends_and_records_no_trial_as_failed(
     assert ended.returncode != 0
     assert "no GPU is left that can be used; the last: GPU " in ended.stderr
     assert "Traceback" not in ended.stderr
-    assert Counter(line["gpu"] for line in log) == {"0": 1, "1": 1}
+    assert Counter(line["gpu"] for line in log if "gpu" in line) == {"0": 1, "1": 1}
     assert read_table(tmp_path / "results", "trials").empty
+
+
+def test_trials_are_packed_by_what_the_first_of_them_took(
+    go: Go, tiny: Raw, tmp_path: Path
+) -> None:
+    tiny["seeds"] = [0, 1, 2, 3, 4]
+    tiny["configurations"] = tiny["configurations"][:1]
+    tiny["resources"] = {"gpus": "packed"}
+    ended, log = go(tiny, cpus=4, gpus=1, seconds=3)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert list(read_table(tmp_path / "results", "trials")["status"]) == ["ok"] * 5
+    begun = sorted((line for line in log if "trial" in line), key=lambda line: line["trial"])
+    over = {line["process"]: line["over"] for line in log if "over" in line}
+    assert [line["share"] for line in begun] == [1.0, 0.25, 0.25, 0.25, 0.25]
+    assert over[begun[0]["process"]] <= begun[1]["trial"]
+    assert over[begun[1]["process"]] > begun[3]["trial"], "they did not share the GPU"
+    assert "4 trials a GPU: one like them took 1.0 GiB of it" in ended.stdout, ended.stdout
 
 
 SEARCH = {
