@@ -71,7 +71,7 @@ class GpuPacking:
             return None
         fitting = fitting_trials(peak, self._total)
         self._say(kind(job.settings), peak, fitting)
-        return share_of(fitting)
+        return min(share_of(fitting), self._whole)
 
     def ended(self, job: Job, outcome: Outcome | None) -> None:
         """Learn from a job that has ended; None: its worker died."""

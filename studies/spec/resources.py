@@ -6,23 +6,27 @@ cluster come in Ray's form: one mapping of "CPU", "GPU" and "memory" (bytes) per
 """
 
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
-from pydantic import AfterValidator, Field
+from pydantic import BeforeValidator, Field
 
 from studies.spec.base import Strict
 
 GIB = 2**30
 
+GpuWord = Literal["auto", "packed"]
 
-def _share(value: float | str) -> float | str:
-    if isinstance(value, float) and not 0 <= value <= 1:
+
+def _share(value: object) -> object:
+    words = get_args(GpuWord)
+    if isinstance(value, str) and value not in words:
+        raise ValueError(f"expected {', '.join(words)}, 0, a share of one GPU, or 1")
+    if isinstance(value, int | float) and not 0 <= value <= 1:
         raise ValueError("expected 0, a share of one GPU, or 1: a trial uses one GPU at most")
     return value
 
 
-GpuWord = Literal["auto", "packed"]
-Gpus = Annotated[float | GpuWord, AfterValidator(_share)]
+Gpus = Annotated[float | GpuWord, BeforeValidator(_share)]
 Memory = Annotated[float, Field(gt=0)] | Literal["auto"]
 
 AUTO_MEMORY_GB = {False: 1.0, True: 3.0}
