@@ -17,6 +17,7 @@ import json
 import re
 import zlib
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -129,6 +130,11 @@ def voc_palette() -> list[int]:
     ]
 
 
+@cache
+def _palette() -> bytes:
+    return bytes(voc_palette())
+
+
 @dataclass(frozen=True)
 class MaskOrigin:
     """What a file was made of.
@@ -217,7 +223,7 @@ def write_mask(
 
     """
     image = Image.fromarray(mask)
-    image.putpalette(voc_palette())
+    image.putpalette(_palette())
     kept = PngInfo()
     if scores is not None:
         numbers, codes = numbered_parts(mask)

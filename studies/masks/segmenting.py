@@ -162,7 +162,11 @@ def most_probable(probabilities: np.ndarray, *, uncertain: float = 0.0) -> np.nd
     """
     if not 0 <= uncertain <= 1:
         raise InputError(f"uncertain {uncertain}: expected a margin from 0 to 1")
-    mask = probabilities.argmax(0).astype(np.uint8)
+    # For one class in a third of the time of argmax along the first axis, for twenty in as much.
+    mask, highest = np.zeros(probabilities.shape[1:], np.uint8), probabilities[0].copy()
+    for number, of_class in enumerate(probabilities[1:], 1):
+        np.copyto(mask, number, where=of_class > highest)
+        np.maximum(highest, of_class, out=highest)
     if uncertain:
         first, second = np.partition(probabilities, -2, axis=0)[[-1, -2]]
         mask[first - second < 2 * uncertain] = IGNORED
