@@ -5,10 +5,9 @@ from pathlib import Path
 from string import Template
 
 from reports import read_studies
-from reports.deciding import Verdict
 from reports.decisions import Answer, RowPair, decision_paths_info, draw_decision_paths, rounds_of
 from reports.decisions.sentences import interval_text
-from reports.decisions.table import fixed_seeds
+from reports.decisions.table import more_seeds
 from reports.ledger import read_table
 from reports.page.items import study_tables
 from reports.results.study_record import StudyRecord
@@ -43,10 +42,8 @@ def answered(record: StudyRecord | None, pair: RowPair) -> str:
     figures = interval_text(found).replace("[", "\\[").replace("]", "\\]") if found else ""
     cell = f"**{answer.verdict}**" + (f", {figures}" if figures else "")
     cell += f", {answer.decision.seeds} seeds"
-    needed = fixed_seeds(answer, rounds.question)
-    if answer.verdict is Verdict.BUDGET_SPENT and needed is not None:
-        cell += f"; at this spread a fixed study needs {needed}"
-    return cell
+    said = more_seeds(answer, rounds.question)
+    return cell + (f"; {said}" if said else "")
 
 
 def answers_table(records: dict[str, StudyRecord]) -> str:

@@ -6,7 +6,7 @@ from reports.deciding.crossed_effects import (
     VarianceComponents,
     crossed_interval,
 )
-from reports.deciding.fixed_design import fixed_design_seeds
+from reports.deciding.fixed_design import fixed_design_seeds, seeds_that_tell
 from reports.deciding.group_sequential import BoundaryShape, GroupSequential
 from reports.deciding.intervals import SequentialInterval, SequentialTest, sequential_interval
 from reports.deciding.mixture import EValue, TMixture, t_mixture_e_value
@@ -34,6 +34,7 @@ __all__ = [
     "e_bh",
     "fixed_design_seeds",
     "holm_e_values",
+    "seeds_that_tell",
     "sequential_interval",
     "sign_test",
     "t_mixture_e_value",

@@ -43,3 +43,37 @@ def fixed_design_seeds(
         if 1 - nctdtr(n - 1, abs(effect) * math.sqrt(n), critical) >= power:
             return n
     return None
+
+
+def seeds_that_tell(
+    mean: float, sd: float, smallest: float, level: float = 0.05, most: int = 1000
+) -> int | None:
+    """Return the least number of pairs that decide a comparison at a given mean and spread.
+
+    One look decides it if the interval of the mean (t-test) excludes 0, or lies within the smallest
+    difference on both sides.
+
+    Args:
+        mean: Of the differences.
+        sd: Their standard deviation, 0 or more.
+        smallest: The smallest difference that matters, above 0.
+        level: Error rate of the interval, in (0, 0.5).
+        most: Look no further.
+
+    Returns:
+        None if `most` pairs are too few.
+
+    Raises:
+        InputError: A rate out of range.
+
+    Example:
+        >>> seeds_that_tell(6.6, 5.6, 10.0, 0.01), seeds_that_tell(1.0, 5.6, 10.0, 0.01)
+        (9, 7)
+
+    """
+    check_level(level)
+    for n in range(2, most + 1):
+        half = stdtrit(n - 1, 1 - level / 2) * sd / math.sqrt(n)
+        if half < abs(mean) or abs(mean) + half < smallest:
+            return n
+    return None

@@ -2,7 +2,12 @@
 
 import math
 
-from reports.deciding import SequentialInterval, Verdict, fixed_design_seeds
+from reports.deciding import (
+    SequentialInterval,
+    Verdict,
+    fixed_design_seeds,
+    seeds_that_tell,
+)
 from reports.decisions.question import Question
 from reports.decisions.reading import rounds_of
 from reports.decisions.rounds import Answer, Rounds
@@ -75,15 +80,30 @@ def fixed_seeds(answer: Answer, question: Question) -> int | None:
     )
 
 
+def more_seeds(answer: Answer, question: Question) -> str:
+    """Say how many seeds would decide a comparison whose budget is spent; "" where nobody knows."""
+    found, fixed = answer.interval, fixed_seeds(answer, question)
+    if answer.verdict is not Verdict.BUDGET_SPENT or found is None or fixed is None:
+        return ""
+    spent, smallest = answer.decision.seeds, points(question.smallest)
+    if fixed > spent:
+        return (
+            f"at this spread a study of {fixed} seeds, {fixed - spent} more, would find {smallest} "
+            f"points with a power of {POWER:g}"
+        )
+    level = question.error / len(question.comparisons)
+    told = seeds_that_tell(found.mean, found.sd or 0.0, question.smallest, level)
+    if told is None:
+        return ""
+    return f"at this mean and spread a new study of {told} seeds, looked at once, would decide it"
+
+
 def _row(answer: Answer, question: Question) -> tuple[Cell, ...]:
     decision = answer.decision
     interval, fixed = answer.interval, fixed_seeds(answer, question)
     notes = answer.notes
-    if answer.verdict is Verdict.BUDGET_SPENT and fixed is not None and fixed > decision.seeds:
-        notes.append(
-            f"At this spread a study of {fixed} seeds, {fixed - decision.seeds} more, would find "
-            f"{points(question.smallest)} points with a power of {POWER:g}."
-        )
+    if said := more_seeds(answer, question):
+        notes.append(f"{said[0].upper()}{said[1:]}.")
     sd = interval.sd if interval else None
     return (
         Cell(answer.pair.row),

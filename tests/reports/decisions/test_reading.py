@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 from reports.decisions import Question, RowPair, rounds_of, seed_results
+from reports.decisions.table import decisions_table
 from reports.names import PLAIN
 from reports.pairing import FoldRecord, pair_of
 from reports.results.outcomes import TrialFigures
@@ -92,3 +93,26 @@ def test_the_rounds_of_a_record_follow_its_question() -> None:
     (answer,) = rounds.answers.values()
     assert answer.differences == pytest.approx((0.3, 0.33))
     assert set(rounds.waits_for) == {("alone", 2), ("taught", 2)}
+
+
+@pytest.mark.parametrize(
+    ("differences", "said"),
+    [
+        (
+            [0.3, -0.2, 0.1, -0.1],
+            "All 4 seeds are spent. At this spread a study of 157 seeds, 153 more, would find 5.0 "
+            "points with a power of 0.8.",
+        ),
+        (
+            [0.03, 0.045, 0.035, 0.04],
+            "All 4 seeds are spent. At this mean and spread a new study of 3 seeds, looked at "
+            "once, would decide it.",
+        ),
+    ],
+)
+def test_a_spent_budget_says_what_it_would_take(differences: list[float], said: str) -> None:
+    trials = [trial("alone", seed, 0.4) for seed in range(4)]
+    trials += [trial("taught", seed, 0.4 + more) for seed, more in enumerate(differences)]
+    (row,) = decisions_table(record(trials)).rows
+    assert row[2].text == "budget spent"
+    assert row[-1].text == said
