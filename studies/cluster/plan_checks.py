@@ -95,24 +95,15 @@ def _gpu_needs(
     Alike are trials with the same networks, paradigm, batch, precision and image size in the
     ledger. A share whose trials were never measured gets 0.
     """
-    peaks = measured_peaks(results)
-    needs: dict[float, int] = {}
-    for job in pending:
-        if share := min(shares[job.key], 1.0):
-            known = peaks.get(kind(job.settings), 0) if isinstance(job, TrainingJob) else 0
-            needs[share] = max(needs.get(share, 0), known)
-    return needs
-
-
-def measured_peaks(results: Location) -> dict[str, int]:
-    """Return each kind of training -> the most bytes that one of it took on a GPU, by the ledger.
-
-    See `studies.planning.kind`.
-    """
     columns = ["settings", "device", "peak_memory_bytes"]
     read = read_arrow(results, "trials", columns=columns, skip_corrupt=True)
     measured = read.to_pandas().dropna()
     on_gpu = measured[~measured["device"].str.contains(" CPU, ", regex=False)]
     kinds = on_gpu["settings"].map(lambda text: kind(json.loads(text)))
     peaks = on_gpu["peak_memory_bytes"].groupby(kinds).max()
-    return {str(name): int(peak) for name, peak in peaks.items()}
+    needs: dict[float, int] = {}
+    for job in pending:
+        if share := min(shares[job.key], 1.0):
+            known = peaks.get(kind(job.settings), 0) if isinstance(job, TrainingJob) else 0
+            needs[share] = max(needs.get(share, 0), int(known))
+    return needs

@@ -21,7 +21,6 @@ from ray import tune
 
 from reports.storage import StorageError
 from studies.cluster.check import check_nodes
-from studies.cluster.plan_checks import measured_peaks
 from studies.planning import (
     CancelledInRun,
     Job,
@@ -139,7 +138,7 @@ def _scheduled(
     gpus = max(request.get("GPU", 0.0) for request in asked)
     context = replace(context, simulated_gpus=bool(os.environ.get(SIMULATED_GPUS)))
     alone = max(slots(request, nodes) for request in asked)
-    packing = GpuPacking(whole, alone, measured_peaks(context.results) if packed != asked else {})
+    packing = GpuPacking(whole, alone)
     job_store = JobStore(jobs, packing.request)
     schedule = Scheduler(
         plan,

@@ -1,6 +1,6 @@
 """Trials packed on a GPU by what trials like them took of its memory (`gpus: packed`).
 
-The first trial of a kind gets a GPU of its own. Its peak and the GPU's size then say how many like
+The first trial of a row gets a GPU of its own. Its peak and the GPU's size then say how many like
 it fit on one. Nothing here knows Ray.
 """
 
@@ -9,13 +9,14 @@ import math
 from collections.abc import Mapping
 
 from studies.formatting import in_bytes
-from studies.planning import Job, Request, TrainingJob, kind
+from studies.planning import Job, Request, TrainingJob
 from studies.stages import Outcome
 from studies.stages.device import CONTEXT_BYTES
+from studies.store import canonical
 
 MARGIN = 1.25
-"""A trial gets so many times the memory that the largest like it took: losses that compare images,
-and a cache that fragments, take more than their kind says."""
+"""A trial gets so many times the memory that the largest like it took: caches fragment otherwise
+under another seed."""
 
 MOST = 8
 """Trials on one GPU at most: the kernels of more wait for each other."""
@@ -32,15 +33,12 @@ class GpuPacking:
     Args:
         whole: the GPUs that a job of its own gets, see `studies.planning.capacity.whole_gpu`.
         at_once: how many such jobs the cluster runs at a time.
-        peaks: kind of training -> the most bytes that one took on a GPU in earlier runs.
 
     """
 
-    def __init__(
-        self, whole: float, at_once: int = 1, peaks: Mapping[str, int] | None = None
-    ) -> None:
+    def __init__(self, whole: float, at_once: int = 1) -> None:
         self._whole, self._at_once = whole, at_once
-        self._peaks = dict(peaks or {})
+        self._peaks: dict[str, int] = {}
         self._total: int | None = None
         self._alone: set[str] = set()
         self._said: set[str] = set()
@@ -66,11 +64,12 @@ class GpuPacking:
         """Return the share of a GPU that a job gets; None before one like it was measured."""
         if not isinstance(job, TrainingJob) or self._total is None:
             return None
-        peak = self._peaks.get(kind(job.settings))
+        name = alike(job)
+        peak = self._peaks.get(name)
         if peak is None:
             return None
         fitting = fitting_trials(peak, self._total)
-        self._say(kind(job.settings), peak, fitting)
+        self._say(name, peak, fitting)
         return min(share_of(fitting), self._whole)
 
     def ended(self, job: Job, outcome: Outcome | None) -> None:
@@ -81,13 +80,22 @@ class GpuPacking:
             return
         # The smallest GPU decides: Ray may give a share of any of them.
         self._total = min(memory.total, self._total or memory.total)
-        name = kind(job.settings)
+        name = alike(job)
         self._peaks[name] = max(memory.peak, self._peaks.get(name, 0))
 
     def _say(self, name: str, peak: int, fitting: int) -> None:
         if name not in self._said and fitting > 1:
             self._said.add(name)
             logger.info("%d trials a GPU: one like them took %s of it", fitting, in_bytes(peak))
+
+
+def alike(job: TrainingJob) -> str:
+    """Return a name of training runs that take equally much memory: seeds and lambdas differ."""
+    transfer = job.settings.get("transfer")
+    settings = {**job.settings, "seed": None}
+    if isinstance(transfer, Mapping):
+        settings["transfer"] = {**transfer, "weight": None}
+    return canonical(settings)
 
 
 def fitting_trials(peak: int, total: int) -> int:

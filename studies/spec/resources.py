@@ -46,7 +46,7 @@ class Resources(Strict):
     """Resources that a trial requests from the cluster.
 
     `gpus: auto` is one GPU where the cluster has any, otherwise none. `gpus: packed` is the same
-    for the first trial of a kind, and for others the share that its memory asks for, see
+    for the first trial of a row, and for others the share that its memory asks for, see
     `studies.scheduling.gpu_packing`. `memory_gb: auto` is 1 without a GPU and 3 with a GPU.
 
     A paradigm's name as a key changes settings for that paradigm (`co-training: {gpus: 1}`). The

@@ -3,6 +3,7 @@
 Nothing here knows Ray: `run_job` can be called in a debugger.
 """
 
+import contextlib
 import socket
 import time
 from collections.abc import Callable, Mapping
@@ -11,6 +12,7 @@ from datetime import UTC, datetime
 from functools import partial
 
 from reports.ledger.parts import read_table
+from reports.storage import StorageError
 from studies.planning import (
     SCORED_SPLITS,
     Job,
@@ -84,8 +86,11 @@ def run_with_share(job: Job, context: RunContext, request: Mapping[str, float]) 
         share = use_share(request, simulated=context.simulated_gpus)
     except (RuntimeError, AssertionError) as error:
         return Outcome(JobStatus.GPU_FAILED, gpu_failed(error))
+    trains = False  # what scoring alone takes says nothing of training
+    with contextlib.suppress(StorageError):  # the job says so
+        trains = not ArtifactStore(context.store).has("train", job.key)
     outcome = run_job(job, context, share)
-    if not outcome.has_result:
+    if not (trains and outcome.has_result):
         return outcome
     return replace(outcome, gpu_memory=environment.gpu_memory(share.device))
 

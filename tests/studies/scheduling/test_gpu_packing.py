@@ -1,14 +1,14 @@
 """`gpus: packed`: trials share a GPU by what trials like them took."""
 
+import copy
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from studies.planning import kind
 from studies.planning.planner import make_plan
 from studies.ray_tune.callbacks import ScheduleCallback
-from studies.scheduling.gpu_packing import MOST, GpuPacking, fitting_trials, share_of
+from studies.scheduling.gpu_packing import MOST, GpuPacking, alike, fitting_trials, share_of
 from studies.scheduling.stopping import Stop
 from studies.spec.resources import Demand
 from studies.spec.study import Study
@@ -59,14 +59,24 @@ def test_no_more_start_than_gpus_while_nothing_is_measured(jobs: list[Any]) -> N
     assert not packing.must_wait
 
 
-def test_what_earlier_runs_measured_counts_once_a_gpu_s_size_is_known(jobs: list[Any]) -> None:
-    peaks = {kind(job.settings): GIB for job in jobs}
-    packing = GpuPacking(1.0, 1, peaks)
-    assert packing.request(jobs[0])["GPU"] == 1.0
+def test_the_smallest_gpu_that_was_seen_decides(jobs: list[Any]) -> None:
+    packing = GpuPacking(1.0, 1)
     packing.ended(jobs[0], ended(peak=1, total=12))
-    assert packing.request(jobs[2])["GPU"] == share_of(6)
-    packing.ended(jobs[0], ended(peak=1, total=6))  # the smallest GPU decides
-    assert packing.request(jobs[2])["GPU"] == share_of(3)
+    assert packing.request(jobs[1])["GPU"] == share_of(6)
+    packing.ended(jobs[2], ended(peak=1, total=6))
+    assert packing.request(jobs[1])["GPU"] == share_of(3)
+
+
+def test_seeds_and_lambdas_are_alike_and_metrics_are_not(taught: dict[str, Any]) -> None:
+    def names(**changes: Any) -> set[str]:
+        study = copy.deepcopy(taught)
+        study["configurations"][0] |= changes
+        plan = make_plan(Study.model_validate({**study, "seeds": [0, 1]}))
+        return {alike(job) for job in plan.jobs.values() if job.settings.get("transfer")}
+
+    assert len(names()) == 1
+    assert names() == names(**{"lambda": 7})
+    assert names().isdisjoint(names(metric="L2"))
 
 
 def test_without_a_gpu_nothing_is_packed(jobs: list[Any]) -> None:
