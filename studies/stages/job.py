@@ -86,6 +86,8 @@ def run_with_share(job: Job, context: RunContext, request: Mapping[str, float]) 
         share = use_share(request, simulated=context.simulated_gpus)
     except (RuntimeError, AssertionError) as error:
         return Outcome(JobStatus.GPU_FAILED, gpu_failed(error))
+    if share.device == "cpu":
+        return run_job(job, context, share)
     trains = False  # what scoring alone takes says nothing of training
     with contextlib.suppress(StorageError):  # the job says so
         trains = not ArtifactStore(context.store).has("train", job.key)
