@@ -40,7 +40,7 @@ class Ended(NamedTuple):
     Attributes:
         code: its exit code; None: a traceback.
         said: its errors.
-        seconds: how long it took.
+        seconds: of the processor, so that a busy machine is not one that hangs.
 
     """
 
@@ -59,7 +59,7 @@ class Ended(NamedTuple):
 
 def ended(*arguments: str | Path) -> Ended:
     """Return how a command of wsss ends in this process."""
-    errors, began = io.StringIO(), time.perf_counter()
+    errors, began = io.StringIO(), time.process_time()
     code: int | None = None
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(errors):
         try:
@@ -68,7 +68,7 @@ def ended(*arguments: str | Path) -> Ended:
             code = ends.code if isinstance(ends.code, int) else None
         except Exception as error:
             errors.write(repr(error))
-    return Ended(code, errors.getvalue(), time.perf_counter() - began)
+    return Ended(code, errors.getvalue(), time.process_time() - began)
 
 
 def of_study(folder: Path, text: str | bytes, *options: str) -> Ended:

@@ -126,7 +126,7 @@ def test_an_unknown_key_like_no_other_lists_what_there_is(tiny: Raw, write_study
         ("configurations.2.metric=[l1, l3]", "configurations[2].metric[1]: expected cosine"),
         ("configurations.2.lambda=-1", "configurations[2].lambda: expected greater than"),
         ("backbones.cnn.stage=[1]", "backbones.cnn.stage: expected a valid string"),
-        ("resources.gpus=many", "resources.gpus: expected a valid number"),
+        ("resources.gpus=many", "resources.gpus: expected auto, packed, 0"),
     ],
 )
 def test_a_wrong_value_is_named_by_its_place_in_the_file(
