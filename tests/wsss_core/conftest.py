@@ -1,6 +1,6 @@
 """Tiny networks for the tests of everything that trains or looks into one."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -10,11 +10,8 @@ from wsss_core.backbones import Network, build_network
 
 
 @pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+def one_thread(torch_threads: Callable[[int], None]) -> None:
+    torch_threads(1)
 
 
 @pytest.fixture

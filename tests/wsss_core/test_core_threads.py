@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -11,11 +11,8 @@ from wsss_core.core_threads import CoreThreads
 
 
 @pytest.fixture(autouse=True)
-def three_threads() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(3)
-    yield
-    torch.set_num_threads(before)
+def three_threads(one_thread: None, torch_threads: Callable[[int], None]) -> None:
+    torch_threads(3)
 
 
 def where_it_ran(item: int) -> tuple[int, str, int]:

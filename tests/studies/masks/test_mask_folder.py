@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
@@ -86,16 +85,12 @@ def test_the_record_says_what_the_masks_are(crops, tmp_path):
 
 
 @pytest.mark.parametrize("chain", [None, "PAR twice", "own"])
-def test_threads_make_the_same_files_as_one(crops, tmp_path, chain):
+def test_threads_make_the_same_files_as_one(crops, tmp_path, chain, torch_threads):
     wish = MaskSelection(configuration="CNN alone", seed=0, chain=chain)
-    before = torch.get_num_threads()
     for threads in (1, 2):
-        torch.set_num_threads(threads)
-        try:
-            job = crops.job(tmp_path / str(threads), wish, soft=True)
-            make_missing_masks(job, in_process=True, batch=2)
-        finally:
-            torch.set_num_threads(before)
+        torch_threads(threads)
+        job = crops.job(tmp_path / str(threads), wish, soft=True)
+        make_missing_masks(job, in_process=True, batch=2)
     assert len(pngs(tmp_path / "1")) == 12
     assert pngs(tmp_path / "2") == pngs(tmp_path / "1")
 

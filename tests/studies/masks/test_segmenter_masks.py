@@ -2,7 +2,6 @@
 
 import json
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -96,17 +95,10 @@ def test_masks_are_the_segmenter_s_at_each_image_s_own_size(file, images, tmp_pa
     assert [value["name"] for value in record["values"]][1:3] == ["smoke", "steam"]
 
 
-@pytest.fixture
-def two_threads() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(2)
-    yield
-    torch.set_num_threads(before)
-
-
-def test_threads_make_the_same_files_as_one(file, images, tmp_path, two_threads):
+def test_threads_make_the_same_files_as_one(file, images, tmp_path, torch_threads):
+    torch_threads(2)
     make_segmenter_masks(file, images, tmp_path / "two", in_process=True, batch=1, soft=True)
-    torch.set_num_threads(1)
+    torch_threads(1)
     make_segmenter_masks(file, images, tmp_path / "one", in_process=True, batch=1, soft=True)
     made = sorted((tmp_path / "one").rglob("*.png"))
     assert len(made) == 15

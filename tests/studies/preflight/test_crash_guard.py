@@ -4,6 +4,7 @@ import errno
 import logging
 import multiprocessing
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -125,15 +126,13 @@ def test_no_space_for_the_folder_of_the_trial_is_said_as_such(
         attempt(alone(tiny, "narrow"))
 
 
-def test_threads_that_this_process_has_used_do_not_stop_its_child(tiny: Raw, attempt: Try) -> None:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(2)
-    try:
-        large = torch.rand(600, 600, requires_grad=True)
-        (large @ large).sum().backward()
-        assert pairs_passed(attempt(tiny)) == 4
-    finally:
-        torch.set_num_threads(threads)
+def test_threads_that_this_process_has_used_do_not_stop_its_child(
+    tiny: Raw, attempt: Try, torch_threads: Callable[[int], None]
+) -> None:
+    torch_threads(2)
+    large = torch.rand(600, 600, requires_grad=True)
+    (large @ large).sum().backward()
+    assert pairs_passed(attempt(tiny)) == 4
 
 
 @pytest.mark.ci
