@@ -9,7 +9,7 @@ import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -237,7 +237,7 @@ class MaskWriter:
             fitted_state = None
             if key is not None:
                 fitted_state = ArtifactStore(recipe.store).fetch("fits", key)
-                self._network = _trained(recipe.store, recipe.training)
+                self._network = _trained(recipe.store, recipe.training, threading.get_ident())
             refiner = make_refiner(step.kind, step.arguments, step.weights_digests)
             self._steps.append((step, refiner, fitted_state))
         # Such steps load a model; others gain nothing from several images at a time.
@@ -373,16 +373,10 @@ def write_mask_files(
     write_mask(mask, file, unfinished, origin, scores=class_scores(levels, mask))
 
 
-_of_thread = threading.local()
-
-
-def _trained(store: str, training: TrainingJob) -> Network:
-    """Return a trained network; a thread keeps its last one, which no other thread may use."""
-    if getattr(_of_thread, "key", None) != (store, training.key):
-        _of_thread.network = load_network(ArtifactStore(store), training, "student")
-        _of_thread.key = store, training.key
-    network: Network = _of_thread.network
-    return network
+@lru_cache(maxsize=1)
+def _trained(store: str, training: TrainingJob, thread: int) -> Network:
+    """Return a trained network for a thread, which no other thread may use at the same time."""
+    return load_network(ArtifactStore(store), training, "student")
 
 
 class CamMasks:
