@@ -2,12 +2,7 @@
 
 import math
 
-from reports.deciding import (
-    SequentialInterval,
-    Verdict,
-    fixed_design_seeds,
-    seeds_that_tell,
-)
+from reports.deciding import SequentialInterval, Verdict, fixed_design_seeds, seeds_that_tell
 from reports.decisions.question import Question
 from reports.decisions.reading import rounds_of
 from reports.decisions.rounds import Answer, Rounds
@@ -82,8 +77,11 @@ def fixed_seeds(answer: Answer, question: Question) -> int | None:
 
 def more_seeds(answer: Answer, question: Question) -> str:
     """Say how many seeds would decide a comparison whose budget is spent; "" where nobody knows."""
-    found, fixed = answer.interval, fixed_seeds(answer, question)
-    if answer.verdict is not Verdict.BUDGET_SPENT or found is None or fixed is None:
+    found = answer.interval
+    if answer.verdict is not Verdict.BUDGET_SPENT or found is None:
+        return ""
+    fixed = fixed_seeds(answer, question)
+    if fixed is None:
         return ""
     spent, smallest = answer.decision.seeds, points(question.smallest)
     if fixed > spent:
