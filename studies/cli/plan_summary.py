@@ -355,6 +355,5 @@ def _cost(
         with_gpu=with_gpu,
         left=estimate(pending, has, timings, this_machine(), at_once),
         price_per_hour=resources.price_per_gpu_hour if with_gpu else resources.price_per_cpu_hour,
-        lacks_gpu=not with_gpu
-        and any(j.resources.gpus not in ("auto", "packed", 0) for j in pending),
+        lacks_gpu=not with_gpu and any(job.resources.needs_gpu for job in pending),
     )

@@ -129,16 +129,15 @@ def _scheduled(
     known = [*pending, *later]
     asked = [requests[job.key] for job in known]
     require_room(zip((job.name for job in known), asked, strict=True), nodes)
-    # Without this, Tune asks for one trial at a time of a searcher that is not random.
     whole = whole_gpu(nodes)
+    packing = GpuPacking(whole, max(slots(request, nodes) for request in asked))
     packed = [job.resources.asks(whole, packed=SMALLEST_SHARE) for job in known]
+    # Without this, Tune asks for one trial at a time of a searcher that is not random.
     at_once = max(slots(request, nodes) for request in packed)
     os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(at_once)
     progress.at_once = at_once
     gpus = max(request.get("GPU", 0.0) for request in asked)
     context = replace(context, simulated_gpus=bool(os.environ.get(SIMULATED_GPUS)))
-    alone = max(slots(request, nodes) for request in asked)
-    packing = GpuPacking(whole, alone)
     job_store = JobStore(jobs, packing.request)
     schedule = Scheduler(
         plan,

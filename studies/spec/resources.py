@@ -99,6 +99,11 @@ class Demand:
     gpus: float | GpuWord = "auto"
     memory_gb: float | Literal["auto"] = "auto"
 
+    @property
+    def needs_gpu(self) -> bool:
+        """Whether it names an amount of a GPU; a word takes none where the cluster has none."""
+        return not isinstance(self.gpus, str) and self.gpus > 0
+
     def larger(self, other: "Demand") -> "Demand":
         """Return the demand that serves both; a number for memory overrides "auto".
 

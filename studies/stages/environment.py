@@ -70,10 +70,8 @@ def device_name(device: str) -> str:
     return f"{platform.machine()} CPU, {torch.get_num_threads()} thread(s)"
 
 
-def gpu_memory(device: str) -> GpuMemory | None:
-    """Return what this process has taken of its GPU, and what that has; None without one."""
-    if not device.startswith("cuda"):
-        return None
+def gpu_memory(device: str) -> GpuMemory:
+    """Return what this process has taken of its GPU, and what that has."""
     import torch
 
     total = torch.cuda.get_device_properties(device).total_memory

@@ -236,7 +236,8 @@ def _logits(
 ) -> Iterator[Tensor]:
     """Yield the logits of each image at its size, float [K + 1, h, w] on the device."""
     sizes = _sizes_of(images, sizes)
-    autocast = torch.autocast(device.split(":")[0], torch.bfloat16, enabled=precision == "bf16")
+    bf16 = precision == "bf16"
+    autocast = torch.autocast(torch.device(device).type, torch.bfloat16, enabled=bf16)
     done = 0
     while done < len(images):
         part = images[done : done + batch_size]
