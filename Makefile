@@ -12,8 +12,12 @@ study: $(VENV)/.installed
 	@$(BIN)/wsss report $(RESULTS)
 	@echo "open file://$(abspath $(RESULTS))/report/report.html"
 
+# A test that hangs for ten minutes ends its process: its threads' stacks are printed, the run
+# names it as failed, and the other tests go on.
+HANGS := -o faulthandler_timeout=600 -o faulthandler_exit_on_timeout=true --max-worker-restart=1
+
 test: $(VENV)/.installed-dev
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --maxprocesses 8 --dist loadgroup -m "not slow and not ci" $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/pytest $(HANGS) -n auto --maxprocesses 8 --dist loadgroup -m "not slow and not ci" $(ARGS)
 
 # What a change since main can break, by imports, and the tests of the house: seconds, not minutes.
 test-fast: $(VENV)/.installed-dev

@@ -37,8 +37,9 @@ TRIED_S = 30 * DAY_S
 """Names of networks that passed are kept for at least so long: by then code and packages, which
 they stand for, are mostly others."""
 
-PROBES = (".node-check-", ".written-")
-"""How the files begin by which drivers and workers find out whether a folder can be used."""
+PROBES = (".node-check-", ".written-", "..node-check-", "..written-")
+"""How the files begin by which drivers and workers find out whether a folder can be used; two dots
+where one was ended before its file was whole."""
 
 _OF_A_NETWORK = ("cams", "fits", "refined")
 

@@ -31,6 +31,7 @@ from studies.spec.study import Study
 from studies.stages.device import use_share
 from studies.stages.handover import JobStatus, Outcome, RunContext
 from studies.store.artifacts import ArtifactStore
+from studies.store.garbage import PROBES
 from wsss_core.errors import InputError
 
 Raw = dict[str, Any]
@@ -118,7 +119,9 @@ def test_each_end_is_a_line_with_its_number_and_an_estimate(ran: Ran) -> None:
 
 
 def test_ray_tune_s_own_files_are_gone(ran: Ran) -> None:
-    assert sorted(entry.name for entry in ran.results.iterdir()) == [MARK, "ledger", "store"]
+    # A worker that looked at the folder for too long may have been ended while it did.
+    left = {entry.name for entry in ran.results.iterdir() if not entry.name.startswith(PROBES)}
+    assert left == {MARK, "ledger", "store"}
 
 
 def test_a_worker_of_ray_trains_the_weights_that_this_process_trains(

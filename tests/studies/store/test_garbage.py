@@ -198,7 +198,8 @@ def test_gc_finds_what_killed_writers_left_in_the_ledger_beside_the_store(
     write_part(tmp_path, "history", "t", [])
     temporary = tmp_path / "ledger" / "history" / ".t.parquet.0123.tmp"
     temporary.write_bytes(b"half")
-    for name in (".node-check-0123", ".written-4567", ".own", "node-check-0"):
+    probes = (".node-check-0123", ".written-4567", "..node-check-0123-45.67.tmp")
+    for name in (*probes, ".own", "node-check-0"):
         (tmp_path / name).write_bytes(b"looked")
     wsss("store", "gc", store.where, "--older-than", "0", "--delete")
     assert os.listdir(tmp_path / "ledger" / "history") == ["t.parquet"]
