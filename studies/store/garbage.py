@@ -37,9 +37,11 @@ TRIED_S = 30 * DAY_S
 """Names of networks that passed are kept for at least so long: by then code and packages, which
 they stand for, are mostly others."""
 
-PROBES = (".node-check-", ".written-", "..node-check-", "..written-")
-"""How the files begin by which drivers and workers find out whether a folder can be used; two dots
-where one was ended before its file was whole."""
+PROBES = (".node-check-", ".written-")
+"""How the files begin by which drivers and workers find out whether a folder can be used."""
+
+UNFINISHED_PROBES = tuple(f".{start}" for start in PROBES)
+"""How such files begin until they are whole; one stays where its writer is ended before that."""
 
 _OF_A_NETWORK = ("cams", "fits", "refined")
 
@@ -328,7 +330,7 @@ def _left_in_results(results: Folder, older_than: float) -> list[Garbage]:
     temporary = [
         (results, name, entry)
         for name, entry in results.listing(hidden=True).items()
-        if name.startswith(PROBES)
+        if name.startswith((*PROBES, *UNFINISHED_PROBES))
     ]
     quarantined = []
     for path, entry in results.joined("ledger").tree().items():
