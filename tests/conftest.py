@@ -21,6 +21,7 @@ WITH_RAY = {"clusters", "chaos", "cluster", "ray_tune", "search"}
 """Folders of tests that start Ray."""
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Keep a file's tests in one process, which has its fixtures, and tests with Ray in another."""
     for item in items:

@@ -25,14 +25,6 @@ def is_alone(one: Configuration) -> bool:
     return one.paradigm == "single" and one.decouple is None and one.targets is None
 
 
-def named_alone(rows: Sequence[Named], backbone: str, training: TrainingChange) -> str | None:
-    """Return the name of the row of a network alone, best of the same training; None without."""
-    alone = {
-        (one.student, one.training): name for name, one in rows if is_alone(one) and not one.join
-    }
-    return alone.get((backbone, training)) or alone.get((backbone, TrainingChange()))
-
-
 def control_fusions(rows: Sequence[Named], ways: Sequence[FusionName]) -> list[Configuration]:
     """Return a fusion of two networks trained apart for each pair that rows align, in their order.
 
@@ -41,11 +33,17 @@ def control_fusions(rows: Sequence[Named], ways: Sequence[FusionName]) -> list[C
         ways: how each pair is fused.
 
     """
+    alone = {
+        (one.student, one.training): name for name, one in rows if is_alone(one) and not one.join
+    }
+    plain = TrainingChange()
+
+    def network(backbone: str, training: TrainingChange) -> str:
+        """Name the row of a network alone, best of the same training; the backbone without."""
+        return alone.get((backbone, training)) or alone.get((backbone, plain)) or backbone
+
     pairs = {
-        tuple(
-            named_alone(rows, backbone, training) or backbone
-            for backbone, training in ((one.student, one.training), (one.teacher, TrainingChange()))
-        ): None
+        (network(one.student, one.training), network(one.teacher, plain)): None
         for _, one in rows
         if one.teacher is not None and one.teacher != one.student
     }
