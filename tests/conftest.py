@@ -23,11 +23,22 @@ WITH_RAY = {"clusters", "chaos", "cluster", "ray_tune", "search"}
 
 @pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep a file's tests in one process, which has its fixtures, and tests with Ray in another."""
+    """Keep a file's tests in one process, which has its fixtures, and files with Ray in another."""
+    here = Path(__file__).parent
+    with_ray = {item.path for item in items if "ray_here" in getattr(item, "fixturenames", ())}
     for item in items:
-        folders = item.path.relative_to(Path(__file__).parent).parts
-        with_ray = WITH_RAY & {*folders} or "ray_here" in getattr(item, "fixturenames", ())
-        item.add_marker(pytest.mark.xdist_group("ray" if with_ray else "/".join(folders)))
+        folders = item.path.relative_to(here).parts
+        ray = item.path in with_ray or WITH_RAY & {*folders}
+        item.add_marker(pytest.mark.xdist_group("ray" if ray else "/".join(folders)))
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown(nextitem: pytest.Item | None) -> None:
+    """End Ray with its group: a process that has joined Ray tries networks in no fork of itself."""
+    marker = nextitem and nextitem.get_closest_marker("xdist_group")
+    needed = marker is not None and marker.args == ("ray",)
+    if not needed and (ray := sys.modules.get("ray")) and ray.is_initialized():
+        ray.shutdown()
 
 
 @pytest.fixture

@@ -67,8 +67,7 @@ def run_checks(
     """
     limit = seconds_set(STEP_LIMIT, LONGEST_STEP_S)
     left, crashed = list(checks), list[str]()
-    # What CUDA keeps of a GPU does not survive a fork.
-    method = "fork" if sys.platform == "linux" and not torch.cuda.is_initialized() else "spawn"
+    method = "fork" if _may_fork() else "spawn"
     with storage_errors(scratch):
         scratch.mkdir(parents=True, exist_ok=True)
         folder = tempfile.TemporaryDirectory(
@@ -88,6 +87,17 @@ def run_checks(
                 crashed.append(f"{left.pop(0).name}: {ended}")
     if crashed:
         raise InputError("; ".join(crashed))
+
+
+def _may_fork() -> bool:
+    """Return whether this process and a fork of it leave each other alone.
+
+    What CUDA keeps of a GPU does not survive a fork. A fork shares Ray's connections: Ray 2.60.0
+    then takes an empty reply for an answer, and ends this process with its next task.
+    """
+    ray = sys.modules.get("ray")
+    joined = ray is not None and ray.is_initialized()
+    return sys.platform == "linux" and not joined and not torch.cuda.is_initialized()
 
 
 _NO_AUTOGRAD = "autograd's threading in combination with fork-based multiprocessing"

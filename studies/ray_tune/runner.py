@@ -7,7 +7,6 @@ drivers' hands, Tune is ended, so that nothing is held, and started again when t
 import contextlib
 import logging
 import os
-import time
 import warnings
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
@@ -16,7 +15,6 @@ from typing import Any
 from studies.cluster.ray_start import node_amounts, nodes_by_id, ray_running
 
 # ruff: isort: split
-import ray
 from ray import tune
 
 from reports.storage import StorageError
@@ -47,13 +45,6 @@ from studies.stages import Outcome, RunContext, finished_job
 from studies.store import ArtifactStore, Leases
 
 logger = logging.getLogger(__name__)
-
-CALM_S = 5.0
-"""Seconds from the end of a Tune to the next task for a given node. For some two seconds, while Ray
-2.60.0 ends idle workers, it may answer such a task with an empty reply, and then it ends the
-process that sent it."""
-
-_tunes_ended: list[float] = []  # when, by time.monotonic
 
 SIMULATED_GPUS = "WSSS_SIMULATED_GPUS"
 """Environment variable: Ray lends GPUs that are not there, so trials run on the CPU (tests)."""
@@ -94,8 +85,6 @@ def run_with_tune(
     """
     stop = stop or Stop()
     store = ArtifactStore(context.store)
-    if ray.is_initialized() and _tunes_ended:  # by the caller, who has run another plan
-        time.sleep(max(_tunes_ended[-1] + CALM_S - time.monotonic(), 0.0))
     try:
         # Ray comes first: it takes SIGTERM for itself.
         with ray_running(address), stop.listening():
@@ -225,7 +214,6 @@ def _run_tune(
                 callbacks=[callback],
             ),
         ).fit()
-    _tunes_ended.append(time.monotonic())
     if stop.fault is not None:
         raise stop.fault
 

@@ -253,12 +253,14 @@ def fresh_python() -> Callable[[str, Path], subprocess.CompletedProcess[str]]:
     return run
 
 
-@pytest.fixture(scope="session")
-def ray_here() -> Iterator[None]:
-    """A Ray of two cores on this machine, for all tests that need one."""
+@pytest.fixture(scope="module")
+def ray_here() -> None:
+    """A Ray of two cores on this machine, for all tests that need one; it ends with their group."""
     # Before Ray, which reads when it is imported what this module sets.
     from studies.cluster.ray_start import ray
 
+    if ray.is_initialized():
+        return
     ray.init(
         address="local",
         num_cpus=2,
@@ -268,5 +270,3 @@ def ray_here() -> Iterator[None]:
         log_to_driver=False,
         _node_ip_address="127.0.0.1",
     )
-    yield
-    ray.shutdown()

@@ -3,7 +3,10 @@
 import errno
 import logging
 import multiprocessing
+import os
+import sys
 import time
+import types
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -140,10 +143,22 @@ def test_a_process_that_cannot_fork_any_more_tries_in_a_fresh_one(tiny: Raw, att
     assert pairs_passed(attempt(alone(tiny, "trained_beside_a_gpu"))) == 1
 
 
-@pytest.mark.ci
-def test_a_process_whose_gpu_is_in_use_tries_in_a_fresh_one(
-    tiny: Raw, attempt: Try, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def gpu_in_use(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
+
+
+def ray_joined(monkeypatch: pytest.MonkeyPatch) -> None:
+    ray = types.ModuleType("ray")
+    monkeypatch.setattr(ray, "is_initialized", lambda: True, raising=False)
+    monkeypatch.setitem(sys.modules, "ray", ray)
+
+
+@pytest.mark.ci
+@pytest.mark.parametrize("state", [gpu_in_use, ray_joined])
+def test_a_process_whose_fork_would_disturb_it_tries_in_a_fresh_one(
+    tiny: Raw, attempt: Try, monkeypatch: pytest.MonkeyPatch, state: Callable[..., None]
+) -> None:
+    state(monkeypatch)
+    monkeypatch.setattr(os, "fork", lambda: pytest.fail("a fork"))
     assert pairs_passed(attempt(alone(tiny, "narrow"))) == 1
     assert "SIGKILL" in refused(attempt, alone(tiny, "killed"))

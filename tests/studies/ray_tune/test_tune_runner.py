@@ -326,8 +326,6 @@ def test_an_error_of_the_driver_ends_the_run_as_itself(
 def test_nodes_are_asked_right_after_another_run_in_the_callers_own_ray(
     ray_here: None, tiny: Raw, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Ray 2.60 ends the process if a task is sent to a node just as Tune gives workers back."""
-
     def nothing(config: Raw, **_: Any) -> None:
         studies.ray_tune.runner.tune.report({"ended": 1, "outcome": Outcome(JobStatus.OK)})
 
