@@ -20,7 +20,7 @@ from studies.planning.segmentation.segments import Job, SegmentJob
 from studies.planning.segmentation.training_masks import TrainingMasks
 from studies.spec.configuration import Configuration
 from studies.spec.configuration_names import teachers_label
-from studies.spec.fused_rows import is_alone
+from studies.spec.fused_rows import is_alone, named_alone
 from studies.spec.refinement import PublishedSeeds
 from studies.spec.segmentation.segment import JOINED
 from studies.spec.settings import TrainingChange
@@ -218,17 +218,7 @@ class Plan:
         """Return the plan as the report reads it: every cell to expect."""
         study = self.study
         owner = {trial.key: job for job in self.jobs.values() for trial in job.trials}
-        alone = {
-            (spec.student, spec.training, spec.join): name
-            for name, spec in study.named_configurations()
-            if is_alone(spec)
-        }
-
-        def named_alone(student: str, training: TrainingChange, join: bool) -> str | None:
-            ways = [(joins, how) for joins in (join, False) for how in (training, TrainingChange())]
-            rows = (alone.get((student, how, joins)) for joins, how in ways)
-            return next((name for name in rows if name is not None), None)
-
+        alone, plain = named_alone(study.named_configurations()), TrainingChange()
         fusions = {
             name: _fusion(study, spec)
             for name, spec in study.named_configurations()
@@ -260,8 +250,8 @@ class Plan:
                     "teacher": teachers_label(spec, study.label) if spec.teacher else None,
                     "baseline": None
                     if is_alone(spec)
-                    else named_alone(spec.student, spec.training, spec.join),
-                    "reference": named_alone(spec.teacher or "", TrainingChange(), spec.join),
+                    else alone(spec.student, spec.training, spec.join),
+                    "reference": alone(spec.teacher or "", plain, spec.join),
                     "fixed_threshold": study.thresholds.fixed,
                     "objective": study.thresholds.objective,
                     "own_rules": own_rules,

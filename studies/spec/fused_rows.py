@@ -25,6 +25,25 @@ def is_alone(one: Configuration) -> bool:
     return one.paradigm == "single" and one.decouple is None and one.targets is None
 
 
+def named_alone(
+    rows: Sequence[Named],
+) -> Callable[[str, TrainingChange, bool], str | None]:
+    """Return what names the row of a network alone, by its backbone, training and joined images.
+
+    A row of the same joined images comes before one without, then one of the same training before
+    one of the study's; None where there is none.
+    """
+    alone = {(one.student, one.training, one.join): name for name, one in rows if is_alone(one)}
+    plain = TrainingChange()
+
+    def name(backbone: str, training: TrainingChange, join: bool) -> str | None:
+        ways = ((how, joins) for joins in (join, False) for how in (training, plain))
+        found = (alone.get((backbone, *way)) for way in ways)
+        return next((row for row in found if row is not None), None)
+
+    return name
+
+
 def control_fusions(rows: Sequence[Named], ways: Sequence[FusionName]) -> list[Configuration]:
     """Return a fusion of two networks trained apart for each pair that rows align, in their order.
 
@@ -33,14 +52,10 @@ def control_fusions(rows: Sequence[Named], ways: Sequence[FusionName]) -> list[C
         ways: how each pair is fused.
 
     """
-    alone = {
-        (one.student, one.training): name for name, one in rows if is_alone(one) and not one.join
-    }
-    plain = TrainingChange()
+    named, plain = named_alone(rows), TrainingChange()
 
     def network(backbone: str, training: TrainingChange) -> str:
-        """Name the row of a network alone, best of the same training; the backbone without."""
-        return alone.get((backbone, training)) or alone.get((backbone, plain)) or backbone
+        return named(backbone, training, False) or backbone
 
     pairs = {
         (network(one.student, one.training), network(one.teacher, plain)): None
