@@ -119,7 +119,7 @@ def _scheduled(
     asked = [requests[job.key] for job in known]
     require_room(zip((job.name for job in known), asked, strict=True), nodes)
     whole = whole_gpu(nodes)
-    packing = GpuPacking(whole, max(slots(request, nodes) for request in asked))
+    packing = GpuPacking.on(nodes, known, requests)
     packed = [job.resources.asks(whole, packed=SMALLEST_SHARE) for job in known]
     # Without this, Tune asks for one trial at a time of a searcher that is not random.
     at_once = max(slots(request, nodes) for request in packed)

@@ -6,10 +6,11 @@ it fit on one. Nothing here knows Ray.
 
 import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Self
 
 from studies.formatting import in_bytes
-from studies.planning import Job, Request, TrainingJob
+from studies.planning import Job, NodeAmounts, Request, TrainingJob, slots, whole_gpu
 from studies.stages import Outcome
 from studies.stages.device import CONTEXT_BYTES
 from studies.store import canonical
@@ -42,6 +43,21 @@ class GpuPacking:
         self._total: int | None = None
         self._alone: set[str] = set()
         self._said: set[str] = set()
+
+    @classmethod
+    def on(
+        cls, nodes: Sequence[NodeAmounts], jobs: Iterable[Job], requests: Mapping[str, Request]
+    ) -> Self:
+        """Return the packing of jobs on a cluster.
+
+        Args:
+            nodes: what the cluster's nodes have.
+            jobs: those that may run; jobs on the CPU alone have no part in it.
+            requests: what each asks for with a GPU of its own, by its key.
+
+        """
+        packed = [requests[job.key] for job in jobs if job.resources.gpus == "packed"]
+        return cls(whole_gpu(nodes), max((slots(request, nodes) for request in packed), default=1))
 
     @property
     def must_wait(self) -> bool:

@@ -1,6 +1,7 @@
 """`gpus: packed`: trials share a GPU by what trials like them took."""
 
 import copy
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -43,6 +44,15 @@ def test_the_first_of_a_kind_has_a_gpu_and_those_after_it_what_it_took(jobs: lis
     assert packing.request(jobs[2])["GPU"] == 1.0  # of another kind
     packing.ended(jobs[1], ended(peak=10))  # it took more after all
     assert packing.request(jobs[0])["GPU"] == 1.0
+
+
+def test_jobs_on_the_cpu_do_not_count_as_room_on_gpus(jobs: list[Any]) -> None:
+    on_cpu = replace(jobs[2], resources=Demand(cpus=1, gpus=0))
+    nodes = [{"CPU": 64.0, "GPU": 1.0}]
+    requests = {job.key: job.resources.asks(1.0) for job in (jobs[0], on_cpu)}
+    packing = GpuPacking.on(nodes, [jobs[0], on_cpu], requests)
+    packing.request(jobs[0])
+    assert packing.must_wait
 
 
 def test_no_more_start_than_gpus_while_nothing_is_measured(jobs: list[Any]) -> None:
