@@ -87,6 +87,7 @@ class SegmentInPlan:
         labels: what it is trained on: how many true masks, and the rule of pseudo masks.
         sweep_value: the value of the study's sweep; None without one.
         fold: the number of its fold; None without folds.
+        is_decoder: whether it is the decoder of a single-stage run, which trains it.
 
     """
 
@@ -98,6 +99,7 @@ class SegmentInPlan:
     labels: str
     sweep_value: float | None = None
     fold: int | None = None
+    is_decoder: bool = False
 
 
 @dataclass(frozen=True)
@@ -291,6 +293,7 @@ def _segments(
                 job.labels,
                 job.sweep_value,
                 job.images.fold,
+                job.single_stage is not None,
             )
 
 

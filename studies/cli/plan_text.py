@@ -53,13 +53,19 @@ def describe_summary(plan: PlanSummary, at_once: int | None = None) -> str:
             f"  {chain.name}: {done if chain.lacks is None else f'not run, {chain.lacks}'}"
         )
     if plan.segments:
-        runs = {one.segmentation_run for one in plan.segments if one.state not in _TRAINED}
+        runs = {
+            one.segmentation_run
+            for one in plan.segments
+            if one.state not in _TRAINED and not one.is_decoder
+        }
         lines += ["", f"segmenters, {len(runs)} segmentation runs to do:"]
     wide = max((len(one.entry) for one in plan.segments), default=0)
     for one in plan.segments:
         at = "" if one.sweep_value is None else f"  {plan.sweep} = {one.sweep_value:g}"
         fold = "" if one.fold is None else f"{one.fold:4}  "
         state = one.state.replace("its teacher", "the network of its pseudo masks")
+        if one.is_decoder and one.state is TrialWork.AFTER_TEACHER:
+            state = "to be scored, trained with its classifier"
         lines.append(
             f"  {one.entry:{wide}}  {one.seed:4}  {fold}{one.key}  {state}; {one.labels}{at}"
         )

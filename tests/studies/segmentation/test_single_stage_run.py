@@ -16,9 +16,11 @@ from reports.ledger.parts import read_arrow
 from reports.results.reading import read_studies
 from reports.results.segments import read_segments
 from reports.tables.segments import segmentation_table
+from studies.cli.plan_text import describe_plan
 from studies.planning.planner import make_plan
 from studies.spec.study import Study
 from studies.stages.training import initial_network
+from studies.store.artifacts import ArtifactStore
 from wsss_core.errors import InputError
 from wsss_core.segmentation import load_segmenter
 
@@ -108,6 +110,15 @@ def test_two_networks_of_one_stage_are_planned_as_one_training_run(tiny: Raw) ->
     assert all(job.parent is None for job in jobs)
     assert [job.settings["transfer"]["level"] for job in jobs] == ["global", "channel"]
     assert len(plan.segments) == 2
+
+
+def test_a_plan_says_that_a_decoder_is_trained_with_its_classifier(
+    tiny: Raw, tmp_path: Path
+) -> None:
+    plan = make_plan(Study.model_validate(single_stage(tiny)))
+    said = describe_plan(plan, ArtifactStore(tmp_path), tmp_path)
+    assert "segmenters, 0 segmentation runs to do:" in said
+    assert "to be scored, trained with its classifier; image labels, in one stage (afa)" in said
 
 
 def test_two_students_of_one_backbone_begin_apart_and_the_first_as_alone(tiny: Raw) -> None:
