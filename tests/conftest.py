@@ -3,6 +3,7 @@
 The models are randomly initialised and saved to disk as published ones are.
 """
 
+import os
 import subprocess
 import sys
 import threading
@@ -19,6 +20,19 @@ settings.load_profile("unhurried")
 
 WITH_RAY = {"clusters", "chaos", "cluster", "ray_tune", "search"}
 """Folders of tests that start Ray."""
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int | None:
+    """Return the processes of `-n auto`: one more than cores, as tests with Ray mostly wait.
+
+    None leaves it to xdist's own environment variable.
+    """
+    if "PYTEST_XDIST_AUTO_NUM_WORKERS" in os.environ:
+        return None
+    from studies.cluster.machine import usable_cpus
+
+    return usable_cpus() + 1
 
 
 @pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
