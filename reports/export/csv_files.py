@@ -23,6 +23,7 @@ _TRIAL_COLUMNS = (
     "started_at",
     "ended_at",
     "seconds_training",
+    "seconds_before",
     "seconds_scoring",
     "seconds",
     "images_per_second",

@@ -144,6 +144,7 @@ SCHEMAS: dict[str, pa.Schema] = {
         host=(_TEXT, "null"),
         started_at=pa.timestamp("us", tz="UTC"),
         seconds_training=(_REAL, "null"),
+        seconds_before=(_REAL, "null"),
         seconds_scoring=(_REAL, "null"),
         images_per_second=(_REAL, "null"),
         peak_memory_bytes=(pa.int64(), "null"),

@@ -18,7 +18,12 @@ from studies.stages.environment import device_name
 from studies.stages.handover import JobStatus
 from studies.stages.network_files import save_network
 from studies.stages.scoring import NetworkScores, collapse_of_maps, fused, network_scores
-from studies.stages.training import TrainingOutcome, initial_network, load_network
+from studies.stages.training import (
+    TrainingOutcome,
+    initial_network,
+    load_network,
+    seconds_by_run,
+)
 from studies.store import ArtifactStore
 from studies.store.origin import method_digest, origin, together
 from wsss_core.backbones import Network
@@ -74,6 +79,9 @@ def fuse_job(
         else sum(parameter.numel() for parameter in soup.parameters()),
         given={**share.as_record(device_name(share.device)), **made},
         micro_batch=None,
+        before=seconds_by_run(
+            {member.key: one for member, one in zip(job.members, ended, strict=True)}
+        ),
     )
     with store.build("train", job.key, {"settings": job.settings, "parent": None}) as folder:
         if soup is not None:

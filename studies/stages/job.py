@@ -183,13 +183,14 @@ class _Work(LeasedWork):
         memory = environment.PeakMemory(self.share.device)
         outcome = self._outcome()
         self.lease.report("scoring")
-        seconds = sum(epoch.seconds for epoch in outcome.history)
+        seconds = outcome.seconds
         epochs = len(outcome.history)
         taken = job.images_taken(outcome.images, epochs)
         status, error = outcome.status, outcome.error
         record = {
             **record,
             "seconds_training": seconds,
+            "seconds_before": outcome.seconds_before,
             "images_per_second": taken / seconds if epochs else None,
             "epochs": epochs,
             "parameters": outcome.parameters,

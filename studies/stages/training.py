@@ -4,7 +4,7 @@ Artifact: student.safetensors (and teacher.safetensors after co-training), outco
 """
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -154,6 +154,9 @@ class TrainingOutcome:
         given: what its process had of the machine, see `WorkerShare.as_record`, and its origin,
             see `studies.store.origin`.
         micro_batch: the most images at once where memory ran out; None: whole batches.
+        before: the key of each training run that had to come before it -> its seconds. They are
+            those of its teachers, of its members and of what makes its masks, and those before
+            them. None where one was trained by a version that kept no such record.
 
     """
 
@@ -164,6 +167,17 @@ class TrainingOutcome:
     parameters: int
     given: dict[str, str | float | None]
     micro_batch: int | None
+    before: dict[str, float] | None = None
+
+    @property
+    def seconds(self) -> float:
+        """What the training itself took."""
+        return sum(epoch.seconds for epoch in self.history)
+
+    @property
+    def seconds_before(self) -> float | None:
+        """What all took that had to come before it."""
+        return None if self.before is None else sum(self.before.values())
 
     @property
     def code_digest(self) -> str | None:
@@ -182,6 +196,24 @@ class TrainingOutcome:
     def write(self, folder: Path) -> None:
         """Write it to the folder of the artifact."""
         (folder / OUTCOME).write_text(json.dumps(asdict(self)))
+
+
+def seconds_by_run(ended: Mapping[str, TrainingOutcome]) -> dict[str, float] | None:
+    """Return the seconds of finished training runs and of those before them, each once.
+
+    Args:
+        ended: the key of each training run -> how it ended.
+
+    Returns:
+        Key -> seconds; None where it is not known what had to come before one of them.
+
+    """
+    found: dict[str, float] = {}
+    for key, outcome in ended.items():
+        if outcome.before is None:
+            return None
+        found |= {**outcome.before, key: outcome.seconds}
+    return found
 
 
 def train_job(
@@ -216,11 +248,10 @@ def train_job(
     networks: dict[str, nn.Module] = {}
     teachers, error, parents = _trained_teachers(job, store)
     made = origin(job.settings)
-    sources = _sources_of_masks(job, store)
-    for source in (one for one in sources if one.status is not JobStatus.OK):
+    before = parents | _sources_of_masks(job, store)
+    for source in (one for one in before.values() if one.status is not JobStatus.OK):
         error = error or f"the network of its pseudo masks collapsed: {source.error}"
-    taught_by = [one.code_digest for one in (*parents, *sources)]
-    made["code_digest"] = together([*taught_by, method_digest()])
+    made["code_digest"] = together([*(b.code_digest for b in before.values()), method_digest()])
 
     def after_epoch(record: EpochRecord) -> None:
         store.keep_scratch("train", job.key)
@@ -230,7 +261,7 @@ def train_job(
     if error is None:
         paradigm = build_paradigm(job, teachers[0] if teachers else None, teachers[1:])
         networks = {**paradigm.networks, **paradigm.parts}
-        made["random_parts"] = random_parts(job, paradigm.networks, parents)
+        made["random_parts"] = random_parts(job, paradigm.networks, parents.values())
         if job.paradigm != SINGLE_STAGE:  # whose CAMs look at images of other sizes
             attach_caches(paradigm, job, images.images, store, share.device)
         try:
@@ -256,6 +287,7 @@ def train_job(
         parameters=sum(p.numel() for n in networks.values() for p in n.parameters()),
         given={**share.as_record(device_name(share.device)), **made},
         micro_batch=history[-1].micro_batch if history else None,
+        before=seconds_by_run(before),
     )
     more = {"teachers": list(job.other_parents)} if job.other_parents else {}
     about = {"settings": job.settings, "parent": job.parent, **more}
@@ -266,16 +298,16 @@ def train_job(
     return outcome
 
 
-def _sources_of_masks(job: TrainingJob, store: ArtifactStore) -> list[TrainingOutcome]:
-    """Return how the training runs ended whose maps become pseudo masks."""
+def _sources_of_masks(job: TrainingJob, store: ArtifactStore) -> dict[str, TrainingOutcome]:
+    """Return how the training runs ended whose maps become pseudo masks, by their keys."""
     keys = [maps.training.key for maps in (job.maps, job.guide) if maps is not None]
     if not all(store.has("train", key) for key in keys):
         raise RuntimeError("the network of its pseudo masks is not trained: that run failed")
-    return [TrainingOutcome.read(store, key) for key in keys]
+    return {key: TrainingOutcome.read(store, key) for key in keys}
 
 
 def random_parts(
-    job: TrainingJob, networks: Mapping[str, Network], parents: Sequence[TrainingOutcome]
+    job: TrainingJob, networks: Mapping[str, Network], parents: Iterable[TrainingOutcome]
 ) -> str | None:
     """Say which networks began with a part of a weights file's tensors, and with how many.
 
@@ -298,18 +330,18 @@ def random_parts(
 
 def _trained_teachers(
     job: TrainingJob, store: ArtifactStore
-) -> tuple[list[Network], str | None, list[TrainingOutcome]]:
+) -> tuple[list[Network], str | None, dict[str, TrainingOutcome]]:
     """Return the teachers that a job needs; why one cannot teach; how their training runs ended.
 
-    All three are empty for a job without one.
+    The runs are by their keys. All three are empty for a job without one. Of several, those after
+    one that collapsed are left out.
     """
     networks: list[Network] = []
-    ended: list[TrainingOutcome] = []
+    ended: dict[str, TrainingOutcome] = {}
     for role, key in job.parents.items():
         if not store.has("train", key):
             raise RuntimeError("its teacher is not trained: that training run failed")
-        parent = TrainingOutcome.read(store, key)
-        ended.append(parent)
+        parent = ended[key] = TrainingOutcome.read(store, key)
         if parent.status is not JobStatus.OK:
             return [], f"its teacher collapsed: {parent.error}", ended
         networks.append(load_network(store, job, role, key=key))

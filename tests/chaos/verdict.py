@@ -22,7 +22,8 @@ from reports.storage.folder import MARK
 
 OF_THE_MACHINE = {
     "code_revision", "packages", "device", "host", "started_at", "ended_at", "seconds",
-    "seconds_training", "seconds_scoring", "images_per_second", "peak_memory_bytes",
+    "seconds_training", "seconds_before", "seconds_scoring",
+    "images_per_second", "peak_memory_bytes",
     "cpus", "gpus", "threads", "processor",
 }  # fmt: skip
 """Columns that say when, where and how fast, not what."""

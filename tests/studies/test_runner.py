@@ -4,6 +4,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from studies.planning.job import TrainingJob
 from studies.planning.planner import make_plan
 from studies.spec.study import Study
 from studies.stages.handover import JobStatus, Outcome
-from studies.stages.training import TrainingOutcome, train_job
+from studies.stages.training import TrainingOutcome, seconds_by_run, train_job
 from studies.store.artifacts import ArtifactStore
 
 Raw = dict[str, Any]
@@ -49,6 +50,28 @@ def test_a_finished_study_ends_ok_with_every_trial_in_the_ledger(finished: Any) 
     assert (finished.result.reused, finished.result.remaining) == (0, 0)
     assert (finished.result.failed, finished.result.collapsed) == ({}, {})
     assert set(trials(finished.results)["trial_key"]) == {t.key for t in finished.plan.trials}
+
+
+def test_a_row_says_how_long_its_teacher_was_trained_that_no_row_reports(
+    tiny: Raw, run: Run, tmp_path: Path
+) -> None:
+    tiny["configurations"] = tiny["configurations"][1:3]
+    ran = run(tiny, tmp_path / "results")
+    kept = {key: TrainingOutcome.read(ran.store, key) for key in trained(ran.store)}
+    alone, taught = (kept[job.key] for job in ran.plan.jobs.values() if job.trials)
+    (teacher,) = (one for key, one in kept.items() if key in (taught.before or {}))
+    rows = trials(ran.results)["seconds_before"]
+    assert list(rows[["ViT alone", *rows.index.drop("ViT alone")]]) == [0.0, teacher.seconds]
+    assert alone.before == {}
+
+
+def test_what_two_rows_needed_alike_is_counted_once(finished: Any) -> None:
+    key = trained(finished.store)[0]
+    one = replace(TrainingOutcome.read(finished.store, key), before={"teacher": 3.0})
+    assert seconds_by_run({"a": one, "b": one}) == {
+        "teacher": 3.0, "a": one.seconds, "b": one.seconds,
+    }  # fmt: skip
+    assert seconds_by_run({"a": one, "b": replace(one, before=None)}) is None
 
 
 def test_a_second_run_trains_nothing_and_leaves_every_byte(

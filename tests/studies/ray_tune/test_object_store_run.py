@@ -31,8 +31,8 @@ from studies.store.verification import verify
 
 ROOT = Path(__file__).parents[3]
 TIMINGS = {
-    "started_at", "ended_at", "seconds", "seconds_training", "seconds_scoring", "images_per_second",
-    "peak_memory_bytes",
+    "started_at", "ended_at", "seconds", "seconds_training", "seconds_before", "seconds_scoring",
+    "images_per_second", "peak_memory_bytes",
 }  # fmt: skip
 
 linux = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="finds workers in /proc")

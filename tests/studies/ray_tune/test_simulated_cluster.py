@@ -128,7 +128,8 @@ def until(condition: Callable[[], bool], driver: subprocess.Popen[str]) -> None:
         time.sleep(0.1)
 
 
-MEASURED = ["seconds_training", "seconds_scoring", "images_per_second", "peak_memory_bytes",
+MEASURED = ["seconds_training", "seconds_before", "seconds_scoring",
+            "images_per_second", "peak_memory_bytes",
             "started_at", "host", "seconds", "cpus", "gpus"]  # fmt: skip
 
 

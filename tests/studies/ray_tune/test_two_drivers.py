@@ -99,7 +99,8 @@ def drivers(tmp_path: Path) -> Iterator[Drivers]:
     made.end()
 
 
-MEASURED = ["seconds_training", "seconds_scoring", "images_per_second", "peak_memory_bytes",
+MEASURED = ["seconds_training", "seconds_before", "seconds_scoring",
+            "images_per_second", "peak_memory_bytes",
             "started_at", "host", "cpus", "gpus", "seconds", "ended_at"]  # fmt: skip
 
 
