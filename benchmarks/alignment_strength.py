@@ -8,7 +8,7 @@ pulls with lambda 1. The lambda that is printed makes each loss pull as the refe
 digit. Projections and branches are as they are drawn.
 
     python benchmarks/alignment_strength.py                       # the study alignments, seed 9
-    python benchmarks/alignment_strength.py STUDY --set KEY=VALUE --reference NAME --store FOLDER
+    python benchmarks/alignment_strength.py STUDY --variant V --set KEY=VALUE --reference NAME --store S
 
 It trains the networks alone under a seed that the study does not use, in about two minutes.
 """
@@ -91,13 +91,14 @@ def main() -> None:
     parser.add_argument("study", nargs="?", default="alignments")
     parser.add_argument("--seed", type=int, default=9)
     parser.add_argument("--set", action="append", default=[])
+    parser.add_argument("--variant", action="append", default=[])
     parser.add_argument("--reference", default="cosine of activation maps")
     parser.add_argument("--batches", type=int, default=8)
     parser.add_argument("--store", type=Path, help="keeps the networks for another call")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         store = ArtifactStore(given.store or scratch)
-        study = load_study(given.study, [*given.set, f"seeds={given.seed}"])
+        study = load_study(given.study, [*given.set, f"seeds={given.seed}"], given.variant)
         plan = make_plan(study)
         plan.image_sets[0].decode(store)
         jobs = list(plan.jobs.values())
