@@ -8,7 +8,7 @@ pulls with lambda 1. The lambda that is printed makes each loss pull as the refe
 digit. Projections and branches are as they are drawn.
 
     python benchmarks/alignment_strength.py                       # the study alignments, seed 9
-    python benchmarks/alignment_strength.py STUDY --variant V --set KEY=VALUE --reference NAME --store S
+    python benchmarks/alignment_strength.py STUDY --variant V --set K=V --reference NAME --store S
 
 It trains the networks alone under a seed that the study does not use, in about two minutes.
 """

@@ -13,13 +13,15 @@ between them. It learns from the same pairs, with the same loss. The displacemen
 separates instances, is left out.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache
+from itertools import product
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
+from torch.autograd.function import once_differentiable
 
 from wsss_core.errors import InputError
 from wsss_core.refine.affinity.random_walk import (
@@ -33,6 +35,9 @@ from wsss_core.refine.affinity.training import (
     PairHead,
     at_grid,
 )
+
+_Cells = tuple[slice, slice, slice]
+"""Images, rows and columns."""
 
 
 class AffinityNet(PairHead):
@@ -84,15 +89,60 @@ def feature_affinity(features: Tensor, radius: int) -> Tensor:
         lies off the grid.
 
     """
-    batch, _, height, width = features.shape
-    maps = [
-        # Kept for the backward pass, the differences would take as much memory as N feature maps.
-        checkpoint(_alike, features, offset, use_reentrant=False, preserve_rng_state=False)
-        if features.requires_grad
-        else _alike(features, offset)
-        for offset in half_disc(radius)
-    ]
-    return torch.stack(maps, dim=1) if maps else features.new_empty(batch, 0, height, width)
+    channels_last = features.permute(0, 2, 3, 1).contiguous()
+    maps: Tensor = _FeatureAffinity.apply(channels_last, radius)
+    return maps.transpose(0, 1)
+
+
+_BLOCK = 1 << 17
+"""Values of a block of differences on a CPU: it stays in the second-level cache."""
+
+
+class _FeatureAffinity(torch.autograd.Function):
+    """`feature_affinity` of features [B, h, w, C], [N, B, h, w], and its gradient.
+
+    Autograd would keep N feature maps, or make them anew, and go over each some twenty times. Here
+    differences are made block by block in both directions, and the gradient is added in place.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, features: Tensor, radius: int) -> Tensor:
+        """Return the affinities; see the class."""
+        maps = features.new_zeros(len(half_disc(radius)), *features.shape[:3])
+        for number, here, there in _blocks(features, radius):
+            difference = features[here] - features[there]
+            maps[number][here] = difference.abs_().mean(-1).neg_().exp_()
+        ctx.save_for_backward(features, maps)
+        ctx.radius = radius
+        return maps
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        """Return the features' gradient; where two are equal it is 0, as of the absolute value."""
+        features, maps = ctx.saved_tensors
+        found = torch.zeros_like(features)
+        scale = (gradient * maps / -features.shape[-1])[..., None]
+        for number, here, there in _blocks(features, ctx.radius):
+            sign = (features[here] - features[there]).sign_().mul_(scale[number][here])
+            found[here] += sign
+            found[there] -= sign
+        return found, None
+
+
+def _blocks(features: Tensor, radius: int) -> Iterator[tuple[int, _Cells, _Cells]]:
+    """Yield blocks of pairs of features [B, h, w, C]: the offset's number, places of both."""
+    batch, height, width, channels = features.shape
+    most = _BLOCK if features.device.type == "cpu" else features.numel()
+    rows = max(1, min(height, most // (width * channels)))
+    images = max(1, most // (height * width * channels)) if rows == height else 1
+    for first, top in product(range(0, batch, images), range(0, height, rows)):
+        for number, offset in enumerate(half_disc(radius)):
+            own_rows, columns = pixels_with_partner(offset, height, width)
+            here = slice(top, min(top + rows, own_rows.stop)), columns
+            if here[0].start < here[0].stop and columns.start < columns.stop:
+                some = slice(first, first + images)
+                yield number, (some, *here), (some, *moved(here, offset))
 
 
 def _reduced(layer: nn.Module, map_: Tensor, grid: tuple[int, int]) -> Tensor:
@@ -100,16 +150,6 @@ def _reduced(layer: nn.Module, map_: Tensor, grid: tuple[int, int]) -> Tensor:
     if map_.shape[-2:].numel() > grid[0] * grid[1]:
         return layer(at_grid(map_, grid))
     return at_grid(layer(map_), grid)
-
-
-def _alike(features: Tensor, offset: Offset) -> Tensor:
-    rows, columns = here = pixels_with_partner(offset, *features.shape[-2:])
-    there_rows, there_columns = moved(here, offset)
-    difference = features[..., rows, columns] - features[..., there_rows, there_columns]
-    alike = torch.exp(-difference.abs().mean(1))
-    height, width = features.shape[-2:]
-    around = (columns.start, width - columns.stop, 0, height - rows.stop)
-    return F.pad(alike, around)
 
 
 _GROUPS = 4  # of IRN's GroupNorm

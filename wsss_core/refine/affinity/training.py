@@ -188,6 +188,39 @@ def encoder_maps(network: Network, images: Tensor, layers: Sequence[Layer]) -> t
     return tuple(bounded(tap.float()) for tap in network(images, tuple(layers)).taps)
 
 
+_MOST_KEPT = 2**28
+"""Bytes of maps that a training keeps at most."""
+
+
+class _FrozenMaps:
+    """Maps of a frozen encoder's layers, which are the same in every epoch, by image number.
+
+    They are made once and kept if those of all images take no more than `_MOST_KEPT`.
+    """
+
+    def __init__(
+        self, network: Network, images: np.ndarray, layers: Sequence[Layer], device: str
+    ) -> None:
+        self._network, self._images, self._layers = network, images, layers
+        self._device = device
+        self._kept: list[Tensor] = []
+        self._known = np.zeros(len(images), dtype=bool)
+
+    def __call__(self, part: np.ndarray) -> Sequence[Tensor]:
+        """Return the maps of some images, see `encoder_maps`."""
+        if self._known[part].all():
+            numbers = torch.from_numpy(part).to(self._device)
+            return [kept[numbers] for kept in self._kept]
+        maps = encoder_maps(self._network, to_input(self._images[part], self._device), self._layers)
+        count = len(self._images)
+        if sum(one[0].nbytes for one in maps) * count <= _MOST_KEPT:
+            self._kept = self._kept or [one.new_empty(count, *one.shape[1:]) for one in maps]
+            for kept, one in zip(self._kept, maps, strict=True):
+                kept[torch.from_numpy(part).to(self._device)] = one
+            self._known[part] = True
+        return maps
+
+
 def at_grid(maps: Tensor, grid: tuple[int, int]) -> Tensor:
     """Resize maps to a grid: bilinearly to a finer one, by means over cells to a coarser one."""
     height, width = maps.shape[-2:]
@@ -279,11 +312,13 @@ class PairHead(nn.Module, ABC):
         head.train().to(device)
         optimizer = torch.optim.Adam(head.parameters(), lr=settings.learning_rate)
         micro_batch: int | None = None
+        maps = _FrozenMaps(network, images, layers, device)
 
         def losses(part: np.ndarray) -> Losses:
-            maps = encoder_maps(network, to_input(images[part], device), layers)
-            pairs = pair_labels(targets[part].to(device), settings.training_radius)
-            loss = pair_loss(head.pair_affinity(maps, grid, settings.training_radius), pairs)
+            affinity = head.pair_affinity(maps(part), grid, settings.training_radius)
+            loss = pair_loss(
+                affinity, pair_labels(targets[part].to(device), settings.training_radius)
+            )
             return Losses(loss, loss, None)
 
         network.to(device)

@@ -122,9 +122,11 @@ def _own_mean_field(images: Tensor, log_unary: Tensor, settings: CrfSettings) ->
     posteriors = torch.empty_like(log_unary)
     for start in range(0, len(images), together):
         part = slice(start, start + together)
-        bilateral = bilateral_kernel(
-            images[part], float(settings.bilateral_sxy), float(settings.bilateral_srgb)
-        )
+        # A lattice is most of the work, and two unaries of one image follow each other.
+        if not (on_cpu and start and torch.equal(images[start], images[start - 1])):
+            bilateral = bilateral_kernel(
+                images[part], float(settings.bilateral_sxy), float(settings.bilateral_srgb)
+            )
         kernels = [(gaussian, settings.gaussian_compat), (bilateral, settings.bilateral_compat)]
         # Class first: each class's pixels are then one contiguous vector to filter.
         unary = log_unary[part].transpose(0, 1).flatten(2).contiguous()
