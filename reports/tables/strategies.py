@@ -31,6 +31,7 @@ from reports.tables.cells import (
     with_class_state,
 )
 from reports.tables.folds import interval_name, paired_by, spread_over
+from reports.tables.segments.cost import training_seconds
 
 CellOf = Callable[[ConfigurationRecord, str], Cell]
 TextOf = Callable[[ConfigurationRecord], str | None]
@@ -62,37 +63,10 @@ def _weight(one: ConfigurationRecord) -> str | None:
 def strategies_table(record: StudyRecord) -> Table:
     """Build the study's main table: one row per configuration and class, in the plan's order."""
     several = len(record.classes) > 1
-    main, *others = [
-        Column(
-            measure,
-            MEASURE_NAMES[measure],
-            "%",
-            higher_is_better=True,
-            numeric=True,
-            about=f"Mean ± sd over {'folds' if record.folds else 'seeds'} at "
-            f"{THRESHOLD_NAMES[record.rule]}.",
-        )
-        for measure in sorted(MEASURES, key=lambda name: name != record.objective)
-    ]
-    others += [
-        Column(
-            "balanced_accuracy",
-            "balanced accuracy",
-            "%",
-            True,
-            True,
-            "Of the image-level prediction on the test split.",
-        ),
-        Column(
-            "clear_false_positive_share",
-            "false positives, clear images",
-            "%",
-            False,
-            True,
-            "Share of pixels predicted foreground on images without the class.",
-        ),
-    ]
+    main, *others = _measure_columns(record)
     optional, factors = _optional_columns(record), _factors(record)
+    minutes = {one.name: _minutes_cell(record, one) for one in record.configurations}
+    timed = any(cell.data[""] is not None for cell in minutes.values())
     columns = (
         Column("configuration", "configuration"),
         *([Column("class", "class")] if several else []),
@@ -115,6 +89,7 @@ def strategies_table(record: StudyRecord) -> Table:
         ),
         Column("n", "n", about="Healthy trials in the means, of all planned trials."),
         *others,
+        *([_MINUTES] if timed else []),
         *(column for column, _ in factors),
     )
     found = {(c.configuration.name, c.class_name): c for c in record.once(comparisons)}
@@ -129,6 +104,7 @@ def strategies_table(record: StudyRecord) -> Table:
             *_difference_cells(found.get((one.name, name)), record, one),
             count_cell(record.states(one.name)),
             *(_figure_cell(record, one, name, column.key) for column in others),
+            *([minutes[one.name]] if timed else []),
             *(_text_cell(text_of(one)) for _, text_of in factors),
         )
         for one in record.configurations
@@ -137,6 +113,59 @@ def strategies_table(record: StudyRecord) -> Table:
     title = "Knowledge transfer strategies"
     table = Table("strategies", title, columns, rows, _caption(record), _notes(record))
     return mark_best(table, within="class" if several else None)
+
+
+def _measure_columns(record: StudyRecord) -> list[Column]:
+    """Return the columns of the student's figures, the study's main figure first."""
+    found = [
+        Column(
+            measure,
+            MEASURE_NAMES[measure],
+            "%",
+            higher_is_better=True,
+            numeric=True,
+            about=f"Mean ± sd over {'folds' if record.folds else 'seeds'} at "
+            f"{THRESHOLD_NAMES[record.rule]}.",
+        )
+        for measure in sorted(MEASURES, key=lambda name: name != record.objective)
+    ]
+    found += [
+        Column(
+            "balanced_accuracy",
+            "balanced accuracy",
+            "%",
+            True,
+            True,
+            "Of the image-level prediction on the test split.",
+        ),
+        Column(
+            "clear_false_positive_share",
+            "false positives, clear images",
+            "%",
+            False,
+            True,
+            "Share of pixels predicted foreground on images without the class.",
+        ),
+    ]
+    return found
+
+
+_MINUTES = Column(
+    "minutes",
+    "training in all",
+    "min",
+    None,
+    True,
+    "Mean minutes of its training and of all that had to come before it: of teachers, of the "
+    "members of a fusion, and of what made masks for it.",
+)
+
+
+def _minutes_cell(record: StudyRecord, one: ConfigurationRecord) -> Cell:
+    took = [training_seconds(record, one.name, trial.pair) for trial in record.healthy(one.name)]
+    known = [seconds / 60 for seconds in took if seconds is not None]
+    mean = sum(known) / len(known) if known else None
+    return Cell(ABSENT if mean is None else f"{mean:,.1f}", data={"": mean})
 
 
 def _ranked(record: StudyRecord, one: ConfigurationRecord, *cells: Cell) -> tuple[Cell, ...]:

@@ -56,6 +56,14 @@ def expected(ledger):
     }
 
 
+def test_a_row_costs_its_training_and_its_teachers(record):
+    # Trainings of 31.5 s, one more with each seed; the ledger names no other runs before them.
+    table = strategies_table(record)
+    assert cell(table, "ViT alone", "minutes").data[""] == pytest.approx(32.5 / 60)
+    assert cell(table, "cosine global", "minutes").data[""] == pytest.approx(2 * 32.5 / 60)
+    assert cell(table, "cosine global", "minutes").text == "1.1"
+
+
 def test_rows_stand_in_the_plans_order(record):
     names = [row[0].text for row in strategies_table(record).rows]
 
