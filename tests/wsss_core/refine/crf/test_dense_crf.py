@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+import wsss_core.refine.crf.dense_crf
 from wsss_core.data.scenes.scene import SceneSettings, render_scene
 from wsss_core.errors import InputError
 from wsss_core.refine import CRF_PRESETS, CrfSettings, dense_crf, unary_probabilities
@@ -313,3 +314,22 @@ class TestBadInput:
         settings = CrfSettings(3, 3, 0.01, 0.01, 10, 1, "softmax", 0.45)
         with pytest.raises(InputError, match="larger standard deviations"):
             dense_crf(noise, self.EVEN, preset=settings)
+
+
+def test_two_unaries_of_one_image_share_its_lattice_and_change_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made: list[int] = []
+
+    def counted(images: Tensor, sxy: float, srgb: float) -> Any:
+        made.append(len(images))
+        return bilateral_kernel(images, sxy, srgb)
+
+    monkeypatch.setattr(wsss_core.refine.crf.dense_crf, "bilateral_kernel", counted)
+    one, other = picture(seed=0), picture(seed=1)
+    scores = [np.stack([1 - s, s])[:, 0] for s in (smooth_scores(1, 24, 30, k) for k in range(4))]
+    images = [one, one, other, one]
+    together = dense_crf(np.stack(images), np.stack(scores))
+    assert made == [1, 1, 1]
+    for found, image, score in zip(together, images, scores, strict=True):
+        assert torch.equal(found, dense_crf(image, score))
