@@ -95,5 +95,7 @@ def _matted(
         image / 255.0,
         trimap,
         laplacian_kwargs={"epsilon": epsilon},
-        cg_kwargs={"rtol": _TOLERANCE},
+        # Where unknown pixels touch background alone the solution is 0, and so is the residual from
+        # the start; pymatting 1.1.16 divides it by itself unless it lies below `atol`.
+        cg_kwargs={"rtol": _TOLERANCE, "atol": np.finfo(float).tiny},
     )

@@ -57,6 +57,19 @@ def test_alpha_is_that_of_the_papers_equations_and_of_the_composite():
     np.testing.assert_array_equal(classes[0], alpha_matting(image, rough))
 
 
+@pytest.mark.ci
+@pytest.mark.parametrize("around", [0.0, 1.0])
+def test_unknown_pixels_that_touch_one_side_alone_are_of_that_side(around):
+    pytest.importorskip("pymatting")
+    image, _, _ = composite()
+    scores = np.full((SIDE, SIDE), around, np.float32)
+    scores[0, 0], scores[6:8, 6:8] = 1 - around, 0.5
+    found = alpha_matting(image, scores)
+    assert found[6:8, 6:8] == pytest.approx(around, abs=1e-3)
+    known = scores != 0.5
+    assert (found[known] == scores[known]).all()
+
+
 def test_a_map_whose_pixels_are_all_sure_is_cut():
     image, _, _ = composite()
     hard = np.zeros((SIDE, SIDE), np.float32)
