@@ -13,9 +13,10 @@ from typing import Any
 
 from studies.cluster.session_folder import ray_session_folder
 
-# Set before Ray and torch are loaded: no token file, one thread as a trial's worker has, and a
-# folder whose path is short whatever TMPDIR is.
+# Set before Ray and torch are loaded: no token file, workers of the priority of the tests beside
+# them, one thread as a trial's worker has, and a folder whose path is short whatever TMPDIR is.
 os.environ.setdefault("RAY_AUTH_MODE", "disabled")
+os.environ.setdefault("RAY_worker_niceness", "0")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("RAY_TMPDIR", str(Path(ray_session_folder()).parent))
 
