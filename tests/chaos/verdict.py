@@ -105,8 +105,8 @@ def _without_times(value: Any) -> Any:
         own = {"seconds", "written_at", "made_by", "cpus", "gpus", "threads", "processor"}
         own |= {"files", "bytes", "manifest_digest"}
         # What was trained before a network is compared, and not how long that took.
-        named = {name: sorted(one or ()) if name == "before" else one for name, one in value.items()}
-        return {name: _without_times(one) for name, one in named.items() if name not in own}
+        value = {**value, "before": sorted(value.get("before") or ())}
+        return {name: _without_times(one) for name, one in value.items() if name not in own}
     return [_without_times(one) for one in value] if isinstance(value, list) else value
 
 
