@@ -5,7 +5,7 @@ Shares are written as percent points, spreads with their n, states as words.
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from reports.names import MEASURES, NEVER_PREDICTED, PLAIN, UNHEALTHY, of_few_classes
@@ -278,6 +278,13 @@ def count_cell(states: Counter[str]) -> Cell:
 def share_cell(share: float | None, decimals: int = 1) -> Cell:
     """Make the cell of a share in percent points; `–` for None and NaN."""
     return Cell(points(share, decimals), data={"": share})
+
+
+def mean_cell(values: Collection[float], decimals: int, scale: float = 1.0) -> Cell:
+    """Return a cell with the mean, shown in units of `scale`; none without values."""
+    mean = sum(values) / len(values) if values else None
+    said = ABSENT if mean is None else f"{mean / scale:,.{decimals}f}".replace(",", "\u202f")
+    return Cell(said, data={"": mean})
 
 
 def p_cell(p: float | None) -> Cell:

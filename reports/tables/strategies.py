@@ -23,6 +23,7 @@ from reports.tables.cells import (
     count_cell,
     difference_cell,
     mark_best,
+    mean_cell,
     never_predicted_notes,
     p_cell,
     published_notes,
@@ -163,9 +164,7 @@ _MINUTES = Column(
 
 def _minutes_cell(record: StudyRecord, one: ConfigurationRecord) -> Cell:
     took = [training_seconds(record, one.name, trial.pair) for trial in record.healthy(one.name)]
-    known = [seconds / 60 for seconds in took if seconds is not None]
-    mean = sum(known) / len(known) if known else None
-    return Cell(ABSENT if mean is None else f"{mean:,.1f}", data={"": mean})
+    return mean_cell([seconds / 60 for seconds in took if seconds is not None], 1)
 
 
 def _ranked(record: StudyRecord, one: ConfigurationRecord, *cells: Cell) -> tuple[Cell, ...]:

@@ -1,7 +1,6 @@
 """The segmentation table: segmenters beside the maps that their masks were cut from."""
 
 from collections import Counter
-from collections.abc import Collection
 from dataclasses import dataclass, replace
 
 from reports.names import MEAN_OF_CLASSES, MEASURE_NAMES, OWN_MASKS, RULE_NAMES
@@ -18,6 +17,7 @@ from reports.tables.cells import (
     count_cell,
     difference_cell,
     mark_best,
+    mean_cell,
     p_cell,
     published_notes,
     share_cell,
@@ -152,8 +152,8 @@ def segmentation_table(record: StudyRecord) -> Table:
                 count_cell(states),
                 *([share_cell(entry.published, 2)] if published else []),
                 _seconds_cell(entry),
-                _mean_cell(whole_minutes(record, entry).values(), 1),
-                _mean_cell(peak_bytes(record, entry).values(), 0, 2**20),
+                mean_cell(whole_minutes(record, entry).values(), 1),
+                mean_cell(peak_bytes(record, entry).values(), 0, 2**20),
                 Cell(entry.model),
             )
         )
@@ -198,12 +198,6 @@ def _seconds_cell(entry: SegmentRecord) -> Cell:
     took = [run.row["seconds_training"] for run in entry.healthy]
     mean = sum(took) / len(took) if took else None
     return Cell(ABSENT if mean is None else f"{mean:.0f}", data={"": mean})
-
-
-def _mean_cell(values: Collection[float], decimals: int, scale: float = 1.0) -> Cell:
-    mean = sum(values) / len(values) if values else None
-    said = ABSENT if mean is None else f"{mean / scale:,.{decimals}f}".replace(",", "\u202f")
-    return Cell(said, data={"": mean})
 
 
 def _notes(record: StudyRecord) -> list[str]:
