@@ -208,15 +208,15 @@ class _FrozenMaps:
 
     def __call__(self, part: np.ndarray) -> Sequence[Tensor]:
         """Return the maps of some images, see `encoder_maps`."""
+        numbers = torch.from_numpy(part).to(self._device)
         if self._known[part].all():
-            numbers = torch.from_numpy(part).to(self._device)
             return [kept[numbers] for kept in self._kept]
         maps = encoder_maps(self._network, to_input(self._images[part], self._device), self._layers)
         count = len(self._images)
         if sum(one[0].nbytes for one in maps) * count <= _MOST_KEPT:
             self._kept = self._kept or [one.new_empty(count, *one.shape[1:]) for one in maps]
             for kept, one in zip(self._kept, maps, strict=True):
-                kept[torch.from_numpy(part).to(self._device)] = one
+                kept[numbers] = one
             self._known[part] = True
         return maps
 
