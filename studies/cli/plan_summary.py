@@ -33,7 +33,7 @@ class TrialWork(StrEnum):
 
     DONE = "done"
     TO_SCORE = "trained, to be scored"
-    AFTER_TEACHER = "to be trained after its teacher"
+    AFTER_TEACHER = "to be trained after"
     TO_TRAIN = "to be trained"
     TO_FUSE = "to be fused, nothing to train"
     CANCELLED = "cancelled, not to be run"
@@ -52,6 +52,7 @@ class TrialInPlan:
         sweep_value: the value of the study's sweep; None without one.
         chains: the name of each chain that runs -> whether its scores are there.
         fold: the number of its fold; None without folds.
+        waits_for: what is to be trained before, in words; None unless the state says that it waits.
 
     """
 
@@ -63,6 +64,12 @@ class TrialInPlan:
     sweep_value: float | None
     chains: Mapping[str, bool]
     fold: int | None = None
+    waits_for: str | None = None
+
+    @property
+    def work(self) -> str:
+        """What is left to do, in words."""
+        return self.state if self.waits_for is None else f"{self.state} {self.waits_for}"
 
 
 @dataclass(frozen=True)
@@ -100,6 +107,15 @@ class SegmentInPlan:
     sweep_value: float | None = None
     fold: int | None = None
     is_decoder: bool = False
+
+    @property
+    def work(self) -> str:
+        """What is left to do, in words."""
+        if self.state is not TrialWork.AFTER_TEACHER:
+            return self.state
+        if self.is_decoder:
+            return "to be scored, trained with its classifier"
+        return f"{self.state} the network of its pseudo masks"
 
 
 @dataclass(frozen=True)
@@ -305,16 +321,17 @@ def _trials(
 ) -> Iterator[TrialInPlan]:
     owner = {trial.key: job for job in plan.jobs.values() for trial in job.trials}
     for trial in plan.trials:
-        job = owner[trial.key]
+        job, waits_for = owner[trial.key], None
         if has("scores", trial.key):
             state = TrialWork.DONE
         elif trial.configuration in cancelled:
             state = TrialWork.CANCELLED
         elif job.key not in untrained:
             state = TrialWork.TO_FUSE if job.members else TrialWork.TO_SCORE
+        elif any(key in untrained for key in job.needs):
+            state, waits_for = TrialWork.AFTER_TEACHER, _sources(job, untrained)
         else:
-            waits = any(key in untrained for key in job.needs)
-            state = TrialWork.AFTER_TEACHER if waits else TrialWork.TO_TRAIN
+            state = TrialWork.TO_TRAIN
         yield TrialInPlan(
             trial.configuration,
             trial.seed,
@@ -324,7 +341,17 @@ def _trials(
             trial.sweep_value,
             {name: has("scores", key) for name, key in trial.chains.items()},
             trial.fold,
+            waits_for,
         )
+
+
+def _sources(job: TrainingJob, untrained: Collection[str]) -> str:
+    """Return what a run waits for, in words: its teachers, the row that gives it maps, or both."""
+    teachers = sum(key in untrained for key in job.parents.values())
+    words = ["its teacher" if teachers == 1 else "its teachers"] if teachers else []
+    if any(maps and maps.training.key in untrained for maps in (job.maps, job.guide)):
+        words.append("the row that gives it maps")
+    return " and ".join(words)
 
 
 def _search(plan: Plan, results: Location) -> tuple[list[TrainingJob], SearchInPlan | None]:

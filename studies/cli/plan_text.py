@@ -27,7 +27,7 @@ def describe_summary(plan: PlanSummary, at_once: int | None = None) -> str:
         at = "" if trial.sweep_value is None else f"  {plan.sweep} = {trial.sweep_value:g}"
         fold = "" if trial.fold is None else f"{trial.fold:4}  "
         lines.append(
-            f"{trial.configuration:{width}}  {trial.seed:4}  {fold}{trial.key}  {trial.state}{at}"
+            f"{trial.configuration:{width}}  {trial.seed:4}  {fold}{trial.key}  {trial.work}{at}"
         )
     if plan.folds:
         lines += ["", *fold_lines(plan.folds)]
@@ -63,11 +63,8 @@ def describe_summary(plan: PlanSummary, at_once: int | None = None) -> str:
     for one in plan.segments:
         at = "" if one.sweep_value is None else f"  {plan.sweep} = {one.sweep_value:g}"
         fold = "" if one.fold is None else f"{one.fold:4}  "
-        state = one.state.replace("its teacher", "the network of its pseudo masks")
-        if one.is_decoder and one.state is TrialWork.AFTER_TEACHER:
-            state = "to be scored, trained with its classifier"
         lines.append(
-            f"  {one.entry:{wide}}  {one.seed:4}  {fold}{one.key}  {state}; {one.labels}{at}"
+            f"  {one.entry:{wide}}  {one.seed:4}  {fold}{one.key}  {one.work}; {one.labels}{at}"
         )
     if plan.search is not None:
         search = plan.search

@@ -13,9 +13,11 @@ from safetensors.numpy import load_file
 import studies.stages.job
 from reports.results.reading import read_studies
 from reports.tables.strategies import strategies_table
+from studies.cli.plan_text import describe_plan
 from studies.planning.planner import make_plan
 from studies.spec.study import Study
 from studies.stages.failures import LeaseLostError
+from studies.store.artifacts import ArtifactStore
 from studies.store.garbage import find_garbage
 
 Raw = dict[str, Any]
@@ -43,13 +45,17 @@ def decoupled(tiny: Raw) -> Raw:
     return study
 
 
-def test_a_decoupled_row_has_a_key_of_its_own_and_waits_for_the_row_of_its_masks(tiny: Raw) -> None:
+def test_a_decoupled_row_has_a_key_of_its_own_and_waits_for_the_row_of_its_masks(
+    tiny: Raw, tmp_path: Path
+) -> None:
     study = decoupled(tiny)
     plan = make_plan(Study.model_validate(study))
     jobs = {trial.configuration: job for job in plan.jobs.values() for trial in job.trials}
     names = list(jobs)
     assert jobs["pasted"].needs == jobs["crops"].needs == (jobs["CNN alone"].key,)
     assert len({job.key for job in jobs.values()}) == len(names)
+    said = describe_plan(plan, ArtifactStore(tmp_path), tmp_path)
+    assert said.count("to be trained after the row that gives it maps") == 2
     del study["configurations"][-2:]
     plain = make_plan(Study.model_validate(study))
     assert list(plain.jobs) == [jobs[name].key for name in names if name not in ("pasted", "crops")]
