@@ -28,12 +28,9 @@ from studies.store.artifacts import ArtifactStore
 from studies.store.files import CACHE
 from studies.store.garbage import find_garbage
 from studies.store.verification import verify
+from tests.studies.ray_tune.measured_columns import MEASURED
 
 ROOT = Path(__file__).parents[3]
-TIMINGS = {
-    "started_at", "ended_at", "seconds", "seconds_training", "seconds_before", "seconds_scoring",
-    "images_per_second", "peak_memory_bytes",
-}  # fmt: skip
 
 linux = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="finds workers in /proc")
 
@@ -41,7 +38,7 @@ linux = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="finds w
 def same_ledger(left: Any, right: Any) -> None:
     """Two ledgers hold the same, timings aside."""
     for table, schema in SCHEMAS.items():
-        columns = [name for name in schema.names if name not in TIMINGS]
+        columns = [name for name in schema.names if name not in MEASURED]
         frames = [read_table(where, table, columns=columns) for where in (left, right)]
         pd.testing.assert_frame_equal(*frames, obj=table)
 

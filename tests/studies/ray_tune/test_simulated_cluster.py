@@ -16,6 +16,7 @@ import pytest
 import yaml
 
 from reports.ledger.parts import read_table
+from tests.studies.ray_tune.measured_columns import MEASURED, WHERE
 
 Raw = dict[str, Any]
 
@@ -128,14 +129,9 @@ def until(condition: Callable[[], bool], driver: subprocess.Popen[str]) -> None:
         time.sleep(0.1)
 
 
-MEASURED = ["seconds_training", "seconds_before", "seconds_scoring",
-            "images_per_second", "peak_memory_bytes",
-            "started_at", "host", "seconds", "cpus", "gpus"]  # fmt: skip
-
-
 def ledger(results: Path, table: str) -> pd.DataFrame:
     frame = read_table(results, table)
-    return frame.drop(columns=[name for name in MEASURED if name in frame]).map(repr)
+    return frame.drop(columns=[name for name in frame if name in MEASURED | WHERE]).map(repr)
 
 
 def test_a_study_whose_node_is_lost_while_another_joins_ends_as_an_undisturbed_one(

@@ -15,6 +15,7 @@ import pytest
 import yaml
 
 from reports.ledger.parts import read_table
+from tests.studies.ray_tune.measured_columns import MEASURED, WHERE
 
 Raw = dict[str, Any]
 
@@ -99,17 +100,12 @@ def drivers(tmp_path: Path) -> Iterator[Drivers]:
     made.end()
 
 
-MEASURED = ["seconds_training", "seconds_before", "seconds_scoring",
-            "images_per_second", "peak_memory_bytes",
-            "started_at", "host", "cpus", "gpus", "seconds", "ended_at"]  # fmt: skip
-
-
 def ledger(results: Path) -> dict[str, pd.DataFrame]:
     """All that does not depend on where and with what something ran."""
     tables = {}
     for table in ("plan", "trials", "scores", "history", "refinements", "refined"):
         frame = read_table(results, table)
-        tables[table] = frame.drop(columns=[c for c in MEASURED if c in frame]).astype(str)
+        tables[table] = frame.drop(columns=[c for c in frame if c in MEASURED | WHERE]).astype(str)
     return tables
 
 

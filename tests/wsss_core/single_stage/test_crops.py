@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from tests.wsss_core.broken_off import BrokenOffError, break_off_after
 from wsss_core.errors import InputError
 from wsss_core.single_stage import (
     SingleStage,
@@ -152,14 +153,7 @@ def test_a_training_with_crops_and_tokens_of_classes_resumes_to_the_bit(
     whole, file = toco(losses=losses), tmp_path / "checkpoint.pt"
     train(whole, images, labels, settings, seed=0)
 
-    class BrokenOffError(Exception):
-        pass
-
-    def stop(record: Any) -> None:
-        if record.epoch == 1:
-            raise BrokenOffError
-
-    broken = toco(losses=losses)
+    broken, stop = toco(losses=losses), break_off_after(2)
     with pytest.raises(BrokenOffError):
         train(broken, images, labels, settings, seed=0, checkpoint=file, on_epoch=stop)
     again = toco(losses=losses)

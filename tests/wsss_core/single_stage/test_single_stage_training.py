@@ -9,6 +9,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from tests.wsss_core.broken_off import BrokenOffError, break_off_after
 from wsss_core.backbones import Network
 from wsss_core.errors import InputError
 from wsss_core.segmentation import SegmenterSettings
@@ -143,14 +144,7 @@ def test_a_training_that_resumes_ends_in_the_same_bits(
     whole = afa(**given)
     train(whole, images, labels, settings, seed=0)
 
-    class BrokenOffError(Exception):
-        pass
-
-    def stop(record: Any) -> None:
-        if record.epoch == 1:
-            raise BrokenOffError
-
-    file = tmp_path / "checkpoint.pt"
+    file, stop = tmp_path / "checkpoint.pt", break_off_after(2)
     with pytest.raises(BrokenOffError):
         train(afa(**given), images, labels, settings, seed=0, checkpoint=file, on_epoch=stop)
     again = afa(**given)

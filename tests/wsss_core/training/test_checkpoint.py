@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from tests.wsss_core.broken_off import BrokenOffError
 from wsss_core.errors import InputError
 from wsss_core.training import TrainingSettings, train
 from wsss_core.transfer import Single
@@ -16,10 +17,6 @@ from wsss_core.whole_files import TRAILER_BYTES, DigestWriter, check_digest
 IMAGES = np.random.default_rng(0).integers(0, 256, (6, 16, 16, 3), np.uint8)
 LABELS = np.array([[True], [False]] * 3)
 SETTINGS = TrainingSettings(epochs=2, batch_size=3, learning_rate=3e-3)
-
-
-class BrokenOffError(Exception):
-    """Power failure."""
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from tests.wsss_core.broken_off import BrokenOffError, break_off_after
 from wsss_core.training import EpochRecord, TrainingSettings, train
 from wsss_core.training.micro_batches import batch_gradients
 from wsss_core.transfer import Alignment, CoTraining, Paradigm, Single, TeacherStudent
@@ -167,10 +168,6 @@ def test_an_attempt_that_failed_late_leaves_no_trace(paradigm, kind):
         assert numbers(records) == numbers(history)
 
 
-class BrokenOffError(Exception):
-    """Power failure."""
-
-
 @pytest.mark.ci
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("then", [2, 100], ids=["as before", "memory to spare"])
@@ -181,14 +178,10 @@ def test_a_run_that_goes_on_keeps_its_micro_batches_and_equals_the_uninterrupted
     expected = train(whole, IMAGES, LABELS, SETTINGS, seed=3)
     checkpoint = tmp_path / "checkpoint.pt"
 
-    def stop(record: EpochRecord) -> None:
-        if record.epoch == 1:
-            raise BrokenOffError
-
     with pytest.raises(BrokenOffError):
         train(
             limited(paradigm(kind), 2), IMAGES, LABELS, SETTINGS, seed=3,
-            checkpoint=checkpoint, on_epoch=stop,
+            checkpoint=checkpoint, on_epoch=break_off_after(2),
         )  # fmt: skip
     resumed = limited(paradigm(kind), then)
     history = train(resumed, IMAGES, LABELS, SETTINGS, seed=3, checkpoint=checkpoint)

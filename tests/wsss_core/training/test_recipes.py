@@ -8,9 +8,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from tests.wsss_core.broken_off import BrokenOffError, break_off_after
 from wsss_core.backbones import Network
 from wsss_core.errors import InputError
-from wsss_core.training import EpochRecord, TrainingSettings, WeightAverage, train
+from wsss_core.training import TrainingSettings, WeightAverage, train
 from wsss_core.training.optimizers import head_and_encoders
 from wsss_core.transfer import Alignment, CoTraining, Losses, Paradigm, Single, TeacherStudent
 
@@ -212,10 +213,6 @@ def test_the_network_that_is_left_is_the_average_of_the_one_that_learned(cnn):
             torch.testing.assert_close(value, expected[name].float(), atol=1e-6, rtol=1e-5)
 
 
-class BrokenOffError(Exception):
-    """Power failure."""
-
-
 @pytest.fixture
 def paradigm(cnn, vit) -> Callable[[str], Paradigm]:
     def build(kind: str) -> Paradigm:
@@ -250,13 +247,9 @@ def equal(one: Paradigm, other: Paradigm) -> bool:
 def test_a_training_with_every_option_that_is_broken_off_ends_in_the_same_bits(
     tmp_path, paradigm, kind
 ):
-    def stop(record: EpochRecord) -> None:
-        if record.epoch == 1:
-            raise BrokenOffError
-
     whole, resumed = paradigm(kind), paradigm(kind)
     expected = train(whole, IMAGES, LABELS, WHOLE, seed=3)
-    file = tmp_path / "checkpoint.pt"
+    file, stop = tmp_path / "checkpoint.pt", break_off_after(2)
     with pytest.raises(BrokenOffError):
         train(paradigm(kind), IMAGES, LABELS, WHOLE, seed=3, checkpoint=file, on_epoch=stop)
     torch.rand(100)

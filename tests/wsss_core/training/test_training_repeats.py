@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from tests.wsss_core.broken_off import BrokenOffError, break_off_after
 from wsss_core.training import EpochRecord, TrainingSettings, train
 from wsss_core.transfer import Alignment, CoTraining, Paradigm, Single, TeacherStudent
 
@@ -49,18 +50,6 @@ def losses(history: list[EpochRecord]) -> list[tuple[float, float, float | None]
 def equal_to_the_bit(one: Paradigm, other: Paradigm) -> bool:
     ours, theirs = one.state_dict(), other.state_dict()
     return set(ours) == set(theirs) and all(torch.equal(ours[n], theirs[n]) for n in ours)
-
-
-class BrokenOffError(Exception):
-    """Power failure."""
-
-
-def break_off_after(epochs: int) -> Callable[[EpochRecord], None]:
-    def report(record: EpochRecord) -> None:
-        if record.epoch + 1 == epochs:
-            raise BrokenOffError
-
-    return report
 
 
 @pytest.mark.parametrize("kind", KINDS)
