@@ -30,8 +30,14 @@ ANY_CLASS = "any class"
 PLAIN = "none"
 """The name of the plain CAM, where a chain's name is expected."""
 
+TUNED_CHAIN = "tuned chain"
+"""The name of a row beside the chains: of each seed the chain that is best on the tune split."""
+
 OPTIMAL = "optimal threshold"
 """The name of an upper bound beside the chains: the plain CAM at each image's best threshold."""
+
+OWN_CHAIN_ROWS = (PLAIN, TUNED_CHAIN, OPTIMAL)
+"""Rows that tables of chains have of their own; no chain of a study has these names."""
 
 CHAIN_NAMES = {OPTIMAL: f"{OPTIMAL} (upper bound)"}
 """Chain -> its name in tables and figures, where that is another."""

@@ -13,7 +13,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
-from reports.names import MEASURE_NAMES, OPTIMAL, PLAIN
+from reports.names import MEASURE_NAMES, OPTIMAL, PLAIN, TUNED_CHAIN
 from reports.pairing import FoldedSeed, Pair
 from reports.results.study_record import StudyRecord
 
@@ -76,11 +76,11 @@ def style() -> AbstractContextManager[None]:
 
 
 def chain_colours(names: Sequence[str]) -> dict[str, str]:
-    """Give each chain its colour: grey for the plain CAM, dark for the upper bound."""
-    found = {PLAIN: GREY, OPTIMAL: INK}
+    """Give each chain its colour: grey for the plain CAM, dark for the tuned one and the bound."""
+    found = {PLAIN: GREY, OPTIMAL: INK, TUNED_CHAIN: INK}
     for name in names:
         if name not in found:
-            found[name] = _TAUGHT[(len(found) - 2) % len(_TAUGHT)]
+            found[name] = _TAUGHT[(len(found) - 3) % len(_TAUGHT)]
     return found
 
 

@@ -11,9 +11,10 @@ share images.
 
 import math
 from collections import Counter
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
-from reports.names import MEAN_OF_CLASSES, OPTIMAL, PLAIN
+from reports.names import MEAN_OF_CLASSES, OPTIMAL, OWN_CHAIN_ROWS, PLAIN, TUNED_CHAIN
 from reports.pairing import Pair
 from reports.results.study_record import ChainRecord, ConfigurationRecord, StudyRecord
 from reports.statistics import PairedDifference, holm, paired_difference, summarise_pairs
@@ -123,13 +124,15 @@ class ChainResult:
 
     Attributes:
         configuration: the configuration whose CAMs are refined.
-        chain: a chain of the study, or that of the name `PLAIN` or `OPTIMAL`.
+        chain: a chain of the study, or one of `OWN_CHAIN_ROWS`.
         class_name: a class, or the mean over classes.
         by_seed: the study's objective at its threshold rule by seed, shares.
         fixed: the same at the fixed threshold.
         states: how the trials ended.
         difference: to the plain CAM, paired by seed; None for `PLAIN` and `OPTIMAL`.
-        corrected_p: corrected by Holm over all differences of the study.
+        corrected_p: corrected by Holm over the differences of all chains of the study; None of
+            `TUNED_CHAIN`, which is made of them.
+        chosen: of `TUNED_CHAIN`, the chain of each seed; else empty.
 
     """
 
@@ -141,6 +144,7 @@ class ChainResult:
     states: Counter[str]
     difference: PairedDifference | None = None
     corrected_p: float | None = None
+    chosen: Mapping[Pair, str] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -159,27 +163,103 @@ class ChainResult:
 
 
 def chain_results(record: StudyRecord) -> list[ChainResult]:
-    """Collect the result of the plain CAM, of each chain and of the per-image oracle.
+    """Collect the result of the plain CAM, of each chain, of the tuned one and of the oracle.
 
     Returns:
-        In the plan's order: configurations, their classes, then chains.
+        In the plan's order: configurations, their classes, then chains, after them `TUNED_CHAIN`
+        where any seed has one, and `OPTIMAL`.
 
     """
-    named = {name: ChainRecord(name) for name in (PLAIN, OPTIMAL)}
+    named = {name: ChainRecord(name) for name in OWN_CHAIN_ROWS}
     named |= {chain.name: chain for chain in record.chains}
-    oracle = named.pop(OPTIMAL)
-    found = [
-        _chain_result(record, one, class_name, chain)
-        for one in record.configurations
-        for class_name in record.classes or ("",)
-        for chain in (*named.values(), oracle)
-    ]
-    compared = [one.difference for one in found if one.difference is not None]
-    corrected = iter(holm([difference.p for difference in compared]))
+    tuned, oracle = named.pop(TUNED_CHAIN), named.pop(OPTIMAL)
+    found = []
+    for one in record.configurations:
+        for class_name in record.classes or ("",):
+            of_chains = [_chain_result(record, one, class_name, chain) for chain in named.values()]
+            found += of_chains
+            if chosen := tuned_chains(record, one.name, class_name):
+                found.append(_tuned_result(of_chains, tuned, chosen))
+            found.append(_chain_result(record, one, class_name, oracle))
+    compared = [one.difference for one in found if _is_chain_of_study(one)]
+    corrected = iter(holm([difference.p for difference in compared if difference is not None]))
     return [
-        one if one.difference is None else replace(one, corrected_p=next(corrected))
+        replace(one, corrected_p=next(corrected)) if _is_chain_of_study(one) else one
         for one in found
     ]
+
+
+def _is_chain_of_study(result: ChainResult) -> bool:
+    return result.difference is not None and result.name != TUNED_CHAIN
+
+
+def tuned_chains(record: StudyRecord, configuration: str, class_name: str) -> dict[Pair, str]:
+    """Return the chain of each seed that is best on the tune split, the plain CAM among them.
+
+    Each is cut at its own threshold by the study's rule, so a choice sees masks of the tune split
+    alone. Of equals the plain CAM is taken, then the first in the study's order.
+
+    Args:
+        record: the study.
+        configuration: the configuration whose CAMs are refined.
+        class_name: a class, or the mean over classes.
+
+    Returns:
+        By seed (and fold). A seed has none while a chain of it is to do, where its plain trial did
+        not end well, and without figures of the tune split. Empty where nothing is refined.
+
+    """
+    refined = [
+        one.name for one in record.chains if one.lacks is None and one.name not in OWN_CHAIN_ROWS
+    ]
+    reached = {
+        name: record.by_seed(
+            configuration, record.objective, chain=name, class_name=class_name, split="tune"
+        )
+        for name in (PLAIN, *refined)
+    }
+    to_do = {
+        trial.pair
+        for name in refined
+        for trial in record.of(configuration, name)
+        if trial.status == "missing"
+    }
+    of_seed = {
+        pair: {name: figures[pair] for name, figures in reached.items() if pair in figures}
+        for pair in reached[PLAIN]
+        if pair not in to_do
+    }
+    return {
+        pair: max(figures, key=figures.__getitem__)
+        for pair, figures in of_seed.items()
+        if len(figures) > 1
+    }
+
+
+def _tuned_result(
+    of_chains: Sequence[ChainResult], tuned: ChainRecord, chosen: Mapping[Pair, str]
+) -> ChainResult:
+    """Put the result together that each seed has under its own chain."""
+    of_name = {one.name: one for one in of_chains}
+    plain = of_name[PLAIN]
+    by_seed = {
+        pair: of_name[name].by_seed[pair]
+        for pair, name in chosen.items()
+        if pair in of_name[name].by_seed
+    }
+    states = Counter(plain.states)
+    states["missing"] += states["ok"] - len(by_seed)
+    states["ok"] = len(by_seed)
+    return ChainResult(
+        plain.configuration,
+        tuned,
+        plain.class_name,
+        by_seed,
+        {},
+        +states,
+        paired_difference(by_seed, plain.by_seed),
+        chosen={pair: chosen[pair] for pair in by_seed},
+    )
 
 
 def _chain_result(

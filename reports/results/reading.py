@@ -12,7 +12,7 @@ from reports.ledger.cancelled import cancelled_rows
 from reports.ledger.gathered import gathered
 from reports.ledger.parts import part_name, read_arrow, read_table, table_folder
 from reports.ledger.schema import DERIVED_COLUMNS
-from reports.names import MEAN_OF_CLASSES, OPTIMAL, PLAIN
+from reports.names import MEAN_OF_CLASSES, OWN_CHAIN_ROWS, PLAIN
 from reports.pairing import Pair, ScoredImages, fold_of, fold_records, pair_of
 from reports.results.reasons import ReasonParts
 from reports.results.score_rows import Rules
@@ -236,7 +236,7 @@ def _trials(
         row["trial_key"]: {PLAIN: row["trial_key"]} for row in planned
     }
     for row in chain_rows:
-        if row["refinement"] not in (PLAIN, OPTIMAL) and row["trial_key"] in scored:
+        if row["refinement"] not in OWN_CHAIN_ROWS and row["trial_key"] in scored:
             key = row["scores_key"] if row["lacks"] is None else None
             scored[row["trial_key"]][row["refinement"]] = key
     return {

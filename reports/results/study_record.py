@@ -275,8 +275,9 @@ class StudyRecord:
         rule: str | None = None,
         class_name: str | None = None,
         network: str = "student",
+        split: str = "test",
     ) -> dict[Pair, float]:
-        """Return a figure of the test split by seed, over healthy trials and without NaN.
+        """Return a figure of a split by seed, over healthy trials and without NaN.
 
         In a study with folds it is by seed and fold, over the test images of the fold.
 
@@ -287,14 +288,17 @@ class StudyRecord:
             rule: the threshold rule; None: the study's.
             class_name: None: the main class.
             network: `student`, or in co-training `teacher` or `fused`.
+            split: `test`, or `tune` at the rules that use its masks alone.
 
         """
         rule, class_name = rule or self.rule, class_name or self.main_class
         if configuration in self._by_name and (array := self._array(chain)) is not None:
-            return array.outcome(configuration, (network, class_name, "test", rule), figure)
+            return array.outcome(configuration, (network, class_name, split, rule), figure)
         return _known(
             self.healthy(configuration, chain),
-            lambda trial: trial.figure(figure, rule=rule, class_name=class_name, network=network),
+            lambda trial: trial.figure(
+                figure, rule=rule, class_name=class_name, network=network, split=split
+            ),
         )
 
     def never_predicted(

@@ -5,7 +5,16 @@ the score without refinement. Added are the mean over all seeds and the differen
 refinement, paired by seed.
 """
 
-from reports.names import CHAIN_NAMES, MEASURE_NAMES, OPTIMAL, PLAIN, THRESHOLD_NAMES
+from collections import Counter
+
+from reports.names import (
+    CHAIN_NAMES,
+    MEASURE_NAMES,
+    OPTIMAL,
+    PLAIN,
+    THRESHOLD_NAMES,
+    TUNED_CHAIN,
+)
 from reports.pairing import Pair
 from reports.results.comparisons import ChainResult, chain_results, worst_and_best_seed
 from reports.results.study_record import StudyRecord
@@ -56,10 +65,12 @@ def refinement_table(record: StudyRecord) -> Table:
                 _count_cell(result),
                 *(_seed_cell(result, seed) for seed in seeds or (None, None)),
                 *(_published_cells(result, record) if published else ()),
-                absent_cell("mean") if result.is_oracle else _figure_cell(result, result.fixed),
+                absent_cell("mean")
+                if result.name in (OPTIMAL, TUNED_CHAIN)
+                else _figure_cell(result, result.fixed),
             )
         )
-    notes = tuple(_notes(record, plain, published))
+    notes = tuple(_notes(record, results, plain, published))
     caption = _caption(measure, rule, record)
     table = Table("refinement", "Refinement", columns, tuple(rows), caption, notes)
     return mark_best(table, within="configuration" if configurations else None)
@@ -199,23 +210,37 @@ def _caption(measure: str, rule: str, record: StudyRecord) -> str:
     return (
         f"Test split, {measure} at {rule}, chosen anew for every chain and seed. Cells are mean ± "
         f"sample standard deviation over {spread_over(record)}. Differences are paired by "
-        f"{paired_by(record)}, with {interval_name(record)}s, and Holm-corrected over the table. "
-        "The worst and the "
-        "best seed are chosen by the score without refinement, the same for all chains. The "
-        f"{OPTIMAL} cuts the plain CAM where each image's own mask is met best: an upper bound, "
-        "no result."
+        f"{paired_by(record)}, with {interval_name(record)}s, and Holm-corrected over the chains. "
+        "The worst and the best seed are chosen by the score without refinement, the same for all "
+        f"chains. The {TUNED_CHAIN} is of each seed the chain, or none, that is best on the tune "
+        f"split; it sees no test mask. The {OPTIMAL} cuts the plain CAM where each image's own "
+        "mask is met best: an upper bound, no result."
     )
 
 
 def _notes(
-    record: StudyRecord, plain: dict[tuple[str, str], dict[Pair, float]], published: bool
+    record: StudyRecord,
+    results: list[ChainResult],
+    plain: dict[tuple[str, str], dict[Pair, float]],
+    published: bool,
 ) -> list[str]:
     notes = []
     for one in record.configurations:
         seeds = worst_and_best_seed(plain.get((one.name, record.main_class), {}))
         if seeds is not None:
             notes.append(f"{one.name}: the worst seed is {seeds[0]}, the best {seeds[1]}.")
+    notes += [
+        f"{one.configuration.name}, {TUNED_CHAIN}: {_choices_text(one)}."
+        for one in results
+        if one.chosen and one.class_name == record.main_class
+    ]
     notes += [f"{c.name} is not run: {c.lacks}." for c in record.chains if c.lacks is not None]
     if published:
         notes += published_notes(chain.published_from for chain in record.chains)
     return notes
+
+
+def _choices_text(result: ChainResult) -> str:
+    """Return the chains that were chosen, the most frequent first, and under how many seeds."""
+    counts = Counter(result.chosen.values()).most_common()
+    return ", ".join(f"{name} {count} of {len(result.chosen)}" for name, count in counts)

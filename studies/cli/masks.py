@@ -153,7 +153,12 @@ MASKS = Command(
         option("--configuration", metavar="NAME", help="[the best on the tune split]"),
         option("--seed", type=int, metavar="N", help="[the best on the tune split]"),
         option("--fold", type=int, metavar="N", help="the fold, in a study with folds"),
-        option("--chain", metavar="NAME", help="a refinement chain of the study [none]"),
+        option(
+            "--chain",
+            metavar="NAME",
+            help="a refinement chain of the study, or 'tuned chain': the best on the tune split "
+            "[none]",
+        ),
         option("--refinement", dest="chain", help=argparse.SUPPRESS),  # its old spelling
         option("--threshold", type=a_number, metavar="VALUE", help="0 to 1, instead of a rule"),
         option("--rule", metavar="RULE", help="tuned, fixed, otsu, ... [the study's]"),

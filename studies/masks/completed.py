@@ -1,8 +1,9 @@
-"""Which images have their mask: both are compared with the digests that the mask holds."""
+"""The masks of a folder: which images have one, by the digests in it, and what the masks hold."""
 
+import contextlib
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
@@ -11,7 +12,8 @@ from PIL import Image
 
 from studies.masks.files import MaskOrigin, add_origin, origin_of
 from studies.masks.worker import UNFINISHED_MASKS, MaskJob
-from wsss_core.data.framing import checked_file_digest
+from wsss_core.data.framing import PngStrips, checked_file_digest
+from wsss_core.data.framing.picture_rows import STRIP_ROWS
 from wsss_core.data.image_decoding import image_shape
 from wsss_core.data.pixel_rules import PixelRules
 from wsss_core.errors import InputError
@@ -101,3 +103,65 @@ def _fits(files: Sequence[Path], image: Path, rules: PixelRules) -> bool:
         except Exception:  # decoders raise nearly anything
             return False
     return True
+
+
+@dataclass(frozen=True)
+class MaskCounts:
+    """How many masks of a folder mark what.
+
+    Attributes:
+        masks: those that could be read.
+        empty: those without a pixel of any class.
+        full: those whose every pixel is of a class.
+        with_class: class -> the masks with a pixel of it.
+
+    """
+
+    masks: int = 0
+    empty: int = 0
+    full: int = 0
+    with_class: dict[str, int] = field(default_factory=dict)
+
+    def describe(self) -> str:
+        """Return the counts on one line.
+
+        >>> MaskCounts(130, 130, 0, {"smoke": 0}).describe()
+        '130 of 130 masks are empty, 0 are full; smoke is in 0'
+        """
+        each = ", ".join(f"{name} is in {count}" for name, count in self.with_class.items())
+        return f"{self.empty} of {self.masks} masks are empty, {self.full} are full; {each}"
+
+
+def count_masks(job: MaskJob, names: Sequence[str]) -> MaskCounts:
+    """Read the masks of some images and count them.
+
+    Args:
+        job: the folder of the masks and their classes.
+        names: the images.
+
+    """
+    classes = job.recipe.classes
+    with ThreadPoolExecutor() as pool:
+        held = [one for one in pool.map(_values, map(job.mask_file, names)) if one is not None]
+    numbers = set(range(1, len(classes) + 1))
+    return MaskCounts(
+        len(held),
+        sum(not values & numbers for values in held),
+        sum(values <= numbers for values in held),
+        {name: sum(number in v for v in held) for number, name in enumerate(classes, 1)},
+    )
+
+
+def _values(mask: Path) -> set[int] | None:
+    """Return the values that a mask holds; None if it cannot be read."""
+    try:
+        with contextlib.suppress(NotImplementedError), PngStrips(mask) as png:
+            counts = (strip.histogram() for strip in png.strips(STRIP_ROWS))
+            return {value for one in counts for value, count in enumerate(one) if count}
+    except (InputError, OSError):
+        return None
+    try:
+        with Image.open(mask, formats=("PNG",)) as opened:
+            return set(np.unique(np.asarray(opened)).tolist())
+    except OSError:
+        return None

@@ -28,8 +28,7 @@ import torch
 from reports.progress import progress_bar
 from studies.formatting import duration
 from studies.masks.annotating import write_annotations
-from studies.masks.completed import Completed, MaskState, completed
-from studies.masks.counting import MaskCounts, count_masks
+from studies.masks.completed import Completed, MaskCounts, MaskState, completed, count_masks
 from studies.masks.files import mask_of, origin_of
 from studies.masks.labels import check_labels
 from studies.masks.record import MaskRecord

@@ -10,24 +10,25 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
+import numpy as np
 import pandas as pd
 
-from reports.ledger.parts import read_table
-from reports.names import OPTIMAL, PLAIN
+from reports.names import OWN_CHAIN_ROWS, PLAIN, TUNED_CHAIN
 from reports.pairing import pair_of
+from reports.results.comparisons import tuned_chains
 from reports.results.other_gatings import label_gated_choice, needs_label_gating
 from reports.results.reading import read_studies
 from reports.results.study_record import StudyRecord, TrialRecord
 from reports.results.trial_cache import read_scores
 from reports.storage import Location
 from studies.formatting import expected_names
-from studies.planning import Chain, ImageSplits, MapScaling, TrainingJob, fitted_state_key
+from studies.masks.stored_parts import checked_steps, job_key, recorded_chain
+from studies.planning import Chain, ImageSplits, MapScaling, TrainingJob
 from studies.store import ArtifactStore
 from wsss_core.cams.settings import CamSettings
 from wsss_core.errors import InputError
 from wsss_core.evaluate import level_of
-from wsss_core.plugins import is_plugin, plugin_version
-from wsss_core.refine.steps.registry import STEP_KINDS, check_step
+from wsss_core.plugins import is_plugin
 
 _COLUMNS = (
     "configuration", "seed", "fold", "chain", "trial_key", "status", "network", "class_name",
@@ -43,7 +44,8 @@ class MaskSelection:
         study: the study's name; None: the only one.
         configuration: the configuration whose network makes CAMs.
         seed: the seed of that network.
-        chain: the name of the refinement chain; None or "none": the plain CAM.
+        chain: the name of the refinement chain; None or "none": the plain CAM; "tuned chain": the
+            one that is best on the tune split, for the network.
         rule: the threshold rule; None: that of the study's tables.
         threshold: a threshold from 0 to 1 instead of a rule's.
         fold: the fold of that network, in a study with folds; it has to be given.
@@ -142,8 +144,7 @@ def choose_recipe(
     record = _study(read_studies(results), selection.study)
     rows = _candidates(record, selection.chain)
     fold, rows, lines = _of_fold(record, rows, selection.fold)
-    by_labels = selection.labelled and selection.chain in (None, PLAIN)
-    tuned_on = _tuned_by_labels(results, record, rows) if by_labels else {}
+    tuned_on = _tuned_by_labels(results, record, rows) if selection.labelled else {}
     configuration, why_configuration = _choose(
         "configuration", selection.configuration, record, rows
     )
@@ -157,16 +158,17 @@ def choose_recipe(
     settings = json.loads(trial.row["settings"])
     cam = settings.pop("cam")
     scaling = MapScaling(cam["normalisation"], cam["gating"])
-    scored = record.all_trials[configuration, pair_of(seed, fold), selection.chain or PLAIN]
+    chosen_chain = str(rows["chain"].iloc[0])
+    scored = record.all_trials[configuration, pair_of(seed, fold), chosen_chain]
     never = () if selection.labelled else _never_predicted(scored, settings["classes"])
     if selection.labelled and rule == "tuned" and cam["gating"] == "predicted":
         on_labels = tuned_on.get((configuration, seed), False)
         why_level += f", on maps gated by {'labels' if on_labels else 'the prediction'}"
     chain = Chain(PLAIN, CamSettings(**cam.get("cam", {})), ())
     if scores_key != trial.key:
-        chain = _recorded_chain(results, scores_key)
+        chain = recorded_chain(results, scores_key)
     training = TrainingJob(
-        key=_job_key(store, trial.key),
+        key=job_key(store, trial.key),
         settings=settings,
         images=ImageSplits(settings["image_size"], {"train": trial.row["train_fingerprint"]}),
     )
@@ -180,7 +182,7 @@ def choose_recipe(
         store=store.where,
         chain=chain,
         scaling=replace(scaling, gating="labels") if selection.labelled else scaling,
-        fitted_states=_checked_steps(store, training, chain, scaling),
+        fitted_states=checked_steps(store, training, chain, scaling),
         rule=rule,
         # Several classes: level 0 stands for "nothing competes" and is no threshold.
         level=max(1, level) if len(settings["classes"]) > 1 else level,
@@ -188,12 +190,13 @@ def choose_recipe(
         never_predicted=never,
     )
     states = _states(record, chain.name)
+    why_chain = " (the best on the tune split)" if selection.chain == TUNED_CHAIN else ""
     to_do = f" ({states['to do']} of {states.total()} trials to do)" if states["to do"] else ""
     return recipe, [
         *lines,
         f"configuration {configuration} ({why_configuration})",
         f"seed {seed} ({why_seed})",
-        f"chain {chain.name}{to_do}",
+        f"chain {chain.name}{to_do}{why_chain}",
         f"threshold {recipe.level / 255:.3f}, level {recipe.level} ({why_level})",
     ]
 
@@ -213,7 +216,9 @@ def _candidates(record: StudyRecord, chain: str | None) -> pd.DataFrame:
     They are those of the students of trials that ended well, both plain and under the chain.
     """
     chains: dict[str, str | None] = {PLAIN: None}
-    chains |= {one.name: one.lacks for one in record.chains if one.name != OPTIMAL}
+    chains |= {one.name: one.lacks for one in record.chains if one.name not in OWN_CHAIN_ROWS}
+    if len(chains) > 1:
+        chains[TUNED_CHAIN] = None
     chain = chain or PLAIN
     if chain not in chains:
         raise InputError(f"--chain {chain!r}: {expected_names(chains, chain)}")
@@ -226,13 +231,30 @@ def _candidates(record: StudyRecord, chain: str | None) -> pd.DataFrame:
     of_student = (found["network"] == "student") & (found["class_name"] == record.main_class)
     ok = found[of_student & (found["status"] == "ok")]
     plain = ok.loc[ok["chain"] == PLAIN, ["configuration", "seed", "fold"]].drop_duplicates()
-    rows = ok[ok["chain"] == chain].merge(plain)
+    rows = ok.merge(_tuned(record) if chain == TUNED_CHAIN else plain.assign(chain=chain))
     if rows.empty:
         ended = ", ".join(f"{count} {state}" for state, count in _states(record, chain).items())
         raise InputError(
             f"{record.name}, chain {chain}: no trial ended well ({ended}), so none makes masks"
         )
     return rows
+
+
+def _tuned(record: StudyRecord) -> pd.DataFrame:
+    """Return the chain of each network that is best on the tune split, of the main class."""
+    found = [
+        (trial.configuration, trial.seed, trial.fold, chain)
+        for one in record.configurations
+        for pair, chain in tuned_chains(record, one.name, record.main_class).items()
+        for trial in (record.trials[one.name, pair],)
+    ]
+    if not found:
+        raise InputError(
+            f"--chain {TUNED_CHAIN!r}: no network of {record.name} has figures of the tune split "
+            "under all its chains"
+        )
+    frame = pd.DataFrame(found, columns=["configuration", "seed", "fold", "chain"])
+    return frame.astype({"fold": np.float64})
 
 
 def _of_fold(
@@ -262,14 +284,14 @@ def _of_fold(
 def _tuned_by_labels(
     results: Location, record: StudyRecord, rows: pd.DataFrame
 ) -> dict[tuple[str, int], bool]:
-    """Tune the candidates' thresholds anew, on maps gated by labels; change the rows in place.
+    """Tune plain candidates' thresholds anew, on maps gated by labels; change the rows in place.
 
     Returns:
         Whether a trial's threshold is now that of maps gated by labels, by configuration and seed.
 
     """
     found = {}
-    for _, of_trial in rows.groupby(["configuration", "seed"]):
+    for _, of_trial in rows[rows["chain"] == PLAIN].groupby(["configuration", "seed"]):
         scores = read_scores(results, str(of_trial["trial_key"].iloc[0]))
         choice = label_gated_choice(scores, record.objective)
         where = str(of_trial["configuration"].iloc[0]), int(of_trial["seed"].iloc[0])
@@ -340,59 +362,3 @@ def _level(
             f"--rule {rule!r}: chose no level here; {expected_names(levels.index, rule)}"
         )
     return int(levels[rule]), rule, f"rule {rule}"
-
-
-def _recorded_chain(results: Location, scores_key: str) -> Chain:
-    """Return the chain of a trial as the study planned it."""
-    listed = read_table(results, "refinements")
-    found = listed.loc[listed["scores_key"] == scores_key, "chain"]
-    if not len(found) or not isinstance(found.iloc[0], str):
-        raise InputError(
-            f"{results}: its ledger does not say what the chain consists of; run the study again "
-            "with this release"
-        )
-    return Chain.from_record(found.iloc[0])
-
-
-def _job_key(store: ArtifactStore, trial_key: str) -> str:
-    """Return the key of a trial's training run, whose network has to be in the store."""
-    if not store.has("scores", trial_key):
-        raise InputError(
-            f"{store.where}: does not hold the trial {trial_key}; expected, as --store, the store "
-            "that the study was run with"
-        )
-    key = str(store.manifest("scores", trial_key).parent)
-    if not store.has("train", key):
-        raise InputError(f"{store.where}: the trained network {key} is no longer there")
-    return key
-
-
-def _checked_steps(
-    store: ArtifactStore, training: TrainingJob, chain: Chain, scaling: MapScaling
-) -> tuple[str | None, ...]:
-    """Raise unless network and steps can run as they did; return the keys of the fitted states."""
-    student = training.settings["student"]
-    if is_plugin(student["model"]):
-        _check_version("backbone", student, student["model"])
-    keys: list[str | None] = []
-    for step in chain.steps:
-        for one in step.all_steps:
-            if not is_plugin(one.kind) and one.kind not in STEP_KINDS:
-                raise InputError(f"refiner {one.kind!r}: this release has no such step")
-            _check_version("refiner", one.identity, one.kind)
-        check_step(step.kind, step.arguments)
-        key = fitted_state_key(training, chain, step, scaling) if step.needs_fitted_state else None
-        if key is not None and not store.has("fits", key):
-            raise InputError(f"{store.where}: the fitted state of {step.kind} is not there ({key})")
-        keys.append(key)
-    return tuple(keys)
-
-
-def _check_version(what: str, recorded: dict[str, Any], name: str) -> None:
-    """Raise unless a network or a step has the version here that the study recorded."""
-    here: Any = plugin_version(what, name) if is_plugin(name) else STEP_KINDS[name].version
-    if here != recorded["version"]:
-        raise InputError(
-            f"{what} {name}: the study was run with its version {recorded['version']}, here is "
-            f"version {here}; run the study again"
-        )

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from studies.masks.counting import MaskCounts
+from studies.masks.completed import MaskCounts
 from studies.masks.files import voc_palette
 from studies.masks.worker import MaskJob
 from studies.stages import package_version

@@ -17,6 +17,7 @@ from pydantic import (
     model_validator,
 )
 
+from reports.names import OWN_CHAIN_ROWS
 from studies.spec.base import LocalPath, Name, Strict
 from studies.spec.cam_targets import check_targets
 from studies.spec.configuration import (
@@ -30,7 +31,6 @@ from studies.spec.decide import Decide
 from studies.spec.frozen import Caches, NeckEntry, TrainedEntry, refuse_parts
 from studies.spec.fused_rows import Named, members_of, with_fusions
 from studies.spec.refinement import (
-    TABLES_OWN_ROWS,
     ChainEntry,
     ResolvedChain,
     named_chains,
@@ -340,7 +340,7 @@ class Study(Strict):
 
         """
         for name, entry in self.chains.items():
-            if (name in TABLES_OWN_ROWS) == bool(entry.steps):
+            if (name in OWN_CHAIN_ROWS) == bool(entry.steps):
                 raise ValueError(
                     f"chains.{name}: every table already has this row; it takes no steps"
                     if entry.steps

@@ -16,7 +16,6 @@ from wsss_core.lazy import lazy_exports
 
 if TYPE_CHECKING:
     from studies.spec.refinement.chains import (
-        TABLES_OWN_ROWS,
         ChainEntry,
         PublishedSeeds,
         ResolvedChain,
@@ -31,7 +30,6 @@ __all__ = [
     "CAM_STEPS",
     "CONDITIONAL",
     "STEP_SETTINGS",
-    "TABLES_OWN_ROWS",
     "ChainEntry",
     "Orders",
     "PublishedSeeds",

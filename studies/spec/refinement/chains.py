@@ -6,7 +6,6 @@ from typing import Any, Self, TypeVar
 
 from pydantic import Field, ValidationError, ValidationInfo, model_validator
 
-from reports.names import OPTIMAL, PLAIN
 from studies.spec.base import Strict
 from studies.spec.refinement.orders import Orders, chain_name, check_step_form, step_name
 from studies.spec.refinement.step_settings import (
@@ -19,9 +18,6 @@ from studies.spec.refinement.step_settings import (
 from studies.spec.settings import CamChange
 from wsss_core.errors import nearest, quoted
 from wsss_core.plugins import is_plugin
-
-TABLES_OWN_ROWS = (PLAIN, OPTIMAL)
-"""Rows of every table of chains: the plain CAM, and the per-image oracle's upper bound."""
 
 
 class PublishedSeeds(Strict):
@@ -38,7 +34,7 @@ class PublishedSeeds(Strict):
 class ChainEntry(Strict):
     """A chain as the file writes it: names of steps, or steps with their own settings.
 
-    An entry without steps gives another work's figures for a row of `TABLES_OWN_ROWS`.
+    An entry without steps gives another work's figures for a row of `OWN_CHAIN_ROWS`.
     """
 
     steps: list[str | dict[str, Any]] = Field(default_factory=list)

@@ -7,10 +7,11 @@ import pytest
 
 from reports.figures.refinement import chain_dots_info, chain_panels_info
 from reports.ledger.parts import read_table, write_part
-from reports.names import OPTIMAL, PLAIN
+from reports.names import OPTIMAL, PLAIN, TUNED_CHAIN
 from reports.page.views import study_view
 from reports.results.comparisons import chain_results, worst_and_best_seed
 from reports.results.reading import read_studies
+from reports.statistics import holm
 from reports.tables.refinement import refinement_table
 from reports.tables.rendering import to_csv
 
@@ -147,6 +148,63 @@ def test_the_per_image_oracle_is_the_last_row_and_never_the_best(record):
     assert (
         oracle["per_image_iou"].data["mean"] >= cells(record, PLAIN)["per_image_iou"].data["mean"]
     )
+
+
+def spoil(results, split, seed):
+    """Turn the scores of `perfect` upside down: the object at 0, all else at 255."""
+    plan = read_table(results, "plan")
+    (key,) = plan[(plan["configuration"] == NAME) & (plan["seed"] == seed)]["trial_key"]
+    rows = read_table(results, "scores", keys=[f"c0{key}"]).to_dict("records")
+    for row in rows:
+        if row["split"] == split:
+            for ground in ("foreground", "background"):
+                row[ground] = row[ground][::-1].copy()
+        row |= {name: None for name, value in row.items() if np.isscalar(value) and value != value}
+    write_part(results, "scores", f"c0{key}", rows)
+
+
+def tuned_row(results):
+    (record,) = read_studies(results)
+    (found,) = (row for row in chain_results(record) if row.name == TUNED_CHAIN)
+    return record, found
+
+
+def test_the_tuned_chain_is_of_each_seed_the_one_that_is_best_on_the_tune_split(record, tmp_path):
+    plain = record.by_seed(NAME, "per_image_iou")
+    _, perfect = tuned_row(tmp_path)
+    assert set(perfect.chosen.values()) == {"perfect"}
+    assert perfect.by_seed == dict.fromkeys(plain, 1.0)
+
+    spoil(tmp_path, "tune", 1)  # its test split stays perfect, which nobody may know
+    spoil(tmp_path, "test", 2)  # its tune split stays perfect
+    changed, tuned = tuned_row(tmp_path)
+    assert tuned.chosen == {0: "perfect", 1: PLAIN, 2: "perfect"}
+    assert tuned.by_seed[0] == 1
+    assert tuned.by_seed[1] == plain[1]
+    assert tuned.by_seed[2] < plain[2]
+
+    row = cells(changed, TUNED_CHAIN)
+    assert row["n"].text == "3 of 3"
+    assert row["least"].data[""] == pytest.approx(tuned.by_seed[2] - plain[2])
+    assert row["holm_p"].text == row["fixed"].text == "–"
+    assert f"{NAME}, tuned chain: perfect 2 of 3, none 1 of 3." in refinement_table(changed).notes
+    assert f"{NAME}: tuned chain" in [dots.name for dots in chain_dots_info(changed).rows]
+
+
+def test_a_seed_has_no_tuned_chain_while_one_of_its_chains_is_to_do(record, tmp_path):
+    plan = read_table(tmp_path, "plan")
+    key = plan[(plan["configuration"] == NAME) & (plan["seed"] == 2)]["trial_key"].iloc[0]
+    write_part(tmp_path, "refined", f"c1{key}", [])
+    waiting, tuned = tuned_row(tmp_path)
+    assert sorted(tuned.chosen) == [0, 1]
+    assert cells(waiting, TUNED_CHAIN)["n"].text == "2 of 3"
+
+
+def test_the_tuned_chain_leaves_the_correction_of_the_others_as_it_was(record):
+    results = [row for row in chain_results(record) if row.difference is not None]
+    chains = [row for row in results if row.name != TUNED_CHAIN]
+    assert len(results) == len(chains) + 1
+    assert [row.corrected_p for row in chains] == holm([row.difference.p for row in chains])
 
 
 def test_csv_holds_the_unrounded_figures(record):

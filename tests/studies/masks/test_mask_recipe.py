@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 
 from reports.ledger.parts import read_table, write_part
-from studies.masks.recipe import MaskSelection, choose_recipe
+from reports.names import PLAIN
+from reports.results.reading import read_studies
+from studies.masks.recipe import MaskRecipe, MaskSelection, choose_recipe
 from wsss_core.errors import InputError
 from wsss_core.refine.steps.registry import STEP_KINDS
 
@@ -102,6 +104,25 @@ def test_a_given_threshold_is_the_smallest_level_that_reaches_it(crops, tmp_path
 def test_a_slip_names_what_there_is(crops, tmp_path, wish, said):
     with pytest.raises(InputError, match=said):
         crops.job(tmp_path, MaskSelection(**wish))
+
+
+def test_the_tuned_chain_is_the_one_that_is_best_on_the_tune_split_for_the_network(crops):
+    (record,) = read_studies(crops.ran.results)
+    asked = {"configuration": "CNN alone", "seed": 1}
+
+    def chosen(chain: str) -> tuple[MaskRecipe, list[str]]:
+        selection = MaskSelection(chain=chain, **asked)
+        return choose_recipe(crops.ran.results, crops.ran.store, selection)
+
+    def reached(chain: str) -> float:
+        figures = record.by_seed("CNN alone", record.objective, chain=chain, split="tune")
+        return figures[1]
+
+    ran = [PLAIN, *(one.name for one in record.chains if one.lacks is None)]
+    best = max(ran, key=reached)
+    recipe, said = chosen("tuned chain")
+    assert recipe == chosen(best)[0]
+    assert f"chain {best} (the best on the tune split)" in said
 
 
 def test_refinement_is_the_old_spelling_of_chain(crops, wsss, tmp_path):

@@ -71,6 +71,7 @@ def test_rows_that_every_table_has_may_hold_published_figures_alone(tiny):
         ({"x": [{"crf": {}, "par": {}}]}, "a step with settings has one name"),
         ({"x": []}, "chains.x: a chain needs steps"),
         ({"none": ["crf"]}, "every table already has this row"),
+        ({"tuned chain": ["crf"]}, "every table already has this row"),
     ],
 )
 def test_a_slip_is_named(tiny, chains, said):
