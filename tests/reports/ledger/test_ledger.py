@@ -328,3 +328,14 @@ def test_finished_trials_are_those_with_a_row_whatever_their_status(tmp_path):
     write_part(tmp_path, "history", "d", [epoch_row(trial_key="d")])
 
     assert finished_trials(tmp_path) == {"a": "ok", "b": "failed", "c": "collapsed"}
+
+
+def test_settings_and_figures_are_float64_so_that_a_filter_by_a_setting_finds_its_rows():
+    """Of float32 pyarrow 26.0.1 loses rows: findings/pyarrow_in_and_not_in_lose_rows.sh."""
+    narrow = {
+        (table, field.name)
+        for table, schema in SCHEMAS.items()
+        for field in schema
+        if pa.types.is_floating(field.type) and field.type != pa.float64()
+    }
+    assert all(table == "scores" and name.startswith("logit") for table, name in narrow)
