@@ -62,12 +62,12 @@ def oracle_stacks(
 
 
 @dataclass(frozen=True)
-class LabelGatedChoice:
-    """The tuned threshold of a trial's maps that are gated by labels.
+class LevelChoice:
+    """A tuned threshold.
 
     Attributes:
         level: 0-255.
-        reached: the objective there, on the tune split.
+        reached: the objective there, on the images that it is tuned on.
 
     """
 
@@ -81,7 +81,7 @@ def needs_label_gating(scores: ScoreRows) -> bool:
     return bool(((rows.logits["logit"] > 0) != rows.labelled).any())
 
 
-def label_gated_choice(scores: ScoreRows, objective: str) -> LabelGatedChoice | None:
+def label_gated_choice(scores: ScoreRows, objective: str) -> LevelChoice | None:
     """Choose the level that is best on the student's tune maps gated by labels.
 
     Args:
@@ -101,17 +101,28 @@ def label_gated_choice(scores: ScoreRows, objective: str) -> LabelGatedChoice | 
         stacks[name] = rows.stack() if by_labels is None else by_labels
     if not gated:
         return None
+    return best_choice(stacks, objective)
+
+
+def best_choice(stacks: Mapping[str, HistogramStack], objective: str) -> LevelChoice | None:
+    """Return the smallest of the best levels of one class, or of several that compete.
+
+    Args:
+        stacks: the histograms of each class; of several, those of `ANY_CLASS` too.
+        objective: what is maximised, one of `reports.names.MEASURES`.
+
+    Returns:
+        None where a class occurs in no image.
+
+    """
     if ANY_CLASS in stacks:
         several = competing(stacks)
-        level = several.best_level(objective)
-        return None if level is None else _choice(several.objective(objective), level)
-    (stack,) = stacks.values()
-    curve = Objective(objective).curve(stack)
-    return None if np.isnan(curve).any() else _choice(curve, int(curve.argmax()))
-
-
-def _choice(curve: np.ndarray, level: int) -> LabelGatedChoice:
-    return LabelGatedChoice(level, float(curve[level]))
+        level, curve = several.best_level(objective), several.objective(objective)
+    else:
+        (stack,) = stacks.values()
+        curve = Objective(objective).curve(stack)
+        level = None if np.isnan(curve).any() else int(curve.argmax())
+    return None if level is None else LevelChoice(level, float(curve[level]))
 
 
 def _tune(scores: ScoreRows) -> ScoreRows:

@@ -3,8 +3,16 @@
 from collections import Counter
 from dataclasses import dataclass, replace
 
-from reports.names import MEAN_OF_CLASSES, MEASURE_NAMES, OWN_MASKS, RULE_NAMES
+from reports.names import (
+    MEAN_OF_CLASSES,
+    MEASURE_NAMES,
+    OWN_MASKS,
+    PLAIN,
+    RULE_NAMES,
+    TUNED_CHAIN,
+)
 from reports.pairing import Pair
+from reports.results.comparisons import tuned_by_seed
 from reports.results.segments import SegmentRecord
 from reports.results.study_record import StudyRecord
 from reports.statistics import PairedDifference, holm, paired_difference, summarise
@@ -71,14 +79,7 @@ def segment_results(record: StudyRecord) -> list[SegmentResult]:
             by_seed = entry.by_seed(record.objective, own)
             difference = None
             if entry.configuration is not None:
-                of_maps = record.by_seed(
-                    entry.configuration,
-                    record.objective,
-                    chain=entry.refinement or "none",
-                    rule="tuned" if entry.rule == OWN_MASKS else entry.rule,
-                    class_name=name,
-                )
-                difference = paired_difference(by_seed, of_maps)
+                difference = paired_difference(by_seed, _of_maps(record, entry, name))
             found.append(SegmentResult(entry, name, by_seed, difference))
     compared = [one.difference for one in found if one.difference is not None]
     corrected = iter(holm([difference.p for difference in compared]))
@@ -86,6 +87,22 @@ def segment_results(record: StudyRecord) -> list[SegmentResult]:
         one if one.difference is None else replace(one, corrected_p=next(corrected))
         for one in found
     ]
+
+
+def _of_maps(
+    record: StudyRecord, entry: SegmentRecord, class_name: str | None
+) -> dict[Pair, float]:
+    """Return the objective of the maps that an entry's pseudo masks were cut from."""
+    configuration = entry.configuration or ""
+    if entry.refinement == TUNED_CHAIN:
+        return tuned_by_seed(record, configuration, class_name or record.main_class)
+    return record.by_seed(
+        configuration,
+        record.objective,
+        chain=entry.refinement or PLAIN,
+        rule="tuned" if entry.rule == OWN_MASKS else entry.rule,
+        class_name=class_name,
+    )
 
 
 def has_segmentation(record: StudyRecord) -> bool:

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from reports.names import PLAIN
+from reports.names import PLAIN, TUNED_CHAIN
 from studies.planning.chains import CamScoring, Chain
 from studies.planning.images import StudyImages
 from studies.planning.job import TrainingJob, Trial
@@ -127,9 +127,9 @@ def plan_segments(
             kind = (images is sets.joined, labels.masks == JOINED)
             found = _enough_masks(f"{where}.labels.masks", labels.masks, images, known.get(kind))
             masks = known[kind] = found
-        chain = named[labels.chain]
-        if labels.pseudo and chain.lacks is not None:
-            raise InputError(f"{where}.labels.chain: {chain.name} is not run: {chain.lacks}")
+        tried = [named[labels.chain]] if labels.chain != TUNED_CHAIN else _that_run(named)
+        if labels.pseudo and (lacks := tried[0].lacks) is not None:
+            raise InputError(f"{where}.labels.chain: {tried[0].name} is not run: {lacks}")
         asked = segment.model_of(entry)
         said = asked.model_dump_json()
         if said not in models:
@@ -144,17 +144,21 @@ def plan_segments(
             **images.framing_settings,
         }
         for seed in study.seeds:
-            maps = None
+            maps: list[MapsOfLabels] = []
             if labels.configuration is not None:
                 job, trial = owners[labels.configuration, seed]
-                scores = trial.key if chain.name == PLAIN else trial.chains[chain.name]
-                maps = MapsOfLabels(replace(job, trials=()), chain, scores, cam.scaling)
+                scores = {PLAIN: trial.key, **trial.chains}
+                maps = [
+                    MapsOfLabels(replace(job, trials=()), chain, scores[chain.name], cam.scaling)
+                    for chain in tried
+                ]
             run = SegmentJob(
                 "",
                 {**shared, "seed": seed},
                 images.splits,
                 weights,
-                maps,
+                maps[0] if maps else None,
+                tuple(maps[1:]),
                 masks,
                 resources=study.resources.demand("single", entry.resources),
                 sweep_value=sweep_value,
@@ -164,6 +168,11 @@ def plan_segments(
             scoring = _scoring(study, run, name, position)
             jobs[run.key] = replace(run, scorings=(*run.scorings, scoring))
     return list(jobs.values())
+
+
+def _that_run(chains: Mapping[str, Chain]) -> list[Chain]:
+    """Return the chains that run, the plain CAM first."""
+    return [chain for chain in chains.values() if chain.lacks is None]
 
 
 def _enough_masks(
@@ -200,9 +209,10 @@ def _key(job: SegmentJob) -> str:
     """Return the key of a run; images that are scored are in it, as they decide which may join."""
     parents = []
     if job.maps is not None:
-        parents = [job.maps.keys()[-1]]
-        if job.settings["labels"]["pseudo"]["rule"] not in WITHOUT_TUNE_MASKS:
-            parents.append(job.maps.scores_key)
+        for maps in (job.maps, *job.alternatives):
+            parents.append(maps.keys()[-1])
+            if job.settings["labels"]["pseudo"]["rule"] not in WITHOUT_TUNE_MASKS:
+                parents.append(maps.scores_key)
     data = [job.images.fingerprints[split] for split in SPLITS]
     data += [job.masks.fingerprint] if job.masks is not None else []
     return stage_key("segment", job.settings, parents=parents, data=data)

@@ -97,6 +97,7 @@ class SegmentJob:
         images: the images it is trained on and scored with.
         weights: where the encoder's weights lie ("none" or "pretrained" included).
         maps: what pseudo masks are cut from; None without pseudo masks.
+        alternatives: maps under other chains; those are taken that are best on the tune split.
         masks: the true masks of training images; None where none is used.
         scorings: the entries that score it, one at least.
         resources: what it asks of the cluster; no part of any key.
@@ -109,6 +110,7 @@ class SegmentJob:
     images: ImageSplits
     weights: str
     maps: MapsOfLabels | None = None
+    alternatives: tuple[MapsOfLabels, ...] = ()
     masks: MaskSet | None = None
     scorings: tuple[SegmentScoring, ...] = ()
     resources: Demand = field(default_factory=Demand)

@@ -26,7 +26,7 @@ from pydantic import (
     model_validator,
 )
 
-from reports.names import ORACLES, OWN_MASKS, PLAIN, RULES
+from reports.names import ORACLES, OWN_MASKS, PLAIN, RULES, TUNED_CHAIN
 from studies.spec.base import LocalPath, Name, Strict
 from studies.spec.resources import ResourceChange
 from studies.spec.settings import section, settings_of
@@ -100,6 +100,7 @@ class SegmentLabels(Strict):
     """The masks that a segmenter is trained on: pseudo masks, true ones, or both.
 
     Pseudo masks are the maps of `configuration` under `chain`, cut by the threshold rule `rule`.
+    The chain "tuned chain" is, for each seed, the one that is best on the tune split, or none.
     With `confidence` each of their pixels weighs its score to this power, see
     `wsss_core.segmentation.label_confidence`. `masks` is how many true masks are used: a number, or
     "all", or "joined" for those of the images that join (see `studies.spec.data.Join`). Where both
@@ -247,13 +248,18 @@ class Segment(Strict):
                 continue
             for key, value, known in (
                 ("configuration", labels.configuration, configurations),
-                ("chain", labels.chain, (PLAIN, *chains)),
+                ("chain", labels.chain, (PLAIN, *chains, *([TUNED_CHAIN] if chains else []))),
             ):
                 if value not in known:
                     raise ValueError(
                         f"segment.entries.{name}.labels.{key} {quoted(value)} is no {key} of this "
                         f"study; nearest: {nearest(value, known, 0)!r}"
                     )
+            if labels.chain == TUNED_CHAIN and labels.rule != "tuned":
+                raise ValueError(
+                    f"segment.entries.{name}.labels.rule {quoted(labels.rule)}: the tuned chain is "
+                    "chosen at its tuned threshold; expected tuned"
+                )
 
 
 def _changed(shared: BaseModel, change: BaseModel) -> BaseModel:

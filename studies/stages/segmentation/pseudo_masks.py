@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from reports.ledger import read_arrow
 from reports.names import ANY_CLASS, OWN_MASKS
-from reports.results.other_gatings import competing, label_gated_choice
+from reports.results.other_gatings import LevelChoice, best_choice, label_gated_choice
 from reports.results.score_rows import ScoreRows
 from studies.planning import MapsOfLabels, Step, shard_key, shards
 from studies.stages.cams import NetworkMaps, network_maps, normalised_maps
@@ -163,7 +163,15 @@ class PseudoMasks:
         self._maps, self._settings, self._context = maps, settings, context
         self._images, self._masks = selection.images, selection.masks
         self._store, self._device = store, device
-        self._scores = LabelledMaps(maps, self._images, store, device)
+
+    @cached_property
+    def _scores(self) -> LabelledMaps:
+        return LabelledMaps(self._maps, self._images, self._store, self._device)
+
+    @property
+    def chain(self) -> str:
+        """The name of the chain of its maps."""
+        return self._maps.chain.name
 
     def each(
         self, among: Collection[int] | None = None
@@ -207,6 +215,11 @@ class PseudoMasks:
             found = choose_threshold(rule, tune=tune, scores=self._pooled()).level
         assert found is not None
         return max(1, found) if len(self._images.classes) > 1 else found
+
+    @property
+    def reached(self) -> float:
+        """What the maps reach of the objective on the tune split, gated as the study gates."""
+        return _best(_stacks(self._tune_rows()), self._settings["objective"], _NO_CLASS).reached
 
     def cut(self, place: int, scores: NDArray[np.float32]) -> NDArray[np.uint8]:
         """Return the pseudo mask of an image, uint8 [S, S]."""
@@ -297,7 +310,7 @@ def level_on_masks(images: Iterable[Sequence[ScoreHistogram]], objective: str) -
     if len(stacks) > 1:
         names[-1] = ANY_CLASS
     lacking = f"threshold rule {OWN_MASKS}: a class is in none of the true masks"
-    return _best_level(dict(zip(names, stacks, strict=True)), objective, lacking)
+    return _best(dict(zip(names, stacks, strict=True)), objective, lacking).level
 
 
 def tuned_level(rows: ScoreRows, objective: str) -> int:
@@ -312,21 +325,19 @@ def tuned_level(rows: ScoreRows, objective: str) -> int:
 
     """
     by_labels = label_gated_choice(rows, objective)
-    if by_labels is not None:
-        return by_labels.level
-    stacks = {name: one.stack() for (name,), one in rows.groups("class_name")}
-    lacking = "threshold rule tuned: a class is in no image of the tune split"
-    return _best_level(stacks, objective, lacking)
+    return (by_labels or _best(_stacks(rows), objective, _NO_CLASS)).level
 
 
-def _best_level(stacks: Mapping[str, HistogramStack], objective: str, lacking: str) -> int:
-    """Return the best level of one class, or of several that compete; `lacking`: one has none."""
-    if ANY_CLASS in stacks:
-        level = competing(stacks).best_level(objective)
-        if level is None:
-            raise NoThresholdError(lacking)
-        return int(level)
-    (stack,) = stacks.values()
-    found = choose_threshold("tuned", tune=stack, objective=objective).level
-    assert found is not None
+_NO_CLASS = "threshold rule tuned: a class is in no image of the tune split"
+
+
+def _stacks(rows: ScoreRows) -> dict[str, HistogramStack]:
+    return {name: one.stack() for (name,), one in rows.groups("class_name")}
+
+
+def _best(stacks: Mapping[str, HistogramStack], objective: str, lacking: str) -> LevelChoice:
+    """Return the best choice; `lacking` says what is missing where there is none."""
+    found = best_choice(stacks, objective)
+    if found is None:
+        raise NoThresholdError(lacking)
     return found

@@ -5,7 +5,8 @@ outcome.json. Without the first, the training has collapsed.
 """
 
 import json
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,7 @@ from wsss_core.segmentation import (
 )
 from wsss_core.training import CollapseError
 
+logger = logging.getLogger(__name__)
 SEGMENTER = "segmenter.safetensors"
 SEGMENT_OUTCOME = "outcome.json"
 
@@ -124,7 +126,10 @@ def choose_labels(
     if job.maps is None:
         return ChosenLabels(LabelledImages(pixels, masks), None, drawn, drawn)
     given = job.settings["labels"]["pseudo"]
-    pseudo = PseudoMasks(job.maps, given, context, selection, store, device)
+    pseudo = _best_on_tune(
+        PseudoMasks(maps, given, context, selection, store, device)
+        for maps in (job.maps, *job.alternatives)
+    )
     rows = {place: row for row, place in enumerate(places.tolist())}
     weights = None
     if job.settings["labels"]["pseudo"]["confidence"] is not None:
@@ -141,6 +146,16 @@ def choose_labels(
         tuned_on = int(job.images.load(store, "tune").labels.any(axis=1).sum())
     data = LabelledImages(pixels, masks, weights)
     return ChosenLabels(data, pseudo.level, drawn, drawn + tuned_on)
+
+
+def _best_on_tune(candidates: Iterable[PseudoMasks]) -> PseudoMasks:
+    """Return the pseudo masks whose maps are best on the tune split, of equals the first."""
+    found = list(candidates)
+    if len(found) == 1:
+        return found[0]
+    best = max(found, key=lambda one: one.reached)
+    logger.info("pseudo masks under the tuned chain: %s", best.chain)
+    return best
 
 
 def segmenter_settings(job: SegmentJob, weights: str) -> SegmenterSettings:

@@ -10,7 +10,10 @@ import pytest
 import torch
 
 import studies.stages.segmentation.job
+from reports.results.comparisons import tuned_chains
+from reports.results.reading import read_studies
 from reports.results.segments import SegmentRecord, read_segments, segment_frame
+from reports.tables.segments.segmentation import segment_results, segmentation_table
 from studies.planning.planner import make_plan
 from studies.spec.study import Study
 from studies.stages.failures import LeaseLostError
@@ -95,6 +98,37 @@ def test_clear_images_join_few_masks_in_their_proportion(
     (run,) = records["4 masks"].runs
     assert run.row["images"] == 4 + round(clear * 4 / holding)
     assert records["4 masks + pseudo masks"].runs[0].row["images"] == len(labels)
+
+
+def test_pseudo_masks_of_the_tuned_chain_are_those_of_the_chain_that_is_best_on_the_tune_split(
+    ran_segments: Any, run: Callable[..., Any], segmented: Raw, tmp_path: Path
+) -> None:
+    shutil.copytree(ran_segments.results, tmp_path / "results")
+    one = {"configuration": "CNN alone"}
+    kept = segmented["segment"]["entries"]["of the chain"]
+    segmented["segment"]["entries"] = {
+        "of the chain": kept,
+        "plain": {"labels": one},
+        "tuned": {"labels": {**one, "chain": "tuned chain"}},
+    }
+    again = run(segmented, tmp_path / "results")
+    assert again.result.trained == 2
+    (record,) = read_studies(tmp_path / "results")
+    (chosen,) = tuned_chains(record, "CNN alone", record.main_class).values()
+    name = {"none": "plain", "PAR": "of the chain"}[chosen]
+    entries = {entry.entry: entry for entry in record.segments}
+    found = {of: (one.runs[0].row["level"], one.runs[0].figures) for of, one in entries.items()}
+    assert found["plain"] != found["of the chain"]
+    assert found["tuned"] == found[name]
+    deltas = {one.record.entry: one.difference for one in segment_results(record)}
+    assert deltas["tuned"] == deltas[name]
+    assert segmentation_table(record).rows[2][1].text == "masks of CNN alone, tuned chain (tuned)"
+
+    before = again.plan.segments[-1].key
+    segmented["chains"]["PAR, once"] = [{"par": {"iterations": 1}}]
+    more = make_plan(Study.model_validate(segmented)).segments
+    assert more[-1].key != before
+    assert [job.key for job in more[:-1]] == [job.key for job in again.plan.segments[:-1]]
 
 
 def test_views_and_a_crf_change_the_masks_of_the_same_segmenter(

@@ -34,6 +34,7 @@ def changed(study: Raw, path: str, value: Any) -> Raw:
         ("entries/4 masks/labels/masks", 0, "expected greater than 0"),
         ("entries/pseudo masks/labels/configuration", "CNN aloof", "nearest: 'CNN alone'"),
         ("entries/of the chain/labels/chain", "PARR", "nearest: 'PAR'"),
+        ("entries/pseudo masks/labels/chain", "tuned chain", "at its tuned threshold; expected tu"),
         ("entries/pseudo masks/labels/rule", "otsy", "nearest: 'otsu'"),
         ("entries/pseudo masks/labels/rule", "image_oracle", "images that are scored"),
         ("entries/4 masks/training/stepz", 3, "unknown key 'stepz'; nearest: 'steps'"),
