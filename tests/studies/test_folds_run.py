@@ -16,7 +16,7 @@ from reports import make_report
 from reports.ledger.parts import read_table, table_folder
 from reports.ledger.schema import SCHEMAS
 from reports.pairing import FoldedSeed
-from reports.results.comparisons import balanced_accuracy
+from reports.results.comparisons import balanced_accuracy, tuned_chains
 from reports.results.reading import read_studies
 from studies.masks.making import make_masks
 from studies.status.reading import Watcher
@@ -155,10 +155,17 @@ def test_masks_ask_for_the_fold_and_say_what_it_left_out(ran: Any, tmp_path: Pat
     with pytest.raises(InputError, match="--fold 3: tiny has networks of 2 folds"):
         make_masks(ran.results, images, tmp_path / "out", fold=3, in_process=True)
     make_masks(ran.results, images, tmp_path / "out", fold=2, in_process=True)
-    record = json.loads((tmp_path / "out" / "masks.json").read_text())
-    trials = studies.open_results(ran.results).trials
-    (fold,) = trials.loc[trials["trial_key"] == record["settings"]["trial_key"], "fold"]
-    assert fold == 2
+    make_masks(
+        ran.results, images, tmp_path / "tuned", fold=2, chain="tuned chain", in_process=True
+    )
+    trials = studies.open_results(ran.results).trials.set_index("trial_key")
+    (study,) = read_studies(ran.results)
+    for out in ("out", "tuned"):
+        settings = json.loads((tmp_path / out / "masks.json").read_text())["settings"]
+        assert trials.loc[settings["trial_key"], "fold"] == 2
+    pair = FoldedSeed(settings["seed"], 2)
+    chosen = tuned_chains(study, settings["configuration"], study.main_class)
+    assert settings["refinement"] == chosen[pair]
 
 
 def test_a_ledger_from_before_folds_is_read(finished: Any, tmp_path: Path) -> None:
