@@ -219,7 +219,7 @@ def _chains(rows: list[dict[str, Any]]) -> tuple[ChainRecord, ...]:
     names = [one.name for one in fields(ChainRecord) if one.name != "name"]
     chains = {
         row["refinement"]: ChainRecord(row["refinement"], **{name: row[name] for name in names})
-        for row in rows
+        for row in sorted(rows, key=lambda row: row["position"])
     }
     return tuple(chains.values())
 

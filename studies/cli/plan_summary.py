@@ -74,10 +74,11 @@ class TrialInPlan:
 
 @dataclass(frozen=True)
 class ChainInPlan:
-    """A chain over all trials: over how many it is done, and why it is not run, if so."""
+    """A chain: over how many of its trials it is done, and why it is not run, if so."""
 
     name: str
     done: int
+    trials: int
     lacks: str | None
 
 
@@ -269,8 +270,13 @@ def _found(plan: Plan, store: ArtifactStore, results: Location, at_once: int | N
         passes=sum(passes(job.settings) for job in untrained.values()),
         pending=len(pending),
         chains=tuple(
-            ChainInPlan(c.name, sum(t.chains.get(c.name, False) for t in trials), c.lacks)
-            for c in plan.chains
+            ChainInPlan(
+                chain.name,
+                sum(trial.chains.get(chain.name, False) for trial in trials),
+                sum(chain.refines(trial.configuration) for trial in trials),
+                chain.lacks,
+            )
+            for chain in plan.chains
         ),
         search=search,
         cost=cost,

@@ -48,7 +48,7 @@ def describe_summary(plan: PlanSummary, at_once: int | None = None) -> str:
     if plan.chains:
         lines += ["", "refinement, beside the plain CAM:"]
     for chain in plan.chains:
-        done = f"done over {chain.done} of {len(plan.trials)} trials"
+        done = f"done over {chain.done} of {chain.trials} trials"
         lines.append(
             f"  {chain.name}: {done if chain.lacks is None else f'not run, {chain.lacks}'}"
         )

@@ -136,13 +136,14 @@ class Step:
 
 @dataclass(frozen=True)
 class Chain:
-    """A chain of a study, the same for all of its trials.
+    """A chain of a study, the same for all trials that it refines.
 
     Attributes:
         name: what tables print.
         cam: how the CAM it begins with is made.
         steps: its refiners.
         lacks: why it cannot run here (weights that were not given); None if it can.
+        configurations: the rows whose maps it refines; None: all.
 
     """
 
@@ -150,6 +151,11 @@ class Chain:
     cam: CamSettings
     steps: tuple[Step, ...]
     lacks: str | None = None
+    configurations: tuple[str, ...] | None = None
+
+    def refines(self, configuration: str) -> bool:
+        """Return whether it refines a row's maps."""
+        return self.configurations is None or configuration in self.configurations
 
     @property
     def plugins(self) -> dict[str, str]:
@@ -191,7 +197,7 @@ def planned_chain(resolved: ResolvedChain, cam: CamSettings) -> Chain:
     if resolved.cam.get("method", base["method"]) != base["method"]:
         base["layers"] = []  # those of another method
     changed = CamSettings(**{**base, **resolved.cam})
-    return Chain(resolved.name, changed, tuple(steps), lacks)
+    return Chain(resolved.name, changed, tuple(steps), lacks, resolved.configurations)
 
 
 def _planned_step(step: ResolvedStep) -> Step:

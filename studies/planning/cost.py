@@ -179,7 +179,10 @@ def _learn_chains(plan: Plan, results: Location, rates: Rates) -> None:
         return
     names = table_folder(results, "refined").listing()
     keys = _latest(
-        ([trial.chains[chain.name] for trial in plan.trials] for chain in plan.runnable_chains),
+        (
+            [trial.chains[chain.name] for trial in plan.trials if chain.name in trial.chains]
+            for chain in plan.runnable_chains
+        ),
         names,
     )
     columns = ("refinement", "status", "seconds")

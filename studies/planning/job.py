@@ -250,6 +250,11 @@ class TrainingJob:
             if not has("scores", key)
         ]
 
+    @property
+    def is_refined(self) -> bool:
+        """Whether a chain refines the maps of any of its trials."""
+        return any(trial.chains for trial in self.trials)
+
     def is_finished(self, has: Callable[[str, str], bool]) -> bool:
         """Return whether it is trained and all of its trials are scored, chains included.
 

@@ -273,7 +273,7 @@ class Plan:
         return rows
 
     def chain_rows(self) -> list[dict[str, Any]]:
-        """Return the chains of every trial as the report reads them, those not run included."""
+        """Return the chains of each trial as the report reads them, those not run included."""
         chains = {chain.name: chain for chain in self.chains}
         alike = []
         for position, (name, entry) in enumerate(self.study.chains.items()):
@@ -300,6 +300,8 @@ class Plan:
             }
             for trial in self.trials
             for row in alike
+            if row["refinement"] not in chains
+            or chains[row["refinement"]].refines(trial.configuration)
         ]
 
 

@@ -196,7 +196,7 @@ class Planner:
             chains={
                 chain.name: chain_scores_key(job, chain, self.cam)
                 for chain in self.chains
-                if chain.lacks is None
+                if chain.lacks is None and chain.refines(name)
             },
             fold=job.images.fold,
             reasons=stage_key("scores", {"reasons": reasons.model_dump(mode="json")}, parents=[key])

@@ -126,7 +126,7 @@ class RefinementTasks:
 
     def submit(self, job: Job, outcome: Outcome) -> None:
         """Refine a job that has been trained and scored, as soon as there is room."""
-        if self._context.chains and isinstance(job, TrainingJob) and job.trials:
+        if self._context.chains and isinstance(job, TrainingJob) and job.is_refined:
             self._waiting.append((job, outcome))
 
     def collect(self, timeout: float = 0.0, *, alone: bool = False) -> None:
@@ -293,11 +293,11 @@ class RefinementTasks:
                 self._stop.without_storage(getattr(error, "cause", error))
                 return
             said = one_line(getattr(error, "cause", None) or error, 300)
-            result = (
-                [said]
-                if work.job is None
-                else [FailedChain(chain.name, said, "") for chain in self._context.chains]
-            )
+            if work.job is None:
+                result = [said]
+            else:
+                chains = self._context.chains_of(work.job)
+                result = [FailedChain(chain.name, said, "") for chain in chains]
         if work.job is not None:
             self._progress.refined(work.job, result)
             return

@@ -124,7 +124,7 @@ class _Refinement:
         """Refine the jobs that no other driver refines; return whether there were any."""
         before, self.left[:] = list(self.left), []
         for job, outcome in before:
-            if not (self._context.chains and job.trials):
+            if not (self._context.chains and job.is_refined):
                 continue
             lease = self._store.leases.take("refine", job.key, run=self._context.run_id)
             if lease is None:

@@ -69,7 +69,9 @@ def jobs_left(planner: Planner, count: int) -> list[TrainingJob]:
     study, search = planner.study, search_of(planner.study)
     configuration = search.configuration(_a_point(search))
     chains = {
-        chain.name: f"chain {n}" for n, chain in enumerate(planner.chains) if chain.lacks is None
+        chain.name: f"chain {n}"
+        for n, chain in enumerate(planner.chains)
+        if chain.lacks is None and chain.configurations is None
     }
     found = []
     for times, seeds, refined in (

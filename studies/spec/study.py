@@ -33,6 +33,7 @@ from studies.spec.fused_rows import Named, members_of, with_fusions
 from studies.spec.refinement import (
     ChainEntry,
     ResolvedChain,
+    check_rows,
     named_chains,
     resolve_chain,
 )
@@ -215,13 +216,7 @@ class Study(Strict):
                     "seeds that the search has not seen"
                 )
         names = Counter(name for name, _ in self.named_configurations())
-        for name, chain in self.chains.items():
-            row = chain.published and chain.published.of
-            if row is not None and row not in names:
-                raise ValueError(
-                    f"chains.{name}.published.of {quoted(row)} is no row of this study; "
-                    f"nearest: {nearest(row, names, 0)!r}"
-                )
+        check_rows(self.chains, names)
         for name, times in names.items():
             if times > 1:
                 raise ValueError(f"two configurations are called {name!r}; give them a `name`")
@@ -231,7 +226,8 @@ class Study(Strict):
             # Fused rows have no network of their own under every seed.
             own = {name: one for name, one in self.named_configurations() if one.fuse is None}
             joined = [name for name, one in own.items() if one.join]
-            self.segment.check(list(own), chains, joined, self.left_out)
+            rows = {name: self.chains[name].configurations for name in chains}
+            self.segment.check(list(own), rows, joined, self.left_out)
         return self
 
     @property

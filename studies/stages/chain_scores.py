@@ -115,12 +115,12 @@ def score_chains(
 
     """
     errors: list[FailedChain] = []
-    for chain in context.chains:
+    for chain in context.chains_of(job):
         failed = next((one.errors[chain.name] for one in refined if chain.name in one.errors), None)
         seconds = sum(one.seconds.get(chain.name, 0.0) for one in refined)
         rows: LedgerRows | None = None
         stands = False
-        for trial in job.trials:
+        for trial in _refined_by(chain, job):
             key = trial.chains[chain.name]
             record = {**_record(trial, chain), "seconds": seconds}
             if failed is not None:
@@ -141,13 +141,17 @@ def score_chains(
 
 def record_collapsed(job: TrainingJob, context: RunContext, store: ArtifactStore) -> None:
     """Record of every chain of a collapsed job that there is nothing to refine."""
-    for chain in context.chains:
-        for trial in job.trials:
+    for chain in context.chains_of(job):
+        for trial in _refined_by(chain, job):
             key = trial.chains[chain.name]
             if not store.has("scores", key):
                 row = {"status": "collapsed", "seconds": 0.0}
                 keep_scores(store, job, key, {"refined": [row]}, _record(trial, chain))
             publish(store, key, context.results)
+
+
+def _refined_by(chain: Chain, job: TrainingJob) -> list[Trial]:
+    return [trial for trial in job.trials if chain.name in trial.chains]
 
 
 def _rows(job: TrainingJob, chain: Chain, context: RunContext, store: ArtifactStore) -> LedgerRows:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from reports.storage import Location
-from studies.planning import CamScoring, Chain, Plan
+from studies.planning import CamScoring, Chain, Plan, TrainingJob
 from studies.store import ArtifactStore
 from wsss_core.evaluate.reasons import ReasonSettings
 
@@ -48,6 +48,13 @@ class RunContext:
     fixed_threshold: float = 0.0
     own_rules: tuple[str, ...] = ()
     study: str = ""
+
+    def chains_of(self, job: TrainingJob) -> tuple[Chain, ...]:
+        """Return the chains that refine a job's maps; of a job without trials all."""
+        if not job.trials:
+            return self.chains
+        names = {name for trial in job.trials for name in trial.chains}
+        return tuple(chain for chain in self.chains if chain.name in names)
 
     @property
     def rules(self) -> "Rules | None":

@@ -71,7 +71,7 @@ def prepare_chains(
     """
     failed: list[FailedChain] = []
     tried: dict[str, FailedChain] = {}
-    for chain in context.chains:
+    for chain in context.chains_of(job):
         steps = [step.applied.identity for step in chain.steps if step.needs_fitted_state]
         beginning = canonical([chain.cam.as_config(), steps])
         if beginning in tried:  # in vain, for another chain
@@ -198,7 +198,7 @@ def refine_shard(
     refinement = _ShardRefinement(job, split, bounds, context.cam.scaling, store)
     errors = {failed.name: failed for failed in unprepared}
     seconds: dict[str, float] = {}
-    for chain in context.chains:
+    for chain in context.chains_of(job):
         if chain.name in errors:
             continue
         began = time.perf_counter()

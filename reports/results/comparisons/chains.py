@@ -58,8 +58,8 @@ def chain_results(record: StudyRecord) -> list[ChainResult]:
     """Collect the result of the plain CAM, of each chain, of the tuned one and of the oracle.
 
     Returns:
-        In the plan's order: configurations, their classes, then chains, after them `TUNED_CHAIN`
-        where any seed has one, and `OPTIMAL`.
+        In the plan's order: configurations, their classes, then the chains of each, after them
+        `TUNED_CHAIN` where any seed has one, and `OPTIMAL`.
 
     """
     named = {name: ChainRecord(name) for name in OWN_CHAIN_ROWS}
@@ -69,7 +69,9 @@ def chain_results(record: StudyRecord) -> list[ChainResult]:
     for one in record.configurations:
         for class_name in record.classes or ("",):
             of_chains = {
-                name: _chain_result(record, one, class_name, chain) for name, chain in named.items()
+                name: _chain_result(record, one, class_name, chain)
+                for name, chain in named.items()
+                if name == PLAIN or record.of(one.name, name)
             }
             found += of_chains.values()
             if chosen := tuned_chains(record, one.name, class_name):

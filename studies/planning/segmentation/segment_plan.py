@@ -151,6 +151,7 @@ def plan_segments(
                 maps = [
                     MapsOfLabels(replace(job, trials=()), chain, scores[chain.name], cam.scaling)
                     for chain in tried
+                    if chain.name in scores  # a chain may be of other rows
                 ]
             run = SegmentJob(
                 "",

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         PublishedSeeds,
         ResolvedChain,
         ResolvedStep,
+        check_rows,
         named_chains,
         resolve_chain,
     )
@@ -35,6 +36,7 @@ __all__ = [
     "PublishedSeeds",
     "ResolvedChain",
     "ResolvedStep",
+    "check_rows",
     "named_chains",
     "resolve_chain",
 ]

@@ -1,6 +1,6 @@
 """Chains as the study file has them, and with the checked settings of every step."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Self, TypeVar
 
@@ -34,11 +34,13 @@ class PublishedSeeds(Strict):
 class ChainEntry(Strict):
     """A chain as the file writes it: names of steps, or steps with their own settings.
 
-    An entry without steps gives another work's figures for a row of `OWN_CHAIN_ROWS`.
+    An entry without steps gives another work's figures for a row of `OWN_CHAIN_ROWS`. With
+    `configurations` it refines the maps of these rows alone.
     """
 
     steps: list[str | dict[str, Any]] = Field(default_factory=list)
     published: PublishedSeeds | None = None
+    configurations: list[str] | None = Field(None, min_length=1)
 
     @model_validator(mode="after")
     def _one_name_a_step(self) -> Self:
@@ -78,12 +80,14 @@ class ResolvedChain:
         name: the chain's name in tables.
         cam: changes to the study's CAM settings.
         steps: the refiners in their order.
+        configurations: the rows whose maps it refines; None: all.
 
     """
 
     name: str
     cam: dict[str, Any]
     steps: tuple[ResolvedStep, ...]
+    configurations: tuple[str, ...] | None = None
 
 
 def named_chains(given: Any, about: ValidationInfo) -> Any:
@@ -100,10 +104,14 @@ def named_chains(given: Any, about: ValidationInfo) -> Any:
     for name, entry in given.items():
         if isinstance(entry, dict) and "lengths" in entry:
             try:
-                orders = list(_validated(Orders, entry).chains(refiners))
+                of_orders = _validated(Orders, entry)
+                orders = list(of_orders.chains(refiners))
             except ValueError as error:
                 raise ValueError(f"{name}: {error}") from error
-            added: dict[Any, Any] = {chain_name(steps): {"steps": steps} for steps in orders}
+            rows = of_orders.configurations
+            added: dict[Any, Any] = {
+                chain_name(steps): {"steps": steps, "configurations": rows} for steps in orders
+            }
         else:
             added = {name: {"steps": entry} if isinstance(entry, list) else entry}
         twice = next((one for one in added if one in named), None)
@@ -111,6 +119,26 @@ def named_chains(given: Any, about: ValidationInfo) -> Any:
             raise ValueError(f"{name}: the chain {quoted(twice)} is there already")
         named |= added
     return named
+
+
+def check_rows(chains: Mapping[str, ChainEntry], rows: Collection[str]) -> None:
+    """Raise ValueError if an entry names a row that the study does not have.
+
+    Args:
+        chains: the section `chains`.
+        rows: the names of the study's configurations.
+
+    """
+    for name, entry in chains.items():
+        given = [("configurations", row) for row in entry.configurations or ()]
+        if entry.published is not None and entry.published.of is not None:
+            given.append(("published.of", entry.published.of))
+        for key, row in given:
+            if row not in rows:
+                raise ValueError(
+                    f"chains.{name}.{key} {quoted(row)} is no row of this study; "
+                    f"nearest: {nearest(row, rows, 0)!r}"
+                )
 
 
 def resolve_chain(
@@ -140,7 +168,8 @@ def resolve_chain(
             cam |= _checked(where, CamChange, {**CAM_STEPS[kind], **settings})
         else:
             steps.append(_refiner(where, kind, settings, refiners))
-    return ResolvedChain(name, cam, tuple(steps))
+    of_rows = None if entry.configurations is None else tuple(entry.configurations)
+    return ResolvedChain(name, cam, tuple(steps), of_rows)
 
 
 def _written(

@@ -41,6 +41,7 @@ class Orders(Strict):
 
     steps: list[str | dict[str, Any]] = Field(min_length=2)
     lengths: list[Annotated[int, Field(ge=1)]] = Field(min_length=1)
+    configurations: list[str] | None = Field(None, min_length=1)
 
     def chains(self, refiners: Mapping[str, Any]) -> Iterator[list[str | dict[str, Any]]]:
         """Yield the steps of each chain, short ones first.

@@ -222,7 +222,7 @@ class Segment(Strict):
     def check(
         self,
         configurations: Collection[str],
-        chains: Collection[str],
+        chains: Mapping[str, Collection[str] | None],
         joined: Collection[str],
         left_out: Collection[str],
     ) -> None:
@@ -230,7 +230,8 @@ class Segment(Strict):
 
         Args:
             configurations: the names of the study's configurations.
-            chains: the names of its chains that have steps.
+            chains: the names of its chains that have steps, each with the configurations that it
+                refines; None: all.
             joined: those of the configurations that images join.
             left_out: the configurations that the study leaves out.
 
@@ -255,6 +256,12 @@ class Segment(Strict):
                         f"segment.entries.{name}.labels.{key} {quoted(value)} is no {key} of this "
                         f"study; nearest: {nearest(value, known, 0)!r}"
                     )
+            rows = chains.get(labels.chain)
+            if rows is not None and labels.configuration not in rows:
+                raise ValueError(
+                    f"segment.entries.{name}.labels.chain {quoted(labels.chain)} does not refine "
+                    f"{quoted(labels.configuration)}; it refines {', '.join(rows)}"
+                )
             if labels.chain == TUNED_CHAIN and labels.rule != "tuned":
                 raise ValueError(
                     f"segment.entries.{name}.labels.rule {quoted(labels.rule)}: the tuned chain is "
