@@ -110,7 +110,7 @@ def a_plan() -> PlanSummary:
     left = Estimate(1.0, 2.0, 3.0, 0.0, 0.5, math.inf, (1, 2))
     return PlanSummary(
         "s", "Why?", "x", (trial, replace(trial, state=TrialWork.DONE)), 3, 1, 9, 2,
-        (ChainInPlan("CRF", 1, None),), SearchInPlan(40, 2, 2, 5),
+        (ChainInPlan("CRF", 1, 2, None),), SearchInPlan(40, 2, 2, 5),
         CostOfPlan(4, "a CPU", False, left, 0.1, True), (a_fold(),),
         (RecipeInPlan("AdamW", ("a",)),),
         (SegmentInPlan("25 masks", 0, "k", "s", TrialWork.TO_TRAIN, "25 true masks"),),
