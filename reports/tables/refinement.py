@@ -108,7 +108,7 @@ def _columns(
             "holm_p",
             "Holm p",
             numeric=True,
-            about="Two-sided paired t-test, corrected over the whole table.",
+            about="Two-sided paired t-test, corrected over the chains of the table.",
         ),
         Column(
             "least",

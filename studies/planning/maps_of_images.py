@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
+from reports.names import TUNED_CHAIN
 from studies.planning.chains import Chain
 from studies.planning.images import SCORED_SPLITS, StudyImages, check_squashed
 from studies.spec.study import Study
@@ -25,7 +26,8 @@ def check_maps_of_images(study: Study, images: StudyImages, chains: Sequence[Cha
     for chain in chains:
         for step in (outer.applied for outer in chain.steps):
             if step.kind == "saliency" and (folder := step.arguments["maps"]) is not None:
-                trained = study.folds is not None or chain.name in _of_training_images(study)
+                of_training = _of_training_images(study)
+                trained = study.folds is not None or bool(of_training & {chain.name, TUNED_CHAIN})
                 asked.setdefault(folder, set()).update(SPLITS if trained else SCORED_SPLITS)
     for folder, splits in asked.items():
         check_squashed("maps of the step saliency", folder, images.framing)
@@ -33,7 +35,7 @@ def check_maps_of_images(study: Study, images: StudyImages, chains: Sequence[Cha
 
 
 def _of_training_images(study: Study) -> set[str]:
-    """Return the chains that pseudo masks of training images are made under."""
+    """Return the chains that pseudo masks of training images are made under, by name."""
     entries = study.segment.entries.values() if study.segment else ()
     rows = [one for _, one in study.named_configurations()]
     sources = [source for one in rows for source in (one.decouple, one.targets) if source]

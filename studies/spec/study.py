@@ -216,7 +216,7 @@ class Study(Strict):
                     "seeds that the search has not seen"
                 )
         names = Counter(name for name, _ in self.named_configurations())
-        check_rows(self.chains, names)
+        check_rows(self.chains, {*names, *self.left_out})
         for name, times in names.items():
             if times > 1:
                 raise ValueError(f"two configurations are called {name!r}; give them a `name`")
@@ -246,7 +246,9 @@ class Study(Strict):
         pairs = {(one.student, one.teacher) for one in self.configurations if one.teacher}
         configurations += len(self.controls) * len(pairs)
         times = len(self.sweep.values) if self.sweep else folds or self.fold_count or 1
-        results = configurations * len(self.planned_seeds) * times * (1 + len(self.chains))
+        chains = (one.configurations for one in self.chains.values())
+        scored = configurations + sum(configurations if r is None else len(r) for r in chains)
+        results = scored * len(self.planned_seeds) * times
         said = (
             f"{configurations} configurations x {len(self.planned_seeds)} seeds x {times} "
             f"{'folds' if self.folds else 'values of a sweep'} x {1 + len(self.chains)} chains "

@@ -133,7 +133,7 @@ def tuned_chains(record: StudyRecord, configuration: str, class_name: str) -> di
 
 
 def tuned_by_seed(
-    record: StudyRecord, configuration: str, class_name: str, rule: str | None = None
+    record: StudyRecord, configuration: str, class_name: str, chosen_by: str | None = None
 ) -> dict[Pair, float]:
     """Return the objective by seed, each seed under its own tuned chain.
 
@@ -141,14 +141,12 @@ def tuned_by_seed(
         record: the study.
         configuration: the configuration whose CAMs are refined.
         class_name: a class, or the mean over classes.
-        rule: the threshold rule; None: the study's.
+        chosen_by: the class that chooses the chain; None: the same.
 
     """
-    chosen = tuned_chains(record, configuration, class_name)
+    chosen = tuned_chains(record, configuration, chosen_by or class_name)
     reached = {
-        name: record.by_seed(
-            configuration, record.objective, chain=name, rule=rule, class_name=class_name
-        )
+        name: record.by_seed(configuration, record.objective, chain=name, class_name=class_name)
         for name in set(chosen.values())
     }
     return {pair: reached[name][pair] for pair, name in chosen.items() if pair in reached[name]}

@@ -95,7 +95,8 @@ def _of_maps(
     """Return the objective of the maps that an entry's pseudo masks were cut from."""
     configuration = entry.configuration or ""
     if entry.refinement == TUNED_CHAIN:
-        return tuned_by_seed(record, configuration, class_name or record.main_class)
+        main = record.main_class  # by which the run chose
+        return tuned_by_seed(record, configuration, class_name or main, chosen_by=main)
     return record.by_seed(
         configuration,
         record.objective,

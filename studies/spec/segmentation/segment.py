@@ -262,6 +262,12 @@ class Segment(Strict):
                     f"segment.entries.{name}.labels.chain {quoted(labels.chain)} does not refine "
                     f"{quoted(labels.configuration)}; it refines {', '.join(rows)}"
                 )
+            refining = [r for r in chains.values() if r is None or labels.configuration in r]
+            if labels.chain == TUNED_CHAIN and not refining:
+                raise ValueError(
+                    f"segment.entries.{name}.labels.chain: no chain refines "
+                    f"{quoted(labels.configuration)}, so there is none to choose"
+                )
             if labels.chain == TUNED_CHAIN and labels.rule != "tuned":
                 raise ValueError(
                     f"segment.entries.{name}.labels.rule {quoted(labels.rule)}: the tuned chain is "

@@ -275,6 +275,8 @@ class PseudoMasks:
         maps, store, cam = self._maps, self._store, self._context.cam
         job, chain = maps.training, maps.chain
         images = job.images.load(store, "tune")
+        if chain.steps:
+            prepare_chain(job, chain, maps.study_scaling, store, self._device)
         alone = replace(self._context, chains=(chain,))
         for bounds in shards(len(images.views)) if chain.steps else ():
             errors = refine_shard(job, "tune", bounds, alone, store, ()).errors
@@ -337,7 +339,7 @@ def _stacks(rows: ScoreRows) -> dict[str, HistogramStack]:
 
 def _best(stacks: Mapping[str, HistogramStack], objective: str, lacking: str) -> LevelChoice:
     """Return the best choice; `lacking` says what is missing where there is none."""
-    found = best_choice(stacks, objective)
+    found = best_choice(stacks, objective) if stacks else None
     if found is None:
         raise NoThresholdError(lacking)
     return found

@@ -149,11 +149,26 @@ def choose_labels(
 
 
 def _best_on_tune(candidates: Iterable[PseudoMasks]) -> PseudoMasks:
-    """Return the pseudo masks whose maps are best on the tune split, of equals the first."""
-    found = list(candidates)
-    if len(found) == 1:
-        return found[0]
-    best = max(found, key=lambda one: one.reached)
+    """Return the pseudo masks whose maps are best on the tune split, of equals the first.
+
+    A chain that fails is passed over, as in the report.
+
+    Raises:
+        InputError: the plain CAM has no figure of the tune split.
+
+    """
+    plain, *others = candidates
+    if not others:
+        return plain
+    best, most = plain, plain.reached
+    for one in others:
+        try:
+            reached = one.reached
+        except InputError as error:
+            logger.warning("chain %s is not chosen from: %s", one.chain, error)
+            continue
+        if reached > most:
+            best, most = one, reached
     logger.info("pseudo masks under the tuned chain: %s", best.chain)
     return best
 

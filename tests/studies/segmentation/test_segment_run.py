@@ -17,6 +17,7 @@ from reports.tables.segments.segmentation import segment_results, segmentation_t
 from studies.planning.planner import make_plan
 from studies.spec.study import Study
 from studies.stages.failures import LeaseLostError
+from studies.stages.segmentation.training import _best_on_tune
 from wsss_core.errors import InputError
 from wsss_core.segmentation import load_segmenter
 
@@ -129,6 +130,34 @@ def test_pseudo_masks_of_the_tuned_chain_are_those_of_the_chain_that_is_best_on_
     more = make_plan(Study.model_validate(segmented)).segments
     assert more[-1].key != before
     assert [job.key for job in more[:-1]] == [job.key for job in again.plan.segments[:-1]]
+
+
+class _Maps:
+    """Stands for the pseudo masks of a chain; without a figure its chain fails."""
+
+    def __init__(self, chain: str, figure: float | None) -> None:
+        self.chain, self._figure = chain, figure
+
+    @property
+    def reached(self) -> float:
+        if self._figure is None:
+            raise InputError(f"chain {self.chain}: it went wrong")
+        return self._figure
+
+
+@pytest.mark.parametrize(
+    ("figures", "chosen"),
+    [
+        ({"none": 0.3, "CRF": None, "PAR": 0.4}, "PAR"),
+        ({"none": 0.3, "CRF": 0.3, "PAR": None}, "none"),
+        ({"none": None}, "none"),  # without a chain there is nothing to choose
+    ],
+)
+def test_a_chain_that_fails_is_not_chosen_and_of_equals_none_is(
+    figures: dict[str, float | None], chosen: str
+) -> None:
+    maps: Any = [_Maps(*one) for one in figures.items()]
+    assert _best_on_tune(maps).chain == chosen
 
 
 def test_views_and_a_crf_change_the_masks_of_the_same_segmenter(

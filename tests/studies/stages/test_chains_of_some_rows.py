@@ -83,6 +83,16 @@ def test_orders_refine_some_rows(tiny: Raw) -> None:
     assert (list(cnn.chains), list(vit.chains)) == (["par", "crf"], [])
 
 
+def test_a_row_that_the_study_leaves_out_may_have_a_chain(tiny: Raw) -> None:
+    study = some_rows(tiny)
+    study["configurations"] = [
+        study["configurations"][0],
+        {**study["configurations"][1], "name": "ViT alone", "join": True},
+    ]
+    plan = make_plan(Study.model_validate({**study, "join": None}))
+    assert [list(trial.chains) for trial in plan.trials] == [["all"]]
+
+
 @pytest.mark.parametrize(
     ("rows", "said"),
     [
@@ -107,5 +117,8 @@ def test_a_segmenter_takes_no_chain_that_does_not_refine_its_maps(
     with pytest.raises(ValidationError, match=said):
         Study.model_validate(study)
     entry["labels"]["chain"] = "tuned chain"
+    only = {**study, "chains": {"first": study["chains"]["first"]}}
+    with pytest.raises(ValidationError, match="no chain refines 'CNN alone', so there is none"):
+        Study.model_validate(only)
     (job,) = make_plan(Study.model_validate(study)).segments
     assert [maps.chain.name for maps in (job.maps, *job.alternatives)] == ["none", "all"]
