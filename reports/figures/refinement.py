@@ -20,7 +20,7 @@ def chain_dots_info(record: StudyRecord) -> SeedDots:
     several = len(record.configurations) > 1
     hues = chain_colours([chain.name for chain in record.chains])
     rows, marks = [], []
-    for result in chain_results(record):
+    for result in record.once(chain_results):
         if result.class_name != record.main_class or not result.states.get("ok"):
             continue
         by_seed = {seed: 100 * value for seed, value in result.by_seed.items()}

@@ -40,7 +40,7 @@ from reports.tables.folds import interval_name, paired_by, spread_over
 
 def refinement_table(record: StudyRecord) -> Table:
     """Build the table; the cells of a chain that lacks something read `not run`."""
-    results = chain_results(record)
+    results = record.once(chain_results)
     several = len(record.classes) > 1
     configurations = len(record.configurations) > 1
     published = any(

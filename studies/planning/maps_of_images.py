@@ -23,23 +23,24 @@ def check_maps_of_images(study: Study, images: StudyImages, chains: Sequence[Cha
 
     """
     asked: dict[str, set[str]] = {}
+    of_training = _of_training_images(study, chains)
     for chain in chains:
         for step in (outer.applied for outer in chain.steps):
             if step.kind == "saliency" and (folder := step.arguments["maps"]) is not None:
-                of_training = _of_training_images(study)
-                trained = study.folds is not None or bool(of_training & {chain.name, TUNED_CHAIN})
+                trained = study.folds is not None or chain.name in of_training
                 asked.setdefault(folder, set()).update(SPLITS if trained else SCORED_SPLITS)
     for folder, splits in asked.items():
         check_squashed("maps of the step saliency", folder, images.framing)
         check_maps(folder, _named(images, sorted(splits)))
 
 
-def _of_training_images(study: Study) -> set[str]:
-    """Return the chains that pseudo masks of training images are made under, by name."""
+def _of_training_images(study: Study, chains: Sequence[Chain]) -> set[str]:
+    """Return the chains that pseudo masks of training images may be made under, by name."""
     entries = study.segment.entries.values() if study.segment else ()
     rows = [one for _, one in study.named_configurations()]
     sources = [source for one in rows for source in (one.decouple, one.targets) if source]
-    return {entry.labels.chain for entry in entries} | {source.chain for source in sources}
+    found = {entry.labels.chain for entry in entries} | {source.chain for source in sources}
+    return found | {chain.name for chain in chains} if TUNED_CHAIN in found else found
 
 
 def _named(

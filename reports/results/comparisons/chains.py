@@ -133,7 +133,7 @@ def tuned_chains(record: StudyRecord, configuration: str, class_name: str) -> di
 
 
 def tuned_by_seed(
-    record: StudyRecord, configuration: str, class_name: str, chosen_by: str | None = None
+    record: StudyRecord, configuration: str, class_name: str, chosen: Mapping[Pair, str]
 ) -> dict[Pair, float]:
     """Return the objective by seed, each seed under its own tuned chain.
 
@@ -141,10 +141,9 @@ def tuned_by_seed(
         record: the study.
         configuration: the configuration whose CAMs are refined.
         class_name: a class, or the mean over classes.
-        chosen_by: the class that chooses the chain; None: the same.
+        chosen: the chain of each seed, see `tuned_chains`.
 
     """
-    chosen = tuned_chains(record, configuration, chosen_by or class_name)
     reached = {
         name: record.by_seed(configuration, record.objective, chain=name, class_name=class_name)
         for name in set(chosen.values())
@@ -156,7 +155,7 @@ def _tuned_result(
     record: StudyRecord, plain: ChainResult, tuned: ChainRecord, chosen: Mapping[Pair, str]
 ) -> ChainResult:
     """Put the result together that each seed has under its own chain."""
-    by_seed = tuned_by_seed(record, plain.configuration.name, plain.class_name)
+    by_seed = tuned_by_seed(record, plain.configuration.name, plain.class_name, chosen)
     states = Counter(plain.states)
     states["missing"] += states["ok"] - len(by_seed)
     states["ok"] = len(by_seed)

@@ -12,7 +12,7 @@ from reports.names import (
     TUNED_CHAIN,
 )
 from reports.pairing import Pair
-from reports.results.comparisons import tuned_by_seed
+from reports.results.comparisons import tuned_by_seed, tuned_chains
 from reports.results.segments import SegmentRecord
 from reports.results.study_record import StudyRecord
 from reports.statistics import PairedDifference, holm, paired_difference, summarise
@@ -95,8 +95,9 @@ def _of_maps(
     """Return the objective of the maps that an entry's pseudo masks were cut from."""
     configuration = entry.configuration or ""
     if entry.refinement == TUNED_CHAIN:
-        main = record.main_class  # by which the run chose
-        return tuned_by_seed(record, configuration, class_name or main, chosen_by=main)
+        main = record.main_class
+        chosen = tuned_chains(record, configuration, main)  # as the run chose
+        return tuned_by_seed(record, configuration, class_name or main, chosen)
     return record.by_seed(
         configuration,
         record.objective,

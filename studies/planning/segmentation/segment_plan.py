@@ -127,7 +127,7 @@ def plan_segments(
             kind = (images is sets.joined, labels.masks == JOINED)
             found = _enough_masks(f"{where}.labels.masks", labels.masks, images, known.get(kind))
             masks = known[kind] = found
-        tried = [named[labels.chain]] if labels.chain != TUNED_CHAIN else _that_run(named)
+        tried = list(named.values()) if labels.chain == TUNED_CHAIN else [named[labels.chain]]
         if labels.pseudo and (lacks := tried[0].lacks) is not None:
             raise InputError(f"{where}.labels.chain: {tried[0].name} is not run: {lacks}")
         asked = segment.model_of(entry)
@@ -151,7 +151,7 @@ def plan_segments(
                 maps = [
                     MapsOfLabels(replace(job, trials=()), chain, scores[chain.name], cam.scaling)
                     for chain in tried
-                    if chain.name in scores  # a chain may be of other rows
+                    if chain.name in scores  # it runs, and is of this row
                 ]
             run = SegmentJob(
                 "",
@@ -169,11 +169,6 @@ def plan_segments(
             scoring = _scoring(study, run, name, position)
             jobs[run.key] = replace(run, scorings=(*run.scorings, scoring))
     return list(jobs.values())
-
-
-def _that_run(chains: Mapping[str, Chain]) -> list[Chain]:
-    """Return the chains that run, the plain CAM first."""
-    return [chain for chain in chains.values() if chain.lacks is None]
 
 
 def _enough_masks(

@@ -202,13 +202,13 @@ class PseudoMasks:
         if rule == "fixed":
             found = level_of(self._settings["fixed"])
         elif rule == "tuned":
-            found = tuned_level(self._tune_rows(), self._settings["objective"])
+            found = tuned_level(self._tune_rows, self._settings["objective"])
         elif rule == OWN_MASKS:
             found = level_on_masks(self._of_masks(), self._settings["objective"])
         else:
             tune = None
             if "objective" in self._settings:
-                rows = self._tune_rows()
+                rows = self._tune_rows
                 names = set(rows.texts["class_name"])
                 of_any = ANY_CLASS if ANY_CLASS in names else self._images.classes[0]
                 tune = rows.at(rows.texts["class_name"] == of_any).stack()
@@ -219,7 +219,7 @@ class PseudoMasks:
     @property
     def reached(self) -> float:
         """What the maps reach of the objective on the tune split, gated as the study gates."""
-        return _best(_stacks(self._tune_rows()), self._settings["objective"], _NO_CLASS).reached
+        return _best(_stacks(self._tune_rows), self._settings["objective"], _NO_CLASS).reached
 
     def cut(self, place: int, scores: NDArray[np.float32]) -> NDArray[np.uint8]:
         """Return the pseudo mask of an image, uint8 [S, S]."""
@@ -260,6 +260,7 @@ class PseudoMasks:
             mask = np.where(self._padding(place), IGNORED, self._masks[place])
             yield gated_histograms(quantise(scores), ~self._images.labels[place], mask)[0]
 
+    @cached_property
     def _tune_rows(self) -> ScoreRows:
         """Return the student's scores of the tune split under the chain."""
         key = self._maps.scores_key
